@@ -1,0 +1,99 @@
+"""Settings of every process, read from the environment; each default says why it is so.
+
+A wrong value stops the start with one line that names the variable (`load`), never with a traceback.
+"""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """`WAYPOST_*` of one process. The standard `OTEL_*` variables are read by OpenTelemetry itself."""
+
+    model_config = SettingsConfigDict(env_prefix="WAYPOST_", frozen=True, extra="ignore")
+
+    database_url: str = Field(
+        default="",
+        description="PostgreSQL, `postgresql://user@host/db`; holds every message, so there is no default.",
+    )
+    redis_url: str = Field(default="", description="Redis or Valkey for RQ and rate limits; expendable by design.")
+    graph_url: str = Field(
+        default="https://graph.facebook.com",
+        description="Base of the Graph API. Set by the platform only, never by a custom resource.",
+    )
+    graph_version: str = Field(default="v26.0", pattern=r"^v\d{1,3}\.\d$", description="Graph API version.")
+    registry_dir: Path = Field(default=Path("/etc/waypost/registry"), description="Files the operator publishes.")
+    public_url: str = Field(default="", description="Where Meta reaches the webhook, `https://…`.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    host: str = Field(default="0.0.0.0", description="Listen address.")  # noqa: S104 - a pod serves its network
+    webhook_port: int = Field(default=8080, ge=0, le=65535)
+    console_port: int = Field(default=8081, ge=0, le=65535)
+    simulator_port: int = Field(default=8082, ge=0, le=65535)
+    probe_port: int = Field(
+        default=9090,
+        ge=0,
+        le=65535,
+        description="`/healthz`, `/readyz` and `/metrics`; 0 takes any free port.",
+    )
+
+    turn_timeout_s: float = Field(
+        default=10.0, gt=0, le=50, description="A bot turn that takes longer counts as a failed attempt."
+    )
+    graph_timeout_s: float = Field(
+        default=30.0, gt=0, le=120, description="Deadline of one Graph call, connect to last byte."
+    )
+    graph_concurrency: int = Field(
+        default=100,
+        ge=1,
+        le=1000,
+        description="Graph calls in flight per worker process (at 100 ms, 1,000 a second).",
+    )
+    sweep_interval_s: float = Field(
+        default=2.0, gt=0, le=60, description="How often a worker looks for due rows whose wake-up was lost."
+    )
+    event_retention_days: int = Field(
+        default=9,
+        ge=8,
+        description="Handled events are kept this long; Meta redelivers for 7 days, so 8 is the floor.",
+    )
+    console_password: SecretStr | None = Field(
+        default=None, description="Without it the console listens on loopback only."
+    )
+    trace_dir: Path | None = Field(
+        default=None,
+        description="Also write finished spans as JSON lines into this folder (`waypost dev` does).",
+    )
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names the variable and what to do. No retry makes sense."""
+
+
+def load(*required: str) -> Settings:
+    """Read the settings; `required` names fields that this process cannot run without.
+
+    Raises `SettingsError` with one line per wrong variable.
+    """
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        lines = [f"WAYPOST_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        raise SettingsError("; ".join(lines)) from None
+    missing = [name for name in required if not getattr(settings, name)]
+    if missing:
+        raise SettingsError("; ".join(f"WAYPOST_{name.upper()} is not set" for name in missing))
+    return settings
+
+
+def load_or_exit(*required: str) -> Settings:
+    """`load` for a process's entry point: prints the one line and exits with status 2."""
+    try:
+        return load(*required)
+    except SettingsError as error:
+        print(f"waypost: {error}", file=sys.stderr)  # noqa: T201 - logging is not configured yet
+        raise SystemExit(2) from None
