@@ -39,7 +39,7 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres_server(short_folder: Path) -> Iterator[EmbeddedPostgres | None]:
-    """The embedded PostgreSQL; None where WAYPOST_DATABASE_URL names a server. Never kill it: ask for `own_postgres`."""
+    """Embedded PostgreSQL; None where WAYPOST_DATABASE_URL names a server. Never kill it: ask for `own_postgres`."""
     if os.environ.get("WAYPOST_DATABASE_URL"):
         yield None
         return
