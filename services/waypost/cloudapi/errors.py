@@ -1,0 +1,319 @@
+"""What can go wrong on a call to the Graph API, and what each error code means for a message.
+
+    GraphError
+    ├── GraphRefused         Meta (or, before sending, this client) said no. `verdict` says what to do about it.
+    ├── GraphUnreachable     No connection was made, so nothing was sent. Safe to repeat.
+    └── GraphOutcomeUnknown  Request bytes may have left and no usable answer came. A send must not be repeated.
+
+No message of these errors holds a token, a phone number, a body or a URL query; they are fit for logs and conditions.
+
+Codes, their meaning and the judgement on retries come from Meta's "Error codes" page (copy of 2026-09-11) and, where
+that page is silent, from integrators. Meta asks to decide on `code`, never on titles, subcodes or the HTTP status.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Verdict(enum.StrEnum):
+    """What a code means for the message (or call) that met it."""
+
+    RETRY = "retry"
+    """Rejected before processing: repeat it later, with back-off."""
+    AMBIGUOUS = "ambiguous"
+    """It may have gone out. Never repeat a send: a status webhook settles it. A read may be repeated."""
+    FINAL = "final"
+    """This message will never be accepted; the next one may be."""
+    PAUSE_NUMBER = "pause-number"
+    """Every message of this number would fail the same way, or make it worse: stop the number and call a person."""
+    PAUSE_PAIR = "pause-pair"
+    """Only this contact must wait; the message was not processed and is repeated later."""
+    NEEDS_TEMPLATE = "needs-template"
+    """The 24 h window is closed: only a template may be sent."""
+    OPTED_OUT = "opted-out"
+    """The contact does not want this; never send it again."""
+    OPERATOR = "operator"
+    """Final for this call, and the operator or a person must act; other messages of the number may still go out."""
+
+
+class Rule(NamedTuple):
+    """One row of the verdict table."""
+
+    verdict: Verdict
+    reason: str
+    codes: Mapping[int | range, str]
+    """Code (or range of codes) to a title in plain words."""
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        Verdict.PAUSE_NUMBER,
+        "the token is no good, so every call with it fails until it is replaced",
+        {0: "access token could not be authenticated", 190: "access token is invalid or has expired"},
+    ),
+    Rule(
+        Verdict.PAUSE_NUMBER,
+        "the token lacks a permission or the system user lacks access to the account; every send fails until granted",
+        {
+            10: "permission for this call is missing or was removed",
+            range(200, 300): "permission for this call is missing, or no access to the account",
+            131005: "permission for this call is missing or was removed",
+        },
+    ),
+    Rule(
+        Verdict.PAUSE_NUMBER,
+        "Meta blocked or locked the account; sending on is refused and can make the block longer",
+        {368: "account is blocked for a policy violation", 131031: "account is locked"},
+    ),
+    Rule(
+        Verdict.PAUSE_NUMBER,
+        "many messages of this number were blocked or reported; more traffic lowers its quality further, "
+        "so there is no automatic retry",
+        {131048: "spam rate limit of the number"},
+    ),
+    Rule(
+        Verdict.PAUSE_NUMBER,
+        "nothing is delivered until a person settles the payment method of the account",
+        {131042: "payment method of the account has a problem"},
+    ),
+    Rule(
+        Verdict.PAUSE_NUMBER,
+        "the number itself cannot send until it is registered or its display name is approved",
+        {
+            131037: "display name of the number is not approved",
+            131045: "number failed registration",
+            133010: "number is not registered on the Cloud API",
+        },
+    ),
+    Rule(
+        Verdict.PAUSE_PAIR,
+        "too many messages from this number to this one contact; rejected before processing",
+        {131056: "pair rate limit"},
+    ),
+    Rule(
+        Verdict.RETRY,
+        "a rate limit, checked before processing, so the same message is safe to repeat",
+        {
+            4: "app rate limit",
+            80007: "WhatsApp Business account rate limit",
+            130429: "throughput of the number is used up",
+        },
+    ),
+    Rule(
+        Verdict.RETRY,
+        "Meta could not verify the callback; nothing was changed, and it works once the endpoint answers",
+        {2200: "callback verification failed"},
+    ),
+    Rule(
+        Verdict.AMBIGUOUS,
+        "trouble on Meta's side at an unknown point: the message may have gone out",
+        {
+            1: "unknown error at Meta",
+            2: "service temporarily unavailable at Meta",
+            131000: "something went wrong at Meta",
+            131016: "service unavailable at Meta",
+            131057: "account is in maintenance, for about a minute",
+            133004: "server temporarily unavailable at Meta",
+            2494100: "number is in maintenance or being migrated",
+        },
+    ),
+    Rule(
+        Verdict.NEEDS_TEMPLATE,
+        "more than 24 h since the contact's last message or call; only a template is accepted",
+        {131047: "customer service window is closed"},
+    ),
+    Rule(
+        Verdict.OPTED_OUT,
+        "the contact stopped marketing messages of this business",
+        {131050: "contact opted out of marketing messages"},
+    ),
+    Rule(
+        Verdict.OPERATOR,
+        "the app may not use this kind of call; other kinds may work, so the number goes on",
+        {
+            3: "app lacks the capability for this call",
+            131063: "marketing templates are turned off on this interface",
+            131064: "limited because templates were given a wrong category",
+            134011: "payment terms of service are not accepted",
+        },
+    ),
+    Rule(
+        Verdict.OPERATOR,
+        "registration, number code or two-step PIN: repeating it by itself can lock the number for days",
+        {
+            133000: "an earlier deregistration is incomplete",
+            133005: "two-step verification PIN is wrong",
+            133006: "number must be verified first",
+            133008: "too many guesses of the two-step verification PIN",
+            133009: "two-step verification PIN was entered too fast",
+            133015: "number was deleted a short time ago; wait 5 minutes",
+            133016: "more than 10 registrations or deregistrations in 72 hours",
+            136024: "request for a number code was refused",
+            136025: "verification of a number code was refused",
+        },
+    ),
+    Rule(
+        Verdict.FINAL,
+        "the request itself is wrong or names something that is not there; it is wrong again the next time",
+        {
+            33: "object does not exist or is not accessible",
+            100: "a parameter is wrong, or the object is not accessible",
+            131008: "a required parameter is missing",
+            131009: "a parameter value is not valid",
+            131021: "sender and recipient are the same number",
+            131051: "message type is not supported",
+            137000: "identity hash of the contact does not match",
+        },
+    ),
+    Rule(
+        Verdict.FINAL,
+        "this recipient cannot be reached with this message; others can",
+        {
+            130403: "recipient is blocked by the business",
+            130497: "messages to recipients in this country are restricted",
+            131026: "message is undeliverable",
+            131030: "recipient is not in the list of allowed test numbers",
+            131062: "this template needs a phone number, not a business-scoped user id",
+        },
+    ),
+    Rule(
+        Verdict.FINAL,
+        "Meta chose not to deliver it, and asks not to try again for at least 24 h",
+        {130472: "recipient is part of an experiment", 131049: "not delivered to keep ecosystem engagement healthy"},
+    ),
+    Rule(
+        Verdict.FINAL,
+        "the media itself is the problem: gone, too large or of a wrong type",
+        {131052: "media could not be downloaded", 131053: "media could not be uploaded"},
+    ),
+    Rule(
+        Verdict.FINAL,
+        "Meta reports an incoming message that it cannot show; nothing of ours failed",
+        {131060: "incoming message is unavailable"},
+    ),
+    Rule(
+        Verdict.FINAL,
+        "the template or flow does not fit the message or may not be used; a person changes it, then new messages pass",
+        {
+            132000: "number of parameters differs from the template",
+            132001: "template does not exist in this language or is not approved",
+            132005: "template text becomes too long",
+            132007: "template content violates a policy",
+            132012: "parameter format differs from the template",
+            132015: "template is paused for low quality",
+            132016: "template is disabled for low quality",
+            132068: "flow is blocked",
+            132069: "flow is throttled",
+            range(2388000, 2389000): "template could not be created or changed",
+        },
+    ),
+    Rule(
+        Verdict.FINAL,
+        "generic refusal, also given when pacing drops a held template; Meta's page gives no retry",
+        {135000: "generic error"},
+    ),
+    Rule(
+        Verdict.FINAL,
+        "synchronisation with the WhatsApp Business app can only be asked for once, and in time",
+        {2593107: "synchronisation limit exceeded", 2593108: "synchronisation was asked for too late"},
+    ),
+)
+
+NO_CODE = -1
+"""`GraphRefused.code` where the answer carried no Graph code, or where this client refused before sending."""
+
+
+def _rows() -> dict[int, tuple[Rule, str]]:
+    rows: dict[int, tuple[Rule, str]] = {}
+    for rule in RULES:
+        for key, title in rule.codes.items():
+            for code in key if isinstance(key, range) else (key,):
+                assert code not in rows, f"code {code} stands twice in the verdict table"
+                rows[code] = (rule, title)
+    return rows
+
+
+_ROWS = _rows()
+
+
+def verdict(code: int, http_status: int) -> Verdict:
+    """What to do about `code`. The HTTP status counts only for codes that the table does not know.
+
+    For those: 429 is RETRY, any other 4xx FINAL, everything else AMBIGUOUS. Total: never raises. For an error in a
+    status webhook, which has no HTTP status, pass 400: Meta has reported a failure, so nothing is ambiguous.
+    """
+    row = _ROWS.get(code)
+    if row is not None:
+        return row[0].verdict
+    if http_status == 429:
+        return Verdict.RETRY
+    if 400 <= http_status < 500:
+        return Verdict.FINAL
+    return Verdict.AMBIGUOUS
+
+
+def title(code: int) -> str:
+    """The meaning of `code` in plain words, from the table; fit for logs, unlike Meta's `message`, which can quote."""
+    row = _ROWS.get(code)
+    return row[1] if row is not None else "error unknown to this version"
+
+
+def reason(code: int) -> str | None:
+    """Why the table judges `code` as it does; None for a code it does not know."""
+    row = _ROWS.get(code)
+    return row[0].reason if row is not None else None
+
+
+class GraphError(Exception):
+    """Any failure of a Graph call. Never raised itself; see the tree above."""
+
+
+class GraphRefused(GraphError):  # noqa: N818 - named for what happened
+    """Refused with a code, or so wrong that it was not sent. `verdict` tells whether a retry makes sense.
+
+    `str()` carries the code and a title from the table, never Meta's own words: those can quote a token or a text.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        http_status: int,
+        *,
+        subcode: int | None = None,
+        title_override: str | None = None,
+        details: str = "",
+        retry_after_s: float | None = None,
+        is_transient: bool | None = None,
+        fbtrace_id: str | None = None,
+    ) -> None:
+        self.code = code
+        self.http_status = http_status
+        self.subcode = subcode
+        self.verdict = verdict(code, http_status)
+        self.title = title_override or title(code)
+        self.details = details
+        """Meta's explanation without tokens and long numbers; empty for calls that carry message content."""
+        self.retry_after_s = retry_after_s
+        """How long Meta asks to wait, in seconds; None when it does not say."""
+        self.is_transient = is_transient
+        """Meta's own hint. Reported, not obeyed: it says nothing on whether a message has gone out."""
+        self.fbtrace_id = fbtrace_id
+        """What Meta's support asks for."""
+        where = f"HTTP {http_status}" if code == NO_CODE else f"code {code}"
+        if subcode is not None:
+            where += f"/{subcode}"
+        super().__init__(f"{self.title} ({where})" if http_status or code != NO_CODE else self.title)
+
+
+class GraphUnreachable(GraphError):  # noqa: N818 - named for what happened
+    """No connection to the Graph API could be made in time, so nothing was sent. A retry is safe."""
+
+
+class GraphOutcomeUnknown(GraphError):  # noqa: N818 - named for what happened
+    """Perhaps sent, but no usable answer: time-out, reset, 5xx or 2xx that cannot be read. Never repeat a send."""
+
+    def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
+        self.http_status = http_status
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
