@@ -67,6 +67,7 @@ event = Table(
     UniqueConstraint("number_id", "kind", "event_key"),
     CheckConstraint("state IN ('waiting', 'done', 'dead')", name="state"),
     Index("event_waiting_idx", "lane", "occurred_at", "id", postgresql_where=text("state = 'waiting'")),
+    Index("event_retried_idx", "lane", postgresql_where=text("state = 'waiting' AND attempts > 0")),
     Index("event_dead_idx", "number_id", "id", postgresql_where=text("state = 'dead'")),
     Index("event_finished_idx", "finished_at", postgresql_using="brin"),
 )
@@ -144,7 +145,13 @@ outbox = Table(
     Column("kind", Text, nullable=False, server_default="message", comment="message, or read (mark as read)"),
     Column("priority", SmallInteger, nullable=False, server_default="0", comment="0 reply, 1 bulk"),
     Column("body", JSONB, nullable=False, comment="the Graph payload without recipient and correlation"),
-    Column("consent_notice", Boolean, nullable=False, server_default="false", comment="the one reply after STOP"),
+    Column(
+        "consent_notice",
+        Boolean,
+        nullable=False,
+        server_default="false",
+        comment="announces an opt-out or hand-off, and passes it",
+    ),
     Column("state", Text, nullable=False, server_default="queued"),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
     Column("not_before", Timestamp, nullable=False, server_default=func.now()),

@@ -69,6 +69,13 @@ def upgrade() -> None:
     )
     op.create_index("event_finished_idx", "event", ["finished_at"], unique=False, postgresql_using="brin")
     op.create_index(
+        "event_retried_idx",
+        "event",
+        ["lane"],
+        unique=False,
+        postgresql_where=sa.text("state = 'waiting' AND attempts > 0"),
+    )
+    op.create_index(
         "event_waiting_idx",
         "event",
         ["lane", "occurred_at", "id"],
@@ -194,7 +201,11 @@ def upgrade() -> None:
             comment="the Graph payload without recipient and correlation",
         ),
         sa.Column(
-            "consent_notice", sa.Boolean(), server_default="false", nullable=False, comment="the one reply after STOP"
+            "consent_notice",
+            sa.Boolean(),
+            server_default="false",
+            nullable=False,
+            comment="announces an opt-out or hand-off, and passes it",
         ),
         sa.Column("state", sa.Text(), server_default="queued", nullable=False),
         sa.Column("attempts", sa.SmallInteger(), server_default="0", nullable=False),
@@ -270,6 +281,9 @@ def downgrade() -> None:
     op.drop_index("event_waiting_idx", table_name="event", postgresql_where=sa.text("state = 'waiting'"))
     op.drop_index("event_finished_idx", table_name="event", postgresql_using="brin")
     op.drop_index("event_dead_idx", table_name="event", postgresql_where=sa.text("state = 'dead'"))
+    op.drop_index(
+        "event_retried_idx", table_name="event", postgresql_where=sa.text("state = 'waiting' AND attempts > 0")
+    )
     op.drop_table("event")
     op.drop_table("daily_metric")
     op.drop_table("contact")

@@ -1,0 +1,220 @@
+"""Who writes to whom: contacts, found by BSUID or phone, and the one conversation each has with a number."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, text
+
+
+class ConversationMoved(Exception):
+    """A conversation changed between reading and writing it; read again and repeat the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who an event is about: at least one of the two identities is known."""
+
+    number_id: str
+    wa_id: str | None
+    user_id: str | None
+    profile_name: str | None
+    lane: int
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One conversation as a turn sees it; changed in memory by the turns of a batch, written once by `write`."""
+
+    id: int
+    number_id: str
+    contact_id: int
+    wa_id: str | None
+    user_id: str | None
+    profile_name: str | None
+    opted_out: bool
+    state: dict[str, Any]
+    version: int
+    window_expires_at: datetime | None
+    owner: str
+    owner_until: datetime | None
+    changed: bool = False
+
+
+_FIND = text("""
+    WITH person AS (
+        SELECT * FROM unnest(CAST(:numbers AS text[]), CAST(:wa_ids AS text[]), CAST(:user_ids AS text[]))
+            WITH ORDINALITY AS person(number_id, wa_id, user_id, position)
+    ), found AS (
+        SELECT person.position, 0 AS rank, contact.id
+        FROM person JOIN contact ON contact.number_id = person.number_id AND contact.user_id = person.user_id
+        UNION ALL
+        SELECT person.position, 1 AS rank, contact.id
+        FROM person JOIN contact ON contact.number_id = person.number_id AND contact.wa_id = person.wa_id
+    ), best AS (
+        SELECT DISTINCT ON (position) position, id FROM found ORDER BY position, rank
+    )
+    SELECT best.position - 1 AS position, contact.id AS contact_id, contact.number_id, contact.wa_id, contact.user_id,
+        contact.profile_name, contact.opted_out_at IS NOT NULL AS opted_out,
+        conversation.id, conversation.state, conversation.version, conversation.window_expires_at,
+        CASE WHEN conversation.owner_until < now() THEN 'bot' ELSE conversation.owner END AS owner,
+        conversation.owner_until
+    FROM best JOIN contact USING (id) LEFT JOIN conversation ON conversation.contact_id = contact.id
+""")
+
+
+def load(connection: Connection, people: Sequence[Person]) -> list[Conversation]:
+    """The conversation of each person, in the order given; whoever is new gets a contact and a conversation.
+
+    Two people of one conversation get the same object. A BSUID counts more than a phone number; an identity that was
+    missing so far is added, and a phone number that now belongs to another BSUID is taken from its old owner.
+    """
+    found = _find(connection, people)
+    _learn_identities(connection, people, found)
+    strangers = [person for position, person in enumerate(people) if position not in found]
+    if strangers:
+        _add(connection, strangers)
+    if strangers or any(row.id is None for row in found.values()):
+        _open(connection, people, _find(connection, people))
+        found = _find(connection, people)
+    loaded: dict[int, Conversation] = {}
+    for row in found.values():
+        if row.id not in loaded:
+            loaded[row.id] = Conversation(
+                id=row.id,
+                number_id=row.number_id,
+                contact_id=row.contact_id,
+                wa_id=row.wa_id,
+                user_id=row.user_id,
+                profile_name=row.profile_name,
+                opted_out=row.opted_out,
+                state=row.state,
+                version=row.version,
+                window_expires_at=row.window_expires_at,
+                owner=row.owner,
+                owner_until=row.owner_until,
+            )
+    return [loaded[found[position].id] for position in range(len(people))]
+
+
+def _find(connection: Connection, people: Sequence[Person]) -> dict[int, Row[Any]]:
+    rows = connection.execute(
+        _FIND,
+        {
+            "numbers": [person.number_id for person in people],
+            "wa_ids": [person.wa_id for person in people],
+            "user_ids": [person.user_id for person in people],
+        },
+    )
+    return {row.position: row for row in rows}
+
+
+def _learn_identities(connection: Connection, people: Sequence[Person], found: dict[int, Row[Any]]) -> None:
+    """Add a BSUID or phone that a known contact did not have; drop rows whose phone changed hands."""
+    for position, person in enumerate(people):
+        row = found.get(position)
+        if row is None:
+            continue
+        if person.user_id and row.user_id and person.user_id != row.user_id:
+            # Found by phone, but the BSUID is another: the phone number has a new owner (a BSUID dies with its phone).
+            connection.execute(text("UPDATE contact SET wa_id = NULL WHERE id = :id"), {"id": row.contact_id})
+            del found[position]
+        elif person.user_id and not row.user_id:
+            connection.execute(
+                text("UPDATE contact SET user_id = :user_id WHERE id = :id"),
+                {"user_id": person.user_id, "id": row.contact_id},
+            )
+        elif person.wa_id and not row.wa_id:
+            connection.execute(
+                text("""
+                    UPDATE contact SET wa_id = :wa_id WHERE id = :id AND NOT EXISTS (
+                        SELECT FROM contact AS other WHERE other.number_id = contact.number_id AND other.wa_id = :wa_id)
+                """),
+                {"wa_id": person.wa_id, "id": row.contact_id},
+            )
+
+
+def _add(connection: Connection, people: Iterable[Person]) -> None:
+    people = {(person.number_id, person.user_id or person.wa_id): person for person in people}.values()
+    connection.execute(
+        text("""
+            INSERT INTO contact (number_id, wa_id, user_id, profile_name)
+            SELECT * FROM unnest(CAST(:numbers AS text[]), CAST(:wa_ids AS text[]), CAST(:user_ids AS text[]),
+                CAST(:names AS text[]))
+            ON CONFLICT DO NOTHING
+        """),
+        {
+            "numbers": [person.number_id for person in people],
+            "wa_ids": [person.wa_id for person in people],
+            "user_ids": [person.user_id for person in people],
+            "names": [person.profile_name for person in people],
+        },
+    )
+
+
+def _open(connection: Connection, people: Sequence[Person], found: dict[int, Row[Any]]) -> None:
+    connection.execute(
+        text("""
+            INSERT INTO conversation (number_id, contact_id, lane)
+            SELECT * FROM unnest(CAST(:numbers AS text[]), CAST(:contacts AS bigint[]), CAST(:lanes AS smallint[]))
+            ON CONFLICT (contact_id) DO NOTHING
+        """),
+        {
+            "numbers": [row.number_id for row in found.values()],
+            "contacts": [row.contact_id for row in found.values()],
+            "lanes": [people[position].lane for position in found],
+        },
+    )
+
+
+_WRITE = text("""
+    UPDATE conversation SET
+        state = CAST(new.state AS jsonb), version = conversation.version + 1,
+        window_expires_at = new.window_expires_at, owner = new.owner, owner_until = new.owner_until,
+        updated_at = now()
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS int[]), CAST(:states AS text[]),
+        CAST(:windows AS timestamptz[]), CAST(:owners AS text[]), CAST(:untils AS timestamptz[]))
+        AS new(id, version, state, window_expires_at, owner, owner_until)
+    WHERE conversation.id = new.id AND conversation.version = new.version
+""")
+
+
+def write(connection: Connection, changed: Sequence[tuple[Conversation, str]]) -> None:
+    """Write conversations back, each with its state as JSON text. Raises `ConversationMoved`."""
+    if not changed:
+        return
+    result = connection.execute(
+        _WRITE,
+        {
+            "ids": [conversation.id for conversation, _ in changed],
+            "versions": [conversation.version for conversation, _ in changed],
+            "states": [state for _, state in changed],
+            "windows": [conversation.window_expires_at for conversation, _ in changed],
+            "owners": [conversation.owner for conversation, _ in changed],
+            "untils": [conversation.owner_until for conversation, _ in changed],
+        },
+    )
+    if result.rowcount != len(changed):
+        raise ConversationMoved(f"{len(changed) - result.rowcount} of {len(changed)} conversations changed meanwhile")
+
+
+def set_consent(connection: Connection, contact_id: int, *, opted_out: bool, source: str) -> None:
+    """Record that a contact opted out of everything, or in again."""
+    connection.execute(
+        text("""
+            UPDATE contact SET
+                opted_out_at = CASE WHEN :out THEN coalesce(opted_out_at, now()) END,
+                opt_out_source = CASE WHEN :out THEN :source END
+            WHERE id = :id
+        """),
+        {"id": contact_id, "out": opted_out, "source": source},
+    )
+
+
+def set_marketing(connection: Connection, contact_id: int, *, stopped: bool) -> None:
+    """Record that a contact stopped, or resumed, marketing messages in WhatsApp itself."""
+    connection.execute(
+        text("UPDATE contact SET marketing_stopped_at = CASE WHEN :stopped THEN now() END WHERE id = :id"),
+        {"id": contact_id, "stopped": stopped},
+    )

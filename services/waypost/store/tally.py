@@ -1,0 +1,32 @@
+"""Durable counts: added in the transaction that makes them true, so that sums over them always hold (G9)."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, text
+
+_ADD = text("""
+    INSERT INTO daily_metric (day, number_id, name, writer, value)
+    SELECT (now() AT TIME ZONE 'UTC')::date, added.number_id, added.name, :writer, added.value
+    FROM unnest(CAST(:numbers AS text[]), CAST(:names AS text[]), CAST(:values AS bigint[]))
+        AS added(number_id, name, value)
+    ORDER BY added.number_id, added.name
+    ON CONFLICT (day, number_id, name, writer) DO UPDATE SET value = daily_metric.value + excluded.value
+""")
+
+
+def add(connection: Connection, writer: int, counts: Mapping[tuple[str, str], int]) -> None:
+    """Add `{(number_id, name): n}` to today's counts (UTC).
+
+    `writer` spreads concurrent writers over rows, so that two processes do not wait for each other's commit.
+    """
+    if not counts:
+        return
+    connection.execute(
+        _ADD,
+        {
+            "writer": writer,
+            "numbers": [number_id for number_id, _ in counts],
+            "names": [name for _, name in counts],
+            "values": list(counts.values()),
+        },
+    )
