@@ -1,0 +1,96 @@
+"""The metrics of every process, at `/metrics` in Prometheus' text format.
+
+The label `number` is Meta's phone number *id* (or `waba:<id>`), never a phone number. Each process counts its own work;
+what the database knows of the whole installation is exported by `waypost.analytics.gauges`.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram, Info
+
+_SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
+
+build_info = Info("waypost_build", "Version of the running code.")
+
+events_received_total = Counter(
+    "waypost_events_received_total",
+    "Events taken from signed deliveries and committed, duplicates included.",
+    ["number", "kind"],
+)
+events_duplicate_total = Counter(
+    "waypost_events_duplicate_total",
+    "Events that had been received before and were dropped by the inbox (Meta redelivers for up to 7 days).",
+    ["number", "kind"],
+)
+events_dead_total = Counter(
+    "waypost_events_dead_total",
+    "Events that were given up, by reason; `waypost dead list` shows them.",
+    ["number", "reason"],
+)
+events_unknown_total = Counter(
+    "waypost_events_unknown_total",
+    "Events of a kind, type or field that this version has no shape for; stored and handled as unknown.",
+    ["kind"],
+)
+deliveries_total = Counter("waypost_deliveries_total", "Webhook requests answered, by HTTP status.", ["status"])
+delivery_seconds = Histogram(
+    "waypost_delivery_seconds",
+    "Time from a delivery's first byte to its answer; Meta waits for it, so the p99 belongs below 1 s.",
+    buckets=_SHORT,
+)
+intake_batch_size = Histogram(
+    "waypost_intake_batch_size",
+    "Events committed together in one group commit.",
+    buckets=(1, 2, 5, 10, 25, 50, 100, 250, 500, 1000),
+)
+intake_commit_seconds = Histogram(
+    "waypost_intake_commit_seconds", "Time of one group commit in the database.", buckets=_SHORT
+)
+signature_failures_total = Counter(
+    "waypost_signature_failures_total",
+    "Deliveries refused for a missing or wrong signature: someone else's, or an app secret that is out of date.",
+)
+handshakes_total = Counter("waypost_handshakes_total", "Callback verifications by Meta, by result.", ["result"])
+
+wakeups_total = Counter(
+    "waypost_wakeups_total",
+    "Lane wake-ups put into Redis, by result: queued, joined (one was waiting), failed (the sweeper will do it).",
+    ["result"],
+)
+lane_drains_total = Counter(
+    "waypost_lane_drains_total", "Drains of a lane, by result: drained, empty, busy, lost, failed.", ["result"]
+)
+sweeps_total = Counter(
+    "waypost_sweeps_total", "Passes of the sweeper, by result; it finds due rows whose wake-up was lost.", ["result"]
+)
+swept_lanes_total = Counter("waypost_swept_lanes_total", "Lanes the sweeper had to wake.")
+turns_total = Counter("waypost_turns_total", "Bot turns, by number and result.", ["number", "result"])
+turn_seconds = Histogram("waypost_turn_seconds", "Time of one bot turn, its transaction included.", buckets=_SHORT)
+ack_to_done_seconds = Histogram(
+    "waypost_ack_to_done_seconds", "Time from an event's commit in the inbox until it was handled.", buckets=_LONG
+)
+
+sends_total = Counter(
+    "waypost_sends_total",
+    "Outbox rows decided, by number and result: sent, failed, unknown, retry, paused, refused by the gate.",
+    ["number", "result"],
+)
+graph_call_seconds = Histogram(
+    "waypost_graph_call_seconds",
+    "Time of calls to the Graph API, by call and result.",
+    ["call", "result"],
+    buckets=_LONG,
+)
+graph_calls_in_flight = Gauge("waypost_graph_calls_in_flight", "Calls to the Graph API that wait for their answer.")
+rate_limit_wait_seconds = Histogram(
+    "waypost_rate_limit_wait_seconds",
+    "How long a message was told to wait for Meta's limits, by scope: number or pair.",
+    ["scope"],
+    buckets=_LONG,
+)
+rate_limit_fallback = Gauge(
+    "waypost_rate_limit_fallback",
+    "1 while Redis is away and this process keeps to a safe share of the limits by itself.",
+)
+statuses_total = Counter(
+    "waypost_statuses_total", "Message statuses from Meta that were applied, by status.", ["number", "status"]
+)

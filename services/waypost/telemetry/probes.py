@@ -1,0 +1,98 @@
+"""`/healthz`, `/readyz` and `/metrics` on a port of their own, in threads, so that a busy event loop still answers."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import structlog
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
+
+REQUESTS_AT_ONCE = 8
+"""More are refused: probes and one or two scrapers are all that should ever ask."""
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 32
+
+    def __init__(self, address: tuple[str, int], ready: Callable[[], str | None]) -> None:
+        self.ready = ready
+        self._places = threading.BoundedSemaphore(REQUESTS_AT_ONCE)
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, _request: Any, _client_address: Any) -> None:
+        structlog.get_logger(__name__).warning("a probe request failed", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = 5
+    server_version = "waypost"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/healthz":
+            self._answer(200, "ok\n")
+        elif path == "/readyz":
+            reason = self.server.ready()
+            self._answer(200, "ok\n") if reason is None else self._answer(503, f"{reason}\n")
+        elif path == "/metrics":
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            self._answer(200, encode(REGISTRY), content_type)
+        else:
+            self._answer(404, "not found\n")
+
+    def _answer(self, status: int, body: str | bytes, content_type: str = "text/plain; charset=utf-8") -> None:
+        data = body.encode() if isinstance(body, str) else body
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        """A line per probe would be noise."""
+
+
+@dataclass
+class Probes:
+    """The running probe server."""
+
+    port: int
+    _server: _Server
+    _thread: threading.Thread
+
+    def close(self) -> None:
+        """Stop listening; returns when the thread has ended."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(5)
+
+
+def serve(port: int, *, ready: Callable[[], str | None], host: str = "0.0.0.0") -> Probes:  # noqa: S104 - a pod's network
+    """Serve probes from side threads; port 0 takes any free one.
+
+    `ready` returns None, or one line on why not (shown to whoever asks, so no secrets). It is called in a thread
+    and must be bounded in time. Raises OSError when the port is taken.
+    """
+    server = _Server((host, port), ready)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="probes", daemon=True)
+    thread.start()
+    return Probes(server.server_address[1], server, thread)

@@ -1,0 +1,231 @@
+"""What may leave the process in a log line or a span, and what is masked on the way.
+
+Two nets, since either alone has holes: keys that name something private lose their value, and any other string loses
+what looks like a phone number, a BSUID, a wamid (base64 of a phone number), a token or a digest.
+"""
+
+import datetime
+import enum
+import re
+import traceback
+from collections.abc import Mapping
+from pathlib import PurePath
+
+MASK = "[redacted]"
+
+IDENTIFIERS = frozenset(
+    {
+        "app_id",
+        "attempt",
+        "attempts",
+        "code",
+        "contact_id",
+        "conversation_id",
+        "conversation_ids",
+        "error_code",
+        "event_id",
+        "event_ids",
+        "fence",
+        "job_id",
+        "lane",
+        "line",
+        "logger",
+        "number",
+        "number_id",
+        "outbox_id",
+        "outbox_ids",
+        "phone_number_id",
+        "pid",
+        "port",
+        "service",
+        "span_id",
+        "status_code",
+        "subcode",
+        "trace_id",
+        "ts",
+        "waba_id",
+    }
+)
+"""Keys whose values are our ids or Meta's ids of things (not of people), and so may be long numbers."""
+
+PRIVATE_KEYS = frozenset(
+    {
+        "address",
+        "args",
+        "authorization",
+        "bsuid",
+        "callback_data",
+        "caption",
+        "contact",
+        "contact_key",
+        "contacts",
+        "content",
+        "cookie",
+        "data",
+        "description",
+        "from",
+        "from_",
+        "headers",
+        "kwargs",
+        "locals",
+        "message",
+        "msisdn",
+        "participant",
+        "pin",
+        "payload",
+        "profile",
+        "profile_name",
+        "query",
+        "query_string",
+        "raw",
+        "recipient",
+        "recipient_id",
+        "sender",
+        "signature",
+        "state",
+        "to",
+        "user",
+        "user_id",
+        "username",
+        "wa_id",
+    }
+)
+PRIVATE_PARTS = frozenset(
+    {"authorization", "body", "credential", "credentials", "digest", "password", "phone", "proof", "secret", "secrets"}
+    | {"text", "token", "tokens", "wamid", "wamids"}
+)
+
+_PRIVATE = re.compile(
+    r"""
+    (?P<kept>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)
+    | wamid\.[A-Za-z0-9+/=_-]+
+    | \b[A-Z]{2}\.(?:[A-Z]{3}\.)?[A-Za-z0-9]{8,}
+    | EAA[A-Za-z0-9]{8,}
+    | sha256=[0-9A-Fa-f]+
+    | (?P<parameter>(?:hub\.verify_token|hub\.challenge|access_token|input_token|fb_exchange_token|client_secret
+        |appsecret_proof|pin)=)[^&\s"']+
+    | (?P<scheme>\bBearer\s+)\S+
+    | (?<=://)[^/\s:@]*:[^/\s@]+(?=@)
+    | \+\d[\d\s().-]{6,}\d
+    | \+?\d{8,}
+    """,
+    re.VERBOSE,
+)
+_LOCATION = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<function>\S+)', re.MULTILINE)
+_RAISED = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?::.*)?$", re.MULTILINE)
+_TRACEBACK = "Traceback (most recent call last)"
+
+LONGEST = 2000
+"""Characters of a string that are kept."""
+
+
+def _mask(match: re.Match[str]) -> str:
+    if match["kept"]:
+        return match["kept"]
+    return (match["parameter"] or match["scheme"] or "") + MASK
+
+
+def text(value: str) -> str:
+    """`value` without anything that looks like a person, a token or a digest; at most `LONGEST` characters."""
+    if len(value) > LONGEST:
+        value = value[:LONGEST] + "…"
+    return _PRIVATE.sub(_mask, value)
+
+
+def is_private(key: str) -> bool:
+    """Whether a field of this name loses its value whatever it holds."""
+    key = key.lower().replace("-", "_").replace(".", "_")
+    if key in IDENTIFIERS:
+        return False
+    return key in PRIVATE_KEYS or not PRIVATE_PARTS.isdisjoint(key.split("_"))
+
+
+def value(key: str, given: object, depth: int = 0) -> object:
+    """What may be written of `given` under `key`: JSON-able, masked, never a `repr` of an unknown object."""
+    if given is None or isinstance(given, bool | float):
+        return given
+    if isinstance(given, BaseException):
+        return exception(given)
+    if is_private(key):
+        return MASK
+    if isinstance(given, enum.Enum):
+        given = given.value
+    if isinstance(given, int):
+        return given if key in IDENTIFIERS or abs(given) < 10_000_000 else MASK
+    if isinstance(given, str):
+        if key in IDENTIFIERS and re.fullmatch(r"(waba:)?[\w.:-]{1,200}", given):
+            return given
+        return text(given)
+    if isinstance(given, datetime.date | datetime.timedelta | PurePath):
+        return text(str(given)) if isinstance(given, PurePath) else str(given)
+    if depth >= 3:
+        return MASK
+    if isinstance(given, Mapping):
+        return {text(str(name)): value(str(name), item, depth + 1) for name, item in list(given.items())[:50]}
+    if isinstance(given, list | tuple | set | frozenset):
+        return [value(key, item, depth + 1) for item in list(given)[:50]]
+    return f"<{type(given).__name__}>"
+
+
+def message_of(error: BaseException) -> str:
+    """The error's own words where they can hold no private data, else "".
+
+    Foreign messages quote what they choked on (`invalid literal … 'text'`, SQL parameters), so only ours, those of
+    the operating system, and those that name code are let through.
+    """
+    kind = type(error)
+    origin = getattr(error, "orig", None)
+    if kind.__module__.startswith("sqlalchemy") and isinstance(origin, BaseException):
+        return f"{kind_of(origin)} {message_of(origin)}".strip()
+    if kind.__module__.startswith("psycopg"):
+        state = getattr(error, "sqlstate", None)
+        if state is None or state[:2] in {"08", "53", "55", "57"}:
+            return text(" ".join(filter(None, (state, str(error).split("\n", 1)[0]))))
+        return str(state)
+    ours = kind.__module__.startswith("waypost.")
+    names_code = isinstance(error, AttributeError | ImportError | NameError | NotImplementedError | OSError | TypeError)
+    if ours or names_code or kind.__module__.startswith("redis."):
+        return text(str(error))
+    return ""
+
+
+def kind_of(error: BaseException) -> str:
+    """The error's class with its module, without `builtins`."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def exception(error: BaseException) -> dict[str, object]:
+    """Type, our own message and where: `{type, message, at: [file:line function], cause}`. Never source or locals."""
+    told: dict[str, object] = {"type": kind_of(error)}
+    if message := message_of(error):
+        told["message"] = message
+    # Nothing but the frames' names is wanted: lookup_lines would read source files for each error.
+    frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
+    if frames:
+        told["at"] = [f"{place(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames[-20:]]
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and cause is not error:
+        told["cause"] = {"type": kind_of(cause), "message": message_of(cause)}
+    if isinstance(error, BaseExceptionGroup):
+        told["errors"] = [{"type": kind_of(each), "message": message_of(each)} for each in error.exceptions[:10]]
+    return told
+
+
+def place(filename: str) -> str:
+    """A file by its path within the package that holds it."""
+    for root in ("/site-packages/", "/services/", "/lib/"):
+        _, found, rest = filename.rpartition(root)
+        if found:
+            return rest
+    return PurePath(filename).name
+
+
+def foreign(line: str) -> str:
+    """A library's log message. One that quotes a traceback keeps its first line, the places and the type."""
+    if _TRACEBACK not in line:
+        return text(line)
+    head, _, rest = line.partition(_TRACEBACK)
+    places = [f"{place(m['file'])}:{m['line']} {m['function']}" for m in _LOCATION.finditer(rest)]
+    raised = [m["type"] for m in _RAISED.finditer(rest)]
+    return text(head.strip()) + " | " + " ".join(raised[-1:]) + " at " + ", ".join(places[-20:])

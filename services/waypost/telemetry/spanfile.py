@@ -1,0 +1,95 @@
+"""Finished spans as JSON lines, one file per process: what `waypost dev` shows a trace from."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+LARGEST_BYTES = 32 * 1024 * 1024
+"""A file that grows past this becomes `….old` (one is kept), so that a forgotten demo does not fill the disk."""
+
+
+def record(span: ReadableSpan) -> dict[str, object]:
+    """One span: ids in hex, times in nanoseconds since the epoch, `parent_id` None for a root."""
+    context = span.get_span_context()
+    assert context is not None
+    parent = span.parent
+    return {
+        "trace_id": f"{context.trace_id:032x}",
+        "span_id": f"{context.span_id:016x}",
+        "parent_id": f"{parent.span_id:016x}" if parent else None,
+        "service": span.resource.attributes.get("service.name"),
+        "name": span.name,
+        "kind": span.kind.name,
+        "start_ns": span.start_time,
+        "end_ns": span.end_time,
+        "status": span.status.status_code.name,
+        "attributes": dict(span.attributes or {}),
+        "events": [{"name": event.name, "attributes": dict(event.attributes or {})} for event in span.events],
+        "links": [
+            {"trace_id": f"{link.context.trace_id:032x}", "span_id": f"{link.context.span_id:016x}"}
+            for link in span.links
+        ],
+    }
+
+
+class FileExporter(SpanExporter):
+    """Appends to `<folder>/<service>-<pid>.jsonl`; opened on first use, so that a forked child has its own file."""
+
+    def __init__(self, folder: Path, service: str) -> None:
+        self._folder = folder
+        self._service = service
+        self._pid = 0
+        self._file: IO[str] | None = None
+        self._lock = threading.Lock()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write and flush; a full or read-only disk costs the spans, never the process."""
+        lines = "".join(json.dumps(record(span), separators=(",", ":")) + "\n" for span in spans)
+        with self._lock:
+            try:
+                file = self._open()
+                file.write(lines)
+                file.flush()
+            except OSError:
+                return SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS
+
+    def _open(self) -> IO[str]:
+        path = self._folder / f"{self._service}-{os.getpid()}.jsonl"
+        if self._file is not None and self._pid == os.getpid():
+            if self._file.tell() < LARGEST_BYTES:
+                return self._file
+            self._file.close()
+            path.replace(path.with_suffix(".jsonl.old"))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+        self._pid = os.getpid()
+        return self._file
+
+    def shutdown(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._file is not None and self._pid == os.getpid():
+                self._file.close()
+            self._file = None
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - every export has flushed
+        """Nothing is held back."""
+        return True
+
+
+def read(folder: Path, trace_id: str | None = None) -> Iterator[dict[str, object]]:
+    """The spans in `folder`, of one trace when `trace_id` is given, unordered. A half-written last line is skipped."""
+    for path in sorted(folder.glob("*.jsonl*")):
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                if (trace_id is None or trace_id in line) and line.endswith("\n"):
+                    span = json.loads(line)
+                    if trace_id is None or span["trace_id"] == trace_id:
+                        yield span

@@ -1,0 +1,236 @@
+"""Traces from delivery to reply: one provider per process, and the W3C context that rows carry between processes.
+
+Without an exporter every span is non-recording, but ids are made, so that log lines and rows can still be joined.
+"""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, TraceFlags, Tracer
+from opentelemetry.util.types import Attributes
+
+from waypost.telemetry import redaction
+from waypost.telemetry.spanfile import FileExporter
+
+ALLOWED = frozenset(
+    {
+        # semantic conventions, of those only what cannot hold a query string, a header or a payload
+        "db.operation.batch.size",
+        "db.operation.name",
+        "db.system.name",
+        "error.type",
+        "exception.type",
+        "http.request.body.size",
+        "http.request.method",
+        "http.response.status_code",
+        "http.route",
+        "messaging.batch.message_count",
+        "messaging.destination.name",
+        "messaging.operation.name",
+        "messaging.operation.type",
+        "messaging.system",
+        "network.protocol.version",
+        "server.address",
+        "server.port",
+        "url.template",
+        # ours
+        "waypost.attempt",
+        "waypost.batch_size",
+        "waypost.code",
+        "waypost.conversation_id",
+        "waypost.duplicates",
+        "waypost.effects",
+        "waypost.error_code",
+        "waypost.event_id",
+        "waypost.events",
+        "waypost.fence",
+        "waypost.kind",
+        "waypost.lane",
+        "waypost.message_type",
+        "waypost.name",
+        "waypost.namespace",
+        "waypost.number",
+        "waypost.number_id",
+        "waypost.outbox_id",
+        "waypost.priority",
+        "waypost.reason",
+        "waypost.result",
+        "waypost.retry_after_s",
+        "waypost.state",
+        "waypost.status",
+        "waypost.verdict",
+        "waypost.wait_s",
+    }
+)
+"""Attribute names that may leave the process. Any other is dropped, whoever set it."""
+
+_IDENTIFIERS = frozenset({"waypost.number", "waypost.number_id", "waypost.conversation_id", "waypost.event_id"})
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_KUBERNETES = {
+    "k8s.pod.name": "POD_NAME",
+    "k8s.namespace.name": "POD_NAMESPACE",
+    "k8s.node.name": "NODE_NAME",
+    "k8s.container.name": "CONTAINER_NAME",
+}
+
+
+def _safe(attributes: Attributes) -> dict[str, object]:
+    kept: dict[str, object] = {}
+    for name, given in (attributes or {}).items():
+        if name not in ALLOWED:
+            continue
+        if isinstance(given, str) and name not in _IDENTIFIERS:
+            kept[name] = redaction.text(given)
+        elif isinstance(given, Sequence) and not isinstance(given, str):
+            kept[name] = tuple(redaction.text(item) if isinstance(item, str) else item for item in given)
+        else:
+            kept[name] = given
+    return kept
+
+
+class Scrubbed(SpanExporter):
+    """Passes spans on with allowed attributes only, strings redacted, and of exceptions nothing but the type."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export safe copies."""
+        return self._exporter.export([self._copy(span) for span in spans])
+
+    def _copy(self, span: ReadableSpan) -> ReadableSpan:
+        attributes = _safe(span.attributes)
+        events = [Event(redaction.text(e.name), _safe(e.attributes), e.timestamp) for e in span.events]  # type: ignore[arg-type]
+        for event in events:
+            if event.attributes and "exception.type" in event.attributes:
+                attributes.setdefault("error.type", event.attributes["exception.type"])
+        return ReadableSpan(
+            name=redaction.text(span.name),
+            context=span.get_span_context(),
+            parent=span.parent,
+            resource=span.resource,
+            attributes=attributes,  # type: ignore[arg-type]
+            events=events,
+            links=[Link(link.context) for link in span.links],
+            kind=span.kind,
+            instrumentation_scope=span.instrumentation_scope,
+            status=Status(span.status.status_code),  # its description is the exception's message
+            start_time=span.start_time,
+            end_time=span.end_time,
+        )
+
+    def shutdown(self) -> None:
+        """Close the exporter behind."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Flush the exporter behind."""
+        return self._exporter.force_flush(timeout_millis)
+
+
+@dataclass
+class Tracing:
+    """The tracing of this process."""
+
+    provider: TracerProvider
+    recording: bool
+    """Whether finished spans go anywhere."""
+
+    def flush(self, timeout_s: float = 2.0) -> None:
+        """Wait until spans that have ended are written, at most `timeout_s`."""
+        self.provider.force_flush(int(timeout_s * 1000))
+
+    def shutdown(self) -> None:
+        """Flush and stop; spans made afterwards are lost."""
+        self.provider.shutdown()
+
+
+_tracer: Tracer | None = None
+
+
+def configure(service: str, trace_dir: Path | None) -> Tracing:
+    """Set this process's tracing up; the last call counts.
+
+    Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when that is set, and as JSON lines into `trace_dir` when that is given.
+    `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED` mean what OpenTelemetry says.
+    """
+    attributes: dict[str, str | int] = {
+        "service.name": f"waypost-{service}",
+        "service.namespace": "waypost",
+        "service.version": version("waypost"),
+        "process.pid": os.getpid(),
+    }
+    attributes |= {name: os.environ[variable] for name, variable in _KUBERNETES.items() if os.environ.get(variable)}
+    endpoint = any(
+        os.environ.get(name) for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    )
+    endpoint = endpoint and os.environ.get("OTEL_TRACES_EXPORTER", "otlp") != "none"
+    recording = endpoint or trace_dir is not None
+    provider = TracerProvider(
+        # Without an exporter a recording span would be work for nobody; with one, OTEL_TRACES_SAMPLER decides.
+        sampler=None if recording else ALWAYS_OFF,
+        resource=Resource.create(attributes),
+        shutdown_on_exit=True,
+    )
+    if endpoint:
+        # Short: a collector that hangs may cost spans, never a pod's grace period.
+        provider.add_span_processor(
+            BatchSpanProcessor(Scrubbed(OTLPSpanExporter(timeout=3)), export_timeout_millis=3000)
+        )
+    if trace_dir is not None:
+        exporter = Scrubbed(FileExporter(trace_dir, service))
+        provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=150))
+    global _tracer  # noqa: PLW0603 - one per process, as logging's root is
+    _tracer = provider.get_tracer("waypost", version("waypost"))
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        # For bot plugins that make spans of their own; what these may carry is scrubbed as ours is.
+        trace.set_tracer_provider(provider)
+    return Tracing(provider, recording)
+
+
+def tracer() -> Tracer:
+    """The tracer of this process; before `configure` one that makes ids and records nothing."""
+    global _tracer  # noqa: PLW0603
+    if _tracer is None:
+        _tracer = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("waypost")
+    return _tracer
+
+
+def current_traceparent() -> str | None:
+    """The W3C `traceparent` of the current span, for a row or an environment variable; None outside of any span."""
+    span = trace.get_current_span().get_span_context()
+    if not span.is_valid:
+        return None
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+
+
+def _span_context(traceparent: str | None) -> SpanContext | None:
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    if match is None:
+        return None
+    trace_id, span_id, flags = (int(part, 16) for part in match.groups())
+    context = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
+    return context if context.is_valid else None
+
+
+def context_from(traceparent: str | None) -> Context:
+    """The context to start a child of `traceparent` in; for None or an unreadable one an empty context: a new root."""
+    span = _span_context(traceparent)
+    return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span else Context()
+
+
+def link_to(traceparent: str | None) -> Link | None:
+    """A link to the span of `traceparent`, or None when there is none or it cannot be read."""
+    span = _span_context(traceparent)
+    return Link(span) if span else None
