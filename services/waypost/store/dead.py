@@ -1,0 +1,151 @@
+"""Dead events, and sends that failed or whose outcome is unknown: what a person must look at, and may replay or drop."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from waypost.store import tally
+
+
+@dataclass(frozen=True)
+class DeadEvent:
+    """An event that will not be tried again by itself. Who it is about and what it says stay in the database."""
+
+    id: int
+    number_id: str
+    kind: str
+    reason: str | None
+    attempts: int
+    lane: int
+    size: int
+    """Bytes of its payload."""
+    occurred_at: datetime
+    received_at: datetime
+    finished_at: datetime | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True)
+class OpenSend:
+    """A send that failed, or of which Meta's answer never came."""
+
+    id: int
+    number_id: str
+    kind: str
+    state: str
+    error_code: int | None
+    reason: str | None
+    attempts: int
+    created_at: datetime
+    finished_at: datetime | None
+    traceparent: str | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which dead events; what is left empty does not narrow."""
+
+    ids: tuple[int, ...] = ()
+    number_id: str | None = None
+    reason: str | None = None
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """For `_CHOSEN`."""
+        return {"ids": list(self.ids), "number": self.number_id, "reason": self.reason}
+
+
+_CHOSEN = """
+    state = 'dead'
+    AND (cardinality(CAST(:ids AS bigint[])) = 0 OR id = ANY(CAST(:ids AS bigint[])))
+    AND (CAST(:number AS text) IS NULL OR number_id = :number)
+    AND (CAST(:reason AS text) IS NULL OR reason = :reason)
+"""
+
+
+def events(connection: Connection, selection: Selection, *, limit: int, after: int = 0) -> list[DeadEvent]:
+    """Dead events by id, from the first one behind `after`."""
+    rows = connection.execute(
+        text(f"""
+            SELECT id, number_id, kind, reason, attempts, lane, octet_length(payload), occurred_at, received_at,
+                finished_at, traceparent
+            FROM event WHERE {_CHOSEN} AND id > :after ORDER BY id LIMIT :limit
+        """),  # noqa: S608 - a constant
+        {**selection.parameters, "after": after, "limit": limit},
+    )
+    return [DeadEvent(*row) for row in rows]
+
+
+def count(connection: Connection, selection: Selection) -> int:
+    """How many dead events there are."""
+    return int(
+        connection.execute(
+            text(f"SELECT count(*) FROM event WHERE {_CHOSEN}"),  # noqa: S608 - a constant
+            selection.parameters,
+        ).scalar_one()
+    )
+
+
+def sends(connection: Connection, *, number_id: str | None, limit: int, after: int = 0) -> list[OpenSend]:
+    """Sends in state `unknown` or `failed` by id, from the first one behind `after`."""
+    rows = connection.execute(
+        text("""
+            SELECT id, number_id, kind, state, error_code, reason, attempts, created_at, finished_at, traceparent
+            FROM outbox
+            WHERE state IN ('unknown', 'failed') AND (CAST(:number AS text) IS NULL OR number_id = :number)
+                AND id > :after
+            ORDER BY id LIMIT :limit
+        """),
+        {"number": number_id, "limit": limit, "after": after},
+    )
+    return [OpenSend(*row) for row in rows]
+
+
+def replay(connection: Connection, selection: Selection, *, limit: int) -> list[tuple[int, int]]:
+    """Let at most `limit` dead events wait again, with all their attempts. Returns `(id, lane)` of each."""
+    rows = connection.execute(
+        text(f"""
+            UPDATE event SET state = 'waiting', attempts = 0, next_attempt_at = now(), finished_at = NULL, reason = NULL
+            WHERE id IN (SELECT id FROM event WHERE {_CHOSEN} ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
+                AND state = 'dead'
+            RETURNING id, lane
+        """),  # noqa: S608 - a constant
+        {**selection.parameters, "limit": limit},
+    ).all()
+    lanes = sorted({row.lane for row in rows})
+    if lanes:
+        # A drain that is about to end its lease must look once more, as for a newly stored event.
+        connection.execute(
+            text("""
+                UPDATE lane SET requested = requested + 1 WHERE lane IN (
+                    SELECT lane FROM lane WHERE lane = ANY(CAST(:lanes AS smallint[])) ORDER BY lane FOR UPDATE)
+            """),
+            {"lanes": lanes},
+        )
+    return sorted((row.id, row.lane) for row in rows)
+
+
+def drop(connection: Connection, selection: Selection, *, limit: int, writer: int = 0) -> list[int]:
+    """Give at most `limit` dead events up: done without effect, and counted as done. Returns their ids."""
+    rows = connection.execute(
+        text(f"""
+            UPDATE event SET state = 'done', reason = 'Dropped', finished_at = now()
+            WHERE id IN (SELECT id FROM event WHERE {_CHOSEN} ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED)
+                AND state = 'dead'
+            RETURNING id, number_id
+        """),  # noqa: S608 - a constant
+        {**selection.parameters, "limit": limit},
+    ).all()
+    tally.add(connection, writer, Counter((row.number_id, "done") for row in rows))
+    return sorted(row.id for row in rows)
+
+
+def missing(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Those of `ids` that are no dead events, so that a mistyped one is not passed over in silence."""
+    found = connection.execute(
+        text("SELECT id FROM event WHERE state = 'dead' AND id = ANY(CAST(:ids AS bigint[]))"), {"ids": list(ids)}
+    ).scalars()
+    return sorted(set(ids) - set(found))
