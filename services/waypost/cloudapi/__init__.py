@@ -1,1 +1,1 @@
-"""Meta's world, typed: deliveries in, messages out, the only HTTP to the Graph API, one verdict table for its errors."""
+"""Meta's world, typed: what WhatsApp delivers, what it accepts, and the only HTTP to the Graph API."""
