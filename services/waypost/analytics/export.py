@@ -1,0 +1,86 @@
+"""Messages and daily counts of a number as CSV or JSON lines, streamed to a text file."""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Protocol
+
+from sqlalchemy import Engine
+
+from waypost.store import reports
+
+_FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠|")
+"""What a spreadsheet takes for a formula or a command (OWASP, CSV injection)."""
+
+
+class Writable(Protocol):
+    """A text file, or anything else that takes text."""
+
+    def write(self, text: str, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Days of one number, from `start` to `end`, both included (UTC)."""
+
+    number_id: str
+    start: date
+    end: date
+
+
+def messages(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int:
+    """Write every message, oldest first; returns how many there were.
+
+    CSV has a header line, otherwise each line is one JSON object. Memory does not grow with the number of messages.
+    """
+    with engine.begin() as connection:
+        rows = reports.messages(connection, span.number_id, span.start, span.end)
+        return _write(reports.MESSAGE_COLUMNS, rows, file, as_csv=as_csv)
+
+
+def days(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int:
+    """Write the counts of each day, in the same two forms; returns how many days."""
+    with engine.begin() as connection:
+        rows = reports.days(connection, span.number_id, span.start, span.end)
+        return _write(reports.DAY_COLUMNS, rows, file, as_csv=as_csv)
+
+
+def _write(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable, *, as_csv: bool) -> int:
+    return write_csv(columns, rows, file) if as_csv else write_json(columns, rows, file)
+
+
+def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable) -> int:
+    """CSV as RFC 4180 has it, each cell safe to open in a spreadsheet; returns the number of rows."""
+    writer = csv.writer(file)
+    writer.writerow(columns)
+    count = 0
+    for row in rows:
+        writer.writerow([cell(value) for value in row])
+        count += 1
+    return count
+
+
+def write_json(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable) -> int:
+    """One JSON object per line; times as ISO 8601. Returns the number of rows."""
+    count = 0
+    for row in rows:
+        file.write(json.dumps(dict(zip(columns, row, strict=True)), default=date.isoformat, ensure_ascii=False) + "\n")
+        count += 1
+    return count
+
+
+def cell(value: object) -> str | int | float:
+    """What stands in a CSV cell. Text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    if value is None:
+        return ""
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, date):
+        return value.isoformat()
+    text = str(value)
+    # Some spreadsheets drop leading blanks before they look for a formula.
+    if text[:1] in _FORMULA_STARTS or text.lstrip()[:1] in _FORMULA_STARTS:
+        return f"'{text}"
+    return text

@@ -1,0 +1,114 @@
+"""What the database knows of the whole installation, as gauges: one process exports them, the console."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import structlog
+from prometheus_client import REGISTRY
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from waypost.store import counts
+
+FRESH_S = 5.0
+"""Scrapes within this time share one reading, so that scrapers cannot load the database."""
+
+_EVENTS = (
+    ("received", "Events received since the installation began; equals duplicate + done + dead + waiting."),
+    ("duplicate", "Events received that had been there before."),
+    ("done", "Events handled."),
+    ("dead", "Events given up; a person decides with `waypost dead replay` or `waypost dead drop`."),
+    ("waiting", "Events stored and not handled yet."),
+)
+
+
+class InstallationGauges(Collector):
+    """Reads the counts when scraped. While the database is away only `waypost_snapshot_up 0` is exported."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._read_at = float("-inf")
+        self._families: list[Metric] = []
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing beforehand: registering must not ask the database."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges, at most `FRESH_S` old."""
+        with self._lock:
+            if self._clock() - self._read_at >= FRESH_S:
+                self._families = self._read()
+                self._read_at = self._clock()
+            families = self._families
+        yield from families
+
+    def _read(self) -> list[Metric]:
+        up = GaugeMetricFamily("waypost_snapshot_up", "1 when the counts below could be read from the database.")
+        try:
+            with self._engine.connect() as connection:
+                events = counts.by_number(connection)
+                outbox = counts.outbox_by_number(connection)
+                paused = counts.paused(connection)
+        except SQLAlchemyError as error:
+            structlog.get_logger(__name__).warning("the counts cannot be read", error=error)
+            up.add_metric([], 0)
+            return [up]
+        up.add_metric([], 1)
+        return [up, *_event_families(events), *_outbox_families(outbox), _paused(paused)]
+
+
+def _event_families(events: dict[str, counts.Counts]) -> Iterator[Metric]:
+    for name, help_text in _EVENTS:
+        family = GaugeMetricFamily(f"waypost_inbox_{name}", help_text, labels=["number"])
+        for number_id, of_number in events.items():
+            family.add_metric([number_id], getattr(of_number, name))
+        yield family
+    balanced = GaugeMetricFamily(
+        "waypost_inbox_balanced", "1 when received = duplicate + done + dead + waiting.", labels=["number"]
+    )
+    oldest = GaugeMetricFamily(
+        "waypost_oldest_waiting_seconds",
+        "Age of the oldest waiting event by the database's clock, 0 when none waits; what to scale workers on.",
+        labels=["number"],
+    )
+    for number_id, of_number in events.items():
+        balanced.add_metric([number_id], of_number.holds)
+        oldest.add_metric([number_id], of_number.oldest_waiting_s or 0.0)
+    yield balanced
+    yield oldest
+
+
+def _outbox_families(outbox: dict[str, counts.OutboxCounts]) -> Iterator[Metric]:
+    states = GaugeMetricFamily(
+        "waypost_outbox", "Messages to send, by state; sent ones are not counted here.", labels=["number", "state"]
+    )
+    old = GaugeMetricFamily(
+        "waypost_outbox_unknown_old",
+        "Sends of unknown outcome that no status webhook settled within an hour; they are never repeated blindly.",
+        labels=["number"],
+    )
+    for number_id, of_number in outbox.items():
+        for state in ("queued", "sending", "unknown", "failed"):
+            states.add_metric([number_id, state], getattr(of_number, state))
+        old.add_metric([number_id], of_number.unknown_old)
+    yield states
+    yield old
+
+
+def _paused(paused: int) -> Metric:
+    family = GaugeMetricFamily("waypost_numbers_paused", "Numbers that may not send now, after an error of Meta's.")
+    family.add_metric([], paused)
+    return family
+
+
+def register(engine: Engine, registry: CollectorRegistry = REGISTRY) -> InstallationGauges:
+    """Export the gauges from this process; `registry.unregister` takes them back."""
+    gauges = InstallationGauges(engine)
+    registry.register(gauges)
+    return gauges

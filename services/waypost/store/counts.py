@@ -1,0 +1,131 @@
+"""What the installation holds, per number: the sum of G9, the outbox by state, who is paused."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Events of one number. Read by `by_number` in one snapshot, `holds` is true at every moment."""
+
+    received: int = 0
+    """All that were stored or recognised as duplicates since the installation began."""
+    duplicate: int = 0
+    done: int = 0
+    dead: int = 0
+    waiting: int = 0
+    oldest_waiting_s: float | None = None
+    """Seconds since the oldest waiting event was stored, by the database's clock; None when none waits."""
+
+    @property
+    def holds(self) -> bool:
+        """received = duplicate + done + dead + waiting."""
+        return self.received == self.duplicate + self.done + self.dead + self.waiting
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxCounts:
+    """Outbox rows of one number that are not sent."""
+
+    queued: int = 0
+    sending: int = 0
+    unknown: int = 0
+    """May have reached Meta; settled by a status webhook, never sent again by itself."""
+    unknown_old: int = 0
+    """Unknown for longer than asked for: a person should look."""
+    failed: int = 0
+
+
+# received, duplicate and done only ever grow and are summed over days and writers; dead and waiting are rows, few enough
+# to be counted by their partial indexes. One statement is one snapshot: the sum holds however many write meanwhile.
+_BY_NUMBER = text("""
+    WITH tallied AS (
+        SELECT number_id,
+               coalesce(sum(value) FILTER (WHERE name = 'received'), 0) AS received,
+               coalesce(sum(value) FILTER (WHERE name = 'duplicate'), 0) AS duplicate,
+               coalesce(sum(value) FILTER (WHERE name = 'done'), 0) AS done
+        FROM daily_metric WHERE name IN ('received', 'duplicate', 'done') GROUP BY number_id
+    ), waiting AS (
+        SELECT number_id, count(*) AS waiting,
+               extract(epoch FROM clock_timestamp() - min(received_at)) AS oldest_waiting_s
+        FROM event WHERE state = 'waiting' GROUP BY number_id
+    ), dead AS (
+        SELECT number_id, count(*) AS dead FROM event WHERE state = 'dead' GROUP BY number_id
+    )
+    SELECT number_id, coalesce(received, 0) AS received, coalesce(duplicate, 0) AS duplicate, coalesce(done, 0) AS done,
+           coalesce(dead, 0) AS dead, coalesce(waiting, 0) AS waiting, oldest_waiting_s
+    FROM (SELECT number_id FROM number UNION SELECT number_id FROM tallied UNION SELECT number_id FROM waiting
+          UNION SELECT number_id FROM dead) AS known
+    LEFT JOIN tallied USING (number_id) LEFT JOIN waiting USING (number_id) LEFT JOIN dead USING (number_id)
+    ORDER BY number_id
+""")
+
+
+def by_number(connection: Connection) -> dict[str, Counts]:
+    """The counts of every number known or seen, in one snapshot."""
+    return {
+        row.number_id: Counts(
+            received=int(row.received),
+            duplicate=int(row.duplicate),
+            done=int(row.done),
+            dead=row.dead,
+            waiting=row.waiting,
+            oldest_waiting_s=None if row.oldest_waiting_s is None else max(0.0, float(row.oldest_waiting_s)),
+        )
+        for row in connection.execute(_BY_NUMBER)
+    }
+
+
+def oldest_waiting(connection: Connection) -> float:
+    """Seconds since the oldest waiting event of all numbers was stored, by the database's clock; 0 when none waits."""
+    age = connection.execute(
+        text("SELECT extract(epoch FROM clock_timestamp() - min(received_at)) FROM event WHERE state = 'waiting'")
+    ).scalar()
+    return max(0.0, float(age)) if age is not None else 0.0
+
+
+_OUTBOX = text("""
+    SELECT number_id,
+           count(*) FILTER (WHERE state = 'queued') AS queued,
+           count(*) FILTER (WHERE state = 'sending') AS sending,
+           count(*) FILTER (WHERE state = 'unknown') AS unknown,
+           count(*) FILTER (WHERE state = 'unknown'
+               AND coalesce(finished_at, created_at) < now() - make_interval(secs => :old)) AS unknown_old,
+           count(*) FILTER (WHERE state = 'failed') AS failed
+    FROM (
+        SELECT number_id, state, finished_at, created_at FROM outbox WHERE state IN ('queued', 'sending')
+        UNION ALL
+        SELECT number_id, state, finished_at, created_at FROM outbox WHERE state IN ('unknown', 'failed')
+    ) AS open GROUP BY number_id
+""")
+
+
+def outbox_by_number(connection: Connection, *, old_s: float = 3600.0) -> dict[str, OutboxCounts]:
+    """Outbox rows that are not sent, per number that has any. `old_s`: from when on an unknown row counts as old."""
+    return {
+        row.number_id: OutboxCounts(row.queued, row.sending, row.unknown, row.unknown_old, row.failed)
+        for row in connection.execute(_OUTBOX, {"old": old_s})
+    }
+
+
+def paused(connection: Connection) -> int:
+    """How many numbers may not send now."""
+    return int(connection.execute(text("SELECT count(*) FROM number WHERE paused_until > now()")).scalar_one())
+
+
+_FOLD = text("""
+    WITH old AS (
+        DELETE FROM daily_metric WHERE writer >= 0 AND day < (now() AT TIME ZONE 'UTC')::date - 1
+        RETURNING day, number_id, name, value
+    )
+    INSERT INTO daily_metric (day, number_id, name, writer, value)
+    SELECT day, number_id, name, -1, sum(value) FROM old GROUP BY day, number_id, name
+    ORDER BY day, number_id, name
+    ON CONFLICT (day, number_id, name, writer) DO UPDATE SET value = daily_metric.value + excluded.value
+""")
+
+
+def fold(connection: Connection) -> None:
+    """Sum days that nobody writes to any more over their writers, so that an old day costs one row. May run any time."""
+    connection.execute(_FOLD)
