@@ -1,0 +1,84 @@
+"""The one RQ job of Waypost, and the only code that anybody who can write to Redis can make a worker run.
+
+RQ's JSON serializer keeps pickle out, but a job still names its function by dotted path, so a writer to Redis could
+call `os.system`. `LaneJob` resolves an allow-list instead and refuses everything else.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from redis import Redis
+from rq import Queue, Retry
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+QUEUE: Final = "waypost"
+"""The only queue. With two, RQ pops by BLPOP, and a worker killed between pop and start loses the job (rq/rq#2236)."""
+
+JOB_TIMEOUT_S: Final = 60
+"""Far above the time slice of a drain (5 s) plus one turn; RQ ends a job that hangs longer."""
+
+RESULT_TTL_S: Final = 60
+"""Never 0: RQ 3.0 then counts a finished job as failed once its execution record has expired, and runs it again."""
+
+FAILURE_TTL_S: Final = 3600
+"""RQ keeps failed jobs for a year by default. Ours are hints, so an hour is enough to look at one."""
+
+
+class ForbiddenJob(Exception):
+    """A job in Redis names a function that is not Waypost's. Somebody else writes to this Redis; do not retry."""
+
+
+_drain: Callable[[int], str] | None = None
+
+
+def install(drain: Callable[[int], str]) -> None:
+    """Give this process's jobs what they call; a worker does so before it starts to work."""
+    global _drain  # noqa: PLW0603 - RQ calls a module-level function; the process has exactly one drain
+    _drain = drain
+
+
+def drain_lane(lane: int) -> str:
+    """Drain one lane; returns a word for `rq info`, never content."""
+    if _drain is None:
+        raise ForbiddenJob("this worker is not a Waypost worker; start it with `waypost worker`")
+    return _drain(lane)
+
+
+_ALLOWED: Final[dict[str, Callable[..., Any]]] = {"waypost.lanes.job.drain_lane": drain_lane}
+
+
+class LaneJob(Job):
+    """An RQ job whose function must be on the allow-list."""
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        """The allowed function that this job names. Raises `ForbiddenJob`."""
+        try:
+            return _ALLOWED[self.func_name or ""]
+        except KeyError:
+            raise ForbiddenJob("a job names a function that Waypost does not run; check who writes to Redis") from None
+
+
+class LaneQueue(Queue):
+    """RQ's queue, dealing in `LaneJob`s."""
+
+    job_class = LaneJob
+
+
+def queue(redis: Redis) -> LaneQueue:
+    """The queue of this installation."""
+    return LaneQueue(QUEUE, connection=redis, serializer=JSONSerializer)
+
+
+def job_for(lane: int) -> Any:
+    """What `Queue.enqueue_many` takes: ids only, a description without arguments, a retry for abandoned jobs."""
+    return Queue.prepare_data(
+        "waypost.lanes.job.drain_lane",
+        args=(lane,),
+        timeout=JOB_TIMEOUT_S,
+        result_ttl=RESULT_TTL_S,
+        failure_ttl=FAILURE_TTL_S,
+        description="drain a lane",
+        retry=Retry(max=3),
+    )

@@ -1,0 +1,65 @@
+"""The sweeper: finds lanes whose wake-up was lost and wakes them again; also forgets events nobody needs.
+
+It is what makes Redis expendable. Every worker runs one; two that find the same lane do no harm.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from waypost.store import lanes
+from waypost.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+FORGET_EVERY_S: Final = 60.0
+FORGET_BATCH: Final = 2_000
+
+
+class Sweeper:
+    """Looks every `interval_s` seconds for lanes with events due that long; wakes them through `wake`."""
+
+    def __init__(
+        self, engine: Engine, wake: Callable[[Iterable[int]], None], *, interval_s: float, retention_days: int
+    ) -> None:
+        self._engine = engine
+        self._wake = wake
+        self._interval_s = interval_s
+        self._retention_days = retention_days
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
+
+    def start(self) -> None:
+        """Start looking, from a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the look that is going on."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def sweep(self) -> list[int]:
+        """Look once; returns the lanes that were woken."""
+        with self._engine.connect() as connection:
+            found = lanes.lanes_with_due_events(connection, idle_s=self._interval_s)
+        if found:
+            metrics.swept_lanes_total.inc(len(found))
+            self._wake(found)
+        return found
+
+    def _run(self) -> None:
+        forget_at = time.monotonic() + FORGET_EVERY_S
+        while not self._stop.wait(self._interval_s):
+            try:
+                self.sweep()
+                if time.monotonic() >= forget_at:
+                    forget_at = time.monotonic() + FORGET_EVERY_S
+                    with self._engine.begin() as connection:
+                        lanes.forget_finished(connection, days=self._retention_days, limit=FORGET_BATCH)
+            except DBAPIError as error:
+                log.warning("sweep failed; the next one looks again", error=type(error).__name__)

@@ -1,0 +1,95 @@
+"""Waking lanes: tell RQ that a lane has work. Hints only; nothing waits for them and nothing depends on them."""
+
+import threading
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+from redis import Redis
+from redis.exceptions import RedisError
+
+from waypost.lanes import job
+from waypost.telemetry import metrics
+
+log = structlog.get_logger(__name__)
+
+WAKE_TTL_MS: Final = 5_000
+"""How long a wake-up whose job got lost keeps others from being sent; the sweeper tries again after it."""
+
+
+def connect(url: str) -> Redis:
+    """A Redis client whose every wait is bounded: 0.5 s to connect, 1 s for an answer."""
+    return Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=1.0, health_check_interval=15)
+
+
+def _key(lane: int) -> str:
+    return f"waypost:wake:{lane}"
+
+
+def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
+    """Queue one drain job for each lane that has none waiting; returns how many. Raises `redis.RedisError`.
+
+    The key is set here and deleted by the job before it reads the database, so a lane whose key is already set will
+    still be read after whatever was committed before this call.
+    """
+    asked = sorted(set(lanes))
+    with redis.pipeline(transaction=False) as pipe:
+        for lane in asked:
+            pipe.set(_key(lane), b"1", nx=True, px=WAKE_TTL_MS)
+        answers = pipe.execute()
+    fresh = [lane for lane, answer in zip(asked, answers, strict=True) if answer]
+    if fresh:
+        job.queue(redis).enqueue_many([job.job_for(lane) for lane in fresh])
+    return len(fresh)
+
+
+def acknowledge(redis: Redis, lane: int) -> None:
+    """From here on a new wake-up of the lane queues a new job. Called by the job before it reads."""
+    redis.delete(_key(lane))
+
+
+class Waker:
+    """Wakes lanes from a thread of its own, so that the caller never waits for Redis and never sees it fail."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._pending: set[int] = set()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="waker", daemon=True)
+        self._thread.start()
+
+    def wake(self, lanes: Iterable[int]) -> None:
+        """Ask for a drain of these lanes soon. Never raises and never blocks."""
+        with self._changed:
+            self._pending.update(lanes)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Send what is pending and stop; waits at most two seconds."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        away = False
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pending or self._closing)
+                if not self._pending:
+                    return
+                lanes, self._pending = self._pending, set()
+            try:
+                sent = enqueue(self._redis, lanes)
+            except RedisError as error:
+                metrics.wakeups_total.labels(result="failed").inc(len(lanes))
+                if not away:
+                    log.warning("redis is away; the sweeper will find the events", error=type(error).__name__)
+                away = True
+            else:
+                metrics.wakeups_total.labels(result="queued").inc(sent)
+                metrics.wakeups_total.labels(result="joined").inc(len(lanes) - sent)
+                if away:
+                    log.info("redis is back")
+                away = False
