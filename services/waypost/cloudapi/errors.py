@@ -269,7 +269,7 @@ class GraphError(Exception):
     """Any failure of a Graph call. Never raised itself; see the tree above."""
 
 
-class GraphRefused(GraphError):  # noqa: N818 - named for what happened
+class GraphRefused(GraphError):
     """Refused with a code, or so wrong that it was not sent. `verdict` tells whether a retry makes sense.
 
     `str()` carries the code and a title from the table, never Meta's own words: those can quote a token or a text.
@@ -306,11 +306,11 @@ class GraphRefused(GraphError):  # noqa: N818 - named for what happened
         super().__init__(f"{self.title} ({where})" if http_status or code != NO_CODE else self.title)
 
 
-class GraphUnreachable(GraphError):  # noqa: N818 - named for what happened
+class GraphUnreachable(GraphError):
     """No connection to the Graph API could be made in time, so nothing was sent. A retry is safe."""
 
 
-class GraphOutcomeUnknown(GraphError):  # noqa: N818 - named for what happened
+class GraphOutcomeUnknown(GraphError):
     """Perhaps sent, but no usable answer: time-out, reset, 5xx or 2xx that cannot be read. Never repeat a send."""
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
