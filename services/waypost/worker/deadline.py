@@ -1,0 +1,64 @@
+"""A deadline for code that we did not write: a bot's turn.
+
+A signal interrupts Python code and regular expressions alike, but not a C extension that never looks up; for that a
+watchdog thread ends the process, whose supervisor starts it again. The attempt was counted before the turn began.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+import structlog
+
+from waypost.lanes.drain import TurnTimeout
+
+log = structlog.get_logger(__name__)
+
+WATCHDOG_GRACE_S: Final = 5.0
+WATCHDOG_EXIT_STATUS: Final = 70
+
+
+class Deadline:
+    """Bounds calls on the main thread to `seconds` each."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._started: float | None = None
+        threading.Thread(target=self._watch, name="turn-watchdog", daemon=True).start()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Raises `TurnTimeout` inside the block once its time is up.
+
+        Borrows the process's real-time timer from RQ's own job timeout and gives it back with the time that is left.
+        """
+        previous_handler = signal.signal(signal.SIGALRM, _time_is_up)
+        started = time.monotonic()
+        previous_delay, _ = signal.setitimer(signal.ITIMER_REAL, self._seconds)
+        self._started = started
+        try:
+            yield
+        finally:
+            self._started = None
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, previous_handler)
+            if previous_delay:
+                left = previous_delay - (time.monotonic() - started)
+                signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1.0)
+            started = self._started
+            if started is not None and time.monotonic() - started > self._seconds + WATCHDOG_GRACE_S:
+                log.error("a turn cannot be interrupted; the worker ends itself", seconds=self._seconds)
+                os._exit(WATCHDOG_EXIT_STATUS)
+
+
+def _time_is_up(_signal: int, _frame: FrameType | None) -> None:
+    raise TurnTimeout

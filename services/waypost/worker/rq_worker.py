@@ -1,0 +1,93 @@
+"""The RQ worker of this process: a `SimpleWorker`, for a forked one could keep no connection to Meta, bounded in waits.
+
+What RQ does by itself and we do not want: it sits in a pop for minutes, sleeps for up to a minute when Redis is away,
+raises inside the pop when it is asked to stop (which can lose the popped job), and logs job arguments.
+"""
+
+import os
+import socket
+import threading
+from types import FrameType
+from typing import Any, Final
+from uuid import uuid4
+
+import structlog
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from rq import SimpleWorker
+from rq.job import Job
+from rq.queue import Queue
+from rq.serializers import JSONSerializer
+from rq.worker.base import StopRequested
+
+from waypost.lanes import job
+
+log = structlog.get_logger(__name__)
+
+WORKER_TTL_S: Final = 20
+"""`rq info` forgets a vanished worker this many seconds after its last heartbeat, plus RQ's own 60."""
+
+MAINTENANCE_INTERVAL_S: Final = 15
+POP_S: Final = 1
+"""Longest wait for a job before the worker looks whether it should stop."""
+
+
+def connect(url: str) -> Redis:
+    """Redis for the worker's blocking pop; RQ raises the answer timeout to what that needs."""
+    return Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=POP_S + 2, health_check_interval=15)
+
+
+class LaneWorker(SimpleWorker):
+    """Runs lane jobs in this process until it is asked to stop or Redis goes away."""
+
+    job_class = job.LaneJob
+    queue_class = job.LaneQueue
+    log_result_lifespan = False
+
+    def __init__(self, redis: Redis, stop: threading.Event) -> None:
+        """`stop` is set when the process is to end; a signal that reaches RQ's handlers sets it too."""
+        super().__init__(
+            [job.queue(redis)],
+            # Unique for every start: RQ refuses a name that a killed predecessor still holds.
+            name=f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
+            connection=redis,
+            worker_ttl=WORKER_TTL_S,
+            maintenance_interval=MAINTENANCE_INTERVAL_S,
+            serializer=JSONSerializer,
+            log_job_description=False,
+        )
+        self._stop = stop
+
+    @property
+    def dequeue_timeout(self) -> int:
+        """Seconds of one blocking pop."""
+        return POP_S
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler
+        """Stop after the running job. RQ would raise in the middle of the pop, where a popped job can be lost."""
+        self._stop_requested = True
+        self._stop.set()
+
+    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 - RQ's signature
+        """Seconds until a job whose worker vanished counts as abandoned: its timeout, without RQ's extra minute."""
+        return int(job.timeout or 60) + 5
+
+    def dequeue_job_and_maintain_ttl(
+        self,
+        timeout: int | None,  # noqa: ARG002 - RQ's signature
+        max_idle_time: int | None = None,  # noqa: ARG002 - RQ's signature
+    ) -> tuple[Job, Queue] | None:
+        """The next job; looks every second whether to stop."""
+        while not self._stop.is_set():
+            popped = super().dequeue_job_and_maintain_ttl(POP_S, max_idle_time=POP_S)
+            if popped is not None:
+                return popped
+        raise StopRequested
+
+    def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
+        """Leaves the work loop when Redis is away; RQ would wait in it, up to a minute at a time."""
+        try:
+            super().heartbeat(timeout, pipeline)
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            raise StopRequested from error

@@ -1,0 +1,297 @@
+"""What is done with a lane's events: messages get a turn of the bot, statuses settle sends, the rest is recorded."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from sqlalchemy import Connection
+
+from waypost.bot import consent
+from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
+from waypost.bot.event import BotEvent
+from waypost.cloudapi import inbound, webhook
+from waypost.cloudapi.messages import Outgoing as OutgoingMessage
+from waypost.lanes.drain import Unhandled
+from waypost.registry import Number
+from waypost.store import conversations, statuses, turns
+from waypost.store.conversations import Conversation, Person
+from waypost.store.lanes import WaitingEvent
+from waypost.telemetry import metrics, tracing
+from waypost.worker.bots import Bots
+from waypost.worker.deadline import Deadline
+
+WINDOW: Final = timedelta(hours=24)
+"""The customer service window: free-form replies within 24 h of the contact's last message (Meta, Service messages)."""
+
+HUMAN_TAKES_OVER: Final = timedelta(minutes=30)
+"""After a message typed by a person in the WhatsApp Business app the bot is silent this long."""
+
+
+class NumberMissing(Exception):
+    """The registry does not name this number (yet). Its events wait for their next attempt."""
+
+
+class Turns:
+    """The handler that a drain calls for each batch."""
+
+    def __init__(
+        self,
+        numbers: Callable[[str], Number | None],
+        *,
+        bots: Bots,
+        deadline: Deadline,
+        wake_sender: Callable[[Iterable[int]], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.numbers = numbers
+        self.bots = bots
+        self.deadline = deadline
+        self.wake_sender = wake_sender
+        self.clock = clock
+
+    def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> "TurnBatch":
+        """Read the events and the conversations they belong to."""
+        parsed: dict[int, inbound.Inbound | None] = {}
+        people: list[Person] = []
+        owners: list[int] = []
+        for event in events:
+            parsed[event.id] = item = _read(event)
+            who = _contact(item)
+            if who is not None and (who.wa_id or who.user_id):
+                name = item.profile_name if isinstance(item, inbound.InboundMessage) else None
+                people.append(Person(event.number_id, who.wa_id, who.user_id, name, event.lane))
+                owners.append(event.id)
+        loaded = conversations.load(connection, people) if people else []
+        return TurnBatch(self, parsed, dict(zip(owners, loaded, strict=True)))
+
+
+def _read(event: WaitingEvent) -> inbound.Inbound | None:
+    try:
+        return webhook.parse(event.payload)
+    except inbound.InboundError:
+        return None
+
+
+def _contact(item: inbound.Inbound | None) -> inbound.Identity | None:
+    if isinstance(item, inbound.InboundMessage):
+        return item.sender
+    if isinstance(item, inbound.Echo | inbound.Standby | inbound.Preference):
+        return item.contact
+    return None
+
+
+class TurnBatch:
+    """The effects of some events; `store` writes them all."""
+
+    def __init__(
+        self, turns_: Turns, parsed: dict[int, inbound.Inbound | None], loaded: dict[int, Conversation]
+    ) -> None:
+        self._turns = turns_
+        self._parsed = parsed
+        self._conversations = loaded
+        self._messages: list[turns.Incoming] = []
+        self._outgoing: list[turns.Outgoing] = []
+        self._changed: dict[int, Conversation] = {}
+        self._consents: list[tuple[int, bool]] = []
+        self._marketing: list[tuple[int, bool]] = []
+        self._statuses: list[tuple[WaitingEvent, inbound.InboundStatus]] = []
+        self._received: list[float] = []
+
+    def handle(self, event: WaitingEvent) -> str | None:
+        """One event; see `waypost.lanes.drain.Batch`."""
+        item = self._parsed[event.id]
+        if item is None:
+            raise Unhandled("Unreadable")
+        with tracing.tracer().start_as_current_span(
+            f"process {event.kind}",
+            context=tracing.context_from(event.traceparent),
+            kind=SpanKind.CONSUMER,
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            if span.is_recording():
+                span.set_attributes(
+                    {
+                        "messaging.system": "waypost",
+                        "messaging.operation.type": "process",
+                        "waypost.event_id": event.id,
+                        "waypost.number_id": event.number_id,
+                        "waypost.kind": event.kind,
+                        "waypost.lane": event.lane,
+                        "waypost.attempt": event.attempts + 1,
+                    }
+                )
+            try:
+                reason = self._dispatch(event, item)
+            except BaseException as error:
+                span.set_attribute("error.type", type(error).__name__)
+                span.set_status(Status(StatusCode.ERROR))
+                raise
+            if reason is not None:
+                span.set_attribute("waypost.reason", reason)
+        self._received.append(event.received_at.timestamp())
+        return reason
+
+    def _dispatch(self, event: WaitingEvent, item: inbound.Inbound) -> str | None:
+        match item:
+            case inbound.InboundMessage():
+                return self._message(event, item)
+            case inbound.InboundStatus():
+                self._statuses.append((event, item))
+                return None
+            case inbound.Echo():
+                self._take_over(event, "human", HUMAN_TAKES_OVER)
+                return None
+            case inbound.Standby():
+                self._take_over(event, "standby", WINDOW)
+                return None
+            case inbound.Preference():
+                conversation = self._conversations.get(event.id)
+                if conversation is None:
+                    return "NoContact"
+                self._marketing.append((conversation.contact_id, item.value == "stop"))
+                return None
+            case _:
+                return "Recorded"
+
+    def _take_over(self, event: WaitingEvent, owner: str, duration: timedelta) -> None:
+        conversation = self._conversations.get(event.id)
+        if conversation is not None:
+            conversation.owner = owner
+            conversation.owner_until = datetime.fromtimestamp(self._turns.clock(), UTC) + duration
+            self._changed[conversation.id] = conversation
+
+    def _message(self, event: WaitingEvent, item: inbound.InboundMessage) -> str | None:
+        number = self._turns.numbers(event.number_id)
+        if number is None:
+            raise NumberMissing(event.number_id)
+        conversation = self._conversations.get(event.id)
+        if conversation is None:
+            return "NoContact"
+        message = turns.Incoming(
+            number_id=event.number_id,
+            conversation_id=conversation.id,
+            direction="in",
+            wamid=item.wamid,
+            type=item.type,
+            body=item.text,
+            occurred_at=event.occurred_at,
+            traceparent=event.traceparent,
+        )
+        expires = event.occurred_at + WINDOW
+        if expires < datetime.fromtimestamp(self._turns.clock(), UTC):
+            self._messages.append(message)
+            return "Stale"
+        if conversation.owner != "bot":
+            self._messages.append(message)
+            self._extend_window(conversation, expires)
+            return "HumanOwnsConversation" if conversation.owner == "human" else "Standby"
+        state, effects = self._turn(number, conversation, item)
+        # Nothing above this line changed the batch: a turn that raises leaves no trace.
+        self._messages.append(message)
+        self._extend_window(conversation, expires)
+        if number.mark_read:
+            receipt = {"message_id": item.wamid, "typing": number.typing_indicator}
+            self._queue(event, conversation, msgspec.json.encode(receipt).decode(), kind="read")
+        self._apply(event, conversation, effects)
+        conversation.state = state
+        metrics.turns_total.labels(event.number_id, "done").inc()
+        return None
+
+    def _turn(
+        self, number: Number, conversation: Conversation, item: inbound.InboundMessage
+    ) -> tuple[dict[str, object], Sequence[Effect]]:
+        turn = self._turns.bots.turn(number)
+        if turn is None:
+            match consent.classify(item.text):
+                case consent.Consent.STOP:
+                    return conversation.state, (OptOut(),)
+                case consent.Consent.START:
+                    return conversation.state, (OptIn(),)
+            return conversation.state, ()
+        occasion = BotEvent(
+            type=item.type,
+            text=item.text,
+            button_id=item.button_id,
+            profile_name=item.profile_name or conversation.profile_name,
+            wamid=item.wamid,
+            occurred_at=item.occurred_at,
+            now=self._turns.clock(),
+        )
+        with metrics.turn_seconds.time(), self._turns.deadline():
+            return turn(conversation.state, occasion)
+
+    def _apply(self, event: WaitingEvent, conversation: Conversation, effects: Sequence[Effect]) -> None:
+        may_speak = not conversation.opted_out
+        # What a turn says before it hands the conversation over was still said by the bot.
+        handing_over = any(isinstance(effect, HandOff) for effect in effects)
+        for effect in effects:
+            match effect:
+                case Reply(message):
+                    self._say(event, conversation, message, notice=handing_over and may_speak)
+                case OptOut(confirmation):
+                    conversation.opted_out = True
+                    self._consents.append((conversation.contact_id, True))
+                    self._say(event, conversation, confirmation, notice=may_speak)
+                case OptIn(confirmation):
+                    conversation.opted_out = False
+                    self._consents.append((conversation.contact_id, False))
+                    self._say(event, conversation, confirmation)
+                case HandOff(minutes, reply):
+                    self._say(event, conversation, reply, notice=may_speak)
+                    now = datetime.fromtimestamp(self._turns.clock(), UTC)
+                    conversation.owner = "human"
+                    conversation.owner_until = None if minutes is None else now + timedelta(minutes=minutes)
+
+    def _say(
+        self, event: WaitingEvent, conversation: Conversation, message: OutgoingMessage | None, *, notice: bool = False
+    ) -> None:
+        if message is not None:
+            body = msgspec.json.encode(message.payload()).decode()
+            self._queue(event, conversation, body, notice=notice)
+
+    def _queue(
+        self, event: WaitingEvent, conversation: Conversation, body: str, *, kind: str = "message", notice: bool = False
+    ) -> None:
+        self._outgoing.append(
+            turns.Outgoing(
+                number_id=event.number_id,
+                conversation_id=conversation.id,
+                body=body,
+                kind=kind,
+                notice=notice,
+                event_id=event.id,
+                traceparent=tracing.current_traceparent(),
+            )
+        )
+
+    def _extend_window(self, conversation: Conversation, expires: datetime) -> None:
+        if conversation.window_expires_at is None or conversation.window_expires_at < expires:
+            conversation.window_expires_at = expires
+        self._changed[conversation.id] = conversation
+
+    def store(self, connection: Connection) -> None:
+        """Write everything; see `waypost.lanes.drain.Batch`."""
+        conversations.write(
+            connection,
+            [(changed, msgspec.json.encode(changed.state).decode()) for changed in self._changed.values()],
+        )
+        turns.add_messages(connection, self._messages)
+        turns.add_outgoing(connection, self._outgoing)
+        for contact_id, opted_out in self._consents:
+            conversations.set_consent(connection, contact_id, opted_out=opted_out, source="keyword")
+        for contact_id, stopped in self._marketing:
+            conversations.set_marketing(connection, contact_id, stopped=stopped)
+        if self._statuses:
+            statuses.apply(connection, [status for _, status in self._statuses])
+
+    def committed(self) -> None:
+        """Wake the sender for what was queued; see `waypost.lanes.drain.Batch`."""
+        if self._outgoing:
+            self._turns.wake_sender({row.conversation_id for row in self._outgoing})
+        now = time.time()
+        for received in self._received:
+            metrics.ack_to_done_seconds.observe(max(now - received, 0.0))

@@ -1,0 +1,206 @@
+"""A drain: order, attempts, poison, crashes and zombies."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine, text
+
+from waypost.lanes.drain import Drain, Limits, TurnTimeout, Unhandled
+from waypost.store import counts, lanes
+from waypost.store.lanes import WaitingEvent
+
+from .conftest import Recorder
+
+NO_DELAY = Limits(retry_delays_s=(0.0, 0.0))
+
+
+def test_events_are_handled_in_the_order_of_metas_time_stamps(
+    database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
+) -> None:
+    """Deliveries may come shuffled; what waits together is put in order."""
+    put("third", at=30)
+    put("first", at=10)
+    put("second", at=20)
+    assert Drain(database, recorder, owner="a").run(0) == "emptied"
+    assert effects() == ["first", "second", "third"]
+
+
+def test_a_failing_event_holds_back_its_conversation_and_no_other(
+    database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
+) -> None:
+    """Later messages of the same contact wait until the failed one had its next attempt."""
+
+    def fail(event: WaitingEvent) -> None:
+        if event.event_key == "bad":
+            raise ValueError("not today")
+
+    recorder.on_event = fail
+    put("bad", contact="A", at=1)
+    put("after bad", contact="A", at=2)
+    put("other", contact="B", at=3)
+    Drain(database, recorder, owner="a", limits=Limits(retry_delays_s=(3600,))).run(0)
+    assert effects() == ["other"]
+
+
+def test_a_poisonous_event_is_dead_after_three_attempts_and_its_conversation_goes_on(
+    database: Engine,
+    put: Callable[..., int],
+    recorder: Recorder,
+    effects: Callable[[], list[str]],
+    states: Callable[[], dict[str, tuple[str, int, str | None]]],
+) -> None:
+    """Three attempts, a reason that carries no content, then the next message gets its turn."""
+    tries: list[str] = []
+
+    def fail(event: WaitingEvent) -> None:
+        tries.append(event.event_key)
+        if event.event_key == "poison":
+            raise ValueError("the text of a person")
+
+    recorder.on_event = fail
+    put("poison", at=1)
+    put("next", at=2)
+    Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
+    assert tries.count("poison") == 3
+    assert states()["poison"] == ("dead", 2, "ValueError")
+    assert effects() == ["next"]
+
+
+def test_an_event_that_can_never_be_handled_is_dead_at_once(
+    database: Engine,
+    put: Callable[..., int],
+    recorder: Recorder,
+    states: Callable[[], dict[str, tuple[str, int, str | None]]],
+) -> None:
+    """`Unhandled` costs no further attempts."""
+
+    def refuse(_event: WaitingEvent) -> None:
+        raise Unhandled("Unreadable")
+
+    recorder.on_event = refuse
+    put("unreadable")
+    Drain(database, recorder, owner="a").run(0)
+    assert states()["unreadable"] == ("dead", 0, "Unreadable")
+
+
+def test_a_turn_that_takes_too_long_counts_as_an_attempt(
+    database: Engine,
+    put: Callable[..., int],
+    recorder: Recorder,
+    states: Callable[[], dict[str, tuple[str, int, str | None]]],
+) -> None:
+    """The deadline's exception is no `Exception`, and is handled all the same."""
+
+    def hang(_event: WaitingEvent) -> None:
+        raise TurnTimeout
+
+    recorder.on_event = hang
+    put("slow")
+    Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
+    assert states()["slow"] == ("dead", 2, "TurnTimeout")
+
+
+def test_effects_that_cannot_be_stored_take_nobody_with_them(
+    database: Engine,
+    put: Callable[..., int],
+    recorder: Recorder,
+    effects: Callable[[], list[str]],
+    states: Callable[[], dict[str, tuple[str, int, str | None]]],
+) -> None:
+    """The whole batch is refused by the database; each event is then stored alone."""
+    for number in range(5):
+        put(f"good {number}", contact=f"C{number}", at=number)
+    put("unstorable", contact="X", at=2.5)
+    Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
+    assert sorted(effects()) == [f"good {number}" for number in range(5)]
+    assert states()["unstorable"] == ("dead", 2, "IntegrityError")
+
+
+def test_a_crash_counts_as_an_attempt_of_what_was_being_tried(
+    database: Engine,
+    put: Callable[..., int],
+    recorder: Recorder,
+    states: Callable[[], dict[str, tuple[str, int, str | None]]],
+) -> None:
+    """A process that vanishes leaves the ids it was trying; whoever takes the lane counts them, handles them alone."""
+    crashing = put("crashing", contact="A", at=1)
+    put("innocent", contact="B", at=2)
+    for _ in range(3):
+        with database.begin() as connection:
+            lease = lanes.acquire(connection, 0, "victim", ttl_s=30)
+            assert lease is not None
+            lanes.renew(connection, lease, ttl_s=-1, trying=[crashing])
+    Drain(database, recorder, owner="survivor").run(0)
+    assert states()["crashing"] == ("dead", 3, "WorkerCrashed")
+    assert states()["innocent"][0] == "done"
+
+
+def test_a_zombies_late_effects_are_refused(
+    database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
+) -> None:
+    """A drain that slept past its lease stores nothing; the one that took over stores each effect once."""
+    put("once")
+
+    def sleep_past_the_lease(_event: WaitingEvent) -> None:
+        with database.begin() as connection:
+            connection.execute(text("UPDATE lane SET lease_expires_at = now() - interval '1 s' WHERE lane = 0"))
+            assert lanes.acquire(connection, 0, "successor", ttl_s=30) is not None
+
+    recorder.on_event = sleep_past_the_lease
+    assert Drain(database, recorder, owner="zombie").run(0) == "lost"
+    assert effects() == []
+    assert recorder.committed == []
+
+
+def test_a_lane_is_drained_by_one_process_at_a_time(
+    database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
+) -> None:
+    """While one drain is inside its batch the other finds the lane held, and no event is left behind."""
+    put("early", at=1)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def wait(event: WaitingEvent) -> None:
+        if event.event_key == "early":
+            inside.set()
+            assert go_on.wait(30)
+
+    recorder.on_event = wait
+    first = threading.Thread(target=Drain(database, recorder, owner="first").run, args=(0,))
+    first.start()
+    assert inside.wait(30)
+    put("late", at=2)
+    assert Drain(database, recorder, owner="second").run(0) == "held"
+    go_on.set()
+    first.join()
+    assert effects() == ["early", "late"]
+
+
+def test_counts_hold_after_every_kind_of_ending(database: Engine, put: Callable[..., int], recorder: Recorder) -> None:
+    """G9: done is counted in the transaction that ends the event; dead and waiting are read from the rows."""
+
+    def judge(event: WaitingEvent) -> str | None:
+        if event.event_key == "dead":
+            raise Unhandled("Unreadable")
+        return "Recorded" if event.event_key == "recorded" else None
+
+    recorder.on_event = judge
+    for key in ("done", "dead", "recorded"):
+        put(key, contact=key)
+    Drain(database, recorder, owner="a").run(0)
+    put("waiting")
+    with database.connect() as connection:
+        count = counts.by_number(connection)["100"]
+    assert (count.done, count.dead, count.waiting) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("requested", [1, 150])
+def test_a_long_lane_is_drained_in_batches(
+    database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]], requested: int
+) -> None:
+    """Every event is handled once, however many batches it takes."""
+    keys = [f"event {number:03}" for number in range(requested)]
+    for at, key in enumerate(keys):
+        put(key, at=at)
+    Drain(database, recorder, owner="a").run(0)
+    assert effects() == keys
