@@ -173,7 +173,7 @@ outbox = Table(
     CheckConstraint("state IN ('queued', 'sending', 'sent', 'failed', 'unknown')", name="state"),
     Index("outbox_one_in_flight_idx", "conversation_id", unique=True, postgresql_where=text("state = 'sending'")),
     Index("outbox_open_idx", "conversation_id", "id", postgresql_where=text("state IN ('queued', 'sending')")),
-    Index("outbox_due_idx", "not_before", postgresql_where=text("state = 'queued'")),
+    Index("outbox_due_idx", "number_id", "priority", "id", postgresql_where=text("state = 'queued'")),
     Index("outbox_unsettled_idx", "number_id", "id", postgresql_where=text("state IN ('unknown', 'failed')")),
 )
 

@@ -234,7 +234,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("request_key", name=op.f("outbox_request_key_key")),
     )
     op.create_index(
-        "outbox_due_idx", "outbox", ["not_before"], unique=False, postgresql_where=sa.text("state = 'queued'")
+        "outbox_due_idx",
+        "outbox",
+        ["number_id", "priority", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'queued'"),
     )
     op.create_index(
         "outbox_one_in_flight_idx",
