@@ -41,6 +41,11 @@ class Settings(BaseSettings):
         description="`/healthz`, `/readyz` and `/metrics`; 0 takes any free port.",
     )
 
+    trusted_proxies: str = Field(
+        default="",
+        description="Networks of proxies whose X-Forwarded-For is believed, comma-separated; failures count by it.",
+    )
+
     turn_timeout_s: float = Field(
         default=10.0, gt=0, le=50, description="A bot turn that takes longer counts as a failed attempt."
     )

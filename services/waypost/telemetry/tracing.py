@@ -17,7 +17,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, Status, TraceFlags, Tracer
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, Status, TraceFlags, Tracer
 from opentelemetry.util.types import Attributes
 
 from waypost.telemetry import redaction
@@ -209,10 +209,15 @@ def tracer() -> Tracer:
 
 def current_traceparent() -> str | None:
     """The W3C `traceparent` of the current span, for a row or an environment variable; None outside of any span."""
-    span = trace.get_current_span().get_span_context()
-    if not span.is_valid:
+    return traceparent_of(trace.get_current_span())
+
+
+def traceparent_of(span: Span) -> str | None:
+    """The W3C `traceparent` of this span, None for one without ids."""
+    context = span.get_span_context()
+    if not context.is_valid:
         return None
-    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def _span_context(traceparent: str | None) -> SpanContext | None:

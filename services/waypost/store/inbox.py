@@ -1,0 +1,170 @@
+"""The inbox: events as they arrived, each once, counted in the statement that stores them."""
+
+import hashlib
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+
+from waypost.cloudapi.webhook import Event
+from waypost.store.tables import LANES
+
+Arrival = tuple[Event, str | None]
+"""An event and the `traceparent` of the delivery that brought it."""
+
+LONGEST_KEY = 512
+"""Characters. PostgreSQL refuses an index entry over 2,704 bytes; number, kind and key share one."""
+
+LONGEST_NAME = 160
+"""Characters of a number id or contact key; Meta's are under 60."""
+
+LAST_SECOND = 253_402_300_799.0
+"""31 December 9999, the last day that Python's `datetime` can hold."""
+
+
+Counts = dict[tuple[str, str], int]
+
+
+@dataclass
+class Inserted:
+    """What one `insert` did: received = duplicates + dead + waiting."""
+
+    received: Counts = field(default_factory=dict)
+    """By number id and kind."""
+    duplicates: Counts = field(default_factory=dict)
+    """By number id and kind."""
+    dead: Counts = field(default_factory=dict)
+    """By number id and reason."""
+    lanes: set[int] = field(default_factory=set)
+    """Lanes that hold a new waiting event."""
+
+    def add(self, other: "Inserted") -> None:
+        """Count `other` in, as if both had been one call."""
+        for mine, theirs in (
+            (self.received, other.received),
+            (self.duplicates, other.duplicates),
+            (self.dead, other.dead),
+        ):
+            for key, count in theirs.items():
+                mine[key] = mine.get(key, 0) + count
+        self.lanes |= other.lanes
+
+
+def lane_of(number_id: str, contact_key: str) -> int:
+    """The lane of a conversation. It is stored with rows, so it must stay the same over versions and machines."""
+    return zlib.crc32(f"{number_id}\0{contact_key}".encode("utf-8", "surrogatepass")) % LANES
+
+
+def unregistered(app_id: str, number_id: str) -> str:
+    """The number id under which an app's events are kept while it has no such number.
+
+    It holds the app, so that whoever signs for one app can never put a row, or a dedupe key, into another's number.
+    """
+    return f"app:{app_id}:{number_id}"
+
+
+# Ids are drawn in order of arrival, since they break ties within one of Meta's whole seconds; rows go in by key, so
+# that two processes that store the same events at once wait for each other in one order and cannot deadlock.
+_INSERT = """
+WITH incoming AS MATERIALIZED (
+  SELECT nextval('event_id_seq') AS id, arrival.*
+  FROM unnest(%b::text[], %b::text[], %b::text[], %b::smallint[], %b::text[], %b::float8[], %b::text[], %b::bytea[],
+              %b::text[])
+    AS arrival (number_id, kind, event_key, lane, contact_key, occurred_at, reason, payload, traceparent)
+), stored AS (
+  INSERT INTO event (id, number_id, kind, event_key, lane, contact_key, occurred_at, state, reason, payload,
+                     traceparent, finished_at)
+  SELECT id, number_id, kind, event_key, lane, contact_key,
+         CASE WHEN occurred_at > 0 THEN to_timestamp(occurred_at) ELSE now() END,
+         CASE WHEN reason = '' THEN 'waiting' ELSE 'dead' END, nullif(reason, ''), payload, nullif(traceparent, ''),
+         CASE WHEN reason = '' THEN NULL ELSE now() END
+  FROM incoming
+  ORDER BY number_id, kind, event_key, id
+  ON CONFLICT (number_id, kind, event_key) DO NOTHING
+  RETURNING number_id, kind, lane, reason
+), arrived AS (
+  SELECT number_id, kind, count(*) AS received FROM incoming GROUP BY number_id, kind
+), kept AS (
+  SELECT number_id, kind, count(*) AS stored, array_agg(reason) FILTER (WHERE reason IS NOT NULL) AS dead,
+         array_agg(DISTINCT lane) FILTER (WHERE reason IS NULL) AS lanes
+  FROM stored GROUP BY number_id, kind
+), outcome AS (
+  SELECT number_id, kind, received, received - coalesce(stored, 0) AS duplicates, dead, lanes
+  FROM arrived LEFT JOIN kept USING (number_id, kind)
+), counted AS (
+  INSERT INTO daily_metric (day, number_id, name, writer, value)
+  SELECT (now() AT TIME ZONE 'UTC')::date, number_id, name, %b::smallint, sum(value)
+  FROM outcome, LATERAL (VALUES ('received', received), ('duplicate', duplicates)) AS metric (name, value)
+  WHERE value > 0
+  GROUP BY number_id, name
+  ORDER BY number_id, name
+  ON CONFLICT (day, number_id, name, writer) DO UPDATE SET value = daily_metric.value + excluded.value
+)
+SELECT number_id, kind, received, duplicates, dead, lanes FROM outcome
+"""
+
+
+def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> Inserted:
+    """Store what is new of `arrivals`, in one statement, and count received and duplicate events of each number.
+
+    An event with a `problem` is stored dead. `writer` (0…999) keeps the counters of concurrent processes apart. Texts
+    that PostgreSQL could not hold or index are replaced by their digest; the payload is bytes and is kept as it is.
+    Raises `sqlalchemy.exc.DBAPIError`.
+    """
+    numbers: list[str] = []
+    kinds: list[str] = []
+    keys: list[str] = []
+    lanes: list[int] = []
+    contacts: list[str] = []
+    times: list[float] = []
+    reasons: list[str] = []
+    payloads: list[bytes] = []
+    traces: list[str] = []
+    for event, traceparent in arrivals:
+        number_id = storable(event.number_id, LONGEST_NAME)
+        contact_key = storable(event.contact_key, LONGEST_NAME)
+        numbers.append(number_id)
+        kinds.append(event.kind.value)
+        keys.append(storable(event.key, LONGEST_KEY))
+        lanes.append(lane_of(number_id, contact_key))
+        contacts.append(contact_key)
+        times.append(min(event.occurred_at, LAST_SECOND) if math.isfinite(event.occurred_at) else 0.0)
+        reasons.append(event.problem or "")
+        payloads.append(event.payload)
+        traces.append(traceparent or "")
+    rows = connection.exec_driver_sql(
+        _INSERT, (numbers, kinds, keys, lanes, contacts, times, reasons, payloads, traces, writer)
+    )
+    inserted = Inserted()
+    for number_id, kind, received, duplicates, dead, waiting_lanes in rows:
+        inserted.received[number_id, kind] = received
+        if duplicates:
+            inserted.duplicates[number_id, kind] = duplicates
+        for reason in dead or ():
+            inserted.dead[number_id, reason] = inserted.dead.get((number_id, reason), 0) + 1
+        inserted.lanes.update(waiting_lanes or ())
+    return inserted
+
+
+def is_writable(connection: Connection) -> bool:
+    """Whether events can be stored here at all: not on a standby, nor on a server that was set read-only."""
+    return bool(
+        connection.exec_driver_sql(
+            "SELECT NOT pg_is_in_recovery() AND NOT current_setting('default_transaction_read_only')::boolean"
+        ).scalar_one()
+    )
+
+
+def storable(value: str, longest: int) -> str:
+    """`value` if a text column and its index can hold it, else `sha256:` and its digest."""
+    if len(value) <= longest and "\0" not in value:
+        if value.isascii():
+            return value
+        try:
+            if len(value.encode()) <= longest:
+                return value
+        except UnicodeEncodeError:
+            pass  # a lone surrogate; its digest follows
+    return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,136 @@
+"""`POST`: the order of refusals, and the one way to a 200.
+
+404 unknown route · 415 encoded · 413 too large · 408 too slow · 400 not signed · 503 not committed · 200 committed.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, StatusCode
+from starlette.types import Message, Receive, Scope, Send
+
+from waypost.cloudapi import webhook
+from waypost.cloudapi.webhook import Event
+from waypost.telemetry import metrics, tracing
+from waypost.webhook import body as bodies
+from waypost.webhook.directory import Directory
+from waypost.webhook.endpoints import Endpoint, Signer
+from waypost.webhook.intake import Intake, IntakeUnavailable
+from waypost.webhook.throttle import Network, Throttle, client_of
+
+INLINE_BYTES = 256 * 1024
+"""Larger bodies are checked and split in a thread: 3 MB take 0.2 s, which the event loop does not have."""
+
+RETRY_AFTER_S = 5
+
+log = structlog.get_logger(__name__)
+
+
+def _answer(status: int, text: bytes = b"", *extra: tuple[bytes, bytes]) -> tuple[Message, Message]:
+    headers = [(b"content-length", str(len(text)).encode()), *extra]
+    if text:
+        headers.append((b"content-type", b"text/plain; charset=utf-8"))
+    return (
+        {"type": "http.response.start", "status": status, "headers": headers},
+        {"type": "http.response.body", "body": text},
+    )
+
+
+_CLOSE = (b"connection", b"close")
+ANSWERS = {
+    # Exactly 200 and empty: Meta counts any other status as a failure, 201 and 204 too.
+    200: _answer(200),
+    # The same for a missing and for a wrong signature, so that it teaches nothing.
+    400: _answer(400, b"signature missing or wrong\n"),
+    404: _answer(404, b"not found\n"),
+    # What follows the headers of these is not read, so the connection cannot go on.
+    408: _answer(408, b"body too slow\n", _CLOSE),
+    413: _answer(413, b"body too large\n", _CLOSE),
+    415: _answer(415, b"content-encoding is not supported\n", _CLOSE),
+    429: _answer(429, b"too many failures\n", (b"retry-after", b"60")),
+    503: _answer(503, b"not stored, try again\n", (b"retry-after", str(RETRY_AFTER_S).encode())),
+}
+_COUNTERS = {status: metrics.deliveries_total.labels(str(status)) for status in ANSWERS}
+
+
+class Deliveries:
+    """The ASGI app behind every callback URL for `POST`."""
+
+    def __init__(
+        self, directory: Directory, intake: Intake, throttle: Throttle, trusted_proxies: Sequence[Network]
+    ) -> None:
+        self._directory = directory
+        self._intake = intake
+        self._throttle = throttle
+        self._trusted_proxies = trusted_proxies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one delivery; a client that goes away within its body gets none."""
+        began = time.perf_counter()
+        try:
+            status = await self._status(scope, receive)
+        except bodies.Gone:
+            return
+        except bodies.Unreadable as refusal:
+            status = refusal.status
+        _COUNTERS[status].inc()
+        metrics.delivery_seconds.observe(time.perf_counter() - began)
+        start, rest = ANSWERS[status]
+        await send(start)
+        await send(rest)
+
+    async def _status(self, scope: Scope, receive: Receive) -> int:
+        path = scope["path_params"]
+        endpoint = self._directory.endpoints.get((path["namespace"], path["name"]))
+        if endpoint is None:
+            return 404
+        started_ns = time.time_ns()
+        head = bodies.headers(scope)
+        body = await bodies.read(head, receive)
+        if len(body) > INLINE_BYTES:
+            signer, events = await asyncio.to_thread(_open, endpoint, head.signature, body)
+        else:
+            signer, events = _open(endpoint, head.signature, body)
+        if signer is None:
+            return self._not_signed(endpoint, scope, head)
+        return await self._store(endpoint, events, started_ns)
+
+    async def _store(self, endpoint: Endpoint, events: list[Event], started_ns: int) -> int:
+        # An empty context: whoever sends may set a `traceparent`, and ours would then be children of theirs.
+        span = tracing.tracer().start_span(
+            f"POST {endpoint.route}", Context(), SpanKind.SERVER, endpoint.span_attributes, start_time=started_ns
+        )
+        try:
+            await self._intake.store(events, tracing.traceparent_of(span))
+        except IntakeUnavailable as unavailable:
+            status = 503
+            with trace.use_span(span, end_on_exit=False):
+                log.warning("delivery refused", reason=str(unavailable), events=len(events))
+        else:
+            status = 200
+        if span.is_recording():
+            span.set_attribute("http.response.status_code", status)
+            span.set_attribute("waypost.events", len(events))
+            if status != 200:
+                span.set_status(StatusCode.ERROR)
+        span.end()
+        return status
+
+    def _not_signed(self, endpoint: Endpoint, scope: Scope, head: bodies.Headers) -> int:
+        metrics.signature_failures_total.inc()
+        peer = scope.get("client")
+        if self._throttle.fail(client_of(peer[0] if peer else None, head.forwarded_for, self._trusted_proxies)):
+            return 429
+        log.warning("signature missing or wrong", route=endpoint.route, number=endpoint.number_id)
+        return 400
+
+
+def _open(endpoint: Endpoint, signature: str | None, body: bytes) -> tuple[Signer | None, list[Event]]:
+    signer = endpoint.signer(signature, body)
+    if signer is None:
+        return None, []
+    return signer, endpoint.attributed(webhook.split(body, default_number=endpoint.number_id), signer)

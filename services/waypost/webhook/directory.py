@@ -1,0 +1,45 @@
+"""The endpoints of now: follows the registry's files, so that a number or a secret comes and goes without a restart."""
+
+import asyncio
+
+import structlog
+
+from waypost.registry import Registry, Route
+from waypost.webhook.endpoints import Endpoints, endpoints
+
+INTERVAL_S = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Directory:
+    """`endpoints` is replaced whole when the registry changes; readers need no lock."""
+
+    def __init__(self, registry: Registry[Route]) -> None:
+        self._registry = registry
+        self.endpoints: Endpoints = endpoints(registry.current)
+        self.problem: str | None = None
+        """Why the registry could not be read when last looked at; the endpoints are then those of before."""
+
+    def refresh(self) -> None:
+        """Look once."""
+        try:
+            changed = self._registry.refresh()
+        except OSError as error:
+            if self.problem is None:
+                log.warning("the registry cannot be read", reason=type(error).__name__)
+            self.problem = f"the registry cannot be read: {type(error).__name__}"
+            return
+        self.problem = None
+        if changed:
+            snapshot = self._registry.current
+            self.endpoints = endpoints(snapshot)
+            log.info("registry read", numbers=len(snapshot.by_name), apps=len(snapshot.by_app))
+            for problem in snapshot.errors:
+                log.error("a registry file cannot be read", reason=problem)
+
+    async def follow(self) -> None:
+        """Look every second, in a thread since a mounted folder may be slow, until cancelled."""
+        while True:
+            await asyncio.sleep(INTERVAL_S)
+            await asyncio.to_thread(self.refresh)

@@ -1,0 +1,56 @@
+"""`GET`: Meta asks whether the callback URL is ours, each time the URL or its token is set or edited.
+
+Source: Meta, "Create a webhook endpoint".
+"""
+
+from collections.abc import Sequence
+
+import structlog
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from waypost.telemetry import metrics
+from waypost.webhook.directory import Directory
+from waypost.webhook.throttle import Network, Throttle, client_of
+
+LONGEST_CHALLENGE = 1024
+"""Characters that are echoed; Meta's challenge is a number."""
+
+log = structlog.get_logger(__name__)
+
+
+class Handshake:
+    """The endpoint behind every callback URL for `GET`."""
+
+    def __init__(self, directory: Directory, throttle: Throttle, trusted_proxies: Sequence[Network]) -> None:
+        self._directory = directory
+        self._throttle = throttle
+        self._trusted_proxies = trusted_proxies
+
+    async def answer(self, request: Request) -> Response:
+        """200 with the challenge for a right token, 403 for a wrong one, 404 for a route that nobody has.
+
+        A client that was wrong too often on this route is answered 429 unheard, or its guesses would still be tried.
+        """
+        key = (request.path_params["namespace"], request.path_params["name"])
+        endpoint = self._directory.endpoints.get(key)
+        if endpoint is None:
+            return PlainTextResponse("not found\n", 404)
+        peer = request.client.host if request.client else None
+        forwarded_for = ",".join(request.headers.getlist("x-forwarded-for"))
+        client = (client_of(peer, forwarded_for, self._trusted_proxies), *key)
+        if self._throttle.is_spent(client):
+            metrics.handshakes_total.labels("throttled").inc()
+            return PlainTextResponse("too many failures\n", 429, {"retry-after": "60"})
+        asked = request.query_params
+        challenge = asked.get("hub.challenge", "")
+        right = endpoint.accepts(asked.get("hub.verify_token", ""))
+        if not (right and asked.get("hub.mode") == "subscribe" and 0 < len(challenge) <= LONGEST_CHALLENGE):
+            self._throttle.fail(client)
+            metrics.handshakes_total.labels("refused").inc()
+            log.warning("handshake refused", route=endpoint.route, number=endpoint.number_id)
+            return PlainTextResponse("verify token missing or wrong\n", 403)
+        metrics.handshakes_total.labels("accepted").inc()
+        log.info("handshake accepted", route=endpoint.route, number=endpoint.number_id)
+        # Echoed to whoever knows the token, as text and nothing else.
+        return PlainTextResponse(challenge, headers={"x-content-type-options": "nosniff"})
