@@ -116,6 +116,11 @@ def _learn_identities(connection: Connection, people: Sequence[Person], found: d
         row = found.get(position)
         if row is None:
             continue
+        if person.profile_name and person.profile_name != row.profile_name:
+            connection.execute(
+                text("UPDATE contact SET profile_name = :name WHERE id = :id"),
+                {"name": person.profile_name, "id": row.contact_id},
+            )
         if person.user_id and row.user_id and person.user_id != row.user_id:
             # Found by phone, but the BSUID is another: the phone number has a new owner (a BSUID dies with its phone).
             connection.execute(text("UPDATE contact SET wa_id = NULL WHERE id = :id"), {"id": row.contact_id})

@@ -37,8 +37,8 @@ class OutboxCounts:
     failed: int = 0
 
 
-# received, duplicate and done only ever grow and are summed over days and writers; dead and waiting are rows, few enough
-# to be counted by their partial indexes. One statement is one snapshot: the sum holds however many write meanwhile.
+# received, duplicate and done only ever grow and are summed over days and writers; dead and waiting are rows, few
+# enough to be counted by their partial indexes. One statement is one snapshot: the sum holds whoever writes meanwhile.
 _BY_NUMBER = text("""
     WITH tallied AS (
         SELECT number_id,
@@ -127,5 +127,5 @@ _FOLD = text("""
 
 
 def fold(connection: Connection) -> None:
-    """Sum days that nobody writes to any more over their writers, so that an old day costs one row. May run any time."""
+    """Sum days that nobody writes to any more over their writers: an old day then costs one row."""
     connection.execute(_FOLD)

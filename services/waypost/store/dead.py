@@ -1,4 +1,4 @@
-"""Dead events, and sends that failed or whose outcome is unknown: what a person must look at, and may replay or drop."""
+"""Dead events, and sends that failed or whose outcome is unknown: what a person must look at."""
 
 from collections import Counter
 from collections.abc import Sequence

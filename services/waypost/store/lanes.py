@@ -1,7 +1,7 @@
 """Lanes and the waiting events in them: who may drain a lane, what is due, how each event ended.
 
 A lease is exclusive by its fencing number: every write of a drain first touches its `lane` row under that number
-(`renew`), so a process that slept past its lease finds the number gone and writes nothing. All times are the database's.
+(`renew`), so a process that slept past its lease finds the number gone and writes nothing. Times are the database's.
 """
 
 from collections import Counter

@@ -57,10 +57,7 @@ wakeups_total = Counter(
     ["result"],
 )
 lane_drains_total = Counter(
-    "waypost_lane_drains_total", "Drains of a lane, by result: drained, empty, busy, lost, failed.", ["result"]
-)
-sweeps_total = Counter(
-    "waypost_sweeps_total", "Passes of the sweeper, by result; it finds due rows whose wake-up was lost.", ["result"]
+    "waypost_lane_drains_total", "Drains of a lane, by result: emptied, sliced, held (by another process), lost.", ["result"]
 )
 swept_lanes_total = Counter("waypost_swept_lanes_total", "Lanes the sweeper had to wake.")
 turns_total = Counter("waypost_turns_total", "Bot turns, by number and result.", ["number", "result"])
