@@ -1,0 +1,43 @@
+"""The simulator as one ASGI application."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+
+from waypost.simulator.config import SimulatorConfig
+from waypost.simulator.control import Control, reply
+from waypost.simulator.graph import GraphApi
+from waypost.simulator.simulation import Simulation
+
+
+def build(config: SimulatorConfig | None = None) -> Starlette:
+    """The application. Its state is `app.state.simulation`; the lifespan ends deliveries and connections.
+
+    In process, use it as `async with app.router.lifespan_context(app)`, with `httpx.ASGITransport(app)`.
+    """
+    sim = Simulation(config or SimulatorConfig())
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await sim.close()
+
+    app = Starlette(
+        routes=[*Control(sim).routes(), Mount("/", app=GraphApi(sim, {}))],
+        exception_handlers={HTTPException: _plain},
+        lifespan=lifespan,
+    )
+    app.state.simulation = sim
+    return app
+
+
+async def _plain(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return reply({"error": error.detail}, error.status_code)

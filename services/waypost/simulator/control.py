@@ -1,0 +1,429 @@
+"""`/_sim/*`: what a test, a developer or the chat page does with the simulator."""
+
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from waypost.simulator.config import SimulatorConfig
+from waypost.simulator.courier import seen
+from waypost.simulator.deliveries import value_update
+from waypost.simulator.faults import Fault
+from waypost.simulator.ledger import Sent, wamid
+from waypost.simulator.refusal import Refusal
+from waypost.simulator.sends import BSUID
+from waypost.simulator.simulation import Simulation
+from waypost.simulator.statuses import status_update
+from waypost.simulator.world import Number, User, WorldSeed, country, only_digits
+
+WAIT_S = 5.0
+
+
+class Sender(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A user, spelled out. Without `phone` the business sees the BSUID alone."""
+
+    phone: str | None = None
+    user_id: str | None = None
+    name: str | None = None
+    username: str | None = None
+
+
+class Inbound(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"sender": "from"}):
+    """The body of `POST /_sim/inbound`: exactly one of `text` and `message`.
+
+    `number` is a phone number id or a phone number; `from` a phone number, a BSUID or a `Sender`. `message` is the
+    message as Meta writes it, for instance `{"type": "image", "image": {…}}`; `id`, `timestamp` and `from` are added
+    unless given.
+    """
+
+    number: str
+    sender: str | Sender
+    text: str | None = None
+    message: dict[str, Any] | None = None
+    name: str | None = None
+    context: str | None = None
+    """Id of the message that this one answers."""
+    times: int = 1
+    """How often Meta delivers it."""
+    wait: bool = True
+    """Answer only after the first attempt of each delivery has ended, at most 5 s later."""
+
+
+class StatusOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /_sim/status`: a status now, for a send of the ledger or for one it never saw."""
+
+    wamid: str
+    status: str
+    code: int | None = None
+    details: str = ""
+    number: str | None = None
+    to: str | None = None
+    callback_data: str | None = None
+    timestamp: float | None = None
+    times: int = 1
+
+
+class FieldOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /_sim/field`: any webhook field with its value, for instance `account_update`."""
+
+    field: str
+    value: dict[str, Any]
+    number: str | None = None
+    account: str | None = None
+
+
+class ClockOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /_sim/clock`."""
+
+    advance_s: float
+
+
+class Redelivery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /_sim/redeliver`: the last `count` bodies again, `times` times."""
+
+    count: int = 1
+    times: int = 1
+    shuffle: bool = False
+
+
+class ResetOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /_sim/reset`. `world` also forgets apps, accounts, numbers, tokens and subscriptions."""
+
+    world: bool = False
+
+
+def reply(content: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(content), status, media_type="application/json")
+
+
+async def _order(request: Request, kind: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(await request.body() or b"{}", type=kind)
+    except msgspec.MsgspecError as error:
+        raise HTTPException(422, str(error)) from None
+
+
+def sent_view(sent: Sent) -> dict[str, Any]:
+    """A send as `/_sim/sent` shows it; `text` is what a person would read."""
+    return {
+        "seq": sent.seq,
+        "wamid": sent.wamid,
+        "number": sent.phone_number_id,
+        "to": sent.to,
+        "wa_id": sent.user.phone,
+        "user_id": sent.user.user_id,
+        "type": sent.type,
+        "body": sent.body,
+        "text": readable(sent.type, sent.body),
+        "context": sent.context,
+        "time": sent.time,
+        "biz_opaque_callback_data": sent.callback_data,
+        "status": sent.status,
+        "statuses": sent.statuses,
+    }
+
+
+def readable(kind: str, body: Any) -> str:
+    """The words of a message that a person would see."""
+    if not isinstance(body, dict):
+        return ""
+    if kind == "text":
+        return str(body.get("body", ""))
+    if kind == "interactive":
+        return str((body.get("body") or {}).get("text", ""))
+    if kind == "template":
+        return str(body.get("name", ""))
+    if kind == "reaction":
+        return str(body.get("emoji", ""))
+    return str(body.get("caption") or body.get("name") or "")
+
+
+class Control:
+    """The control routes of one simulation."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+
+    def routes(self) -> list[Route]:
+        table: list[tuple[str, str, Any]] = [
+            ("PUT", "/world", self.put_world),
+            ("GET", "/world", self.get_world),
+            ("POST", "/inbound", self.inbound),
+            ("GET", "/sent", self.sent),
+            ("GET", "/subscriptions", self.subscriptions),
+            ("GET", "/deliveries", self.deliveries),
+            ("POST", "/faults", self.arm),
+            ("GET", "/faults", self.faults),
+            ("DELETE", "/faults", self.disarm),
+            ("POST", "/reset", self.reset),
+            ("POST", "/status", self.status),
+            ("POST", "/field", self.field),
+            ("POST", "/redeliver", self.redeliver),
+            ("POST", "/clock", self.advance),
+            ("PUT", "/behaviour", self.behave),
+            ("GET", "/behaviour", self.behaviour),
+        ]
+        return [Route(f"/_sim{path}", endpoint, methods=[method]) for method, path, endpoint in table]
+
+    async def put_world(self, request: Request) -> Response:
+        seed = await _order(request, WorldSeed)
+        try:
+            self._sim.world.merge(seed, self._sim.now())
+        except msgspec.ValidationError as error:
+            raise HTTPException(422, str(error)) from None
+        return await self.get_world(request)
+
+    async def get_world(self, _request: Request) -> Response:
+        world = self._sim.world
+        return reply(
+            {
+                "apps": [{"app_id": app.app_id, "name": app.name} for app in world.apps.values()],
+                "accounts": [
+                    {
+                        "waba_id": account.waba_id,
+                        "name": account.name,
+                        "subscribed_apps": list(account.subscribers),
+                        "numbers": [_number_view(world.numbers[one]) for one in account.numbers],
+                        "templates": [
+                            {"name": t.name, "language": t.language, "status": t.status}
+                            for t in account.templates.values()
+                        ],
+                    }
+                    for account in world.accounts.values()
+                ],
+            }
+        )
+
+    def _number(self, name: str) -> Number:
+        number = self._sim.world.number(name)
+        if number is None:
+            raise HTTPException(404, "no such number; GET /_sim/world lists them")
+        return number
+
+    def _user(self, order: Inbound) -> tuple[User, dict[str, Any]]:
+        given = order.sender if isinstance(order.sender, Sender) else None
+        if given is None:
+            word = str(order.sender)
+            given = Sender(user_id=word) if BSUID.fullmatch(word) else Sender(phone=word)
+        phone = only_digits(given.phone or "") or None
+        if phone is None and given.user_id is None:
+            raise HTTPException(422, "from must be a phone number, a BSUID or {phone, user_id, name}")
+        if phone is not None and country(phone)[0] == "":
+            raise HTTPException(422, "from must be an international phone number, with its country code")
+        user = self._sim.world.user(phone=phone, user_id=given.user_id, name=given.name or order.name)
+        profile = {"name": user.name} | ({"username": given.username} if given.username else {})
+        contact: dict[str, Any] = {"profile": profile}
+        if phone is not None:
+            contact["wa_id"] = phone
+        contact["user_id"] = user.user_id
+        return user, contact
+
+    async def inbound(self, request: Request) -> Response:
+        """Deliver a user's message as Meta would; tells its wamid and what the callbacks answered."""
+        sim = self._sim
+        order: Inbound = await _order(request, Inbound)
+        if (order.text is None) == (order.message is None):
+            raise HTTPException(422, "give exactly one of text and message")
+        number = self._number(order.number)
+        user, contact = self._user(order)
+        message: dict[str, Any] = {}
+        if "wa_id" in contact:
+            message["from"] = contact["wa_id"]
+        message["from_user_id"] = user.user_id
+        message["id"] = wamid(user.phone or user.user_id, outgoing=False)
+        message["timestamp"] = str(int(sim.now()))
+        if order.context is not None:
+            message["context"] = {"from": number.digits, "id": order.context}
+        message |= order.message or {"type": "text", "text": {"body": order.text}}
+        received, ticket = sim.inbound(number, user, message, contact=contact, times=max(1, order.times))
+        if order.wait and ticket.expected:
+            await ticket.wait(WAIT_S)
+        return reply(
+            {
+                "wamid": received.wamid,
+                "user_id": user.user_id,
+                "wa_id": user.phone,
+                "deliveries": ticket.expected,
+                "accepted": sum(1 for attempt in ticket.outcomes if attempt.status == 200),
+                "attempts": [seen(attempt) for attempt in ticket.outcomes],
+                "hint": None if ticket.expected else "no app is subscribed to this number's account and to messages",
+            }
+        )
+
+    async def sent(self, request: Request) -> Response:
+        """Accepted sends in order. Query: `to`, `number`, `type`, `since` (a `seq`), `limit` (the last so many)."""
+        query = request.query_params
+        found = list(self._sim.ledger.sent.values())
+        if "number" in query:
+            wanted = self._sim.world.number(query["number"])
+            found = [sent for sent in found if wanted and sent.phone_number_id == wanted.phone_number_id]
+        if "to" in query:
+            name = query["to"].strip()
+            digits = only_digits(name)
+            found = [s for s in found if name == s.user.user_id or (digits and digits == s.user.phone)]
+        if "type" in query:
+            found = [sent for sent in found if sent.type == query["type"]]
+        if "since" in query:
+            found = [sent for sent in found if sent.seq > _integer(query["since"])]
+        if "limit" in query:
+            found = found[-max(1, _integer(query["limit"])) :]
+        return reply([sent_view(sent) for sent in found])
+
+    async def subscriptions(self, _request: Request) -> Response:
+        """Every callback in force: of apps, of accounts and of numbers. Verify tokens are not shown."""
+        world = self._sim.world
+        found: list[dict[str, Any]] = [
+            {
+                "scope": "app",
+                "app_id": app.app_id,
+                "callback_url": app.subscription.url,
+                "fields": app.subscription.fields,
+                "accounts": [a.waba_id for a in world.accounts.values() if app.app_id in a.subscribers],
+            }
+            for app in world.apps.values()
+            if app.subscription is not None
+        ]
+        for account in world.accounts.values():
+            for app_id, override in account.subscribers.items():
+                if override is not None:
+                    found.append(
+                        {
+                            "scope": "account",
+                            "app_id": app_id,
+                            "waba_id": account.waba_id,
+                            "callback_url": override.url,
+                        }
+                    )
+        for number in world.numbers.values():
+            for app_id, callback in number.callbacks.items():
+                found.append(
+                    {
+                        "scope": "number",
+                        "app_id": app_id,
+                        "waba_id": number.waba_id,
+                        "number": number.phone_number_id,
+                        "callback_url": callback.url,
+                    }
+                )
+        return reply(found)
+
+    async def deliveries(self, request: Request) -> Response:
+        """Attempts in order. Query: `status` (a number, or `none`), `refused=1` (all but 200), `limit`, `body=1`."""
+        query = request.query_params
+        found = list(self._sim.courier.attempts)
+        if "status" in query:
+            found = [a for a in found if str(a.status or "none") == query["status"]]
+        if query.get("refused") == "1":
+            found = [a for a in found if a.status != 200]
+        if "limit" in query:
+            found = found[-max(1, _integer(query["limit"])) :]
+        if query.get("body") == "1":
+            return reply(found)
+        return reply([seen(attempt) for attempt in found])
+
+    async def arm(self, request: Request) -> Response:
+        fault: Fault = await _order(request, Fault)
+        try:
+            self._sim.faults.arm(fault)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from None
+        return reply({"armed": len(self._sim.faults.armed)})
+
+    async def faults(self, _request: Request) -> Response:
+        return reply(self._sim.faults.armed)
+
+    async def disarm(self, _request: Request) -> Response:
+        self._sim.faults.armed.clear()
+        return reply({"armed": 0})
+
+    async def reset(self, request: Request) -> Response:
+        order: ResetOrder = await _order(request, ResetOrder)
+        self._sim.reset(world=order.world)
+        return reply({"success": True})
+
+    async def status(self, request: Request) -> Response:
+        """Emit a chosen status, also one for a message that was never accepted here."""
+        sim = self._sim
+        order: StatusOrder = await _order(request, StatusOrder)
+        sent = sim.ledger.sent.get(order.wamid) or self._unseen(order)
+        error = Refusal(order.code or 131000, order.details) if order.code or order.status == "failed" else None
+        at = sim.now() if order.timestamp is None else order.timestamp
+        update = status_update(sim.world, sent, order.status, at, error)
+        sim.courier.submit([update] * max(1, order.times) if update is not None else [])
+        sim.ledger.version += 1
+        return reply({"success": update is not None})
+
+    def _unseen(self, order: StatusOrder) -> Sent:
+        if order.number is None or order.to is None:
+            raise HTTPException(404, "no such send; give number and to for one that was never accepted here")
+        number = self._number(order.number)
+        by_user_id = BSUID.fullmatch(order.to) is not None
+        phone = None if by_user_id else only_digits(order.to)
+        return Sent(
+            seq=0,
+            wamid=order.wamid,
+            phone_number_id=number.phone_number_id,
+            waba_id=number.waba_id,
+            to=order.to,
+            user=self._sim.world.user(phone=phone, user_id=order.to if by_user_id else None),
+            by_user_id=by_user_id,
+            type="text",
+            body={},
+            context=None,
+            time=self._sim.now(),
+            callback_data=order.callback_data,
+            category="service",
+            billable=False,
+        )
+
+    async def field(self, request: Request) -> Response:
+        """Deliver any webhook field, for instance `account_update` or `user_preferences`."""
+        sim = self._sim
+        order: FieldOrder = await _order(request, FieldOrder)
+        number = self._number(order.number) if order.number else None
+        account = sim.world.accounts.get(order.account or (number.waba_id if number else ""))
+        if account is None:
+            raise HTTPException(404, "no such account; give account or number")
+        sim.courier.submit([value_update(account, number, order.field, order.value, sim.now())])
+        return reply({"success": True})
+
+    async def redeliver(self, request: Request) -> Response:
+        order: Redelivery = await _order(request, Redelivery)
+        queued = self._sim.courier.repeat(order.count, times=order.times, shuffle=order.shuffle)
+        return reply({"queued": queued})
+
+    async def advance(self, request: Request) -> Response:
+        order: ClockOrder = await _order(request, ClockOrder)
+        self._sim.clock.offset_s += order.advance_s
+        return reply({"now": self._sim.now()})
+
+    async def behave(self, request: Request) -> Response:
+        changes: dict[str, Any] = await _order(request, dict[str, Any])
+        known = msgspec.structs.asdict(self._sim.config)
+        try:
+            self._sim.config = msgspec.convert(known | changes, SimulatorConfig)
+        except msgspec.ValidationError as error:
+            raise HTTPException(422, str(error)) from None
+        return await self.behaviour(request)
+
+    async def behaviour(self, _request: Request) -> Response:
+        return reply(self._sim.config)
+
+
+def _integer(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise HTTPException(422, "since and limit must be integers") from None
+
+
+def _number_view(number: Number) -> dict[str, Any]:
+    return {
+        "phone_number_id": number.phone_number_id,
+        "display_phone_number": number.display_phone_number,
+        "verified_name": number.verified_name,
+        "status": number.status,
+    }

@@ -1,0 +1,140 @@
+"""Meta's refusals: one exception, one table of codes with the title and the HTTP status that Meta uses.
+
+The HTTP statuses are weak knowledge (the error page no longer prints them); a fault may set another one.
+"""
+
+import secrets
+from typing import Any
+
+# code: (HTTP status, title, type)
+TITLES: dict[int, tuple[int, str, str]] = {
+    0: (401, "AuthException", "OAuthException"),
+    1: (500, "An unknown error occurred", "OAuthException"),
+    2: (503, "Service temporarily unavailable", "OAuthException"),
+    3: (500, "Capability or permissions issue", "OAuthException"),
+    4: (400, "Application request limit reached", "OAuthException"),
+    10: (403, "Application does not have permission for this action", "OAuthException"),
+    15: (403, "This method must be called with an app access_token", "OAuthException"),
+    33: (400, "Parameter value is not valid", "GraphMethodException"),
+    100: (400, "Invalid parameter", "OAuthException"),
+    190: (401, "Invalid OAuth access token", "OAuthException"),
+    200: (403, "You do not have the necessary permissions to access this object", "OAuthException"),
+    368: (403, "Temporarily blocked for policies violations", "OAuthException"),
+    2200: (400, "Callback verification failed", "OAuthException"),
+    2500: (400, "Unknown path components", "OAuthException"),
+    2635: (400, "This API version is no longer available", "OAuthException"),
+    80007: (400, "There have been too many calls to this WhatsApp Business account", "OAuthException"),
+    130403: (400, "The user is blocked by this business", "OAuthException"),
+    130429: (400, "Rate limit hit", "OAuthException"),
+    130472: (400, "User's number is part of an experiment", "OAuthException"),
+    130497: (403, "Business account is restricted from messaging users in this country", "OAuthException"),
+    131000: (500, "Something went wrong", "OAuthException"),
+    131005: (403, "Access denied", "OAuthException"),
+    131008: (400, "Required parameter is missing", "OAuthException"),
+    131009: (400, "Parameter value is not valid", "OAuthException"),
+    131016: (503, "Service unavailable", "OAuthException"),
+    131021: (400, "Recipient cannot be sender", "OAuthException"),
+    131026: (400, "Message undeliverable", "OAuthException"),
+    131030: (400, "Recipient phone number not in allowed list", "OAuthException"),
+    131031: (403, "Account has been locked", "OAuthException"),
+    131037: (400, "WhatsApp provided number needs display name approval before message can be sent", "OAuthException"),
+    131042: (400, "Business eligibility payment issue", "OAuthException"),
+    131045: (500, "Incorrect certificate", "OAuthException"),
+    131047: (400, "Re-engagement message", "OAuthException"),
+    131048: (400, "Spam rate limit hit", "OAuthException"),
+    131049: (400, "This message was not delivered to maintain healthy ecosystem engagement", "OAuthException"),
+    131050: (400, "User has stopped marketing messages", "OAuthException"),
+    131051: (400, "Message type is not currently supported", "OAuthException"),
+    131052: (400, "Media download error", "OAuthException"),
+    131053: (400, "Media upload error", "OAuthException"),
+    131056: (400, "(Business Account, Consumer Account) pair rate limit hit", "OAuthException"),
+    131057: (500, "Account in maintenance mode", "OAuthException"),
+    131062: (400, "Business-scoped user IDs are not supported for this message", "OAuthException"),
+    132000: (400, "Number of parameters does not match the expected number of params", "OAuthException"),
+    132001: (404, "Template name does not exist in the translation", "OAuthException"),
+    132005: (400, "Translated text too long", "OAuthException"),
+    132007: (400, "Template format character policy violated", "OAuthException"),
+    132012: (400, "Parameter format does not match format in the created template", "OAuthException"),
+    132015: (400, "Template is paused", "OAuthException"),
+    132016: (400, "Template is disabled", "OAuthException"),
+    133000: (500, "Incomplete deregistration", "OAuthException"),
+    133004: (503, "Server temporarily unavailable", "OAuthException"),
+    133005: (400, "Two step verification PIN mismatch", "OAuthException"),
+    133006: (400, "Phone number re-verification needed", "OAuthException"),
+    133008: (400, "Too many two step verification PIN guesses", "OAuthException"),
+    133009: (400, "Two step verification PIN guessed too fast", "OAuthException"),
+    133010: (400, "Phone number not registered", "OAuthException"),
+    133015: (400, "Please wait a few minutes before attempting to register this phone number", "OAuthException"),
+    133016: (400, "Account register or deregister rate limit exceeded", "OAuthException"),
+    135000: (400, "Generic user error", "OAuthException"),
+    136024: (400, "Request code error", "OAuthException"),
+    136025: (400, "Verify code error", "OAuthException"),
+    137000: (400, "Recipient identity key hash mismatch", "OAuthException"),
+}
+
+TRANSIENT = frozenset({1, 2, 4, 80007, 130429, 131000, 131016, 131056, 131057, 133004})
+
+
+class Refusal(Exception):
+    """Meta says no. `envelope()` is the reply's body, `status` its HTTP status; the caller may correct and repeat."""
+
+    def __init__(
+        self,
+        code: int,
+        details: str = "",
+        *,
+        message: str | None = None,
+        subcode: int | None = None,
+        status: int | None = None,
+        kind: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        known_status, self.title, known_kind = TITLES.get(code, (400, "Unknown error", "OAuthException"))
+        super().__init__(f"(#{code}) {self.title}")
+        self.code = code
+        self.details = details
+        self.subcode = subcode
+        self.status = known_status if status is None else status
+        self.kind = kind or known_kind
+        self.headers = headers or {}
+        self.message = message or f"(#{code}) {self.title}"
+
+    def envelope(self) -> dict[str, Any]:
+        """`{"error": {...}}` as the Cloud API writes it; `error_data` only for messaging codes and with details."""
+        error: dict[str, Any] = {"message": self.message, "type": self.kind, "code": self.code}
+        if self.details:
+            error["error_data"] = {"messaging_product": "whatsapp", "details": self.details}
+        if self.subcode is not None:
+            error["error_subcode"] = self.subcode
+        if self.code in TRANSIENT:
+            error["is_transient"] = True
+        error["fbtrace_id"] = "A" + secrets.token_urlsafe(16)
+        return {"error": error}
+
+    def webhook_error(self) -> dict[str, Any]:
+        """The same refusal as an item of `errors` in a status webhook."""
+        return {
+            "code": self.code,
+            "title": self.title,
+            "message": self.title,
+            "error_data": {"details": self.details or self.title},
+            "href": "https://developers.facebook.com/documentation/business-messaging/whatsapp/support/error-codes/",
+        }
+
+
+def unexpected_key(key: str, owner: str) -> Refusal:
+    """Meta's answer to a key that its schema does not have."""
+    return Refusal(100, message=f'(#100) Unexpected key "{key}" on param "{owner}".')
+
+
+def no_such_object(node: str, method: str = "GET") -> Refusal:
+    """Meta does not tell a missing object from one that the token may not see."""
+    return Refusal(
+        100,
+        message=(
+            f"Unsupported {method.lower()} request. Object with ID '{node}' does not exist, cannot be loaded due to "
+            "missing permissions, or does not support this operation."
+        ),
+        subcode=33,
+        kind="GraphMethodException",
+    )

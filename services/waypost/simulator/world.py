@@ -1,0 +1,327 @@
+"""What exists at the simulated Meta: apps, accounts, numbers, tokens, templates, media and WhatsApp users.
+
+Everything lives in memory. `World.merge` takes the declarative form of `PUT /_sim/world` and can be repeated.
+"""
+
+import hashlib
+import secrets
+from collections import OrderedDict
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+import phonenumbers
+
+FIELDS = (
+    "account_alerts account_review_update account_settings_update account_update automatic_events "
+    "business_capability_update business_username_update business_username_updates calls consumer_profile flows "
+    "group_lifecycle_update group_participants_update group_settings_update group_status_update history "
+    "message_echoes message_template_components_update message_template_quality_update "
+    "message_template_status_update messages messaging_handovers partner_solutions payment_configuration_update "
+    "phone_number_name_update phone_number_quality_update security smb_app_state_sync smb_message_echoes standby "
+    "template_category_update tracking_events user_preferences"
+)
+SUBSCRIBABLE = frozenset(FIELDS.split())
+
+SCOPES = ("business_management", "whatsapp_business_management", "whatsapp_business_messaging")
+
+
+class Callback(msgspec.Struct, kw_only=True):
+    """Where deliveries go, and the verify token that was proven for it."""
+
+    url: str
+    verify_token: str
+
+
+class Subscription(Callback, kw_only=True):
+    """An app's one subscription to `whatsapp_business_account`: its callback and the fields, each with a version."""
+
+    fields: dict[str, str] = msgspec.field(default_factory=lambda: {"messages": "v26.0"})
+
+
+class App(msgspec.Struct, kw_only=True):
+    """A Meta app. Its secret signs every delivery."""
+
+    app_id: str
+    app_secret: str
+    name: str = "Simulated app"
+    require_proof: bool = False
+    """Whether calls must carry `appsecret_proof`."""
+    subscription: Subscription | None = None
+
+
+class Template(msgspec.Struct, kw_only=True):
+    """A message template in one language."""
+
+    id: str = ""
+    name: str
+    language: str = "en_US"
+    category: str = "UTILITY"
+    status: str = "APPROVED"
+    parameter_format: str = "POSITIONAL"
+    components: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+class Number(msgspec.Struct, kw_only=True):
+    """A business phone number."""
+
+    phone_number_id: str
+    waba_id: str = ""
+    display_phone_number: str
+    verified_name: str = "Simulated business"
+    status: str = "CONNECTED"
+    quality_rating: str = "GREEN"
+    name_status: str = "APPROVED"
+    new_display_name: str | None = None
+    new_name_status: str = "NONE"
+    code_verification_status: str = "VERIFIED"
+    platform_type: str = "CLOUD_API"
+    throughput: str = "STANDARD"
+    messaging_limit: str = "TIER_250"
+    account_mode: str = "LIVE"
+    can_send_message: str = "AVAILABLE"
+    pin: str | None = None
+    messages_per_second: int = 80
+    """Inbound and outbound together; 0 switches the limit off."""
+    allowed_recipients: list[str] | None = None
+    """Only these may be written to: a test number. None: everybody."""
+    callbacks: dict[str, Callback] = msgspec.field(default_factory=dict)
+    """App id to that app's override for this number."""
+    profile: dict[str, Any] = msgspec.field(default_factory=dict)
+    registrations: list[float] = msgspec.field(default_factory=list)
+    wrong_pins: int = 0
+
+    @property
+    def digits(self) -> str:
+        return only_digits(self.display_phone_number)
+
+
+class Account(msgspec.Struct, kw_only=True):
+    """A WhatsApp Business account (WABA)."""
+
+    waba_id: str
+    name: str = "Simulated account"
+    currency: str = "EUR"
+    timezone_id: str = "1"
+    status: str = "ACTIVE"
+    account_review_status: str = "APPROVED"
+    business_verification_status: str = "verified"
+    can_send_message: str = "AVAILABLE"
+    has_payment_method: bool = True
+    locked: bool = False
+    """Sends are refused with 131031."""
+    numbers: list[str] = msgspec.field(default_factory=list)
+    templates: dict[str, Template] = msgspec.field(default_factory=dict)
+    subscribers: dict[str, Callback | None] = msgspec.field(default_factory=dict)
+    """App id to that app's override, or None."""
+
+
+class Token(msgspec.Struct, kw_only=True):
+    """An access token of a system user."""
+
+    token: str
+    app_id: str
+    scopes: tuple[str, ...] = SCOPES
+    expires_at: float = 0.0
+    """Unix seconds; 0 = never."""
+    wabas: tuple[str, ...] | None = None
+    """Accounts the system user has access to; None: all."""
+    issued_at: float = 0.0
+    revoked: bool = False
+    user_id: str = "122100000000000001"
+
+
+class Media(msgspec.Struct, kw_only=True):
+    """An uploaded file, or one that a user sent."""
+
+    id: str
+    phone_number_id: str
+    mime_type: str
+    sha256: str
+    content: bytes
+    expires_at: float
+    filename: str | None = None
+
+
+class User(msgspec.Struct, kw_only=True):
+    """A WhatsApp user. Without a phone the business sees the business-scoped id (BSUID) alone."""
+
+    phone: str | None
+    """Digits without `+`."""
+    user_id: str
+    name: str
+
+
+class AccountSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An account as `PUT /_sim/world` declares it; what is left out keeps its value or takes its default."""
+
+    waba_id: str
+    name: str | None = None
+    currency: str | None = None
+    timezone_id: str | None = None
+    status: str | None = None
+    account_review_status: str | None = None
+    business_verification_status: str | None = None
+    can_send_message: str | None = None
+    has_payment_method: bool | None = None
+    locked: bool | None = None
+    numbers: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    templates: list[Template] = msgspec.field(default_factory=list)
+    subscribed_apps: list[str] | None = None
+
+
+class WorldSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `PUT /_sim/world`."""
+
+    apps: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    accounts: list[AccountSeed] = msgspec.field(default_factory=list)
+    tokens: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    users: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+def only_digits(value: str) -> str:
+    return "".join(character for character in value if character in "0123456789")
+
+
+@lru_cache(maxsize=4096)
+def country(digits: str) -> tuple[str, str]:
+    """(calling code, region) of a full international number; ("", "ZZ") when it is none."""
+    try:
+        parsed = phonenumbers.parse("+" + digits)
+    except phonenumbers.NumberParseException:
+        return "", "ZZ"
+    return str(parsed.country_code), phonenumbers.region_code_for_number(parsed) or "ZZ"
+
+
+def _merged(existing: Any, kind: type[Any], given: dict[str, Any]) -> Any:
+    known = msgspec.structs.asdict(existing) if existing is not None else {}
+    unknown = set(given) - {field.name for field in msgspec.structs.fields(kind)}
+    if unknown:
+        raise msgspec.ValidationError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
+    return msgspec.convert(known | given, kind, from_attributes=True)
+
+
+class World:
+    """All objects, by the ids that Graph paths use."""
+
+    def __init__(self, kept_media_bytes: int) -> None:
+        self.apps: dict[str, App] = {}
+        self.accounts: dict[str, Account] = {}
+        self.numbers: dict[str, Number] = {}
+        self.tokens: dict[str, Token] = {}
+        self.templates: dict[str, tuple[Account, Template]] = {}
+        self.media: OrderedDict[str, Media] = OrderedDict()
+        self.users: dict[str, User] = {}
+        self._kept_media_bytes = kept_media_bytes
+        self._media_bytes = 0
+
+    def merge(self, seed: WorldSeed, now: float) -> None:
+        """Add or change the objects named in `seed`; others stay. Raises `msgspec.ValidationError`."""
+        for app in seed.apps:
+            merged: App = _merged(self.apps.get(str(app.get("app_id"))), App, app)
+            self.apps[merged.app_id] = merged
+        for account in seed.accounts:
+            self._merge_account(account)
+        for given in seed.tokens:
+            token: Token = _merged(self.tokens.get(str(given.get("token"))), Token, {"issued_at": now} | given)
+            self.tokens[token.token] = token
+        for user in seed.users:
+            phone = only_digits(str(user.get("phone") or "")) or None
+            self.user(phone=phone, user_id=user.get("user_id"), name=user.get("name"))
+
+    def _merge_account(self, seed: AccountSeed) -> None:
+        account = self.accounts.setdefault(seed.waba_id, Account(waba_id=seed.waba_id))
+        for name in seed.__struct_fields__:
+            value = getattr(seed, name)
+            if name not in ("waba_id", "numbers", "templates", "subscribed_apps") and value is not None:
+                setattr(account, name, value)
+        for number in seed.numbers:
+            merged: Number = _merged(
+                self.numbers.get(str(number.get("phone_number_id"))), Number, number | {"waba_id": seed.waba_id}
+            )
+            self.numbers[merged.phone_number_id] = merged
+            if merged.phone_number_id not in account.numbers:
+                account.numbers.append(merged.phone_number_id)
+        if not account.templates:
+            self.add_template(account, Template(name="hello_world", components=[{"type": "BODY", "text": HELLO}]))
+        for template in seed.templates:
+            self.add_template(account, template)
+        if seed.subscribed_apps is not None:
+            account.subscribers = {app: account.subscribers.get(app) for app in seed.subscribed_apps}
+
+    def add_template(self, account: Account, template: Template) -> Template:
+        """Store a template under a new id, or under its old one when name and language exist already."""
+        for old in account.templates.values():
+            if (old.name, old.language) == (template.name, template.language):
+                template.id = old.id
+        template.id = template.id or new_id()
+        account.templates[template.id] = template
+        self.templates[template.id] = (account, template)
+        return template
+
+    def remove_template(self, account: Account, template: Template) -> None:
+        account.templates.pop(template.id, None)
+        self.templates.pop(template.id, None)
+
+    def account_of(self, number: Number) -> Account:
+        return self.accounts[number.waba_id]
+
+    def number(self, name: str) -> Number | None:
+        """A number by its id, or by its phone number in any spelling."""
+        if name in self.numbers:
+            return self.numbers[name]
+        digits = only_digits(name)
+        return next((n for n in self.numbers.values() if digits and n.digits == digits), None)
+
+    def user(self, *, phone: str | None = None, user_id: str | None = None, name: str | None = None) -> User:
+        """The user with that phone or BSUID; made on first mention, with a BSUID derived from the phone."""
+        found = (self.users.get(user_id) if user_id else None) or (self.users.get(phone) if phone else None)
+        if found is None:
+            found = User(phone=phone, user_id=user_id or bsuid(phone or new_id()), name=name or "WhatsApp user")
+        if name:
+            found.name = name
+        if user_id:
+            found.user_id = user_id
+        self.users[found.user_id] = found
+        if phone:
+            self.users[phone] = found
+        return found
+
+    def forget(self, *, everything: bool) -> None:
+        """Drop users, media and registration history; with `everything` all objects."""
+        self.users.clear()
+        self.media.clear()
+        self._media_bytes = 0
+        for number in self.numbers.values():
+            number.registrations.clear()
+            number.wrong_pins = 0
+        if everything:
+            for objects in (self.apps, self.accounts, self.numbers, self.tokens, self.templates):
+                objects.clear()
+
+    def add_media(self, media: Media) -> None:
+        """Keep a file; the oldest ones go when all together exceed the bound."""
+        self.media[media.id] = media
+        self._media_bytes += len(media.content)
+        while self._media_bytes > self._kept_media_bytes and len(self.media) > 1:
+            self._media_bytes -= len(self.media.popitem(last=False)[1].content)
+
+    def remove_media(self, media_id: str) -> None:
+        media = self.media.pop(media_id, None)
+        if media is not None:
+            self._media_bytes -= len(media.content)
+
+
+def bsuid(phone: str) -> str:
+    """The business-scoped id of a phone: the same after a restart, so that a conversation goes on."""
+    region = country(phone)[1]
+    digest = int.from_bytes(hashlib.sha256(phone.encode()).digest()[:9])
+    return f"{region if region.isalpha() else 'ZZ'}.{digest:020d}"
+
+
+HELLO = "Welcome and congratulations!! This message demonstrates your ability to send a WhatsApp message notification."
+
+
+def new_id() -> str:
+    """A fresh Graph object id: fifteen digits."""
+    return str(10**14 + secrets.randbelow(9 * 10**14))
