@@ -1,0 +1,59 @@
+"""The console's process."""
+
+import structlog
+import uvicorn
+from prometheus_client import REGISTRY
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from waypost.analytics import gauges
+from waypost.console import app
+from waypost.settings import Settings
+from waypost.store import database
+from waypost.telemetry import logs, probes, tracing
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Needs `database_url`; without `console_password` it listens on loopback only."""
+    logs.configure("console", settings.log_level)
+    traces = tracing.configure("console", settings.trace_dir)
+    engine = database.connect(settings.database_url, application="waypost-console", pool_size=3)
+
+    def ready() -> str | None:
+        try:
+            with engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return "the database cannot be reached"
+        return None
+
+    password = settings.console_password.get_secret_value() if settings.console_password else None
+    host = settings.host if password else "127.0.0.1"
+    if not password:
+        structlog.get_logger(__name__).warning(
+            "the console listens on loopback only; set WAYPOST_CONSOLE_PASSWORD to open it"
+        )
+    exported = gauges.register(engine)
+    serving = probes.serve(settings.probe_port, ready=ready, host=settings.host)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app.create(engine, password=password),
+            host=host,
+            port=settings.console_port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            # A forwarded address is the client's word; the guard needs the peer's.
+            proxy_headers=False,
+            lifespan="off",
+            timeout_graceful_shutdown=5,
+            limit_concurrency=100,
+        )
+    )
+    try:
+        server.run()
+    finally:
+        serving.close()
+        REGISTRY.unregister(exported)
+        engine.dispose()
+        traces.shutdown()

@@ -1,0 +1,110 @@
+"""Geometry of the plot of messages per hour; the template draws it as SVG."""
+
+import math
+from dataclasses import dataclass
+from datetime import timedelta
+
+from waypost.analytics.hourly import Hour
+
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 26.0, 44.0
+"""Margins in SVG units, for the axes and their labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar; `title` is what a pointer over it tells."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    kind: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A place on an axis and what it is called."""
+
+    at: float
+    label: str
+    strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Everything the template needs; units are those of the `viewBox`."""
+
+    width: float
+    height: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+    bars: tuple[Bar, ...]
+    y_ticks: tuple[Tick, ...]
+    x_ticks: tuple[Tick, ...]
+    incoming: int
+    outgoing: int
+    hours: int
+
+    @property
+    def is_empty(self) -> bool:
+        """No message at all."""
+        return self.incoming + self.outgoing == 0
+
+
+def steps(highest: int, wanted: int = 4) -> list[int]:
+    """Round values from 0 to `highest` or just above, in about `wanted` steps of 1, 2 or 5 times a power of ten."""
+    highest = max(1, highest)
+    rough = max(1.0, highest / wanted)
+    power = 10 ** math.floor(math.log10(rough))
+    step = int(next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough))
+    return list(range(0, highest + step, step)) if highest % step else list(range(0, highest + 1, step))
+
+
+def short(value: int) -> str:
+    """A count for an axis: 950, 1.2k, 3M."""
+    for size, letter in ((1_000_000, "M"), (1000, "k")):
+        if value >= size:
+            return f"{value / size:.1f}".removesuffix(".0") + letter
+    return str(value)
+
+
+def draw(hours: tuple[Hour, ...], *, width: float, height: float) -> Plot:
+    """Lay out two bars per hour, incoming and outgoing, on one scale that starts at 0."""
+    right, bottom = width - RIGHT, height - BOTTOM
+    scale = steps(max((max(hour.incoming, hour.outgoing) for hour in hours), default=0))
+    slot = (right - LEFT) / max(1, len(hours))
+    unit = (bottom - TOP) / scale[-1]
+    bar = slot * 0.38
+    bars: list[Bar] = []
+    x_ticks: list[Tick] = []
+    for index, hour in enumerate(hours):
+        x = LEFT + index * slot
+        title = f"{hour.start:%d %b %H:%M}–{hour.start + timedelta(hours=1):%H:%M} UTC"
+        for kind, count, shift in (("in", hour.incoming, 0.11), ("out", hour.outgoing, 0.51)):
+            if count:
+                # A single message among thousands must still be seen.
+                tall = max(1.5, count * unit)
+                bars.append(
+                    Bar(round(x + slot * shift, 2), round(bottom - tall, 2), round(bar, 2), round(tall, 2), kind,
+                        f"{title}: {count} {kind}")
+                )  # fmt: skip
+        if hour.start.hour % 6 == 0:
+            midnight = hour.start.hour == 0
+            x_ticks.append(Tick(round(x, 2), f"{hour.start:%d %b}" if midnight else f"{hour.start:%H:%M}", midnight))
+    return Plot(
+        width=width,
+        height=height,
+        left=LEFT,
+        right=right,
+        top=TOP,
+        bottom=bottom,
+        bars=tuple(bars),
+        y_ticks=tuple(Tick(round(bottom - value * unit, 2), short(value)) for value in scale),
+        x_ticks=tuple(x_ticks),
+        incoming=sum(hour.incoming for hour in hours),
+        outgoing=sum(hour.outgoing for hour in hours),
+        hours=len(hours),
+    )

@@ -1,0 +1,310 @@
+"""What the console knows, read in one go, and what of it needs a person."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Engine, text
+
+from waypost.analytics import hourly
+from waypost.store import counts, reports
+from waypost.store.counts import Counts, OutboxCounts
+from waypost.store.dead import DeadEvent, OpenSend
+from waypost.store.reports import HourOfNumber, NumberReport
+
+FRESH_S = 2.0
+"""Requests within this time share one reading, so that open browsers cannot load the database."""
+
+SLOW_S = 60.0
+"""A waiting event older than this is told of: turns take milliseconds, retries end within a minute."""
+
+LISTED = 20
+"""Dead events and open sends that a page lists; the command line lists all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One reading of the database."""
+
+    at: datetime
+    """The database's time."""
+    numbers: tuple[NumberReport, ...]
+    events: dict[str, Counts]
+    outbox: dict[str, OutboxCounts]
+    hour: datetime
+    by_hour: tuple[HourOfNumber, ...]
+    dead: tuple[DeadEvent, ...]
+    sends: tuple[OpenSend, ...]
+
+    def hours(self, number_id: str | None = None) -> tuple[hourly.Hour, ...]:
+        """Messages of the last 48 hours, of one number or of all."""
+        return hourly.series(self.hour, self.by_hour, number_id=number_id)
+
+    def number(self, number_id: str) -> NumberReport | None:
+        """The number of that id."""
+        return next((number for number in self.numbers if number.number_id == number_id), None)
+
+    def name(self, number_id: str) -> str:
+        """`namespace/name`, or the id where events came for what is no registered number."""
+        number = self.number(number_id)
+        return f"{number.namespace}/{number.name}" if number else number_id
+
+    @property
+    def total(self) -> Counts:
+        """All numbers together."""
+        every = self.events.values()
+        ages = [each.oldest_waiting_s for each in every if each.oldest_waiting_s is not None]
+        return Counts(
+            received=sum(each.received for each in every),
+            duplicate=sum(each.duplicate for each in every),
+            done=sum(each.done for each in every),
+            dead=sum(each.dead for each in every),
+            waiting=sum(each.waiting for each in every),
+            oldest_waiting_s=max(ages, default=None),
+        )
+
+    @property
+    def total_outbox(self) -> OutboxCounts:
+        """All numbers together."""
+        every = self.outbox.values()
+        return OutboxCounts(
+            queued=sum(each.queued for each in every),
+            sending=sum(each.sending for each in every),
+            unknown=sum(each.unknown for each in every),
+            unknown_old=sum(each.unknown_old for each in every),
+            failed=sum(each.failed for each in every),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    """Something a person should look at: what it is, and what to do."""
+
+    level: Literal["bad", "warn"]
+    what: str
+    then: str
+    number_id: str | None = None
+    command: str | None = None
+
+
+def concerns(status: Status) -> list[Concern]:
+    """What needs a person, worst first. An empty list means that all is well."""
+    found = [concern for number in status.numbers for concern in _of_number(number)]
+    found += [
+        Concern(
+            "bad",
+            f"{status.name(number_id)}: the events do not add up",
+            "received differs from duplicate + done + dead + waiting; rows were changed by hand, or this is a defect.",
+            number_id,
+        )
+        for number_id, of_number in status.events.items()
+        if not of_number.holds
+    ]
+    total, outbox = status.total, status.total_outbox
+    if (total.oldest_waiting_s or 0) > SLOW_S:
+        found.append(
+            Concern(
+                "bad" if (total.oldest_waiting_s or 0) > 10 * SLOW_S else "warn",
+                f"An event has been waiting for {age(total.oldest_waiting_s)}",
+                "Workers are missing, too few, or stuck: look at the worker's pods and logs.",
+                command="waypost doctor",
+            )
+        )
+    if total.dead:
+        found.append(
+            Concern(
+                "warn",
+                f"{plural(total.dead, 'event')} given up",
+                "Read the reasons, then replay or drop them.",
+                command="waypost dead list",
+            )
+        )
+    if outbox.unknown_old:
+        found.append(
+            Concern(
+                "warn",
+                f"{plural(outbox.unknown_old, 'send')} of unknown outcome for over an hour",
+                "Meta never told whether they went out. They are not repeated by themselves: ask the people concerned.",
+            )
+        )
+    return sorted(found, key=lambda concern: concern.level)
+
+
+def _of_number(number: NumberReport) -> list[Concern]:
+    who = f"{number.namespace}/{number.name}"
+    found = []
+    if number.paused:
+        code = f" (Meta's error {number.pause_code})" if number.pause_code else ""
+        found.append(
+            Concern(
+                "bad",
+                f"{who} is paused{code}",
+                f"{number.pause_reason or 'No reason was given.'} Messages wait; nothing is lost.",
+                number.number_id,
+            )
+        )
+    for condition in number.conditions:
+        kind, state = str(condition.get("type", "")), str(condition.get("status", ""))
+        if kind != "Ready" and is_bad(kind, state):
+            reason, message = str(condition.get("reason", "")), str(condition.get("message", ""))
+            found.append(Concern("bad", f"{who}: {kind} is {state}", message or reason, number.number_id))
+    return found
+
+
+def is_bad(kind: str, state: str) -> bool:
+    """Whether a condition tells of trouble: `Stalled` when true, any other but `Reconciling` when false."""
+    if kind in {"Stalled", "Reconciling"}:
+        return kind == "Stalled" and state == "True"
+    return state == "False"
+
+
+def tone(kind: str, state: str) -> str:
+    """How a condition is shown: good, bad, or idle where it says neither."""
+    if is_bad(kind, state):
+        return "bad"
+    if kind in {"Stalled", "Reconciling"}:
+        return "warn" if state == "True" else "idle"
+    return "good" if state == "True" else "idle"
+
+
+def age(seconds: float | timedelta | None) -> str:
+    """A duration as a person says it: 4 s, 12 min, 3 h, 2 d; – for none."""
+    if seconds is None:
+        return "–"
+    if isinstance(seconds, timedelta):
+        seconds = seconds.total_seconds()
+    seconds = max(0.0, seconds)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size or (unit == "min" and seconds >= 60):
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 event`, `1,200 events`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def read(engine: Engine) -> Status:
+    """Read everything from the database. Raises `sqlalchemy.exc.SQLAlchemyError`."""
+    with engine.connect() as connection:
+        # One snapshot for all of it: the page must not contradict itself.
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        hour, by_hour = reports.by_hour(connection)
+        return Status(
+            at=connection.execute(text("SELECT now()")).scalar_one(),
+            numbers=tuple(reports.numbers(connection)),
+            events=counts.by_number(connection),
+            outbox=counts.outbox_by_number(connection),
+            hour=hour,
+            by_hour=tuple(by_hour),
+            dead=tuple(reports.newest_dead(connection, limit=LISTED)),
+            sends=tuple(reports.newest_open_sends(connection, limit=LISTED)),
+        )
+
+
+class Reader:
+    """Reads the status at most once in `FRESH_S`, whoever asks. For use in threads."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.engine = engine
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._at = float("-inf")
+        self._status: Status | None = None
+
+    def __call__(self) -> Status:
+        """The status, at most `FRESH_S` old. Raises `sqlalchemy.exc.SQLAlchemyError`."""
+        with self._lock:
+            if self._status is None or self._clock() - self._at >= FRESH_S:
+                self._status = read(self.engine)
+                self._at = self._clock()
+            return self._status
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """The page's content for programs."""
+    return {
+        "at": status.at.isoformat(),
+        "concerns": [
+            {"level": c.level, "what": c.what, "then": c.then, "numberId": c.number_id, "command": c.command}
+            for c in concerns(status)
+        ],
+        "numbers": [_number_as_json(status, number) for number in status.numbers],
+        "events": {number_id: _counts_as_json(of_number) for number_id, of_number in status.events.items()},
+        "total": _counts_as_json(status.total),
+        "messagesPerHour": [
+            {"start": hour.start.isoformat(), "in": hour.incoming, "out": hour.outgoing} for hour in status.hours()
+        ],
+        "dead": [
+            {
+                "id": event.id,
+                "numberId": event.number_id,
+                "kind": event.kind,
+                "reason": event.reason,
+                "attempts": event.attempts,
+                "receivedAt": event.received_at.isoformat(),
+                "traceId": trace_id(event.traceparent),
+            }
+            for event in status.dead
+        ],
+        "sends": [
+            {
+                "id": send.id,
+                "numberId": send.number_id,
+                "state": send.state,
+                "errorCode": send.error_code,
+                "reason": send.reason,
+                "attempts": send.attempts,
+                "createdAt": send.created_at.isoformat(),
+                "traceId": trace_id(send.traceparent),
+            }
+            for send in status.sends
+        ],
+    }
+
+
+def _number_as_json(status: Status, number: NumberReport) -> dict[str, Any]:
+    outbox = status.outbox.get(number.number_id, OutboxCounts())
+    return {
+        "namespace": number.namespace,
+        "name": number.name,
+        "numberId": number.number_id,
+        "wabaId": number.waba_id,
+        "conditions": list(number.conditions),
+        "paused": {
+            "until": number.paused_until.isoformat() if number.paused_until else None,
+            "code": number.pause_code,
+            "reason": number.pause_reason,
+        }
+        if number.paused
+        else None,
+        "outbox": {
+            "queued": outbox.queued,
+            "sending": outbox.sending,
+            "unknown": outbox.unknown,
+            "unknownOld": outbox.unknown_old,
+            "failed": outbox.failed,
+        },
+    }
+
+
+def _counts_as_json(of_number: Counts) -> dict[str, Any]:
+    return {
+        "received": of_number.received,
+        "duplicate": of_number.duplicate,
+        "done": of_number.done,
+        "dead": of_number.dead,
+        "waiting": of_number.waiting,
+        "holds": of_number.holds,
+        "oldestWaitingSeconds": of_number.oldest_waiting_s,
+    }
+
+
+def trace_id(traceparent: str | None) -> str | None:
+    """The trace id within a W3C `traceparent`."""
+    parts = (traceparent or "").split("-")
+    return parts[1] if len(parts) == 4 else None
