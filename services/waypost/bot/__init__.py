@@ -1,0 +1,9 @@
+"""Bots: what is said in answer to a message. Scripts in YAML or functions in Python, both pure."""
+
+from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
+from waypost.bot.engine import turn
+from waypost.bot.event import BotEvent
+from waypost.bot.script import Script, ScriptError
+from waypost.bot.state import State
+
+__all__ = ["BotEvent", "Effect", "HandOff", "OptIn", "OptOut", "Reply", "Script", "ScriptError", "State", "turn"]

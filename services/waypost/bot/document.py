@@ -1,0 +1,194 @@
+"""A YAML text as items that know their line, so that every complaint names a place and a remedy.
+
+Scalars are read as they are written: `yes`, `1.10` and `12:30` are text where text is wanted, never a boolean or a
+number of minutes. Aliases are refused (a short text could stand for a huge one), and so are keys given twice.
+"""
+
+import difflib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import NoReturn
+
+import yaml
+
+LONGEST_SCRIPT = 256 * 1024
+"""Bytes of UTF-8; a ConfigMap holds 1 MiB in all."""
+
+_DEEPEST = 16
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class ScriptError(Exception):
+    """The script cannot be used; the message names line and key, what is wrong and what to do. A retry is pointless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One node of the script: a text, a list or a mapping, at `path`."""
+
+    node: yaml.Node
+    path: str
+
+    def fail(self, problem: str) -> NoReturn:
+        """Raise `ScriptError` for this place."""
+        raise ScriptError(f"line {self.node.start_mark.line + 1}, {self.path or 'the script'}: {problem}")
+
+    @property
+    def is_text(self) -> bool:
+        return isinstance(self.node, yaml.ScalarNode)
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.node, yaml.SequenceNode)
+
+    @property
+    def is_mapping(self) -> bool:
+        return isinstance(self.node, yaml.MappingNode)
+
+    def fields(self, allowed: Collection[str], *, required: Collection[str] = ()) -> dict[str, "Item"]:
+        """A mapping with known keys."""
+        found: dict[str, Item] = {}
+        for key, item in self._pairs():
+            if key not in allowed:
+                close = difflib.get_close_matches(key, allowed, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(allowed))}"
+                item.fail(f"unknown key; {hint}")
+            found[key] = item
+        for key in required:
+            if key not in found:
+                self.fail(f"{key!r} is missing; add it")
+        return found
+
+    def named(self, what: str, *, most: int) -> dict[str, "Item"]:
+        """A mapping whose keys are names that the script gives."""
+        found: dict[str, Item] = {}
+        for key, item in self._pairs():
+            if not _NAME.fullmatch(key):
+                item.fail(f"no name for {what}; use lower-case letters, digits and _, at most 64, a letter first")
+            found[key] = item
+        return self._counted(found, what, most)
+
+    def keyed(self, what: str, *, most: int) -> dict[str, "Item"]:
+        """A mapping with keys of any kind, in order."""
+        return self._counted(dict(self._pairs()), what, most)
+
+    def items(self, what: str, *, most: int) -> list["Item"]:
+        """A list; one item that is no list stands for a list of one."""
+        if not isinstance(self.node, yaml.SequenceNode):
+            return [self]
+        children = [Item(child, f"{self.path}[{index}]") for index, child in enumerate(self.node.value)]
+        if not children:
+            self.fail(f"is empty; give at least one {what} or leave the key out")
+        if len(children) > most:
+            self.fail(f"has {len(children)} entries; at most {most} are allowed")
+        return children
+
+    def text(self, *, most: int = 4096) -> str:
+        """A text that says something."""
+        if not isinstance(self.node, yaml.ScalarNode):
+            self.fail("must be a text")
+        value: str = self.node.value
+        if not value.strip():
+            self.fail("is empty; give a text or leave the key out")
+        if len(value) > most:
+            self.fail(f"has {len(value)} characters; at most {most} are allowed")
+        return value
+
+    def flag(self) -> bool:
+        """true or false."""
+        value = self.text().lower()
+        if value not in {"true", "false"}:
+            self.fail("must be true or false")
+        return value == "true"
+
+    def number(self) -> Decimal:
+        """A number of ordinary size."""
+        try:
+            value = Decimal(self.text(most=40))
+        except InvalidOperation:
+            self.fail("must be a number")
+        if not value.is_finite() or abs(value.adjusted()) > 20:
+            self.fail("must be a number of ordinary size")
+        return value
+
+    def whole(self, least: int, most: int) -> int:
+        """A whole number between the two, both included."""
+        value = self.number()
+        if value != value.to_integral_value() or not least <= value <= most:
+            self.fail(f"must be a whole number from {least} to {most}")
+        return int(value)
+
+    def one_of(self, choices: Collection[str]) -> str:
+        """One of a few words."""
+        value = self.text()
+        if value not in choices:
+            self.fail(f"must be one of: {', '.join(choices)}")
+        return value
+
+    def _pairs(self) -> list[tuple[str, "Item"]]:
+        if not isinstance(self.node, yaml.MappingNode):
+            self.fail("must be a mapping (key: value)")
+        pairs: list[tuple[str, Item]] = []
+        seen: set[str] = set()
+        for key_node, value_node in self.node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                Item(key_node, self.path).fail("a key must be a plain word")
+            key: str = key_node.value
+            place = Item(key_node, f"{self.path}.{key}" if self.path else key)
+            if key in seen:
+                place.fail("is given twice; keep one")
+            seen.add(key)
+            pairs.append((key, Item(value_node, place.path)))
+        return pairs
+
+    def _counted(self, found: dict[str, "Item"], what: str, most: int) -> dict[str, "Item"]:
+        if not found:
+            self.fail(f"is empty; give at least one {what} or leave the key out")
+        if len(found) > most:
+            self.fail(f"has {len(found)} entries; at most {most} are allowed")
+        return found
+
+
+def read(text: str) -> Item:
+    """The root of the one YAML document in `text`. Raises `ScriptError`."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise ScriptError("the script is not valid Unicode text; save it as UTF-8") from None
+    if size > LONGEST_SCRIPT:
+        raise ScriptError(f"the script has {size} bytes; at most {LONGEST_SCRIPT} are allowed")
+    try:
+        _check_shape(text)
+        node = yaml.compose(text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}" if mark else "the script"
+        raise ScriptError(f"{place}: not valid YAML ({error.problem or error.context})") from None
+    except yaml.YAMLError as error:
+        raise ScriptError(
+            f"the script is not valid YAML ({type(error).__name__}); look for control characters"
+        ) from None
+    if node is None:
+        raise ScriptError("the script is empty; it needs at least `version: 1` and `intents:`")
+    return Item(node, "")
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 1
+
+
+def _check_shape(text: str) -> None:
+    """Refuse what composing could not bear: aliases and depth. Parsing alone keeps no tree and does not recurse."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            raise ScriptError(f"line {_line(event)}: aliases (*name) are not allowed; write the value out")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST:
+                raise ScriptError(f"line {_line(event)}: nested deeper than {_DEEPEST} levels; flatten it")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1

@@ -1,0 +1,124 @@
+"""Which intent a message means. The first intent in the script that fits wins, a pressed button before all words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from waypost.bot import actions, answers
+from waypost.bot.actions import Action
+from waypost.bot.document import Item
+from waypost.bot.event import BotEvent
+from waypost.bot.patterns import Pattern
+from waypost.bot.replies import Names
+from waypost.bot.words import words
+
+_MOST_INTENTS = 300
+_MOST_KEYWORDS = 200
+_MATCHERS = ("keywords", "regex", "buttons", "types")
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Something a contact may want, how it is recognised, and what is done about it."""
+
+    name: str
+    action: Action
+    keywords: tuple[tuple[str, ...], ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    buttons: tuple[str, ...] = ()
+    types: frozenset[str] = frozenset()
+    anytime: bool = False
+
+
+class Matcher:
+    """The intents of a script, prepared so that a message is looked at once however many keywords there are."""
+
+    def __init__(self, intents: Sequence[Intent]) -> None:
+        self._intents = tuple(intents)
+        self._by_button: dict[str, int] = {}
+        self._by_first_word: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
+        self._patterns: list[tuple[int, Pattern]] = []
+        self._by_type: dict[str, int] = {}
+        for rank, intent in enumerate(self._intents):
+            for button in intent.buttons:
+                self._by_button.setdefault(button, rank)
+            for keyword in intent.keywords:
+                self._by_first_word.setdefault(keyword[0], []).append((rank, keyword))
+            self._patterns.extend((rank, pattern) for pattern in intent.patterns)
+            for kind in intent.types:
+                self._by_type.setdefault(kind, rank)
+
+    def by_button(self, button_id: str | None) -> Intent | None:
+        """The intent that lists this button."""
+        rank = self._by_button.get(button_id) if button_id is not None else None
+        return None if rank is None else self._intents[rank]
+
+    def by_content(self, event: BotEvent) -> Intent | None:
+        """The first intent whose keywords, patterns or types fit the message."""
+        best = self._by_type.get(event.type, len(self._intents))
+        if event.text:
+            best = self._by_keyword(words(event.text), best)
+            for rank, pattern in self._patterns:
+                if rank >= best:
+                    break
+                if pattern.found_in(event.text):
+                    best = rank
+        return self._intents[best] if best < len(self._intents) else None
+
+    def _by_keyword(self, said: list[str], best: int) -> int:
+        for position, word in enumerate(said):
+            for rank, keyword in self._by_first_word.get(word, ()):
+                if rank < best and tuple(said[position : position + len(keyword)]) == keyword:
+                    best = rank
+        return best
+
+
+def read(item: Item, names: Names) -> list[Intent]:
+    """The `intents` of a script, in order."""
+    found: list[Intent] = []
+    keyword_owner: dict[tuple[str, ...], str] = {}
+    button_owner: dict[str, str] = {}
+    for name, entry in item.named("intent", most=_MOST_INTENTS).items():
+        fields = entry.fields({*_MATCHERS, "anytime", *actions.KEYS})
+        if not any(key in fields for key in _MATCHERS):
+            entry.fail(f"can never be meant; give at least one of {', '.join(_MATCHERS)}")
+        found.append(
+            Intent(
+                name=name,
+                action=actions.read(fields, names, entry),
+                keywords=_keywords(fields, name, keyword_owner),
+                patterns=tuple(
+                    answers.pattern(each)
+                    for each in (fields["regex"].items("pattern", most=20) if "regex" in fields else ())
+                ),
+                buttons=_buttons(fields, name, button_owner),
+                types=answers.types(fields["types"]) if "types" in fields else frozenset(),
+                anytime=fields["anytime"].flag() if "anytime" in fields else False,
+            )
+        )
+    return found
+
+
+def _keywords(fields: Mapping[str, Item], name: str, owner: dict[tuple[str, ...], str]) -> tuple[tuple[str, ...], ...]:
+    if "keywords" not in fields:
+        return ()
+    found = []
+    for entry in fields["keywords"].items("keyword", most=_MOST_KEYWORDS):
+        keyword = tuple(words(entry.text(most=200)))
+        if not keyword:
+            entry.fail("holds no word that could be matched; give letters, digits or an emoji")
+        if owner.setdefault(keyword, name) != name:
+            entry.fail(f"already belongs to intent {owner[keyword]!r}, which would always win; keep one")
+        found.append(keyword)
+    return tuple(found)
+
+
+def _buttons(fields: Mapping[str, Item], name: str, owner: dict[str, str]) -> tuple[str, ...]:
+    if "buttons" not in fields:
+        return ()
+    found = []
+    for entry in fields["buttons"].items("button id", most=100):
+        button = entry.text(most=256)
+        if owner.setdefault(button, name) != name:
+            entry.fail(f"already belongs to intent {owner[button]!r}, which would always win; keep one")
+        found.append(button)
+    return tuple(found)

@@ -1,0 +1,116 @@
+"""Bots written in Python: a function with the signature of a turn, named `package.module:function` in the registry.
+
+The function is given the state of the conversation and the event, and returns the new state and what is to be done.
+What it returns is checked here, so that a mistake is told as one, with the event intact, and not found later in a
+row of the database.
+"""
+
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
+from waypost.bot.event import BotEvent
+from waypost.bot.state import State
+from waypost.cloudapi.messages import Outgoing
+
+Turn = Callable[[State, BotEvent], tuple[State, Sequence[Effect]]]
+
+MOST_EFFECTS = 20
+LONGEST_STATE = 64 * 1024
+"""Bytes of JSON; it is read and written with every message."""
+
+_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+
+class PluginError(Exception):
+    """A plugin cannot be used; the message says why, and never holds what a person wrote. No retry makes sense."""
+
+
+class PluginNotLoaded(PluginError):
+    """The path leads to no function that could be a turn."""
+
+
+class PluginResultInvalid(PluginError):
+    """The function returned something that is no result of a turn."""
+
+
+def load(path: str) -> Turn:
+    """The turn function at `package.module:function`, wrapped so that its results are checked.
+
+    Raises `PluginNotLoaded`. The returned function raises `PluginResultInvalid`, and whatever the plugin itself raises.
+    """
+    if not _PATH.fullmatch(path):
+        raise PluginNotLoaded(f"{path[:200]!r} is no plugin path; write package.module:function")
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise PluginNotLoaded(f"{path}: importing {module_name} failed with {type(error).__name__}") from error
+    function = getattr(module, name, None)
+    if function is None:
+        raise PluginNotLoaded(f"{path}: module {module_name} has no {name!r}")
+    if not callable(function):
+        raise PluginNotLoaded(f"{path}: {name!r} is no function")
+    if inspect.iscoroutinefunction(function):
+        raise PluginNotLoaded(f"{path}: {name!r} is async; a turn does no I/O, write it as a plain function")
+    try:
+        inspect.signature(function).bind({}, BotEvent("text"))
+    except TypeError:
+        raise PluginNotLoaded(f"{path}: {name!r} must take two arguments, state and event") from None
+    except ValueError:
+        pass  # written in C, without a signature; the first call will tell
+
+    def checked(state: State, event: BotEvent) -> tuple[State, Sequence[Effect]]:
+        return _checked(path, function(state, event))
+
+    return checked
+
+
+def _checked(path: str, result: object) -> tuple[State, tuple[Effect, ...]]:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise PluginResultInvalid(f"{path} must return (state, effects), not {_kind(result)}")
+    state, effects = result
+    if not isinstance(state, dict):
+        raise PluginResultInvalid(f"{path} must return a dict as the state, not {_kind(state)}")
+    try:
+        encoded = msgspec.json.encode(state)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PluginResultInvalid(f"{path}: the state cannot be written as JSON ({type(error).__name__})") from None
+    if len(encoded) > LONGEST_STATE:
+        raise PluginResultInvalid(f"{path}: the state has {len(encoded)} bytes; at most {LONGEST_STATE} are allowed")
+    if not isinstance(effects, list | tuple):
+        raise PluginResultInvalid(f"{path} must return a list or tuple of effects, not {_kind(effects)}")
+    if len(effects) > MOST_EFFECTS:
+        raise PluginResultInvalid(f"{path} asks for {len(effects)} effects; at most {MOST_EFFECTS} are allowed")
+    for position, effect in enumerate(effects):
+        if problem := _problem(effect):
+            raise PluginResultInvalid(f"{path}: effect {position} {problem}")
+    # What is stored is what was checked: JSON only, and nothing that the plugin still holds in its hand.
+    return msgspec.json.decode(encoded, type=dict), tuple(effects)
+
+
+def _problem(effect: object) -> str | None:
+    if isinstance(effect, Reply):
+        if not isinstance(effect.message, Outgoing):
+            return f"is a Reply of {_kind(effect.message)}; give it a message from waypost.cloudapi.messages"
+        return None
+    if isinstance(effect, OptOut | OptIn):
+        optional: object = effect.confirmation
+    elif isinstance(effect, HandOff):
+        optional = effect.reply
+        minutes: object = effect.minutes
+        if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int) or minutes < 1):
+            return "is a HandOff whose minutes are no whole number from 1"
+    else:
+        return f"is {_kind(effect)}; use Reply, OptOut, OptIn or HandOff"
+    if optional is not None and not isinstance(optional, Outgoing):
+        return f"holds {_kind(optional)} where a message from waypost.cloudapi.messages or None belongs"
+    return None
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

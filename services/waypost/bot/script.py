@@ -1,0 +1,254 @@
+"""The bot script: YAML in, a checked and compiled `Script` out. docs/bot.md is its guide.
+
+Everything that can be known to be wrong is refused here, so that a turn never meets it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, tzinfo
+
+from waypost.bot import actions, consent, dialogs, document, intents, placeholders, replies
+from waypost.bot.actions import Action, Handover
+from waypost.bot.answers import Choice
+from waypost.bot.dialogs import Dialog
+from waypost.bot.document import Item, ScriptError
+from waypost.bot.event import BotEvent
+from waypost.bot.intents import Intent, Matcher
+from waypost.bot.replies import Names, Reply
+from waypost.bot.words import phrase, words
+
+__all__ = ["Fallback", "Script", "ScriptError", "load"]
+
+LANGUAGE_VERSION = "1"
+
+_CANCEL_WORDS = (
+    *("cancel", "abort", "quit", "exit", "never mind", "nevermind", "annulla", "esci", "cancelar", "salir", "sair"),
+    *(
+        "annuler",
+        "quitter",
+        "abbrechen",
+        "abbruch",
+        "annuleren",
+        "anuluj",
+        "отмена",
+        "iptal",
+        "batal",
+        "إلغاء",
+        "ביטול",
+        "取消",
+    ),
+)
+_STOP_REPLY = "You will get no more messages from us. Send START if you want to hear from us again."
+_START_REPLY = "Welcome back. Send STOP at any time to get no more messages."
+_CANCEL_REPLY = "All right, never mind."
+_RESTARTED = "Sorry, something changed on our side. Let us start that again."
+_NOT_UNDERSTOOD = "Sorry, I did not understand that."
+_MOST_WORDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Said when a message means nothing to the script; after `hand_off_after` in a row a person takes over."""
+
+    reply: Reply
+    handover: Handover | None
+    hand_off_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A loaded script; made by `load`, used by `engine.turn`."""
+
+    everything: Matcher
+    anytime: Matcher
+    dialogs: Mapping[str, Dialog]
+    slots: frozenset[str]
+    titles: Mapping[str, Mapping[str, str]]
+    buttons: frozenset[str]
+    fallback: Fallback | None
+    zone: tzinfo
+    stop_words: frozenset[str]
+    start_words: frozenset[str]
+    stop_reply: Reply
+    start_reply: Reply
+    cancel_words: frozenset[str]
+    cancel_reply: Reply
+    restarted: Reply
+    not_understood: Reply
+
+
+def load(yaml_text: str) -> Script:
+    """Read, check and compile a script.
+
+    Raises `ScriptError`, whose message names line and key, what is wrong and what to do.
+    """
+    root = document.read(yaml_text)
+    fields = root.fields(
+        {"version", "time_zone", "intents", "dialogs", "fallback", "consent", "cancel", "phrases"},
+        required=("version", "intents"),
+    )
+    if fields["version"].text() != LANGUAGE_VERSION:
+        fields["version"].fail(f"must be {LANGUAGE_VERSION}, the only version of the language so far")
+    slots = dialogs.stored_slots(fields["dialogs"]) if "dialogs" in fields else frozenset()
+    names = Names(slots)
+    by_name = dialogs.read(fields["dialogs"], names) if "dialogs" in fields else {}
+    found = intents.read(fields["intents"], names)
+    _check_starts(fields, found, by_name)
+    stop_words, stop_reply = _consent(fields.get("consent"), "stop", _STOP_REPLY, names)
+    start_words, start_reply = _consent(fields.get("consent"), "start", _START_REPLY, names)
+    if both := stop_words & start_words:
+        fields["consent"].fail(f"{min(both)!r} stands for both stop and start; keep one")
+    cancel_words, cancel_reply = _cancel(fields.get("cancel"), names)
+    phrases = fields["phrases"].fields({"restarted", "not_understood"}) if "phrases" in fields else {}
+    script = Script(
+        everything=Matcher(found),
+        anytime=Matcher([intent for intent in found if intent.anytime]),
+        dialogs=by_name,
+        slots=slots,
+        titles=_titles(by_name),
+        buttons=_buttons(found, by_name),
+        fallback=_fallback(fields["fallback"], names) if "fallback" in fields else None,
+        zone=_zone(fields["time_zone"]) if "time_zone" in fields else UTC,
+        stop_words=stop_words,
+        start_words=start_words,
+        stop_reply=stop_reply,
+        start_reply=start_reply,
+        cancel_words=cancel_words,
+        cancel_reply=cancel_reply,
+        restarted=_phrase(phrases, "restarted", _RESTARTED, names),
+        not_understood=_phrase(phrases, "not_understood", _NOT_UNDERSTOOD, names),
+    )
+    _check_buttons(_replies(script, found), script.buttons, script.everything)
+    return script
+
+
+def _check_starts(fields: Mapping[str, Item], found: list[Intent], by_name: Mapping[str, Dialog]) -> None:
+    entries = fields["intents"].keyed("intent", most=len(found))
+    started = set()
+    for intent in found:
+        if (target := intent.action.start) is not None:
+            if target not in by_name:
+                known = ", ".join(by_name) or "none"
+                entries[intent.name].keyed("key", most=50)["start"].fail(
+                    f"dialog {target!r} does not exist; dialogs are: {known}"
+                )
+            started.add(target)
+    for name in by_name:
+        if name not in started:
+            fields["dialogs"].keyed("dialog", most=len(by_name))[name].fail(
+                f"no intent starts this dialog; add `start: {name}` to one or remove it"
+            )
+
+
+def _consent(item: Item | None, key: str, default: str, names: Names) -> tuple[frozenset[str], Reply]:
+    section = item.fields({"stop", "start"}) if item is not None else {}
+    if key not in section:
+        return frozenset(), replies.fixed(default)
+    fields = section[key].fields({"words", "reply"})
+    reply = replies.read(fields["reply"], names) if "reply" in fields else replies.fixed(default)
+    if len(reply) > 1:
+        fields["reply"].fail("must be one message; it is the one notice that is sent")
+    return consent.phrases(_words(fields["words"])) if "words" in fields else frozenset(), reply
+
+
+def _cancel(item: Item | None, names: Names) -> tuple[frozenset[str], Reply]:
+    spoken: Iterable[str] = _CANCEL_WORDS
+    reply = replies.fixed(_CANCEL_REPLY)
+    if item is not None:
+        fields = item.fields({"words", "reply"})
+        if "words" in fields:
+            spoken = _words(fields["words"])
+        if "reply" in fields:
+            reply = replies.read(fields["reply"], names)
+    return frozenset(map(phrase, spoken)), reply
+
+
+def _words(item: Item) -> list[str]:
+    found = []
+    for entry in item.items("word", most=_MOST_WORDS):
+        said = entry.text(most=80)
+        if not words(said):
+            entry.fail("holds no word that could be matched; give letters, digits or an emoji")
+        found.append(said)
+    return found
+
+
+def _fallback(item: Item, names: Names) -> Fallback:
+    if not item.is_mapping or not {"reply", "hand_off", "hand_off_after"} & item.keyed("key", most=50).keys():
+        return Fallback(replies.read(item, names), None, 0)
+    fields = item.fields({"reply", "hand_off", "hand_off_after"})
+    if "hand_off_after" in fields and "hand_off" not in fields:
+        fields["hand_off_after"].fail("needs hand_off beside it, which says how; add `hand_off: true`")
+    return Fallback(
+        reply=replies.read(fields["reply"], names) if "reply" in fields else (),
+        handover=actions.handover(fields["hand_off"], names) if "hand_off" in fields else None,
+        hand_off_after=fields["hand_off_after"].whole(1, 20) if "hand_off_after" in fields else 1,
+    )
+
+
+def _phrase(fields: Mapping[str, Item], key: str, default: str, names: Names) -> Reply:
+    return replies.read(fields[key], names) if key in fields else replies.fixed(default)
+
+
+def _zone(item: Item) -> tzinfo:
+    try:
+        return placeholders.zone(item.text(most=100))
+    except LookupError:
+        item.fail("no such time zone; write a name such as Europe/Rome or UTC")
+
+
+def _titles(by_name: Mapping[str, Dialog]) -> dict[str, dict[str, str]]:
+    titles: dict[str, dict[str, str]] = {}
+    for dialog in by_name.values():
+        for step in dialog.steps.values():
+            if step.store is not None and isinstance(step.expect, Choice):
+                titles.setdefault(step.store, {}).update(step.expect.titles)
+    return titles
+
+
+def _buttons(found: list[Intent], by_name: Mapping[str, Dialog]) -> frozenset[str]:
+    of_intents = {button for intent in found for button in intent.buttons}
+    of_steps = {
+        identity
+        for dialog in by_name.values()
+        for step in dialog.steps.values()
+        if isinstance(step.expect, Choice)
+        for identity in step.expect.titles
+    }
+    return frozenset(of_intents | of_steps)
+
+
+def _check_buttons(replies_of_script: Iterable[Reply], buttons: frozenset[str], everything: Matcher) -> None:
+    for reply in replies_of_script:
+        for message in reply:
+            for identity, title in message.shown.items():
+                pressed = BotEvent("interactive", text=title, button_id=identity)
+                if identity not in buttons and everything.by_content(pressed) is None and message.place is not None:
+                    message.place.fail(
+                        f"nothing happens when {identity!r} is pressed; add it to the `buttons` of an intent"
+                    )
+
+
+def _replies(script: Script, found: list[Intent]) -> Iterator[Reply]:
+    for intent in found:
+        yield from _replies_of_action(intent.action)
+    for dialog in script.dialogs.values():
+        yield from (dialog.timed_out, dialog.done)
+        for step in dialog.steps.values():
+            # A question with buttons that takes any text takes their titles.
+            if step.expect is None:
+                yield step.say
+            if step.handover is not None:
+                yield step.handover.reply
+            yield from _replies_of_action(step.patience.give_up)
+    if script.fallback is not None:
+        yield script.fallback.reply
+        if script.fallback.handover is not None:
+            yield script.fallback.handover.reply
+    yield from (script.stop_reply, script.start_reply, script.cancel_reply, script.restarted, script.not_understood)
+
+
+def _replies_of_action(action: Action) -> Iterator[Reply]:
+    yield action.reply
+    if action.handover is not None:
+        yield action.handover.reply
