@@ -1,0 +1,388 @@
+"""`waypost dev`: everything on one machine, from the same YAML files that a cluster takes, under one supervisor."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from sqlalchemy.exc import OperationalError
+
+from waypost import registry
+from waypost.cli import callbacks, demo, manifests, world
+from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
+from waypost.cli.files import fingerprint, publish, yaml_files
+from waypost.cli.manifests import Declared, ManifestError
+from waypost.cli.supervisor import Child, Service, Supervisor, free_port, last_words
+from waypost.cloudapi.errors import GraphError
+from waypost.store import database, schema
+
+STARTING_S = 60.0
+"""How long a service may take until it is of use, on a slow machine."""
+
+TICK_S = 0.1
+
+LOG_LIMIT = 8 * 1024 * 1024
+"""Bytes; a larger log is set aside at the next start."""
+
+TRACES_KEPT_S = 24 * 3600.0
+
+
+class DevError(Exception):
+    """`waypost dev` cannot start or go on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said."""
+
+    files: tuple[Path, ...]
+    data: Path
+    port_webhook: int = 8080
+    port_console: int = 8081
+    port_simulator: int = 8082
+    workers: int = 2
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where everything listens."""
+
+    webhook: str
+    console: str
+    simulator: str
+    database: str
+    redis: str
+
+
+def run(options: Options, out: Console, err: Console) -> int:
+    """Run until told to end (or, with `once`, until the demonstration is over). Returns the exit status.
+
+    Raises `DevError`, `ManifestError` and `EmbeddedError` when it cannot start.
+    """
+    declared = manifests.load(yaml_files(options.files))
+    for path in (options.data, options.data / "logs", options.data / "traces"):
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _sole_owner(options.data):
+        dev = Dev(options, declared, out, err)
+        with dev.signals():
+            try:
+                return dev.run()
+            finally:
+                dev.stop()
+
+
+class Dev:
+    """One run of `waypost dev`. Processes are handled on the main thread, calls to the simulated Meta on another."""
+
+    def __init__(self, options: Options, declared: Declared, out: Console, err: Console) -> None:
+        self._options = options
+        self._declared = declared
+        self._out = out
+        self._err = err
+        self._data = options.data.resolve()
+        self._registry = self._data / "registry"
+        self._started_at = time.monotonic()
+        self._ending = threading.Event()
+        self._calls = ThreadPoolExecutor(max_workers=1, thread_name_prefix="meta")
+        self._connecting: Future[None] | None = None
+        self._connected_to: tuple[int | None, Declared] | None = None
+        self._connect_after = 0.0
+        self._said: str | None = None
+        self._services: dict[str, Service] = {}
+        self._seen_files = fingerprint(options.files)
+        self._look_at_files_after = 0.0
+        self._supervisor = Supervisor(changed=self._write_state, became_ready=self._became_ready, say=self._say)
+        self._addresses: Addresses | None = None
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Ctrl-C, SIGTERM and a closed terminal end the run in order."""
+        previous = {
+            number: signal.signal(number, lambda *_: self._ending.set())
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def run(self) -> int:
+        """Start, show the demonstration, and stay."""
+        for note in self._declared.notes:
+            self._err.print(note, style="yellow", markup=False, highlight=False)
+        ports = self._ports()
+        self._tidy()
+        self._start_stores(ports)
+        publish(self._registry, self._declared)
+        self._start_services(ports)
+        if not self._until(lambda: all(map(self._supervisor.is_ready, self._services)), "services"):
+            return 0
+        if not self._until(lambda: self._is_connected, "the callbacks at the simulated Meta"):
+            return 0
+        self._progress("ready")
+        return self._demonstrate()
+
+    def stop(self) -> None:
+        """End everything, what takes in first and what stores last."""
+        self._calls.shutdown(wait=False, cancel_futures=True)
+        workers = [name for name in self._services if name.startswith("worker")]
+        self._supervisor.stop([["webhook", "console"], workers, ["simulator"], ["redis"], ["postgres"]])
+        for service in self._services.values():
+            service.close()
+        (self._data / "dev.json").unlink(missing_ok=True)
+
+    def _start_stores(self, ports: tuple[int, int, int]) -> None:
+        stores: list[Child] = []
+        database_url, redis_url = os.environ.get("WAYPOST_DATABASE_URL"), os.environ.get("WAYPOST_REDIS_URL")
+        if not database_url:
+            postgres = EmbeddedPostgres(self._data / "postgres")
+            database_url = postgres.url
+            stores.append(postgres)
+        if not redis_url:
+            redis = EmbeddedRedis(self._data / "redis")
+            redis_url = redis.url
+            stores.append(redis)
+        webhook, console, simulator = (f"http://127.0.0.1:{port}" for port in ports)
+        self._addresses = Addresses(webhook, console, simulator, database_url, redis_url)
+        for store in stores:
+            self._supervisor.add(store)
+        if not self._until(lambda: all(self._supervisor.is_ready(store.name) for store in stores), "PostgreSQL, Redis"):
+            raise SystemExit(0)
+        engine = database.connect(database_url, application="waypost-dev")
+        try:
+            schema.migrate(engine)
+        except OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__
+            raise DevError(f"the database cannot be used: {reason}; look at WAYPOST_DATABASE_URL") from None
+        finally:
+            engine.dispose()
+        self._progress("PostgreSQL and Redis are up, the schema is current")
+
+    def _start_services(self, ports: tuple[int, int, int]) -> None:
+        assert self._addresses is not None
+        environment = {
+            **os.environ,
+            "WAYPOST_DATABASE_URL": self._addresses.database,
+            "WAYPOST_REDIS_URL": self._addresses.redis,
+            "WAYPOST_GRAPH_URL": self._addresses.simulator,
+            "WAYPOST_PUBLIC_URL": self._addresses.webhook,
+            "WAYPOST_REGISTRY_DIR": str(self._registry),
+            "WAYPOST_TRACE_DIR": str(self._data / "traces"),
+            "WAYPOST_HOST": "127.0.0.1",
+            "WAYPOST_WEBHOOK_PORT": str(ports[0]),
+            "WAYPOST_CONSOLE_PORT": str(ports[1]),
+            "WAYPOST_SIMULATOR_PORT": str(ports[2]),
+        }
+        commands = {"simulator": "simulator", "webhook": "webhook"}
+        commands |= {f"worker-{number}": "worker" for number in range(1, self._options.workers + 1)}
+        commands |= {"console": "console"}
+        for name, command in commands.items():
+            log = self._data / "logs" / f"{name}.log"
+            service = Service(name, [sys.executable, "-m", "waypost.cli", command], environment, log)
+            self._services[name] = service
+            self._supervisor.add(service)
+
+    def _demonstrate(self) -> int:
+        assert self._addresses is not None
+        number = next((n for n in self._declared.numbers if n.bot is not None or n.entry().bot_plugin), None)
+        if number is None:
+            self._err.print("No number has a bot, so nothing would answer: the demonstration is left out.")
+            exchange: Future[demo.Exchange] | None = None
+        else:
+            exchange = self._calls.submit(
+                demo.exchange, self._addresses.simulator, number.number.spec.phone_number_id, self._data / "traces"
+            )
+        if self._options.once and exchange is None:
+            return 1
+        shown = exchange is None
+        while not self._ending.is_set():
+            self._pump()
+            if exchange is not None and exchange.done() and not shown:
+                shown = True
+                succeeded = self._show(exchange)
+                if self._options.once:
+                    return 0 if succeeded else 1
+        self._err.print("Stopping")
+        return 1 if self._options.once else 0
+
+    def _show(self, exchange: "Future[demo.Exchange]") -> bool:
+        assert self._addresses is not None
+        try:
+            demo.show(exchange.result(), self._out)
+        except demo.NoReply as error:
+            self._err.print(f"The demonstration failed: {error}", style="red", markup=False, highlight=False)
+            self._err.print(f"Logs: {self._data / 'logs'}", markup=False, highlight=False)
+            return False
+        if not self._options.once:
+            demo.show_addresses(self._addresses, self._data, self._out)
+        return True
+
+    def _until(self, condition: Callable[[], bool], what: str) -> bool:
+        """Keep all running until the condition holds; False when told to end. Raises `DevError` at the deadline."""
+        deadline = time.monotonic() + STARTING_S
+        while not condition():
+            if self._ending.is_set():
+                return False
+            if time.monotonic() > deadline:
+                late = [s for s in self._services.values() if not self._supervisor.is_ready(s.name)]
+                words = "; ".join(f"{s.name}: {last_words(s.log)}" for s in late)
+                raise DevError(
+                    f"{what} did not get ready in {STARTING_S:.0f} s; {words or self._said or ''} "
+                    f"(logs: {self._data / 'logs'})"
+                )
+            self._pump()
+        return True
+
+    def _pump(self) -> None:
+        self._supervisor.look()
+        self._reread()
+        self._connect()
+        self._ending.wait(TICK_S)
+
+    @property
+    def _target(self) -> tuple[int | None, Declared]:
+        """What must be known at the simulated Meta, and in which life of it."""
+        return self._supervisor.processes.get("simulator"), self._declared
+
+    @property
+    def _is_connected(self) -> bool:
+        return self._connected_to == self._target
+
+    def _connect(self) -> None:
+        """Tell the simulated Meta about apps, numbers and callbacks whenever it, or what was declared, is new."""
+        if self._connecting is not None:
+            if not self._connecting.done():
+                return
+            self._finish_connecting(self._connecting)
+            self._connecting = None
+        are_ready = self._supervisor.is_ready("simulator") and self._supervisor.is_ready("webhook")
+        if self._is_connected or not are_ready or time.monotonic() < self._connect_after:
+            return
+        assert self._addresses is not None
+        target = self._target
+        routes = registry.routes(self._registry).current
+
+        def tell(addresses: Addresses) -> None:
+            demo.put_world(addresses.simulator, world.seed(target[1].numbers))
+            callbacks.register(target[1].numbers, routes, graph_url=addresses.simulator, public_url=addresses.webhook)
+            self._connected_to = target
+
+        self._connecting = self._calls.submit(tell, self._addresses)
+
+    def _finish_connecting(self, connecting: "Future[None]") -> None:
+        try:
+            connecting.result()
+            self._said = None
+        except (GraphError, httpx.HTTPError) as error:
+            self._connect_after = time.monotonic() + 0.5
+            line = f"the callbacks are not registered yet: {error}"
+            if line != self._said:
+                self._said = line
+                self._say(line)
+
+    def _reread(self) -> None:
+        """Take a change of the YAML files over; with an error in them what was good last stays."""
+        if time.monotonic() < self._look_at_files_after:
+            return
+        self._look_at_files_after = time.monotonic() + 0.5
+        seen = fingerprint(self._options.files)
+        if seen == self._seen_files:
+            return
+        self._seen_files = seen
+        try:
+            self._declared = manifests.load(yaml_files(self._options.files))
+        except ManifestError as error:
+            self._say("the files changed, but cannot be used; what was good last stays")
+            for problem in error.problems:
+                self._err.print(f"  {problem}", style="red", markup=False, highlight=False)
+            return
+        publish(self._registry, self._declared)
+        self._say("the files changed and were published")
+
+    def _became_ready(self, name: str) -> None:
+        if name in self._services and self._addresses is not None:
+            self._progress(f"{name} is ready")
+
+    def _write_state(self) -> None:
+        """`dev.json`: where everything is, and which process runs it. Replaced whole, so a reader meets no half."""
+        if self._addresses is None:
+            return
+        state: dict[str, Any] = {
+            "webhook": self._addresses.webhook,
+            "console": self._addresses.console,
+            "simulator": self._addresses.simulator,
+            "database": self._addresses.database,
+            "redis": self._addresses.redis,
+            "processes": self._supervisor.processes,
+            "metrics": {name: s.metrics_url for name, s in self._services.items() if s.pid is not None},
+            "supervisor": os.getpid(),
+        }
+        handle, temporary = tempfile.mkstemp(dir=self._data, prefix=".dev.json.")
+        with os.fdopen(handle, "w") as file:
+            json.dump(state, file, indent=2)
+        Path(temporary).replace(self._data / "dev.json")
+
+    def _ports(self) -> tuple[int, int, int]:
+        wanted = {
+            "webhook": self._options.port_webhook,
+            "console": self._options.port_console,
+            "simulator": self._options.port_simulator,
+        }
+        webhook, console, simulator = (_usable_port(name, port) for name, port in wanted.items())
+        if len({webhook, console, simulator}) < 3:
+            raise DevError("webhook, console and simulator need three different ports")
+        return webhook, console, simulator
+
+    def _tidy(self) -> None:
+        for log in (self._data / "logs").glob("*.log"):
+            if log.stat().st_size > LOG_LIMIT:
+                log.replace(log.with_suffix(".log.old"))
+        for trace in (self._data / "traces").iterdir():
+            if trace.stat().st_mtime < time.time() - TRACES_KEPT_S:
+                trace.unlink()
+
+    def _say(self, line: str) -> None:
+        self._err.print(f"  {line}", style="yellow", markup=False, highlight=False)
+
+    def _progress(self, line: str) -> None:
+        elapsed = time.monotonic() - self._started_at
+        self._err.print(f"{elapsed:6.1f} s  {line}", style="dim", markup=False, highlight=False)
+
+
+@contextlib.contextmanager
+def _sole_owner(data: Path) -> Iterator[None]:
+    """Raises `DevError` while another `waypost dev` uses the folder. The kernel frees the lock however we end."""
+    with (data / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DevError(f"another waypost dev uses {data}; stop it, or choose another folder with --data") from None
+        yield
+
+
+def _usable_port(name: str, port: int) -> int:
+    if port == 0:
+        return free_port()
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no such port"
+            raise DevError(f"port {port} ({reason}): choose another with --port-{name} N") from None
+    return port

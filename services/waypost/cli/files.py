@@ -1,0 +1,47 @@
+"""The files of `waypost dev` on disk: which ones, whether they changed, and what is published from them."""
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from waypost import registry
+from waypost.cli.manifests import Declared, ManifestError, verify_token
+
+
+def yaml_files(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves, and those directly inside of folders. Raises `ManifestError` for a folder without any."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix in {".yaml", ".yml"})
+            if not inside:
+                raise ManifestError([f"{path}: holds no .yaml file; name one"])
+            files.extend(inside)
+        else:
+            files.append(path)
+    return files
+
+
+def fingerprint(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
+    """Changes when a file is edited, replaced, added or removed."""
+    seen = []
+    for path in paths:
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            with contextlib.suppress(FileNotFoundError):
+                stat = file.stat()
+                seen.append((str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size))
+    return tuple(seen)
+
+
+def publish(registry_dir: Path, declared: Declared) -> None:
+    """Make the registry files say what was declared. A number keeps its verify token; what is gone loses its files."""
+    known = registry.routes(registry_dir).current.by_name
+    for number in declared.numbers:
+        old = known.get((number.namespace, number.name))
+        tokens = old.verify_tokens if old is not None else (verify_token(),)
+        registry.publish(registry_dir, number.route(tokens), number.entry())
+    wanted = {f"{number.namespace}.{number.name}.json" for number in declared.numbers}
+    for audience in ("webhook", "worker"):
+        for path in (registry_dir / audience).glob("*.json"):
+            if path.name not in wanted:
+                path.unlink()

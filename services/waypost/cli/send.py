@@ -1,0 +1,95 @@
+"""`waypost send`: one message through the outbox, and so through the same gate and limits as any other."""
+
+import re
+import time
+from dataclasses import dataclass
+from uuid import uuid4
+
+import phonenumbers
+from sqlalchemy import Engine
+
+from waypost.cloudapi.messages import Outgoing, Template, Text
+from waypost.store import conversations, reports, requests
+from waypost.store.conversations import Person
+from waypost.store.inbox import lane_of
+from waypost.store.requests import Progress
+
+_BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
+
+
+class CannotSend(Exception):
+    """The request is not one that could be carried out; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """A phone number (digits) or a business-scoped user id."""
+
+    wa_id: str | None
+    user_id: str | None
+
+    @property
+    def key(self) -> str:
+        """What the conversation's lane is computed from."""
+        return self.user_id or self.wa_id or ""
+
+
+def recipient(word: str) -> Recipient:
+    """`+393331234567` or `US.134912…`. Raises `CannotSend`, which never repeats the number."""
+    if _BSUID.fullmatch(word):
+        return Recipient(None, word)
+    try:
+        parsed = phonenumbers.parse(word)
+    except phonenumbers.NumberParseException:
+        raise CannotSend("--to must be an international phone number, as +393331234567, or a BSUID") from None
+    if not phonenumbers.is_possible_number(parsed):
+        raise CannotSend("--to is too long or too short for a phone number of its country")
+    return Recipient(f"{parsed.country_code}{phonenumbers.national_significant_number(parsed)}", None)
+
+
+def message(text: str | None, template: str | None) -> Outgoing:
+    """A text, or a template as `name:language`. Raises `CannotSend` and `InvalidMessage`."""
+    if (text is None) == (template is None):
+        raise CannotSend("give either --text or --template")
+    if text is not None:
+        return Text(text)
+    name, separator, language = (template or "").partition(":")
+    if not separator:
+        raise CannotSend("--template must be name:language, as order_ready:en")
+    return Template(name=name, language=language)
+
+
+def number_id(engine: Engine, name: str) -> str:
+    """The id of the number `namespace/name`. Raises `CannotSend`."""
+    with engine.connect() as connection:
+        known = {f"{number.namespace}/{number.name}": number.number_id for number in reports.numbers(connection)}
+    if name in known:
+        return known[name]
+    if name in known.values():
+        return name
+    raise CannotSend(f"no number {name}; known are {', '.join(sorted(known)) or 'none (a worker must run first)'}")
+
+
+def request(engine: Engine, number: str, to: Recipient, content: Outgoing, key: str | None) -> tuple[int, bool]:
+    """Queue it; returns its outbox id, and whether it is new. Raises `KeyInUse`."""
+    with engine.begin() as connection:
+        person = Person(number, to.wa_id, to.user_id, None, lane_of(number, to.key))
+        conversation = conversations.load(connection, [person])[0]
+        return requests.ask(
+            connection,
+            number_id=number,
+            conversation_id=conversation.id,
+            body=content.payload(),
+            key=f"send:{number}:{key or uuid4().hex}",
+        )
+
+
+def outcome(engine: Engine, outbox_id: int, *, within_s: float) -> Progress:
+    """How far the send is, once it has ended or the time is up."""
+    deadline = time.monotonic() + within_s
+    while True:
+        with engine.connect() as connection:
+            progress = requests.progress(connection, outbox_id)
+        if progress.state not in {"queued", "sending"} or time.monotonic() > deadline:
+            return progress
+        time.sleep(0.1)
