@@ -2,8 +2,16 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import NamedTuple
+
+import msgspec
+
+from waypost.cloudapi import answers
+from waypost.cloudapi.errors import GraphOutcomeUnknown
+
+PAGES_LIMIT = 1000
+"""A listing longer than this many pages is a fault of its server, not a listing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,12 +23,39 @@ class Credentials:
     """With it each call carries `appsecret_proof`, which Meta demands if the app says so."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Override:
+    """A callback that takes precedence over the app's, for an account or a number."""
+
+    callback_uri: str
+    """At most 200 characters."""
+    verify_token: str = dataclasses.field(repr=False)
+
+    def json(self) -> dict[str, object]:
+        """Graph's object."""
+        return {"override_callback_uri": self.callback_uri, "verify_token": self.verify_token}
+
+
 class File(NamedTuple):
     """One file of a multipart upload."""
 
     name: str
     content: bytes
     mime_type: str
+
+
+class _Cursors(msgspec.Struct):
+    after: str | None = None
+
+
+class _Paging(msgspec.Struct):
+    cursors: _Cursors | None = None
+    next: str | None = None
+
+
+class _Page(msgspec.Struct):
+    data: list[object]
+    paging: _Paging | None = None
 
 
 class GraphCalls(abc.ABC):
@@ -50,3 +85,45 @@ class GraphCalls(abc.ABC):
 
         Raises the errors of `errors.py`, nothing else.
         """
+
+    @abc.abstractmethod
+    async def fetch(
+        self,
+        url: str,
+        credentials: Credentials,
+        write: Callable[[bytes], object],
+        *,
+        limit_bytes: int,
+        timeout_s: float,
+    ) -> int:
+        """Hand the bytes behind a media address to `write`, piece by piece, and return how many they were.
+
+        Only Meta's media hosts are asked, and only they get the token, after a redirect too. Raises the errors of
+        `errors.py`; after any of them what was written so far is worthless.
+        """
+
+    async def pages(
+        self,
+        template: str,
+        credentials: Credentials,
+        *,
+        ids: Mapping[str, str],
+        query: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[object]:
+        """The items of a listing, page by page.
+
+        The cursor is followed, never the `next` address that Meta gives: it holds the token in its query.
+        """
+        after: str | None = None
+        for _ in range(PAGES_LIMIT):
+            asked = dict(query or {}) | ({"after": after} if after else {})
+            page = answers.understood(await self.call("GET", template, credentials, ids=ids, query=asked), _Page)
+            for item in page.data:
+                yield item
+            cursors = page.paging.cursors if page.paging else None
+            if page.paging is None or page.paging.next is None or cursors is None or cursors.after is None:
+                return
+            if cursors.after == after:
+                raise GraphOutcomeUnknown("the listing does not move on: the same cursor came twice")
+            after = cursors.after
+        raise GraphOutcomeUnknown(f"the listing has more than {PAGES_LIMIT} pages")

@@ -12,7 +12,7 @@ import http.cookiejar
 import logging
 import re
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -21,19 +21,29 @@ import msgspec
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from waypost.cloudapi import answers
-from waypost.cloudapi.calls import Credentials, File
-from waypost.cloudapi.errors import NO_CODE, GraphError, GraphOutcomeUnknown, GraphRefused, GraphUnreachable
+from waypost.cloudapi.apps import AppCalls
+from waypost.cloudapi.business_accounts import AccountCalls
+from waypost.cloudapi.calls import Credentials, File, Override
+from waypost.cloudapi.errors import GraphError, GraphOutcomeUnknown, GraphRefused, GraphUnreachable
+from waypost.cloudapi.media import MediaCalls
 from waypost.cloudapi.messaging import Accepted, MessageCalls
+from waypost.cloudapi.numbers import NumberCalls
 from waypost.cloudapi.signature import appsecret_proof
+from waypost.cloudapi.template_calls import TemplateCalls
 from waypost.telemetry import tracing
 
-__all__ = ["Accepted", "Credentials", "GraphClient"]
+__all__ = ["Accepted", "Credentials", "File", "GraphClient", "Override"]
 
 LARGEST_ANSWER = 1024 * 1024
 """Bytes of an answer after decompression; Graph's longest pages of templates stay well below."""
 
 KEEP_ALIVE_S = 30.0
 """An idle connection is closed after this: using one that Meta has just closed would cost an unknown send."""
+
+MEDIA_HOSTS = ("lookaside.fbsbx.com", ".fbcdn.net", ".whatsapp.net")
+"""Hosts that media may come from, and that may see the token; a leading dot stands for any host below."""
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 3
 
 # httpx logs the whole URL of each request at INFO, with whatever token its query holds; httpcore logs headers at DEBUG.
 for _library in ("httpx", "httpcore"):
@@ -59,7 +69,7 @@ class _Progress:
         return self._told and not self._began
 
 
-class GraphClient(MessageCalls):
+class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountCalls, AppCalls):
     """Calls to the Graph API. Safe for many concurrent calls of one event loop; close it with `aclose`.
 
     `timeout_s` is the deadline of one call, from taking a connection to the last byte. `connections` bounds the pool;
@@ -75,8 +85,10 @@ class GraphClient(MessageCalls):
         *,
         timeout_s: float = 30,
         connections: int = 100,
+        media_hosts: tuple[str, ...] = MEDIA_HOSTS,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        self._media_hosts = media_hosts
         self._base = httpx.URL(base_url.rstrip("/"))
         self._version = version
         self._timeout_s = timeout_s
@@ -141,6 +153,61 @@ class GraphClient(MessageCalls):
             except GraphError as error:
                 _note(span, error)
                 raise
+
+    async def fetch(
+        self,
+        url: str,
+        credentials: Credentials,
+        write: Callable[[bytes], object],
+        *,
+        limit_bytes: int,
+        timeout_s: float,
+    ) -> int:
+        """See `GraphCalls.fetch`; `media_hosts` and the host of the Graph API itself are asked, no other."""
+        # The address of a media object is a secret of five minutes, so the span tells nothing of it.
+        with self._span("GET", "/{media_url}", {}) as span:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return await self._fetched(url, credentials, write, limit_bytes, timeout_s)
+            except TimeoutError:
+                failure: GraphError = _failure(f"no end of the media within {timeout_s:g} s", never_sent=False)
+            except GraphError as error:
+                failure = error
+            _note(span, failure)
+            raise failure from None
+
+    async def _fetched(
+        self, url: str, credentials: Credentials, write: Callable[[bytes], object], limit_bytes: int, timeout_s: float
+    ) -> int:
+        for _ in range(_MOST_REDIRECTS + 1):
+            address = self._media_address(url)
+            headers = {"authorization": f"Bearer {_checked(credentials.token)}", "accept-encoding": "identity"}
+            request = self._http.build_request("GET", address, headers=headers)
+            async with self._answer(request, timeout_s) as response:
+                if response.status_code in _REDIRECTS and "location" in response.headers:
+                    url = str(address.join(response.headers["location"]))
+                    continue
+                if response.status_code == 200:
+                    return await _written(response, write, limit_bytes)
+                content = await _bounded(response, LARGEST_ANSWER)
+            now = datetime.datetime.now(datetime.UTC)
+            answers.read(response.status_code, response.headers, content, now=now, quotable=False)
+            raise GraphOutcomeUnknown("the answer is no media", http_status=response.status_code)
+        raise GraphRefused.by_us("the media address redirects too often")
+
+    def _media_address(self, url: str) -> httpx.URL:
+        try:
+            address = httpx.URL(url)
+        except httpx.InvalidURL:
+            raise GraphRefused.by_us("not sent: the media address is not a URL") from None
+        graph = (self._base.scheme, self._base.host, self._base.port)
+        if (address.scheme, address.host, address.port) == graph:
+            return address
+        host = address.host.lower()
+        of_meta = any(host.endswith(each) if each.startswith(".") else host == each for each in self._media_hosts)
+        if address.scheme == "https" and address.port is None and of_meta:
+            return address
+        raise GraphRefused.by_us("not sent: the media address is not on one of Meta's hosts")
 
     def _request(
         self,
@@ -230,13 +297,13 @@ def _filled(template: str, ids: Mapping[str, str]) -> str:
     for name, given in ids.items():
         # An id with a slash, a dot segment or a query would make another call than the one that is meant.
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", given):
-            raise GraphRefused(NO_CODE, 400, title_override=f"not sent: the given {name} is not an id")
+            raise GraphRefused.by_us(f"not sent: the given {name} is not an id")
     return template.format_map(ids)
 
 
 def _checked(token: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise GraphRefused(NO_CODE, 400, title_override="not sent: the token holds characters that no token has")
+        raise GraphRefused.by_us("not sent: the token holds characters that no token has")
     return token
 
 
@@ -244,7 +311,7 @@ def _encoded(body: Mapping[str, object]) -> bytes:
     try:
         return msgspec.json.encode(body)
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
-        raise GraphRefused(NO_CODE, 400, title_override="not sent: the payload cannot be written as JSON") from None
+        raise GraphRefused.by_us("not sent: the payload cannot be written as JSON") from None
 
 
 async def _bounded(response: httpx.Response, limit: int) -> bytes | None:
@@ -267,3 +334,17 @@ async def _bounded(response: httpx.Response, limit: int) -> bytes | None:
         if len(content) > limit:
             return None
     return None if inflate and not inflate.eof else bytes(content)
+
+
+async def _written(response: httpx.Response, write: Callable[[bytes], object], limit: int) -> int:
+    if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise GraphRefused.by_us("media came compressed, which was not asked for")
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream), "an AsyncClient's streams are asynchronous"
+    length = 0
+    async for chunk in stream:
+        length += len(chunk)
+        if length > limit:
+            raise GraphRefused.by_us(f"media is larger than {limit} bytes")
+        write(chunk)
+    return length

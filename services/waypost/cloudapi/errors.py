@@ -300,10 +300,18 @@ class GraphRefused(GraphError):
         """Meta's own hint. Reported, not obeyed: it says nothing on whether a message has gone out."""
         self.fbtrace_id = fbtrace_id
         """What Meta's support asks for."""
-        where = f"HTTP {http_status}" if code == NO_CODE else f"code {code}"
-        if subcode is not None:
-            where += f"/{subcode}"
-        super().__init__(f"{self.title} ({where})" if http_status or code != NO_CODE else self.title)
+        if code != NO_CODE:
+            where = f" (code {code})" if subcode is None else f" (code {code}/{subcode})"
+        else:
+            where = f" (HTTP {http_status})" if http_status else ""
+        super().__init__(self.title + where)
+
+    @classmethod
+    def by_us(cls, why: str) -> "GraphRefused":
+        """A refusal of this client itself: the call was not made, or its answer not taken. Always FINAL."""
+        error = cls(NO_CODE, 0, title_override=why)
+        error.verdict = Verdict.FINAL
+        return error
 
 
 class GraphUnreachable(GraphError):

@@ -1,6 +1,6 @@
 """Interactive messages: buttons, lists, links, flows, requests. One type per kind; products and carousels next door.
 
-Sources: Meta's pages on each kind (2026-04 to 2026-06), on calling (2026-06-26) and on business-scoped ids (2026-05-07).
+Sources: Meta's pages on each kind (2026-04 to 2026-06), on calling (2026-06-26), on business-scoped ids (2026-05-07).
 """
 
 from collections.abc import Mapping, Sequence
