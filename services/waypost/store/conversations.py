@@ -223,3 +223,20 @@ def set_marketing(connection: Connection, contact_id: int, *, stopped: bool) -> 
         text("UPDATE contact SET marketing_stopped_at = CASE WHEN :stopped THEN now() END WHERE id = :id"),
         {"id": contact_id, "stopped": stopped},
     )
+
+
+def move(connection: Connection, contact_id: int, *, wa_id: str | None, user_id: str | None) -> None:
+    """A contact changed phone number, and with it the BSUID: the conversation follows.
+
+    An identity that some other contact already has stays there; that contact wrote from the new number first.
+    """
+    for column, value in (("wa_id", wa_id), ("user_id", user_id)):
+        if value is not None:
+            connection.execute(
+                text(f"""
+                    UPDATE contact SET {column} = :value WHERE id = :id AND NOT EXISTS (
+                        SELECT FROM contact AS other
+                        WHERE other.number_id = contact.number_id AND other.{column} = :value)
+                """),  # noqa: S608 - the two column names stand above
+                {"value": value, "id": contact_id},
+            )

@@ -5,8 +5,9 @@ from typing import Any
 
 import structlog
 
-from waypost.bot import engine, plugin, script
+from waypost.bot import plugin, script
 from waypost.bot.effects import Effect
+from waypost.bot.engine import turn as script_turn
 from waypost.bot.event import BotEvent
 from waypost.registry import Number
 
@@ -55,4 +56,4 @@ def _compile(number: Number) -> Turn:
         return plugin.load(number.bot_plugin)
     assert number.bot is not None
     loaded = script.load(number.bot)
-    return lambda state, event: engine.turn(loaded, state, event)
+    return lambda state, event: script_turn(loaded, state, event)

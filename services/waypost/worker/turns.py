@@ -54,7 +54,7 @@ class Turns:
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> "TurnBatch":
         """Read the events and the conversations they belong to."""
-        parsed: dict[int, inbound.Inbound | None] = {}
+        parsed: dict[int, inbound.Inbound | inbound.UnreadableEvent] = {}
         people: list[Person] = []
         owners: list[int] = []
         for event in events:
@@ -68,26 +68,35 @@ class Turns:
         return TurnBatch(self, parsed, dict(zip(owners, loaded, strict=True)))
 
 
-def _read(event: WaitingEvent) -> inbound.Inbound | None:
+def _read(event: WaitingEvent) -> inbound.Inbound | inbound.UnreadableEvent:
     try:
         return webhook.parse(event.payload)
-    except inbound.InboundError:
-        return None
+    except inbound.UnreadableEvent as error:
+        return error
 
 
-def _contact(item: inbound.Inbound | None) -> inbound.Identity | None:
-    if isinstance(item, inbound.InboundMessage):
-        return item.sender
-    if isinstance(item, inbound.Echo | inbound.Standby | inbound.Preference):
-        return item.contact
-    return None
+def _contact(item: inbound.Inbound | inbound.UnreadableEvent) -> inbound.Identity | None:
+    """Whose conversation an event belongs to; None for what belongs to none, such as a status or a group's message."""
+    match item:
+        case inbound.InboundMessage(sender=person, group_id=None):
+            # Someone who changed their number is found by the old one.
+            return item.changed_from or person
+        case inbound.Echo(recipient=person, group_id=None):
+            return person
+        case inbound.Standby() | inbound.Preference() | inbound.Call():
+            return item.contact
+        case _:
+            return None
 
 
 class TurnBatch:
     """The effects of some events; `store` writes them all."""
 
     def __init__(
-        self, turns_: Turns, parsed: dict[int, inbound.Inbound | None], loaded: dict[int, Conversation]
+        self,
+        turns_: Turns,
+        parsed: dict[int, inbound.Inbound | inbound.UnreadableEvent],
+        loaded: dict[int, Conversation],
     ) -> None:
         self._turns = turns_
         self._parsed = parsed
@@ -97,14 +106,15 @@ class TurnBatch:
         self._changed: dict[int, Conversation] = {}
         self._consents: list[tuple[int, bool]] = []
         self._marketing: list[tuple[int, bool]] = []
+        self._moved: list[tuple[int, inbound.Identity]] = []
         self._statuses: list[tuple[WaitingEvent, inbound.InboundStatus]] = []
         self._received: list[float] = []
 
     def handle(self, event: WaitingEvent) -> str | None:
         """One event; see `waypost.lanes.drain.Batch`."""
         item = self._parsed[event.id]
-        if item is None:
-            raise Unhandled("Unreadable")
+        if isinstance(item, inbound.UnreadableEvent):
+            raise Unhandled(item.reason)
         with tracing.tracer().start_as_current_span(
             f"process {event.kind}",
             context=tracing.context_from(event.traceparent),
@@ -154,6 +164,12 @@ class TurnBatch:
                     return "NoContact"
                 self._marketing.append((conversation.contact_id, item.value == "stop"))
                 return None
+            case inbound.Call():
+                conversation = self._conversations.get(event.id)
+                if conversation is None or item.direction == "BUSINESS_INITIATED":
+                    return "Recorded"
+                self._extend_window(conversation, event.occurred_at + WINDOW)
+                return None
             case _:
                 return "Recorded"
 
@@ -168,9 +184,16 @@ class TurnBatch:
         number = self._turns.numbers(event.number_id)
         if number is None:
             raise NumberMissing(event.number_id)
+        if item.group_id is not None:
+            return "Group"
         conversation = self._conversations.get(event.id)
         if conversation is None:
             return "NoContact"
+        if item.type == "system":
+            if item.changed_to is not None:
+                self._moved.append((conversation.contact_id, item.changed_to))
+                return None
+            return "Recorded"
         message = turns.Incoming(
             number_id=event.number_id,
             conversation_id=conversation.id,
@@ -283,6 +306,8 @@ class TurnBatch:
         turns.add_outgoing(connection, self._outgoing)
         for contact_id, opted_out in self._consents:
             conversations.set_consent(connection, contact_id, opted_out=opted_out, source="keyword")
+        for contact_id, identity in self._moved:
+            conversations.move(connection, contact_id, wa_id=identity.wa_id, user_id=identity.user_id)
         for contact_id, stopped in self._marketing:
             conversations.set_marketing(connection, contact_id, stopped=stopped)
         if self._statuses:

@@ -1,0 +1,316 @@
+"""A whole Waypost of a test's own: real PostgreSQL and Redis, real processes, the simulated Meta; and a ledger."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import msgspec
+from sqlalchemy import Engine, text
+
+from waypost import registry
+from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
+from waypost.cloudapi.signature import sign
+from waypost.store import counts, schema
+from waypost.store.database import connect
+
+NUMBER = "106540352242922"
+ACCOUNT = "102290129340398"
+APP = "700700700700700"
+SECRET = "0123456789abcdef0123456789abcdef"
+TOKEN = "EAAguaranteetoken0001"
+VERIFY = "guaranteeverifytoken0001guaranteeverify"
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+class Installation:
+    """Processes by name (`webhook-1`, `worker-2`, `simulator`), each of which may be killed and started again."""
+
+    def __init__(
+        self, folder: Path, postgres: EmbeddedPostgres, redis: EmbeddedRedis, free_port: Callable[[], int]
+    ) -> None:
+        self.folder = folder
+        self.postgres = postgres
+        self.redis = redis
+        self.engine: Engine = connect(postgres.url, application="waypost-tests", pool_size=4)
+        schema.migrate(self.engine)
+        self._free_port = free_port
+        self._ports: dict[str, int] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._webhooks: list[str] = []
+        self.environment = {
+            **os.environ,
+            "WAYPOST_DATABASE_URL": postgres.url,
+            "WAYPOST_REDIS_URL": redis.url,
+            "WAYPOST_REGISTRY_DIR": str(folder / "registry"),
+            "WAYPOST_HOST": "127.0.0.1",
+            "WAYPOST_TURN_TIMEOUT_S": "0.5",
+            "WAYPOST_SWEEP_INTERVAL_S": "0.5",
+            "WAYPOST_TRACE_DIR": str(folder / "traces"),
+            "PYTHONPATH": str(PLUGINS),
+        }
+        self.http = httpx.Client(trust_env=False, timeout=10)
+
+    # -- processes ----------------------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        """Start one process and wait until it says that it is ready."""
+        service = name.partition("-")[0]
+        probe = self._free_port()
+        environment = {**self.environment, "WAYPOST_PROBE_PORT": str(probe)}
+        if service in ("webhook", "simulator", "console"):
+            port = self._ports.setdefault(name, self._free_port())
+            environment[f"WAYPOST_{service.upper()}_PORT"] = str(port)
+        if "simulator" in self._ports:
+            environment["WAYPOST_GRAPH_URL"] = self.url("simulator")
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "waypost.cli", service], env=environment, stdout=log, stderr=log
+            )
+        self.wait(lambda: self._ready(name, probe), what=f"{name} to be ready")
+        if service == "webhook" and name not in self._webhooks:
+            self._webhooks.append(name)
+
+    def _ready(self, name: str, probe: int) -> bool:
+        status = self._processes[name].poll()
+        if status is not None:
+            log = (self.folder / f"{name}.log").read_text()[-3000:]
+            raise AssertionError(f"{name} ended with status {status} before it was ready:\n{log}")
+        try:
+            return self.http.get(f"http://127.0.0.1:{probe}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as a node that loses power or memory would."""
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def terminate(self, name: str) -> int:
+        """SIGTERM, as a rollout would; returns the exit status."""
+        self._processes[name].terminate()
+        return self._processes[name].wait(60)
+
+    def running(self, name: str) -> bool:
+        """Whether the process is there."""
+        return self._processes[name].poll() is None
+
+    def pid(self, name: str) -> int:
+        """The process id."""
+        return self._processes[name].pid
+
+    def url(self, name: str) -> str:
+        """Where a webhook or the simulator listens."""
+        return f"http://127.0.0.1:{self._ports[name]}"
+
+    def close(self) -> None:
+        """End everything that is still there."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        self.http.close()
+        self.engine.dispose()
+
+    # -- Meta ---------------------------------------------------------------------------------------------------
+
+    def publish(self, *, bot_plugin: str | None = "ledger_bot:turn", token: str = TOKEN) -> None:
+        """Write the number's registry files."""
+        registry.publish(
+            self.folder / "registry",
+            registry.Route(
+                namespace="team", name="support", phone_number_id=NUMBER, waba_id=ACCOUNT, app_id=APP,
+                app_secrets=(SECRET,), verify_tokens=(VERIFY,),
+            ),
+            registry.Number(
+                namespace="team", name="support", phone_number_id=NUMBER, waba_id=ACCOUNT, app_id=APP,
+                access_token=token, bot_plugin=bot_plugin, messages_per_second=1000,
+            ),
+        )  # fmt: skip
+
+    def seed_meta(self, **behaviour: object) -> None:
+        """Tell the simulator who exists, and where the first webhook is."""
+        meta = self.url("simulator")
+        world = {
+            "apps": [{"app_id": APP, "app_secret": SECRET}],
+            "accounts": [
+                {
+                    "waba_id": ACCOUNT,
+                    "numbers": [
+                        {
+                            "phone_number_id": NUMBER,
+                            "display_phone_number": "+15550783881",
+                            "status": "CONNECTED",
+                            "messages_per_second": 1000,
+                        }
+                    ],
+                    "subscribed_apps": [APP],
+                }
+            ],
+            "tokens": [{"token": TOKEN, "app_id": APP, "wabas": [ACCOUNT]}],
+        }
+        self.http.put(f"{meta}/_sim/world", json=world).raise_for_status()
+        quick = {"sent_after_s": 0.01, "delivered_after_s": 0.02, "read_after_s": None, **behaviour}
+        self.http.request("PUT", f"{meta}/_sim/behaviour", json=quick).raise_for_status()
+        self.http.post(
+            f"{meta}/v26.0/{NUMBER}",
+            headers={"Authorization": f"Bearer {TOKEN}"},
+            json={
+                "webhook_configuration": {
+                    "override_callback_uri": f"{self.url(self._webhooks[0])}/webhooks/team/support",
+                    "verify_token": VERIFY,
+                }
+            },
+        ).raise_for_status()
+
+    def greet(self, contacts: Iterable[str]) -> None:
+        """Each contact writes once through Meta, which opens the 24 h window there."""
+        for contact in contacts:
+            self.http.post(
+                f"{self.url('simulator')}/_sim/inbound",
+                json={"number": NUMBER, "from": contact, "text": f"hello from {contact}"},
+            ).raise_for_status()
+
+    def sent(self) -> list[dict[str, object]]:
+        """What Meta accepted, in order."""
+        answer = self.http.get(f"{self.url('simulator')}/_sim/sent").raise_for_status().json()
+        return answer["sent"] if isinstance(answer, dict) else answer
+
+    def fault(self, **fault: object) -> None:
+        """Make the simulated Meta misbehave."""
+        self.http.post(f"{self.url('simulator')}/_sim/faults", json=fault).raise_for_status()
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def wait(self, condition: Callable[[], object], *, deadline_s: float = 90.0, what: str = "") -> None:
+        """Poll until the condition holds."""
+        deadline = time.monotonic() + deadline_s
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {deadline_s:.0f} s: {what}; {self.describe()}"
+            time.sleep(0.05)
+
+    def describe(self) -> dict[str, object]:
+        """What a failed wait should show."""
+        with self.engine.connect() as connection:
+            events = Counter(
+                (row.kind, row.state, row.reason)
+                for row in connection.execute(text("SELECT kind, state, reason FROM event"))
+            )
+            outbox = Counter(
+                (row.state, row.reason) for row in connection.execute(text("SELECT state, reason FROM outbox"))
+            )
+        return {"events": dict(events), "outbox": dict(outbox)}
+
+    def is_quiet(self) -> bool:
+        """Nothing waits, neither to be handled nor to be sent."""
+        with self.engine.connect() as connection:
+            waiting = connection.execute(text("SELECT count(*) FROM event WHERE state = 'waiting'")).scalar_one()
+            open_ = connection.execute(
+                text("SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending')")
+            ).scalar_one()
+        return not waiting and not open_
+
+    def quiesce(self) -> None:
+        """Wait until everything that was taken in is dealt with."""
+        self.wait(self.is_quiet, what="nothing waiting")
+
+    def event_states(self) -> dict[str, str]:
+        """`{event key: state}` of all messages."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(text("SELECT event_key, state FROM event WHERE kind = 'message'"))
+            return {row.event_key: row.state for row in rows}
+
+    def assert_counts_hold(self) -> None:
+        """G9, over every number."""
+        with self.engine.connect() as connection:
+            for number, count in counts.by_number(connection).items():
+                assert count.received == count.duplicate + count.done + count.dead + count.waiting, (number, count)
+
+
+@dataclass
+class Ledger:
+    """Writes down every message id that got a 200, and checks afterwards what became of each."""
+
+    installation: Installation
+    seed: int = 0
+    acknowledged: list[str] = field(default_factory=list)
+    texts: dict[str, str] = field(default_factory=dict)
+    order: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self._count = 0
+
+    def message(self, contact: str, body: str | None = None) -> dict[str, object]:
+        """A new message of that contact, later by time stamp than the ones before."""
+        self._count += 1
+        identity = f"wamid.L{self.seed:02}{self._count:06}"
+        self.texts[identity] = body if body is not None else f"{contact} {self._count}"
+        self.order[contact].append(identity)
+        return {
+            "from": contact,
+            "id": identity,
+            "timestamp": str(int(time.time()) - 5000 + self._count),
+            "type": "text",
+            "text": {"body": self.texts[identity]},
+        }
+
+    @staticmethod
+    def body(messages: Sequence[dict[str, object]]) -> bytes:
+        """The delivery that carries these messages."""
+        value = {
+            "messaging_product": "whatsapp",
+            "metadata": {"display_phone_number": "15550783881", "phone_number_id": NUMBER},
+            "contacts": [{"wa_id": m["from"], "profile": {"name": "Ada"}} for m in messages],
+            "messages": list(messages),
+        }
+        entry = {"id": ACCOUNT, "changes": [{"field": "messages", "value": value}]}
+        return msgspec.json.encode({"object": "whatsapp_business_account", "entry": [entry]})
+
+    def post(self, body: bytes, webhook: str) -> int | None:
+        """Deliver once; the status, or None when the connection broke."""
+        try:
+            return self.installation.http.post(
+                f"{self.installation.url(webhook)}/webhooks/team/support",
+                content=body,
+                headers={"X-Hub-Signature-256": sign(SECRET, body), "Content-Type": "application/json"},
+            ).status_code
+        except httpx.TransportError:
+            return None
+
+    def deliver(self, messages: Sequence[dict[str, object]], webhooks: Sequence[str]) -> None:
+        """Deliver until acknowledged, as Meta does for seven days; to any of the webhooks."""
+        body = self.body(messages)
+        self.installation.wait(
+            lambda: self.post(body, self.random.choice(list(webhooks))) == 200, what="an acknowledgement"
+        )
+        self.acknowledged.extend(str(message["id"]) for message in messages)
+
+    def assert_nothing_lost(self, *, dead: Iterable[str] = ()) -> None:
+        """Every acknowledged id is handled; exactly the planted ones are dead."""
+        states = self.installation.event_states()
+        lost = [identity for identity in self.acknowledged if identity not in states]
+        assert not lost, f"{len(lost)} acknowledged messages are gone: {lost[:5]}"
+        assert {identity for identity in self.acknowledged if states[identity] == "dead"} == set(dead)
+        assert all(states[identity] in ("done", "dead") for identity in self.acknowledged)
+        self.installation.assert_counts_hold()
+
+    def assert_replies(self, *, missing: Iterable[str] = ()) -> None:
+        """One reply per acknowledged message, in order within each conversation; none for `missing`."""
+        missing = set(missing)
+        replies: dict[str, list[str]] = defaultdict(list)
+        for sent in self.installation.sent():
+            replies[str(sent["to"]).lstrip("+")].append(str(sent["text"]))
+        acknowledged = set(self.acknowledged)
+        for contact, identities in self.order.items():
+            wanted = [self.texts[i] for i in identities if i in acknowledged and i not in missing]
+            got = [reply for reply in replies[contact] if not reply.startswith("hello from")]
+            assert got == wanted, (
+                f"{contact}: {Counter(got) - Counter(wanted)} more, {Counter(wanted) - Counter(got)} less"
+            )

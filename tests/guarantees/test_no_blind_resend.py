@@ -1,0 +1,50 @@
+"""G4: a send whose outcome is unknown is never sent again blindly; the status webhook settles it."""
+
+from sqlalchemy import text
+
+from .installation import Installation, Ledger
+
+CONTACT = "15555000001"
+
+
+def test_a_reply_lost_after_acceptance_is_settled_by_the_status_and_not_sent_twice(running: Installation) -> None:
+    """Meta accepts and the answer is lost: `unknown` until the status names our id, then `sent`; one message."""
+    running.greet([CONTACT])
+    running.quiesce()
+    running.seed_meta(sent_after_s=2.0, delivered_after_s=None)
+    running.fault(match={"path": "messages"}, reset_after_accept=True, times=1)
+    ledger = Ledger(running)
+    ledger.deliver([ledger.message(CONTACT)], ["webhook-1"])
+
+    def states() -> list[str]:
+        with running.engine.connect() as connection:
+            return list(connection.execute(text("SELECT state FROM outbox ORDER BY id DESC LIMIT 1")).scalars())
+
+    running.wait(lambda: states() == ["unknown"], what="the lost answer to be noticed")
+    running.wait(lambda: states() == ["sent"], what="the status to settle it")
+    running.quiesce()
+    ledger.assert_replies()
+    ledger.assert_nothing_lost()
+
+
+def test_statuses_out_of_order_never_take_a_message_back(running: Installation) -> None:
+    """`delivered` after `read`, twice over: the message stays read, and every status is kept."""
+    running.greet([CONTACT])
+    running.quiesce()
+    sent = running.sent()[-1]
+    for status in ("read", "delivered", "sent", "read", "delivered"):
+        running.http.post(
+            f"{running.url('simulator')}/_sim/status", json={"wamid": sent["wamid"], "status": status}
+        ).raise_for_status()
+
+    def row() -> tuple[str, set[str]]:
+        with running.engine.connect() as connection:
+            found = connection.execute(
+                text("SELECT status, statuses FROM message WHERE wamid = :wamid"), {"wamid": sent["wamid"]}
+            ).one()
+            return found.status, {entry["status"] for entry in found.statuses}
+
+    running.wait(lambda: row() == ("read", {"sent", "delivered", "read"}), what="all statuses kept, highest shown")
+    running.quiesce()
+    running.assert_counts_hold()
+    assert row()[0] == "read"

@@ -1,0 +1,38 @@
+"""G8: no secret, token, phone number or text in logs, traces, metrics or Redis."""
+
+import base64
+from pathlib import Path
+
+from .installation import SECRET, TOKEN, VERIFY, Installation, Ledger
+
+CONTACT = "15558675309"
+WORDS = "canary words of a person"
+
+
+def test_planted_canaries_are_in_no_output(running: Installation, tmp_path: Path) -> None:
+    """Messages, a failing bot, a refused signature, a wrong token at Meta: then every output is searched."""
+    running.greet([CONTACT])
+    ledger = Ledger(running)
+    ledger.deliver([ledger.message(CONTACT, WORDS), ledger.message(CONTACT, "raise")], ["webhook-1"])
+    body = ledger.body([ledger.message(CONTACT, WORDS)])
+    wrong = {"X-Hub-Signature-256": "sha256=" + "0" * 64}
+    hook = f"{running.url('webhook-1')}/webhooks/team/support"
+    assert running.http.post(hook, content=body, headers=wrong).status_code == 400
+    params = {"hub.mode": "subscribe", "hub.challenge": "1", "hub.verify_token": VERIFY}
+    assert running.http.get(hook, params=params).status_code == 200
+    running.fault(match={"path": "messages"}, status=400, code=131026, times=1)
+    ledger.deliver([ledger.message(CONTACT, WORDS)], ["webhook-2"])
+    running.quiesce()
+    redis = running.redis.client()
+    stored = b"".join(key + (redis.dump(key) or b"") for key in redis.scan_iter())
+    for process in ("webhook-1", "webhook-2", "worker-1", "worker-2"):
+        running.terminate(process)
+    outputs = {str(path): path.read_bytes() for path in [*tmp_path.glob("*.log"), *tmp_path.glob("traces/*")]}
+    assert any(b"process message" in content for content in outputs.values()), "traces were written"
+    outputs["redis"] = stored
+    canaries = [CONTACT, WORDS, SECRET, TOKEN, VERIFY, "Ada", base64.b64encode(CONTACT.encode()).decode()[:12]]
+    for where, content in outputs.items():
+        if "simulator" in where:
+            continue
+        for canary in canaries:
+            assert canary.encode() not in content, f"{canary!r} is in {where}"

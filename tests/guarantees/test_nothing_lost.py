@@ -1,0 +1,146 @@
+"""G1: nothing acknowledged is lost, whatever dies."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import text
+
+from .installation import Installation, Ledger
+
+CONTACTS = [f"1555100{number:04}" for number in range(20)]
+WEBHOOKS = ["webhook-1", "webhook-2"]
+
+
+@contextmanager
+def load(ledger: Ledger, rounds: int) -> Iterator[Callable[[], int]]:
+    """Every contact writes `rounds` times, in order, from four threads; gives how many were acknowledged so far."""
+    failures: list[BaseException] = []
+
+    def write(contacts: list[str]) -> None:
+        try:
+            for _ in range(rounds):
+                for contact in contacts:
+                    ledger.deliver([ledger.message(contact)], WEBHOOKS)
+        except BaseException as error:  # noqa: BLE001 - handed to the test's own thread below
+            failures.append(error)
+
+    threads = [threading.Thread(target=write, args=(CONTACTS[part::4],)) for part in range(4)]
+    for thread in threads:
+        thread.start()
+    yield lambda: len(ledger.acknowledged)
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def unsettled(installation: Installation) -> set[str]:
+    """Messages whose reply was cut off between our claim and Meta's answer: visible as `unknown`, never resent."""
+    with installation.engine.connect() as connection:
+        rows = connection.execute(
+            text("""
+                SELECT event.event_key FROM outbox JOIN event ON event.id = outbox.event_id
+                WHERE outbox.state = 'unknown'
+            """)
+        )
+        return set(rows.scalars())
+
+
+def test_killing_workers_and_webhooks_under_load_loses_nothing(running: Installation) -> None:
+    """SIGKILL at random points: every id that got a 200 is handled, once, in order; replies cut off are `unknown`."""
+    running.greet(CONTACTS)
+    ledger = Ledger(running)
+    with load(ledger, rounds=12) as acknowledged:
+        for number, victim in enumerate(("worker-1", "webhook-1", "worker-2", "webhook-2", "worker-1")):
+            running.wait(lambda goal=30 * (number + 1): acknowledged() >= goal, what="some load")
+            running.kill(victim)
+            running.start(victim)
+    running.quiesce()
+    ledger.assert_nothing_lost()
+    ledger.assert_replies(missing=unsettled(running) - delivered(running))
+
+
+def delivered(installation: Installation) -> set[str]:
+    """Of the unsettled ones those that Meta did take."""
+    correlations = {str(sent["biz_opaque_callback_data"]) for sent in installation.sent()}
+    with installation.engine.connect() as connection:
+        rows = connection.execute(
+            text("""
+                SELECT event.event_key, outbox.correlation FROM outbox JOIN event ON event.id = outbox.event_id
+                WHERE outbox.state = 'unknown'
+            """)
+        )
+        return {row.event_key for row in rows if f"waypost:{row.correlation}" in correlations}
+
+
+def test_flushing_redis_under_load_loses_nothing(running: Installation) -> None:
+    """FLUSHALL takes jobs, wake-ups, workers and rate limits; the sweeper finds every event again."""
+    running.greet(CONTACTS)
+    ledger = Ledger(running)
+    redis = running.redis.client()
+    with load(ledger, rounds=6) as acknowledged:
+        for goal in (20, 50, 80, 110):
+            running.wait(lambda goal=goal: acknowledged() >= goal, what="some load")
+            redis.flushall()
+    running.quiesce()
+    ledger.assert_nothing_lost()
+    ledger.assert_replies()
+
+
+def test_without_redis_messages_are_answered_all_the_same(running: Installation) -> None:
+    """Redis is killed: deliveries are acknowledged and answered while it is away, and after it is back."""
+    running.greet(CONTACTS)
+    ledger = Ledger(running)
+    running.redis.kill()
+    for contact in CONTACTS:
+        ledger.deliver([ledger.message(contact)], WEBHOOKS)
+    running.quiesce()
+    ledger.assert_replies()
+    running.redis.start()
+    for contact in CONTACTS:
+        ledger.deliver([ledger.message(contact)], WEBHOOKS)
+    running.quiesce()
+    ledger.assert_nothing_lost()
+    ledger.assert_replies()
+
+
+def test_a_database_that_goes_away_and_comes_back_loses_nothing(running: Installation) -> None:
+    """Killed under load: deliveries get 503 meanwhile, and what had got a 200 is still there."""
+    running.greet(CONTACTS)
+    ledger = Ledger(running)
+    with load(ledger, rounds=8) as acknowledged:
+        running.wait(lambda: acknowledged() >= 40, what="some load")
+        running.postgres.kill()
+        probe = ledger.body([ledger.message("15559999999")])
+        ledger.order.pop("15559999999")
+        assert ledger.post(probe, "webhook-1") == 503
+        running.postgres.start()
+    running.quiesce()
+    ledger.assert_nothing_lost()
+    ledger.assert_replies(missing=unsettled(running) - delivered(running))
+
+
+def test_a_rollout_of_webhooks_refuses_no_delivery(running: Installation) -> None:
+    """SIGTERM lets what is in flight end: no delivery to a webhook that is being stopped gets anything but a 200."""
+    ledger = Ledger(running)
+    statuses: list[int | None] = []
+
+    def write() -> None:
+        for number in range(150):
+            message = ledger.message(CONTACTS[number % 20])
+            status = ledger.post(ledger.body([message]), "webhook-1")
+            statuses.append(status)
+            if status is None:
+                return
+            if status == 200:
+                ledger.acknowledged.append(str(message["id"]))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    running.wait(lambda: len(statuses) > 30, what="some load")
+    assert running.terminate("webhook-1") == 0
+    writer.join()
+    assert set(statuses) <= {200, None}, "a refused connection is the next pod's; an answer other than 200 is a loss"
+    running.quiesce()
+    ledger.assert_nothing_lost()

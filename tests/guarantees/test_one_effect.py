@@ -1,0 +1,49 @@
+"""G2: one effect per event, and whole batches."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlalchemy import text
+
+from .installation import NUMBER, Installation, Ledger
+
+WEBHOOKS = ["webhook-1", "webhook-2"]
+
+
+def test_the_same_events_five_times_shuffled_over_two_webhooks_have_one_effect(running: Installation) -> None:
+    """A real race: five copies of each delivery, in random order, over two processes at once."""
+    contacts = [f"1555200{number:04}" for number in range(10)]
+    running.greet(contacts)
+    ledger = Ledger(running)
+    bodies = []
+    for contact in contacts:
+        message = ledger.message(contact)
+        ledger.acknowledged.append(str(message["id"]))
+        bodies.extend([ledger.body([message])] * 5)
+    ledger.random.shuffle(bodies)
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda item: ledger.post(item[1], WEBHOOKS[item[0] % 2]), enumerate(bodies)))
+    assert set(statuses) == {200}
+    running.quiesce()
+    ledger.assert_nothing_lost()
+    ledger.assert_replies()
+    with running.engine.connect() as connection:
+        duplicates = connection.execute(
+            text("SELECT sum(value) FROM daily_metric WHERE number_id = :n AND name = 'duplicate'"), {"n": NUMBER}
+        ).scalar_one()
+    assert duplicates >= 40
+
+
+def test_a_batch_of_a_thousand_with_a_bad_one_is_handled_but_for_the_bad_one(running: Installation) -> None:
+    """999 messages are answered, one is dead with a reason; the delivery is acknowledged once and for all."""
+    contacts = [f"1555300{number:04}" for number in range(50)]
+    running.greet(contacts)
+    ledger = Ledger(running)
+    messages = [ledger.message(contacts[number % 50]) for number in range(1000)]
+    bad = str(messages[500]["id"])
+    ledger.texts.pop(bad)
+    ledger.order[contacts[0]].remove(bad)
+    messages[500] = {"id": bad, "from": contacts[0], "timestamp": messages[500]["timestamp"], "type": "text", "text": 7}
+    ledger.deliver(messages, WEBHOOKS)
+    running.quiesce()
+    ledger.assert_nothing_lost(dead=[bad])
+    ledger.assert_replies()

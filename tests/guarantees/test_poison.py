@@ -1,0 +1,67 @@
+"""Poison: what cannot be handled is dead with a reason, and stops nobody else."""
+
+import pytest
+
+from waypost.cloudapi.signature import sign
+
+from .installation import SECRET, Installation, Ledger
+
+CONTACTS = ["15554000001", "15554000002", "15554000003"]
+
+
+@pytest.mark.parametrize("poison", ["raise", "hang", "crash"])
+def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Installation, poison: str) -> None:
+    """A bot that raises, never ends or ends its process costs three attempts; everybody else is answered."""
+    running.greet(CONTACTS)
+    ledger = Ledger(running)
+    planted = ledger.message(CONTACTS[0], poison)
+    after = ledger.message(CONTACTS[0])
+    others = [ledger.message(contact) for contact in CONTACTS[1:]]
+    ledger.deliver([planted, after, *others], ["webhook-1"])
+
+    def quiet() -> bool:
+        for worker in ("worker-1", "worker-2"):
+            if not running.running(worker):
+                running.start(worker)
+        return running.is_quiet()
+
+    running.wait(quiet, what="the poison to be buried")
+    ledger.assert_nothing_lost(dead=[str(planted["id"])])
+    ledger.assert_replies(missing=[str(planted["id"])])
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        rb'{"from":"15554000001","id":"wamid.P","timestamp":"1","type":"text","text":{"body":"nul \u0000 in it"}}',
+        rb'{"from":"15554000001","id":"wamid.P","timestamp":"1","type":"text","text":{"body":"lone \ud800"}}',
+        rb'{"from":"15554000001","id":"wamid.P","timestamp":NaN,"type":"text","text":{"body":"x"}}',
+        b'{"from":"15554000001","id":"wamid.P","timestamp":' + b"9" * 5000 + b',"type":"text"}',
+        b'{"id":"wamid.P","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"id":"wamid.P","text":"\xff\xfe"}',
+        b"",
+        b"[1,2",
+    ],
+    ids=["nul", "surrogate", "nan", "huge int", "depth", "invalid utf-8", "empty", "cut off"],
+)
+def test_hostile_content_with_a_good_signature_is_acknowledged_and_blocks_nobody(
+    running: Installation, item: bytes
+) -> None:
+    """It is stored, dead where it cannot be read, answered 200; a good message in the same delivery is handled."""
+    running.greet(CONTACTS[:1])
+    ledger = Ledger(running)
+    good = ledger.message(CONTACTS[0])
+    whole = ledger.body([good])
+    assert (
+        running.http.post(
+            f"{running.url('webhook-1')}/webhooks/team/support",
+            content=item,
+            headers={"X-Hub-Signature-256": sign(SECRET, item)},
+        ).status_code
+        == 200
+    )
+    mixed = whole.replace(b'"messages":[', b'"messages":[' + item + b",") if item[:1] == b"{" else whole
+    assert ledger.post(mixed, "webhook-2") == 200
+    ledger.acknowledged.append(str(good["id"]))
+    running.quiesce()
+    ledger.assert_nothing_lost()
