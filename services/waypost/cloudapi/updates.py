@@ -1,0 +1,156 @@
+"""The values of account-level fields, typed. Every member is optional, and every set of values open."""
+
+from typing import Any
+
+import msgspec
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The value of a field that is about an account, or a number of it."""
+
+
+class AccountChange(Update, frozen=True):
+    """account_update. `restriction_info` with RESTRICTED_BIZ_INITIATED_MESSAGING stops templates, with
+    RESTRICTED_CUSTOMER_INITIATED_MESSAGING replies."""
+
+    event: str | None = None
+    phone_number: str | None = None
+    country: str | None = None
+    waba_info: dict[str, Any] | None = None
+    ban_info: dict[str, Any] | None = None
+    restriction_info: tuple[dict[str, Any], ...] = ()
+    violation_info: dict[str, Any] | None = None
+    lock_info: dict[str, Any] | None = None
+    disconnection_info: dict[str, Any] | None = None
+    partner_client_certification_info: dict[str, Any] | None = None
+    auth_international_rate_eligibility: dict[str, Any] | None = None
+    volume_tier_info: dict[str, Any] | None = None
+
+
+class AlertInfo(Update, frozen=True):
+    alert_severity: str | None = None
+    alert_status: str | None = None
+    alert_type: str | None = None
+    alert_description: str | None = None
+
+
+class AccountAlert(Update, frozen=True):
+    """account_alerts."""
+
+    entity_type: str | None = None
+    entity_id: str | int | None = None
+    alert_info: AlertInfo | None = None
+
+
+class AccountReview(Update, frozen=True):
+    """account_review_update."""
+
+    decision: str | None = None
+
+
+class AccountSettings(Update, frozen=True):
+    """account_settings_update, of numbers that the WhatsApp Business app uses too."""
+
+    messaging_product: str | None = None
+    metadata: dict[str, Any] | None = None
+    timestamp: str | int | None = None
+    type: str | None = None
+    account_settings: dict[str, Any] | None = None
+
+
+class BusinessCapability(Update, frozen=True):
+    """business_capability_update. A limit of -1 is none."""
+
+    max_daily_conversation_per_phone: int | None = None
+    max_daily_conversations_per_business: int | str | None = None
+    max_phone_numbers_per_business: int | None = None
+    max_phone_numbers_per_waba: int | None = None
+
+
+class BusinessUsername(Update, frozen=True):
+    """business_username_update, in either spelling."""
+
+    display_phone_number: str | None = None
+    username: str | None = None
+    status: str | None = None
+
+
+class PhoneNumberQuality(Update, frozen=True):
+    """phone_number_quality_update. Limits are TIER_250, TIER_2K, TIER_10K, TIER_100K or TIER_UNLIMITED."""
+
+    display_phone_number: str | None = None
+    event: str | None = None
+    current_limit: str | None = None
+    old_limit: str | None = None
+    max_daily_conversations_per_business: str | int | None = None
+
+
+class PhoneNumberName(Update, frozen=True):
+    """phone_number_name_update. After APPROVED, the number must be registered again within 14 days."""
+
+    display_phone_number: str | None = None
+    decision: str | None = None
+    requested_verified_name: str | None = None
+    rejection_reason: str | None = None
+
+
+class Security(Update, frozen=True):
+    """security: somebody asked to change or reset the PIN."""
+
+    display_phone_number: str | None = None
+    event: str | None = None
+    requester: str | None = None
+
+
+class FlowUpdate(Update, frozen=True):
+    """flows: a flow's status, or an alert on its endpoint. Rates are in percent, latencies in milliseconds."""
+
+    event: str | None = None
+    message: str | None = None
+    flow_id: str | int | None = None
+    old_status: str | None = None
+    new_status: str | None = None
+    error_rate: float | None = None
+    threshold: float | None = None
+    alert_state: str | None = None
+    errors: tuple[dict[str, Any], ...] = ()
+    p50_latency: float | None = None
+    p90_latency: float | None = None
+    requests_count: int | None = None
+    availability: float | None = None
+
+
+class PartnerSolution(Update, frozen=True):
+    """partner_solutions."""
+
+    event: str | None = None
+    solution_id: str | int | None = None
+    solution_status: str | None = None
+
+
+class PaymentConfiguration(Update, frozen=True):
+    """payment_configuration_update."""
+
+    configuration_name: str | None = None
+    provider_name: str | None = None
+    provider_mid: str | None = None
+    status: str | None = None
+    created_timestamp: str | int | None = None
+    updated_timestamp: str | int | None = None
+
+
+UPDATES: dict[str, type[Update]] = {
+    "account_update": AccountChange,
+    "account_alerts": AccountAlert,
+    "account_review_update": AccountReview,
+    "account_settings_update": AccountSettings,
+    "business_capability_update": BusinessCapability,
+    "business_username_update": BusinessUsername,
+    "business_username_updates": BusinessUsername,
+    "phone_number_quality_update": PhoneNumberQuality,
+    "phone_number_name_update": PhoneNumberName,
+    "security": Security,
+    "flows": FlowUpdate,
+    "partner_solutions": PartnerSolution,
+    "payment_configuration_update": PaymentConfiguration,
+}
