@@ -57,7 +57,9 @@ wakeups_total = Counter(
     ["result"],
 )
 lane_drains_total = Counter(
-    "waypost_lane_drains_total", "Drains of a lane, by result: emptied, sliced, held (by another process), lost.", ["result"]
+    "waypost_lane_drains_total",
+    "Drains of a lane, by result: emptied, sliced, held (by another process), lost.",
+    ["result"],
 )
 swept_lanes_total = Counter("waypost_swept_lanes_total", "Lanes the sweeper had to wake.")
 turns_total = Counter("waypost_turns_total", "Bot turns, by number and result.", ["number", "result"])

@@ -1,5 +1,6 @@
 """`/healthz`, `/readyz` and `/metrics` on a port of their own, in threads, so that a busy event loop still answers."""
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ class _Server(ThreadingHTTPServer):
             self._places.release()
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
-        structlog.get_logger(__name__).warning("a probe request failed", exc_info=True)
+        if not isinstance(sys.exception(), OSError):  # which is a client that hung up or was too slow
+            structlog.get_logger(__name__).warning("a probe request failed", exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,0 +1,37 @@
+"""Logging is global: what a test configures is taken back, and its lines can be read."""
+
+import json
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from waypost.telemetry import logs
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def log_lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
+    """Configures JSON logs; gives a function that returns the lines written since it was last called."""
+    root = logging.getLogger()
+    before = root.handlers, root.level, sys.excepthook, threading.excepthook
+    levels = {name: logging.getLogger(name).level for name in ("httpx", "httpcore", "uvicorn.access", "sqlalchemy")}
+    logs.configure("webhook", "INFO")
+
+    def read() -> list[dict[str, Any]]:
+        written = capsys.readouterr()
+        assert written.err == ""
+        return [json.loads(line) for line in written.out.splitlines()]
+
+    yield read
+    root.handlers, sys.excepthook, threading.excepthook = before[0], before[2], before[3]
+    root.setLevel(before[1])
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()

@@ -1,0 +1,202 @@
+"""Log lines carry what is needed to find an event, and nothing of what people wrote."""
+
+import json
+import logging
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import structlog
+
+from waypost.telemetry import tracing
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+PHONE = "393331234567"
+BSUID = "IT.13491208655302741918"
+WAMID = "wamid.HBgMMzkzMzMxMjM0NTY3FQIAEhgUM0E="
+TOKEN = "EAAGm0PX4ZCpsBAKZCcanary"
+DIGEST = "sha256=9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+WORDS = "meet me at the canary"
+
+
+@pytest.mark.parametrize("secret", [PHONE, f"+{PHONE}", "+39 333 123-4567", BSUID, WAMID, TOKEN, DIGEST])
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda log, s: log.info(" ".join(("cannot reach", s))),
+        lambda log, s: log.info("cannot reach", detail=f"reply to {s} failed"),
+        lambda log, s: log.info("cannot reach", detail={"inner": [{"deep": f"for {s}"}]}),
+        lambda log, s: log.info("cannot reach", **{f"key {s}": 1}),
+        lambda _, s: logging.getLogger("rq.worker").info("job for %s done", s),
+        lambda _, s: logging.getLogger("uvicorn.error").warning(s, extra={"request": s}),
+        lambda log, s: log.error("failed", exc_info=RuntimeError(f"no route to {s}")),
+        lambda log, s: log.error("failed", exc_info=OSError(5, f"no route to {s}")),
+        lambda log, s: log.warning("failed", error=TypeError(f"not a {s}")),
+    ],
+    ids=["event", "field", "nested", "name", "foreign", "uvicorn", "exception", "oserror", "error-field"],
+)
+def test_what_looks_private_is_masked_wherever_it_stands(log_lines: Lines, say: Any, secret: str) -> None:
+    """Phones, BSUIDs, wamids, tokens and digests never reach stdout, by whatever way they are logged."""
+    say(structlog.get_logger("waypost.test"), secret)
+    (line,) = log_lines()
+    assert secret not in json.dumps(line)
+    assert secret.lstrip("+") not in json.dumps(line)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "token",
+        "access_token",
+        "app_secret",
+        "Authorization",
+        "password",
+        "text",
+        "body",
+        "phone",
+        "to",
+        "from_",
+        "wa_id",
+        "wamid",
+        "profile_name",
+        "args",
+        "kwargs",
+        "payload",
+        "reply_text",
+        "verify-token",
+        "contact_key",
+    ],
+)
+def test_a_field_with_a_private_name_loses_its_value(log_lines: Lines, key: str) -> None:
+    """A name that says it is private is enough, whatever the value looks like."""
+    structlog.get_logger("waypost.test").info("said", **{key: WORDS, "inner": {key: [WORDS]}})
+    (line,) = log_lines()
+    assert WORDS not in json.dumps(line)
+
+
+def test_ids_that_find_an_event_stay_readable(log_lines: Lines) -> None:
+    """Without the ids a line helps nobody; none of them tells of a person."""
+    structlog.get_logger("waypost.test").info(
+        "turn failed",
+        number="106540352242922",
+        event_id=12345678901,
+        outbox_id=7,
+        waba_id="102290129340398",
+        pid=4194304,
+    )
+    (line,) = log_lines()
+    assert line["number"] == "106540352242922"
+    assert line["event_id"] == 12345678901
+    assert line["outbox_id"] == 7
+    assert line["waba_id"] == "102290129340398"
+    assert line["pid"] == 4194304
+
+
+def test_every_line_says_when_who_and_how_bad(log_lines: Lines) -> None:
+    """Log pipelines rely on these names."""
+    logging.getLogger("alembic").warning("Running upgrade")
+    (line,) = log_lines()
+    assert list(line)[:5] == ["ts", "level", "event", "service", "logger"]
+    assert line["ts"].endswith("Z")
+    assert (line["level"], line["event"], line["service"]) == ("warning", "Running upgrade", "webhook")
+    assert line["logger"] == "alembic"
+
+
+def test_a_line_within_a_span_carries_its_ids(log_lines: Lines) -> None:
+    """From a log line one gets to the trace, even where no exporter is configured."""
+    with tracing.tracer().start_as_current_span("turn") as span:
+        structlog.get_logger("waypost.test").info("inside")
+    (line,) = log_lines()
+    assert line["trace_id"] == f"{span.get_span_context().trace_id:032x}"
+    assert line["span_id"] == f"{span.get_span_context().span_id:016x}"
+
+
+def test_a_foreign_exception_is_told_by_type_and_place_only(log_lines: Lines) -> None:
+    """`int('…')` and SQL errors quote their input, which here is what people wrote."""
+    try:
+        int(WORDS)
+    except ValueError:
+        structlog.get_logger("waypost.test").exception("turn failed")
+    (line,) = log_lines()
+    assert line["exception"]["type"] == "ValueError"
+    assert "test_logs.py" in line["exception"]["at"][-1]
+    assert WORDS not in json.dumps(line)
+
+
+def test_the_cause_of_an_exception_is_told_by_type(log_lines: Lines) -> None:
+    """`raise … from` and implicit chains help to understand, but their words stay inside."""
+    try:
+        try:
+            {}[WORDS]
+        except KeyError as error:
+            raise ConnectionError("database is away") from error
+    except ConnectionError:
+        structlog.get_logger("waypost.test").exception("turn failed")
+    (line,) = log_lines()
+    assert line["exception"]["message"] == "database is away"
+    assert line["exception"]["cause"]["type"] == "KeyError"
+    assert WORDS not in json.dumps(line)
+
+
+def test_local_variables_never_show(log_lines: Lines) -> None:
+    """A frame's variables hold whole messages."""
+    hidden = WORDS
+    try:
+        len(hidden) / 0
+    except ZeroDivisionError:
+        structlog.get_logger("waypost.test").exception("turn failed")
+    (line,) = log_lines()
+    assert WORDS not in json.dumps(line)
+    assert "hidden" not in json.dumps(line)
+
+
+def test_a_traceback_that_a_library_formats_itself_loses_its_words(log_lines: Lines) -> None:
+    """RQ writes the traceback of a failed job into its message."""
+    try:
+        int(WORDS)
+    except ValueError:
+        said = f"[Job 7]: exception raised\n{traceback.format_exc()}"
+    logging.getLogger("rq.worker").error(said)
+    (line,) = log_lines()
+    assert WORDS not in json.dumps(line)
+    assert "[Job 7]: exception raised" in line["event"]
+    assert "ValueError" in line["event"]
+
+
+def test_an_exception_nobody_caught_is_logged_like_any_other(log_lines: Lines) -> None:
+    """The interpreter would print its words to stderr."""
+
+    def fail() -> None:
+        raise ValueError(WORDS)
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    (line,) = log_lines()
+    assert line["level"] == "critical"
+    assert line["exception"]["type"] == "ValueError"
+    assert WORDS not in json.dumps(line)
+
+
+@pytest.mark.parametrize("thing", [object(), b"canary", bytearray(b"canary"), {"a": {"b": {"c": {"d": WORDS}}}}])
+def test_an_unknown_object_is_named_but_not_shown(log_lines: Lines, thing: object) -> None:
+    """A `repr` may hold anything."""
+    structlog.get_logger("waypost.test").info("odd", thing=thing)
+    (line,) = log_lines()
+    assert "canary" not in json.dumps(line)
+
+
+@pytest.mark.parametrize("name", ["httpx", "httpcore", "uvicorn.access", "sqlalchemy.engine"])
+def test_libraries_that_print_urls_or_rows_are_kept_quiet(log_lines: Lines, name: str) -> None:
+    """httpx logs each URL at INFO, `input_token` included; uvicorn's access log has `hub.verify_token`."""
+    logging.getLogger(name).info("GET /debug_token?input_token=abc")
+    assert log_lines() == []
+
+
+def test_text_that_json_cannot_hold_does_not_stop_the_log(log_lines: Lines) -> None:
+    """Lone surrogates arrive in real messages."""
+    structlog.get_logger("waypost.test").info("odd \ud800", detail="\udfff\x00")
+    assert len(log_lines()) == 1

@@ -1,0 +1,158 @@
+"""Spans join a delivery to its reply, and carry allowed attributes only."""
+
+import ast
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+
+import waypost
+from waypost.telemetry import spanfile, tracing
+
+WORDS = "my canary words"
+PRIVATE = ["393331234567", "wamid.HBgMMzkzMzMxMjM0NTY3FQIAEhgUM0E=", "EAAGm0PX4ZCpsBAKZCcanary", WORDS]
+
+
+@pytest.fixture
+def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracing.Tracing]:
+    """Tracing into `tmp_path`, whatever the environment says."""
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_SAMPLER"):
+        monkeypatch.delenv(name, raising=False)
+    configured = tracing.configure("worker", tmp_path)
+    yield configured
+    configured.shutdown()
+    tracing.configure("worker", None)
+
+
+def written(traces: tracing.Tracing, folder: Path) -> list[dict[str, object]]:
+    """All spans that ended, as they were written."""
+    traces.flush()
+    return list(spanfile.read(folder))
+
+
+@pytest.mark.parametrize("private", PRIVATE)
+def test_no_span_tells_what_people_wrote(traces: tracing.Tracing, tmp_path: Path, private: str) -> None:
+    """Attributes, names, events, links, exceptions and status descriptions are all closed."""
+    has_pattern = private != WORDS  # free words are stopped by the allow-list of names alone
+    linked = trace.Link(trace.SpanContext(1, 2, is_remote=True), {"text": private})
+    tracer = tracing.tracer()
+    with contextlib.suppress(LookupError), tracer.start_as_current_span("turn", links=[linked]) as span:
+        span.set_attribute("text", private)
+        span.set_attribute("http.url", f"https://graph.example/debug_token?input_token={private}")
+        span.set_attribute("url.query", f"hub.verify_token={private}")
+        if has_pattern:
+            span.update_name(f"turn of {private}")
+            span.set_attribute("waypost.reason", f"cannot reach {private}")
+        span.add_event("said", {"text": private, "message.body": private})
+        raise LookupError(private)
+    (only,) = written(traces, tmp_path)
+    assert private not in json.dumps(only)
+    assert only["attributes"]["error.type"] == "LookupError"  # type: ignore[index]
+    assert only["status"] == "ERROR"
+
+
+def test_an_allowed_attribute_comes_through(traces: tracing.Tracing, tmp_path: Path) -> None:
+    """A phone number id is Meta's name of a thing, and what one searches traces by."""
+    with tracing.tracer().start_as_current_span("turn") as span:
+        span.set_attribute("waypost.number", "106540352242922")
+        span.set_attribute("waypost.event_id", 12345678901)
+    (only,) = written(traces, tmp_path)
+    assert only["attributes"] == {"waypost.number": "106540352242922", "waypost.event_id": 12345678901}
+
+
+def test_a_row_carries_the_trace_to_another_process(traces: tracing.Tracing, tmp_path: Path) -> None:
+    """Webhook → row → worker is one trace: the turn is a child of the delivery."""
+    with tracing.tracer().start_as_current_span("delivery", kind=SpanKind.SERVER):
+        row = tracing.current_traceparent()
+    with tracing.tracer().start_as_current_span("turn", context=tracing.context_from(row), kind=SpanKind.CONSUMER):
+        pass
+    spans = {span["name"]: span for span in written(traces, tmp_path)}
+    assert spans["turn"]["trace_id"] == spans["delivery"]["trace_id"]
+    assert spans["turn"]["parent_id"] == spans["delivery"]["span_id"]
+    assert spans["delivery"]["service"] == "waypost-worker"
+
+
+def test_a_status_links_back_to_the_send(traces: tracing.Tracing, tmp_path: Path) -> None:
+    """A status webhook is a trace of its own, linked to the one that sent the message."""
+    with tracing.tracer().start_as_current_span("send"):
+        row = tracing.current_traceparent()
+    link = tracing.link_to(row)
+    assert link is not None
+    with tracing.tracer().start_as_current_span("status", context=tracing.context_from(None), links=[link]):
+        pass
+    spans = {span["name"]: span for span in written(traces, tmp_path)}
+    assert spans["status"]["trace_id"] != spans["send"]["trace_id"]
+    assert spans["status"]["links"] == [{"trace_id": spans["send"]["trace_id"], "span_id": spans["send"]["span_id"]}]
+
+
+@pytest.mark.parametrize(
+    "unreadable", [None, "", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "01-" + "a" * 32 + "-" + "b" * 16]
+)
+def test_an_unreadable_traceparent_starts_a_new_trace(unreadable: str | None) -> None:
+    """A row written by hand or by a later version must not stop a turn."""
+    assert tracing.link_to(unreadable) is None
+    with tracing.tracer().start_as_current_span("outer"):
+        span = tracing.tracer().start_span("turn", context=tracing.context_from(unreadable))
+        assert span.get_span_context().trace_id != trace.get_current_span().get_span_context().trace_id
+        span.end()
+
+
+def test_ids_are_made_without_an_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows and log lines can be joined by trace id on the smallest installation."""
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    configured = tracing.configure("webhook", None)
+    assert not configured.recording
+    with tracing.tracer().start_as_current_span("delivery") as span:
+        assert not span.is_recording()
+        assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", tracing.current_traceparent() or "")
+    assert tracing.current_traceparent() is None
+    configured.shutdown()
+
+
+def test_the_sampler_of_the_environment_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy installation samples; ids go on being made."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+    configured = tracing.configure("webhook", tmp_path)
+    with tracing.tracer().start_as_current_span("delivery"):
+        assert tracing.current_traceparent() is not None
+    assert written(configured, tmp_path) == []
+    configured.shutdown()
+
+
+def test_a_full_trace_folder_costs_spans_but_nothing_else(traces: tracing.Tracing, tmp_path: Path) -> None:
+    """Telemetry must never stop the work."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    exporter = spanfile.FileExporter(blocked / "below-a-file", "worker")
+    assert exporter.export([]).name == "FAILURE"
+
+
+def test_every_attribute_that_the_code_sets_is_allowed() -> None:
+    """An attribute missing from the list would vanish without a word."""
+    named = re.compile(r"(waypost|messaging|http|url|server|db|error)\.[a-z_]+(\.[a-z_]+)*")
+    missing = set()
+    for path in Path(waypost.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            pairs: list[ast.expr | None] = []
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                if node.func.attr == "set_attribute" and node.args:
+                    pairs = [node.args[0]]
+                for keyword in node.keywords:
+                    if keyword.arg == "attributes" and isinstance(keyword.value, ast.Dict):
+                        pairs += keyword.value.keys
+                if node.func.attr == "set_attributes" and node.args and isinstance(node.args[0], ast.Dict):
+                    pairs += node.args[0].keys
+            for key in pairs:
+                if (
+                    isinstance(key, ast.Constant)
+                    and named.fullmatch(str(key.value))
+                    and key.value not in tracing.ALLOWED
+                ):
+                    missing.add(f"{path.name}: {key.value}")
+    assert missing == set()
