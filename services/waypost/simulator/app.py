@@ -7,11 +7,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount
+from starlette.routing import Mount, Route
 
+from waypost.simulator.chat import Chat
 from waypost.simulator.config import SimulatorConfig
 from waypost.simulator.control import Control, reply
+from waypost.simulator.edges import EDGES, ROOTS
 from waypost.simulator.graph import GraphApi
+from waypost.simulator.media import download
+from waypost.simulator.refusal import Refusal
 from waypost.simulator.simulation import Simulation
 
 
@@ -29,8 +33,15 @@ def build(config: SimulatorConfig | None = None) -> Starlette:
         finally:
             await sim.close()
 
+    async def attachment(request: Request) -> Response:
+        try:
+            return await download(sim, request)
+        except Refusal as refusal:
+            return reply(refusal.envelope(), refusal.status)
+
+    attachments = Route("/whatsapp_business/attachments/", attachment, methods=["GET"])
     app = Starlette(
-        routes=[*Control(sim).routes(), Mount("/", app=GraphApi(sim, {}))],
+        routes=[*Control(sim).routes(), *Chat(sim).routes(), attachments, Mount("/", app=GraphApi(sim, EDGES, ROOTS))],
         exception_handlers={HTTPException: _plain},
         lifespan=lifespan,
     )

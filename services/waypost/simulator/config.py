@@ -31,6 +31,8 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """One message per interval and (number, user), with a burst borrowed from the future; 0 switches it off."""
     management_calls_per_hour: int | None = None
     """Per app and account; over it is 80007. Meta: 200, or 5,000 for an active account."""
+    template_review_s: float | None = 1.0
+    """Time from a template's creation to its approval; None: it stays PENDING."""
     registrations_per_72_h: int = 10
 
     verification_timeout_s: float = 6.0

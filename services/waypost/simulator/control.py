@@ -8,91 +8,29 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from waypost.simulator.attachments import attach
 from waypost.simulator.config import SimulatorConfig
 from waypost.simulator.courier import seen
 from waypost.simulator.deliveries import value_update
 from waypost.simulator.faults import Fault
 from waypost.simulator.ledger import Sent, wamid
+from waypost.simulator.orders import (
+    ClockOrder,
+    FieldOrder,
+    Inbound,
+    Redelivery,
+    ResetOrder,
+    Sender,
+    StatusOrder,
+)
 from waypost.simulator.refusal import Refusal
 from waypost.simulator.sends import BSUID
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.statuses import status_update
+from waypost.simulator.views import callbacks, sent_view, world_view
 from waypost.simulator.world import Number, User, WorldSeed, country, only_digits
 
 WAIT_S = 5.0
-
-
-class Sender(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A user, spelled out. Without `phone` the business sees the BSUID alone."""
-
-    phone: str | None = None
-    user_id: str | None = None
-    name: str | None = None
-    username: str | None = None
-
-
-class Inbound(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"sender": "from"}):
-    """The body of `POST /_sim/inbound`: exactly one of `text` and `message`.
-
-    `number` is a phone number id or a phone number; `from` a phone number, a BSUID or a `Sender`. `message` is the
-    message as Meta writes it, for instance `{"type": "image", "image": {…}}`; `id`, `timestamp` and `from` are added
-    unless given.
-    """
-
-    number: str
-    sender: str | Sender
-    text: str | None = None
-    message: dict[str, Any] | None = None
-    name: str | None = None
-    context: str | None = None
-    """Id of the message that this one answers."""
-    times: int = 1
-    """How often Meta delivers it."""
-    wait: bool = True
-    """Answer only after the first attempt of each delivery has ended, at most 5 s later."""
-
-
-class StatusOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/status`: a status now, for a send of the ledger or for one it never saw."""
-
-    wamid: str
-    status: str
-    code: int | None = None
-    details: str = ""
-    number: str | None = None
-    to: str | None = None
-    callback_data: str | None = None
-    timestamp: float | None = None
-    times: int = 1
-
-
-class FieldOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/field`: any webhook field with its value, for instance `account_update`."""
-
-    field: str
-    value: dict[str, Any]
-    number: str | None = None
-    account: str | None = None
-
-
-class ClockOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/clock`."""
-
-    advance_s: float
-
-
-class Redelivery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/redeliver`: the last `count` bodies again, `times` times."""
-
-    count: int = 1
-    times: int = 1
-    shuffle: bool = False
-
-
-class ResetOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/reset`. `world` also forgets apps, accounts, numbers, tokens and subscriptions."""
-
-    world: bool = False
 
 
 def reply(content: Any, status: int = 200) -> Response:
@@ -100,45 +38,13 @@ def reply(content: Any, status: int = 200) -> Response:
 
 
 async def _order(request: Request, kind: type[Any]) -> Any:
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        # A page of another site in the developer's browser must not play with the simulator.
+        raise HTTPException(403, "control calls come from the simulator's own page, or from no page at all")
     try:
         return msgspec.json.decode(await request.body() or b"{}", type=kind)
     except msgspec.MsgspecError as error:
         raise HTTPException(422, str(error)) from None
-
-
-def sent_view(sent: Sent) -> dict[str, Any]:
-    """A send as `/_sim/sent` shows it; `text` is what a person would read."""
-    return {
-        "seq": sent.seq,
-        "wamid": sent.wamid,
-        "number": sent.phone_number_id,
-        "to": sent.to,
-        "wa_id": sent.user.phone,
-        "user_id": sent.user.user_id,
-        "type": sent.type,
-        "body": sent.body,
-        "text": readable(sent.type, sent.body),
-        "context": sent.context,
-        "time": sent.time,
-        "biz_opaque_callback_data": sent.callback_data,
-        "status": sent.status,
-        "statuses": sent.statuses,
-    }
-
-
-def readable(kind: str, body: Any) -> str:
-    """The words of a message that a person would see."""
-    if not isinstance(body, dict):
-        return ""
-    if kind == "text":
-        return str(body.get("body", ""))
-    if kind == "interactive":
-        return str((body.get("body") or {}).get("text", ""))
-    if kind == "template":
-        return str(body.get("name", ""))
-    if kind == "reaction":
-        return str(body.get("emoji", ""))
-    return str(body.get("caption") or body.get("name") or "")
 
 
 class Control:
@@ -177,25 +83,7 @@ class Control:
         return await self.get_world(request)
 
     async def get_world(self, _request: Request) -> Response:
-        world = self._sim.world
-        return reply(
-            {
-                "apps": [{"app_id": app.app_id, "name": app.name} for app in world.apps.values()],
-                "accounts": [
-                    {
-                        "waba_id": account.waba_id,
-                        "name": account.name,
-                        "subscribed_apps": list(account.subscribers),
-                        "numbers": [_number_view(world.numbers[one]) for one in account.numbers],
-                        "templates": [
-                            {"name": t.name, "language": t.language, "status": t.status}
-                            for t in account.templates.values()
-                        ],
-                    }
-                    for account in world.accounts.values()
-                ],
-            }
-        )
+        return reply(world_view(self._sim.world))
 
     def _number(self, name: str) -> Number:
         number = self._sim.world.number(name)
@@ -238,6 +126,7 @@ class Control:
         if order.context is not None:
             message["context"] = {"from": number.digits, "id": order.context}
         message |= order.message or {"type": "text", "text": {"body": order.text}}
+        attach(sim, number, message, f"{request.url.scheme}://{request.url.netloc}")
         received, ticket = sim.inbound(number, user, message, contact=contact, times=max(1, order.times))
         if order.wait and ticket.expected:
             await ticket.wait(WAIT_S)
@@ -274,41 +163,7 @@ class Control:
 
     async def subscriptions(self, _request: Request) -> Response:
         """Every callback in force: of apps, of accounts and of numbers. Verify tokens are not shown."""
-        world = self._sim.world
-        found: list[dict[str, Any]] = [
-            {
-                "scope": "app",
-                "app_id": app.app_id,
-                "callback_url": app.subscription.url,
-                "fields": app.subscription.fields,
-                "accounts": [a.waba_id for a in world.accounts.values() if app.app_id in a.subscribers],
-            }
-            for app in world.apps.values()
-            if app.subscription is not None
-        ]
-        for account in world.accounts.values():
-            for app_id, override in account.subscribers.items():
-                if override is not None:
-                    found.append(
-                        {
-                            "scope": "account",
-                            "app_id": app_id,
-                            "waba_id": account.waba_id,
-                            "callback_url": override.url,
-                        }
-                    )
-        for number in world.numbers.values():
-            for app_id, callback in number.callbacks.items():
-                found.append(
-                    {
-                        "scope": "number",
-                        "app_id": app_id,
-                        "waba_id": number.waba_id,
-                        "number": number.phone_number_id,
-                        "callback_url": callback.url,
-                    }
-                )
-        return reply(found)
+        return reply(callbacks(self._sim.world))
 
     async def deliveries(self, request: Request) -> Response:
         """Attempts in order. Query: `status` (a number, or `none`), `refused=1` (all but 200), `limit`, `body=1`."""
@@ -418,12 +273,3 @@ def _integer(word: str) -> int:
         return int(word)
     except ValueError:
         raise HTTPException(422, "since and limit must be integers") from None
-
-
-def _number_view(number: Number) -> dict[str, Any]:
-    return {
-        "phone_number_id": number.phone_number_id,
-        "display_phone_number": number.display_phone_number,
-        "verified_name": number.verified_name,
-        "status": number.status,
-    }

@@ -45,6 +45,8 @@ class Ticket:
     def __init__(self) -> None:
         self.outcomes: list[Attempt] = []
         self.expected = 0
+        self.accepted = False
+        """Whether any callback has taken it, at whatever attempt."""
         self._complete = asyncio.Event()
 
     def report(self, attempt: Attempt) -> None:
@@ -219,6 +221,9 @@ class Courier:
                     if ticket is not None:
                         ticket.report(attempt)
             if attempt.status == 200:
+                for _, ticket in parcel.entries:
+                    if ticket is not None:
+                        ticket.accepted = True
                 self._waiting -= len(parcel.entries)
                 self.accepted += len(parcel.entries)
             else:
@@ -287,10 +292,10 @@ class Courier:
     def _move(self, parcel: Parcel) -> None:
         """The callback changed while the parcel waited: its updates go where they would go now."""
         self._waiting -= len(parcel.entries)
-        for update, _ in parcel.entries:
+        for update, ticket in parcel.entries:
             for app, url in route(self._world, update):
                 if app.app_id == parcel.app_id:
-                    self._channels.setdefault((app.app_id, url), Channel()).pending.append((update, None))
+                    self._channels.setdefault((app.app_id, url), Channel()).pending.append((update, ticket))
                     self._waiting += 1
                     self._pump((app.app_id, url))
 

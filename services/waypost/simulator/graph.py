@@ -1,6 +1,7 @@
 """The Graph API's front door: version, token, object, edge, faults, and the reply."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,7 +19,10 @@ from waypost.simulator.simulation import Simulation
 from waypost.simulator.world import Account, App, Media, Number, Template
 
 Node = App | Account | Number | Media | tuple[Account, Template]
-Handler = Callable[[Simulation, Call, Grant, Any], Awaitable[dict[str, Any] | Response]]
+Edge = Callable[[Simulation, Call, Grant, Any], Awaitable[dict[str, Any]]]
+"""Answers a call on a node. Raises `Refusal`."""
+Root = Callable[[Simulation, Call], Awaitable[dict[str, Any]]]
+"""Answers a call on a path without a node; looks at the token itself. Raises `Refusal`."""
 
 CUT = "waypost.cut"
 """ASGI extension of `simulator.main`: closes the client's connection at once, without a reply."""
@@ -27,9 +31,12 @@ CUT = "waypost.cut"
 class GraphApi:
     """ASGI application of every path that is not the simulator's own."""
 
-    def __init__(self, sim: Simulation, edges: dict[tuple[type, str, str], Handler]) -> None:
+    def __init__(
+        self, sim: Simulation, edges: dict[tuple[type[Any], str, str], Edge], roots: dict[tuple[str, str], Root]
+    ) -> None:
         self._sim = sim
         self._edges = edges
+        self._roots = roots
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -57,8 +64,6 @@ class GraphApi:
         result = await self._serve(call, fault)
         if fault is not None and fault.reset_after_accept:
             raise ConnectionCut
-        if isinstance(result, Response):
-            return result
         return _json(result, 200, call.headers)
 
     def _caller(self, call: Call) -> str | None:
@@ -76,8 +81,11 @@ class GraphApi:
             raise Refusal(2635, message=f"(#2635) You are calling a deprecated version of the API ({call.version}).")
         raise Refusal(2500, message=f"Unknown path components: /{call.version}{call.path}")
 
-    async def _serve(self, call: Call, fault: Fault | None) -> dict[str, Any] | Response:
+    async def _serve(self, call: Call, fault: Fault | None) -> dict[str, Any]:
         sim = self._sim
+        root = self._roots.get((call.path, call.method))
+        if root is not None:
+            return await root(sim, call)
         caller = grant(sim.world, call, sim.now())
         if not call.segments or len(call.segments) > 2:
             raise Refusal(2500, message=f"Unknown path components: {call.path}")
@@ -93,7 +101,27 @@ class GraphApi:
             if edge and not any((type(node), edge) == key[:2] for key in self._edges):
                 raise Refusal(2500, message=f"Unknown path components: /{edge}")
             raise no_such_object(name, call.method)
+        self._spend(call, caller, node)
         return await handler(sim, call, caller, node)
+
+    def _spend(self, call: Call, caller: Grant, node: Node) -> None:
+        """Management calls on an account are counted per app and account. Raises `Refusal` 80007."""
+        budget = self._sim.config.management_calls_per_hour
+        account = node[0] if isinstance(node, tuple) else node
+        if budget is None or not isinstance(account, Account):
+            return
+        key = (caller.app.app_id, account.waba_id)
+        wait_s = self._sim.budget.take(key, self._sim.now(), budget)
+        usage = {
+            "type": "whatsapp_business_management",
+            "call_count": min(100, 100 * self._sim.budget.used(key) // budget),
+            "total_cputime": 0,
+            "total_time": 0,
+            "estimated_time_to_regain_access": math.ceil(wait_s / 60),
+        }
+        call.headers["X-Business-Use-Case-Usage"] = msgspec.json.encode({account.waba_id: [usage]}).decode()
+        if wait_s:
+            raise Refusal(80007, headers=call.headers)
 
     def _node(self, name: str) -> Node | None:
         world = self._sim.world

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from waypost.simulator.courier import Ticket
 from waypost.simulator.world import User
 
 
@@ -29,8 +30,12 @@ class Sent(msgspec.Struct, kw_only=True):
     callback_data: str | None
     category: str
     billable: bool
+    rendered: dict[str, Any] | None = None
+    """A template filled in: `header`, `body`, `footer`, `buttons`."""
     status: str = "accepted"
     statuses: list[str] = msgspec.field(default_factory=list)
+    error: int | None = None
+    """Code of the `failed` status."""
 
 
 class Received(msgspec.Struct, kw_only=True):
@@ -42,6 +47,7 @@ class Received(msgspec.Struct, kw_only=True):
     user: User
     message: dict[str, Any]
     time: float
+    ticket: Ticket
     read: bool = False
     typing_until: float = 0.0
 

@@ -13,7 +13,7 @@ from waypost.simulator.ledger import Sent, wamid
 from waypost.simulator.outgoing import check_mark, check_message
 from waypost.simulator.refusal import Refusal
 from waypost.simulator.simulation import Simulation
-from waypost.simulator.template_use import check_parameters, chosen
+from waypost.simulator.template_use import check_parameters, chosen, rendered
 from waypost.simulator.world import Number, Template, User, country, only_digits
 
 BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
@@ -55,6 +55,7 @@ async def post_messages(
         callback_data=body.get("biz_opaque_callback_data"),
         category=category,
         billable=billable,
+        rendered=rendered(template, body["template"].get("components") or []) if template else None,
     )
     sim.ledger.add_sent(sent)
     asked = Refusal(fault.code or 131000, fault.details) if fault and fault.fail_after_accept else None

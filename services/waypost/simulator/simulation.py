@@ -1,6 +1,8 @@
 """The whole simulated Meta: its world, its clock, what was sent and what is on its way."""
 
+import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from waypost.simulator.config import SimulatorConfig
@@ -41,6 +43,7 @@ class Simulation:
         self.free_service: dict[str, int] = {}
         """Service messages of each number: the first 1,000 are free."""
         self.courier = Courier(self.world, lambda: self.config, self.now)
+        self._timers: set[asyncio.TimerHandle] = set()
         self.agenda = Agenda(self._release, lambda: self.config.status_tick_s)
 
     def inbound(
@@ -48,6 +51,7 @@ class Simulation:
     ) -> tuple[Received, Ticket]:
         """A user's message reaches the number: it is recorded, opens the window, and is delivered `times` times."""
         now = self.now()
+        ticket = Ticket()
         received = Received(
             seq=self.ledger.next_seq(),
             wamid=message["id"],
@@ -55,11 +59,11 @@ class Simulation:
             user=user,
             message=message,
             time=now,
+            ticket=ticket,
         )
         self.ledger.add_received(received)
         if number.messages_per_second:
             self.throughput.spend(number.phone_number_id, now, 1 / number.messages_per_second)
-        ticket = Ticket()
         update = item_update(self.world.account_of(number), number, "messages", message, contact=contact, at=now)
         self.courier.submit([update] * times, ticket)
         return received, ticket
@@ -81,11 +85,27 @@ class Simulation:
         self.ledger.version += 1
         self.courier.submit(update for update in updates if update is not None)
 
+    def later(self, after_s: float, action: Callable[[], None]) -> None:
+        """Do something after a while, unless the simulation is reset before."""
+
+        def due() -> None:
+            self._timers.discard(timer)
+            action()
+
+        timer = asyncio.get_running_loop().call_later(after_s, due)
+        self._timers.add(timer)
+
+    def _cancel_timers(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+
     def reset(self, *, world: bool) -> None:
         """Forget the traffic; with `world` also every app, account, number and token."""
         self.config = self.initial
         self.clock.offset_s = 0.0
         self.agenda.clear()
+        self._cancel_timers()
         self.courier.forget()
         self.ledger.clear()
         self.faults.armed.clear()
@@ -98,4 +118,5 @@ class Simulation:
     async def close(self) -> None:
         """Stop the agenda and all deliveries."""
         self.agenda.clear()
+        self._cancel_timers()
         await self.courier.close()

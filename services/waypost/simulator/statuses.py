@@ -52,6 +52,8 @@ def status_update(world: World, sent: Sent, status: str, at: float, error: Refus
     sent.statuses.append(status)
     if RANK.get(status, 0) > RANK.get(sent.status, 0):
         sent.status = status
+    if error is not None:
+        sent.error = error.code
     item = status_item(sent, status, at, error)
     return item_update(world.account_of(number), number, "statuses", item, contact=contact(sent, status), at=at)
 

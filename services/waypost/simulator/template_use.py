@@ -54,7 +54,6 @@ def _texts(template: Template, name: str, wording: str, part: dict[str, Any] | N
             f"{name}: number of localizable_params ({len(parameters)}) does not match the expected number of params "
             f"({len(wanted)})",
         )
-    filled = wording
     named = template.parameter_format.upper() == "NAMED"
     for index, parameter in enumerate(parameters):
         place = parameter.get("parameter_name") if named else wanted[index]
@@ -68,7 +67,7 @@ def _texts(template: Template, name: str, wording: str, part: dict[str, Any] | N
             raise Refusal(
                 132012, f"{name}: Param text cannot have new-line/tab characters or more than 4 consecutive spaces"
             )
-        filled = filled.replace("{{" + str(place) + "}}", words)
+    filled = _filled(wording, parameters)
     if len(filled) > longest:
         raise Refusal(132005, f"{name}: the text is too long ({len(filled)} of {longest} characters)")
 
@@ -95,3 +94,36 @@ def _buttons(defined: list[dict[str, Any]], sent: dict[int, dict[str, Any]]) -> 
         dynamic = str(button.get("type", "")).upper() == "URL" and PLACEHOLDER.search(str(button.get("url", "")))
         if dynamic and len(sent.get(index, {}).get("parameters") or []) != 1:
             raise Refusal(131008, f"button: Button at index {index} of type Url requires a parameter")
+
+
+def rendered(template: Template, sent: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the user reads: the parts of the template with the parameters in their places."""
+    given = {str(part.get("type")): part.get("parameters") or [] for part in sent if part.get("type") != "button"}
+    buttons = {int(part.get("index", 0)): part.get("parameters") or [] for part in sent if part.get("type") == "button"}
+    shown: dict[str, Any] = {}
+    for component in template.components:
+        kind = str(component.get("type", "")).lower()
+        if kind in ("header", "body", "footer") and component.get("text"):
+            shown[kind] = _filled(str(component["text"]), given.get(kind, []))
+        elif kind == "buttons":
+            shown["buttons"] = [
+                {
+                    "type": str(button.get("type", "")).lower(),
+                    "text": button.get("text", ""),
+                    "payload": next(
+                        (p["payload"] for p in buttons.get(index, []) if "payload" in p), button.get("text")
+                    ),
+                }
+                for index, button in enumerate(component.get("buttons", []))
+            ]
+    return shown
+
+
+def _filled(wording: str, parameters: list[dict[str, Any]]) -> str:
+    places = list(dict.fromkeys(PLACEHOLDER.findall(wording)))
+    words: dict[str, str] = {}
+    for index, parameter in enumerate(parameters[: len(places)]):
+        value = parameter.get(parameter["type"])
+        name = parameter.get("parameter_name") or places[index]
+        words[name] = value if isinstance(value, str) else str((value or {}).get("fallback_value", ""))
+    return PLACEHOLDER.sub(lambda match: words.get(match[1], match[0]), wording)

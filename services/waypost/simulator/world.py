@@ -88,6 +88,7 @@ class Number(msgspec.Struct, kw_only=True):
     callbacks: dict[str, Callback] = msgspec.field(default_factory=dict)
     """App id to that app's override for this number."""
     profile: dict[str, Any] = msgspec.field(default_factory=dict)
+    commerce: dict[str, bool] = msgspec.field(default_factory=dict)
     registrations: list[float] = msgspec.field(default_factory=list)
     wrong_pins: int = 0
 
