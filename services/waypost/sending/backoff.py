@@ -1,0 +1,28 @@
+"""How long a message waits before it is tried again."""
+
+from collections.abc import Callable
+
+MAX_ATTEMPTS = 15
+"""Refusals after which a message is given up: with the delays below, after about half an hour of them on average."""
+
+BASE_S = 1.0
+CAP_S = 300.0
+
+PAIR_FIRST_S = 6.0
+"""One message to one contact per 6 s is what Meta allows in the long run (About the platform, 2025-12-05)."""
+PAIR_CAP_S = 3600.0
+
+
+def delay_s(attempts: int, *, retry_after_s: float | None, draw: Callable[[], float]) -> float:
+    """Seconds until the next try after `attempts` refusals (1 for the first), full jitter.
+
+    `draw` gives a number in [0, 1). What Meta asks for is a floor; the jitter comes on top, so that pods that were told
+    the same do not come back together.
+    """
+    spread = draw() * min(CAP_S, BASE_S * 2.0 ** min(max(attempts - 1, 0), 30))
+    return spread + max(retry_after_s or 0.0, 0.0)
+
+
+def pair_delay_s(attempts: int) -> float:
+    """Seconds that one contact is left alone after `attempts` refusals with 131056: 4^X, as Meta suggests."""
+    return float(min(PAIR_CAP_S, max(PAIR_FIRST_S, 4.0 ** min(max(attempts, 0), 10))))

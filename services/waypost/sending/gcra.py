@@ -1,0 +1,134 @@
+"""The arithmetic of Meta's limits, in whole microseconds: GCRA with short reservations, the twin of gcra.lua.
+
+A row that may go gets a start, at once or within a short horizon; starts in any window of length t are at most
+burst + rate * t. Reserving a moment ahead makes the pace even without a burst that Meta would see as too fast.
+
+Replies before bulk: bulk has a second limit of its own below the number's, and a shorter horizon, so that it is turned
+away first when the number is busy.
+"""
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+SECOND = 1_000_000
+FULL = 1000
+"""Per mille: the whole rate."""
+_LOWEST = 62
+_RECOVERY = 60 * SECOND
+_MAX_DEBT = SECOND
+
+UTILISATION = 0.985
+BURST_SHARE = 0.01
+"""Long-run rate and burst, as shares of the configured limit: together below it, so that no second holds more."""
+BULK_SHARE = 0.9
+
+PAIR_INTERVAL = 6 * SECOND
+PAIR_BURST = 45
+"""1 message per 6 s to one contact, 45 borrowed from the future at most (Meta, About the platform, 2025-12-05)."""
+
+
+class Outcome(enum.IntEnum):
+    """What the limits say to one row."""
+
+    GO = 0
+    NUMBER_BUSY = 1
+    PAIR_BUSY = 2
+
+
+class Answer(NamedTuple):
+    """Go after `wait` microseconds, or ask again after them."""
+
+    outcome: Outcome
+    wait: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The limits of one number."""
+
+    interval: int
+    tolerance: int
+    bulk_interval: int
+    reply_horizon: int
+    bulk_horizon: int
+    pair_interval: int = PAIR_INTERVAL
+    pair_tolerance: int = PAIR_BURST * PAIR_INTERVAL
+
+    @classmethod
+    def of(cls, per_second: float, *, share: float = 1.0) -> "Terms":
+        """The terms for `per_second` messages; `share` below 1 for a process that keeps a part of them by itself."""
+        rate = max(per_second, 0.01) * share
+        if share < 1:
+            # The bursts of all processes add up, so each keeps below its share by one message where it can.
+            rate = max(rate - 1, rate / 2)
+        interval = math.ceil(SECOND / (rate * UTILISATION))
+        return cls(
+            interval=interval,
+            tolerance=int(interval * max(1.0, rate * BURST_SHARE)),
+            bulk_interval=math.ceil(interval / BULK_SHARE),
+            reply_horizon=min(2 * SECOND, max(100_000, 2 * interval)),
+            bulk_horizon=min(SECOND, max(40_000, interval)),
+            pair_interval=PAIR_INTERVAL,
+            pair_tolerance=max(1, int(PAIR_BURST * share)) * PAIR_INTERVAL,
+        )
+
+
+@dataclass(slots=True)
+class State:
+    """What is remembered of one number."""
+
+    arrival: int = 0
+    bulk_arrival: int = 0
+    factor: int = FULL
+    factor_at: int = 0
+    pairs: dict[int, int] = field(default_factory=dict)
+
+    def slowed(self, terms: Terms, now: int) -> tuple[int, int, int]:
+        """Interval, bulk interval and tolerance at the rate that holds now."""
+        factor = self._factor(now)
+        return tuple(  # type: ignore[return-value]
+            value * FULL // factor for value in (terms.interval, terms.bulk_interval, terms.tolerance)
+        )
+
+    def _factor(self, now: int) -> int:
+        return min(FULL, self.factor + max(0, now - self.factor_at) * FULL // _RECOVERY)
+
+    def take(self, terms: Terms, rows: Sequence[tuple[int, bool]], now: int) -> list[Answer]:
+        """Ask for `(conversation, bulk)` rows in this order."""
+        interval, bulk_interval, tolerance = self.slowed(terms, now)
+        answers = []
+        for conversation, bulk in rows:
+            start = max(now, self.arrival + interval - tolerance)
+            if bulk:
+                start = max(start, self.bulk_arrival + bulk_interval - tolerance)
+            pair = self.pairs.get(conversation, 0)
+            pair_start = pair + terms.pair_interval - terms.pair_tolerance
+            if pair_start > now:
+                answers.append(Answer(Outcome.PAIR_BUSY, pair_start - now))
+            elif start - now > (terms.bulk_horizon if bulk else terms.reply_horizon):
+                answers.append(Answer(Outcome.NUMBER_BUSY, start - now))
+            else:
+                self.arrival = max(self.arrival, start) + interval
+                if bulk:
+                    self.bulk_arrival = max(self.bulk_arrival, start) + bulk_interval
+                self.pairs[conversation] = max(pair, start) + terms.pair_interval
+                answers.append(Answer(Outcome.GO, start - now))
+        return answers
+
+    def charge(self, terms: Terms, count: int, now: int) -> None:
+        """Count `count` messages that nobody asked for: incoming ones use the same limit."""
+        interval = self.slowed(terms, now)[0]
+        self.arrival = max(self.arrival, min(max(self.arrival, now) + count * interval, now + _MAX_DEBT))
+
+    def slow(self, now: int) -> None:
+        """Meta said "too fast": halve the rate; once per second, as many calls tell of the same overload."""
+        if now - self.factor_at >= SECOND:
+            self.factor = max(_LOWEST, self._factor(now) // 2)
+            self.factor_at = now
+
+    def forget_idle_pairs(self, now: int) -> None:
+        """Drop pairs that have their whole burst again."""
+        self.pairs = {conversation: arrival for conversation, arrival in self.pairs.items() if arrival > now}

@@ -1,0 +1,312 @@
+"""What must be said: `queued → sending → sent | failed | unknown`, one row of a conversation in flight at a time.
+
+Replies (priority 0) of a conversation go before its bulk messages; within a priority the lower id goes first. A row
+that waits for a later time therefore holds back those behind it, which is what keeps the order across retries.
+
+`unknown` is final for the sender: such a row may have gone out and is never sent again. Only Meta can settle it, by a
+status webhook that carries the row's correlation, or by an answer that comes after its claim had expired.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The next row of a conversation, with all that decides whether and how it may go out."""
+
+    outbox_id: int
+    conversation_id: int
+    number_id: str
+    kind: str
+    priority: int
+    body: dict[str, Any]
+    consent_notice: bool
+    attempts: int
+    not_before: datetime
+    correlation: str
+    traceparent: str | None
+    wa_id: str | None
+    user_id: str | None
+    opted_out: bool
+    marketing_stopped: bool
+    window_expires_at: datetime | None
+    owner: str
+    owner_until: datetime | None
+    pair_paused_until: datetime | None
+    number_paused_until: datetime | None
+    token_digest: str | None
+    now: datetime
+    """The database's clock, by which all these times were set."""
+
+
+_FACTS = """
+    o.id, o.conversation_id, o.number_id, o.kind, o.priority, o.body, o.consent_notice, o.attempts, o.not_before,
+    CAST(o.correlation AS text), o.traceparent, contact.wa_id, contact.user_id, contact.opted_out_at IS NOT NULL,
+    contact.marketing_stopped_at IS NOT NULL, conversation.window_expires_at, conversation.owner,
+    conversation.owner_until, conversation.paused_until, number.paused_until, number.token_digest, clock_timestamp()
+"""
+_JOINS = """
+    JOIN conversation ON conversation.id = o.conversation_id
+    JOIN contact ON contact.id = conversation.contact_id
+    LEFT JOIN number ON number.number_id = o.number_id
+"""
+
+_HEADS = text(f"""
+    SELECT {_FACTS}
+    FROM unnest(CAST(:conversations AS bigint[])) AS wanted(id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM outbox
+        WHERE outbox.conversation_id = wanted.id AND outbox.state IN ('queued', 'sending')
+        ORDER BY outbox.state = 'queued', outbox.priority, outbox.id LIMIT 1
+    ) AS o
+    {_JOINS}
+    WHERE o.state = 'queued'
+""")  # noqa: S608 - put together from the constants above
+
+_LOCK = text(f"""
+    SELECT {_FACTS}
+    FROM outbox AS o
+    {_JOINS}
+    WHERE o.id = ANY(CAST(:ids AS bigint[])) AND o.state = 'queued' AND NOT EXISTS (
+        SELECT FROM outbox AS other WHERE other.conversation_id = o.conversation_id AND other.state = 'sending')
+    ORDER BY o.id
+    FOR UPDATE OF o SKIP LOCKED
+""")  # noqa: S608 - put together from the constants above
+
+
+def heads(connection: Connection, conversation_ids: Sequence[int]) -> list[Head]:
+    """The next queued row of each conversation that has one and has none in flight; due or not."""
+    return [
+        Head(*tuple[Any, ...](row)) for row in connection.execute(_HEADS, {"conversations": list(conversation_ids)})
+    ]
+
+
+def lock(connection: Connection, outbox_ids: Sequence[int]) -> list[Head]:
+    """Lock these rows, if they are still queued and nobody else is at them, and read their facts again."""
+    rows = connection.execute(_LOCK, {"ids": list(outbox_ids)})
+    return [Head(*tuple[Any, ...](row)) for row in rows]
+
+
+def start(connection: Connection, owner: str, lease_s: float, bodies: Mapping[int, dict[str, Any] | None]) -> None:
+    """Mark locked rows as in flight for `owner`; a body that is not None replaces the row's own.
+
+    Raises SQLAlchemy's `IntegrityError` if another row of one of the conversations has just been started.
+    """
+    if bodies:
+        connection.execute(
+            text("""
+                UPDATE outbox SET state = 'sending', claimed_by = :owner,
+                    claim_expires_at = clock_timestamp() + make_interval(secs => :lease_s),
+                    body = coalesce(CAST(new.body AS jsonb), outbox.body)
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:bodies AS text[])) AS new(id, body)
+                WHERE outbox.id = new.id
+            """),
+            {"owner": owner, "lease_s": lease_s, "ids": list(bodies), "bodies": _json(bodies.values())},
+        )
+
+
+def refuse(connection: Connection, reasons: Mapping[int, str]) -> None:
+    """Fail locked rows that must not go out."""
+    if reasons:
+        connection.execute(
+            text("""
+                UPDATE outbox SET state = 'failed', reason = new.reason, finished_at = clock_timestamp()
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS new(id, reason)
+                WHERE outbox.id = new.id
+            """),
+            {"ids": list(reasons), "reasons": list(reasons.values())},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one call ended, to be written into its row."""
+
+    outbox_id: int
+    state: str
+    """sent, failed, unknown, or queued again."""
+    wamid: str | None = None
+    code: int | None = None
+    reason: str | None = None
+    delay_s: float = 0.0
+    """For `queued`: how long it stays back."""
+    counts: bool = False
+    """Whether it was an attempt of this message; a paused number is not the message's fault."""
+    body: dict[str, Any] | None = field(default=None, repr=False)
+    """For `queued`: what is said instead the next time."""
+
+
+_END = text("""
+    UPDATE outbox SET
+        state = new.state, wamid = coalesce(new.wamid, outbox.wamid), error_code = new.code, reason = new.reason,
+        attempts = outbox.attempts + new.counts, body = coalesce(CAST(new.body AS jsonb), outbox.body),
+        not_before = CASE WHEN new.state = 'queued' THEN clock_timestamp() + make_interval(secs => new.delay_s)
+            ELSE outbox.not_before END,
+        finished_at = CASE WHEN new.state <> 'queued' THEN clock_timestamp() END,
+        claimed_by = NULL, claim_expires_at = NULL
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:wamids AS text[]), CAST(:codes AS int[]),
+        CAST(:reasons AS text[]), CAST(:delays AS float8[]), CAST(:counts AS int[]), CAST(:bodies AS text[]))
+        AS new(id, state, wamid, code, reason, delay_s, counts, body)
+    WHERE outbox.id = new.id AND (
+        (outbox.state = 'sending' AND outbox.claimed_by = :owner)
+        OR (outbox.state = 'unknown' AND new.state = 'sent'))
+    RETURNING outbox.id, EXISTS (
+        SELECT FROM outbox AS behind
+        WHERE behind.conversation_id = outbox.conversation_id AND behind.state = 'queued' AND behind.id <> outbox.id)
+""")
+
+
+def end(connection: Connection, owner: str, endings: Sequence[Ending]) -> dict[int, bool]:
+    """Write how calls ended; returns the rows that took it, each with whether more is queued in its conversation.
+
+    A row that is no longer `owner`'s keeps what it has, except that an acceptance settles one that is `unknown`.
+    """
+    if not endings:
+        return {}
+    rows = connection.execute(
+        _END,
+        {
+            "owner": owner,
+            "ids": [ending.outbox_id for ending in endings],
+            "states": [ending.state for ending in endings],
+            "wamids": [ending.wamid for ending in endings],
+            "codes": [ending.code for ending in endings],
+            "reasons": [ending.reason for ending in endings],
+            "delays": [ending.delay_s for ending in endings],
+            "counts": [int(ending.counts) for ending in endings],
+            "bodies": _json(ending.body for ending in endings),
+        },
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def add_sent_messages(connection: Connection, bodies: Mapping[int, Mapping[str, Any]]) -> None:
+    """Keep sent rows, given with their bodies, as messages of their conversations; what is kept already stays.
+
+    Both the sender and a status webhook may come first, so both call it.
+    """
+    if bodies:
+        shown = [readable(body) for body in bodies.values()]
+        connection.execute(
+            text("""
+                INSERT INTO message
+                    (number_id, conversation_id, direction, wamid, type, body, occurred_at, outbox_id, traceparent)
+                SELECT outbox.number_id, outbox.conversation_id, 'out', outbox.wamid, new.type, new.body,
+                    clock_timestamp(), outbox.id, outbox.traceparent
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:types AS text[]), CAST(:bodies AS text[]))
+                    AS new(id, type, body)
+                JOIN outbox ON outbox.id = new.id
+                WHERE outbox.wamid IS NOT NULL
+                ORDER BY outbox.id
+                ON CONFLICT DO NOTHING
+            """),
+            {"ids": list(bodies), "types": [kind for kind, _ in shown], "bodies": [body for _, body in shown]},
+        )
+
+
+def readable(body: Mapping[str, Any]) -> tuple[str, str | None]:
+    """The type of a Graph payload, and what a person would read in it."""
+    kind = str(body.get("type", "text"))
+    content = body.get(kind)
+    if not isinstance(content, Mapping):
+        return kind, None
+    match kind:
+        case "text":
+            shown = content.get("body")
+        case "template":
+            shown = content.get("name")
+        case "reaction":
+            shown = content.get("emoji")
+        case "location":
+            shown = content.get("name") or content.get("address")
+        case "interactive":
+            inner = content.get("body")
+            shown = inner.get("text") if isinstance(inner, Mapping) else None
+        case _:
+            shown = content.get("caption") or content.get("filename")
+    return kind, shown if isinstance(shown, str) else None
+
+
+def renew(connection: Connection, owner: str, lease_s: float, outbox_ids: Sequence[int]) -> None:
+    """Keep claims alive whose calls this process is still making."""
+    if outbox_ids:
+        connection.execute(
+            text("""
+                UPDATE outbox SET claim_expires_at = clock_timestamp() + make_interval(secs => :lease_s)
+                WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'sending' AND claimed_by = :owner
+            """),
+            {"owner": owner, "lease_s": lease_s, "ids": list(outbox_ids)},
+        )
+
+
+def give_back(connection: Connection, owner: str, outbox_ids: Sequence[int]) -> None:
+    """Queue rows again that `owner` claimed without knowing it (the answer to its commit was lost) and never sent."""
+    if outbox_ids:
+        connection.execute(
+            text("""
+                UPDATE outbox SET state = 'queued', claimed_by = NULL, claim_expires_at = NULL
+                WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'sending' AND claimed_by = :owner
+            """),
+            {"owner": owner, "ids": list(outbox_ids)},
+        )
+
+
+def expire(connection: Connection) -> list[int]:
+    """Rows whose process died with a call in flight: nobody knows whether it went out. Returns their conversations.
+
+    Marking a message as read is harmless either way, so that is just failed.
+    """
+    rows = connection.execute(
+        text("""
+            UPDATE outbox SET state = CASE WHEN kind = 'read' THEN 'failed' ELSE 'unknown' END, reason = 'ClaimExpired',
+                claimed_by = NULL, claim_expires_at = NULL, finished_at = clock_timestamp()
+            WHERE id IN (
+                SELECT id FROM outbox WHERE state = 'sending' AND claim_expires_at < clock_timestamp()
+                ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
+            RETURNING conversation_id
+        """)
+    )
+    return [row[0] for row in rows]
+
+
+_DUE = text("""
+    WITH RECURSIVE named AS (
+        (SELECT number_id FROM outbox WHERE state = 'queued' ORDER BY number_id LIMIT 1)
+        UNION ALL
+        SELECT (SELECT outbox.number_id FROM outbox WHERE outbox.state = 'queued'
+            AND outbox.number_id > named.number_id ORDER BY outbox.number_id LIMIT 1)
+        FROM named WHERE named.number_id IS NOT NULL
+    )
+    SELECT due.conversation_id
+    FROM named
+    LEFT JOIN number ON number.number_id = named.number_id
+    CROSS JOIN LATERAL (
+        SELECT o.conversation_id FROM outbox AS o JOIN conversation ON conversation.id = o.conversation_id
+        WHERE o.number_id = named.number_id AND o.state = 'queued' AND o.not_before <= clock_timestamp()
+            AND (conversation.paused_until IS NULL OR conversation.paused_until <= clock_timestamp())
+            AND NOT EXISTS (
+                SELECT FROM outbox AS ahead WHERE ahead.conversation_id = o.conversation_id AND (
+                    ahead.state = 'sending'
+                    OR (ahead.state = 'queued' AND (ahead.priority, ahead.id) < (o.priority, o.id))))
+        ORDER BY o.priority, o.id LIMIT :per_number
+    ) AS due
+    WHERE named.number_id IS NOT NULL AND (number.paused_until IS NULL OR number.paused_until <= clock_timestamp())
+""")
+
+
+def due_conversations(connection: Connection, limit: int) -> list[int]:
+    """Conversations whose next row is due and not claimed, at most `limit` of each number, replies first.
+
+    Paused numbers and pairs are left out until their pause ends.
+    """
+    return [row[0] for row in connection.execute(_DUE, {"per_number": limit})]
+
+
+def _json(bodies: Any) -> list[str | None]:
+    return [None if body is None else msgspec.json.encode(body).decode() for body in bodies]

@@ -1,0 +1,105 @@
+"""When a number or a pair has to be silent, and what Meta's answers tell of a contact."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class PausedNumber:
+    """A number that sends nothing until its pause ends or its token changes."""
+
+    number_id: str
+    token_digest: str | None
+
+
+def pause_number(
+    connection: Connection, number_id: str, *, seconds: float, code: int, reason: str, token_digest: str | None
+) -> None:
+    """Send nothing from this number for a while; then one message tries whether it works again.
+
+    Raises nothing for a number that nobody has recorded: it cannot be paused before it is.
+    """
+    connection.execute(
+        text("""
+            UPDATE number SET paused_until = clock_timestamp() + make_interval(secs => :seconds), pause_code = :code,
+                pause_reason = :reason, token_digest = coalesce(:token_digest, token_digest), updated_at = now()
+            WHERE number_id = :number_id
+        """),
+        {
+            "number_id": number_id,
+            "seconds": seconds,
+            "code": code,
+            "reason": reason,
+            "token_digest": token_digest,
+        },
+    )
+
+
+def claim_probe(connection: Connection, number_id: str, *, seconds: float) -> bool:
+    """Whether the caller may send one message of a number whose pause has run out; the pause goes on for the others."""
+    result = connection.execute(
+        text("""
+            UPDATE number SET paused_until = clock_timestamp() + make_interval(secs => :seconds)
+            WHERE number_id = :number_id AND paused_until <= clock_timestamp()
+        """),
+        {"number_id": number_id, "seconds": seconds},
+    )
+    return result.rowcount == 1
+
+
+def resume_number(connection: Connection, number_id: str) -> None:
+    """End the pause of a number: a message went through, or its token is another one."""
+    connection.execute(
+        text("""
+            UPDATE number SET paused_until = NULL, pause_code = NULL, pause_reason = NULL, token_digest = NULL,
+                updated_at = now()
+            WHERE number_id = :number_id AND paused_until IS NOT NULL
+        """),
+        {"number_id": number_id},
+    )
+
+
+def paused_numbers(connection: Connection) -> list[PausedNumber]:
+    """All numbers that are paused, or wait for a probe."""
+    rows = connection.execute(text("SELECT number_id, token_digest FROM number WHERE paused_until IS NOT NULL"))
+    return [PausedNumber(*row) for row in rows]
+
+
+def pause_pair(connection: Connection, conversation_id: int, *, seconds: float) -> None:
+    """Leave one contact alone for a while (131056)."""
+    connection.execute(
+        text("""
+            UPDATE conversation SET paused_until = clock_timestamp() + make_interval(secs => :seconds)
+            WHERE id = :id
+        """),
+        {"id": conversation_id, "seconds": seconds},
+    )
+
+
+def stop_marketing(connection: Connection, conversation_ids: Sequence[int]) -> None:
+    """Meta refused a message because its contact stopped marketing messages (131050)."""
+    connection.execute(
+        text("""
+            UPDATE contact SET marketing_stopped_at = clock_timestamp()
+            FROM conversation
+            WHERE conversation.id = ANY(CAST(:ids AS bigint[])) AND contact.id = conversation.contact_id
+                AND contact.marketing_stopped_at IS NULL
+        """),
+        {"ids": list(conversation_ids)},
+    )
+
+
+def close_window(connection: Connection, conversation_id: int, *, sent_at: float) -> None:
+    """Meta refused a message sent at `sent_at` (unix seconds) because the 24 h window was closed (131047).
+
+    A window that the contact has opened again since then stays open.
+    """
+    connection.execute(
+        text("""
+            UPDATE conversation SET window_expires_at = least(window_expires_at, clock_timestamp())
+            WHERE id = :id AND window_expires_at <= to_timestamp(:sent_at) + interval '24 hours'
+        """),
+        {"id": conversation_id, "sent_at": sent_at},
+    )
