@@ -1,0 +1,50 @@
+"""Statuses applied, and what a late failure tells the sender: whom to leave alone, and which number to stop."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from waypost.cloudapi import errors
+from waypost.cloudapi.errors import Verdict
+from waypost.cloudapi.inbound import InboundStatus
+from waypost.sending import backoff, outcome
+from waypost.store import pauses, statuses
+from waypost.store.statuses import Applied
+from waypost.telemetry import metrics
+
+REPORTED = 400
+"""An error in a status webhook has no HTTP status; Meta has reported a failure, so nothing about it is ambiguous."""
+
+
+def settle(connection: Connection, reported: Sequence[InboundStatus]) -> Applied:
+    """Write statuses into messages and outbox, in the caller's transaction, and act on failures.
+
+    Conversations in `Applied.settled` may have rows that can go out now: wake the sender for them after the commit.
+    """
+    applied = statuses.apply(connection, reported)
+    for status, matched in zip(reported, applied.matched, strict=True):
+        known = status.status if status.status in statuses.RANKS else "other"
+        metrics.statuses_total.labels(status.number_id, known if matched else "unmatched").inc()
+    stopped: list[int] = []
+    for failure in applied.failures:
+        match errors.verdict(failure.code, REPORTED):
+            case Verdict.OPTED_OUT:
+                stopped.append(failure.conversation_id)
+            case Verdict.NEEDS_TEMPLATE:
+                pauses.close_window(connection, failure.conversation_id, sent_at=failure.sent_at)
+            case Verdict.PAUSE_PAIR:
+                pauses.pause_pair(connection, failure.conversation_id, seconds=backoff.PAIR_FIRST_S)
+            case Verdict.PAUSE_NUMBER:
+                pauses.pause_number(
+                    connection,
+                    failure.number_id,
+                    seconds=outcome.pause_s(failure.code),
+                    code=failure.code,
+                    reason=outcome.pause_reason(failure.code),
+                    token_digest=None,
+                )
+            case _:
+                pass
+    if stopped:
+        pauses.stop_marketing(connection, stopped)
+    return applied

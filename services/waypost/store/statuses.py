@@ -1,0 +1,241 @@
+"""What Meta reports of messages that went out. Statuses come late, out of order, more than once, or not at all.
+
+Every status is kept. A message's status is the highest seen: `read` may come without `delivered`, and `sent` after
+both. `failed` counts above `sent` only, for a message that somebody has read did not fail.
+
+A status carries our row's correlation in `biz_opaque_callback_data`. That settles a row whose outcome was unknown, and
+it works before our own call has returned.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, text
+
+from waypost.cloudapi.inbound import InboundStatus
+from waypost.store import outbox
+
+CORRELATION = "waypost:"
+"""What the callback data of our messages starts with; the outbox row's correlation follows."""
+
+RANKS = {"sent": 1, "failed": 2, "delivered": 3, "read": 4, "played": 5}
+"""Higher wins. A status that is not named here is kept, and changes nothing."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Standing:
+    """A message's status so far. `max` of two standings is their merge, so the order of arrival does not matter."""
+
+    rank: int = 0
+    error_code: int = 0
+    """Of a failed message; 0 for none. The higher of two codes stays, just to have a rule."""
+
+    @property
+    def status(self) -> str | None:
+        """As Meta names it; None before the first."""
+        return next((name for name, rank in RANKS.items() if rank == self.rank), None)
+
+
+def standing(status: str, error_code: int | None) -> Standing:
+    """The standing that one status gives."""
+    rank = RANKS.get(status, 0)
+    return Standing(rank, (error_code or 0) if rank == RANKS["failed"] else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A message that Meta failed after it had accepted it."""
+
+    number_id: str
+    conversation_id: int
+    code: int
+    sent_at: float
+    """When we sent it, unix seconds."""
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a batch of statuses changed."""
+
+    traceparents: list[str | None]
+    """Of the send that each status is about, in the order given."""
+    matched: list[bool]
+    """Whether each status is about a message that this installation sent, in the order given."""
+    settled: list[int] = field(default_factory=list)
+    """Conversations of rows that were in flight or unknown, or would have been sent again."""
+    failures: list[Failure] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Message:
+    id: int
+    conversation_id: int
+    outbox_id: int | None
+    traceparent: str | None
+    occurred_at: float
+    standing: Standing
+    before: Standing
+    added: list[dict[str, Any]] = field(default_factory=list)
+
+
+Key = tuple[str, str]
+"""Number id and wamid."""
+
+
+def apply(connection: Connection, statuses: Sequence[InboundStatus]) -> Applied:
+    """Write these statuses into messages and outbox, in the caller's transaction. A status twice is kept twice."""
+    applied = Applied([None] * len(statuses), [False] * len(statuses))
+    keys = [(status.number_id, status.wamid) for status in statuses]
+    found = _messages(connection, keys)
+    strangers = [status for status, key in zip(statuses, keys, strict=True) if key not in found]
+    settled = _settle(connection, strangers)
+    if settled:
+        applied.settled = [conversation_id for _, conversation_id in settled]
+        found |= _messages(connection, [key for key, _ in settled])
+    for position, (status, key) in enumerate(zip(statuses, keys, strict=True)):
+        message = found.get(key)
+        if message is None:
+            continue
+        applied.matched[position] = True
+        applied.traceparents[position] = message.traceparent
+        message.added.append(_entry(status))
+        message.standing = max(message.standing, standing(status.status, status.error_code))
+    _write(connection, found.values())
+    applied.failures = [
+        Failure(key[0], message.conversation_id, message.standing.error_code, message.occurred_at)
+        for key, message in found.items()
+        if message.standing != message.before and message.standing.status == "failed"
+    ]
+    return applied
+
+
+def _messages(connection: Connection, keys: Iterable[Key]) -> dict[Key, _Message]:
+    """Our messages by number and wamid, locked, in one order for all callers so that none waits in a circle."""
+    wanted = sorted(set(keys))
+    if not wanted:
+        return {}
+    rows = connection.execute(
+        text("""
+            SELECT message.number_id, message.wamid, message.id, message.conversation_id, message.outbox_id,
+                message.traceparent, extract(epoch FROM message.occurred_at), message.status_rank, message.error_code
+            FROM unnest(CAST(:numbers AS text[]), CAST(:wamids AS text[])) AS wanted(number_id, wamid)
+            JOIN message ON message.number_id = wanted.number_id AND message.wamid = wanted.wamid
+            WHERE message.direction = 'out'
+            ORDER BY message.id
+            FOR UPDATE OF message
+        """),
+        {"numbers": [number for number, _ in wanted], "wamids": [wamid for _, wamid in wanted]},
+    )
+    found: dict[Key, _Message] = {}
+    for number_id, wamid, id_, conversation_id, outbox_id, traceparent, occurred_at, rank, code in rows:
+        before = Standing(rank, code or 0)
+        found[number_id, wamid] = _Message(
+            id_, conversation_id, outbox_id, traceparent, float(occurred_at), before, before
+        )
+    return found
+
+
+def _settle(connection: Connection, statuses: Iterable[InboundStatus]) -> list[tuple[Key, int]]:
+    """Outbox rows that these statuses prove to have gone out, now sent and kept as messages; with conversations.
+
+    Only a row of the same number counts: correlations of others are not ours to settle.
+    """
+    proofs: dict[str, Key] = {}
+    for status in statuses:
+        data = status.callback_data or ""
+        correlation = data.removeprefix(CORRELATION)
+        if correlation != data and _is_uuid(correlation):
+            proofs.setdefault(correlation, (status.number_id, status.wamid))
+    if not proofs:
+        return []
+    rows = connection.execute(
+        text("""
+            WITH proven AS (
+                SELECT outbox.id, proof.wamid, outbox.state AS before
+                FROM unnest(CAST(:correlations AS uuid[]), CAST(:numbers AS text[]), CAST(:wamids AS text[]))
+                    AS proof(correlation, number_id, wamid)
+                JOIN outbox ON outbox.correlation = proof.correlation AND outbox.number_id = proof.number_id
+                WHERE outbox.wamid IS NULL OR outbox.wamid = proof.wamid
+                ORDER BY outbox.id
+                FOR UPDATE OF outbox
+            )
+            UPDATE outbox SET wamid = proven.wamid, state = 'sent', error_code = NULL, reason = NULL,
+                claimed_by = NULL, claim_expires_at = NULL,
+                finished_at = coalesce(outbox.finished_at, clock_timestamp())
+            FROM proven WHERE outbox.id = proven.id
+            RETURNING outbox.id, outbox.number_id, outbox.wamid, outbox.conversation_id, outbox.body
+        """),
+        {
+            "correlations": list(proofs),
+            "numbers": [number_id for number_id, _ in proofs.values()],
+            "wamids": [wamid for _, wamid in proofs.values()],
+        },
+    ).all()
+    outbox.add_sent_messages(connection, {row.id: row.body for row in rows})
+    return [((row.number_id, row.wamid), row.conversation_id) for row in rows]
+
+
+def _is_uuid(value: str) -> bool:
+    return len(value) == 36 and all(
+        letter == "-" if position in (8, 13, 18, 23) else letter in "0123456789abcdefABCDEF"
+        for position, letter in enumerate(value)
+    )
+
+
+def _entry(status: InboundStatus) -> dict[str, Any]:
+    """One status as it is kept: without the recipient, whom the conversation names already."""
+    entry = {
+        "status": status.status,
+        "at": status.occurred_at,
+        "code": status.error_code,
+        "title": status.error_title,
+        "category": status.pricing_category,
+        "billable": status.billable,
+    }
+    return {name: given for name, given in entry.items() if given is not None}
+
+
+def _write(connection: Connection, messages: Iterable[_Message]) -> None:
+    touched = [message for message in messages if message.added]
+    if not touched:
+        return
+    connection.execute(
+        text("""
+            UPDATE message SET statuses = message.statuses || CAST(new.added AS jsonb), status = new.status,
+                status_rank = new.rank, error_code = new.code
+            FROM unnest(CAST(:ids AS bigint[]), CAST(:added AS text[]), CAST(:statuses AS text[]),
+                CAST(:ranks AS smallint[]), CAST(:codes AS int[])) AS new(id, added, status, rank, code)
+            WHERE message.id = new.id
+        """),
+        {
+            "ids": [message.id for message in touched],
+            "added": [msgspec.json.encode(message.added).decode() for message in touched],
+            "statuses": [message.standing.status for message in touched],
+            "ranks": [message.standing.rank for message in touched],
+            "codes": [message.standing.error_code or None for message in touched],
+        },
+    )
+    # A row follows its message into `failed`, and out of it when a late `delivered` shows that it had arrived.
+    turned = [
+        message
+        for message in touched
+        if message.outbox_id is not None
+        and (message.standing.status == "failed") != (message.before.status == "failed")
+    ]
+    if turned:
+        connection.execute(
+            text("""
+                UPDATE outbox SET state = CASE WHEN new.failed THEN 'failed' ELSE 'sent' END, error_code = new.code,
+                    reason = CASE WHEN new.failed THEN 'FailedAtMeta' END
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:failed AS boolean[]), CAST(:codes AS int[]))
+                    AS new(id, failed, code)
+                WHERE outbox.id = new.id
+            """),
+            {
+                "ids": [message.outbox_id for message in turned],
+                "failed": [message.standing.status == "failed" for message in turned],
+                "codes": [message.standing.error_code or None for message in turned],
+            },
+        )
