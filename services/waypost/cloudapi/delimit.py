@@ -15,10 +15,13 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _BLANK = re.compile(rb"[ \t\n\r]*+")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCALAR = re.compile(rb'[^\s,:"\[\]{}]++')
-# What a value is mostly made of: anything that needs no counting of brackets. Small flat containers are part of it.
-_FLAT = rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+'
-_QUIET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+"|[\[{]' + _FLAT + rb"[\]}])*+", re.DOTALL)
+# Anything that needs no counting of brackets.
+_QUIET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[{]++|[\]}]++")
+
+_MOST_CONTAINERS: Final = 20_000
+"""Meta delivers at most 1,000 updates at once, each at most five containers deep. A body with many more is no damaged
+delivery, and is not worth hundreds of megabytes of memory."""
 
 
 class Fields(dict[str, "Piece"]):
@@ -68,6 +71,7 @@ class _Reader:
     def __init__(self, document: bytes) -> None:
         self._text = document
         self._at = 0
+        self._containers = 0
 
     def next_byte(self) -> bytes:
         self._at = _end(_BLANK, self._text, self._at)
@@ -78,11 +82,13 @@ class _Reader:
         first = self.next_byte()
         start = self._at
         if first == b"{" and isinstance(shape, dict):
+            self._count()
             fields = Fields()
             into.append(fields)
             self._members(shape, fields)
             fields.raw = self._text[start : self._at]
         elif first == b"[" and isinstance(shape, list):
+            self._count()
             items = Items()
             into.append(items)
             self._elements(shape[0], items)
@@ -90,6 +96,11 @@ class _Reader:
         else:
             self._skip(first)
             into.append(self._text[start : self._at])
+
+    def _count(self) -> None:
+        self._containers += 1
+        if self._containers > _MOST_CONTAINERS:
+            raise _Cut
 
     def _members(self, shape: dict[str, Shape], fields: Fields) -> None:
         self._at += 1

@@ -49,14 +49,8 @@ class _OwnMetadata(msgspec.Struct, gc=False):
     metadata: _Metadata
 
 
-class _Contact(msgspec.Struct, gc=False):
-    wa_id: str | None = None
-    user_id: str | None = None
-
-
 _metadata = msgspec.json.Decoder(_Metadata).decode
 _own_metadata = msgspec.json.Decoder(_OwnMetadata).decode
-_contact = msgspec.json.Decoder(_Contact).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -74,11 +68,21 @@ def events_of(change: Change, value: Buffer | Fields | Items) -> list[Event]:
         return [_whole(change, _raw(value))] if _raw(value) else []
     try:
         members = _opened(value)
-        if "standby" in members:
-            members |= _opened(members.pop("standby"))
-            change.field = "standby"
     except UNREADABLE:
-        return [_whole(change, _raw(value))]
+        return [_whole(change, _raw(value))] if _raw(value) else []
+    standby = members.get("standby")
+    if standby is None or not (isinstance(standby, Fields) or bytes(_raw(standby)).startswith(b"{")):
+        return _events_of_members(change, members, value)
+    del members["standby"]
+    observed = {name: member for name, member in members.items() if name in CONTEXT} | _opened(standby)
+    events = (
+        _events_of_members(change, members, value) if members.keys() - CONTEXT and change.field != "standby" else []
+    )
+    change.field = "standby"
+    return events + _events_of_members(change, observed, value)
+
+
+def _events_of_members(change: Change, members: Members, value: Buffer | Fields | Items) -> list[Event]:
     kinds = ITEMS[change.field]
     known: Listed = []
     strange: dict[str, Buffer] = {}
@@ -95,12 +99,13 @@ def events_of(change: Change, value: Buffer | Fields | Items) -> list[Event]:
         known, beside = _with_its_errors(known)
     apart = []
     for name, raw in strange.items():
-        if bytes(raw).startswith(b"[") or len(raw) > _ROOM_FOR_CONTEXT or (change.suspect and not _is_sound(raw)):
+        too_long = len(beside) + len(raw) > _ROOM_FOR_CONTEXT
+        if too_long or bytes(raw).startswith(b"[") or (change.suspect and not _is_sound(raw)):
             apart.append(_apart(change, opening, number_id, name, raw))
         else:
             beside += b",%s:%s" % (_encode(name), bytes(raw))
     events = _framed(change, number_id, opening + beside, members, known) + apart
-    if beside and not events:
+    if beside and not events and _raw(value):
         events.append(_whole(change, _raw(value)))
     return events
 
@@ -119,8 +124,7 @@ def _framed(change: Change, number_id: str, opening: bytes, members: Members, kn
                 key = heads.digest(change.field, item)
                 events.append(Event(number_id, kind, key, "", 0.0, payload, INVALID_ITEM))
                 continue
-            contact, user_id = contacts.of(head)
-            person = user_id or head.phone
+            contact, person = contacts.of(head)
             key = head.key if head.key and has_key else heads.digest(change.field, item)
             problem = None if person or not needs_sender else MISSING_SENDER
             payload = b"".join((opening, contact, before, item, b"]}}"))
@@ -135,37 +139,33 @@ class _Contacts:
 
     def __init__(self, change: Change, members: Members, *, alone: bool) -> None:
         self._alone = alone
-        self._only: tuple[bytes, str] | None = None
-        self._by_id: dict[str, tuple[bytes, str]] = {}
+        self._only: tuple[bytes, Head] | None = None
+        self._by_id: dict[str, tuple[bytes, Head]] = {}
         if "contacts" not in members:
             return
         raw_contacts = _listed(members["contacts"])
         for raw in raw_contacts:
-            if change.suspect and not _is_sound(raw):
+            head = None if change.suspect and not _is_text(raw) else heads.READERS["contacts"](raw)
+            if head is None:
                 continue
-            try:
-                contact = _contact(raw)
-            except UNREADABLE:
-                continue
-            phone, user_id = heads.who(contact.wa_id, contact.user_id)
             if len(raw) > _ROOM_FOR_CONTEXT:
-                raw = _encode({"wa_id": phone, "user_id": user_id})  # noqa: PLW2901 - the same contact, cut to its ids
-            known = (b',"contacts":[%s]' % bytes(raw), user_id)
+                raw = _encode({"wa_id": head.phone, "user_id": head.user_id})  # noqa: PLW2901 - the same, cut to its ids
+            known = (b',"contacts":[%s]' % bytes(raw), head)
             if len(raw_contacts) == 1:
                 self._only = known
-            if phone:
-                self._by_id[phone] = known
-            if user_id:
-                self._by_id[user_id] = known
+            if head.phone:
+                self._by_id[head.phone] = known
+            if head.user_id:
+                self._by_id[head.user_id] = known
 
     def of(self, head: Head) -> tuple[bytes, str]:
-        """The contact to frame an item with, and the BSUID of the person whom the item is about."""
+        """The contact to frame an item with, and the key of the person whom the item is about."""
         known = self._by_id.get(head.user_id) or self._by_id.get(head.phone)
         if known is None and self._alone and not (head.user_id or head.phone):
             known = self._only
         if known is None:
-            return b"", head.user_id
-        return known[0], head.user_id or known[1]
+            return b"", head.user_id or head.phone
+        return known[0], head.user_id or known[1].user_id or head.phone or known[1].phone
 
 
 def _whole(change: Change, value: Buffer) -> Event:

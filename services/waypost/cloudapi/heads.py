@@ -60,7 +60,7 @@ class _Status(msgspec.Struct, gc=False):
     recipient_participant_user_id: Text = None
 
 
-class _Preference(msgspec.Struct, gc=False):
+class _Person(msgspec.Struct, gc=False):
     wa_id: Text = None
     user_id: Text = None
     timestamp: Moment = None
@@ -164,7 +164,7 @@ def _of_status(item: _Status, _raw: Buffer) -> Head:
     return Head(key, phone, user_id, seconds(item.timestamp))
 
 
-def _of_preference(item: _Preference, _raw: Buffer) -> Head:
+def _of_person(item: _Person, _raw: Buffer) -> Head:
     phone, user_id = who(item.wa_id, item.user_id)
     return Head("", phone, user_id, seconds(item.timestamp))
 
@@ -220,7 +220,8 @@ READERS: dict[str, Reader] = {
     "messages": _reader(_Message, _of_message),
     "message_echoes": _reader(_Echo, _of_echo),
     "statuses": _reader(_Status, _of_status),
-    "user_preferences": _reader(_Preference, _of_preference),
+    "user_preferences": _reader(_Person, _of_person),
+    "contacts": _reader(_Person, _of_person),
     "calls": _reader(_Call, _of_call),
 }
 """By the name of the list that holds the items. A reader gives None for an item that cannot be read."""

@@ -12,7 +12,7 @@ UNREADABLE: Final = (ValueError, RecursionError)
 """What decoding JSON raises, by msgspec or the standard library: msgspec's and Unicode's errors are ValueErrors."""
 
 _ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[dD][89a-fA-F]..|u0000|.)", re.DOTALL
+    rb"\\(?:u[dD][89abAB]%b\\u[dD][c-fC-F]%b|u[dD][89a-fA-F]%b|u0000|.)" % ((rb"[0-9a-fA-F]{2}",) * 3), re.DOTALL
 )
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 

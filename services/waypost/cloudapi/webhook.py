@@ -72,52 +72,47 @@ def _salvage(body: bytes, default_number: str) -> list[Event]:
     """The events of a body that strict decoding refused: because of one item, most likely."""
     envelope, whole = delimit.take_apart(body.removeprefix(delimit.BYTE_ORDER_MARK), _SHAPE)
     entries = envelope.get("entry") if isinstance(envelope, Fields) else None
+    regular = isinstance(entries, Items)
     events: list[Event] = []
     for entry in entries if isinstance(entries, Items) else ():
         changes = entry.get("changes") if isinstance(entry, Fields) else None
         if not isinstance(entry, Fields) or not isinstance(changes, Items):
-            events.append(_unparseable(_raw(entry), default_number, INVALID_ENVELOPE))
+            regular = False
             continue
+        waba_id, time = _scalar(entry.get("id", b"null")), _scalar(entry.get("time", b"null"))
         for change in changes:
             if isinstance(change, Fields) and "value" in change:
-                about = Change(
-                    str(_scalar(change.get("field", b'""'))),
-                    _scalar(entry.get("id", b"null")),
-                    _scalar(entry.get("time", b"null")),
-                    default_number,
-                    suspect=True,
-                )
+                field = str(_scalar(change.get("field", b"null")))
+                about = Change(field, waba_id, time, default_number, suspect=True)
                 events += events_of(about, change["value"])
             else:
-                events.append(_unparseable(_raw(change), default_number, INVALID_ENVELOPE))
-    if not whole:
-        events.append(_unparseable(body, default_number, INVALID_JSON))
-    elif not events:
-        events.append(_unparseable(body, default_number, _problem_of(body)))
+                regular = False
+    if not (whole and regular and events):
+        # What could not be cut out is nowhere else: the body is kept as well.
+        events.append(_unparseable(body, default_number, whole=whole))
     return events
 
 
-def _unparseable(raw: bytes, default_number: str, problem: str) -> Event:
-    key = hashlib.sha256(raw).hexdigest()[:32]
-    return Event(default_number, EventKind.UNPARSEABLE, key, "", 0.0, raw, problem)
+def _unparseable(body: bytes, default_number: str, *, whole: bool) -> Event:
+    problem = INVALID_ENVELOPE if whole and _is_json(body) else INVALID_JSON
+    key = hashlib.sha256(body).hexdigest()[:32]
+    return Event(default_number, EventKind.UNPARSEABLE, key, "", 0.0, body, problem)
 
 
-def _problem_of(body: bytes) -> str:
+def _is_json(body: bytes) -> bool:
     try:
         loads(body)
     except UNREADABLE:
-        return INVALID_JSON
-    return INVALID_ENVELOPE
-
-
-def _raw(piece: Piece) -> bytes:
-    return piece.raw if isinstance(piece, Fields | Items) else piece
+        return False
+    return True
 
 
 def _scalar(piece: Piece) -> object:
     """The text or number in `piece`, "" where it is neither."""
     try:
-        value = loads(_raw(piece))
+        value = loads(piece.raw if isinstance(piece, Fields | Items) else piece)
     except UNREADABLE:
         return ""
-    return storable_text(value) if isinstance(value, str) else value if isinstance(value, int | float) else ""
+    if isinstance(value, str):
+        return storable_text(value)
+    return value if isinstance(value, int | float) else ""
