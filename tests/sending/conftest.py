@@ -1,0 +1,212 @@
+"""A number, its contacts and their outbox; a strict little Graph; senders that are stopped at the end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+from waypost.cloudapi.client import GraphClient
+from waypost.registry import Number, Template
+from waypost.sending.limits import RateLimits
+from waypost.sending.sender import Sender
+from waypost.store import numbers as stored_numbers
+
+NUMBER = "106540352242922"
+OTHER_NUMBER = "206540352242922"
+
+
+def number(number_id: str = NUMBER, **given: Any) -> Number:
+    """A registry entry with what does not matter filled in."""
+    return Number(
+        **{
+            "namespace": "team-a",
+            "name": f"n{number_id}",
+            "phone_number_id": number_id,
+            "waba_id": "102290129340398",
+            "app_id": "1",
+            "access_token": "token-1",
+            "messages_per_second": 1000,
+            **given,
+        }
+    )
+
+
+TEMPLATE = Template(name="follow_up", language="en")
+
+
+class Book:
+    """Shorthands for what the tests put into the database and look up there."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._contacts = 0
+
+    def conversation(self, number_id: str = NUMBER, **columns: Any) -> int:
+        """A conversation with a new contact and, unless told otherwise, an open window; returns its id.
+
+        Columns of the contact are given with the prefix `contact_`; values that start with "sql:" are SQL.
+        """
+        self._contacts += 1
+        contact = {"number_id": number_id, "wa_id": f"3933300{self._contacts:05d}"}
+        contact |= {name[8:]: value for name, value in columns.items() if name.startswith("contact_")}
+        own: dict[str, Any] = {
+            "number_id": number_id,
+            "lane": 0,
+            "window_expires_at": "sql:now() + interval '1 hour'",
+        }
+        own |= {name: value for name, value in columns.items() if not name.startswith("contact_")}
+        own["contact_id"] = self._insert("contact", contact)
+        return self._insert("conversation", own)
+
+    def queue(self, conversation_id: int, said: str = "hello", **columns: Any) -> int:
+        """One outbox row with a text; returns its id."""
+        number_id = self.one("SELECT number_id FROM conversation WHERE id = :id", id=conversation_id)
+        row = {
+            "number_id": number_id,
+            "conversation_id": conversation_id,
+            "body": json.dumps({"type": "text", "text": {"body": said}}),
+            **columns,
+        }
+        return self._insert("outbox", row)
+
+    def row(self, outbox_id: int) -> Any:
+        """The outbox row."""
+        with self.engine.connect() as connection:
+            return connection.execute(text("SELECT * FROM outbox WHERE id = :id"), {"id": outbox_id}).one()
+
+    def states(self) -> list[str]:
+        """The state of every outbox row, by id."""
+        with self.engine.connect() as connection:
+            return [row.state for row in connection.execute(text("SELECT state FROM outbox ORDER BY id"))]
+
+    def one(self, query: str, **given: Any) -> Any:
+        """The first value of a query."""
+        with self.engine.connect() as connection:
+            return connection.execute(text(query), given).scalar()
+
+    def run(self, statement: str, **given: Any) -> None:
+        """Change something."""
+        with self.engine.begin() as connection:
+            connection.execute(text(statement), given)
+
+    def _insert(self, table: str, values: dict[str, Any]) -> int:
+        expressions = ", ".join(
+            value[4:] if isinstance(value, str) and value.startswith("sql:") else f":{name}"
+            for name, value in values.items()
+        )
+        with self.engine.begin() as connection:
+            statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({expressions}) RETURNING id"
+            return int(connection.execute(text(statement), values).scalar_one())
+
+
+@pytest.fixture
+def book(database: Engine) -> Book:
+    """The database, with both numbers known."""
+    with database.begin() as connection:
+        stored_numbers.remember(connection, [(n, "team-a", f"n{n}", "102290129340398") for n in (NUMBER, OTHER_NUMBER)])
+    return Book(database)
+
+
+class Graph(httpx.AsyncBaseTransport):
+    """A Graph API that accepts what Meta would, and tells what it was asked.
+
+    `before` is awaited with the text of each message before it is answered; what it returns, if anything, is the
+    answer, and what it raises is what the network did.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.payloads: list[dict[str, Any]] = []
+        self.tokens: list[str] = []
+        self.active = 0
+        self.most_active = 0
+        self.active_by_recipient: dict[str, int] = {}
+        self.overlapped = False
+        self.before: Callable[[str], Awaitable[httpx.Response | None]] = _nothing
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        payload = json.loads(request.content)
+        assert request.method == "POST"
+        assert payload["messaging_product"] == "whatsapp"
+        self.payloads.append(payload)
+        self.tokens.append(request.headers["authorization"])
+        if payload.get("status") == "read":
+            said = f"read {payload['message_id']}"
+            to = said
+        else:
+            to = payload.get("to") or payload["recipient"]
+            assert to.startswith(("+", "US."))
+            assert payload["biz_opaque_callback_data"].startswith("waypost:")
+            said = payload["text"]["body"] if payload["type"] == "text" else payload["template"]["name"]
+        self.active += 1
+        self.most_active = max(self.most_active, self.active)
+        self.active_by_recipient[to] = self.active_by_recipient.get(to, 0) + 1
+        self.overlapped |= self.active_by_recipient[to] > 1
+        try:
+            answer = await self.before(said)
+        finally:
+            self.active -= 1
+            self.active_by_recipient[to] -= 1
+        if answer is not None:
+            return answer
+        self.said.append(said)
+        if payload.get("status") == "read":
+            return httpx.Response(200, json={"success": True})
+        return httpx.Response(
+            200,
+            json={
+                "messaging_product": "whatsapp",
+                "contacts": [{"input": to, "wa_id": to.removeprefix("+")}],
+                "messages": [{"id": f"wamid.{len(self.payloads)}"}],
+            },
+        )
+
+
+async def _nothing(_said: str) -> httpx.Response | None:
+    return None
+
+
+def refusal(code: int, status: int = 400, **headers: str) -> httpx.Response:
+    """Meta's error envelope."""
+    error = {"error": {"message": f"(#{code})", "type": "OAuthException", "code": code, "fbtrace_id": "A1"}}
+    return httpx.Response(status, json=error, headers={name.replace("_", "-"): v for name, v in headers.items()})
+
+
+@pytest.fixture
+def graph() -> Graph:
+    """See `Graph`."""
+    return Graph()
+
+
+@pytest.fixture
+def registry() -> dict[str, Number]:
+    """What `numbers(…)` answers; a test may change it under a running sender."""
+    return {number_id: number(number_id) for number_id in (NUMBER, OTHER_NUMBER)}
+
+
+@pytest.fixture
+async def start(
+    anyio_backend: str, database: Engine, redis_server: Any, graph: Graph, registry: dict[str, Number]
+) -> AsyncIterator[Callable[..., Sender]]:
+    """`start(owner="a", …)` runs a sender; all are stopped at the end, and none may have failed."""
+    running: list[tuple[Sender, asyncio.Task[None], RateLimits, GraphClient]] = []
+
+    def begin(owner: str = "a", *, redis_url: str | None = None, **given: Any) -> Sender:
+        limits = RateLimits(redis_server.url if redis_url is None else redis_url, owner=owner)
+        client = GraphClient("http://graph.test", "v26.0", transport=given.pop("transport", graph), timeout_s=10)
+        options: dict[str, Any] = {"concurrency": 50, "sweep_interval_s": 0.1, **given}
+        sender = Sender(database, client, limits, registry.get, owner=owner, **options)
+        running.append((sender, asyncio.create_task(sender.run()), limits, client))
+        return sender
+
+    yield begin
+    for sender, _task, _limits, _client in running:
+        sender.stop()
+    for _sender, task, limits, client in running:
+        await asyncio.wait_for(task, 20)
+        limits.close()
+        await client.aclose()
