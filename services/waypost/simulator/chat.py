@@ -52,6 +52,9 @@ class Chat:
         name, kind = PAGES[request.url.path]
         return Response((FOLDER / name).read_bytes(), headers=SECURITY, media_type=kind)
 
+    def _version(self) -> str:
+        return f"{self._sim.ledger.version}.{self._sim.courier.accepted}"
+
     def _number(self, request: Request) -> Number:
         number = self._sim.world.number(request.query_params.get("number", ""))
         if number is None:
@@ -61,6 +64,9 @@ class Chat:
     async def conversations(self, request: Request) -> Response:
         """Users who exchanged messages with the number, the latest first."""
         number = self._number(request)
+        version = self._version()
+        if request.query_params.get("version") == version:
+            return reply({"version": version, "unchanged": True})
         latest: dict[str, dict[str, Any]] = {}
         for item in _merged(self._sim, number):
             text = _text(item)
@@ -72,22 +78,25 @@ class Chat:
                 "text": text[:120],
                 "time": item.time,
             }
-        return reply({"version": self._sim.ledger.version, "conversations": list(latest.values())[::-1][:SHOWN]})
+        return reply({"version": version, "conversations": list(latest.values())[::-1][:SHOWN]})
 
     async def conversation(self, request: Request) -> Response:
         """The last messages between the number and `from`, a phone number or a BSUID."""
         number = self._number(request)
+        version = self._version()
+        if request.query_params.get("version") == version:
+            return reply({"version": version, "unchanged": True})
         name = request.query_params.get("from", "")
         user = self._sim.world.users.get(name) or self._sim.world.users.get(only_digits(name))
         ledger = self._sim.ledger
         if user is None:
-            return reply({"version": ledger.version, "messages": [], "typing": False})
+            return reply({"version": version, "messages": [], "typing": False})
         found = [item for item in _merged(self._sim, number) if item.user is user][-SHOWN:]
         now = self._sim.now()
         last_reply = max((item.time for item in found if isinstance(item, Sent)), default=0.0)
         return reply(
             {
-                "version": ledger.version,
+                "version": version,
                 "user": _user(user),
                 "messages": [_shown(item) for item in found],
                 "typing": any(isinstance(i, Received) and i.typing_until > now and i.time > last_reply for i in found),
