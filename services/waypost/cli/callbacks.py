@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
+from waypost import settings
 from waypost.cli.manifests import DeclaredNumber
-from waypost.cloudapi.client import Credentials, GraphClient
+from waypost.cloudapi.calls import Credentials, Override
+from waypost.cloudapi.client import GraphClient
 from waypost.registry import Route, Snapshot
 
 FIELDS = (
@@ -28,30 +30,28 @@ def register(numbers: Sequence[DeclaredNumber], routes: Snapshot[Route], *, grap
 async def _register(
     numbers: Sequence[DeclaredNumber], routes: Snapshot[Route], graph_url: str, public_url: str
 ) -> None:
-    async with GraphClient(graph_url, "v26.0", timeout_s=15) as graph:
-        apps: dict[str, str] = {}
+    apps: set[str] = set()
+    accounts: set[str] = set()
+    async with GraphClient(graph_url, settings.load().graph_version, timeout_s=15) as graph:
         for number in numbers:
             route = routes.by_name[number.namespace, number.name]
-            callback = f"{public_url}/webhooks/apps/{route.app_id}"
+            scope = number.number.spec.webhook.scope
+            of_app = f"{public_url}/webhooks/apps/{route.app_id}"
+            system_user = Credentials(number.credentials.access_token)
             if route.app_id not in apps:
-                apps[route.app_id] = route.verify_tokens[0]
-                await graph.subscribe_app(
+                apps.add(route.app_id)
+                await graph.set_app_subscription(
                     Credentials(f"{route.app_id}|{route.app_secrets[0]}"),
                     route.app_id,
-                    callback_url=callback,
+                    callback_url=of_app,
                     verify_token=route.verify_tokens[0],
                     fields=FIELDS,
                 )
-            system_user = Credentials(number.credentials.access_token)
-            await graph.subscribe_account(system_user, route.waba_id)
-            if number.number.spec.webhook.scope == "Account":
-                await graph.override_account_callback(
-                    system_user, route.waba_id, callback_url=callback, verify_token=route.verify_tokens[0]
-                )
-            elif number.number.spec.webhook.scope == "Number":
-                await graph.override_number_callback(
-                    system_user,
-                    route.phone_number_id,
-                    callback_url=f"{public_url}/webhooks/{route.namespace}/{route.name}",
-                    verify_token=route.verify_tokens[0],
-                )
+            if route.waba_id not in accounts:
+                accounts.add(route.waba_id)
+                # Without an override first: Meta takes one only for an app that is subscribed already.
+                await graph.subscribe_app(system_user, route.waba_id)
+            if scope == "Account":
+                await graph.subscribe_app(system_user, route.waba_id, Override(of_app, route.verify_tokens[0]))
+            own = Override(f"{public_url}/webhooks/{route.namespace}/{route.name}", route.verify_tokens[0])
+            await graph.override_number_webhook(system_user, route.phone_number_id, own if scope == "Number" else None)

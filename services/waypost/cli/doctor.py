@@ -17,7 +17,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from waypost import registry
-from waypost.cloudapi.client import Credentials, GraphClient
+from waypost.cloudapi.apps import TokenDetails
+from waypost.cloudapi.calls import Credentials
+from waypost.cloudapi.client import GraphClient
 from waypost.cloudapi.errors import GraphError, GraphRefused
 from waypost.settings import Settings
 from waypost.store import database, schema
@@ -206,7 +208,7 @@ async def check_tokens(
     return findings
 
 
-def judge_token(check: str, token: "TokenFacts", *, now: float) -> Iterator[Finding]:
+def judge_token(check: str, token: TokenDetails, *, now: float) -> Iterator[Finding]:
     """What Meta says of a token, judged. Pure."""
     renew = "make a new token for the system user (Business settings) and put it into the Secret"
     if not token.is_valid:

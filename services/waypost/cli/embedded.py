@@ -354,8 +354,17 @@ def _end_stranger(pid: int, first: signal.Signals, deadline_s: float = 20.0) -> 
     sent = first
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, sent)
-        while Path(f"/proc/{pid}").exists():
+        while _is_alive(pid):
             if time.monotonic() > deadline and sent is not signal.SIGKILL:
                 sent = signal.SIGKILL
                 os.kill(pid, sent)
             time.sleep(0.02)
+
+
+def _is_alive(pid: int) -> bool:
+    """False also for one that has ended and was not collected: nobody may do that soon where pid 1 is no init."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {"Z", "X"}

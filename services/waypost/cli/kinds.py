@@ -116,10 +116,22 @@ class Metadata(_Lenient):
     labels: dict[str, str] = {}
 
 
+def _not_apps(namespace: str) -> str:
+    if namespace == "apps":
+        raise ValueError("apps is taken by the routes of apps (/webhooks/apps/…); use another namespace")
+    return namespace
+
+
+class NumberMetadata(Metadata):
+    """Of a number, whose namespace becomes a part of its callback's address."""
+
+    namespace: Annotated[ObjectName, AfterValidator(_not_apps)] = "default"
+
+
 class WhatsAppNumber(_Lenient):
     """The kind `WhatsAppNumber` of `waypost.dev/v1alpha1`."""
 
-    metadata: Metadata
+    metadata: NumberMetadata
     spec: NumberSpec
 
 
