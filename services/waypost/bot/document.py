@@ -135,7 +135,7 @@ class Item:
         seen: set[str] = set()
         for key_node, value_node in self.node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                Item(key_node, self.path).fail("a key must be a plain word")
+                Item(key_node, self.path).fail("a key must be a plain word; a text that begins with {{ needs quotes")
             key: str = key_node.value
             place = Item(key_node, f"{self.path}.{key}" if self.path else key)
             if key in seen:

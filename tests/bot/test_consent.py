@@ -1,0 +1,93 @@
+"""Opt-out and opt-in words."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.bot.consent import Consent, classify, phrases
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "STOP",
+        "stop",
+        " Stop. ",
+        "*STOP*",
+        "STOP!!!",
+        "stop 🛑",
+        "please stop",
+        "Stop please",
+        "stop, por favor",
+        "Unsubscribe",
+        "opt-out",
+        "OPTOUT",
+        "Stop promotions",
+        "arrêt",
+        "ARRET",
+        "Stopp",
+        "abmelden",
+        "BAJA",
+        "darme de baja",
+        "disiscrivimi",
+        "стоп",
+        "إيقاف",
+        "退订",
+        "수신거부",
+        "ＳＴＯＰ",
+    ],
+)
+def test_a_stop_word_in_any_dress_is_an_opt_out(text: str) -> None:
+    """Case, accents, punctuation, emphasis, emoji and politeness do not hide it."""
+    assert classify(text) is Consent.STOP
+
+
+@pytest.mark.parametrize(
+    "text", ["START", "start", "Unstop", "subscribe", "opt in", "alta", "anmelden", "старт", "订阅"]
+)
+def test_a_start_word_is_an_opt_in(text: str) -> None:
+    """Each language has a way back."""
+    assert classify(text) is Consent.START
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "don't stop",
+        "please don't stop",
+        "stop by at nine",
+        "where is the bus stop?",
+        "non stop",
+        "can you start the machine",
+        "cancel",
+        "end",
+        "quit",
+        "no",
+        "",
+        "   ",
+        "please",
+        "🛑",
+        "stop " * 40,
+        None,
+    ],
+)
+def test_a_word_inside_a_sentence_asks_for_nothing(text: str | None) -> None:
+    """Only the whole message counts."""
+    assert classify(text) is None
+
+
+def test_own_words_count_beside_the_usual_ones() -> None:
+    """A script may add words, and cannot take STOP away."""
+    own = phrases(["genug jetzt"])
+    assert [classify(text, stop=own) for text in ("Genug jetzt!", "stop")] == [Consent.STOP, Consent.STOP]
+
+
+def test_stop_wins_over_an_own_start_word() -> None:
+    """A script that calls "stop" a start word does not silence the opt-out."""
+    assert classify("stop", start=phrases(["stop"])) is Consent.STOP
+
+
+@given(st.text(max_size=300))
+def test_any_text_can_be_classified(text: str) -> None:
+    """No text makes it raise."""
+    assert classify(text) in {None, Consent.STOP, Consent.START}

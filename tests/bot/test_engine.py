@@ -1,0 +1,203 @@
+"""Intents, fallback, hand-off and consent, as a contact meets them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from waypost.bot import HandOff, OptIn, OptOut, Reply
+
+SCRIPT = """
+    version: 1
+    intents:
+      greeting:
+        keywords: [hi, good morning, ciao, "👍", 你好]
+        reply: Hello {{profile_name|friend}}!
+      order:
+        regex: 'order\\s+#?[0-9]+'
+        reply: About your order.
+      status:
+        keywords: [order]
+        reply: Which order?
+      photo:
+        types: [image, sticker]
+        reply: Nice picture.
+      menu:
+        keywords: [menu]
+        buttons: [menu]
+        reply: [First., {text: Second., buttons: {menu: Menu, leave: Leave us, back: Come back}}]
+      leave:
+        buttons: [leave]
+        opt_out: true
+      back:
+        buttons: [back]
+        opt_in: true
+        reply: Good to see you.
+      person:
+        keywords: [human]
+        hand_off: {minutes: 60, reply: A colleague is coming.}
+      forever:
+        keywords: [complaint]
+        hand_off: true
+    fallback:
+      reply: What?
+      hand_off_after: 3
+      hand_off: {minutes: 30, reply: I give up.}
+"""
+
+Talk = Callable[..., Any]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("hi", "Hello Ann!"),
+        ("HI there", "Hello Ann!"),
+        ("well, Good  Morning!", "Hello Ann!"),
+        ("Ciào", "Hello Ann!"),
+        ("👍🏿", "Hello Ann!"),
+        ("说你好吗", "Hello Ann!"),
+        ("this", "What?"),
+        ("good evening, morning", "What?"),
+        ("ORDER #7", "About your order."),
+        ("order please", "Which order?"),
+        ("order 7, hi", "Hello Ann!"),
+        ("", "What?"),
+    ],
+)
+def test_a_text_means_the_first_intent_that_fits(talk: Talk, text: str, answer: str) -> None:
+    """Whole words in any case and accent, patterns anywhere, in the order of the script."""
+    assert talk(SCRIPT).say(text) == [answer]
+
+
+def test_a_pressed_button_means_its_intent_whatever_its_title_says(talk: Talk) -> None:
+    """The id is what the script chose; a title may hold any keyword."""
+    assert talk(SCRIPT).press("menu", title="hi") == ["First.", "Second."]
+
+
+def test_a_message_type_means_its_intent(talk: Talk) -> None:
+    """A photo without caption is answered by type."""
+    assert talk(SCRIPT).send(type="image") == ["Nice picture."]
+
+
+@pytest.mark.parametrize("kind", ["reaction", "system", "unsupported", "edit", "revoke"])
+def test_a_message_by_which_nobody_asks_for_anything_is_not_answered(talk: Talk, kind: str) -> None:
+    """A heart on a message does not earn a "What?"."""
+    assert talk(SCRIPT).send(type=kind) == []
+
+
+@pytest.mark.parametrize("kind", ["video", "location", "contacts", "a_type_of_next_year"])
+def test_a_message_that_says_something_unknown_gets_the_fallback(talk: Talk, kind: str) -> None:
+    """Silence would look like a fault."""
+    assert talk(SCRIPT).send(type=kind) == ["What?"]
+
+
+def test_the_third_miss_in_a_row_calls_a_person(talk: Talk) -> None:
+    """A bot that understands nothing is worse than a queue."""
+    conversation = talk(SCRIPT)
+    said = [conversation.say("gibberish") for _ in range(3)]
+    assert said == [["What?"], ["What?"], ["I give up."]]
+    assert isinstance(conversation.effects[-1], HandOff)
+    assert conversation.effects[-1].minutes == 30
+
+
+def test_an_understood_message_between_misses_starts_the_count_again(talk: Talk) -> None:
+    """Only misses in a row count."""
+    conversation = talk(SCRIPT)
+    for text in ("gibberish", "gibberish", "hi", "gibberish"):
+        said = conversation.say(text)
+    assert said == ["What?"]
+
+
+def test_without_fallback_the_bot_is_silent(talk: Talk) -> None:
+    """A script may leave what it does not know to people."""
+    assert talk("{version: 1, intents: {a: {keywords: a, reply: A}}}").say("b") == []
+
+
+def test_a_hand_off_carries_its_minutes_and_its_words(talk: Talk) -> None:
+    """The worker needs both in one effect, for the bot may not speak after it."""
+    conversation = talk(SCRIPT)
+    assert conversation.say("a human please") == ["A colleague is coming."]
+    assert [(effect.minutes, type(effect)) for effect in conversation.effects] == [(60, HandOff)]
+
+
+def test_a_hand_off_without_minutes_lasts_until_told(talk: Talk) -> None:
+    """None is how the worker is told so."""
+    conversation = talk(SCRIPT)
+    assert conversation.say("complaint") == []
+    assert conversation.effects == (HandOff(None, None),)
+
+
+def test_stop_is_an_opt_out_with_one_notice(talk: Talk) -> None:
+    """The notice is the last thing that is said."""
+    conversation = talk(SCRIPT)
+    assert len(conversation.say("STOP")) == 1
+    assert [type(effect) for effect in conversation.effects] == [OptOut]
+
+
+def test_start_after_stop_is_an_opt_in(talk: Talk) -> None:
+    """The way back is confirmed."""
+    conversation = talk(SCRIPT)
+    conversation.say("stop")
+    assert len(conversation.say("start")) == 1
+    assert [type(effect) for effect in conversation.effects] == [OptIn]
+
+
+def test_start_as_a_greeting_is_noted_and_answered_by_its_intent(talk: Talk) -> None:
+    """Someone who never left gets what the script says; the opt-in counts if they were stopped elsewhere."""
+    conversation = talk("{version: 1, intents: {a: {keywords: start, reply: Welcome.}}}")
+    assert conversation.say("start") == ["Welcome."]
+    assert [type(effect) for effect in conversation.effects] == [OptIn, Reply]
+
+
+def test_dont_stop_is_an_ordinary_message(talk: Talk) -> None:
+    """Only the whole message counts."""
+    conversation = talk(SCRIPT)
+    assert conversation.say("don't stop") == ["What?"]
+
+
+def test_a_template_button_that_says_stop_is_an_opt_out(talk: Talk) -> None:
+    """Meta's own opt-out button comes with a payload that the script never gave out."""
+    conversation = talk(SCRIPT)
+    conversation.send(type="button", text="Stop promotions", button_id="anything")
+    assert [type(effect) for effect in conversation.effects] == [OptOut]
+
+
+def test_a_button_of_the_script_means_what_the_script_says(talk: Talk) -> None:
+    """A button of the script with the title "Start" is not an opt-in by its title."""
+    assert talk(SCRIPT).press("menu", title="Start") == ["First.", "Second."]
+
+
+def test_a_button_can_opt_out_and_in(talk: Talk) -> None:
+    """For a menu that offers it."""
+    conversation = talk(SCRIPT)
+    conversation.press("leave")
+    left = conversation.effects
+    assert conversation.press("back") == ["Good to see you."]
+    assert [type(effect) for effect in (*left, *conversation.effects)] == [OptOut, OptIn]
+
+
+def test_own_stop_words_and_notices_are_used(talk: Talk) -> None:
+    """Beside the usual words."""
+    conversation = talk("""
+        version: 1
+        intents: {a: {keywords: a, reply: A}}
+        consent:
+          stop: {words: [genug], reply: "Bye {{profile_name|friend}}."}
+          start: {words: [los], reply: Hi again.}
+    """)
+    assert [conversation.say(text) for text in ("Genug!", "Los")] == [["Bye Ann."], ["Hi again."]]
+
+
+def test_a_long_profile_name_does_not_cost_the_reply(talk: Talk) -> None:
+    """The text is cut at Meta's limit instead of being refused."""
+    conversation = talk(SCRIPT)
+    said = conversation.send(text="hi", profile_name="x" * 10_000)
+    assert len(said[0]) == 4096
+
+
+def test_a_turn_leaves_the_state_it_was_given_alone(talk: Talk) -> None:
+    """The worker may run it again after a crash."""
+    state = {"v": 1, "missed": 1}
+    talk(SCRIPT, state).say("gibberish")
+    assert state == {"v": 1, "missed": 1}

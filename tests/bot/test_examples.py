@@ -1,0 +1,110 @@
+"""The examples do what they say, for they are what people copy."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from waypost.bot import BotEvent, HandOff, OptIn, OptOut, plugin
+from waypost.cloudapi.messages import Buttons, List
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def support(talk: Callable[..., Any]) -> Any:
+    """A conversation with the support bot."""
+    config_map = yaml.safe_load((EXAMPLES / "support-bot.yaml").read_text())
+    return talk(config_map["data"]["bot.yaml"])
+
+
+def test_the_support_bot_greets_by_name_with_a_menu(support: Any) -> None:
+    """Three buttons under the greeting."""
+    assert support.say("Hello!") == ["Hello Ann! I am the support bot. What can I do for you?"]
+    message = support.effects[0].message
+    assert isinstance(message, Buttons)
+    assert [button.id for button in message.buttons] == ["order", "hours", "person"]
+
+
+def test_the_support_bot_takes_an_order_problem_over_several_turns(support: Any) -> None:
+    """Number, kind, confirmation; asides and mistakes in between."""
+    said = [
+        support.press("order", "Order problem"),
+        support.say("what?"),
+        support.say("A-12345"),
+        support.say("opening hours"),
+        support.press("late", "It is late"),
+        support.press("yes", "Yes"),
+    ]
+    assert [len(lines) for lines in said] == [1, 1, 1, 2, 1, 1]
+    assert said[-1] == ["Thank you, Ann. The case for order A-12345 is open. You will hear from us within a day."]
+
+
+def test_the_support_bot_lets_the_problem_be_chosen_from_a_list(support: Any) -> None:
+    """Three rows."""
+    support.say("my order")
+    support.say("A-12345")
+    assert isinstance(support.effects[0].message, List)
+
+
+def test_the_support_bot_asks_for_a_photo_of_what_is_broken(support: Any) -> None:
+    """The branch of the dialog."""
+    support.say("order")
+    support.say("A-12345")
+    assert support.say("it came broken") == ["Sorry to hear that. Please send a photo of it."]
+    assert support.send(type="image") == ["Order: A-12345\nProblem: It arrived broken\nShall I open a case?"]
+
+
+def test_the_support_bot_tells_the_hours_in_its_own_time_zone(support: Any) -> None:
+    """12:01 UTC is 13:01 in Rome in winter."""
+    assert support.say("orari?")[0].endswith("It is 13:01 here now.")
+
+
+def test_the_support_bot_calls_a_person(support: Any) -> None:
+    """For two hours."""
+    support.press("person", "Talk to a person")
+    assert [(type(effect), effect.minutes) for effect in support.effects] == [(HandOff, 120)]
+
+
+def test_the_support_bot_heeds_stop_and_start(support: Any) -> None:
+    """Each with its notice."""
+    said = [support.say("STOP"), support.say("START")]
+    assert [line.split("!")[0].split(" and")[0] for (line,) in said] == ["You are unsubscribed", "Welcome back"]
+
+
+def test_the_effects_of_stop_and_start_are_consent(support: Any) -> None:
+    """Not ordinary replies."""
+    support.say("STOP")
+    (left,) = support.effects
+    support.say("START")
+    (back,) = support.effects
+    assert (type(left), type(back)) == (OptOut, OptIn)
+
+
+def test_the_credentials_of_the_example_are_opted_in_and_fake() -> None:
+    """Nobody should wonder whether a secret was published."""
+    secret, number = yaml.safe_load_all((EXAMPLES / "number.yaml").read_text())
+    assert secret["metadata"]["labels"] == {"waypost.dev/credentials": "true"}
+    assert set(secret["stringData"]) == {"appId", "appSecret", "accessToken"}
+    assert all("not-real" in secret["stringData"][key] for key in ("appSecret", "accessToken"))
+    assert number["spec"]["credentialsRef"]["name"] == secret["metadata"]["name"]
+
+
+@pytest.fixture
+def callback_bot(monkeypatch: pytest.MonkeyPatch) -> Iterator[plugin.Turn]:
+    """The example plugin, loaded as a worker would."""
+    monkeypatch.syspath_prepend(EXAMPLES / "plugins")
+    yield plugin.load("callback_bot:turn")
+    sys.modules.pop("callback_bot", None)
+
+
+def test_the_example_plugin_offers_hours_and_keeps_the_choice(callback_bot: plugin.Turn) -> None:
+    """The next three full hours of a working day; Friday evening leads to Monday."""
+    friday_evening = 1_795_190_400.0
+    state, _ = callback_bot({}, BotEvent("text", text="hi", profile_name="Ann", now=friday_evening))
+    chosen = state["offered"][0]
+    state, _ = callback_bot(state, BotEvent("interactive", text=chosen, button_id=chosen, now=friday_evening))
+    assert (chosen, state) == ("Mon 23 Nov 09:00", {"booked": "Mon 23 Nov 09:00"})

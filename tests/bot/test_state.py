@@ -1,0 +1,49 @@
+"""What a conversation remembers, read back from whatever was stored."""
+
+import pytest
+
+from waypost.bot.state import Progress, read, write
+
+
+def test_what_is_written_is_read_back() -> None:
+    """Every field survives the way through the database."""
+    progress = Progress("order", "kind", 1e9, 2, {"number": "A-1"}, 1, True)
+    assert read(write(progress), {"number"}) == progress
+
+
+def test_a_conversation_at_rest_takes_little_room() -> None:
+    """Ordinary values are left out."""
+    assert write(Progress()) == {"v": 1}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {},
+        None,
+        [],
+        "nonsense",
+        {"v": 2, "dialog": "order", "step": "kind"},
+        {"v": True, "dialog": "order", "step": "kind"},
+        {"v": 1, "dialog": "order"},
+        {"v": 1, "dialog": 7, "step": "kind"},
+        {"v": 1, "slots": ["number"], "missed": -3},
+        {"v": 1, "slots": {"number": 5, "gone": "x"}, "opted_out": "yes"},
+        {"v": 1, "missed": "many", "tries": None},
+    ],
+)
+def test_what_cannot_be_understood_is_forgotten(stored: object) -> None:
+    """Another layout, another script or nonsense begins anew instead of failing."""
+    assert read(stored, {"number"}) == Progress()
+
+
+@pytest.mark.parametrize("asked_at", [float("nan"), float("inf"), -1, 1e300, 10**400, True, "yesterday", None])
+def test_an_impossible_time_is_no_time(asked_at: object) -> None:
+    """A time that no calendar holds would fail later, in a placeholder."""
+    state = {"v": 1, "dialog": "order", "step": "kind", "asked_at": asked_at}
+    assert read(state, ()).asked_at == 0.0
+
+
+def test_a_stored_answer_that_is_too_long_is_cut() -> None:
+    """The state is read and written with every message, so it stays small."""
+    assert len(read({"v": 1, "slots": {"number": "x" * 5000}}, {"number"}).slots["number"]) == 1000
