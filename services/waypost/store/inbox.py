@@ -1,7 +1,6 @@
 """The inbox: events as they arrived, each once, counted in the statement that stores them."""
 
 import hashlib
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ Arrival = tuple[Event, str | None]
 """An event and the `traceparent` of the delivery that brought it."""
 
 LONGEST_KEY = 512
-"""Characters. PostgreSQL refuses an index entry over 2,704 bytes; number, kind and key share one."""
+"""Bytes. PostgreSQL refuses an index entry over 2,704 bytes; number, kind and key share one."""
 
 LONGEST_NAME = 160
-"""Characters of a number id or contact key; Meta's are under 60."""
+"""Bytes of a number id or contact key; Meta's are under 60."""
 
 LAST_SECOND = 253_402_300_799.0
 """31 December 9999, the last day that Python's `datetime` can hold."""
@@ -113,27 +112,17 @@ def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> 
     that PostgreSQL could not hold or index are replaced by their digest; the payload is bytes and is kept as it is.
     Raises `sqlalchemy.exc.DBAPIError`.
     """
-    numbers: list[str] = []
-    kinds: list[str] = []
-    keys: list[str] = []
-    lanes: list[int] = []
-    contacts: list[str] = []
-    times: list[float] = []
-    reasons: list[str] = []
-    payloads: list[bytes] = []
-    traces: list[str] = []
-    for event, traceparent in arrivals:
-        number_id = storable(event.number_id, LONGEST_NAME)
-        contact_key = storable(event.contact_key, LONGEST_NAME)
-        numbers.append(number_id)
-        kinds.append(event.kind.value)
-        keys.append(storable(event.key, LONGEST_KEY))
-        lanes.append(lane_of(number_id, contact_key))
-        contacts.append(contact_key)
-        times.append(min(event.occurred_at, LAST_SECOND) if math.isfinite(event.occurred_at) else 0.0)
-        reasons.append(event.problem or "")
-        payloads.append(event.payload)
-        traces.append(traceparent or "")
+    events = [event for event, _ in arrivals]
+    numbers = [storable(event.number_id, LONGEST_NAME) for event in events]
+    contacts = [storable(event.contact_key, LONGEST_NAME) for event in events]
+    keys = [storable(event.key, LONGEST_KEY) for event in events]
+    kinds = [event.kind.value for event in events]
+    lanes = list(map(lane_of, numbers, contacts))
+    # Not a number compares false, and is no time at all.
+    times = [event.occurred_at if 0 < event.occurred_at < LAST_SECOND else 0.0 for event in events]
+    reasons = [event.problem or "" for event in events]
+    payloads = [event.payload for event in events]
+    traces = [traceparent or "" for _, traceparent in arrivals]
     rows = connection.exec_driver_sql(
         _INSERT, (numbers, kinds, keys, lanes, contacts, times, reasons, payloads, traces, writer)
     )
@@ -159,12 +148,7 @@ def is_writable(connection: Connection) -> bool:
 
 def storable(value: str, longest: int) -> str:
     """`value` if a text column and its index can hold it, else `sha256:` and its digest."""
-    if len(value) <= longest and "\0" not in value:
-        if value.isascii():
-            return value
-        try:
-            if len(value.encode()) <= longest:
-                return value
-        except UnicodeEncodeError:
-            pass  # a lone surrogate; its digest follows
+    # Neither NUL nor a lone surrogate is printable.
+    if len(value) <= longest and value.isprintable() and (value.isascii() or len(value.encode()) <= longest):
+        return value
     return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()

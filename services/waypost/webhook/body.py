@@ -9,10 +9,11 @@
 None is worth a retry by us; Meta redelivers whatever was not answered with 200.
 """
 
-import asyncio
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope
+
+from waypost.webhook.deadline import Deadline
 
 LARGEST = 4 * 1024 * 1024
 """Bytes. Meta's deliveries have up to 3 MB."""
@@ -40,7 +41,7 @@ class TooLarge(Unreadable):
 
 
 class TooSlow(Unreadable):
-    """The body did not come whole within `DEADLINE_S`."""
+    """The body did not come whole in time."""
 
     status = 408
 
@@ -78,15 +79,14 @@ def headers(scope: Scope) -> Headers:
     return found
 
 
-async def read(head: Headers, receive: Receive, *, deadline_s: float = DEADLINE_S) -> bytes:
+async def read(head: Headers, receive: Receive, deadline: Deadline) -> bytes:
     """The whole body. Raises `Unreadable`."""
     if head.encoded:
         raise Encoded
     if head.length is not None and head.length > LARGEST:
         raise TooLarge
     try:
-        async with asyncio.timeout(deadline_s):
-            return await _receive(receive)
+        return await deadline.hold(_receive(receive))
     except TimeoutError:
         raise TooSlow from None
 

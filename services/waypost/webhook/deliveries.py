@@ -17,6 +17,7 @@ from waypost.cloudapi import webhook
 from waypost.cloudapi.webhook import Event
 from waypost.telemetry import metrics, tracing
 from waypost.webhook import body as bodies
+from waypost.webhook.deadline import Deadline
 from waypost.webhook.directory import Directory
 from waypost.webhook.endpoints import Endpoint, Signer
 from waypost.webhook.intake import Intake, IntakeUnavailable
@@ -61,12 +62,19 @@ class Deliveries:
     """The ASGI app behind every callback URL for `POST`."""
 
     def __init__(
-        self, directory: Directory, intake: Intake, throttle: Throttle, trusted_proxies: Sequence[Network]
+        self,
+        directory: Directory,
+        intake: Intake,
+        throttle: Throttle,
+        *,
+        trusted_proxies: Sequence[Network] = (),
+        deadline_s: float = bodies.DEADLINE_S,
     ) -> None:
         self._directory = directory
         self._intake = intake
         self._throttle = throttle
         self._trusted_proxies = trusted_proxies
+        self._deadline = Deadline(deadline_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one delivery; a client that goes away within its body gets none."""
@@ -90,7 +98,7 @@ class Deliveries:
             return 404
         started_ns = time.time_ns()
         head = bodies.headers(scope)
-        body = await bodies.read(head, receive)
+        body = await bodies.read(head, receive, self._deadline)
         if len(body) > INLINE_BYTES:
             signer, events = await asyncio.to_thread(_open, endpoint, head.signature, body)
         else:
@@ -102,7 +110,7 @@ class Deliveries:
     async def _store(self, endpoint: Endpoint, events: list[Event], started_ns: int) -> int:
         # An empty context: whoever sends may set a `traceparent`, and ours would then be children of theirs.
         span = tracing.tracer().start_span(
-            f"POST {endpoint.route}", Context(), SpanKind.SERVER, endpoint.span_attributes, start_time=started_ns
+            endpoint.span_name, Context(), SpanKind.SERVER, endpoint.span_attributes, start_time=started_ns
         )
         try:
             await self._intake.store(events, tracing.traceparent_of(span))

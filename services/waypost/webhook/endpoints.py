@@ -6,7 +6,7 @@ never by the payload, and an event that names a number outside of the signer's o
 
 import hmac
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -43,11 +43,14 @@ class Endpoint:
     """Whose a delivery is that cannot be read: the number's, or `app:<id>` on an app's route."""
     verify_tokens: tuple[str, ...]
     signers: tuple[Signer, ...]
+    span_name: str = field(init=False)
+    span_attributes: dict[str, str] = field(init=False)
+    """What a delivery's span says of where it came in."""
 
-    @property
-    def span_attributes(self) -> dict[str, str]:
-        """What a delivery's span says of where it came in."""
-        return {"http.request.method": "POST", "http.route": self.route, "waypost.number": self.number_id}
+    def __post_init__(self) -> None:
+        attributes = {"http.request.method": "POST", "http.route": self.route, "waypost.number": self.number_id}
+        object.__setattr__(self, "span_name", f"POST {self.route}")
+        object.__setattr__(self, "span_attributes", attributes)
 
     def accepts(self, verify_token: str) -> bool:
         """Whether Meta's handshake brought the current or a previous token. Constant time over all of them."""

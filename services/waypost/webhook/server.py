@@ -16,8 +16,12 @@ DRAIN_S = 20
 
 
 class Protocol(HttpToolsProtocol):
-    """Closes a connection that does not bring its headers to an end. Bodies have a deadline in `body`."""
+    """Closes a connection that does not bring its headers to an end. Bodies have a deadline in `body`.
 
+    A request that comes in one piece, as nearly all do, costs no timer.
+    """
+
+    _owes_headers = True
     _header_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -27,24 +31,30 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first bytes of a request are here."""
+        self._owes_headers = True
         super().on_message_begin()
-        if self._header_deadline is None:
-            self._header_deadline = self.loop.call_later(HEADER_DEADLINE_S, self._too_slow)
 
     def on_headers_complete(self) -> None:
-        """The deadline is kept."""
-        self._keep_deadline()
+        """The headers are here."""
+        self._owes_headers = False
         super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, then see whether headers are still owed."""
+        super().data_received(data)
+        if self._owes_headers:
+            if self._header_deadline is None:
+                self._header_deadline = self.loop.call_later(HEADER_DEADLINE_S, self._too_slow)
+        elif self._header_deadline is not None:
+            self._header_deadline.cancel()
+            self._header_deadline = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more will come."""
-        self._keep_deadline()
-        super().connection_lost(exc)
-
-    def _keep_deadline(self) -> None:
         if self._header_deadline is not None:
             self._header_deadline.cancel()
             self._header_deadline = None
+        super().connection_lost(exc)
 
     def _too_slow(self) -> None:
         self._header_deadline = None
