@@ -75,7 +75,7 @@ def run(settings: Settings) -> None:
         server.config(application, host=settings.host, port=settings.webhook_port), on_drain=readiness.drain
     )
     probe = probes.serve(settings.probe_port, ready=readiness.reason, host=settings.host)
-    # What exists by now lives as long as the process, and a delivery leaves no cycles: look seldom, and not at all that.
+    # What exists by now lives as long as the process, and a delivery leaves no cycles: look seldom, and not at that.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 100)
