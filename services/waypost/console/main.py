@@ -1,5 +1,7 @@
 """The console's process."""
 
+import signal
+
 import structlog
 import uvicorn
 from prometheus_client import REGISTRY
@@ -50,6 +52,9 @@ def run(settings: Settings) -> None:
             limit_concurrency=100,
         )
     )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises the signal again once it has drained, which would end the process before the lines below.
+        signal.signal(number, lambda *_: None)
     try:
         server.run()
     finally:

@@ -1,0 +1,66 @@
+"""The gauges tell Prometheus what the database holds, and never fail a scrape."""
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from sqlalchemy import Engine, text
+
+from waypost.analytics.gauges import FRESH_S, InstallationGauges
+from waypost.store import database as store_database
+from waypost.store import tally
+
+
+@pytest.fixture
+def counted(database: Engine) -> Engine:
+    """A database with one number: five received, one of them dead, one waiting for 100 s."""
+    with database.begin() as connection:
+        tally.add(connection, 1, {("1", "received"): 5, ("1", "duplicate"): 2, ("1", "done"): 1})
+        connection.execute(
+            text("""
+                INSERT INTO event
+                    (number_id, kind, event_key, lane, contact_key, occurred_at, received_at, state, payload)
+                VALUES ('1', 'message', 'a', 0, '', now(), now(), 'dead', 'x'),
+                       ('1', 'message', 'b', 0, '', now(), now() - interval '100 s', 'waiting', 'x')
+            """)
+        )
+    return database
+
+
+def scrape(gauges: InstallationGauges) -> dict[str, float]:
+    """What Prometheus would read."""
+    registry = CollectorRegistry()
+    registry.register(gauges)
+    lines = generate_latest(registry).decode().splitlines()
+    return {name: float(value) for name, value in (x.rsplit(" ", 1) for x in lines if not x.startswith("#"))}
+
+
+def test_the_sum_is_exported_per_number(counted: Engine) -> None:
+    """received = duplicate + done + dead + waiting, as metrics."""
+    found = scrape(InstallationGauges(counted))
+    parts = [found[f'waypost_inbox_{part}{{number="1"}}'] for part in ("duplicate", "done", "dead", "waiting")]
+    assert parts == [2, 1, 1, 1]
+    assert found['waypost_inbox_received{number="1"}'] == sum(parts)
+    assert found['waypost_inbox_balanced{number="1"}'] == 1
+
+
+def test_the_age_of_the_oldest_waiting_event_is_exported(counted: Engine) -> None:
+    """Workers are scaled on it."""
+    assert 100 <= scrape(InstallationGauges(counted))['waypost_oldest_waiting_seconds{number="1"}'] < 1000
+
+
+def test_scrapes_close_together_share_one_reading(counted: Engine) -> None:
+    """Two Prometheus servers and a person with curl cost one query."""
+    now = [0.0]
+    gauges = InstallationGauges(counted, clock=lambda: now[0])
+    scrape(gauges)
+    with counted.begin() as connection:
+        tally.add(connection, 1, {("1", "received"): 1, ("1", "done"): 1})
+    assert scrape(gauges)['waypost_inbox_done{number="1"}'] == 1
+    now[0] = FRESH_S
+    assert scrape(gauges)['waypost_inbox_done{number="1"}'] == 2
+
+
+def test_a_scrape_without_a_database_says_so() -> None:
+    """An alert needs the series; a failed scrape would hide all other metrics of the process."""
+    nowhere = store_database.connect("postgresql://nobody@127.0.0.1:1/none", application="test")
+    assert scrape(InstallationGauges(nowhere)) == {"waypost_snapshot_up": 0.0}
+    nowhere.dispose()

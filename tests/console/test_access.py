@@ -1,0 +1,170 @@
+"""Only whoever knows the password sees the console; without one, only this machine does."""
+
+import base64
+from collections.abc import Awaitable, Callable
+
+import httpx
+import pytest
+from starlette.responses import PlainTextResponse
+
+from waypost.console.access import Guard, SecurityHeaders, Throttle, is_local_host, is_loopback, is_same, password_of
+
+PASSWORD = "correct horse battery staple"
+
+
+def basic(password: str, user: str = "anyone") -> dict[str, str]:
+    """The header that a browser sends."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+Get = Callable[..., Awaitable[httpx.Response]]
+
+
+@pytest.fixture
+def get() -> Get:
+    """`await get(guard, headers=…, peer=…, host=…)` asks a guarded application."""
+
+    async def get(
+        guard: Guard, *, headers: dict[str, str] | None = None, peer: str = "10.0.0.9", host: str = "console:8081"
+    ) -> httpx.Response:
+        transport = httpx.ASGITransport(SecurityHeaders(guard), client=(peer, 50000))
+        async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+            return await client.get("/", headers={"Host": host} | (headers or {}))
+
+    return get
+
+
+def guard(password: str | None, throttle: Throttle | None = None) -> Guard:
+    """A guard before an application that says `inside`."""
+    return Guard(PlainTextResponse("inside"), password=password, throttle=throttle)
+
+
+@pytest.mark.anyio
+async def test_the_right_password_opens(get: Get) -> None:
+    """Any user name goes with it."""
+    answer = await get(guard(PASSWORD), headers=basic(PASSWORD))
+    assert (answer.status_code, answer.text) == (200, "inside")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        basic("wrong"),
+        basic(""),
+        basic(PASSWORD + "x"),
+        basic(PASSWORD[:-1]),
+        {"Authorization": f"Bearer {PASSWORD}"},
+        {"Authorization": "Basic"},
+        {"Authorization": "Basic %%%"},
+        {"Authorization": "Basic /////w=="},
+        {"Authorization": "Basic " + base64.b64encode(PASSWORD.encode()).decode()},
+        {"Authorization": "Basic " + "A" * 8000},
+    ],
+)
+async def test_anything_else_is_asked_for_the_password(get: Get, headers: dict[str, str]) -> None:
+    """401 with a challenge, and nothing of the page."""
+    answer = await get(guard(PASSWORD), headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Basic ")
+    assert "inside" not in answer.text
+
+
+@pytest.mark.anyio
+async def test_loopback_needs_the_password_too_when_there_is_one(get: Get) -> None:
+    """A sidecar or a port-forward is not a person who knows it."""
+    assert (await get(guard(PASSWORD), peer="127.0.0.1", host="localhost")).status_code == 401
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("password", [None, ""])
+@pytest.mark.parametrize(
+    ("peer", "host", "status"),
+    [
+        ("127.0.0.1", "localhost:8081", 200),
+        ("127.0.0.1", "127.0.0.1:8081", 200),
+        ("::1", "[::1]:8081", 200),
+        ("::ffff:127.0.0.1", "localhost", 200),
+        ("10.0.0.9", "localhost:8081", 403),
+        ("192.168.1.2", "192.168.1.2", 403),
+        ("", "localhost", 403),
+        ("127.0.0.1", "rebound.example:8081", 403),
+        ("127.0.0.1", "127.0.0.1.example", 403),
+        ("127.0.0.1", "", 403),
+    ],
+)
+async def test_without_a_password_only_this_machine_is_answered(
+    get: Get, password: str | None, peer: str, host: str, status: int
+) -> None:
+    """Neither another peer nor a web page that lets its name point to 127.0.0.1 gets in."""
+    assert (await get(guard(password), peer=peer, host=host)).status_code == status
+
+
+@pytest.mark.anyio
+async def test_guessing_is_slowed_down_even_for_the_right_guess(get: Get) -> None:
+    """After ten wrong passwords a client waits; another client and a later minute do not."""
+    now = [0.0]
+    guarded = guard(PASSWORD, Throttle(failures=10, window_s=60, clock=lambda: now[0]))
+    for _ in range(10):
+        assert (await get(guarded, headers=basic("wrong"))).status_code == 401
+    refused = await get(guarded, headers=basic(PASSWORD))
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= 61
+    assert (await get(guarded, headers=basic(PASSWORD), peer="10.0.0.10")).status_code == 200
+    now[0] = 61.0
+    assert (await get(guarded, headers=basic(PASSWORD))).status_code == 200
+
+
+@pytest.mark.anyio
+async def test_a_browser_that_asks_first_is_not_a_guess(get: Get) -> None:
+    """Browsers send no password until they are asked for it."""
+    guarded = guard(PASSWORD, Throttle(failures=2))
+    for _ in range(5):
+        assert (await get(guarded)).status_code == 401
+
+
+def test_the_throttle_forgets_the_oldest_clients_first() -> None:
+    """Addresses are free for whoever has IPv6; memory is not."""
+    throttle = Throttle(failures=1, clients=3, clock=lambda: 0.0)
+    for client in "abcd":
+        throttle.failed(client)
+    assert throttle.wait_s("a") == 0
+    assert [throttle.wait_s(client) for client in "bcd"] == [60, 60, 60]
+
+
+@pytest.mark.parametrize(
+    ("given", "same"), [(PASSWORD, True), ("", False), (PASSWORD + " ", False), ("Correct horse battery staple", False)]
+)
+def test_passwords_are_compared_whole(given: str, same: bool) -> None:
+    """Equal digests, so that neither content nor length can be timed."""
+    assert is_same(given, PASSWORD) is same
+
+
+def test_a_password_may_hold_colons_and_letters_of_any_script() -> None:
+    """RFC 7617: the first colon ends the user name; UTF-8."""
+    assert password_of(basic("pässwörd: 密码")["Authorization"]) == "pässwörd: 密码"
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"), [("127.8.0.1", True), ("::1", True), ("localhost", False), ("0.0.0.0", False), ("", False)]
+)
+def test_only_ip_addresses_count_as_loopback(address: str, loopback: bool) -> None:
+    """Names are the client's word."""
+    assert is_loopback(address) is loopback
+
+
+@pytest.mark.parametrize(
+    ("host", "local"), [("LOCALHOST", True), ("localhost.example", False), ("[::1", True), ("[", False)]
+)
+def test_odd_host_headers_are_judged_safely(host: str, local: bool) -> None:
+    """A malformed header must not pass for this machine by accident."""
+    assert is_local_host(host) is local
+
+
+@pytest.mark.anyio
+async def test_refusals_carry_the_security_headers_too(get: Get) -> None:
+    """What anyone may fetch is what gets attacked."""
+    answer = await get(guard(PASSWORD))
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert answer.headers["Cache-Control"] == "no-store"

@@ -1,0 +1,243 @@
+"""The pages show what the database holds, escaped, and none of what people wrote."""
+
+import json
+import re
+from collections.abc import AsyncIterator
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+from sqlalchemy import Engine, text
+
+from waypost.console import app
+from waypost.store import database as store_database
+from waypost.store import tally
+
+NUMBER = "106540352242922"
+CANARY = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}'
+PRIVATE = ("393331234567", "my canary words", "Profile Canary", "IT.13491208655302741918", "wamid.HBgMcanary")
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page, as a browser would see them."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture
+async def client(database: Engine) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser on this machine."""
+    transport = httpx.ASGITransport(app.create(database, password=None), client=("127.0.0.1", 50000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
+        yield browser
+
+
+@pytest.fixture
+def hostile(database: Engine) -> None:
+    """A number whose every text is an attack, and a conversation whose every text is private."""
+    conditions = [{"type": CANARY, "status": CANARY, "reason": CANARY, "message": CANARY, "lastTransitionTime": CANARY}]
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+                INSERT INTO number
+                    (number_id, namespace, name, waba_id, conditions, paused_until, pause_code, pause_reason)
+                VALUES (:number, :canary, :canary, :canary, :conditions, now() + interval '1 h', 190, :canary)
+            """),
+            {"number": NUMBER, "canary": CANARY, "conditions": json.dumps(conditions)},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO contact (number_id, wa_id, user_id, profile_name) VALUES (:number, :phone, :user, :name)"
+            ),
+            {"number": NUMBER, "phone": PRIVATE[0], "user": PRIVATE[3], "name": PRIVATE[2] + CANARY},
+        )
+        connection.execute(
+            text("INSERT INTO conversation (number_id, contact_id, lane) SELECT number_id, id, 0 FROM contact")
+        )
+        connection.execute(
+            text("""
+                INSERT INTO message (number_id, conversation_id, direction, type, body, wamid, occurred_at)
+                SELECT number_id, id, 'in', 'text', :body, :wamid, now() FROM conversation
+            """),
+            {"body": PRIVATE[1], "wamid": PRIVATE[4]},
+        )
+        connection.execute(
+            text("""
+                INSERT INTO event (number_id, kind, event_key, lane, contact_key, occurred_at, state, reason, payload)
+                VALUES (:number, :canary, :wamid, 0, :phone, now(), 'dead', :canary, convert_to(:body, 'UTF8'))
+            """),
+            {"number": NUMBER, "canary": CANARY, "wamid": PRIVATE[4], "phone": PRIVATE[0], "body": PRIVATE[1]},
+        )
+        connection.execute(
+            text("""
+                INSERT INTO outbox (number_id, conversation_id, body, state, reason, wamid)
+                SELECT number_id, id, jsonb_build_object('text', CAST(:body AS text)), 'unknown', :canary, :wamid
+                FROM conversation
+            """),
+            {"canary": CANARY, "body": PRIVATE[1], "wamid": PRIVATE[4]},
+        )
+        tally.add(connection, 1, {(NUMBER, "received"): 1})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}"])
+async def test_hostile_text_stays_text(hostile: None, client: httpx.AsyncClient, path: str) -> None:
+    """Names, reasons and conditions are others' words; none becomes markup, an attribute or a template."""
+    answer = await client.get(path)
+    page = Page(answer.text)
+    assert answer.status_code == 200
+    assert not {"script", "img", "iframe", "style"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on") or name == "style"]
+    assert CANARY in page.text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}", "/api/status"])
+async def test_nothing_that_people_wrote_is_shown(hostile: None, client: httpx.AsyncClient, path: str) -> None:
+    """The console is for whoever runs the numbers, who need not read along."""
+    answer = await client.get(path)
+    assert answer.status_code == 200
+    assert [each for each in PRIVATE if each in answer.text] == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/", "/api/status", "/static/style.css", "/nothing"])
+async def test_every_answer_forbids_scripts_and_frames(client: httpx.AsyncClient, path: str) -> None:
+    """Escaping is the first wall, the browser's policy the second."""
+    answer = await client.get(path)
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["style-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert "script-src" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.anyio
+async def test_the_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    """No CDN, no font host: it works in a cluster without a way out."""
+    page = Page((await client.get("/")).text)
+    links = [value or "" for name, value in page.attributes if name in {"href", "src"}]
+    assert links
+    assert [link for link in links if not re.match(r"/|#|data:", link)] == []
+
+
+@pytest.mark.anyio
+async def test_an_empty_installation_has_a_page(client: httpx.AsyncClient) -> None:
+    """The first thing that a platform team sees after installing."""
+    page = Page((await client.get("/")).text)
+    assert "All is well" in page.text
+    assert "No number is registered yet" in page.text
+    assert "no messages in the last 48 hours" in page.text
+
+
+@pytest.mark.anyio
+async def test_the_sum_is_shown_with_its_mark(database: Engine, client: httpx.AsyncClient) -> None:
+    """✓ where received = duplicate + done + dead + waiting, ✗ and a concern where it is not."""
+    with database.begin() as connection:
+        tally.add(connection, 1, {("1", "received"): 1234, ("1", "done"): 1230, ("1", "duplicate"): 4})
+        tally.add(connection, 1, {("2", "received"): 2})
+    page = Page((await client.get("/")).text)
+    assert "the sum holds" in page.text
+    assert "the sum does not hold" in page.text
+    assert "1,234" in page.text
+    assert "2: the events do not add up" in page.text
+
+
+@pytest.mark.anyio
+async def test_a_paused_number_says_why(hostile: None, client: httpx.AsyncClient) -> None:
+    """Meta's code and our reason, in the list of what needs a person."""
+    page = Page((await client.get("/")).text)
+    assert "is paused (Meta's error 190)" in page.text
+
+
+@pytest.mark.anyio
+async def test_a_dead_event_says_how_to_try_it_again(
+    hostile: None, database: Engine, client: httpx.AsyncClient
+) -> None:
+    """The command stands there to be copied."""
+    with database.connect() as connection:
+        event = connection.execute(text("SELECT id FROM event")).scalar_one()
+    assert f"waypost dead replay {event}" in Page((await client.get("/")).text).text
+
+
+@pytest.mark.anyio
+async def test_messages_are_plotted_with_labels(hostile: None, client: httpx.AsyncClient) -> None:
+    """An SVG of bars whose axes say what they are."""
+    page = Page((await client.get("/")).text)
+    assert "rect" in page.tags
+    assert "messages per hour" in page.text
+    assert "start of the hour, UTC" in page.text
+
+
+@pytest.mark.anyio
+async def test_the_same_is_there_as_json(hostile: None, client: httpx.AsyncClient) -> None:
+    """For whoever wants it in a dashboard of their own."""
+    told = (await client.get("/api/status")).json()
+    assert told["events"][NUMBER] | {"oldestWaitingSeconds": None} == {
+        "received": 1,
+        "duplicate": 0,
+        "done": 0,
+        "dead": 1,
+        "waiting": 0,
+        "holds": True,
+        "oldestWaitingSeconds": None,
+    }
+    assert told["numbers"][0]["paused"]["code"] == 190
+    assert told["numbers"][0]["outbox"]["unknown"] == 1
+    assert len(told["messagesPerHour"]) == 48
+    assert told["messagesPerHour"][-1]["in"] + told["messagesPerHour"][-2]["in"] == 1
+
+
+@pytest.mark.anyio
+async def test_the_page_renews_itself_unless_told_not_to(client: httpx.AsyncClient) -> None:
+    """Someone who reads, or hears it read, must be able to stop that."""
+    assert "refresh" in [value for name, value in Page((await client.get("/")).text).attributes if name == "http-equiv"]
+    still = Page((await client.get("/?refresh=0")).text)
+    assert "refresh" not in [value for name, value in still.attributes if name == "http-equiv"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/numbers/999", "/numbers/%3Cscript%3E", "/nothing", "/static/../app.py"])
+async def test_what_is_not_there_is_not_found(client: httpx.AsyncClient, path: str) -> None:
+    """In the page's clothes, without an echo of the address."""
+    answer = await client.get(path)
+    assert answer.status_code == 404
+    assert "<script>" not in answer.text
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}", "/api/status"])
+async def test_without_a_database_the_console_says_so(path: str) -> None:
+    """503 and no detail: errors of the driver name hosts and users."""
+    nowhere = store_database.connect("postgresql://canary@127.0.0.1:1/none", application="test")
+    transport = httpx.ASGITransport(app.create(nowhere, password=None), client=("127.0.0.1", 50000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
+        answer = await browser.get(path)
+    nowhere.dispose()
+    assert answer.status_code == 503
+    assert "database cannot be reached" in answer.text
+    assert "canary" not in answer.text
+
+
+@pytest.mark.anyio
+async def test_the_password_guards_every_page(database: Engine) -> None:
+    """Also the API and the style sheet; a wrong method tells nothing either."""
+    transport = httpx.ASGITransport(app.create(database, password="secret"), client=("10.0.0.9", 50000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://console") as browser:
+        for path in ("/", f"/numbers/{NUMBER}", "/api/status", "/static/style.css", "/nothing"):
+            assert (await browser.get(path)).status_code == 401
+            assert (await browser.post(path)).status_code == 401
+        assert (await browser.get("/", auth=("me", "secret"))).status_code == 200

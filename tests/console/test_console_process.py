@@ -1,0 +1,88 @@
+"""The console as a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+
+Start = Callable[..., tuple[int, int, "subprocess.Popen[bytes]"]]
+
+
+@pytest.fixture
+def start(database_url: str, free_port: Callable[[], int]) -> Iterator[Start]:
+    """Starts a console with the environment given; gives its port, its probe port and the process."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(**environment: str) -> tuple[int, int, "subprocess.Popen[bytes]"]:
+        port, probes = free_port(), free_port()
+        variables = {
+            "WAYPOST_DATABASE_URL": database_url,
+            "WAYPOST_CONSOLE_PORT": str(port),
+            "WAYPOST_PROBE_PORT": str(probes),
+        }
+        command = "from waypost import settings; from waypost.console import main; main.run(settings.load_or_exit())"
+        running.append(
+            subprocess.Popen(
+                [sys.executable, "-c", command], env=os.environ | variables | environment, stdout=subprocess.PIPE
+            )
+        )
+        return port, probes, running[-1]
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def status(url: str) -> int:
+    """HTTP status, or 0 where nobody listens."""
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return 0
+
+
+def test_without_a_password_it_listens_on_loopback_only(start: Start, wait_for: Callable[..., object]) -> None:
+    """127.0.0.2 stands for every other interface: a listener on 0.0.0.0 would answer there."""
+    port, _, _ = start(WAYPOST_HOST="0.0.0.0")
+    wait_for(lambda: status(f"http://127.0.0.1:{port}/") == 200)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", port), timeout=10)
+
+
+def test_with_a_password_it_listens_where_told_and_asks_for_it(start: Start, wait_for: Callable[..., object]) -> None:
+    """On all interfaces of the pod, behind the password."""
+    port, _, _ = start(WAYPOST_HOST="0.0.0.0", WAYPOST_CONSOLE_PASSWORD="open sesame")
+    wait_for(lambda: status(f"http://127.0.0.2:{port}/") == 401)
+
+
+def test_its_probes_export_the_counts_of_the_installation(start: Start, wait_for: Callable[..., object]) -> None:
+    """One process of an installation reads them; here is where Prometheus finds them."""
+    _, probes, _ = start()
+    wait_for(lambda: status(f"http://127.0.0.1:{probes}/readyz") == 200)
+    with urllib.request.urlopen(f"http://127.0.0.1:{probes}/metrics", timeout=30) as answer:
+        assert b"waypost_snapshot_up 1.0" in answer.read()
+
+
+def test_it_ends_on_sigterm(start: Start, wait_for: Callable[..., object]) -> None:
+    """With status 0, within the grace period, and every line of its log is JSON."""
+    import json
+
+    port, _, process = start()
+    wait_for(lambda: status(f"http://127.0.0.1:{port}/") == 200)
+    process.terminate()
+    written, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    for line in written.decode().splitlines():
+        assert json.loads(line)["service"] == "console"

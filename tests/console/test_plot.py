@@ -1,0 +1,70 @@
+"""The plot's geometry: everything within its frame, nothing lost, axes people can read."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.analytics.hourly import Hour
+from waypost.console import plot
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def hours(counts: list[tuple[int, int]]) -> tuple[Hour, ...]:
+    """Consecutive hours from noon."""
+    return tuple(Hour(NOON + timedelta(hours=n), *pair) for n, pair in enumerate(counts))
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 10**7)), max_size=60))
+def test_every_bar_lies_within_the_frame(counts: list[tuple[int, int]]) -> None:
+    """Whatever the counts, nothing is drawn over the axes."""
+    drawn = plot.draw(hours(counts), width=960, height=280)
+    for bar in drawn.bars:
+        assert drawn.left <= bar.x
+        assert bar.x + bar.width <= drawn.right + 0.01
+        assert drawn.top - 0.01 <= bar.y
+        assert bar.y + bar.height <= drawn.bottom + 0.01
+    assert len(drawn.bars) == sum(1 for pair in counts for count in pair if count)
+
+
+def test_one_message_beside_thousands_is_still_seen() -> None:
+    """A bar of a hundredth of a pixel would say that nothing came."""
+    drawn = plot.draw(hours([(1, 0), (9000, 0)]), width=960, height=280)
+    assert min(bar.height for bar in drawn.bars) >= 1.5
+
+
+def test_bars_are_in_proportion() -> None:
+    """The scale starts at 0 and is linear."""
+    one, three = plot.draw(hours([(100, 0), (300, 0)]), width=960, height=280).bars
+    assert three.height == pytest.approx(3 * one.height, abs=0.1)
+
+
+@given(st.integers(0, 10**9))
+def test_the_axis_covers_the_highest_value_in_few_round_steps(highest: int) -> None:
+    """Labels of 1, 2 or 5 times a power of ten; not so many that they touch."""
+    steps = plot.steps(highest)
+    assert steps[0] == 0
+    assert steps[-1] >= highest
+    assert 2 <= len(steps) <= 7
+    assert str(steps[1])[0] in "125"
+    assert set(str(steps[1])[1:]) <= {"0"}
+
+
+@pytest.mark.parametrize(("value", "label"), [(0, "0"), (950, "950"), (1200, "1.2k"), (2000, "2k"), (3_000_000, "3M")])
+def test_axis_labels_are_short(value: int, label: str) -> None:
+    """They have 38 units of room."""
+    assert plot.short(value) == label
+
+
+def test_midnight_carries_the_date() -> None:
+    """Every six hours a label; the one at midnight names the day."""
+    drawn = plot.draw(hours([(0, 0)] * 24), width=960, height=280)
+    assert [tick.label for tick in drawn.x_ticks] == ["12:00", "18:00", "02 Mar", "06:00"]
+    assert [tick.strong for tick in drawn.x_ticks] == [False, False, True, False]
+
+
+def test_a_plot_without_messages_says_that_it_is_empty() -> None:
+    """The page writes it over the axes."""
+    assert plot.draw(hours([(0, 0)] * 24), width=960, height=280).is_empty

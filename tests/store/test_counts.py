@@ -1,0 +1,178 @@
+"""G9: received = duplicate + done + dead + waiting, per number, at every moment."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from waypost.cloudapi.webhook import Event, EventKind
+from waypost.store import counts, dead, inbox, lanes
+from waypost.store.counts import Counts
+
+NUMBER = "106540352242922"
+
+
+def event(key: str, *, number: str = NUMBER, problem: str | None = None) -> Event:
+    """One message event of a number."""
+    return Event(number, EventKind.MESSAGE, key, key[:3], 1_700_000_000.0, b"{}", problem)
+
+
+def store(connection: Connection, *events: Event, writer: int = 100) -> None:
+    """Put events into the inbox."""
+    inbox.insert(connection, [(each, None) for each in events], writer)
+
+
+def end_some(connection: Connection, lane: int) -> int:
+    """End what is due in a lane, every third event badly; returns how many."""
+    due = lanes.due(connection, lane, limit=20)
+    lanes.finish(connection, lane, [(each, None) for each in due if each.id % 3])
+    lanes.bury(connection, lane, [(each, "TurnFailed") for each in due if not each.id % 3])
+    return len(due)
+
+
+def test_an_empty_installation_has_no_counts(database: Engine) -> None:
+    """Nothing known, nothing shown."""
+    with database.connect() as connection:
+        assert counts.by_number(connection) == {}
+        assert counts.oldest_waiting(connection) == 0.0
+
+
+def test_a_number_without_events_counts_zero(database: Engine) -> None:
+    """A fresh number shows up with zeros, not as missing."""
+    with database.begin() as connection:
+        connection.execute(text("INSERT INTO number (number_id, namespace, name, waba_id) VALUES ('1', 'a', 'b', 'c')"))
+        assert counts.by_number(connection) == {"1": Counts()}
+
+
+def test_each_event_is_counted_by_what_became_of_it(database: Engine) -> None:
+    """One duplicate, one dead on arrival, one done, one waiting."""
+    with database.begin() as connection:
+        store(connection, event("a1"), event("b1"), event("c1", problem="InvalidItem"))
+        store(connection, event("a1"))
+        (first,) = lanes.due(connection, inbox.lane_of(NUMBER, event("a1").contact_key), limit=1)
+        lanes.finish(connection, first.lane, [(first, None)])
+    with database.connect() as connection:
+        of_number = counts.by_number(connection)[NUMBER]
+    assert (of_number.received, of_number.duplicate, of_number.done) == (4, 1, 1)
+    assert (of_number.dead, of_number.waiting) == (1, 1)
+    assert of_number.holds
+
+
+def test_numbers_are_counted_apart(database: Engine) -> None:
+    """What one team receives never shows in another's figures."""
+    with database.begin() as connection:
+        store(connection, event("a1"), event("a1", number="2"), event("b1", number="2"))
+        found = counts.by_number(connection)
+    assert found[NUMBER].received == 1
+    assert found["2"].received == 2
+
+
+def test_the_age_of_the_oldest_waiting_event_is_the_databases(database: Engine) -> None:
+    """It is what workers are scaled on, so no pod's clock may enter it."""
+    with database.begin() as connection:
+        store(connection, event("a1"), event("b1"))
+        connection.execute(text("UPDATE event SET received_at = now() - interval '90 s' WHERE event_key = 'a1'"))
+        of_number = counts.by_number(connection)[NUMBER]
+        assert of_number.oldest_waiting_s is not None
+        assert 90 <= of_number.oldest_waiting_s < 1000
+        assert 90 <= counts.oldest_waiting(connection) < 1000
+
+
+@pytest.mark.parametrize("resolve", [dead.replay, dead.drop])
+def test_replaying_or_dropping_a_dead_event_keeps_the_sum(database: Engine, resolve: Callable[..., object]) -> None:
+    """A person's decision moves an event from one count to another."""
+    with database.begin() as connection:
+        store(connection, event("a1", problem="InvalidItem"), event("b1"))
+        resolve(connection, dead.Selection(), limit=10)
+        of_number = counts.by_number(connection)[NUMBER]
+    assert of_number.dead == 0
+    assert of_number.holds
+
+
+def test_the_sum_holds_at_every_moment_while_many_write(database: Engine) -> None:
+    """Writers store batches with duplicates, drains end events, and every reading in between adds up."""
+    writing = threading.Event()
+    writing.set()
+
+    def write(writer: int) -> None:
+        for batch in range(25):
+            events = [event(f"{n:03d}-{batch}", number=str(n % 3)) for n in range(12)]
+            with database.begin() as connection:
+                store(connection, *events, writer=writer)  # both writers store the same: one of them sees duplicates
+
+    def drain(half: int) -> None:
+        idle = 0
+        while writing.is_set() or idle < 2:
+            ended = 0
+            for lane in range(half, 64, 2):
+                with database.begin() as connection:
+                    ended += end_some(connection, lane)
+            idle = 0 if ended else idle + 1
+
+    def watch() -> int:
+        readings = 0
+        while writing.is_set() or readings < 3:
+            with database.connect() as connection:
+                for of_number in counts.by_number(connection).values():
+                    assert of_number.holds, of_number
+            readings += 1
+        return readings
+
+    with ThreadPoolExecutor(5) as threads:
+        drains = [threads.submit(drain, half) for half in (0, 1)]
+        watcher = threads.submit(watch)
+        writers = [threads.submit(write, writer) for writer in (101, 102)]
+        try:
+            for each in writers:
+                each.result(100)
+        finally:
+            writing.clear()
+        for each in (*drains, watcher):
+            each.result(100)
+    with database.connect() as connection:
+        found = counts.by_number(connection).values()
+    assert sum(each.received for each in found) == 2 * 25 * 12
+    assert sum(each.duplicate for each in found) == 25 * 12
+    assert sum(each.waiting for each in found) == 0
+    assert sum(each.dead for each in found) > 0
+
+
+def test_folding_old_days_changes_rows_but_no_sum(database: Engine) -> None:
+    """Rows of many writers become one per day and name; today's and yesterday's are still being written."""
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+                INSERT INTO daily_metric (day, number_id, name, writer, value)
+                SELECT (now() AT TIME ZONE 'UTC')::date - back, '1', name, writer, 10
+                FROM generate_series(0, 4) AS back, generate_series(0, 7) AS writer,
+                     unnest(ARRAY['received', 'done']) AS name
+            """)
+        )
+        before = counts.by_number(connection)
+    for _ in range(2):
+        with database.begin() as connection:
+            counts.fold(connection)
+            assert counts.by_number(connection) == before
+            rows = connection.execute(text("SELECT count(*) FROM daily_metric")).scalar_one()
+            assert rows == 2 * (2 * 8 + 3)
+
+
+def test_unsent_messages_are_counted_by_state_and_age(database: Engine) -> None:
+    """Unknown sends that no status settled within the time asked for are told apart."""
+    with database.begin() as connection:
+        connection.execute(text("INSERT INTO contact (number_id, wa_id) VALUES ('1', '15550001111')"))
+        connection.execute(
+            text("INSERT INTO conversation (number_id, contact_id, lane) SELECT '1', id, 0 FROM contact")
+        )
+        connection.execute(
+            text("""
+                INSERT INTO outbox (number_id, conversation_id, body, state, created_at)
+                SELECT '1', conversation.id, '{}', row.state, now() - make_interval(mins => minutes)
+                FROM conversation, (VALUES ('queued', 0), ('queued', 9), ('sending', 0), ('sent', 0), ('failed', 0),
+                    ('unknown', 5), ('unknown', 65)) AS row (state, minutes)
+            """)
+        )
+        found = counts.outbox_by_number(connection, old_s=3600)
+    assert found == {"1": counts.OutboxCounts(queued=2, sending=1, unknown=2, unknown_old=1, failed=1)}
