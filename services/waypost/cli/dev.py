@@ -23,6 +23,7 @@ from sqlalchemy.exc import OperationalError
 from waypost import registry
 from waypost.cli import callbacks, demo, manifests, world
 from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
+from waypost.cli.failing import CommandError
 from waypost.cli.files import fingerprint, publish, yaml_files
 from waypost.cli.manifests import Declared, ManifestError
 from waypost.cli.supervisor import Child, Service, Supervisor, free_port, last_words
@@ -40,7 +41,7 @@ LOG_LIMIT = 8 * 1024 * 1024
 TRACES_KEPT_S = 24 * 3600.0
 
 
-class DevError(Exception):
+class DevError(CommandError):
     """`waypost dev` cannot start or go on; the message says what to do."""
 
 

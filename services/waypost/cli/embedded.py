@@ -25,6 +25,8 @@ from urllib.parse import quote
 import psycopg
 import redis
 
+from waypost.cli.failing import CommandError
+
 SOCKET_PATH_LIMIT = 100
 """sockaddr_un holds 108 bytes; PostgreSQL also writes a lock file with a longer name beside the socket."""
 
@@ -34,7 +36,7 @@ SERVER_USER = "nobody"
 _PR_SET_PDEATHSIG = 1
 
 
-class EmbeddedError(Exception):
+class EmbeddedError(CommandError):
     """A server is not installed, or did not start; the message says what to do. Retrying makes no sense."""
 
 

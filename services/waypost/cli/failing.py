@@ -1,16 +1,15 @@
-"""How a command ends when it cannot do its work: one clear line on stderr, and the exit status."""
+"""How a command ends when it cannot do its work: one clear line on stderr, and the exit status.
 
-from collections.abc import Iterator
+Every process goes through here, so what is heavy to import (the errors of database and Redis) is imported when needed.
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
-import redis
 import typer
 from rich.console import Console
-from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from waypost.cli.embedded import EmbeddedError
-from waypost.cli.manifests import ManifestError
 from waypost.settings import SettingsError
 
 USAGE = 2
@@ -19,9 +18,26 @@ USAGE = 2
 errors = Console(stderr=True, soft_wrap=True)
 
 
-def fail(message: str, status: int = 1) -> NoReturn:
-    """Print one line and end."""
-    errors.print(f"waypost: {message}", markup=False, highlight=False, style="red")
+class CommandError(Exception):
+    """A command cannot go on; each of `problems` is one line that says what to do. A retry alone makes no sense."""
+
+    status = 1
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class UsageError(CommandError):
+    """What the user gave cannot be meant."""
+
+    status = USAGE
+
+
+def fail(problems: str | Sequence[str], status: int = 1) -> NoReturn:
+    """Print one line for each problem and end."""
+    for problem in (problems,) if isinstance(problems, str) else problems:
+        errors.print(f"waypost: {problem}", markup=False, highlight=False, style="red")
     raise typer.Exit(status)
 
 
@@ -30,20 +46,27 @@ def one_line_errors() -> Iterator[None]:
     """Turn what may be expected to go wrong into one line. A defect of ours still shows its traceback."""
     try:
         yield
-    except ManifestError as error:
-        for problem in error.problems:
-            errors.print(f"waypost: {problem}", markup=False, highlight=False, style="red")
-        raise typer.Exit(USAGE) from None
+    except CommandError as error:
+        fail(error.problems, error.status)
     except SettingsError as error:
         fail(str(error), USAGE)
-    except EmbeddedError as error:
-        fail(str(error))
-    except ArgumentError:
-        fail("WAYPOST_DATABASE_URL is not an address; write it as postgresql://user@host/name", USAGE)
-    except DBAPIError as error:
-        # The driver's text may quote parameters, so only its first line's class is told, and where to look.
-        fail(f"the database cannot be used ({type(error.orig).__name__}); `waypost doctor` tells more")
-    except redis.exceptions.RedisError as error:
-        fail(f"Redis cannot be used ({type(error).__name__}); `waypost doctor` tells more")
     except OSError as error:
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+    except Exception as error:
+        if (line := _explained(error)) is None:
+            raise
+        fail(line)
+
+
+def _explained(error: Exception) -> str | None:
+    """What went wrong with a server. The driver's own text may quote parameters, so only the error's class is told."""
+    import redis  # noqa: PLC0415 - see above
+    from sqlalchemy.exc import ArgumentError, DBAPIError  # noqa: PLC0415 - see above
+
+    if isinstance(error, ArgumentError):
+        return "WAYPOST_DATABASE_URL is not an address; write it as postgresql://user@host/name"
+    if isinstance(error, DBAPIError):
+        return f"the database cannot be used ({type(error.orig).__name__}); `waypost doctor` tells more"
+    if isinstance(error, redis.exceptions.RedisError):
+        return f"Redis cannot be used ({type(error).__name__}); `waypost doctor` tells more"
+    return None

@@ -122,10 +122,7 @@ def dev(
 
     options = development.Options(tuple(files), data, port_webhook, port_console, port_simulator, workers, once=once)
     with one_line_errors():
-        try:
-            status = development.run(options, Console(soft_wrap=True), errors)
-        except development.DevError as error:
-            fail(str(error))
+        status = development.run(options, _out(), errors)
     raise typer.Exit(status)
 
 
@@ -155,7 +152,7 @@ def send(
             content, recipient = sending.message(text, template), sending.recipient(to)
             number_id = sending.number_id(engine, number)
             outbox_id, is_new = sending.request(engine, number_id, recipient, content, key)
-        except (sending.CannotSend, InvalidMessage, KeyInUse) as error:
+        except (InvalidMessage, KeyInUse) as error:
             fail(str(error), USAGE)
         with errors.status("Sending"):
             progress = sending.outcome(engine, outbox_id, within_s=wait)
@@ -188,10 +185,7 @@ def _chosen(data: Path, ids: Sequence[int], number: str | None, reason: str | No
     with one_line_errors():
         settings = context.of_person(data, "database_url")
         engine = database.connect(settings.database_url, application="waypost-dead", pool_size=1)
-        try:
-            number_id = sending.number_id(engine, number) if number else None
-        except sending.CannotSend as error:
-            fail(str(error), USAGE)
+        number_id = sending.number_id(engine, number) if number else None
         if unknown := dead.unknown_ids(engine, ids):
             fail(f"no dead event: {', '.join(map(str, unknown))}; nothing was changed", USAGE)
         yield _Chosen(engine, Selection(tuple(ids), number_id, reason), settings.redis_url)
@@ -212,7 +206,7 @@ def dead_list(
     """Show what was given up, without saying who or what it is about."""
     from waypost.cli import dead
 
-    out = Console(soft_wrap=True)
+    out = _out()
     with _chosen(data, ids or (), number, reason) as chosen:
         if sends:
             dead.show_sends(chosen.engine, chosen.selection.number_id, limit=limit, as_json=as_json, out=out)
@@ -273,7 +267,7 @@ def doctor(data: DataFolder = DATA, *, as_json: AsJson = False) -> None:
         settings = context.of_person(data)
         with errors.status("Looking"):
             findings = list(examination.examine(settings))
-        raise typer.Exit(examination.report(findings, Console(), as_json=as_json))
+        raise typer.Exit(examination.report(findings, _out(), as_json=as_json))
 
 
 class What(StrEnum):
@@ -315,10 +309,7 @@ def export(
     with one_line_errors():
         settings = context.of_person(data, "database_url")
         engine = database.connect(settings.database_url, application="waypost-export", pool_size=1)
-        try:
-            span = exporting.Span(sending.number_id(engine, number), first, last)
-        except sending.CannotSend as error:
-            fail(str(error), USAGE)
+        span = exporting.Span(sending.number_id(engine, number), first, last)
         write = exporting.messages if what is What.MESSAGES else exporting.days
         with (
             errors.status("Exporting"),
@@ -327,6 +318,11 @@ def export(
             count = write(engine, span, file, as_csv=form is Form.CSV)
         engine.dispose()
     errors.print(f"{count} rows, {first} to {last}", highlight=False)
+
+
+def _out() -> Console:
+    """Standard output; in a pipe or file lines are as long as they need to be."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def main() -> None:

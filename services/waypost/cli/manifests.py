@@ -5,7 +5,7 @@ value: it may be a secret.
 """
 
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import choice
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from waypost import registry
 from waypost.bot import script
+from waypost.cli.failing import UsageError
 from waypost.cli.kinds import CREDENTIALS_LABEL, ConfigMap, Credentials, Secret, WhatsAppNumber
 
 API_VERSION = "waypost.dev/v1alpha1"
@@ -45,12 +46,8 @@ Model = TypeVar("Model", bound=BaseModel)
 Kind = TypeVar("Kind", Secret, ConfigMap, WhatsAppNumber)
 
 
-class ManifestError(Exception):
-    """The files do not say what can be done; `problems` holds one line for each. Nothing was changed."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+class ManifestError(UsageError):
+    """The files do not say what can be done. Nothing was changed."""
 
 
 @dataclass(frozen=True)

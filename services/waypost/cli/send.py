@@ -8,6 +8,7 @@ from uuid import uuid4
 import phonenumbers
 from sqlalchemy import Engine
 
+from waypost.cli.failing import UsageError
 from waypost.cloudapi.messages import Outgoing, Template, Text
 from waypost.store import conversations, reports, requests
 from waypost.store.conversations import Person
@@ -17,7 +18,7 @@ from waypost.store.requests import Progress
 _BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 
 
-class CannotSend(Exception):
+class CannotSend(UsageError):
     """The request is not one that could be carried out; the message says what to change."""
 
 
