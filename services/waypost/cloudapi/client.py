@@ -96,7 +96,9 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         self._http = httpx.AsyncClient(
             transport=transport,
             follow_redirects=False,  # a redirect would carry the token to wherever it points
-            timeout=httpx.Timeout(timeout_s, connect=min(5.0, timeout_s), pool=min(5.0, timeout_s)),
+            # Waiting for a connection and making one end before the whole deadline does: httpcore leaves the socket of
+            # a TLS handshake open when it is cancelled, but not when it times out.
+            timeout=httpx.Timeout(timeout_s, connect=min(5.0, timeout_s / 2), pool=min(5.0, timeout_s / 2)),
             limits=httpx.Limits(
                 max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_ALIVE_S
             ),

@@ -1,0 +1,497 @@
+"""The Graph client: what it sends, what it makes of answers, and what it is sure of when there is none."""
+
+import asyncio
+import datetime
+import email.utils
+import gzip
+import json
+
+import httpx
+import pytest
+
+from waypost.cloudapi.client import Accepted, Credentials, GraphClient
+from waypost.cloudapi.errors import (
+    NO_CODE,
+    GraphOutcomeUnknown,
+    GraphRefused,
+    GraphUnreachable,
+    Verdict,
+)
+from waypost.cloudapi.signature import appsecret_proof
+
+from .conftest import ACCEPTED, CREDENTIALS, NUMBER, Meta, Sockets, read_request, reset, response
+
+pytestmark = pytest.mark.anyio
+
+MESSAGE = {"messaging_product": "whatsapp", "to": "+16505551234", "type": "text", "text": {"body": "Hello"}}
+
+
+async def refused(graph: GraphClient) -> GraphRefused:
+    """The refusal of a send."""
+    with pytest.raises(GraphRefused) as raised:
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    return raised.value
+
+
+def error(code: object, **more: object) -> dict[str, object]:
+    """Graph's envelope."""
+    return {"error": {"message": f"(#{code}) Something", "type": "OAuthException", "code": code, **more}}
+
+
+async def test_a_send_posts_the_message_to_the_numbers_edge(graph: GraphClient, meta: Meta) -> None:
+    """Version and number stand in the path, the message in the body as it was given."""
+    await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    assert (meta.last.method, meta.last.url.path, meta.sent) == ("POST", f"/v26.0/{NUMBER}/messages", MESSAGE)
+
+
+async def test_an_accepted_send_tells_what_meta_said(graph: GraphClient, meta: Meta) -> None:
+    """Message id, the number as Meta knows it, and whether the template is held back."""
+    meta.replies(
+        200,
+        {
+            "contacts": [{"input": "US.1", "user_id": "US.1"}],
+            "messages": [{"id": "wamid.abc", "message_status": "held_for_quality_assessment"}],
+        },
+    )
+    accepted = await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    assert accepted == Accepted("wamid.abc", None, "US.1", "held_for_quality_assessment")
+
+
+async def test_the_token_travels_in_the_header_and_nowhere_else(graph: GraphClient, meta: Meta) -> None:
+    """A token in a URL would end in the access logs of every proxy on the way."""
+    await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    assert meta.last.headers["authorization"] == f"Bearer {CREDENTIALS.token}"
+    assert CREDENTIALS.token not in str(meta.last.url)
+
+
+async def test_a_rotated_token_is_used_by_the_very_next_call(graph: GraphClient, meta: Meta) -> None:
+    """The client keeps no token."""
+    await graph.send(Credentials("EAAold"), NUMBER, MESSAGE)
+    await graph.send(Credentials("EAAnew"), NUMBER, MESSAGE)
+    assert [r.headers["authorization"] for r in meta.requests] == ["Bearer EAAold", "Bearer EAAnew"]
+
+
+async def test_a_call_with_an_app_secret_carries_its_proof(graph: GraphClient, meta: Meta) -> None:
+    """Meta refuses calls without it if the app says so."""
+    await graph.send(Credentials("EAAtoken", "app secret"), NUMBER, MESSAGE)
+    assert meta.last.url.params["appsecret_proof"] == appsecret_proof("EAAtoken", "app secret")
+
+
+async def test_a_call_without_an_app_secret_has_no_query(graph: GraphClient, meta: Meta) -> None:
+    """Nothing is added that was not asked for."""
+    await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    assert meta.last.url.query == b""
+
+
+async def test_a_cookie_set_for_one_number_is_not_sent_for_another(graph: GraphClient, meta: Meta) -> None:
+    """All numbers share one pool of connections, and nothing else."""
+    meta.replies(200, ACCEPTED, headers={"set-cookie": "session=1; Path=/"})
+    await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    await graph.send(CREDENTIALS, "2", MESSAGE)
+    assert "cookie" not in meta.last.headers
+
+
+async def test_a_message_is_marked_as_read(graph: GraphClient, meta: Meta) -> None:
+    """The body is the one of Meta's page."""
+    meta.replies(200, {"success": True})
+    await graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc")
+    assert meta.sent == {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.abc"}
+
+
+async def test_typing_is_shown_together_with_reading(graph: GraphClient, meta: Meta) -> None:
+    """There is no call for typing alone."""
+    meta.replies(200, {"success": True})
+    await graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc", typing_indicator=True)
+    assert isinstance(meta.sent, dict)
+    assert meta.sent["typing_indicator"] == {"type": "text"}
+
+
+@pytest.mark.parametrize("said", [{"success": True}, {"success": "true"}, True])
+async def test_success_is_understood_in_every_spelling(graph: GraphClient, meta: Meta, said: object) -> None:
+    """Meta's pages show true and "true", older edges answer the bare word."""
+    meta.replies(200, said)
+    await graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc")
+
+
+async def test_success_false_is_a_refusal(graph: GraphClient, meta: Meta) -> None:
+    """A 200 that says no is a no."""
+    meta.replies(200, {"success": False})
+    with pytest.raises(GraphRefused):
+        await graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc")
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 500, 503])
+async def test_the_code_decides_whatever_the_status_is(graph: GraphClient, meta: Meta, status: int) -> None:
+    """Meta has sent throughput errors with 400, 403 and 429, and says to look at the code."""
+    meta.replies(status, error(130429))
+    refusal = await refused(graph)
+    assert (refusal.code, refusal.verdict) == (130429, Verdict.RETRY)
+
+
+async def test_a_refusal_carries_what_support_asks_for(graph: GraphClient, meta: Meta) -> None:
+    """Subcode, trace id and Meta's own hint are kept."""
+    meta.replies(500, error(2, error_subcode=2494055, fbtrace_id="AbC-1_2", is_transient=True))
+    refusal = await refused(graph)
+    assert (refusal.subcode, refusal.fbtrace_id, refusal.is_transient) == (2494055, "AbC-1_2", True)
+
+
+async def test_a_code_written_as_a_string_is_a_code(graph: GraphClient, meta: Meta) -> None:
+    """Proxies of Meta's partners have done so."""
+    meta.replies(401, error("190"))
+    assert (await refused(graph)).code == 190
+
+
+@pytest.mark.parametrize("code", [None, True, "many", [190], 1.5])
+async def test_an_error_without_a_usable_code_is_judged_by_its_status(
+    graph: GraphClient, meta: Meta, code: object
+) -> None:
+    """A broken envelope is still a refusal."""
+    meta.replies(400, error(code))
+    refusal = await refused(graph)
+    assert (refusal.code, refusal.verdict) == (NO_CODE, Verdict.FINAL)
+
+
+async def test_error_data_that_is_a_string_is_understood(graph: GraphClient, meta: Meta) -> None:
+    """Old answers hold a string where newer ones hold an object."""
+    meta.replies(400, error(100, error_data="Before override, your app must be subscribed"))
+    with pytest.raises(GraphRefused) as raised:
+        await graph.subscribe_app(CREDENTIALS, "102290129340398")
+    assert raised.value.details == "Before override, your app must be subscribed"
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_5xx_without_a_graph_error_leaves_a_send_unknown(graph: GraphClient, meta: Meta, status: int) -> None:
+    """A gateway that gave up does not know what the server behind it did."""
+    meta.replies(status, b"<html>Bad gateway</html>")
+    with pytest.raises(GraphOutcomeUnknown):
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b'{"messages":',
+        b"\xff",
+        b"[" * 100_000,
+        b"{}",
+        b'{"messages":[]}',
+        b'{"messages":[{"id":""}]}',
+    ],
+)
+async def test_a_success_that_cannot_be_read_leaves_a_send_unknown(graph: GraphClient, meta: Meta, body: bytes) -> None:
+    """200 without a message id: it was probably accepted, and cannot be said to have failed."""
+    meta.replies(200, body)
+    with pytest.raises(GraphOutcomeUnknown):
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+@pytest.mark.parametrize("status", [404, 413, 429])
+async def test_a_4xx_without_a_graph_error_is_a_refusal(graph: GraphClient, meta: Meta, status: int) -> None:
+    """Whoever said it, nothing was accepted."""
+    meta.replies(status, b"<html>no</html>")
+    refusal = await refused(graph)
+    assert (refusal.code, refusal.http_status) == (NO_CODE, status)
+
+
+async def test_a_redirect_is_not_followed(graph: GraphClient, meta: Meta) -> None:
+    """It would carry the token to wherever it points."""
+    meta.replies(307, b"", headers={"location": "https://elsewhere.example/"})
+    with pytest.raises(GraphOutcomeUnknown):
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    assert len(meta.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": " 0 "}, 0),
+        ({"retry-after": "Wed, 01 Jan 2020 00:00:00 GMT"}, 0),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "999999999"}, 86_400),
+        ({"x-business-use-case-usage": json.dumps({"1": [{"estimated_time_to_regain_access": 3}]})}, 180),
+        ({"x-business-use-case-usage": json.dumps({"1": [{"type": "messaging", "call_count": 9}]})}, None),
+        (
+            {"x-business-use-case-usage": json.dumps({"1": [{"estimated_time_to_regain_access": 1}, {}], "2": []})},
+            60,
+        ),
+        ({"x-business-use-case-usage": "nonsense"}, None),
+        (
+            {
+                "retry-after": "30",
+                "x-business-use-case-usage": json.dumps({"1": [{"estimated_time_to_regain_access": 1}]}),
+            },
+            60,
+        ),
+    ],
+)
+async def test_the_wait_that_meta_asks_for_is_told(
+    graph: GraphClient, meta: Meta, headers: dict[str, str], seconds: float | None
+) -> None:
+    """Seconds of Retry-After, minutes of the usage header, the longer of both, at most a day."""
+    meta.replies(400, error(80007), headers=headers)
+    assert (await refused(graph)).retry_after_s == seconds
+
+
+async def test_a_wait_given_as_a_date_is_told_in_seconds(graph: GraphClient, meta: Meta) -> None:
+    """RFC 9110 allows a date in Retry-After."""
+    at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
+    meta.replies(503, error(4), headers={"retry-after": email.utils.format_datetime(at, usegmt=True)})
+    wait = (await refused(graph)).retry_after_s
+    assert wait is not None
+    assert 3600 < wait <= 7200
+
+
+@pytest.mark.parametrize("number", ["", "..", "1/2", "1?x=1", "1#", "1 2", "%2e%2e", "é"])
+async def test_an_id_that_would_make_another_address_is_not_sent(graph: GraphClient, meta: Meta, number: str) -> None:
+    """Ids come from custom resources and webhooks; none of them may pick another call."""
+    with pytest.raises(GraphRefused, match="phone_number_id is not an id"):
+        await graph.send(CREDENTIALS, number, MESSAGE)
+    assert meta.requests == []
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\nb", "tökén", "a\x00b"])
+async def test_a_token_that_is_none_is_not_sent(graph: GraphClient, meta: Meta, token: str) -> None:
+    """A Secret with a stray newline fails with one clear line that does not quote it."""
+    with pytest.raises(GraphRefused, match="the token holds characters that no token has"):
+        await graph.send(Credentials(token), NUMBER, MESSAGE)
+    assert meta.requests == []
+
+
+async def test_a_payload_that_is_no_json_is_not_sent(graph: GraphClient, meta: Meta) -> None:
+    """A lone surrogate cannot be written as UTF-8, so there is nothing to send."""
+    with pytest.raises(GraphRefused, match="cannot be written as JSON"):
+        await graph.send(CREDENTIALS, NUMBER, {"text": "\ud800"})
+    assert meta.requests == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (httpx.ConnectError("refused"), GraphUnreachable),
+        (httpx.ConnectTimeout("slow"), GraphUnreachable),
+        (httpx.PoolTimeout("full"), GraphUnreachable),
+        (httpx.ProxyError("407"), GraphUnreachable),
+        (httpx.WriteTimeout("slow"), GraphOutcomeUnknown),
+        (httpx.WriteError("reset"), GraphOutcomeUnknown),
+        (httpx.ReadTimeout("slow"), GraphOutcomeUnknown),
+        (httpx.ReadError("reset"), GraphOutcomeUnknown),
+        (httpx.CloseError("reset"), GraphOutcomeUnknown),
+        (httpx.RemoteProtocolError("garbage"), GraphOutcomeUnknown),
+    ],
+)
+async def test_a_failure_of_the_network_is_only_called_harmless_if_nothing_was_sent(
+    graph: GraphClient, meta: Meta, failure: Exception, expected: type[Exception]
+) -> None:
+    """The whole rule against blind resends rests on this table."""
+
+    def fail(_request: httpx.Request) -> httpx.Response:
+        raise failure
+
+    meta.answer = fail
+    with pytest.raises(expected):
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+# From here on real sockets: what httpx makes of them is part of the promise.
+
+
+def client_of(url: str, *, timeout_s: float = 20, connections: int = 10) -> GraphClient:
+    """A client over the real network stack."""
+    return GraphClient(url, "v26.0", timeout_s=timeout_s, connections=connections)
+
+
+async def test_a_refused_connection_is_unreachable(sockets: Sockets) -> None:
+    """Nobody listens, so nothing can have been sent."""
+    url = await sockets.listen(lambda _reader, _writer: asyncio.sleep(0))
+    await sockets.close()
+    async with client_of(url) as graph:
+        with pytest.raises(GraphUnreachable):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_a_tls_handshake_that_never_ends_is_unreachable(sockets: Sockets) -> None:
+    """The deadline ran out before any byte of the request could leave."""
+
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    url = await sockets.listen(silent)
+    async with client_of(url.replace("http:", "https:"), timeout_s=0.3) as graph:
+        with pytest.raises(GraphUnreachable):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_a_half_open_connection_leaves_the_outcome_unknown(sockets: Sockets) -> None:
+    """The request was read, the answer never comes: it may have gone out."""
+
+    async def half_open(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await reader.read()
+
+    async with client_of(await sockets.listen(half_open), timeout_s=0.3) as graph:
+        with pytest.raises(GraphOutcomeUnknown):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_a_reset_after_the_request_leaves_the_outcome_unknown(sockets: Sockets) -> None:
+    """The server was killed between accepting and answering."""
+
+    async def resetting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        reset(writer)
+
+    async with client_of(await sockets.listen(resetting)) as graph:
+        with pytest.raises(GraphOutcomeUnknown):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"SMTP ready\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+async def test_an_answer_that_breaks_off_leaves_the_outcome_unknown(sockets: Sockets, answer: bytes) -> None:
+    """A cut or garbled answer says nothing on what was done."""
+
+    async def breaking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    async with client_of(await sockets.listen(breaking)) as graph:
+        with pytest.raises(GraphOutcomeUnknown):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_an_answer_that_drips_is_cut_off_by_the_total_deadline(sockets: Sockets) -> None:
+    """Each byte comes in time, the whole never does: a read timeout alone would wait for ever."""
+
+    async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with client_of(await sockets.listen(dripping), timeout_s=0.4) as graph:
+        with pytest.raises(GraphOutcomeUnknown):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_a_call_that_found_no_free_connection_is_unreachable(sockets: Sockets) -> None:
+    """It waited in the pool the whole time, so it never began."""
+
+    async def half_open(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with client_of(await sockets.listen(half_open), timeout_s=0.5, connections=1) as graph:
+        outcomes = await asyncio.gather(
+            graph.send(CREDENTIALS, NUMBER, MESSAGE),
+            graph.send(CREDENTIALS, NUMBER, MESSAGE),
+            return_exceptions=True,
+        )
+    assert {type(outcome) for outcome in outcomes} == {GraphOutcomeUnknown, GraphUnreachable}
+
+
+async def test_connections_are_kept_and_used_again(sockets: Sockets) -> None:
+    """A TLS handshake for each message would double its time."""
+
+    async def keeping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(response(json.dumps(ACCEPTED).encode()))
+
+    async with client_of(await sockets.listen(keeping)) as graph:
+        for _ in range(5):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    assert sockets.connections == 1
+
+
+async def test_a_kept_connection_that_meta_closed_costs_no_send(sockets: Sockets) -> None:
+    """The closed one is noticed before it is used, and another is opened."""
+    closed = asyncio.Event()
+
+    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(response(json.dumps(ACCEPTED).encode()))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    async with client_of(await sockets.listen(closing)) as graph:
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+        await closed.wait()
+        accepted = await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    assert accepted.wamid == "wamid.abc"
+
+
+async def test_a_compressed_answer_is_read(sockets: Sockets) -> None:
+    """Pages of templates come as gzip."""
+    body = gzip.compress(json.dumps(ACCEPTED).encode())
+
+    async def compressing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(response(body, headers="Content-Encoding: gzip\r\n"))
+        await writer.drain()
+
+    async with client_of(await sockets.listen(compressing)) as graph:
+        assert (await graph.send(CREDENTIALS, NUMBER, MESSAGE)).wamid == "wamid.abc"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        response(b" " * (1024 * 1024 + 1) + json.dumps(ACCEPTED).encode()),
+        response(
+            gzip.compress(b" " * (64 * 1024 * 1024) + json.dumps(ACCEPTED).encode()),
+            headers="Content-Encoding: gzip\r\n",
+        ),
+        response(gzip.compress(json.dumps(ACCEPTED).encode())[:-9], headers="Content-Encoding: gzip\r\n"),
+        response(json.dumps(ACCEPTED).encode(), headers="Content-Encoding: gzip\r\n"),
+        response(json.dumps(ACCEPTED).encode(), headers="Content-Encoding: br\r\n"),
+    ],
+    ids=["longer than 1 MB", "a gzip bomb", "cut gzip", "gzip that is none", "an encoding not asked for"],
+)
+async def test_an_answer_that_is_too_long_or_garbled_is_not_taken(sockets: Sockets, answer: bytes) -> None:
+    """Reading stops at 1 MB after decompression; the send itself stays unknown."""
+
+    async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    async with client_of(await sockets.listen(answering)) as graph:
+        with pytest.raises(GraphOutcomeUnknown, match="unreadable body"):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_an_endless_answer_is_broken_off(sockets: Sockets) -> None:
+    """The connection is closed, not drained: the server notices."""
+    noticed = asyncio.Event()
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+                await writer.drain()
+        except ConnectionError:
+            noticed.set()
+
+    async with client_of(await sockets.listen(endless)) as graph:
+        with pytest.raises(GraphOutcomeUnknown):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+        await asyncio.wait_for(noticed.wait(), 30)

@@ -1,0 +1,177 @@
+"""Media: upload, look-up, download from Meta's hosts only, delete."""
+
+import httpx
+import pytest
+
+from waypost.cloudapi import media as limits
+from waypost.cloudapi.client import File, GraphClient
+from waypost.cloudapi.errors import GraphOutcomeUnknown, GraphRefused
+
+from .conftest import CREDENTIALS, NUMBER, Meta
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1&hash=abc"
+
+
+async def download(graph: GraphClient, url: str, **options: int) -> bytes:
+    """What a download writes."""
+    content = bytearray()
+    length = await graph.download_media(CREDENTIALS, url, content.extend, **options)
+    assert length == len(content)
+    return bytes(content)
+
+
+async def test_an_upload_is_a_form_with_the_file(graph: GraphClient, meta: Meta) -> None:
+    """Three parts, as Meta's page shows them; the answer is the id."""
+    meta.replies(200, {"id": "1234567890"})
+    media_id = await graph.upload_media(CREDENTIALS, NUMBER, File("a.png", b"\x89PNG bytes", "image/png"))
+    form = meta.last.content
+    assert (media_id, meta.last.url.path) == ("1234567890", f"/v26.0/{NUMBER}/media")
+    assert all(
+        part in form
+        for part in (b'name="messaging_product"\r\n\r\nwhatsapp', b'name="type"\r\n\r\nimage/png', b"\x89PNG bytes")
+    )
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "limit"),
+    [
+        ("image/jpeg", 5 * 1024 * 1024),
+        ("image/webp", 500 * 1024),
+        ("audio/ogg", 16 * 1024 * 1024),
+        ("video/mp4", 16 * 1024 * 1024),
+        ("application/pdf", 100 * 1024 * 1024),
+        ("text/plain", 100 * 1024 * 1024),
+    ],
+)
+def test_each_type_of_media_has_its_limit(mime_type: str, limit: int) -> None:
+    """Those of Meta's page; what is neither picture nor sound is a document."""
+    assert limits.limit_of(mime_type) == limit
+
+
+async def test_too_large_a_file_is_not_sent(graph: GraphClient, meta: Meta) -> None:
+    """Meta would refuse it after all of it has travelled."""
+    with pytest.raises(GraphRefused, match="not sent"):
+        await graph.upload_media(CREDENTIALS, NUMBER, File("a", bytes(500 * 1024 + 1), "image/webp"))
+    assert meta.requests == []
+
+
+async def test_a_media_object_is_looked_up(graph: GraphClient, meta: Meta) -> None:
+    """Meta writes the size as a number or as a text."""
+    meta.replies(200, {"id": "9", "url": URL, "mime_type": "image/png", "sha256": "abc", "file_size": "303"})
+    found = await graph.media(CREDENTIALS, "9", phone_number_id=NUMBER)
+    assert (found.url, found.file_size, meta.last.url.params["phone_number_id"]) == (URL, 303, NUMBER)
+
+
+async def test_media_is_downloaded_with_the_token(graph: GraphClient, meta: Meta) -> None:
+    """The address alone is not enough for Meta."""
+    meta.replies(200, b"bytes")
+    assert await download(graph, URL) == b"bytes"
+    assert meta.last.headers["authorization"] == f"Bearer {CREDENTIALS.token}"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        URL,
+        "https://scontent.xx.fbcdn.net/a",
+        "https://mmg.whatsapp.net/a",
+        "https://LOOKASIDE.fbsbx.com/a",
+        "https://graph.facebook.com/a",
+    ],
+)
+async def test_media_of_metas_hosts_is_downloaded(graph: GraphClient, meta: Meta, url: str) -> None:
+    """These are where Meta's pages and its webhooks point."""
+    meta.replies(200, b"bytes")
+    assert await download(graph, url) == b"bytes"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://elsewhere.example/a",
+        "http://lookaside.fbsbx.com/a",
+        "https://lookaside.fbsbx.com:8443/a",
+        "https://lookaside.fbsbx.com.elsewhere.example/a",
+        "https://elsewhere.example/?lookaside.fbsbx.com",
+        "https://lookaside.fbsbx.com@elsewhere.example/a",
+        "https://fbcdn.net.elsewhere.example/a",
+        "https://evilfbcdn.net/a",
+        "http://169.254.169.254/latest/meta-data",
+        "http://graph.facebook.com/a",
+        "file:///etc/passwd",
+        "//lookaside.fbsbx.com/a",
+        "https://[::1",
+        "",
+    ],
+)
+async def test_no_other_host_is_asked_and_none_gets_the_token(graph: GraphClient, meta: Meta, url: str) -> None:
+    """The address comes out of a webhook; following it blindly would hand the token to whoever wrote it."""
+    with pytest.raises(GraphRefused, match="not sent"):
+        await download(graph, url)
+    assert meta.requests == []
+
+
+async def test_a_redirect_within_meta_is_followed(graph: GraphClient, meta: Meta) -> None:
+    """Media may lie on another of Meta's hosts."""
+    target = "https://scontent.xx.fbcdn.net/a"
+    meta.answer = lambda request: (
+        httpx.Response(200, content=b"bytes")
+        if request.url.host.endswith("fbcdn.net")
+        else httpx.Response(302, headers={"location": target})
+    )
+    assert await download(graph, URL) == b"bytes"
+
+
+async def test_a_redirect_away_from_meta_is_not_followed(graph: GraphClient, meta: Meta) -> None:
+    """Each hop is checked like the first."""
+    meta.replies(302, b"", headers={"location": "https://elsewhere.example/"})
+    with pytest.raises(GraphRefused, match="not on one of Meta's hosts"):
+        await download(graph, URL)
+    assert len(meta.requests) == 1
+
+
+async def test_a_circle_of_redirects_ends(graph: GraphClient, meta: Meta) -> None:
+    """After three it is given up."""
+    meta.replies(302, b"", headers={"location": "/again"})
+    with pytest.raises(GraphRefused, match="redirects too often"):
+        await download(graph, URL)
+
+
+async def test_media_larger_than_the_limit_is_broken_off(graph: GraphClient, meta: Meta) -> None:
+    """Nothing past the limit is written."""
+    meta.replies(200, b"x" * 1001)
+    content = bytearray()
+    with pytest.raises(GraphRefused, match="larger than 1000 bytes"):
+        await graph.download_media(CREDENTIALS, URL, content.extend, limit_bytes=1000)
+    assert len(content) <= 1000
+
+
+async def test_media_of_exactly_the_limit_is_taken(graph: GraphClient, meta: Meta) -> None:
+    """The limit is what may come, not what may not."""
+    meta.replies(200, b"x" * 1000)
+    assert len(await download(graph, URL, limit_bytes=1000)) == 1000
+
+
+async def test_an_address_that_has_run_out_is_told_by_its_status(graph: GraphClient, meta: Meta) -> None:
+    """A 404 means: look the media up again."""
+    meta.replies(404, b"gone")
+    with pytest.raises(GraphRefused) as raised:
+        await download(graph, URL)
+    assert raised.value.http_status == 404
+
+
+async def test_media_that_is_compressed_is_not_taken(graph: GraphClient, meta: Meta) -> None:
+    """Its size could not be bounded by what travels."""
+    meta.replies(200, b"bytes", headers={"content-encoding": "gzip"})
+    with pytest.raises(GraphRefused, match="compressed"):
+        await download(graph, URL)
+
+
+@pytest.mark.parametrize("status", [204, 500, 503])
+async def test_an_answer_that_is_no_media_is_an_error(graph: GraphClient, meta: Meta, status: int) -> None:
+    """Half a file is never taken for one."""
+    meta.replies(status, b"{}")
+    with pytest.raises(GraphOutcomeUnknown):
+        await download(graph, URL)

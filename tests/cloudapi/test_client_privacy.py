@@ -1,0 +1,176 @@
+"""What a call leaves behind: no token, secret, number or text in logs, traces or errors, whatever happens."""
+
+import logging
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from waypost.cloudapi.client import Credentials, File, GraphClient, Override
+from waypost.cloudapi.errors import GraphError, GraphRefused
+from waypost.telemetry import tracing
+
+from .conftest import NUMBER, Meta, Sockets, read_request, reset
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = "EAAcanaryTokenOfTheNumber"
+SECRET = "canary-app-secret-0123"
+INSPECTED = "EAAcanaryTokenThatIsInspected"
+VERIFY = "canaryVerifyToken0123456789"
+PIN = "918273"
+PHONE = "16505550199"
+TEXT = "canary words of a person"
+CANARIES = (TOKEN, SECRET, INSPECTED, VERIFY, PIN, PHONE, TEXT)
+CREDENTIALS = Credentials(TOKEN, SECRET)
+MESSAGE = {"messaging_product": "whatsapp", "to": f"+{PHONE}", "type": "text", "text": {"body": TEXT}}
+
+CALLS: dict[str, Callable[[GraphClient], Awaitable[object]]] = {
+    "send": lambda g: g.send(CREDENTIALS, NUMBER, MESSAGE),
+    "mark read": lambda g: g.mark_read(CREDENTIALS, NUMBER, f"wamid.{PHONE}"),
+    "debug token": lambda g: g.debug_token(CREDENTIALS, INSPECTED),
+    "refresh": lambda g: g.refresh_token("1", SECRET, INSPECTED),
+    "revoke": lambda g: g.revoke_token("1", SECRET, INSPECTED, with_token=TOKEN),
+    "app token": lambda g: g.app_access_token("1", SECRET),
+    "override": lambda g: g.subscribe_app(CREDENTIALS, "2", Override("https://a.example/w", VERIFY)),
+    "register": lambda g: g.register(CREDENTIALS, NUMBER, pin=PIN),
+    "upload": lambda g: g.upload_media(CREDENTIALS, NUMBER, File("a.txt", TEXT.encode(), "text/plain")),
+    "download": lambda g: g.download_media(CREDENTIALS, f"https://lookaside.fbsbx.com/?mid={PHONE}", lambda _: None),
+}
+
+
+def quoting(request: httpx.Request) -> httpx.Response:
+    """A refusal that repeats the whole request in all of its texts."""
+    whole = f"{request.url} {request.headers.get('authorization', '')} {request.content.decode('latin-1')}"
+    error = {
+        "message": f"Malformed access token: {whole}",
+        "error_user_title": whole,
+        "error_user_msg": whole,
+        "error_data": {"details": whole},
+        "fbtrace_id": whole,
+        "type": whole,
+        "code": 100,
+    }
+    return httpx.Response(400, json={"error": error})
+
+
+@pytest.fixture
+def trace_dir(tmp_path: Path) -> Iterator[Path]:
+    """A folder that all spans of the test are written to."""
+    configured = tracing.configure("test", tmp_path)
+    yield tmp_path
+    configured.shutdown()
+    tracing.configure("test", None)
+
+
+@pytest.fixture
+async def sockets_graph(sockets: Sockets) -> AsyncIterator[GraphClient]:
+    """A client of a server that resets each connection once it has read the request."""
+
+    async def resetting(reader: object, writer: object) -> None:
+        await read_request(reader)  # type: ignore[arg-type]
+        reset(writer)  # type: ignore[arg-type]
+
+    async with GraphClient(await sockets.listen(resetting), "v26.0") as client:
+        yield client
+
+
+def spans(trace_dir: Path) -> str:
+    """All that was traced, as text."""
+    tracing.tracer()
+    return "".join(path.read_text() for path in trace_dir.iterdir())
+
+
+async def outcome(graph: GraphClient, name: str) -> str:
+    """The error of a call in every way it could be written down."""
+    with pytest.raises(GraphError) as raised:
+        await CALLS[name](graph)
+    error = raised.value
+    return "\n".join([repr(error), str(vars(error)), *traceback.format_exception(error)])
+
+
+def found(text: str) -> list[str]:
+    """The canaries in `text`."""
+    return [canary for canary in CANARIES if canary in text]
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_an_error_of_meta_that_quotes_the_request_is_not_passed_on(
+    graph: GraphClient, meta: Meta, name: str
+) -> None:
+    """Meta does quote tokens ("Malformed access token …") and parameters."""
+    meta.answer = quoting
+    assert found(await outcome(graph, name)) == []
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "download"])
+async def test_an_error_of_the_network_tells_nothing_of_the_request(sockets_graph: GraphClient, name: str) -> None:
+    """httpx hangs the request, URL and headers and all, on its errors; ours do not show them."""
+    assert found(await outcome(sockets_graph, name)) == []
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_nothing_is_logged_of_a_call_at_any_level(
+    graph: GraphClient, meta: Meta, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """httpx logs each URL at INFO, and some of ours hold a token in their query."""
+    caplog.set_level(logging.DEBUG)
+    meta.answer = quoting
+    await outcome(graph, name)
+    assert found(caplog.text) == []
+
+
+async def test_nothing_is_logged_of_a_call_over_a_real_connection(
+    sockets_graph: GraphClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """httpcore logs each step of a connection at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    await outcome(sockets_graph, "debug token")
+    assert [record.name for record in caplog.records if record.name.startswith("http")] == []
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_the_span_of_a_call_holds_no_secret(graph: GraphClient, meta: Meta, trace_dir: Path, name: str) -> None:
+    """Contrib's instrumentation would have exported the whole URL."""
+    meta.answer = quoting
+    await outcome(graph, name)
+    tracing.configure("test", None)
+    assert found(spans(trace_dir)) == []
+
+
+async def test_the_span_of_a_call_is_named_by_its_template(graph: GraphClient, trace_dir: Path) -> None:
+    """Method and template, the number's id, the status: enough to read a trace."""
+    configured = tracing.configure("test", trace_dir)
+    await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    configured.flush()
+    traced = spans(trace_dir)
+    assert '"POST /{version}/{phone_number_id}/messages"' in traced
+    assert NUMBER in traced
+    configured.shutdown()
+
+
+async def test_a_refusal_is_told_by_its_span(graph: GraphClient, meta: Meta, trace_dir: Path) -> None:
+    """Code and verdict are what one looks for in a failed trace."""
+    configured = tracing.configure("test", trace_dir)
+    meta.replies(400, {"error": {"code": 131056}})
+    with pytest.raises(GraphRefused):
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    configured.flush()
+    traced = spans(trace_dir)
+    assert "131056" in traced
+    assert "pause-pair" in traced
+    configured.shutdown()
+
+
+@pytest.mark.parametrize("value", [CREDENTIALS, Override("https://a.example/w", VERIFY)])
+def test_what_holds_a_secret_does_not_show_it(value: object) -> None:
+    """A `repr` ends up in logs sooner or later."""
+    assert found(repr(value)) == []
+
+
+async def test_an_issued_token_does_not_show_itself(graph: GraphClient, meta: Meta) -> None:
+    """Nor does what Meta hands out."""
+    meta.answer = lambda _request: httpx.Response(200, json={"access_token": INSPECTED})
+    assert found(repr(await graph.refresh_token("1", SECRET, "EAAold"))) == []
