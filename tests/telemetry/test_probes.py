@@ -5,11 +5,13 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
+import waypost
 from waypost.telemetry import metrics, probes
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -108,6 +110,14 @@ def test_more_probes_than_there_are_places_are_refused(serve: Callable[..., prob
     for connection in waiting:
         with connection:
             assert connection.makefile("rb").read().startswith(b"HTTP/1.0 200")
+
+
+def test_every_metric_is_counted_somewhere() -> None:
+    """A metric that stays 0 for ever misleads whoever puts an alert on it."""
+    source = "".join(path.read_text() for path in Path(waypost.__file__).parent.rglob("*.py"))
+    names = [name for name, each in vars(metrics).items() if isinstance(each, MetricWrapperBase)]
+    unused = [name for name in names if f"metrics.{name}" not in source and f"{name}.info(" not in source]
+    assert unused == []
 
 
 def test_every_metric_has_our_prefix_and_explains_itself() -> None:

@@ -4,11 +4,16 @@ import ast
 import contextlib
 import json
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
 import waypost
@@ -131,6 +136,54 @@ def test_a_full_trace_folder_costs_spans_but_nothing_else(traces: tracing.Tracin
     blocked.write_text("")
     exporter = spanfile.FileExporter(blocked / "below-a-file", "worker")
     assert exporter.export([]).name == "FAILURE"
+
+
+def test_a_collector_that_is_away_is_left_alone_for_a_while(traces: tracing.Tracing) -> None:
+    """Otherwise every batch would try for seconds, also those of a process that is asked to end."""
+
+    class Away(InMemorySpanExporter):
+        asked = 0
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            self.asked += 1
+            return SpanExportResult.FAILURE
+
+    now, away = [0.0], Away()
+    exporter = tracing.Scrubbed(away, clock=lambda: now[0])
+    for _ in range(3):
+        assert exporter.export([]) is SpanExportResult.FAILURE
+    assert away.asked == 1
+    now[0] = tracing.REST_S
+    exporter.export([])
+    assert away.asked == 2
+
+
+def test_a_collector_gets_spans_and_nothing_private(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes over the wire by OTLP, as a collector on loopback receives it."""
+    received: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        configured = tracing.configure("worker", None)
+        with contextlib.suppress(LookupError), tracing.tracer().start_as_current_span("turn") as span:
+            span.set_attributes({"waypost.kind": "message", "text": WORDS})
+            raise LookupError(PRIVATE[0])
+        configured.shutdown()
+        server.shutdown()
+    wire = b"".join(received)
+    assert b"waypost-worker" in wire
+    assert b"LookupError" in wire
+    assert [each for each in PRIVATE if each.encode() in wire] == []
 
 
 def test_every_attribute_that_the_code_sets_is_allowed() -> None:

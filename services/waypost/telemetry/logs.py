@@ -25,6 +25,8 @@ _LIBRARIES = {
     "asyncio": logging.WARNING,
     "multipart": logging.WARNING,
     "python_multipart": logging.WARNING,
+    # A collector that is away is told of once per failed batch, not once per attempt.
+    "opentelemetry.exporter": logging.ERROR,
 }
 _INTERNAL = frozenset({"stack", "exception", "positional_args", "stack_info", "_record", "_from_structlog"})
 _OURS = ("uvicorn", "uvicorn.error", "rq", "rq.worker", "alembic", "opentelemetry", "py.warnings")

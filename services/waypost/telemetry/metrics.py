@@ -4,12 +4,15 @@ The label `number` is Meta's phone number *id* (or `waba:<id>`), never a phone n
 what the database knows of the whole installation is exported by `waypost.analytics.gauges`.
 """
 
+from importlib.metadata import version
+
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LONG = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 
 build_info = Info("waypost_build", "Version of the running code.")
+build_info.info({"version": version("waypost")})
 
 events_received_total = Counter(
     "waypost_events_received_total",
@@ -25,11 +28,6 @@ events_dead_total = Counter(
     "waypost_events_dead_total",
     "Events that were given up, by reason; `waypost dead list` shows them.",
     ["number", "reason"],
-)
-events_unknown_total = Counter(
-    "waypost_events_unknown_total",
-    "Events of a kind, type or field that this version has no shape for; stored and handled as unknown.",
-    ["kind"],
 )
 deliveries_total = Counter("waypost_deliveries_total", "Webhook requests answered, by HTTP status.", ["status"])
 delivery_seconds = Histogram(
@@ -49,7 +47,9 @@ signature_failures_total = Counter(
     "waypost_signature_failures_total",
     "Deliveries refused for a missing or wrong signature: someone else's, or an app secret that is out of date.",
 )
-handshakes_total = Counter("waypost_handshakes_total", "Callback verifications by Meta, by result.", ["result"])
+handshakes_total = Counter(
+    "waypost_handshakes_total", "Callback verifications by Meta, by result: accepted, refused, throttled.", ["result"]
+)
 
 wakeups_total = Counter(
     "waypost_wakeups_total",

@@ -5,7 +5,8 @@ Without an exporter every span is non-recording, but ids are made, so that log l
 
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -75,6 +76,9 @@ ALLOWED = frozenset(
 )
 """Attribute names that may leave the process. Any other is dropped, whoever set it."""
 
+REST_S = 10.0
+"""Seconds without another attempt after an export has failed; the exporter itself tries again for 3 s."""
+
 _IDENTIFIERS = frozenset({"waypost.number", "waypost.number_id", "waypost.conversation_id", "waypost.event_id"})
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _KUBERNETES = {
@@ -100,14 +104,24 @@ def _safe(attributes: Attributes) -> dict[str, object]:
 
 
 class Scrubbed(SpanExporter):
-    """Passes spans on with allowed attributes only, strings redacted, and of exceptions nothing but the type."""
+    """Passes spans on with allowed attributes only, strings redacted, and of exceptions nothing but the type.
 
-    def __init__(self, exporter: SpanExporter) -> None:
+    After a failure it drops spans for `REST_S`: a collector that is away must cost neither work nor a slow end.
+    """
+
+    def __init__(self, exporter: SpanExporter, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._exporter = exporter
+        self._clock = clock
+        self._resting_until = float("-inf")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export safe copies."""
-        return self._exporter.export([self._copy(span) for span in spans])
+        if self._clock() < self._resting_until:
+            return SpanExportResult.FAILURE
+        result = self._exporter.export([self._copy(span) for span in spans])
+        if result is not SpanExportResult.SUCCESS:
+            self._resting_until = self._clock() + REST_S
+        return result
 
     def _copy(self, span: ReadableSpan) -> ReadableSpan:
         attributes = _safe(span.attributes)
