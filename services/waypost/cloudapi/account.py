@@ -19,7 +19,7 @@ from waypost.cloudapi.inbound import (
     TemplateUpdate,
     Unrecognised,
 )
-from waypost.cloudapi.members import Members
+from waypost.cloudapi.members import Members, word
 from waypost.cloudapi.updates import UPDATES
 
 
@@ -106,19 +106,23 @@ ELSEWHERE: dict[tuple[str, str], Callable[[Members, Members], Inbound]] = {
 def read(field: str, raw: msgspec.Raw, waba_id: str, time: float) -> Inbound:
     """The value of a field that is one thing."""
     notes: list[str] = []
+    account = f"waba:{waba_id}" if waba_id else ""
+    kind = WHOLE.get(field)
+    if kind is None:
+        notes.append(f"field={word(field)}")
     try:
-        value = Members(raw, field, notes)
+        value = Members(raw, word(field), notes)
     except msgspec.ValidationError:
         content = msgspec.json.decode(raw)
+        notes.append(f"{word(field)}:shape")
         return Unrecognised(
-            number_id="", waba_id=waba_id, field=field, occurred_at=time, content=content, unknown=("value:shape",)
+            number_id=account, waba_id=waba_id, field=field, occurred_at=time, content=content, unknown=tuple(notes)
         )
-    number_id = number_of(value) or (f"waba:{waba_id}" if waba_id else "")
-    kind = WHOLE.get(field)
+    number_id = number_of(value) or account
     if kind is EventKind.TEMPLATE:
         record: Inbound = _template(field, value, number_id, waba_id, time)
     elif kind is EventKind.ACCOUNT:
-        frame = Members(b'{"value":%s}' % bytes(raw), field, notes)
+        frame = Members(b'{"value":%s}' % bytes(raw), word(field), notes)
         record = AccountUpdate(
             number_id=number_id,
             waba_id=waba_id,
@@ -128,7 +132,6 @@ def read(field: str, raw: msgspec.Raw, waba_id: str, time: float) -> Inbound:
             content=frame.typed("value", UPDATES[field]),
         )
     else:
-        notes.append("field")
         content = msgspec.json.decode(raw)
         record = Unrecognised(number_id=number_id, waba_id=waba_id, field=field, occurred_at=time, content=content)
     return msgspec.structs.replace(record, unknown=tuple(notes))

@@ -20,7 +20,7 @@ from waypost.cloudapi.inbound import (
     ReportedError,
     UnreadableEvent,
 )
-from waypost.cloudapi.members import Members, word
+from waypost.cloudapi.members import Members
 
 
 def number_of(value: Members) -> str:
@@ -49,7 +49,7 @@ def contact_of(value: Members, head: heads.Head | None) -> tuple[Identity, Membe
 def content_of(kind: str, item: Members) -> Content | None:
     """The body of a message of this type: typed, or as plain values where type or shape are not known."""
     if kind not in BODIES:
-        item.note(f"type={word(kind)}")
+        item.note_value("type", kind)
         body = item.plain(kind)
         return body if isinstance(body, dict) else None if body is None else {kind: body}
     if kind == "request_welcome":
@@ -126,7 +126,7 @@ def read_status(value: Members, item: Members) -> InboundStatus:
     errors = item.faults()
     status = item.text("status") or ""
     if status not in _STATUSES:
-        item.note(f"status={word(status)}")
+        item.note_value("status", status)
     record = InboundStatus(
         number_id=number_of(value),
         occurred_at=item.moment("timestamp"),

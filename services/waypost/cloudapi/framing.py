@@ -114,8 +114,9 @@ def _framed(change: Change, number_id: str, opening: bytes, members: Members, kn
     contacts = _Contacts(change, members, alone=sum([len(items) for _, _, items in known]) == 1)
     events = []
     for name, kind, items in known:
-        read, before = heads.READERS.get(name, heads.read_other), _LISTS[name]
-        has_key = kind is not EventKind.HISTORY
+        before = _LISTS[name]
+        # What is history belongs to nobody's turn, and its wamids are those of messages that may come otherwise.
+        read = heads.read_other if kind is EventKind.HISTORY else heads.READERS.get(name, heads.read_other)
         needs_sender = kind is EventKind.MESSAGE
         for item in items:
             head = None if change.suspect and not _is_text(item) else read(item)
@@ -125,7 +126,7 @@ def _framed(change: Change, number_id: str, opening: bytes, members: Members, kn
                 events.append(Event(number_id, kind, key, "", 0.0, payload, INVALID_ITEM))
                 continue
             contact, person = contacts.of(head)
-            key = head.key if head.key and has_key else heads.digest(change.field, item)
+            key = head.key or heads.digest(change.field, item)
             problem = None if person or not needs_sender else MISSING_SENDER
             payload = b"".join((opening, contact, before, item, b"]}}"))
             events.append(Event(number_id, kind, key, person, head.occurred_at, payload, problem))

@@ -10,7 +10,7 @@ from waypost.cloudapi.inbound import Fault, Identity
 from waypost.cloudapi.lenient import Buffer
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_LONG_NUMBER = re.compile(r"\+?\d[\d ().-]{5,}\d")
+_LONG_NUMBER = re.compile(r"\+?\d[\d .-]{5,}\d")
 _WORD = re.compile(r"[A-Za-z0-9_.-]{1,48}")
 _LARGEST_CODE = 2**31 - 1
 _T = TypeVar("_T")
@@ -109,6 +109,10 @@ class Members:
         """Take down that a member is not known, or not in the way `what` says."""
         self.notes.append(f"{self.path}.{word(name)}{':' + what if what else ''}")
 
+    def note_value(self, name: str, value: str) -> None:
+        """Take down that a member is known, and its value is not."""
+        self.notes.append(f"{self.path}.{name}={word(value)}")
+
     def note_rest(self) -> None:
         """Take down every member that nobody asked for."""
         for name in self._members:
@@ -123,7 +127,7 @@ class Members:
         for item in objects if isinstance(objects, list) else [objects]:
             if isinstance(item, dict):
                 for stranger in item.keys() - set(shape.__struct_encode_fields__):
-                    self.note(f"{name}.{word(stranger)}")
+                    self.notes.append(f"{self.path}.{name}.{word(stranger)}")
 
 
 def _fault(error: dict[str, Any]) -> Fault:

@@ -45,6 +45,8 @@ _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def _read(payload: bytes) -> Inbound:
+    if not payload.isascii():
+        payload.decode()  # msgspec takes the text inside a Raw as it comes
     frame = _frame(payload)
     if frame.field not in ITEMS:
         return account.read(frame.field, frame.value, frame.waba_id, frame.time)

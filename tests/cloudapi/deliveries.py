@@ -1,0 +1,37 @@
+"""Deliveries as Meta sends them, for tests: samples of each kind, and the envelope around them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+SAMPLES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("samples.json").read_text())
+"""By what they show: one change each (`field`, `value`, and `time` where Meta gives the entry one)."""
+
+WABA = "102290129340398"
+NUMBER = "106540352242922"
+METADATA = {"display_phone_number": "15550783881", "phone_number_id": NUMBER}
+
+
+def envelope(*changes: dict[str, Any], waba: str = WABA) -> dict[str, Any]:
+    """A delivery with one entry per change."""
+    entries = []
+    for change in changes:
+        entry = {"id": waba, "changes": [{name: value for name, value in change.items() if name != "time"}]}
+        entries.append(entry | {name: value for name, value in change.items() if name == "time"})
+    return {"object": "whatsapp_business_account", "entry": entries}
+
+
+def delivery(*changes: dict[str, Any], **envelope_of: Any) -> bytes:
+    """The body of a delivery, without blanks, as Meta writes it."""
+    return json.dumps(envelope(*changes, **envelope_of), separators=(",", ":")).encode()
+
+
+def change(field: str = "messages", **lists: Any) -> dict[str, Any]:
+    """A change of one number with the given lists of items."""
+    return {"field": field, "value": {"messaging_product": "whatsapp", "metadata": METADATA, **lists}}
+
+
+def text_message(wamid: str, body: str = "Hello", sender: str = "16505551234", **more: Any) -> dict[str, Any]:
+    """A customer's text message."""
+    message = {"from": sender, "id": wamid, "timestamp": "1750030073", "type": "text", "text": {"body": body}}
+    return message | more

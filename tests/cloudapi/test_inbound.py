@@ -1,0 +1,367 @@
+"""The worker's view of what people sent: typed, matched to a person, readable."""
+
+import json
+
+import pytest
+
+from waypost.cloudapi import bodies, inbound
+from waypost.cloudapi.inbound import Fault, Identity
+from waypost.cloudapi.webhook import parse, split
+
+from .deliveries import NUMBER, SAMPLES, change, delivery, text_message
+
+ADA = Identity("16505551234", "US.13491208655302741918", "US.ENT.11815799212886844830")
+
+
+def read(*changes):
+    """The record of the first event of a delivery of these changes."""
+    return parse(split(delivery(*changes), default_number="default")[0].payload)
+
+
+def sample(name):
+    """The record of a sample."""
+    return read(SAMPLES[name])
+
+
+def message(type_, body, **more):
+    """The record of a message of this type and body."""
+    item = {"from": "1", "id": "wamid.x", "timestamp": "1", "type": type_, type_: body}
+    return read(change(messages=[item | more]))
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLES if not name.startswith(("unknown", "handover"))])
+def test_all_that_meta_documents_is_known(name):
+    """No documented member, type or value is counted as unknown."""
+    for event in split(delivery(SAMPLES[name]), default_number="default"):
+        record = parse(event.payload)
+        assert record.unknown == ()
+        assert not isinstance(record, inbound.Unrecognised)
+
+
+def test_a_text_message_is_read():
+    """Who, when, what: the commonest message of all."""
+    record = sample("text")
+    assert isinstance(record, inbound.InboundMessage)
+    assert (record.number_id, record.wamid, record.type) == (NUMBER, "wamid.IN.text", "text")
+    assert (record.sender, record.profile_name, record.username) == (ADA, "Ada", "ada.l")
+    assert record.occurred_at == 1750030073.0
+    assert record.text == "Does it come in another colour?"
+    assert record.content == bodies.TextBody(body=record.text)
+
+
+TEXTS = {
+    "image": "Taj Mahal",
+    "video": "A dance",
+    "audio": None,
+    "document": "The invoice",
+    "sticker": None,
+    "location": "Main Street Beach, Main Street",
+    "bare location": "37.5, -122.1",
+    "contacts": "Barbara J. Johnson, Ben",
+    "button reply": "Cancel",
+    "list reply": "Priority Mail Express",
+    "flow reply": "Sent",
+    "call permission reply": "accept",
+    "template button": "Unsubscribe",
+    "reaction": "👍",
+    "reaction taken back": None,
+    "order": "Gift wrapped, please",
+    "order without words": "2 × di9ozbzfi4, 1 × nqryix03ez",
+    "edit": "Does it come in green?",
+    "revoke": None,
+    "unsupported": None,
+    "request welcome": None,
+    "interactive without a body": None,
+    "changed user id": "Ada changed their user id",
+    "business app echo": "I will call you",
+    "echo": "Our shop",
+}
+
+
+@pytest.mark.parametrize(("name", "text"), TEXTS.items(), ids=TEXTS)
+def test_the_text_is_what_a_person_would_read(name, text):
+    """Body, caption, title, emoji, name of a place: whatever stands for the message in a list of messages."""
+    assert sample(name).text == text
+
+
+BUTTONS = {
+    "button reply": "cancel-button",
+    "list reply": "priority_express",
+    "template button": "UNSUBSCRIBE",
+    "flow reply": None,
+    "text": None,
+}
+
+
+@pytest.mark.parametrize(("name", "button"), BUTTONS.items(), ids=BUTTONS)
+def test_a_choice_is_told_by_its_id(name, button):
+    """Buttons, list rows and template buttons have one place where a bot looks for them."""
+    assert sample(name).button_id == button
+
+
+def test_media_has_what_is_needed_to_fetch_it():
+    """Id, type, name and hash of a document are in its content."""
+    content = sample("document").content
+    assert isinstance(content, bodies.MediaBody)
+    assert (content.id, content.mime_type, content.filename) == ("1003383421387256", "application/pdf", "invoice.pdf")
+    assert content.sha256
+    assert content.url
+
+
+@pytest.mark.parametrize("name", ["audio", "voice"])
+def test_a_voice_message_has_two_spellings(name):
+    """`type: voice` occurs in the wild beside `audio` with `voice: true`."""
+    assert isinstance(sample(name).content, bodies.MediaBody)
+
+
+def test_a_form_is_read_out_of_its_json_text():
+    """`response_json` is JSON in a string; `response` is what it says."""
+    assert sample("flow reply").content.nfm_reply.response == {"flow_token": "t", "size": "L"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "NaN", "[" * 100_000, '{"a":NaN}'], ids=lambda text: text[:10])
+def test_a_form_that_is_no_json_object_is_none(text):
+    """A flow can send anything; reading it raises nothing."""
+    record = message("interactive", {"type": "nfm_reply", "nfm_reply": {"name": "flow", "response_json": text}})
+    assert record.content.nfm_reply.response is None
+
+
+def test_a_form_is_fit_for_the_database():
+    """The escapes inside the inner JSON are made fit too."""
+    record = message("interactive", {"type": "nfm_reply", "nfm_reply": {"response_json": '{"a":"\\u0000\\ud800"}'}})
+    assert record.content.nfm_reply.response == {"a": "\ufffd\ufffd"}
+
+
+def test_contact_cards_are_typed():
+    """Names, phones and mail addresses of each card, and where it came from."""
+    barbara, ben = sample("contacts").content
+    assert (barbara.phones[0].wa_id, barbara.emails[0].email, barbara.origin) == (
+        "19405551234",
+        "bjohnson@example.com",
+        "contact_request",
+    )
+    assert ben.phones == ()
+
+
+def test_an_order_has_its_products():
+    """Quantity and price are numbers."""
+    (item,) = sample("order").content.product_items
+    assert (item.product_retailer_id, item.quantity, item.item_price, item.currency) == ("di9ozbzfi4", 2, 7.99, "USD")
+
+
+def test_edit_and_revoke_name_the_original():
+    """What was changed or taken back is a message that is known already."""
+    assert sample("edit").content.original_message_id == "wamid.IN.text"
+    assert sample("revoke").content.original_message_id == "wamid.IN.text"
+
+
+def test_an_edit_in_an_edit_in_an_edit_is_read_once():
+    """However deep it is nested, only the message as it reads now is looked at."""
+    body = {"original_message_id": "a", "message": {"type": "edit", "edit": {"message": {"type": "text"}}}}
+    assert message("edit", body).text is None
+
+
+def test_an_unsupported_message_tells_why():
+    """The reason and what it would have been are kept."""
+    record = sample("unsupported")
+    assert (record.content.type, record.errors[0].code) == ("poll_creation", 131051)
+
+
+def test_errors_of_the_value_are_the_lone_messages():
+    """The reason why an interactive message came without a body."""
+    assert sample("interactive without a body").errors == (
+        Fault(131000, "Something went wrong", "Something went wrong"),
+    )
+
+
+def test_a_reply_names_what_it_replies_to():
+    """`context` becomes the wamid and the author of the other message."""
+    record = sample("reply")
+    assert (record.context_wamid, record.context_from) == ("wamid.OUT.7", Identity("15550783881", None))
+
+
+def test_forwarding_products_and_ads_are_told():
+    """Everything that `context` and `referral` can say has its place."""
+    assert (sample("forwarded").forwarded, sample("forwarded").frequently_forwarded) == (True, True)
+    assert sample("about a product").referred_product["product_retailer_id"] == "di9ozbzfi4"
+    assert sample("from an ad").referral.ctwa_clid == "Aff-n8ZTODiE79d22KtAwQKj9e"
+    assert not sample("text").forwarded
+
+
+def test_a_group_message_is_from_the_participant():
+    """The conversation is the participant's; the group is told beside."""
+    record = sample("group message")
+    assert record.sender == ADA
+    assert record.group_id.startswith("Y2FwaV9ncm91cDox")
+
+
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [
+        ("known by user id only", Identity(None, "US.77")),
+        ("user id in the place of the phone", Identity(None, "US.77")),
+    ],
+)
+def test_a_user_without_a_phone_is_known_by_the_user_id(name, identity):
+    """Users with a username come without a number; some deliveries put the user id in its place."""
+    record = sample(name)
+    assert (record.sender, record.profile_name) == (identity, "Grace")
+
+
+def test_the_contact_adds_what_the_message_lacks():
+    """A message with only the phone gets the user id from its contact, and one with only the user id the phone."""
+    contact = {"wa_id": "16505551234", "user_id": "US.9"}
+    by_phone = read(change(contacts=[contact], messages=[text_message("a")]))
+    by_user = {"from_user_id": "US.9", "id": "b", "timestamp": "1", "type": "text", "text": {"body": "Hi"}}
+    by_user_id = read(change(contacts=[contact], messages=[by_user]))
+    assert by_phone.sender == by_user_id.sender == Identity("16505551234", "US.9")
+
+
+def test_a_changed_number_names_both():
+    """The old number is the conversation that exists, the new one where it goes on."""
+    record = sample("changed number")
+    assert (record.changed_from, record.changed_to) == (Identity("16505551234", None), Identity("12195555358", None))
+
+
+def test_the_older_spelling_of_a_changed_number_is_known():
+    """`new_wa_id` is `wa_id` of before."""
+    record = message("system", {"type": "user_changed_number", "new_wa_id": "2"})
+    assert (record.changed_from, record.changed_to) == (Identity("1", None), Identity("2", None))
+
+
+def test_a_changed_user_id_names_both():
+    """Without any phone in it, old and new are told by user id."""
+    record = sample("changed user id")
+    assert (record.changed_from, record.changed_to) == (Identity(None, "US.1000"), Identity(None, "US.2000"))
+    assert record.sender == Identity(None, "US.1000")
+
+
+def test_other_system_messages_change_nobody():
+    """An identity check is no new identity."""
+    record = message("system", {"type": "customer_identity_changed", "identity": "x", "customer": "1"})
+    assert (record.changed_from, record.changed_to) == (None, None)
+
+
+def test_an_unknown_type_is_kept_and_named():
+    """A poll is a message from somebody, with its content as plain values."""
+    record = sample("unknown type")
+    assert (record.type, record.text, record.sender) == ("poll", None, ADA)
+    assert record.content == {"question": "Tea or coffee?", "options": ["Tea", "Coffee"]}
+    assert record.unknown == ("messages.type=poll",)
+
+
+def test_unknown_members_are_named_wherever_they_are():
+    """In the value, the message, its context, its contact and its body."""
+    item = text_message("a") | {"mood": 1, "context": {"id": "b", "tone": 2}, "text": {"body": "Hi", "font": 3}}
+    contact = {"wa_id": "16505551234", "hat": 4, "profile": {"name": "Ada", "age": 5}}
+    record = read(change(messages=[item], contacts=[contact], weather={"is": "fine"}))
+    assert set(record.unknown) == {
+        "value.weather",
+        "messages.mood",
+        "messages.context.tone",
+        "messages.text.font",
+        "contacts.hat",
+        "contacts.profile.age",
+    }
+    assert record.text == "Hi"
+
+
+def test_what_is_named_holds_nothing_of_a_users():
+    """Names go to metrics and logs; a name that is no word of Meta's is replaced."""
+    record = read(change(messages=[text_message("a") | {"call me on 16505551234": 1, "type": "my secret, 1234"}]))
+    assert set(record.unknown) == {"messages.?", "messages.type=?", "messages.text"}
+
+
+@pytest.mark.parametrize(
+    ("type_", "body", "text"),
+    [
+        ("text", "Hello", "Hello"),
+        ("text", {"body": 5}, None),
+        ("image", {"id": 7, "caption": "A cat"}, "A cat"),
+        ("location", {"latitude": "far", "longitude": 2}, None),
+        ("interactive", {"type": "button_reply", "button_reply": "yes"}, None),
+        ("contacts", {"name": "Ada"}, None),
+        ("reaction", [], None),
+    ],
+)
+def test_a_body_of_another_shape_is_kept_and_named(type_, body, text):
+    """A known type whose body has changed shape is still a message, with its content as plain values."""
+    record = message(type_, body)
+    assert record.content == (body if isinstance(body, dict) else {type_: body})
+    assert record.text == text
+    assert f"messages.{type_}:shape" in record.unknown
+
+
+def test_numbers_that_came_as_text_are_numbers():
+    """A latitude in quotes is a latitude."""
+    assert message("location", {"latitude": "1.5", "longitude": "2"}).content.latitude == 1.5
+
+
+@pytest.mark.parametrize("name", ["context", "referral", "errors"])
+@pytest.mark.parametrize("value", [5, "x", [], {}, None, [5], {"id": {}}])
+def test_members_beside_the_body_may_have_any_shape(name, value):
+    """What stands beside the text never costs the text."""
+    assert message("text", {"body": "Hi"}, **{name: value}).text == "Hi"
+
+
+def test_a_message_from_nobody_is_refused():
+    """A replay of it meets the same reason as its arrival."""
+    item = {"id": "a", "timestamp": "1", "type": "text", "text": {"body": "Hi"}}
+    with pytest.raises(inbound.UnreadableEvent) as refusal:
+        read(change(messages=[item]))
+    assert refusal.value.reason == "MissingSender"
+
+
+PAYLOADS = {
+    "nothing": b"",
+    "no JSON": b"hello",
+    "a whole delivery": delivery(SAMPLES["text"]),
+    "no value": b'{"field":"messages"}',
+    "a value that is a list": b'{"field":"messages","value":[]}',
+    "an item that is a number": b'{"field":"messages","value":{"messages":[5]}}',
+    "NaN": b'{"field":"messages","value":{"messages":[{"from":"1","secret":NaN}]}}',
+    "invalid UTF-8": b'{"field":"messages","value":{"messages":[{"from":"1","type":"\xff"}]}}',
+    "too deep": b'{"field":"messages","value":{"messages":[' + b"[" * 100_000,
+    "too deep, complete": b'{"field":"x","value":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001,
+}
+
+
+@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
+def test_an_unreadable_payload_says_so_and_no_more(payload):
+    """The one error of this boundary, without a word of the payload in it or behind it."""
+    with pytest.raises(inbound.UnreadableEvent) as refusal:
+        parse(payload)
+    assert refusal.value.reason == "InvalidPayload"
+    assert "secret" not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+    assert refusal.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        (b"a\\u0000b", "a\ufffdb"),
+        (b"a\\ud83d", "a\ufffd"),
+        (b"\\ude00a", "\ufffda"),
+        (b"\\ud83d\\ude00", "😀"),
+        (b"\\uD83D\\uDE00\\uD83D", "😀\ufffd"),
+        (b"\\ud83d\\ud83d\\ude00", "\ufffd😀"),
+        (b"\\\\u0000", "\\u0000"),
+        (b"\\\\\\u0000", "\\\ufffd"),
+        (b"\\\\ud800", "\\ud800"),
+        (b"\\n\\u00e9", "\né"),
+    ],
+    ids=str,
+)
+def test_text_is_fit_for_the_database(written, stored):
+    """U+0000 and halves of surrogate pairs become U+FFFD; what only looks like them does not."""
+    payload = b'{"field":"messages","value":{"messages":[{"from":"1","type":"text","text":{"body":"%s"}}]}}' % written
+    assert parse(payload).text == stored
+
+
+def test_numbers_beyond_64_bits_cost_nothing():
+    """They are kept as text; the message is read."""
+    payload = b'{"field":"messages","value":{"messages":[{"from":"1","type":"poll","poll":{"n":%s,"x":1e999}}]}}'
+    record = parse(payload % (b"9" * 5000))
+    assert record.content == {"n": "9" * 5000, "x": "1e999"}
+    assert json.dumps(record.content, allow_nan=False)

@@ -1,0 +1,176 @@
+"""What a delivery cannot do: raise, take its neighbours along, or be lost."""
+
+import json
+
+import pytest
+
+from waypost.cloudapi.webhook import EventKind, split
+
+from .deliveries import change, delivery, text_message
+
+GOOD_TEXT = b'{"id":"odd","from":"1","timestamp":"1","type":"text","text":{"body":"%s"}}'
+
+ODD_BUT_GOOD = {
+    "escaped NUL": GOOD_TEXT % b"a\\u0000b",
+    "lone surrogate": GOOD_TEXT % b"a\\ud800b",
+    "lone low surrogate": GOOD_TEXT % b"\\udc00",
+    "integer of 5,000 digits": b'{"id":"odd","from":"1","timestamp":"1","n":' + b"9" * 5000 + b"}",
+    "number beyond all floats": b'{"id":"odd","from":"1","timestamp":"1","n":1e999}',
+    "the same name twice": b'{"id":"even","id":"odd","from":"1"}',
+    "100,000 members": b'{"id":"odd","from":"1",' + b",".join(b'"k%d":1' % n for n in range(100_000)) + b"}",
+}
+
+BAD = {
+    "NaN": b'{"id":"bad","from":"1","n":NaN}',
+    "minus infinity": b'{"id":"bad","from":"1","n":-Infinity}',
+    "raw NUL": GOOD_TEXT % b"a\0b",
+    "raw line break in a string": GOOD_TEXT % b"a\nb",
+    "invalid UTF-8": GOOD_TEXT % b"\xff",
+    "a surrogate in UTF-8": GOOD_TEXT % b"\xed\xa0\x80",
+    "100,000 arrays deep": b'{"id":"bad","n":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "100,000 objects deep": b'{"id":"bad","n":' + b'{"n":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
+    "a missing value": b'{"id":"bad","n":}',
+    "a trailing comma": b'{"id":"bad","from":"1",}',
+    "mismatched brackets": b'{"id":"bad","n":[1}]',
+    "a bad escape": GOOD_TEXT % b"\\x",
+    "a number": b"5",
+    "a string": b'"hello"',
+    "null": b"null",
+    "a list": b'[{"id":"bad"}]',
+    "a bare word": b"hello",
+}
+
+
+def batch_with(item: bytes, neighbours: int) -> bytes:
+    """A delivery of good messages with `item` in their middle."""
+    messages = [text_message(f"wamid.{index}") for index in range(neighbours)]
+    messages.insert(neighbours // 2, text_message("PLACE"))
+    return delivery(change(messages=messages)).replace(
+        json.dumps(text_message("PLACE"), separators=(",", ":")).encode(), item
+    )
+
+
+@pytest.mark.parametrize("item", ODD_BUT_GOOD.values(), ids=ODD_BUT_GOOD)
+def test_odd_json_is_json(item):
+    """What RFC 8259 allows is a good event, even where decoders differ."""
+    events = split(batch_with(item, 2), default_number="default")
+    assert [(event.key, event.problem) for event in events] == [("wamid.0", None), ("odd", None), ("wamid.1", None)]
+
+
+@pytest.mark.parametrize("item", BAD.values(), ids=BAD)
+def test_a_bad_item_costs_only_itself(item):
+    """One bad item among a thousand: 999 good events, and one dead one that holds the item as it came."""
+    events = split(batch_with(item, 999), default_number="default")
+    dead = events.pop(499)
+    assert (dead.kind, dead.problem) == (EventKind.MESSAGE, "InvalidItem")
+    assert item in dead.payload
+    assert [(event.key, event.problem) for event in events] == [(f"wamid.{index}", None) for index in range(999)]
+
+
+@pytest.mark.parametrize("name", [b"\\ud83d", b"\\u0000"])
+def test_a_contact_with_an_odd_name_is_still_the_contact(name):
+    """An emoji cut in half in a profile name is the likeliest oddity of all, and costs nothing."""
+    body = delivery(change(contacts=[{"profile": {"name": "NAME"}, "wa_id": "16505551234", "user_id": "US.1"}],
+                           messages=[text_message("a")])).replace(b"NAME", name)  # fmt: skip
+    (event,) = split(body, default_number="default")
+    assert (event.key, event.contact_key, event.problem) == ("a", "US.1", None)
+    assert name in event.payload
+
+
+def test_a_byte_order_mark_is_passed_over():
+    """A body that begins with a BOM is read as if it did not."""
+    body = delivery(change(messages=[text_message("a")]))
+    assert split(b"\xef\xbb\xbf" + body, default_number="d") == split(body, default_number="d")
+
+
+def test_damage_in_the_envelope_does_not_reach_the_items():
+    """A bad value beside the entries is nobody's business."""
+    body = delivery(change(messages=[text_message("a")])).replace(b'"whatsapp_business_account"', b"NaN")
+    assert [(event.key, event.problem) for event in split(body, default_number="d")] == [("a", None)]
+
+
+UNREADABLE = {
+    "nothing": b"",
+    "blanks": b"  ",
+    "NULs": b"\0" * 100,
+    "text": b"hello",
+    "half an object": b'{"entry":[',
+    "only opening": b"[" * 100_000,
+    "objects without end": b'{"a":' * 100_000,
+    "UTF-16": '{"entry":[]}'.encode("utf-16"),
+    "many byte order marks": b"\xef\xbb\xbf" * 10_000,
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+def test_an_unreadable_body_is_one_event(body):
+    """It is kept whole under the number of its route, dead, with its reason."""
+    (event,) = split(body, default_number="default")
+    assert (event.kind, event.number_id, event.payload) == (EventKind.UNPARSEABLE, "default", body)
+    assert event.problem == "InvalidJson"
+
+
+ANOTHER_SHAPE = {
+    "a list": b"[]",
+    "null": b"null",
+    "an empty object": b"{}",
+    "entry is an object": b'{"entry":{}}',
+    "an entry is a number": b'{"entry":[5]}',
+    "an entry of another product": b'{"object":"page","entry":[{"id":"1","messaging":[{"message":{"text":"hi"}}]}]}',
+    "a change is a string": b'{"entry":[{"changes":["messages"]}]}',
+    "a change has no value": b'{"entry":[{"changes":[{"field":"messages"}]}]}',
+}
+
+
+@pytest.mark.parametrize("body", ANOTHER_SHAPE.values(), ids=ANOTHER_SHAPE)
+def test_json_of_another_shape_is_one_dead_event(body):
+    """What is no delivery of Meta's is kept and says so."""
+    (event,) = split(body, default_number="default")
+    assert (event.kind, event.problem, event.payload) == (EventKind.UNPARSEABLE, "InvalidEnvelope", body)
+
+
+@pytest.mark.parametrize("value", [b"5", b'"x"', b"null", b"[]", b"true"])
+def test_a_value_that_is_no_object_is_a_dead_event(value):
+    """The field promises items and there is nothing to look for them in."""
+    body = b'{"entry":[{"id":"7","changes":[{"field":"messages","value":%s}]}]}' % value
+    (event,) = split(body, default_number="default")
+    assert (event.kind, event.problem, event.number_id) == (EventKind.UNKNOWN, "InvalidItem", "waba:7")
+
+
+def test_a_bad_entry_does_not_hide_the_good_ones():
+    """Entries of another shape are kept with the whole body, after the events of the others."""
+    good = delivery(change(messages=[text_message("a")])).decode()
+    body = good.replace('"entry":[', '"entry":[17,').encode()
+    first, rest = split(body, default_number="default")
+    assert (first.key, first.problem) == ("a", None)
+    assert (rest.kind, rest.payload) == (EventKind.UNPARSEABLE, body)
+
+
+@pytest.mark.parametrize("field", ["account_update", "telepathy_update"])
+def test_a_damaged_whole_value_is_dead_and_its_neighbour_is_not(field):
+    """A value that is one thing is judged as one item."""
+    body = b'{"entry":[{"id":"7","time":3,"changes":[{"field":"%s","value":{"n":NaN}},{"field":"%s","value":{}}]}]}'
+    events = split(body % (field.encode(), field.encode()), default_number="default")
+    assert [event.problem for event in events] == ["InvalidItem", None]
+
+
+def test_a_body_cut_short_gives_what_came_before_the_cut():
+    """Items that are whole are good events; the body is kept for the rest."""
+    body = delivery(change(messages=[text_message("a"), text_message("b"), text_message("c")]))
+    cut = body[: body.index(b'"c"')]
+    *events, rest = split(cut, default_number="default")
+    assert [event.key for event in events] == ["a", "b"]
+    assert (rest.kind, rest.problem, rest.payload) == (EventKind.UNPARSEABLE, "InvalidJson", cut)
+
+
+def test_a_body_with_something_after_it_is_kept_too():
+    """Bytes after the document are lost on no one."""
+    body = delivery(change(messages=[text_message("a")])) + b"}"
+    assert [event.kind for event in split(body, default_number="default")] == ["message", "unparseable"]
+
+
+def test_a_flood_of_empty_containers_is_not_taken_apart():
+    """A damaged body with far more containers than Meta sends is one event, not hundreds of megabytes of objects."""
+    body = b'{"entry":[' + b'{"changes":[]},' * 100_000 + b"NaN]}"
+    (event,) = split(body, default_number="default")
+    assert (event.kind, event.payload) == (EventKind.UNPARSEABLE, body)

@@ -1,0 +1,132 @@
+"""What holds for every delivery, whatever is in it."""
+
+import json
+from collections import Counter
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from waypost.cloudapi import inbound
+from waypost.cloudapi.webhook import EventKind, parse, split
+
+from .deliveries import METADATA, SAMPLES, change, delivery, envelope, text_message
+
+ANY_TEXT = st.text(st.characters(codec=None), max_size=40)
+"""Any code point at all: U+0000, lone surrogates, and all that JSON must escape."""
+
+BODIES = [delivery(sample) for sample in SAMPLES.values()]
+
+
+@st.composite
+def mutated(draw):
+    """A documented delivery with some of its bytes cut out, doubled or replaced."""
+    body = bytearray(draw(st.sampled_from(BODIES)))
+    for _ in range(draw(st.integers(1, 6))):
+        start = draw(st.integers(0, len(body)))
+        end = min(len(body), start + draw(st.integers(0, 12)))
+        body[start:end] = draw(
+            st.one_of(
+                st.binary(max_size=6),
+                st.sampled_from(
+                    [b"", b"NaN", b"\\ud800", b"\\u0000", b'"', b"{", b"}", b"[", b"]", b",", b":", b"null", b"\\"]
+                ),
+                st.just(bytes(body[start:end]) * 2),
+            )
+        )
+    return bytes(body)
+
+
+def readable(payload: bytes) -> bool:
+    """Whether the worker could read an event of this payload."""
+    try:
+        parse(payload)
+    except inbound.UnreadableEvent:
+        return False
+    return True
+
+
+@given(st.one_of(st.binary(), mutated()))
+@example(b'{"entry":[{"changes":[{"field":"\\ud800","value":NaN}]}]}')
+@settings(max_examples=400)
+def test_no_bytes_make_split_raise_and_none_are_dropped(body):
+    """Any bytes become events that the database can hold, and a good event is one that the worker can read."""
+    events = split(body, default_number="default")
+    for event in events:
+        identity = event.number_id + event.key + event.contact_key
+        assert identity.isascii()
+        assert identity.isprintable()
+        assert event.key
+        assert 0 <= event.occurred_at < 253402300800
+        assert event.problem or readable(event.payload)
+    if not events:
+        # Only well-formed emptiness leaves nothing behind.
+        assert all(
+            not items
+            for entry in json.loads(body)["entry"]
+            for part in entry["changes"]
+            for name, items in part["value"].items()
+            if name not in ("messaging_product", "metadata", "contacts")
+        )
+
+
+message = st.builds(
+    lambda index, body, sender, user_id: (index, body, sender, user_id),
+    st.integers(0, 10**6),
+    ANY_TEXT,
+    st.from_regex(r"[1-9][0-9]{7,14}", fullmatch=True),
+    st.one_of(st.none(), st.from_regex(r"[A-Z]{2}\.[A-Za-z0-9]{1,30}", fullmatch=True)),
+)
+batches = st.lists(message, max_size=12, unique_by=lambda one: one[0])
+
+
+def as_items(batch):
+    """The messages of a batch as Meta writes them, with as much of the identity as each has."""
+    for index, body, sender, user_id in batch:
+        item = text_message(f"wamid.{index}=", body, sender)
+        yield item | {"from_user_id": user_id} if user_id else item
+
+
+@given(batch=batches, ascii_only=st.booleans(), per_change=st.integers(1, 5))
+def test_as_many_events_come_out_as_items_went_in(batch, ascii_only, per_change):
+    """N items in, however spread over entries, are N good events with distinct keys, in the order of the body."""
+    items = list(as_items(batch))
+    changes = [change(messages=items[start : start + per_change]) for start in range(0, len(items), per_change)]
+    body = json.dumps(envelope(*changes), ensure_ascii=ascii_only).encode("utf-8", "replace")
+    events = split(body, default_number="default")
+    assert [event.key for event in events] == [item["id"] for item in items]
+    assert [(event.kind, event.problem) for event in events] == [(EventKind.MESSAGE, None)] * len(items)
+    assert [event.contact_key for event in events] == [item.get("from_user_id", item["from"]) for item in items]
+
+
+@given(batch=batches, damage=st.sampled_from([b"", b"NaN,", b'"\xff",', b"[" * 2000 + b"]" * 2000 + b","]))
+def test_every_item_is_verbatim_in_exactly_one_payload(batch, damage):
+    """What was signed is what is kept, once; also next to an item that is not even JSON."""
+    raw = [json.dumps(item).encode() for item in as_items(batch)]
+    metadata = json.dumps(METADATA).encode()
+    body = b'{"entry":[{"changes":[{"field":"messages","value":{"metadata":%s,"messages":[%s]}}]}]}' % (
+        metadata,
+        damage + b",".join(raw) if raw else damage.rstrip(b","),
+    )
+    payloads = Counter(item for event in split(body, default_number="d") for item in raw if item in event.payload)
+    assert payloads == Counter(raw)
+
+
+@given(batch=batches)
+def test_what_was_split_is_read_back(batch):
+    """Identity and text survive split and parse; of the text, only what PostgreSQL refuses is replaced."""
+    events = split(delivery(change(messages=list(as_items(batch)))), default_number="default")
+    for event, (index, body, sender, user_id) in zip(events, batch, strict=True):
+        record = parse(event.payload)
+        assert isinstance(record, inbound.InboundMessage)
+        assert record.wamid == event.key == f"wamid.{index}="
+        assert record.sender == inbound.Identity(sender, user_id)
+        assert record.sender.key == event.contact_key
+        # Two halves of a surrogate pair that meet are one character, in JSON as in UTF-16.
+        whole = body.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        assert (record.text or "") == whole.replace("\0", "\ufffd")
+
+
+@given(st.one_of(st.binary(), mutated()))
+def test_parse_reads_or_says_that_it_cannot(payload):
+    """No payload makes `parse` raise anything but its own error."""
+    readable(payload)
