@@ -20,7 +20,10 @@ def log_lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
     """Configures JSON logs; gives a function that returns the lines written since it was last called."""
     root = logging.getLogger()
     before = root.handlers, root.level, sys.excepthook, threading.excepthook
-    levels = {name: logging.getLogger(name).level for name in ("httpx", "httpcore", "uvicorn.access", "sqlalchemy")}
+    levels = {
+        name: logging.getLogger(name).level
+        for name in ("httpx", "httpcore", "uvicorn.access", "sqlalchemy", "rq.worker")
+    }
     logs.configure("webhook", "INFO")
 
     def read() -> list[dict[str, Any]]:

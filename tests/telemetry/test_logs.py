@@ -30,7 +30,7 @@ WORDS = "meet me at the canary"
         lambda log, s: log.info("cannot reach", detail=f"reply to {s} failed"),
         lambda log, s: log.info("cannot reach", detail={"inner": [{"deep": f"for {s}"}]}),
         lambda log, s: log.info("cannot reach", **{f"key {s}": 1}),
-        lambda _, s: logging.getLogger("rq.worker").info("job for %s done", s),
+        lambda _, s: logging.getLogger("rq.worker").warning("job for %s done", s),
         lambda _, s: logging.getLogger("uvicorn.error").warning(s, extra={"request": s}),
         lambda log, s: log.error("failed", exc_info=RuntimeError(f"no route to {s}")),
         lambda log, s: log.error("failed", exc_info=OSError(5, f"no route to {s}")),

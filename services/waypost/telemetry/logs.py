@@ -16,20 +16,22 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from waypost.telemetry import redaction
 
 _LIBRARIES = {
-    # Each names what a lower level would print: URLs with tokens, query strings, SQL with parameters.
+    # At a lower level these print URLs with tokens, query strings, and SQL with parameters.
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "uvicorn.access": logging.WARNING,
     "sqlalchemy": logging.WARNING,
     "urllib3": logging.WARNING,
     "asyncio": logging.WARNING,
+    # Three lines for every drain of a lane; drains have metrics.
+    "rq.worker": logging.WARNING,
     "multipart": logging.WARNING,
     "python_multipart": logging.WARNING,
     # A collector that is away is told of once per failed batch, not once per attempt.
     "opentelemetry.exporter": logging.ERROR,
 }
 _INTERNAL = frozenset({"stack", "exception", "positional_args", "stack_info", "_record", "_from_structlog"})
-_OURS = ("uvicorn", "uvicorn.error", "rq", "rq.worker", "alembic", "opentelemetry", "py.warnings")
+_OURS = ("uvicorn", "uvicorn.error", "rq", "alembic", "opentelemetry", "py.warnings")
 
 
 class _Context:
