@@ -51,7 +51,7 @@ class Caller:
                 answer = await self._ask(head, number)
         except messages.InvalidMessage:
             ending = Ending(head.outbox_id, "failed", reason="InvalidMessage")
-            return Ended(head, Outcome(ending, "failed"), claimed.probe, None)
+            return Ended(head, Outcome(ending, "failed", graph_answered=None), claimed.probe, None)
         except TimeoutError:
             answer = GraphOutcomeUnknown(f"no answer within {self._deadline_s:g} s")
         except GraphError as error:
@@ -81,9 +81,9 @@ class Caller:
     def not_made(self, claimed: Claimed) -> Ended:
         """The call was certainly not made: the row goes back."""
         ending = Ending(claimed.head.outbox_id, "queued")
-        return Ended(claimed.head, Outcome(ending, "retry"), claimed.probe, None)
+        return Ended(claimed.head, Outcome(ending, "retry", graph_answered=None), claimed.probe, None)
 
     def interrupted(self, claimed: Claimed) -> Ended:
         """The call ended in a way that tells nothing, such as the end of the process."""
         ending = Ending(claimed.head.outbox_id, "unknown", reason="Interrupted")
-        return Ended(claimed.head, Outcome(ending, "unknown"), claimed.probe, None)
+        return Ended(claimed.head, Outcome(ending, "unknown", graph_answered=None), claimed.probe, None)

@@ -50,7 +50,8 @@ else
     if pair_start > now then
       answer[#answer + 1], answer[#answer + 2] = 2, pair_start - now
     elseif start - now > horizons[priority] then
-      answer[#answer + 1], answer[#answer + 2] = 1, start - now
+      -- Worth asking again before the start itself: a late question would leave a gap in the pace.
+      answer[#answer + 1], answer[#answer + 2] = 1, start - now - math.floor(horizons[priority] / 2)
     else
       t = math.max(t, start) + interval
       if priority == 1 then

@@ -69,8 +69,8 @@ class Terms:
             interval=interval,
             tolerance=int(interval * max(1.0, rate * BURST_SHARE)),
             bulk_interval=math.ceil(interval / BULK_SHARE),
-            reply_horizon=min(2 * SECOND, max(100_000, 2 * interval)),
-            bulk_horizon=min(SECOND, max(40_000, interval)),
+            reply_horizon=min(2 * SECOND, max(150_000, 2 * interval)),
+            bulk_horizon=min(SECOND, max(75_000, interval)),
             pair_interval=PAIR_INTERVAL,
             pair_tolerance=max(1, int(PAIR_BURST * share)) * PAIR_INTERVAL,
         )
@@ -108,8 +108,9 @@ class State:
             pair_start = pair + terms.pair_interval - terms.pair_tolerance
             if pair_start > now:
                 answers.append(Answer(Outcome.PAIR_BUSY, pair_start - now))
-            elif start - now > (terms.bulk_horizon if bulk else terms.reply_horizon):
-                answers.append(Answer(Outcome.NUMBER_BUSY, start - now))
+            elif start - now > (horizon := terms.bulk_horizon if bulk else terms.reply_horizon):
+                # Worth asking again before the start itself: a late question would leave a gap in the pace.
+                answers.append(Answer(Outcome.NUMBER_BUSY, start - now - horizon // 2))
             else:
                 self.arrival = max(self.arrival, start) + interval
                 if bulk:

@@ -40,8 +40,8 @@ class Outcome:
     """Meta said that the number goes too fast."""
     number_works: bool = False
     """The answer shows that whatever paused the number is over."""
-    graph_answered: bool = True
-    """False when Graph, as far as this number sees it, is down."""
+    graph_answered: bool | None = True
+    """False when Graph, as far as this number sees it, is down; None when it was not asked."""
 
 
 def judge(

@@ -10,7 +10,7 @@ not know: a killed sender's claims run out and its rows become `unknown`, and ro
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -102,6 +102,13 @@ class Sender:
                 self._before_run += ids
             elif not self._finished:
                 self._loop.call_soon_threadsafe(self._wakes.wake, ids)
+
+    def charge(self, incoming: Mapping[str, int]) -> None:
+        """So many messages came in for these numbers: they use the same limits. Never blocks."""
+        with self._lock:
+            if self._loop is not None and not self._finished:
+                for number_id, count in incoming.items():
+                    self._limits_thread.submit(self._limits.charge, number_id, self._per_second(number_id), count)
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns once the calls in flight have ended and are written down."""
@@ -326,7 +333,7 @@ class Sender:
                 if circuit is not None and circuit.is_open:
                     self._lines.busy_until(number_id, 0.0)
                     self._wakes.work.set()
-            else:
+            elif one.outcome.graph_answered is False:
                 circuit = self._circuits.setdefault(
                     number_id, Circuit(threshold=5, first_s=1.0, cap_s=30.0, draw=self._draw)
                 )

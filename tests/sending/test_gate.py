@@ -1,0 +1,129 @@
+"""The gate (G5) as a table: facts in, decision out."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from waypost.registry import Number
+from waypost.sending.gate import Decision, Probe, Refuse, Send, Wait, decide, token_digest
+from waypost.store.outbox import Head
+
+from .conftest import TEMPLATE, number
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+LATER, EARLIER = NOW + timedelta(minutes=5), NOW - timedelta(minutes=5)
+PLAIN = number()
+WITH_TEMPLATE = number(outside_window=TEMPLATE)
+
+HEAD = Head(
+    outbox_id=1,
+    conversation_id=1,
+    number_id=PLAIN.phone_number_id,
+    kind="message",
+    priority=0,
+    body={"type": "text", "text": {"body": "hello"}},
+    consent_notice=False,
+    attempts=0,
+    not_before=EARLIER,
+    correlation="c",
+    traceparent=None,
+    wa_id="393330000001",
+    user_id=None,
+    opted_out=False,
+    marketing_stopped=False,
+    window_expires_at=LATER,
+    owner="bot",
+    owner_until=None,
+    pair_paused_until=None,
+    number_paused_until=None,
+    token_digest=None,
+    now=NOW,
+)
+"""A reply that may go out."""
+
+A_TEMPLATE = {"type": "template", "template": {"name": "news", "language": {"code": "en"}}}
+
+TABLE: dict[str, tuple[dict[str, Any], Number | None, Decision]] = {
+    "a reply inside the window goes out": ({}, PLAIN, Send()),
+    "a number that the registry does not name waits": ({}, None, Wait(None)),
+    # consent
+    "an opted-out contact gets nothing": ({"opted_out": True}, PLAIN, Refuse("OptedOut")),
+    "not even a template": ({"opted_out": True, "body": A_TEMPLATE}, PLAIN, Refuse("OptedOut")),
+    "but the notice that says so": ({"opted_out": True, "consent_notice": True}, PLAIN, Send()),
+    "no bulk after marketing was stopped": (
+        {"marketing_stopped": True, "priority": 1, "body": A_TEMPLATE},
+        PLAIN,
+        Refuse("MarketingStopped"),
+    ),
+    "no bulk text either": ({"marketing_stopped": True, "priority": 1}, PLAIN, Refuse("MarketingStopped")),
+    "replies go on after marketing was stopped": ({"marketing_stopped": True}, PLAIN, Send()),
+    # who owns the conversation
+    "a person has taken over": ({"owner": "human"}, PLAIN, Refuse("HumanOwnsConversation")),
+    "a person has taken over for a while": (
+        {"owner": "human", "owner_until": LATER},
+        PLAIN,
+        Refuse("HumanOwnsConversation"),
+    ),
+    "the person's time is over": ({"owner": "human", "owner_until": EARLIER}, PLAIN, Send()),
+    "the words that hand over": ({"owner": "human", "consent_notice": True}, PLAIN, Send()),
+    "no template while a person talks": (
+        {"owner": "human", "priority": 1, "body": A_TEMPLATE},
+        PLAIN,
+        Refuse("HumanOwnsConversation"),
+    ),
+    "standby is observed, never answered": ({"owner": "standby"}, PLAIN, Refuse("Standby")),
+    "not even with a notice": ({"owner": "standby", "consent_notice": True}, PLAIN, Refuse("Standby")),
+    "standby is over": ({"owner": "standby", "owner_until": EARLIER}, PLAIN, Send()),
+    "a read mark in standby": ({"owner": "standby", "kind": "read"}, PLAIN, Refuse("Standby")),
+    # the 24 h window
+    "the window is closed": ({"window_expires_at": EARLIER}, PLAIN, Refuse("OutsideWindow")),
+    "the window closes at this very moment": ({"window_expires_at": NOW}, PLAIN, Refuse("OutsideWindow")),
+    "there never was a window": ({"window_expires_at": None}, PLAIN, Refuse("OutsideWindow")),
+    "a template needs no window": ({"window_expires_at": None, "body": A_TEMPLATE}, PLAIN, Send()),
+    "a late reply becomes the number's template": ({"window_expires_at": EARLIER}, WITH_TEMPLATE, Send(TEMPLATE)),
+    "bulk text does not": ({"window_expires_at": EARLIER, "priority": 1}, WITH_TEMPLATE, Refuse("OutsideWindow")),
+    "a notice does not": (
+        {"window_expires_at": EARLIER, "consent_notice": True},
+        WITH_TEMPLATE,
+        Refuse("OutsideWindow"),
+    ),
+    "a read mark needs no window": ({"window_expires_at": None, "kind": "read"}, PLAIN, Send()),
+    # times
+    "not due yet": ({"not_before": LATER}, PLAIN, Wait(LATER)),
+    "due now": ({"not_before": NOW}, PLAIN, Send()),
+    "the pair is paused": ({"pair_paused_until": LATER}, PLAIN, Wait(LATER)),
+    "the pair's pause is over": ({"pair_paused_until": EARLIER}, PLAIN, Send()),
+    "a read mark does not count for the pair": ({"pair_paused_until": LATER, "kind": "read"}, PLAIN, Send()),
+    "the number is paused": ({"number_paused_until": LATER}, PLAIN, Wait(None)),
+    "paused with the token it still has": (
+        {"number_paused_until": LATER, "token_digest": token_digest(PLAIN)},
+        PLAIN,
+        Wait(None),
+    ),
+    "paused with another token": ({"number_paused_until": LATER, "token_digest": "0" * 16}, PLAIN, Send()),
+    "the number's pause has run out": ({"number_paused_until": EARLIER}, PLAIN, Probe()),
+    "what must not go out is refused in a pause too": (
+        {"number_paused_until": LATER, "opted_out": True},
+        PLAIN,
+        Refuse("OptedOut"),
+    ),
+    # recipient
+    "nobody to send to": ({"wa_id": None}, PLAIN, Refuse("NoRecipient")),
+    "a user known by BSUID only": ({"wa_id": None, "user_id": "US.1"}, PLAIN, Send()),
+}
+
+
+@pytest.mark.parametrize(("facts", "known", "decision"), TABLE.values(), ids=TABLE)
+def test_the_gate_decides_as_the_table_says(facts: dict[str, Any], known: Number | None, decision: Decision) -> None:
+    """Each row differs from a message that may go out by what it names."""
+    assert decide(replace(HEAD, **facts), known) == decision
+
+
+def test_a_token_digest_does_not_tell_the_token() -> None:
+    """It is short, stable, and differs between tokens."""
+    one, other = token_digest(number(access_token="EAAB-one")), token_digest(number(access_token="EAAB-other"))
+    assert len(one) == 16
+    assert one != other
+    assert "EAAB" not in one

@@ -1,0 +1,196 @@
+"""The arithmetic of the limits: its bounds, and that Lua and Python are the same."""
+
+import uuid
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from waypost.sending import limits
+from waypost.sending.gcra import PAIR_BURST, SECOND, Answer, Outcome, State, Terms
+
+START = 1_790_000_000 * SECOND
+
+
+@pytest.fixture(scope="module")
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """The session's Redis; each example takes keys of its own."""
+    connection = redis.Redis.from_url(redis_url)
+    yield connection
+    connection.close()
+
+
+def starts(
+    per_second: int, questions: list[tuple[int, list[tuple[int, bool]]]], incoming: bool = False
+) -> list[tuple[int, int]]:
+    """When which conversation may send, for questions asked after these many microseconds each."""
+    state, terms, now = State(), Terms.of(per_second), START
+    granted = []
+    for pause, rows in questions:
+        now += pause
+        if incoming:
+            state.charge(terms, 1, now)
+        for (conversation, _), answer in zip(rows, state.take(terms, rows, now), strict=True):
+            if answer.outcome is Outcome.GO:
+                granted.append((now + answer.wait, conversation))
+    return sorted(granted)
+
+
+rates = st.sampled_from([1, 5, 20, 80, 250, 1000])
+row = st.tuples(st.integers(1, 400), st.booleans())
+questions = st.lists(
+    st.tuples(st.integers(0, 300_000), st.lists(row, min_size=1, max_size=60)), min_size=1, max_size=40
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(per_second=rates, asked=questions)
+def test_no_second_ever_holds_more_than_the_limit(per_second: int, asked: list[tuple[int, list]]) -> None:
+    """G6: whatever is asked and whenever, the starts in any window of 1 s are at most the configured rate."""
+    moments = [moment for moment, _ in starts(per_second, asked)]
+    for first, beyond in zip(moments, moments[per_second:], strict=False):
+        assert beyond - first >= SECOND
+
+
+@settings(max_examples=100, deadline=None)
+@given(per_second=rates, asked=questions, window_s=st.floats(0.001, 20))
+def test_any_window_holds_at_most_burst_and_rate(
+    per_second: int, asked: list[tuple[int, list]], window_s: float
+) -> None:
+    """The bound of GCRA, for windows of any length."""
+    terms = Terms.of(per_second)
+    most = terms.tolerance / terms.interval + window_s * SECOND / terms.interval
+    moments = [moment for moment, _ in starts(per_second, asked)]
+    for index, first in enumerate(moments):
+        held = sum(moment - first <= window_s * SECOND for moment in moments[index:])
+        assert held <= most + 1e-6
+
+
+@settings(max_examples=50, deadline=None)
+@given(pauses=st.lists(st.integers(0, 8 * SECOND), min_size=60, max_size=120))
+def test_a_pair_gets_its_burst_and_then_one_message_in_six_seconds(pauses: list[int]) -> None:
+    """45 borrowed from the future at most, whatever the pattern."""
+    moments = [moment for moment, _ in starts(1000, [(pause, [(1, False)]) for pause in pauses])]
+    for index, first in enumerate(moments):
+        for count, moment in enumerate(moments[index:], start=1):
+            assert count <= PAIR_BURST + (moment - first) / (6 * SECOND)
+
+
+def test_a_saturated_number_is_used_to_the_full() -> None:
+    """Asking a little ahead of each start keeps the pace: at least 98 % of the limit, though nothing is above it."""
+    state, terms, now = State(), Terms.of(80), START
+    granted, conversation = 0, 0
+    while now < START + 60 * SECOND:
+        conversation += 1
+        answer = state.take(terms, [(conversation, False)], now)[0]
+        if answer.outcome is Outcome.GO:
+            granted += 1
+        else:
+            now += answer.wait + 20_000  # each question comes 20 ms late
+    assert 60 * 80 * 0.98 <= granted <= 60 * 80
+
+
+def test_replies_come_first_when_both_want_everything() -> None:
+    """G6: bulk is turned away while replies use up the limit, and gets the rest when they do not."""
+    state, terms, now = State(), Terms.of(80), START
+    replies = bulk = 0
+    for step in range(1, 400):
+        answers = state.take(terms, [(step, True)] + [(1000 + 20 * step + i, False) for i in range(20)], now)
+        bulk += answers[0].outcome is Outcome.GO
+        replies += sum(answer.outcome is Outcome.GO for answer in answers[1:])
+        now += 50_000
+    assert replies > 20 * bulk
+
+
+def test_bulk_alone_leaves_room_for_replies() -> None:
+    """Nine tenths of the limit at most, so that a reply hardly waits."""
+    state, terms, now = State(), Terms.of(100), START
+    granted = 0
+    for conversation in range(1, 4000):
+        granted += state.take(terms, [(conversation, True)], now)[0].outcome is Outcome.GO
+        now += 5_000
+    assert granted <= 20 * 90 + 10
+    assert state.take(terms, [(1, False)], now)[0].wait <= terms.bulk_horizon + terms.interval
+
+
+def test_incoming_messages_use_the_limit_but_cannot_silence_the_number() -> None:
+    """They count (Meta, Throughput), yet a flood of them costs a second at most."""
+    state, terms = State(), Terms.of(80)
+    state.charge(terms, 40, START)
+    half = sum(answer.wait == 0 for answer in state.take(terms, [(1, False)], START + SECOND // 4))
+    assert half == 0
+    state.charge(terms, 1_000_000, START)
+    assert state.take(terms, [(2, False)], START + SECOND + terms.interval)[0] == Answer(Outcome.GO, 0)
+
+
+def test_a_number_that_was_too_fast_goes_at_half_its_rate_and_recovers() -> None:
+    """G2: halved once per second at most, full again after a minute."""
+    state, terms = State(), Terms.of(80)
+    for _ in range(50):
+        state.slow(START)
+    assert state.slowed(terms, START)[0] == 2 * terms.interval
+    assert state.slowed(terms, START + 15 * SECOND)[0] == terms.interval * 1000 // 750
+    assert state.slowed(terms, START + 30 * SECOND)[0] == terms.interval
+    state.slow(START + SECOND)
+    assert state.slowed(terms, START + SECOND)[0] > 3 * terms.interval
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("take"), st.integers(0, 2 * SECOND), st.lists(row, min_size=1, max_size=20)),
+        st.tuples(st.just("charge"), st.integers(0, SECOND), st.integers(1, 200)),
+        st.tuples(st.just("slow"), st.integers(0, 3 * SECOND), st.none()),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(per_second=rates, script=steps)
+def test_lua_and_python_agree(client: redis.Redis, per_second: int, script: list[tuple]) -> None:
+    """The shared limits and the fall-back are the same arithmetic, to the microsecond."""
+    run = client.register_script(limits._SCRIPT)
+    key = f"test:{{{uuid.uuid4().hex}}}"
+    state, terms, now = State(), Terms.of(per_second), START
+    fixed = [
+        terms.interval,
+        terms.tolerance,
+        terms.bulk_interval,
+        terms.reply_horizon,
+        terms.bulk_horizon,
+        terms.pair_interval,
+        terms.pair_tolerance,
+    ]
+    for action, pause, given_ in script:
+        now += pause
+        if action == "take":
+            keys = [key, *(f"{key}:{conversation}" for conversation, _ in given_)]
+            flat = run(keys=keys, args=[now, "take", *fixed, *(int(bulk) for _, bulk in given_)])
+            expected = state.take(terms, given_, now)
+            assert list(zip(flat[::2], flat[1::2], strict=True)) == [tuple(answer) for answer in expected]
+        elif action == "charge":
+            run(keys=[key], args=[now, "charge", *fixed, given_])
+            state.charge(terms, given_, now)
+        else:
+            run(keys=[key], args=[now, "slow", *fixed])
+            state.slow(now)
+        kept = [int(value) for value in client.hmget(key, "t", "b", "f", "a")]  # type: ignore[arg-type]
+        assert kept == [state.arrival, state.bulk_arrival, state.factor, state.factor_at]
+
+
+def test_bursts_of_all_processes_together_stay_within_the_limit() -> None:
+    """Without Redis each of four processes keeps to its share; the shares add up to no more than the whole."""
+    terms = Terms.of(80, share=1 / 4)
+    assert 4 * int(terms.tolerance / terms.interval + SECOND / terms.interval) <= 80
+
+
+def test_starts_are_spread_evenly() -> None:
+    """No bunches: between two starts of a busy number lies one interval."""
+    moments = [
+        moment for moment, _ in starts(80, [(20_000, [(20 * n + i, False) for i in range(20)]) for n in range(50)])
+    ]
+    assert {later - earlier for earlier, later in pairwise(moments)} == {Terms.of(80).interval}
