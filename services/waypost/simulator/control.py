@@ -24,11 +24,11 @@ from waypost.simulator.orders import (
     StatusOrder,
 )
 from waypost.simulator.refusal import Refusal
-from waypost.simulator.sends import BSUID
+from waypost.simulator.sends import BSUID, dialled
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.statuses import status_update
 from waypost.simulator.views import callbacks, sent_view, world_view
-from waypost.simulator.world import Number, User, WorldSeed, country, only_digits
+from waypost.simulator.world import Number, User, WorldSeed, only_digits
 
 WAIT_S = 5.0
 
@@ -96,11 +96,11 @@ class Control:
         if given is None:
             word = str(order.sender)
             given = Sender(user_id=word) if BSUID.fullmatch(word) else Sender(phone=word)
-        phone = only_digits(given.phone or "") or None
+        phone = dialled(f"+{given.phone.strip().lstrip('+')}", "") if given.phone else None
+        if phone is None and given.phone:
+            raise HTTPException(422, "from must be an international phone number, with its country code")
         if phone is None and given.user_id is None:
             raise HTTPException(422, "from must be a phone number, a BSUID or {phone, user_id, name}")
-        if phone is not None and country(phone)[0] == "":
-            raise HTTPException(422, "from must be an international phone number, with its country code")
         user = self._sim.world.user(phone=phone, user_id=given.user_id, name=given.name or order.name)
         profile = {"name": user.name} | ({"username": given.username} if given.username else {})
         contact: dict[str, Any] = {"profile": profile}

@@ -7,6 +7,7 @@ import random
 import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import httpx
@@ -123,7 +124,7 @@ class Courier:
         if self._client is None:
             ca_file = self._config().ca_file
             self._client = httpx.AsyncClient(
-                verify=ssl.create_default_context(cafile=ca_file),
+                verify=_trust(ca_file),
                 trust_env=False,
                 follow_redirects=False,
                 limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
@@ -298,6 +299,12 @@ class Courier:
                     self._channels.setdefault((app.app_id, url), Channel()).pending.append((update, ticket))
                     self._waiting += 1
                     self._pump((app.app_id, url))
+
+
+@lru_cache(maxsize=4)
+def _trust(ca_file: str | None) -> ssl.SSLContext:
+    """Reading all certificates takes 50 ms, so it is done once per process."""
+    return ssl.create_default_context(cafile=ca_file)
 
 
 def seen(attempt: Attempt) -> dict[str, Any]:

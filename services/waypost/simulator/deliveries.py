@@ -69,7 +69,7 @@ def body(updates: Iterable[Update]) -> bytes:
         members = list(of_account)
         entry: dict[str, Any] = {"id": waba_id}
         if any(update.field != "messages" for update in members):
-            entry["time"] = members[0].at
+            entry["time"] = max(update.at for update in members)
         entry["changes"] = list(_changes(members))
         entries.append(entry)
     return _encode({"object": "whatsapp_business_account", "entry": entries})

@@ -1,0 +1,35 @@
+"""A simulator in process with a small world, and a real callback server on loopback."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from waypost.simulator.app import build
+
+from .meta import FAST, WORLD, CallbackServer, Driver, LoopbackServer
+
+
+@pytest.fixture
+async def callback() -> AsyncIterator[CallbackServer]:
+    """A callback at `/hook` and below."""
+    server = CallbackServer()
+    routes = [Route("/{rest:path}", server.handle, methods=["GET", "POST"])]
+    async with LoopbackServer(Starlette(routes=routes)) as listening:
+        server.url = f"{listening.url}/hook"
+        yield server
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Driver]:
+    """A simulator with one app, account, number and token; nothing is subscribed yet."""
+    app = build(FAST)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://graph") as client,
+    ):
+        answer = await client.put("/_sim/world", json=WORLD)
+        assert answer.status_code == 200, answer.text
+        yield Driver(app, client)

@@ -1,0 +1,288 @@
+"""`POST /{phone-number-id}/messages` against the state of the simulated Meta."""
+
+import hashlib
+import hmac
+from typing import Any
+
+import pytest
+
+from waypost.simulator.sends import dialled
+
+from .meta import APP, NUMBER, TOKEN, USER, WABA, Driver, code
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_accepted_message_is_answered_as_meta_does_and_kept_in_order(simulator: Driver) -> None:
+    """The reply has contacts and a wamid; `/_sim/sent` shows what was accepted."""
+    await simulator.inbound()
+    first = await simulator.send(biz_opaque_callback_data="row-1")
+    second = await simulator.send(text={"body": "again"})
+    assert first.json()["contacts"] == [{"input": USER, "wa_id": "393331112223"}]
+    assert first.json()["messages"][0]["message_status"] == "accepted"
+    sent = (await simulator.http.get("/_sim/sent", params={"to": USER, "number": NUMBER})).json()
+    assert [entry["wamid"] for entry in sent] == [a.json()["messages"][0]["id"] for a in (first, second)]
+    assert (sent[0]["text"], sent[0]["biz_opaque_callback_data"]) == ("hello", "row-1")
+
+
+async def test_the_envelope_of_an_error_is_metas(simulator: Driver) -> None:
+    """Message, type, code, details under error_data, and a trace id."""
+    answer = await simulator.send()
+    error = answer.json()["error"]
+    assert error["code"] == 131047
+    assert error["message"] == "(#131047) Re-engagement message"
+    assert error["type"] == "OAuthException"
+    assert error["error_data"]["messaging_product"] == "whatsapp"
+    assert error["fbtrace_id"]
+
+
+@pytest.mark.parametrize(
+    ("token", "changes", "expected"),
+    [
+        (None, {}, 200),
+        ("nonsense", {}, 190),
+        (TOKEN, {"revoked": True}, 190),
+        (TOKEN, {"expires_at": 1.0}, 190),
+        (TOKEN, {"scopes": ["whatsapp_business_management"]}, 10),
+        (TOKEN, {"wabas": ["9999"]}, 200),
+        (f"{APP}|s3cret", {}, 10),
+        (f"{APP}|wrong", {}, 190),
+    ],
+)
+async def test_a_token_that_may_not_send_is_refused(
+    simulator: Driver, token: str | None, changes: dict[str, Any], expected: int
+) -> None:
+    """190 for a token that is none any more, 10 for a missing scope, 200 for a foreign account or no token."""
+    await simulator.inbound()
+    await simulator.http.put("/_sim/world", json={"tokens": [{"token": TOKEN, "app_id": APP} | changes]})
+    answer = await simulator.graph(
+        "POST",
+        f"{NUMBER}/messages",
+        token=token,
+        json={"messaging_product": "whatsapp", "to": USER, "text": {"body": "x"}},
+    )
+    assert code(answer) == expected
+
+
+async def test_an_appsecret_proof_must_be_right_and_there_when_the_app_asks_for_it(simulator: Driver) -> None:
+    """Missing or wrong: 100; the HMAC of the token under the app secret: accepted."""
+    await simulator.inbound()
+    await simulator.http.put("/_sim/world", json={"apps": [{"app_id": APP, "require_proof": True}]})
+    assert code(await simulator.send()) == 100
+    assert code(await simulator.send(appsecret_proof="0" * 64)) == 100
+    proof = hmac.new(b"s3cret", TOKEN.encode(), hashlib.sha256).hexdigest()
+    assert code(await simulator.send(appsecret_proof=proof)) == 0
+
+
+async def test_free_text_is_refused_once_the_users_last_message_is_a_day_old(simulator: Driver) -> None:
+    """131047 after 24 h, while a template still goes."""
+    await simulator.inbound()
+    assert code(await simulator.send()) == 0
+    await simulator.http.post("/_sim/clock", json={"advance_s": 86_401})
+    assert code(await simulator.send()) == 131047
+    template = {"name": "hello_world", "language": {"code": "en_US"}}
+    body = {"messaging_product": "whatsapp", "to": USER, "type": "template", "template": template}
+    assert code(await simulator.send(body)) == 0
+
+
+async def test_the_window_of_one_number_does_not_open_that_of_another(simulator: Driver) -> None:
+    """The window belongs to the pair of number and user."""
+    other = {"phone_number_id": "3002", "display_phone_number": "+39 02 5550999"}
+    await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [other]}]})
+    await simulator.inbound()
+    body = {"messaging_product": "whatsapp", "to": USER, "text": {"body": "x"}}
+    assert code(await simulator.graph("POST", "3002/messages", json=body)) == 131047
+
+
+async def test_the_46th_message_to_one_user_in_a_row_meets_the_pair_limit(simulator: Driver) -> None:
+    """A burst of 45, then one each six seconds: 131056."""
+    await simulator.inbound()
+    answers = [code(await simulator.send()) for _ in range(46)]
+    assert answers == [0] * 45 + [131056]
+    await simulator.http.post("/_sim/clock", json={"advance_s": 6.1})
+    assert [code(await simulator.send()) for _ in range(2)] == [0, 131056]
+
+
+async def test_a_number_that_sends_too_fast_is_told_so(simulator: Driver) -> None:
+    """130429 over the number's messages per second, which inbound messages use up too."""
+    number = {"phone_number_id": NUMBER, "messages_per_second": 2}
+    await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [number]}]})
+    await simulator.inbound()
+    answers = [code(await simulator.send()) for _ in range(3)]
+    assert answers[-1] == 130429
+
+
+@pytest.mark.parametrize(
+    ("of_number", "of_account", "expected"),
+    [
+        ({"status": "DISCONNECTED"}, {}, 133010),
+        ({"status": "BANNED"}, {}, 131031),
+        ({"name_status": "DECLINED"}, {}, 131037),
+        ({"allowed_recipients": ["+39 333 999 9999"]}, {}, 131030),
+        ({"display_phone_number": USER}, {}, 131021),
+        ({}, {"locked": True}, 131031),
+        ({}, {"has_payment_method": False}, 131042),
+    ],
+)
+async def test_a_number_or_account_in_trouble_may_not_send(
+    simulator: Driver, of_number: dict[str, Any], of_account: dict[str, Any], expected: int
+) -> None:
+    """Each trouble has its own code."""
+    await simulator.inbound()
+    number = {"phone_number_id": NUMBER} | of_number
+    await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [number]} | of_account]})
+    assert code(await simulator.send()) == expected
+
+
+@pytest.mark.parametrize(
+    ("to", "calling_code", "expected"),
+    [
+        ("+39 333 111-2223", "39", "393331112223"),
+        ("393331112223", "39", "393331112223"),
+        ("3331112223", "39", "393331112223"),
+        ("16505551234", "91", "9116505551234"),
+        ("6505551234", "91", "916505551234"),
+        ("+1234", "39", None),
+        ("not a number", "39", None),
+        ("+39333111222٣", "39", None),
+    ],
+)
+def test_a_recipient_without_a_plus_gets_the_business_numbers_country(
+    to: str, calling_code: str, expected: str | None
+) -> None:
+    """So digits of another country go wrong, as they do at Meta."""
+    assert dialled(to, calling_code) == expected
+
+
+async def test_a_user_without_a_phone_is_written_to_by_bsuid(simulator: Driver) -> None:
+    """The reply names the BSUID and no wa_id."""
+    user = "IT.13491208655302741918"
+    await simulator.inbound(**{"from": user})
+    body = {"messaging_product": "whatsapp", "recipient": user, "text": {"body": "x"}}
+    answer = await simulator.send(body)
+    assert answer.json()["contacts"] == [{"input": user, "user_id": user}]
+
+
+async def test_a_bsuid_nobody_has_is_undeliverable(simulator: Driver) -> None:
+    """131026 for an unknown one, 131009 for what is none."""
+    body = {"messaging_product": "whatsapp", "text": {"body": "x"}}
+    assert code(await simulator.send(body | {"recipient": "IT.1"})) == 131026
+    assert code(await simulator.send(body | {"recipient": "someone"})) == 131009
+
+
+TEMPLATES = [
+    {
+        "name": "order",
+        "language": "en",
+        "components": [
+            {"type": "HEADER", "format": "IMAGE"},
+            {"type": "BODY", "text": "Hi {{1}}, {{2}} is ready."},
+            {"type": "BUTTONS", "buttons": [{"type": "URL", "text": "See", "url": "https://a.example/{{1}}"}]},
+        ],
+    },
+    {
+        "name": "named",
+        "language": "en",
+        "parameter_format": "NAMED",
+        "components": [{"type": "BODY", "text": "Hi {{who}}!"}],
+    },
+    {
+        "name": "asleep",
+        "language": "en",
+        "status": "PAUSED",
+        "components": [{"type": "BODY", "text": "Hi"}],
+    },
+    {"name": "off", "language": "en", "status": "DISABLED", "components": [{"type": "BODY", "text": "Hi"}]},
+    {"name": "waiting", "language": "en", "status": "PENDING", "components": [{"type": "BODY", "text": "Hi"}]},
+]
+IMAGE = {"type": "header", "parameters": [{"type": "image", "image": {"link": "https://a.example/i.png"}}]}
+URL = {"type": "button", "sub_type": "url", "index": "0", "parameters": [{"type": "text", "text": "7"}]}
+
+
+def body_of(*words: str, **more: Any) -> dict[str, Any]:
+    return {"type": "body", "parameters": [{"type": "text", "text": word} | more for word in words]}
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "components", "expected"),
+    [
+        ("order", "en", [IMAGE, body_of("Ada", "bread"), URL], 0),
+        ("order", "it", [IMAGE, body_of("Ada", "bread"), URL], 132001),
+        ("orders", "en", [], 132001),
+        ("order", "en", [IMAGE, body_of("Ada"), URL], 132000),
+        ("order", "en", [IMAGE, body_of("Ada", "bread", "x"), URL], 132000),
+        ("order", "en", [body_of("Ada", "bread"), URL], 132012),
+        ("order", "en", [IMAGE, body_of("Ada", "two\nlines"), URL], 132012),
+        ("order", "en", [IMAGE, body_of("Ada", "x" * 32_760), URL], 132005),
+        ("order", "en", [IMAGE, body_of("Ada", "bread")], 131008),
+        ("named", "en", [body_of("Ada", parameter_name="who")], 0),
+        ("named", "en", [body_of("Ada")], 132000),
+        ("asleep", "en", [], 132015),
+        ("off", "en", [], 132016),
+        ("waiting", "en", [], 132001),
+        ("hello_world", "en_US", [body_of("too much")], 132000),
+    ],
+)
+async def test_a_template_must_exist_and_be_filled_exactly(
+    simulator: Driver, name: str, language: str, components: list[Any], expected: int
+) -> None:
+    """Existence, status, number and kind of parameters, each with its code."""
+    await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "templates": TEMPLATES}]})
+    template = {"name": name, "language": {"code": language}, "components": components}
+    body = {"messaging_product": "whatsapp", "to": USER, "type": "template", "template": template}
+    assert code(await simulator.send(body)) == expected
+
+
+async def test_a_media_id_of_another_number_is_refused(simulator: Driver) -> None:
+    """An upload belongs to the number it was made for."""
+    await simulator.inbound()
+    assert code(await simulator.send(type="image", image={"id": "12345"}, text=None)) == 131009
+
+
+async def test_marking_as_read_marks_the_earlier_ones_too(simulator: Driver) -> None:
+    """Both messages of the user are read; an unknown id is refused."""
+    first = await simulator.inbound()
+    second = await simulator.inbound(text="more")
+    body = {"messaging_product": "whatsapp", "status": "read", "message_id": second["wamid"]}
+    answer = await simulator.send(body, typing_indicator={"type": "text"})
+    assert answer.json() == {"success": True}
+    received = simulator.simulation.ledger.received
+    assert received[first["wamid"]].read
+    assert received[second["wamid"]].read
+    assert code(await simulator.send(body | {"message_id": "wamid.unknown"})) == 131009
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v19.0/3001/messages", 2635),
+        ("/v99.0/3001/messages", 2500),
+        ("/v26.0/4711/messages", 100),
+        ("/v26.0/3001/letters", 2500),
+        ("/v26.0/3001/messages/more", 2500),
+        ("/3001/messages", 131047),
+    ],
+)
+async def test_paths_that_graph_does_not_have_are_refused(simulator: Driver, path: str, expected: int) -> None:
+    """Dead and future versions, unknown objects and edges; without a version the newest one answers."""
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    body = {"messaging_product": "whatsapp", "to": USER, "text": {"body": "x"}}
+    answer = await simulator.http.post(path, headers=headers, json=body)
+    assert code(answer) == expected
+
+
+@pytest.mark.parametrize("raw", [b"{", b"[]", b'"x"', b"[" * 100_000, b"\xff"])
+async def test_a_body_that_is_no_json_object_is_code_100(simulator: Driver, raw: bytes) -> None:
+    """Never a 500."""
+    answer = await simulator.graph("POST", f"{NUMBER}/messages", content=raw)
+    assert code(answer) == 100
+
+
+async def test_the_ledger_keeps_the_last_sends_only(simulator: Driver) -> None:
+    """Memory stays bounded."""
+    simulator.simulation.ledger._kept = 3
+    await simulator.inbound()
+    for index in range(5):
+        await simulator.send(biz_opaque_callback_data=str(index))
+    sent = (await simulator.http.get("/_sim/sent")).json()
+    assert [entry["biz_opaque_callback_data"] for entry in sent] == ["2", "3", "4"]
