@@ -1,0 +1,226 @@
+"""The client and the simulated Meta, each written from Meta's pages on its own, agree on every call."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+
+from waypost.cloudapi import messages
+from waypost.cloudapi.client import Credentials, File, GraphClient, Override
+from waypost.cloudapi.errors import GraphRefused, Verdict
+from waypost.cloudapi.numbers import Profile
+from waypost.simulator.app import build
+
+from .conftest import Sockets, read_request, response
+
+pytestmark = pytest.mark.anyio
+
+APP, SECRET = "670843887433847", "0123456789abcdef0123456789abcdef"
+WABA, NUMBER, NEW_NUMBER = "102290129340398", "106540352242922", "106540352242923"
+TOKEN = Credentials("EAAsystemUser", SECRET)
+APP_TOKEN = Credentials(f"{APP}|{SECRET}")
+PHONE = "+16505550199"
+WORLD = {
+    "apps": [{"app_id": APP, "app_secret": SECRET}],
+    "accounts": [
+        {
+            "waba_id": WABA,
+            "numbers": [
+                {"phone_number_id": NUMBER, "display_phone_number": "+1 555 078 3881", "pin": "123456"},
+                {
+                    "phone_number_id": NEW_NUMBER,
+                    "display_phone_number": "+1 555 078 3882",
+                    "status": "PENDING",
+                    "code_verification_status": "NOT_VERIFIED",
+                },
+            ],
+            "templates": [{"name": "hello_world", "language": "en_US"}],
+        }
+    ],
+    "tokens": [{"token": TOKEN.token, "app_id": APP}],
+}
+
+
+@pytest.fixture
+def simulator() -> Starlette:
+    """A simulator in this process."""
+    return build()
+
+
+@pytest.fixture
+async def control(simulator: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    """Its control interface; the world is a small one."""
+    async with (
+        simulator.router.lifespan_context(simulator),
+        httpx.AsyncClient(transport=httpx.ASGITransport(simulator), base_url="http://graph") as client,
+    ):
+        seeded = await client.put("/_sim/world", json=WORLD)
+        assert seeded.status_code == 200, seeded.text
+        yield client
+
+
+@pytest.fixture
+async def simulated(simulator: Starlette, control: httpx.AsyncClient) -> AsyncIterator[GraphClient]:
+    """A client of that simulator."""
+    async with GraphClient("http://graph", "v26.0", transport=httpx.ASGITransport(simulator)) as client:
+        yield client
+
+
+@pytest.fixture
+async def received(control: httpx.AsyncClient) -> str:
+    """The wamid of a message that a person wrote to the number."""
+    written = await control.post("/_sim/inbound", json={"number": NUMBER, "from": PHONE, "text": "Hi"})
+    assert written.is_success, written.text
+    return str(written.json()["wamid"])
+
+
+@pytest.fixture
+async def callback(sockets: Sockets) -> str:
+    """The address of a callback that passes Meta's check."""
+
+    async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target = (await read_request(reader)).split(b" ")[1].decode()
+        challenge = parse_qs(urlsplit(target).query)["hub.challenge"][0]
+        writer.write(response(challenge.encode(), headers="Connection: close\r\n"))
+        await writer.drain()
+
+    return await sockets.listen(answering) + "/hook"
+
+
+async def test_a_message_is_read_and_answered(simulated: GraphClient, received: str) -> None:
+    """The two calls of every answer."""
+    await simulated.mark_read(TOKEN, NUMBER, received, typing_indicator=True)
+    body = messages.addressed(messages.Text("Hello").payload(), to=PHONE, recipient=None, callback_data="7")
+    accepted = await simulated.send(TOKEN, NUMBER, body)
+    assert accepted.wamid.startswith("wamid.")
+
+
+async def test_a_message_outside_the_window_needs_a_template(simulated: GraphClient) -> None:
+    """Who never wrote has no window."""
+    body = messages.addressed(messages.Text("Hello").payload(), to="+16505550100", recipient=None, callback_data="7")
+    with pytest.raises(GraphRefused) as raised:
+        await simulated.send(TOKEN, NUMBER, body)
+    assert raised.value.verdict is Verdict.NEEDS_TEMPLATE
+
+
+async def test_the_life_of_a_subscription(simulated: GraphClient, callback: str) -> None:
+    """App callback, subscribed account, override for account and number, and all of it taken away."""
+    await simulated.set_app_subscription(
+        APP_TOKEN, APP, callback_url=callback, verify_token="verify", fields=["messages", "calls"]
+    )
+    await simulated.subscribe_app(TOKEN, WABA)
+    await simulated.subscribe_app(TOKEN, WABA, Override(callback + "/account", "verify"))
+    await simulated.override_number_webhook(TOKEN, NUMBER, Override(callback + "/number", "verify"))
+
+    (subscription,) = await simulated.app_subscriptions(APP_TOKEN, APP)
+    (app,) = await simulated.subscribed_apps(TOKEN, WABA)
+    found = await simulated.number_webhook(TOKEN, NUMBER)
+    assert (subscription.callback_url, [field.name for field in subscription.fields]) == (
+        callback,
+        ["messages", "calls"],
+    )
+    assert (app.id, app.override_callback_uri) == (APP, callback + "/account")
+    assert (found.phone_number, found.whatsapp_business_account, found.application) == (
+        callback + "/number",
+        callback + "/account",
+        callback,
+    )
+
+    await simulated.override_number_webhook(TOKEN, NUMBER, None)
+    await simulated.subscribe_app(TOKEN, WABA)
+    assert (await simulated.number_webhook(TOKEN, NUMBER)).phone_number is None
+    await simulated.unsubscribe_app(TOKEN, WABA)
+    await simulated.delete_app_subscription(APP_TOKEN, APP)
+    assert await simulated.app_subscriptions(APP_TOKEN, APP) == ()
+
+
+async def test_an_override_before_the_subscription_is_refused_with_metas_reason(
+    simulated: GraphClient, callback: str
+) -> None:
+    """The operator tells it from any other 100 by these words."""
+    with pytest.raises(GraphRefused) as raised:
+        await simulated.subscribe_app(TOKEN, WABA, Override(callback, "verify"))
+    assert raised.value.code == 100
+    assert "your app must be subscribed" in raised.value.details
+
+
+async def test_a_callback_that_does_not_answer_is_refused_with_2200(simulated: GraphClient, sockets: Sockets) -> None:
+    """It works once the endpoint answers, so it is worth another try."""
+    url = await sockets.listen(lambda _reader, _writer: asyncio.sleep(0))
+    with pytest.raises(GraphRefused) as raised:
+        await simulated.set_app_subscription(
+            APP_TOKEN, APP, callback_url=url, verify_token="verify", fields=["messages"]
+        )
+    assert (raised.value.code, raised.value.verdict) == (2200, Verdict.RETRY)
+
+
+async def test_the_life_of_a_token(simulated: GraphClient) -> None:
+    """Inspect, refresh, use the new one, revoke the old one."""
+    app_token = await simulated.app_access_token(APP, SECRET)
+    assert (await simulated.debug_token(Credentials(app_token.token), TOKEN.token)).is_valid
+    fresh = await simulated.refresh_token(APP, SECRET, TOKEN.token)
+    await simulated.revoke_token(APP, SECRET, TOKEN.token, with_token=fresh.token)
+    details = await simulated.debug_token(APP_TOKEN, TOKEN.token)
+    assert (details.is_valid, details.error.code if details.error else 0) == (False, 190)
+    assert (await simulated.phone_number(Credentials(fresh.token, SECRET), NUMBER)).id == NUMBER
+
+
+async def test_the_life_of_a_number(simulated: GraphClient) -> None:
+    """Deregistered, registered with its PIN, PIN changed, health and profile read."""
+    await simulated.deregister(TOKEN, NUMBER)
+    assert (await simulated.health(TOKEN, NUMBER)).can_send_message == "BLOCKED"
+    await simulated.register(TOKEN, NUMBER, pin="123456")
+    await simulated.set_pin(TOKEN, NUMBER, pin="654321")
+    await simulated.set_display_name(TOKEN, NUMBER, name="Shop & Co")
+    await simulated.set_profile(TOKEN, NUMBER, Profile(about="Open daily"))
+    number = await simulated.phone_number(TOKEN, NUMBER)
+    assert (number.status, number.is_pin_enabled, number.new_name_status) == ("CONNECTED", True, "PENDING_REVIEW")
+    assert (await simulated.profile(TOKEN, NUMBER)).about == "Open daily"
+    assert [each.id async for each in simulated.phone_numbers(TOKEN, WABA, page_size=1)] == [NUMBER, NEW_NUMBER]
+    assert (await simulated.account(TOKEN, WABA)).id == WABA
+
+
+async def test_a_wrong_pin_is_for_a_person(simulated: GraphClient) -> None:
+    """Trying again by itself would lock the number."""
+    await simulated.deregister(TOKEN, NUMBER)
+    with pytest.raises(GraphRefused) as raised:
+        await simulated.register(TOKEN, NUMBER, pin="000000")
+    assert (raised.value.code, raised.value.verdict) == (133005, Verdict.OPERATOR)
+
+
+async def test_a_code_is_asked_for_and_given_back(simulated: GraphClient) -> None:
+    """The simulator takes one fixed code."""
+    await simulated.request_code(TOKEN, NEW_NUMBER, language="en_US")
+    await simulated.verify_code(TOKEN, NEW_NUMBER, code="123456")
+
+
+async def test_the_life_of_a_template(simulated: GraphClient) -> None:
+    """Handed in, found, changed, deleted."""
+    created = await simulated.create_template(
+        TOKEN,
+        WABA,
+        name="spring",
+        language="en",
+        category="MARKETING",
+        components=[{"type": "BODY", "text": "Spring is here."}],
+    )
+    await simulated.edit_template(TOKEN, created.id, components=[{"type": "BODY", "text": "Spring is near."}])
+    assert (await simulated.template(TOKEN, created.id)).components[0]["text"] == "Spring is near."
+    assert [each.id async for each in simulated.templates(TOKEN, WABA, name="spring")] == [created.id]
+    await simulated.delete_template(TOKEN, WABA, name="spring")
+    assert [each.name async for each in simulated.templates(TOKEN, WABA, page_size=1)] == ["hello_world"]
+
+
+async def test_the_life_of_a_media_object(simulated: GraphClient) -> None:
+    """Uploaded, looked up, downloaded, deleted."""
+    media_id = await simulated.upload_media(TOKEN, NUMBER, File("a.txt", b"bytes", "text/plain"))
+    found = await simulated.media(TOKEN, media_id, phone_number_id=NUMBER)
+    content = bytearray()
+    await simulated.download_media(TOKEN, found.url, content.extend)
+    assert bytes(content) == b"bytes"
+    await simulated.delete_media(TOKEN, media_id)
+    with pytest.raises(GraphRefused):
+        await simulated.media(TOKEN, media_id)
