@@ -296,39 +296,15 @@ def test_any_text_is_loaded_or_refused_with_a_script_error(text: str) -> None:
         load(text)
 
 
+KEYS = """text buttons list rows button ask say expect choice next when go reply keywords start hand_off steps d q store
+confirm give_up number template"""
+
 _values = st.recursive(
     st.sampled_from(["a", "text", "1", "true", "end", "q", "{{message}} x", "https://x.example/", "any", ""]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "text",
-                    "buttons",
-                    "list",
-                    "rows",
-                    "button",
-                    "ask",
-                    "say",
-                    "expect",
-                    "choice",
-                    "next",
-                    "when",
-                    "go",
-                    "reply",
-                    "keywords",
-                    "start",
-                    "hand_off",
-                    "steps",
-                    "d",
-                    "q",
-                    "store",
-                    "confirm",
-                    "give_up",
-                    "number",
-                    "template",
-                ]
-            ),
+            st.sampled_from(KEYS.split()),
             inner,
             max_size=4,
         )

@@ -53,39 +53,9 @@ fallback: {reply: "F {{message}}", hand_off_after: 2, hand_off: {reply: "{{messa
 """
 SCRIPTS = [script.load(SUPPORT), script.load(EVERYTHING)]
 
-_words = st.sampled_from(
-    [
-        "a",
-        "stop",
-        "start",
-        "halt",
-        "go",
-        "cancel",
-        "d",
-        "h",
-        "12",
-        "15",
-        "abc",
-        "yes",
-        "no",
-        "x",
-        "y",
-        "🙂",
-        "{{message}}",
-        "order",
-        "a-12345",
-        "broken",
-        "menu",
-        "image",
-        "late",
-        " ",
-        "\x00",
-        "�",
-        "\u200d",
-        "9" * 40,
-        "w " * 3000,
-    ]
-)
+SAID = "a d h x y 12 15 abc yes no stop start halt go cancel order a-12345 broken menu image late 🙂 {{message}}"
+
+_words = st.sampled_from([*SAID.split(), " ", "\x00", "\ud800", "\u200d", "9" * 40, "w " * 3000])
 _text = st.none() | _words | st.text(max_size=50) | st.text(alphabet=st.characters(), max_size=50)
 _button = (
     st.none()
