@@ -124,19 +124,19 @@ def own_postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
     shutil.rmtree(server.folder, ignore_errors=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Gives a TCP port on loopback that nobody listens on now."""
     return _free_port
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def wait_for() -> Callable[..., object]:
     """`wait_for(condition, deadline_s=30)` polls until the condition is truthy and returns what it gave."""
     return _wait_for
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def eventually() -> Callable[..., Awaitable[object]]:
     """`await eventually(condition, deadline_s=30)`: `wait_for` for async tests; the condition is a plain function."""
     return _eventually

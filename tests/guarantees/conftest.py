@@ -1,4 +1,4 @@
-"""An installation per test, with what most tests start."""
+"""One installation for all of these tests: whatever a test kills is started again before the next."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,21 +10,27 @@ from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from .installation import Installation
 
 
-@pytest.fixture
-def installation(
-    tmp_path: Path, own_postgres: EmbeddedPostgres, redis_server: EmbeddedRedis, free_port: Callable[[], int]
+@pytest.fixture(scope="session")
+def _installation(
+    tmp_path_factory: pytest.TempPathFactory, short_folder: Path, free_port: Callable[[], int]
 ) -> Iterator[Installation]:
-    """Nothing started yet but the servers."""
-    installation = Installation(tmp_path, own_postgres, redis_server, free_port)
+    postgres = EmbeddedPostgres(short_folder / "gp")
+    redis = EmbeddedRedis(short_folder / "gr")
+    postgres.start()
+    redis.start()
+    installation = Installation(tmp_path_factory.mktemp("installation"), postgres, redis, free_port)
+    installation.publish()
+    installation.start("simulator")
+    installation.start("webhook-1", "webhook-2", "worker-1", "worker-2")
     yield installation
     installation.close()
+    redis.stop()
+    postgres.stop()
 
 
 @pytest.fixture
-def running(installation: Installation) -> Installation:
-    """The simulated Meta, two webhooks and two workers; one number with the ledger's bot."""
-    installation.publish()
-    for name in ("simulator", "webhook-1", "webhook-2", "worker-1", "worker-2"):
-        installation.start(name)
-    installation.seed_meta()
-    return installation
+def running(_installation: Installation) -> Installation:
+    """The simulated Meta, two webhooks and two workers, all alive and quiet; one number with the ledger's bot."""
+    _installation.heal()
+    _installation.seed_meta()
+    return _installation

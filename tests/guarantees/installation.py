@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -59,8 +60,13 @@ class Installation:
 
     # -- processes ----------------------------------------------------------------------------------------------
 
-    def start(self, name: str) -> None:
-        """Start one process and wait until it says that it is ready."""
+    def start(self, *names: str) -> None:
+        """Start processes side by side and wait until each says that it is ready."""
+        probes = {name: self._launch(name) for name in names}
+        for name, probe in probes.items():
+            self.wait(lambda name=name, probe=probe: self._ready(name, probe), what=f"{name} to be ready")
+
+    def _launch(self, name: str) -> int:
         service = name.partition("-")[0]
         probe = self._free_port()
         environment = {**self.environment, "WAYPOST_PROBE_PORT": str(probe)}
@@ -73,9 +79,20 @@ class Installation:
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "waypost.cli", service], env=environment, stdout=log, stderr=log
             )
-        self.wait(lambda: self._ready(name, probe), what=f"{name} to be ready")
         if service == "webhook" and name not in self._webhooks:
             self._webhooks.append(name)
+        return probe
+
+    def heal(self) -> None:
+        """Start again whatever an earlier test left dead, and let it become quiet."""
+        for server in (self.postgres, self.redis):
+            if server.pid is None:
+                server.start()
+        dead = [name for name in self._processes if not self.running(name)]
+        if "simulator" in dead:
+            self.start("simulator")
+        self.start(*(name for name in dead if name != "simulator"))
+        self.quiesce()
 
     def _ready(self, name: str, probe: int) -> bool:
         status = self._processes[name].poll()
@@ -159,6 +176,16 @@ class Installation:
         quick = {"sent_after_s": 0.01, "delivered_after_s": 0.02, "read_after_s": None, **behaviour}
         self.http.request("PUT", f"{meta}/_sim/behaviour", json=quick).raise_for_status()
         self.http.post(
+            f"{meta}/v26.0/{APP}/subscriptions",
+            headers={"Authorization": f"Bearer {APP}|{SECRET}"},
+            data={
+                "object": "whatsapp_business_account",
+                "callback_url": f"{self.url(self._webhooks[0])}/webhooks/apps/{APP}",
+                "verify_token": VERIFY,
+                "fields": "messages",
+            },
+        ).raise_for_status()
+        self.http.post(
             f"{meta}/v26.0/{NUMBER}",
             headers={"Authorization": f"Bearer {TOKEN}"},
             json={
@@ -233,12 +260,15 @@ class Installation:
                 assert count.received == count.duplicate + count.done + count.dead + count.waiting, (number, count)
 
 
+_seeds = count()
+
+
 @dataclass
 class Ledger:
     """Writes down every message id that got a 200, and checks afterwards what became of each."""
 
     installation: Installation
-    seed: int = 0
+    seed: int = field(default_factory=lambda: next(_seeds))
     acknowledged: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     order: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))

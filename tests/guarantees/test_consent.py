@@ -8,20 +8,26 @@ CONTACT = "15556000001"
 
 
 def test_after_stop_nobody_is_answered_until_start(running: Installation) -> None:
-    """The bot would answer; the gate in the sender refuses, and says why."""
-    running.publish(bot_plugin=None)
-    running.kill("worker-1")
-    running.kill("worker-2")
-    running.start("worker-1")
-    ledger = Ledger(running)
-    ledger.deliver([ledger.message(CONTACT, "STOP")], ["webhook-1"])
-    running.quiesce()
-    running.publish()
-    running.kill("worker-1")
-    running.start("worker-1")
+    """The bot would answer everything; the gate in the sender refuses, and says why."""
     running.greet([CONTACT])
+    ledger = Ledger(running)
+    before = ledger.message(CONTACT)
+    stop = ledger.message(CONTACT, "STOP")
+    silenced = ledger.message(CONTACT)
+    ledger.deliver([before], ["webhook-1"])
     running.quiesce()
+    ledger.deliver([stop, silenced], ["webhook-1"])
+    running.quiesce()
+    ledger.deliver([ledger.message(CONTACT, "START"), ledger.message(CONTACT)], ["webhook-1"])
+    running.quiesce()
+    ledger.assert_nothing_lost()
+    ledger.assert_replies(missing=[str(stop["id"]), str(silenced["id"])])
     with running.engine.connect() as connection:
-        refused = connection.execute(text("SELECT state, reason FROM outbox")).all()
-    assert [(row.state, row.reason) for row in refused] == [("failed", "OptedOut")]
-    assert running.sent() == []
+        reasons = connection.execute(
+            text("""
+                SELECT outbox.state, outbox.reason FROM outbox JOIN event ON event.id = outbox.event_id
+                WHERE event.event_key = :key
+            """),
+            {"key": silenced["id"]},
+        ).all()
+    assert [tuple(row) for row in reasons] == [("failed", "OptedOut")]

@@ -1,7 +1,6 @@
 """G8: no secret, token, phone number or text in logs, traces, metrics or Redis."""
 
 import base64
-from pathlib import Path
 
 from .installation import SECRET, TOKEN, VERIFY, Installation, Ledger
 
@@ -9,7 +8,7 @@ CONTACT = "15558675309"
 WORDS = "canary words of a person"
 
 
-def test_planted_canaries_are_in_no_output(running: Installation, tmp_path: Path) -> None:
+def test_planted_canaries_are_in_no_output(running: Installation) -> None:
     """Messages, a failing bot, a refused signature, a wrong token at Meta: then every output is searched."""
     running.greet([CONTACT])
     ledger = Ledger(running)
@@ -27,7 +26,9 @@ def test_planted_canaries_are_in_no_output(running: Installation, tmp_path: Path
     stored = b"".join(key + (redis.dump(key) or b"") for key in redis.scan_iter())
     for process in ("webhook-1", "webhook-2", "worker-1", "worker-2"):
         running.terminate(process)
-    outputs = {str(path): path.read_bytes() for path in [*tmp_path.glob("*.log"), *tmp_path.glob("traces/*")]}
+    outputs = {
+        str(path): path.read_bytes() for path in [*running.folder.glob("*.log"), *running.folder.glob("traces/*")]
+    }
     assert any(b"process message" in content for content in outputs.values()), "traces were written"
     outputs["redis"] = stored
     canaries = [CONTACT, WORDS, SECRET, TOKEN, VERIFY, "Ada", base64.b64encode(CONTACT.encode()).decode()[:12]]

@@ -12,13 +12,14 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from waypost.store import lanes
+from waypost.store import counts, lanes
 from waypost.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-FORGET_EVERY_S: Final = 60.0
+TIDY_EVERY_S: Final = 600.0
 FORGET_BATCH: Final = 2_000
+"""Rows per transaction: short enough that nobody waits for it."""
 
 
 class Sweeper:
@@ -52,14 +53,23 @@ class Sweeper:
             self._wake(found)
         return found
 
+    def tidy(self) -> None:
+        """Forget events nobody needs, and fold old days of the counts into one row each."""
+        while True:
+            with self._engine.begin() as connection:
+                forgotten = lanes.forget_finished(connection, days=self._retention_days, limit=FORGET_BATCH)
+            if forgotten < FORGET_BATCH or self._stop.is_set():
+                break
+        with self._engine.begin() as connection:
+            counts.fold(connection)
+
     def _run(self) -> None:
-        forget_at = time.monotonic() + FORGET_EVERY_S
+        tidy_at = time.monotonic() + TIDY_EVERY_S
         while not self._stop.wait(self._interval_s):
             try:
                 self.sweep()
-                if time.monotonic() >= forget_at:
-                    forget_at = time.monotonic() + FORGET_EVERY_S
-                    with self._engine.begin() as connection:
-                        lanes.forget_finished(connection, days=self._retention_days, limit=FORGET_BATCH)
+                if time.monotonic() >= tidy_at:
+                    tidy_at = time.monotonic() + TIDY_EVERY_S
+                    self.tidy()
             except DBAPIError as error:
                 log.warning("sweep failed; the next one looks again", error=type(error).__name__)

@@ -14,7 +14,7 @@ class Incoming:
     number_id: str
     conversation_id: int
     direction: str
-    wamid: str
+    wamid: str | None
     type: str
     body: str | None
     occurred_at: datetime

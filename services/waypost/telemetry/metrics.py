@@ -32,6 +32,11 @@ events_dead_total = Counter(
     "Events that were given up, by reason; `waypost dead list` shows them.",
     ["number", "reason"],
 )
+events_unknown_total = Counter(
+    "waypost_events_unknown_total",
+    "Met in events and not known to this version, by Meta's name for it, such as messages.type=poll; kept all the same.",
+    ["name"],
+)
 deliveries_total = Counter("waypost_deliveries_total", "Webhook requests answered, by HTTP status.", ["status"])
 delivery_seconds = Histogram(
     "waypost_delivery_seconds",

@@ -16,7 +16,8 @@ from waypost.cloudapi import inbound, webhook
 from waypost.cloudapi.messages import Outgoing as OutgoingMessage
 from waypost.lanes.drain import Unhandled
 from waypost.registry import Number
-from waypost.store import conversations, statuses, turns
+from waypost.sending import settle
+from waypost.store import conversations, turns
 from waypost.store.conversations import Conversation, Person
 from waypost.store.lanes import WaitingEvent
 from waypost.telemetry import metrics, tracing
@@ -109,12 +110,20 @@ class TurnBatch:
         self._moved: list[tuple[int, inbound.Identity]] = []
         self._statuses: list[tuple[WaitingEvent, inbound.InboundStatus]] = []
         self._received: list[float] = []
+        self._settled: set[int] = set()
 
     def handle(self, event: WaitingEvent) -> str | None:
         """One event; see `waypost.lanes.drain.Batch`."""
         item = self._parsed[event.id]
         if isinstance(item, inbound.UnreadableEvent):
             raise Unhandled(item.reason)
+        for name in item.unknown:
+            metrics.events_unknown_total.labels(name).inc()
+        if isinstance(item, inbound.InboundStatus):
+            # Its span comes with the effect: only then is known which send it is to be linked to.
+            self._statuses.append((event, item))
+            self._received.append(event.received_at.timestamp())
+            return None
         with tracing.tracer().start_as_current_span(
             f"process {event.kind}",
             context=tracing.context_from(event.traceparent),
@@ -123,17 +132,7 @@ class TurnBatch:
             set_status_on_exception=False,
         ) as span:
             if span.is_recording():
-                span.set_attributes(
-                    {
-                        "messaging.system": "waypost",
-                        "messaging.operation.type": "process",
-                        "waypost.event_id": event.id,
-                        "waypost.number_id": event.number_id,
-                        "waypost.kind": event.kind,
-                        "waypost.lane": event.lane,
-                        "waypost.attempt": event.attempts + 1,
-                    }
-                )
+                span.set_attributes(_attributes(event))
             try:
                 reason = self._dispatch(event, item)
             except BaseException as error:
@@ -149,9 +148,6 @@ class TurnBatch:
         match item:
             case inbound.InboundMessage():
                 return self._message(event, item)
-            case inbound.InboundStatus():
-                self._statuses.append((event, item))
-                return None
             case inbound.Echo():
                 self._take_over(event, "human", HUMAN_TAKES_OVER)
                 return None
@@ -198,7 +194,7 @@ class TurnBatch:
             number_id=event.number_id,
             conversation_id=conversation.id,
             direction="in",
-            wamid=item.wamid,
+            wamid=item.wamid or None,
             type=item.type,
             body=item.text,
             occurred_at=event.occurred_at,
@@ -216,7 +212,7 @@ class TurnBatch:
         # Nothing above this line changed the batch: a turn that raises leaves no trace.
         self._messages.append(message)
         self._extend_window(conversation, expires)
-        if number.mark_read:
+        if number.mark_read and item.wamid:
             receipt = {"message_id": item.wamid, "typing": number.typing_indicator}
             self._queue(event, conversation, msgspec.json.encode(receipt).decode(), kind="read")
         self._apply(event, conversation, effects)
@@ -228,13 +224,13 @@ class TurnBatch:
         self, number: Number, conversation: Conversation, item: inbound.InboundMessage
     ) -> tuple[dict[str, object], Sequence[Effect]]:
         turn = self._turns.bots.turn(number)
+        # A script says for itself what it answers to STOP. Everywhere else the words count before anyone is asked.
+        wish = None if number.bot is not None else consent.classify(item.text)
+        if wish is consent.Consent.STOP:
+            return conversation.state, (OptOut(),)
+        back = (OptIn(),) if wish is consent.Consent.START else ()
         if turn is None:
-            match consent.classify(item.text):
-                case consent.Consent.STOP:
-                    return conversation.state, (OptOut(),)
-                case consent.Consent.START:
-                    return conversation.state, (OptIn(),)
-            return conversation.state, ()
+            return conversation.state, back
         occasion = BotEvent(
             type=item.type,
             text=item.text,
@@ -245,7 +241,8 @@ class TurnBatch:
             now=self._turns.clock(),
         )
         with metrics.turn_seconds.time(), self._turns.deadline():
-            return turn(conversation.state, occasion)
+            state, effects = turn(conversation.state, occasion)
+        return state, (*back, *effects)
 
     def _apply(self, event: WaitingEvent, conversation: Conversation, effects: Sequence[Effect]) -> None:
         may_speak = not conversation.opted_out
@@ -311,12 +308,42 @@ class TurnBatch:
         for contact_id, stopped in self._marketing:
             conversations.set_marketing(connection, contact_id, stopped=stopped)
         if self._statuses:
-            statuses.apply(connection, [status for _, status in self._statuses])
+            applied = settle.settle(connection, [status for _, status in self._statuses])
+            self._settled = set(applied.settled)
+            for (event, status), sent in zip(self._statuses, applied.traceparents, strict=True):
+                _trace_status(event, status, sent)
 
     def committed(self) -> None:
         """Wake the sender for what was queued; see `waypost.lanes.drain.Batch`."""
-        if self._outgoing:
-            self._turns.wake_sender({row.conversation_id for row in self._outgoing})
+        woken = self._settled | {row.conversation_id for row in self._outgoing}
+        if woken:
+            self._turns.wake_sender(woken)
         now = time.time()
         for received in self._received:
             metrics.ack_to_done_seconds.observe(max(now - received, 0.0))
+
+
+def _attributes(event: WaitingEvent) -> dict[str, str | int]:
+    return {
+        "messaging.system": "waypost",
+        "messaging.operation.type": "process",
+        "waypost.event_id": event.id,
+        "waypost.number_id": event.number_id,
+        "waypost.kind": event.kind,
+        "waypost.lane": event.lane,
+        "waypost.attempt": event.attempts + 1,
+    }
+
+
+def _trace_status(event: WaitingEvent, status: inbound.InboundStatus, sent: str | None) -> None:
+    """A span for a status: child of the delivery that brought it, linked to the send that it is about."""
+    link = tracing.link_to(sent)
+    span = tracing.tracer().start_span(
+        "process status",
+        context=tracing.context_from(event.traceparent),
+        kind=SpanKind.CONSUMER,
+        links=[link] if link else [],
+    )
+    if span.is_recording():
+        span.set_attributes({**_attributes(event), "waypost.status": status.status})
+    span.end()

@@ -1,0 +1,54 @@
+"""The sweeper: what Redis lost is found in the database."""
+
+from collections.abc import Callable
+
+from sqlalchemy import Engine, text
+
+from waypost.lanes.drain import Drain
+from waypost.lanes.sweeper import Sweeper
+
+from .conftest import Recorder
+
+
+def _sweeper(database: Engine, woken: list[int], interval_s: float = 0.0) -> Sweeper:
+    return Sweeper(database, woken.extend, interval_s=interval_s, retention_days=9)
+
+
+def test_a_lane_whose_wake_up_was_lost_is_woken(database: Engine, put: Callable[..., int]) -> None:
+    """Due events and nobody draining: exactly those lanes are woken."""
+    put("waiting", lane=5)
+    woken: list[int] = []
+    _sweeper(database, woken).sweep()
+    assert woken == [5]
+
+
+def test_a_lane_that_is_being_drained_or_not_due_is_left_alone(database: Engine, put: Callable[..., int]) -> None:
+    """A held lane needs no wake-up, and an event that waits for its next attempt is not due."""
+    put("held", lane=1)
+    put("later", lane=2)
+    with database.begin() as connection:
+        connection.execute(
+            text("UPDATE lane SET owner = 'x', lease_expires_at = now() + interval '1 min' WHERE lane = 1")
+        )
+        connection.execute(text("UPDATE event SET next_attempt_at = now() + interval '1 min' WHERE lane = 2"))
+    woken: list[int] = []
+    _sweeper(database, woken).sweep()
+    assert woken == []
+
+
+def test_only_handled_events_past_their_retention_are_forgotten(
+    database: Engine, put: Callable[..., int], recorder: Recorder
+) -> None:
+    """Waiting and dead events stay whatever their age; so do the keys of the last days, for Meta redelivers."""
+    for key in ("old", "new", "dead", "waiting"):
+        put(key, contact=key, lane=0 if key in ("old", "new") else 1)
+    Drain(database, recorder, owner="a").run(0)
+    with database.begin() as connection:
+        connection.execute(text("UPDATE event SET state = 'dead', finished_at = now() WHERE event_key = 'dead'"))
+        connection.execute(
+            text("UPDATE event SET finished_at = now() - interval '10 days' WHERE event_key IN ('old', 'dead')")
+        )
+    _sweeper(database, []).tidy()
+    with database.connect() as connection:
+        left = set(connection.execute(text("SELECT event_key FROM event")).scalars())
+    assert left == {"new", "dead", "waiting"}

@@ -1,0 +1,258 @@
+"""Turns: what each kind of event leaves in the database."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Engine, text
+
+from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
+from waypost.bot.event import BotEvent
+from waypost.cloudapi import webhook
+from waypost.cloudapi.messages import Text
+from waypost.lanes.drain import Drain, Limits
+from waypost.registry import Number
+from waypost.store import inbox
+from waypost.worker.deadline import Deadline
+from waypost.worker.turns import Turns
+
+NUMBER = Number(
+    namespace="team", name="support", phone_number_id="100", waba_id="200", app_id="300", access_token="token", bot="-"
+)
+Bot = Callable[[dict[str, Any], BotEvent], tuple[dict[str, Any], Sequence[Effect]]]
+
+
+def echo(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
+    """Count the turns and repeat the text."""
+    return {"turns": state.get("turns", 0) + 1}, [Reply(Text(event.text or "-"))]
+
+
+class OneBot:
+    """The same turn function for every number."""
+
+    def __init__(self, bot: Bot | None) -> None:
+        self.bot = bot
+
+    def turn(self, _number: Number) -> Bot | None:
+        return self.bot
+
+
+class World:
+    """Deliver a value of Meta's, drain every lane, look at the rows."""
+
+    def __init__(self, engine: Engine, bot: Bot | None = echo, number: Number | None = NUMBER) -> None:
+        self.engine = engine
+        self.woken: list[int] = []
+        self.turns = Turns(
+            lambda _number_id: number, bots=OneBot(bot), deadline=Deadline(5), wake_sender=self.woken.extend
+        )
+        self.drain = Drain(engine, self.turns, owner="test", limits=Limits(retry_delays_s=(0.0,)))
+
+    def deliver(self, value: dict[str, Any], field: str = "messages") -> None:
+        whole = {
+            "messaging_product": "whatsapp",
+            "metadata": {"display_phone_number": "15550783881", "phone_number_id": "100"},
+            **value,
+        }
+        body = json.dumps(
+            {
+                "object": "whatsapp_business_account",
+                "entry": [{"id": "200", "changes": [{"field": field, "value": whole}]}],
+            }
+        ).encode()
+        events = webhook.split(body, default_number="100")
+        with self.engine.begin() as connection:
+            inserted = inbox.insert(connection, [(event, None) for event in events], writer=0)
+        for lane in sorted(inserted.lanes):
+            self.drain.run(lane)
+
+    def say(self, body: str, *, ago_s: float = 1, wamid: str | None = None, **who: Any) -> None:
+        sender = who or {"from": "15551234567"}
+        message = {
+            "id": wamid or f"wamid.{time.monotonic_ns()}",
+            "timestamp": str(int(time.time() - ago_s)),
+            "type": "text",
+            "text": {"body": body},
+            **sender,
+        }
+        self.deliver({"messages": [message]})
+
+    def rows(self, query: str) -> list[Any]:
+        with self.engine.connect() as connection:
+            return list(connection.execute(text(query)).all())
+
+
+@pytest.fixture
+def world(database: Engine) -> World:
+    """A number with a bot that echoes."""
+    return World(database)
+
+
+def test_a_message_leaves_state_message_and_reply(world: World) -> None:
+    """One transaction: the message, the new state, the outbox row, the event done."""
+    world.say("one")
+    world.say("two")
+    assert [row.body for row in world.rows("SELECT body FROM message ORDER BY id")] == ["one", "two"]
+    assert [row.state for row in world.rows("SELECT state FROM conversation")] == [{"turns": 2}]
+    assert [row.text for row in world.rows("SELECT body->'text'->>'body' AS text FROM outbox ORDER BY id")] == [
+        "one",
+        "two",
+    ]
+    assert [row.state for row in world.rows("SELECT DISTINCT state FROM event")] == ["done"]
+    assert len(world.woken) == 2
+
+
+def test_turns_of_one_delivery_build_on_each_other(world: World) -> None:
+    """Two messages of a conversation in one batch: the second turn sees the first one's state."""
+    messages = [
+        {"from": "15551234567", "id": f"wamid.{n}", "timestamp": str(int(time.time()) - 9 + n), "type": "text",
+         "text": {"body": str(n)}}
+        for n in range(3)
+    ]  # fmt: skip
+    world.deliver({"messages": messages})
+    assert [row.state for row in world.rows("SELECT state FROM conversation")] == [{"turns": 3}]
+
+
+def test_a_user_known_by_bsuid_and_phone_is_one_contact(world: World) -> None:
+    """First by phone, then by both, then by BSUID alone: one conversation."""
+    world.say("a")
+    world.say("b", **{"from": "15551234567", "from_user_id": "US.13491208655302741918"})
+    world.say("c", from_user_id="US.13491208655302741918")
+    assert [row.state for row in world.rows("SELECT state FROM conversation")] == [{"turns": 3}]
+    (contact,) = world.rows("SELECT wa_id, user_id FROM contact")
+    assert tuple(contact) == ("15551234567", "US.13491208655302741918")
+
+
+def test_a_phone_number_that_changed_hands_starts_a_new_conversation(world: World) -> None:
+    """A BSUID dies with its phone number: the same phone with another BSUID is another person."""
+    world.say("old", **{"from": "15551234567", "from_user_id": "US.1111111111"})
+    world.say("new", **{"from": "15551234567", "from_user_id": "US.2222222222"})
+    contacts = {row.user_id: row.wa_id for row in world.rows("SELECT user_id, wa_id FROM contact")}
+    assert contacts == {"US.1111111111": None, "US.2222222222": "15551234567"}
+    assert [row.state for row in world.rows("SELECT state FROM conversation")] == [{"turns": 1}, {"turns": 1}]
+
+
+def test_a_stale_message_is_kept_and_not_answered(world: World) -> None:
+    """A replay, or a delivery after days of outage: the window is closed by the message's own time."""
+    world.say("late", ago_s=25 * 3600)
+    assert world.rows("SELECT * FROM outbox") == []
+    assert [row.reason for row in world.rows("SELECT reason FROM event")] == ["Stale"]
+    assert [row.body for row in world.rows("SELECT body FROM message")] == ["late"]
+
+
+def test_the_window_counts_from_the_messages_own_time(world: World) -> None:
+    """24 h after Meta's time stamp, not after our receipt; an older message never shortens it."""
+    world.say("now", ago_s=60)
+    world.say("older", ago_s=3600)
+    (row,) = world.rows("SELECT extract(epoch FROM window_expires_at - now()) AS left_s FROM conversation")
+    assert 24 * 3600 - 3600 < row.left_s <= 24 * 3600
+
+
+def test_stop_is_kept_where_a_number_has_no_bot(database: Engine) -> None:
+    """Consent words count everywhere."""
+    world = World(database, bot=None, number=msgspec.structs.replace(NUMBER, bot=None))
+    world.say("Stop")
+    assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]
+    world.say("START")
+    assert [row.at for row in world.rows("SELECT opted_out_at AS at FROM contact")] == [None]
+
+
+def test_stop_counts_before_a_plugin_is_asked(database: Engine) -> None:
+    """A bot in Python cannot forget to honour it."""
+    world = World(database, number=msgspec.structs.replace(NUMBER, bot=None, bot_plugin="some.module:turn"))
+    world.say("STOP")
+    assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]
+    assert world.rows("SELECT * FROM outbox") == []
+
+
+def test_only_the_first_notice_after_stop_passes_the_gate(database: Engine) -> None:
+    """The confirmation is marked as a notice once; a second STOP of an opted-out contact is not."""
+    world = World(database, bot=lambda state, _event: (state, [OptOut(Text("You will hear no more"))]))
+    world.say("stop")
+    world.say("stop")
+    assert [row.notice for row in world.rows("SELECT consent_notice AS notice FROM outbox ORDER BY id")] == [
+        True,
+        False,
+    ]
+
+
+def test_a_hand_off_says_so_and_silences_the_bot(database: Engine) -> None:
+    """What the turn said before it still goes out; later messages are kept for the human."""
+    world = World(
+        database, bot=lambda state, _event: (state, [Reply(Text("One moment")), HandOff(30, Text("Ada will"))])
+    )
+    world.say("agent")
+    world.say("are you there?")
+    assert [row.notice for row in world.rows("SELECT consent_notice AS notice FROM outbox")] == [True, True]
+    assert [row.owner for row in world.rows("SELECT owner FROM conversation")] == ["human"]
+    assert [row.reason for row in world.rows("SELECT reason FROM event ORDER BY id")] == [None, "HumanOwnsConversation"]
+
+
+def test_opting_in_lets_the_bot_speak_again(database: Engine) -> None:
+    """START clears the opt-out before the confirmation is queued."""
+    world = World(
+        database,
+        bot=lambda state, event: (state, [OptOut() if event.text == "stop" else OptIn(Text("Welcome back"))]),
+    )
+    world.say("stop")
+    world.say("start")
+    assert [row.at for row in world.rows("SELECT opted_out_at AS at FROM contact")] == [None]
+    assert len(world.rows("SELECT * FROM outbox")) == 1
+
+
+def test_a_message_typed_by_a_person_silences_the_bot_for_a_while(world: World) -> None:
+    """An echo from the WhatsApp Business app hands the conversation over for half an hour."""
+    world.say("hello")
+    echoed = {
+        "from": "15550783881", "to": "15551234567", "id": "wamid.echo", "timestamp": str(int(time.time())),
+        "type": "text", "text": {"body": "I am a person"},
+    }  # fmt: skip
+    world.deliver({"message_echoes": [echoed]}, field="smb_message_echoes")
+    world.say("thanks")
+    assert len(world.rows("SELECT * FROM outbox")) == 1
+    (row,) = world.rows("SELECT owner, extract(epoch FROM owner_until - now()) AS left_s FROM conversation")
+    assert row.owner == "human"
+    assert 0 < row.left_s <= 1800
+
+
+def test_a_contact_who_changes_number_keeps_the_conversation(world: World) -> None:
+    """Meta's system message names the old and the new number."""
+    world.say("hello")
+    world.deliver(
+        {
+            "messages": [
+                {
+                    "from": "15551234567", "id": "wamid.moved", "timestamp": str(int(time.time())), "type": "system",
+                    "system": {"body": "changed", "type": "user_changed_number", "wa_id": "15557654321"},
+                }
+            ]
+        }
+    )  # fmt: skip
+    assert [row.wa_id for row in world.rows("SELECT wa_id FROM contact")] == ["15557654321"]
+
+
+def test_a_number_the_registry_does_not_name_costs_attempts_and_is_then_dead(database: Engine) -> None:
+    """The event can be replayed once the number is there."""
+    world = World(database, number=None)
+    world.say("hello")
+    assert [tuple(row) for row in world.rows("SELECT state, reason FROM event")] == [("dead", "NumberMissing")]
+
+
+def test_a_turn_that_never_ends_is_interrupted(database: Engine) -> None:
+    """Pure Python that swallows every `Exception` still meets its deadline."""
+
+    def stubborn(_state: dict[str, Any], _event: BotEvent) -> Any:
+        while True:
+            try:
+                while True:
+                    pass
+            except Exception:  # noqa: BLE001 - the kind of bot that this test is about
+                continue
+
+    world = World(database, bot=stubborn)
+    world.turns.deadline = Deadline(0.05)
+    world.say("hello")
+    assert [tuple(row) for row in world.rows("SELECT state, reason FROM event")] == [("dead", "TurnTimeout")]
