@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     webhook_port: int = Field(default=8080, ge=0, le=65535)
     console_port: int = Field(default=8081, ge=0, le=65535)
     simulator_port: int = Field(default=8082, ge=0, le=65535)
+    simulator_world: Path | None = Field(
+        default=None,
+        description="What exists at the simulated Meta from its start: a JSON file as `PUT /_sim/world` takes it.",
+    )
     probe_port: int = Field(
         default=9090,
         ge=0,

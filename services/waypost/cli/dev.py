@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from waypost import registry
 from waypost.cli import callbacks, demo, manifests, world
 from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.cli.failing import CommandError
-from waypost.cli.files import fingerprint, publish, yaml_files
+from waypost.cli.files import fingerprint, publish, replace, yaml_files
 from waypost.cli.manifests import Declared, ManifestError
 from waypost.cli.supervisor import Child, Service, Supervisor, free_port, last_words
 from waypost.cloudapi.errors import GraphError
@@ -129,7 +128,7 @@ class Dev:
         ports = self._ports()
         self._tidy()
         self._start_stores(ports)
-        publish(self._registry, self._declared)
+        self._publish()
         self._start_services(ports)
         if not self._until(lambda: all(map(self._supervisor.is_ready, self._services)), "services"):
             return 0
@@ -188,6 +187,7 @@ class Dev:
             "WAYPOST_WEBHOOK_PORT": str(ports[0]),
             "WAYPOST_CONSOLE_PORT": str(ports[1]),
             "WAYPOST_SIMULATOR_PORT": str(ports[2]),
+            "WAYPOST_SIMULATOR_WORLD": str(self._data / "world.json"),
         }
         commands = {"simulator": "simulator", "webhook": "webhook"}
         commands |= {f"worker-{number}": "worker" for number in range(1, self._options.workers + 1)}
@@ -312,8 +312,13 @@ class Dev:
             for problem in error.problems:
                 self._err.print(f"  {problem}", style="red", markup=False, highlight=False)
             return
-        publish(self._registry, self._declared)
+        self._publish()
         self._say("the files changed and were published")
+
+    def _publish(self) -> None:
+        publish(self._registry, self._declared)
+        # A simulator that starts again must know its numbers before it answers: a refused token would pause them.
+        replace(self._data / "world.json", json.dumps(world.seed(self._declared.numbers)))
 
     def _became_ready(self, name: str) -> None:
         if name in self._services and self._addresses is not None:
@@ -333,10 +338,7 @@ class Dev:
             "metrics": {name: s.metrics_url for name, s in self._services.items() if s.pid is not None},
             "supervisor": os.getpid(),
         }
-        handle, temporary = tempfile.mkstemp(dir=self._data, prefix=".dev.json.")
-        with os.fdopen(handle, "w") as file:
-            json.dump(state, file, indent=2)
-        Path(temporary).replace(self._data / "dev.json")
+        replace(self._data / "dev.json", json.dumps(state, indent=2))
 
     def _ports(self) -> tuple[int, int, int]:
         wanted = {

@@ -1,6 +1,8 @@
 """The files of `waypost dev` on disk: which ones, whether they changed, and what is published from them."""
 
 import contextlib
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +33,14 @@ def fingerprint(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
                 stat = file.stat()
                 seen.append((str(file), stat.st_ino, stat.st_mtime_ns, stat.st_size))
     return tuple(seen)
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file whole, readable by its owner alone, so that a reader never meets half of it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    Path(temporary).replace(path)
 
 
 def publish(registry_dir: Path, declared: Declared) -> None:

@@ -1,11 +1,13 @@
 """The simulator as a process."""
 
+import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from waypost.settings import Settings
 from waypost.simulator.app import build
 from waypost.simulator.graph import CUT
+from waypost.simulator.world import WorldSeed
 from waypost.telemetry import logs, probes
 
 
@@ -19,9 +21,16 @@ class CuttableProtocol(HttpToolsProtocol):
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM. State is in memory: after a restart the world must be put again."""
+    """Serve until SIGTERM. State is in memory: after a restart only `simulator_world` is there.
+
+    Raises OSError and `msgspec.MsgspecError` when that file cannot be read.
+    """
     logs.configure("simulator", settings.log_level)
     app = build()
+    if settings.simulator_world is not None:
+        simulation = app.state.simulation
+        seed = msgspec.json.decode(settings.simulator_world.read_bytes(), type=WorldSeed)
+        simulation.world.merge(seed, simulation.now())
     probe = probes.serve(settings.probe_port, ready=lambda: None, host=settings.host)
     try:
         uvicorn.run(
