@@ -68,6 +68,7 @@ def test_a_start_word_is_an_opt_in(text: str) -> None:
         "please",
         "🛑",
         "stop " * 40,
+        "please " * 20 + "stop",
         None,
     ],
 )

@@ -42,7 +42,7 @@ SCRIPT = """
             next:
               - when: {amount: {above: 5}}
                 go: many
-              - when: {kind: [broken], amount: ["1"]}
+              - when: {kind: [broken], amount: {above: 0, below: 2}}
                 go: check
               - go: some
           many: {say: "That is a lot: {{slot.amount}}.", next: check}

@@ -62,6 +62,7 @@ Talk = Callable[..., Any]
         ("ORDER #7", "About your order."),
         ("order please", "Which order?"),
         ("order 7, hi", "Hello Ann!"),
+        ("hi, I have an order", "Hello Ann!"),
         ("", "What?"),
     ],
 )

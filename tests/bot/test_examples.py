@@ -1,5 +1,6 @@
 """The examples do what they say, for they are what people copy."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,3 +109,23 @@ def test_the_example_plugin_offers_hours_and_keeps_the_choice(callback_bot: plug
     chosen = state["offered"][0]
     state, _ = callback_bot(state, BotEvent("interactive", text=chosen, button_id=chosen, now=friday_evening))
     assert (chosen, state) == ("Mon 23 Nov 09:00", {"booked": "Mon 23 Nov 09:00"})
+
+
+GUIDE = Path(__file__).parents[2] / "docs" / "bot.md"
+BEGINNINGS = {
+    "version: 1": "",
+    "reply:": "version: 1\nintents:\n  a:\n    keywords: [a]\n    buttons: [order, hours, late, broken]\n    ",
+    "dialogs:": "version: 1\nintents: {a: {keywords: a, start: order_problem}}\n",
+    "consent:": "version: 1\nintents: {a: {keywords: a, reply: A}}\n",
+    "time_zone:": "version: 1\nintents: {a: {keywords: a, reply: A}}\n",
+}
+
+
+@pytest.mark.parametrize("begins", BEGINNINGS)
+def test_what_the_guide_shows_is_a_script(talk: Callable[..., Any], begins: str) -> None:
+    """Each block of the guide loads, once it stands in a script that has what it refers to."""
+    blocks = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    (block,) = [block for block in blocks if block.startswith(begins)]
+    if begins == "reply:":
+        block = block.replace("\n", "\n    ").replace("{{slot.order}}", "{{message}}")
+    assert talk(BEGINNINGS[begins] + block).say("STOP")

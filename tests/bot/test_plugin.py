@@ -138,27 +138,3 @@ def test_a_state_is_a_copy(made: Callable[[object], str]) -> None:
     state, _ = plugin.load(made(returning((kept, []))))({}, EVENT)
     kept["list"].append(2)
     assert state == {"list": [1]}
-
-
-@pytest.mark.parametrize(
-    ("text", "returned", "heeded"),
-    [
-        ("STOP", (HELLO,), (OptOut(),)),
-        ("STOP", (OptOut(Text("Bye")),), (OptOut(Text("Bye")),)),
-        ("start", (HELLO,), (OptIn(), HELLO)),
-        ("start", (OptIn(Text("Hi")),), (OptIn(Text("Hi")),)),
-        ("don't stop", (HELLO,), (HELLO,)),
-    ],
-)
-def test_a_plugin_cannot_overhear_stop_and_start(
-    made: Callable[[object], str], text: str, returned: tuple[object, ...], heeded: tuple[object, ...]
-) -> None:
-    """It may word the notice; that the wish counts is not left to it."""
-    turn = plugin.load(made(returning(({}, returned))))
-    assert turn({}, BotEvent("text", text=text))[1] == heeded
-
-
-def test_a_button_of_a_plugin_called_stop_is_the_plugin_s_own(made: Callable[[object], str]) -> None:
-    """It may stop a machine."""
-    turn = plugin.load(made(returning(({}, [HELLO]))))
-    assert turn({}, BotEvent("interactive", text="Stop", button_id="stop-pump"))[1] == (HELLO,)

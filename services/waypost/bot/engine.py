@@ -199,7 +199,6 @@ class _Turn:
     def _accept(self, dialog: Dialog, step: Step, answer: str) -> None:
         if step.store is not None:
             self.progress.slots[step.store] = answer
-        self.progress.tries = 0
         self._go(dialog, step.next_step({**self.progress.slots, ANSWER: answer}))
 
     def _refuse(self, step: Step) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from waypost.bot.consent import Consent, classify
 from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
 from waypost.bot.event import BotEvent
 from waypost.bot.state import State
@@ -40,7 +39,7 @@ class PluginResultInvalid(PluginError):
 
 
 def load(path: str) -> Turn:
-    """The turn function at `package.module:function`, wrapped: its results are checked, consent words always count.
+    """The turn function at `package.module:function`, wrapped so that its results are checked.
 
     Raises `PluginNotLoaded`. The returned function raises `PluginResultInvalid`, and whatever the plugin itself raises.
     """
@@ -66,22 +65,9 @@ def load(path: str) -> Turn:
         pass  # written in C, without a signature; the first call will tell
 
     def checked(state: State, event: BotEvent) -> tuple[State, Sequence[Effect]]:
-        new_state, effects = _checked(path, function(state, event))
-        return new_state, _with_consent(event, effects)
+        return _checked(path, function(state, event))
 
     return checked
-
-
-def _with_consent(event: BotEvent, effects: tuple[Effect, ...]) -> tuple[Effect, ...]:
-    """A plugin may word the answer to STOP and START; that they are heeded is not left to it."""
-    if event.type == "interactive":  # a button that the plugin itself put there
-        return effects
-    wish = classify(event.text)
-    if wish is Consent.STOP and not any(isinstance(effect, OptOut) for effect in effects):
-        return (OptOut(),)
-    if wish is Consent.START and not any(isinstance(effect, OptIn) for effect in effects):
-        return (OptIn(), *effects)
-    return effects
 
 
 def _checked(path: str, result: object) -> tuple[State, tuple[Effect, ...]]:
