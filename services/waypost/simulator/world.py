@@ -23,6 +23,9 @@ FIELDS = (
 )
 SUBSCRIBABLE = frozenset(FIELDS.split())
 
+KEPT_USERS = 200_000
+"""Names kept, a phone and a BSUID each; a user who is forgotten gets the same BSUID again."""
+
 SCOPES = ("business_management", "whatsapp_business_management", "whatsapp_business_messaging")
 
 
@@ -171,13 +174,21 @@ class AccountSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     subscribed_apps: list[str] | None = None
 
 
+class UserSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A user as `PUT /_sim/world` declares it, with a phone, a BSUID or both."""
+
+    phone: str | None = None
+    user_id: str | None = None
+    name: str | None = None
+
+
 class WorldSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `PUT /_sim/world`."""
 
     apps: list[dict[str, Any]] = msgspec.field(default_factory=list)
     accounts: list[AccountSeed] = msgspec.field(default_factory=list)
     tokens: list[dict[str, Any]] = msgspec.field(default_factory=list)
-    users: list[dict[str, Any]] = msgspec.field(default_factory=list)
+    users: list[UserSeed] = msgspec.field(default_factory=list)
 
 
 def only_digits(value: str) -> str:
@@ -212,37 +223,51 @@ class World:
         self.tokens: dict[str, Token] = {}
         self.templates: dict[str, tuple[Account, Template]] = {}
         self.media: OrderedDict[str, Media] = OrderedDict()
-        self.users: dict[str, User] = {}
+        self.users: OrderedDict[str, User] = OrderedDict()
         self._kept_media_bytes = kept_media_bytes
         self._media_bytes = 0
 
     def merge(self, seed: WorldSeed, now: float) -> None:
         """Add or change the objects named in `seed`; others stay. Raises `msgspec.ValidationError`."""
-        for app in seed.apps:
-            merged: App = _merged(self.apps.get(str(app.get("app_id"))), App, app)
-            self.apps[merged.app_id] = merged
-        for account in seed.accounts:
-            self._merge_account(account)
-        for given in seed.tokens:
-            token: Token = _merged(self.tokens.get(str(given.get("token"))), Token, {"issued_at": now} | given)
-            self.tokens[token.token] = token
+        apps = [_merged(self.apps.get(str(app.get("app_id"))), App, app) for app in seed.apps]
+        numbers = [
+            (account, [self._merged_number(account.waba_id, number) for number in account.numbers])
+            for account in seed.accounts
+        ]
+        tokens = [
+            _merged(
+                self.tokens.get(str(given.get("token"))),
+                Token,
+                ({} if given.get("token") in self.tokens else {"issued_at": now}) | given,
+            )
+            for given in seed.tokens
+        ]
+        # All of the seed is valid: from here on nothing raises, so no half of it can be left in place.
+        self.apps.update((app.app_id, app) for app in apps)
+        for account, members in numbers:
+            self._merge_account(account, members)
+        self.tokens.update((token.token, token) for token in tokens)
         for user in seed.users:
-            phone = only_digits(str(user.get("phone") or "")) or None
-            self.user(phone=phone, user_id=user.get("user_id"), name=user.get("name"))
+            self.user(phone=only_digits(user.phone or "") or None, user_id=user.user_id, name=user.name)
 
-    def _merge_account(self, seed: AccountSeed) -> None:
+    def _merged_number(self, waba_id: str, given: dict[str, Any]) -> Number:
+        existing = self.numbers.get(str(given.get("phone_number_id")))
+        number: Number = _merged(existing, Number, given | {"waba_id": waba_id})
+        return number
+
+    def _merge_account(self, seed: AccountSeed, numbers: list[Number]) -> None:
         account = self.accounts.setdefault(seed.waba_id, Account(waba_id=seed.waba_id))
         for name in seed.__struct_fields__:
             value = getattr(seed, name)
             if name not in ("waba_id", "numbers", "templates", "subscribed_apps") and value is not None:
                 setattr(account, name, value)
-        for number in seed.numbers:
-            merged: Number = _merged(
-                self.numbers.get(str(number.get("phone_number_id"))), Number, number | {"waba_id": seed.waba_id}
-            )
-            self.numbers[merged.phone_number_id] = merged
-            if merged.phone_number_id not in account.numbers:
-                account.numbers.append(merged.phone_number_id)
+        for number in numbers:
+            for other in self.accounts.values():
+                if other is not account and number.phone_number_id in other.numbers:
+                    other.numbers.remove(number.phone_number_id)
+            self.numbers[number.phone_number_id] = number
+            if number.phone_number_id not in account.numbers:
+                account.numbers.append(number.phone_number_id)
         if not account.templates:
             self.add_template(account, Template(name="hello_world", components=[{"type": "BODY", "text": HELLO}]))
         for template in seed.templates:
@@ -286,6 +311,8 @@ class World:
         self.users[found.user_id] = found
         if phone:
             self.users[phone] = found
+        while len(self.users) > KEPT_USERS:
+            self.users.popitem(last=False)
         return found
 
     def forget(self, *, everything: bool) -> None:

@@ -1,0 +1,92 @@
+"""Media: upload, look-up, download, and files of users."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from .meta import NUMBER, USER, WABA, CallbackServer, Driver, code
+
+pytestmark = pytest.mark.anyio
+PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 50
+
+
+async def upload(simulator: Driver, content: bytes = PNG, kind: str = "image/png", **data: str) -> httpx.Response:
+    return await simulator.graph(
+        "POST",
+        f"{NUMBER}/media",
+        data={"messaging_product": "whatsapp", "type": kind} | data,
+        files={"file": ("picture.png", content, kind)},
+    )
+
+
+async def test_an_upload_can_be_looked_up_fetched_sent_and_deleted(simulator: Driver) -> None:
+    """The URL needs the token and works for five minutes."""
+    media_id = (await upload(simulator)).json()["id"]
+    node = (await simulator.graph("GET", media_id, params={"phone_number_id": NUMBER})).json()
+    assert (node["mime_type"], node["file_size"], len(node["sha256"])) == ("image/png", len(PNG), 64)
+    assert (await simulator.http.get(node["url"])).status_code == 403
+    headers = {"authorization": "Bearer EAAtoken"}
+    fetched = await simulator.http.get(node["url"], headers=headers)
+    assert (fetched.content, fetched.headers["content-type"]) == (PNG, "image/png")
+    await simulator.http.post("/_sim/clock", json={"advance_s": 301})
+    assert (await simulator.http.get(node["url"], headers=headers)).status_code == 404
+    await simulator.inbound()
+    assert (
+        code(
+            await simulator.send(
+                {"messaging_product": "whatsapp", "to": USER, "type": "image", "image": {"id": media_id}}
+            )
+        )
+        == 0
+    )
+    assert code(await simulator.graph("DELETE", media_id)) == 0
+    assert code(await simulator.graph("GET", media_id)) == 100
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "data", "expected"),
+    [
+        (PNG, "image/tiff", {}, 100),
+        (b"", "image/png", {}, 131053),
+        (b"x" * 5_000_001, "image/png", {}, 131053),
+        (PNG, "image/png", {"messaging_product": "x"}, 100),
+    ],
+)
+async def test_a_file_that_meta_does_not_take_is_refused(
+    simulator: Driver, content: bytes, kind: str, data: dict[str, Any], expected: int
+) -> None:
+    """Its type is 100, its size 131053."""
+    assert code(await upload(simulator, content, kind, **data)) == expected
+
+
+async def test_media_belongs_to_the_number_it_was_uploaded_for(simulator: Driver) -> None:
+    """Look-up for another number fails like a missing object."""
+    other = {"phone_number_id": "3002", "display_phone_number": "+39 02 5550999"}
+    await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [other]}]})
+    media_id = (await upload(simulator)).json()["id"]
+    assert code(await simulator.graph("GET", media_id, params={"phone_number_id": "3002"})) == 100
+    await simulator.inbound(number="3002")
+    body = {"messaging_product": "whatsapp", "to": USER, "type": "image", "image": {"id": media_id}}
+    assert code(await simulator.graph("POST", "3002/messages", json=body)) == 131009
+
+
+async def test_a_users_picture_comes_with_an_id_that_can_be_fetched(
+    simulator: Driver, callback: CallbackServer
+) -> None:
+    """Id, type, checksum and URL are filled in, as in Meta's webhook."""
+    await simulator.subscribe(callback.url)
+    await simulator.inbound(text=None, message={"type": "image", "image": {"caption": "look"}})
+    [message] = callback.items("messages")
+    assert message["image"]["caption"] == "look"
+    headers = {"authorization": "Bearer EAAtoken"}
+    fetched = await simulator.http.get(message["image"]["url"], headers=headers)
+    assert fetched.headers["content-type"] == message["image"]["mime_type"]
+    assert code(await simulator.graph("GET", message["image"]["id"])) == 0
+
+
+async def test_old_files_make_room_for_new_ones(simulator: Driver) -> None:
+    """Memory stays bounded."""
+    simulator.simulation.world._kept_media_bytes = 150
+    ids = [(await upload(simulator)).json()["id"] for _ in range(4)]
+    assert [media_id in simulator.simulation.world.media for media_id in ids] == [False, False, True, True]
