@@ -3,8 +3,8 @@
 A row that may go gets a start, at once or within a short horizon; starts in any window of length t are at most
 burst + rate * t. Reserving a moment ahead makes the pace even without a burst that Meta would see as too fast.
 
-Replies before bulk: bulk has a second limit of its own below the number's, and a shorter horizon, so that it is turned
-away first when the number is busy.
+Replies before bulk: bulk has a shorter horizon. The starts beyond it are a reserve that only replies can take, so bulk
+is turned away first when the number is busy, and a reply never waits longer for bulk than that horizon.
 """
 
 import enum
@@ -23,7 +23,6 @@ _MAX_DEBT = SECOND
 UTILISATION = 0.985
 BURST_SHARE = 0.01
 """Long-run rate and burst, as shares of the configured limit: together below it, so that no second holds more."""
-BULK_SHARE = 0.9
 
 PAIR_INTERVAL = 6 * SECOND
 PAIR_BURST = 45
@@ -51,7 +50,6 @@ class Terms:
 
     interval: int
     tolerance: int
-    bulk_interval: int
     reply_horizon: int
     bulk_horizon: int
     pair_interval: int = PAIR_INTERVAL
@@ -68,7 +66,6 @@ class Terms:
         return cls(
             interval=interval,
             tolerance=int(interval * max(1.0, rate * BURST_SHARE)),
-            bulk_interval=math.ceil(interval / BULK_SHARE),
             reply_horizon=min(2 * SECOND, max(150_000, 2 * interval)),
             bulk_horizon=min(SECOND, max(75_000, interval)),
             pair_interval=PAIR_INTERVAL,
@@ -81,29 +78,24 @@ class State:
     """What is remembered of one number."""
 
     arrival: int = 0
-    bulk_arrival: int = 0
     factor: int = FULL
     factor_at: int = 0
     pairs: dict[int, int] = field(default_factory=dict)
 
-    def slowed(self, terms: Terms, now: int) -> tuple[int, int, int]:
-        """Interval, bulk interval and tolerance at the rate that holds now."""
+    def slowed(self, terms: Terms, now: int) -> tuple[int, int]:
+        """Interval and tolerance at the rate that holds now."""
         factor = self._factor(now)
-        return tuple(  # type: ignore[return-value]
-            value * FULL // factor for value in (terms.interval, terms.bulk_interval, terms.tolerance)
-        )
+        return terms.interval * FULL // factor, terms.tolerance * FULL // factor
 
     def _factor(self, now: int) -> int:
         return min(FULL, self.factor + max(0, now - self.factor_at) * FULL // _RECOVERY)
 
     def take(self, terms: Terms, rows: Sequence[tuple[int, bool]], now: int) -> list[Answer]:
         """Ask for `(conversation, bulk)` rows in this order."""
-        interval, bulk_interval, tolerance = self.slowed(terms, now)
+        interval, tolerance = self.slowed(terms, now)
         answers = []
         for conversation, bulk in rows:
             start = max(now, self.arrival + interval - tolerance)
-            if bulk:
-                start = max(start, self.bulk_arrival + bulk_interval - tolerance)
             pair = self.pairs.get(conversation, 0)
             pair_start = pair + terms.pair_interval - terms.pair_tolerance
             if pair_start > now:
@@ -113,8 +105,6 @@ class State:
                 answers.append(Answer(Outcome.NUMBER_BUSY, start - now - horizon // 2))
             else:
                 self.arrival = max(self.arrival, start) + interval
-                if bulk:
-                    self.bulk_arrival = max(self.bulk_arrival, start) + bulk_interval
                 self.pairs[conversation] = max(pair, start) + terms.pair_interval
                 answers.append(Answer(Outcome.GO, start - now))
         return answers

@@ -226,7 +226,6 @@ class _Call:
             action,
             terms.interval,
             terms.tolerance,
-            terms.bulk_interval,
             terms.reply_horizon,
             terms.bulk_horizon,
             terms.pair_interval,

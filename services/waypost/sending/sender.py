@@ -10,6 +10,7 @@ not know: a killed sender's claims run out and its rows become `unknown`, and ro
 import asyncio
 import random
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -22,10 +23,12 @@ from waypost.cloudapi.client import GraphClient
 from waypost.registry import Number
 from waypost.sending import gate
 from waypost.sending.calls import Caller
+from waypost.sending.choice import choose
 from waypost.sending.circuit import Circuit
 from waypost.sending.claims import LEASE_S, ClaimBook, Claimed, Ended
 from waypost.sending.limits import Grant, RateLimits, Wish
 from waypost.sending.lines import Lines
+from waypost.sending.pace import Pace
 from waypost.sending.wakes import Wakes
 from waypost.store.outbox import Head
 from waypost.telemetry import metrics
@@ -76,8 +79,10 @@ class Sender:
         self._draw = draw
         self._lines = Lines(concurrency)
         self._circuits: dict[str, Circuit] = {}
+        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         self._wakes = Wakes()
         self._claims: dict[int, Claimed] = {}
+        self._renewed_at = 0.0
         self._ended: list[Ended] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._more_due = False
@@ -188,12 +193,15 @@ class Sender:
 
     async def _advance(self, conversation_ids: Sequence[int]) -> None:
         """Bring the next row of each conversation as far as it may go now."""
+        assert self._loop is not None
         heads = await self._in(self._database_thread, self._book.heads, conversation_ids)
-        heads.sort(key=lambda head: (head.priority, head.outbox_id))
-        granted, refused, slots = await self._choose(heads)
+        choice = choose(heads, self._numbers, self._lines, self._circuits, now=self._loop.time())
+        for conversation_id, delay_s in choice.later:
+            self._wakes.wake_later(conversation_id, delay_s)
+        slots = await self._ask_limits(choice.wishing) if choice.wishing else {}
+        granted, refused = [*choice.granted, *slots], choice.refused
         if not granted and not refused:
             return
-        assert self._loop is not None
         asked_at = self._loop.time()
         claims = await self._in(self._database_thread, self._book.claim, granted, refused)
         for head, reason in claims.refused:
@@ -203,52 +211,8 @@ class Sender:
         for claimed in claims.claimed:
             self._start(claimed, asked_at, slots.get(claimed.head.outbox_id, 0.0))
 
-    async def _choose(self, heads: Sequence[Head]) -> tuple[list[int], list[int], dict[int, float]]:
-        """Rows that may be claimed, rows to be refused, and the moments at which the former may go out."""
-        granted: list[int] = []
-        refused: list[int] = []
-        wishing: list[Head] = []
-        admitted: dict[str, int] = {}
-        probing: set[str] = set()
-        for head in heads:
-            decision = gate.decide(head, self._numbers(head.number_id))
-            match decision:
-                case gate.Refuse():
-                    refused.append(head.outbox_id)
-                case gate.Wait(until):
-                    if until is not None:
-                        self._wakes.wake_later(head.conversation_id, (until - head.now).total_seconds())
-                case gate.Probe() if head.number_id in probing:
-                    continue  # the sweeper brings it back when the number works
-                case _ if self._room(head.number_id) <= admitted.get(head.number_id, 0):
-                    self._lines.park(head.number_id, head.conversation_id, bulk=head.priority >= gate.BULK)
-                case _:
-                    admitted[head.number_id] = admitted.get(head.number_id, 0) + 1
-                    if isinstance(decision, gate.Probe):
-                        probing.add(head.number_id)
-                    if head.kind == "read":
-                        granted.append(head.outbox_id)
-                    else:
-                        wishing.append(head)
-        slots = await self._ask_limits(wishing) if wishing else {}
-        granted += slots
-        return granted, refused, slots
-
-    def _room(self, number_id: str) -> int:
-        """How many more calls of this number may start; notes when to look again if that is none for a while."""
-        assert self._loop is not None
-        room = self._lines.room(number_id)
-        circuit = self._circuits.get(number_id)
-        if circuit is not None:
-            now = self._loop.time()
-            allowed = circuit.room(now, self._lines.line(number_id).in_flight)
-            if allowed is not None:
-                room = min(room, allowed)
-                if not room:
-                    self._lines.busy_until(number_id, now + max(circuit.wait_s(now), PATIENCE_S))
-        return room
-
     async def _ask_limits(self, heads: Sequence[Head]) -> dict[int, float]:
+        """The rows that the limits let through, each with the moment at which it may go out."""
         assert self._loop is not None
         wishes = [
             Wish(head.number_id, self._per_second(head.number_id), head.conversation_id, head.priority >= gate.BULK)
@@ -257,17 +221,14 @@ class Sender:
         grants: list[Grant] = await self._in(self._limits_thread, self._limits.take, wishes)
         now = self._loop.time()
         slots: dict[int, float] = {}
-        turned_away: list[tuple[Head, Grant]] = []
-        for head, grant in zip(heads, grants, strict=True):
+        for head, grant in reversed(list(zip(heads, grants, strict=True))):  # for each goes to the front of its line
             if grant.busy is None:
                 slots[head.outbox_id] = now + grant.wait_s
             elif grant.busy == "pair":
                 self._wakes.wake_later(head.conversation_id, grant.wait_s)
             else:
-                turned_away.append((head, grant))
-        for head, grant in reversed(turned_away):  # reversed, for each goes to the front
-            self._lines.park(head.number_id, head.conversation_id, bulk=head.priority >= gate.BULK, first=True)
-            self._lines.busy_until(head.number_id, now + grant.wait_s)
+                self._lines.park(head.number_id, head.conversation_id, bulk=head.priority >= gate.BULK, first=True)
+                self._lines.busy_until(head.number_id, now + grant.wait_s)
         return slots
 
     # -- calls in flight
@@ -287,7 +248,9 @@ class Sender:
         ended = self._caller.interrupted(claimed)
         try:
             await asyncio.sleep(max(0.0, slot - self._loop.time()))
-            if self._loop.time() - asked_at > LEASE_S / 2:
+            if claimed.head.kind != "read":
+                await self._paces[claimed.head.number_id].turn(self._per_second(claimed.head.number_id))
+            if self._loop.time() - max(asked_at, self._renewed_at) > LEASE_S / 2:
                 # This process stood still; others may have given the row up, and rows behind it may be out already.
                 ended = self._caller.not_made(claimed)
             else:
@@ -383,11 +346,14 @@ class Sender:
 
     async def _sweep(self) -> None:
         wanted = 0 if self._stopping or len(self._lines) >= SWEPT else SWEPT
+        assert self._loop is not None
+        began = self._loop.time()
         try:
             swept = await self._in(self._database_thread, self._book.sweep, list(self._claims), wanted)
         except SQLAlchemyError as error:
             log.warning("database is away; nothing is swept", error=type(error).__name__)
             return
+        self._renewed_at = began
         if swept.expired:
             log.warning("rows of a sender that died are unknown now", rows=len(swept.expired))
         for number_id in swept.resumed:

@@ -1,0 +1,29 @@
+"""The distance that one process keeps between its calls."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.sending.pace import Pace
+
+
+@pytest.mark.parametrize("per_second", [1, 20, 80, 1000])
+@given(pauses=st.lists(st.floats(0, 0.5), min_size=1, max_size=50))
+def test_no_second_holds_more_than_the_limit_however_late_calls_come(per_second: int, pauses: list[float]) -> None:
+    """After a stand-still a crowd of calls is due at once; they are let through at the limit all the same."""
+    pace, now, made = Pace(), 1000.0, []
+    for pause in pauses:
+        now += pause
+        for _ in range(30):
+            now += pace.reserve(now, per_second)
+            made.append(now)
+    for first, beyond in zip(made, made[per_second:], strict=False):
+        assert beyond - first >= 1 - 1e-6
+
+
+def test_a_delay_is_made_up_for_slowly() -> None:
+    """The pace lies a little above what the limits grant, so that a process does not stay behind for ever."""
+    pace, now = Pace(), 0.0
+    for _ in range(800):
+        now += pace.reserve(now, 80)
+    assert 800 / now > 80 * 0.985
