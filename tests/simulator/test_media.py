@@ -49,7 +49,7 @@ async def test_an_upload_can_be_looked_up_fetched_sent_and_deleted(simulator: Dr
     [
         (PNG, "image/tiff", {}, 100),
         (b"", "image/png", {}, 131053),
-        (b"x" * 5_000_001, "image/png", {}, 131053),
+        (b"x" * 5_242_881, "image/png", {}, 131053),
         (PNG, "image/png", {"messaging_product": "x"}, 100),
     ],
 )

@@ -1,5 +1,9 @@
 """The simulator as a process."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,6 +24,19 @@ class CuttableProtocol(HttpToolsProtocol):
         self.scope["extensions"] = extensions  # type: ignore[typeddict-item]
 
 
+class Server(uvicorn.Server):
+    """Ends by returning: uvicorn would raise the signal again and kill the process before it has cleaned up."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 def run(settings: Settings) -> None:
     """Serve until SIGTERM. State is in memory: after a restart only `simulator_world` is there.
 
@@ -33,16 +50,18 @@ def run(settings: Settings) -> None:
         simulation.world.merge(seed, simulation.now())
     probe = probes.serve(settings.probe_port, ready=lambda: None, host=settings.host)
     try:
-        uvicorn.run(
-            app,
-            host=settings.host,
-            port=settings.simulator_port,
-            http=CuttableProtocol,
-            loop="uvloop",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-        )
+        Server(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.simulator_port,
+                http=CuttableProtocol,
+                loop="uvloop",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
+        ).run()
     finally:
         probe.close()

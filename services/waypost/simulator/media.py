@@ -18,10 +18,10 @@ from waypost.simulator.world import Media, Number, new_id
 UPLOADED_FOR_S = 30 * DAY_S
 RECEIVED_FOR_S = 7 * DAY_S
 URL_FOR_S = 300
-MB = 1_000_000
+MB = 1024 * 1024
 SIZES: dict[str, int] = {
     **dict.fromkeys(("image/jpeg", "image/png"), 5 * MB),
-    "image/webp": 500_000,
+    "image/webp": 500 * 1024,
     **dict.fromkeys(("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"), 16 * MB),
     **dict.fromkeys(("video/mp4", "video/3gpp"), 16 * MB),
     **dict.fromkeys(
