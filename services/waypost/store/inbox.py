@@ -5,9 +5,10 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from waypost.cloudapi.webhook import Event
+from waypost.store import tally
 from waypost.store.tables import LANES
 
 Arrival = tuple[Event, str | None]
@@ -152,3 +153,50 @@ def storable(value: str, longest: int) -> str:
     if len(value) <= longest and value.isprintable() and (value.isascii() or len(value.encode()) <= longest):
         return value
     return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def strays(connection: Connection) -> list[tuple[str, str]]:
+    """(app id, number id) of numbers that events came for while their app had no such number here."""
+    rows = connection.execute(
+        text("SELECT DISTINCT number_id FROM event WHERE state = 'dead' AND number_id LIKE 'app:%:%' ORDER BY 1")
+    )
+    found = [row.number_id.split(":", 2) for row in rows]
+    return [(app_id, number_id) for _, app_id, number_id in found]
+
+
+def adopt(connection: Connection, *, app_id: str, number_id: str, writer: int, limit: int = 1_000) -> int:
+    """Give a number, now that it is registered, dead events that came for it before; returns how many of them.
+
+    They stay dead: whether somebody is still to be answered is for a person to say, with `waypost dead replay`. What
+    the number has received again by itself becomes a duplicate. The counts move along, so that every sum still holds.
+    """
+    apart = unregistered(app_id, number_id)
+    rows = connection.execute(
+        text("""
+            SELECT id, contact_key FROM event WHERE number_id = :apart AND state = 'dead'
+            ORDER BY id LIMIT :limit FOR UPDATE
+        """),
+        {"apart": apart, "limit": limit},
+    ).all()
+    if not rows:
+        return 0
+    ids = [row.id for row in rows]
+    known = connection.execute(
+        text("""
+            DELETE FROM event AS early USING event AS later
+            WHERE early.id = ANY(:ids) AND later.number_id = :number
+              AND later.kind = early.kind AND later.event_key = early.event_key
+        """),
+        {"ids": ids, "number": number_id},
+    ).rowcount
+    connection.execute(
+        text("""
+            UPDATE event SET number_id = :number, lane = own.lane
+            FROM unnest(CAST(:ids AS bigint[]), CAST(:lanes AS smallint[])) AS own (id, lane)
+            WHERE event.id = own.id
+        """),
+        {"number": number_id, "ids": ids, "lanes": [lane_of(number_id, row.contact_key) for row in rows]},
+    )
+    moved = {(number_id, "received"): len(rows), (number_id, "duplicate"): known, (apart, "received"): -len(rows)}
+    tally.add(connection, writer, {name: count for name, count in moved.items() if count})
+    return len(rows)

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.routing import Route, Router
 
+from waypost.webhook.adoption import Adoption
 from waypost.webhook.body import DEADLINE_S
 from waypost.webhook.deliveries import Deliveries
 from waypost.webhook.directory import Directory
@@ -20,6 +21,7 @@ def create(
     directory: Directory,
     intake: Intake,
     *,
+    adoption: Adoption | None = None,
     throttle: Throttle | None = None,
     trusted_proxies: Sequence[Network] = (),
     body_deadline_s: float = DEADLINE_S,
@@ -33,11 +35,14 @@ def create(
     @contextlib.asynccontextmanager
     async def lifespan(_app: Any) -> AsyncIterator[None]:
         intake.start()
-        following = asyncio.create_task(directory.follow(), name="registry")
+        tasks = [asyncio.create_task(directory.follow(), name="registry")]
+        if adoption is not None:
+            tasks.append(asyncio.create_task(adoption.follow(), name="adoption"))
         try:
             yield
         finally:
-            following.cancel()
+            for task in tasks:
+                task.cancel()
             await intake.stop()
 
     deliveries = Deliveries(directory, intake, failures, trusted_proxies=trusted_proxies, deadline_s=body_deadline_s)

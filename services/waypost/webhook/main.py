@@ -13,6 +13,7 @@ from waypost.settings import Settings
 from waypost.store import database, inbox, schema
 from waypost.telemetry import logs, probes, tracing
 from waypost.webhook import app, server
+from waypost.webhook.adoption import Adoption
 from waypost.webhook.directory import Directory
 from waypost.webhook.intake import Intake
 from waypost.webhook.throttle import networks
@@ -66,11 +67,16 @@ def run(settings: Settings) -> None:
     logs.configure("webhook", settings.log_level)
     traces = tracing.configure("webhook", settings.trace_dir)
     waker = wake.Waker(wake.connect(settings.redis_url))
-    engine = database.connect(settings.database_url, application="waypost-webhook", pool_size=2)
+    engine = database.connect(settings.database_url, application="waypost-webhook", pool_size=3)
     directory = Directory(registry.routes(settings.registry_dir))
     intake = Intake(engine, on_committed=waker.wake)
     readiness = Readiness(engine, directory, intake)
-    application = app.create(directory, intake, trusted_proxies=networks(settings.trusted_proxies))
+    application = app.create(
+        directory,
+        intake,
+        adoption=Adoption(engine, directory),
+        trusted_proxies=networks(settings.trusted_proxies),
+    )
     web = server.Server(
         server.config(application, host=settings.host, port=settings.webhook_port), on_drain=readiness.drain
     )

@@ -1,0 +1,78 @@
+"""Deliveries as Meta makes them: bodies, signatures, and the ledger's way to look them up."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from waypost.cloudapi import signature
+
+NUMBER = "106540352242922"
+WABA = "102290129340398"
+APP = "9001"
+SECRET = "app-secret-current"
+PREVIOUS_SECRET = "app-secret-previous"
+TOKEN = "VerifyTokenCurrent0123456789"
+PREVIOUS_TOKEN = "VerifyTokenPrevious0123456789"
+PATH = "/webhooks/team-a/support"
+
+_serial = itertools.count()
+
+
+def wamid() -> str:
+    """A message id that no other test uses."""
+    return f"wamid.test{next(_serial):08d}"
+
+
+def item(key: str, *, sender: str = "15550001", body: str = "hello", at: int = 1_749_416_383) -> dict[str, Any]:
+    """One text message."""
+    return {"from": sender, "id": key, "timestamp": str(at), "type": "text", "text": {"body": body}}
+
+
+def delivery(*items: Any, number: str = NUMBER) -> bytes:
+    """A body with these messages in one change."""
+    return envelope([change(*items, number=number)])
+
+
+def change(*items: Any, number: str = NUMBER) -> dict[str, Any]:
+    """One `messages` change."""
+    metadata = {"display_phone_number": "15550783881", "phone_number_id": number}
+    return {
+        "field": "messages",
+        "value": {"messaging_product": "whatsapp", "metadata": metadata, "messages": list(items)},
+    }
+
+
+def envelope(changes: Sequence[Any], *, waba: str = WABA) -> bytes:
+    """A body with these changes."""
+    return json.dumps(
+        {"object": "whatsapp_business_account", "entry": [{"id": waba, "changes": list(changes)}]}
+    ).encode()
+
+
+def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
+    """The headers of a delivery."""
+    return {"content-type": "application/json", "x-hub-signature-256": signature.sign(secret, body)}
+
+
+def stored(database: Engine, number: str = NUMBER) -> dict[str, str]:
+    """Key → state of every event of a number."""
+    with database.connect() as connection:
+        rows = connection.execute(text("SELECT event_key, state FROM event WHERE number_id = :n"), {"n": number})
+        return {row.event_key: row.state for row in rows}
+
+
+def counted(database: Engine, number: str = NUMBER) -> dict[str, int]:
+    """The sums of G9 for a number, all from one snapshot."""
+    with database.connect() as connection:
+        rows = connection.execute(
+            text("""
+                SELECT name, sum(value)::int AS sum FROM daily_metric WHERE number_id = :n
+                GROUP BY name HAVING sum(value) <> 0
+                UNION ALL SELECT state, count(*)::int FROM event WHERE number_id = :n GROUP BY state
+            """),
+            {"n": number},
+        )
+        return {row.name: row.sum for row in rows}

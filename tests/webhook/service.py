@@ -1,0 +1,128 @@
+"""The webhook in this process (over ASGI) and as a process of its own (over sockets)."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from sqlalchemy import Engine
+
+from waypost import registry
+from waypost.webhook import app
+from waypost.webhook.directory import Directory
+from waypost.webhook.intake import Intake
+from waypost.webhook.throttle import Throttle
+
+from . import posts
+
+
+def publish_number(
+    folder: Path,
+    *,
+    namespace: str = "team-a",
+    name: str = "support",
+    number: str = posts.NUMBER,
+    waba: str = posts.WABA,
+    app_id: str = posts.APP,
+    secrets: tuple[str, ...] = (posts.SECRET, posts.PREVIOUS_SECRET),
+    tokens: tuple[str, ...] = (posts.TOKEN, posts.PREVIOUS_TOKEN),
+) -> None:
+    """Write the files of one number."""
+    facts = {"namespace": namespace, "name": name, "phone_number_id": number, "waba_id": waba, "app_id": app_id}
+    registry.publish(
+        folder,
+        registry.Route(**facts, app_secrets=secrets, verify_tokens=tokens),
+        registry.Number(**facts, access_token="access-token"),
+    )
+
+
+@dataclass
+class Webhook:
+    """The application in this process."""
+
+    client: httpx.AsyncClient
+    directory: Directory
+    intake: Intake
+    woken: set[int] = field(default_factory=set)
+
+    async def post(self, body: bytes, *, path: str = posts.PATH, secret: str = posts.SECRET) -> httpx.Response:
+        """Deliver, signed."""
+        return await self.client.post(path, content=body, headers=posts.signed(body, secret))
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    engine: Engine,
+    registry_dir: Path,
+    *,
+    throttle: Throttle | None = None,
+    body_deadline_s: float = 30,
+    **limits: float,
+) -> AsyncIterator[Webhook]:
+    """The application over ASGI, its lifespan included."""
+    woken: set[int] = set()
+    intake = Intake(engine, on_committed=woken.update, **limits)  # type: ignore[arg-type]
+    directory = Directory(registry.routes(registry_dir))
+    application = app.create(directory, intake, throttle=throttle, body_deadline_s=body_deadline_s)
+    transport = httpx.ASGITransport(app=application)
+    async with (
+        application.lifespan_context(application),
+        httpx.AsyncClient(transport=transport, base_url="http://webhook") as client,
+    ):
+        yield Webhook(client, directory, intake, woken)
+
+
+@dataclass
+class Process:
+    """`waypost webhook` as a process of its own, without any Redis."""
+
+    popen: subprocess.Popen[bytes]
+    url: str
+    probes: str
+
+    @classmethod
+    def start(cls, database_url: str, registry_dir: Path, *, port: int, probe_port: int, log: Path) -> "Process":
+        """Start it; it is not ready yet."""
+        environment = {
+            **os.environ,
+            "WAYPOST_DATABASE_URL": database_url,
+            "WAYPOST_REDIS_URL": "unix:///nowhere/redis.sock",
+            "WAYPOST_REGISTRY_DIR": str(registry_dir),
+            "WAYPOST_HOST": "127.0.0.1",
+            "WAYPOST_WEBHOOK_PORT": str(port),
+            "WAYPOST_PROBE_PORT": str(probe_port),
+        }
+        program = "from waypost import settings; from waypost.webhook import main; main.run(settings.load())"
+        with log.open("ab") as output:
+            popen = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=output)
+        return cls(popen, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{probe_port}")
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.popen.kill()
+        self.popen.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        self.popen.send_signal(signal.SIGTERM)
+
+    def probe(self, path: str) -> int:
+        """The status of a probe; 0 while nobody listens."""
+        try:
+            return httpx.get(f"{self.probes}{path}", timeout=20).status_code
+        except httpx.TransportError:
+            return 0
+
+    def is_up(self) -> bool:
+        """Whether it is ready and takes connections."""
+        assert self.popen.poll() is None, f"the webhook ended with status {self.popen.returncode}"
+        try:
+            httpx.get(self.url, timeout=20)
+        except httpx.TransportError:
+            return False
+        return self.probe("/readyz") == 200

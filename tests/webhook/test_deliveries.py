@@ -1,0 +1,232 @@
+"""POST: what is answered to what, and what is in the database then."""
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from waypost.store import database as store_database
+from waypost.store.inbox import lane_of
+from waypost.webhook import body
+
+from . import posts
+from .service import Webhook, serving
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_signed_delivery_is_stored_and_answered_with_an_empty_200(webhook: Webhook, database: Engine) -> None:
+    """Meta counts any status but 200 as a failure."""
+    key = posts.wamid()
+    response = await webhook.post(posts.delivery(posts.item(key)))
+    assert (response.status_code, response.content) == (200, b"")
+    assert posts.stored(database) == {key: "waiting"}
+
+
+async def test_an_event_keeps_who_when_and_the_bytes_of_its_item(webhook: Webhook, database: Engine) -> None:
+    """The row alone is enough to handle the event later."""
+    item = posts.item(posts.wamid(), sender="15550007", body="caffè", at=1_700_000_000)
+    await webhook.post(posts.delivery(item))
+    with database.connect() as connection:
+        row = connection.execute(
+            text("SELECT kind, contact_key, lane, extract(epoch FROM occurred_at)::int AS at, payload FROM event")
+        ).one()
+    assert (row.kind, row.contact_key, row.at) == ("message", "15550007", 1_700_000_000)
+    assert row.lane == lane_of(posts.NUMBER, "15550007")
+    assert json.dumps(item).encode() in row.payload
+
+
+async def test_the_lanes_of_new_events_are_woken_after_the_commit(webhook: Webhook) -> None:
+    """A lane that holds a new event is named to whoever wakes workers."""
+    await webhook.post(posts.delivery(posts.item(posts.wamid(), sender="15550009")))
+    assert webhook.woken == {lane_of(posts.NUMBER, "15550009")}
+
+
+async def test_nothing_is_woken_for_what_was_known_already(webhook: Webhook) -> None:
+    """A redelivery makes no work."""
+    delivery = posts.delivery(posts.item(posts.wamid()))
+    await webhook.post(delivery)
+    webhook.woken.clear()
+    await webhook.post(delivery)
+    assert webhook.woken == set()
+
+
+@pytest.mark.parametrize("path", ["/webhooks/team-a/other", "/webhooks/apps/1", "/webhooks/team-a", "/"])
+async def test_a_route_that_nobody_has_is_not_found(webhook: Webhook, path: str) -> None:
+    """404, whatever the signature."""
+    assert (await webhook.post(posts.delivery(), path=path)).status_code == 404
+
+
+async def test_other_methods_are_not_allowed(webhook: Webhook) -> None:
+    """Only GET and POST mean something here."""
+    assert (await webhook.client.put(posts.PATH)).status_code == 405
+
+
+async def test_an_encoded_body_is_refused_unread(webhook: Webhook, database: Engine) -> None:
+    """Nothing is ever inflated, so no bomb can go off."""
+    packed = gzip.compress(posts.delivery(posts.item(posts.wamid())))
+    headers = {**posts.signed(packed), "content-encoding": "gzip"}
+    response = await webhook.client.post(posts.PATH, content=packed, headers=headers)
+    assert response.status_code == 415
+    assert posts.stored(database) == {}
+
+
+async def test_a_body_that_says_it_is_too_large_is_refused(webhook: Webhook) -> None:
+    """413 by Content-Length alone."""
+    assert (await webhook.post(b" " * (body.LARGEST + 1))).status_code == 413
+
+
+async def test_a_body_without_length_is_refused_where_it_grows_too_large(webhook: Webhook) -> None:
+    """413 while it streams in."""
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 64 * 1024
+            yield b" " * (64 * 1024)
+
+    response = await webhook.client.post(posts.PATH, content=endless(), headers={"x-hub-signature-256": "sha256="})
+    assert response.status_code == 413
+    assert sent <= body.LARGEST + 64 * 1024
+
+
+async def test_a_body_of_three_megabytes_is_accepted(webhook: Webhook, database: Engine) -> None:
+    """The largest that Meta sends."""
+    items = [posts.item(posts.wamid(), body="x" * 30_000) for _ in range(100)]
+    assert (await webhook.post(posts.delivery(*items))).status_code == 200
+    assert len(posts.stored(database)) == 100
+
+
+def _signatures() -> dict[str, dict[str, str]]:
+    delivery = posts.delivery(posts.item("wamid.unsigned"))
+    right = posts.signed(delivery)["x-hub-signature-256"]
+    return {
+        "missing": {},
+        "empty": {"x-hub-signature-256": ""},
+        "wrong": {"x-hub-signature-256": "sha256=" + "0" * 64},
+        "short": {"x-hub-signature-256": right[:-1]},
+        "upper case": {"x-hub-signature-256": right.upper()},
+        "sha-1 only": {"x-hub-signature": right},
+        "not ascii": {"x-hub-signature-256": "sha256=é"},
+        "other secret": posts.signed(delivery, "another-tenants-secret"),
+        "of other bytes": posts.signed(delivery + b" "),
+    }
+
+
+@pytest.mark.parametrize("headers", _signatures().values(), ids=_signatures().keys())
+async def test_a_wrong_signature_is_answered_exactly_as_a_missing_one(
+    webhook: Webhook, database: Engine, headers: dict[str, str]
+) -> None:
+    """400 with one body for all, and nothing is stored."""
+    delivery = posts.delivery(posts.item("wamid.unsigned"))
+    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+    response = await webhook.client.post(posts.PATH, content=delivery, headers=encoded)
+    assert (response.status_code, response.content) == (400, b"signature missing or wrong\n")
+    assert posts.stored(database) == {}
+
+
+async def test_two_signatures_are_none(webhook: Webhook) -> None:
+    """Which of two was meant is not for us to choose, even where one is right."""
+    delivery = posts.delivery(posts.item(posts.wamid()))
+    headers = [("x-hub-signature-256", "sha256=00"), *posts.signed(delivery).items()]
+    assert (await webhook.client.post(posts.PATH, content=delivery, headers=headers)).status_code == 400
+
+
+async def test_the_previous_app_secret_is_still_accepted(webhook: Webhook, database: Engine) -> None:
+    """A rotation refuses nothing that was signed before it."""
+    key = posts.wamid()
+    response = await webhook.post(posts.delivery(posts.item(key)), secret=posts.PREVIOUS_SECRET)
+    assert response.status_code == 200
+    assert posts.stored(database) == {key: "waiting"}
+
+
+async def test_a_delivery_that_cannot_be_committed_is_refused_with_a_time_to_retry(registry_dir: Path) -> None:
+    """503, so that Meta delivers again; never a 200 that the database does not back."""
+    nowhere = store_database.connect("postgresql://nobody@/none?host=/nowhere", application="waypost-tests")
+    async with serving(nowhere, registry_dir) as webhook:
+        response = await webhook.post(posts.delivery(posts.item(posts.wamid())))
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) > 0
+
+
+async def test_a_delivery_without_events_is_answered(webhook: Webhook, database: Engine) -> None:
+    """There is nothing to store and nothing to complain about."""
+    assert (await webhook.post(posts.envelope([]))).status_code == 200
+    assert posts.stored(database) == {}
+
+
+async def test_a_traceparent_from_outside_is_not_trusted(webhook: Webhook, database: Engine) -> None:
+    """Each delivery is a trace of its own, or strangers could join theirs to ours."""
+    delivery = posts.delivery(posts.item(posts.wamid()))
+    theirs = "0af7651916cd43dd8448eb211c80319c"
+    headers = {**posts.signed(delivery), "traceparent": f"00-{theirs}-b7ad6b7169203331-01"}
+    await webhook.client.post(posts.PATH, content=delivery, headers=headers)
+    with database.connect() as connection:
+        ours = connection.execute(text("SELECT traceparent FROM event")).scalar_one()
+    assert ours.startswith("00-")
+    assert theirs not in ours
+
+
+async def test_one_bad_item_of_a_thousand_costs_the_others_nothing(webhook: Webhook, database: Engine) -> None:
+    """999 wait, one is dead, and the delivery is acknowledged."""
+    items: list[object] = [posts.item(posts.wamid(), sender=f"1555{n:04d}") for n in range(999)]
+    items.insert(500, "not a message")
+    assert (await webhook.post(posts.delivery(*items))).status_code == 200
+    counts = posts.counted(database)
+    assert (counts["received"], counts["waiting"], counts["dead"]) == (1000, 999, 1)
+
+
+async def test_an_item_that_is_in_a_body_twice_is_stored_once_and_counted_twice(
+    webhook: Webhook, database: Engine
+) -> None:
+    """Received is what came, duplicate what was known, also within one body."""
+    item = posts.item(posts.wamid())
+    await webhook.post(posts.delivery(item, item))
+    await webhook.post(posts.delivery(item))
+    assert posts.counted(database) == {"received": 3, "duplicate": 2, "waiting": 1}
+
+
+def _poison() -> dict[str, bytes]:
+    def around(raw: bytes) -> bytes:
+        return posts.delivery(posts.item("wamid.poison", body="@")).replace(b'"@"', raw)
+
+    return {
+        "NUL in a text": around(rb'"\u0000"'),
+        "raw NUL": around(b'"\x00"'),
+        "lone surrogate": around(rb'"\ud800"'),
+        "invalid UTF-8": around(b'"\xff\xfe"'),
+        "NaN": around(b"NaN"),
+        "infinity": around(b"1e999"),
+        "integer of 5,000 digits": around(b"9" * 5000),
+        "depth 100,000": around(b"[" * 100_000 + b"]" * 100_000),
+        "100,000 keys": around(b"{" + b",".join(b'"%d":0' % n for n in range(100_000)) + b"}"),
+        "duplicate keys": around(b'"a","text":{"body":"b"}'),
+        "byte order mark": b"\xef\xbb\xbf" + posts.delivery(posts.item("wamid.poison")),
+        "cut off": posts.delivery(posts.item("wamid.poison"))[:-9],
+        "nothing": b"",
+        "no object": b"[]",
+        "no JSON": b"hello",
+        "NUL in the id": posts.delivery(posts.item("wamid.\0")),
+        "surrogate in the id": posts.delivery(posts.item("wamid.\ud800")),
+        "id of 100,000 characters": posts.delivery(posts.item("w" * 100_000)),
+        "NUL in the sender": posts.delivery(posts.item("wamid.poison", sender="\0")),
+        "sender of 100,000 characters": posts.delivery(posts.item("wamid.poison", sender="1" * 100_000)),
+        "NUL in the number": posts.delivery(posts.item("wamid.poison"), number="\0"),
+        "number of 100,000 characters": posts.delivery(posts.item("wamid.poison"), number="1" * 100_000),
+        "time before all time": posts.delivery(posts.item("wamid.poison", at=-(10**30))),
+        "time after all time": posts.delivery(posts.item("wamid.poison", at=10**30)),
+        "a new field": posts.envelope([{"field": "unheard_of", "value": {"metadata": {}}}]),
+    }
+
+
+@pytest.mark.parametrize("delivery", _poison().values(), ids=_poison().keys())
+async def test_signed_poison_is_acknowledged_and_kept(webhook: Webhook, database: Engine, delivery: bytes) -> None:
+    """Refusing it would bring it back for seven days; its bytes are stored, and what is around it is not harmed."""
+    assert (await webhook.post(delivery)).status_code == 200
+    assert (await webhook.post(posts.delivery(posts.item(posts.wamid())))).status_code == 200
+    with database.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM event")).scalar_one() >= 2

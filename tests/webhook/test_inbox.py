@@ -1,0 +1,125 @@
+"""Storing events: once each, counted in the same transaction, whatever is in them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, text
+
+from waypost.cloudapi.webhook import Event, EventKind
+from waypost.store import inbox
+from waypost.store.tables import LANES
+
+from . import posts
+
+
+def event(key: str, *, problem: str | None = None, contact: str = "15550001", at: float = 1_749_416_383.0) -> Event:
+    """One message."""
+    return Event(posts.NUMBER, EventKind.MESSAGE, key, contact, at, b"{}", problem)
+
+
+@pytest.mark.parametrize(("number_id", "contact", "lane"), [("100", "15550001", 38), ("100", "", 59), ("", "é", 19)])
+def test_a_conversations_lane_never_changes(number_id: str, contact: str, lane: int) -> None:
+    """It is stored with rows, so another version must compute the same."""
+    assert inbox.lane_of(number_id, contact) == lane
+
+
+def test_conversations_spread_over_all_lanes() -> None:
+    """No lane gets more than a few times its share."""
+    lanes = [inbox.lane_of("106540352242922", f"1555{n:07d}") for n in range(6400)]
+    assert set(lanes) == set(range(LANES))
+    assert max(map(lanes.count, set(lanes))) < 200
+
+
+def test_the_outcome_tells_received_duplicate_dead_and_lanes(database: Engine) -> None:
+    """What metrics and wake-ups need, without a second look at the table."""
+    with database.begin() as connection:
+        inbox.insert(connection, [(event("known"), None)], 1)
+        inserted = inbox.insert(
+            connection,
+            [(event("known"), None), (event("new", contact="a"), None), (event("bad", problem="InvalidItem"), None)],
+            1,
+        )
+    assert inserted.received == {(posts.NUMBER, "message"): 3}
+    assert inserted.duplicates == {(posts.NUMBER, "message"): 1}
+    assert inserted.dead == {(posts.NUMBER, "InvalidItem"): 1}
+    assert inserted.lanes == {inbox.lane_of(posts.NUMBER, "a")}
+
+
+def test_the_first_of_two_with_one_key_stays(database: Engine) -> None:
+    """A redelivery changes nothing, not even a dead event's reason."""
+    with database.begin() as connection:
+        inbox.insert(connection, [(event("k", problem="InvalidItem"), None), (event("k"), None)], 1)
+    assert posts.stored(database) == {"k": "dead"}
+
+
+def test_an_event_without_a_time_gets_that_of_its_arrival(database: Engine) -> None:
+    """Or reports by the hour would find it in 1970."""
+    with database.begin() as connection:
+        inbox.insert(connection, [(event("k", at=0.0), None)], 1)
+        age = connection.execute(text("SELECT extract(epoch FROM now() - occurred_at) FROM event")).scalar_one()
+    assert age == 0
+
+
+def test_the_counts_are_undone_with_the_rows(database: Engine) -> None:
+    """Both are in one transaction, so the sum of G9 holds in every snapshot."""
+    with database.connect() as connection:
+        inbox.insert(connection, [(event("k"), None)], 1)
+        connection.rollback()
+    assert posts.counted(database) == {}
+
+
+def test_concurrent_writers_of_the_same_events_neither_lose_nor_deadlock(database: Engine) -> None:
+    """Meta redelivers to several pods at once; each event is stored once, and every arrival is counted."""
+    keys = [f"k{n}" for n in range(200)]
+
+    def write(writer: int) -> None:
+        shuffled = keys[writer * 37 % 200 :] + keys[: writer * 37 % 200]
+        for start in range(0, 200, 50):
+            with database.begin() as connection:
+                inbox.insert(connection, [(event(key), None) for key in shuffled[start : start + 50]], writer)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    assert posts.counted(database) == {"received": 1200, "duplicate": 1000, "waiting": 200}
+
+
+awkward = st.text(st.characters(codec=None, categories=None, exclude_categories=[]), max_size=700)
+
+
+@given(
+    events=st.lists(
+        st.builds(
+            Event,
+            number_id=awkward,
+            kind=st.sampled_from(EventKind),
+            key=awkward,
+            contact_key=awkward,
+            occurred_at=st.floats(),
+            payload=st.binary(max_size=50),
+            problem=st.sampled_from([None, "InvalidItem"]),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+@example(events=[event("k" * 4000)])
+@example(events=[event("\0"), event("\ud800")])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_event_is_unstorable(database: Engine, events: list[Event]) -> None:
+    """Whatever an event's texts and time are, the database takes it, and its bytes come back as they were."""
+    with database.connect() as connection:
+        inbox.insert(connection, [(one, None) for one in events], 1)
+        payloads = set(connection.execute(text("SELECT payload FROM event")).scalars())
+        connection.rollback()
+    assert payloads <= {one.payload for one in events}
+    assert payloads
+
+
+@given(text=awkward)
+def test_a_text_is_kept_if_it_can_be_and_else_gets_a_digest_of_its_own(text: str) -> None:
+    """Two texts that cannot be stored never become one key."""
+    kept = inbox.storable(text, 300)
+    assert kept == text or (kept.startswith("sha256:") and kept != inbox.storable(text + "\0", 300))
+    assert len(kept.encode()) <= 300

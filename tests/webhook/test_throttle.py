@@ -1,0 +1,86 @@
+"""Counting failures, and whom to hold them against."""
+
+import pytest
+
+from waypost.webhook.throttle import Throttle, client_of, networks
+
+
+class Clock:
+    """A clock that only tests move."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_limit_is_per_key_and_window() -> None:
+    """Ten failures are free, the eleventh is over; others are not concerned; a new window begins from none."""
+    clock = Clock()
+    throttle = Throttle(limit=10, window_s=60, clock=clock)
+    assert [throttle.fail("a") for _ in range(12)] == [False] * 10 + [True] * 2
+    assert not throttle.fail("b")
+    clock.now += 60
+    assert not throttle.fail("a")
+
+
+def test_constant_fire_does_not_keep_a_window_open_for_ever() -> None:
+    """A client that never stops still gets its ten a minute, no less."""
+    clock = Clock()
+    throttle = Throttle(limit=2, window_s=60, clock=clock)
+    over = []
+    for _ in range(120):
+        over.append(throttle.fail("a"))
+        clock.now += 1
+    assert over.count(False) == 4
+
+
+def test_a_key_is_spent_at_its_limit_and_free_again_in_the_next_window() -> None:
+    """`is_spent` asks without counting."""
+    clock = Clock()
+    throttle = Throttle(limit=1, window_s=60, clock=clock)
+    before = throttle.is_spent("a")
+    throttle.fail("a")
+    after = throttle.is_spent("a")
+    clock.now += 60
+    assert (before, after, throttle.is_spent("a")) == (False, True, False)
+
+
+def test_memory_is_bounded() -> None:
+    """A flood of addresses pushes the oldest out."""
+    throttle = Throttle(limit=1, capacity=100)
+    for number in range(10_000):
+        throttle.fail(number)
+    assert len(throttle) == 100
+    assert throttle.is_spent(9_999)
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "trusted", "client"),
+    [
+        ("192.0.2.1", "", "", "192.0.2.1"),
+        ("192.0.2.1", "198.51.100.9", "", "192.0.2.1"),
+        ("192.0.2.1", "198.51.100.9", "10.0.0.0/8", "192.0.2.1"),
+        ("10.1.1.1", "198.51.100.9", "10.0.0.0/8", "198.51.100.9"),
+        ("10.1.1.1", "203.0.113.5, 198.51.100.9", "10.0.0.0/8", "198.51.100.9"),
+        ("10.1.1.1", "198.51.100.9, 10.2.2.2", "10.0.0.0/8", "198.51.100.9"),
+        ("10.1.1.1", "10.3.3.3, 10.2.2.2", "10.0.0.0/8", "10.3.3.3"),
+        ("10.1.1.1", "nonsense", "10.0.0.0/8", "10.1.1.1"),
+        ("10.1.1.1", "198.51.100.9, ", "10.0.0.0/8", "10.1.1.1"),
+        ("2001:db8:1:2:3::4", "", "", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.1", "", "", "192.0.2.1"),
+        (None, "", "", ""),
+        ("unix", "", "", "unix"),
+    ],
+)
+def test_a_client_is_the_last_address_that_no_trusted_proxy_vouches_for(
+    peer: str | None, forwarded_for: str, trusted: str, client: str
+) -> None:
+    """What a client itself puts into X-Forwarded-For moves nothing."""
+    assert client_of(peer, forwarded_for, networks(trusted)) == client
+
+
+def test_a_wrong_network_is_named() -> None:
+    """The setting stops the start, with the part that is wrong."""
+    with pytest.raises(ValueError, match="ten"):
+        networks("10.0.0.0/8, ten")
