@@ -54,6 +54,7 @@ class Worker:
                 bots=Bots(),
                 deadline=Deadline(settings.turn_timeout_s),
                 wake_sender=self._sender.wake,
+                charge=self._sender.charge,
             ),
             owner=self._owner,
             again=lambda lane: self._waker.wake([lane]),
@@ -104,12 +105,17 @@ class Worker:
         return Sender(
             self._engine,
             GraphClient(
-                self._settings.graph_url, self._settings.graph_version, timeout_s=self._settings.graph_timeout_s
+                self._settings.graph_url,
+                self._settings.graph_version,
+                timeout_s=self._settings.graph_timeout_s,
+                connections=self._settings.graph_concurrency,
             ),
-            RateLimits(self._settings.redis_url),
+            RateLimits(self._settings.redis_url, owner=self._owner),
             self._number,
             owner=self._owner,
             concurrency=self._settings.graph_concurrency,
+            sweep_interval_s=self._settings.sweep_interval_s,
+            call_deadline_s=self._settings.graph_timeout_s + 5,
         )
 
     def _number(self, number_id: str) -> registry.Number | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from waypost.sending.sender import Sender
 
@@ -28,6 +28,11 @@ class SenderThread:
         """Rows of these conversations were committed."""
         assert self._sender is not None
         self._sender.wake(conversation_ids)
+
+    def charge(self, incoming: Mapping[str, int]) -> None:
+        """So many messages came in for these numbers."""
+        assert self._sender is not None
+        self._sender.charge(incoming)
 
     @property
     def alive(self) -> bool:

@@ -1,7 +1,8 @@
 """What is done with a lane's events: messages get a turn of the bot, statuses settle sends, the rest is recorded."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -45,12 +46,15 @@ class Turns:
         bots: Bots,
         deadline: Deadline,
         wake_sender: Callable[[Iterable[int]], None],
+        charge: Callable[[Mapping[str, int]], None] = lambda _incoming: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.numbers = numbers
         self.bots = bots
         self.deadline = deadline
         self.wake_sender = wake_sender
+        self.charge = charge
+        """Told how many messages came in for each number: Meta's throughput counts both directions."""
         self.clock = clock
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> "TurnBatch":
@@ -318,6 +322,9 @@ class TurnBatch:
         woken = self._settled | {row.conversation_id for row in self._outgoing}
         if woken:
             self._turns.wake_sender(woken)
+        incoming = Counter(message.number_id for message in self._messages if message.direction == "in")
+        if incoming:
+            self._turns.charge(incoming)
         now = time.time()
         for received in self._received:
             metrics.ack_to_done_seconds.observe(max(now - received, 0.0))
