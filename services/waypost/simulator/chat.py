@@ -29,6 +29,10 @@ SECURITY = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-cache",
 }
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><rect width="24" height="24" rx="6" fill="#0b7a5c"/>'
+    '<path d="M12 4v16M12 6h5l2 2-2 2h-5M12 12H7l-2 2 2 2h5" fill="none" stroke="#fff" stroke-width="1.8"/></svg>'
+)
 INLINE = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 SHOWN = 200
 
@@ -43,6 +47,7 @@ class Chat:
         files = [Route(path, self.file, methods=["GET"]) for path in PAGES]
         return [
             *files,
+            Route("/_sim/icon.svg", self.icon, methods=["GET"]),
             Route("/_sim/conversations", self.conversations, methods=["GET"]),
             Route("/_sim/conversation", self.conversation, methods=["GET"]),
             Route("/_sim/media/{media_id}", self.media, methods=["GET"]),
@@ -51,6 +56,9 @@ class Chat:
     async def file(self, request: Request) -> Response:
         name, kind = PAGES[request.url.path]
         return Response((FOLDER / name).read_bytes(), headers=SECURITY, media_type=kind)
+
+    async def icon(self, _request: Request) -> Response:
+        return Response(ICON, headers=SECURITY, media_type="image/svg+xml")
 
     def _version(self) -> str:
         return f"{self._sim.ledger.version}.{self._sim.courier.accepted}"
