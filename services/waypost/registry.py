@@ -77,7 +77,7 @@ class Registry(Generic[Entry]):
 
     def __init__(self, folder: Path, entry: type[Entry]) -> None:
         self._folder = folder
-        self._entry = entry
+        self._entry: type[Entry] = entry
         self._fingerprint: object = None
         self.current: Snapshot[Entry] = Snapshot()
 

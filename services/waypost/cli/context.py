@@ -2,13 +2,15 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from sqlalchemy import Engine
 
 from waypost import settings
 from waypost.settings import Settings
-
-DATA = Path(".waypost")
-"""Where `waypost dev` keeps everything unless told otherwise, below the current folder."""
+from waypost.store.database import connect
 
 
 def of_person(data: Path, *required: str) -> Settings:
@@ -19,6 +21,16 @@ def of_person(data: Path, *required: str) -> Settings:
     for variable, value in _of_dev(data).items():
         os.environ.setdefault(variable, value)
     return settings.load(*required)
+
+
+@contextmanager
+def database(settings: Settings, command: str) -> Iterator[Engine]:
+    """An engine for one command; its connections are closed however the command ends."""
+    engine = connect(settings.database_url, application=f"waypost-{command}", pool_size=1)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _of_dev(data: Path) -> dict[str, str]:

@@ -18,7 +18,6 @@ import typer
 from rich.console import Console
 
 from waypost import __version__
-from waypost.cli.context import DATA
 from waypost.cli.failing import USAGE, errors, fail, one_line_errors
 from waypost.settings import Settings, load
 
@@ -35,6 +34,9 @@ app = typer.Typer(
 )
 dead_app = typer.Typer(no_args_is_help=True, help="Events that were given up: list, replay, drop.")
 app.add_typer(dead_app, name="dead")
+
+DATA = Path(".waypost")
+"""Where `waypost dev` keeps everything unless told otherwise, below the current folder."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DataFolder = Annotated[
@@ -94,13 +96,13 @@ def simulator() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the database to the schema that this version needs. Safe to run from several places at once."""
-    from waypost.store import database, schema
+    from waypost.cli import context
+    from waypost.store import schema
 
     with one_line_errors():
-        engine = database.connect(load("database_url").database_url, application="waypost-migrate")
-        with errors.status("Migrating"):
+        settings = load("database_url")
+        with context.database(settings, "migrate") as engine, errors.status("Migrating"):
             schema.migrate(engine)
-        engine.dispose()
         errors.print("The schema is current.")
 
 
@@ -142,21 +144,18 @@ def send(
     from waypost.cli import context
     from waypost.cli import send as sending
     from waypost.cloudapi.outgoing import InvalidMessage
-    from waypost.store import database
     from waypost.store.requests import KeyInUse
 
     with one_line_errors():
         settings = context.of_person(data, "database_url")
-        engine = database.connect(settings.database_url, application="waypost-send", pool_size=1)
-        try:
-            content, recipient = sending.message(text, template), sending.recipient(to)
-            number_id = sending.number_id(engine, number)
-            outbox_id, is_new = sending.request(engine, number_id, recipient, content, key)
-        except (InvalidMessage, KeyInUse) as error:
-            fail(str(error), USAGE)
-        with errors.status("Sending"):
+        with context.database(settings, "send") as engine, errors.status("Sending"):
+            try:
+                content, recipient = sending.message(text, template), sending.recipient(to)
+                number_id = sending.number_id(engine, number)
+                outbox_id, is_new = sending.request(engine, number_id, recipient, content, key)
+            except (InvalidMessage, KeyInUse) as error:
+                fail(str(error), USAGE)
             progress = sending.outcome(engine, outbox_id, within_s=wait)
-        engine.dispose()
         if as_json:
             report = {"id": outbox_id, "new": is_new, "state": progress.state, "reason": progress.reason}
             typer.echo(json.dumps(report | {"error_code": progress.error_code}))
@@ -179,17 +178,15 @@ def _chosen(data: Path, ids: Sequence[int], number: str | None, reason: str | No
     """The dead events that the arguments name. An id that is no dead event ends the command before it does anything."""
     from waypost.cli import context, dead
     from waypost.cli import send as sending
-    from waypost.store import database
     from waypost.store.dead import Selection
 
     with one_line_errors():
         settings = context.of_person(data, "database_url")
-        engine = database.connect(settings.database_url, application="waypost-dead", pool_size=1)
-        number_id = sending.number_id(engine, number) if number else None
-        if unknown := dead.unknown_ids(engine, ids):
-            fail(f"no dead event: {', '.join(map(str, unknown))}; nothing was changed", USAGE)
-        yield _Chosen(engine, Selection(tuple(ids), number_id, reason), settings.redis_url)
-        engine.dispose()
+        with context.database(settings, "dead") as engine:
+            number_id = sending.number_id(engine, number) if number else None
+            if unknown := dead.unknown_ids(engine, ids):
+                fail(f"no dead event: {', '.join(map(str, unknown))}; nothing was changed", USAGE)
+            yield _Chosen(engine, Selection(tuple(ids), number_id, reason), settings.redis_url)
 
 
 @dead_app.command("list")
@@ -299,24 +296,22 @@ def export(
     from waypost.analytics import export as exporting
     from waypost.cli import context
     from waypost.cli import send as sending
-    from waypost.store import database
 
     today = datetime.now(UTC).date()
     last = end.date() if end else today
     first = start.date() if start else last - timedelta(days=29)
     if first > last:
         fail("--from is after --to", USAGE)
+    write = exporting.messages if what is What.MESSAGES else exporting.days
     with one_line_errors():
         settings = context.of_person(data, "database_url")
-        engine = database.connect(settings.database_url, application="waypost-export", pool_size=1)
-        span = exporting.Span(sending.number_id(engine, number), first, last)
-        write = exporting.messages if what is What.MESSAGES else exporting.days
         with (
+            context.database(settings, "export") as engine,
             errors.status("Exporting"),
             output.open("w", encoding="utf-8", newline="") if output else nullcontext(sys.stdout) as file,
         ):
+            span = exporting.Span(sending.number_id(engine, number), first, last)
             count = write(engine, span, file, as_csv=form is Form.CSV)
-        engine.dispose()
     errors.print(f"{count} rows, {first} to {last}", highlight=False)
 
 

@@ -1,0 +1,222 @@
+"""`waypost dead`: what was given up is shown without its content, tried again, or dropped, and the sum still holds."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import Engine, text
+from typer.testing import CliRunner, Result
+
+from waypost.cli.embedded import EmbeddedRedis
+from waypost.cli.main import app
+from waypost.cloudapi.webhook import Event, EventKind
+from waypost.lanes import job
+from waypost.store import counts, dead, inbox
+from waypost.store.dead import Selection
+
+NUMBER = "106540352242922"
+SECRET_TEXT = b"canary: what a person wrote"
+
+Waypost = Callable[..., Result]
+
+
+def store(database: Engine, *keys: str, reason: str = "InvalidItem", number: str = NUMBER) -> list[int]:
+    """Dead events with these keys; their ids."""
+    arrivals = [
+        (Event(number, EventKind.MESSAGE, key, "393331234567", 1_790_000_000.0, SECRET_TEXT, reason), None)
+        for key in keys
+    ]
+    with database.begin() as connection:
+        inbox.insert(connection, arrivals, 0)
+        return list(
+            connection.execute(
+                text("SELECT id FROM event WHERE event_key = ANY(:keys) ORDER BY id"), {"keys": list(keys)}
+            ).scalars()
+        )
+
+
+def states(database: Engine) -> dict[str, str]:
+    """Event key to state."""
+    with database.connect() as connection:
+        return {row.event_key: row.state for row in connection.execute(text("SELECT event_key, state FROM event"))}
+
+
+def balance(database: Engine, number: str = NUMBER) -> None:
+    """received = duplicate + done + dead + waiting."""
+    with database.connect() as connection:
+        found = counts.by_number(connection)[number]
+    assert found.received == found.duplicate + found.done + found.dead + found.waiting
+    assert found.received > 0
+
+
+@pytest.fixture
+def waypost(database_url: str) -> Waypost:
+    """Runs `waypost …` on the test's database, without Redis unless told."""
+
+    def run(*arguments: str, redis: str = "unix:///nowhere/redis.sock") -> Result:
+        return CliRunner().invoke(
+            app,
+            arguments,
+            env={"WAYPOST_DATABASE_URL": database_url, "WAYPOST_REDIS_URL": redis},
+            catch_exceptions=False,
+        )
+
+    return run
+
+
+def test_the_list_tells_why_but_not_who_or_what(database: Engine, waypost: Waypost) -> None:
+    """Reason and number, never the contact or the text."""
+    store(database, "a", "b", reason="TurnFailed")
+    answer = waypost("dead", "list")
+
+    assert "TurnFailed" in answer.stdout
+    assert "2 of 2" in answer.stdout
+    assert "canary" not in answer.stdout
+    assert "393331234567" not in answer.stdout
+
+
+def test_the_list_as_json_is_for_programs(database: Engine, waypost: Waypost) -> None:
+    """Nothing but JSON on stdout, also when there is nothing."""
+    assert json.loads(waypost("dead", "list", "--json").stdout) == []
+    ids = store(database, "a")
+
+    found = json.loads(waypost("dead", "list", "--json").stdout)
+    assert [(event["id"], event["reason"], event["kind"]) for event in found] == [(ids[0], "InvalidItem", "message")]
+
+
+def test_a_replayed_event_waits_again_with_all_its_attempts(database: Engine, waypost: Waypost) -> None:
+    """As if it had just come, and counted as waiting."""
+    ids = store(database, "a", "b")
+    with database.begin() as connection:
+        connection.execute(text("UPDATE event SET attempts = 3"))
+    answer = waypost("dead", "replay", str(ids[0]))
+
+    assert answer.stdout == "1 replayed\n"
+    assert states(database) == {"a": "waiting", "b": "dead"}
+    with database.connect() as connection:
+        row = connection.execute(text("SELECT attempts, reason, finished_at FROM event WHERE event_key = 'a'")).one()
+    assert tuple(row) == (0, None, None)
+    balance(database)
+
+
+def test_a_replay_wakes_the_lanes_at_once(database: Engine, waypost: Waypost, redis_server: EmbeddedRedis) -> None:
+    """Not only when the sweeper comes by."""
+    ids = store(database, "a")
+    waypost("dead", "replay", str(ids[0]), redis=redis_server.url)
+
+    with redis_server.client() as client:
+        assert len(job.queue(client)) == 1
+
+
+def test_a_replay_needs_no_redis(database: Engine, waypost: Waypost) -> None:
+    """Redis is expendable; the sweep finds the events."""
+    ids = store(database, "a")
+    answer = waypost("dead", "replay", str(ids[0]))
+
+    assert answer.exit_code == 0
+    assert "Redis is away" in answer.stderr
+
+
+def test_a_dropped_event_is_done_and_counted(database: Engine, waypost: Waypost) -> None:
+    """The sum still holds, for `done` grew in the same transaction."""
+    ids = store(database, "a", "b")
+    answer = waypost("dead", "drop", str(ids[1]), "--json")
+
+    assert json.loads(answer.stdout) == {"dropped": 1}
+    assert states(database) == {"a": "dead", "b": "done"}
+    balance(database)
+
+
+def test_only_what_was_selected_is_touched(database: Engine, waypost: Waypost) -> None:
+    """By reason here; the others stay dead."""
+    store(database, "a", "b", reason="TurnFailed")
+    store(database, "c", reason="InvalidItem")
+    waypost("dead", "drop", "--reason", "TurnFailed")
+
+    assert states(database) == {"a": "done", "b": "done", "c": "dead"}
+    balance(database)
+
+
+def test_a_number_that_nobody_knows_is_a_usage_error(waypost: Waypost) -> None:
+    """And not "nothing to do"."""
+    answer = waypost("dead", "replay", "--number", "team-a/nowhere")
+
+    assert answer.exit_code == 2
+    assert "no number team-a/nowhere" in answer.stderr
+
+
+def test_a_mistyped_id_changes_nothing(database: Engine, waypost: Waypost) -> None:
+    """The whole command is refused, the good ids in it too."""
+    ids = store(database, "a")
+    answer = waypost("dead", "drop", str(ids[0]), "999999")
+
+    assert answer.exit_code == 2
+    assert "no dead event: 999999; nothing was changed" in answer.stderr
+    assert states(database) == {"a": "dead"}
+
+
+@pytest.mark.parametrize("verb", ["replay", "drop"])
+def test_nothing_is_decided_without_a_choice(database: Engine, waypost: Waypost, verb: str) -> None:
+    """A bare `waypost dead drop` must not drop everything."""
+    store(database, "a")
+    answer = waypost("dead", verb)
+
+    assert answer.exit_code == 2
+    assert "--all" in answer.stderr
+    assert states(database) == {"a": "dead"}
+
+
+def test_more_than_one_batch_is_replayed_to_the_last(database: Engine, waypost: Waypost) -> None:
+    """Locks are held for 500 rows at a time; the user sees one number."""
+    store(database, *(f"key-{number}" for number in range(1201)))
+    answer = waypost("dead", "replay", "--all")
+
+    assert answer.stdout == "1201 replayed\n"
+    assert set(states(database).values()) == {"waiting"}
+    balance(database)
+
+
+def test_a_waiting_or_done_event_cannot_be_dropped(database: Engine) -> None:
+    """Only what is dead is anybody's to drop."""
+    ids = store(database, "a")
+    with database.begin() as connection:
+        dead.replay(connection, Selection(tuple(ids)), limit=10)
+        assert dead.drop(connection, Selection(tuple(ids)), limit=10) == []
+
+    assert states(database) == {"a": "waiting"}
+
+
+def test_a_replay_makes_the_holder_of_the_lane_look_again(database: Engine) -> None:
+    """Else a drain that is about to end would leave the event to the sweeper."""
+    ids = store(database, "a")
+    with database.begin() as connection:
+        before = connection.execute(text("SELECT sum(requested) FROM lane")).scalar_one()
+        dead.replay(connection, Selection(tuple(ids)), limit=10)
+        after = connection.execute(text("SELECT sum(requested) FROM lane")).scalar_one()
+
+    assert after == before + 1
+
+
+def test_sends_that_failed_or_are_unknown_are_listed(database: Engine, waypost: Waypost) -> None:
+    """With code and reason, without recipient and text."""
+    with database.begin() as connection:
+        connection.execute(
+            text("""
+                WITH person AS (
+                    INSERT INTO contact (number_id, wa_id) VALUES ('1', '393331234567') RETURNING id
+                ), talk AS (
+                    INSERT INTO conversation (number_id, contact_id, lane) SELECT '1', id, 0 FROM person RETURNING id
+                )
+                INSERT INTO outbox (number_id, conversation_id, body, state, reason, error_code)
+                SELECT '1', talk.id, '{"type": "text", "text": {"body": "canary"}}', state, reason, code
+                FROM talk, (VALUES ('unknown', 'ClaimExpired', NULL), ('failed', 'OutsideWindow', 131047),
+                    ('sent', NULL, NULL)) AS ended (state, reason, code)
+            """)
+        )
+    answer = waypost("dead", "list", "--sends")
+
+    assert "ClaimExpired" in answer.stdout
+    assert "131047" in answer.stdout
+    assert answer.stdout.count("\n") == 4
+    assert "canary" not in answer.stdout
+    assert "393331234567" not in answer.stdout
