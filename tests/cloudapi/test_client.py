@@ -404,6 +404,40 @@ async def test_a_call_that_found_no_free_connection_is_unreachable(sockets: Sock
     assert {type(outcome) for outcome in outcomes} == {GraphOutcomeUnknown, GraphUnreachable}
 
 
+async def test_a_cancelled_call_does_not_cost_its_connection(sockets: Sockets) -> None:
+    """The only place of the pool is free again, and the half-used connection is not."""
+    first_waits = asyncio.Event()
+
+    async def slow_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        if not first_waits.is_set():
+            first_waits.set()
+            await reader.read()
+        writer.write(response(json.dumps(ACCEPTED).encode()))
+        await writer.drain()
+
+    async with client_of(await sockets.listen(slow_once), connections=1) as graph:
+        call = asyncio.ensure_future(graph.send(CREDENTIALS, NUMBER, MESSAGE))
+        await first_waits.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (await graph.send(CREDENTIALS, NUMBER, MESSAGE)).wamid == "wamid.abc"
+
+
+async def test_many_calls_share_few_connections(sockets: Sockets) -> None:
+    """What waits is sent when a connection is free."""
+
+    async def keeping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(response(json.dumps(ACCEPTED).encode()))
+
+    async with client_of(await sockets.listen(keeping), connections=3) as graph:
+        await asyncio.gather(*(graph.send(CREDENTIALS, NUMBER, MESSAGE) for _ in range(30)))
+    assert sockets.connections <= 3
+
+
 async def test_connections_are_kept_and_used_again(sockets: Sockets) -> None:
     """A TLS handshake for each message would double its time."""
 

@@ -1,4 +1,4 @@
-"""The only HTTP to Meta: one pool of connections for all numbers, bounded in time and size, traced without secrets.
+"""The only HTTP to Meta: connections shared by all numbers, bounded in time and size, traced without secrets.
 
 The token travels in the `Authorization` header and nowhere else, except where Meta's own interface wants one as a
 parameter (`debug_token`, refresh, revoke). Therefore no URL may be told to anyone: the span of a call carries the
@@ -8,7 +8,6 @@ template of its path only, errors carry neither URL nor cause, and httpx's own l
 import asyncio
 import contextlib
 import datetime
-import http.cookiejar
 import logging
 import re
 import zlib
@@ -24,6 +23,7 @@ from waypost.cloudapi import answers
 from waypost.cloudapi.apps import AppCalls
 from waypost.cloudapi.business_accounts import AccountCalls
 from waypost.cloudapi.calls import Credentials, File, Override
+from waypost.cloudapi.connections import Connections
 from waypost.cloudapi.errors import GraphError, GraphOutcomeUnknown, GraphRefused, GraphUnreachable
 from waypost.cloudapi.media import MediaCalls
 from waypost.cloudapi.messaging import Accepted, MessageCalls
@@ -37,8 +37,10 @@ __all__ = ["Accepted", "Credentials", "File", "GraphClient", "Override"]
 LARGEST_ANSWER = 1024 * 1024
 """Bytes of an answer after decompression; Graph's longest pages of templates stay well below."""
 
-KEEP_ALIVE_S = 30.0
-"""An idle connection is closed after this: using one that Meta has just closed would cost an unknown send."""
+LONGEST_CONNECT_S = 5.0
+"""Seconds that a call waits for a free connection, and again for a new one to be made."""
+
+HEADERS = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "waypost"}
 
 MEDIA_HOSTS = ("lookaside.fbsbx.com", ".fbcdn.net", ".whatsapp.net")
 """Hosts that media may come from, and that may see the token; a leading dot stands for any host below."""
@@ -72,8 +74,9 @@ class _Progress:
 class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountCalls, AppCalls):
     """Calls to the Graph API. Safe for many concurrent calls of one event loop; close it with `aclose`.
 
-    `timeout_s` is the deadline of one call, from taking a connection to the last byte. `connections` bounds the pool;
-    a call that finds none free for 5 s is `GraphUnreachable`. `transport` replaces the network in tests.
+    `timeout_s` is the deadline of one call, from taking a connection to the last byte. `connections` bounds the calls
+    that are under way; one that finds none free for 5 s is `GraphUnreachable`. `transport` stands for the network in
+    tests.
 
     Each call raises `GraphRefused`, `GraphUnreachable` or `GraphOutcomeUnknown`, and nothing else.
     """
@@ -93,19 +96,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         self._version = version
         self._timeout_s = timeout_s
         self._tells_progress = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
-        self._http = httpx.AsyncClient(
-            transport=transport,
-            follow_redirects=False,  # a redirect would carry the token to wherever it points
-            # Waiting for a connection and making one end before the whole deadline does: httpcore leaves the socket of
-            # a TLS handshake open when it is cancelled, but not when it times out.
-            timeout=httpx.Timeout(timeout_s, connect=min(5.0, timeout_s / 2), pool=min(5.0, timeout_s / 2)),
-            limits=httpx.Limits(
-                max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=KEEP_ALIVE_S
-            ),
-            # One pool serves all numbers, so a cookie set for one must not be sent for another.
-            cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),
-            headers={"accept": "application/json", "accept-encoding": "gzip", "user-agent": "waypost"},
-        )
+        self._connections = Connections(connections, transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -117,7 +108,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._connections.aclose()
 
     async def call(
         self,
@@ -184,7 +175,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         for _ in range(_MOST_REDIRECTS + 1):
             address = self._media_address(url)
             headers = {"authorization": f"Bearer {_checked(credentials.token)}", "accept-encoding": "identity"}
-            request = self._http.build_request("GET", address, headers=headers)
+            request = httpx.Request("GET", address, headers=HEADERS | headers)
             async with self._answer(request, timeout_s) as response:
                 if response.status_code in _REDIRECTS and "location" in response.headers:
                     url = str(address.join(response.headers["location"]))
@@ -231,11 +222,11 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         if body is not None:
             headers["content-type"] = "application/json"
             content = _encoded(body)
-        return self._http.build_request(
+        return httpx.Request(
             method,
             url,
             params=query or None,
-            headers=headers,
+            headers=HEADERS | headers,
             content=content,
             data=form,
             files=None if file is None else {"file": (file.name, file.content, file.mime_type)},
@@ -245,10 +236,14 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
     async def _answer(self, request: httpx.Request, timeout_s: float) -> AsyncIterator[httpx.Response]:
         """The answer, its body still to be read, all within `timeout_s`; failures become those of `errors.py`."""
         progress = _Progress(told=self._tells_progress)
-        request.extensions["trace"] = progress.observe
+        # Waiting for a connection and making one end before the whole deadline does: httpcore leaves the socket of a
+        # TLS handshake open when it is cancelled, but not when it times out.
+        wait_s = min(LONGEST_CONNECT_S, timeout_s / 2)
+        timeouts = httpx.Timeout(timeout_s, connect=wait_s, pool=wait_s)
+        request.extensions |= {"trace": progress.observe, "timeout": timeouts.as_dict()}
         try:
-            async with asyncio.timeout(timeout_s):
-                response = await self._http.send(request, stream=True)
+            async with asyncio.timeout(timeout_s), self._connections.one(wait_s) as connection:
+                response = await connection.send(request, stream=True)
                 try:
                     yield response
                 finally:
