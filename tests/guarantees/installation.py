@@ -281,7 +281,7 @@ class Ledger:
         """A new message of that contact, later by time stamp than the ones before."""
         self._count += 1
         identity = f"wamid.L{self.seed:02}{self._count:06}"
-        self.texts[identity] = body if body is not None else f"{contact} {self._count}"
+        self.texts[identity] = body if body is not None else f"{contact} {self.seed}-{self._count}"
         self.order[contact].append(identity)
         return {
             "from": contact,
@@ -338,9 +338,10 @@ class Ledger:
         for sent in self.installation.sent():
             replies[str(sent["to"]).lstrip("+")].append(str(sent["text"]))
         acknowledged = set(self.acknowledged)
+        ours = set(self.texts.values())
         for contact, identities in self.order.items():
             wanted = [self.texts[i] for i in identities if i in acknowledged and i not in missing]
-            got = [reply for reply in replies[contact] if not reply.startswith("hello from")]
+            got = [reply for reply in replies[contact] if reply in ours]
             assert got == wanted, (
                 f"{contact}: {Counter(got) - Counter(wanted)} more, {Counter(wanted) - Counter(got)} less"
             )

@@ -168,6 +168,14 @@ def test_stop_counts_before_a_plugin_is_asked(database: Engine) -> None:
     assert world.rows("SELECT * FROM outbox") == []
 
 
+def test_stop_is_heard_while_a_person_has_the_conversation(database: Engine) -> None:
+    """Nobody answers it, but a schedule may not write to this contact any more."""
+    world = World(database, bot=lambda state, _event: (state, [HandOff()]))
+    world.say("agent")
+    world.say("STOP")
+    assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]
+
+
 def test_only_the_first_notice_after_stop_passes_the_gate(database: Engine) -> None:
     """The confirmation is marked as a notice once; a second STOP of an opted-out contact is not."""
     world = World(database, bot=lambda state, _event: (state, [OptOut(Text("You will hear no more"))]))

@@ -22,7 +22,7 @@ from waypost.store import conversations, turns
 from waypost.store.conversations import Conversation, Person
 from waypost.store.lanes import WaitingEvent
 from waypost.telemetry import metrics, tracing
-from waypost.worker.bots import Bots
+from waypost.worker.bots import Bots, BotUnusable
 from waypost.worker.deadline import Deadline
 
 WINDOW: Final = timedelta(hours=24)
@@ -205,11 +205,14 @@ class TurnBatch:
             traceparent=event.traceparent,
         )
         expires = event.occurred_at + WINDOW
-        if expires < datetime.fromtimestamp(self._turns.clock(), UTC):
+        stale = expires < datetime.fromtimestamp(self._turns.clock(), UTC)
+        if stale or conversation.owner != "bot":
+            # Nobody answers, but whoever asks to be left alone is heard all the same.
             self._messages.append(message)
-            return "Stale"
-        if conversation.owner != "bot":
-            self._messages.append(message)
+            if consent.classify(item.text) is consent.Consent.STOP:
+                self._apply(event, conversation, (OptOut(),))
+            if stale:
+                return "Stale"
             self._extend_window(conversation, expires)
             return "HumanOwnsConversation" if conversation.owner == "human" else "Standby"
         state, effects = self._turn(number, conversation, item)
@@ -227,12 +230,18 @@ class TurnBatch:
     def _turn(
         self, number: Number, conversation: Conversation, item: inbound.InboundMessage
     ) -> tuple[dict[str, object], Sequence[Effect]]:
-        turn = self._turns.bots.turn(number)
-        # A script says for itself what it answers to STOP. Everywhere else the words count before anyone is asked.
-        wish = None if number.bot is not None else consent.classify(item.text)
-        if wish is consent.Consent.STOP:
+        wish = consent.classify(item.text)
+        try:
+            turn = self._turns.bots.turn(number)
+        except BotUnusable:
+            if wish is not consent.Consent.STOP:
+                raise
+            turn = None
+        # A script says for itself what it answers to STOP and START. Everywhere else the words count before anyone
+        # is asked.
+        if wish is consent.Consent.STOP and (turn is None or number.bot is None):
             return conversation.state, (OptOut(),)
-        back = (OptIn(),) if wish is consent.Consent.START else ()
+        back = (OptIn(),) if wish is consent.Consent.START and number.bot is None else ()
         if turn is None:
             return conversation.state, back
         occasion = BotEvent(
