@@ -230,6 +230,14 @@ async def test_a_message_can_be_delivered_several_times(simulator: Driver, callb
     await until(lambda: len(callback.bodies) == before + 4)
 
 
+async def test_the_last_bodies_can_be_looked_at(simulator: Driver, callback: CallbackServer) -> None:
+    """Byte for byte what was posted."""
+    await simulator.subscribe(callback.url)
+    await simulator.inbound(text="caffè")
+    [attempt] = (await simulator.http.get("/_sim/deliveries", params={"body": "1"})).json()
+    assert attempt["body"].encode() == callback.bodies[0]
+
+
 async def test_every_subscribed_app_gets_the_update_signed_with_its_own_secret(
     simulator: Driver, callback: CallbackServer
 ) -> None:

@@ -10,7 +10,6 @@ from starlette.routing import Route
 
 from waypost.simulator.attachments import attach
 from waypost.simulator.config import SimulatorConfig
-from waypost.simulator.courier import seen
 from waypost.simulator.deliveries import value_update
 from waypost.simulator.faults import Fault
 from waypost.simulator.ledger import Sent, wamid
@@ -45,6 +44,8 @@ async def _order(request: Request, kind: type[Any]) -> Any:
         return msgspec.json.decode(await request.body() or b"{}", type=kind)
     except msgspec.MsgspecError as error:
         raise HTTPException(422, str(error)) from None
+    except RecursionError:
+        raise HTTPException(422, "the body is nested too deeply") from None
 
 
 class Control:
@@ -137,7 +138,7 @@ class Control:
                 "wa_id": user.phone,
                 "deliveries": ticket.expected,
                 "accepted": sum(1 for attempt in ticket.outcomes if attempt.status == 200),
-                "attempts": [seen(attempt) for attempt in ticket.outcomes],
+                "attempts": ticket.outcomes,
                 "hint": None if ticket.expected else "no app is subscribed to this number's account and to messages",
             }
         )
@@ -176,8 +177,9 @@ class Control:
         if "limit" in query:
             found = found[-max(1, _integer(query["limit"])) :]
         if query.get("body") == "1":
-            return reply(found)
-        return reply([seen(attempt) for attempt in found])
+            bodies = {attempt.id: content.decode("utf-8", "replace") for attempt, content in self._sim.courier.bodies}
+            return reply([msgspec.structs.asdict(attempt) | {"body": bodies.get(attempt.id)} for attempt in found])
+        return reply(found)
 
     async def arm(self, request: Request) -> Response:
         fault: Fault = await _order(request, Fault)

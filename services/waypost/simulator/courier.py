@@ -8,7 +8,6 @@ import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any
 
 import httpx
 import msgspec
@@ -24,6 +23,10 @@ WAITING_MAX = 200_000
 """Updates held for callbacks that do not answer; beyond it new ones are dropped and counted."""
 
 
+KEPT_BODIES = 500
+KEPT_BODY_BYTES = 65_536
+
+
 class Attempt(msgspec.Struct, kw_only=True):
     """One POST to a callback and what came of it."""
 
@@ -37,7 +40,6 @@ class Attempt(msgspec.Struct, kw_only=True):
     ended_at: float = 0.0
     status: int | None = None
     error: str | None = None
-    body: str | None = None
 
 
 class Ticket:
@@ -101,6 +103,8 @@ class Courier:
 
     def __init__(self, world: World, config: Callable[[], SimulatorConfig], now: Callable[[], float]) -> None:
         self.attempts: deque[Attempt] = deque(maxlen=config().kept_deliveries)
+        self.bodies: deque[tuple[Attempt, bytes]] = deque(maxlen=KEPT_BODIES)
+        """The last bodies, for a look and for `repeat`."""
         self.dropped = 0
         self.accepted = 0
         self._world = world
@@ -151,12 +155,12 @@ class Courier:
 
     def repeat(self, count: int, *, times: int = 1, shuffle: bool = False) -> int:
         """Send the last `count` recorded bodies again, as Meta's own duplicates come; how many were queued."""
-        recent = [attempt for attempt in list(self.attempts)[-count:] if attempt.body is not None] * times
+        recent = list(self.bodies)[-count:] * times
         if shuffle:
             random.shuffle(recent)
-        for attempt in recent:
+        for attempt, content in recent:
             parcel = Parcel(attempt.app_id, attempt.url, [], now=self._now(), is_copy=True)
-            parcel.body = (attempt.body or "").encode()
+            parcel.body = content
             self._enqueue(parcel)
         return len(recent)
 
@@ -167,6 +171,7 @@ class Courier:
         self._timers.clear()
         self._channels = {}
         self.attempts.clear()
+        self.bodies.clear()
         self._waiting = 0
         self.dropped = self.accepted = 0
 
@@ -212,8 +217,10 @@ class Courier:
         return parcel
 
     async def _carry(self, key: tuple[str, str], channel: Channel, parcel: Parcel) -> None:
-        attempt = await self._post(parcel)
-        channel.in_flight -= 1
+        try:
+            attempt = await self._post(parcel)
+        finally:
+            channel.in_flight -= 1
         if self._channels.get(key) is not channel:
             return
         if not parcel.is_copy:
@@ -244,7 +251,6 @@ class Courier:
             updates=len(parcel.entries),
             bytes=len(parcel.body),
             started_at=self._now(),
-            body=parcel.body.decode("utf-8", "replace") if len(parcel.body) <= 65_536 else None,
         )
         digest = hmac.new(secret.encode(), parcel.body, hashlib.sha256).hexdigest()
         headers = {"content-type": "application/json", "x-hub-signature-256": f"sha256={digest}"}
@@ -257,6 +263,8 @@ class Courier:
             attempt.error = type(error).__name__
         attempt.ended_at = self._now()
         self.attempts.append(attempt)
+        if len(parcel.body) <= KEPT_BODY_BYTES:
+            self.bodies.append((attempt, parcel.body))
         return attempt
 
     def _later(self, parcel: Parcel) -> None:
@@ -305,10 +313,3 @@ class Courier:
 def _trust(ca_file: str | None) -> ssl.SSLContext:
     """Reading all certificates takes 50 ms, so it is done once per process."""
     return ssl.create_default_context(cafile=ca_file)
-
-
-def seen(attempt: Attempt) -> dict[str, Any]:
-    """An attempt as `/_sim/deliveries` shows it."""
-    shown = msgspec.structs.asdict(attempt)
-    del shown["body"]
-    return shown
