@@ -3,7 +3,9 @@
 A wrong value stops the start with one line that names the variable (`load`), never with a traceback.
 """
 
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -83,13 +85,15 @@ class SettingsError(Exception):
     """A setting is missing or wrong; the message names the variable and what to do. No retry makes sense."""
 
 
-def load(*required: str) -> Settings:
+def load(*required: str, defaults: Mapping[str, str] | None = None) -> Settings:
     """Read the settings; `required` names fields that this process cannot run without.
 
+    `defaults`, by field, stand in for variables that are not set.
     Raises `SettingsError` with one line per wrong variable.
     """
     try:
-        settings = Settings()
+        unset = {name: value for name, value in (defaults or {}).items() if f"WAYPOST_{name.upper()}" not in os.environ}
+        settings = Settings.model_validate(unset)
     except ValidationError as error:
         lines = [f"WAYPOST_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
         raise SettingsError("; ".join(lines)) from None

@@ -18,9 +18,7 @@ def of_person(data: Path, *required: str) -> Settings:
 
     Raises `SettingsError`.
     """
-    for variable, value in _of_dev(data).items():
-        os.environ.setdefault(variable, value)
-    return settings.load(*required)
+    return settings.load(*required, defaults=_of_dev(data))
 
 
 @contextmanager
@@ -39,11 +37,11 @@ def _of_dev(data: Path) -> dict[str, str]:
     try:
         state = json.loads((data / "dev.json").read_text())
         return {
-            "WAYPOST_DATABASE_URL": str(state["database"]),
-            "WAYPOST_REDIS_URL": str(state["redis"]),
-            "WAYPOST_GRAPH_URL": str(state["simulator"]),
-            "WAYPOST_PUBLIC_URL": str(state["webhook"]),
-            "WAYPOST_REGISTRY_DIR": str((data / "registry").resolve()),
+            "database_url": str(state["database"]),
+            "redis_url": str(state["redis"]),
+            "graph_url": str(state["simulator"]),
+            "public_url": str(state["webhook"]),
+            "registry_dir": str((data / "registry").resolve()),
         }
     except (OSError, ValueError, KeyError):
         return {}

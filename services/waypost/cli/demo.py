@@ -76,14 +76,14 @@ def exchange(simulator: str, phone_number_id: str, traces: Path, *, reply_within
             )
             if answer.status_code != httpx.codes.OK:
                 raise NoReply(f"the simulator took no message: HTTP {answer.status_code} {answer.text[:200]}")
-            delivery = _acknowledged(answer.json())
+            delivery = acknowledged(answer.json())
             sent = _replies(client, phone_number_id, max(before, default=0), reply_within_s)
         except httpx.HTTPError as error:
             raise NoReply(f"the simulator does not answer: {error}") from None
     trace_id, spans = _trace(traces, began_ns)
     return Exchange(
         question=GREETING,
-        answers=tuple(_readable(message) for message in sent),
+        answers=tuple(readable(message) for message in sent),
         acknowledged_after_s=delivery["ended_at"] - delivery["started_at"],
         replied_after_s=sent[0]["time"] - delivery["ended_at"],
         trace_id=trace_id,
@@ -126,7 +126,7 @@ def show_addresses(addresses: Where, data: Path, out: Console) -> None:
     out.print("Edit the YAML files and they are published again. Ctrl-C ends everything.", highlight=False)
 
 
-def _acknowledged(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+def acknowledged(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """The delivery attempt that was acknowledged. Raises `NoReply`."""
     for attempt in answer["attempts"]:
         if attempt["status"] == httpx.codes.OK:
@@ -178,7 +178,7 @@ def _tree(node: tracetree.SpanNode, tree: Tree | None = None) -> Tree:
     return branch
 
 
-def _readable(message: Mapping[str, Any]) -> str:
+def readable(message: Mapping[str, Any]) -> str:
     """What the user sees of a send: its text, and the buttons under it."""
     words = str(message["text"]) or f"({message['type']})"
     action = message["body"].get("action") if isinstance(message["body"], dict) else None

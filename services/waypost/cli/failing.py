@@ -53,20 +53,20 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except Exception as error:
-        if (line := _explained(error)) is None:
+        if (explained := _explained(error)) is None:
             raise
-        fail(line)
+        fail(*explained)
 
 
-def _explained(error: Exception) -> str | None:
-    """What went wrong with a server. The driver's own text may quote parameters, so only the error's class is told."""
+def _explained(error: Exception) -> tuple[str, int] | None:
+    """What went wrong with a server, and the exit status. A driver's own text may quote data, so the class is told."""
     import redis  # noqa: PLC0415 - see above
     from sqlalchemy.exc import ArgumentError, DBAPIError  # noqa: PLC0415 - see above
 
     if isinstance(error, ArgumentError):
-        return "WAYPOST_DATABASE_URL is not an address; write it as postgresql://user@host/name"
+        return "WAYPOST_DATABASE_URL is not an address; write it as postgresql://user@host/name", USAGE
     if isinstance(error, DBAPIError):
-        return f"the database cannot be used ({type(error.orig).__name__}); `waypost doctor` tells more"
+        return f"the database cannot be used ({type(error.orig).__name__}); `waypost doctor` tells more", 1
     if isinstance(error, redis.exceptions.RedisError):
-        return f"Redis cannot be used ({type(error).__name__}); `waypost doctor` tells more"
+        return f"Redis cannot be used ({type(error).__name__}); `waypost doctor` tells more", 1
     return None

@@ -1,0 +1,109 @@
+"""`waypost send`: what it takes, whom it finds, and that a key is good for one message."""
+
+import pytest
+from sqlalchemy import Engine, text
+
+from waypost.cli import send
+from waypost.cli.send import CannotSend, Recipient
+from waypost.cloudapi.messages import Text
+from waypost.store import numbers
+from waypost.store.requests import KeyInUse
+
+NUMBER = "106540352242922"
+
+
+def rows(database: Engine) -> list[tuple[object, ...]]:
+    """The outbox."""
+    with database.connect() as connection:
+        return [
+            tuple(row)
+            for row in connection.execute(text("SELECT id, state, priority, body->>'type' FROM outbox ORDER BY id"))
+        ]
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("+39 333 123 4567", Recipient("393331234567", None)),
+        ("+393331234567", Recipient("393331234567", None)),
+        ("US.13491208655302741918", Recipient(None, "US.13491208655302741918")),
+    ],
+)
+def test_a_recipient_is_a_phone_number_or_a_bsuid(word: str, expected: Recipient) -> None:
+    """In any usual spelling."""
+    assert send.recipient(word) == expected
+
+
+@pytest.mark.parametrize("word", ["3331234567", "canary", "+39", "+390000000000000000", ""])
+def test_a_recipient_that_is_neither_is_refused_without_being_repeated(word: str) -> None:
+    """Meta would put the business's own country before it, and a shell's history is no place for it either."""
+    with pytest.raises(CannotSend) as caught:
+        send.recipient(word)
+    assert not word or word not in str(caught.value).replace("+393331234567", "")
+
+
+@pytest.mark.parametrize(("words", "template"), [(None, None), ("hello", "greeting:en"), (None, "greeting")])
+def test_the_message_is_a_text_or_a_template_with_its_language(words: str | None, template: str | None) -> None:
+    """Neither, both, or half of a template is refused."""
+    with pytest.raises(CannotSend):
+        send.message(words, template)
+
+
+def test_a_number_is_found_by_its_name_or_its_id(database: Engine) -> None:
+    """And an unknown one is told with those that are known."""
+    with database.begin() as connection:
+        numbers.remember(connection, [(NUMBER, "team-a", "support", "1")])
+
+    assert send.number_id(database, "team-a/support") == NUMBER
+    assert send.number_id(database, NUMBER) == NUMBER
+    with pytest.raises(CannotSend, match="known are team-a/support"):
+        send.number_id(database, "team-a/other")
+
+
+def test_the_same_key_twice_is_one_row(database: Engine) -> None:
+    """Whoever runs a script again must not write twice."""
+    to = Recipient("393331234567", None)
+    first = send.request(database, NUMBER, to, Text("hello"), "monday")
+    second = send.request(database, NUMBER, to, Text("hello"), "monday")
+
+    assert first[1], "the first is new"
+    assert second == (first[0], False)
+    assert rows(database) == [(first[0], "queued", 0, "text")]
+
+
+def test_without_a_key_every_request_is_one_of_its_own(database: Engine) -> None:
+    """Saying the same thing twice can be meant."""
+    to = Recipient("393331234567", None)
+    for _ in range(2):
+        send.request(database, NUMBER, to, Text("hello"), None)
+
+    assert len(rows(database)) == 2
+
+
+def test_a_key_that_was_used_for_somebody_else_is_refused(database: Engine) -> None:
+    """Answering "sent" would be a lie."""
+    send.request(database, NUMBER, Recipient("393331234567", None), Text("hello"), "monday")
+    with pytest.raises(KeyInUse):
+        send.request(database, NUMBER, Recipient("393331234568", None), Text("hello"), "monday")
+
+    assert len(rows(database)) == 1
+
+
+def test_a_contact_that_wrote_before_keeps_its_conversation(database: Engine) -> None:
+    """So that the 24-hour window and consent of that contact count."""
+    to = Recipient("393331234567", None)
+    for _ in range(2):
+        send.request(database, NUMBER, to, Text("hello"), None)
+    with database.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM conversation")).scalar_one() == 1
+
+
+def test_the_outcome_is_told_as_far_as_it_is_known(database: Engine) -> None:
+    """With nobody sending, it is still queued when the time is up."""
+    outbox_id, _ = send.request(database, NUMBER, Recipient("393331234567", None), Text("hello"), None)
+    assert send.outcome(database, outbox_id, within_s=0.0).state == "queued"
+
+    with database.begin() as connection:
+        connection.execute(text("UPDATE outbox SET state = 'failed', reason = 'OptedOut'"))
+    progress = send.outcome(database, outbox_id, within_s=5.0)
+    assert (progress.state, progress.reason) == ("failed", "OptedOut")
