@@ -21,13 +21,14 @@ class Protocol(HttpToolsProtocol):
     A request that comes in one piece, as nearly all do, costs no timer.
     """
 
+    header_deadline_s = HEADER_DEADLINE_S
     _owes_headers = True
     _header_deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection owes its first headers."""
         super().connection_made(transport)
-        self._header_deadline = self.loop.call_later(HEADER_DEADLINE_S, self._too_slow)
+        self._header_deadline = self.loop.call_later(self.header_deadline_s, self._too_slow)
 
     def on_message_begin(self) -> None:
         """The first bytes of a request are here."""
@@ -44,7 +45,7 @@ class Protocol(HttpToolsProtocol):
         super().data_received(data)
         if self._owes_headers:
             if self._header_deadline is None:
-                self._header_deadline = self.loop.call_later(HEADER_DEADLINE_S, self._too_slow)
+                self._header_deadline = self.loop.call_later(self.header_deadline_s, self._too_slow)
         elif self._header_deadline is not None:
             self._header_deadline.cancel()
             self._header_deadline = None

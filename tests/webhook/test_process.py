@@ -1,0 +1,214 @@
+"""The webhook as a process, over sockets: kills, restarts, drains, and clients that behave badly."""
+
+import asyncio
+import random
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Engine
+
+from waypost.cli.embedded import EmbeddedPostgres
+from waypost.store import database as store_database
+from waypost.store import schema
+
+from . import posts
+from .service import Process, publish_number
+
+pytestmark = pytest.mark.anyio
+
+StartWebhook = Callable[..., Process]
+
+
+async def deliver(client: httpx.AsyncClient, url: str, key: str) -> int:
+    """One delivery; 0 when nobody answered."""
+    delivery = posts.delivery(posts.item(key, sender=f"1555{key[-4:]}"))
+    try:
+        return (await client.post(url + posts.PATH, content=delivery, headers=posts.signed(delivery))).status_code
+    except httpx.TransportError:
+        return 0
+
+
+class Meta:
+    """Delivers events over and over until each is answered with 200, as Meta does, and keeps the ledger."""
+
+    def __init__(self, urls: list[str], keys: list[str], *, clients: int = 12) -> None:
+        self.urls = urls
+        self.ledger: set[str] = set()
+        self._open = list(keys)
+        self._clients = clients
+
+    async def run(self) -> None:
+        """Return when every event was acknowledged."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._clients):
+                group.create_task(self._client())
+
+    async def _client(self) -> None:
+        async with httpx.AsyncClient(timeout=30) as client:
+            while self._open:
+                key = self._open.pop()
+                if await deliver(client, random.choice(self.urls), key) == 200:
+                    self.ledger.add(key)
+                else:
+                    self._open.insert(0, key)
+                    await asyncio.sleep(0.02)
+
+
+async def test_five_times_the_same_over_two_processes_is_one_row_each(
+    database: Engine, database_url: str, start_webhook: StartWebhook
+) -> None:
+    """Shuffled and at once: every arrival is counted, every event is stored once."""
+    urls = [start_webhook(database_url).url for _ in range(2)]
+    keys = [posts.wamid() for _ in range(100)]
+    deliveries = keys * 5
+    random.Random(7).shuffle(deliveries)
+    async with httpx.AsyncClient(timeout=30) as client:
+        places = asyncio.Semaphore(20)
+
+        async def one(number: int, key: str) -> int:
+            async with places:
+                return await deliver(client, urls[number % 2], key)
+
+        statuses = await asyncio.gather(*(one(number, key) for number, key in enumerate(deliveries)))
+    assert set(statuses) == {200}
+    assert posts.stored(database) == dict.fromkeys(keys, "waiting")
+    assert posts.counted(database) == {"received": 500, "duplicate": 400, "waiting": 100}
+
+
+async def test_kill_9_under_load_loses_nothing_that_was_acknowledged(
+    database: Engine,
+    database_url: str,
+    start_webhook: StartWebhook,
+    eventually: Callable[..., Any],
+) -> None:
+    """Three times, at any point; what got a 200 is in the database, once."""
+    process = start_webhook(database_url)
+    port = int(process.url.rsplit(":", 1)[1])
+    keys = [posts.wamid() for _ in range(3_000)]
+    meta = Meta([process.url], keys)
+    load = asyncio.create_task(meta.run())
+    for acknowledged in (300, 900, 1_800):
+        await eventually(lambda enough=acknowledged: len(meta.ledger) >= enough)
+        process.kill()
+        process = await asyncio.to_thread(start_webhook, database_url, port=port)
+    await load
+    stored = posts.stored(database)
+    assert [key for key in meta.ledger if key not in stored] == []
+    assert stored == dict.fromkeys(keys, "waiting")
+    counts = posts.counted(database)
+    assert counts["received"] == counts["waiting"] + counts.get("duplicate", 0)
+
+
+@pytest.fixture
+def fragile(own_postgres: EmbeddedPostgres) -> Iterator[Engine]:
+    """A migrated database on a server that the test may stop and kill."""
+    engine = store_database.connect(own_postgres.url, application="waypost-tests")
+    schema.migrate(engine)
+    engine.dispose()  # or it would keep connections that do not survive what the test does
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("end", [EmbeddedPostgres.stop, EmbeddedPostgres.kill], ids=["stopped", "killed"])
+async def test_while_the_database_is_away_deliveries_are_refused_and_none_is_lost(
+    fragile: Engine,
+    own_postgres: EmbeddedPostgres,
+    start_webhook: StartWebhook,
+    eventually: Callable[..., Any],
+    end: Callable[[EmbeddedPostgres], None],
+) -> None:
+    """503 and not ready, yet alive; then 200 again; every acknowledged event is there."""
+    process = start_webhook(own_postgres.url)
+    meta = Meta([process.url], [posts.wamid() for _ in range(1_500)])
+    load = asyncio.create_task(meta.run())
+    await eventually(lambda: len(meta.ledger) > 200)
+    await asyncio.to_thread(end, own_postgres)
+    async with httpx.AsyncClient(timeout=30) as client:
+        assert await deliver(client, process.url, "wamid.meanwhile") == 503
+    assert process.probe("/readyz") == 503
+    assert process.probe("/healthz") == 200
+    await asyncio.to_thread(own_postgres.start)
+    await load
+    assert await asyncio.to_thread(process.probe, "/readyz") == 200
+    stored = posts.stored(fragile)
+    assert [key for key in meta.ledger if key not in stored] == []
+
+
+async def test_a_secret_and_a_token_rotate_without_a_restart(
+    database_url: str, registry_dir: Path, start_webhook: StartWebhook, eventually: Callable[..., Any]
+) -> None:
+    """The registry's files are rewritten, and within seconds the new ones count and the oldest no more."""
+    process = start_webhook(database_url)
+
+    def status(secret: str) -> int:
+        delivery = posts.delivery(posts.item(posts.wamid()))
+        return httpx.post(
+            process.url + posts.PATH, content=delivery, headers=posts.signed(delivery, secret)
+        ).status_code
+
+    def handshake(token: str) -> int:
+        query = {"hub.mode": "subscribe", "hub.challenge": "1", "hub.verify_token": token}
+        return httpx.get(process.url + posts.PATH, params=query).status_code
+
+    publish_number(registry_dir, secrets=("newest", posts.SECRET), tokens=("Newest", posts.TOKEN))
+    await eventually(lambda: status("newest") == 200)
+    assert status(posts.SECRET) == 200
+    assert status(posts.PREVIOUS_SECRET) in {400, 429}
+    assert [handshake("Newest"), handshake(posts.TOKEN), handshake(posts.PREVIOUS_TOKEN)] == [200, 200, 403]
+
+
+def half_a_delivery(url: str, key: str) -> tuple[socket.socket, bytes]:
+    """A connection that has sent a delivery but for its last byte, and that byte."""
+    delivery = posts.delivery(posts.item(key))
+    lines = [f"POST {posts.PATH} HTTP/1.1", "host: webhook", f"content-length: {len(delivery)}"]
+    lines += [f"{name}: {value}" for name, value in posts.signed(delivery).items()]
+    host, port = url.removeprefix("http://").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + delivery[:-1])
+    return connection, delivery[-1:]
+
+
+def answer(connection: socket.socket) -> bytes:
+    """What comes until the server closes."""
+    received = b""
+    while chunk := connection.recv(65536):
+        received += chunk
+    return received
+
+
+async def test_sigterm_finishes_what_is_in_flight_and_takes_nothing_new(
+    database: Engine, database_url: str, start_webhook: StartWebhook, eventually: Callable[..., Any]
+) -> None:
+    """The delivery that had begun is stored and answered; the process then ends by itself, in good order."""
+    process = start_webhook(database_url)
+    connection, rest = half_a_delivery(process.url, "wamid.inflight")
+    with connection:
+        process.terminate()
+
+        def refused() -> bool:
+            try:
+                httpx.get(process.url)
+            except httpx.ConnectError:
+                return True
+            except httpx.TransportError:
+                return False
+            return False
+
+        await eventually(refused)
+        assert process.probe("/readyz") == 503
+        connection.sendall(rest)
+        assert (await asyncio.to_thread(answer, connection)).startswith(b"HTTP/1.1 200 ")
+    assert await asyncio.to_thread(process.popen.wait, 30) == 0
+    assert posts.stored(database) == {"wamid.inflight": "waiting"}
+
+
+async def test_redis_is_not_missed(database: Engine, database_url: str, start_webhook: StartWebhook) -> None:
+    """Deliveries are acknowledged without it; these processes never had one."""
+    process = start_webhook(database_url)
+    async with httpx.AsyncClient() as client:
+        assert await deliver(client, process.url, "wamid.a") == 200
+    assert process.probe("/readyz") == 200
