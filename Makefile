@@ -26,7 +26,7 @@ bench: $(VENV)/ready ## Measure against a bare server, plain RQ and what a newco
 lock: $(VENV)/ready ## Pin the newest fitting versions of all dependencies again
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --extra dev --strip-extras --no-emit-index-url \
-		--no-emit-find-links --output-file requirements.lock pyproject.toml
+		--no-emit-find-links --allow-unsafe --no-header --output-file requirements.lock pyproject.toml
 
 clean: ## Remove the environment and the demo's data
 	rm -rf $(VENV) .waypost
