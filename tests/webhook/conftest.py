@@ -31,9 +31,11 @@ def start_webhook(
     """`start_webhook(database_url, port=…)` starts a webhook process and returns when it is ready."""
     started: list[Process] = []
 
-    def start(database_url: str, *, port: int | None = None) -> Process:
+    def start(database_url: str, *, port: int | None = None, **more: str) -> Process:
         log = tmp_path / f"webhook-{len(started)}.log"
-        process = Process.start(database_url, registry_dir, port=port or free_port(), probe_port=free_port(), log=log)
+        process = Process.start(
+            database_url, registry_dir, port=port or free_port(), probe_port=free_port(), log=log, **more
+        )
         started.append(process)
         wait_for(process.is_up, what="the webhook to be ready")
         return process

@@ -86,8 +86,10 @@ class Process:
     probes: str
 
     @classmethod
-    def start(cls, database_url: str, registry_dir: Path, *, port: int, probe_port: int, log: Path) -> "Process":
-        """Start it; it is not ready yet."""
+    def start(
+        cls, database_url: str, registry_dir: Path, *, port: int, probe_port: int, log: Path, **more: str
+    ) -> "Process":
+        """Start it; it is not ready yet. `more` goes into its environment."""
         environment = {
             **os.environ,
             "WAYPOST_DATABASE_URL": database_url,
@@ -96,6 +98,7 @@ class Process:
             "WAYPOST_HOST": "127.0.0.1",
             "WAYPOST_WEBHOOK_PORT": str(port),
             "WAYPOST_PROBE_PORT": str(probe_port),
+            **more,
         }
         program = "from waypost import settings; from waypost.webhook import main; main.run(settings.load())"
         with log.open("ab") as output:
