@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+ROW ?=
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -20,8 +21,12 @@ check: $(VENV)/ready ## Lint, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/ready ## Measure against a bare server, plain RQ and what a newcomer would build
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(VENV)/bench-ready ## Measure against a bare server, plain RQ and what a newcomer would build (ROW=acks: one row)
+	$(BIN)/python -m benchmarks $(ROW) $(ARGS)
+
+$(VENV)/bench-ready: $(VENV)/ready benchmarks/requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
+	@touch $@
 
 lock: $(VENV)/ready ## Pin the newest fitting versions of all dependencies again
 	$(BIN)/pip install --quiet pip-tools

@@ -1,0 +1,117 @@
+"""Deliveries as Meta would send them: signed, one message each, every one with an id of its own."""
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from waypost import registry
+from waypost.cloudapi.signature import sign
+
+NUMBER = "106540352242922"
+ACCOUNT = "102290129340398"
+APP = "700700700700700"
+SECRET = "5d41402abc4b2a76b9719d911017c592"
+TOKEN = "EAAbenchmarktoken0001"
+PATH = "/webhooks/team/support"
+
+_runs = itertools.count(int(time.time()) % 1_000_000 * 100)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One webhook; the text of its message is its id, so that a reply that repeats the text names what it answers."""
+
+    identity: str
+    body: bytes
+    signature: str
+
+
+def deliveries(count: int, *, contacts: int) -> Iterator[Delivery]:
+    """That many, from `contacts` people in turn. All are of one length, and no two calls give the same ids."""
+    run = next(_runs)
+    return (_message(f"wamid.HBgL{run:010}FQIAEhgU{place:032}AA", _contact(place % contacts)) for place in range(count))
+
+
+def _contact(place: int) -> str:
+    return f"1555{place:07}"
+
+
+def _message(identity: str, contact: str) -> Delivery:
+    return _signed(
+        identity,
+        {
+            "messaging_product": "whatsapp",
+            "metadata": {"display_phone_number": "15550783881", "phone_number_id": NUMBER},
+            "contacts": [{"profile": {"name": "Ada Lovelace"}, "wa_id": contact}],
+            "messages": [
+                {
+                    "from": contact,
+                    "id": identity,
+                    "timestamp": str(int(time.time())),
+                    "type": "text",
+                    "text": {"body": identity},
+                }
+            ],
+        },
+    )
+
+
+def status(wamid: str, contact: str, state: str, callback_data: str | None) -> Delivery:
+    """A status webhook for a message that went out."""
+    item = {
+        "id": wamid,
+        "status": state,
+        "timestamp": str(int(time.time())),
+        "recipient_id": contact,
+        "pricing": {"billable": True, "pricing_model": "PMP", "category": "service", "type": "regular"},
+    }
+    if callback_data is not None:
+        item["biz_opaque_callback_data"] = callback_data
+    value = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "15550783881", "phone_number_id": NUMBER},
+        "statuses": [item],
+    }
+    return _signed(f"{wamid}:{state}", value)
+
+
+def _signed(identity: str, value: Mapping[str, object]) -> Delivery:
+    entry = {"id": ACCOUNT, "changes": [{"field": "messages", "value": value}]}
+    body = msgspec.json.encode({"object": "whatsapp_business_account", "entry": [entry]})
+    return Delivery(identity, body, sign(SECRET, body))
+
+
+def request(delivery: Delivery) -> bytes:
+    """The delivery as HTTP/1.1."""
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"X-Hub-Signature-256: {delivery.signature}\r\nContent-Length: {len(delivery.body)}\r\n\r\n"
+    )
+    return head.encode() + delivery.body
+
+
+def entries(*, bot_plugin: str) -> tuple[registry.Route, registry.Number]:
+    """The registry's two files of the number."""
+    route = registry.Route(
+        namespace="team",
+        name="support",
+        phone_number_id=NUMBER,
+        waba_id=ACCOUNT,
+        app_id=APP,
+        app_secrets=(SECRET,),
+        verify_tokens=("benchmarkverifytoken0001benchmark",),
+    )
+    number = registry.Number(
+        namespace="team",
+        name="support",
+        phone_number_id=NUMBER,
+        waba_id=ACCOUNT,
+        app_id=APP,
+        access_token=TOKEN,
+        bot_plugin=bot_plugin,
+        messages_per_second=1000,
+    )
+    return route, number

@@ -1,0 +1,104 @@
+"""Graph, as far as a reply needs it: takes a message, answers after 100 ms, and writes down when.
+
+Asked to, it also reports each message as sent, delivered and read to a webhook, one delivery each.
+"""
+
+import asyncio
+import os
+import time
+from typing import Any
+
+import msgspec
+import uvicorn
+
+DELAY_S = 0.1
+STATUS_CONNECTIONS = 16
+
+
+class Graph:
+    """The ASGI application."""
+
+    def __init__(self) -> None:
+        self.taken: list[dict[str, Any]] = []
+        self.answered = 0
+        self.statuses: asyncio.Queue[tuple[str, str, str, str | None]] = asyncio.Queue()
+        self.reporting: list[asyncio.Task[None]] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """`POST …/messages`; for the harness `/answered` (how many), `/taken` (which), `/forget`, `/report/<port>`."""
+        if scope["type"] != "http":
+            return
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        path = scope["path"]
+        if path.endswith("/messages"):
+            answer = await self._take(body)
+        elif path == "/taken":
+            answer = msgspec.json.encode(self.taken)
+        elif path == "/answered":
+            answer = str(self.answered).encode()
+        elif path.startswith("/report/"):
+            self._report(int(path.removeprefix("/report/")))
+            answer = b"{}"
+        else:
+            self.taken.clear()
+            self.answered = 0
+            answer = b"{}"
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    async def _take(self, body: bytes) -> bytes:
+        message = msgspec.json.decode(body)
+        record = {"text": message["text"]["body"], "to": message["to"], "arrived": time.monotonic()}
+        place = len(self.taken)
+        self.taken.append(record)
+        await asyncio.sleep(DELAY_S)
+        record["answered"] = time.monotonic()
+        self.answered += 1
+        wamid = f"wamid.HBgLgraph{os.getpid():08}{int(record['arrived'] * 1e6):016}{place:08}AA"
+        for state in ("sent", "delivered", "read") if self.reporting else ():
+            self.statuses.put_nowait((wamid, message["to"].lstrip("+"), state, message.get("biz_opaque_callback_data")))
+        return msgspec.json.encode(
+            {
+                "messaging_product": "whatsapp",
+                "contacts": [{"input": message["to"], "wa_id": message["to"].lstrip("+")}],
+                "messages": [{"id": wamid}],
+            }
+        )
+
+    def _report(self, port: int) -> None:
+        for task in self.reporting:
+            task.cancel()
+        self.reporting = []
+        if port:
+            self.reporting = [asyncio.create_task(self._post_statuses(port)) for _ in range(STATUS_CONNECTIONS)]
+
+    async def _post_statuses(self, port: int) -> None:
+        # Only this mode signs deliveries, and only it needs Waypost's own code.
+        from benchmarks import deliveries, load  # noqa: PLC0415
+
+        async with load.Connection(port) as connection:
+            while True:
+                wamid, contact, state, callback_data = await self.statuses.get()
+                delivery = deliveries.status(wamid, contact, state, callback_data)
+                if await connection.post(deliveries.request(delivery)) != 200:
+                    raise ConnectionError("a status was not taken")
+
+
+if __name__ == "__main__":
+    uvicorn.run(
+        Graph(),
+        host="127.0.0.1",
+        port=int(os.environ["PORT"]),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+    )

@@ -1,0 +1,166 @@
+"""The whole job, delivery to reply, through a Graph that takes 100 ms: against what a newcomer would build."""
+
+import asyncio
+import statistics
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import httpx
+
+from benchmarks import deliveries, load
+from benchmarks.deliveries import Delivery
+from benchmarks.row import Figures, Line, Row
+from benchmarks.stage import Failed, Process, Stage
+
+QUEUE = "newcomer"
+
+
+@dataclass
+class Side:
+    """One webhook and the memory of its two workers, with the Graph they call."""
+
+    stage: Stage
+    graph: Process
+    webhook: Process
+    workers: Sequence[Process]
+
+    def saturated(self, given: Sequence[Delivery]) -> float:
+        """Deliver all at once; replies per second from the first delivery to the last answer of Graph."""
+        began = asyncio.run(load.saturate(self.webhook.port, given))
+        answered = self._answered(began)
+        return len(given) / (max(answered.values()) - min(began.values()))
+
+    def paced(self, given: Sequence[Delivery], per_second: float) -> list[float]:
+        """Deliver at that rate; seconds from each delivery to Graph's answer to its reply, sorted."""
+        began = asyncio.run(load.pace(self.webhook.port, given, per_second))
+        answered = self._answered(began)
+        return sorted(answered[identity] - began[identity] for identity in began)
+
+    @property
+    def megabytes(self) -> float:
+        """Of the larger worker."""
+        return max(worker.peak_megabytes for worker in self.workers)
+
+    def _answered(self, began: Mapping[str, float]) -> dict[str, float]:
+        """When Graph answered the reply to each delivery. Raises `Failed` unless each has exactly one."""
+        wanted = len(began)
+        self.stage.wait(lambda: self._count() >= wanted, what=f"{wanted} replies", deadline_s=300)
+        taken = self._get("taken")
+        replies = Counter(reply["text"] for reply in taken)
+        if replies != Counter(began.keys()):
+            missing, twice = began.keys() - replies.keys(), [text for text, times in replies.items() if times > 1]
+            raise Failed(f"of {wanted} deliveries {len(missing)} have no reply and {len(twice)} more than one")
+        self._get("forget")
+        return {reply["text"]: reply["answered"] for reply in taken}
+
+    def _count(self) -> int:
+        time.sleep(0.05)
+        return int(self._get("answered"))
+
+    def report_to(self, port: int) -> None:
+        """Let Graph report statuses to the webhook on that port; to 0: to nobody."""
+        self._get(f"report/{port}")
+
+    def _get(self, path: str) -> Any:
+        return httpx.get(f"http://127.0.0.1:{self.graph.port}/{path}", trust_env=False, timeout=30).json()
+
+
+class Replies(Row):
+    """`waypost webhook` with two `waypost worker`, and threaded Flask with two stock `rq worker`."""
+
+    name = "replies"
+    title = "From delivery to reply"
+    ours_is = "`waypost webhook` and two `waypost worker`, with a bot that repeats the text"
+    theirs_is = "what a newcomer would build: threaded Flask, one RQ job per delivery, two stock `rq worker`"
+    lines = (
+        Line("per_second", "replies per second, saturated", "/s", ratio_at_least=50),
+        Line("p50_ms", "p50 at the offered rate", "ms"),
+        Line("p99_ms", "p99 at the offered rate", "ms", at_most=250),
+        Line("with_statuses_per_second", "the same with 3 statuses per reply, all handled", "/s"),
+        Line("megabytes", "memory of a worker", "MB", at_most=150),
+    )
+    sizes: ClassVar = {
+        "deliveries": 5_000,
+        "contacts": 2_500,
+        "their_deliveries": 100,
+        "offered_per_second": 20,
+        "offered_seconds": 15,
+    }
+    small: ClassVar = {
+        "deliveries": 600,
+        "contacts": 300,
+        "their_deliveries": 12,
+        "offered_per_second": 20,
+        "offered_seconds": 2,
+    }
+
+    def __init__(self, stage: Stage, sizes: Mapping[str, Any]) -> None:
+        self._stage = stage
+        self._sizes = sizes
+        graph = stage.python("graph", "-m", "benchmarks.peers.graph", listens=True)
+        url = f"http://127.0.0.1:{graph.port}"
+        stage.register("benchmarks.bots:echo")
+        webhook = stage.waypost("webhook")[0]
+        workers = stage.waypost("worker", count=2, WAYPOST_GRAPH_URL=url)
+        self._waypost = Side(stage, graph, webhook, workers)
+        flask = stage.python("flask", "-m", "benchmarks.peers.newcomer", listens=True, APP_SECRET=deliveries.SECRET)
+        rq_workers = stage.rq_workers(QUEUE, GRAPH_URL=url, ACCESS_TOKEN=deliveries.TOKEN)
+        self._newcomer = Side(stage, graph, flask, rq_workers)
+
+    def ours(self) -> Figures:
+        """Saturated, at the offered rate, and saturated with statuses."""
+        figures = self._both(self._waypost, self._sizes["deliveries"])
+        figures["with_statuses_per_second"] = self._with_statuses()
+        self._check()
+        return figures
+
+    def theirs(self) -> Figures:
+        """Saturated, and at the offered rate; the newcomer does not look at statuses."""
+        return self._both(self._newcomer, self._sizes["their_deliveries"])
+
+    def _both(self, side: Side, count: int) -> Figures:
+        per_second = side.saturated(self._deliveries(count))
+        offered = self._sizes["offered_per_second"]
+        latencies = side.paced(self._deliveries(offered * self._sizes["offered_seconds"]), offered)
+        return {
+            "per_second": per_second,
+            "p50_ms": statistics.median(latencies) * 1e3,
+            "p99_ms": latencies[int(len(latencies) * 0.99)] * 1e3,
+            "megabytes": side.megabytes,
+        }
+
+    def _deliveries(self, count: int) -> list[Delivery]:
+        return list(deliveries.deliveries(count, contacts=self._sizes["contacts"]))
+
+    def _with_statuses(self) -> float:
+        side = self._waypost
+        before = self._statuses_done()
+        side.report_to(side.webhook.port)
+        given = self._deliveries(self._sizes["deliveries"])
+        began = time.monotonic()
+        side.saturated(given)
+        ended = self._stage.wait(
+            lambda: self._statuses_done() - before >= 3 * len(given), what="all statuses to be handled"
+        )
+        side.report_to(0)
+        return len(given) / (ended - began)
+
+    def _statuses_done(self) -> int:
+        time.sleep(0.05)
+        return self._stage.scalar(
+            "SELECT coalesce(sum(value), 0) - (SELECT count(*) FROM event WHERE kind = 'message' AND state = 'done')"
+            " FROM daily_metric WHERE name = 'done'"
+        )
+
+    def _check(self) -> None:
+        """Every event handled, every row of the outbox sent, every status on its message."""
+        left = self._stage.scalar("SELECT count(*) FROM event WHERE state <> 'done' OR reason IS NOT NULL")
+        unsent = self._stage.scalar("SELECT count(*) FROM outbox WHERE state <> 'sent'")
+        unread = self._stage.scalar(
+            "SELECT count(*) FROM message WHERE direction = 'out' AND jsonb_array_length(statuses) NOT IN (0, 3)"
+        )
+        if left or unsent or unread:
+            raise Failed(f"{left} events not handled, {unsent} replies not sent, {unread} without all statuses")

@@ -1,0 +1,220 @@
+"""PostgreSQL, Redis and the processes of one row, on loopback, in a folder of their own; nothing outlives the stage."""
+
+import contextlib
+import functools
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import httpx
+import redis
+from sqlalchemy import Engine, text
+
+from benchmarks import deliveries, machine
+from waypost import registry
+from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
+from waypost.store import schema
+from waypost.store.database import connect
+
+ROOT = Path(__file__).parent.parent
+
+
+class Failed(Exception):
+    """A side lost, doubled or never finished something, or a program is missing. Its numbers do not count."""
+
+
+@dataclass
+class Process:
+    """A process of ours."""
+
+    name: str
+    popen: subprocess.Popen[bytes]
+    log: Path
+    port: int = 0
+    probe_port: int = 0
+
+    def alive(self) -> None:
+        """Raises `Failed` with the end of its log if it has ended."""
+        if self.popen.poll() is not None:
+            raise Failed(f"{self.name} ended with {self.popen.returncode}:\n{self.log.read_text()[-2000:]}")
+
+    @property
+    def metrics(self) -> str:
+        """Where a Waypost process tells its metrics."""
+        return f"http://127.0.0.1:{self.probe_port}/metrics"
+
+    @property
+    def peak_megabytes(self) -> float:
+        """The most memory it has held."""
+        return machine.peak_megabytes(self.popen.pid)
+
+
+class Stage:
+    """Use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._exit = contextlib.ExitStack()
+        self.processes: list[Process] = []
+
+    def __enter__(self) -> Self:
+        self.folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="wpb-")))
+        self.postgres = EmbeddedPostgres(self.folder / "postgres")
+        self.redis_server = EmbeddedRedis(self.folder / "redis")
+        for server in (self.postgres, self.redis_server):
+            server.start()
+            self._exit.callback(server.stop)
+        self.engine: Engine = connect(self.postgres.url, application="benchmark", pool_size=4)
+        self._exit.callback(self.engine.dispose)
+        self.redis: redis.Redis = self._exit.enter_context(contextlib.closing(self.redis_server.client()))
+        schema.migrate(self.engine)
+        self._exit.callback(self._end_processes)
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "WAYPOST_DATABASE_URL": self.postgres.url,
+            "WAYPOST_REDIS_URL": self.redis_server.url,
+            "WAYPOST_REGISTRY_DIR": str(self.folder / "registry"),
+            "WAYPOST_HOST": "127.0.0.1",
+            "WAYPOST_LOG_LEVEL": "WARNING",
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    # -- processes
+
+    def register(self, bot_plugin: str) -> None:
+        """Publish the one number, with this bot, at 1,000 messages a second."""
+        registry.publish(self.folder / "registry", *deliveries.entries(bot_plugin=bot_plugin))
+
+    def waypost(self, service: str, *, count: int = 1, **environment: str) -> list[Process]:
+        """Start `waypost <service>` that many times and wait until all are ready."""
+        started = []
+        for index in range(count):
+            port, probe = free_port(), free_port()
+            ours = {"WAYPOST_PROBE_PORT": str(probe), f"WAYPOST_{service.upper()}_PORT": str(port), **environment}
+            process = self._start(f"waypost {service} {index + 1}", ["-m", "waypost.cli", service], ours)
+            process.port, process.probe_port = port, probe
+            started.append(process)
+        for process in started:
+            self.wait(functools.partial(_is_ready, process), what=f"{process.name} to be ready")
+        return started
+
+    def python(self, name: str, *arguments: str, listens: bool = False, **environment: str) -> Process:
+        """Start a Python program of the benchmarks; one that listens is told its port as PORT."""
+        port = free_port() if listens else 0
+        process = self._start(name, list(arguments), {**environment, "PORT": str(port)})
+        process.port = port
+        if listens:
+            self.wait(lambda: _listens(process), what=f"{name} to listen")
+        return process
+
+    def rq_workers(self, queue: str, *, count: int = 2, **environment: str) -> list[Process]:
+        """Start stock `rq worker` processes on one queue and wait until they are registered."""
+        before = self._rq_worker_count()
+        started = [
+            self._start(
+                f"rq worker {index + 1}",
+                ["-m", "rq.cli", "worker", "--quiet", "--url", self.redis_server.url, queue],
+                environment,
+            )
+            for index in range(count)
+        ]
+        self.wait(lambda: self._rq_worker_count() >= before + count, what="rq workers to register")
+        return started
+
+    def _rq_worker_count(self) -> int:
+        return int(self.redis.scard("rq:workers"))
+
+    def _start(self, name: str, arguments: Sequence[str], environment: dict[str, str]) -> Process:
+        log = self.folder / f"{name.replace(' ', '-')}.log"
+        with log.open("ab") as file:
+            popen = subprocess.Popen(
+                [sys.executable, *arguments],
+                env={**self.environment, **environment},
+                cwd=self.folder,
+                stdout=file,
+                stderr=file,
+                preexec_fn=end_with_parent(9),  # noqa: PLW1509 - runs two system calls only
+            )
+        process = Process(name, popen, log)
+        self.processes.append(process)
+        return process
+
+    def _end_processes(self) -> None:
+        for process in self.processes:
+            if process.popen.poll() is None:
+                process.popen.terminate()
+        for process in self.processes:
+            try:
+                process.popen.wait(10)
+            except subprocess.TimeoutExpired:
+                process.popen.kill()
+                process.popen.wait()
+
+    # -- looking
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[dict[str, float]]:
+        """Notes, for the time of the block, how many processors others kept busy, and the load average after it."""
+        noted: dict[str, float] = {}
+        before = machine.moment(self._roots())
+        yield noted
+        noted["foreign_cpus"] = round(machine.foreign(before, machine.moment(self._roots())), 2)
+        noted["load_average"] = round(machine.load_average(), 2)
+
+    def _roots(self) -> list[int]:
+        # Everything we start is our child: PostgreSQL's and Redis's processes too.
+        return [os.getpid()]
+
+    def wait(self, condition: Callable[[], object], *, what: str, deadline_s: float = 120.0) -> float:
+        """Poll until it holds; returns the moment (monotonic). Raises `Failed`."""
+        deadline = time.monotonic() + deadline_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise Failed(f"not within {deadline_s:.0f} s: {what}")
+            for process in self.processes:
+                process.alive()
+            time.sleep(0.01)
+        return time.monotonic()
+
+    def text(self, statement: str) -> str:
+        """One text from the database."""
+        with self.engine.connect() as connection:
+            return str(connection.execute(text(statement)).scalar_one())
+
+    def scalar(self, statement: str) -> int:
+        """One number from the database."""
+        return int(self.text(statement))
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _is_ready(process: Process) -> bool:
+    process.alive()
+    try:
+        return httpx.get(f"http://127.0.0.1:{process.probe_port}/readyz", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _listens(process: Process) -> bool:
+    process.alive()
+    try:
+        socket.create_connection(("127.0.0.1", process.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
