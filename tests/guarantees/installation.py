@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import msgspec
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from waypost import registry
 from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
@@ -235,13 +236,18 @@ class Installation:
         return {"events": dict(events), "outbox": dict(outbox)}
 
     def is_quiet(self) -> bool:
-        """Nothing waits, neither to be handled nor to be sent."""
-        with self.engine.connect() as connection:
-            waiting = connection.execute(text("SELECT count(*) FROM event WHERE state = 'waiting'")).scalar_one()
-            open_ = connection.execute(
-                text("SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending')")
-            ).scalar_one()
-        return not waiting and not open_
+        """Nothing waits, neither to be handled nor to be sent; False also while the database starts."""
+        try:
+            with self.engine.connect() as connection:
+                open_ = connection.execute(
+                    text("""
+                        SELECT (SELECT count(*) FROM event WHERE state = 'waiting')
+                             + (SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending'))
+                    """)
+                ).scalar_one()
+        except OperationalError:
+            return False
+        return not open_
 
     def quiesce(self) -> None:
         """Wait until everything that was taken in is dealt with."""
