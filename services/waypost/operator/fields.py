@@ -1,0 +1,115 @@
+"""The words that both kinds are written with: bounded strings, references, and rules that the API server checks too."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+MetaId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,32}$", max_length=32)]
+"""An id at Meta: digits, in quotes, for YAML would make a number of it."""
+
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63)]
+"""A Kubernetes name without dots (RFC 1123 label), for it becomes part of a file's name and of an address."""
+
+Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}[dhm]$", max_length=6)]
+"""`90d`, `12h` or `30m`."""
+
+PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$", max_length=16)]
+"""E.164: `+`, country code, number; no spaces. Without the `+` Meta would guess the country."""
+
+TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)]
+"""`08:30`, 24 hours."""
+
+Moment = Annotated[str, StringConstraints(max_length=32), Field(json_schema_extra={"format": "date-time"})]
+"""RFC 3339, seconds, UTC: `2026-11-24T09:00:00Z`."""
+
+
+def rule(expression: str, message: str) -> dict[str, str]:
+    """One rule of the schema: a CEL expression over `self` and the sentence a user reads when it does not hold."""
+    return {"rule": expression, "message": message}
+
+
+def rules(*each: dict[str, str]) -> dict[str, Any]:
+    """The member of a JSON schema that carries such rules."""
+    return {"x-kubernetes-validations": list(each)}
+
+
+def immutable(what: str) -> dict[str, Any]:
+    """The rule that a field never changes after creation."""
+    return rules(rule("self == oldSelf", f"{what} is immutable; delete the object and create it anew"))
+
+
+class Strict(BaseModel):
+    """What a user writes. Unknown fields are mistakes; no error repeats a value, for it may be a secret."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class Written(BaseModel):
+    """What the operator writes into a status, and reads back without trusting it."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+
+def _refuse_namespace(schema: dict[str, Any]) -> None:
+    # The API server drops fields it does not know, and the user would believe that another namespace was read.
+    schema["properties"]["namespace"] = {
+        "type": "string",
+        "maxLength": 63,
+        "description": "Must not be set: a reference never leaves the namespace of its object.",
+        **rules(rule("false", "a reference stays in the object's own namespace; leave namespace out")),
+    }
+
+
+class NameReference(Strict):
+    """Another object of the same namespace, by name; there is no way to name one elsewhere."""
+
+    model_config = ConfigDict(json_schema_extra=_refuse_namespace)
+
+    name: ObjectName
+    """Name of the object, in the same namespace."""
+
+
+class TemplateName(Strict):
+    """A template as approved at Meta."""
+
+    name: str = Field(pattern=r"^[a-z0-9_]{1,512}$", max_length=512)
+    """Name of the template: small letters, digits and `_`."""
+    language: str = Field(pattern=r"^[a-z]{2,3}(_[A-Z]{2,3})?$", max_length=7)
+    """Language code as Meta writes it: `en`, `pt_BR`."""
+
+
+def exactly_one(*names: str) -> Any:
+    """A validator for a model of which exactly one of the fields `names` (as in YAML) must be given."""
+
+    def check(model: Strict) -> Strict:
+        given = [
+            alias
+            for name, field in type(model).model_fields.items()
+            if (alias := field.alias or name) in names and getattr(model, name) is not None
+        ]
+        if len(given) != 1:
+            raise ValueError(one_of_message(*names))
+        return model
+
+    return model_validator(mode="after")(check)
+
+
+def one_of_message(*names: str) -> str:
+    """What a user reads when none or several of `names` are given."""
+    return f"give exactly one of {', '.join(names[:-1])} and {names[-1]}"
+
+
+def one_of(*names: str) -> dict[str, str]:
+    """The same rule for the API server."""
+    count = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
+    return rule(f"{count} == 1", one_of_message(*names))

@@ -1,0 +1,52 @@
+"""Conditions move only when the state does, and a status is read without being trusted."""
+
+import pytest
+
+from waypost.operator import conditions
+from waypost.operator.conditions import Condition
+
+READY = Condition("Ready", "True", "AsDesired", "fine")
+
+
+def test_an_unchanged_state_is_an_unchanged_list() -> None:
+    """Merging the same conditions later changes nothing, so nothing is written."""
+    first = conditions.merged(None, [READY], generation=3, now=1_000.0)
+    assert conditions.merged(first, [READY], generation=3, now=2_000.0) == first
+
+
+def test_the_transition_time_moves_with_the_status_only() -> None:
+    """Another reason keeps the time, another status moves it."""
+    first = conditions.merged(None, [READY], generation=1, now=0.0)
+    reason = conditions.merged(first, [Condition("Ready", "True", "Other")], generation=2, now=60.0)
+    status = conditions.merged(reason, [Condition("Ready", "False", "Other")], generation=2, now=120.0)
+    times = [each[0]["lastTransitionTime"] for each in (first, reason, status)]
+    assert times == ["1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "1970-01-01T00:02:00Z"]
+
+
+def test_each_condition_tells_the_generation_it_speaks_of() -> None:
+    """observedGeneration is that of the reconcile, not of the transition."""
+    first = conditions.merged(None, [READY], generation=1, now=0.0)
+    assert conditions.merged(first, [READY], generation=2, now=60.0)[0]["observedGeneration"] == 2
+
+
+def test_types_that_were_not_found_any_more_are_dropped() -> None:
+    """A condition that no longer applies does not stay behind as a lie."""
+    first = conditions.merged(None, [READY, Condition("Old", "True", "X")], generation=1, now=0.0)
+    assert [each["type"] for each in conditions.merged(first, [READY], generation=1, now=1.0)] == ["Ready"]
+
+
+@pytest.mark.parametrize(
+    "broken", [["text"], [{"type": "Ready"}], [{"type": "Ready", "status": "True", "lastTransitionTime": "soon"}]]
+)
+def test_a_status_that_somebody_else_spoilt_is_written_anew(broken: list[object]) -> None:
+    """Whatever stands in the list, the result is well formed."""
+    merged = conditions.merged(broken, [READY], generation=1, now=5.0)  # type: ignore[arg-type]
+    assert merged[0]["lastTransitionTime"] == "1970-01-01T00:00:05Z"
+
+
+def test_a_new_wording_is_no_change_worth_an_event() -> None:
+    """Events follow status and reason; a message may count down days."""
+    first = conditions.merged(None, [READY], generation=1, now=0.0)
+    reworded = conditions.merged(first, [Condition("Ready", "True", "AsDesired", "other")], generation=1, now=1.0)
+    assert conditions.changed(first, reworded) == []
+    assert [each["type"] for each in conditions.changed(None, reworded)] == ["Ready"]
