@@ -138,8 +138,8 @@ class Installation:
 
     # -- Meta ---------------------------------------------------------------------------------------------------
 
-    def publish(self, *, bot_plugin: str | None = "ledger_bot:turn", token: str = TOKEN) -> None:
-        """Write the number's registry files."""
+    def publish(self, *, messages_per_second: int = 1000) -> None:
+        """Write the number's registry files; the workers see them within a second, or when they start."""
         registry.publish(
             self.folder / "registry",
             registry.Route(
@@ -148,11 +148,11 @@ class Installation:
             ),
             registry.Number(
                 namespace="team", name="support", phone_number_id=NUMBER, waba_id=ACCOUNT, app_id=APP,
-                access_token=token, bot_plugin=bot_plugin, messages_per_second=1000,
+                access_token=TOKEN, bot_plugin="ledger_bot:turn", messages_per_second=messages_per_second,
             ),
         )  # fmt: skip
 
-    def seed_meta(self, **behaviour: object) -> None:
+    def seed_meta(self, *, messages_per_second: int = 1000, **behaviour: object) -> None:
         """Tell the simulator who exists, and where the first webhook is."""
         meta = self.url("simulator")
         world = {
@@ -165,7 +165,7 @@ class Installation:
                             "phone_number_id": NUMBER,
                             "display_phone_number": "+15550783881",
                             "status": "CONNECTED",
-                            "messages_per_second": 1000,
+                            "messages_per_second": messages_per_second,
                         }
                     ],
                     "subscribed_apps": [APP],

@@ -29,3 +29,23 @@ def test_two_workers_stay_below_the_pair_limit(running: Installation) -> None:
         )
     assert refused == 0
     assert waiting > 0
+
+
+def test_two_workers_stay_below_a_numbers_throughput(running: Installation) -> None:
+    """A hundred contacts at once, 40 messages a second: both workers together are never told 130429 by Meta."""
+    contacts = [f"1555710{number:04}" for number in range(100)]
+    running.greet(contacts)
+    running.quiesce()
+    running.seed_meta(messages_per_second=40)
+    running.publish(messages_per_second=40)
+    for worker in ("worker-1", "worker-2"):
+        running.terminate(worker)
+    running.start("worker-1", "worker-2")
+    ledger = Ledger(running)
+    ledger.deliver([ledger.message(contact) for contact in contacts], ["webhook-1"])
+    running.quiesce()
+    running.publish()
+    with running.engine.begin() as connection:
+        refused = connection.execute(text("SELECT count(*) FROM outbox WHERE attempts > 0")).scalar_one()
+    assert refused == 0
+    ledger.assert_replies()
