@@ -1,0 +1,47 @@
+"""What the documents say must be so."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from waypost.cli.main import app
+from waypost.settings import Settings
+
+
+@pytest.fixture
+def root(pytestconfig: pytest.Config) -> Path:
+    """The project's folder."""
+    return pytestconfig.rootpath
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_is_documented_with_its_default(root: Path, name: str) -> None:
+    """A variable that nobody can find out about does not exist."""
+    line = next(
+        (line for line in (root / "docs/settings.md").read_text().splitlines() if f"`WAYPOST_{name.upper()}`" in line),
+        "",
+    )
+    default = Settings.model_fields[name].default
+
+    assert f"| `{default}` |" in line if default not in {None, ""} else "| – |" in line
+
+
+@pytest.mark.parametrize("name", sorted(get_command(app).commands))  # type: ignore[attr-defined]
+def test_every_command_is_documented_and_helps(root: Path, name: str) -> None:
+    """`waypost NAME --help` works, and docs/commands.md has it."""
+    assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+    assert f"waypost {name}" in (root / "docs/commands.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/commands.md", "docs/how-it-works.md", "docs/settings.md", "docs/bot.md"]
+)
+def test_links_between_documents_lead_somewhere(root: Path, document: str) -> None:
+    """A newcomer follows them."""
+    path = root / document
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text())
+
+    assert [target for target in targets if not (path.parent / target).exists()] == []
