@@ -14,6 +14,7 @@ from waypost.registry import Number, Template
 from waypost.sending.limits import RateLimits
 from waypost.sending.sender import Sender
 from waypost.store import numbers as stored_numbers
+from waypost.store.database import connect
 
 NUMBER = "106540352242922"
 OTHER_NUMBER = "206540352242922"
@@ -190,16 +191,21 @@ def registry() -> dict[str, Number]:
 
 @pytest.fixture
 async def start(
-    anyio_backend: str, database: Engine, redis_server: Any, graph: Graph, registry: dict[str, Number]
+    anyio_backend: str, database_url: str, redis_server: Any, graph: Graph, registry: dict[str, Number]
 ) -> AsyncIterator[Callable[..., Sender]]:
-    """`start(owner="a", …)` runs a sender; all are stopped at the end, and none may have failed."""
+    """`start(owner="a", …)` runs a sender; all are stopped at the end, and none may have failed.
+
+    Each has connections of its own to the database, named like its owner.
+    """
     running: list[tuple[Sender, asyncio.Task[None], RateLimits, GraphClient]] = []
+    engines: list[Engine] = []
 
     def begin(owner: str = "a", *, redis_url: str | None = None, **given: Any) -> Sender:
         limits = RateLimits(redis_server.url if redis_url is None else redis_url, owner=owner)
         client = GraphClient("http://graph.test", "v26.0", transport=given.pop("transport", graph), timeout_s=10)
         options: dict[str, Any] = {"concurrency": 50, "sweep_interval_s": 0.1, **given}
-        sender = Sender(database, client, limits, registry.get, owner=owner, **options)
+        engines.append(connect(database_url, application=owner, pool_size=2))
+        sender = Sender(engines[-1], client, limits, registry.get, owner=owner, **options)
         running.append((sender, asyncio.create_task(sender.run()), limits, client))
         return sender
 
@@ -210,3 +216,5 @@ async def start(
         await asyncio.wait_for(task, 20)
         limits.close()
         await client.aclose()
+    for engine in engines:
+        engine.dispose()
