@@ -70,9 +70,11 @@ class Endpoint:
 
     def attributed(self, events: list[Event], signer: Signer) -> list[Event]:
         """The events, those for a number that is not the signer's set apart: dead, and under the app's own id."""
-        if all(event.number_id in signer.numbers for event in events):
-            return events
-        return [event if event.number_id in signer.numbers else self._apart(event) for event in events]
+        numbers = signer.numbers
+        for event in events:
+            if event.number_id not in numbers:
+                return [each if each.number_id in numbers else self._apart(each) for each in events]
+        return events
 
     def _apart(self, event: Event) -> Event:
         return msgspec.structs.replace(

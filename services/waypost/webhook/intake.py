@@ -1,38 +1,30 @@
 """Group commit: whatever arrives while one transaction is being committed goes into the next one together.
 
-One thread owns one database connection. A delivery waits for its commit, but never longer than the bound: then it is
+The event loop gathers, one thread commits. A delivery waits for its commit, but never longer than the bound: then it is
 refused, which is always safe, since Meta delivers again and the inbox keeps each event once.
 """
 
 import asyncio
 import contextlib
-import hashlib
-import os
 import queue
-import random
-import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.cloudapi.webhook import Event, EventKind
+from waypost.cloudapi.webhook import Event
 from waypost.store import inbox
-from waypost.telemetry import metrics
+from waypost.webhook.committer import ROWS_PER_COMMIT, Committer, name_of
 
-ROWS_PER_COMMIT = 2_000
 WAIT_S = 5.0
 QUEUE_ROWS = 40_000
 QUEUE_BYTES = 32 * 1024 * 1024
 """What may wait in memory; a process is meant to stay under 120 MB."""
-
-UNSTORABLE = "Unstorable"
-"""Why an event is dead whose row the database refused for what is in it."""
 
 log = structlog.get_logger(__name__)
 
@@ -42,11 +34,20 @@ class IntakeUnavailable(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class _Delivery:
-    arrivals: list[inbox.Arrival]
-    size: int
-    committed: asyncio.Future[None]
-    arrived: float
+class _Batch:
+    """What goes into one commit."""
+
+    began: float
+    arrivals: list[inbox.Arrival] = field(default_factory=list)
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    """One for each delivery."""
+    size: int = 0
+
+    def refuse(self, reason: str) -> None:
+        """Tell those who still wait that it was not committed in time, or not at all."""
+        for future in self.waiting:
+            if not future.done():
+                future.set_exception(IntakeUnavailable(reason))
 
 
 class Intake:
@@ -62,18 +63,16 @@ class Intake:
         queue_rows: int = QUEUE_ROWS,
         queue_bytes: int = QUEUE_BYTES,
     ) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._on_committed = on_committed
-        self._writer = random.randrange(1000) if writer is None else writer  # noqa: S311 - no secret
+        self._committer = Committer(engine, on_committed=on_committed, writer=writer)
         self._wait_s = wait_s
         self._queue_rows = queue_rows
         self._queue_bytes = queue_bytes
         self._rows = 0
         self._bytes = 0
-        self._waiting: deque[_Delivery] = deque()
-        self._queue: queue.SimpleQueue[_Delivery | None] = queue.SimpleQueue()
-        self._connection: Connection | None = None
-        self._connection_lock = threading.Lock()
+        self._open: deque[_Batch] = deque()
+        """Batches without an outcome, oldest first: the one being committed, then those that are being gathered."""
+        self._busy = False
+        self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -89,8 +88,10 @@ class Intake:
         """Commit what waits, then end the thread. Call it when nothing calls `store` any more."""
         if self._thread is None:
             return
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join, self._wait_s + 1)
+        if self._open:
+            await asyncio.wait([future for batch in self._open for future in batch.waiting])
+        self._batches.put(None)
+        await asyncio.to_thread(self._thread.join, self._wait_s)
         if self._watch is not None:
             self._watch.cancel()
 
@@ -98,7 +99,7 @@ class Intake:
     def oldest_wait_s(self) -> float:
         """How long the oldest delivery has been waiting for its commit; 0 when none does. For any thread."""
         try:
-            return time.monotonic() - self._waiting[0].arrived
+            return time.monotonic() - self._open[0].began
         except IndexError:
             return 0.0
 
@@ -106,198 +107,77 @@ class Intake:
         """Return once all events are committed. Raises `IntakeUnavailable`."""
         if not events:
             return
-        assert self._loop is not None
-        size = sum(len(event.payload) for event in events)
-        if self._waiting and (self._rows + len(events) > self._queue_rows or self._bytes + size > self._queue_bytes):
+        loop = self._loop
+        assert loop is not None
+        size = sum([len(event.payload) for event in events])
+        if self._open and (self._rows + len(events) > self._queue_rows or self._bytes + size > self._queue_bytes):
             raise IntakeUnavailable("too much waits for the database")
-        delivery = _Delivery(
-            [(event, traceparent) for event in events], size, self._loop.create_future(), time.monotonic()
-        )
         self._rows += len(events)
         self._bytes += size
-        self._waiting.append(delivery)
-        self._queue.put(delivery)
-        await delivery.committed
+        batch = self._gathering()
+        batch.arrivals += [(event, traceparent) for event in events]
+        batch.size += size
+        committed = loop.create_future()
+        batch.waiting.append(committed)
+        await committed
 
     # On the event loop
 
-    def _settle(self, batch: list[_Delivery], failure: str | None) -> None:
-        for delivery in batch:
-            self._waiting.popleft()
-            self._rows -= len(delivery.arrivals)
-            self._bytes -= delivery.size
-            if delivery.committed.done():
-                continue
-            if failure is None:
-                delivery.committed.set_result(None)
-            else:
-                delivery.committed.set_exception(IntakeUnavailable(failure))
+    def _gathering(self) -> _Batch:
+        """The batch that new deliveries join."""
+        if len(self._open) > self._busy and len(self._open[-1].arrivals) < ROWS_PER_COMMIT:
+            return self._open[-1]
+        batch = _Batch(time.monotonic())
+        self._open.append(batch)
+        if len(self._open) == 1:
+            # Not at once: what else has arrived by now will join.
+            assert self._loop is not None
+            self._loop.call_soon(self._hand_over)
+        return batch
+
+    def _hand_over(self) -> None:
+        self._busy = bool(self._open)
+        if self._busy:
+            self._batches.put(self._open[0])
+
+    def _settle(self, batch: _Batch, failure: str | None) -> None:
+        self._open.popleft()
+        self._hand_over()
+        self._rows -= len(batch.arrivals)
+        self._bytes -= batch.size
+        if failure is not None:
+            batch.refuse(failure)
+            return
+        for future in batch.waiting:
+            if not future.done():
+                future.set_result(None)
 
     def _look_at_the_clock(self) -> None:
         assert self._loop is not None
         overdue = time.monotonic() - self._wait_s
-        for delivery in self._waiting:
-            if delivery.arrived > overdue:
-                break
-            if not delivery.committed.done():
-                delivery.committed.set_exception(IntakeUnavailable("the database does not answer"))
+        for batch in self._open:
+            if batch.began <= overdue:
+                batch.refuse("the database does not answer")
         if self.oldest_wait_s > self._wait_s + 1:
             # The server's own time limits have not helped: it hangs, or is gone without a word.
-            self._break_connection()
+            self._committer.break_off()
         self._watch = self._loop.call_later(min(0.25, self._wait_s / 4), self._look_at_the_clock)
 
     # On the thread
 
     def _run(self) -> None:
         assert self._loop is not None
-        for batch in self._batches():
+        while (batch := self._batches.get()) is not None:
             failure: str | None = None
             try:
-                self._commit([arrival for delivery in batch for arrival in delivery.arrivals])
+                self._committer.commit(batch.arrivals)
             except SQLAlchemyError as error:
                 failure = "the database did not take it"
-                log.warning("events were not committed", deliveries=len(batch), reason=_name(error))
+                log.warning("events were not committed", deliveries=len(batch.waiting), reason=name_of(error))
             except Exception:
                 failure = "the events were not committed"
                 log.exception("a defect kept events from being committed")
             # The loop may have ended under a forced exit; then nobody waits.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._settle, batch, failure)
-        self._disconnect()
-
-    def _batches(self) -> Iterator[list[_Delivery]]:
-        while (first := self._queue.get()) is not None:
-            batch = [first]
-            rows = len(first.arrivals)
-            while rows < ROWS_PER_COMMIT:
-                try:
-                    following = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if following is None:
-                    self._queue.put(None)
-                    break
-                batch.append(following)
-                rows += len(following.arrivals)
-            yield batch
-
-    def _commit(self, arrivals: list[inbox.Arrival]) -> None:
-        lanes: set[int] = set()
-        try:
-            for start in range(0, len(arrivals), ROWS_PER_COMMIT):
-                chunk = arrivals[start : start + ROWS_PER_COMMIT]
-                began = time.perf_counter()
-                inserted = self._insert(chunk)
-                metrics.intake_commit_seconds.observe(time.perf_counter() - began)
-                metrics.intake_batch_size.observe(len(chunk))
-                _count(inserted)
-                lanes |= inserted.lanes
-        finally:
-            if lanes:
-                self._on_committed(lanes)
-
-    def _insert(self, arrivals: list[inbox.Arrival]) -> inbox.Inserted:
-        try:
-            return inbox.insert(self._connected(), arrivals, self._writer)
-        except DBAPIError as error:
-            if _is_about_content(error):
-                log.warning("the database refused a row", events=len(arrivals), reason=_name(error))
-                return self._insert_apart(arrivals)
-            self._disconnect()
-            if not (error.connection_invalidated or _is_transient(error)):
-                raise
-        # A connection that broke while idle says nothing about the server now; and what was committed is a duplicate.
-        try:
-            return inbox.insert(self._connected(), arrivals, self._writer)
-        except DBAPIError:
-            self._disconnect()
-            raise
-
-    def _insert_apart(self, arrivals: list[inbox.Arrival]) -> inbox.Inserted:
-        """Halve until the refused rows are alone; each is stored dead, its bytes kept, and no other row suffers."""
-        if len(arrivals) == 1:
-            event, traceparent = arrivals[0]
-            arrivals = [(_unstorable(event), traceparent)]
-            return inbox.insert(self._connected(), arrivals, self._writer)
-        inserted = inbox.Inserted()
-        middle = len(arrivals) // 2
-        for half in (arrivals[:middle], arrivals[middle:]):
-            try:
-                inserted.add(inbox.insert(self._connected(), half, self._writer))
-            except DBAPIError as error:
-                if not _is_about_content(error):
-                    self._disconnect()
-                    raise
-                inserted.add(self._insert_apart(half))
-        return inserted
-
-    def _connected(self) -> Connection:
-        if self._connection is None:
-            connection = self._engine.connect()
-            with self._connection_lock:
-                self._connection = connection
-        return self._connection
-
-    def _disconnect(self) -> None:
-        with self._connection_lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
-
-    def _break_connection(self) -> None:
-        """Let the thread, which waits on the connection's socket, see its end."""
-        with self._connection_lock:
-            if self._connection is None or self._connection.invalidated:
-                return
-            driver = self._connection.connection.driver_connection
-            assert driver is not None
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
-
-
-def _unstorable(event: Event) -> Event:
-    return Event(
-        number_id=event.number_id,
-        kind=EventKind.UNPARSEABLE,
-        key=hashlib.sha256(event.payload).hexdigest()[:32],
-        contact_key="",
-        occurred_at=event.occurred_at,
-        payload=event.payload,
-        problem=UNSTORABLE,
-    )
-
-
-def _state(error: DBAPIError) -> str:
-    return getattr(error.orig, "sqlstate", None) or ""
-
-
-def _is_about_content(error: DBAPIError) -> bool:
-    """Data exceptions, constraints and program limits: the same row would be refused for ever."""
-    return _state(error)[:2] in {"22", "23", "54"} or isinstance(error.orig, UnicodeError)
-
-
-def _is_transient(error: DBAPIError) -> bool:
-    """A deadlock or a serialization failure: the transaction was undone, and may well succeed now."""
-    return _state(error)[:2] == "40"
-
-
-def _name(error: SQLAlchemyError) -> str:
-    """What may be logged of a database error: its message could quote a row."""
-    if isinstance(error, DBAPIError):
-        return f"{type(error.orig).__name__} {_state(error)}".strip()
-    return type(error).__name__
-
-
-def _count(inserted: inbox.Inserted) -> None:
-    for (number_id, kind), count in inserted.received.items():
-        metrics.events_received_total.labels(_label(number_id), kind).inc(count)
-    for (number_id, kind), count in inserted.duplicates.items():
-        metrics.events_duplicate_total.labels(_label(number_id), kind).inc(count)
-    for (number_id, reason), count in inserted.dead.items():
-        metrics.events_dead_total.labels(_label(number_id), reason).inc(count)
-
-
-def _label(number_id: str) -> str:
-    """Numbers that are not registered count under their app, so that a payload cannot make metrics."""
-    return ":".join(number_id.split(":")[:2]) if number_id.startswith("app:") else number_id
+        self._committer.close()
