@@ -16,6 +16,7 @@ def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
         max_overflow=0,
         pool_timeout=10,
         pool_recycle=600,
+        hide_parameters=True,  # an error's text must not carry what people wrote
         connect_args={
             "connect_timeout": 5,
             "application_name": application,
