@@ -86,9 +86,9 @@ def draw(hours: tuple[Hour, ...], *, width: float, height: float) -> Plot:
         for kind, count, shift in (("in", hour.incoming, 0.11), ("out", hour.outgoing, 0.51)):
             if count:
                 # A single message among thousands must still be seen.
-                tall = max(1.5, count * unit)
+                tall = round(max(1.5, count * unit), 2)
                 bars.append(
-                    Bar(round(x + slot * shift, 2), round(bottom - tall, 2), round(bar, 2), round(tall, 2), kind,
+                    Bar(round(x + slot * shift, 2), round(bottom - tall, 2), round(bar, 2), tall, kind,
                         f"{title}: {count} {kind}")
                 )  # fmt: skip
         if hour.start.hour % 6 == 0:
