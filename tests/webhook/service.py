@@ -61,14 +61,13 @@ async def serving(
     registry_dir: Path,
     *,
     throttle: Throttle | None = None,
-    body_deadline_s: float = 30,
     **limits: float,
 ) -> AsyncIterator[Webhook]:
     """The application over ASGI, its lifespan included."""
     woken: set[int] = set()
     intake = Intake(engine, on_committed=woken.update, **limits)  # type: ignore[arg-type]
     directory = Directory(registry.routes(registry_dir))
-    application = app.create(directory, intake, throttle=throttle, body_deadline_s=body_deadline_s)
+    application = app.create(directory, intake, throttle=throttle)
     transport = httpx.ASGITransport(app=application)
     async with (
         application.lifespan_context(application),

@@ -18,16 +18,17 @@ from . import posts
 
 
 class QuickProtocol(server.Protocol):
-    """Waits for headers as long as a test can."""
+    """Waits as long as a test can."""
 
     header_deadline_s = 0.5
+    body_deadline_s = 0.5
 
 
 @pytest.fixture
 def address(database: Engine, registry_dir: Path, wait_for: Callable[..., object]) -> Iterator[tuple[str, int]]:
     """The webhook on a real socket, in a thread, with short deadlines."""
     intake = Intake(database, on_committed=lambda _lanes: None)
-    application = app.create(Directory(registry.routes(registry_dir)), intake, body_deadline_s=0.5)
+    application = app.create(Directory(registry.routes(registry_dir)), intake)
     configuration = server.config(application, host="127.0.0.1", port=0)
     configuration.http = QuickProtocol
     web = server.Server(configuration, on_drain=lambda: None)
@@ -64,6 +65,20 @@ def test_a_body_that_does_not_come_is_given_up(address: tuple[str, int]) -> None
     received = exchange(address, head("content-length: 100"), b"half")
     assert received.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in received
+
+
+def test_a_body_for_a_route_that_nobody_has_is_given_up_too(address: tuple[str, int]) -> None:
+    """The 404 does not wait for it, but the connection would."""
+    request = head("content-length: 100").replace(posts.PATH.encode(), b"/webhooks/no/body")
+    assert exchange(address, request, b"half").startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_second_delivery_that_stops_midway_is_given_up(address: tuple[str, int]) -> None:
+    """What a connection has done well before gives it no more time."""
+    first = head("content-length: 0")
+    received = exchange(address, first + head("content-length: 100") + b"half")
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert b"HTTP/1.1 408 " in received
 
 
 def test_headers_that_do_not_come_to_an_end_are_given_up(address: tuple[str, int]) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from starlette.routing import Route, Router
 
 from waypost.webhook.adoption import Adoption
-from waypost.webhook.body import DEADLINE_S
 from waypost.webhook.deliveries import Deliveries
 from waypost.webhook.directory import Directory
 from waypost.webhook.endpoints import NUMBER_ROUTE
@@ -24,7 +23,6 @@ def create(
     adoption: Adoption | None = None,
     throttle: Throttle | None = None,
     trusted_proxies: Sequence[Network] = (),
-    body_deadline_s: float = DEADLINE_S,
 ) -> Router:
     """An ASGI application that owns `intake` while its lifespan lasts and keeps `directory` up to date.
 
@@ -45,7 +43,7 @@ def create(
                 task.cancel()
             await intake.stop()
 
-    deliveries = Deliveries(directory, intake, failures, trusted_proxies=trusted_proxies, deadline_s=body_deadline_s)
+    deliveries = Deliveries(directory, intake, failures, trusted_proxies=trusted_proxies)
     handshake = Handshake(directory, failures, trusted_proxies)
     # `/webhooks/apps/<app id>` has the same shape; `endpoints` knows which one it is.
     return Router(

@@ -1,9 +1,8 @@
-"""Reading a delivery's body within bounds: no encodings, 4 MiB, and a deadline.
+"""Reading a delivery's body within bounds: no encodings, and 4 MiB. Its deadline is kept by `server.Protocol`.
 
     Unreadable
     ├── Encoded         415: it has a Content-Encoding; nothing is ever inflated here
     ├── TooLarge        413: by its Content-Length, or by what has come so far
-    ├── TooSlow         408: it did not come whole within the deadline
     └── Gone            the client went away; there is nobody to answer
 
 None is worth a retry by us; Meta redelivers whatever was not answered with 200.
@@ -13,13 +12,8 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope
 
-from waypost.webhook.deadline import Deadline
-
 LARGEST = 4 * 1024 * 1024
 """Bytes. Meta's deliveries have up to 3 MB."""
-
-DEADLINE_S = 5.0
-"""Seconds from the end of the headers to the end of the body; uvicorn itself waits for ever."""
 
 
 class Unreadable(Exception):
@@ -40,14 +34,8 @@ class TooLarge(Unreadable):
     status = 413
 
 
-class TooSlow(Unreadable):
-    """The body did not come whole in time."""
-
-    status = 408
-
-
 class Gone(Unreadable):
-    """The client closed the connection within its body."""
+    """The client closed the connection within its body, or was too slow with it."""
 
 
 @dataclass(slots=True)
@@ -79,34 +67,20 @@ def headers(scope: Scope) -> Headers:
     return found
 
 
-async def read(head: Headers, receive: Receive, deadline: Deadline) -> bytes:
+async def read(head: Headers, receive: Receive) -> bytes:
     """The whole body. Raises `Unreadable`."""
     if head.encoded:
         raise Encoded
     if head.length is not None and head.length > LARGEST:
         raise TooLarge
-    try:
-        return await deadline.hold(_receive(receive))
-    except TimeoutError:
-        raise TooSlow from None
-
-
-async def _receive(receive: Receive) -> bytes:
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body", False):
-        body: bytes = message.get("body", b"")
-        if len(body) > LARGEST:
-            raise TooLarge
-        return body
     chunks: list[bytes] = []
     size = 0
-    while message["type"] == "http.request":
-        chunk = message.get("body", b"")
-        chunks.append(chunk)
+    while (message := await receive())["type"] == "http.request":
+        chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > LARGEST:
             raise TooLarge
         if not message.get("more_body", False):
-            return b"".join(chunks)
-        message = await receive()
+            return b"".join([*chunks, chunk]) if chunks else chunk
+        chunks.append(chunk)
     raise Gone

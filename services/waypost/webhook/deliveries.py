@@ -1,6 +1,6 @@
 """`POST`: the order of refusals, and the one way to a 200.
 
-404 unknown route · 415 encoded · 413 too large · 408 too slow · 400 not signed · 503 not committed · 200 committed.
+404 unknown route · 415 encoded · 413 too large · 400 not signed · 503 not committed · 200 committed.
 """
 
 import asyncio
@@ -17,7 +17,6 @@ from waypost.cloudapi import webhook
 from waypost.cloudapi.webhook import Event
 from waypost.telemetry import metrics, tracing
 from waypost.webhook import body as bodies
-from waypost.webhook.deadline import Deadline
 from waypost.webhook.directory import Directory
 from waypost.webhook.endpoints import Endpoint, Signer
 from waypost.webhook.intake import Intake, IntakeUnavailable
@@ -49,7 +48,6 @@ ANSWERS = {
     400: _answer(400, b"signature missing or wrong\n"),
     404: _answer(404, b"not found\n"),
     # What follows the headers of these is not read, so the connection cannot go on.
-    408: _answer(408, b"body too slow\n", _CLOSE),
     413: _answer(413, b"body too large\n", _CLOSE),
     415: _answer(415, b"content-encoding is not supported\n", _CLOSE),
     429: _answer(429, b"too many failures\n", (b"retry-after", b"60")),
@@ -68,13 +66,11 @@ class Deliveries:
         throttle: Throttle,
         *,
         trusted_proxies: Sequence[Network] = (),
-        deadline_s: float = bodies.DEADLINE_S,
     ) -> None:
         self._directory = directory
         self._intake = intake
         self._throttle = throttle
         self._trusted_proxies = trusted_proxies
-        self._deadline = Deadline(deadline_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one delivery; a client that goes away within its body gets none."""
@@ -98,7 +94,7 @@ class Deliveries:
             return 404
         started_ns = time.time_ns()
         head = bodies.headers(scope)
-        body = await bodies.read(head, receive, self._deadline)
+        body = await bodies.read(head, receive)
         if len(body) > INLINE_BYTES:
             signer, events = await asyncio.to_thread(_open, endpoint, head.signature, body)
         else:

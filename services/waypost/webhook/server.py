@@ -1,4 +1,4 @@
-"""uvicorn as the webhook needs it: uvloop and httptools, a deadline for headers, and a drain in good order."""
+"""uvicorn as the webhook needs it: uvloop and httptools, deadlines for requests, and a drain in good order."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,59 +8,87 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from waypost.telemetry import metrics
+
 HEADER_DEADLINE_S = 10.0
-"""Seconds from a request's first byte (or the connection) to the end of its headers. uvicorn 0.54 has no such limit."""
+"""Seconds from a request's first byte (or from the connection) to the end of its headers."""
+
+BODY_DEADLINE_S = 5.0
+"""Seconds from there to the end of the body. uvicorn 0.54 has neither limit, and waits for ever."""
 
 DRAIN_S = 20
 """Seconds that deliveries in flight get after SIGTERM; a pod's grace period is 30."""
 
 
 class Protocol(HttpToolsProtocol):
-    """Closes a connection that does not bring its headers to an end. Bodies have a deadline in `body`.
+    """Gives up on a client that does not bring its request to an end, whatever route it is for.
 
     A request that comes in one piece, as nearly all do, costs no timer.
     """
 
     header_deadline_s = HEADER_DEADLINE_S
-    _owes_headers = True
-    _header_deadline: asyncio.TimerHandle | None = None
+    body_deadline_s = BODY_DEADLINE_S
+
+    _owed = 1
+    """What has still to come: odd, the headers of a request; even, its body; 0, nothing. Each request has its own."""
+    _requests = 0
+    _watched = 0
+    """What `_deadline` is for."""
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A new connection owes its first headers."""
         super().connection_made(transport)
-        self._header_deadline = self.loop.call_later(self.header_deadline_s, self._too_slow)
+        self._watch()
 
     def on_message_begin(self) -> None:
         """The first bytes of a request are here."""
-        self._owes_headers = True
+        self._requests += 2
+        self._owed = self._requests + 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The headers are here."""
-        self._owes_headers = False
+        self._owed = self._requests
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """All is here."""
+        self._owed = 0
+        super().on_message_complete()
+
     def data_received(self, data: bytes) -> None:
-        """Parse, then see whether headers are still owed."""
+        """Parse, then see what is still owed."""
         super().data_received(data)
-        if self._owes_headers:
-            if self._header_deadline is None:
-                self._header_deadline = self.loop.call_later(self.header_deadline_s, self._too_slow)
-        elif self._header_deadline is not None:
-            self._header_deadline.cancel()
-            self._header_deadline = None
+        if self._owed != self._watched:
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing more will come."""
-        if self._header_deadline is not None:
-            self._header_deadline.cancel()
-            self._header_deadline = None
+        self._owed = 0
+        self._watch()
         super().connection_lost(exc)
 
-    def _too_slow(self) -> None:
-        self._header_deadline = None
-        if not self.transport.is_closing():
+    def _watch(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._watched = self._owed
+        if self._owed:
+            limit = self.header_deadline_s if self._owed % 2 else self.body_deadline_s
+            self._deadline = self.loop.call_later(limit, self._give_up)
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if self.transport.is_closing():
+            return
+        if self._owed % 2 or self.pipeline or self.cycle is None or self.cycle.response_started:
+            # There is no request to answer, or another's answer is due first.
             self.transport.abort()
+            return
+        metrics.deliveries_total.labels("408").inc()
+        self.transport.write(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()
 
 
 class Server(uvicorn.Server):
