@@ -1,9 +1,9 @@
 """The registry: what the operator publishes and the data plane reads, one JSON file per number and audience.
 
 `<dir>/webhook/<namespace>.<name>.json` holds a `Route` (app secrets, verify tokens),
-`<dir>/worker/<namespace>.<name>.json` a `Number` (access token, bot, limits). In a cluster both folders are mounted Secrets, so a change is an atomic swap of
-the `..data` link; readers call `refresh()` and see a new snapshot, never a mixed one. A namespace holds no dot, so the
-first dot of a file name ends it.
+`<dir>/worker/<namespace>.<name>.json` a `Number` (access token, bot, limits). In a cluster both folders are mounted
+Secrets, so a change is an atomic swap of the `..data` link; readers call `refresh()` and see a new snapshot, never a
+mixed one. A namespace holds no dot, so the first dot of a file name ends it.
 """
 
 import os
