@@ -67,10 +67,57 @@ class Settings(BaseSettings):
     sweep_interval_s: float = Field(
         default=2.0, gt=0, le=60, description="How often a worker looks for due rows whose wake-up was lost."
     )
+    schedule_order: Path = Field(
+        default=Path("/etc/waypost/schedule/order.json"),
+        description="What a run of a schedule is told to do: a file that the operator mounts.",
+    )
+    schedule_job: str = Field(default="", description="Name of the run's Job, which ends in the planned minute.")
+    schedule_report: Path | None = Field(
+        default=None, description="Where a run writes its counts: the container's termination message."
+    )
+    schedule_wait_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=600,
+        description="A run looks this long at what becomes of its messages, so that its counts tell.",
+    )
     event_retention_days: int = Field(
         default=9,
         ge=8,
         description="Handled events are kept this long; Meta redelivers for 7 days, so 8 is the floor.",
+    )
+    release_namespace: str = Field(
+        default="",
+        description="Where the data plane runs: the registry's Secrets, the Jobs of schedules, the operator itself.",
+    )
+    namespaces: str = Field(default="", description="Namespaces the operator watches, comma-separated; all when empty.")
+    kubeconfig: Path | None = Field(
+        default=None, description="To reach a cluster from outside; a pod uses its service account."
+    )
+    operator_replicas: int = Field(
+        default=1, ge=1, le=10, description="With more than one, a Lease decides which of the operators works."
+    )
+    operator_concurrency: int = Field(default=24, ge=1, le=500, description="Reconciles at a time.")
+    resync_s: float = Field(
+        default=300.0, ge=10, le=86_400, description="Drift that nobody reports is looked for this often."
+    )
+    graph_calls_per_hour: int = Field(
+        default=200,
+        ge=20,
+        le=100_000,
+        description="Management calls per WhatsApp Business account and hour: Meta's limit for a new account.",
+    )
+    webhook_probe_url: str = Field(
+        default="",
+        description="Where the operator reaches the webhook, to see that it serves a callback before Meta is told.",
+    )
+    job_image: str = Field(default="", description="Of the pods of schedules.")
+    job_service_account: str = Field(
+        default="waypost-job", description="Of the pods of schedules; it needs no permissions."
+    )
+    job_options: str = Field(
+        default="{}",
+        description="JSON: requests, limits, deadline_s, environment, environment_from, volumes and so on of them.",
     )
     console_password: SecretStr | None = Field(
         default=None, description="Without it the console listens on loopback only."

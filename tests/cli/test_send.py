@@ -4,8 +4,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from waypost.cli import send
-from waypost.cli.send import CannotSend, Recipient
+from waypost.cli.send import CannotSend
 from waypost.cloudapi.messages import Text
+from waypost.cloudapi.recipient import Recipient
 from waypost.store import numbers
 from waypost.store.requests import KeyInUse
 

@@ -34,6 +34,8 @@ app = typer.Typer(
 )
 dead_app = typer.Typer(no_args_is_help=True, help="Events that were given up: list, replay, drop.")
 app.add_typer(dead_app, name="dead")
+schedule_app = typer.Typer(no_args_is_help=True, help="Runs of a BotSchedule.")
+app.add_typer(schedule_app, name="schedule")
 
 DATA = Path(".waypost")
 """Where `waypost dev` keeps everything unless told otherwise, below the current folder."""
@@ -252,6 +254,21 @@ def dead_drop(
 def _need_choice(ids: list[int] | None, number: str | None, reason: str | None, *, everything: bool) -> None:
     if not (ids or number or reason or everything):
         fail("say which: ids, --number, --reason or --all", USAGE)
+
+
+@schedule_app.command("run")
+def schedule_run(
+    *,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="MOMENT", help="The planned minute, as 2026-11-24T09:00Z, for a Job made by hand."),
+    ] = None,
+) -> None:
+    """Do one run, as the Jobs of its CronJob do. Exit status 1: worth another try; 2: not."""
+    from waypost.schedule import main as scheduled
+
+    with one_line_errors():
+        raise typer.Exit(scheduled.run(scheduled.Command(load("database_url"), at)))
 
 
 @app.command()

@@ -1,51 +1,29 @@
 """`waypost send`: one message through the outbox, and so through the same gate and limits as any other."""
 
-import re
 import time
-from dataclasses import dataclass
 from uuid import uuid4
 
-import phonenumbers
 from sqlalchemy import Engine
 
 from waypost.cli.failing import UsageError
 from waypost.cloudapi.messages import Outgoing, Template, Text
+from waypost.cloudapi.recipient import InvalidRecipient, Recipient, parse
 from waypost.store import conversations, reports, requests
 from waypost.store.conversations import Person
 from waypost.store.inbox import lane_of
 from waypost.store.requests import Progress
-
-_BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 
 
 class CannotSend(UsageError):
     """The request is not one that could be carried out; the message says what to change."""
 
 
-@dataclass(frozen=True)
-class Recipient:
-    """A phone number (digits) or a business-scoped user id."""
-
-    wa_id: str | None
-    user_id: str | None
-
-    @property
-    def key(self) -> str:
-        """What the conversation's lane is computed from."""
-        return self.user_id or self.wa_id or ""
-
-
 def recipient(word: str) -> Recipient:
     """`+393331234567` or `US.134912…`. Raises `CannotSend`, which never repeats the number."""
-    if _BSUID.fullmatch(word):
-        return Recipient(None, word)
     try:
-        parsed = phonenumbers.parse(word)
-    except phonenumbers.NumberParseException:
-        raise CannotSend("--to must be an international phone number, as +393331234567, or a BSUID") from None
-    if not phonenumbers.is_possible_number(parsed):
-        raise CannotSend("--to is too long or too short for a phone number of its country")
-    return Recipient(f"{parsed.country_code}{phonenumbers.national_significant_number(parsed)}", None)
+        return parse(word)
+    except InvalidRecipient as error:
+        raise CannotSend(f"--to {error}") from None
 
 
 def message(text: str | None, template: str | None) -> Outgoing:

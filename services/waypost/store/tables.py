@@ -175,6 +175,9 @@ outbox = Table(
     Index("outbox_open_idx", "conversation_id", "id", postgresql_where=text("state IN ('queued', 'sending')")),
     Index("outbox_due_idx", "number_id", "priority", "id", postgresql_where=text("state = 'queued'")),
     Index("outbox_unsettled_idx", "number_id", "id", postgresql_where=text("state IN ('unknown', 'failed')")),
+    Index(
+        "outbox_request_idx", text('request_key COLLATE "C"'), postgresql_where=text("request_key IS NOT NULL")
+    ),  # finds what a run has asked for: its keys begin alike
 )
 
 lane = Table(
@@ -217,4 +220,30 @@ daily_metric = Table(
     Column("name", Text, primary_key=True, comment="received, duplicate, done, …"),
     Column("writer", SmallInteger, primary_key=True, comment="spreads concurrent writers over rows"),
     Column("value", BigInteger, nullable=False),
+)
+
+schedule_run = Table(
+    "schedule_run",
+    metadata,
+    Column("schedule_uid", Text, primary_key=True, comment="uid of the BotSchedule"),
+    Column("planned_at", Timestamp, primary_key=True, comment="the tick, a full minute"),
+    Column("namespace", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("number_id", Text, nullable=False),
+    Column("orders", JSONB, comment="what it was told when first taken up; forgotten at its end"),
+    Column("attempts", SmallInteger, nullable=False, server_default="1", comment="processes that took it up"),
+    Column("recipients", Integer, nullable=False, server_default="0"),
+    Column(
+        "skipped",
+        JSONB,
+        nullable=False,
+        server_default="{}",
+        comment="how many of the audience got no message, by reason",
+    ),
+    Column("result", Text, comment="Succeeded, or why nothing was done"),
+    Column("detail", Text, nullable=False, server_default="", comment="for people; no contact, no text"),
+    Column("traceparent", Text),
+    Column("started_at", Timestamp, nullable=False, server_default=func.now()),
+    Column("finished_at", Timestamp),
+    CheckConstraint("(finished_at IS NULL) = (result IS NULL)", name="finished"),
 )

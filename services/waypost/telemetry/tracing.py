@@ -64,6 +64,7 @@ ALLOWED = frozenset(
         "waypost.number",
         "waypost.number_id",
         "waypost.outbox_id",
+        "waypost.planned_at",
         "waypost.priority",
         "waypost.reason",
         "waypost.result",

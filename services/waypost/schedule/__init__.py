@@ -1,0 +1,1 @@
+"""One run of a `BotSchedule`: what the Jobs of its CronJob do, `waypost schedule run`."""

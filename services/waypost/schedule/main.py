@@ -1,0 +1,83 @@
+"""`waypost schedule run`: the process that a run is."""
+
+import os
+from dataclasses import dataclass
+
+import structlog
+from opentelemetry.context import Context
+from structlog.contextvars import bound_contextvars
+
+from waypost.schedule import order, tick
+from waypost.schedule.ending import Ending, hand_over, report
+from waypost.schedule.order import InvalidOrder
+from waypost.schedule.run import NEVER, perform
+from waypost.schedule.tick import NoTick
+from waypost.settings import Settings
+from waypost.store.database import connect
+from waypost.telemetry import logs, tracing
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One call of the command."""
+
+    settings: Settings
+    at: str | None = None
+    """The planned minute, where the Job's name does not tell it."""
+
+
+def run(command: Command) -> int:
+    """Entry of `waypost schedule run`; returns the exit status. Errors of the database come through."""
+    settings = command.settings
+    logs.configure("schedule", settings.log_level)
+    traces = tracing.configure("schedule", settings.trace_dir)
+    try:
+        return _run(command)
+    finally:
+        traces.shutdown()
+
+
+def _run(command: Command) -> int:
+    settings = command.settings
+    try:
+        planned_at = tick.of_moment(command.at) if command.at else tick.of_job(settings.schedule_job)
+    except NoTick as error:
+        log.error("this is no run of a schedule", problem=str(error))  # noqa: TRY400 - no defect
+        return NEVER
+    try:
+        orders = order.load(settings.schedule_order.read_bytes())
+    except InvalidOrder as error:
+        log.error("the order cannot be carried out", problem=str(error))  # noqa: TRY400 - no defect
+        hand_over(settings.schedule_report, report(planned_at, None, Ending("InvalidOrder", str(error))))
+        return NEVER
+    engine = connect(settings.database_url, application="waypost-schedule", pool_size=1)
+    link = tracing.link_to(os.environ.get("TRACEPARENT"))
+    schedule = f"{orders.namespace}/{orders.name}"
+    try:
+        with (
+            bound_contextvars(schedule=schedule, planned_at=planned_at.isoformat(), number_id=orders.number_id),
+            # A root of its own: the template of a CronJob lives long, and all its runs would share one trace.
+            tracing.tracer().start_as_current_span(
+                "schedule run", context=Context(), links=[link] if link else []
+            ) as span,
+        ):
+            span.set_attributes(
+                {
+                    "waypost.namespace": orders.namespace,
+                    "waypost.name": orders.name,
+                    "waypost.number_id": orders.number_id,
+                    "waypost.planned_at": planned_at.isoformat(),
+                }
+            )
+            status, content = perform(engine, settings, orders, planned_at)
+            span.set_attribute("waypost.result", str(content["result"]))
+            log.info("run ended", **{name: content[name] for name in _TOLD}, detail=content["message"])
+        hand_over(settings.schedule_report, content)
+    finally:
+        engine.dispose()
+    return status
+
+
+_TOLD = ("result", "recipients", "queued", "sent", "failed", "skipped")

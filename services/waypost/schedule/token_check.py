@@ -1,0 +1,51 @@
+"""The action `tokenCheck`: what Meta says of the number's access token."""
+
+import asyncio
+
+from waypost import registry
+from waypost.cloudapi.apps import TokenDetails
+from waypost.cloudapi.calls import Credentials
+from waypost.cloudapi.client import GraphClient
+from waypost.cloudapi.errors import GraphError, GraphRefused
+from waypost.registry import Number
+from waypost.schedule.ending import Ending, NotYet
+from waypost.schedule.order import Order, TokenCheckAction
+from waypost.settings import Settings
+
+RENEW = "make a new token for the system user (Business settings) and put it into the Secret"
+_TOKEN_REFUSED = 190
+
+
+def check(settings: Settings, order: Order, action: TokenCheckAction, *, now: float) -> Ending:
+    """Ask Meta. Raises `NotYet` when the number is not published or Meta does not answer."""
+    number = registry.numbers(settings.registry_dir).current.by_name.get((order.namespace, order.number))
+    if number is None:
+        raise NotYet(f"the registry does not hold {order.namespace}/{order.number} yet")
+    try:
+        details = asyncio.run(_ask(settings, number))
+    except GraphRefused as error:
+        if error.code == _TOKEN_REFUSED and number.app_secret is None:
+            return Ending("TokenInvalid", f"the access token is not valid; {RENEW}")
+        raise NotYet(f"Meta refused to tell: {error}") from None
+    except GraphError as error:
+        raise NotYet(f"Meta does not answer: {error}") from None
+    return judge(details, warn_days=action.warn_days, now=now)
+
+
+async def _ask(settings: Settings, number: Number) -> TokenDetails:
+    # An app may ask about any of its tokens; without its secret the token is asked about itself.
+    asking = number.access_token if number.app_secret is None else f"{number.app_id}|{number.app_secret}"
+    async with GraphClient(settings.graph_url, settings.graph_version, timeout_s=settings.graph_timeout_s) as graph:
+        return await graph.debug_token(Credentials(asking), number.access_token)
+
+
+def judge(token: TokenDetails, *, warn_days: int, now: float) -> Ending:
+    """What the run's result is. Pure; `now` in seconds since 1970."""
+    if not token.is_valid:
+        return Ending("TokenInvalid", f"the access token is not valid; {RENEW}")
+    if not token.expires_at:
+        return Ending(detail="the access token never lapses")
+    days = int((token.expires_at - now) // 86_400)
+    if days < warn_days:
+        return Ending("TokenExpires", f"the access token lapses in {max(0, days)} days; {RENEW}")
+    return Ending(detail=f"the access token lapses in {days} days")

@@ -1,0 +1,209 @@
+"""Runs of schedules: one row per tick, and the outbox rows that each has made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Identity of a run."""
+
+    schedule_uid: str
+    planned_at: datetime
+
+    @property
+    def key(self) -> str:
+        """What the request keys of its outbox rows begin with."""
+        return f"schedule:{self.schedule_uid}:{int(self.planned_at.timestamp()) // 60}:"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as it stands. `orders` are those of whoever took it up first; None once it has ended."""
+
+    attempts: int
+    orders: dict[str, Any] | None = field(repr=False)
+    recipients: int
+    skipped: dict[str, int]
+    result: str | None
+    detail: str
+    finished_at: datetime | None
+    now: datetime
+    """The database's clock."""
+
+
+def take_up(
+    connection: Connection,
+    tick: Tick,
+    *,
+    namespace: str,
+    name: str,
+    number_id: str,
+    orders: Mapping[str, Any],
+    traceparent: str | None,
+) -> Run:
+    """Begin the run of this tick, or go on with it; if it has ended already, `result` says how."""
+    row = connection.execute(
+        text("""
+            INSERT INTO schedule_run (schedule_uid, planned_at, namespace, name, number_id, orders, traceparent)
+            VALUES (:uid, :planned_at, :namespace, :name, :number, CAST(:orders AS jsonb), :traceparent)
+            ON CONFLICT (schedule_uid, planned_at) DO UPDATE
+                SET attempts = schedule_run.attempts + CAST(schedule_run.finished_at IS NULL AS int)
+            RETURNING attempts, orders, recipients, skipped, result, detail, finished_at, clock_timestamp()
+        """),
+        {
+            "uid": tick.schedule_uid,
+            "planned_at": tick.planned_at,
+            "namespace": namespace,
+            "name": name,
+            "number": number_id,
+            "orders": msgspec.json.encode(orders).decode(),
+            "traceparent": traceparent,
+        },
+    ).one()
+    return Run(*row)
+
+
+def owner_of_number(connection: Connection, number_id: str) -> tuple[str, str] | None:
+    """Namespace and name of the number, as the workers' registry last said; None when no worker has seen it."""
+    row = connection.execute(
+        text("SELECT namespace, name FROM number WHERE number_id = :id"), {"id": number_id}
+    ).one_or_none()
+    return None if row is None else (row.namespace, row.name)
+
+
+def known_phones(connection: Connection, number_id: str, phones: Sequence[str]) -> set[str]:
+    """Those of `phones` (digits) that the number has a contact for."""
+    rows = connection.execute(
+        text("SELECT wa_id FROM contact WHERE number_id = :number AND wa_id = ANY(CAST(:phones AS text[]))"),
+        {"number": number_id, "phones": list(phones)},
+    )
+    return {row.wa_id for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One message of a run."""
+
+    conversation_id: int
+    contact_id: int
+    not_before: datetime | None
+    """None: now."""
+
+
+def queue(
+    connection: Connection,
+    tick: Tick,
+    rows: Sequence[Queued],
+    *,
+    number_id: str,
+    body: Mapping[str, Any],
+    priority: int,
+    traceparent: str | None,
+) -> int:
+    """Put one message per contact into the outbox, whoever has one of this run already is left out; returns how many.
+
+    The key holds the contact's id, so that two ways to name one person are one message.
+    """
+    result = connection.execute(
+        text("""
+            INSERT INTO outbox (number_id, conversation_id, priority, body, request_key, not_before, traceparent)
+            SELECT :number, new.conversation_id, :priority, CAST(:body AS jsonb), :key || new.contact_id,
+                coalesce(new.not_before, clock_timestamp()), :traceparent
+            FROM unnest(CAST(:conversations AS bigint[]), CAST(:contacts AS bigint[]), CAST(:times AS timestamptz[]))
+                AS new(conversation_id, contact_id, not_before)
+            ON CONFLICT (request_key) DO NOTHING
+        """),
+        {
+            "number": number_id,
+            "priority": priority,
+            "body": msgspec.json.encode(body).decode(),
+            "key": tick.key,
+            "traceparent": traceparent,
+            "conversations": [row.conversation_id for row in rows],
+            "contacts": [row.contact_id for row in rows],
+            "times": [row.not_before for row in rows],
+        },
+    )
+    return result.rowcount
+
+
+def finish(
+    connection: Connection,
+    tick: Tick,
+    *,
+    recipients: int = 0,
+    skipped: Mapping[str, int] | None = None,
+    result: str,
+    detail: str = "",
+) -> datetime:
+    """Write down how the run ended, and forget its orders; returns when. A run that has ended keeps what it has."""
+    ended: datetime | None = connection.execute(
+        text("""
+            UPDATE schedule_run SET recipients = :recipients, skipped = CAST(:skipped AS jsonb), result = :result,
+                detail = :detail, finished_at = clock_timestamp(), orders = NULL
+            WHERE schedule_uid = :uid AND planned_at = :planned_at AND finished_at IS NULL
+            RETURNING finished_at
+        """),
+        {
+            "uid": tick.schedule_uid,
+            "planned_at": tick.planned_at,
+            "recipients": recipients,
+            "skipped": msgspec.json.encode(skipped or {}).decode(),
+            "result": result,
+            "detail": detail,
+        },
+    ).scalar_one_or_none()
+    if ended is None:
+        ended = connection.execute(
+            text("SELECT finished_at FROM schedule_run WHERE schedule_uid = :uid AND planned_at = :planned_at"),
+            {"uid": tick.schedule_uid, "planned_at": tick.planned_at},
+        ).scalar_one()
+    assert ended is not None
+    return ended
+
+
+@dataclass(frozen=True, slots=True)
+class Sends:
+    """What became of a run's messages."""
+
+    waiting: int = 0
+    """Queued for a later time: quiet hours, a paused number or pair."""
+    due: int = 0
+    """Queued and due, or in flight."""
+    sent: int = 0
+    failed: int = 0
+    unknown: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    """Failed before Meta was asked, by the gate's reason: opted out, outside the window, …"""
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.waiting + self.due + self.sent + self.failed + self.unknown + sum(self.refused.values())
+
+
+def sends_of_run(connection: Connection, tick: Tick) -> Sends:
+    """What became of the run's messages so far."""
+    rows = connection.execute(
+        text("""
+            SELECT CASE
+                    WHEN state = 'sending' OR (state = 'queued' AND not_before <= clock_timestamp()) THEN 'due'
+                    WHEN state = 'queued' THEN 'waiting'
+                    WHEN state = 'failed' AND error_code IS NULL THEN 'refused'
+                    ELSE state END AS what,
+                CASE WHEN state = 'failed' AND error_code IS NULL THEN coalesce(reason, 'Unknown') END AS reason,
+                count(*) AS messages
+            FROM outbox
+            WHERE request_key IS NOT NULL AND request_key COLLATE "C" >= :key AND request_key COLLATE "C" < :behind
+            GROUP BY what, 2
+        """),
+        {"key": tick.key, "behind": tick.key[:-1] + ";"},  # ";" is what follows ":"
+    ).all()
+    counts = {row.what: row.messages for row in rows if row.what != "refused"}
+    return Sends(**counts, refused={row.reason: row.messages for row in rows if row.what == "refused"})

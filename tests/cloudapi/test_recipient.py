@@ -1,0 +1,53 @@
+"""Recipients: spellings of phone numbers, and the zones people live in."""
+
+import pytest
+
+from waypost.cloudapi.recipient import InvalidRecipient, Recipient, parse, spellings, time_zones
+
+
+@pytest.mark.parametrize(
+    ("digits", "known_as"),
+    [
+        ("525512345678", ("525512345678", "5215512345678")),
+        ("5215512345678", ("5215512345678", "525512345678")),
+        ("5491123456789", ("5491123456789", "541123456789")),
+        ("541123456789", ("541123456789", "5491123456789")),
+        ("5511987654321", ("5511987654321", "551187654321")),
+        ("551187654321", ("551187654321", "5511987654321")),
+        ("551133334444", ("551133334444",)),
+        ("393331234567", ("393331234567",)),
+    ],
+)
+def test_a_number_is_looked_for_under_its_older_and_newer_form(digits: str, known_as: tuple[str, ...]) -> None:
+    """Consent is recorded under the form that WhatsApp uses, which need not be the one that was dialled."""
+    assert spellings(digits) == known_as
+
+
+@pytest.mark.parametrize(
+    ("recipient", "zones"),
+    [
+        (Recipient("393331234567", None), ("Europe/Rome", "Europe/Vatican")),
+        (Recipient("12125550123", None), ("America/New_York",)),
+        (Recipient("551187654321", None), ("America/Sao_Paulo",)),
+        (Recipient(None, "IT.13491208655302741918"), ("Europe/Rome",)),
+        (Recipient(None, "ZZ.13491208655302741918"), ()),
+        (Recipient("88212345678", None), ()),
+    ],
+)
+def test_the_zones_of_a_recipient_follow_from_prefix_or_country(recipient: Recipient, zones: tuple[str, ...]) -> None:
+    """And nobody's zone is invented where neither tells."""
+    assert time_zones(recipient) == zones
+
+
+def test_a_country_of_many_zones_gives_all_of_them() -> None:
+    """A BSUID tells the country only, so every one of its zones counts."""
+    zones = time_zones(Recipient(None, "US.13491208655302741918"))
+    assert {"America/New_York", "America/Los_Angeles", "Pacific/Honolulu"} <= set(zones)
+
+
+@pytest.mark.parametrize("word", ["", "+", "4441234567", "+44", "+4433312345671234567", "US.", "us.123", "+44\x00333"])
+def test_what_is_no_recipient_is_refused_without_being_repeated(word: str) -> None:
+    """The error may be logged."""
+    with pytest.raises(InvalidRecipient) as refused:
+        parse(word)
+    assert len(word) < 2 or word not in str(refused.value)

@@ -1,0 +1,88 @@
+"""What the tests of runs share: a number that a worker has seen, and orders for it."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Engine, text
+
+from waypost.schedule import order
+from waypost.schedule.order import Order
+from waypost.schedule.run import perform
+from waypost.settings import Settings
+from waypost.store import numbers
+
+NUMBER = "106540352242922"
+UID = "5f0c7c1e-0d3c-4a57-9d0e-3d1f0c0d7a11"
+NINE = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
+
+Row = dict[str, Any]
+
+
+def message_order(contacts: Sequence[str], **action: Any) -> dict[str, Any]:
+    """The file of a schedule that sends `weekly_news` to these contacts, as JSON."""
+    message = {"template": {"name": "weekly_news", "language": "it"}, "audience": {"contacts": list(contacts)}}
+    return {
+        "uid": UID,
+        "namespace": "team-a",
+        "name": "weekly-news",
+        "number": "support",
+        "numberId": NUMBER,
+        "timeZone": "Europe/Rome",
+        "action": {"message": message | action},
+    }
+
+
+@pytest.fixture
+def seen(database: Engine) -> Engine:
+    """A database in which a worker has noted the number."""
+    with database.begin() as connection:
+        numbers.remember(connection, [(NUMBER, "team-a", "support", "102290129340398")])
+    return database
+
+
+@pytest.fixture
+def run(seen: Engine) -> Callable[..., tuple[int, dict[str, object]]]:
+    """`run(content, at=NINE)` performs one run in this process and returns exit status and report."""
+
+    def perform_one(content: dict[str, Any], at: datetime = NINE, **settings: Any) -> tuple[int, dict[str, object]]:
+        parsed: Order = order.load(msgspec.json.encode(content))
+        return perform(seen, Settings.model_validate({"schedule_wait_s": 0} | settings), parsed, at)
+
+    return perform_one
+
+
+def rows(engine: Engine) -> list[Row]:
+    """The outbox, with whom each row is for."""
+    with engine.connect() as connection:
+        return [
+            dict(row)
+            for row in connection.execute(
+                text("""
+                    SELECT outbox.*, contact.wa_id, contact.user_id FROM outbox
+                    JOIN conversation ON conversation.id = outbox.conversation_id
+                    JOIN contact ON contact.id = conversation.contact_id ORDER BY outbox.id
+                """)
+            ).mappings()
+        ]
+
+
+def runs(engine: Engine) -> list[Row]:
+    """The table of runs."""
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(text("SELECT * FROM schedule_run")).mappings()]
+
+
+@pytest.fixture
+def order_file(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+    """Writes an order where `waypost schedule run` finds it."""
+
+    def write(content: dict[str, Any]) -> Path:
+        path = tmp_path / "order.json"
+        path.write_bytes(msgspec.json.encode(content))
+        return path
+
+    return write

@@ -1,0 +1,78 @@
+"""The order of a run, as read from its file."""
+
+import json
+from typing import Any
+
+import pytest
+
+from waypost.schedule import order
+from waypost.schedule.order import InvalidOrder, MessageAction, TokenCheckAction
+
+from .conftest import message_order
+
+TO = ["+393331234567"]
+
+
+def load(content: dict[str, Any]) -> order.Order:
+    """Read it."""
+    return order.load(json.dumps(content).encode())
+
+
+def test_a_template_goes_out_with_the_components_as_written() -> None:
+    """They are Meta's own form, and Meta judges them."""
+    components = [{"type": "body", "parameters": [{"type": "text", "text": "Monday"}]}]
+    template = {"name": "weekly_news", "language": "it", "components": components}
+    action = load(message_order(TO, template=template)).action.only
+    assert isinstance(action, MessageAction)
+    assert action.body() == {
+        "type": "template",
+        "template": {"name": "weekly_news", "language": {"code": "it"}, "components": components},
+    }
+
+
+def test_a_text_goes_out_as_text() -> None:
+    """It reaches those whose window is open."""
+    action = load(message_order(TO, template=None, text="hello")).action.only
+    assert isinstance(action, MessageAction)
+    assert action.body() == {"type": "text", "text": {"body": "hello", "preview_url": False}}
+
+
+def test_a_token_check_is_the_other_action() -> None:
+    """With its default."""
+    content = message_order(TO) | {"action": {"tokenCheck": {}}}
+    assert load(content).action.only == TokenCheckAction(warn_days=14)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"action": {}}, id="no action"),
+        pytest.param({"action": {"report": {}}}, id="an action of another version"),
+        pytest.param({"action": {"tokenCheck": {}, "message": {"audience": {}}}}, id="two actions"),
+        pytest.param({"uid": 7}, id="wrong type"),
+        pytest.param({"surprise": True}, id="unknown field"),
+        pytest.param(message_order(TO, quietHours={"from": "25:00", "to": "08:00"}), id="no time of day"),
+        pytest.param(message_order(TO, text="nul \0"), id="a NUL character"),
+    ],
+)
+def test_an_order_that_cannot_be_meant_is_refused(change: dict[str, Any]) -> None:
+    """Before anything is claimed or sent."""
+    with pytest.raises(InvalidOrder) as refused:
+        load(message_order(TO) | change)
+    assert TO[0] not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "action", [{"text": "both"}, {"template": None}, {"template": None, "text": " "}], ids=["both", "none", "blank"]
+)
+def test_a_message_that_meta_would_refuse_is_no_order(action: dict[str, Any]) -> None:
+    """It would fail for each recipient."""
+    message = load(message_order(TO, **action)).action.only
+    assert isinstance(message, MessageAction)
+    with pytest.raises(InvalidOrder):
+        message.body()
+
+
+def test_an_order_never_prints_whom_it_is_for() -> None:
+    """Its repr may land in a log."""
+    assert TO[0] not in repr(load(message_order(TO)))

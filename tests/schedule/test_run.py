@@ -1,0 +1,210 @@
+"""Runs: who gets what, once, and what is told of it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Engine, text
+
+from waypost.schedule import message, order
+from waypost.schedule.order import MessageAction
+from waypost.schedule.run import AGAIN, DONE, NEVER
+from waypost.store import conversations, schedules
+from waypost.store.conversations import Person
+from waypost.store.schedules import Tick
+
+from .conftest import NINE, NUMBER, UID, message_order, rows, runs
+
+Run = Callable[..., tuple[int, dict[str, object]]]
+ANNA, BRUNO, CARLA = "+393331234567", "+393331234568", "+12125550123"
+
+
+def test_everybody_in_the_audience_gets_one_bulk_message(seen: Engine, run: Run) -> None:
+    """Behind replies, and traceable to the run."""
+    status, report = run(message_order([ANNA, BRUNO, "IT.13491208655302741918"]))
+
+    queued = rows(seen)
+    assert [(row["wa_id"], row["user_id"]) for row in queued] == [
+        (ANNA[1:], None),
+        (BRUNO[1:], None),
+        (None, "IT.13491208655302741918"),
+    ]
+    assert {(row["state"], row["priority"], row["number_id"]) for row in queued} == {("queued", 1, NUMBER)}
+    assert queued[0]["body"] == {"type": "template", "template": {"name": "weekly_news", "language": {"code": "it"}}}
+    assert (status, report["result"], report["recipients"], report["queued"]) == (DONE, "Succeeded", 3, 3)
+
+
+def test_the_same_tick_twice_is_one_run(seen: Engine, run: Run) -> None:
+    """CronJobs run about once; the second reports what the first has done."""
+    first = run(message_order([ANNA, BRUNO]))
+    second = run(message_order([ANNA, BRUNO]))
+
+    assert len(rows(seen)) == 2
+    assert second == first
+    assert [each["attempts"] for each in runs(seen)] == [1]
+
+
+def test_the_next_tick_is_another_run(seen: Engine, run: Run) -> None:
+    """Weekly news goes out every week."""
+    run(message_order([ANNA]))
+    run(message_order([ANNA]), at=NINE + timedelta(days=7))
+    assert len(rows(seen)) == 2
+
+
+def test_a_run_that_was_interrupted_goes_on_where_it_stopped(seen: Engine, run: Run) -> None:
+    """Whoever has the message keeps it, the others get theirs."""
+    with seen.begin() as connection:
+        tick = Tick(UID, NINE)
+        schedules.take_up(
+            connection,
+            tick,
+            namespace="team-a",
+            name="weekly-news",
+            number_id=NUMBER,
+            orders=message_order([ANNA, BRUNO]),
+            traceparent=None,
+        )
+        known = conversations.load(connection, [Person(NUMBER, ANNA[1:], None, None, 0)])[0]
+        body = {"type": "text", "text": {"body": "first"}}
+        queued = [schedules.Queued(known.id, known.contact_id, None)]
+        schedules.queue(connection, tick, queued, number_id=NUMBER, body=body, priority=1, traceparent=None)
+
+    status, report = run(message_order([ANNA, BRUNO]))
+
+    assert [(row["wa_id"], row["body"]["type"]) for row in rows(seen)] == [
+        (ANNA[1:], "text"),
+        (BRUNO[1:], "template"),
+    ]
+    assert (status, report["recipients"], report["skipped"]) == (DONE, 2, 0)
+    assert runs(seen)[0]["attempts"] == 2
+
+
+def test_what_a_tick_does_is_fixed_when_it_is_first_taken_up(seen: Engine, run: Run) -> None:
+    """A spec that changes between two pods of one run must not send half of each."""
+    with seen.begin() as connection:
+        schedules.take_up(
+            connection,
+            Tick(UID, NINE),
+            namespace="team-a",
+            name="weekly-news",
+            number_id=NUMBER,
+            orders=message_order([ANNA]),
+            traceparent=None,
+        )
+    run(message_order([BRUNO, CARLA]))
+    assert [row["wa_id"] for row in rows(seen)] == [ANNA[1:]]
+
+
+def test_a_run_that_has_ended_keeps_neither_contacts_nor_text(seen: Engine, run: Run) -> None:
+    """Erasing a contact must not have to look there."""
+    run(message_order([ANNA]))
+    assert runs(seen)[0]["orders"] is None
+
+
+def test_one_person_named_in_two_ways_gets_one_message(seen: Engine, run: Run) -> None:
+    """Twice in the list, by phone and BSUID, or in an old spelling of the number."""
+    with seen.begin() as connection:
+        people = [
+            Person(NUMBER, ANNA[1:], "IT.13491208655302741918", None, 0),
+            Person(NUMBER, "5215512345678", None, None, 0),
+        ]
+        conversations.load(connection, people)
+
+    _, report = run(message_order([ANNA, ANNA, "IT.13491208655302741918", "+525512345678"]))
+
+    assert [row["wa_id"] for row in rows(seen)] == [ANNA[1:], "5215512345678"]
+    assert (report["recipients"], report["queued"], report["skipped"]) == (3, 2, 2)
+    assert report["message"] == "2 Duplicate"
+
+
+def test_a_contact_that_is_no_number_does_not_stop_the_others(seen: Engine, run: Run) -> None:
+    """It is counted."""
+    _, report = run(message_order(["+39", ANNA]))
+    assert [row["wa_id"] for row in rows(seen)] == [ANNA[1:]]
+    assert (report["skipped"], report["message"]) == (1, "1 InvalidContact")
+
+
+def test_an_audience_above_the_limit_sends_nothing(seen: Engine, run: Run) -> None:
+    """A mistake in a list must not reach the first thousand of it."""
+    status, report = run(message_order([ANNA, BRUNO, CARLA], maxRecipients=2))
+    assert rows(seen) == []
+    assert (status, report["result"], report["recipients"]) == (NEVER, "TooManyRecipients", 3)
+
+
+def test_quiet_hours_defer_by_the_recipients_clock(seen: Engine) -> None:
+    """Whom it disturbs now waits, whom it does not gets it at once."""
+    orders = order.convert(message_order([ANNA, CARLA], quietHours={"from": "21:00", "to": "08:00"}))
+    evening = datetime(2026, 11, 23, 20, 30, tzinfo=UTC)
+    action = orders.action.only
+    assert isinstance(action, MessageAction)
+
+    message.send(seen, Tick(UID, NINE), orders, action, now=evening, traceparent=None)
+
+    anna, carla = rows(seen)
+    assert anna["not_before"] == datetime(2026, 11, 24, 7, 0, tzinfo=UTC), "eight in the morning in Rome"
+    assert carla["not_before"] - carla["created_at"] < timedelta(minutes=5), "half past three in New York: at once"
+
+
+def test_a_number_that_no_worker_knows_yet_is_tried_again(database: Engine, run: Run) -> None:
+    """Just after an installation; nothing is queued meanwhile."""
+    with database.begin() as connection:
+        connection.execute(text("DELETE FROM number"))
+    status, report = run(message_order([ANNA]))
+    assert (status, report["result"], rows(database)) == (AGAIN, "Waiting", [])
+
+
+def test_a_number_of_another_namespace_is_never_used(seen: Engine, run: Run) -> None:
+    """Whoever writes a schedule may send from the numbers of its own namespace only."""
+    status, report = run(message_order([ANNA]) | {"namespace": "team-b"})
+    assert (status, report["result"], rows(seen)) == (NEVER, "NumberOfAnother", [])
+
+
+def test_the_counts_tell_what_became_of_the_messages(seen: Engine, run: Run) -> None:
+    """Sent, failed at Meta, and left out by the gate."""
+    run(message_order([ANNA, BRUNO, CARLA, "+393331234569"]))
+    with seen.begin() as connection:
+        for contact, change in (
+            (ANNA, "state = 'sent'"),
+            (BRUNO, "state = 'failed', error_code = 131026, reason = 'undeliverable'"),
+            (CARLA, "state = 'failed', reason = 'OptedOut'"),
+        ):
+            connection.execute(
+                text(f"""
+                    UPDATE outbox SET {change} FROM conversation JOIN contact ON contact.id = conversation.contact_id
+                    WHERE conversation.id = outbox.conversation_id AND contact.wa_id = :phone
+                """),
+                {"phone": contact[1:]},
+            )
+
+    _, report = run(message_order([ANNA]))
+
+    counts = {name: report[name] for name in ("recipients", "queued", "sent", "failed", "skipped", "message")}
+    assert counts == {"recipients": 4, "queued": 1, "sent": 1, "failed": 1, "skipped": 1, "message": "1 OptedOut"}
+
+
+def test_rows_of_other_runs_are_not_counted(seen: Engine, run: Run) -> None:
+    """Keys of two ticks, and of two schedules, begin differently."""
+    run(message_order([ANNA]))
+    run(message_order([ANNA, BRUNO]), at=NINE + timedelta(minutes=1))
+    run(message_order([ANNA, BRUNO, CARLA]) | {"uid": UID + "1"})
+    with seen.connect() as connection:
+        assert schedules.sends_of_run(connection, Tick(UID, NINE)).total == 1
+
+
+def test_the_rows_of_a_run_are_found_by_an_index(seen: Engine, run: Run) -> None:
+    """The outbox holds everything that was ever asked for."""
+    with seen.begin() as connection:
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = connection.execute(
+            text("""
+                EXPLAIN SELECT count(*) FROM outbox
+                WHERE request_key IS NOT NULL AND request_key COLLATE "C" >= 'schedule:a:1:'
+                    AND request_key COLLATE "C" < 'schedule:a:1;'
+            """)
+        ).scalars()
+        assert "outbox_request_idx" in "\n".join(plan)
+
+
+def test_nothing_that_is_reported_names_a_contact(run: Run) -> None:
+    """The report ends in the status of an object that anybody may read."""
+    _, report = run(message_order([ANNA, "+39", BRUNO]))
+    assert not any(contact.lstrip("+") in str(report) for contact in (ANNA, BRUNO))
