@@ -28,6 +28,7 @@ $(VENV)/bench-ready: $(VENV)/ready benchmarks/requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
 	@touch $@
 
+# With the oldest Python that is to work (Debian's 3.11.2): a newer one leaves out what only older ones need.
 lock: $(VENV)/ready ## Pin the newest fitting versions of all dependencies again
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --extra dev --strip-extras --no-emit-index-url \
