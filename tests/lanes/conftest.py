@@ -32,10 +32,12 @@ class Recorder:
 
     on_event: Callable[[WaitingEvent], str | None] = lambda _event: None
     on_store: Callable[[list[str]], None] = lambda _keys: None
+    on_begin: Callable[[list[str]], None] = lambda _keys: None
     handled: list[str] = field(default_factory=list)
     committed: list[str] = field(default_factory=list)
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> "RecordedBatch":
+        self.on_begin([event.event_key for event in events])
         return RecordedBatch(self)
 
 

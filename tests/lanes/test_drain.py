@@ -1,10 +1,12 @@
 """A drain: order, attempts, poison, crashes and zombies."""
 
+import secrets
 import threading
 from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import ProgrammingError
 
 from waypost.lanes.drain import Drain, Limits, TurnTimeout, Unhandled
 from waypost.store import counts, lanes
@@ -115,6 +117,73 @@ def test_effects_that_cannot_be_stored_take_nobody_with_them(
     Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
     assert sorted(effects()) == [f"good {number}" for number in range(5)]
     assert states()["unstorable"] == ("dead", 2, "IntegrityError")
+
+
+@pytest.mark.parametrize("where", ["on_begin", "on_store"])
+def test_an_event_that_fails_outside_of_its_turn_is_dead_in_the_end_and_takes_nobody_with_it(
+    database: Engine,
+    put: Callable[..., int],
+    recorder: Recorder,
+    states: Callable[[], dict[str, tuple[str, int, str | None]]],
+    where: str,
+) -> None:
+    """A defect in reading or storing that one event brings out must not keep its lane from ever going on."""
+
+    def fail(keys: list[str]) -> None:
+        if "poison" in keys:
+            raise KeyError("a phone number")
+
+    setattr(recorder, where, fail)
+    put("before", contact="A", at=1)
+    put("poison", contact="B", at=2)
+    put("behind", contact="B", at=3)
+    Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
+    assert states()["poison"] == ("dead", 2, "KeyError")
+    assert states()["before"][0] == states()["behind"][0] == "done"
+
+
+def test_effects_over_a_limit_of_the_database_cost_their_event_its_attempts(
+    database: Engine,
+    put: Callable[..., int],
+    recorder: Recorder,
+    effects: Callable[[], list[str]],
+    states: Callable[[], dict[str, tuple[str, int, str | None]]],
+) -> None:
+    """PostgreSQL reports a value too long for an index as it reports an outage; it is about the row all the same."""
+    with database.begin() as connection:
+        connection.execute(text("CREATE INDEX ON effect (key)"))
+    too_long = secrets.token_hex(8_000)
+
+    def swell(keys: list[str]) -> None:
+        keys[:] = [too_long if key == "poison" else key for key in keys]
+
+    recorder.on_store = swell
+    put("poison", contact="A", at=1)
+    put("good", contact="B", at=2)
+    Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
+    assert states()["poison"] == ("dead", 2, "OperationalError")
+    assert effects() == ["good"]
+
+
+def test_a_database_without_its_tables_costs_no_event_an_attempt(
+    database: Engine,
+    put: Callable[..., int],
+    recorder: Recorder,
+    states: Callable[[], dict[str, tuple[str, int, str | None]]],
+) -> None:
+    """A worker that is newer than the schema, or has lost a right, must not kill all that waits."""
+    with database.begin() as connection:
+        connection.execute(text("ALTER TABLE effect RENAME TO gone"))
+    put("innocent")
+    drain = Drain(database, recorder, owner="a", limits=NO_DELAY)
+    for _ in range(4):
+        with pytest.raises(ProgrammingError):
+            drain.run(0)
+    assert states()["innocent"] == ("waiting", 0, None)
+    with database.begin() as connection:
+        connection.execute(text("ALTER TABLE gone RENAME TO effect"))
+    drain.run(0)
+    assert states()["innocent"] == ("done", 0, None)
 
 
 def test_a_crash_counts_as_an_attempt_of_what_was_being_tried(

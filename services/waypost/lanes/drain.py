@@ -8,22 +8,19 @@ which are pure. An event that was tried before is handled alone, so that a poiso
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.store import lanes
-from waypost.store.conversations import ConversationMoved
+from waypost.store.database import is_about_content
 from waypost.store.lanes import Lease, LeaseLost, WaitingEvent
 from waypost.telemetry import metrics
 
 log = structlog.get_logger(__name__)
-
-UNSTORABLE = (DataError, IntegrityError, ProgrammingError, ConversationMoved)
-"""What storing effects raises because of the effects. Any other database error is the database's: nobody's attempt."""
 
 
 class Batch(Protocol):
@@ -99,7 +96,7 @@ class LeaseKeeper:
             try:
                 with self._engine.begin() as connection:
                     lanes.keep_alive(connection, lease, ttl_s=self._ttl_s)
-            except DBAPIError as error:
+            except SQLAlchemyError as error:
                 log.warning("lease not renewed", lane=lease.lane, error=type(error).__name__)
 
 
@@ -142,7 +139,7 @@ class Drain:
         except LeaseLost:
             log.warning("lease lost; its effects were dropped", lane=lane)
             result = "lost"
-        except DBAPIError:
+        except SQLAlchemyError:
             # The database went away under a batch. That is no attempt of its events, so the claim is taken back
             # before this process does anything else; should it die first, it counts as a crash.
             self._interrupted = lease
@@ -170,11 +167,13 @@ class Drain:
             lease = wanted
 
     def _handle_next(self, lease: Lease, deadline: float) -> int:
-        """Handle the next events together; where storing them together fails, one by one."""
+        """Handle the next events together; where that fails, one by one. Returns how many have been handled."""
         try:
             return self._handle_batch(lease, self._limits.batch, deadline)
-        except UNSTORABLE as error:
-            log.warning("batch not stored; its events are handled alone", lane=lease.lane, error=type(error).__name__)
+        except Exception as error:
+            if not _is_about_events(error):
+                raise
+            log.warning("batch failed; its events are handled alone", lane=lease.lane, error=type(error).__name__)
         handled = 0
         for _ in range(self._limits.batch):
             one = self._handle_batch(lease, 1, deadline)
@@ -184,83 +183,100 @@ class Drain:
         return handled
 
     def _handle_batch(self, lease: Lease, limit: int, deadline: float) -> int:
-        with self._engine.begin() as connection:
-            events = _together(lanes.due(connection, lease.lane, limit=limit))
-            if not events:
+        """Handle at most `limit` events in one go. With a limit of one, what fails around its turn is its own fault."""
+        events: list[WaitingEvent] = []
+        try:
+            with self._engine.begin() as connection:
+                events = self._claim(connection, lease, limit)
+                if self._bury_exhausted(connection, lease, events):
+                    return len(events)
+                batch = self._handler.begin(connection, events) if events else None
+            if batch is None:
                 return 0
-            lanes.renew(connection, lease, ttl_s=self._limits.lease_ttl_s, trying=[event.id for event in events])
-            exhausted = [event for event in events if event.attempts >= self._limits.attempts]
-            if exhausted:
-                lanes.bury(connection, lease.lane, [(event, "WorkerCrashed") for event in exhausted])
-                for event in exhausted:
-                    metrics.events_dead_total.labels(event.number_id, "WorkerCrashed").inc()
-                return len(exhausted)
-            batch = self._handler.begin(connection, events)
+            turns = self._take_turns(batch, events, deadline)
+            self._end(lease, turns, batch)
+        except Exception as error:
+            if limit > 1 or not events or not _is_about_events(error):
+                raise
+            event = events[0]
+            log.warning("event failed", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)
+            self._end(lease, _Turns(failed=[(event, type(error).__name__)]))
+            return 1
+        batch.committed()
+        return len(turns)
 
-        done: list[tuple[WaitingEvent, str | None]] = []
-        dead: list[tuple[WaitingEvent, str | None]] = []
-        failed: list[tuple[WaitingEvent, str]] = []
+    def _claim(self, connection: Connection, lease: Lease, limit: int) -> list[WaitingEvent]:
+        """The next events, written down as being tried."""
+        events = _together(lanes.due(connection, lease.lane, limit=limit))
+        if events:
+            lanes.renew(connection, lease, ttl_s=self._limits.lease_ttl_s, trying=[event.id for event in events])
+        return events
+
+    def _bury_exhausted(self, connection: Connection, lease: Lease, events: Sequence[WaitingEvent]) -> bool:
+        """Whether these events, which then is only one, had all their attempts in processes that died of it."""
+        exhausted = [event for event in events if event.attempts >= self._limits.attempts]
+        lanes.bury(connection, lease.lane, [(event, "WorkerCrashed") for event in exhausted])
+        for event in exhausted:
+            metrics.events_dead_total.labels(event.number_id, "WorkerCrashed").inc()
+        return bool(exhausted)
+
+    def _take_turns(self, batch: Batch, events: Sequence[WaitingEvent], deadline: float) -> "_Turns":
+        """Let each event have its turn; what comes behind a failed one in its conversation stays where it is."""
+        turns = _Turns()
         held: set[tuple[str, str, str]] = set()
         for event in events:
             conversation = (event.number_id, event.kind, event.contact_key)
             if conversation in held:
                 continue
-            if time.monotonic() > deadline and (done or dead or failed):
+            if time.monotonic() > deadline and len(turns):
                 break
             try:
-                done.append((event, batch.handle(event)))
+                turns.done.append((event, batch.handle(event)))
             except Unhandled as refusal:
-                dead.append((event, str(refusal)))
+                turns.dead.append((event, str(refusal)))
             except (Exception, TurnTimeout) as error:  # noqa: BLE001 - a bot may raise anything; it costs an attempt
                 log.warning("turn failed", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)
-                failed.append((event, type(error).__name__))
+                turns.failed.append((event, type(error).__name__))
                 if event.contact_key:
                     held.add(conversation)
-        self._store(lease, batch, done, dead, failed, alone=limit == 1)
-        return len(done) + len(dead) + len(failed)
+        return turns
 
-    def _store(
-        self,
-        lease: Lease,
-        batch: Batch,
-        done: list[tuple[WaitingEvent, str | None]],
-        dead: list[tuple[WaitingEvent, str | None]],
-        failed: list[tuple[WaitingEvent, str]],
-        *,
-        alone: bool,
-    ) -> None:
-        try:
-            self._commit(lease, batch, done, dead, failed)
-        except UNSTORABLE as error:
-            if not alone or not done:
-                raise
-            event = done[0][0]
-            log.warning("effects not stored", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)
-            self._commit(lease, None, [], [], [(event, type(error).__name__)])
-        else:
-            batch.committed()
-
-    def _commit(
-        self,
-        lease: Lease,
-        batch: Batch | None,
-        done: list[tuple[WaitingEvent, str | None]],
-        dead: list[tuple[WaitingEvent, str | None]],
-        failed: list[tuple[WaitingEvent, str]],
-    ) -> None:
-        exhausted = [item for item in failed if item[0].attempts + 1 >= self._limits.attempts]
+    def _end(self, lease: Lease, turns: "_Turns", batch: Batch | None = None) -> None:
+        """Write how the turns ended, and the effects of `batch`, in one transaction."""
+        again = [item for item in turns.failed if item[0].attempts + 1 < self._limits.attempts]
+        exhausted = [item for item in turns.failed if item[0].attempts + 1 >= self._limits.attempts]
         with self._engine.begin() as connection:
             lanes.renew(connection, lease, ttl_s=self._limits.lease_ttl_s, trying=())
             if batch is not None:
                 batch.store(connection)
-            lanes.finish(connection, lease.lane, done)
-            lanes.bury(connection, lease.lane, [*dead, *exhausted])
-            for event, reason in failed:
-                if event.attempts + 1 < self._limits.attempts:
-                    delay = self._limits.retry_delays_s[min(event.attempts, len(self._limits.retry_delays_s) - 1)]
-                    lanes.put_back(connection, event, delay_s=delay, reason=reason)
-        for buried, why in [*dead, *exhausted]:
+            lanes.finish(connection, lease.lane, turns.done)
+            lanes.bury(connection, lease.lane, [*turns.dead, *exhausted])
+            for event, reason in again:
+                delay = self._limits.retry_delays_s[min(event.attempts, len(self._limits.retry_delays_s) - 1)]
+                lanes.put_back(connection, event, delay_s=delay, reason=reason)
+        for buried, why in [*turns.dead, *exhausted]:
             metrics.events_dead_total.labels(buried.number_id, why).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """How the turns of a batch ended, each with its reason."""
+
+    done: list[tuple[WaitingEvent, str | None]] = field(default_factory=list)
+    dead: list[tuple[WaitingEvent, str]] = field(default_factory=list)
+    failed: list[tuple[WaitingEvent, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.done) + len(self.dead) + len(self.failed)
+
+
+def _is_about_events(error: Exception) -> bool:
+    """Whether the events made it fail, which costs them an attempt. A lost lease or a database that is away, locked or
+    without its tables is nobody's attempt, or an outage would kill all that waits.
+    """
+    if isinstance(error, SQLAlchemyError):
+        return is_about_content(error)
+    return not isinstance(error, LeaseLost)
 
 
 def _together(events: list[WaitingEvent]) -> list[WaitingEvent]:

@@ -1,7 +1,9 @@
-"""One way to reach the database: an engine whose every wait is bounded."""
+"""One way to reach the database: an engine whose every wait is bounded; and whom its errors are about."""
 
+import psycopg
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 
 def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
@@ -25,3 +27,18 @@ def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
             "prepare_threshold": 2,
         },
     )
+
+
+def is_about_content(error: SQLAlchemyError) -> bool:
+    """Whether the database refused what it was given: the same rows would be refused again, and others would not.
+
+    True for data exceptions, constraints and program limits (SQLSTATE 22, 23 and 54) and for values that psycopg
+    cannot send, which have no SQLSTATE. Everything else is about the server: away, too slow, locked, or without the
+    table, column or right that the statement needs.
+    """
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        return isinstance(error.orig, psycopg.DataError | psycopg.ProgrammingError)
+    return str(state)[:2] in {"22", "23", "54"}
