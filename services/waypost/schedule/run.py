@@ -10,6 +10,7 @@ import msgspec
 import structlog
 from sqlalchemy import Engine
 
+from waypost.cloudapi.client import GraphClient
 from waypost.schedule import message, order, token_check
 from waypost.schedule.ending import Ending, NotYet, RunRefused, report
 from waypost.schedule.order import InvalidOrder, MessageAction, Order
@@ -66,7 +67,11 @@ def _act(engine: Engine, settings: Settings, taken: Order, this: Tick, run: Run)
     if isinstance(action, MessageAction):
         _check_number(engine, taken)
         return message.send(engine, this, taken, action, now=run.now, traceparent=tracing.current_traceparent())
-    return token_check.check(settings, taken, action, now=run.now.timestamp())
+
+    def graph() -> GraphClient:
+        return GraphClient(settings.graph_url, settings.graph_version, timeout_s=settings.graph_timeout_s)
+
+    return token_check.check(taken, action, registry_dir=settings.registry_dir, graph=graph, now=run.now.timestamp())
 
 
 def _check_number(engine: Engine, taken: Order) -> None:

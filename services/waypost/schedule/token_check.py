@@ -1,6 +1,8 @@
 """The action `tokenCheck`: what Meta says of the number's access token."""
 
 import asyncio
+from collections.abc import Callable
+from pathlib import Path
 
 from waypost import registry
 from waypost.cloudapi.apps import TokenDetails
@@ -10,19 +12,20 @@ from waypost.cloudapi.errors import GraphError, GraphRefused
 from waypost.registry import Number
 from waypost.schedule.ending import Ending, NotYet
 from waypost.schedule.order import Order, TokenCheckAction
-from waypost.settings import Settings
 
 RENEW = "make a new token for the system user (Business settings) and put it into the Secret"
 _TOKEN_REFUSED = 190
 
 
-def check(settings: Settings, order: Order, action: TokenCheckAction, *, now: float) -> Ending:
+def check(
+    order: Order, action: TokenCheckAction, *, registry_dir: Path, graph: Callable[[], GraphClient], now: float
+) -> Ending:
     """Ask Meta. Raises `NotYet` when the number is not published or Meta does not answer."""
-    number = registry.numbers(settings.registry_dir).current.by_name.get((order.namespace, order.number))
+    number = registry.numbers(registry_dir).current.by_name.get((order.namespace, order.number))
     if number is None:
         raise NotYet(f"the registry does not hold {order.namespace}/{order.number} yet")
     try:
-        details = asyncio.run(_ask(settings, number))
+        details = asyncio.run(_ask(graph, number))
     except GraphRefused as error:
         if error.code == _TOKEN_REFUSED and number.app_secret is None:
             return Ending("TokenInvalid", f"the access token is not valid; {RENEW}")
@@ -32,11 +35,11 @@ def check(settings: Settings, order: Order, action: TokenCheckAction, *, now: fl
     return judge(details, warn_days=action.warn_days, now=now)
 
 
-async def _ask(settings: Settings, number: Number) -> TokenDetails:
+async def _ask(graph: Callable[[], GraphClient], number: Number) -> TokenDetails:
     # An app may ask about any of its tokens; without its secret the token is asked about itself.
     asking = number.access_token if number.app_secret is None else f"{number.app_id}|{number.app_secret}"
-    async with GraphClient(settings.graph_url, settings.graph_version, timeout_s=settings.graph_timeout_s) as graph:
-        return await graph.debug_token(Credentials(asking), number.access_token)
+    async with graph() as client:
+        return await client.debug_token(Credentials(asking), number.access_token)
 
 
 def judge(token: TokenDetails, *, warn_days: int, now: float) -> Ending:

@@ -1,0 +1,92 @@
+"""The action `tokenCheck`: what Meta says becomes the run's result."""
+
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from waypost.cloudapi.apps import TokenDetails
+from waypost.cloudapi.client import GraphClient
+from waypost.registry import Number
+from waypost.schedule import order
+from waypost.schedule.ending import Ending, NotYet
+from waypost.schedule.order import Order, TokenCheckAction
+from waypost.schedule.token_check import check, judge
+
+from .conftest import NUMBER, message_order
+
+DAY = 86_400.0
+NOW = 1_795_000_000.0
+TOKEN = "EAAtokencheck0001"
+CHECK = TokenCheckAction(warn_days=14)
+
+
+@pytest.mark.parametrize(
+    ("token", "result", "said"),
+    [
+        (TokenDetails(is_valid=True), "Succeeded", "never lapses"),
+        (TokenDetails(is_valid=True, expires_at=int(NOW + 15 * DAY)), "Succeeded", "lapses in 15 days"),
+        (TokenDetails(is_valid=True, expires_at=int(NOW + 14 * DAY - 1)), "TokenExpires", "lapses in 13 days"),
+        (TokenDetails(is_valid=True, expires_at=int(NOW - 1)), "TokenExpires", "lapses in 0 days"),
+        (TokenDetails(is_valid=False, expires_at=int(NOW + 99 * DAY)), "TokenInvalid", "make a new token"),
+    ],
+)
+def test_the_result_says_how_long_the_token_lasts(token: TokenDetails, result: str, said: str) -> None:
+    """And what a person must do where only a person can."""
+    ending = judge(token, warn_days=14, now=NOW)
+    assert ending.result == result
+    assert said in ending.detail
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A registry folder with the number in it."""
+    number = Number(
+        namespace="team-a", name="support", phone_number_id=NUMBER, waba_id="1", app_id="7007", access_token=TOKEN
+    )
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker/team-a.support.json").write_bytes(msgspec.json.encode(number))
+    return tmp_path
+
+
+def orders() -> Order:
+    """A token check of that number."""
+    return order.convert(message_order([]) | {"action": {"tokenCheck": {}}})
+
+
+def ask(folder: Path, status: int, content: object) -> Ending:
+    """Check, while Meta answers that."""
+    transport = httpx.MockTransport(lambda _request: httpx.Response(status, json=content))
+    return check(
+        orders(),
+        CHECK,
+        registry_dir=folder,
+        graph=lambda: GraphClient("http://graph.test", "v26.0", transport=transport),
+        now=NOW,
+    )
+
+
+def test_meta_is_asked_about_the_token_of_the_registry(published: Path) -> None:
+    """The one that the workers use."""
+    assert ask(published, 200, {"data": {"is_valid": True, "expires_at": 0}}).result == "Succeeded"
+
+
+def test_a_token_that_cannot_even_ask_about_itself_is_invalid(published: Path) -> None:
+    """Code 190."""
+    assert ask(published, 401, {"error": {"code": 190, "message": "expired"}}).result == "TokenInvalid"
+
+
+@pytest.mark.parametrize(
+    ("status", "content"), [(500, {}), (400, {"error": {"code": 4, "message": "too many calls"}}), (200, "no JSON")]
+)
+def test_without_an_answer_nothing_is_said_of_the_token(published: Path, status: int, content: object) -> None:
+    """The Job tries again."""
+    with pytest.raises(NotYet):
+        ask(published, status, content)
+
+
+def test_a_number_that_is_not_published_yet_is_tried_again(tmp_path: Path) -> None:
+    """Its Secret may be on its way."""
+    with pytest.raises(NotYet, match="team-a/support"):
+        ask(tmp_path, 200, {})
