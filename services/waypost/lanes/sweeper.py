@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.store import counts, lanes
 from waypost.telemetry import metrics
@@ -71,5 +71,5 @@ class Sweeper:
                 if time.monotonic() >= tidy_at:
                     tidy_at = time.monotonic() + TIDY_EVERY_S
                     self.tidy()
-            except DBAPIError as error:
+            except SQLAlchemyError as error:
                 log.warning("sweep failed; the next one looks again", error=type(error).__name__)

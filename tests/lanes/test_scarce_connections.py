@@ -1,0 +1,91 @@
+"""No connection is free for a while, because a hung server or too many probes hold them all: work goes on after it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+
+from waypost.lanes.drain import Drain, LeaseKeeper
+from waypost.lanes.sweeper import Sweeper
+from waypost.store import lanes
+
+from .conftest import Recorder
+
+
+class OneConnection(QueuePool):
+    """A pool of one connection that counts how often none was free."""
+
+    refused = 0
+
+    def _do_get(self) -> Any:
+        try:
+            return super()._do_get()
+        except NoConnectionFree:
+            self.refused += 1
+            raise
+
+
+@pytest.fixture
+def scarce(database: Engine) -> Iterator[Engine]:
+    """An engine on `database` with one connection, for which nobody waits long."""
+    engine = create_engine(database.url, poolclass=OneConnection, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    yield engine
+    engine.dispose()
+
+
+def _refused(engine: Engine) -> int:
+    assert isinstance(engine.pool, OneConnection)
+    return engine.pool.refused
+
+
+def test_the_sweeper_goes_on(scarce: Engine, put: Callable[..., int], wait_for: Callable[..., object]) -> None:
+    """It is what finds lost wake-ups; if it ended in silence, a worker would look well and leave events waiting."""
+    put("waiting", lane=5)
+    woken: list[int] = []
+    sweeper = Sweeper(scarce, woken.extend, interval_s=0.01, retention_days=9)
+    with scarce.connect():
+        sweeper.start()
+        wait_for(lambda: _refused(scarce))
+    wait_for(lambda: woken)
+    sweeper.stop()
+    assert set(woken) == {5}
+
+
+def test_leases_are_renewed_again(database: Engine, scarce: Engine, wait_for: Callable[..., object]) -> None:
+    """A keeper that ended would let every long turn lose its lane, for as long as the process lives."""
+    with database.begin() as connection:
+        lease = lanes.acquire(connection, 0, "a", ttl_s=3600)
+    assert lease is not None
+    keeper = LeaseKeeper(scarce, ttl_s=0.1)
+    with scarce.connect():
+        keeper.hold(lease)
+        wait_for(lambda: _refused(scarce))
+
+    def renewed() -> bool:
+        with database.connect() as connection:
+            left = "SELECT lease_expires_at < now() + interval '1 min' FROM lane WHERE lane = 0"
+            return bool(connection.execute(text(left)).scalar_one())
+
+    wait_for(renewed)
+    keeper.hold(None)
+
+
+def test_a_batch_that_could_not_be_stored_is_nobodys_attempt(
+    scarce: Engine,
+    put: Callable[..., int],
+    recorder: Recorder,
+    states: Callable[[], dict[str, tuple[str, int, str | None]]],
+) -> None:
+    """As with a database that is away: the claim is taken back, and the same events are handled at once."""
+    put("event")
+    taken: list[Connection] = []
+    recorder.on_event = lambda _event: taken.append(scarce.connect())
+    drain = Drain(scarce, recorder, owner="a")
+    with pytest.raises(NoConnectionFree):
+        drain.run(0)
+    taken[0].close()
+    recorder.on_event = lambda _event: None
+    assert drain.run(0) == "emptied"
+    assert states()["event"] == ("done", 0, None)
