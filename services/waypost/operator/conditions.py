@@ -1,7 +1,7 @@
 """Conditions of an object's status: one per type, and a transition time that moves only when the status does."""
 
 import datetime
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,7 +64,7 @@ def merged(
     return written
 
 
-def find(status: dict[str, Any] | None, type_: str) -> dict[str, Any] | None:
+def find(status: Mapping[str, Any] | None, type_: str) -> dict[str, Any] | None:
     """The condition of that type in a status, if it is there."""
     for each in (status or {}).get("conditions") or ():
         if isinstance(each, dict) and each.get("type") == type_:

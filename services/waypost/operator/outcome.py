@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["ready", "waiting", "failed", "stalled"]
-"""ready: as desired. waiting: on its way, or for a known time. failed: tried again later. stalled: a person must act."""
+"""ready: as desired. waiting: on its way, or for a known time. failed: tried again. stalled: a person must act."""
 
 
 @dataclass(frozen=True)

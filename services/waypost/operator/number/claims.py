@@ -1,0 +1,102 @@
+"""Who claims which phone number: of two objects that name the same one, the older has it."""
+
+import asyncio
+from dataclasses import dataclass
+
+from waypost.operator.cluster import Cluster, Manifest
+
+KIND = "WhatsAppNumber"
+
+
+@dataclass(frozen=True, order=True)
+class Claim:
+    """One object's claim; the least one is the oldest."""
+
+    created: str
+    """RFC 3339, so it sorts by time."""
+    namespace: str
+    name: str
+    uid: str
+    phone_number_id: str
+    waba_id: str
+    credentials: str
+
+
+def claim(manifest: Manifest) -> Claim | None:
+    """The claim of an object; None where its spec names no number."""
+    metadata, spec = manifest.get("metadata") or {}, manifest.get("spec") or {}
+    try:
+        return Claim(
+            str(metadata.get("creationTimestamp") or ""),
+            str(metadata["namespace"]),
+            str(metadata["name"]),
+            str(metadata.get("uid") or ""),
+            str(spec["phoneNumberId"]),
+            str(spec["wabaId"]),
+            str(spec["credentialsRef"]["name"]),
+        )
+    except (KeyError, TypeError):
+        return None
+
+
+class Claims:
+    """All claims, read once and kept up by every reconcile: a listing per reconcile would be a thousand squared."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._by_object: dict[tuple[str, str], Claim] = {}
+        self._by_number: dict[str, set[tuple[str, str]]] = {}
+        self._is_loaded = False
+        self._loading = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Read all objects, the first time."""
+        async with self._loading:
+            if self._is_loaded:
+                return
+            for manifest in await self._cluster.objects(KIND):
+                if (found := claim(manifest)) is not None and (found.namespace, found.name) not in self._by_object:
+                    self.put(found)
+            self._is_loaded = True
+
+    def put(self, new: Claim) -> None:
+        """Take an object's claim as it is now."""
+        self.drop(new.namespace, new.name)
+        key = (new.namespace, new.name)
+        self._by_object[key] = new
+        self._by_number.setdefault(new.phone_number_id, set()).add(key)
+
+    def drop(self, namespace: str, name: str) -> None:
+        """The object is gone."""
+        old = self._by_object.pop((namespace, name), None)
+        if old is None:
+            return
+        members = self._by_number[old.phone_number_id]
+        members.discard((namespace, name))
+        if not members:
+            del self._by_number[old.phone_number_id]
+
+    async def rival(self, mine: Claim) -> Claim | None:
+        """The oldest other claim on the same number that precedes mine. It is looked up, for it may be gone."""
+        others = sorted(self._by_object[key] for key in self._by_number.get(mine.phone_number_id, ()))
+        for other in others:
+            if other >= mine:
+                return None
+            found = await self._cluster.read(KIND, other.namespace, other.name)
+            now = claim(found) if found else None
+            if now is None or now.phone_number_id != mine.phone_number_id:
+                self.drop(other.namespace, other.name)
+                continue
+            if now < mine:
+                return now
+        return None
+
+    def others(self, mine: Claim, *, account: str | None = None, credentials: str | None = None) -> list[Claim]:
+        """Other objects of the same account, or (in the same namespace) of the same credentials Secret."""
+        return [
+            each
+            for key, each in self._by_object.items()
+            if key != (mine.namespace, mine.name)
+            and (account is None or each.waba_id == account)
+            and (credentials is None or (each.namespace == mine.namespace and each.credentials == credentials))
+        ]

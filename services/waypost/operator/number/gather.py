@@ -1,0 +1,77 @@
+"""Reads from the cluster what a number needs: everything that is observed but Meta."""
+
+from collections.abc import Callable
+
+from waypost.bot import script as bot_script
+from waypost.operator import credentials as secret
+from waypost.operator.cluster import Cluster
+from waypost.operator.number import keeping
+from waypost.operator.number.claims import Claim, Claims
+from waypost.operator.number.keeping import Keeping
+from waypost.operator.number.state import Desired, Observed, Script
+from waypost.operator.number.subject import Subject
+from waypost.operator.publish import Registry
+
+BOT_KEY = "bot.yaml"
+
+
+class Gatherer:
+    """Of all numbers of one operator."""
+
+    def __init__(
+        self, cluster: Cluster, registry: Registry, keeping_: Keeping, claims: Claims, clock: Callable[[], float]
+    ) -> None:
+        self._cluster = cluster
+        self._registry = registry
+        self._keeping = keeping_
+        self._claims = claims
+        self._clock = clock
+
+    async def gather(self, subject: Subject, desired: Desired, *, may_refresh: bool) -> Observed:
+        """All but Meta, as it is now. Raises `ClusterError`."""
+        namespace, name, credentials = desired.namespace, desired.name, desired.spec.credentials_ref.name
+        stored = await self._cluster.secret(namespace, credentials)
+        access = await self._keeping.read_access(namespace, credentials)
+        rival = await self._claims.rival(subject.claim)
+        in_use = True
+        if access is not None and access.retired is not None and access.retire_at <= self._clock():
+            in_use = await self._registry.carries(access.retired)
+        return Observed(
+            credentials=secret.read(stored, namespace, credentials),
+            secret_version=stored.resource_version if stored else "",
+            kept=await self._keeping.read(namespace, name),
+            access=access,
+            published=await self._registry.read(namespace, name),
+            script=await self._script(desired),
+            rival=_named(rival, namespace) if rival else None,
+            status=subject.status,
+            old_token_in_use=in_use,
+            may_retry_refused=subject.is_requested,
+            may_refresh=may_refresh,
+            candidate_verify_token=keeping.verify_token(),
+        )
+
+    async def _script(self, desired: Desired) -> Script:
+        bot = desired.spec.bot
+        if bot is None or bot.config_map_ref is None:
+            return Script()
+        name = bot.config_map_ref.name
+        stored = await self._cluster.config_map(desired.namespace, name)
+        if stored is None:
+            return Script(problem=("ConfigMapMissing", f"no ConfigMap {name} in this namespace; create it (spec.bot)"))
+        content = stored.data.get(BOT_KEY)
+        if content is None:
+            return Script(problem=("ScriptMissing", f"ConfigMap {name} has no key {BOT_KEY}; the script goes there"))
+        try:
+            text = content.decode()
+            bot_script.load(text)
+        except UnicodeDecodeError:
+            return Script(problem=("ScriptInvalid", f"ConfigMap {name}: {BOT_KEY} is not text"))
+        except bot_script.ScriptError as error:
+            return Script(problem=("ScriptInvalid", f"ConfigMap {name}: {BOT_KEY}: {error}"))
+        return Script(text=text)
+
+
+def _named(rival: Claim, namespace: str) -> str:
+    """Other teams' objects are not named to this one."""
+    return f"WhatsAppNumber {rival.name}" if rival.namespace == namespace else "a number in another namespace"

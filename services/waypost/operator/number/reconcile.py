@@ -1,0 +1,249 @@
+"""Makes one number true: looks, plans, acts and looks again until there is nothing to do, then writes what is so.
+
+Level-based: it starts from what is there, never from what happened, so it may be ended after any of its writes and
+called again. The caller sees to it that one number is not reconciled twice at the same time.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+
+from waypost.cloudapi.callback import CallbackProbe
+from waypost.cloudapi.client import GraphClient
+from waypost.cloudapi.errors import GraphRefused
+from waypost.operator import credentials as secret
+from waypost.operator.budget import Budget, BudgetSpent
+from waypost.operator.cluster import Cluster, ClusterAway, ClusterConflict, ClusterRefused, Manifest
+from waypost.operator.conditions import Condition, find
+from waypost.operator.models import FINALIZER, RECONCILE_REQUESTED, Metadata, NumberSpec
+from waypost.operator.number import judgement, registration, summary
+from waypost.operator.number import status as statuses
+from waypost.operator.number.claims import KIND, Claims, claim
+from waypost.operator.number.finalize import Finalizer
+from waypost.operator.number.gather import Gatherer
+from waypost.operator.number.keeping import Keeping
+from waypost.operator.number.observe import MetaView, account_key, app_key
+from waypost.operator.number.pace import Pace
+from waypost.operator.number.perform import Deed, Performer, RouteProbe
+from waypost.operator.number.plan import plan
+from waypost.operator.number.state import Desired, Observed
+from waypost.operator.number.subject import Subject
+from waypost.operator.number.tell import ROUTE_POLL_S, Teller
+from waypost.operator.options import OperatorOptions
+from waypost.operator.outcome import Result
+from waypost.operator.publish import Registry
+
+ROUNDS = 6
+"""More than any plan needs; a world that changes under our hands is looked at again later."""
+AFTER_CONFLICT_S = 1.0
+AFTER_AWAY_S = 5.0
+AFTER_REFUSED_S = 60.0
+REFRESH_RETRY_S = 6 * 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+class NumberReconciler:
+    """Reconciles all numbers of one operator; what they share, it shares among them.
+
+    `probe` sees whether the webhook serves a callback; by default it asks `options.webhook_probe_url`, if that is set.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        graph: GraphClient,
+        options: OperatorOptions,
+        *,
+        clock: Callable[[], float] = time.time,
+        probe: RouteProbe | None = None,
+    ) -> None:
+        self._cluster = cluster
+        self._options = options
+        self._clock = clock
+        if probe is None and options.webhook_probe_url:
+            probe = CallbackProbe(options.webhook_probe_url)
+        self._probe = probe
+        self._view = MetaView(graph, Budget(options.graph_calls_per_hour, clock), clock)
+        self._claims = Claims(cluster)
+        self._pace = Pace(clock(), options.resync_s)
+        self._refresh_after: dict[tuple[str, str], float] = {}
+        registry = Registry(cluster, options.release_namespace, options.registry_shards)
+        keeping = Keeping(cluster, options.release_namespace)
+        self._performer = Performer(cluster, graph, self._view, registry, keeping, probe, clock)
+        self._gatherer = Gatherer(cluster, registry, keeping, self._claims, clock)
+        self._teller = Teller(cluster, clock)
+        self._finalizer = Finalizer(self._performer, self._claims, options)
+
+    async def reconcile(self, manifest: Manifest) -> Result:
+        """Make the object true, or tell in its status why it is not. Raises no `ClusterError` and no `GraphError`."""
+        try:
+            return await self._reconcile(manifest)
+        except ClusterConflict:
+            return Result(AFTER_CONFLICT_S, "waiting")
+        except ClusterAway as error:
+            log.warning("the API server cannot be used", error=str(error))
+            return Result(AFTER_AWAY_S, "failed")
+        except ClusterRefused as error:
+            log.warning("the API server refused", reason=error.reason)
+            return Result(AFTER_REFUSED_S, "failed")
+
+    async def finalize(self, manifest: Manifest) -> Result:
+        """Let go of a deleted object; see `finalize.py`. `ready` once its finalizer is off."""
+        return await self.reconcile(manifest)
+
+    async def _reconcile(self, manifest: Manifest) -> Result:
+        given = manifest["metadata"]
+        fresh = await self._cluster.read(KIND, given["namespace"], given["name"])
+        if fresh is None:
+            self._forget(given["namespace"], given["name"], str(given.get("uid")))
+            return Result(None, "ready")
+        await self._claims.load()
+        mine = claim(fresh)
+        try:
+            metadata = Metadata.model_validate(fresh["metadata"])
+            spec = NumberSpec.model_validate(fresh.get("spec") or {}, extra="ignore")
+        except ValidationError as error:
+            return await self._unusable(fresh, error)
+        assert mine is not None, "a valid spec makes a claim"
+        subject = Subject(fresh, metadata, mine)
+        if metadata.deletion_timestamp is not None:
+            result = await self._finalizer.finalize(fresh, metadata, spec, mine)
+            if result.outcome == "ready":
+                self._forget(metadata.namespace, metadata.name, metadata.uid)
+            return result
+        self._claims.put(mine)
+        if metadata.namespace == "apps":
+            message = "the routes of apps are at /webhooks/apps/…; use another namespace"
+            return await self._teller.end(subject, summary.refused("NamespaceTaken", message), "stalled")
+        if spec.suspend:
+            return await self._teller.end(subject, summary.suspended(_sides(subject)), "ready")
+        if FINALIZER not in metadata.finalizers:
+            finalizers = [*metadata.finalizers, FINALIZER]
+            subject.manifest = await self._cluster.write_metadata(subject.manifest, {"finalizers": finalizers})
+        if not subject.status.get("conditions"):
+            await self._teller.end(subject, summary.beginning(), "waiting")
+        public_url = self._options.public_url.rstrip("/")
+        return await self._make_true(
+            subject, Desired(metadata.namespace, metadata.name, metadata.generation, spec, public_url)
+        )
+
+    async def _make_true(self, subject: Subject, desired: Desired) -> Result:
+        observed = await self._gather(subject, desired)
+        in_s = self._pace.in_s(subject, observed, self._clock())
+        if in_s == 0 and await self._still_waits_for_route(subject, observed):
+            return Result(ROUTE_POLL_S, "waiting")
+        look = in_s == 0 and observed.rival is None and isinstance(observed.credentials, secret.Credentials)
+        waits = [in_s] if in_s else []
+        failed: dict[str, Exception] = {}
+        for _ in range(ROUNDS):
+            versions: dict[tuple[str, ...], int] = {}
+            if look and isinstance(observed.credentials, secret.Credentials):
+                keys = (app_key(observed.credentials), account_key(observed.credentials, desired.spec.waba_id))
+                versions = {key: self._view.version(key) for key in keys}
+                age_s = self._options.resync_s / 2 if subject.is_healthy else 0.0
+                meta = await self._view.look(observed, desired.spec, routine=subject.is_healthy, age_s=age_s)
+                self._pace.looked(subject.metadata.uid, self._clock())
+                observed = dataclasses.replace(observed, meta=meta)
+            planned = plan(desired, observed, self._clock())
+            if planned.again_in_s is not None:
+                waits.append(planned.again_in_s)
+            if not planned.actions:
+                break
+            deed = Deed(self._performer, desired, observed, versions, lambda: self._count_registration(subject))
+            await deed.do(planned.actions)
+            failed |= deed.failed
+            await self._note_failures(subject, desired, observed, deed)
+            found = await self._gather(subject, desired)
+            observed = dataclasses.replace(found, meta=observed.meta, failed=failed)
+        return await self._tell(subject, desired, observed, min(waits, default=None))
+
+    async def _gather(self, subject: Subject, desired: Desired) -> Observed:
+        after = self._refresh_after.get((desired.namespace, desired.spec.credentials_ref.name), 0.0)
+        return await self._gatherer.gather(subject, desired, may_refresh=self._clock() >= after)
+
+    async def _still_waits_for_route(self, subject: Subject, observed: Observed) -> bool:
+        """While the webhook does not serve the route, Meta need not be asked anything."""
+        is_waiting = subject.ready_reason == "WaitingForWebhook" and not self._pace.is_new(subject, observed)
+        if not is_waiting or self._probe is None or observed.kept is None:
+            return False
+        path = f"/webhooks/{subject.metadata.namespace}/{subject.metadata.name}"
+        return await self._probe.serves(path, observed.kept.verify_token) is not None
+
+    async def _count_registration(self, subject: Subject) -> None:
+        """Before the call, so that one that is cut short counts too."""
+        calls = registration.read(subject.status).attempted(self._clock())
+        await self._teller.write(subject, subject.status | {"registration": calls.written()})
+
+    async def _note_failures(self, subject: Subject, desired: Desired, observed: Observed, deed: Deed) -> None:
+        if "RefreshToken" in deed.failed:
+            key = (desired.namespace, desired.spec.credentials_ref.name)
+            self._refresh_after[key] = self._clock() + REFRESH_RETRY_S
+        error = deed.failed.get("Register")
+        if isinstance(error, GraphRefused):
+            calls = registration.read(subject.status).refused(error, observed.secret_version, self._clock())
+            await self._teller.write(subject, subject.status | {"registration": calls.written()})
+
+    async def _tell(self, subject: Subject, desired: Desired, observed: Observed, again_in_s: float | None) -> Result:
+        now = self._clock()
+        # What was written meanwhile, the count of registrations, is a part of what is judged.
+        observed = dataclasses.replace(observed, status=subject.status)
+        found = summary.summarise(judgement.judge(desired, observed, now), observed)
+        news = statuses.found(desired, observed, self._options.release_namespace, now)
+        if requested := subject.metadata.annotations.get(RECONCILE_REQUESTED):
+            news["lastHandledReconcileAt"] = requested[:64]
+        before = (subject.status.get("token") or {}).get("warnedDays")
+        after = (news.get("token") or {}).get("warnedDays")
+        result = await self._teller.end(
+            subject,
+            found.conditions,
+            found.outcome,
+            news,
+            keep_times=observed.meta is None and observed.rival is None and not observed.failed,
+            again_in_s=again_in_s,
+            at_least_s=max((each.wait_s for each in _troubles(observed) if isinstance(each, BudgetSpent)), default=0.0),
+        )
+        if after is not None and (before is None or after < before):
+            message = str((find(subject.status, "TokenValid") or {}).get("message", ""))
+            await self._cluster.emit(subject.manifest, type="Warning", reason="TokenExpires", message=message)
+        return result
+
+    def _forget(self, namespace: str, name: str, uid: str) -> None:
+        self._claims.drop(namespace, name)
+        self._pace.forget(uid)
+
+    async def _unusable(self, manifest: Manifest, error: ValidationError) -> Result:
+        """The object was written past the schema, by an older CRD or another version."""
+        metadata = manifest["metadata"]
+        if metadata.get("deletionTimestamp"):
+            finalizers = [each for each in metadata.get("finalizers") or () if each != FINALIZER]
+            await self._cluster.write_metadata(manifest, {"finalizers": finalizers})
+            return Result(None, "ready")
+        fields = sorted({".".join(map(str, each["loc"])) for each in error.errors()})
+        status = statuses.status(
+            manifest.get("status") or {},
+            summary.refused("InvalidSpec", f"not usable as it is written: {', '.join(fields)}"),
+            generation=int(metadata.get("generation") or 1),
+            now=self._clock(),
+        )
+        if status != manifest.get("status"):
+            await self._cluster.write_status(manifest, status)
+        return Result(None, "stalled")
+
+
+def _sides(subject: Subject) -> list[Condition]:
+    """The conditions as they are, without the summary."""
+    return [
+        Condition(str(each["type"]), each.get("status", "Unknown"), str(each.get("reason")), str(each.get("message")))
+        for each in subject.status.get("conditions") or []
+        if isinstance(each, dict) and each.get("type") not in (None, "Ready", "Reconciling", "Stalled")
+    ]
+
+
+def _troubles(observed: Observed) -> list[Any]:
+    meta = observed.meta
+    return [*observed.failed.values(), *((meta.token, meta.number, meta.account, meta.app) if meta else ())]
