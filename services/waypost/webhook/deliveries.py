@@ -104,25 +104,28 @@ class Deliveries:
         return await self._store(endpoint, events, started_ns)
 
     async def _store(self, endpoint: Endpoint, events: list[Event], started_ns: int) -> int:
+        if not tracing.is_recording():
+            return await self._commit(events, tracing.new_traceparent())
         # An empty context: whoever sends may set a `traceparent`, and ours would then be children of theirs.
         span = tracing.tracer().start_span(
             endpoint.span_name, Context(), SpanKind.SERVER, endpoint.span_attributes, start_time=started_ns
         )
-        try:
-            await self._intake.store(events, tracing.traceparent_of(span))
-        except IntakeUnavailable as unavailable:
-            status = 503
-            with trace.use_span(span, end_on_exit=False):
-                log.warning("delivery refused", reason=str(unavailable), events=len(events))
-        else:
-            status = 200
-        if span.is_recording():
-            span.set_attribute("http.response.status_code", status)
-            span.set_attribute("waypost.events", len(events))
-            if status != 200:
-                span.set_status(StatusCode.ERROR)
+        status = await self._commit(events, tracing.traceparent_of(span))
+        span.set_attribute("http.response.status_code", status)
+        span.set_attribute("waypost.events", len(events))
+        if status != 200:
+            span.set_status(StatusCode.ERROR)
         span.end()
         return status
+
+    async def _commit(self, events: list[Event], traceparent: str | None) -> int:
+        try:
+            await self._intake.store(events, traceparent)
+        except IntakeUnavailable as unavailable:
+            with trace.use_span(trace.get_current_span(tracing.context_from(traceparent))):
+                log.warning("delivery refused", reason=str(unavailable), events=len(events))
+            return 503
+        return 200
 
     def _not_signed(self, endpoint: Endpoint, scope: Scope, head: bodies.Headers) -> int:
         metrics.signature_failures_total.inc()
