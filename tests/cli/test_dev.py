@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from waypost.cli import demo
 from waypost.store import database
 
 WaitFor = Callable[..., Any]
@@ -317,7 +318,7 @@ def test_after_the_supervisor_was_killed_nothing_runs_and_the_next_start_goes_on
     """SIGKILL of the parent: its children end, and the same folder serves again, with all that was stored."""
     folder = short_folder / f"s{uuid.uuid4().hex[:6]}"
     folder.mkdir()
-    first = Dev(folder, files)
+    first = Dev(folder, files, "--workers", "1")
     wait_for(lambda: "Ctrl-C ends everything" in first.text, deadline_s=90, what="the demonstration")
     pids = list(first.state["processes"].values())
     first.process.kill()
@@ -329,14 +330,23 @@ def test_after_the_supervisor_was_killed_nothing_runs_and_the_next_start_goes_on
     assert not (second.data / "dev.json").exists()
 
 
-def test_the_demonstration_fails_with_a_reason_when_nothing_answers(files: list[Path], short_folder: Path) -> None:
-    """Exit status 1 and one line on why: here no number has a bot."""
-    folder = short_folder / f"n{uuid.uuid4().hex[:6]}"
-    folder.mkdir()
-    number = folder / "number.yaml"
+def test_the_demonstration_fails_with_a_reason_when_nothing_would_answer(files: list[Path], tmp_path: Path) -> None:
+    """Exit status 1 and one line on why, before anything is started: here no number has a bot."""
+    number = tmp_path / "number.yaml"
     source = next(file for file in files if "WhatsAppNumber" in file.read_text()).read_text()
     number.write_text(source.replace("  bot:\n    configMapRef:\n      name: support-bot\n", ""))
-    mute = Dev(folder, [number], "--once")
+    mute = Dev(tmp_path, [number], "--once")
 
     assert mute.process.wait(120) == 1
-    assert "No number has a bot" in mute.text
+    assert "no number has a bot" in mute.text
+    assert not mute.data.exists()
+
+
+def test_the_demonstration_fails_with_a_reason_when_no_reply_comes(dev: Dev, tmp_path: Path, wait_for: WaitFor) -> None:
+    """The message is acknowledged, but Meta refuses every send: the reason says how far it got."""
+    fault = {"match": "POST .*/messages", "code": 131026, "times": 1}
+    wait_for(lambda: responds(f"{dev.state['simulator']}/_sim/sent"))
+    httpx.post(f"{dev.state['simulator']}/_sim/faults", json=fault, trust_env=False).raise_for_status()
+
+    with pytest.raises(demo.NoReply, match="acknowledged, but no reply came"):
+        demo.exchange(dev.state["simulator"], NUMBER, tmp_path, reply_within_s=3.0)

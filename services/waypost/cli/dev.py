@@ -5,7 +5,6 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -25,7 +24,8 @@ from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.cli.failing import CommandError
 from waypost.cli.files import fingerprint, publish, replace, yaml_files
 from waypost.cli.manifests import Declared, ManifestError
-from waypost.cli.supervisor import Child, Service, Supervisor, free_port, last_words
+from waypost.cli.ports import ports_for
+from waypost.cli.supervisor import Child, Service, Supervisor, last_words
 from waypost.cloudapi.errors import GraphError
 from waypost.store import database, schema
 
@@ -74,6 +74,8 @@ def run(options: Options, out: Console, err: Console) -> int:
     Raises `DevError`, `ManifestError` and `EmbeddedError` when it cannot start.
     """
     declared = manifests.load(yaml_files(options.files))
+    if options.once and _with_bot(declared) is None:
+        raise DevError("no number has a bot, so nothing would answer; give one spec.bot, or leave --once out")
     for path in (options.data, options.data / "logs", options.data / "traces"):
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _sole_owner(options.data):
@@ -125,7 +127,11 @@ class Dev:
         """Start, show the demonstration, and stay."""
         for note in self._declared.notes:
             self._err.print(note, style="yellow", markup=False, highlight=False)
-        ports = self._ports()
+        ports = ports_for(
+            webhook=self._options.port_webhook,
+            console=self._options.port_console,
+            simulator=self._options.port_simulator,
+        )
         self._tidy()
         self._start_stores(ports)
         self._publish()
@@ -200,16 +206,14 @@ class Dev:
 
     def _demonstrate(self) -> int:
         assert self._addresses is not None
-        number = next((n for n in self._declared.numbers if n.bot is not None or n.entry().bot_plugin), None)
-        if number is None:
+        exchange: Future[demo.Exchange] | None = None
+        if (number := _with_bot(self._declared)) is None:
             self._err.print("No number has a bot, so nothing would answer: the demonstration is left out.")
-            exchange: Future[demo.Exchange] | None = None
+            demo.show_addresses(self._addresses, self._data, self._out)
         else:
             exchange = self._calls.submit(
                 demo.exchange, self._addresses.simulator, number.number.spec.phone_number_id, self._data / "traces"
             )
-        if self._options.once and exchange is None:
-            return 1
         shown = exchange is None
         while not self._ending.is_set():
             self._pump()
@@ -340,17 +344,6 @@ class Dev:
         }
         replace(self._data / "dev.json", json.dumps(state, indent=2))
 
-    def _ports(self) -> tuple[int, int, int]:
-        wanted = {
-            "webhook": self._options.port_webhook,
-            "console": self._options.port_console,
-            "simulator": self._options.port_simulator,
-        }
-        webhook, console, simulator = (_usable_port(name, port) for name, port in wanted.items())
-        if len({webhook, console, simulator}) < 3:
-            raise DevError("webhook, console and simulator need three different ports")
-        return webhook, console, simulator
-
     def _tidy(self) -> None:
         for log in (self._data / "logs").glob("*.log"):
             if log.stat().st_size > LOG_LIMIT:
@@ -367,6 +360,11 @@ class Dev:
         self._err.print(f"{elapsed:6.1f} s  {line}", style="dim", markup=False, highlight=False)
 
 
+def _with_bot(declared: Declared) -> manifests.DeclaredNumber | None:
+    """The number that the demonstration talks to."""
+    return next((number for number in declared.numbers if number.number.spec.bot is not None), None)
+
+
 @contextlib.contextmanager
 def _sole_owner(data: Path) -> Iterator[None]:
     """Raises `DevError` while another `waypost dev` uses the folder. The kernel frees the lock however we end."""
@@ -376,16 +374,3 @@ def _sole_owner(data: Path) -> Iterator[None]:
         except BlockingIOError:
             raise DevError(f"another waypost dev uses {data}; stop it, or choose another folder with --data") from None
         yield
-
-
-def _usable_port(name: str, port: int) -> int:
-    if port == 0:
-        return free_port()
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except (OSError, OverflowError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no such port"
-            raise DevError(f"port {port} ({reason}): choose another with --port-{name} N") from None
-    return port

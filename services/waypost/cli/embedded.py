@@ -224,7 +224,7 @@ class EmbeddedPostgres(_Server):
             **self._identity(),
         )
         if made.returncode:
-            raise EmbeddedError(f"initdb failed: {made.stderr.strip().splitlines()[-1:]}")
+            raise EmbeddedError(f"PostgreSQL's files cannot be made: {made.stderr.strip().rpartition(chr(10))[2]}")
         draft.rename(self.data)
 
     def _command(self) -> list[str]:

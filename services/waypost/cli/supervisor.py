@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Protocol
 import httpx
 
 from waypost.cli.embedded import EmbeddedError, end_with_parent
+from waypost.cli.ports import free_port
 
 SETTLED_AFTER_S = 10.0
 """A process that lived this long is no crash loop; its next end is answered at once again."""
@@ -242,13 +242,6 @@ def last_words(log: Path) -> str:
             parts = [line.get("event"), line.get("error"), line.get("exception")]
             return ": ".join(str(part) for part in parts if part)[:400] or "none"
     return lines[-1][:400]
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _tell_to_end(child: Child) -> None:
