@@ -26,6 +26,9 @@ _LIBRARIES = {
     # Three lines for every drain of a lane; drains have metrics.
     "rq.worker": logging.WARNING,
     "multipart": logging.WARNING,
+    # At DEBUG it prints whole objects, at INFO a line for every event of every watch.
+    "kopf": logging.WARNING,
+    "kubernetes": logging.WARNING,
     "python_multipart": logging.WARNING,
     # A collector that is away is told of once per failed batch, not once per attempt.
     "opentelemetry.exporter": logging.ERROR,

@@ -34,7 +34,7 @@ events_dead_total = Counter(
 )
 events_unknown_total = Counter(
     "waypost_events_unknown_total",
-    "Met in events and not known to this version, by Meta's name for it, such as messages.type=poll; kept all the same.",
+    "Met in events and not known to this version, by Meta's name for it, as messages.type=poll; kept all the same.",
     ["name"],
 )
 deliveries_total = Counter("waypost_deliveries_total", "Webhook requests answered, by HTTP status.", ["status"])
@@ -100,4 +100,36 @@ rate_limit_fallback = Gauge(
 )
 statuses_total = Counter(
     "waypost_statuses_total", "Message statuses from Meta that were applied, by status.", ["number", "status"]
+)
+
+reconcile_total = Counter(
+    "waypost_reconcile_total",
+    "Reconciles by kind and result: ready, waiting, failed, stalled, gone, conflict, away (no API server), error.",
+    ["kind", "result"],
+)
+reconcile_seconds = Histogram("waypost_reconcile_seconds", "Time of one reconcile, by kind.", ["kind"], buckets=_LONG)
+reconcile_errors_total = Counter(
+    "waypost_reconcile_errors_total",
+    "Reconciles that ended by an exception, by kind and its class; each comes again by itself.",
+    ["kind", "error"],
+)
+reconcile_running = Gauge("waypost_reconcile_running", "Reconciles under way.")
+reconcile_waiting = Gauge("waypost_reconcile_waiting", "Objects whose reconcile is due and has not begun.")
+resync_lag_seconds = Histogram(
+    "waypost_resync_lag_seconds", "How late reconciles begin after they are due.", buckets=_LONG
+)
+condition = Gauge(
+    "waypost_condition", "Objects by kind, type of condition, and its status.", ["kind", "type", "status"]
+)
+token_days_left = Gauge(
+    "waypost_token_days_left", "Days until a number's access token lapses; absent for one that never does.", ["number"]
+)
+kubernetes_call_seconds = Histogram(
+    "waypost_kubernetes_call_seconds",
+    "Time of requests to the Kubernetes API, by verb, kind and result.",
+    ["verb", "kind", "result"],
+    buckets=_SHORT,
+)
+canary_silence_seconds = Gauge(
+    "waypost_canary_silence_seconds", "Seconds since the operator last saw a change of its own through its watch."
 )

@@ -20,8 +20,11 @@ class _Server(ThreadingHTTPServer):
     allow_reuse_address = True
     request_queue_size = 32
 
-    def __init__(self, address: tuple[str, int], ready: Callable[[], str | None]) -> None:
+    def __init__(
+        self, address: tuple[str, int], ready: Callable[[], str | None], alive: Callable[[], str | None]
+    ) -> None:
         self.ready = ready
+        self.alive = alive
         self._places = threading.BoundedSemaphore(REQUESTS_AT_ONCE)
         super().__init__(address, _Handler)
 
@@ -51,15 +54,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/healthz":
-            self._answer(200, "ok\n")
+            self._tell(self.server.alive())
         elif path == "/readyz":
-            reason = self.server.ready()
-            self._answer(200, "ok\n") if reason is None else self._answer(503, f"{reason}\n")
+            self._tell(self.server.ready())
         elif path == "/metrics":
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(200, encode(REGISTRY), content_type)
         else:
             self._answer(404, "not found\n")
+
+    def _tell(self, reason: str | None) -> None:
+        self._answer(200, "ok\n") if reason is None else self._answer(503, f"{reason}\n")
 
     def _answer(self, status: int, body: str | bytes, content_type: str = "text/plain; charset=utf-8") -> None:
         data = body.encode() if isinstance(body, str) else body
@@ -88,13 +93,20 @@ class Probes:
         self._thread.join(5)
 
 
-def serve(port: int, *, ready: Callable[[], str | None], host: str = "0.0.0.0") -> Probes:  # noqa: S104 - a pod's network
+def serve(
+    port: int,
+    *,
+    ready: Callable[[], str | None],
+    alive: Callable[[], str | None] = lambda: None,
+    host: str = "0.0.0.0",  # noqa: S104 - a pod's network
+) -> Probes:
     """Serve probes from side threads; port 0 takes any free one.
 
-    `ready` returns None, or one line on why not (shown to whoever asks, so no secrets). It is called in a thread
-    and must be bounded in time. Raises OSError when the port is taken.
+    `ready` and `alive` return None, or one line on why not (shown to whoever asks, so no secrets). They are called in
+    threads and must be bounded in time. A process that is not `alive` is restarted; by default it is while it answers.
+    Raises OSError when the port is taken.
     """
-    server = _Server((host, port), ready)
+    server = _Server((host, port), ready, alive)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="probes", daemon=True)
     thread.start()
     return Probes(server.server_address[1], server, thread)

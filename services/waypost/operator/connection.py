@@ -1,0 +1,67 @@
+"""How the API server is reached: by a pod's service account or a kubeconfig, for our calls and kopf's watches alike."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import kopf
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+
+_CONNECTIONS = 32
+"""To one API server. More would only queue there: it serves a client's requests by fair share."""
+
+
+class NoConnection(Exception):
+    """Neither a service account nor a kubeconfig can be used; the message says what was looked for. No retry helps."""
+
+
+async def configuration(kubeconfig: Path | None = None) -> Configuration:
+    """Address and credentials, read anew. `kubeconfig` None: the service account in a pod, else `$KUBECONFIG`'s way.
+
+    Raises `NoConnection`.
+    """
+    found = Configuration()
+    found.connection_pool_maxsize = _CONNECTIONS
+    # A session takes a proxy from the environment by default; the API server of one's own cluster is not behind it.
+    found.client_session_kwargs = {"trust_env": False}
+    found.retries = None  # a reconcile that failed comes again by itself, with its own back-off
+    try:
+        if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
+            config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=str(kubeconfig) if kubeconfig else None, client_configuration=found, persist_config=False
+            )
+    except (config.ConfigException, OSError) as error:
+        raise NoConnection(f"the Kubernetes API cannot be reached: {error}") from None
+    return found
+
+
+async def client(kubeconfig: Path | None = None) -> ApiClient:
+    """A client for our own calls; close it with `await client.close()`. Raises `NoConnection`."""
+    made = ApiClient(await configuration(kubeconfig))
+    made.user_agent = "waypost-operator"
+    return made
+
+
+async def for_kopf(kubeconfig: Path | None = None) -> kopf.ConnectionInfo:
+    """The same for kopf, which asks again when the API server no longer takes the token. Raises `kopf.LoginError`."""
+    try:
+        found = await configuration(kubeconfig)
+    except NoConnection as error:
+        raise kopf.LoginError(str(error)) from None
+    header: Any = await found.get_api_key_with_prefix("BearerToken") or ""
+    scheme, _, token = header.rpartition(" ")
+    return kopf.ConnectionInfo(
+        server=found.host,
+        ca_path=found.ssl_ca_cert or None,
+        insecure=not found.verify_ssl,
+        username=found.username or None,
+        password=found.password or None,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=found.cert_file or None,
+        private_key_path=found.key_file or None,
+        proxy_url=found.proxy or None,
+    )

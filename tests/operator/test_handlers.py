@@ -1,0 +1,312 @@
+"""A real kopf operator in this process, against an API server in memory; the reconcilers only take notes."""
+
+import asyncio
+import threading
+
+import pytest
+
+from waypost.operator.models import FINALIZER, RECONCILE_REQUESTED
+from waypost.telemetry import metrics
+
+from .apiserver import ApiServer, Fault, Manifest
+from .running import RELEASE, TEAM, Fleet, Notes, config_map, cron_job, number, schedule, secret, settled, until
+
+CANARY = "waypost-operator-canary"
+
+
+def is_ready(api: ApiServer, kind: str, name: str, namespace: str = TEAM) -> bool:
+    """Whether its status speaks of its latest spec."""
+    found = api.get(kind, namespace, name) or {}
+    return bool(found.get("status", {}).get("observedGeneration") == found.get("metadata", {}).get("generation"))
+
+
+def ours(api: ApiServer) -> list[str]:
+    """Writes that changed something, but for the canary's."""
+    return [f"{each.verb} {each.kind} {each.name}" for each in api.changes() if each.name != CANARY]
+
+
+def test_a_new_number_is_reconciled(api: ApiServer, fleet: Fleet) -> None:
+    """What a user applies is acted on by the watch, not by a resync; and our own writes wake nobody."""
+    notes = fleet.start()
+    api.put(number())
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "a status is written")
+    settled(lambda: len(api.requests), for_s=1.5)
+    assert notes.reconciled["support"] == 1
+
+
+def test_a_spec_changed_in_the_middle_of_a_reconcile_is_reconciled_again(api: ApiServer, fleet: Fleet) -> None:
+    """The status that is written last speaks of the latest spec; never do two reconciles of one object overlap."""
+    changed = threading.Event()
+
+    async def change_meanwhile(manifest: Manifest) -> None:
+        if not changed.is_set():
+            changed.set()
+            new = number(suspend=True)
+            await asyncio.to_thread(api.put, new)
+
+    notes = Notes()
+    notes.before_status = change_meanwhile
+    fleet.start(notes=notes)
+    api.put(number())
+    until(lambda: changed.is_set() and is_ready(api, "WhatsAppNumber", "support"), "the second generation is told")
+    assert notes.generations["support"][-1] == 2
+
+
+def test_a_deleted_cron_job_wakes_its_schedule(api: ApiServer, fleet: Fleet) -> None:
+    """A child that somebody deletes is seen at once."""
+    api.put(schedule())
+    api.put(cron_job("child", "news"))
+    notes = fleet.start()
+    until(lambda: is_ready(api, "BotSchedule", "news"), "the schedule is ready")
+    before = notes.reconciled["news"]
+    api.delete("CronJob", RELEASE, "child")
+    until(lambda: notes.reconciled["news"] > before, "the schedule is reconciled")
+
+
+def test_a_drifted_cron_job_wakes_its_schedule(api: ApiServer, fleet: Fleet) -> None:
+    """A child that somebody edits is seen at once; one that merely gets a label is not a reason."""
+    api.put(schedule())
+    api.put(cron_job("child", "news"))
+    notes = fleet.start()
+    until(lambda: is_ready(api, "BotSchedule", "news"), "the schedule is ready")
+    before = notes.reconciled["news"]
+    api.edit("CronJob", RELEASE, "child", lambda each: each["metadata"]["labels"].update(extra="label"))
+    settled(lambda: notes.reconciled["news"])
+    assert notes.reconciled["news"] == before
+    api.edit("CronJob", RELEASE, "child", lambda each: each["spec"].update(schedule="* * * * *"))
+    until(lambda: notes.reconciled["news"] > before, "the schedule is reconciled")
+
+
+def test_a_changed_secret_wakes_only_its_number(api: ApiServer, fleet: Fleet) -> None:
+    """A rotated token is used at once, without a look at every other number."""
+    for name in ("support", "sales"):
+        api.put(secret(f"{name}-meta"))
+        api.put(number(name))
+    notes = fleet.start()
+    until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in ("support", "sales")), "both are ready")
+    notes.reconciled.clear()
+    api.put(secret("support-meta", value="two"))
+    until(lambda: notes.reconciled["support"], "the number is reconciled")
+    settled(notes.reconciled.total)
+    assert notes.reconciled == {"support": 1}
+
+
+def test_a_secret_that_appears_wakes_the_number_that_waits_for_it(api: ApiServer, fleet: Fleet) -> None:
+    """A number may be applied before its Secret."""
+    api.put(number())
+    notes = fleet.start()
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it was looked at")
+    before = notes.reconciled["support"]
+    api.put(secret("support-meta"))
+    until(lambda: notes.reconciled["support"] > before, "the number is reconciled")
+
+
+def test_nothing_is_listed_or_watched_without_its_selector(api: ApiServer, fleet: Fleet) -> None:
+    """Secrets that did not opt in never leave the API server."""
+    fleet.start()
+    asked = {kind: {selector for each, selector in api.selectors if each == kind} for kind, _ in api.selectors}
+    assert asked["Secret"] == {"waypost.dev/credentials=true"}
+    assert asked["ConfigMap"] == {"waypost.dev/watched=true"}
+    assert asked["CronJob"] == {"waypost.dev/schedule-name"}
+
+
+def test_a_changed_bot_wakes_its_number(api: ApiServer, fleet: Fleet) -> None:
+    """A new script is published at once."""
+    api.put(config_map("support-bot"))
+    api.put(number())
+    notes = fleet.start()
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
+    before = notes.reconciled["support"]
+    api.put(config_map("support-bot", text="version: 2"))
+    until(lambda: notes.reconciled["support"] > before, "the number is reconciled")
+
+
+def test_the_annotation_asks_for_a_reconcile(api: ApiServer, fleet: Fleet) -> None:
+    """`kubectl annotate … waypost.dev/reconcile-requested-at=now` works, as with Flux."""
+    api.put(number())
+    notes = fleet.start()
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
+    before = notes.reconciled["support"]
+    asked = {RECONCILE_REQUESTED: "now"}
+    api.edit("WhatsAppNumber", TEAM, "support", lambda each: each["metadata"].update(annotations=asked))
+    until(lambda: notes.reconciled["support"] > before, "the number is reconciled")
+
+
+def test_a_number_deleted_while_the_operator_was_down_is_finalized(api: ApiServer, fleet: Fleet) -> None:
+    """`kubectl delete` hangs while no operator runs, and ends with the next one."""
+    notes = fleet.start()
+    api.put(number())
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
+    fleet.stop()
+    api.delete("WhatsAppNumber", TEAM, "support")
+    assert api.get("WhatsAppNumber", TEAM, "support") is not None
+    fleet.start(notes=notes)
+    until(lambda: api.get("WhatsAppNumber", TEAM, "support") is None, "it is gone")
+    assert notes.finalized["support"] == 1
+
+
+def test_a_deleted_number_is_finalized_once(api: ApiServer, fleet: Fleet) -> None:
+    """Deletion goes through the reconciler, and nothing comes after it."""
+    notes = fleet.start()
+    api.put(number())
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
+    api.delete("WhatsAppNumber", TEAM, "support")
+    until(lambda: api.get("WhatsAppNumber", TEAM, "support") is None, "it is gone")
+    settled(lambda: len(api.requests), for_s=1.5)
+    assert notes.finalized["support"] == 1
+
+
+def test_an_object_that_only_others_hold_back_is_left_alone(api: ApiServer, fleet: Fleet) -> None:
+    """Somebody else's finalizer is none of our business."""
+    notes = fleet.start()
+    held = number()
+    held["metadata"]["finalizers"] = ["other.example.org/keeps"]
+    held["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    api.put(held)
+    settled(lambda: len(api.requests))
+    assert not notes.reconciled
+    assert not notes.finalized
+
+
+def test_two_hundred_numbers_at_once_are_each_reconciled_once(api: ApiServer, fleet: Fleet) -> None:
+    """A burst is worked off by a bounded number of reconciles, without rounds that nobody asked for."""
+    notes = fleet.start()
+    names = [f"number-{index}" for index in range(200)]
+    for name in names:
+        api.put(number(name))
+    until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in names), "all are ready", 60)
+    settled(lambda: len(api.requests), for_s=1.5)
+    assert notes.reconciled.total() == 200
+    assert notes.most_at_once <= 24
+
+
+def test_nothing_is_written_while_nothing_happens(api: ApiServer, fleet: Fleet) -> None:
+    """Resyncs look, and write nothing when all is well; but for the canary."""
+    for index in range(10):
+        api.put(number(f"number-{index}"))
+        api.put(schedule(f"schedule-{index}", f"number-{index}"))
+    notes = fleet.start(resync_s=0.6)
+    until(lambda: all(is_ready(api, "BotSchedule", f"schedule-{index}") for index in range(10)), "all are ready")
+    settled(lambda: len(ours(api)))
+    before, rounds = ours(api), dict(notes.reconciled)
+    until(lambda: all(notes.reconciled[name] >= count + 3 for name, count in rounds.items()), "three more rounds")
+    assert ours(api) == before
+
+
+def test_a_restart_does_not_look_at_everything_at_once(api: ApiServer, fleet: Fleet) -> None:
+    """What is well is looked at some time within the resync interval; what changed meanwhile, at once."""
+    names = [f"number-{index}" for index in range(50)]
+    for name in names:
+        api.put(secret(f"{name}-meta"))
+        api.put(number(name))
+    fleet.start()
+    until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in names), "all are ready")
+    fleet.stop()
+    api.edit("WhatsAppNumber", TEAM, "number-7", lambda each: each["spec"].update(suspend=True))
+    notes = fleet.start(resync_s=1_000_000)
+    until(lambda: is_ready(api, "WhatsAppNumber", "number-7"), "the changed one is ready")
+    settled(notes.reconciled.total)
+    assert notes.reconciled == {"number-7": 1}
+
+
+def test_what_happened_in_a_gap_of_the_watch_is_found(api: ApiServer, fleet: Fleet) -> None:
+    """A stream that is too old (410) is listed anew, and only what changed is looked at."""
+    for name in ("support", "sales", "press"):
+        api.put(secret(f"{name}-meta"))
+        api.put(number(name))
+    notes = fleet.start()
+    until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in ("support", "sales", "press")), "ready")
+    notes.reconciled.clear()
+
+    def meanwhile() -> None:
+        api.store(number("support", suspend=True))
+        api.store(secret("sales-meta", value="two"))
+
+    api.end_streams(meanwhile)
+    until(lambda: notes.reconciled["support"] and notes.reconciled["sales"], "both changes are found")
+    settled(notes.reconciled.total)
+    assert notes.reconciled["press"] == 0
+
+
+def test_a_defect_in_one_reconcile_leaves_the_others_alone(api: ApiServer, fleet: Fleet) -> None:
+    """One object's trouble is its own, is counted, and it is tried again."""
+    notes = Notes()
+    failures = metrics.reconcile_errors_total.labels(kind="WhatsAppNumber", error="RuntimeError")
+    before = failures._value.get()
+    notes.fails = lambda name: name == "broken" and notes.reconciled["broken"] < 3
+    fleet.start(notes=notes)
+    api.put(number("broken"))
+    api.put(number("fine"))
+    until(lambda: is_ready(api, "WhatsAppNumber", "fine"), "the other one is ready")
+    until(lambda: is_ready(api, "WhatsAppNumber", "broken"), "it heals by itself", 60)
+    assert failures._value.get() == before + 2
+
+
+@pytest.mark.parametrize("status", [500, 409])
+def test_an_api_server_in_trouble_is_waited_out(api: ApiServer, fleet: Fleet, status: int) -> None:
+    """Refused writes and reads come again by themselves."""
+    fleet.start()
+    api.faults += [
+        Fault(lambda verb, kind, _: (verb, kind) == ("update", "WhatsAppNumber"), status, 2),
+        Fault(lambda verb, kind, _: (verb, kind) == ("get", "WhatsAppNumber"), 500, 1),
+    ]
+    api.put(number())
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready in the end", 60)
+
+
+def test_a_number_that_becomes_ready_wakes_its_schedules(api: ApiServer, fleet: Fleet) -> None:
+    """A schedule may be applied before its number."""
+    notes = fleet.start()
+    api.put(schedule())
+    until(lambda: is_ready(api, "BotSchedule", "news"), "it was looked at")
+    before = notes.reconciled["news"]
+    api.put(number())
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "the number is ready")
+    until(lambda: notes.reconciled["news"] > before, "the schedule is reconciled")
+
+
+def test_a_deleted_number_wakes_the_one_that_claims_the_same_phone_number(api: ApiServer, fleet: Fleet) -> None:
+    """The younger of two claims takes over as soon as the older is gone."""
+    for name in ("older", "younger"):
+        api.put(number(name, phoneNumberId="106540352242922"))
+    notes = fleet.start()
+    until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in ("older", "younger")), "both were looked at")
+    before = notes.reconciled["younger"]
+    api.delete("WhatsAppNumber", TEAM, "older")
+    until(lambda: notes.reconciled["younger"] > before, "the younger is reconciled")
+
+
+def test_in_namespaced_mode_other_namespaces_are_left_alone(api: ApiServer, fleet: Fleet) -> None:
+    """Neither watched nor touched, and nothing is asked for in the whole cluster."""
+    notes = fleet.start(namespaces=(TEAM,))
+    for namespace in ("team-b", RELEASE, TEAM):
+        api.put(number(f"in-{namespace}", namespace=namespace))
+    until(lambda: is_ready(api, "WhatsAppNumber", f"in-{TEAM}"), "the team's number is ready")
+    settled(notes.reconciled.total)
+    assert set(notes.reconciled) == {f"in-{TEAM}"}
+
+
+def test_kopf_leaves_no_traces_of_its_own(api: ApiServer, fleet: Fleet) -> None:
+    """No copy of the spec in an annotation, no second finalizer, no status but the reconciler's."""
+    fleet.start()
+    api.put(number())
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
+    settled(lambda: len(api.requests))
+    found = api.get("WhatsAppNumber", TEAM, "support") or {}
+    assert "annotations" not in found["metadata"]
+    assert found["metadata"]["finalizers"] == [FINALIZER]
+    assert set(found["status"]) == {"observedGeneration", "conditions"}
+
+
+def test_conditions_are_counted_as_a_metric(api: ApiServer, fleet: Fleet) -> None:
+    """The gauge follows the objects, deletion included."""
+    ready = metrics.condition.labels(kind="WhatsAppNumber", type="Ready", status="True")
+    before = ready._value.get()
+    fleet.start()
+    api.put(number("one"))
+    api.put(number("two"))
+    until(lambda: ready._value.get() == before + 2, "both are counted")
+    api.delete("WhatsAppNumber", TEAM, "two")
+    until(lambda: ready._value.get() == before + 1, "the deleted one is not counted any more")
+    api.delete("WhatsAppNumber", TEAM, "one")
+    until(lambda: ready._value.get() == before, "nor the other")
