@@ -10,7 +10,7 @@ import datetime
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import structlog
@@ -167,6 +167,11 @@ class FileCluster:
     async def objects(self, kind: str) -> list[Manifest]:
         """See `Cluster.objects`."""
         return self.all(kind)
+
+    async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
+        """See `Cluster.labelled`."""
+        within = [each for each in self.all(kind) if each["metadata"]["namespace"] == self.release_namespace]
+        return [each for each in within if labels.items() <= (each["metadata"].get("labels") or {}).items()]
 
     async def emit(self, about: Manifest, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - as in the protocol
         """See `Cluster.emit`."""

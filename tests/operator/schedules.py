@@ -1,0 +1,165 @@
+"""What the tests of schedules share: a cluster in memory, a connected number, and what a tenant would write."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from waypost.cli.filecluster import FileCluster
+from waypost.operator.cluster import Manifest, Stored
+from waypost.operator.options import OperatorOptions
+from waypost.operator.outcome import Result
+from waypost.operator.schedule_reconcile import ScheduleReconciler
+
+RELEASE = "waypost-system"
+TEAM = "team-a"
+NUMBER_ID = "106540352242922"
+OPTIONS = OperatorOptions(
+    release_namespace=RELEASE, public_url="https://hooks.example.org", image="registry.example.org/waypost@sha256:0"
+)
+NOW = 1_795_424_400.0
+"""Monday, 2026-11-23 09:00 UTC."""
+CONTACT = "+393331234567"
+
+
+def message(**action: Any) -> dict[str, Any]:
+    """An action."""
+    given = {"template": {"name": "weekly_news", "language": "it"}, "audience": {"contacts": [CONTACT]}}
+    return {"message": given | action}
+
+
+def schedule(name: str = "weekly-news", namespace: str = TEAM, **spec: Any) -> Manifest:
+    """As a user writes it."""
+    given = {
+        "numberRef": {"name": "support"},
+        "schedule": "0 9 * * 1",
+        "timeZone": "Europe/Rome",
+        "action": message(),
+    }
+    return {
+        "apiVersion": "waypost.dev/v1alpha1",
+        "kind": "BotSchedule",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": given | spec,
+    }
+
+
+def number(name: str = "support", namespace: str = TEAM, phone_number_id: str = NUMBER_ID) -> Manifest:
+    """As a user writes it."""
+    spec = {"phoneNumberId": phone_number_id, "wabaId": "102290129340398", "credentialsRef": {"name": "support-meta"}}
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "waypost.dev/v1alpha1", "kind": "WhatsAppNumber", "metadata": metadata, "spec": spec}
+
+
+def standing(ready: str = "True", reason: str = "AsDesired", *, registered: str = "True") -> dict[str, Any]:
+    """The status of a number."""
+    return {
+        "conditions": [
+            {"type": "Ready", "status": ready, "reason": reason},
+            {"type": "Registered", "status": registered, "reason": "Connected"},
+        ]
+    }
+
+
+class Watched(FileCluster):
+    """Counts writes, and may be told to fail."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=lambda: NOW, release_namespace=RELEASE)
+        self.writes: list[str] = []
+        self.fail_at: int | None = None
+        """Raise after this many writes, once they are done: a process that was killed."""
+        self.refuse: Exception | None = None
+        """What the API server says to a CronJob."""
+
+    def _store(self, key: tuple[str, str, str], manifest: Manifest) -> Manifest:
+        """With uids that are the same in each test, so that whole clusters can be compared."""
+        before = self._objects.get(key)
+        manifest["metadata"]["uid"] = before["metadata"]["uid"] if before else f"{key[2]}-{len(self._objects)}"
+        return super()._store(key, manifest)
+
+    def _count(self, what: str) -> None:
+        self.writes.append(what)
+        if len(self.writes) == self.fail_at:
+            raise Killed
+
+    async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
+        if self.refuse is not None and manifest["kind"] == "CronJob":
+            raise self.refuse
+        applied = await super().apply(manifest, manager=manager)
+        self._count(f"apply {manifest['kind']}")
+        return applied
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        await super().delete(kind, namespace, name)
+        self._count(f"delete {kind}")
+
+    async def write_status(self, manifest: Manifest, status: Manifest) -> Manifest:
+        written = await super().write_status(manifest, status)
+        self._count("status")
+        return written
+
+    async def write_metadata(self, manifest: Manifest, patch: Manifest) -> Manifest:
+        written = await super().write_metadata(manifest, patch)
+        self._count("metadata")
+        return written
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class Clock:
+    """Moves by hand only."""
+
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Team:
+    """A namespace with a connected number, and the reconciler of its schedules."""
+
+    cluster: Watched = field(default_factory=Watched)
+    clock: Clock = field(default_factory=Clock)
+    options: OperatorOptions = OPTIONS
+
+    async def with_number(self, **status: Any) -> "Team":
+        """Add the number."""
+        await self.cluster.write_status(self.cluster.put(number()), standing(**status))
+        self.cluster.writes.clear()
+        return self
+
+    async def reconcile(self, name: str = "weekly-news") -> Result:
+        """Once, as the controller does it."""
+        manifest = self.cluster.get("BotSchedule", TEAM, name)
+        assert manifest is not None
+        reconciler = ScheduleReconciler(self.cluster, None, self.options, clock=self.clock)
+        if manifest["metadata"].get("deletionTimestamp"):
+            return await reconciler.finalize(manifest)
+        return await reconciler.reconcile(manifest)
+
+    def status(self, name: str = "weekly-news") -> dict[str, Any]:
+        """Of the schedule."""
+        manifest = self.cluster.get("BotSchedule", TEAM, name)
+        assert manifest is not None
+        status: dict[str, Any] = manifest.get("status", {})
+        return status
+
+    def condition(self, type_: str, name: str = "weekly-news") -> tuple[str, str]:
+        """Status and reason."""
+        found = next(each for each in self.status(name)["conditions"] if each["type"] == type_)
+        return found["status"], found["reason"]
+
+    def cron_job(self) -> Manifest:
+        """The only one."""
+        (found,) = self.cluster.all("CronJob")
+        return found
+
+    async def order(self) -> Stored:
+        """The only one."""
+        (found,) = self.cluster.all("Secret")
+        stored = await self.cluster.secret(RELEASE, found["metadata"]["name"])
+        assert stored is not None
+        return stored

@@ -1,0 +1,183 @@
+"""What a schedule becomes: names, an order that the run reads, and a pod that may do nothing but its work."""
+
+import copy
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waypost.operator import schedule_children as children
+from waypost.operator.cluster import Manifest
+from waypost.operator.options import JobOptions, OperatorOptions
+from waypost.operator.schedule_children import Owner
+from waypost.operator.schedule_models import ScheduleSpec
+from waypost.schedule import order, tick
+
+from .schedules import CONTACT, NUMBER_ID, OPTIONS, message, schedule
+
+OWNER = Owner("team-a", "weekly-news", "5f0c7c1e-0d3c-4a57-9d0e-3d1f0c0d7a11")
+names = st.from_regex(r"\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
+
+
+def spec(**changes: Any) -> ScheduleSpec:
+    """A valid spec."""
+    return ScheduleSpec.model_validate(schedule(**changes)["spec"])
+
+
+def cron_job(*, suspend: bool = False, traceparent: str | None = None, **changes: Any) -> Manifest:
+    """The CronJob of a spec."""
+    return children.cron_job(OWNER, spec(**changes), OPTIONS, suspend=suspend, traceparent=traceparent)
+
+
+def pod(manifest: Manifest) -> Manifest:
+    """The pod's spec."""
+    found: Manifest = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    return found
+
+
+@given(names, names)
+def test_a_childs_name_is_one_that_kubernetes_takes(namespace: str, name: str) -> None:
+    """And that leaves room for the planned minute behind it."""
+    child = Owner(namespace, name, "uid").child
+    assert len(child) <= 52
+    assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", child)
+    assert tick.of_job(f"{child}-29730780")
+
+
+@given(st.lists(st.tuples(names, names), min_size=2, max_size=2, unique=True))
+def test_two_schedules_never_share_a_child(pair: list[tuple[str, str]]) -> None:
+    """Not even `a-b/c` and `a/b-c`, nor names that differ only behind what is cut."""
+    first, second = (Owner(*each, "uid").child for each in pair)
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        message(),
+        message(quietHours={"from": "21:00", "to": "08:00"}, maxRecipients=7),
+        message(template={"name": "news", "language": "pt_BR", "components": [{"type": "body", "parameters": []}]}),
+        {"message": {"text": "ciao è già", "audience": {"contacts": [CONTACT]}}},
+        {"tokenCheck": {"warnDays": 7}},
+    ],
+)
+def test_the_run_understands_the_order(action: dict[str, Any]) -> None:
+    """Operator and run are written apart; what one writes the other reads."""
+    read = order.load(children.order(OWNER, spec(action=action), NUMBER_ID))
+    assert (read.uid, read.namespace, read.name) == (OWNER.uid, "team-a", "weekly-news")
+    assert (read.number, read.number_id, read.time_zone) == ("support", NUMBER_ID, "Europe/Rome")
+    assert (read.action.message is None) == ("tokenCheck" in action)
+
+
+def test_no_contact_is_in_the_cronjob() -> None:
+    """It may be read by more people than the Secret."""
+    assert CONTACT[1:] not in str(cron_job())
+
+
+def test_the_pod_is_a_restricted_one_without_a_token() -> None:
+    """Pod Security Standard `restricted`, and no way to the Kubernetes API."""
+    found = pod(cron_job())
+    (container,) = found["containers"]
+    assert found["automountServiceAccountToken"] is False
+    assert found["serviceAccountName"] == "waypost-job"
+    assert found["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["limits"]["memory"]
+
+
+def test_a_run_is_bounded_in_time_tries_and_leftovers() -> None:
+    """And one that no other pod could do either is not tried again."""
+    found = cron_job()["spec"]
+    job = found["jobTemplate"]["spec"]
+    assert (job["activeDeadlineSeconds"], job["backoffLimit"], job["ttlSecondsAfterFinished"]) == (900, 3, 86_400)
+    assert (found["successfulJobsHistoryLimit"], found["failedJobsHistoryLimit"]) == (2, 3)
+    assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
+
+
+def test_only_a_token_check_sees_a_token_and_only_its_own() -> None:
+    """The registry's Secret holds those of many numbers."""
+    assert "waypost-registry" not in str(cron_job())
+
+    (volume,) = [each for each in pod(cron_job(action={"tokenCheck": {}}))["volumes"] if each["name"] == "registry"]
+    assert volume["secret"]["items"] == [{"key": "team-a.support.json", "path": "team-a.support.json"}]
+
+
+def test_the_platforms_options_are_in_the_pod() -> None:
+    """Database and labels for network policies; what the operator itself sets wins."""
+    job = JobOptions(
+        environment=(
+            {"name": "WAYPOST_DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}},
+            {"name": "WAYPOST_SCHEDULE_ORDER", "value": "/etc/passwd"},
+        ),
+        pod_labels={"team": "platform", "waypost.dev/schedule-uid": "another"},
+        image_pull_secrets=("pull",),
+        node_selector={"disk": "fast"},
+    )
+    options = OperatorOptions(release_namespace="r", public_url="https://x", image="i", job=job)
+    made = children.cron_job(OWNER, spec(), options, suspend=False, traceparent=None)
+    variables = {each["name"]: each for each in pod(made)["containers"][0]["env"]}
+    labels = made["spec"]["jobTemplate"]["spec"]["template"]["metadata"]["labels"]
+
+    assert variables["WAYPOST_DATABASE_URL"]["valueFrom"]["secretKeyRef"]["name"] == "db"
+    assert variables["WAYPOST_SCHEDULE_ORDER"]["value"] == "/etc/waypost/schedule/order.json"
+    assert len(variables) == len(pod(made)["containers"][0]["env"])
+    assert (labels["team"], labels["waypost.dev/schedule-uid"]) == ("platform", OWNER.uid)
+    assert (pod(made)["nodeSelector"], pod(made)["imagePullSecrets"]) == ({"disk": "fast"}, [{"name": "pull"}])
+
+
+def served(manifest: Manifest) -> Manifest:
+    """As an API server gives it back: with defaults, a status and what others have added."""
+    found = copy.deepcopy(manifest)
+    found["status"] = {"lastScheduleTime": "2026-11-23T09:00:00Z"}
+    found["metadata"] |= {"uid": "u", "generation": 3}
+    found["metadata"]["annotations"]["other.example.org/note"] = "kept"
+    template = pod(found)
+    template |= {"dnsPolicy": "ClusterFirst", "schedulerName": "default-scheduler"}
+    container = template["containers"][0]
+    container |= {"imagePullPolicy": "IfNotPresent", "terminationMessagePolicy": "File"}
+    container["env"][0]["valueFrom"]["fieldRef"]["apiVersion"] = "v1"
+    container["env"].append({"name": "INJECTED", "value": "by another"})
+    return found
+
+
+def test_what_the_api_server_adds_is_no_reason_to_write() -> None:
+    """Or every resync would write, and every write would wake."""
+    assert children.as_desired(served(cron_job()), cron_job())
+
+
+def test_another_reconcile_is_no_reason_to_write() -> None:
+    """Its trace is a new one each time."""
+    before = served(cron_job(traceparent="00-" + "1" * 32 + "-" + "1" * 16 + "-01"))
+    assert children.as_desired(before, cron_job(traceparent="00-" + "2" * 32 + "-" + "2" * 16 + "-01"))
+    assert children.as_desired(before, cron_job(traceparent=None))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda found: found["spec"].update(suspend=True),
+        lambda found: found["spec"].update(schedule="* * * * *"),
+        lambda found: found["metadata"]["labels"].pop("waypost.dev/schedule-uid"),
+        lambda found: pod(found)["containers"][0].update(image="another"),
+        lambda found: pod(found).update(automountServiceAccountToken=True),
+        lambda found: pod(found)["containers"][0]["env"].pop(0),
+        lambda found: pod(found)["containers"][0]["securityContext"]["capabilities"].update(drop=[]),
+    ],
+)
+def test_what_somebody_edited_is_a_reason_to_write(edit: Any) -> None:
+    """Drift is repaired."""
+    drifted = served(cron_job())
+    edit(drifted)
+    assert not children.as_desired(drifted, cron_job())
+
+
+def test_what_is_no_longer_wanted_is_a_reason_to_write() -> None:
+    """Its absence cannot be seen in what is wanted now, so the digest tells."""
+    assert not children.as_desired(served(cron_job(action={"tokenCheck": {}})), cron_job())
+    assert not children.as_desired(None, cron_job())

@@ -1,0 +1,78 @@
+"""Decisions about a schedule: whose number may be used, and what the API server's refusals mean."""
+
+from typing import Any
+
+import pytest
+
+from waypost.operator.cluster import ClusterRefused
+from waypost.operator.schedule_models import ScheduleSpec
+from waypost.operator.schedule_plan import conditions, outcome, plan, refusal
+
+from .schedules import message, number, schedule, standing
+
+SELECTOR = {"audience": {"selector": {"tags": ["vip"]}}}
+
+
+def spec(**changes: Any) -> ScheduleSpec:
+    """A valid spec."""
+    return ScheduleSpec.model_validate(schedule(**changes)["spec"])
+
+
+@pytest.mark.parametrize(
+    ("status", "is_bound", "reason"),
+    [
+        pytest.param(standing(), False, None, id="as desired"),
+        pytest.param(standing("False", "TokenExpired"), False, None, id="connected, in trouble"),
+        pytest.param(standing("False", "TokenRevoked", registered="False"), False, "NumberNotReady", id="never seen"),
+        pytest.param({}, False, "NumberNotReady", id="not looked at"),
+        pytest.param(standing("False", "TokenRevoked", registered="False"), True, None, id="bound, then in trouble"),
+        pytest.param(standing("False", "Conflict"), True, "NumberConflict", id="another object has it"),
+    ],
+)
+def test_a_number_is_used_once_its_own_credentials_reached_it(
+    status: dict[str, Any], is_bound: bool, reason: str | None
+) -> None:
+    """Whoever writes another team's `phoneNumberId` into an object of their own sends nothing from it."""
+    planned = plan(spec(), number() | {"status": status}, has_cron_job=True, is_bound=is_bound)
+    assert (planned.obstacle.reason if planned.obstacle else None) == reason
+    assert (planned.write_order, planned.suspend) == (reason is None, reason is not None)
+
+
+@pytest.mark.parametrize("gone", [None, number() | {"metadata": {"deletionTimestamp": "2026-11-23T09:00:00Z"}}])
+def test_without_its_number_no_run_starts(gone: Any) -> None:
+    """Runs that were set up are suspended; none is set up."""
+    for has_cron_job in (True, False):
+        planned = plan(spec(), gone, has_cron_job=has_cron_job, is_bound=True)
+        assert planned.obstacle is not None
+        assert planned.obstacle.reason == "NumberNotFound"
+        assert (planned.cron_job, planned.suspend) == (has_cron_job, True)
+
+
+@pytest.mark.parametrize("action", [{"report": {}}, {"retention": {}}, message(**SELECTOR)])
+def test_what_runs_cannot_do_is_told_before_they_try(action: dict[str, Any]) -> None:
+    """A person must change it."""
+    planned = plan(spec(action=action), number() | {"status": standing()}, has_cron_job=False, is_bound=False)
+    assert planned.obstacle is not None
+    assert (planned.obstacle.reason, outcome(planned.obstacle)) == ("NotSupported", "stalled")
+
+
+@pytest.mark.parametrize(
+    ("reason", "text", "expected", "ends"),
+    [
+        ("Invalid", 'spec.timeZone: Invalid value: "Mars/Olympus": unknown time zone', "InvalidTimeZone", "stalled"),
+        ("Invalid", 'spec.schedule: Invalid value: "61 * * * *": end of range', "InvalidSchedule", "stalled"),
+        ("Invalid", "spec.jobTemplate: Invalid value", "CronJobInvalid", "stalled"),
+        ("Forbidden", "exceeded quota", "CronJobRefused", "failed"),
+    ],
+)
+def test_the_api_servers_refusal_becomes_a_reason(reason: str, text: str, expected: str, ends: str) -> None:
+    """In its own words where the user can act on them."""
+    obstacle = refusal(ClusterRefused(reason, text))
+    assert (obstacle.reason, outcome(obstacle)) == (expected, ends)
+    assert (text in obstacle.message) == (ends == "stalled")
+
+
+def test_suspended_is_as_desired() -> None:
+    """And not a failure that somebody would be woken for."""
+    ready = conditions(spec(suspend=True), None)[0]
+    assert (ready.type, ready.status, ready.reason) == ("Ready", "True", "Suspended")

@@ -1,0 +1,325 @@
+"""Schedules made true and kept true, in a cluster that is made of memory."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from waypost.operator.cluster import ClusterAway, ClusterRefused
+from waypost.operator.schedule_children import SCHEDULE_UID
+from waypost.operator.schedule_reconcile import FINALIZER, ScheduleReconciler
+from waypost.telemetry import tracing
+
+from .schedules import CONTACT, NOW, RELEASE, TEAM, Killed, Team, message, number, schedule, standing
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def team() -> Team:
+    """A namespace with a connected number."""
+    return await Team().with_number()
+
+
+async def test_a_schedule_becomes_a_cronjob_and_an_order(team: Team) -> None:
+    """In the release namespace, named in the status."""
+    team.cluster.put(schedule())
+    result = await team.reconcile()
+
+    cron_job, order = team.cron_job(), json.loads((await team.order()).data["order.json"])
+    assert (result.outcome, team.condition("Ready")) == ("ready", ("True", "Scheduled"))
+    assert cron_job["metadata"]["namespace"] == RELEASE
+    assert (cron_job["spec"]["schedule"], cron_job["spec"]["timeZone"]) == ("0 9 * * 1", "Europe/Rome")
+    assert order["action"]["message"]["audience"]["contacts"] == [CONTACT]
+    status = team.status()
+    assert status["cronJobName"] == cron_job["metadata"]["name"]
+    assert (status["cronJobNamespace"], status["nextRunAt"]) == (RELEASE, "2026-11-30T08:00:00Z")
+
+
+async def test_a_second_look_writes_nothing(team: Team) -> None:
+    """Also in another trace, and a little later."""
+    team.cluster.put(schedule())
+    for _ in range(3):
+        with tracing.tracer().start_as_current_span("reconcile"):
+            await team.reconcile()
+        team.clock.now += 300
+    assert team.cluster.writes == ["metadata", "apply CronJob", "apply Secret", "status"]
+
+
+async def test_runs_link_to_the_reconcile_that_last_changed_them(team: Team) -> None:
+    """A trace of its own for each spec."""
+    team.cluster.put(schedule())
+    traceparents = []
+    for minute in ("0", "0", "5"):
+        team.cluster.put(schedule(schedule=f"{minute} 9 * * 1"))
+        with tracing.tracer().start_as_current_span("reconcile"):
+            await team.reconcile()
+        variables = team.cron_job()["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"]
+        traceparents.append(next(each["value"] for each in variables if each["name"] == "TRACEPARENT"))
+    assert traceparents[0] == traceparents[1] != traceparents[2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schedule": "*/5 * * * *"},
+        {"timeZone": "Asia/Tokyo"},
+        {"suspend": True},
+        {"concurrencyPolicy": "Allow"},
+        {"startingDeadlineSeconds": 60},
+        {"action": message(maxRecipients=3)},
+        {"action": {"tokenCheck": {}}},
+    ],
+)
+async def test_a_changed_spec_is_what_a_new_one_would_have_been(change: dict[str, Any], team: Team) -> None:
+    """Nothing of the old one is left."""
+    team.cluster.put(schedule())
+    await team.reconcile()
+    team.cluster.put(schedule(**change))
+    await team.reconcile()
+    fresh = await Team().with_number()
+    fresh.cluster.put(schedule(**change))
+    await fresh.reconcile()
+
+    assert team.cron_job()["spec"] == fresh.cron_job()["spec"]
+    assert (await team.order()).data == (await fresh.order()).data
+    assert team.status()["observedGeneration"] == 2
+
+
+@pytest.mark.parametrize("kind", ["CronJob", "Secret"])
+async def test_a_child_that_was_deleted_comes_back(kind: str, team: Team) -> None:
+    """Drift is repaired at the next look."""
+    team.cluster.put(schedule())
+    await team.reconcile()
+    team.cluster.remove(kind, RELEASE, team.cron_job()["metadata"]["name"])
+    await team.reconcile()
+    assert len(team.cluster.all(kind)) == 1
+
+
+async def test_an_edited_cronjob_is_set_right(team: Team) -> None:
+    """Whoever may edit it must not make it fire at other times."""
+    team.cluster.put(schedule())
+    await team.reconcile()
+    cron_job = team.cron_job()
+    cron_job["spec"] |= {"schedule": "* * * * *"}
+    team.cluster.put(cron_job)
+    await team.reconcile()
+    assert team.cron_job()["spec"]["schedule"] == "0 9 * * 1"
+
+
+async def test_a_number_of_another_namespace_cannot_be_named(team: Team) -> None:
+    """`numberRef` is looked up in the schedule's own namespace."""
+    team.cluster.put(number("sales", namespace="team-b"))
+    team.cluster.put(schedule(numberRef={"name": "sales"}))
+    result = await team.reconcile()
+    assert (result.outcome, team.condition("Ready")) == ("waiting", ("False", "NumberNotFound"))
+    assert team.cluster.all("CronJob") == []
+
+
+async def test_a_schedule_before_its_number_waits_for_it() -> None:
+    """The order in which files are applied does not matter."""
+    team = Team()
+    team.cluster.put(schedule())
+    assert (await team.reconcile()).outcome == "waiting"
+    assert team.condition("Reconciling") == ("True", "NumberNotFound")
+
+    await team.with_number()
+    assert (await team.reconcile()).outcome == "ready"
+
+
+async def test_when_the_number_goes_runs_are_suspended_until_it_is_back(team: Team) -> None:
+    """A new object of the same name is another number until its own credentials have reached it."""
+    team.cluster.put(schedule())
+    await team.reconcile()
+
+    team.cluster.remove("WhatsAppNumber", TEAM, "support")
+    await team.reconcile()
+    assert team.cron_job()["spec"]["suspend"] is True
+    assert "nextRunAt" not in team.status()
+
+    again = team.cluster.put(number())
+    await team.reconcile()
+    assert team.condition("Ready") == ("False", "NumberNotReady")
+
+    await team.cluster.write_status(again, standing())
+    await team.reconcile()
+    assert team.cron_job()["spec"]["suspend"] is False
+
+
+async def test_a_passing_trouble_of_the_number_stops_no_run(team: Team) -> None:
+    """A dead operator, or a Meta that does not answer it, stops changes, never messages."""
+    team.cluster.put(schedule())
+    await team.reconcile()
+    found = team.cluster.get("WhatsAppNumber", TEAM, "support")
+    assert found is not None
+    await team.cluster.write_status(found, standing("False", "TokenRevoked", registered="Unknown"))
+    assert (await team.reconcile()).outcome == "ready"
+    assert team.cron_job()["spec"]["suspend"] is False
+
+
+async def test_what_the_api_server_refuses_leaves_the_last_good_as_it_was(team: Team) -> None:
+    """Order and CronJob belong together; the user reads why in the API server's words."""
+    team.cluster.put(schedule())
+    await team.reconcile()
+    before = team.cron_job(), await team.order()
+
+    team.cluster.refuse = ClusterRefused("Invalid", 'spec.timeZone: Invalid value: "Mars/Olympus": unknown time zone')
+    team.cluster.put(schedule(timeZone="Mars/Olympus"))
+    result = await team.reconcile()
+
+    assert (result.outcome, team.condition("Stalled")) == ("stalled", ("True", "InvalidTimeZone"))
+    assert (team.cron_job(), await team.order()) == before
+    assert ("Warning", "InvalidTimeZone") in [event[:2] for event in team.cluster.events]
+
+
+async def test_an_api_server_that_is_away_is_somebody_elses_business(team: Team) -> None:
+    """The controller comes again; nothing is said of the schedule."""
+    team.cluster.put(schedule())
+    team.cluster.refuse = ClusterAway("503")
+    with pytest.raises(ClusterAway):
+        await team.reconcile()
+    assert team.status() == {}
+
+
+async def test_the_status_tells_of_the_last_run(team: Team) -> None:
+    """From what its pod left, when the CronJob says that there was a run."""
+    team.cluster.put(schedule())
+    await team.reconcile()
+    cron_job = team.cron_job()
+    uid = cron_job["metadata"]["labels"][SCHEDULE_UID]
+    await team.cluster.write_status(cron_job, {"lastScheduleTime": "2026-11-23T08:00:00Z"})
+    report = {"finishedAt": "2026-11-23T08:00:07Z", "result": "Succeeded", "recipients": 1, "sent": 1}
+    name = f"{cron_job['metadata']['name']}-{int(NOW) // 60 - 60}"
+    ended = {"exitCode": 0, "message": json.dumps(report), "finishedAt": "2026-11-23T08:00:08Z"}
+    pod = team.cluster.put(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "namespace": RELEASE,
+                "name": f"{name}-x",
+                "labels": {SCHEDULE_UID: uid, "batch.kubernetes.io/job-name": name},
+            },
+        }
+    )
+    await team.cluster.write_status(pod, {"containerStatuses": [{"name": "run", "state": {"terminated": ended}}]})
+    await team.reconcile()
+
+    last_run = team.status()["lastRun"]
+    assert (last_run["plannedAt"], last_run["result"], last_run["sent"]) == ("2026-11-23T08:00:00Z", "Succeeded", 1)
+
+    team.cluster.remove("Pod", RELEASE, f"{name}-x")
+    await team.reconcile()
+    assert team.status()["lastRun"] == last_run, "it outlives the pod"
+
+
+async def test_a_deleted_schedule_takes_its_children_along(team: Team) -> None:
+    """Owner references cannot cross namespaces, so nobody else would."""
+    team.cluster.put(schedule())
+    await team.reconcile()
+    stray = team.cron_job()
+    stray["metadata"] = {
+        "namespace": RELEASE,
+        "name": "of-an-older-version",
+        "labels": {SCHEDULE_UID: stray["metadata"]["labels"][SCHEDULE_UID]},
+    }
+    team.cluster.put(stray)
+    team.cluster.put(schedule("other"))
+    await team.reconcile("other")
+
+    team.cluster.remove("BotSchedule", TEAM, "weekly-news")
+    await team.reconcile()
+
+    assert team.cluster.get("BotSchedule", TEAM, "weekly-news") is None
+    assert [each["metadata"]["labels"]["waypost.dev/schedule-name"] for each in team.cluster.all("CronJob")] == [
+        "other"
+    ]
+    assert len(team.cluster.all("Secret")) == 1
+
+
+async def test_cronjobs_that_outlived_their_schedule_are_swept(team: Team) -> None:
+    """Somebody took the finalizer away; their messages must not go out for ever."""
+    team.cluster.put(schedule())
+    await team.reconcile()
+    team.cluster.put(schedule("other"))
+    await team.reconcile("other")
+    found = team.cluster.get("BotSchedule", TEAM, "weekly-news")
+    assert found is not None
+    await team.cluster.write_metadata(found, {"finalizers": []})
+    team.cluster.remove("BotSchedule", TEAM, "weekly-news")
+
+    swept = await ScheduleReconciler(team.cluster, None, team.options).sweep()
+
+    assert len(swept) == 1
+    assert [each["metadata"]["labels"]["waypost.dev/schedule-name"] for each in team.cluster.all("CronJob")] == [
+        "other"
+    ]
+
+
+async def test_a_schedule_that_cannot_be_read_says_so(team: Team) -> None:
+    """Written past the schema, by an older CRD; its last run stays told."""
+    team.cluster.put(schedule(action={"message": {"audience": {"contacts": ["nobody"]}}}))
+    assert (await team.reconcile()).outcome == "stalled"
+    assert team.condition("Stalled") == ("True", "InvalidSpec")
+    assert "nobody" not in str(team.status())
+
+
+@pytest.mark.parametrize("steps", [["create"], ["create", "change"], ["create", "number goes"], ["create", "delete"]])
+async def test_killed_after_any_write_it_ends_the_same(steps: list[str]) -> None:
+    """After the k-th write for every k, and then started again, it leaves what it would have left undisturbed."""
+    undisturbed = await Team().with_number()
+    await _walk(undisturbed, steps)
+    writes = len(undisturbed.cluster.writes)
+    assert writes
+    for k in range(1, writes + 1):
+        team = await Team().with_number()
+        team.cluster.fail_at = k
+        await _walk(team, steps)
+        assert _settled(team) == _settled(undisturbed), f"killed after write {k}"
+
+
+async def _walk(team: Team, steps: list[str]) -> None:
+    for step in steps:
+        if step == "create":
+            team.cluster.put(schedule())
+        elif step == "change":
+            team.cluster.put(schedule(timeZone="Asia/Tokyo", action=message(maxRecipients=3)))
+        elif step == "number goes":
+            team.cluster.remove("WhatsAppNumber", TEAM, "support")
+        else:
+            team.cluster.remove("BotSchedule", TEAM, "weekly-news")
+        try:
+            await team.reconcile()
+        except Killed:
+            if team.cluster.get("BotSchedule", TEAM, "weekly-news"):
+                await team.reconcile()
+
+
+def _settled(team: Team) -> list[Any]:
+    """All objects, whatever number of writes it took."""
+    found = team.cluster.all()
+    for each in found:
+        each["metadata"].pop("resourceVersion")
+    return found
+
+
+async def test_the_finalizer_is_there_before_the_first_child(team: Team) -> None:
+    """Killed in between, a deletion must still find what there is."""
+    team.cluster.put(schedule())
+    team.cluster.fail_at = 2
+    with pytest.raises(Killed):
+        await team.reconcile()
+    found = team.cluster.get("BotSchedule", TEAM, "weekly-news")
+    assert found is not None
+    assert found["metadata"]["finalizers"] == [FINALIZER]
+
+
+async def test_an_image_that_changed_with_the_platform_reaches_the_cronjob(team: Team) -> None:
+    """It is set apart from the operator's own, so only whoever means it changes it."""
+    team.cluster.put(schedule())
+    await team.reconcile()
+    team.options = dataclasses.replace(team.options, image="registry.example.org/waypost@sha256:1")
+    await team.reconcile()
+    image = team.cron_job()["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image.endswith("sha256:1")

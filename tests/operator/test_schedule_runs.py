@@ -1,0 +1,108 @@
+"""What is told of a schedule's runs, and when the next one is."""
+
+import json
+from typing import Any
+
+import pytest
+
+from waypost.operator.cluster import Manifest
+from waypost.operator.schedule_runs import is_known, last_run, next_run
+
+NINE = 29_923_740
+"""Minutes since 1970 of 2026-11-23T09:00Z."""
+REPORT = {
+    "plannedAt": "2026-11-23T09:00:00Z",
+    "finishedAt": "2026-11-23T09:00:07Z",
+    "result": "Succeeded",
+    "recipients": 3,
+    "queued": 0,
+    "sent": 2,
+    "failed": 0,
+    "skipped": 1,
+    "message": "1 OptedOut",
+}
+
+
+def pod(minute: int, terminated: dict[str, Any] | None, *, created: str = "2026-11-23T09:00:01Z") -> Manifest:
+    """A pod of the run of that minute."""
+    state = {"running": {}} if terminated is None else {"terminated": terminated}
+    return {
+        "metadata": {
+            "creationTimestamp": created,
+            "labels": {"batch.kubernetes.io/job-name": f"team-a-weekly-news-0f1e2d3c-{minute}"},
+        },
+        "status": {"containerStatuses": [{"name": "sidecar"}, {"name": "run", "state": state}]},
+    }
+
+
+def ended(report: Any = REPORT, code: int = 0) -> dict[str, Any]:
+    """A container that has ended with that report."""
+    message = report if isinstance(report, str) else json.dumps(report)
+    return {"exitCode": code, "message": message, "reason": "Completed", "finishedAt": "2026-11-23T09:00:08Z"}
+
+
+def test_the_report_of_the_newest_tick_is_told() -> None:
+    """Whatever order the pods come in."""
+    older = ended(REPORT | {"sent": 99})
+    assert last_run([pod(NINE, ended()), pod(NINE - 10_080, older)]) == REPORT
+
+
+def test_of_one_tick_the_last_pod_counts() -> None:
+    """It went on where the others were interrupted."""
+    first = pod(NINE, {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-23T09:00:02Z"})
+    second = pod(NINE, ended(), created="2026-11-23T09:00:12Z")
+    assert last_run([second, first]) == REPORT
+
+
+def test_a_run_under_way_is_told_as_such() -> None:
+    """Without counts."""
+    assert last_run([pod(NINE, None)]) == {"plannedAt": "2026-11-23T09:00:00Z", "result": "Running"}
+
+
+@pytest.mark.parametrize("message", ["", "no JSON", "[]", '{"recipients": -1}', '{"result": 7}', "null"])
+def test_a_pod_without_a_report_has_failed(message: str) -> None:
+    """What it left is not believed, and its exit code is told."""
+    found = last_run([pod(NINE, ended(message, 1))]) or {}
+    assert (found["result"], found["finishedAt"]) == ("Failed", "2026-11-23T09:00:08Z")
+    assert "exit code 1" in found["message"]
+
+
+def test_pods_of_no_tick_tell_nothing() -> None:
+    """A Job made by hand, or no pod at all."""
+    by_hand = pod(NINE, ended())
+    by_hand["metadata"]["labels"]["batch.kubernetes.io/job-name"] = "by-hand"
+    assert last_run([by_hand]) is None
+    assert last_run([]) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "known", "expected"),
+    [
+        ({}, None, True),
+        ({"lastScheduleTime": "2026-11-23T09:00:00Z"}, None, False),
+        ({"lastScheduleTime": "2026-11-23T09:00:00Z"}, REPORT, True),
+        ({"lastScheduleTime": "2026-11-23T09:00:00Z"}, {"plannedAt": "2026-11-23T09:00:00Z"}, False),
+        ({"lastScheduleTime": "2026-11-30T09:00:00Z"}, REPORT, False),
+        ({"lastScheduleTime": "2026-11-23T09:00:00Z", "active": [{"name": "x"}]}, REPORT, False),
+    ],
+)
+def test_pods_are_asked_only_when_there_is_news(status: dict[str, Any], known: Any, expected: bool) -> None:
+    """A thousand schedules that are quiet cost nothing."""
+    assert is_known({"status": status}, known) is expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "zone", "expected"),
+    [
+        ("0 9 * * 1", "Europe/Rome", "2026-11-30T08:00:00Z"),
+        ("0 9 * * 1", "America/New_York", "2026-11-23T14:00:00Z"),
+        ("*/5 * * * *", "Etc/UTC", "2026-11-23T09:05:00Z"),
+        ("0 0 29 2 *", "Etc/UTC", "2028-02-29T00:00:00Z"),
+        ("61 * * * *", "Etc/UTC", None),
+        ("0 9 * * 1", "Mars/Olympus", None),
+        ("0 0 30 2 *", "Etc/UTC", None),
+    ],
+)
+def test_the_next_run_is_told_in_the_schedules_zone(schedule: str, zone: str, expected: str | None) -> None:
+    """Or not at all, where it cannot be."""
+    assert next_run(schedule, zone, 1_795_424_400.0) == expected
