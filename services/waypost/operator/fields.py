@@ -5,19 +5,51 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
-MetaId = Annotated[str, StringConstraints(pattern=r"^[0-9]{5,32}$", max_length=32)]
+FORM = "x-waypost-form"
+IMMUTABLE = "x-waypost-immutable"
+"""Members of a JSON schema that `crd.py` turns into rules; apart, so that one does not hide the other in a merge."""
+
+
+def form(pattern: str, message: str) -> Any:
+    """A string of that pattern. The API server refuses others with the message, not with the pattern alone."""
+    return Field(pattern=pattern, json_schema_extra={FORM: {"pattern": pattern, "message": message}})
+
+
+MetaId = Annotated[
+    str, StringConstraints(max_length=32), form(r"^[0-9]{5,32}$", "must be an id at Meta: 5 to 32 digits, in quotes")
+]
 """An id at Meta: digits, in quotes, for YAML would make a number of it."""
 
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", max_length=63)]
+ObjectName = Annotated[
+    str,
+    StringConstraints(max_length=63),
+    form(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "must be a name of small letters, digits and '-', at most 63 characters, without dots",
+    ),
+]
 """A Kubernetes name without dots (RFC 1123 label), for it becomes part of a file's name and of an address."""
 
-Duration = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}[dhm]$", max_length=6)]
+Duration = Annotated[
+    str, StringConstraints(max_length=16), form(r"^[1-9][0-9]{0,4}[dhm]$", "must be a duration, as 90d, 12h or 30m")
+]
 """`90d`, `12h` or `30m`."""
 
-PhoneNumber = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{6,14}$", max_length=16)]
+PhoneNumber = Annotated[
+    str,
+    StringConstraints(max_length=32),
+    form(
+        r"^\+[1-9][0-9]{6,14}$",
+        "must be a phone number in E.164: + and country code, 7 to 15 digits, no spaces, as +393331234567",
+    ),
+]
 """E.164: `+`, country code, number; no spaces. Without the `+` Meta would guess the country."""
 
-TimeOfDay = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)]
+TimeOfDay = Annotated[
+    str,
+    StringConstraints(max_length=16),
+    form(r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "must be a time of day of 24 hours, as 08:30"),
+]
 """`08:30`, 24 hours."""
 
 Moment = Annotated[str, StringConstraints(max_length=32), Field(json_schema_extra={"format": "date-time"})]
@@ -36,7 +68,7 @@ def rules(*each: dict[str, str]) -> dict[str, Any]:
 
 def immutable(what: str) -> dict[str, Any]:
     """The rule that a field never changes after creation."""
-    return rules(rule("self == oldSelf", f"{what} is immutable; delete the object and create it anew"))
+    return {IMMUTABLE: f"{what} is immutable; delete the object and create it anew"}
 
 
 class Strict(BaseModel):
@@ -82,9 +114,17 @@ class NameReference(Strict):
 class TemplateName(Strict):
     """A template as approved at Meta."""
 
-    name: str = Field(pattern=r"^[a-z0-9_]{1,512}$", max_length=512)
+    name: Annotated[
+        str,
+        StringConstraints(max_length=512),
+        form(r"^[a-z0-9_]+$", "must be a template's name at Meta: small letters, digits and '_'"),
+    ]
     """Name of the template: small letters, digits and `_`."""
-    language: str = Field(pattern=r"^[a-z]{2,3}(_[A-Z]{2,3})?$", max_length=7)
+    language: Annotated[
+        str,
+        StringConstraints(max_length=16),
+        form(r"^[a-z]{2,3}(_[A-Z]{2,3})?$", "must be a language code as Meta writes it, as en or pt_BR"),
+    ]
     """Language code as Meta writes it: `en`, `pt_BR`."""
 
 

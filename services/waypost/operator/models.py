@@ -18,6 +18,7 @@ from waypost.operator.fields import (
     TemplateName,
     Written,
     exactly_one,
+    form,
     immutable,
     one_of,
     rules,
@@ -62,8 +63,10 @@ class Bot(Strict):
     plugin: (
         Annotated[
             str,
-            StringConstraints(
-                pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$", max_length=256
+            StringConstraints(max_length=256),
+            form(
+                r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-Za-z0-9_]*$",
+                "must look like package.module:function",
             ),
             AfterValidator(_import_path),
         ]

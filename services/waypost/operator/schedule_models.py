@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from waypost.operator.fields import (
     Duration,
@@ -14,6 +14,7 @@ from waypost.operator.fields import (
     TimeOfDay,
     Written,
     exactly_one,
+    form,
     one_of,
     rule,
     rules,
@@ -38,6 +39,13 @@ def _zone(value: str) -> str:
     if value.lower() == "local":
         raise ValueError(A_ZONE)
     return value
+
+
+Tag = Annotated[
+    str,
+    StringConstraints(max_length=63),
+    form(r"^[a-z0-9][-a-z0-9_]*$", "must be a tag of small letters, digits, '-' and '_'"),
+]
 
 
 class ScheduledTemplate(TemplateName):
@@ -65,9 +73,7 @@ class Selector(Strict):
         json_schema_extra=rules(rule("has(self.tags) || has(self.lastSeenWithin) || has(self.noReplyFor)", NOT_EMPTY))
     )
 
-    tags: list[Annotated[str, Field(pattern=r"^[a-z0-9][-a-z0-9_]{0,62}$", max_length=63)]] | None = Field(
-        default=None, min_length=1, max_length=32
-    )
+    tags: list[Tag] | None = Field(default=None, min_length=1, max_length=32)
     """Contacts that carry all of these tags."""
     last_seen_within: Duration | None = None
     """Contacts that wrote within this time."""
@@ -176,12 +182,12 @@ class ScheduleSpec(Strict):
         ),
     )
     """Cron expression of five fields: minute, hour, day of month, month, day of week."""
-    time_zone: Annotated[str, AfterValidator(_zone)] = Field(
-        min_length=1,
-        max_length=64,
-        pattern=r"^[A-Za-z0-9][-+_/A-Za-z0-9]*$",
-        json_schema_extra=rules(rule("self.lowerAscii() != 'local'", A_ZONE)),
-    )
+    time_zone: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=64),
+        form(r"^[A-Za-z0-9][-+_/A-Za-z0-9]*$", A_ZONE),
+        AfterValidator(_zone),
+    ] = Field(json_schema_extra=rules(rule("self.lowerAscii() != 'local'", A_ZONE)))
     """IANA time zone that the schedule is read in, `Europe/Rome`."""
     suspend: bool = False
     """While true no run starts."""

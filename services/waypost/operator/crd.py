@@ -1,0 +1,252 @@
+"""CRDs and reference, from the models: `python -m waypost.operator.crd` writes `crds/` and `docs/reference/`.
+
+A structural schema is made of what pydantic says: references are put in place, `null` goes (Kubernetes drops it), so do
+titles, and patterns that have a message become rules: the API server tells a rule's message, but a pattern's text only.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from waypost.operator.fields import FORM, IMMUTABLE, rule
+from waypost.operator.models import GROUP, VERSION, NumberSpec, NumberStatus
+from waypost.operator.schedule_models import ScheduleSpec, ScheduleStatus
+
+Schema = dict[str, Any]
+
+HEADER = "# Generated from the models by `python -m waypost.operator.crd`; change those.\n"
+
+_NAME_RULE = rule(
+    "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 63",
+    "metadata.name must be small letters, digits and '-', at most 63 characters, without dots",
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Of `kubectl get`. `wide`: only with `-o wide`."""
+
+    name: str
+    path: str
+    type: str = "string"
+    description: str = ""
+    wide: bool = False
+
+    def written(self) -> Schema:
+        """As the CRD holds it."""
+        found: Schema = {"name": self.name, "type": self.type, "jsonPath": self.path}
+        if self.description:
+            found["description"] = self.description
+        if self.wide:
+            found["priority"] = 1
+        return found
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of the group."""
+
+    kind: str
+    plural: str
+    short: str
+    description: str
+    spec: type[BaseModel]
+    status: type[BaseModel]
+    columns: tuple[Column, ...]
+    selectable: tuple[str, ...]
+
+    @property
+    def file(self) -> str:
+        """Of the CRD."""
+        return f"{GROUP}_{self.plural}.yaml"
+
+
+def _condition(type_: str, what: str) -> str:
+    return f'.status.conditions[?(@.type=="{type_}")].{what}'
+
+
+KINDS = (
+    Kind(
+        "WhatsAppNumber",
+        "whatsappnumbers",
+        "wan",
+        "A WhatsApp Business number: registered at Meta, its callback kept in place, answered by a bot.",
+        NumberSpec,
+        NumberStatus,
+        (
+            Column("Ready", _condition("Ready", "status"), description="Whether the number is as desired."),
+            Column("Reason", _condition("Ready", "reason")),
+            Column("Phone", ".status.phone.ending", description="Last two digits."),
+            Column("Quality", ".status.phone.quality"),
+            Column("Webhook", _condition("WebhookVerified", "status")),
+            Column("Token until", ".status.token.expiresAt", "date", wide=True),
+            Column("Connection", ".status.phone.connection", wide=True),
+            Column("Limit", ".status.phone.messagingLimit", wide=True),
+            Column("Message", _condition("Ready", "message"), wide=True),
+            Column("Age", ".metadata.creationTimestamp", "date"),
+        ),
+        (".spec.phoneNumberId", ".spec.wabaId", ".spec.credentialsRef.name"),
+    ),
+    Kind(
+        "BotSchedule",
+        "botschedules",
+        "bs",
+        "Something a number does at planned times: a message to an audience, a report, a check.",
+        ScheduleSpec,
+        ScheduleStatus,
+        (
+            Column("Number", ".spec.numberRef.name"),
+            Column("Schedule", ".spec.schedule"),
+            Column("Zone", ".spec.timeZone"),
+            Column("Suspend", ".spec.suspend", "boolean"),
+            Column("Last", ".status.lastRun.plannedAt", "date"),
+            Column("Next", ".status.nextRunAt"),
+            Column("Ready", _condition("Ready", "status")),
+            Column("Reason", _condition("Ready", "reason"), wide=True),
+            Column("Sent", ".status.lastRun.sent", "integer", wide=True),
+            Column("Failed", ".status.lastRun.failed", "integer", wide=True),
+            Column("Message", _condition("Ready", "message"), wide=True),
+            Column("Age", ".metadata.creationTimestamp", "date"),
+        ),
+        (".spec.numberRef.name",),
+    ),
+)
+
+
+def crd(kind: Kind) -> Schema:
+    """The CustomResourceDefinition."""
+    schema: Schema = {
+        "type": "object",
+        "description": kind.description,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": structural(kind.spec),
+            # Without defaults: the API server would fill them in, and no status would ever be as it was written.
+            "status": _without_defaults(structural(kind.status)),
+        },
+        "x-kubernetes-validations": [_NAME_RULE],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{kind.plural}.{GROUP}",
+            "labels": {"app.kubernetes.io/name": "waypost", "app.kubernetes.io/part-of": "waypost"},
+        },
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                "shortNames": [kind.short],
+                "categories": ["whatsapp"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": schema},
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [each.written() for each in kind.columns],
+                    "selectableFields": [{"jsonPath": each} for each in kind.selectable],
+                }
+            ],
+        },
+    }
+
+
+def structural(model: type[BaseModel]) -> Schema:
+    """The schema of a model as Kubernetes takes it."""
+    whole = model.model_json_schema(by_alias=True)
+    return _structural(whole, whole.get("$defs", {}))
+
+
+def _without_defaults(schema: Schema) -> Schema:
+    found = {name: each for name, each in schema.items() if name != "default"}
+    if "properties" in found:
+        found["properties"] = {name: _without_defaults(each) for name, each in found["properties"].items()}
+    if "items" in found:
+        found["items"] = _without_defaults(found["items"])
+    return found
+
+
+def _structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
+    schema = dict(schema)
+    if "anyOf" in schema:
+        # Optional: the one that is not null, with what was said beside it.
+        chosen = [each for each in schema.pop("anyOf") if each.get("type") != "null"]
+        assert len(chosen) == 1, "a structural schema knows no alternatives"
+        schema = chosen[0] | schema
+    if "$ref" in schema:
+        # What is said of the field tells more than what is said of its type.
+        schema = definitions[schema.pop("$ref").rpartition("/")[2]] | schema
+        return _structural(schema, definitions)
+    for name in ("title", "additionalProperties", "$defs"):
+        schema.pop(name, None)
+    if schema.get("default", 0) is None:
+        del schema["default"]
+    if "const" in schema:
+        schema["enum"] = [schema.pop("const")]
+    if "description" in schema:
+        schema["description"] = " ".join(schema["description"].split())
+    found = [*_rules_of(schema), *schema.pop("x-kubernetes-validations", [])]
+    if found:
+        schema["x-kubernetes-validations"] = found
+    if "properties" in schema:
+        schema["properties"] = {name: _structural(each, definitions) for name, each in schema["properties"].items()}
+    if "items" in schema:
+        schema["items"] = _structural(schema["items"], definitions)
+    return schema
+
+
+def _rules_of(schema: Schema) -> list[Schema]:
+    rules = []
+    if (form := schema.pop(FORM, None)) is not None:
+        schema.pop("pattern", None)
+        rules.append(rule(f"self.matches({json.dumps(form['pattern'])})", form["message"]))
+    if (message := schema.pop(IMMUTABLE, None)) is not None:
+        rules.append(rule("self == oldSelf", message))
+    return rules
+
+
+def files() -> dict[Path, str]:
+    """Every generated file by its path below the project, and its content."""
+    from waypost.operator.reference import reference  # noqa: PLC0415 - it describes what is made here
+
+    written = {Path("crds") / kind.file: HEADER + _yaml(crd(kind)) for kind in KINDS}
+    return written | {Path("docs/reference") / f"{kind.kind.lower()}.md": reference(kind) for kind in KINDS}
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what is there twice, twice: not every reader of manifests knows anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as the base class has it
+        return True
+
+
+def _yaml(content: Schema) -> str:
+    return yaml.dump(content, Dumper=_Plain, sort_keys=False, width=110, allow_unicode=True)
+
+
+def main(root: Path) -> None:
+    """Write all files below `root`."""
+    for path, content in files().items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))

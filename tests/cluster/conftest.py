@@ -1,0 +1,179 @@
+"""A real API server: that of WAYPOST_TEST_KUBECONFIG, or etcd and kube-apiserver in the folder WAYPOST_TEST_KUBEBIN.
+
+Without either these tests are skipped. Nothing but the API server is needed: no nodes, no controllers.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from waypost.operator.crd import KINDS, crd
+
+DEADLINE_S = 90.0
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Iterator[Path]:
+    """Of an API server on which a test may do everything."""
+    if given := os.environ.get("WAYPOST_TEST_KUBECONFIG"):
+        yield Path(given)
+        return
+    if not (binaries := os.environ.get("WAYPOST_TEST_KUBEBIN")):
+        pytest.skip("neither WAYPOST_TEST_KUBECONFIG nor WAYPOST_TEST_KUBEBIN is set")
+    folder = Path(tempfile.mkdtemp(prefix="wp-kube-"))
+    with _api_server(Path(binaries), folder) as found:
+        yield found
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def api(kubeconfig: Path) -> Iterator[client.ApiClient]:
+    """A client of it; both CRDs are installed and served."""
+    with config.new_client_from_config(str(kubeconfig)) as made:
+        extensions = client.ApiextensionsV1Api(made)
+        for kind in KINDS:
+            body = crd(kind)
+            try:
+                extensions.create_custom_resource_definition(body)
+            except ApiException as error:
+                if error.status != 409:
+                    raise
+                extensions.replace_custom_resource_definition(
+                    body["metadata"]["name"],
+                    body
+                    | {
+                        "metadata": body["metadata"]
+                        | {
+                            "resourceVersion": extensions.read_custom_resource_definition(
+                                body["metadata"]["name"]
+                            ).metadata.resource_version
+                        }
+                    },
+                )
+        until(lambda: all(_is_served(extensions, f"{kind.plural}.waypost.dev") for kind in KINDS))
+        yield made
+
+
+@pytest.fixture
+def namespace(api: client.ApiClient) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"wp-{uuid.uuid4().hex[:10]}"
+    core = client.CoreV1Api(api)
+    core.create_namespace({"metadata": {"name": name}})
+    yield name
+    core.delete_namespace(name)
+
+
+def until(condition: object) -> None:
+    """Wait for a condition that the API server will make true."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():  # type: ignore[operator]
+        if time.monotonic() > deadline:
+            raise AssertionError("the API server did not come to it")
+        time.sleep(0.1)
+
+
+def _is_served(extensions: client.ApiextensionsV1Api, name: str) -> bool:
+    found = extensions.read_custom_resource_definition(name).status
+    return any(each.type == "Established" and each.status == "True" for each in (found and found.conditions) or ())
+
+
+@contextmanager
+def _api_server(binaries: Path, folder: Path) -> Iterator[Path]:
+    peer, store, port = (_free_port() for _ in range(3))
+    subprocess.run(
+        ["openssl", "genrsa", "-out", folder / "accounts.key", "2048"], check=True, capture_output=True, timeout=60
+    )
+    token = secrets.token_hex(16)
+    (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
+    etcd = _start(
+        folder,
+        binaries / "etcd",
+        f"--data-dir={folder / 'etcd'}",
+        f"--listen-client-urls=http://127.0.0.1:{store}",
+        f"--advertise-client-urls=http://127.0.0.1:{store}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer}",
+        "--unsafe-no-fsync",
+    )
+    server = _start(
+        folder,
+        binaries / "kube-apiserver",
+        f"--etcd-servers=http://127.0.0.1:{store}",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--cert-dir={folder / 'certificates'}",
+        f"--service-account-key-file={folder / 'accounts.key'}",
+        f"--service-account-signing-key-file={folder / 'accounts.key'}",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        f"--token-auth-file={folder / 'tokens.csv'}",
+        "--authorization-mode=RBAC",
+        "--disable-admission-plugins=ServiceAccount",
+    )
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [
+                    {
+                        "name": "test",
+                        "cluster": {
+                            "server": f"https://127.0.0.1:{port}",
+                            "certificate-authority": str(folder / "certificates" / "apiserver.crt"),
+                        },
+                    }
+                ],
+                "users": [{"name": "admin", "user": {"token": token}}],
+                "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+                "current-context": "test",
+            }
+        )
+    )
+    try:
+        until(lambda: _is_ready(server, folder, kubeconfig))
+        yield kubeconfig
+    finally:
+        for process in (server, etcd):
+            # Nothing of it is kept, and its orderly end would wait a minute for whoever still watches.
+            process.kill()
+            process.wait(30)
+
+
+def _start(folder: Path, program: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    with (folder / f"{program.name}.log").open("wb") as log:
+        return subprocess.Popen([program, *arguments], stdout=log, stderr=log)
+
+
+def _is_ready(server: "subprocess.Popen[bytes]", folder: Path, kubeconfig: Path) -> bool:
+    if server.poll() is not None:
+        words = (folder / "kube-apiserver.log").read_text()[-2000:]
+        raise AssertionError(f"the API server ended: {words}")
+    if not (folder / "certificates" / "apiserver.crt").exists():
+        return False
+    try:
+        with config.new_client_from_config(str(kubeconfig)) as made:
+            client.CoreV1Api(made).read_namespace("default")
+    except Exception:  # noqa: BLE001 - whatever is wrong before it is ready, the deadline ends it
+        return False
+    return True
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

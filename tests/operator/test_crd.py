@@ -1,0 +1,92 @@
+"""The generated files are those of the models, and the models check what the API server checks."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from waypost.operator import crd
+from waypost.operator.models import NumberSpec, NumberStatus
+from waypost.operator.schedule_models import ScheduleSpec, ScheduleStatus
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("path", sorted(crd.files(), key=str), ids=str)
+def test_a_generated_file_is_what_the_models_say(path: Path) -> None:
+    """`python -m waypost.operator.crd` was run after the last change of the models."""
+    assert (ROOT / path).read_text(encoding="utf-8") == crd.files()[path]
+
+
+def _nodes(schema: dict[str, Any], at: str) -> list[tuple[str, dict[str, Any]]]:
+    found = [(at, schema)]
+    for name, inner in schema.get("properties", {}).items():
+        found += _nodes(inner, f"{at}.{name}")
+    if "items" in schema:
+        found += _nodes(schema["items"], f"{at}[]")
+    return found
+
+
+SPECS = [*_nodes(crd.structural(NumberSpec), "number"), *_nodes(crd.structural(ScheduleSpec), "schedule")]
+STATUSES = [*_nodes(crd.structural(NumberStatus), "number"), *_nodes(crd.structural(ScheduleStatus), "schedule")]
+
+
+@pytest.mark.parametrize(("at", "schema"), [*SPECS, *STATUSES], ids=lambda each: each if isinstance(each, str) else "")
+def test_every_field_has_a_bound(at: str, schema: dict[str, Any]) -> None:
+    """Strings and lists end somewhere: etcd's and CEL's budgets are finite."""
+    assert schema["type"] in {"object", "array", "string", "integer", "boolean"}
+    if schema["type"] == "string":
+        assert "maxLength" in schema or "enum" in schema
+    if schema["type"] == "array":
+        assert "maxItems" in schema
+
+
+@pytest.mark.parametrize(("at", "schema"), SPECS, ids=lambda each: each if isinstance(each, str) else "")
+def test_every_field_of_a_spec_is_explained(at: str, schema: dict[str, Any]) -> None:
+    """`kubectl explain` reads like documentation."""
+    assert at.endswith("[]") or len(schema["description"]) > 10
+
+
+@pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: kind.kind)
+def test_no_status_field_has_a_default(kind: crd.Kind) -> None:
+    """The API server would fill it in, and each reconcile would find a status that is not what it wrote."""
+    schema = crd.crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
+    assert [at for at, each in _nodes(schema, "status") if "default" in each] == []
+
+
+NUMBER = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
+SCHEDULE = {
+    "numberRef": {"name": "support"},
+    "schedule": "0 9 * * 1",
+    "timeZone": "Europe/Rome",
+    "action": {"tokenCheck": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "spec"),
+    [
+        (NumberSpec, NUMBER | {"credentialsRef": {"name": "meta", "namespace": "other"}}),
+        (NumberSpec, NUMBER | {"phoneNumberId": 106540352242922}),
+        (NumberSpec, NUMBER | {"bot": {}}),
+        (NumberSpec, NUMBER | {"bot": {"plugin": "os.system"}}),
+        (NumberSpec, NUMBER | {"accessToken": "EAA"}),
+        (ScheduleSpec, SCHEDULE | {"schedule": "TZ=UTC 0 9 * * 1"}),
+        (ScheduleSpec, SCHEDULE | {"schedule": "@daily"}),
+        (ScheduleSpec, SCHEDULE | {"timeZone": "local"}),
+        (ScheduleSpec, SCHEDULE | {"action": {}}),
+        (ScheduleSpec, SCHEDULE | {"action": {"tokenCheck": {}, "report": {}}}),
+        (ScheduleSpec, SCHEDULE | {"action": {"message": {"text": "x", "audience": {"contacts": ["333"]}}}}),
+    ],
+)
+def test_the_models_refuse_what_the_schema_refuses(model: type[BaseModel], spec: dict[str, Any]) -> None:
+    """The same files drive a laptop without an API server."""
+    with pytest.raises(ValidationError):
+        model.model_validate(spec)
+
+
+@pytest.mark.parametrize(("model", "spec"), [(NumberSpec, NUMBER), (ScheduleSpec, SCHEDULE)])
+def test_the_models_take_the_least_that_is_needed(model: type[BaseModel], spec: dict[str, Any]) -> None:
+    """Everything else has a default."""
+    model.model_validate(spec)
