@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import structlog
 from opentelemetry.context import Context
@@ -37,6 +37,14 @@ class Reconciler(Protocol):
 
     async def finalize(self, manifest: Manifest) -> Result:
         """Take back what deletion takes back, and remove the finalizer once it may go."""
+
+
+@runtime_checkable
+class Sweeping(Protocol):
+    """A reconciler whose children no owner reference ties to their object."""
+
+    async def sweep(self) -> object:
+        """Delete children whose object is gone, whoever took its finalizer away. May raise `ClusterError`."""
 
 
 class Controller:

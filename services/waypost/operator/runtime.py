@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from waypost.operator import connection, handlers
 from waypost.operator.calls import KubernetesCalls, NotThere
 from waypost.operator.canary import Canary
 from waypost.operator.cluster import Cluster, ClusterError
-from waypost.operator.controller import Controller, Reconciler
+from waypost.operator.controller import Controller, Reconciler, Sweeping
 from waypost.operator.kinds import OURS
 from waypost.operator.known import Known
 from waypost.operator.kubernetes import KubernetesCluster
@@ -93,7 +93,8 @@ class Operator:
 
     async def _lead(self, cluster: KubernetesCluster, known: Known, leadership: Leadership | None) -> None:
         options = self._options
-        controller = Controller(cluster, known, self._reconcilers(cluster), resync_s=options.resync_s)
+        reconcilers = self._reconcilers(cluster)
+        controller = Controller(cluster, known, reconcilers, resync_s=options.resync_s)
         workers = Workers(controller, concurrency=self._place.concurrency)
         namespaces = None if options.namespaces is None else frozenset(options.namespaces)
         watching = Watching(known, workers, resync_s=options.resync_s, namespaces=namespaces)
@@ -103,6 +104,7 @@ class Operator:
             if await self._unless_stopped(self._list_all(cluster, known, watching)):
                 working = group.create_task(workers.run(), name="workers")
                 beside.append(group.create_task(canary.run(), name="canary"))
+                beside.append(group.create_task(self._sweep(reconcilers.values()), name="sweep"))
                 await asyncio.sleep(0)  # so that they have begun, see handlers.run
                 self._canary, self._waits_for = canary, None
                 log.info("the operator works", namespaces=sorted(namespaces or ()) or "all")
@@ -134,6 +136,17 @@ class Operator:
                 known.complete = True
                 return
             await asyncio.sleep(START_RETRY_S)
+
+    async def _sweep(self, reconcilers: Iterable[Reconciler]) -> None:
+        """Now, and then as often as everything is looked at: what outlived its object wakes nobody."""
+        while True:
+            for each in reconcilers:
+                if isinstance(each, Sweeping):
+                    try:
+                        await each.sweep()
+                    except ClusterError as error:
+                        log.warning("what outlived its object was not looked for", error=str(error))
+            await asyncio.sleep(self._options.resync_s)
 
     def _wait_for(self, reason: str) -> None:
         if self._waits_for != reason:

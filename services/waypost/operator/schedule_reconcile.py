@@ -123,13 +123,19 @@ class ScheduleReconciler:
         any more) is left alone.
         """
         swept = []
+        there = {
+            (each["metadata"]["namespace"], each["metadata"]["name"]) for each in await self._cluster.objects(SCHEDULE)
+        }
         label = {"app.kubernetes.io/component": "schedule"}
         for cron_job in await self._cluster.labelled("CronJob", label):
             metadata = cron_job["metadata"]
             labels = metadata.get("labels") or {}
+            whose = labels.get(SCHEDULE_NAMESPACE, ""), labels.get(SCHEDULE_NAME, "")
+            if whose in there or not all(whose):
+                continue
             try:
-                schedule = await self._cluster.read(SCHEDULE, labels[SCHEDULE_NAMESPACE], labels[SCHEDULE_NAME])
-            except (ClusterRefused, KeyError):
+                schedule = await self._cluster.read(SCHEDULE, *whose)
+            except ClusterRefused:
                 continue
             if schedule is None:
                 log.warning("a CronJob had outlived its schedule", cron_job=metadata["name"])
