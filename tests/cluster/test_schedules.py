@@ -1,0 +1,270 @@
+"""Schedules against a real API server: what it takes, what it adds by itself, and what it refuses."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from waypost.operator import connection
+from waypost.operator.calls import KubernetesCalls
+from waypost.operator.cluster import Manifest
+from waypost.operator.known import Known
+from waypost.operator.kubernetes import KubernetesCluster
+from waypost.operator.options import OperatorOptions
+from waypost.operator.outcome import Result
+from waypost.operator.schedule_reconcile import ScheduleReconciler
+from waypost.telemetry import tracing
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+Found = TypeVar("Found")
+CONTACT = "+393331234567"
+SPEC: dict[str, Any] = {
+    "numberRef": {"name": "support"},
+    "schedule": "0 9 * * 1",
+    "timeZone": "Europe/Rome",
+    "action": {
+        "message": {
+            "template": {"name": "weekly_news", "language": "it"},
+            "audience": {"contacts": [CONTACT]},
+            "quietHours": {"from": "21:00", "to": "08:00"},
+        }
+    },
+}
+
+
+class Place:
+    """A tenant's namespace with a connected number, a release namespace, and the reconciler between them."""
+
+    def __init__(self, api: client.ApiClient, kubeconfig: Path, tenant: str, release: str) -> None:
+        self.objects = client.CustomObjectsApi(api)
+        self.batch = client.BatchV1Api(api)
+        self.core = client.CoreV1Api(api)
+        self._kubeconfig = kubeconfig
+        self.tenant = tenant
+        self.options = OperatorOptions(
+            release_namespace=release, public_url="https://hooks.example.org", image="registry.example.org/waypost:1"
+        )
+
+    def add_number(self) -> None:
+        """Which was found to be connected."""
+        spec = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
+        made = self._create("whatsappnumbers", "WhatsAppNumber", "support", spec)
+        condition = {"status": "True", "reason": "Connected", "lastTransitionTime": "2026-11-23T09:00:00Z"}
+        made["status"] = {"conditions": [{"type": each, **condition} for each in ("Ready", "Registered")]}
+        self.objects.replace_namespaced_custom_object_status(
+            "waypost.dev", "v1alpha1", self.tenant, "whatsappnumbers", "support", made
+        )
+
+    def add_schedule(self, name: str = "weekly-news", **spec: Any) -> None:
+        """As a user would."""
+        self._create("botschedules", "BotSchedule", name, SPEC | spec)
+
+    def _create(self, plural: str, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+        body = {"apiVersion": "waypost.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        made: dict[str, Any] = self.objects.create_namespaced_custom_object(
+            "waypost.dev", "v1alpha1", self.tenant, plural, body
+        )
+        return made
+
+    def patch(self, merge: dict[str, Any]) -> None:
+        """Change the schedule."""
+        self.objects.patch_namespaced_custom_object(
+            "waypost.dev", "v1alpha1", self.tenant, "botschedules", "weekly-news", merge
+        )
+
+    def reconcile(self, name: str = "weekly-news") -> Result:
+        """Once, in a trace of its own, as the controller does it."""
+
+        async def once(cluster: KubernetesCluster) -> Result:
+            manifest = await cluster.read("BotSchedule", self.tenant, name)
+            assert manifest is not None
+            reconciler = ScheduleReconciler(cluster, None, self.options)
+            with tracing.tracer().start_as_current_span("reconcile"):
+                if manifest["metadata"].get("deletionTimestamp"):
+                    return await reconciler.finalize(manifest)
+                return await reconciler.reconcile(manifest)
+
+        return self.with_cluster(once)
+
+    def with_cluster(self, use: Callable[[KubernetesCluster], Awaitable[Found]]) -> Found:
+        """Give it the operator's own view of the cluster."""
+
+        async def used() -> Found:
+            calls = KubernetesCalls(
+                await connection.client(self._kubeconfig), lambda: connection.configuration(self._kubeconfig)
+            )
+            cluster = KubernetesCluster(calls, Known(), release_namespace=self.options.release_namespace)
+            try:
+                return await use(cluster)
+            finally:
+                await cluster.close()
+
+        return asyncio.run(used())
+
+    def schedule(self, name: str = "weekly-news") -> Manifest:
+        """As it is stored."""
+        found: Manifest = self.objects.get_namespaced_custom_object(
+            "waypost.dev", "v1alpha1", self.tenant, "botschedules", name
+        )
+        return found
+
+    def condition(self, type_: str) -> tuple[str, str, str]:
+        """Status, reason and message."""
+        each = next(each for each in self.schedule()["status"]["conditions"] if each["type"] == type_)
+        return each["status"], each["reason"], each["message"]
+
+    def cron_jobs(self) -> list[Any]:
+        """All of the release namespace."""
+        found: list[Any] = self.batch.list_namespaced_cron_job(self.options.release_namespace).items
+        return found
+
+    def versions(self) -> list[str]:
+        """Resource versions of everything that concerns schedules: equal ones mean that nothing was written."""
+        secrets = self.core.list_namespaced_secret(self.options.release_namespace).items
+        return [
+            self.schedule()["metadata"]["resourceVersion"],
+            *(each.metadata.resource_version for each in [*self.cron_jobs(), *secrets]),
+        ]
+
+
+@pytest.fixture
+def place(api: client.ApiClient, kubeconfig: Path, namespace: str) -> Iterator[Place]:
+    """Two namespaces; that of the release takes restricted pods only."""
+    release = f"wp-{uuid.uuid4().hex[:10]}"
+    core = client.CoreV1Api(api)
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    core.create_namespace({"metadata": {"name": release, "labels": labels}})
+    made = Place(api, kubeconfig, namespace, release)
+    made.add_number()
+    yield made
+    core.delete_namespace(release)
+
+
+def test_the_cronjob_is_taken_and_the_schedule_is_ready(place: Place) -> None:
+    """By server-side apply, with the time zone and all that its pods shall be."""
+    place.add_schedule()
+    assert place.reconcile().outcome == "ready"
+
+    (cron_job,) = place.cron_jobs()
+    assert (cron_job.spec.time_zone, cron_job.spec.suspend) == ("Europe/Rome", False)
+    assert place.schedule()["status"]["cronJobName"] == cron_job.metadata.name
+    assert place.condition("Ready")[:2] == ("True", "Scheduled")
+
+
+def test_what_the_api_server_adds_by_itself_makes_no_second_write(place: Place) -> None:
+    """Defaults in the CronJob, and a trace of its own for each look: a quiet minute has no write."""
+    place.add_schedule()
+    place.reconcile()
+    before = place.versions()
+    for _ in range(3):
+        place.reconcile()
+    assert place.versions() == before
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "words"),
+    [
+        ({"timeZone": "Mars/Olympus"}, "InvalidTimeZone", "Mars/Olympus"),
+        ({"schedule": "61 * * * *"}, "InvalidSchedule", "61"),
+        ({"schedule": "0 9 * * 8"}, "InvalidSchedule", "8"),
+    ],
+)
+def test_what_the_api_server_refuses_is_told_in_its_own_words(
+    place: Place, spec: dict[str, Any], reason: str, words: str
+) -> None:
+    """It alone knows which zones and schedules it takes."""
+    place.add_schedule(**spec)
+    assert place.reconcile().outcome == "stalled"
+    status, told, message = place.condition("Stalled")
+    assert (status, told) == ("True", reason)
+    assert words in message
+    assert place.cron_jobs() == []
+
+
+def test_the_pods_of_runs_are_restricted_ones(place: Place) -> None:
+    """The API server's own admission takes them, and would refuse less."""
+    place.add_schedule()
+    place.reconcile()
+    (cron_job,) = place.cron_jobs()
+    template = client.ApiClient().sanitize_for_serialization(cron_job.spec.job_template.spec.template)
+
+    def pod(name: str, spec: dict[str, Any]) -> None:
+        body = {"metadata": {"name": name}, "spec": spec}
+        place.core.create_namespaced_pod(place.options.release_namespace, body, dry_run="All")
+
+    pod("as-made", template["spec"])
+    loose = deepcopy(template["spec"])
+    loose["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    with pytest.raises(ApiException, match="PodSecurity"):
+        pod("loose", loose)
+
+
+def test_an_edited_cronjob_is_set_right_and_what_others_add_is_left(place: Place) -> None:
+    """Server-side apply owns its fields, and those alone."""
+    place.add_schedule()
+    place.reconcile()
+    (cron_job,) = place.cron_jobs()
+    where = cron_job.metadata.name, place.options.release_namespace
+    place.batch.patch_namespaced_cron_job(*where, {"metadata": {"annotations": {"note": "kept"}}})
+    place.batch.patch_namespaced_cron_job(*where, {"spec": {"schedule": "* * * * *", "suspend": True}})
+
+    place.reconcile()
+
+    (cron_job,) = place.cron_jobs()
+    assert (cron_job.spec.schedule, cron_job.spec.suspend) == ("0 9 * * 1", False)
+    assert cron_job.metadata.annotations["note"] == "kept"
+
+
+def test_a_changed_action_leaves_nothing_of_the_old_one(place: Place) -> None:
+    """A token check mounts the registry, a message does not: the volume goes when the action does."""
+    place.add_schedule(action={"tokenCheck": {}})
+    place.reconcile()
+    volumes = place.cron_jobs()[0].spec.job_template.spec.template.spec.volumes
+    assert [each.name for each in volumes] == ["order", "tmp", "registry"]
+
+    place.patch({"spec": {"action": {"tokenCheck": None, **SPEC["action"]}}})
+    place.reconcile()
+
+    (cron_job,) = place.cron_jobs()
+    assert [each.name for each in cron_job.spec.job_template.spec.template.spec.volumes] == ["order", "tmp"]
+    before = place.versions()
+    place.reconcile()
+    assert place.versions() == before
+
+
+def test_a_deleted_schedule_takes_its_children_along(place: Place) -> None:
+    """Across namespaces, where the garbage collector would not."""
+    place.add_schedule()
+    place.reconcile()
+    place.objects.delete_namespaced_custom_object(
+        "waypost.dev", "v1alpha1", place.tenant, "botschedules", "weekly-news"
+    )
+    place.reconcile()
+
+    assert place.cron_jobs() == []
+    assert place.core.list_namespaced_secret(place.options.release_namespace).items == []
+    with pytest.raises(ApiException) as gone:
+        place.schedule()
+    assert gone.value.status == 404
+
+
+def test_a_cronjob_that_outlived_its_schedule_is_swept(place: Place) -> None:
+    """Somebody took the finalizer away by hand."""
+    place.add_schedule()
+    place.reconcile()
+    place.patch({"metadata": {"finalizers": None}})
+    place.objects.delete_namespaced_custom_object(
+        "waypost.dev", "v1alpha1", place.tenant, "botschedules", "weekly-news"
+    )
+
+    swept = place.with_cluster(lambda cluster: ScheduleReconciler(cluster, None, place.options).sweep())
+
+    assert len(swept) == 1
+    assert place.cron_jobs() == []
