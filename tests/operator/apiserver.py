@@ -10,6 +10,7 @@ import asyncio
 import base64
 import copy
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
@@ -54,6 +55,7 @@ class Fault:
     matches: Callable[[str, str, str], bool]
     status: int
     times: int
+    message: str = ""
 
 
 class ApiServer:
@@ -66,7 +68,7 @@ class ApiServer:
         self._history: list[tuple[int, str, str, Manifest]] = []
         self._oldest = 0
         self._watchers: dict[asyncio.Queue[tuple[str, str, Manifest] | None], str] = {}
-        self._ready = threading.Event()
+        self._ready, self._thread_done = threading.Event(), threading.Event()
         self.writes: list[Write] = []
         self.requests: list[tuple[str, str, str]] = []
         self.selectors: list[tuple[str, str]] = []
@@ -80,8 +82,9 @@ class ApiServer:
         assert self._ready.wait(10)
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopped.set)
-        self._thread_done.wait(10)
+        if not self._thread_done.is_set():
+            self._loop.call_soon_threadsafe(self._stopped.set)
+            self._thread_done.wait(10)
 
     def kubeconfig(self, folder: Path) -> Path:
         """A kubeconfig that leads here."""
@@ -155,7 +158,6 @@ class ApiServer:
     # the server
 
     def _run(self) -> None:
-        self._thread_done = threading.Event()
         asyncio.run(self._serve())
         self._thread_done.set()
 
@@ -223,7 +225,7 @@ class ApiServer:
         for fault in self.faults:
             if fault.times > 0 and fault.matches(verb, kind, name):
                 fault.times -= 1
-                raise Refusal(fault.status, "Faulty")
+                raise Refusal(fault.status, "Faulty", fault.message)
 
     def _write(self, verb: str, kind: Kind, where: Where, body: Any, request: web.Request) -> tuple[Manifest, bool]:
         subresource = "status" if request.path.endswith("/status") else None
@@ -274,7 +276,9 @@ class ApiServer:
         for path in before - now - others:
             _remove(manifest, path)
         for path in now:
-            _set(manifest, path, _get(body, path))
+            value = _get(body, path)
+            if value != {} or _get_or_none(manifest, path) is None:
+                _set(manifest, path, value)
         for name in owned:
             owned[name] -= now if name != manager else set()
         owned[manager] = now
@@ -422,9 +426,12 @@ def _now() -> str:
 
 def _selected(manifest: Manifest, selector: str) -> bool:
     labels = manifest["metadata"].get("labels") or {}
-    if " in (" in selector:
-        selector = selector.partition(",")[0]  # of all selectors here only the data plane's has a set in it
-    for term in filter(None, selector.split(",")):
+    for term in filter(None, re.split(r",(?![^(]*\))", selector)):
+        key, within, values = term.partition(" in ")
+        if within:
+            if labels.get(key) not in values.strip("()").split(","):
+                return False
+            continue
         key, equals, value = term.partition("=")
         if key not in labels or (equals and labels[key] != value):
             return False
@@ -466,6 +473,12 @@ def _get(tree: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         tree = tree[key]
     return copy.deepcopy(tree)
+
+
+def _get_or_none(tree: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
 
 
 def _set(tree: Manifest, path: tuple[str, ...], value: Any) -> None:

@@ -1,12 +1,18 @@
 """An API server in memory for each test, and an operator in this process that really watches it."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from waypost.operator import connection
+from waypost.operator.calls import KubernetesCalls
+from waypost.operator.known import Known
+from waypost.operator.kubernetes import KubernetesCluster
+
 from .apiserver import ApiServer
-from .running import Fleet
+from .running import RELEASE, Fleet
 
 
 @pytest.fixture
@@ -16,6 +22,30 @@ def api() -> Iterator[ApiServer]:
     server.start()
     yield server
     server.stop()
+
+
+Connect = Callable[..., Awaitable[KubernetesCluster]]
+
+
+@pytest.fixture
+async def connect(api: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
+    """`await connect(…)` gives a cluster over the API server, made with these arguments and closed at the end."""
+    kubeconfig, made = api.kubeconfig(tmp_path), []
+
+    async def connected(known: Known | None = None, **how: Any) -> KubernetesCluster:
+        calls = KubernetesCalls(await connection.client(kubeconfig), lambda: connection.configuration(kubeconfig))
+        made.append(KubernetesCluster(calls, known or Known(), release_namespace=RELEASE, **how))
+        return made[-1]
+
+    yield connected
+    for cluster in made:
+        await cluster.close()
+
+
+@pytest.fixture
+async def cluster(connect: Connect) -> KubernetesCluster:
+    """A cluster of all namespaces whose objects nobody has listed yet."""
+    return await connect()
 
 
 @pytest.fixture

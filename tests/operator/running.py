@@ -116,7 +116,7 @@ class Fleet:
         self._kubeconfig = kubeconfig
         self._running: list[_Running] = []
 
-    def start(
+    def begin(
         self,
         *,
         notes: Notes | None = None,
@@ -125,7 +125,7 @@ class Fleet:
         replicas: int = 1,
         identity: str = "one",
     ) -> Notes:
-        """An operator that works when this returns, unless it is a standby."""
+        """An operator that has only just been started."""
         notes = notes or Notes()
         options = OperatorOptions(RELEASE, "https://hooks.example.org", namespaces=namespaces, resync_s=resync_s)
         operator = Operator(
@@ -133,20 +133,28 @@ class Fleet:
             Place(identity, self._kubeconfig, replicas=replicas),
             lambda cluster: {kind: NoteTaker(cluster, notes) for kind in (NUMBER, SCHEDULE)},
         )
-        running = _Running(operator)
-        self._running.append(running)
-        kinds = (NUMBER, SCHEDULE, "Secret", "ConfigMap", "CronJob") if replicas == 1 else ()
-
-        def working() -> bool:
-            running.check()
-            return operator.not_ready() is None and all(self._api.watching(kind) for kind in kinds)
-
-        until(working, "the operator works")
+        self._running.append(_Running(operator))
         return notes
+
+    def start(self, *, replicas: int = 1, **how: Any) -> Notes:
+        """An operator that works when this returns, unless it is a standby."""
+        notes = self.begin(replicas=replicas, **how)
+        kinds = (NUMBER, SCHEDULE, "Secret", "ConfigMap", "CronJob") if replicas == 1 else ()
+        until(lambda: self.not_ready() is None and all(map(self._api.watching, kinds)), "the operator works")
+        return notes
+
+    def not_ready(self) -> str | None:
+        """What the readiness probe of the one started last says."""
+        self._running[-1].check()
+        return self._running[-1].operator.not_ready()
 
     def stop(self) -> None:
         """Stop the one that was started last, as SIGTERM would."""
         self._running.pop().stop()
+
+    def stop_first(self) -> None:
+        """Stop the one that was started first."""
+        self._running.pop(0).stop()
 
     def close(self) -> None:
         """Stop all."""

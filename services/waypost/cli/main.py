@@ -84,6 +84,12 @@ def worker() -> None:
 
 
 @app.command()
+def operator() -> None:
+    """Make WhatsAppNumber and BotSchedule objects of a cluster true, and keep them true."""
+    _serve("operator", "release_namespace", "public_url", "job_image")
+
+
+@app.command()
 def console() -> None:
     """Serve the status page."""
     _serve("console", "database_url")

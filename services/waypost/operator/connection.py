@@ -8,12 +8,14 @@ import kopf
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
+from waypost.settings import SettingsError
+
 _CONNECTIONS = 32
 """To one API server. More would only queue there: it serves a client's requests by fair share."""
 
 
-class NoConnection(Exception):
-    """Neither a service account nor a kubeconfig can be used; the message says what was looked for. No retry helps."""
+class NoConnection(SettingsError):
+    """Neither a service account nor a kubeconfig can be used. No retry helps."""
 
 
 async def configuration(kubeconfig: Path | None = None) -> Configuration:
@@ -34,7 +36,7 @@ async def configuration(kubeconfig: Path | None = None) -> Configuration:
                 config_file=str(kubeconfig) if kubeconfig else None, client_configuration=found, persist_config=False
             )
     except (config.ConfigException, OSError) as error:
-        raise NoConnection(f"the Kubernetes API cannot be reached: {error}") from None
+        raise NoConnection(f"WAYPOST_KUBECONFIG: no way to the Kubernetes API: {error}") from None
     return found
 
 

@@ -1,0 +1,130 @@
+"""`waypost operator`: one process that makes both kinds true, alone or as one of several of which one works."""
+
+import asyncio
+import os
+import platform
+import signal
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+
+import structlog
+from pydantic import TypeAdapter, ValidationError
+
+from waypost.cloudapi.client import GraphClient
+from waypost.operator.cluster import Cluster
+from waypost.operator.controller import Reconciler
+from waypost.operator.kinds import NUMBER, SCHEDULE
+from waypost.operator.leader import LeaseLost
+from waypost.operator.number.reconcile import NumberReconciler
+from waypost.operator.options import JobOptions, OperatorOptions
+from waypost.operator.runtime import Operator, Place
+from waypost.operator.schedule_reconcile import ScheduleReconciler
+from waypost.settings import Settings, SettingsError
+from waypost.telemetry import logs, probes, tracing
+
+log = structlog.get_logger(__name__)
+
+LOST_S = 4.0
+"""A process that lost its Lease is gone after this, whatever still runs in it: the Lease leaves it five seconds."""
+
+FAILED = 1
+
+
+def options(settings: Settings) -> OperatorOptions:
+    """What the settings say. Raises `SettingsError`."""
+    try:
+        job = TypeAdapter(JobOptions).validate_json(settings.job_options)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise SettingsError(f"WAYPOST_JOB_OPTIONS: {wrong}") from None
+    namespaces = tuple(sorted({each.strip() for each in settings.namespaces.split(",")} - {""}))
+    return OperatorOptions(
+        release_namespace=settings.release_namespace,
+        public_url=settings.public_url,
+        webhook_probe_url=settings.webhook_probe_url or None,
+        image=settings.job_image,
+        service_account=settings.job_service_account,
+        namespaces=namespaces or None,
+        resync_s=settings.resync_s,
+        graph_calls_per_hour=settings.graph_calls_per_hour,
+        job=job,
+    )
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT. Needs `release_namespace`, `public_url` and `job_image`.
+
+    Raises `SettingsError`; ends with status 1 where a new process is needed.
+    """
+    chosen = options(settings)
+    logs.configure("operator", settings.log_level)
+    traces = tracing.configure("operator", settings.trace_dir)
+    try:
+        asyncio.run(_run(settings, chosen))
+    except Exception as error:
+        causes = list(_causes(error))
+        for cause in causes:
+            if isinstance(cause, SettingsError):
+                raise cause from None
+        if all(isinstance(cause, LeaseLost) for cause in causes):
+            log.error("this operator no longer leads and ends", reason=str(causes[0]))  # noqa: TRY400 - expected
+        else:
+            log.exception("the operator ends by an error")
+        raise SystemExit(FAILED) from None
+    finally:
+        traces.shutdown()
+
+
+async def _run(settings: Settings, chosen: OperatorOptions) -> None:
+    async with GraphClient(
+        settings.graph_url,
+        settings.graph_version,
+        timeout_s=settings.graph_timeout_s,
+        connections=settings.operator_concurrency,
+    ) as graph:
+
+        def reconcilers(cluster: Cluster) -> Mapping[str, Reconciler]:
+            return {
+                NUMBER: NumberReconciler(cluster, graph, chosen),
+                SCHEDULE: ScheduleReconciler(cluster, graph, chosen),
+            }
+
+        place = Place(
+            identity=f"{os.environ.get('POD_NAME') or platform.node()}_{uuid.uuid4().hex[:8]}",
+            kubeconfig=settings.kubeconfig,
+            replicas=settings.operator_replicas,
+            concurrency=settings.operator_concurrency,
+        )
+        operator = Operator(chosen, place, reconcilers)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):  # until kopf sets its own
+            loop.add_signal_handler(number, operator.stop)
+        serving = probes.serve(
+            settings.probe_port, ready=operator.not_ready, alive=operator.not_alive, host=settings.host
+        )
+        log.info("operator starts", probe_port=serving.port, release_namespace=chosen.release_namespace)
+        try:
+            await operator.run()
+        except Exception as error:
+            if any(isinstance(cause, LeaseLost) for cause in _causes(error)):
+                _end_soon()
+            raise
+        finally:
+            serving.close()
+            log.info("operator stopped")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What a group of errors, which tasks that run together end by, is made of."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _causes(each)
+    else:
+        yield error
+
+
+def _end_soon() -> None:
+    timer = threading.Timer(LOST_S, os._exit, [FAILED])
+    timer.daemon = True
+    timer.start()

@@ -1,0 +1,66 @@
+"""Liveness: what the operator writes must come back to it."""
+
+import pytest
+
+from waypost.operator.canary import LONGEST_SILENCE_S, NAME, Canary
+from waypost.operator.kubernetes import KubernetesCluster
+from waypost.telemetry import metrics
+
+from .apiserver import ApiServer, Fault
+from .running import RELEASE, Fleet, until
+
+
+class Clock:
+    """A clock to be moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.anyio
+async def test_each_beat_is_a_change(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """A write that changes nothing would make no event, and the watch would seem dead."""
+    bird = Canary(cluster, RELEASE, clock=Clock())
+    for _ in range(3):
+        await bird.beat()
+    assert len([each for each in api.changes("ConfigMap") if each.name == NAME]) == 3
+
+
+@pytest.mark.anyio
+async def test_silence_is_reported_after_two_minutes(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """Not before, and an event ends it."""
+    clock = Clock()
+    bird = Canary(cluster, RELEASE, clock=clock)
+    clock.now += LONGEST_SILENCE_S
+    assert bird.unhealthy() is None
+    clock.now += 1
+    assert bird.unhealthy() == "nothing was seen through the watch for 121 s"
+    bird.seen()
+    assert bird.unhealthy() is None
+
+
+@pytest.mark.anyio
+async def test_an_api_server_that_refuses_does_not_end_the_beats(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """The silence tells it soon enough."""
+    bird = Canary(cluster, RELEASE, clock=Clock())
+    api.faults.append(Fault(lambda *_: True, 403, 1))
+    await bird.beat()
+    await bird.beat()
+    assert api.get("ConfigMap", RELEASE, NAME) is not None
+
+
+def test_the_running_operator_sees_its_own_beat(api: ApiServer, fleet: Fleet) -> None:
+    """Written, watched and noticed, the whole way: each event sets the silence back to nothing."""
+    fleet.start()
+    until(lambda: silence() > 0.3, "nothing has come for a moment")
+    changed = {"waypost.dev/beat": "by hand"}
+    api.edit("ConfigMap", RELEASE, NAME, lambda each: each["metadata"].update(annotations=changed))
+    until(lambda: silence() < 0.3, "it is seen")
+
+
+def silence() -> float:
+    """What `/metrics` says."""
+    return float(next(iter(metrics.canary_silence_seconds.collect())).samples[0].value)
