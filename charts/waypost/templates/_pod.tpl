@@ -1,0 +1,200 @@
+{{/*
+The one pod template: what must hold for every pod is said here, or the components drift apart.
+Takes root, component, values (of the component), args (of `waypost`) or command, env (own entries), ports, volumes,
+mounts, grace (seconds), drain (seconds before SIGTERM), probes, token (the service account's is mounted), account,
+restart (of a Job's pod), annotations.
+*/}}
+{{- define "waypost.pod" -}}
+{{- $root := .root }}
+{{- $values := .values }}
+{{- $volumes := concat (.volumes | default list) (include "waypost.certificateVolumes" . | fromYamlArray) $values.extraVolumes }}
+{{- $mounts := concat (.mounts | default list) (include "waypost.certificateMounts" . | fromYamlArray) $values.extraVolumeMounts }}
+{{- $annotations := merge (dict) $values.podAnnotations (.annotations | default dict) -}}
+metadata:
+  labels:
+    {{- include "waypost.labels" . | nindent 4 }}
+    {{- with omit $values.podLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/part-of" }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with $annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ .account }}
+  automountServiceAccountToken: {{ .token | default false }}
+  enableServiceLinks: false
+  {{- with $root.Values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .restart }}
+  restartPolicy: {{ . }}
+  {{- end }}
+  {{- with .grace }}
+  terminationGracePeriodSeconds: {{ . }}
+  {{- end }}
+  {{- with $values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 10001
+    runAsGroup: 10001
+    fsGroup: 10001
+    fsGroupChangePolicy: OnRootMismatch
+    seccompProfile:
+      type: RuntimeDefault
+  containers:
+    - name: {{ .component }}
+      image: {{ include "waypost.image" $root }}
+      imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+      {{- with .command }}
+      command: {{ toJson . }}
+      {{- end }}
+      {{- with .args }}
+      args: {{ toJson . }}
+      {{- end }}
+      env:
+        {{- include "waypost.environment" (dict "root" $root "component" .component "own" (.env | default list)) | nindent 8 }}
+      {{- with $values.extraEnvFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .ports }}
+      ports:
+        {{- range . }}
+        - name: {{ .name }}
+          containerPort: {{ .port }}
+          protocol: TCP
+        {{- end }}
+      {{- end }}
+      {{- if .probes }}
+      startupProbe:
+        httpGet: {path: /healthz, port: probes}
+        periodSeconds: 2
+        failureThreshold: 30
+        timeoutSeconds: 3
+      livenessProbe:
+        httpGet: {path: /healthz, port: probes}
+        periodSeconds: 15
+        failureThreshold: 4
+        timeoutSeconds: 5
+      readinessProbe:
+        httpGet: {path: /readyz, port: probes}
+        periodSeconds: 5
+        failureThreshold: 2
+        # Longer than the database's own deadlines, so that the answer says what is away.
+        timeoutSeconds: 12
+      {{- end }}
+      {{- with .drain }}
+      lifecycle:
+        preStop:
+          sleep:
+            seconds: {{ . }}
+      {{- end }}
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities:
+          drop: [ALL]
+      resources:
+        {{- toYaml $values.resources | nindent 8 }}
+      volumeMounts:
+        - name: tmp
+          mountPath: /tmp
+        {{- with $mounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - name: tmp
+      emptyDir:
+        sizeLimit: 64Mi
+    {{- with $volumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with $values.nodeSelector }}
+  nodeSelector:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.tolerations }}
+  tolerations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.affinity }}
+  affinity:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- if not .restart }}
+  topologySpreadConstraints:
+    {{- if $values.topologySpreadConstraints }}
+    {{- toYaml $values.topologySpreadConstraints | nindent 4 }}
+    {{- else }}
+    {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+    - maxSkew: 1
+      topologyKey: {{ . }}
+      whenUnsatisfiable: ScheduleAnyway
+      labelSelector:
+        matchLabels:
+          {{- include "waypost.selector" $ | nindent 10 }}
+      # Counts the pods of this revision only: during a rollout the old ones would else push the new ones together.
+      matchLabelKeys: [pod-template-hash]
+    {{- end }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+
+{{- define "waypost.certificateVolumes" -}}
+{{- $found := list }}
+{{- range $of := include "waypost.certificatesOf" . | fromYamlArray }}
+{{- $secret := (get $.root.Values $of).caSecret }}
+{{- $found = append $found (dict "name" (printf "%s-ca" $of) "secret" (dict "secretName" $secret.name "defaultMode" 288 "items" (list (dict "key" $secret.key "path" "ca.crt")))) }}
+{{- end }}
+{{- toYaml $found }}
+{{- end }}
+
+{{- define "waypost.certificateMounts" -}}
+{{- $found := list }}
+{{- range $of := include "waypost.certificatesOf" . | fromYamlArray }}
+{{- $found = append $found (dict "name" (printf "%s-ca" $of) "mountPath" (printf "/etc/waypost/tls/%s" $of) "readOnly" true) }}
+{{- end }}
+{{- toYaml $found }}
+{{- end }}
+
+{{/* Whose certificate authority a component needs. */}}
+{{- define "waypost.certificatesOf" -}}
+{{- $found := list }}
+{{- if and .root.Values.database.caSecret.name (has .component (list "webhook" "worker" "console" "migrate" "schedule")) }}
+{{- $found = append $found "database" }}
+{{- end }}
+{{- if and .root.Values.redis.caSecret.name (has .component (list "webhook" "worker")) }}
+{{- $found = append $found "redis" }}
+{{- end }}
+{{- toYaml $found }}
+{{- end }}
+
+{{/*
+What the operator publishes, as files. The Secrets are optional: before the first number there are none, and they come
+into running pods. Takes root, audience.
+*/}}
+{{- define "waypost.registryVolume" -}}
+{{- $sources := list }}
+{{- range until 4 }}
+{{- $sources = append $sources (dict "secret" (dict "name" (printf "waypost-registry-%s-%d" $.audience .) "optional" true)) }}
+{{- end }}
+{{- if eq .audience "webhook" }}
+{{- $sources = append $sources (dict "secret" (dict "name" (printf "%s-test-route" (include "waypost.fullname" .root)) "optional" true "items" (list (dict "key" "route" "path" (printf "%s.helm-test.json" .root.Release.Namespace))))) }}
+{{- end }}
+{{- dict "name" "registry" "projected" (dict "defaultMode" 288 "sources" $sources) | toJson }}
+{{- end }}
+
+{{- define "waypost.registryMount" -}}
+{{- dict "name" "registry" "mountPath" (printf "/etc/waypost/registry/%s" .audience) "readOnly" true | toJson }}
+{{- end }}
+
+{{/* What the chart itself renders into Secrets: pods start anew when it changes. */}}
+{{- define "waypost.checksum" -}}
+{{- with include "waypost.connectionsData" . }}
+checksum/connections: {{ sha256sum . }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,106 @@
+"""Wrong values are refused when they are given, with a message that names them."""
+
+import json
+
+import pytest
+import yaml
+
+from .rendered import CHART, Refused, render
+from .rendered import helm as run_helm
+
+
+@pytest.mark.parametrize(
+    ("values", "sets", "message"),
+    [
+        ("trial", ("webhook.replcias=3",), "additional properties 'replcias' not allowed"),
+        ("trial", ("nonsense=1",), "additional properties 'nonsense' not allowed"),
+        ("trial", ("worker.resources.limitz.cpu=1",), "additional properties 'limitz' not allowed"),
+        ("trial", ("webhook.replicas=two",), "at '/webhook/replicas': got string, want integer"),
+        ("trial", ("logLevel=LOUD",), "at '/logLevel': value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
+        ("trial", ("worker.autoscaling.kind=magic",), "at '/worker/autoscaling/kind'"),
+        ("trial", ("database.embedded.password=short",), "at '/database/embedded/password'"),
+        ("trial", ("worker.eventRetentionDays=7",), "at '/worker/eventRetentionDays': minimum: got 7, want 8"),
+        ("trial", ("telemetry.samplerArgument=often",), "at '/telemetry/samplerArgument'"),
+        ("trial", ("ingress.enabled=true",), "at '/publicUrl': '' does not match pattern '^https://"),
+        (
+            "trial",
+            ("console.enabled=false", "worker.autoscaling.kind=keda"),
+            "at '/console/enabled': value must be true",
+        ),
+        ("production", ("publicUrl=http://whatsapp.example.com",), "at '/publicUrl'"),
+        ("production", ("publicUrl=https://whatsapp.example.com/hooks",), "at '/publicUrl'"),
+        ("production", ("graph.url=http://graph.facebook.com",), "at '/graph/url'"),
+        ("production", ("database.url=postgresql://a/b",), "at '/database': 'oneOf' failed, subschemas 0, 1 matched"),
+        ("production", ("redis.existingSecret.name=",), "at '/redis': 'oneOf' failed, none matched"),
+        ("production", ("image.digest=latest",), "at '/image/digest'"),
+        ("production", ("gateway.className=",), "at '/gateway/className'"),
+        ("namespaced", ("operator.namespaces[0]=Team_A",), "at '/operator/namespaces/0'"),
+        ("namespaced", ("redis.url=http://redis",), "at '/redis/url'"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(helm: None, values: str, sets: tuple[str, ...], message: str) -> None:
+    """At `helm install`, before anything is created."""
+    with pytest.raises(Refused) as refused:
+        render(values, sets)
+
+    assert message in str(refused.value)
+
+
+def test_an_install_without_values_says_what_is_missing(helm: None) -> None:
+    """The three things that nobody can guess: where Meta delivers, the database, and Redis."""
+    with pytest.raises(Refused) as refused:
+        render()
+
+    for place in ("'/publicUrl'", "'/database'", "'/redis'"):
+        assert f"at {place}" in str(refused.value)
+
+
+def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:
+    """A key that only one of them knows is a key that nobody can set, or nobody can find."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def known(node: dict[str, object]) -> dict[str, dict[str, object]]:
+        if "$ref" in node:
+            node = schema["$defs"][str(node["$ref"]).rpartition("/")[2]]
+        found = node.get("properties", {}) if node.get("additionalProperties") is False else {}
+        return {str(name): each for name, each in found.items()} if isinstance(found, dict) else {}
+
+    def compare(values: object, node: dict[str, object], place: str) -> None:
+        properties = known(node)
+        if not properties or not isinstance(values, dict):
+            return
+        optional = {"global"} if not place else {"requests", "limits"}
+        assert set(values) - set(properties) == set(), place
+        assert set(properties) - set(values) - optional == set(), place
+        for name, value in values.items():
+            compare(value, properties[name], f"{place}/{name}")
+
+    compare(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
+
+
+def test_the_schema_takes_no_unknown_key_anywhere() -> None:
+    """An object that lists what it knows lists all of it."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    def closed(node: object, place: str) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "object" and "properties" in node:
+                assert node.get("additionalProperties") is False or place.startswith("/$defs/environment"), place
+            for name, each in node.items():
+                closed(each, f"{place}/{name}")
+        elif isinstance(node, list):
+            for each in node:
+                closed(each, place)
+
+    closed(schema, "")
+
+
+@pytest.mark.parametrize("values", ["trial", "production", "namespaced"])
+def test_the_chart_is_free_of_lint(helm: None, values: str) -> None:
+    """`helm lint --strict`, under each of the values files."""
+    _lint(values)
+
+
+def _lint(values: str) -> None:
+    path = str(CHART / "ci" / f"{values}-values.yaml")
+    assert "0 chart(s) failed" in run_helm("lint", "--strict", "--kube-version", "1.34.0", "--values", path, str(CHART))
