@@ -16,9 +16,8 @@ from waypost.operator.credentials import Credentials, Unusable
 from waypost.operator.number import registration, steps
 from waypost.operator.number.health import health
 from waypost.operator.number.plan import CONNECTED, DAY_S, LONGEST_CALLBACK, REGISTRABLE, is_foreign
-from waypost.operator.number.state import FIELDS, Desired, Observed, passes
+from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, Desired, Observed, passes
 
-NEEDED_SCOPES = ("whatsapp_business_management", "whatsapp_business_messaging")
 WARN_DAYS = (14, 7, 3, 1)
 """A warning is given when the token has this many days left, if it could not be refreshed."""
 

@@ -47,7 +47,7 @@ class Pace:
         uid = subject.metadata.uid
         last = self._looked_at.get(uid)
         if last is None and subject.is_settled:
-            last = self._looked_at[uid] = self._started_at - (1 - fraction(uid)) * self._resync_s
+            last = self._looked_at[uid] = self._started_at - (1 - fraction(uid)) * EARLY_SHARE * self._resync_s
         if last is None or subject.ready_reason == "WaitingForWebhook":
             return 0.0
         return max(0.0, last + EARLY_SHARE * self._resync_s - now)

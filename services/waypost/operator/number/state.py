@@ -23,6 +23,9 @@ FIELDS = (
 )
 """What an app subscribes to. Template and account fields always go to the app's callback, whatever a number's is."""
 
+NEEDED_SCOPES = ("whatsapp_business_management", "whatsapp_business_messaging")
+"""What a token must be allowed to: manage the number, and send."""
+
 
 @dataclass(frozen=True)
 class Desired:
@@ -86,7 +89,10 @@ class AtMeta:
     @property
     def is_proven(self) -> bool:
         """These credentials are good, and may act for this number: what is published of it may be believed."""
-        return isinstance(self.token, TokenDetails) and self.token.is_valid and isinstance(self.number, PhoneNumber)
+        token = self.token
+        if not isinstance(token, TokenDetails) or not token.is_valid:
+            return False
+        return set(NEEDED_SCOPES) <= set(token.scopes) and isinstance(self.number, PhoneNumber)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,379 @@
+"""A number becomes true at the simulated Meta and stays true: registration, callbacks, registry, status."""
+
+import base64
+from collections.abc import AsyncIterator
+
+import pytest
+
+from waypost.operator.models import FINALIZER
+
+from .installation import (
+    APP,
+    NAME,
+    NAMESPACE,
+    NUMBER,
+    PHONE,
+    SECRET,
+    TOKEN,
+    WABA,
+    Installation,
+    installation,
+    number,
+    published,
+    script,
+    secret,
+)
+
+pytestmark = pytest.mark.anyio
+KEY = f"{NAMESPACE}.{NAME}.json"
+RESYNC_S = 300.0
+
+
+@pytest.fixture
+async def it() -> AsyncIterator[Installation]:
+    """Credentials and a bot are there, the number is not declared yet."""
+    async with installation() as made:
+        made.cluster.put(secret())
+        made.cluster.put(script())
+        yield made
+
+
+async def test_a_declared_number_becomes_ready(it: Installation) -> None:
+    """Callback registered and read back, app subscribed, registry published, and every side says so."""
+    it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
+    result = await it.settle()
+    assert (result.outcome, it.condition("Ready")) == ("ready", ("True", "AsDesired"))
+    assert {each["status"] for each in it.status()["conditions"][1:-2]} == {"True"}
+    assert it.at_meta["numbers"][NUMBER] == {APP: f"{it.public_url}/webhooks/{NAMESPACE}/{NAME}"}
+    assert it.at_meta["account"] == {APP: None}
+    assert it.at_meta["app"][0] == f"{it.public_url}/webhooks/apps/{APP}"
+    routes, numbers = published(it.cluster)
+    assert routes[KEY].app_secrets == (SECRET,)
+    assert numbers[KEY].access_token == TOKEN
+    assert "Hello!" in str(numbers[KEY].bot)
+
+
+async def test_ready_is_there_from_the_first_second(it: Installation) -> None:
+    """Before Meta is asked anything the summary says that it is not known yet."""
+    seen = []
+    await it.fault(".*", status=500, times=None)
+    it.cluster.put(number())
+    await it.reconcile()
+    seen.append(it.condition("Ready"))
+    assert seen == [("Unknown", "MetaUnavailable")]
+
+
+async def test_nothing_is_done_twice(it: Installation) -> None:
+    """A second reconcile asks and writes nothing, a resync asks and writes nothing."""
+    it.cluster.put(number())
+    await it.settle()
+    before, at_meta = it.cluster.dump(), it.at_meta
+    it.calls.clear()
+    await it.reconcile()
+    assert it.calls == []
+    await it.reconcile(after_s=RESYNC_S)
+    assert it.calls
+    assert all(call.startswith("GET ") for call in it.calls)
+    assert (it.cluster.dump(), it.at_meta) == (before, at_meta)
+
+
+async def test_the_verify_token_is_long_and_plain(it: Installation) -> None:
+    """Letters and digits, at least 32: Meta mangles others."""
+    it.cluster.put(number())
+    await it.settle()
+    (token,) = published(it.cluster)[0][KEY].verify_tokens
+    assert len(token) >= 32
+    assert token.isalnum()
+    assert token.isascii()
+
+
+@pytest.mark.parametrize(
+    ("scope", "own", "account", "delivers"),
+    [("Number", True, False, "own"), ("Account", False, True, "app"), ("App", False, False, "app")],
+)
+async def test_the_callback_is_registered_at_the_wanted_scope(
+    it: Installation, scope: str, own: bool, account: bool, delivers: str
+) -> None:
+    """And at no other: a narrower one would take precedence."""
+    it.cluster.put(number(webhook={"scope": scope}))
+    await it.settle()
+    app_url = f"{it.public_url}/webhooks/apps/{APP}"
+    own_url = f"{it.public_url}/webhooks/{NAMESPACE}/{NAME}"
+    assert it.at_meta["numbers"][NUMBER] == ({APP: own_url} if own else {})
+    assert it.at_meta["account"] == {APP: app_url if account else None}
+    assert it.status()["webhook"] == {"url": own_url if delivers == "own" else app_url, "scope": scope}
+
+
+@pytest.mark.parametrize(("before", "after"), [("Number", "App"), ("Account", "App"), ("App", "Number")])
+async def test_another_scope_leaves_nothing_of_the_old_one(it: Installation, before: str, after: str) -> None:
+    """The spec changes, and what would take precedence is taken away."""
+    it.cluster.put(number(webhook={"scope": before}))
+    await it.settle()
+    it.cluster.put(number(webhook={"scope": after}))
+    await it.settle()
+    url = it.at_meta["numbers"][NUMBER].get(APP) or it.at_meta["account"][APP] or it.at_meta["app"][0]
+    assert it.condition("Ready") == ("True", "AsDesired")
+    assert url == it.status()["webhook"]["url"]
+
+
+async def test_drift_of_the_callback_is_repaired(it: Installation) -> None:
+    """Somebody pointed the number elsewhere by hand: the next resync takes it back."""
+    it.cluster.put(number())
+    await it.settle()
+    wanted = it.at_meta
+    it.simulation.world.numbers[NUMBER].callbacks[APP].url = "https://elsewhere.example/hook"
+    await it.reconcile(after_s=RESYNC_S)
+    assert it.at_meta == wanted
+
+
+async def test_an_app_that_was_unsubscribed_is_subscribed_again(it: Installation) -> None:
+    """Without it nothing arrives."""
+    it.cluster.put(number())
+    await it.settle()
+    it.simulation.world.accounts[WABA].subscribers.clear()
+    await it.reconcile(after_s=RESYNC_S)
+    assert it.at_meta["account"] == {APP: None}
+    assert it.condition("Ready") == ("True", "AsDesired")
+
+
+async def test_another_systems_app_callback_is_left_alone(it: Installation) -> None:
+    """A number's own callback does not need the app's; it is told where account events go."""
+    await it.world(
+        apps=[
+            {
+                "app_id": APP,
+                "app_secret": SECRET,
+                "subscription": {
+                    "url": "https://crm.example/hook",
+                    "verify_token": "t",
+                    "fields": {"messages": "v26.0"},
+                },
+            }
+        ]
+    )
+    it.cluster.put(number())
+    await it.settle()
+    assert it.at_meta["app"][0] == "https://crm.example/hook"
+    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition("WebhookVerified") == ("True", "AppCallbackElsewhere")
+
+
+@pytest.mark.parametrize("lost", ["entries", "kept"])
+async def test_a_deleted_child_comes_back_as_it_was(it: Installation, lost: str) -> None:
+    """The registry's Secrets or the kept verify token were deleted: no new token, no call to Meta."""
+    it.cluster.put(number())
+    await it.settle()
+    before = published(it.cluster)
+    for each in it.cluster.all("Secret"):
+        name = each["metadata"]["name"]
+        if name.startswith("waypost-registry" if lost == "entries" else "waypost-number"):
+            it.cluster.remove("Secret", "waypost", name)
+    it.calls.clear()
+    await it.reconcile()
+    assert published(it.cluster) == before
+    assert it.calls == []
+
+
+async def test_a_changed_bot_is_published_without_asking_meta(it: Installation) -> None:
+    """The script is ours alone."""
+    it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
+    await it.settle()
+    it.calls.clear()
+    it.cluster.put(script(script()["data"]["bot.yaml"].replace("Hello!", "Good day!")))
+    await it.reconcile()
+    assert "Good day!" in str(published(it.cluster)[1][KEY].bot)
+    assert it.calls == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("version: 1\n", "ScriptInvalid"), (None, "ConfigMapMissing"), ("", "ScriptInvalid")]
+)
+async def test_a_broken_bot_leaves_the_last_good_one(it: Installation, text: str | None, reason: str) -> None:
+    """The condition names the line; people still get answers."""
+    it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
+    await it.settle()
+    if text is None:
+        it.cluster.remove("ConfigMap", NAMESPACE, "support-bot")
+    else:
+        it.cluster.put(script(text))
+    await it.reconcile()
+    assert "Hello!" in str(published(it.cluster)[1][KEY].bot)
+    assert (it.condition("Ready"), it.condition("Stalled")) == (("False", reason), ("True", reason))
+
+
+async def test_a_rotated_app_secret_is_taken_beside_the_old_one(it: Installation) -> None:
+    """Deliveries signed with the old one are on their way; after an hour it is no longer accepted."""
+    it.cluster.put(number())
+    await it.settle()
+    await it.world(apps=[{"app_id": APP, "app_secret": "another-app-secret"}])
+    it.cluster.put(secret(appSecret="another-app-secret"))
+    await it.settle()
+    assert published(it.cluster)[0][KEY].app_secrets == ("another-app-secret", SECRET)
+    await it.reconcile(after_s=3700)
+    assert published(it.cluster)[0][KEY].app_secrets == ("another-app-secret",)
+
+
+async def test_a_wrong_app_secret_never_reaches_the_webhook(it: Installation) -> None:
+    """Meta is asked first; until it is right, the good one stays in use."""
+    it.cluster.put(number())
+    await it.settle()
+    it.cluster.put(secret(appSecret="a-typing-error"))
+    await it.settle()
+    assert published(it.cluster)[0][KEY].app_secrets == (SECRET,)
+    assert it.condition("CredentialsValid") == ("False", "AppSecretRefused")
+    it.cluster.put(secret())
+    await it.settle()
+    assert it.condition("Ready") == ("True", "AsDesired")
+
+
+async def test_a_verify_token_changed_by_hand_is_taken_beside_the_old_one(it: Installation) -> None:
+    """The webhook answers for both while Meta may still ask with the old one."""
+    it.cluster.put(number())
+    await it.settle()
+    (old,) = published(it.cluster)[0][KEY].verify_tokens
+    kept = it.cluster.get("Secret", "waypost", f"waypost-number-{NAMESPACE}.{NAME}")
+    assert kept is not None
+    kept["data"]["verifyToken"] = base64.b64encode(b"n" * 40).decode()
+    it.cluster.put(kept)
+    await it.reconcile()
+    await it.reconcile()
+    assert published(it.cluster)[0][KEY].verify_tokens == ("n" * 40, old)
+
+
+async def test_a_secret_that_was_not_opted_in_is_not_used(it: Installation) -> None:
+    """Nor is told what is in it."""
+    it.cluster.put(secret(labels={}, appSecret=""))
+    it.cluster.put(number())
+    await it.settle()
+    assert it.calls == []
+    assert it.condition("CredentialsValid") == ("False", "SecretNotOptedIn")
+    assert "appSecret" not in it.message("CredentialsValid")
+
+
+async def test_taking_the_label_away_takes_the_number_from_the_data_plane(it: Installation) -> None:
+    """The owner of the Secret decides."""
+    it.cluster.put(number())
+    await it.settle()
+    it.cluster.put(secret(labels={}))
+    await it.settle()
+    assert published(it.cluster) == ({}, {})
+
+
+async def test_a_deleted_secret_stops_changes_not_messages(it: Installation) -> None:
+    """A mistake with kubectl must not silence a business."""
+    it.cluster.put(number())
+    await it.settle()
+    before = published(it.cluster)
+    it.cluster.remove("Secret", NAMESPACE, "support-meta")
+    await it.settle()
+    assert published(it.cluster) == before
+    assert it.condition("Ready") == ("False", "SecretMissing")
+
+
+async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
+    """Drift is not repaired, nothing is withdrawn; the summary says why."""
+    it.cluster.put(number())
+    await it.settle()
+    it.cluster.put(number(suspend=True))
+    it.simulation.world.accounts[WABA].subscribers.clear()
+    it.calls.clear()
+    await it.reconcile(after_s=RESYNC_S)
+    assert it.calls == []
+    assert published(it.cluster)[0]
+    assert it.condition("Ready") == ("True", "Suspended")
+    it.cluster.put(number())
+    await it.settle()
+    assert it.at_meta["account"] == {APP: None}
+
+
+async def test_of_two_numbers_with_one_id_the_older_has_it(it: Installation) -> None:
+    """The younger says so, publishes nothing, and takes over when the older is gone."""
+    it.cluster.put(number("first"))
+    it.clock.advance(10)
+    it.cluster.put(number("second"))
+    await it.settle("second")
+    await it.settle("first")
+    assert it.condition("Ready", "first") == ("True", "AsDesired")
+    assert it.condition("Ready", "second") == ("False", "Conflict")
+    assert "first" in it.message("Ready", "second")
+    assert set(published(it.cluster)[0]) == {f"{NAMESPACE}.first.json"}
+    it.cluster.remove("WhatsAppNumber", NAMESPACE, "first")
+    await it.reconcile("first")
+    await it.settle("second")
+    assert it.condition("Ready", "second") == ("True", "AsDesired")
+    assert set(published(it.cluster)[0]) == {f"{NAMESPACE}.second.json"}
+
+
+async def test_a_rival_of_another_team_is_not_named(it: Installation) -> None:
+    """Names of another namespace are its own business."""
+    it.cluster.put(number("theirs", namespace="team-b"))
+    it.clock.advance(10)
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition("Ready") == ("False", "Conflict")
+    assert "theirs" not in it.message("Ready")
+    assert "team-b" not in it.message("Ready")
+
+
+async def test_a_request_by_annotation_looks_at_once_and_is_told(it: Installation) -> None:
+    """And only once for each value."""
+    it.cluster.put(number())
+    await it.settle()
+    it.calls.clear()
+    asked = number()
+    asked["metadata"]["annotations"] = {"waypost.dev/reconcile-requested-at": "now"}
+    it.cluster.put(asked)
+    await it.reconcile()
+    assert it.calls
+    assert it.status()["lastHandledReconcileAt"] == "now"
+    it.calls.clear()
+    await it.reconcile()
+    assert it.calls == []
+
+
+async def test_a_restart_is_no_reason_to_ask_meta(it: Installation) -> None:
+    """A healthy number waits for a moment of its own within the resync."""
+    it.cluster.put(number())
+    await it.settle()
+    it.calls.clear()
+    it.reconciler = it.operator()
+    result = await it.reconcile(after_s=0.0)
+    assert it.calls == []
+    assert result.requeue_after_s is not None
+    assert 0 < result.requeue_after_s <= RESYNC_S
+    await it.reconcile(after_s=result.requeue_after_s + 1)
+    assert it.calls
+
+
+async def test_no_secret_and_no_phone_number_is_told(it: Installation) -> None:
+    """Neither in the status nor in an Event; the number shows by its last two digits."""
+    it.cluster.put(number())
+    await it.settle()
+    digits = "".join(each for each in PHONE if each.isdigit())
+    (token,) = published(it.cluster)[0][KEY].verify_tokens
+    told = f"{it.status()} {it.cluster.events}"
+    assert it.status()["phone"]["ending"] == digits[-2:]
+    for canary in (TOKEN, SECRET, token, digits, PHONE, digits[-7:]):
+        assert canary not in told
+
+
+async def test_a_number_in_the_namespace_apps_is_refused(it: Installation) -> None:
+    """Its route would be an app's."""
+    it.cluster.put(secret(namespace="apps"))
+    it.cluster.put(number(namespace="apps"))
+    await it.reconcile(namespace="apps")
+    assert it.condition("Ready", namespace="apps") == ("False", "NamespaceTaken")
+    assert it.calls == []
+
+
+async def test_an_object_written_past_the_schema_is_told_and_can_be_deleted(it: Installation) -> None:
+    """Not a traceback every five minutes."""
+    broken = number()
+    del broken["spec"]["credentialsRef"]
+    broken["metadata"]["finalizers"] = [FINALIZER]
+    it.cluster.put(broken)
+    await it.reconcile()
+    assert it.condition("Ready") == ("False", "InvalidSpec")
+    it.cluster.remove("WhatsAppNumber", NAMESPACE, NAME)
+    await it.reconcile()
+    assert it.cluster.get("WhatsAppNumber", NAMESPACE, NAME) is None

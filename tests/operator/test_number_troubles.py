@@ -1,0 +1,406 @@
+"""What can go wrong at Meta, and what becomes of the number: told, waited for, repaired, never looped on."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from waypost.simulator.config import SimulatorConfig
+
+from .installation import (
+    APP,
+    NAME,
+    NAMESPACE,
+    NUMBER,
+    PHONE,
+    TOKEN,
+    WABA,
+    Installation,
+    installation,
+    number,
+    published,
+    secret,
+)
+
+pytestmark = pytest.mark.anyio
+KEY = f"{NAMESPACE}.{NAME}.json"
+OTHER_PHONE = "+1 555 078 3899"
+RESYNC_S = 300.0
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+async def it() -> AsyncIterator[Installation]:
+    """Credentials are there, with a PIN; the number is not declared yet."""
+    async with installation() as made:
+        made.cluster.put(secret(pin="123456"))
+        yield made
+
+
+async def phone(it: Installation, **fields: Any) -> None:
+    """The number at Meta is another than it was."""
+    facts = {"phone_number_id": NUMBER, "display_phone_number": PHONE}
+    await it.world(accounts=[{"waba_id": WABA, "numbers": [facts | fields]}])
+
+
+async def test_a_revoked_token_is_told_and_another_one_heals(it: Installation) -> None:
+    """The message names the step; what was published stays, for the worker pauses by itself."""
+    it.cluster.put(number())
+    await it.settle()
+    it.simulation.world.tokens[TOKEN].revoked = True
+    await it.reconcile(after_s=RESYNC_S)
+    assert it.condition("TokenValid") == ("False", "TokenRevoked")
+    assert (it.condition("Ready"), it.condition("Stalled")) == (("False", "TokenRevoked"), ("True", "TokenRevoked"))
+    assert "System users" in it.message("TokenValid")
+    assert published(it.cluster)[1]
+    await it.world(tokens=[{"token": "EAAanother", "app_id": APP}])
+    it.cluster.put(secret(accessToken="EAAanother", pin="123456"))
+    await it.settle()
+    assert it.condition("Ready") == ("True", "AsDesired")
+    assert published(it.cluster)[1][KEY].access_token == "EAAanother"
+
+
+@pytest.mark.parametrize(
+    ("token", "reason", "word"),
+    [
+        ({"scopes": ["whatsapp_business_messaging"]}, "MissingScope", "whatsapp_business_management"),
+        ({"scopes": ["whatsapp_business_management"]}, "MissingScope", "whatsapp_business_messaging"),
+        ({"wabas": ["999999999"]}, "AccountNotGranted", "Assign assets"),
+        ({"expires_at": 1.0}, "TokenExpired", "expired"),
+    ],
+)
+async def test_a_token_that_is_not_enough_is_told_with_the_step(
+    it: Installation, token: dict[str, Any], reason: str, word: str
+) -> None:
+    """Before anything is published or registered."""
+    await it.world(tokens=[{"token": TOKEN, "app_id": APP} | token])
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition("TokenValid") == ("False", reason)
+    assert word in it.message("TokenValid")
+    assert it.condition("Stalled")[0] == "True"
+    assert all(call.startswith("GET ") for call in it.calls)
+
+
+async def test_a_token_of_another_app_is_told(it: Installation) -> None:
+    """Mixed up Secrets are a common mistake."""
+    await it.world(apps=[{"app_id": "200000000000002", "app_secret": "x"}])
+    await it.world(tokens=[{"token": "EAAother", "app_id": "200000000000002"}])
+    it.cluster.put(secret(accessToken="EAAother"))
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition("TokenValid") == ("False", "TokenOfOtherApp")
+
+
+async def test_somebody_elses_number_is_never_published(it: Installation) -> None:
+    """A tenant that names a number its token may not act for receives nothing for it."""
+    await it.world(
+        accounts=[
+            {
+                "waba_id": "555555555",
+                "numbers": [{"phone_number_id": "777777777", "display_phone_number": "+1 555 078 3899"}],
+            }
+        ]
+    )
+    await it.world(tokens=[{"token": TOKEN, "app_id": APP, "wabas": [WABA]}])
+    it.cluster.put(number(phoneNumberId="777777777"))
+    await it.settle()
+    assert it.condition("Registered") == ("False", "NoAccess")
+    assert published(it.cluster) == ({}, {})
+
+
+async def test_a_number_of_another_account_than_declared_is_told(it: Installation) -> None:
+    """Its deliveries would never come."""
+    await it.world(accounts=[{"waba_id": "555555555"}])
+    it.cluster.put(number(wabaId="555555555"))
+    await it.settle()
+    assert it.condition("Ready") == ("False", "WrongAccount")
+
+
+async def test_the_webhook_is_waited_for_without_asking_meta(it: Installation) -> None:
+    """Meta is told of the callback when it is served, within seconds, and not before."""
+    it.webhook.is_up = False
+    it.cluster.put(number())
+    await it.reconcile()
+    assert it.condition("WebhookVerified") == ("False", "WaitingForWebhook")
+    assert it.condition("Reconciling") == ("True", "WaitingForWebhook")
+    it.calls.clear()
+    before = it.cluster.dump()
+    for _ in range(5):
+        result = await it.reconcile(after_s=2.0)
+    assert (result.outcome, result.requeue_after_s) == ("waiting", 2.0)
+    assert (it.calls, it.cluster.dump()) == ([], before)
+    it.webhook.is_up = True
+    await it.reconcile(after_s=2.0)
+    assert it.condition("Ready") == ("True", "AsDesired")
+
+
+async def test_a_callback_that_meta_cannot_verify_is_tried_again(it: Installation) -> None:
+    """2200: the webhook answers us and not yet Meta; what Meta said is told."""
+    await it.fault("POST /106540352242922", code=2200, details="HTTP Status Code = 503", times=2)
+    it.cluster.put(number())
+    await it.reconcile()
+    assert it.condition("WebhookVerified") == ("False", "CallbackRefused")
+    assert it.status()["failureCount"] == 1
+    await it.settle()
+    assert it.condition("Ready") == ("True", "AsDesired")
+    assert "failureCount" not in it.status()
+
+
+async def test_a_failed_attempt_is_not_repeated_before_its_time(it: Installation) -> None:
+    """The back-off stands in the status, so a restarted operator keeps it."""
+    await it.fault("POST /106540352242922", code=2200, times=None)
+    it.cluster.put(number())
+    waits = []
+    for _ in range(6):
+        result = await it.reconcile(after_s=(waits[-1] + 1) if waits else 1.0)
+        assert result.requeue_after_s is not None
+        waits.append(result.requeue_after_s)
+    assert waits == sorted(waits)
+    assert waits[-1] > 30
+    it.calls.clear()
+    it.reconciler = it.operator()
+    await it.reconcile(after_s=1.0)
+    assert it.calls == []
+
+
+async def test_a_changed_spec_is_tried_at_once(it: Installation) -> None:
+    """Whatever the back-off says: the user may have mended it."""
+    await it.fault("POST /106540352242922", code=2200, times=4)
+    it.cluster.put(number())
+    for _ in range(4):
+        await it.reconcile(after_s=700.0)
+    it.cluster.put(number(limits={"messagesPerSecond": 20}))
+    await it.reconcile(after_s=0.0)
+    assert it.condition("Ready") == ("True", "AsDesired")
+
+
+@pytest.mark.parametrize(
+    "fault", [{"status": 500}, {"code": 2}, {"code": 131016}, {"reset": True}, {"status": 503, "body": "<html>"}]
+)
+async def test_trouble_at_meta_does_not_make_a_good_number_bad(it: Installation, fault: dict[str, Any]) -> None:
+    """What was known stands; that Meta could not be asked is told, and asked again soon."""
+    it.cluster.put(number())
+    await it.settle()
+    await it.fault(".*", times=None, **fault)
+    result = await it.reconcile(after_s=RESYNC_S)
+    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition("Reconciling") == ("True", "MetaUnavailable")
+    assert result.outcome == "failed"
+    await it.control.post("/_sim/reset", json={"world": False})
+    it.simulation.now = it.clock
+    await it.settle()
+    assert it.condition("Reconciling") == ("False", "NotReconciling")
+
+
+async def test_a_meta_that_hangs_ends_with_the_deadline(it: Installation) -> None:
+    """A call has an end, and so has a reconcile."""
+    it.graph = it.client(timeout_s=0.2)
+    it.reconciler = it.operator()
+    await it.fault(".*", delay_s=30, times=None)
+    it.cluster.put(number())
+    result = await it.reconcile()
+    assert result.outcome == "failed"
+    assert it.condition("Ready") == ("Unknown", "MetaUnavailable")
+
+
+async def test_a_used_up_limit_is_waited_out(it: Installation) -> None:
+    """80007: no call on the account until Meta's own time, and the number stays as good as it was."""
+    it.cluster.put(number())
+    await it.settle()
+    await it.fault("subscribed_apps", code=80007, status=400, headers={"retry-after": "1800"})
+    await it.reconcile(after_s=RESYNC_S)
+    assert it.condition("Ready") == ("True", "AsDesired")
+    it.calls.clear()
+    for _ in range(5):
+        await it.reconcile(after_s=RESYNC_S)
+    assert not any("subscribed_apps" in call for call in it.calls)
+    await it.reconcile(after_s=1000.0)
+    assert any("subscribed_apps" in call for call in it.calls)
+
+
+async def test_many_numbers_of_one_account_stay_below_its_limit() -> None:
+    """100 numbers become ready and are looked after within 200 calls an hour."""
+    config = SimulatorConfig(management_calls_per_hour=200, verification_timeout_s=20.0)
+    async with installation(config) as it:
+        it.cluster.put(secret())
+        ids = [str(300_000_000 + each) for each in range(100)]
+        phones = [{"phone_number_id": each, "display_phone_number": f"+1 555 {each[-7:]}"} for each in ids]
+        await it.world(accounts=[{"waba_id": WABA, "numbers": phones}])
+        for each in ids:
+            it.cluster.put(number(f"n{each}", phoneNumberId=each))
+        for round_ in range(6):
+            for each in ids:
+                await it.reconcile(f"n{each}", after_s=0.0)
+            if round_ == 0:
+                assert {it.condition("Ready", f"n{each}") for each in ids} == {("True", "AsDesired")}
+            it.clock.advance(RESYNC_S)
+        assert {it.condition("Reconciling", f"n{each}")[0] for each in ids} == {"False"}
+        assert it.simulation.budget.used((APP, WABA)) < 30
+
+
+async def test_a_number_that_is_not_connected_is_registered_with_the_pin(it: Installation) -> None:
+    """Once, and written down before."""
+    await phone(it, status="PENDING")
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.at_meta["states"][NUMBER] == "CONNECTED"
+    assert len(it.status()["registration"]["attempts"]) == 1
+    assert "123456" not in str(it.status())
+
+
+async def test_a_connected_number_is_never_registered(it: Installation) -> None:
+    """Each call counts at Meta."""
+    it.cluster.put(number())
+    await it.settle()
+    assert not any("register" in call for call in it.calls)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pin", "reason", "word"),
+    [
+        ({"status": "PENDING"}, "", "PinMissing", "pin"),
+        ({"status": "PENDING", "pin": "654321"}, "123456", "PinRefused", "two-step verification PIN"),
+        ({"status": "PENDING", "code_verification_status": "NOT_VERIFIED"}, "123456", "NumberNotVerified", "code"),
+        ({"status": "PENDING", "code_verification_status": "EXPIRED"}, "123456", "NumberNotVerified", "code"),
+        ({"status": "BANNED"}, "123456", "Banned", "review"),
+    ],
+)
+async def test_what_only_a_person_can_do_for_the_number_is_told(
+    it: Installation, fields: dict[str, Any], pin: str, reason: str, word: str
+) -> None:
+    """With step and page; the number is not registered again and again."""
+    it.cluster.put(secret(pin=pin))
+    await phone(it, **fields)
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition("Registered") == ("False", reason)
+    assert word in it.message("Registered")
+    assert "https://business.facebook.com/" in it.message("Registered")
+    assert it.condition("Stalled") == ("True", reason)
+    for _ in range(20):
+        await it.reconcile(after_s=RESYNC_S)
+    assert sum("register" in call for call in it.calls) <= 1
+
+
+async def test_another_pin_in_the_secret_is_tried(it: Installation) -> None:
+    """The person did what was asked."""
+    await phone(it, status="PENDING", pin="654321")
+    it.cluster.put(number())
+    await it.settle()
+    it.cluster.put(secret(pin="654321"))
+    await it.settle()
+    await it.reconcile(after_s=RESYNC_S * 2)
+    assert it.condition("Ready") == ("True", "AsDesired")
+
+
+@pytest.mark.parametrize("code", [131045, 133016])
+async def test_a_refused_registration_is_not_repeated(it: Installation, code: int) -> None:
+    """Not even over days."""
+    await phone(it, status="PENDING")
+    await it.fault("register", code=code, times=None)
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition("Registered")[0] == "False"
+    for _ in range(50):
+        await it.reconcile(after_s=3600.0)
+    assert sum("/register" in call for call in it.calls) == 1
+
+
+async def test_registrations_that_fail_for_a_passing_reason_keep_below_metas_limit(it: Installation) -> None:
+    """Meta locks a number after ten calls in 72 hours."""
+    await phone(it, status="PENDING")
+    await it.fault("register", status=500, times=None)
+    it.cluster.put(number())
+    for _ in range(3 * 24 * 2):
+        await it.reconcile(after_s=1800.0)
+    assert 2 <= sum("/register" in call for call in it.calls) <= 9
+
+
+async def test_a_missing_payment_method_is_told(it: Installation) -> None:
+    """The number works within limits, so it is ready; who must do what stands beside it."""
+    await it.world(accounts=[{"waba_id": WABA, "has_payment_method": False}])
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition("CanSend") == ("True", "PaymentMissing")
+    assert "billing_hub" in it.message("CanSend")
+
+
+async def test_a_blocked_account_is_told(it: Installation) -> None:
+    """Nothing the operator does would let it send."""
+    await it.world(accounts=[{"waba_id": WABA, "can_send_message": "BLOCKED"}])
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition("CanSend")[0] == "False"
+    assert it.condition("Ready")[0] == "False"
+
+
+@pytest.mark.parametrize(("days", "warned"), [(13.5, 14), (6.5, 7), (2.5, 3), (0.5, 1)])
+async def test_the_end_of_a_token_is_told_ahead(it: Installation, days: float, warned: int) -> None:
+    """If it cannot be refreshed: 14, 7, 3 and 1 days before, one Event each."""
+    await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + days * DAY_S}])
+    await it.fault("oauth/access_token", code=190, times=None)
+    it.cluster.put(number())
+    await it.settle()
+    await it.reconcile(after_s=RESYNC_S)
+    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition("TokenValid") == ("True", "ExpiresSoon")
+    assert it.status()["token"]["warnedDays"] == warned
+    assert [reason for _, reason, _ in it.cluster.events].count("TokenExpires") == 1
+
+
+async def test_an_expiring_token_is_refreshed_then_deployed_then_revoked(it: Installation) -> None:
+    """In this order, and the old one only when no pod can hold it any more."""
+    await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + 10 * DAY_S}])
+    it.cluster.put(number())
+    await it.settle()
+    fresh = published(it.cluster)[1][KEY].access_token
+    assert fresh != TOKEN
+    assert it.status()["token"]["source"] == "Refreshed"
+    assert not it.simulation.world.tokens[TOKEN].revoked
+    for _ in range(4):
+        await it.reconcile(after_s=RESYNC_S)
+    assert it.simulation.world.tokens[TOKEN].revoked
+    assert it.condition("Ready") == ("True", "AsDesired")
+    assert published(it.cluster)[1][KEY].access_token == fresh
+    assert fresh not in str(it.status())
+
+
+async def test_a_token_that_two_numbers_share_is_refreshed_once_and_revoked_when_both_have_the_new_one(
+    it: Installation,
+) -> None:
+    """Else the first to refresh would take the other's away."""
+    await it.world(
+        accounts=[
+            {"waba_id": WABA, "numbers": [{"phone_number_id": "777777777", "display_phone_number": "+1 555 078 3899"}]}
+        ],
+        tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + 30 * DAY_S}],
+    )
+    it.cluster.put(number())
+    it.cluster.put(number("second", phoneNumberId="777777777"))
+    await it.settle()
+    await it.settle("second")
+    it.simulation.world.tokens[TOKEN].expires_at = it.clock() + 10 * DAY_S
+    for _ in range(6):
+        await it.reconcile(after_s=RESYNC_S)
+    assert not it.simulation.world.tokens[TOKEN].revoked
+    await it.reconcile("second", after_s=RESYNC_S)
+    for _ in range(4):
+        await it.reconcile(after_s=RESYNC_S)
+    assert it.simulation.world.tokens[TOKEN].revoked
+    tokens = {each.access_token for each in published(it.cluster)[1].values()}
+    assert len(tokens) == 1
+    assert sum("/oauth/access_token" in call for call in it.calls) == 1
+
+
+async def test_another_token_in_the_secret_precedes_a_refreshed_one(it: Installation) -> None:
+    """The Secret's owner decides."""
+    await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + 10 * DAY_S}])
+    it.cluster.put(number())
+    await it.settle()
+    await it.world(tokens=[{"token": "EAAanother", "app_id": APP}])
+    it.cluster.put(secret(accessToken="EAAanother"))
+    await it.settle()
+    assert published(it.cluster)[1][KEY].access_token == "EAAanother"
+    assert it.status()["token"]["source"] == "Secret"
