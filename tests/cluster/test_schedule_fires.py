@@ -1,0 +1,121 @@
+"""A CronJob that fires: what Kubernetes' own controllers call the Job, and how its report comes back.
+
+Needs the CronJob and Job controllers, of a whole cluster or of kube-controller-manager beside the API server. No node
+is needed, and none is let take a pod: the test plays kubelet.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from kubernetes import client
+
+from waypost.schedule import tick
+
+from .conftest import until
+from .test_schedules import Place, place  # noqa: F401 - a fixture
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def controllers(kubeconfig: Path, tmp_path: Path) -> Iterator[None]:
+    """The controllers that the API server alone does not have."""
+    if os.environ.get("WAYPOST_TEST_KUBECONFIG"):
+        yield
+        return
+    program = Path(os.environ["WAYPOST_TEST_KUBEBIN"]) / "kube-controller-manager"
+    if not program.exists():
+        pytest.skip("kube-controller-manager is not in WAYPOST_TEST_KUBEBIN")
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                program,
+                f"--kubeconfig={kubeconfig}",
+                "--controllers=cronjob-controller,job-controller",
+                "--leader-elect=false",
+                "--secure-port=0",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    yield
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture
+def nodeless(place: Place) -> Place:  # noqa: F811 - the fixture
+    """The place, with pods that no node takes."""
+    job = dataclasses.replace(place.options.job, node_selector={"waypost.dev/test": "nowhere"})
+    place.options = dataclasses.replace(place.options, job=job)
+    return place
+
+
+def test_a_run_is_known_by_its_planned_minute_and_its_report_reaches_the_status(
+    nodeless: Place, controllers: None
+) -> None:
+    """From the Job's name in the pod's label, to `status.lastRun` by the pod's termination message."""
+    release = nodeless.options.release_namespace
+    nodeless.add_schedule(schedule="* * * * *", timeZone="Etc/UTC")
+    nodeless.reconcile()
+    before = datetime.now(UTC)
+
+    until(lambda: nodeless.core.list_namespaced_pod(release).items)
+
+    pod = nodeless.core.list_namespaced_pod(release).items[0]
+    (run,) = pod.spec.containers
+    by_label = "metadata.labels['batch.kubernetes.io/job-name']"
+    assert any(each.value_from and each.value_from.field_ref.field_path == by_label for each in run.env)
+    planned_at = tick.of_job(pod.metadata.labels["batch.kubernetes.io/job-name"])
+    assert planned_at.second == 0
+    assert timedelta(0) <= planned_at - before.replace(second=0, microsecond=0) <= timedelta(minutes=2)
+
+    report = {"finishedAt": "2026-11-23T09:00:07Z", "result": "Succeeded", "recipients": 1, "sent": 1}
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    terminated = {"exitCode": 0, "message": json.dumps(report), "startedAt": now, "finishedAt": now}
+    container = {"name": "run", "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
+    nodeless.core.patch_namespaced_pod_status(
+        pod.metadata.name,
+        release,
+        {"status": {"phase": "Succeeded", "containerStatuses": [container | {"state": {"terminated": terminated}}]}},
+    )
+    until(lambda: nodeless.cron_jobs()[0].status.last_successful_time)
+    nodeless.reconcile()
+
+    last_run = nodeless.schedule()["status"]["lastRun"]
+    assert last_run["plannedAt"] == planned_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert last_run["plannedAt"] == nodeless.cron_jobs()[0].status.last_schedule_time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert (last_run["result"], last_run["sent"]) == ("Succeeded", 1)
+
+
+def test_a_run_that_no_other_pod_could_do_ends_its_job_at_once(nodeless: Place, controllers: None) -> None:
+    """Exit status 2; three more pods would only say the same."""
+    release = nodeless.options.release_namespace
+    nodeless.add_schedule(schedule="* * * * *", timeZone="Etc/UTC")
+    nodeless.reconcile()
+    until(lambda: nodeless.core.list_namespaced_pod(release).items)
+    pod = nodeless.core.list_namespaced_pod(release).items[0]
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    terminated = {"exitCode": 2, "startedAt": now, "finishedAt": now}
+    container = {"name": "run", "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
+    nodeless.core.patch_namespaced_pod_status(
+        pod.metadata.name,
+        release,
+        {"status": {"phase": "Failed", "containerStatuses": [container | {"state": {"terminated": terminated}}]}},
+    )
+    job = pod.metadata.labels["batch.kubernetes.io/job-name"]
+
+    def reasons() -> set[str]:
+        found = client.BatchV1Api(nodeless.core.api_client).read_namespaced_job(job, release)
+        return {
+            each.reason for each in found.status.conditions or () if each.type == "Failed" and each.status == "True"
+        }
+
+    until(reasons)
+    assert reasons() == {"PodFailurePolicy"}
