@@ -140,7 +140,7 @@ class Installation:
     ) -> None:
         self.public_url = public_url
         self.simulation = simulator.state.simulation
-        self._asgi = simulator
+        self.asgi = simulator
         self.cluster = cluster
         self.webhook = webhook
         self.clock = clock
@@ -152,7 +152,7 @@ class Installation:
 
     def client(self, timeout_s: float = 10.0) -> GraphClient:
         """A client of the simulated Meta that notes each call."""
-        return GraphClient("http://graph", "v26.0", timeout_s=timeout_s, transport=_Noting(self._asgi, self.calls))
+        return GraphClient("http://graph", "v26.0", timeout_s=timeout_s, transport=_Noting(self.asgi, self.calls))
 
     def operator(self, cluster: Cluster | None = None, **options: Any) -> NumberReconciler:
         """An operator that has just started."""
