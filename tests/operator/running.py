@@ -94,6 +94,9 @@ class NoteTaker:
         await self._cluster.write_metadata(manifest, {"finalizers": []})
         return Result(None, "ready")
 
+    async def sweep(self) -> None:
+        self._notes.sweeps += 1
+
 
 class Notes:
     """What the stub reconcilers of one operator saw."""
@@ -104,6 +107,7 @@ class Notes:
         self.generations: dict[str, list[int]] = {}
         self.under_way: set[str] = set()
         self.most_at_once = 0
+        self.sweeps = 0
         self.before_status: Callable[[Manifest], Any] | None = None
         self.fails: Callable[[str], bool] = lambda _: False
 

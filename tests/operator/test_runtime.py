@@ -53,6 +53,12 @@ def test_what_is_under_way_is_finished_at_the_end(api: ApiServer, fleet: Fleet) 
     assert (api.get("WhatsAppNumber", TEAM, "support") or {})["status"]
 
 
+def test_leftovers_are_looked_for_at_the_start(api: ApiServer, fleet: Fleet) -> None:
+    """What lost its finalizer while no operator ran is told by no event."""
+    notes = fleet.start()
+    until(lambda: notes.sweeps == 2, "both reconcilers have swept")
+
+
 def test_the_kinds_are_those_of_the_models() -> None:
     """The paths are where the API server has them."""
     assert KINDS["WhatsAppNumber"].at("a", "b") == "/apis/waypost.dev/v1alpha1/namespaces/a/whatsappnumbers/b"
