@@ -74,7 +74,7 @@ class Cluster(Protocol):
         """All objects of one of our kinds in the namespaces watched."""
 
     async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
-        """Children (CronJob, Secret, Pod) in the release namespace that carry all of these labels."""
+        """Children (CronJob, Pod) in the release namespace that carry all of these labels."""
 
     async def emit(self, about: Manifest, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - the field's name in core/v1 Event
         """A Kubernetes Event. Never fails a reconcile: the implementation logs what went wrong."""

@@ -108,10 +108,9 @@ class ScheduleReconciler:
             owner = Owner(metadata["namespace"], metadata["name"], metadata["uid"])
             await self._delete(owner.child)
             # Whatever an older version, or somebody else's copy, has named otherwise.
-            for kind in ("CronJob", "Secret"):
-                for each in await self._cluster.labelled(kind, {children.SCHEDULE_UID: owner.uid}):
-                    if not each["metadata"].get("deletionTimestamp"):
-                        await self._cluster.delete(kind, self._options.release_namespace, each["metadata"]["name"])
+            for each in await self._cluster.labelled("CronJob", {children.SCHEDULE_UID: owner.uid}):
+                if each["metadata"]["name"] != owner.child:
+                    await self._delete(each["metadata"]["name"])
         finalizers.remove(FINALIZER)
         await self._cluster.write_metadata(manifest, {"finalizers": finalizers})
         return Result(None, "ready")

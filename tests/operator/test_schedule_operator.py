@@ -1,0 +1,171 @@
+"""Schedules under a running operator: kopf's watches wake it, an API server in memory keeps what it writes."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from waypost.operator.cluster import Manifest
+from waypost.operator.kinds import NUMBER, SCHEDULE
+from waypost.operator.runtime import Operator, Place
+from waypost.operator.schedule_children import SCHEDULE_UID
+from waypost.operator.schedule_reconcile import ScheduleReconciler
+
+from .apiserver import ApiServer
+from .running import Notes, NoteTaker, _Running, settled, until
+from .schedules import OPTIONS, RELEASE, TEAM, number, schedule, standing
+
+
+@pytest.fixture
+def start(api: ApiServer, tmp_path: Path) -> Iterator[Callable[[], Callable[[], None]]]:
+    """Starts an operator; what it returns stops it. Numbers are left to a stub, which changes no status of theirs."""
+    running: list[_Running] = []
+
+    def begin() -> Callable[[], None]:
+        notes = Notes()
+        place = Place("one", api.kubeconfig(tmp_path))
+        operator = Operator(
+            OPTIONS,
+            place,
+            lambda cluster: {NUMBER: _Idle(cluster, notes), SCHEDULE: ScheduleReconciler(cluster, None, OPTIONS)},
+        )
+        made = _Running(operator)
+        running.append(made)
+        until(lambda: made.check() or operator.not_ready() is None, "the operator works")
+        until(lambda: all(map(api.watching, (NUMBER, SCHEDULE, "CronJob"))), "it watches")
+
+        def stop() -> None:
+            running.remove(made)
+            made.stop()
+
+        return stop
+
+    yield begin
+    for each in running:
+        each.stop()
+
+
+class _Idle(NoteTaker):
+    async def reconcile(self, manifest: Manifest) -> Any:
+        from waypost.operator.outcome import Result
+
+        return Result(None, "ready")
+
+
+def connect(api: ApiServer) -> None:
+    """The number was found to be connected."""
+    api.edit(NUMBER, TEAM, "support", lambda found: found.update(status=standing()))
+
+
+def reason(api: ApiServer, name: str = "weekly-news") -> str | None:
+    """Of `Ready`."""
+    status = (api.get(SCHEDULE, TEAM, name) or {}).get("status") or {}
+    return next((each["reason"] for each in status.get("conditions", ()) if each["type"] == "Ready"), None)
+
+
+def test_a_schedule_waits_for_its_number_and_is_woken_by_it(api: ApiServer, start: Callable[[], Any]) -> None:
+    """Whatever the order of the files."""
+    start()
+    api.put(schedule())
+    until(lambda: reason(api) == "NumberNotFound", "it says what it waits for")
+    api.put(number())
+    until(lambda: reason(api) == "NumberNotReady", "it sees the number come")
+    connect(api)
+    until(lambda: reason(api) == "Scheduled", "it is set up")
+    assert len(api.all("CronJob")) == 1
+
+
+def test_a_cronjob_that_was_deleted_comes_back_at_once(api: ApiServer, start: Callable[[], Any]) -> None:
+    """By the watch, not at the next resync."""
+    start()
+    api.put(number())
+    connect(api)
+    api.put(schedule())
+    until(lambda: api.all("CronJob"), "it is set up")
+    (before,) = api.all("CronJob")
+    api.delete("CronJob", RELEASE, before["metadata"]["name"])
+    until(
+        lambda: [each for each in api.all("CronJob") if each["metadata"]["uid"] != before["metadata"]["uid"]],
+        "it is there again",
+    )
+
+
+def test_the_end_of_a_run_is_told_at_once(api: ApiServer, start: Callable[[], Any]) -> None:
+    """The CronJob's status moves when the Job ends."""
+    start()
+    api.put(number())
+    connect(api)
+    api.put(schedule())
+    until(lambda: api.all("CronJob"), "it is set up")
+    (cron_job,) = api.all("CronJob")
+    name, labels = cron_job["metadata"]["name"], cron_job["metadata"]["labels"]
+    job = f"{name}-29923740"
+    report = {"finishedAt": "2026-11-23T09:00:07Z", "result": "Succeeded", "recipients": 3, "sent": 3}
+    terminated = {"exitCode": 0, "message": json.dumps(report)}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "namespace": RELEASE,
+            "name": f"{job}-x",
+            "labels": {SCHEDULE_UID: labels[SCHEDULE_UID], "batch.kubernetes.io/job-name": job},
+        },
+        "status": {"containerStatuses": [{"name": "run", "state": {"terminated": terminated}}]},
+    }
+    api.put(pod)
+    api.edit("CronJob", RELEASE, name, lambda found: found.update(status={"lastScheduleTime": "2026-11-23T09:00:00Z"}))
+    until(lambda: "lastRun" in (api.get(SCHEDULE, TEAM, "weekly-news") or {})["status"], "the run is told")
+    last_run = (api.get(SCHEDULE, TEAM, "weekly-news") or {})["status"]["lastRun"]
+    assert (last_run["plannedAt"], last_run["sent"]) == ("2026-11-23T09:00:00Z", 3)
+
+
+def test_a_schedule_that_is_deleted_while_the_operator_is_down_goes_when_it_is_back(
+    api: ApiServer, start: Callable[[], Any]
+) -> None:
+    """Its finalizer kept it; its runs end with it."""
+    stop = start()
+    api.put(number())
+    connect(api)
+    api.put(schedule())
+    until(lambda: reason(api) == "Scheduled", "it is set up")
+    stop()
+    api.delete(SCHEDULE, TEAM, "weekly-news")
+    assert api.get(SCHEDULE, TEAM, "weekly-news") is not None
+    start()
+    until(lambda: api.get(SCHEDULE, TEAM, "weekly-news") is None, "it is gone")
+    assert api.all("CronJob") == []
+
+
+def test_a_cronjob_whose_schedule_lost_its_finalizer_is_swept_at_the_start(
+    api: ApiServer, start: Callable[[], Any]
+) -> None:
+    """Somebody was impatient while the operator was down."""
+    stop = start()
+    api.put(number())
+    connect(api)
+    api.put(schedule())
+    until(lambda: reason(api) == "Scheduled", "it is set up")
+    stop()
+    api.edit(SCHEDULE, TEAM, "weekly-news", lambda found: found["metadata"].update(finalizers=[]))
+    api.delete(SCHEDULE, TEAM, "weekly-news")
+    assert len(api.all("CronJob")) == 1
+    start()
+    until(lambda: not api.all("CronJob"), "it is swept")
+
+
+def test_two_hundred_schedules_at_once_are_set_up_and_then_it_is_quiet(
+    api: ApiServer, start: Callable[[], Any]
+) -> None:
+    """No write follows from a write of our own."""
+    start()
+    api.put(number())
+    connect(api)
+    for position in range(200):
+        api.put(schedule(f"news-{position}"))
+    until(lambda: all(reason(api, f"news-{position}") == "Scheduled" for position in range(200)), "all are set up", 90)
+    settled(lambda: len(api.writes), for_s=1.0)
+    kinds = [write.kind for write in api.changes()]
+    assert (kinds.count("CronJob"), kinds.count("Secret")) == (200, 200)
+    assert kinds.count(SCHEDULE) == 400, "a finalizer and a status for each"
