@@ -31,11 +31,12 @@ WORKER_TTL_S: Final = 20
 MAINTENANCE_INTERVAL_S: Final = 15
 POP_S: Final = 1
 """Longest wait for a job before the worker looks whether it should stop."""
+ANSWER_S: Final = POP_S + 2
 
 
 def connect(url: str) -> Redis:
-    """Redis for the worker's blocking pop; RQ raises the answer timeout to what that needs."""
-    return Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=POP_S + 2, health_check_interval=15)
+    """Redis for the worker's blocking pop, whose answer may take that much longer."""
+    return Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=ANSWER_S, health_check_interval=15)
 
 
 class LaneWorker(SimpleWorker):
@@ -63,6 +64,17 @@ class LaneWorker(SimpleWorker):
     def dequeue_timeout(self) -> int:
         """Seconds of one blocking pop."""
         return POP_S
+
+    @property
+    def connection_timeout(self) -> int:
+        """Seconds that an answer may take. RQ's ten more are what every call to a hung Redis would wait."""
+        return ANSWER_S
+
+    def subscribe(self) -> None:
+        """No remote control: RQ would let whoever writes to Redis end this process.
+
+        Its thread would also stay behind, with a connection, each time Redis goes away (RQ 3.0 skips `unsubscribe`).
+        """
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler
         """Stop after the running job. RQ would raise in the middle of the pop, where a popped job can be lost."""
