@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Final
@@ -24,10 +24,21 @@ WATCHDOG_EXIT_STATUS: Final = 70
 
 
 class Deadline:
-    """Bounds calls on the main thread to `seconds` each."""
+    """Bounds calls on the main thread to `seconds` each; `grace_s` later the watchdog ends the process.
 
-    def __init__(self, seconds: float) -> None:
+    `before_exit` is called by the watchdog, in its thread: the calls to Meta that are in flight are others' messages.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        grace_s: float = WATCHDOG_GRACE_S,
+        before_exit: Callable[[], None] = lambda: None,
+    ) -> None:
         self._seconds = seconds
+        self._grace_s = grace_s
+        self._before_exit = before_exit
         self._started: float | None = None
         threading.Thread(target=self._watch, name="turn-watchdog", daemon=True).start()
 
@@ -53,11 +64,14 @@ class Deadline:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(1.0)
+            time.sleep(min(1.0, self._grace_s))
             started = self._started
-            if started is not None and time.monotonic() - started > self._seconds + WATCHDOG_GRACE_S:
+            if started is not None and time.monotonic() - started > self._seconds + self._grace_s:
                 log.error("a turn cannot be interrupted; the worker ends itself", seconds=self._seconds)
-                os._exit(WATCHDOG_EXIT_STATUS)
+                try:
+                    self._before_exit()
+                finally:
+                    os._exit(WATCHDOG_EXIT_STATUS)
 
 
 def _time_is_up(_signal: int, _frame: FrameType | None) -> None:
