@@ -4,25 +4,32 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
+import structlog
+
 from waypost.sending.sender import Sender
+
+log = structlog.get_logger(__name__)
 
 
 class SenderThread:
     """Runs a `Sender` in a thread of its own. `build` is called in that thread, inside its event loop."""
 
-    def __init__(self, build: Callable[[], Sender]) -> None:
+    def __init__(self, build: Callable[[], Sender], *, ended: threading.Event) -> None:
+        """`ended` is set when the sender is no more, asked or not: a worker that sends nothing must not live on."""
         self._build = build
+        self._ended = ended
         self._sender: Sender | None = None
         self._started = threading.Event()
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
+        """What broke the sender; None while it runs and after it was stopped."""
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
     def start(self) -> None:
         """Start and wait until wake-ups are taken. Raises what kept the sender from starting."""
         self._thread.start()
         self._started.wait()
-        if self._failure is not None:
-            raise self._failure
+        if self._sender is None and self.failure is not None:
+            raise self.failure
 
     def wake(self, conversation_ids: Iterable[int]) -> None:
         """Rows of these conversations were committed."""
@@ -34,10 +41,9 @@ class SenderThread:
         assert self._sender is not None
         self._sender.charge(incoming)
 
-    @property
-    def alive(self) -> bool:
-        """False once the sender has ended, asked or not."""
-        return self._thread.is_alive()
+    def problem(self) -> str | None:
+        """Why nothing is sent, or None."""
+        return None if self._thread.is_alive() else "the sender has stopped"
 
     def stop(self, timeout_s: float) -> None:
         """Let the calls in flight end, at most `timeout_s` seconds."""
@@ -46,14 +52,16 @@ class SenderThread:
         self._thread.join(timeout=timeout_s)
 
     def _run(self) -> None:
-        asyncio.run(self._main())
-
-    async def _main(self) -> None:
         try:
-            self._sender = self._build()
+            asyncio.run(self._main())
         except BaseException as error:
-            self._failure = error
-            raise
+            self.failure = error
+            log.critical("the sender broke down", exc_info=error)
         finally:
             self._started.set()
+            self._ended.set()
+
+    async def _main(self) -> None:
+        self._sender = self._build()
+        self._started.set()
         await self._sender.run()

@@ -1,0 +1,86 @@
+"""How this process comes to drain lanes: by RQ's jobs, or straight from the database while Redis is away."""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from waypost.lanes import job, wake
+from waypost.store import lanes
+from waypost.worker.rq_worker import LaneWorker
+from waypost.worker.rq_worker import connect as connect_rq
+
+log = structlog.get_logger(__name__)
+
+DIRECT_LOOK_S: Final = 0.25
+"""How often a worker looks for due lanes itself while Redis is away."""
+
+
+class LaneWork:
+    """Calls `drain(lane)` for every lane that has work, one at a time, in the thread of `run`."""
+
+    def __init__(
+        self, engine: Engine, redis: Redis, redis_url: str, drain: Callable[[int], str], stop: threading.Event
+    ) -> None:
+        """`redis` answers at once or not at all; RQ gets a connection of its own to `redis_url`, for it waits in it."""
+        self._engine = engine
+        self._redis = redis
+        self._redis_url = redis_url
+        self._drain = drain
+        self._stop = stop
+
+    def run(self) -> None:
+        """Work until `stop` is set; the lane at hand is brought to an end."""
+        job.install(self.job)
+        while not self._stop.is_set():
+            try:
+                LaneWorker(connect_rq(self._redis_url), self._stop).work()
+            except RedisError as error:
+                log.warning("redis is away; lanes are drained without it", error=type(error).__name__)
+            self.until_redis_is_back()
+
+    def job(self, lane: int) -> str:
+        """What RQ runs: returns a word. Raises `RedisError`, which ends RQ's loop, and nothing else.
+
+        RQ would write the text of any other exception into Redis, and try again at once; the sweeper asks again anyway.
+        """
+        wake.acknowledge(self._redis, lane)
+        return self._drained(lane)
+
+    def until_redis_is_back(self) -> None:
+        """Drain what is due, asking nobody but the database, until Redis answers or `stop` is set."""
+        while not self._stop.is_set():
+            for lane in self._due():
+                if self._stop.is_set():
+                    return
+                self._drained(lane)
+            self._stop.wait(DIRECT_LOOK_S)
+            try:
+                self._redis.ping()
+            except RedisError:
+                continue
+            return
+
+    def _due(self) -> list[int]:
+        try:
+            with self._engine.connect() as connection:
+                return lanes.lanes_with_due_events(connection, idle_s=0)
+        except SQLAlchemyError as error:
+            log.warning("database is away", error=type(error).__name__)
+            return []
+
+    def _drained(self, lane: int) -> str:
+        try:
+            return self._drain(lane)
+        except SQLAlchemyError as error:
+            log.warning("database is away", lane=lane, error=type(error).__name__)
+            return "database away"
+        except Exception:
+            # A defect of ours. The lane is free when its lease has run out; what was tried has then cost an attempt.
+            log.exception("a drain ended by a defect", lane=lane)
+            return "failed"

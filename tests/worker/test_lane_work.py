@@ -1,0 +1,115 @@
+"""How lanes come to be drained: by RQ's jobs, and without Redis."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from redis.exceptions import RedisError
+from rq.serializers import JSONSerializer
+from sqlalchemy import Engine, text
+
+from waypost.cli.embedded import EmbeddedRedis
+from waypost.lanes import job, wake
+from waypost.worker.lane_work import LaneWork
+from waypost.worker.rq_worker import ANSWER_S, LaneWorker
+from waypost.worker.rq_worker import connect as connect_rq
+
+
+@pytest.fixture
+def put(database: Engine) -> Callable[[int], None]:
+    """`put(lane)` stores a waiting event."""
+
+    def put(lane: int) -> None:
+        with database.begin() as connection:
+            connection.execute(
+                text("""
+                    INSERT INTO event (number_id, kind, event_key, lane, contact_key, occurred_at, payload)
+                    VALUES ('100', 'message', :key, :lane, 'A', now(), '')
+                """),
+                {"key": f"in {lane}", "lane": lane},
+            )
+
+    return put
+
+
+def _work(
+    database: Engine, redis: EmbeddedRedis, drain: Callable[[int], str], stop: threading.Event | None = None
+) -> LaneWork:
+    return LaneWork(database, wake.connect(redis.url), redis.url, drain, stop or threading.Event())
+
+
+def test_a_worker_that_is_to_stop_takes_up_no_further_lane(
+    database: Engine, redis_server: EmbeddedRedis, put: Callable[[int], None]
+) -> None:
+    """Without Redis all due lanes are gone through; with slow bots that would outlast a pod's grace period."""
+    redis_server.kill()
+    for lane in range(3):
+        put(lane)
+    stop = threading.Event()
+    drained: list[int] = []
+
+    def drain(lane: int) -> str:
+        drained.append(lane)
+        stop.set()
+        return "sliced"
+
+    _work(database, redis_server, drain, stop).until_redis_is_back()
+    assert drained == [0]
+
+
+def test_a_defect_in_one_drain_does_not_keep_the_other_lanes_waiting(
+    database: Engine, redis_server: EmbeddedRedis, put: Callable[[int], None]
+) -> None:
+    """Without Redis nobody else stands between a drain and the end of the process."""
+    redis_server.kill()
+    for lane in range(3):
+        put(lane)
+    stop = threading.Event()
+    drained: list[int] = []
+
+    def drain(lane: int) -> str:
+        drained.append(lane)
+        if lane == 0:
+            raise KeyError("a phone number")
+        if lane == 2:
+            stop.set()
+        return "emptied"
+
+    _work(database, redis_server, drain, stop).until_redis_is_back()
+    assert drained == [0, 1, 2]
+
+
+def test_a_failed_drain_leaves_no_text_of_its_error_in_redis(database: Engine, redis_server: EmbeddedRedis) -> None:
+    """RQ keeps the message of a job's exception, and nobody knows what that quotes (G8)."""
+    stop = threading.Event()
+
+    def drain(_lane: int) -> str:
+        stop.set()
+        raise ValueError("the text of a person")
+
+    job.install(_work(database, redis_server, drain).job)
+    client = wake.connect(redis_server.url)
+    wake.enqueue(client, [7])
+    (job_id,) = job.queue(client).job_ids
+    LaneWorker(connect_rq(redis_server.url), stop).work()
+    result = job.LaneJob.fetch(job_id, connection=client, serializer=JSONSerializer).latest_result()
+    assert result is not None
+    assert (result.return_value, result.exc_string) == ("failed", None)
+
+
+def test_an_rq_worker_waits_little_longer_for_an_answer_than_for_a_job(redis_server: EmbeddedRedis) -> None:
+    """RQ would raise the time-out by ten seconds, which a hung Redis then costs at every call."""
+    worker = LaneWorker(connect_rq(redis_server.url), threading.Event())
+    assert worker.connection.connection_pool.connection_kwargs["socket_timeout"] == ANSWER_S
+
+
+def test_an_rq_worker_whose_redis_went_away_leaves_no_thread_behind(redis_server: EmbeddedRedis) -> None:
+    """A worker starts a new one each time Redis is back; what stays behind would grow with every outage."""
+    before = set(threading.enumerate())
+    worker = LaneWorker(connect_rq(redis_server.url), threading.Event())
+    killer = threading.Timer(0.5, redis_server.kill)
+    killer.start()
+    with pytest.raises(RedisError):
+        worker.work()
+    killer.join()
+    assert set(threading.enumerate()) - before == set()

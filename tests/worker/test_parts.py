@@ -1,0 +1,111 @@
+"""The parts of a worker process: each lives on through what it must, and the process ends with what it cannot miss."""
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import Engine, create_engine
+
+from waypost import registry
+from waypost.sending.sender import Sender
+from waypost.worker.deadline import WATCHDOG_EXIT_STATUS
+from waypost.worker.readiness import Readiness
+from waypost.worker.registered import RegisteredNumbers
+from waypost.worker.sending import SenderThread
+
+NUMBER = registry.Number(
+    namespace="team", name="support", phone_number_id="100", waba_id="200", app_id="300", access_token="one"
+)
+
+
+class BrokenSender(Sender):
+    """Ends by a defect as soon as it runs."""
+
+    def __init__(self) -> None:
+        """Needs nothing."""
+
+    async def run(self) -> None:
+        """Break down."""
+        await asyncio.sleep(0)
+        raise RuntimeError("a defect")
+
+
+def test_a_sender_that_breaks_down_ends_its_worker() -> None:
+    """The worker would go on to drain lanes, and nothing of what it says would ever be sent."""
+    ended = threading.Event()
+    thread = SenderThread(BrokenSender, ended=ended)
+    thread.start()
+    assert ended.wait(30)
+    assert isinstance(thread.failure, RuntimeError)
+
+
+def test_a_turn_that_cannot_be_interrupted_lets_calls_in_flight_end_before_the_process_does() -> None:
+    """They are other people's messages: cut off, each would be unknown and never sent again."""
+    script = """
+        import time
+        from waypost.worker.deadline import Deadline
+
+        def sending_ends():
+            print("calls have ended", flush=True)
+
+        with Deadline(0.1, grace_s=0.1, before_exit=sending_ends)():
+            while True:
+                try:
+                    time.sleep(60)
+                except BaseException:
+                    pass
+    """
+    ended = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == WATCHDOG_EXIT_STATUS
+    assert "calls have ended" in ended.stdout
+
+
+def test_a_registry_that_cannot_be_read_for_a_while_is_followed_again(database: Engine, tmp_path: Path) -> None:
+    """A new token must arrive without a restart, whatever happened to the mounted folder in between."""
+    folder, away = tmp_path / "worker", tmp_path / "away"
+    folder.mkdir()
+    file = folder / "team.support.json"
+    file.write_bytes(msgspec.json.encode(NUMBER))
+    known = RegisteredNumbers(registry.numbers(tmp_path), database)
+    folder.rename(away)
+    folder.write_text("not a folder")
+    known.refresh()
+    assert known.problem() == "the registry cannot be read: NotADirectoryError"
+    assert known.number("100") == NUMBER
+    folder.unlink()
+    away.rename(folder)
+    rotated = msgspec.structs.replace(NUMBER, access_token="two, and longer")
+    file.write_bytes(msgspec.json.encode(rotated))
+    known.refresh()
+    assert known.problem() is None
+    assert known.number("100") == rotated
+
+
+@pytest.fixture
+def scarce(database: Engine) -> Iterator[Engine]:
+    """An engine on `database` with one connection."""
+    engine = create_engine(database.url, pool_size=1, max_overflow=0, pool_timeout=60)
+    yield engine
+    engine.dispose()
+
+
+def test_probes_take_one_connection_of_a_database_that_does_not_answer(
+    scarce: Engine, wait_for: Callable[..., object]
+) -> None:
+    """Probes come faster than a hung database lets go of them; the drains need connections too."""
+    readiness = Readiness(scarce, [])
+    answers: list[str | None] = []
+    first = threading.Thread(target=lambda: answers.append(readiness.reason()))
+    with scarce.connect():
+        first.start()
+        wait_for(lambda: readiness.reason() == "the database has not answered yet")
+    first.join(60)
+    assert answers == [None]
