@@ -1,0 +1,340 @@
+"""What is planned is a function of what is wanted and what was found: tables of both."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from waypost.cloudapi.apps import OBJECT, AppSubscription, SubscribedField, TokenDetails
+from waypost.cloudapi.business_accounts import SubscribedApp
+from waypost.cloudapi.errors import GraphRefused, GraphUnreachable
+from waypost.cloudapi.numbers import PhoneNumber, WebhookConfiguration
+from waypost.operator.conditions import timestamp
+from waypost.operator.credentials import Credentials, Unusable
+from waypost.operator.models import NumberSpec
+from waypost.operator.number import judgement, summary
+from waypost.operator.number.keeping import Access, Kept, digest
+from waypost.operator.number.plan import APP_SECRET_OVERLAP_S, DAY_S, plan
+from waypost.operator.number.plan import kept as kept_of
+from waypost.operator.number.plan import number as number_of
+from waypost.operator.number.plan import route as route_of
+from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, AtMeta, Desired, Observed, Script
+from waypost.operator.publish import Published
+
+NOW = 1_800_000_000.0
+APP, NUMBER, WABA = "100000000000001", "106540352242922", "102290129340398"
+PUBLIC = "https://wa.example.org"
+OWN, OF_APP = f"{PUBLIC}/webhooks/team-a/support", f"{PUBLIC}/webhooks/apps/{APP}"
+CREDENTIALS = Credentials(appId=APP, appSecret="secret", accessToken="token", pin="123456")  # type: ignore[call-arg]
+KEPT = Kept("v" * 40)
+TOKEN = TokenDetails(is_valid=True, app_id=APP, type="SYSTEM_USER", scopes=list(NEEDED_SCOPES))
+OURS = AppSubscription(OBJECT, OF_APP, True, tuple(SubscribedField(name) for name in FIELDS))
+
+
+def desired(**spec: Any) -> Desired:
+    """A number as declared."""
+    least = {"phoneNumberId": NUMBER, "wabaId": WABA, "credentialsRef": {"name": "meta"}}
+    return Desired("team-a", "support", 1, NumberSpec.model_validate(least | spec), PUBLIC)
+
+
+def phone(**fields: Any) -> PhoneNumber:
+    """A number at Meta whose callback is ours."""
+    callbacks = WebhookConfiguration(phone_number=OWN, application=OF_APP)
+    return PhoneNumber(**{"id": NUMBER, "status": "CONNECTED", "webhook_configuration": callbacks} | fields)
+
+
+def at_meta(**changes: Any) -> AtMeta:
+    """Everything at Meta as desired."""
+    facts = {"token": TOKEN, "number": phone(), "account": (SubscribedApp(APP),), "app": (OURS,)}
+    return AtMeta(**facts | changes)
+
+
+def observed(**changes: Any) -> Observed:
+    """Everything as desired, unless changed; what is published fits to what is kept."""
+    found = Observed(
+        credentials=CREDENTIALS,
+        secret_version="7",
+        kept=KEPT,
+        meta=at_meta(),
+        access=changes.get("access"),
+        candidate_verify_token="c" * 40,
+    )
+    return dataclasses.replace(found, **{"published": published(found)} | changes)
+
+
+def published(found: Observed) -> Published:
+    """What the data plane knows."""
+    return Published(route_of(desired(), CREDENTIALS, KEPT), number_of(desired(), found, CREDENTIALS))
+
+
+def names(found: Observed, wanted: Desired | None = None) -> list[str]:
+    """The plan, by name."""
+    return [each.name for each in plan(wanted or desired(), found, NOW).actions]
+
+
+def test_what_is_as_desired_needs_nothing() -> None:
+    """The plan of a healthy number is empty."""
+    assert names(observed()) == []
+
+
+NEW: dict[str, Any] = {"kept": None, "published": Published()}
+NOWHERE = at_meta(number=phone(webhook_configuration=None), account=(), app=())
+EXPIRING = TokenDetails(
+    is_valid=True, app_id=APP, type="SYSTEM_USER", scopes=list(NEEDED_SCOPES), expires_at=int(NOW + 10 * DAY_S)
+)
+ACCEPTED = {
+    "token": {"secretResourceVersion": "7"},
+    "conditions": [
+        {"type": "CredentialsValid", "status": "True", "reason": "Accepted"},
+        {"type": "TokenValid", "status": "True", "reason": "NeverExpires"},
+    ],
+}
+ACCESS = Access("fresh", digest("token"), "token", NOW - 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "actions"),
+    [
+        pytest.param(
+            observed(**NEW, meta=NOWHERE),
+            ["Keep", "Publish", "AwaitRoute", "SetAppCallback", "SubscribeApp", "SetNumberCallback"],
+            id="a new number: publish, wait for the webhook, then register",
+        ),
+        pytest.param(observed(**NEW, meta=None), [], id="not looked at Meta yet: nothing is published"),
+        pytest.param(
+            observed(**NEW, meta=at_meta(number=GraphRefused(100, 400))), [], id="not our number: nothing is published"
+        ),
+        pytest.param(
+            observed(**NEW, meta=at_meta(token=TokenDetails(is_valid=False))),
+            [],
+            id="a bad token: nothing is published",
+        ),
+        pytest.param(
+            observed(**NEW, meta=None, status=ACCEPTED),
+            ["Keep", "Publish"],
+            id="children lost, credentials as accepted: published without asking Meta",
+        ),
+        pytest.param(
+            observed(**NEW, meta=at_meta(token=GraphUnreachable("x")), status=ACCEPTED),
+            ["Keep", "Publish"],
+            id="children lost while Meta is away",
+        ),
+        pytest.param(
+            observed(secret_version="8", published=Published(), meta=None, status=ACCEPTED),
+            [],
+            id="another Secret than was accepted: Meta first",
+        ),
+        pytest.param(observed(rival="x"), ["Withdraw"], id="a rival that is older"),
+        pytest.param(observed(rival="x", published=Published()), [], id="a rival, and nothing is published"),
+        pytest.param(
+            observed(credentials=Unusable("SecretNotOptedIn", "", is_withdrawn=True)), ["Withdraw"], id="opted out"
+        ),
+        pytest.param(observed(credentials=Unusable("SecretMissing", "")), [], id="no Secret: what is published stays"),
+        pytest.param(
+            observed(meta=at_meta(number=phone(webhook_configuration=WebhookConfiguration(application=OF_APP)))),
+            ["AwaitRoute", "SetNumberCallback"],
+            id="the number's callback is gone",
+        ),
+        pytest.param(observed(meta=at_meta(account=())), ["SubscribeApp"], id="the app is not subscribed"),
+        pytest.param(observed(meta=at_meta(app=())), ["AwaitRoute", "SetAppCallback"], id="the app has no callback"),
+        pytest.param(
+            observed(meta=at_meta(app=(AppSubscription(OBJECT, "https://crm.example/x", True, ()),))),
+            [],
+            id="another system's app callback is left alone",
+        ),
+        pytest.param(
+            observed(meta=at_meta(app=(AppSubscription(OBJECT, "https://old.example" + OF_APP[len(PUBLIC) :]),))),
+            ["AwaitRoute", "SetAppCallback"],
+            id="our app callback at an address we had before",
+        ),
+        pytest.param(
+            observed(meta=at_meta(app=(AppSubscription(OBJECT, OF_APP, True, OURS.fields[:1]),))),
+            ["AwaitRoute", "SetAppCallback"],
+            id="fields are missing",
+        ),
+        pytest.param(observed(meta=at_meta(app=GraphUnreachable("x"))), [], id="the app could not be asked"),
+        pytest.param(observed(meta=at_meta(number=phone(status="PENDING"))), ["Register"], id="not connected"),
+        pytest.param(observed(meta=at_meta(number=phone(status="BANNED"))), [], id="banned is a person's matter"),
+        pytest.param(observed(meta=at_meta(number=phone(status=""))), [], id="no state told: nothing is assumed"),
+        pytest.param(
+            observed(meta=at_meta(number=phone(status="PENDING", code_verification_status="NOT_VERIFIED"))),
+            [],
+            id="not verified by code",
+        ),
+        pytest.param(
+            observed(meta=at_meta(number=phone(status="PENDING")), failed={"Register": GraphRefused(2, 500)}),
+            [],
+            id="nothing is tried twice in one reconcile",
+        ),
+        pytest.param(
+            observed(
+                meta=at_meta(number=phone(status="PENDING")),
+                status={"registration": {"attempts": [timestamp(NOW - 100)]}},
+            ),
+            [],
+            id="registered a moment ago",
+        ),
+        pytest.param(
+            observed(
+                meta=at_meta(number=phone(status="PENDING")),
+                status={"registration": {"attempts": [timestamp(NOW - 3600 * each) for each in range(70, 30, -5)]}},
+            ),
+            [],
+            id="eight registrations in 72 hours",
+        ),
+        pytest.param(
+            observed(
+                meta=at_meta(number=phone(status="PENDING")),
+                status={"registration": {"refusedCode": 133005, "refusedSecretVersion": "7"}},
+            ),
+            [],
+            id="the PIN was refused",
+        ),
+        pytest.param(
+            observed(
+                meta=at_meta(number=phone(status="PENDING")),
+                status={"registration": {"refusedCode": 133005, "refusedSecretVersion": "6"}},
+            ),
+            ["Register"],
+            id="the PIN was refused, and the Secret is another",
+        ),
+        pytest.param(
+            observed(
+                meta=at_meta(number=phone(status="PENDING")),
+                may_retry_refused=True,
+                status={"registration": {"refusedCode": 133005, "refusedSecretVersion": "7"}},
+            ),
+            ["Register"],
+            id="the PIN was refused, and a person asks again",
+        ),
+        pytest.param(
+            observed(meta=NOWHERE, failed={"AwaitRoute": GraphUnreachable("x")}),
+            ["SubscribeApp"],
+            id="the webhook does not serve the route: no callback is set",
+        ),
+        pytest.param(observed(meta=at_meta(token=EXPIRING)), ["RefreshToken"], id="the token lapses soon"),
+        pytest.param(observed(meta=at_meta(token=EXPIRING), may_refresh=False), [], id="refreshing failed a while ago"),
+        pytest.param(
+            observed(access=ACCESS, old_token_in_use=False), ["RevokeToken"], id="the old token is used nowhere"
+        ),
+        pytest.param(observed(access=ACCESS, old_token_in_use=True), [], id="the old token is still published"),
+        pytest.param(
+            observed(access=dataclasses.replace(ACCESS, retire_at=NOW + 60), old_token_in_use=False),
+            [],
+            id="the old token may still be mounted",
+        ),
+        pytest.param(
+            observed(access=dataclasses.replace(ACCESS, source=digest("other"))),
+            ["ForgetAccess"],
+            id="the Secret has another token than was refreshed",
+        ),
+    ],
+)
+def test_the_plan_follows_what_was_found(found: Observed, actions: list[str]) -> None:
+    """Each row: what was found, and what is to be done."""
+    assert names(found) == actions
+
+
+@pytest.mark.parametrize(
+    ("scope", "callbacks", "override", "actions"),
+    [
+        ("App", WebhookConfiguration(application=OF_APP), None, []),
+        ("App", WebhookConfiguration(phone_number=OWN, application=OF_APP), None, ["AwaitRoute", "SetNumberCallback"]),
+        ("App", WebhookConfiguration(application=OF_APP), "https://x.example/y", ["SubscribeApp"]),
+        ("App", WebhookConfiguration(application=OF_APP), OF_APP, []),
+        ("Account", WebhookConfiguration(whatsapp_business_account=OF_APP), OF_APP, []),
+        ("Account", WebhookConfiguration(application=OF_APP), None, ["AwaitRoute", "SetAccountCallback"]),
+        ("Number", WebhookConfiguration(phone_number=OWN), OF_APP, []),
+    ],
+)
+def test_the_callback_is_planned_for_its_scope(
+    scope: str, callbacks: WebhookConfiguration, override: str | None, actions: list[str]
+) -> None:
+    """A narrower callback takes precedence at Meta, so it must go; one of ours at the account harms nobody."""
+    meta = at_meta(
+        number=phone(webhook_configuration=callbacks), account=(SubscribedApp(APP, override_callback_uri=override),)
+    )
+    assert names(observed(meta=meta), desired(webhook={"scope": scope})) == actions
+
+
+def test_a_replaced_app_secret_is_kept_for_an_hour() -> None:
+    """Deliveries that it signed are on their way."""
+    found = observed()
+    new = CREDENTIALS.model_copy(update={"app_secret": "new"})
+    keeping = kept_of(found, new, NOW)
+    assert (keeping.previous_app_secret, keeping.previous_app_secret_until) == ("secret", NOW + APP_SECRET_OVERLAP_S)
+    assert route_of(desired(), new, keeping).app_secrets == ("new", "secret")
+
+
+def test_a_lost_verify_token_is_found_where_it_was_published() -> None:
+    """A new one would need a round to Meta."""
+    assert kept_of(dataclasses.replace(observed(), kept=None), CREDENTIALS, NOW).verify_token == KEPT.verify_token
+
+
+def test_a_bot_that_cannot_be_read_stays_as_it_was_published() -> None:
+    """People still get answers."""
+    found = observed(script=Script(problem=("ScriptInvalid", "line 3")))
+    before = Published(found.published.route, None)
+    assert found.published.number is not None
+    with_bot = dataclasses.replace(
+        before, number=type(found.published.number)(**_fields(found.published.number, bot="b"))
+    )
+    assert number_of(desired(), dataclasses.replace(found, published=with_bot), CREDENTIALS).bot == "b"
+
+
+def _fields(struct: Any, **changes: Any) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__} | changes
+
+
+def test_a_plan_that_was_done_is_not_made_again() -> None:
+    """After Keep and Publish of a new number only Meta's part is left."""
+    assert names(observed(meta=NOWHERE)) == ["AwaitRoute", "SetAppCallback", "SubscribeApp", "SetNumberCallback"]
+
+
+@pytest.mark.parametrize(
+    ("found", "ready", "outcome"),
+    [
+        pytest.param(observed(), ("True", "AsDesired"), "ready", id="as desired"),
+        pytest.param(observed(rival="x"), ("False", "Conflict"), "stalled", id="a rival"),
+        pytest.param(
+            observed(credentials=Unusable("SecretMissing", "")), ("False", "SecretMissing"), "stalled", id="no Secret"
+        ),
+        pytest.param(
+            observed(meta=at_meta(token=GraphRefused(190, 401))),
+            ("False", "AppSecretRefused"),
+            "stalled",
+            id="a wrong app secret",
+        ),
+        pytest.param(
+            observed(meta=at_meta(token=GraphUnreachable("x"))),
+            ("Unknown", "MetaUnavailable"),
+            "failed",
+            id="Meta is away at the first look",
+        ),
+        pytest.param(
+            observed(meta=at_meta(number=phone(status="PENDING")), failed={"Register": GraphRefused(2, 500)}),
+            ("False", "Registering"),
+            "failed",
+            id="registering failed",
+        ),
+        pytest.param(
+            observed(script=Script(problem=("ScriptInvalid", "x"))),
+            ("True", "AsDesired"),
+            "ready",
+            id="no bot is wanted",
+        ),
+        pytest.param(
+            observed(failed={"Publish": GraphUnreachable("x")}),
+            ("False", "PublishFailed"),
+            "failed",
+            id="not published",
+        ),
+    ],
+)
+def test_the_summary_follows_what_was_found(found: Observed, ready: tuple[str, str], outcome: str) -> None:
+    """One line for a person, and how the reconcile ended."""
+    told = summary.summarise(judgement.judge(desired(), found, NOW), found)
+    first = told.conditions[0]
+    assert ((first.status, first.reason), told.outcome) == (ready, outcome)
+    stalled = next(each for each in told.conditions if each.type == "Stalled")
+    assert (stalled.status == "True") == (outcome == "stalled")
