@@ -1,0 +1,325 @@
+"""The operator's calls and its process against a real API server: what only that decides."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client, utils
+
+from waypost.operator import connection
+from waypost.operator.calls import KubernetesCalls
+from waypost.operator.cluster import ClusterConflict, ClusterRefused, Manifest
+from waypost.operator.known import Known
+from waypost.operator.kubernetes import KubernetesCluster
+
+from .conftest import until
+
+pytestmark = pytest.mark.cluster
+
+GROUP = ("waypost.dev", "v1alpha1")
+
+
+def number(namespace: str, name: str = "support", **spec: Any) -> Manifest:
+    """A number whose Secret is not there."""
+    given = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "waypost.dev/v1alpha1", "kind": "WhatsAppNumber", "metadata": metadata, "spec": given | spec}
+
+
+class Cluster:
+    """The operator's cluster, each call on a loop of its own."""
+
+    def __init__(self, kubeconfig: Path, namespace: str) -> None:
+        self._kubeconfig, self._namespace = kubeconfig, namespace
+
+    def do(self, work: Callable[[KubernetesCluster], Any]) -> Any:
+        async def done() -> Any:
+            calls = KubernetesCalls(await connection.client(self._kubeconfig))
+            cluster = KubernetesCluster(calls, Known(), release_namespace=self._namespace, namespaces=[self._namespace])
+            try:
+                return await work(cluster)
+            finally:
+                await cluster.close()
+
+        return asyncio.run(done())
+
+
+@pytest.fixture
+def cluster(kubeconfig: Path, namespace: str) -> Cluster:
+    """The operator's cluster, whose only namespace is the test's."""
+    return Cluster(kubeconfig, namespace)
+
+
+@pytest.fixture
+def objects(api: client.ApiClient) -> client.CustomObjectsApi:
+    """Objects of our kinds."""
+    return client.CustomObjectsApi(api)
+
+
+def test_each_manager_owns_just_its_keys(cluster: Cluster, namespace: str) -> None:
+    """Numbers share the registry's Secrets: none removes another's key, each can remove its own."""
+    shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": namespace}}
+
+    async def applied(calls: KubernetesCluster) -> object:
+        await calls.apply({**shared, "data": {"one.json": "MQ=="}}, manager="waypost-number-1")
+        await calls.apply({**shared, "data": {"two.json": "Mg=="}}, manager="waypost-number-2")
+        await calls.apply(shared, manager="waypost-number-1")
+        return await calls.secret(namespace, "registry")
+
+    assert cluster.do(applied).data == {"two.json": b"2"}
+
+
+def test_an_apply_without_a_change_writes_nothing(cluster: Cluster, namespace: str) -> None:
+    """A resync applies everything again; the resource version stays, so no watch is woken."""
+    shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": namespace}}
+
+    async def applied(calls: KubernetesCluster) -> list[str]:
+        made = [await calls.apply({**shared, "data": {"one.json": "MQ=="}}, manager="waypost-number-1") for _ in "ab"]
+        return [each["metadata"]["resourceVersion"] for each in made]
+
+    first, second = cluster.do(applied)
+    assert first == second
+
+
+def test_a_drifted_field_is_taken_back(cluster: Cluster, api: client.ApiClient, namespace: str) -> None:
+    """Somebody else's edit of what we own is undone by the next apply."""
+    shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": namespace}}
+    wanted = {**shared, "data": {"one.json": "MQ=="}}
+    cluster.do(lambda calls: calls.apply(wanted, manager="waypost-number-1"))
+    client.CoreV1Api(api).patch_namespaced_secret("registry", namespace, {"data": {"one.json": "Mg=="}})
+    cluster.do(lambda calls: calls.apply(wanted, manager="waypost-number-1"))
+    assert client.CoreV1Api(api).read_namespaced_secret("registry", namespace).data == {"one.json": "MQ=="}
+
+
+def test_a_status_is_written_apart_from_the_spec(
+    cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
+) -> None:
+    """It does not raise the generation, and the old one is not written over a newer object."""
+    made = objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
+    written = cluster.do(lambda calls: calls.write_status(made, {"failureCount": 1, "observedGeneration": 1}))
+    assert written["metadata"]["generation"] == 1
+    assert written["status"]["failureCount"] == 1
+    with pytest.raises(ClusterConflict):
+        cluster.do(lambda calls: calls.write_status(made, {"failureCount": 2}))
+
+
+def test_a_condition_that_the_new_status_lacks_is_gone(
+    cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
+) -> None:
+    """A status is replaced whole, although its conditions are a list by type."""
+    made = objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
+
+    def condition(name: str) -> Manifest:
+        moment = "2026-01-01T00:00:00Z"
+        return {"type": name, "status": "True", "reason": "Test", "lastTransitionTime": moment}
+
+    async def written(calls: KubernetesCluster) -> Manifest:
+        first = await calls.write_status(made, {"conditions": [condition("Ready"), condition("Stalled")]})
+        return await calls.write_status(first, {"conditions": [condition("Ready")]})
+
+    assert [each["type"] for each in cluster.do(written)["status"]["conditions"]] == ["Ready"]
+
+
+def test_a_finalizer_holds_an_object_until_it_is_taken_off(
+    cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
+) -> None:
+    """By a merge-patch at the resource version read."""
+    made = objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
+    cluster.do(lambda calls: calls.write_metadata(made, {"finalizers": ["waypost.dev/number"]}))
+    objects.delete_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", "support")
+    held = cluster.do(lambda calls: calls.read("WhatsAppNumber", namespace, "support"))
+    assert held["metadata"]["deletionTimestamp"]
+    cluster.do(lambda calls: calls.write_metadata(held, {"finalizers": []}))
+    assert cluster.do(lambda calls: calls.read("WhatsAppNumber", namespace, "support")) is None
+
+
+def test_an_event_is_taken(cluster: Cluster, api: client.ApiClient, namespace: str) -> None:
+    """`kubectl describe` shows it; the API server is strict about what an Event must have."""
+    about = {**number(namespace), "metadata": {"name": "support", "namespace": namespace, "uid": "1-2-3"}}
+    cluster.do(lambda calls: calls.emit(about, type="Warning", reason="TokenExpiring", message="Three days left."))
+    (event,) = client.CoreV1Api(api).list_namespaced_event(namespace).items
+    assert (event.reason, event.involved_object.name, event.type) == ("TokenExpiring", "support", "Warning")
+
+
+def test_what_the_api_server_refuses_is_told_in_its_words(cluster: Cluster, namespace: str) -> None:
+    """A CEL rule's message reaches whoever reads the condition."""
+    bad = number(namespace, phoneNumberId="abc")
+    with pytest.raises(ClusterRefused, match="must be an id at Meta"):
+        cluster.do(lambda calls: calls.apply(bad, manager="test"))
+
+
+@dataclass
+class Running:
+    """`waypost operator` as a process, with only the permissions that the chart gives."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    probe: int
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def probes(self, path: str) -> tuple[int, str]:
+        """What a probe is told."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.probe}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture
+def start_operator(
+    api: client.ApiClient, kubeconfig: Path, namespace: str, tmp_path: Path, free_port: Callable[[], int]
+) -> Iterator[Callable[..., Running]]:
+    """Starts operators as the chart's service account, on a Graph API that nobody serves."""
+    started: list[Running] = []
+
+    def start(**environment: str) -> Running:
+        probe = free_port()
+        log = tmp_path / f"operator-{len(started)}.log"
+        own = {
+            "WAYPOST_RELEASE_NAMESPACE": namespace,
+            "WAYPOST_PUBLIC_URL": "https://hooks.example.org",
+            "WAYPOST_JOB_IMAGE": "waypost:test",
+            "WAYPOST_GRAPH_URL": f"http://127.0.0.1:{free_port()}",
+            "WAYPOST_PROBE_PORT": str(probe),
+            "WAYPOST_HOST": "127.0.0.1",
+            "WAYPOST_KUBECONFIG": str(_as_service_account(api, kubeconfig, namespace, tmp_path)),
+        }
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "waypost.cli", "operator"],
+                env={**os.environ, **own, **environment},
+                stdout=output,
+                stderr=output,
+            )
+        started.append(Running(process, log, probe))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.process.kill()
+        each.process.wait(30)
+
+
+def _as_service_account(api: client.ApiClient, kubeconfig: Path, namespace: str, folder: Path) -> Path:
+    requested = client.CoreV1Api(api).create_namespaced_service_account_token(
+        "waypost-operator", namespace, {"spec": {"expirationSeconds": 3600}}
+    )
+    content = yaml.safe_load(kubeconfig.read_text())
+    content["users"] = [{"name": content["users"][0]["name"], "user": {"token": requested.status.token}}]
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(params=["cluster", "namespaced"])
+def permissions(
+    request: pytest.FixtureRequest, api: client.ApiClient, namespace: str, pytestconfig: pytest.Config
+) -> Iterator[dict[str, str]]:
+    """The chart's own RBAC, installed; gives the operator's settings for that mode."""
+    binaries = os.environ.get("WAYPOST_TEST_KUBEBIN", "")
+    helm = shutil.which("helm") or shutil.which("helm", path=binaries)
+    if helm is None:
+        pytest.skip("needs helm, to render the chart's RBAC")
+    chart = pytestconfig.rootpath / "charts/waypost"
+    command = [helm, "template", "waypost", chart, "--namespace", namespace, "--kube-version", "v1.34.0"]
+    command += ["--values", chart / "ci/trial-values.yaml", "--set", "fullnameOverride=waypost"]
+    command += ["--show-only", "templates/rbac.yaml", "--show-only", "templates/accounts.yaml"]
+    if request.param == "namespaced":
+        command += ["--set", f"operator.namespaces={{{namespace}-team}}", "--set", "rbac.aggregate=false"]
+    rendered = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    core = client.CoreV1Api(api)
+    core.create_namespace({"metadata": {"name": f"{namespace}-team"}})
+    manifests = [each for each in yaml.safe_load_all(rendered) if each]
+    for each in manifests:
+        each["metadata"].setdefault("namespace", namespace)
+        utils.create_from_dict(api, each)
+    yield {"WAYPOST_NAMESPACES": f"{namespace}-team" if request.param == "namespaced" else ""}
+    rules = client.RbacAuthorizationV1Api(api)
+    for each in manifests:
+        if each["kind"] == "ClusterRole":
+            rules.delete_cluster_role(each["metadata"]["name"])
+        elif each["kind"] == "ClusterRoleBinding":
+            rules.delete_cluster_role_binding(each["metadata"]["name"])
+    core.delete_namespace(f"{namespace}-team")
+
+
+@pytest.mark.timeout(300)
+def test_the_charts_permissions_are_enough_and_the_process_ends_in_order(
+    permissions: dict[str, str],
+    start_operator: Callable[..., Running],
+    objects: client.CustomObjectsApi,
+    api: client.ApiClient,
+    namespace: str,
+) -> None:
+    """In both modes: from the start over a look at a number and its deletion to the end, nothing is refused."""
+    running = start_operator(**permissions, WAYPOST_OPERATOR_REPLICAS="2")
+    team, core = f"{namespace}-team", client.CoreV1Api(api)
+    labels = {"waypost.dev/credentials": "true"}
+    token = base64.b64encode(b"canary-token-5e1f").decode()
+    data = {"appId": base64.b64encode(b"100000000000001").decode(), "appSecret": token, "accessToken": token}
+    core.create_namespaced_secret(team, {"metadata": {"name": "meta", "labels": labels}, "data": data})
+    objects.create_namespaced_custom_object(*GROUP, team, "whatsappnumbers", number(team))
+
+    def told() -> Any:
+        found = objects.get_namespaced_custom_object(*GROUP, team, "whatsappnumbers", "support")
+        return {each["type"]: each for each in found.get("status", {}).get("conditions", [])}
+
+    until(lambda: running.process.poll() is not None or "Ready" in told())
+    assert running.process.poll() is None, running.log.read_text()
+    until(lambda: running.probes("/healthz")[0] == running.probes("/readyz")[0] == 200)
+    until(lambda: "CredentialsValid" in told())
+    objects.patch_namespaced_custom_object(
+        *GROUP,
+        team,
+        "whatsappnumbers",
+        "support",
+        {"metadata": {"annotations": {"waypost.dev/abandon": "true"}}},
+    )
+    objects.delete_namespaced_custom_object(*GROUP, team, "whatsappnumbers", "support")
+    until(lambda: not objects.list_namespaced_custom_object(*GROUP, team, "whatsappnumbers")["items"])
+    metrics = running.probes("/metrics")[1]
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(60) == 0
+    refused = [line for line in metrics.splitlines() if 'result="ClusterRefused"' in line]
+    assert refused == []
+    loud = [line for line in running.lines() if line["level"] in {"error", "critical"}]
+    assert loud == []
+    assert "canary-token-5e1f" not in running.log.read_text()
+    lease = client.CoordinationV1Api(api).read_namespaced_lease("waypost-operator", namespace)
+    assert lease.spec.holder_identity == "", "it lets go of its lease"
+
+
+@pytest.mark.timeout(300)
+def test_without_permissions_it_waits_and_the_probe_says_what_for(
+    start_operator: Callable[..., Running], api: client.ApiClient, namespace: str
+) -> None:
+    """A Role that is missing is no crash loop."""
+    client.CoreV1Api(api).create_namespaced_service_account(namespace, {"metadata": {"name": "waypost-operator"}})
+    running = start_operator()
+    until(lambda: running.process.poll() is not None or "whatsappnumbers" in _reason(running))
+    assert running.process.poll() is None, running.log.read_text()
+    assert running.probes("/healthz")[0] == 200
+
+
+def _reason(running: Running) -> str:
+    try:
+        status, body = running.probes("/readyz")
+    except OSError:
+        return ""
+    return body if status == 503 else ""
