@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import httpx
-
 from benchmarks import deliveries, wrk
 from benchmarks.row import Figures, Line, Row
 from benchmarks.stage import Failed, Stage
@@ -71,7 +69,7 @@ class Acks(Row):
         return True
 
     def _acknowledged(self) -> int:
-        metrics = httpx.get(self._webhook.metrics, trust_env=False).raise_for_status().text
+        metrics = self._stage.http.get(self._webhook.metrics).raise_for_status().text
         for line in metrics.splitlines():
             if line.startswith('waypost_deliveries_total{status="200"}'):
                 return int(float(line.rpartition(" ")[2]))

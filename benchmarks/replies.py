@@ -1,6 +1,5 @@
 """The whole job, delivery to reply, through a Graph that takes 100 ms: against what a newcomer would build."""
 
-import asyncio
 import statistics
 import time
 from collections import Counter
@@ -8,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import httpx
+import uvloop
 
 from benchmarks import deliveries, load
 from benchmarks.deliveries import Delivery
@@ -29,13 +28,13 @@ class Side:
 
     def saturated(self, given: Sequence[Delivery]) -> float:
         """Deliver all at once; replies per second from the first delivery to the last answer of Graph."""
-        began = asyncio.run(load.saturate(self.webhook.port, given))
+        began = uvloop.run(load.saturate(self.webhook.port, given))
         answered = self._answered(began)
         return len(given) / (max(answered.values()) - min(began.values()))
 
     def paced(self, given: Sequence[Delivery], per_second: float) -> list[float]:
         """Deliver at that rate; seconds from each delivery to Graph's answer to its reply, sorted."""
-        began = asyncio.run(load.pace(self.webhook.port, given, per_second))
+        began = uvloop.run(load.pace(self.webhook.port, given, per_second))
         answered = self._answered(began)
         return sorted(answered[identity] - began[identity] for identity in began)
 
@@ -57,7 +56,6 @@ class Side:
         return {reply["text"]: reply["answered"] for reply in taken}
 
     def _count(self) -> int:
-        time.sleep(0.05)
         return int(self._get("answered"))
 
     def report_to(self, port: int) -> None:
@@ -65,7 +63,7 @@ class Side:
         self._get(f"report/{port}")
 
     def _get(self, path: str) -> Any:
-        return httpx.get(f"http://127.0.0.1:{self.graph.port}/{path}", trust_env=False, timeout=30).json()
+        return self.stage.http.get(f"http://127.0.0.1:{self.graph.port}/{path}").raise_for_status().json()
 
 
 class Replies(Row):
@@ -149,7 +147,6 @@ class Replies(Row):
         return len(given) / (ended - began)
 
     def _statuses_done(self) -> int:
-        time.sleep(0.05)
         return self._stage.scalar(
             "SELECT coalesce(sum(value), 0) - (SELECT count(*) FROM event WHERE kind = 'message' AND state = 'done')"
             " FROM daily_metric WHERE name = 'done'"

@@ -23,6 +23,9 @@ from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_paren
 from waypost.store import schema
 from waypost.store.database import connect
 
+LOOK_S = 0.03
+"""Often enough for what takes seconds, seldom enough to leave the processors to those who are measured."""
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -73,6 +76,8 @@ class Stage:
         self.engine: Engine = connect(self.postgres.url, application="benchmark", pool_size=4)
         self._exit.callback(self.engine.dispose)
         self.redis: redis.Redis = self._exit.enter_context(contextlib.closing(self.redis_server.client()))
+        # One client: making one loads certificates, which takes longer than most of what it is asked for here.
+        self.http: httpx.Client = self._exit.enter_context(httpx.Client(trust_env=False, timeout=30))
         schema.migrate(self.engine)
         self._exit.callback(self._end_processes)
         self.environment = {
@@ -105,8 +110,15 @@ class Stage:
             process.port, process.probe_port = port, probe
             started.append(process)
         for process in started:
-            self.wait(functools.partial(_is_ready, process), what=f"{process.name} to be ready")
+            self.wait(functools.partial(self._is_ready, process), what=f"{process.name} to be ready")
         return started
+
+    def _is_ready(self, process: Process) -> bool:
+        process.alive()
+        try:
+            return self.http.get(f"http://127.0.0.1:{process.probe_port}/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
 
     def python(self, name: str, *arguments: str, listens: bool = False, **environment: str) -> Process:
         """Start a Python program of the benchmarks; one that listens is told its port as PORT."""
@@ -176,15 +188,22 @@ class Stage:
         return [os.getpid()]
 
     def wait(self, condition: Callable[[], object], *, what: str, deadline_s: float = 120.0) -> float:
-        """Poll until it holds; returns the moment (monotonic). Raises `Failed`."""
+        """Look every `LOOK_S` until it holds; returns the moment (monotonic). Raises `Failed`."""
         deadline = time.monotonic() + deadline_s
         while not condition():
             if time.monotonic() > deadline:
-                raise Failed(f"not within {deadline_s:.0f} s: {what}")
+                raise Failed(f"not within {deadline_s:.0f} s: {what}; {self._describe()}")
             for process in self.processes:
                 process.alive()
-            time.sleep(0.01)
+            time.sleep(LOOK_S)
         return time.monotonic()
+
+    def _describe(self) -> str:
+        """What the database holds, for the message of a failure."""
+        kinds = "SELECT kind, state, reason, count(*) FROM event GROUP BY 1, 2, 3"
+        rows = "SELECT 'outbox', state, reason, count(*) FROM outbox GROUP BY 1, 2, 3"
+        with self.engine.connect() as connection:
+            return str([tuple(row) for row in connection.execute(text(f"{kinds} UNION ALL {rows} ORDER BY 1, 2, 3"))])
 
     def text(self, statement: str) -> str:
         """One text from the database."""
@@ -201,14 +220,6 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-def _is_ready(process: Process) -> bool:
-    process.alive()
-    try:
-        return httpx.get(f"http://127.0.0.1:{process.probe_port}/readyz", trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def _listens(process: Process) -> bool:

@@ -101,4 +101,6 @@ if __name__ == "__main__":
         lifespan="off",
         log_config=None,
         access_log=False,
+        # Longer than any client: a connection that closes as it is used costs a send whose outcome is unknown.
+        timeout_keep_alive=75,
     )
