@@ -226,6 +226,72 @@ def test_a_message_typed_by_a_person_silences_the_bot_for_a_while(world: World) 
     assert 0 < row.left_s <= 1800
 
 
+@pytest.mark.parametrize(
+    ("minutes", "least_s"), [(None, None), (480, 470 * 60)], ids=["until told", "for the working day"]
+)
+def test_a_message_typed_by_a_person_does_not_cut_a_hand_off_short(
+    database: Engine, minutes: int | None, least_s: int | None
+) -> None:
+    """Otherwise the bot would be back in the middle of a talk that it had handed over for longer (G5)."""
+    world = World(database, bot=lambda state, _event: (state, [HandOff(minutes)]))
+    world.say("a person, please")
+    echoed = {
+        "from": "15550783881", "to": "15551234567", "id": "wamid.echo", "timestamp": str(int(time.time())),
+        "type": "text", "text": {"body": "I am a person"},
+    }  # fmt: skip
+    world.deliver({"message_echoes": [echoed]}, field="smb_message_echoes")
+    (row,) = world.rows("SELECT owner, extract(epoch FROM owner_until - now()) AS left_s FROM conversation")
+    assert row.owner == "human"
+    assert row.left_s is None if least_s is None else row.left_s > least_s
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
+def test_the_notice_of_a_hand_off_does_not_pass_the_gate_after_stop(database: Engine, together: bool) -> None:
+    """It may wait for hours while its number is paused, and the contact has asked for silence since (G5)."""
+
+    def bot(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
+        if event.text == "STOP":
+            return state, [OptOut(Text("You get no more messages"))]
+        return state, [HandOff(None, Text("A person will write to you"))]
+
+    world = World(database, bot=bot)
+    said = [_text("hello", ago_s=9), _text("STOP", ago_s=5)]
+    for messages in [said] if together else [[message] for message in said]:
+        world.deliver({"messages": messages})
+    rows = world.rows("SELECT consent_notice AS notice FROM outbox ORDER BY id")
+    assert [row.notice for row in rows] == [False]
+
+
+def test_a_turn_that_fails_among_its_effects_says_nothing(database: Engine) -> None:
+    """Each of its attempts would otherwise send again what came before the effect that failed (G2)."""
+    world = World(database, bot=lambda state, _event: (state, [Reply(Text("once")), HandOff(10**12)]))
+    world.say("hello")
+    assert [tuple(row) for row in world.rows("SELECT state, reason FROM event")] == [("dead", "OverflowError")]
+    assert world.rows("SELECT * FROM outbox") == []
+    assert world.rows("SELECT * FROM message") == []
+
+
+def test_what_a_failing_turn_did_to_its_state_is_not_kept(database: Engine) -> None:
+    """A bot may change the state in place before it fails; an earlier message of the batch must not carry that."""
+
+    def bot(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
+        state.setdefault("heard", []).append(event.text)
+        if event.text == "bad":
+            raise ValueError("not today")
+        return state, []
+
+    world = World(database, bot=bot)
+    world.deliver({"messages": [_text("good", ago_s=9), _text("bad", ago_s=5)]})
+    assert [row.state for row in world.rows("SELECT state FROM conversation")] == [{"heard": ["good"]}]
+
+
+def _text(body: str, *, ago_s: float) -> dict[str, Any]:
+    return {
+        "from": "15551234567", "id": f"wamid.{body}", "timestamp": str(int(time.time() - ago_s)),
+        "type": "text", "text": {"body": body},
+    }  # fmt: skip
+
+
 def test_a_contact_who_changes_number_keeps_the_conversation(world: World) -> None:
     """Meta's system message names the old and the new number."""
     world.say("hello")

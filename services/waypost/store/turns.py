@@ -1,6 +1,6 @@
 """What a turn leaves behind: the message that came in, and the outbox rows that go out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -89,3 +89,19 @@ def add_outgoing(connection: Connection, rows: Sequence[Outgoing]) -> None:
             "traceparents": [row.traceparent for row in rows],
         },
     )
+
+
+def withdraw_notices(connection: Connection, conversation_ids: Collection[int]) -> None:
+    """Let the gate judge what is queued of these conversations as it judges anything else.
+
+    A hand-off that was to be announced may wait for hours while its number is paused; it must not go out to somebody
+    who has asked for silence meanwhile.
+    """
+    if conversation_ids:
+        connection.execute(
+            text("""
+                UPDATE outbox SET consent_notice = false
+                WHERE conversation_id = ANY(CAST(:ids AS bigint[])) AND state = 'queued' AND consent_notice
+            """),
+            {"ids": list(conversation_ids)},
+        )

@@ -1,0 +1,58 @@
+"""What events change, gathered in memory until it is stored in one transaction."""
+
+from dataclasses import dataclass, field, replace
+
+import msgspec
+from sqlalchemy import Connection
+
+from waypost.cloudapi.inbound import Identity
+from waypost.store import conversations, turns
+from waypost.store.conversations import Conversation
+
+
+@dataclass(slots=True)
+class Changes:
+    """Of one event, or of a batch of them. Contacts are given by id."""
+
+    messages: list[turns.Incoming] = field(default_factory=list)
+    outgoing: list[turns.Outgoing] = field(default_factory=list)
+    conversations: dict[int, Conversation] = field(default_factory=dict)
+    """Those that changed, by id."""
+    silenced: set[int] = field(default_factory=set)
+    """Conversations whose contact has opted out: what was still to be announced to them is not."""
+    consents: list[tuple[int, bool]] = field(default_factory=list)
+    """Whether a contact has opted out, or in again."""
+    marketing: list[tuple[int, bool]] = field(default_factory=list)
+    """Whether a contact has stopped marketing messages, or resumed them."""
+    moved: list[tuple[int, Identity]] = field(default_factory=list)
+    """Contacts with another phone number now."""
+
+    def add(self, later: "Changes") -> None:
+        """Take in what a later event changes."""
+        if later.silenced:
+            self.outgoing = [
+                replace(row, notice=False) if row.conversation_id in later.silenced else row for row in self.outgoing
+            ]
+        self.messages += later.messages
+        self.outgoing += later.outgoing
+        self.conversations |= later.conversations
+        self.silenced |= later.silenced
+        self.consents += later.consents
+        self.marketing += later.marketing
+        self.moved += later.moved
+
+    def store(self, connection: Connection) -> None:
+        """Write everything in the caller's transaction. Raises `ConversationMoved`, and what the database refuses."""
+        conversations.write(
+            connection,
+            [(changed, msgspec.json.encode(changed.state).decode()) for changed in self.conversations.values()],
+        )
+        turns.add_messages(connection, self.messages)
+        turns.withdraw_notices(connection, self.silenced)
+        turns.add_outgoing(connection, self.outgoing)
+        for contact_id, opted_out in self.consents:
+            conversations.set_consent(connection, contact_id, opted_out=opted_out, source="keyword")
+        for contact_id, identity in self.moved:
+            conversations.move(connection, contact_id, wa_id=identity.wa_id, user_id=identity.user_id)
+        for contact_id, stopped in self.marketing:
+            conversations.set_marketing(connection, contact_id, stopped=stopped)
