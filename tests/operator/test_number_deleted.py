@@ -146,15 +146,6 @@ async def test_the_annotation_abandon_ends_the_waiting(it: Installation) -> None
     assert await deleted(it)
 
 
-async def test_a_number_deleted_before_it_was_ever_seen_goes(it: Installation) -> None:
-    """The operator was down: no finalizer, nothing to do."""
-    it.cluster.put(number())
-    it.cluster.remove("WhatsAppNumber", NAMESPACE, NAME)
-    manifest = number()
-    result = await it.reconciler.reconcile(manifest)
-    assert (result.outcome, it.calls) == ("ready", [])
-
-
 async def test_a_number_deleted_while_the_operator_was_down_goes_when_it_is_back(it: Installation) -> None:
     """Level-based: the mark is there, whoever comes sees it."""
     await declared(it, deletionPolicy="Delete")

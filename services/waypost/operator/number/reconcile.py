@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import structlog
 from pydantic import ValidationError
 
 from waypost.cloudapi.callback import CallbackProbe
@@ -17,12 +16,12 @@ from waypost.cloudapi.client import GraphClient
 from waypost.cloudapi.errors import GraphRefused
 from waypost.operator import credentials as secret
 from waypost.operator.budget import Budget, BudgetSpent
-from waypost.operator.cluster import Cluster, ClusterAway, ClusterConflict, ClusterRefused, Manifest
+from waypost.operator.cluster import Cluster, Manifest
 from waypost.operator.conditions import Condition, find
 from waypost.operator.models import FINALIZER, RECONCILE_REQUESTED, Metadata, NumberSpec
 from waypost.operator.number import judgement, registration, summary
 from waypost.operator.number import status as statuses
-from waypost.operator.number.claims import KIND, Claims, claim
+from waypost.operator.number.claims import Claims, claim
 from waypost.operator.number.finalize import Finalizer
 from waypost.operator.number.gather import Gatherer
 from waypost.operator.number.keeping import Keeping
@@ -39,12 +38,7 @@ from waypost.operator.publish import Registry
 
 ROUNDS = 6
 """More than any plan needs; a world that changes under our hands is looked at again later."""
-AFTER_CONFLICT_S = 1.0
-AFTER_AWAY_S = 5.0
-AFTER_REFUSED_S = 60.0
 REFRESH_RETRY_S = 6 * 3600.0
-
-log = structlog.get_logger(__name__)
 
 
 class NumberReconciler:
@@ -80,41 +74,24 @@ class NumberReconciler:
         self._finalizer = Finalizer(self._performer, self._claims, options)
 
     async def reconcile(self, manifest: Manifest) -> Result:
-        """Make the object true, or tell in its status why it is not. Raises no `ClusterError` and no `GraphError`."""
-        try:
-            return await self._reconcile(manifest)
-        except ClusterConflict:
-            return Result(AFTER_CONFLICT_S, "waiting")
-        except ClusterAway as error:
-            log.warning("the API server cannot be used", error=str(error))
-            return Result(AFTER_AWAY_S, "failed")
-        except ClusterRefused as error:
-            log.warning("the API server refused", reason=error.reason)
-            return Result(AFTER_REFUSED_S, "failed")
+        """Make the object true, or tell in its status why it is not. `manifest` is as it was read just now.
 
-    async def finalize(self, manifest: Manifest) -> Result:
-        """Let go of a deleted object; see `finalize.py`. `ready` once its finalizer is off."""
-        return await self.reconcile(manifest)
-
-    async def _reconcile(self, manifest: Manifest) -> Result:
-        given = manifest["metadata"]
-        fresh = await self._cluster.read(KIND, given["namespace"], given["name"])
-        if fresh is None:
-            self._forget(given["namespace"], given["name"], str(given.get("uid")))
-            return Result(None, "ready")
+        Raises `ClusterError` when it cannot even be told; nothing is lost by that.
+        """
         await self._claims.load()
-        mine = claim(fresh)
+        mine = claim(manifest)
         try:
-            metadata = Metadata.model_validate(fresh["metadata"])
-            spec = NumberSpec.model_validate(fresh.get("spec") or {}, extra="ignore")
+            metadata = Metadata.model_validate(manifest["metadata"])
+            spec = NumberSpec.model_validate(manifest.get("spec") or {}, extra="ignore")
         except ValidationError as error:
-            return await self._unusable(fresh, error)
+            return await self._unusable(manifest, error)
         assert mine is not None, "a valid spec makes a claim"
-        subject = Subject(fresh, metadata, mine)
+        subject = Subject(manifest, metadata, mine)
         if metadata.deletion_timestamp is not None:
-            result = await self._finalizer.finalize(fresh, metadata, spec, mine)
+            result = await self._finalizer.finalize(manifest, metadata, spec, mine)
             if result.outcome == "ready":
-                self._forget(metadata.namespace, metadata.name, metadata.uid)
+                self._claims.drop(metadata.namespace, metadata.name)
+                self._pace.forget(metadata.uid)
             return result
         self._claims.put(mine)
         if metadata.namespace == "apps":
@@ -131,6 +108,10 @@ class NumberReconciler:
         return await self._make_true(
             subject, Desired(metadata.namespace, metadata.name, metadata.generation, spec, public_url)
         )
+
+    async def finalize(self, manifest: Manifest) -> Result:
+        """Let go of a deleted object; see `finalize.py`. `ready` once its finalizer is off."""
+        return await self.reconcile(manifest)
 
     async def _make_true(self, subject: Subject, desired: Desired) -> Result:
         observed = await self._gather(subject, desired)
@@ -211,10 +192,6 @@ class NumberReconciler:
             message = str((find(subject.status, "TokenValid") or {}).get("message", ""))
             await self._cluster.emit(subject.manifest, type="Warning", reason="TokenExpires", message=message)
         return result
-
-    def _forget(self, namespace: str, name: str, uid: str) -> None:
-        self._claims.drop(namespace, name)
-        self._pace.forget(uid)
 
     async def _unusable(self, manifest: Manifest, error: ValidationError) -> Result:
         """The object was written past the schema, by an older CRD or another version."""
