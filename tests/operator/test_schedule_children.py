@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +70,15 @@ def test_the_run_understands_the_order(action: dict[str, Any]) -> None:
     assert (read.uid, read.namespace, read.name) == (OWNER.uid, "team-a", "weekly-news")
     assert (read.number, read.number_id, read.time_zone) == ("support", NUMBER_ID, "Europe/Rome")
     assert (read.action.message is None) == ("tokenCheck" in action)
+
+
+def test_the_examples_of_the_project_can_be_run(pytestconfig: pytest.Config) -> None:
+    """As they stand."""
+    documents = list(yaml.safe_load_all((pytestconfig.rootpath / "examples/schedule.yaml").read_text()))
+    for document in documents:
+        read = order.load(children.order(OWNER, ScheduleSpec.model_validate(document["spec"]), NUMBER_ID))
+        assert read.action.only
+    assert len(documents) == 2
 
 
 def test_no_contact_is_in_the_cronjob() -> None:
