@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from waypost.cloudapi.client import GraphClient
 from waypost.operator.cluster import Cluster
 from waypost.operator.controller import Reconciler
+from waypost.operator.graph import MeasuredGraph
 from waypost.operator.kinds import NUMBER, SCHEDULE
 from waypost.operator.leader import LeaseLost
 from waypost.operator.number.reconcile import NumberReconciler
@@ -77,7 +77,7 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings, chosen: OperatorOptions) -> None:
-    async with GraphClient(
+    async with MeasuredGraph(
         settings.graph_url,
         settings.graph_version,
         timeout_s=settings.graph_timeout_s,

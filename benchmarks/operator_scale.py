@@ -1,0 +1,384 @@
+"""`python -m benchmarks.operator_scale --kubeconfig FILE`: many numbers and schedules created at once, on any cluster.
+
+The operator runs on this machine with the simulated Meta and a stand-in for the webhook, and reaches the cluster by the
+kubeconfig (which must be allowed to do everything). All that is made is in namespaces of its own, which are deleted at
+the end; the CRDs stay. One JSON object on stdout; exit status 1 when a figure is not met.
+"""
+
+import argparse
+import contextlib
+import http.server
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from waypost.operator.crd import KINDS, crd
+
+TEAMS = 10
+NUMBERS_OF_ACCOUNT = 2
+ACCOUNTS_OF_APP = 10
+AT_ONCE = 16
+"""Requests at a time while all is being created."""
+
+READY_S = 120.0
+MEGABYTES = 200.0
+WRITES = re.compile(r'waypost_kubernetes_call_seconds_count\{kind="(\w+)",result="ok",verb="(\w+)"\} (\S+)')
+CALLS = re.compile(r"waypost_graph_call_seconds_count\{[^}]*\} (\S+)")
+READING = {"get", "list"}
+PROOF_OF_LIFE = {("Lease", "update"), ("ConfigMap", "apply")}
+"""A lease is renewed and the canary is touched, whatever happens."""
+
+
+class Handshake(http.server.BaseHTTPRequestHandler):
+    """Stands in for the webhook: answers every verification, for what it serves is not measured here."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        challenge = parse_qs(urlsplit(self.path).query).get("hub.challenge", [""])[0].encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(challenge)))
+        self.end_headers()
+        self.wfile.write(challenge)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        """Nothing."""
+
+
+@dataclass
+class Fleet:
+    """What is created: the same every time, but for the namespaces."""
+
+    numbers: int
+    schedules: int
+    run: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
+
+    @property
+    def release(self) -> str:
+        return f"waypost-scale-{self.run}"
+
+    @property
+    def teams(self) -> list[str]:
+        return [f"{self.release}-team-{index}" for index in range(TEAMS)]
+
+    def team(self, index: int) -> str:
+        return self.teams[index % TEAMS]
+
+    def number_id(self, index: int) -> str:
+        return f"{106_540_000_000_000 + index}"
+
+    def account_id(self, index: int) -> str:
+        return f"{102_290_000_000_000 + index // TEAMS // NUMBERS_OF_ACCOUNT * TEAMS + index % TEAMS}"
+
+    def app_id(self, index: int) -> str:
+        return f"{100_000_000_000_000 + int(self.account_id(index)) % 1_000_000 // ACCOUNTS_OF_APP}"
+
+    def secret(self, index: int) -> dict[str, Any]:
+        labels = {"waypost.dev/credentials": "true"}
+        app = self.app_id(index)
+        data = {"appId": app, "appSecret": f"secret-{app}", "accessToken": f"token-{self.account_id(index)}"}
+        return {"metadata": {"name": f"meta-{index}", "labels": labels}, "stringData": data}
+
+    def number(self, index: int) -> dict[str, Any]:
+        spec = {"phoneNumberId": self.number_id(index), "wabaId": self.account_id(index)}
+        return _object("WhatsAppNumber", f"number-{index}", spec | {"credentialsRef": {"name": f"meta-{index}"}})
+
+    def schedule(self, index: int) -> dict[str, Any]:
+        message = {
+            "template": {"name": "weekly_news", "language": "en"},
+            "audience": {"contacts": [f"+39333{index:07d}"]},
+        }
+        spec = {"numberRef": {"name": f"number-{index % self.numbers}"}, "schedule": "0 9 * * 1"}
+        return _object(
+            "BotSchedule",
+            f"schedule-{index}",
+            spec | {"timeZone": "Europe/Rome", "action": {"message": message}},
+        )
+
+    def world(self) -> dict[str, Any]:
+        accounts: dict[str, list[dict[str, str]]] = {}
+        apps, tokens = {}, {}
+        for index in range(self.numbers):
+            phone = f"+1 555 {200 + index // 10_000:03d} {index % 10_000:04d}"
+            entry = {"phone_number_id": self.number_id(index), "display_phone_number": phone}
+            accounts.setdefault(self.account_id(index), []).append(entry)
+            app, token = self.app_id(index), f"token-{self.account_id(index)}"
+            apps[app] = {"app_id": app, "app_secret": f"secret-{app}"}
+            tokens[token] = {"token": token, "app_id": app}
+        listed = [{"waba_id": account, "numbers": numbers} for account, numbers in accounts.items()]
+        return {"apps": list(apps.values()), "accounts": listed, "tokens": list(tokens.values())}
+
+
+def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "waypost.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+class Scale:
+    """Everything that runs; use it as a context manager."""
+
+    def __init__(self, kubeconfig: Path, fleet: Fleet) -> None:
+        self._kubeconfig = kubeconfig
+        self.fleet = fleet
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self.folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="wps-")))
+        made = self._exit.enter_context(config.new_client_from_config(str(self._kubeconfig)))
+        made.configuration.connection_pool_maxsize = AT_ONCE
+        self.core, self.objects = client.CoreV1Api(made), client.CustomObjectsApi(made)
+        self._install_kinds(client.ApiextensionsV1Api(made))
+        for namespace in (self.fleet.release, *self.fleet.teams):
+            self.core.create_namespace({"metadata": {"name": namespace}})
+            self._exit.callback(self.core.delete_namespace, namespace)
+        webhook = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handshake)
+        threading.Thread(target=webhook.serve_forever, daemon=True).start()
+        self._exit.callback(webhook.shutdown)
+        self._public_url = f"http://127.0.0.1:{webhook.server_address[1]}"
+        self.http = self._exit.enter_context(httpx.Client(trust_env=False, timeout=60))
+        port = _free_port()
+        self.start("simulator", WAYPOST_SIMULATOR_PORT=str(port))
+        self._graph_url = f"http://127.0.0.1:{port}"
+        _until(lambda: self._answers(f"{self._graph_url}/_sim/sent"), 60, "the simulator answers")
+        self.http.put(f"{self._graph_url}/_sim/world", json=self.fleet.world()).raise_for_status()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exit.close()
+
+    def start(self, service: str, **environment: str) -> "subprocess.Popen[bytes]":
+        """A process of ours."""
+        own = {"WAYPOST_HOST": "127.0.0.1", "WAYPOST_PROBE_PORT": "0", "WAYPOST_LOG_LEVEL": "WARNING"}
+        with (self.folder / f"{service}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "waypost.cli", service],
+                env={**os.environ, **own, **environment},
+                stdout=log,
+                stderr=log,
+            )
+        self._exit.callback(_end, process)
+        return process
+
+    def start_operator(self) -> "subprocess.Popen[bytes]":
+        """The operator, ready for work."""
+        self._probe = _free_port()
+        process = self.start(
+            "operator",
+            WAYPOST_KUBECONFIG=str(self._kubeconfig),
+            WAYPOST_RELEASE_NAMESPACE=self.fleet.release,
+            WAYPOST_NAMESPACES=",".join(self.fleet.teams),
+            WAYPOST_PUBLIC_URL=self._public_url,
+            WAYPOST_WEBHOOK_PROBE_URL=self._public_url,
+            WAYPOST_GRAPH_URL=self._graph_url,
+            WAYPOST_JOB_IMAGE="waypost:scale",
+            WAYPOST_PROBE_PORT=str(self._probe),
+        )
+        _until(lambda: self._answers(f"http://127.0.0.1:{self._probe}/readyz"), 60, "the operator is ready")
+        return process
+
+    def create(self, make: Callable[[int], object], count: int) -> None:
+        """Make that many, several at a time."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            for _ in pool.map(make, range(count)):
+                pass
+
+    def create_objects(self, plural: str, body: Callable[[int], dict[str, Any]], count: int) -> None:
+        """Create objects of ours, spread over the teams."""
+        self.create(
+            lambda index: self.objects.create_namespaced_custom_object(
+                "waypost.dev", "v1alpha1", self.fleet.team(index), plural, body(index)
+            ),
+            count,
+        )
+
+    def ready(self, plural: str) -> int:
+        """How many say Ready=True of their latest spec."""
+        count = 0
+        for team in self.fleet.teams:
+            listed = self.objects.list_namespaced_custom_object("waypost.dev", "v1alpha1", team, plural)
+            count += sum(map(_is_ready, listed["items"]))
+        return count
+
+    def writes(self) -> float:
+        """Requests of the operator that wrote something, or tried to."""
+        text = self._metrics()
+        return sum(
+            float(number)
+            for kind, verb, number in WRITES.findall(text)
+            if verb not in READING and (kind, verb) not in PROOF_OF_LIFE
+        )
+
+    def graph_calls(self) -> float:
+        """Calls to the Graph API."""
+        return sum(map(float, CALLS.findall(self._metrics())))
+
+    def _metrics(self) -> str:
+        return self.http.get(f"http://127.0.0.1:{self._probe}/metrics").text
+
+    def _answers(self, url: str) -> bool:
+        try:
+            return self.http.get(url).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    @staticmethod
+    def _install_kinds(extensions: client.ApiextensionsV1Api) -> None:
+        for kind in KINDS:
+            body = crd(kind)
+            name = body["metadata"]["name"]
+            try:
+                extensions.create_custom_resource_definition(body)
+            except ApiException as error:
+                if error.status != 409:
+                    raise
+                version = extensions.read_custom_resource_definition(name).metadata.resource_version
+                metadata = {**body["metadata"], "resourceVersion": version}
+                extensions.replace_custom_resource_definition(name, {**body, "metadata": metadata})
+
+        def served() -> bool:
+            states = [extensions.read_custom_resource_definition(f"{kind.plural}.waypost.dev").status for kind in KINDS]
+            return all(any(c.type == "Established" and c.status == "True" for c in s.conditions or ()) for s in states)
+
+        _until(served, 60, "the kinds are served")
+
+
+def measure(scale: Scale, quiet_s: float) -> dict[str, float]:
+    """The figures."""
+    fleet = scale.fleet
+    scale.create(
+        lambda index: scale.core.create_namespaced_secret(fleet.team(index), fleet.secret(index)), fleet.numbers
+    )
+    operator = scale.start_operator()
+    began, processor = time.monotonic(), _processor_seconds(operator.pid)
+    scale.create_objects("whatsappnumbers", fleet.number, fleet.numbers)
+    scale.create_objects("botschedules", fleet.schedule, fleet.schedules)
+    created = time.monotonic()
+    what = f"{fleet.numbers} numbers and {fleet.schedules} schedules are ready"
+    _until(lambda: scale.ready("whatsappnumbers") == fleet.numbers, 600, what, every=1.0)
+    numbers_ready = time.monotonic()
+    _until(lambda: scale.ready("botschedules") == fleet.schedules, 600, what, every=1.0)
+    ready = time.monotonic()
+    figures = {
+        "created_s": created - began,
+        "numbers_ready_s": numbers_ready - began,
+        "ready_s": ready - began,
+        "processor_s": _processor_seconds(operator.pid) - processor,
+        "writes": scale.writes(),
+        "graph_calls": scale.graph_calls(),
+    }
+    _until_still(scale.writes)
+    before, calls, processor = scale.writes(), scale.graph_calls(), _processor_seconds(operator.pid)
+    time.sleep(quiet_s)
+    figures |= {
+        "quiet_writes": scale.writes() - before,
+        "quiet_graph_calls": scale.graph_calls() - calls,
+        "quiet_processor_share": (_processor_seconds(operator.pid) - processor) / max(quiet_s, 1),
+        "peak_megabytes": _megabytes(operator.pid, "VmHWM"),
+        "megabytes": _megabytes(operator.pid, "VmRSS"),
+    }
+    _end(operator)
+    operator = scale.start_operator()
+    time.sleep(quiet_s)
+    return figures | {
+        "restart_writes": scale.writes(),
+        "restart_graph_calls": scale.graph_calls(),
+        "restart_megabytes": _megabytes(operator.pid, "VmHWM"),
+    }
+
+
+def main() -> int:
+    """Return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.operator_scale", description=__doc__)
+    parser.add_argument("--kubeconfig", type=Path, required=True, help="of a cluster where everything is allowed")
+    parser.add_argument("--numbers", type=int, default=1000)
+    parser.add_argument("--schedules", type=int, default=1000)
+    parser.add_argument("--quiet", type=float, default=60.0, metavar="SECONDS", help="how long quiet is looked at")
+    options = parser.parse_args()
+    with Scale(options.kubeconfig, Fleet(options.numbers, options.schedules)) as scale:
+        try:
+            figures = measure(scale, options.quiet)
+        except TimeoutError as error:
+            print(f"{error}\n{(scale.folder / 'operator.log').read_text()[-4000:]}", file=sys.stderr)
+            return 1
+    print(json.dumps({key: round(value, 2) for key, value in figures.items()}))
+    met = {
+        f"all ready within {READY_S:.0f} s": figures["ready_s"] <= READY_S,
+        f"at most {MEGABYTES:.0f} MB": max(figures["peak_megabytes"], figures["restart_megabytes"]) <= MEGABYTES,
+        "no write while nothing happens": figures["quiet_writes"] == 0,
+        "no write after a restart": figures["restart_writes"] == 0,
+    }
+    for what, is_met in met.items():
+        print(f"{'met' if is_met else 'NOT MET'}: {what}", file=sys.stderr)
+    return 0 if all(met.values()) else 1
+
+
+def _is_ready(manifest: dict[str, Any]) -> bool:
+    status = manifest.get("status") or {}
+    return status.get("observedGeneration") == manifest["metadata"]["generation"] and any(
+        each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ()
+    )
+
+
+def _until(condition: Callable[[], bool], deadline_s: float, what: str, *, every: float = 0.1) -> None:
+    deadline = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {deadline_s:.0f} s: {what}")
+        time.sleep(every)
+
+
+def _until_still(read: Callable[[], float], for_s: float = 10.0) -> None:
+    last, since = read(), time.monotonic()
+    while time.monotonic() - since < for_s:
+        time.sleep(1)
+        if (now := read()) != last:
+            last, since = now, time.monotonic()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+
+
+def _lines(path: str) -> Iterator[str]:
+    with Path(path).open() as file:
+        yield from file
+
+
+def _megabytes(pid: int, name: str) -> float:
+    return next(int(line.split()[1]) / 1024 for line in _lines(f"/proc/{pid}/status") if line.startswith(name))
+
+
+def _processor_seconds(pid: int) -> float:
+    fields = next(_lines(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
