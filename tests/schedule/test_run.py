@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from waypost.schedule import message, order
 from waypost.schedule.order import MessageAction
 from waypost.schedule.run import AGAIN, DONE, NEVER
-from waypost.store import conversations, schedules
+from waypost.store import conversations, numbers, schedules
 from waypost.store.conversations import Person
 from waypost.store.schedules import Tick
 
@@ -98,6 +98,22 @@ def test_a_run_that_has_ended_keeps_neither_contacts_nor_text(seen: Engine, run:
     """Erasing a contact must not have to look there."""
     run(message_order([ANNA]))
     assert runs(seen)[0]["orders"] is None
+
+
+def test_a_run_that_never_ended_is_forgotten_by_a_later_one(seen: Engine, run: Run) -> None:
+    """What it was told names people; one of the same day may still be taken up."""
+    with seen.begin() as connection:
+        connection.execute(text("DELETE FROM number"))
+    for days in (0, 6.5):
+        assert run(message_order([ANNA]), at=NINE + timedelta(days=days))[0] == AGAIN
+    with seen.begin() as connection:
+        numbers.remember(connection, [(NUMBER, "team-a", "support", "102290129340398")])
+    run(message_order([ANNA]), at=NINE + timedelta(days=7))
+    assert [each["orders"] is None for each in sorted(runs(seen), key=lambda each: each["planned_at"])] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_one_person_named_in_two_ways_gets_one_message(seen: Engine, run: Run) -> None:

@@ -43,6 +43,7 @@ def perform(engine: Engine, settings: Settings, orders: Order, planned_at: datet
             orders=msgspec.to_builtins(orders),
             traceparent=tracing.current_traceparent(),
         )
+        schedules.forget_orders(connection, this)
     if run.finished_at is not None:
         log.info("this tick was run before", attempts=run.attempts)
         ending = Ending(run.result or "", run.detail, run.recipients, run.skipped)

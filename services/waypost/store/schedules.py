@@ -69,6 +69,17 @@ def take_up(
     return Run(*row)
 
 
+def forget_orders(connection: Connection, tick: Tick) -> None:
+    """Of this schedule's runs that never ended and are a day older: nobody takes them up, and they name people."""
+    connection.execute(
+        text("""
+            UPDATE schedule_run SET orders = NULL
+            WHERE schedule_uid = :uid AND planned_at < :planned_at - interval '1 day' AND orders IS NOT NULL
+        """),
+        {"uid": tick.schedule_uid, "planned_at": tick.planned_at},
+    )
+
+
 def owner_of_number(connection: Connection, number_id: str) -> tuple[str, str] | None:
     """Namespace and name of the number, as the workers' registry last said; None when no worker has seen it."""
     row = connection.execute(
