@@ -4,10 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 ROW ?=
+IMAGE ?= waypost:0.1.0
+BASE_IMAGE ?= python:3.13-slim
+# Of BASE_IMAGE: the wheels are for it, not for the Python that runs here.
+IMAGE_PYTHON ?= 3.13
+CHART_VALUES := $(wildcard charts/waypost/ci/*-values.yaml)
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/ready ## Run everything on this machine and let the example bot answer one message (ARGS=--once ends after it)
 	@$(BIN)/waypost dev examples/*.yaml $(ARGS)
@@ -15,11 +20,26 @@ demo: $(VENV)/ready ## Run everything on this machine and let the example bot an
 test: $(VENV)/ready ## Run the tests that need no cluster, against real PostgreSQL and Redis
 	$(BIN)/pytest $(ARGS)
 
-check: $(VENV)/ready ## Lint, format, types, layers
+check: $(VENV)/ready check-chart ## Lint, format, types, layers, and the chart where helm is on PATH
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-chart: ## Lint the chart under each of its values files (helm; without it this is left out)
+	@PATH="$$PATH:$$WAYPOST_TOOLS"; command -v helm >/dev/null || { echo "no helm: the chart is not linted"; exit 0; }; \
+	for values in $(CHART_VALUES); do \
+		helm lint --quiet --strict --kube-version 1.34.0 --values $$values charts/waypost || exit 1; done
+
+wheels: $(VENV)/ready requirements.image.lock ## Put what the image is made of into build/wheels (IMAGE_PYTHON=3.11: for another base)
+	@rm -rf build/wheels build/lib build/bdist.*
+	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+		--implementation cp --python-version $(IMAGE_PYTHON) $(foreach tag,manylinux_2_28 manylinux_2_17 manylinux2014, \
+		--platform $(tag)_$(shell uname -m)) --requirement requirements.image.lock --dest build/wheels
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/wheels .
+
+image: wheels ## Build the container image (BASE_IMAGE, IMAGE_PYTHON, IMAGE)
+	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
 
 bench: $(VENV)/bench-ready ## Measure against a bare server, plain RQ and what a newcomer would build (ROW=acks: one row)
 	$(BIN)/python -m benchmarks $(ROW) $(ARGS)
@@ -33,6 +53,9 @@ lock: $(VENV)/ready ## Pin the newest fitting versions of all dependencies again
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --extra dev --strip-extras --no-emit-index-url \
 		--no-emit-find-links --allow-unsafe --no-header --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
+		--allow-unsafe --no-header --constraint requirements.lock --output-file requirements.image.lock \
+		pyproject.toml requirements.image.in
 
 clean: ## Remove the environment and the demo's data
 	rm -rf $(VENV) .waypost
@@ -48,4 +71,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help demo test check bench lock clean venv
+.PHONY: help demo test check check-chart wheels image bench lock clean venv

@@ -1,4 +1,4 @@
-"""CRDs and reference, from the models: `python -m waypost.operator.crd` writes `crds/` and `docs/reference/`.
+"""CRDs and reference, from the models: `python -m waypost.operator.crd` writes `crds/`, the chart, `docs/reference/`.
 
 A structural schema is made of what pydantic says: references are put in place, `null` goes (Kubernetes drops it), so do
 titles, and patterns that have a message become rules: the API server tells a rule's message, but a pattern's text only.
@@ -225,7 +225,9 @@ def files() -> dict[Path, str]:
     """Every generated file by its path below the project, and its content."""
     from waypost.operator.reference import reference  # noqa: PLC0415 - it describes what is made here
 
-    written = {Path("crds") / kind.file: HEADER + _yaml(crd(kind)) for kind in KINDS}
+    # Helm reads no file outside of the chart, so it has copies.
+    folders = (Path("crds"), Path("charts/waypost/files/crds"))
+    written = {folder / kind.file: HEADER + _yaml(crd(kind)) for kind in KINDS for folder in folders}
     return written | {Path("docs/reference") / f"{kind.kind.lower()}.md": reference(kind) for kind in KINDS}
 
 

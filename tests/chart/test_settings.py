@@ -1,0 +1,101 @@
+"""What the chart says to processes is what they read."""
+
+import json
+
+import pytest
+
+from waypost import __version__
+from waypost.operator import crd, kubernetes, publish
+from waypost.operator import main as operator
+from waypost.settings import Settings
+
+from .rendered import CHART, NAMESPACE, Rendered
+
+
+def _settings(chart: Rendered, component: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name, variable in chart.environment(component).items():
+        if name.startswith("WAYPOST_") and "value" in variable:
+            monkeypatch.setenv(name, variable["value"])
+    return Settings()
+
+
+@pytest.mark.parametrize("component", ["webhook", "worker", "operator", "console"])
+def test_every_variable_is_a_setting_with_a_good_value(
+    chart: Rendered, component: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that nobody reads is a setting that does not work."""
+    known = {f"WAYPOST_{name.upper()}" for name in Settings.model_fields}
+    named = {name for name in chart.environment(component) if name.startswith("WAYPOST_")}
+
+    assert named <= known
+    _settings(chart, component, monkeypatch)
+
+
+def test_the_operator_understands_what_it_is_told(chart: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Down to the JSON for the pods of schedules."""
+    options = operator.options(_settings(chart, "operator", monkeypatch))
+
+    assert options.release_namespace == NAMESPACE
+    assert options.public_url.startswith("http")
+    assert options.webhook_probe_url == f"http://waypost-webhook.{NAMESPACE}.svc:8080"
+    assert options.image
+    assert options.service_account == "waypost-job"
+
+
+def test_schedules_get_the_database_by_reference(production: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of the Secret, never what is in it; each variable once."""
+    job = operator.options(_settings(production, "operator", monkeypatch)).job
+    variables = {each["name"]: each for each in job.environment}
+
+    assert variables["WAYPOST_DATABASE_URL"]["valueFrom"]["secretKeyRef"] == {"name": "waypost-db-app", "key": "uri"}
+    assert len(variables) == len(job.environment)
+    assert [each["name"] for each in job.volumes] == ["database-ca"]
+
+
+def test_the_policy_for_schedules_selects_their_pods(production: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their labels are the operator's, not those of a template in the chart."""
+    job = operator.options(_settings(production, "operator", monkeypatch)).job
+    wanted = production.one("NetworkPolicy", "schedule")["spec"]["podSelector"]["matchLabels"]
+
+    assert wanted.items() <= job.pod_labels.items()
+
+
+def test_the_operator_finds_the_pods_that_mount_the_registry(production: Rendered) -> None:
+    """It annotates them, so that a change of the registry arrives in a second and not in a minute."""
+    part_of, _, components = kubernetes.DATA_PLANE.partition(",")
+    for component in ("webhook", "worker"):
+        labels = production.one("Deployment", component)["spec"]["template"]["metadata"]["labels"]
+        assert f"app.kubernetes.io/part-of={labels['app.kubernetes.io/part-of']}" == part_of
+        assert labels["app.kubernetes.io/component"] in components
+
+
+def test_the_mounted_secrets_are_those_that_the_operator_writes(production: Rendered) -> None:
+    """By name; a number hashes to one of four."""
+    mounted = {
+        source["secret"]["name"]
+        for audience in publish.AUDIENCES
+        for volume in production.pod(audience)["volumes"]
+        for source in volume.get("projected", {}).get("sources", ())
+    }
+
+    for audience in publish.AUDIENCES:
+        assert {publish.secret_name(audience, "team-a", f"number-{n}", 4) for n in range(50)} <= mounted
+
+
+def test_the_chart_is_of_the_version_that_it_installs() -> None:
+    """One number for all."""
+    text = (CHART / "Chart.yaml").read_text()
+
+    assert f"\nversion: {__version__}\n" in text
+    assert f"\nappVersion: {__version__}\n" in text
+
+
+def test_the_chart_has_all_kinds(production: Rendered) -> None:
+    """Rendered with nothing changed but the annotation that keeps them."""
+    for kind in crd.KINDS:
+        rendered = next(
+            each for each in production.all("CustomResourceDefinition") if each["spec"]["names"]["kind"] == kind.kind
+        )
+        rendered = json.loads(json.dumps(rendered))
+        assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        assert rendered == crd.crd(kind)
