@@ -55,7 +55,7 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
-_OPENINGS = {name: b'{"field":"%s","value":{"messaging_product":"whatsapp"' % name.encode() for name in ITEMS}
+OPENINGS = {name: b'{"field":"%s","value":{"messaging_product":"whatsapp"' % name.encode() for name in ITEMS}
 _LISTS = {name: b',"%s":[' % name.encode() for lists in ITEMS.values() for name in lists}
 
 Members = dict[str, Buffer | Fields | Items]
@@ -93,7 +93,7 @@ def _events_of_members(change: Change, members: Members, value: Buffer | Fields 
         elif name not in CONTEXT:
             strange[name] = _raw(member)
     number_id, metadata = _metadata_of(change, members)
-    opening = _OPENINGS[change.field] + metadata
+    opening = OPENINGS[change.field] + metadata
     beside = b""
     if len(known) > 1 and change.field == "messages":
         known, beside = _with_its_errors(known)
@@ -206,13 +206,18 @@ def _metadata_of(change: Change, members: Members) -> tuple[str, bytes]:
     raw = _raw(members.get("metadata", b""))
     if not raw or (change.suspect and not _is_sound(raw)):
         return change.default_number, b""
+    return metadata_of(raw, change.default_number)
+
+
+def metadata_of(raw: Buffer, default_number: str) -> tuple[str, bytes]:
+    """The number that this metadata names, and the member to frame an item with."""
     try:
         number_id = heads.fit(str(_metadata(raw).phone_number_id or ""))
     except UNREADABLE:
         number_id = ""
     if len(raw) > _ROOM_FOR_CONTEXT:
-        return number_id or change.default_number, b',"metadata":{"phone_number_id":%s}' % _encode(number_id)
-    return number_id or change.default_number, b',"metadata":%s' % bytes(raw)
+        return number_id or default_number, b',"metadata":{"phone_number_id":%s}' % _encode(number_id)
+    return number_id or default_number, b',"metadata":%s' % bytes(raw)
 
 
 def _with_its_errors(known: Listed) -> tuple[Listed, bytes]:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from waypost.cloudapi import delimit
+from waypost.cloudapi import delimit, plain
 from waypost.cloudapi.delimit import Fields, Items, Piece, Shape
 from waypost.cloudapi.event import Event, EventKind
 from waypost.cloudapi.framing import Change, events_of
@@ -57,6 +57,8 @@ def split(body: bytes, *, default_number: str) -> list[Event]:
     try:
         if not body.isascii():
             body.decode()  # msgspec takes the text inside a Raw as it comes
+        if plain_event := plain.event_of(body, default_number):
+            return [plain_event]
         envelope = _envelope(body)
     except UNREADABLE:
         return _salvage(body, default_number)

@@ -1,0 +1,89 @@
+"""The short way through the plainest deliveries gives what the long way gives."""
+
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from waypost.cloudapi import plain
+from waypost.cloudapi.webhook import split
+
+from .deliveries import METADATA, NUMBER, SAMPLES, change, delivery, text_message
+
+NOTHING = {"field": "messages", "value": {"messaging_product": "whatsapp", "metadata": METADATA}}
+"""A change without events: a delivery with one beside it takes the long way."""
+
+
+def both(part: dict) -> tuple[list, list]:
+    """The events of a change by the way that `split` chooses for it alone, and by the long way."""
+    return split(delivery(part), default_number="default"), split(delivery(part, NOTHING), default_number="default")
+
+
+@pytest.mark.parametrize("part", SAMPLES.values(), ids=SAMPLES.keys())
+def test_every_documented_delivery_is_the_same_both_ways(part: dict) -> None:
+    """Whether it is plain or not."""
+    alone, beside = both(part)
+    assert alone == beside
+
+
+ids = st.one_of(st.none(), st.sampled_from(["", "1555", "+1555", "1666", "US.abc", "IT.x", "\0", "é", 5]))
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "contacts": st.lists(st.fixed_dictionaries({}, optional={"wa_id": ids, "user_id": ids}), max_size=2),
+            "messages": st.lists(
+                st.fixed_dictionaries(
+                    {"type": st.sampled_from(["text", "system"])},
+                    optional={"id": ids, "from": ids, "from_user_id": ids, "timestamp": st.one_of(ids, st.floats())},
+                ),
+                max_size=2,
+            ),
+            "statuses": st.lists(
+                st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "id": ids,
+                        "status": ids,
+                        "recipient_id": ids,
+                        "recipient_user_id": ids,
+                        "recipient_type": st.sampled_from(["group", "individual"]),
+                    },
+                ),
+                max_size=1,
+            ),
+            "errors": st.just([]),
+            "new_member": st.just(1),
+            "metadata": st.sampled_from([{}, {"phone_number_id": 7}, {"phone_number_id": "\ud800"}, "x", None]),
+        },
+    )
+)
+@example({"messages": [{"id": "w", "from": "1555"}], "contacts": [{"wa_id": "1555"}]})
+@example({"messages": [{"id": "w"}], "contacts": [{"wa_id": "1555", "user_id": "US.abc"}]})
+@example({"statuses": [{"id": "w", "status": "read", "recipient_id": "1555"}], "contacts": [{"wa_id": "1666"}]})
+def test_any_change_is_the_same_both_ways(members: dict) -> None:
+    """Contacts that fit or do not, ids that are missing or odd, members that are new."""
+    alone, beside = both({"field": "messages", "value": {"metadata": METADATA, **members}})
+    assert alone == beside
+
+
+def test_a_message_and_a_status_take_the_short_way() -> None:
+    """Or it would be there for nothing."""
+    message = change(messages=[text_message("wamid.1")], contacts=[{"profile": {"name": "A"}, "wa_id": "16505551234"}])
+    status = change(statuses=[{"id": "wamid.1", "status": "read", "timestamp": "1", "recipient_id": "16505551234"}])
+    for part in (message, status):
+        event = plain.event_of(delivery(part), "default")
+        assert event is not None
+        assert event.number_id == NUMBER
+
+
+def test_a_name_that_is_twice_counts_the_last_time_both_ways() -> None:
+    """JSON leaves it open; the inbox must not depend on which way was taken."""
+    body = delivery(change(messages=[text_message("wamid.1")])).decode()
+    twice = body.replace('"messages":[', '"messages":[],"messages":[', 1).encode()
+    (event,) = split(twice, default_number="default")
+    assert event.key == "wamid.1"
+    assert json.loads(event.payload)["value"]["messages"][0]["id"] == "wamid.1"
