@@ -83,7 +83,7 @@ def test_a_cronjob_that_was_deleted_comes_back_at_once(api: ApiServer, start: Ca
     api.put(number())
     connect(api)
     api.put(schedule())
-    until(lambda: api.all("CronJob"), "it is set up")
+    until(lambda: reason(api) == "Scheduled", "it is set up")
     (before,) = api.all("CronJob")
     api.delete("CronJob", RELEASE, before["metadata"]["name"])
     until(
@@ -98,7 +98,7 @@ def test_the_end_of_a_run_is_told_at_once(api: ApiServer, start: Callable[[], An
     api.put(number())
     connect(api)
     api.put(schedule())
-    until(lambda: api.all("CronJob"), "it is set up")
+    until(lambda: reason(api) == "Scheduled", "it is set up")
     (cron_job,) = api.all("CronJob")
     name, labels = cron_job["metadata"]["name"], cron_job["metadata"]["labels"]
     job = f"{name}-29923740"
