@@ -1,0 +1,97 @@
+"""What a statement reads of a backlog that came after the statistics: its own rows, not all that wait."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from waypost.store import lanes, outbox
+from waypost.store.outbox import Ending
+
+FINISHED = 20_000
+WAITING = 3_000
+AT_ONCE = 50
+PER_ROW = 8
+"""Rows that a statement may read for each of its own: the row, its conversation's others, and some room."""
+
+
+@pytest.fixture
+def backlog(database: Engine) -> Iterator[Connection]:
+    """Many finished rows, statistics that know only them, and then a backlog; in one transaction, whose reads count."""
+    with database.begin() as connection:
+        connection.execute(
+            text("INSERT INTO contact (number_id, wa_id) SELECT '1', i::text FROM generate_series(1, :waiting) AS i"),
+            {"waiting": WAITING},
+        )
+        connection.execute(
+            text("INSERT INTO conversation (number_id, contact_id, lane) SELECT number_id, id, id % 64 FROM contact")
+        )
+        _add(connection, FINISHED, event="done", row="sent")
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE event, outbox, contact, conversation"))
+    with database.begin() as connection:
+        _add(connection, WAITING, event="waiting", row="queued")
+    with database.connect() as connection, connection.begin():
+        yield connection
+
+
+def _add(connection: Connection, count: int, *, event: str, row: str) -> None:
+    connection.execute(
+        text("""
+            INSERT INTO event (number_id, kind, event_key, lane, contact_key, occurred_at, state, payload)
+            SELECT '1', 'message', :state || i, i % 64, i::text, now(), :state, '' FROM generate_series(1, :count) AS i
+        """),
+        {"state": event, "count": count},
+    )
+    connection.execute(
+        text("""
+            INSERT INTO outbox (number_id, conversation_id, body, state)
+            SELECT '1', conversation.id, '{"type": "text"}', :state
+            FROM generate_series(1, :count) AS i JOIN conversation ON conversation.contact_id = 1 + i % :waiting
+        """),
+        {"state": row, "count": count, "waiting": WAITING},
+    )
+
+
+def read(connection: Connection, table: str) -> int:
+    """Rows of a table that this transaction has read so far, by index or otherwise."""
+    statement = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relname = :table"
+    return int(connection.execute(text(statement), {"table": table}).scalar_one())
+
+
+def queued(connection: Connection) -> list[int]:
+    """Ids of some rows that wait."""
+    rows = connection.execute(text("SELECT id FROM outbox WHERE state = 'queued' ORDER BY id LIMIT :n"), {"n": AT_ONCE})
+    return [row.id for row in rows]
+
+
+def test_ending_events_reads_those_events_only(backlog: Connection) -> None:
+    """A drain after an outage does not get slower with every event that waits."""
+    events = lanes.due(backlog, 1, limit=AT_ONCE)
+    before = read(backlog, "event")
+    lanes.finish(backlog, 1, [(event, None) for event in events])
+    assert read(backlog, "event") - before <= len(events) * PER_ROW
+
+
+def test_writing_answers_reads_those_rows_only(backlog: Connection) -> None:
+    """An answer of Graph is written without a look at everything else that is queued."""
+    wanted = queued(backlog)
+    outbox.start(backlog, "sender", 15, dict.fromkeys(wanted))
+    before = read(backlog, "outbox")
+    written = outbox.end(backlog, "sender", [Ending(outbox_id, "sent", wamid=str(outbox_id)) for outbox_id in wanted])
+    assert len(written) == AT_ONCE
+    assert read(backlog, "outbox") - before <= AT_ONCE * PER_ROW
+
+
+def test_looking_for_due_conversations_reads_as_many_rows_as_it_finds(backlog: Connection) -> None:
+    """A sweep takes its share of a backlog without comparing every row to every other."""
+    before = read(backlog, "outbox")
+    assert len(outbox.due_conversations(backlog, AT_ONCE)) == AT_ONCE
+    assert read(backlog, "outbox") - before <= AT_ONCE * PER_ROW
+
+
+def test_the_sweeper_reads_one_event_of_each_lane(backlog: Connection) -> None:
+    """That a lane was forgotten shows in its first event."""
+    before = read(backlog, "event")
+    assert len(lanes.lanes_with_due_events(backlog, idle_s=0)) == 64
+    assert read(backlog, "event") - before <= 64 * PER_ROW
