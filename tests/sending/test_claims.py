@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from waypost.registry import Number
+from waypost.registry import Number, Template
 from waypost.sending.claims import ClaimBook
 
 from .conftest import NUMBER, OTHER_NUMBER, Book, number
@@ -56,6 +56,29 @@ def test_a_row_claimed_anew_after_a_failed_claim_stays_in_flight(
     assert [claimed.head.outbox_id for claimed in claims.claim([row], []).claimed] == [row]
     claims.sweep([row], 0)
     assert book.row(row).state == "sending"
+
+
+def test_rows_claimed_one_by_one_go_back_when_the_database_goes_away_among_them(database: Engine, book: Book) -> None:
+    """The caller hears of an error only; rows claimed before it would stay in flight with nobody to send them."""
+    first, last = (book.queue(book.conversation()) for _ in range(2))
+    unstorable = book.queue(book.conversation(window_expires_at=None))
+    asked_of_last: list[str] = []
+
+    def break_the_connection(number_id: str) -> Number:
+        asked_of_last.append(number_id)
+        if len(asked_of_last) == 5:  # three together, then one by one
+            book.run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        return number(outside_window=Template(name="a\0b", language="en"))
+
+    claims = ClaimBook(database, break_the_connection, "a")
+    with pytest.raises(DBAPIError):
+        claims.claim([first, last, unstorable], [])
+    assert book.row(first).state == "sending"
+    claims.sweep([], 0)
+    assert book.states() == ["queued", "queued", "queued"]
 
 
 def test_a_sender_gives_others_time_to_renew_before_it_calls_their_rows_unknown(database: Engine, book: Book) -> None:

@@ -94,6 +94,10 @@ class ClaimBook:
                     claims.add(self._claim([outbox_id] if outbox_id in granted else [], [outbox_id]))
                 except (IntegrityError, DataError):
                     continue  # it stays queued, and the sweeper comes back to it
+                except SQLAlchemyError:
+                    # The caller hears of the error only, and will not send what was claimed before it.
+                    self._doubtful.update(claimed.head.outbox_id for claimed in claims.claimed)
+                    raise
             return claims
 
     def _claim(self, granted: Sequence[int], refused: Sequence[int]) -> Claims:
