@@ -31,6 +31,15 @@ def test_a_lane_can_be_woken_again_once_its_job_has_begun(redis: Redis) -> None:
     assert wake.enqueue(redis, [1]) == 1
 
 
+def test_wake_ups_that_nobody_reads_do_not_fill_redis(redis: Redis) -> None:
+    """With no worker for hours, each lane that still gets events would add a job every five seconds."""
+    for _ in range(20):
+        wake.enqueue(redis, range(64))
+        for lane in range(64):
+            wake.acknowledge(redis, lane)  # as when the key has run out
+    assert job.queue(redis).count <= wake.MOST_JOBS + 64
+
+
 def test_a_waker_survives_redis_being_away(redis_server: EmbeddedRedis, wait_for: Callable[..., object]) -> None:
     """Wake-ups while Redis is down are dropped without an error; later ones arrive."""
     waker = wake.Waker(wake.connect(redis_server.url))

@@ -15,6 +15,9 @@ from rq.serializers import JSONSerializer
 QUEUE: Final = "waypost"
 """The only queue. With two, RQ pops by BLPOP, and a worker killed between pop and start loses the job (rq/rq#2236)."""
 
+QUEUE_KEY: Final = f"{Queue.redis_queue_namespace_prefix}{QUEUE}"
+"""The list in Redis that holds the ids of waiting jobs."""
+
 JOB_TIMEOUT_S: Final = 60
 """Far above the time slice of a drain (5 s) plus one turn; RQ ends a job that hangs longer."""
 

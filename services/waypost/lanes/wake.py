@@ -18,6 +18,9 @@ WAKE_TTL_MS: Final = 5_000
 """How long a wake-up whose job got lost keeps others from being sent; the sweeper tries again after it."""
 
 
+MOST_JOBS: Final = 1_000
+"""Jobs in the queue: enough for every lane many times over, and read within seconds once workers are back."""
+
 PACE_S: Final = 0.01
 """Seconds between two pipelines of one process; the first wake-up after a pause goes out at once."""
 
@@ -34,14 +37,20 @@ def _key(lane: int) -> str:
 def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
     """Queue one drain job for each lane that has none waiting; returns how many. Raises `redis.RedisError`.
 
+    None are queued behind `MOST_JOBS`: without workers each lane would get another one with every `WAKE_TTL_MS`, until
+    Redis is full. The sweeper wakes what is left out.
+
     The key is set here and deleted by the job before it reads the database, so a lane whose key is already set will
     still be read after whatever was committed before this call.
     """
     asked = sorted(set(lanes))
     with redis.pipeline(transaction=False) as pipe:
+        pipe.llen(job.QUEUE_KEY)
         for lane in asked:
             pipe.set(_key(lane), b"1", nx=True, px=WAKE_TTL_MS)
-        answers = pipe.execute()
+        waiting, *answers = pipe.execute()
+    if waiting > MOST_JOBS:
+        return 0
     fresh = [lane for lane, answer in zip(asked, answers, strict=True) if answer]
     if fresh:
         job.queue(redis).enqueue_many([job.job_for(lane) for lane in fresh])
