@@ -25,7 +25,7 @@ WaitFor = Callable[..., Any]
 pytestmark = pytest.mark.timeout(180)
 
 NUMBER = "106540352242922"
-SERVICES = ("postgres", "redis", "simulator", "webhook", "worker-1", "worker-2", "console")
+SERVICES = ("postgres", "redis", "simulator", "webhook", "operator", "worker-1", "worker-2", "console")
 
 
 class Dev:
@@ -149,7 +149,7 @@ def test_the_demonstration_shows_the_conversation_the_times_and_the_trace(dev: D
 
 def test_dev_json_tells_every_address_and_process(dev: Dev, wait_for: WaitFor) -> None:
     """Others find everything from this one file, and the processes run."""
-    wait_for(lambda: set(dev.state["processes"]) == set(SERVICES), what="all seven run")
+    wait_for(lambda: set(dev.state["processes"]) == set(SERVICES), what="all of them run")
     state = dev.state
 
     assert all(is_running(pid) for pid in state["processes"].values())

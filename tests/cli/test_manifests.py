@@ -8,9 +8,8 @@ import pytest
 import yaml
 
 from waypost.cli import manifests, world
-from waypost.cli.files import fingerprint, publish, yaml_files
+from waypost.cli.files import fingerprint, yaml_files
 from waypost.cli.manifests import Declared, ManifestError
-from waypost.registry import numbers, routes
 
 BOT = """
 version: 1
@@ -64,14 +63,14 @@ def problems(tmp_path: Path, parts: dict[str, Any] | str) -> str:
     return "\n".join(caught.value.problems).replace(f"{tmp_path}/", "")
 
 
-def test_a_number_with_its_secret_and_bot_becomes_a_route_and_an_entry(tmp_path: Path) -> None:
-    """What the webhook and the workers need is all there, with the defaults of the kind."""
-    declared = load(tmp_path, documents()).numbers[0]
+def test_a_number_comes_with_its_secret_and_bot(tmp_path: Path) -> None:
+    """What it refers to is found in the same files, and the objects are kept as they were written."""
+    declared = load(tmp_path, documents())
+    number = declared.numbers[0]
 
-    route, entry = declared.route(("verify",)), declared.entry()
-    assert (route.phone_number_id, route.app_secrets, route.app_id) == ("106540352242922", ("app-secret",), "1000001")
-    assert (entry.access_token, entry.bot, entry.messages_per_second) == ("token", BOT, 80)
-    assert entry.app_secret is None
+    assert (number.credentials.app_secret, number.credentials.access_token, number.bot) == ("app-secret", "token", BOT)
+    assert number.number.spec.limits.messages_per_second == 80
+    assert list(declared.objects) == list(documents().values())
 
 
 def test_values_may_come_as_base64_and_lose_the_newline_of_echo(tmp_path: Path) -> None:
@@ -80,39 +79,48 @@ def test_values_may_come_as_base64_and_lose_the_newline_of_echo(tmp_path: Path) 
     del parts["secret"]["stringData"]["accessToken"]
     parts["secret"]["data"] = {"accessToken": base64.b64encode(b"token-with-newline\n").decode()}
 
-    assert load(tmp_path, parts).numbers[0].entry().access_token == "token-with-newline"
+    assert load(tmp_path, parts).numbers[0].credentials.access_token == "token-with-newline"
 
 
-def test_a_previous_app_secret_is_still_accepted_by_the_webhook(tmp_path: Path) -> None:
-    """During rotation Meta may sign with either."""
+def test_an_object_without_a_namespace_is_in_the_default_one(tmp_path: Path) -> None:
+    """As with kubectl."""
     parts = documents()
-    parts["secret"]["stringData"]["previousAppSecret"] = "old"
+    for part in parts.values():
+        del part["metadata"]["namespace"]
 
-    assert load(tmp_path, parts).numbers[0].route(("v",)).app_secrets == ("app-secret", "old")
-
-
-def test_a_template_for_after_the_window_and_a_limit_are_taken_over(tmp_path: Path) -> None:
-    """The fields of the spec reach the worker."""
-    parts = documents()
-    parts["number"]["spec"]["outsideWindow"] = {"template": {"name": "follow_up", "language": "en"}}
-    parts["number"]["spec"]["limits"] = {"messagesPerSecond": 20}
-
-    entry = load(tmp_path, parts).numbers[0].entry()
-    assert entry.outside_window is not None
-    assert (entry.outside_window.name, entry.messages_per_second) == ("follow_up", 20)
+    assert {each["metadata"]["namespace"] for each in load(tmp_path, parts).objects} == {"default"}
 
 
-def test_a_schedule_is_accepted_with_a_note(tmp_path: Path) -> None:
-    """The same files work in a cluster and here; what cannot run here is said, not refused."""
-    parts = documents()
-    parts["schedule"] = {
-        "apiVersion": "waypost.dev/v1alpha1",
-        "kind": "BotSchedule",
-        "metadata": {"name": "weekly", "namespace": "team-a"},
-        "spec": {},
-    }
+SCHEDULE = {
+    "apiVersion": "waypost.dev/v1alpha1",
+    "kind": "BotSchedule",
+    "metadata": {"name": "weekly", "namespace": "team-a"},
+    "spec": {
+        "numberRef": {"name": "support"},
+        "schedule": "0 9 * * 1",
+        "timeZone": "Europe/Rome",
+        "action": {
+            "message": {"template": {"name": "news", "language": "it"}, "audience": {"contacts": ["+393331234567"]}}
+        },
+    },
+}
 
-    assert "BotSchedule team-a/weekly): schedules need the operator" in load(tmp_path, parts).notes[0]
+
+def test_a_schedule_is_taken_with_its_number(tmp_path: Path) -> None:
+    """The same files work in a cluster and here; the simulated Meta has the template that it sends."""
+    declared = load(tmp_path, documents() | {"schedule": SCHEDULE})
+
+    assert [each.metadata.name for each in declared.schedules] == ["weekly"]
+    seed = world.seed(declared.numbers, declared.schedules)
+    assert [each["name"] for each in seed["accounts"][0]["templates"]] == ["news"]
+
+
+def test_a_schedule_without_its_number_is_refused(tmp_path: Path) -> None:
+    """A reference never leaves its namespace."""
+    elsewhere = SCHEDULE | {"metadata": {"name": "weekly", "namespace": "team-b"}}
+
+    expected = "spec.numberRef.name: no WhatsAppNumber support in namespace team-b; add it"
+    assert expected in problems(tmp_path, documents() | {"schedule": elsewhere})
 
 
 def test_a_suspended_number_is_left_aside_with_a_note(tmp_path: Path) -> None:
@@ -154,7 +162,7 @@ CASES: dict[str, tuple[list[str], Any, str]] = {
     "two sources of a bot": (
         ["number", "spec", "bot"],
         {"configMapRef": {"name": "bot"}, "plugin": "shop.bot:turn"},
-        "spec.bot: name either configMapRef or plugin",
+        "spec.bot: give exactly one of configMapRef and plugin",
     ),
     "a plugin that is no import path": (
         ["number", "spec", "bot"],
@@ -301,26 +309,6 @@ def test_an_edited_file_changes_the_fingerprint(tmp_path: Path) -> None:
     file.write_text("three")
 
     assert fingerprint([tmp_path]) != before
-
-
-def test_published_again_a_number_keeps_its_verify_token(tmp_path: Path) -> None:
-    """Meta checks it again whenever it likes."""
-    declared = load(tmp_path, documents())
-    publish(tmp_path / "registry", declared)
-    first = routes(tmp_path / "registry").current.by_name["team-a", "support"].verify_tokens
-    publish(tmp_path / "registry", declared)
-
-    assert routes(tmp_path / "registry").current.by_name["team-a", "support"].verify_tokens == first
-    assert len(first[0]) >= 32
-
-
-def test_a_number_that_is_gone_from_the_files_is_gone_from_the_registry(tmp_path: Path) -> None:
-    """Otherwise it would go on answering."""
-    publish(tmp_path / "registry", load(tmp_path, documents()))
-    publish(tmp_path / "registry", Declared())
-
-    assert routes(tmp_path / "registry").current.by_name == {}
-    assert numbers(tmp_path / "registry").current.by_name == {}
 
 
 def test_the_simulated_meta_holds_what_was_declared(tmp_path: Path) -> None:

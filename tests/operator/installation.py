@@ -93,6 +93,10 @@ class Webhook:
         self.probes = 0
         self.app = Starlette(routes=[Path("/webhooks/{namespace}/{name}", self._answer)])
 
+    def reads(self, cluster: FileCluster) -> None:
+        """Answer for what is published there from now on."""
+        self._cluster = cluster
+
     async def _answer(self, request: Request) -> Response:
         if not self.is_up:
             return PlainTextResponse("not found", 404)

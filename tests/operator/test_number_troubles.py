@@ -219,6 +219,17 @@ async def test_a_used_up_limit_is_waited_out(it: Installation) -> None:
     assert any("subscribed_apps" in call for call in it.calls)
 
 
+async def test_a_look_that_was_put_off_is_no_trouble(it: Installation) -> None:
+    """The account's calls are used up by others for now: nothing is told, and the number is looked at later."""
+    it.reconciler = it.operator(graph_calls_per_hour=40)
+    it.cluster.put(number())
+    await it.settle()
+    before = it.status()
+    for _ in range(5):
+        await it.reconcile(after_s=RESYNC_S)
+    assert it.status() == before
+
+
 async def test_many_numbers_of_one_account_stay_below_its_limit() -> None:
     """100 numbers become ready and are looked after within 200 calls an hour."""
     config = SimulatorConfig(management_calls_per_hour=200, verification_timeout_s=20.0)

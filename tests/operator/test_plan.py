@@ -136,6 +136,11 @@ ACCESS = Access("fresh", digest("token"), "token", NOW - 1)
             id="the number's callback is gone",
         ),
         pytest.param(observed(meta=at_meta(account=())), ["SubscribeApp"], id="the app is not subscribed"),
+        pytest.param(
+            observed(meta=at_meta(account=GraphUnreachable("x"), number=phone(webhook_configuration=None))),
+            [],
+            id="whether the app is subscribed is not known: no override",
+        ),
         pytest.param(observed(meta=at_meta(app=())), ["AwaitRoute", "SetAppCallback"], id="the app has no callback"),
         pytest.param(
             observed(meta=at_meta(app=(AppSubscription(OBJECT, "https://crm.example/x", True, ()),))),

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -18,15 +19,13 @@ import httpx
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
-from waypost import registry
-from waypost.cli import callbacks, demo, manifests, world
+from waypost.cli import demo, localoperator, manifests, world
 from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.cli.failing import CommandError
-from waypost.cli.files import fingerprint, publish, replace, yaml_files
+from waypost.cli.files import fingerprint, replace, yaml_files
 from waypost.cli.manifests import Declared, ManifestError
 from waypost.cli.ports import ports_for
 from waypost.cli.supervisor import Child, Service, Supervisor, last_words
-from waypost.cloudapi.errors import GraphError
 from waypost.store import database, schema
 
 STARTING_S = 60.0
@@ -100,9 +99,12 @@ class Dev:
         self._started_at = time.monotonic()
         self._ending = threading.Event()
         self._calls = ThreadPoolExecutor(max_workers=1, thread_name_prefix="meta")
-        self._connecting: Future[None] | None = None
-        self._connected_to: tuple[int | None, Declared] | None = None
-        self._connect_after = 0.0
+        self._telling: Future[None] | None = None
+        self._told: tuple[int | None, Declared] | None = None
+        self._tell_after = 0.0
+        self._digest = ""
+        self._seen_standing: dict[str, str] = {}
+        self._look_at_standing_after = 0.0
         self._said: str | None = None
         self._services: dict[str, Service] = {}
         self._seen_files = fingerprint(options.files)
@@ -138,7 +140,7 @@ class Dev:
         self._start_services(ports)
         if not self._until(lambda: all(map(self._supervisor.is_ready, self._services)), "services"):
             return 0
-        if not self._until(lambda: self._is_connected, "the callbacks at the simulated Meta"):
+        if not self._until(lambda: self._is_connected, "the numbers at the simulated Meta"):
             return 0
         self._progress("ready")
         return self._demonstrate()
@@ -147,7 +149,7 @@ class Dev:
         """End everything, what takes in first and what stores last."""
         self._calls.shutdown(wait=False, cancel_futures=True)
         workers = [name for name in self._services if name.startswith("worker")]
-        self._supervisor.stop([["webhook", "console"], workers, ["simulator"], ["redis"], ["postgres"]])
+        self._supervisor.stop([["webhook", "console", "operator"], workers, ["simulator"], ["redis"], ["postgres"]])
         for service in self._services.values():
             service.close()
         (self._data / "dev.json").unlink(missing_ok=True)
@@ -195,12 +197,13 @@ class Dev:
             "WAYPOST_SIMULATOR_PORT": str(ports[2]),
             "WAYPOST_SIMULATOR_WORLD": str(self._data / "world.json"),
         }
-        commands = {"simulator": "simulator", "webhook": "webhook"}
-        commands |= {f"worker-{number}": "worker" for number in range(1, self._options.workers + 1)}
-        commands |= {"console": "console"}
+        commands = {"simulator": ["simulator"], "webhook": ["webhook"]}
+        commands |= {"operator": ["local-operator", str(self._data)]}
+        commands |= {f"worker-{number}": ["worker"] for number in range(1, self._options.workers + 1)}
+        commands |= {"console": ["console"]}
         for name, command in commands.items():
             log = self._data / "logs" / f"{name}.log"
-            service = Service(name, [sys.executable, "-m", "waypost.cli", command], environment, log)
+            service = Service(name, [sys.executable, "-m", "waypost.cli", *command], environment, log)
             self._services[name] = service
             self._supervisor.add(service)
 
@@ -266,39 +269,68 @@ class Dev:
 
     @property
     def _is_connected(self) -> bool:
-        return self._connected_to == self._target
+        """Everything that was declared is as desired, at the simulated Meta as it is now."""
+        return self._told == self._target and self._standing() == {}
+
+    def _standing(self) -> dict[str, str] | None:
+        """Numbers that are not as desired, and why; None while the operator has not taken over what was declared."""
+        try:
+            state = json.loads((self._data / localoperator.STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if state["digest"] != self._digest:
+            return None
+        numbers: dict[str, str] = state["numbers"]
+        return numbers
 
     def _connect(self) -> None:
-        """Tell the simulated Meta about apps, numbers and callbacks whenever it, or what was declared, is new."""
-        if self._connecting is not None:
-            if not self._connecting.done():
+        """Tell the simulated Meta what exists, then the operator what is wanted, whenever either is new."""
+        if self._telling is not None:
+            if not self._telling.done():
                 return
-            self._finish_connecting(self._connecting)
-            self._connecting = None
-        are_ready = self._supervisor.is_ready("simulator") and self._supervisor.is_ready("webhook")
-        if self._is_connected or not are_ready or time.monotonic() < self._connect_after:
+            self._finish_telling(self._telling)
+            self._telling = None
+        if self._told == self._target:
+            self._say_standing()
+            return
+        if not self._supervisor.is_ready("simulator") or time.monotonic() < self._tell_after:
             return
         assert self._addresses is not None
         target = self._target
-        routes = registry.routes(self._registry).current
+        seed = world.seed(self._declared.numbers, self._declared.schedules)
 
-        def tell(addresses: Addresses) -> None:
-            demo.put_world(addresses.simulator, world.seed(target[1].numbers))
-            callbacks.register(target[1].numbers, routes, graph_url=addresses.simulator, public_url=addresses.webhook)
-            self._connected_to = target
+        def tell(simulator: str) -> None:
+            demo.put_world(simulator, seed)
+            life, declared = target
+            text = json.dumps({"life": str(life), "objects": declared.objects}, default=str)
+            self._digest = hashlib.sha256(text.encode()).hexdigest()
+            replace(self._data / localoperator.OBJECTS, json.dumps({**json.loads(text), "digest": self._digest}))
+            self._told = target
 
-        self._connecting = self._calls.submit(tell, self._addresses)
+        self._telling = self._calls.submit(tell, self._addresses.simulator)
 
-    def _finish_connecting(self, connecting: "Future[None]") -> None:
+    def _finish_telling(self, telling: "Future[None]") -> None:
         try:
-            connecting.result()
-            self._said = None
-        except (GraphError, httpx.HTTPError) as error:
-            self._connect_after = time.monotonic() + 0.5
-            line = f"the callbacks are not registered yet: {error}"
-            if line != self._said:
-                self._said = line
-                self._say(line)
+            telling.result()
+        except httpx.HTTPError as error:
+            self._tell_after = time.monotonic() + 0.5
+            self._say_once(f"the simulated Meta cannot be told what exists: {error}")
+
+    def _say_standing(self) -> None:
+        """What keeps a number from being as desired, once it has lasted."""
+        if time.monotonic() < self._look_at_standing_after:
+            return
+        self._look_at_standing_after = time.monotonic() + 2.0
+        lasting = {name: why for name, why in (self._standing() or {}).items() if self._seen_standing.get(name) == why}
+        self._seen_standing = self._standing() or {}
+        for name, why in lasting.items():
+            if why != localoperator.NOT_LOOKED_AT:
+                self._say_once(f"{name}: {why}")
+
+    def _say_once(self, line: str) -> None:
+        if line != self._said:
+            self._said = line
+            self._say(line)
 
     def _reread(self) -> None:
         """Take a change of the YAML files over; with an error in them what was good last stays."""
@@ -320,9 +352,9 @@ class Dev:
         self._say("the files changed and were published")
 
     def _publish(self) -> None:
-        publish(self._registry, self._declared)
         # A simulator that starts again must know its numbers before it answers: a refused token would pause them.
-        replace(self._data / "world.json", json.dumps(world.seed(self._declared.numbers)))
+        seed = world.seed(self._declared.numbers, self._declared.schedules)
+        replace(self._data / "world.json", json.dumps(seed))
 
     def _became_ready(self, name: str) -> None:
         if name in self._services and self._addresses is not None:

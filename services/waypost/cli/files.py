@@ -1,4 +1,4 @@
-"""The files of `waypost dev` on disk: which ones, whether they changed, and what is published from them."""
+"""The files of `waypost dev` on disk: which ones, whether they changed, and how one is replaced."""
 
 import contextlib
 import os
@@ -6,8 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from waypost import registry
-from waypost.cli.manifests import Declared, ManifestError, verify_token
+from waypost.cli.manifests import ManifestError
 
 
 def yaml_files(paths: Sequence[Path]) -> list[Path]:
@@ -41,17 +40,3 @@ def replace(path: Path, text: str) -> None:
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
     Path(temporary).replace(path)
-
-
-def publish(registry_dir: Path, declared: Declared) -> None:
-    """Make the registry files say what was declared. A number keeps its verify token; what is gone loses its files."""
-    known = registry.routes(registry_dir).current.by_name
-    for number in declared.numbers:
-        old = known.get((number.namespace, number.name))
-        tokens = old.verify_tokens if old is not None else (verify_token(),)
-        registry.publish(registry_dir, number.route(tokens), number.entry())
-    wanted = {f"{number.namespace}.{number.name}.json" for number in declared.numbers}
-    for audience in ("webhook", "worker"):
-        for path in (registry_dir / audience).glob("*.json"):
-            if path.name not in wanted:
-                path.unlink()

@@ -89,6 +89,15 @@ def operator() -> None:
     _serve("operator", "release_namespace", "public_url", "job_image")
 
 
+@app.command("local-operator", hidden=True)
+def local_operator(folder: Path) -> None:
+    """The operator of `waypost dev`, on the files of its folder."""
+    from waypost.cli import localoperator
+
+    with one_line_errors():
+        localoperator.run(load("public_url"), folder)
+
+
 @app.command()
 def console() -> None:
     """Serve the status page."""

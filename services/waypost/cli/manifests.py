@@ -4,20 +4,20 @@ Every error names file, document and field and says what to do; all of them are 
 value: it may be a secret.
 """
 
-import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from secrets import choice
 from typing import Any, Generic, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from waypost import registry
 from waypost.bot import script
 from waypost.cli.failing import UsageError
-from waypost.cli.kinds import CREDENTIALS_LABEL, ConfigMap, Credentials, Secret, WhatsAppNumber
+from waypost.cli.kinds import BotSchedule, ConfigMap, Secret, WhatsAppNumber
+from waypost.operator.cluster import Manifest
+from waypost.operator.credentials import Credentials
+from waypost.operator.models import CREDENTIALS_LABEL
 
 API_VERSION = "waypost.dev/v1alpha1"
 BOT_KEY = "bot.yaml"
@@ -39,11 +39,15 @@ _FORMS = {
     "namespace": "must be small letters, digits and '-', at most 63 (no dots)",
     "language": "must be a language code as Meta writes it, as en or pt_BR",
     "messages": "must be a duration, as 90d or 12h",
+    "plugin": "must look like package.module:function",
+    "schedule": "must be a cron expression of five fields",
+    "timeZone": "must be a name of the IANA database, as Europe/Rome",
+    "contacts": "must be phone numbers in E.164, as +393331234567",
 }
 
 
 Model = TypeVar("Model", bound=BaseModel)
-Kind = TypeVar("Kind", Secret, ConfigMap, WhatsAppNumber)
+Kind = TypeVar("Kind", Secret, ConfigMap, WhatsAppNumber, BotSchedule)
 
 
 class ManifestError(UsageError):
@@ -68,44 +72,15 @@ class DeclaredNumber:
         """What its users call it."""
         return self.number.metadata.name
 
-    def route(self, verify_tokens: tuple[str, ...]) -> registry.Route:
-        """What the webhook needs to know."""
-        current, previous = self.credentials.app_secret, self.credentials.previous_app_secret
-        return registry.Route(
-            namespace=self.namespace,
-            name=self.name,
-            phone_number_id=self.number.spec.phone_number_id,
-            waba_id=self.number.spec.waba_id,
-            app_id=self.credentials.app_id,
-            app_secrets=(current, previous) if previous else (current,),
-            verify_tokens=verify_tokens,
-        )
-
-    def entry(self) -> registry.Number:
-        """What a worker needs to know."""
-        spec = self.number.spec
-        template = spec.outside_window.template if spec.outside_window else None
-        return registry.Number(
-            namespace=self.namespace,
-            name=self.name,
-            phone_number_id=spec.phone_number_id,
-            waba_id=spec.waba_id,
-            app_id=self.credentials.app_id,
-            access_token=self.credentials.access_token,
-            bot=self.bot,
-            bot_plugin=spec.bot.plugin if spec.bot else None,
-            messages_per_second=spec.limits.messages_per_second,
-            outside_window=registry.Template(name=template.name, language=template.language) if template else None,
-            mark_read=spec.bot.mark_read if spec.bot else False,
-            typing_indicator=spec.bot.typing_indicator if spec.bot else False,
-        )
-
 
 @dataclass(frozen=True)
 class Declared:
     """What a set of files declares. `notes` are for the user to read: what was left aside, and why."""
 
     numbers: tuple[DeclaredNumber, ...] = ()
+    schedules: tuple[BotSchedule, ...] = ()
+    objects: tuple[Manifest, ...] = field(default=(), repr=False)
+    """Everything as it was written, for the operator; they hold secrets."""
     notes: tuple[str, ...] = ()
 
 
@@ -120,6 +95,8 @@ class _Reading:
     numbers: dict[tuple[str, str], _Found[WhatsAppNumber]] = field(default_factory=dict)
     secrets: dict[tuple[str, str], _Found[Secret]] = field(default_factory=dict)
     config_maps: dict[tuple[str, str], _Found[ConfigMap]] = field(default_factory=dict)
+    schedules: dict[tuple[str, str], _Found[BotSchedule]] = field(default_factory=dict)
+    objects: list[Manifest] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -142,18 +119,15 @@ def load(paths: Iterable[Path]) -> Declared:
         _read(text, str(path), reading)
     numbers = [resolved for found in reading.numbers.values() if (resolved := _resolve(found, reading))]
     _refuse_double_ids(reading)
+    _find_numbers(reading)
     if not reading.numbers and not reading.problems:
         reading.problems.append(f"no WhatsAppNumber ({API_VERSION}) in these files; see examples/")
     if reading.problems:
         raise ManifestError(reading.problems)
     active = tuple(resolved for resolved in numbers if not resolved.number.spec.suspend)
     notes = [f"{n.namespace}/{n.name} is suspended and is left aside" for n in numbers if n.number.spec.suspend]
-    return Declared(active, (*reading.notes, *notes))
-
-
-def verify_token() -> str:
-    """A fresh verify token. Letters and digits only: Meta mangles others on the way."""
-    return "".join(choice(string.ascii_letters + string.digits) for _ in range(40))
+    schedules = tuple(found.content for found in reading.schedules.values())
+    return Declared(active, schedules, tuple(reading.objects), (*reading.notes, *notes))
 
 
 def _read(text: str, file: str, reading: _Reading) -> None:
@@ -188,7 +162,7 @@ def _take(document: Any, where: str, reading: _Reading) -> None:
         return
     where = f"{where} ({kind} {_label(document)})"
     if kind == "BotSchedule":
-        reading.notes.append(f"{where}: schedules need the operator and do not run here")
+        _keep(BotSchedule, document, where, reading.schedules, reading)
     elif kind == "Secret":
         _keep(Secret, document, where, reading.secrets, reading)
     elif kind == "ConfigMap":
@@ -204,10 +178,15 @@ def _label(document: dict[str, Any]) -> str:
 
 
 def _keep(
-    model: type[Kind], document: object, where: str, kept: dict[tuple[str, str], _Found[Kind]], reading: _Reading
+    model: type[Kind],
+    document: dict[str, Any],
+    where: str,
+    kept: dict[tuple[str, str], _Found[Kind]],
+    reading: _Reading,
 ) -> None:
     if (content := _parse(model, document, where, reading)) is None:
         return
+    reading.objects.append({**document, "metadata": {**document["metadata"], "namespace": content.metadata.namespace}})
     first = kept.setdefault((content.metadata.namespace, content.metadata.name), _Found(where, content))
     if first.where != where:
         reading.problems.append(f"{where}: is declared twice, first in {first.where}; remove one")
@@ -223,7 +202,7 @@ def _parse(model: type[Model], document: object, where: str, reading: _Reading, 
             if problem["type"] == "value_error":
                 advice = problem["msg"].removeprefix("Value error, ")
             if problem["type"] == "string_pattern_mismatch" and path:
-                advice = _FORMS.get(path[-1], advice)
+                advice = next((_FORMS[name] for name in path[:-3:-1] if name in _FORMS), advice)
             reading.problems.append(": ".join(part for part in (where, ".".join(path), advice) if part))
         return None
 
@@ -278,3 +257,12 @@ def _refuse_double_ids(reading: _Reading) -> None:
         other = first.setdefault(found.content.spec.phone_number_id, found.where)
         if other != found.where:
             reading.problems.append(f"{found.where}: spec.phoneNumberId: is claimed by {other} too")
+
+
+def _find_numbers(reading: _Reading) -> None:
+    for found in reading.schedules.values():
+        namespace, name = found.content.metadata.namespace, found.content.spec.number_ref.name
+        if (namespace, name) not in reading.numbers:
+            reading.problems.append(
+                f"{found.where}: spec.numberRef.name: no WhatsAppNumber {name} in namespace {namespace}; add it"
+            )

@@ -4,14 +4,17 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
+from waypost.cli.kinds import BotSchedule
 from waypost.cli.manifests import DeclaredNumber
+from waypost.operator.fields import TemplateName
 
 
-def seed(numbers: Iterable[DeclaredNumber]) -> dict[str, Any]:
+def seed(numbers: Iterable[DeclaredNumber], schedules: Iterable[BotSchedule] = ()) -> dict[str, Any]:
     """Apps, accounts with numbers and templates, and tokens. The same numbers give the same body."""
     apps: dict[str, dict[str, Any]] = {}
     accounts: dict[str, dict[str, Any]] = {}
     tokens: dict[str, dict[str, Any]] = {}
+    planned = list(schedules)
     for declared in numbers:
         spec, credentials = declared.number.spec, declared.credentials
         apps[credentials.app_id] = {
@@ -29,17 +32,25 @@ def seed(numbers: Iterable[DeclaredNumber]) -> dict[str, Any]:
             "verified_name": declared.name,
         }
         account["numbers"].append(number | ({"pin": credentials.pin} if credentials.pin else {}))
-        if spec.outside_window is not None:
-            template = spec.outside_window.template
-            account["templates"].append(
-                {
-                    "name": template.name,
-                    "language": template.language,
-                    "components": [{"type": "BODY", "text": "We have an answer for you. Write to us to receive it."}],
-                }
-            )
+        templates = [spec.outside_window.template] if spec.outside_window else []
+        templates += _of_schedules(declared, planned)
+        # The text is nobody's: what a template says is known at Meta alone.
+        account["templates"] += [
+            {"name": name, "language": language, "components": [{"type": "BODY", "text": f"(the template {name})"}]}
+            for name, language in dict.fromkeys((each.name, each.language) for each in templates)
+        ]
         tokens[credentials.access_token] = {"token": credentials.access_token, "app_id": credentials.app_id}
     return {"apps": list(apps.values()), "accounts": list(accounts.values()), "tokens": list(tokens.values())}
+
+
+def _of_schedules(declared: DeclaredNumber, schedules: Iterable[BotSchedule]) -> list[TemplateName]:
+    return [
+        schedule.spec.action.message.template
+        for schedule in schedules
+        if (schedule.metadata.namespace, schedule.spec.number_ref.name) == (declared.namespace, declared.name)
+        and schedule.spec.action.message is not None
+        and schedule.spec.action.message.template is not None
+    ]
 
 
 def phone(phone_number_id: str) -> str:

@@ -18,7 +18,9 @@ from waypost.operator.number.keeping import digest
 from waypost.operator.number.state import AtMeta, Observed
 
 FRESH_S = 2.0
-"""An answer this young is shared even where a fresh one is wanted: numbers that begin together ask together."""
+"""An answer this young is shared where a new one would do: numbers that begin together ask together."""
+ANEW_S = -1.0
+"""As `age_s`: only what is asked now will do."""
 KEPT_ANSWERS = 20_000
 LIMIT_CODES = frozenset({4, 80007})
 LIMITED_S = 300.0
@@ -116,7 +118,7 @@ class MetaView:
     async def _shared(self, key: tuple[str, ...], age_s: float, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         async with self.lock("answer", *key):
             found = self._answers.get(key)
-            if found is not None and self._clock() - found[0] <= max(age_s, FRESH_S):
+            if found is not None and self._clock() - found[0] <= age_s:
                 known: Answer = found[1]
                 return known
             version, asked_at = self.version(key), self._clock()

@@ -185,7 +185,9 @@ def _callbacks(desired: Desired, observed: Observed, credentials: Credentials) -
         if scope == "Account" and override != app_url:
             steps.append(act.SetAccountCallback(app_url))
     wanted = desired.own_url if scope == "Number" else None
-    if len(desired.own_url) <= LONGEST_CALLBACK and (levels.phone_number or None) != wanted:
+    # Meta takes an override only for an app that is subscribed, so what is not known of that must be known first.
+    may_override = isinstance(meta.account, tuple) and len(desired.own_url) <= LONGEST_CALLBACK
+    if may_override and (levels.phone_number or None) != wanted:
         steps.append(act.SetNumberCallback(wanted))
     if any(not isinstance(step, act.SubscribeApp) for step in steps):
         steps.insert(0, act.AwaitRoute(desired.own_url))

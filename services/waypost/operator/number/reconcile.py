@@ -25,7 +25,7 @@ from waypost.operator.number.claims import Claims, claim
 from waypost.operator.number.finalize import Finalizer
 from waypost.operator.number.gather import Gatherer
 from waypost.operator.number.keeping import Keeping
-from waypost.operator.number.observe import MetaView, account_key, app_key
+from waypost.operator.number.observe import ANEW_S, FRESH_S, MetaView, account_key, app_key
 from waypost.operator.number.pace import Pace
 from waypost.operator.number.perform import Deed, Performer, RouteProbe
 from waypost.operator.number.plan import plan
@@ -126,8 +126,9 @@ class NumberReconciler:
             if look and isinstance(observed.credentials, secret.Credentials):
                 keys = (app_key(observed.credentials), account_key(observed.credentials, desired.spec.waba_id))
                 versions = {key: self._view.version(key) for key in keys}
-                age_s = self._options.resync_s / 2 if subject.is_healthy else 0.0
-                meta = await self._view.look(observed, desired.spec, routine=subject.is_healthy, age_s=age_s)
+                age_s = self._age_s(subject)
+                routine = subject.is_healthy and not self._pace.is_new(subject, observed)
+                meta = await self._view.look(observed, desired.spec, routine=routine, age_s=age_s)
                 self._pace.looked(subject.metadata.uid, self._clock())
                 observed = dataclasses.replace(observed, meta=meta)
             planned = plan(desired, observed, self._clock())
@@ -142,6 +143,12 @@ class NumberReconciler:
             found = await self._gather(subject, desired)
             observed = dataclasses.replace(found, meta=observed.meta, failed=failed)
         return await self._tell(subject, desired, observed, min(waits, default=None))
+
+    def _age_s(self, subject: Subject) -> float:
+        """How old an answer may be that another number asked for."""
+        if subject.is_requested:
+            return ANEW_S
+        return self._options.resync_s / 2 if subject.is_healthy else FRESH_S
 
     async def _gather(self, subject: Subject, desired: Desired) -> Observed:
         after = self._refresh_after.get((desired.namespace, desired.spec.credentials_ref.name), 0.0)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from waypost.operator.budget import BudgetSpent
 from waypost.operator.conditions import Condition
 from waypost.operator.number.judgement import Judged
 from waypost.operator.number.state import AtMeta, Observed, passes
@@ -84,7 +85,8 @@ def _trouble(observed: Observed) -> tuple[str, str] | None:
     """What went wrong for a passing reason, if anything did."""
     meta = observed.meta or AtMeta()
     for answer in (meta.token, meta.number, meta.account, meta.app):
-        if isinstance(answer, Exception) and passes(answer):
+        # A look that was put off to spare the account's calls is no trouble: it comes later.
+        if isinstance(answer, Exception) and passes(answer) and not isinstance(answer, BudgetSpent):
             return "MetaUnavailable", f"Meta could not be asked, what is told is from the last look: {answer}"
     for name, error in observed.failed.items():
         if name not in ("AwaitRoute", "RefreshToken", "RevokeToken"):
