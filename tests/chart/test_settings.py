@@ -3,8 +3,10 @@
 import json
 
 import pytest
+import yaml
 
 from waypost import __version__
+from waypost.cli import files, manifests, world
 from waypost.operator import crd, kubernetes, publish
 from waypost.operator import main as operator
 from waypost.settings import Settings
@@ -80,6 +82,14 @@ def test_the_mounted_secrets_are_those_that_the_operator_writes(production: Rend
 
     for audience in publish.AUDIENCES:
         assert {publish.secret_name(audience, "team-a", f"number-{n}", 4) for n in range(50)} <= mounted
+
+
+def test_a_trial_s_simulated_meta_knows_what_the_examples_name() -> None:
+    """`kubectl apply -f examples/` after an install with these values makes a number that works."""
+    declared = manifests.load(files.yaml_files([CHART.parents[1] / "examples"]))
+    values = yaml.safe_load((CHART / "ci" / "trial-values.yaml").read_text())
+
+    assert values["simulator"]["world"] == world.seed(declared.numbers, declared.schedules)
 
 
 def test_the_chart_is_of_the_version_that_it_installs() -> None:

@@ -1,0 +1,186 @@
+"""The chart against a real API server: it takes every object as it is, and its policies refuse what they should."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from ..chart.rendered import NAMESPACE, VALUES, Rendered, render, tool  # noqa: TID252 - tests are no package
+from .conftest import until
+
+TOKEN = "EAAJZCZA1aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789"
+FOREIGN = ("Gateway", "HTTPRoute", "ScaledObject", "PodMonitor", "ServiceMonitor", "PrometheusRule")
+"""Kinds of others, which the API server of a test need not know."""
+
+POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _helm() -> None:
+    if tool("helm") is None:
+        pytest.skip("no helm on PATH or in WAYPOST_TOOLS")
+    if tool("kubectl") is None:
+        pytest.skip("no kubectl on PATH or in WAYPOST_TOOLS")
+
+
+def _kubectl(kubeconfig: Path, *arguments: str, stdin: str) -> str:
+    program = tool("kubectl")
+    assert program is not None
+    done = subprocess.run(
+        [program, "--kubeconfig", str(kubeconfig), *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def restricted(api: client.ApiClient) -> Iterator[None]:
+    """The namespaces that the charts go into; they enforce, and warn of, the restricted Pod Security Standard."""
+    core = client.CoreV1Api(api)
+    level = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    for name in (NAMESPACE, "team-a", "team-b"):
+        try:
+            core.create_namespace({"metadata": {"name": name, "labels": level}})
+        except ApiException as error:
+            if error.status != 409:
+                raise
+    yield
+    for name in (NAMESPACE, "team-a", "team-b"):
+        core.delete_namespace(name)
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_the_api_server_takes_every_object_as_it_is(kubeconfig: Path, restricted: None, values: str) -> None:
+    """Strictly: no unknown field, no field twice, no warning of a pod that is less than restricted."""
+    objects = [each for each in render(values).in_namespaces() if each["kind"] not in FOREIGN]
+
+    said = _kubectl(
+        kubeconfig,
+        *("apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-f", "-"),
+        stdin=yaml.safe_dump_all(objects),
+    )
+
+    assert said.strip() == ""
+
+
+@pytest.fixture
+def policies(kubeconfig: Path, api: client.ApiClient, namespace: str, restricted: None) -> Iterator[None]:
+    """The production chart's policies, in force."""
+    chart: Rendered = render("production")
+    manifests = yaml.safe_dump_all([each for each in chart.objects if each["kind"] in POLICIES])
+    _kubectl(kubeconfig, "apply", "--server-side", "-f", "-", stdin=manifests)
+    until(lambda: _refusal(api, _schedule(namespace, {"text": TOKEN})) is not None)
+    yield
+    _kubectl(kubeconfig, "delete", "--wait=false", "-f", "-", stdin=manifests)
+
+
+def _schedule(namespace: str, message: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "waypost.dev/v1alpha1",
+        "kind": "BotSchedule",
+        "metadata": {"name": "news", "namespace": namespace, **metadata},
+        "spec": {
+            "numberRef": {"name": "support"},
+            "schedule": "0 9 * * 1",
+            "timeZone": "Europe/Rome",
+            "action": {"message": {"audience": {"contacts": ["+393331234567"]}, **message}},
+        },
+    }
+
+
+def _refusal(api: client.ApiClient, manifest: dict[str, Any]) -> str | None:
+    """The API server's words when it does not take the object; it is not kept."""
+    custom = client.CustomObjectsApi(api)
+    plural = {"BotSchedule": "botschedules", "WhatsAppNumber": "whatsappnumbers"}[manifest["kind"]]
+    try:
+        custom.create_namespaced_custom_object(
+            "waypost.dev", "v1alpha1", manifest["metadata"]["namespace"], plural, manifest, dry_run="All"
+        )
+    except ApiException as error:
+        return str(error.body)
+    return None
+
+
+def _components(text: object) -> dict[str, Any]:
+    parameters = [{"type": "body", "parameters": [{"type": "text", "text": text}]}, {"type": "header"}]
+    return {"template": {"name": "news", "language": "en", "components": parameters}}
+
+
+@pytest.mark.parametrize(
+    ("place", "message", "metadata"),
+    [
+        ("spec.action.message.text", {"text": f"the token is {TOKEN}"}, {}),
+        ("spec.action.message.template.components", _components(TOKEN), {}),
+        ("an annotation", {"text": "hello"}, {"annotations": {"note": TOKEN}}),
+        ("a label", {"text": "hello"}, {"labels": {"note": TOKEN}}),
+    ],
+)
+@pytest.mark.usefixtures("policies")
+def test_a_spec_with_an_access_token_is_refused(
+    api: client.ApiClient, namespace: str, place: str, message: dict[str, Any], metadata: dict[str, Any]
+) -> None:
+    """With words that say where it is, and without the token."""
+    words = _refusal(api, _schedule(namespace, message, **metadata))
+
+    assert words is not None
+    assert f"{place} holds what looks like an access token" in words
+    assert TOKEN not in words
+
+
+@pytest.mark.parametrize("message", [{"text": "EAA is a word"}, _components("fine"), _components(3)])
+def test_an_ordinary_spec_is_taken(
+    api: client.ApiClient, namespace: str, policies: None, message: dict[str, Any]
+) -> None:
+    """Also one whose template parameters are of a form that nobody expected."""
+    assert _refusal(api, _schedule(namespace, message)) is None
+
+
+@pytest.fixture
+def number(api: client.ApiClient, namespace: str, policies: None) -> tuple[str, ...]:
+    """Where a number is, in the client's terms; the policies are in force."""
+    where = ("waypost.dev", "v1alpha1", namespace, "whatsappnumbers")
+    spec = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "support-meta"}}
+    client.CustomObjectsApi(api).create_namespaced_custom_object(
+        *where,
+        {
+            "apiVersion": "waypost.dev/v1alpha1",
+            "kind": "WhatsAppNumber",
+            "metadata": {"name": "support"},
+            "spec": spec,
+        },
+    )
+    return (*where, "support")
+
+
+def _callback(url: str) -> dict[str, Any]:
+    return {"status": {"webhook": {"url": url}}}
+
+
+def test_a_callback_that_is_not_https_cannot_be_recorded(api: client.ApiClient, number: tuple[str, ...]) -> None:
+    """Whoever writes the status: Meta would deliver texts in the clear."""
+    custom = client.CustomObjectsApi(api)
+
+    with pytest.raises(ApiException) as refused:
+        custom.patch_namespaced_custom_object_status(*number, _callback("http://a.example/webhooks/a/b"))
+
+    assert "a callback must be https" in str(refused.value.body)
+
+
+def test_a_callback_by_https_is_recorded(api: client.ApiClient, number: tuple[str, ...]) -> None:
+    """As the operator does."""
+    custom = client.CustomObjectsApi(api)
+
+    custom.patch_namespaced_custom_object_status(*number, _callback("https://a.example/webhooks/a/b"))
+
+    found: Any = custom.get_namespaced_custom_object(*number)
+    assert found["status"]["webhook"]["url"].startswith("https://")
