@@ -1,8 +1,14 @@
 """G6: Meta's limits are not exceeded from many processes together."""
 
+from datetime import datetime
+
 from sqlalchemy import text
 
+from waypost.telemetry import spanfile
+
 from .installation import Installation, Ledger
+
+SEND = "POST /{version}/{phone_number_id}/messages"
 
 
 def test_two_workers_stay_below_the_pair_limit(running: Installation) -> None:
@@ -15,37 +21,51 @@ def test_two_workers_stay_below_the_pair_limit(running: Installation) -> None:
     def sent() -> int:
         return sum(str(sent["to"]).endswith(contact) for sent in running.sent())
 
-    running.wait(lambda: sent() >= 44, what="the burst to be sent")
+    running.wait(lambda: sent() >= 40, what="the burst to be sent")
     with running.engine.begin() as connection:
-        refused = connection.execute(text("SELECT count(*) FROM outbox WHERE attempts > 0")).scalar_one()
-        waiting = connection.execute(text("SELECT count(*) FROM outbox WHERE state = 'queued'")).scalar_one()
+        of_contact = """
+            FROM outbox JOIN conversation ON conversation.id = conversation_id JOIN contact ON contact.id = contact_id
+            WHERE wa_id = :contact
+        """
+        rows = connection.execute(
+            text(f"SELECT outbox.state, attempts {of_contact}"),
+            {"contact": contact},
+        ).all()
         # At one message in six seconds the rest would keep the next test waiting.
         connection.execute(
-            text(
-                "DELETE FROM outbox USING conversation, contact WHERE outbox.state = 'queued'"
-                " AND conversation.id = conversation_id AND contact.id = contact_id AND wa_id = :contact"
-            ),
+            text(f"DELETE FROM outbox WHERE state = 'queued' AND id IN (SELECT outbox.id {of_contact})"),
             {"contact": contact},
         )
-    assert refused == 0
-    assert waiting > 0
+    assert [row.attempts for row in rows if row.attempts] == []
+    assert any(row.state == "queued" for row in rows)
 
 
-def test_two_workers_stay_below_a_numbers_throughput(running: Installation) -> None:
-    """A hundred contacts at once, 40 messages a second: both workers together are never told 130429 by Meta."""
+def test_two_workers_share_a_numbers_throughput(running: Installation) -> None:
+    """A hundred contacts at once, 40 messages a second: both together keep to it, where each alone would make 80.
+
+    Half of the difference is left for calls that a busy machine starts later than they were granted; that the grants
+    themselves never exceed the limit is shown in tests/sending, on a clock of its own.
+    """
     contacts = [f"1555710{number:04}" for number in range(100)]
     running.greet(contacts)
     running.quiesce()
-    running.seed_meta(messages_per_second=40)
     running.publish(messages_per_second=40)
     for worker in ("worker-1", "worker-2"):
         running.terminate(worker)
     running.start("worker-1", "worker-2")
+    began = datetime.now().astimezone().timestamp()
     ledger = Ledger(running)
     ledger.deliver([ledger.message(contact) for contact in contacts], ["webhook-1"])
     running.quiesce()
     running.publish()
-    with running.engine.begin() as connection:
-        refused = connection.execute(text("SELECT count(*) FROM outbox WHERE attempts > 0")).scalar_one()
-    assert refused == 0
+    for worker in ("worker-1", "worker-2"):
+        running.terminate(worker)
     ledger.assert_replies()
+    starts = sorted(
+        float(span["start_ns"]) / 1e9
+        for span in spanfile.read(running.folder / "traces")
+        if span["name"] == SEND and float(span["start_ns"]) / 1e9 >= began
+    )
+    assert len(starts) == 100
+    fullest = max(sum(first <= start < first + 1 for start in starts) for first in starts)
+    assert fullest < 60

@@ -72,7 +72,7 @@ def test_any_window_holds_at_most_burst_and_rate(
 @settings(max_examples=50, deadline=None)
 @given(pauses=st.lists(st.integers(0, 8 * SECOND), min_size=60, max_size=120))
 def test_a_pair_gets_its_burst_and_then_one_message_in_six_seconds(pauses: list[int]) -> None:
-    """45 borrowed from the future at most, whatever the pattern."""
+    """No more than the burst borrowed from the future, whatever the pattern."""
     moments = [moment for moment, _ in starts(1000, [(pause, [(1, False)]) for pause in pauses])]
     for index, first in enumerate(moments):
         for count, moment in enumerate(moments[index:], start=1):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from waypost.sending.gcra import PAIR_BURST
 from waypost.sending.limits import Grant, RateLimits, Wish
 
 from .conftest import NUMBER, OTHER_NUMBER
@@ -72,12 +73,12 @@ def test_numbers_do_not_touch_each_other(shared: Callable[..., RateLimits]) -> N
     assert mixed[1] == Grant(0.0)
 
 
-def test_the_forty_sixth_message_to_one_contact_waits_for_the_pair(
+def test_a_message_beyond_the_burst_to_one_contact_waits_for_the_pair(
     shared: Callable[..., RateLimits], clock: Clock
 ) -> None:
     """And only that pair: another contact of the same number is free."""
     one = shared()
-    for _ in range(45):
+    for _ in range(PAIR_BURST):
         assert one.take([Wish(NUMBER, 1000, 7, bulk=False)])[0].busy is None
         clock.now += 0.01
     answer = one.take([Wish(NUMBER, 1000, 7, bulk=False), Wish(NUMBER, 1000, 8, bulk=False)])
