@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, text
 
 from waypost.cloudapi.webhook import Event
-from waypost.store import tally
+from waypost.store import bulk, tally
 from waypost.store.tables import LANES
 
 Arrival = tuple[Event, str | None]
@@ -67,7 +67,8 @@ def unregistered(app_id: str, number_id: str) -> str:
 
 # Ids are drawn in order of arrival, since they break ties within one of Meta's whole seconds; rows go in by key, so
 # that two processes that store the same events at once wait for each other in one order and cannot deadlock.
-_INSERT = """
+_INSERT = bulk.Statement(
+    """
 WITH incoming AS MATERIALIZED (
   SELECT nextval('event_id_seq') AS id, arrival.*
   FROM unnest(%b::text[], %b::text[], %b::text[], %b::smallint[], %b::text[], %b::float8[], %b::text[], %b::bytea[],
@@ -95,15 +96,28 @@ WITH incoming AS MATERIALIZED (
   FROM arrived LEFT JOIN kept USING (number_id, kind)
 ), counted AS (
   INSERT INTO daily_metric (day, number_id, name, writer, value)
-  SELECT (now() AT TIME ZONE 'UTC')::date, number_id, name, %b::smallint, sum(value)
+  SELECT (now() AT TIME ZONE 'UTC')::date, number_id, name, (%b::smallint[])[1], sum(value)
   FROM outcome, LATERAL (VALUES ('received', received), ('duplicate', duplicates)) AS metric (name, value)
   WHERE value > 0
   GROUP BY number_id, name
   ORDER BY number_id, name
   ON CONFLICT (day, number_id, name, writer) DO UPDATE SET value = daily_metric.value + excluded.value
 )
-SELECT number_id, kind, received, duplicates, dead, lanes FROM outcome
-"""
+SELECT number_id, kind, received, duplicates, array_to_string(dead, ','), array_to_string(lanes, ',') FROM outcome
+""",
+    [
+        bulk.texts,
+        bulk.texts,
+        bulk.texts,
+        bulk.smallints,
+        bulk.texts,
+        bulk.doubles,
+        bulk.texts,
+        bulk.bytestrings,
+        bulk.texts,
+        bulk.smallints,
+    ],
+)
 
 
 def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> Inserted:
@@ -124,17 +138,20 @@ def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> 
     reasons = [event.problem or "" for event in events]
     payloads = [event.payload for event in events]
     traces = [traceparent or "" for _, traceparent in arrivals]
-    rows = connection.exec_driver_sql(
-        _INSERT, (numbers, kinds, keys, lanes, contacts, times, reasons, payloads, traces, writer)
+    rows = _INSERT.execute(
+        connection, (numbers, kinds, keys, lanes, contacts, times, reasons, payloads, traces, [writer])
     )
     inserted = Inserted()
     for number_id, kind, received, duplicates, dead, waiting_lanes in rows:
-        inserted.received[number_id, kind] = received
-        if duplicates:
-            inserted.duplicates[number_id, kind] = duplicates
-        for reason in dead or ():
+        assert number_id is not None
+        assert kind is not None
+        inserted.received[number_id, kind] = int(received or 0)
+        if duplicates != "0":
+            inserted.duplicates[number_id, kind] = int(duplicates or 0)
+        for reason in dead.split(",") if dead else ():
             inserted.dead[number_id, reason] = inserted.dead.get((number_id, reason), 0) + 1
-        inserted.lanes.update(waiting_lanes or ())
+        if waiting_lanes:
+            inserted.lanes.update(map(int, waiting_lanes.split(",")))
     return inserted
 
 

