@@ -443,6 +443,22 @@ async def test_hanging_calls_of_one_number_leave_room_for_the_others(
     await eventually(lambda: set(book.states()) == {"sent"})
 
 
+async def test_long_queues_of_slow_numbers_keep_no_other_number_from_being_swept_up(
+    book: Book, start: Start, registry: dict[str, Number], eventually: Eventually
+) -> None:
+    """Rows of schedules, and those whose wake-up was lost, are only ever found by a sweep."""
+    slow = [NUMBER, "306540352242922"]
+    for number_id in slow:
+        registry[number_id] = number(number_id, messages_per_second=1)
+        for _ in range(300):
+            book.queue(book.conversation(number_id), "campaign", priority=1)
+    start()
+    await eventually(lambda: "sent" in book.states())  # the others are parked by now
+    row = book.queue(book.conversation(OTHER_NUMBER), "forgotten")
+    await eventually(lambda: book.row(row).state == "sent", 20)
+    book.run("UPDATE outbox SET state = 'failed' WHERE state = 'queued'")
+
+
 async def test_an_outage_of_graph_is_not_met_with_a_stream_of_messages(
     book: Book, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
