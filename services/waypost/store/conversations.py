@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Row, text
 
 
@@ -178,9 +179,8 @@ _WRITE = text("""
         state = CAST(new.state AS jsonb), version = conversation.version + 1,
         window_expires_at = new.window_expires_at, owner = new.owner, owner_until = new.owner_until,
         updated_at = now()
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS int[]), CAST(:states AS text[]),
-        CAST(:windows AS timestamptz[]), CAST(:owners AS text[]), CAST(:untils AS timestamptz[]))
-        AS new(id, version, state, window_expires_at, owner, owner_until)
+    FROM json_to_recordset(CAST(:rows AS json)) AS new(id bigint, version int, state text,
+        window_expires_at timestamptz, owner text, owner_until timestamptz)
     WHERE conversation.id = new.id AND conversation.version = new.version
 """)
 
@@ -189,17 +189,18 @@ def write(connection: Connection, changed: Sequence[tuple[Conversation, str]]) -
     """Write conversations back, each with its state as JSON text. Raises `ConversationMoved`."""
     if not changed:
         return
-    result = connection.execute(
-        _WRITE,
+    rows = [
         {
-            "ids": [conversation.id for conversation, _ in changed],
-            "versions": [conversation.version for conversation, _ in changed],
-            "states": [state for _, state in changed],
-            "windows": [conversation.window_expires_at for conversation, _ in changed],
-            "owners": [conversation.owner for conversation, _ in changed],
-            "untils": [conversation.owner_until for conversation, _ in changed],
-        },
-    )
+            "id": conversation.id,
+            "version": conversation.version,
+            "state": state,
+            "window_expires_at": conversation.window_expires_at,
+            "owner": conversation.owner,
+            "owner_until": conversation.owner_until,
+        }
+        for conversation, state in changed
+    ]
+    result = connection.execute(_WRITE, {"rows": msgspec.json.encode(rows).decode()})
     if result.rowcount != len(changed):
         raise ConversationMoved(f"{len(changed) - result.rowcount} of {len(changed)} conversations changed meanwhile")
 

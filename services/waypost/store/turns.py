@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection, text
 
 
@@ -34,40 +35,28 @@ class Outgoing:
     traceparent: str | None = None
 
 
+# Rows travel as one JSON text: psycopg writes arrays value by value in Python, which took a sixth of a drain.
+
 _ADD_MESSAGES = text("""
     INSERT INTO message (number_id, conversation_id, direction, wamid, type, body, occurred_at, traceparent)
-    SELECT * FROM unnest(CAST(:numbers AS text[]), CAST(:conversations AS bigint[]), CAST(:directions AS text[]),
-        CAST(:wamids AS text[]), CAST(:types AS text[]), CAST(:bodies AS text[]), CAST(:times AS timestamptz[]),
-        CAST(:traceparents AS text[]))
+    SELECT number_id, conversation_id, direction, wamid, type, body, occurred_at, traceparent
+    FROM json_to_recordset(CAST(:rows AS json)) AS added(number_id text, conversation_id bigint, direction text,
+        wamid text, type text, body text, occurred_at timestamptz, traceparent text)
     ON CONFLICT (number_id, wamid) DO NOTHING
 """)
 
 
 def add_messages(connection: Connection, messages: Sequence[Incoming]) -> None:
     """Keep messages that came in; one that is already there stays as it is."""
-    if not messages:
-        return
-    connection.execute(
-        _ADD_MESSAGES,
-        {
-            "numbers": [message.number_id for message in messages],
-            "conversations": [message.conversation_id for message in messages],
-            "directions": [message.direction for message in messages],
-            "wamids": [message.wamid for message in messages],
-            "types": [message.type for message in messages],
-            "bodies": [message.body for message in messages],
-            "times": [message.occurred_at for message in messages],
-            "traceparents": [message.traceparent for message in messages],
-        },
-    )
+    if messages:
+        connection.execute(_ADD_MESSAGES, {"rows": msgspec.json.encode(messages).decode()})
 
 
 _ADD_OUTGOING = text("""
     INSERT INTO outbox (number_id, conversation_id, kind, body, consent_notice, event_id, traceparent)
     SELECT number_id, conversation_id, kind, CAST(body AS jsonb), notice, event_id, traceparent
-    FROM unnest(CAST(:numbers AS text[]), CAST(:conversations AS bigint[]), CAST(:kinds AS text[]),
-        CAST(:bodies AS text[]), CAST(:notices AS boolean[]), CAST(:events AS bigint[]), CAST(:traceparents AS text[]))
-        WITH ORDINALITY
+    FROM ROWS FROM (json_to_recordset(CAST(:rows AS json)) AS (number_id text, conversation_id bigint, kind text,
+        body text, notice boolean, event_id bigint, traceparent text)) WITH ORDINALITY
         AS added(number_id, conversation_id, kind, body, notice, event_id, traceparent, position)
     ORDER BY position
 """)
@@ -75,20 +64,8 @@ _ADD_OUTGOING = text("""
 
 def add_outgoing(connection: Connection, rows: Sequence[Outgoing]) -> None:
     """Queue what a turn wants said, in that order: outbox ids grow with it."""
-    if not rows:
-        return
-    connection.execute(
-        _ADD_OUTGOING,
-        {
-            "numbers": [row.number_id for row in rows],
-            "conversations": [row.conversation_id for row in rows],
-            "kinds": [row.kind for row in rows],
-            "bodies": [row.body for row in rows],
-            "notices": [row.notice for row in rows],
-            "events": [row.event_id for row in rows],
-            "traceparents": [row.traceparent for row in rows],
-        },
-    )
+    if rows:
+        connection.execute(_ADD_OUTGOING, {"rows": msgspec.json.encode(rows).decode()})
 
 
 def withdraw_notices(connection: Connection, conversation_ids: Collection[int]) -> None:
