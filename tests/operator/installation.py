@@ -257,6 +257,10 @@ async def _listening(app: Starlette) -> AsyncIterator[str]:
         while not server.started:  # noqa: ASYNC110 - uvicorn tells it by a flag only
             await asyncio.sleep(0.002)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    await task
+    # Nothing is under way any more, so its orderly end, which takes a fifth of a second, is not waited for.
+    for each in server.servers:
+        each.close()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
     listener.close()
