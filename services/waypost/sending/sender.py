@@ -345,7 +345,7 @@ class Sender:
             self._sweep_now.clear()
 
     async def _sweep(self) -> None:
-        # However many are parked: rows of another number, whose wake-up was lost, must not wait for these to get through.
+        # However many are parked: rows of another number, whose wake-up was lost, must not wait for all of these.
         wanted = 0 if self._stopping else SWEPT
         assert self._loop is not None
         began = self._loop.time()
