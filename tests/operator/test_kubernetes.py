@@ -1,5 +1,6 @@
 """The cluster over HTTP: what is asked of the API server, and what its answers become."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -225,3 +226,58 @@ async def test_a_create_that_came_second_is_a_conflict(api: ApiServer, cluster: 
     await cluster.create(lease)
     with pytest.raises(ClusterConflict):
         await cluster.create(lease)
+
+
+SHARED: Manifest = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "registry", "namespace": RELEASE, "labels": {"waypost.dev/registry": "worker"}},
+    "type": "Opaque",
+}
+
+
+async def test_entries_written_together_share_few_patches(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """A thousand numbers that begin together are not a thousand rewrites of one Secret."""
+    await asyncio.gather(*(cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(250)))
+    stored = await cluster.secret(RELEASE, "registry")
+    assert stored is not None
+    assert len(stored.data) == 250
+    assert stored.labels == {"waypost.dev/registry": "worker"}
+    assert len(api.changes("Secret")) <= 4
+
+
+async def test_an_entry_is_removed_and_the_others_stay(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """A number that is deleted takes its own entry only; that there is no Secret is fine."""
+    await cluster.write_entry(SHARED, "nobody.json", None)
+    for key in ("one.json", "two.json"):
+        await cluster.write_entry(SHARED, key, b"x")
+    await cluster.write_entry(SHARED, "one.json", None)
+    stored = await cluster.secret(RELEASE, "registry")
+    assert stored is not None
+    assert stored.data == {"two.json": b"x"}
+
+
+async def test_an_entry_that_was_not_written_is_told_to_all_who_wait_for_it(
+    api: ApiServer, cluster: KubernetesCluster
+) -> None:
+    """Whoever shares a patch shares its failure, and each comes again by itself."""
+    api.faults.append(Fault(lambda verb, kind, _: (verb, kind) == ("patch", "Secret"), 503, 100))
+    results = await asyncio.gather(
+        *(cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(5)), return_exceptions=True
+    )
+    assert {type(each) for each in results} == {ClusterAway}
+    api.faults.clear()
+    await cluster.write_entry(SHARED, "0.json", b"x")
+
+
+async def test_one_who_gives_up_does_not_take_the_others_entries_along(
+    api: ApiServer, cluster: KubernetesCluster
+) -> None:
+    """The reconcile that sends for all may be cancelled in the middle of it."""
+    writes = [asyncio.create_task(cluster.write_entry(SHARED, f"{index}.json", b"x")) for index in range(5)]
+    await asyncio.sleep(0)
+    writes[0].cancel()
+    await asyncio.gather(*writes[1:])
+    stored = await cluster.secret(RELEASE, "registry")
+    assert stored is not None
+    assert {f"{index}.json" for index in range(1, 5)} <= set(stored.data)

@@ -26,7 +26,7 @@ from .installation import (
 )
 
 pytestmark = pytest.mark.anyio
-WRITES = ("apply", "delete", "write_status", "write_metadata")
+WRITES = ("apply", "write_entry", "delete", "write_status", "write_metadata")
 DAY_S = 86_400.0
 
 

@@ -61,7 +61,7 @@ async def test_numbers_of_one_secret_leave_each_other_alone(cluster: FileCluster
 
 
 async def test_a_successor_can_withdraw_what_its_predecessor_left(cluster: FileCluster) -> None:
-    """The manager goes by name: an object whose finalizer was torn off leaves nothing unownable."""
+    """Entries go by name: an object whose finalizer was torn off leaves nothing that cannot be removed."""
     await Registry(cluster, "waypost", 1).write(Published(), *entries("one"))
     await Registry(cluster, "waypost", 1).withdraw("team-a", "one")
     assert published(cluster) == ({}, {})
@@ -96,8 +96,3 @@ def test_numbers_are_spread_over_the_secrets() -> None:
     names = Counter(publish.secret_name("worker", "team", f"number-{each}", 4) for each in range(1000))
     assert len(names) == 4
     assert max(names.values()) < 350
-
-
-def test_a_manager_has_a_name_that_the_api_server_takes() -> None:
-    """At most 128 characters, whatever the names."""
-    assert len(publish.manager("n" * 63, "m" * 63)) <= 128

@@ -141,6 +141,22 @@ class FileCluster:
             now["metadata"]["generation"] = now["metadata"].get("generation", 1) + 1
         return self._store(key, now)
 
+    async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
+        """See `Cluster.write_entry`."""
+        found = self._objects.get(_key(secret))
+        if found is None and content is None:
+            return
+        now = copy.deepcopy(found or secret)
+        data = now.setdefault("data", {})
+        if content is None:
+            data.pop(key, None)
+        else:
+            data[key] = base64.b64encode(content).decode()
+        if found is None:
+            self.put(now)
+        elif now != found:
+            self._store(_key(secret), now)
+
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """See `Cluster.delete`."""
         self.remove(kind, namespace, name)

@@ -61,6 +61,12 @@ class Cluster(Protocol):
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
         """Server-side apply with force: own exactly the fields given. Returns the object as it is then."""
 
+    async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
+        """Set one key of a Secret that others have keys in, or remove it (None), and leave theirs alone.
+
+        `secret` is what it is made from when it is not there: metadata with labels, and type.
+        """
+
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete; that it is gone already is fine."""
 

@@ -12,6 +12,7 @@ import structlog
 
 from waypost.operator.calls import APPLY, MERGE, KubernetesCalls, NotThere
 from waypost.operator.cluster import ClusterAway, ClusterConflict, ClusterError, Manifest, Stored
+from waypost.operator.entries import SharedSecret
 from waypost.operator.kinds import KINDS, Kind
 from waypost.operator.known import Known
 
@@ -57,6 +58,7 @@ class KubernetesCluster:
         self._sleep = sleep
         self._said: dict[tuple[str, str, str], float] = {}
         self._refresh: asyncio.Task[None] | None = None
+        self._shared: dict[tuple[str, str], SharedSecret] = {}
 
     async def close(self) -> None:
         """Finish what is under way and close the connections."""
@@ -93,6 +95,26 @@ class KubernetesCluster:
             verb="apply",
             about=(namespace, name),
         )
+
+    async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
+        """Set one key of a Secret that others have keys in, or remove it (None); see `entries.py`."""
+        kind, namespace, name = _identity(secret)
+        shared = self._shared.get((namespace, name))
+        if shared is None:
+
+            async def patch(body: Manifest) -> bool:
+                query = {"fieldManager": COMPONENT}
+                where = kind.at(namespace, name)
+                try:
+                    await self._calls.call(
+                        "PATCH", where, kind, query=query, body=body, content_type=MERGE, about=(namespace, name)
+                    )
+                except NotThere:
+                    return False
+                return True
+
+            shared = self._shared[namespace, name] = SharedSecret(secret, patch, self.create)
+        await shared.write(key, content)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete, children in the background; that it is gone already is fine."""

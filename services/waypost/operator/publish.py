@@ -1,11 +1,9 @@
 """What the data plane is told of a number: one entry per audience, in Secrets of the release namespace.
 
-All numbers share a few Secrets, for each is mounted as a volume. Each number's entry is applied by a field manager of
-its own, so that server-side apply adds, changes and removes that one key and never another number's.
+All numbers share a few Secrets, for each is mounted as a volume. A number's entry is one key of them, which is written
+and removed without touching another number's.
 """
 
-import base64
-import hashlib
 import zlib
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
@@ -41,14 +39,6 @@ def key(namespace: str, name: str) -> str:
     return f"{namespace}.{name}.json"
 
 
-def manager(namespace: str, name: str) -> str:
-    """The field manager of a number's entries. By name and not by uid: what a deleted number left, its successor owns.
-
-    Hashed, for a manager's name has at most 128 characters.
-    """
-    return "waypost-number-" + hashlib.sha256(f"{namespace}/{name}".encode()).hexdigest()[:24]
-
-
 class Registry:
     """The registry's Secrets in a cluster."""
 
@@ -67,11 +57,11 @@ class Registry:
         """Publish what differs from `published`; True if anything did."""
         written = False
         if published.number != number:
-            await self._apply("worker", number.namespace, number.name, msgspec.json.encode(number))
+            await self._entry("worker", number.namespace, number.name, msgspec.json.encode(number))
             written = True
         # The webhook last: what it takes in, a worker can then answer.
         if published.route != route:
-            await self._apply("webhook", route.namespace, route.name, msgspec.json.encode(route))
+            await self._entry("webhook", route.namespace, route.name, msgspec.json.encode(route))
             written = True
         return written
 
@@ -80,7 +70,7 @@ class Registry:
         for audience in AUDIENCES:
             stored = await self._stored(audience, namespace, name)
             if stored is not None and key(namespace, name) in stored.data:
-                await self._apply(audience, namespace, name, None)
+                await self._entry(audience, namespace, name, None)
 
     async def carries(self, token: str) -> bool:
         """Whether any number is still published with that access token."""
@@ -98,7 +88,7 @@ class Registry:
     async def _stored(self, audience: Audience, namespace: str, name: str) -> Stored | None:
         return await self._cluster.secret(self._namespace, secret_name(audience, namespace, name, self._shards))
 
-    async def _apply(self, audience: Audience, namespace: str, name: str, content: bytes | None) -> None:
+    async def _entry(self, audience: Audience, namespace: str, name: str, content: bytes | None) -> None:
         manifest: Manifest = {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -109,9 +99,7 @@ class Registry:
             },
             "type": "Opaque",
         }
-        if content is not None:
-            manifest["data"] = {key(namespace, name): base64.b64encode(content).decode()}
-        await self._cluster.apply(manifest, manager=manager(namespace, name))
+        await self._cluster.write_entry(manifest, key(namespace, name), content)
 
 
 def _decoded(stored: Stored | None, namespace: str, name: str, kind: type[Entry]) -> Entry | None:
