@@ -38,7 +38,15 @@ def test_every_command_is_documented_and_helps(root: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     "document",
-    ["README.md", "docs/commands.md", "docs/how-it-works.md", "docs/settings.md", "docs/bot.md", "docs/install.md"],
+    [
+        "README.md",
+        "docs/commands.md",
+        "docs/how-it-works.md",
+        "docs/settings.md",
+        "docs/bot.md",
+        "docs/numbers.md",
+        "docs/install.md",
+    ],
 )
 def test_links_between_documents_lead_somewhere(root: Path, document: str) -> None:
     """A newcomer follows them."""
