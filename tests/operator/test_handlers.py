@@ -34,6 +34,18 @@ def test_a_new_number_is_reconciled(api: ApiServer, fleet: Fleet) -> None:
     assert notes.reconciled["support"] == 1
 
 
+def test_it_runs_as_a_user_that_has_no_name(api: ApiServer, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's numeric user is in no user database, and the system's answer to "who am I" is an error."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    fleet.start()
+    api.put(number())
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "a status is written")
+
+
 def test_a_spec_changed_in_the_middle_of_a_reconcile_is_reconciled_again(api: ApiServer, fleet: Fleet) -> None:
     """The status that is written last speaks of the latest spec; never do two reconciles of one object overlap."""
     changed = threading.Event()

@@ -5,10 +5,12 @@ each spec in an annotation, and their daemons and deletion handlers run side by 
 docs/adr/0006-how-kopf-is-used.md.
 """
 
+import socket
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import kopf
+from kopf._core.engines import peering  # `operator` takes an Identity, which kopf does not export
 
 from waypost.operator.canary import Canary
 from waypost.operator.cluster import Manifest
@@ -83,6 +85,8 @@ async def run(
     await kopf.operator(
         registry=handlers,
         settings=settings(),
+        # kopf would ask the system who it is, and a container's numeric user has no name.
+        identity=peering.Identity(socket.gethostname()),
         standalone=True,
         clusterwide=namespaces is None,
         namespaces=sorted(namespaces or ()),
