@@ -1,5 +1,6 @@
 """`waypost worker`: one process that drains lanes and sends what they say."""
 
+import gc
 import signal
 import threading
 import time
@@ -75,6 +76,10 @@ class Worker:
         self._sender.start()
         self._sweeper.start()
         threading.Thread(target=self._numbers.follow, args=(self._stop,), name="registry", daemon=True).start()
+        # What exists by now lives as long as the process: the garbage collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 10, 10)
         try:
             self._lane_work.run()
         finally:
