@@ -176,3 +176,25 @@ async def test_a_number_made_anew_is_ready_again(it: Installation) -> None:
     await declared(it)
     assert it.condition("Ready") == ("True", "AsDesired")
     assert published(it.cluster)[0][f"{NAMESPACE}.{NAME}.json"].app_secrets == (SECRET,)
+
+
+async def test_what_outlived_its_number_is_swept(it: Installation) -> None:
+    """Its finalizer was taken off by hand while no operator was there."""
+    await declared(it)
+    manifest = it.cluster.get("WhatsAppNumber", NAMESPACE, NAME)
+    assert manifest is not None
+    it.cluster.remove("WhatsAppNumber", NAMESPACE, NAME)
+    marked = it.cluster.get("WhatsAppNumber", NAMESPACE, NAME)
+    assert marked is not None
+    await it.cluster.write_metadata(marked, {"finalizers": []})
+    assert published(it.cluster)[0]
+    assert await it.operator().sweep() == 1
+    assert (published(it.cluster), leftovers(it)) == (({}, {}), [])
+
+
+async def test_a_sweep_leaves_what_is_there(it: Installation) -> None:
+    """And what was just made, or cannot be looked at."""
+    await declared(it)
+    before = it.cluster.dump()
+    assert await it.operator().sweep() == 0
+    assert it.cluster.dump() == before

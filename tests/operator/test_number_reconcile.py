@@ -1,7 +1,9 @@
 """A number becomes true at the simulated Meta and stays true: registration, callbacks, registry, status."""
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -377,3 +379,44 @@ async def test_an_object_written_past_the_schema_is_told_and_can_be_deleted(it: 
     it.cluster.remove("WhatsAppNumber", NAMESPACE, NAME)
     await it.reconcile()
     assert it.cluster.get("WhatsAppNumber", NAMESPACE, NAME) is None
+
+
+async def test_a_spec_that_changes_meanwhile_is_not_told_to_be_done(it: Installation) -> None:
+    """The status speaks of the generation that was worked on; the next reconcile does the new one."""
+    it.cluster.put(number())
+    await it.settle()
+    changes = [number(limits={"messagesPerSecond": 10}), number(limits={"messagesPerSecond": 20})]
+    it.cluster.put(changes[0])
+
+    class Changing:
+        """A cluster in which the user edits the object while its entry is written."""
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "write_entry" and len(changes) > 1:
+                it.cluster.put(changes.pop())
+            return getattr(it.cluster, name)
+
+    it.reconciler = it.operator(Changing())  # type: ignore[arg-type]
+    await it.reconcile()
+    manifest = it.cluster.get("WhatsAppNumber", NAMESPACE, NAME)
+    assert manifest is not None
+    assert (manifest["metadata"]["generation"], it.status()["observedGeneration"]) == (3, 2)
+    await it.reconcile()
+    assert published(it.cluster)[1][KEY].messages_per_second == 20
+    assert it.status()["observedGeneration"] == 3
+
+
+async def test_two_hundred_numbers_at_once_share_what_they_have_in_common(it: Installation) -> None:
+    """All become ready, and app and account are set up once, not two hundred times."""
+    ids = [str(400_000_000 + each) for each in range(200)]
+    phones = [{"phone_number_id": each, "display_phone_number": f"+1 555 {each[-7:]}"} for each in ids]
+    await it.world(accounts=[{"waba_id": WABA, "numbers": phones}])
+    manifests = [it.cluster.put(number(f"n{each}", phoneNumberId=each)) for each in ids]
+    it.clock.advance(1.0)
+    await asyncio.gather(*(it.reconciler.reconcile(each) for each in manifests))
+    for each in ids:
+        await it.settle(f"n{each}")
+    assert {it.condition("Ready", f"n{each}") for each in ids} == {("True", "AsDesired")}
+    assert it.calls.count(f"POST /{APP}/subscriptions") == 1
+    assert it.calls.count(f"POST /{WABA}/subscribed_apps") == 1
+    assert len(published(it.cluster)[0]) == 200

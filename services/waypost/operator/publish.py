@@ -72,6 +72,17 @@ class Registry:
             if stored is not None and key(namespace, name) in stored.data:
                 await self._entry(audience, namespace, name, None)
 
+    async def names(self) -> set[tuple[str, str]]:
+        """Namespace and name of every number of which anything is published."""
+        found = set()
+        for audience in AUDIENCES:
+            for shard in range(self._shards):
+                stored = await self._cluster.secret(self._namespace, f"waypost-registry-{audience}-{shard}")
+                for each in stored.data if stored else ():
+                    namespace, _, rest = each.partition(".")
+                    found.add((namespace, rest.removesuffix(".json")))
+        return found
+
     async def carries(self, token: str) -> bool:
         """Whether any number is still published with that access token."""
         for shard in range(self._shards):

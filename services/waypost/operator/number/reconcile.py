@@ -31,6 +31,7 @@ from waypost.operator.number.perform import Deed, Performer, RouteProbe
 from waypost.operator.number.plan import plan
 from waypost.operator.number.state import Desired, Observed
 from waypost.operator.number.subject import Subject
+from waypost.operator.number.sweep import sweep
 from waypost.operator.number.tell import ROUTE_POLL_S, Teller
 from waypost.operator.options import OperatorOptions
 from waypost.operator.outcome import Result
@@ -66,8 +67,8 @@ class NumberReconciler:
         self._claims = Claims(cluster)
         self._pace = Pace(clock(), options.resync_s)
         self._refresh_after: dict[tuple[str, str], float] = {}
-        registry = Registry(cluster, options.release_namespace, options.registry_shards)
-        keeping = Keeping(cluster, options.release_namespace)
+        self._registry = registry = Registry(cluster, options.release_namespace, options.registry_shards)
+        self._keeping = keeping = Keeping(cluster, options.release_namespace)
         self._performer = Performer(cluster, graph, self._view, registry, keeping, probe, clock)
         self._gatherer = Gatherer(cluster, registry, keeping, self._claims, clock)
         self._teller = Teller(cluster, clock)
@@ -112,6 +113,10 @@ class NumberReconciler:
     async def finalize(self, manifest: Manifest) -> Result:
         """Let go of a deleted object; see `finalize.py`. `ready` once its finalizer is off."""
         return await self.reconcile(manifest)
+
+    async def sweep(self) -> int:
+        """Take away what outlived its object; see `sweep.py`. Raises `ClusterError`."""
+        return await sweep(self._cluster, self._registry, self._keeping)
 
     async def _make_true(self, subject: Subject, desired: Desired) -> Result:
         observed = await self._gather(subject, desired)
