@@ -1,5 +1,6 @@
 """The chart against a real API server: it takes every object as it is, and its policies refuse what they should."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,16 @@ import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from ..chart.rendered import NAMESPACE, VALUES, Rendered, render, tool  # noqa: TID252 - tests are no package
+from ..chart.rendered import CHART, NAMESPACE, VALUES, Rendered, helm, render, tool  # noqa: TID252 - tests are no package
 from .conftest import until
 
 TOKEN = "EAAJZCZA1aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789"
 FOREIGN = ("Gateway", "HTTPRoute", "ScaledObject", "PodMonitor", "ServiceMonitor", "PrometheusRule")
 """Kinds of others, which the API server of a test need not know."""
+
+EXAMPLES = CHART.parents[1] / "examples"
+LOCATION = "{{.ResourceKind}}_{{.Group}}_{{.ResourceAPIVersion}}.json"
+"""Of a schema, in kubeconform's words; the group of what has none is its version."""
 
 POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
@@ -28,7 +33,7 @@ def _helm() -> None:
         pytest.skip("no kubectl on PATH or in WAYPOST_TOOLS")
 
 
-def _kubectl(kubeconfig: Path, *arguments: str, stdin: str) -> str:
+def _kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
     program = tool("kubectl")
     assert program is not None
     done = subprocess.run(
@@ -40,7 +45,7 @@ def _kubectl(kubeconfig: Path, *arguments: str, stdin: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stderr
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +75,110 @@ def test_the_api_server_takes_every_object_as_it_is(kubeconfig: Path, restricted
         stdin=yaml.safe_dump_all(objects),
     )
 
-    assert said.strip() == ""
+    assert said.stderr.strip() == ""
+
+
+def _schema(folder: Path, kind: str, group: str, version: str) -> Path:
+    return folder / f"{kind.lower()}_{group or version}_{version}.json"
+
+
+@pytest.fixture(scope="module")
+def schemas(kubeconfig: Path, api: client.ApiClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of JSON schemas as kubeconform wants them, of all kinds that this API server has."""
+    folder = tmp_path_factory.mktemp("schemas")
+    definitions = json.loads(_kubectl(kubeconfig, "get", "--raw", "/openapi/v2").stdout)["definitions"]
+    for definition in definitions.values():
+        if "properties" in definition and not definition.get("x-kubernetes-preserve-unknown-fields"):
+            definition.setdefault("additionalProperties", False)
+    # Written as a number as often as not, and the API server takes both.
+    for quantity in (
+        "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+    ):
+        definitions[quantity] = {"type": ["string", "number"]}
+    (folder / "definitions.json").write_text(json.dumps({"definitions": definitions}))
+    for name, definition in definitions.items():
+        for kind in definition.get("x-kubernetes-group-version-kind", ()):
+            _schema(folder, kind["kind"], kind["group"], kind["version"]).write_text(
+                json.dumps({"$ref": f"file://{folder}/definitions.json#/definitions/{name}"})
+            )
+    return folder
+
+
+def _conform(schemas: Path, objects: list[dict[str, Any]]) -> "subprocess.CompletedProcess[str]":
+    program = tool("kubeconform")
+    if program is None:
+        pytest.skip("no kubeconform on PATH or in WAYPOST_TOOLS")
+    for each in objects:
+        group, _, version = each["apiVersion"].rpartition("/")
+        assert _schema(schemas, each["kind"], group, version).exists(), each["kind"]
+    return subprocess.run(
+        [program, "-strict", "-schema-location", f"{schemas}/{LOCATION}", "-"],
+        input=yaml.safe_dump_all(objects),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_kubeconform_knows_every_field(schemas: Path, values: str) -> None:
+    """Ours as well, those of the examples included: the schemas are of the API server that has the chart's kinds."""
+    objects = [each for each in render(values).objects if each["kind"] not in FOREIGN]
+    for file in EXAMPLES.glob("*.yaml"):
+        objects += [each for each in yaml.safe_load_all(file.read_text()) if each]
+
+    done = _conform(schemas, objects)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kubeconform_would_tell(schemas: Path) -> None:
+    """A field that nobody knows is refused, in a number as in a Deployment."""
+    for kind, name in (("Deployment", "webhook"), ("WhatsAppNumber", "support")):
+        found = render("trial").all(kind) if kind == "Deployment" else _examples(kind)
+        wrong = json.loads(json.dumps(next(each for each in found if each["metadata"]["name"].endswith(name))))
+        wrong["spec"]["replcias"] = 2
+
+        done = _conform(schemas, [wrong])
+
+        assert done.returncode != 0
+        assert "replcias" in done.stdout
+
+
+def _examples(kind: str) -> list[dict[str, Any]]:
+    documents = [each for file in EXAMPLES.glob("*.yaml") for each in yaml.safe_load_all(file.read_text())]
+    return [each for each in documents if each and each["kind"] == kind]
+
+
+def test_the_kinds_outlive_the_release(
+    kubeconfig: Path, api: client.ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Installed, upgraded and removed by helm itself; nothing controls pods here, so it goes without hooks."""
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    values = ("--values", str(CHART / "ci" / "trial-values.yaml"))
+    custom = client.CustomObjectsApi(api)
+    extensions = client.ApiextensionsV1Api(api)
+    for crd in ("whatsappnumbers.waypost.dev", "botschedules.waypost.dev"):
+        # As an earlier release has left them.
+        labels = {"app.kubernetes.io/managed-by": "Helm"}
+        owner = {"meta.helm.sh/release-name": "waypost", "meta.helm.sh/release-namespace": namespace}
+        extensions.patch_custom_resource_definition(crd, {"metadata": {"labels": labels, "annotations": owner}})
+
+    helm("install", "waypost", str(CHART), "--namespace", namespace, "--no-hooks", *values)
+    custom.create_namespaced_custom_object(
+        "waypost.dev", "v1alpha1", namespace, "botschedules", _schedule(namespace, {"text": "hello"})
+    )
+    more = ("--set", "image.tag=next", "--set", "worker.replicas=3")
+    helm("upgrade", "waypost", str(CHART), "--namespace", namespace, "--no-hooks", *values, *more)
+    upgraded = client.AppsV1Api(api).read_namespaced_deployment("waypost-worker", namespace)
+    helm("uninstall", "waypost", "--namespace", namespace, "--no-hooks")
+
+    assert upgraded.spec.replicas == 3
+    assert upgraded.spec.template.spec.containers[0].image == "waypost:next"
+    assert client.AppsV1Api(api).list_namespaced_deployment(namespace).items == []
+    assert custom.get_namespaced_custom_object("waypost.dev", "v1alpha1", namespace, "botschedules", "news")
 
 
 @pytest.fixture
