@@ -24,6 +24,7 @@ from waypost.operator.conditions import find
 from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import OperatorOptions
 from waypost.operator.outcome import Result
+from waypost.operator.publish import secret_name
 from waypost.simulator.app import build
 from waypost.simulator.config import SimulatorConfig
 
@@ -106,11 +107,14 @@ class Webhook:
         return PlainTextResponse(asked["hub.challenge"])
 
     def _tokens(self, namespace: str, name: str) -> set[str]:
-        routes = published(self._cluster)[0]
         if namespace == "apps":
-            return {token for each in routes.values() if each.app_id == name for token in each.verify_tokens}
-        found = routes.get(f"{namespace}.{name}.json")
-        return set(found.verify_tokens) if found else set()
+            routes = published(self._cluster)[0].values()
+            return {token for each in routes if each.app_id == name for token in each.verify_tokens}
+        shard = self._cluster.get("Secret", RELEASE, secret_name("webhook", namespace, name, 4)) or {}
+        content = (shard.get("data") or {}).get(f"{namespace}.{name}.json")
+        return (
+            set(msgspec.json.decode(base64.b64decode(content), type=registry.Route).verify_tokens) if content else set()
+        )
 
     async def serves(self, path: str, verify_token: str) -> str | None:
         """The operator's own look, over no network."""

@@ -4,13 +4,16 @@ All numbers share a few Secrets, for each is mounted as a volume. A number's ent
 and removed without touching another number's.
 """
 
+import asyncio
+import time
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import msgspec
 
-from waypost.operator.cluster import Cluster, Manifest, Stored
+from waypost.operator.cluster import Cluster, Manifest
 from waypost.registry import Number, Route
 
 Audience = Literal["webhook", "worker"]
@@ -39,19 +42,41 @@ def key(namespace: str, name: str) -> str:
     return f"{namespace}.{name}.json"
 
 
-class Registry:
-    """The registry's Secrets in a cluster."""
+@dataclass
+class _Shard:
+    data: dict[str, bytes] = field(default_factory=dict, repr=False)
+    read_at: float = float("-inf")
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def __init__(self, cluster: Cluster, namespace: str, shards: int) -> None:
+
+class Registry:
+    """The registry's Secrets in a cluster.
+
+    A Secret that was read less than `fresh_s` ago is not read again: each holds the entries of hundreds of numbers, and
+    a thousand that begin together would each fetch all of them. Nobody else writes them, but for a mistake.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        shards: int,
+        *,
+        fresh_s: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._cluster = cluster
         self._namespace = namespace
         self._shards = shards
+        self._fresh_s = fresh_s
+        self._clock = clock
+        self._by_name: dict[str, _Shard] = {}
 
     async def read(self, namespace: str, name: str) -> Published:
         """What is published of a number."""
-        routes = await self._stored("webhook", namespace, name)
-        numbers = await self._stored("worker", namespace, name)
-        return Published(_decoded(routes, namespace, name, Route), _decoded(numbers, namespace, name, Number))
+        route = await self._content("webhook", namespace, name)
+        number = await self._content("worker", namespace, name)
+        return Published(_decoded(route, Route), _decoded(number, Number))
 
     async def write(self, published: Published, route: Route, number: Number) -> bool:
         """Publish what differs from `published`; True if anything did."""
@@ -68,8 +93,7 @@ class Registry:
     async def withdraw(self, namespace: str, name: str) -> None:
         """Take both entries away; that there are none is fine."""
         for audience in AUDIENCES:
-            stored = await self._stored(audience, namespace, name)
-            if stored is not None and key(namespace, name) in stored.data:
+            if await self._content(audience, namespace, name) is not None:
                 await self._entry(audience, namespace, name, None)
 
     async def names(self) -> set[tuple[str, str]]:
@@ -77,8 +101,7 @@ class Registry:
         found = set()
         for audience in AUDIENCES:
             for shard in range(self._shards):
-                stored = await self._cluster.secret(self._namespace, f"waypost-registry-{audience}-{shard}")
-                for each in stored.data if stored else ():
+                for each in await self._data(f"waypost-registry-{audience}-{shard}", anew=True):
                     namespace, _, rest = each.partition(".")
                     found.add((namespace, rest.removesuffix(".json")))
         return found
@@ -86,18 +109,24 @@ class Registry:
     async def carries(self, token: str) -> bool:
         """Whether any number is still published with that access token."""
         for shard in range(self._shards):
-            stored = await self._cluster.secret(self._namespace, f"waypost-registry-worker-{shard}")
-            for content in (stored.data if stored else {}).values():
-                try:
-                    entry = msgspec.json.decode(content, type=Number)
-                except msgspec.MsgspecError:
-                    continue
-                if entry.access_token == token:
+            for content in (await self._data(f"waypost-registry-worker-{shard}", anew=True)).values():
+                entry = _decoded(content, Number)
+                if entry is not None and entry.access_token == token:
                     return True
         return False
 
-    async def _stored(self, audience: Audience, namespace: str, name: str) -> Stored | None:
-        return await self._cluster.secret(self._namespace, secret_name(audience, namespace, name, self._shards))
+    async def _content(self, audience: Audience, namespace: str, name: str) -> bytes | None:
+        data = await self._data(secret_name(audience, namespace, name, self._shards))
+        return data.get(key(namespace, name))
+
+    async def _data(self, secret: str, *, anew: bool = False) -> Mapping[str, bytes]:
+        shard = self._by_name.setdefault(secret, _Shard())
+        async with shard.lock:
+            if anew or self._clock() - shard.read_at >= self._fresh_s:
+                stored = await self._cluster.secret(self._namespace, secret)
+                shard.data = dict(stored.data) if stored else {}
+                shard.read_at = self._clock()
+            return shard.data
 
     async def _entry(self, audience: Audience, namespace: str, name: str, content: bytes | None) -> None:
         manifest: Manifest = {
@@ -110,11 +139,16 @@ class Registry:
             },
             "type": "Opaque",
         }
-        await self._cluster.write_entry(manifest, key(namespace, name), content)
+        shard = self._by_name.setdefault(manifest["metadata"]["name"], _Shard())
+        async with shard.lock:
+            await self._cluster.write_entry(manifest, key(namespace, name), content)
+            if content is None:
+                shard.data.pop(key(namespace, name), None)
+            else:
+                shard.data[key(namespace, name)] = content
 
 
-def _decoded(stored: Stored | None, namespace: str, name: str, kind: type[Entry]) -> Entry | None:
-    content = stored.data.get(key(namespace, name)) if stored else None
+def _decoded(content: bytes | None, kind: type[Entry]) -> Entry | None:
     if content is None:
         return None
     try:

@@ -67,7 +67,9 @@ class NumberReconciler:
         self._claims = Claims(cluster)
         self._pace = Pace(clock(), options.resync_s)
         self._refresh_after: dict[tuple[str, str], float] = {}
-        self._registry = registry = Registry(cluster, options.release_namespace, options.registry_shards)
+        self._registry = registry = Registry(
+            cluster, options.release_namespace, options.registry_shards, fresh_s=FRESH_S, clock=clock
+        )
         self._keeping = keeping = Keeping(cluster, options.release_namespace)
         self._performer = Performer(cluster, graph, self._view, registry, keeping, probe, clock)
         self._gatherer = Gatherer(cluster, registry, keeping, self._claims, clock)
