@@ -93,19 +93,19 @@ def postgres(folder: Path, free_port: Callable[[], int]) -> _Postgres:
 def test_postgresql_makes_its_database_and_keeps_it(postgres: _Postgres, wait_for: Callable[..., object]) -> None:
     """The second start finds what the first one wrote."""
     with postgres.start() as process:
-        wait_for(postgres.answers, deadline_s=60)
+        wait_for(postgres.answers, deadline_s=100)
         postgres.ask("CREATE TABLE kept AS SELECT 42 AS answer")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     with postgres.start():
-        wait_for(postgres.answers, deadline_s=60)
+        wait_for(postgres.answers, deadline_s=100)
         assert postgres.ask("SELECT answer FROM kept") == (42,)
 
 
 def test_postgresql_asks_for_the_password(postgres: _Postgres, wait_for: Callable[..., object]) -> None:
     """From the network nobody gets in without it."""
     with postgres.start():
-        wait_for(postgres.answers, deadline_s=60)
+        wait_for(postgres.answers, deadline_s=100)
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             postgres.ask("SELECT 1", password="wrong-password")
 
@@ -120,7 +120,7 @@ def test_postgresql_starts_over_after_a_start_that_was_cut_short(
     shutil.chown(draft, *(("nobody",) if os.geteuid() == 0 else (os.geteuid(),)))
 
     with postgres.start():
-        wait_for(postgres.answers, deadline_s=60)
+        wait_for(postgres.answers, deadline_s=100)
 
     assert not draft.exists()
 

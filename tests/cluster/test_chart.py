@@ -82,14 +82,20 @@ def _schema(folder: Path, kind: str, group: str, version: str) -> Path:
     return folder / f"{kind.lower()}_{group or version}_{version}.json"
 
 
+def _close(node: object) -> None:
+    """Let no schema take what it does not list, at any depth."""
+    for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _close(each)
+    if isinstance(node, dict) and isinstance(node.get("properties"), dict) and node.get("type", "object") == "object":
+        node.setdefault("additionalProperties", node.get("x-kubernetes-preserve-unknown-fields", False))
+
+
 @pytest.fixture(scope="module")
 def schemas(kubeconfig: Path, api: client.ApiClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of JSON schemas as kubeconform wants them, of all kinds that this API server has."""
     folder = tmp_path_factory.mktemp("schemas")
     definitions = json.loads(_kubectl(kubeconfig, "get", "--raw", "/openapi/v2").stdout)["definitions"]
-    for definition in definitions.values():
-        if "properties" in definition and not definition.get("x-kubernetes-preserve-unknown-fields"):
-            definition.setdefault("additionalProperties", False)
+    _close(definitions)
     # Written as a number as often as not, and the API server takes both.
     for quantity in (
         "io.k8s.apimachinery.pkg.api.resource.Quantity",
