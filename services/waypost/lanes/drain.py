@@ -7,7 +7,8 @@ which are pure. An event that was tried before is handled alone, so that a poiso
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -94,7 +95,7 @@ class LeaseKeeper:
             if lease is None:
                 continue
             try:
-                with self._engine.begin() as connection:
+                with _claiming(self._engine) as connection:
                     lanes.keep_alive(connection, lease, ttl_s=self._ttl_s)
             except SQLAlchemyError as error:
                 log.warning("lease not renewed", lane=lease.lane, error=type(error).__name__)
@@ -125,7 +126,7 @@ class Drain:
 
     def run(self, lane: int) -> str:
         """Drain the lane until it is empty or the time slice is over; returns what happened, in a word."""
-        with self._engine.begin() as connection:
+        with _claiming(self._engine) as connection:
             if self._interrupted is not None:
                 lanes.abandon(connection, self._interrupted)
             lease = lanes.acquire(connection, lane, self._owner, ttl_s=self._limits.lease_ttl_s)
@@ -156,11 +157,11 @@ class Drain:
             if handled:
                 if time.monotonic() < deadline and not self._stopping():
                     continue
-                with self._engine.begin() as connection:
+                with _claiming(self._engine) as connection:
                     lanes.abandon(connection, lease)
                 self._again(lease.lane)
                 return "sliced"
-            with self._engine.begin() as connection:
+            with _claiming(self._engine) as connection:
                 wanted = lanes.release(connection, lease)
             if wanted is None:
                 return "emptied"
@@ -186,7 +187,7 @@ class Drain:
         """Handle at most `limit` events in one go. With a limit of one, what fails around its turn is its own fault."""
         events: list[WaitingEvent] = []
         try:
-            with self._engine.begin() as connection:
+            with _claiming(self._engine) as connection:
                 events = self._claim(connection, lease, limit)
                 if self._bury_exhausted(connection, lease, events):
                     return len(events)
@@ -256,6 +257,17 @@ class Drain:
                 lanes.put_back(connection, event, delay_s=delay, reason=reason)
         for buried, why in [*turns.dead, *exhausted]:
             metrics.events_dead_total.labels(buried.number_id, why).inc()
+
+
+@contextmanager
+def _claiming(engine: Engine) -> Iterator[Connection]:
+    """A transaction of leases and claims. Of the four commits of a small drain, only the one with effects then waits.
+
+    What a claim finds out by the way, such as who is new or which event has had all its attempts, it would find again.
+    """
+    with engine.begin() as connection:
+        lanes.commit_lazily(connection)
+        yield connection
 
 
 @dataclass(frozen=True, slots=True)
