@@ -127,7 +127,7 @@ class FileCluster:
         for path, value in given.items():
             before = _at(now, path)
             holders = owners.setdefault(path, set())
-            if before != value:
+            if before != value and not (value == {} and isinstance(before, dict)):
                 holders.clear()
                 _set(now, path, copy.deepcopy(value))
             holders.add(manager)
