@@ -16,7 +16,7 @@ from rich.text import Text
 from sqlalchemy import text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from waypost import registry
+from waypost import redis_address, registry
 from waypost.cloudapi.apps import TokenDetails
 from waypost.cloudapi.calls import Credentials
 from waypost.cloudapi.client import GraphClient
@@ -106,7 +106,7 @@ def check_redis(url: str) -> Iterator[Finding]:
         yield Finding("redis", "wrong", "WAYPOST_REDIS_URL is not set", "set it to redis://host:6379/0")
         return
     try:
-        client = redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3)
+        client = redis_address.connect(url, socket_connect_timeout=3, socket_timeout=3)
     except ValueError:
         yield Finding("redis", "wrong", "WAYPOST_REDIS_URL is not an address", "write it as redis://host:6379/0")
         return

@@ -9,6 +9,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
+from waypost import redis_address
 from waypost.lanes import job
 from waypost.telemetry import metrics
 
@@ -27,7 +28,7 @@ PACE_S: Final = 0.01
 
 def connect(url: str) -> Redis:
     """A Redis client whose every wait is bounded: 0.5 s to connect, 1 s for an answer."""
-    return Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=1.0, health_check_interval=15)
+    return redis_address.connect(url, socket_connect_timeout=0.5, socket_timeout=1.0, health_check_interval=15)
 
 
 def _key(lane: int) -> str:

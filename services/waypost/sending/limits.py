@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
+from waypost import redis_address
 from waypost.sending.gcra import SECOND, Answer, Outcome, State, Terms
 from waypost.telemetry import metrics
 
@@ -66,7 +67,7 @@ class RateLimits:
     def __init__(self, redis_url: str, *, owner: str | None = None, clock: Callable[[], float] | None = None) -> None:
         self._client: redis.Redis | None = None
         if redis_url:
-            self._client = redis.Redis.from_url(
+            self._client = redis_address.connect(
                 redis_url,
                 socket_connect_timeout=CONNECT_TIMEOUT_S,
                 socket_timeout=TIMEOUT_S,

@@ -21,6 +21,7 @@ from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
 
+from waypost import redis_address
 from waypost.lanes import job
 
 log = structlog.get_logger(__name__)
@@ -36,7 +37,7 @@ ANSWER_S: Final = POP_S + 2
 
 def connect(url: str) -> Redis:
     """Redis for the worker's blocking pop, whose answer may take that much longer."""
-    return Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=ANSWER_S, health_check_interval=15)
+    return redis_address.connect(url, socket_connect_timeout=0.5, socket_timeout=ANSWER_S, health_check_interval=15)
 
 
 class LaneWorker(SimpleWorker):

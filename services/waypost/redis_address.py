@@ -1,0 +1,52 @@
+"""One way to reach Redis or Valkey by an address: a server, or the primary that Sentinels name.
+
+`redis://[user:password@]host:6379/0`, `rediss://…` by TLS, `unix:///path`, and
+`redis+sentinel://[user:password@]host:26379[,host:26379…]/service[/db]`, `rediss+sentinel://…` by TLS. Sentinels that
+want a password of their own get `?sentinel_password=…`; `?ssl_ca_certs=PATH` names the authority of either.
+"""
+
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from redis import Redis
+from redis.sentinel import Sentinel
+
+SCHEMES = {"redis+sentinel": False, "rediss+sentinel": True}
+SENTINEL_PORT = 26379
+
+
+def connect(url: str, **options: Any) -> Redis:
+    """A client; it opens no connection yet. `options` are redis-py's and hold for the Sentinels' answers as well.
+
+    Raises ValueError when it is no address; the message does not repeat it, for it may hold a password.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in SCHEMES:
+        return Redis.from_url(url, **options)
+    parts = urlsplit(f"//{rest}")
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    service, _, database = parts.path.strip("/").partition("/")
+    addresses = [_address(each) for each in hosts.split(",") if each]
+    if not addresses or not service or not (database or "0").isdecimal():
+        raise ValueError("an address of Sentinels is redis+sentinel://host:26379,host:26379/service/0")
+    given = dict(parse_qsl(parts.query))
+    security: dict[str, Any] = {"ssl": True} if SCHEMES[scheme] else {}
+    if "ssl_ca_certs" in given:
+        security["ssl_ca_certs"] = given["ssl_ca_certs"]
+    user, _, password = credentials.partition(":")
+    identity = {"username": unquote(user) or None, "password": unquote(password) or None}
+    asked = {"password": given.get("sentinel_password"), **security, **options}
+    sentinels = Sentinel(addresses, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+    client: Redis = sentinels.master_for(  # type: ignore[no-untyped-call]
+        service, db=int(database or 0), **identity, **security, **options
+    )
+    return client
+
+
+def _address(host: str) -> tuple[str, int]:
+    name, colon, port = host.rpartition(":")
+    if not colon or name.endswith(":") or host.endswith("]"):
+        return host.strip("[]"), SENTINEL_PORT
+    if not port.isdecimal():
+        raise ValueError("a port of a Sentinel is no number")
+    return name.strip("[]"), int(port)

