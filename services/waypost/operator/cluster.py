@@ -77,7 +77,7 @@ class Cluster(Protocol):
         """Merge-patch `metadata` (finalizers, annotations) at the resource version read."""
 
     async def objects(self, kind: str) -> list[Manifest]:
-        """All objects of one of our kinds in the namespaces watched."""
+        """All objects of one of our kinds in the namespaces watched: identity, spec without an action, conditions."""
 
     async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
         """Children (CronJob, Pod) in the release namespace that carry all of these labels."""

@@ -10,7 +10,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from waypost.settings import SettingsError
 
-_CONNECTIONS = 32
+_CONNECTIONS = 24
 """To one API server. More would only queue there: it serves a client's requests by fair share."""
 
 

@@ -15,6 +15,7 @@ from kopf._core.engines import peering  # `operator` takes an Identity, which ko
 from waypost.operator.canary import Canary
 from waypost.operator.cluster import Manifest
 from waypost.operator.kinds import KINDS, OURS
+from waypost.operator.kubernetes import PAGE
 from waypost.operator.models import GROUP
 from waypost.operator.watched import SELECTORS
 from waypost.operator.watching import Change, Watching, manifest_of
@@ -64,7 +65,7 @@ def settings() -> kopf.OperatorSettings:
     made.networking.connect_timeout = CONNECT_TIMEOUT_S
     # Bookmarks come every minute: a stream without any has died, whatever TCP thinks.
     made.watching.inactivity_timeout = 70.0
-    made.watching.chunk_size = 500
+    made.watching.chunk_size = PAGE
     for kind, selector in SELECTORS.items():
         made.watching.label_selectors[KINDS[kind].group, KINDS[kind].version, KINDS[kind].plural] = selector
     # A limit below the number of objects blocks the start for ever.

@@ -1,7 +1,10 @@
 """What the watch streams last told of our own objects: which there are, and how they stand."""
 
+import sys
+
 from waypost.operator.cluster import Manifest
 from waypost.operator.kinds import OURS
+from waypost.operator.models import GROUP
 
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
@@ -13,7 +16,10 @@ def key_of(manifest: Manifest) -> Key:
 
 
 class Known:
-    """Copies of our objects, without the field managers' bookkeeping (half of their size)."""
+    """Of each of our objects what others must know of it: identity, what it asks for, and its conditions.
+
+    Kept small, for there may be thousands; who needs more of one reads it.
+    """
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[tuple[str, str], Manifest]] = {kind: {} for kind in OURS}
@@ -41,14 +47,33 @@ class Known:
 
 
 def slim(manifest: Manifest) -> Manifest:
-    """Without what nobody here reads."""
-    metadata = dict(manifest["metadata"])
-    metadata.pop("managedFields", None)
-    annotations = metadata.get("annotations")
-    if annotations and "kubectl.kubernetes.io/last-applied-configuration" in annotations:
-        metadata["annotations"] = {
-            key: value
-            for key, value in annotations.items()
-            if key != "kubectl.kubernetes.io/last-applied-configuration"
-        }
-    return {**manifest, "metadata": metadata}
+    """Without an action's audience, messages of conditions, and the bookkeeping in the metadata."""
+    metadata = manifest["metadata"]
+    spec = manifest.get("spec")
+    if isinstance(spec, dict):
+        spec = {sys.intern(key): value for key, value in spec.items() if key != "action"}
+    return {
+        "apiVersion": sys.intern(manifest["apiVersion"]),
+        "kind": sys.intern(manifest["kind"]),
+        "metadata": _identity(metadata),
+        "spec": spec,
+        "status": {"conditions": tuple(map(_condition, (manifest.get("status") or {}).get("conditions") or ()))},
+    }
+
+
+def _identity(metadata: Manifest) -> Manifest:
+    kept = {key: metadata[key] for key in _METADATA if key in metadata}
+    kept["namespace"] = sys.intern(metadata["namespace"])
+    annotations = metadata.get("annotations") or {}
+    if ours := {key: value for key, value in annotations.items() if key.startswith(f"{GROUP}/")}:
+        kept["annotations"] = ours
+    return kept
+
+
+def _condition(found: object) -> Manifest:
+    if not isinstance(found, dict):
+        return {}
+    return {key: sys.intern(str(found.get(key) or "")) for key in ("type", "status", "reason")}
+
+
+_METADATA = ("name", "namespace", "uid", "generation", "creationTimestamp", "deletionTimestamp")

@@ -14,7 +14,7 @@ from waypost.operator.calls import APPLY, MERGE, KubernetesCalls, NotThere
 from waypost.operator.cluster import ClusterAway, ClusterConflict, ClusterError, Manifest, Stored
 from waypost.operator.entries import SharedSecret
 from waypost.operator.kinds import KINDS, Kind
-from waypost.operator.known import Known
+from waypost.operator.known import Known, slim
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,9 @@ REFRESHED = "waypost.dev/registry-refreshed-at"
 REFRESH_DELAY_S = 1.0
 """Changes of the registry within this time share one round over the pods."""
 
-PAGE = 500
+PAGE = 50
+"""Objects in one answer. Five streams read at the start, and each page is some 10 kB of memory per object: with 500 the
+operator needs 25 MB more for good, for the heap does not shrink again."""
 REPEATED_S = 600.0
 """The same Event about the same object is not posted again within this time."""
 REMEMBERED_EVENTS = 4096
@@ -156,10 +158,10 @@ class KubernetesCluster:
         )
 
     async def objects(self, kind: str) -> list[Manifest]:
-        """All objects of one of our kinds in the namespaces watched. They are shared: never change one."""
+        """All objects of one of our kinds in the namespaces watched, slim. They are shared: never change one."""
         if self._known.complete:
             return self._known.all(kind)
-        return [item async for item in self.listed(kind)]
+        return [slim(item) async for item in self.listed(kind)]
 
     async def listed(self, kind: str, selector: str | None = None) -> AsyncIterator[Manifest]:
         """Objects as the API server has them now, page by page."""
