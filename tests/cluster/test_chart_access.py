@@ -1,0 +1,160 @@
+"""The rights that the chart gives are enough: the operator does all of its work with them, and is refused nothing."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from waypost.cli import files, manifests, world
+
+from ..chart.rendered import CHART, NAMESPACE, Manifest, render, tool  # noqa: TID252 - tests are no package
+from .conftest import until
+
+EXAMPLES = CHART.parents[1] / "examples"
+ACCESS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+TEAM = "team-a"
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tools() -> None:
+    for name in ("helm", "kubectl"):
+        if tool(name) is None:
+            pytest.skip(f"no {name} on PATH or in WAYPOST_TOOLS")
+
+
+def _kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> str:
+    program = tool("kubectl")
+    assert program is not None
+    done = subprocess.run(
+        [program, "--kubeconfig", str(kubeconfig), *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(params=[(), (TEAM, "team-b")], ids=["in all namespaces", "in two namespaces"])
+def namespaces(request: pytest.FixtureRequest, kubeconfig: Path, api: client.ApiClient) -> Iterator[tuple[str, ...]]:
+    """The chart's accounts and roles are in place, for an operator of these namespaces."""
+    sets = tuple(f"operator.namespaces[{n}]={name}" for n, name in enumerate(request.param))
+    core = client.CoreV1Api(api)
+    for name in (NAMESPACE, TEAM, "team-b"):
+        with contextlib.suppress(ApiException):  # it is there already
+            core.create_namespace({"metadata": {"name": name}})
+    objects = yaml.safe_dump_all([each for each in render("trial", sets).in_namespaces() if each["kind"] in ACCESS])
+    _kubectl(kubeconfig, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=objects)
+    yield request.param
+    _kubectl(kubeconfig, "delete", "--ignore-not-found", "-f", "-", stdin=objects)
+
+
+@contextlib.contextmanager
+def _process(command: str, log: Path, **environment: str) -> Iterator[None]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "waypost.cli", command], env={**os.environ, **environment}, stdout=output
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.fixture
+def operator_log(
+    kubeconfig: Path, namespaces: tuple[str, ...], tmp_path: Path, free_port: Callable[[], int]
+) -> Iterator[Path]:
+    """The log of an operator that runs as its service account, with a simulated Meta; two replicas, so by a Lease."""
+    token = _kubectl(kubeconfig, "create", "token", "waypost-operator", "--namespace", NAMESPACE)
+    theirs = yaml.safe_load(kubeconfig.read_text())
+    theirs["users"] = [{"name": theirs["users"][0]["name"], "user": {"token": token}}]
+    account = tmp_path / "kubeconfig"
+    account.write_text(json.dumps(theirs))
+    declared = manifests.load(files.yaml_files([EXAMPLES]))
+    meta = tmp_path / "world.json"
+    meta.write_text(json.dumps(world.seed(declared.numbers, declared.schedules)))
+    simulator, probes, log = free_port(), free_port(), tmp_path / "operator.log"
+    url = f"http://127.0.0.1:{simulator}"
+    with (
+        _process(
+            "simulator",
+            tmp_path / "simulator.log",
+            WAYPOST_HOST="127.0.0.1",
+            WAYPOST_SIMULATOR_PORT=str(simulator),
+            WAYPOST_PROBE_PORT=str(free_port()),
+            WAYPOST_SIMULATOR_WORLD=str(meta),
+        ),
+        _process(
+            "operator",
+            log,
+            WAYPOST_KUBECONFIG=str(account),
+            WAYPOST_HOST="127.0.0.1",
+            WAYPOST_PROBE_PORT=str(probes),
+            WAYPOST_RELEASE_NAMESPACE=NAMESPACE,
+            WAYPOST_NAMESPACES=",".join(namespaces),
+            WAYPOST_OPERATOR_REPLICAS="2",
+            WAYPOST_PUBLIC_URL="http://127.0.0.1:9",
+            WAYPOST_GRAPH_URL=url,
+            WAYPOST_JOB_IMAGE="waypost:test",
+        ),
+    ):
+        until(lambda: _is_ready(f"http://127.0.0.1:{probes}/readyz"))
+        yield log
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=10).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _refusals(log: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [line for line in lines if "orbidden" in json.dumps(line)]
+
+
+def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
+    kubeconfig: Path, api: client.ApiClient, operator_log: Path
+) -> None:
+    """A number and its schedules are made, told of, and taken back; the registry and CronJobs come and go."""
+    custom, core, batch = client.CustomObjectsApi(api), client.CoreV1Api(api), client.BatchV1Api(api)
+    ours = ("waypost.dev", "v1alpha1", TEAM)
+
+    def published() -> bool:
+        found = core.list_namespaced_secret(NAMESPACE, label_selector="waypost.dev/registry=worker").items
+        return any("team-a.support.json" in (each.data or {}) for each in found)
+
+    def cron_jobs() -> list[Manifest]:
+        found: list[Manifest] = batch.list_namespaced_cron_job(NAMESPACE).items
+        return found
+
+    _kubectl(kubeconfig, "apply", "--recursive", "-f", str(EXAMPLES))
+    until(published)
+    until(lambda: len(cron_jobs()) == 2)
+    number: Any = custom.get_namespaced_custom_object(*ours, "whatsappnumbers", "support")
+    until(lambda: core.list_namespaced_event(TEAM, field_selector="involvedObject.kind=BotSchedule").items)
+    _kubectl(kubeconfig, "delete", "--recursive", "--wait=false", "-f", str(EXAMPLES))
+    for plural in ("botschedules", "whatsappnumbers"):
+        until(lambda plural=plural: not custom.list_namespaced_custom_object(*ours, plural)["items"])
+
+    assert number["status"]["conditions"]
+    assert not published()
+    assert cron_jobs() == []
+    assert _refusals(operator_log) == []
