@@ -264,6 +264,11 @@ async def _listening(app: Starlette) -> AsyncIterator[str]:
     # Nothing is under way any more, so its orderly end, which takes a fifth of a second, is not waited for.
     for each in server.servers:
         each.close()
+    for connection in list(server.server_state.connections):
+        connection.shutdown()
+    async with asyncio.timeout(DEADLINE_S):
+        while server.server_state.connections:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
