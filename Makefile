@@ -41,6 +41,12 @@ wheels: $(VENV)/ready requirements.image.lock ## Put what the image is made of i
 image: wheels ## Build the container image (BASE_IMAGE, IMAGE_PYTHON, IMAGE)
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
 
+up: $(VENV)/ready ## Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered
+	@$(BIN)/python tools/cluster/up.py
+
+down: $(VENV)/ready ## Remove that cluster, and the Docker engine if `make up` started it
+	@$(BIN)/python tools/cluster/down.py
+
 bench: $(VENV)/bench-ready ## Measure against a bare server, plain RQ and what a newcomer would build (ROW=acks: one row)
 	$(BIN)/python -m benchmarks $(ROW) $(ARGS)
 
@@ -71,4 +77,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help demo test check check-chart wheels image bench lock clean venv
+.PHONY: help demo up down test check check-chart wheels image bench lock clean venv

@@ -1,0 +1,3 @@
+module waypost.dev/tools/bounded-runtime
+
+go 1.22

@@ -1,0 +1,67 @@
+"""What `make up` and `make down` share: where things are kept, and how a step is said and run."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CACHE = Path(os.environ.get("WAYPOST_CACHE", Path.home() / ".cache/waypost"))
+BINARIES = CACHE / "bin"
+KUBECONFIG = CACHE / "kubeconfig"
+ENGINE = CACHE / "engine"
+"""Docker's data, log and process id, where the engine was started by us."""
+
+CLUSTER = "waypost"
+NAMESPACE = "waypost"
+TEAM = "team-a"
+KUBERNETES = "v1.34.4"
+NODE_IMAGE = f"waypost/node:{KUBERNETES}"
+APP_BASE = "waypost/python:bookworm"
+SERVERS = "waypost/servers:0.1.0"
+APP = "waypost:0.1.0"
+
+START = time.monotonic()
+
+
+class StepFailed(Exception):
+    """A command of a step failed; the message holds its last words."""
+
+
+def step(what: str) -> None:
+    """Say what comes next, with the seconds since the start."""
+    print(f"{time.monotonic() - START:7.1f} s  {what}", flush=True)
+
+
+def environment() -> Mapping[str, str]:
+    """Ours, with our tools last on PATH (a fitting one that is installed comes first) and our cluster chosen."""
+    return {**os.environ, "PATH": f"{os.environ['PATH']}:{BINARIES}", "KUBECONFIG": str(KUBECONFIG)}
+
+
+def run(*command: str | Path, folder: Path = REPOSITORY, stdin: str | None = None, **extra: str) -> str:
+    """Run a command; its output. Raises `StepFailed`."""
+    done = subprocess.run(
+        [str(part) for part in command], cwd=folder, input=stdin, capture_output=True, text=True, check=False,
+        env={**environment(), **extra},
+    )  # fmt: skip
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip())[-1500:]
+        raise StepFailed(f"`{' '.join(map(str, command[:5]))} …` ended with status {done.returncode}:\n{said}")
+    return done.stdout.strip()
+
+
+def works(*command: str | Path) -> bool:
+    """Whether a command can be run and succeeds."""
+    try:
+        run(*command)
+    except (StepFailed, FileNotFoundError):
+        return False
+    return True
+
+
+def fail(why: str) -> None:
+    """End with one clear message."""
+    print(f"make: {why}", file=sys.stderr)
+    raise SystemExit(1)
