@@ -59,8 +59,8 @@ class Bot(Strict):
     model_config = ConfigDict(json_schema_extra=rules(one_of("configMapRef", "plugin")))
 
     config_map_ref: NameReference | None = None
-    """ConfigMap whose key `bot.yaml` holds the script. With the label `waypost.dev/watched: "true"` a change is taken up
-    at once, without it within the resync interval."""
+    """ConfigMap whose key `bot.yaml` holds the script. With the label `waypost.dev/watched: "true"` a change is taken
+    up at once, without it within the resync interval."""
     plugin: (
         Annotated[
             str,
