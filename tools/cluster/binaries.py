@@ -9,7 +9,7 @@ MODULE = REPOSITORY / "tools/cluster-binaries"
 INSTALLED = {
     "kind": "sigs.k8s.io/kind@v0.33.0",
     "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0",
-    "coredns": "github.com/coredns/coredns@v1.12.1",
+    "coredns": "github.com/coredns/coredns@v1.15.0",
 }
 BUILT = {
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",

@@ -9,17 +9,10 @@ from pathlib import Path
 
 from machine import BINARIES, ENGINE, StepFailed, environment, run, step, works
 
-PACKAGES = [
-    "docker.io",
-    "containernetworking-plugins",
-    "conntrack",
-    "iptables",
-    "ethtool",
-    "socat",
-    "ebtables",
-    "mmdebstrap",
-    "ca-certificates",
-]
+PACKAGES = (
+    *("docker.io", "containernetworking-plugins", "conntrack", "iptables", "ethtool", "socat", "ebtables"),
+    *("mmdebstrap", "ca-certificates", "gcc", "libc6-dev"),
+)
 STARTS_WITHIN_S = 60
 
 
@@ -34,11 +27,15 @@ def ensure() -> None:
     bounded = BINARIES / "bounded-runtime"
     ENGINE.mkdir(parents=True, exist_ok=True)
     with (ENGINE / "log").open("ab") as log:
+        folders = ("--data-root", ENGINE / "data", "--exec-root", ENGINE / "exec", "--pidfile", ENGINE / "docker.pid")
         process = subprocess.Popen(
-            ["dockerd", "--data-root", ENGINE / "data", "--exec-root", ENGINE / "exec", "--pidfile", ENGINE / "docker.pid",
-             "--add-runtime", f"bounded={bounded}", "--default-runtime", "bounded"],
-            env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            ["dockerd", *folders, "--add-runtime", f"bounded={bounded}", "--default-runtime", "bounded"],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     (ENGINE / "pid").write_text(str(process.pid))
     deadline = time.monotonic() + STARTS_WITHIN_S
     while not works("docker", "info"):

@@ -1,7 +1,7 @@
 """`make up`: Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered a message.
 
 Takes a Docker engine that runs and images that can be pulled where there are any. Where there are none, and as root on
-Debian, it starts an engine, builds Kubernetes from source and the images from Debian's packages: slow once, then cached.
+Debian, it starts an engine, builds Kubernetes from source and images from Debian's packages: slow once, then cached.
 """
 
 import json
