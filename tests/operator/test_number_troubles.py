@@ -109,6 +109,19 @@ async def test_somebody_elses_number_is_never_published(it: Installation) -> Non
     assert published(it.cluster) == ({}, {})
 
 
+async def test_a_claim_that_meta_denied_keeps_nobody_from_the_number(it: Installation) -> None:
+    """Whoever is first to create an object could else lock others out of their own number."""
+    await it.world(tokens=[{"token": "EAAstranger", "app_id": APP, "wabas": ["999999999"]}])
+    it.cluster.put(secret(namespace="team-b", accessToken="EAAstranger"))
+    it.cluster.put(number("theirs", namespace="team-b"))
+    await it.settle("theirs", "team-b")
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition("Registered", "theirs", "team-b") == ("False", "NoAccess")
+    assert set(published(it.cluster)[0]) == {KEY}
+
+
 async def test_a_number_of_another_account_than_declared_is_told(it: Installation) -> None:
     """Its deliveries would never come."""
     await it.world(accounts=[{"waba_id": "555555555"}])

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from waypost.operator.cluster import Cluster, Manifest
+from waypost.operator.conditions import find
 
 KIND = "WhatsAppNumber"
 
@@ -77,7 +78,11 @@ class Claims:
             del self._by_number[old.phone_number_id]
 
     async def rival(self, mine: Claim) -> Claim | None:
-        """The oldest other claim on the same number that precedes mine. It is looked up, for it may be gone."""
+        """The oldest other claim on the same number that precedes mine. It is looked up, for it may be gone.
+
+        A claim that Meta denied, because its token may not act for the number, is none: else whoever creates an object
+        first could keep a number from those it belongs to.
+        """
         others = sorted(self._by_object[key] for key in self._by_number.get(mine.phone_number_id, ()))
         for other in others:
             if other >= mine:
@@ -87,7 +92,7 @@ class Claims:
             if now is None or now.phone_number_id != mine.phone_number_id:
                 self.drop(other.namespace, other.name)
                 continue
-            if now < mine:
+            if now < mine and found is not None and not _is_denied(found):
                 return now
         return None
 
@@ -100,3 +105,8 @@ class Claims:
             and (account is None or each.waba_id == account)
             and (credentials is None or (each.namespace == mine.namespace and each.credentials == credentials))
         ]
+
+
+def _is_denied(manifest: Manifest) -> bool:
+    registered = find(manifest.get("status"), "Registered") or {}
+    return registered.get("status") == "False" and registered.get("reason") == "NoAccess"
