@@ -20,8 +20,6 @@ def ensure() -> None:
     """A running engine. Starts one, as root, where none answers."""
     if works("docker", "info"):
         return
-    if os.geteuid() != 0:
-        raise StepFailed("no Docker engine answers, and only root can start one; start Docker, or run this as root")
     packages()
     step("starting a Docker engine of our own")
     bounded = BINARIES / "bounded-runtime"
@@ -46,9 +44,11 @@ def ensure() -> None:
 
 def packages() -> None:
     """Debian's packages for engine and node image, where one of their commands is missing."""
-    if all(shutil.which(command) for command in ("dockerd", "conntrack", "socat", "mmdebstrap")):
+    if all(shutil.which(command) for command in ("dockerd", "conntrack", "socat", "mmdebstrap", "gcc")):
         return
-    step("installing Debian's packages for the engine")
+    if os.geteuid() != 0:
+        raise StepFailed("no Docker engine answers, and only root can set one up; start Docker, or run this as root")
+    step("installing Debian's packages for engine and images")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     run("apt-get", "update", "-qq", **quiet)
     run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES, **quiet)

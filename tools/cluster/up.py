@@ -45,11 +45,11 @@ def main() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     try:
         offline = not can_pull()
-        missing = binaries.missing(offline=offline)
-        binaries.build(missing)
-        engine.ensure()
         if offline:
             engine.packages()
+        binaries.build(binaries.missing(offline=offline))
+        engine.ensure()
+        if offline:
             node = build_images()
         else:
             node = os.environ.get("KIND_NODE_IMAGE", "")
