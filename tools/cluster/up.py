@@ -49,10 +49,7 @@ def main() -> None:
             engine.packages()
         binaries.build(binaries.missing(offline=offline))
         engine.ensure()
-        if offline:
-            node = build_images()
-        else:
-            node = os.environ.get("KIND_NODE_IMAGE", "")
+        node = build_images() if offline else os.environ.get("KIND_NODE_IMAGE", "")
         cluster(node)
         install(application(offline=offline), offline=offline)
         apply_examples()
