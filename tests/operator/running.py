@@ -108,6 +108,7 @@ class Notes:
         self.under_way: set[str] = set()
         self.most_at_once = 0
         self.sweeps = 0
+        self.lease_lost = threading.Event()
         self.before_status: Callable[[Manifest], Any] | None = None
         self.fails: Callable[[str], bool] = lambda _: False
 
@@ -136,6 +137,7 @@ class Fleet:
             options,
             Place(identity, self._kubeconfig, replicas=replicas),
             lambda cluster: {kind: NoteTaker(cluster, notes) for kind in (NUMBER, SCHEDULE)},
+            on_lease_lost=notes.lease_lost.set,
         )
         self._running.append(_Running(operator))
         return notes
@@ -151,6 +153,13 @@ class Fleet:
         """What the readiness probe of the one started last says."""
         self._running[-1].check()
         return self._running[-1].operator.not_ready()
+
+    def ends_by(self) -> BaseException | None:
+        """What ended the one that was started last, which is then no longer looked after."""
+        error = self._running[-1].error
+        if error is not None:
+            self._running.pop()
+        return error
 
     def stop(self) -> None:
         """Stop the one that was started last, as SIGTERM would."""
@@ -170,13 +179,13 @@ class _Running:
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._error: BaseException | None = None
+        self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="operator", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def stop(self) -> None:
         if self._thread.is_alive() and self._loop is not None:
@@ -193,7 +202,7 @@ class _Running:
         try:
             asyncio.run(work())
         except BaseException as error:  # noqa: BLE001 - raised again in the test's thread
-            self._error = error
+            self.error = error
 
 
 def until(condition: Callable[[], object], what: str, deadline_s: float = 30.0) -> None:

@@ -144,3 +144,18 @@ def test_of_two_operators_one_works_and_the_other_takes_over(api: ApiServer, fle
     until(lambda: second.reconciled["after"], "the other takes over")
     assert first.reconciled["after"] == 0
     assert (api.get("WhatsAppNumber", TEAM, "before") or {})["status"]
+
+
+def test_an_operator_that_lost_its_lease_says_so_at_once_and_ends(api: ApiServer, fleet: Fleet) -> None:
+    """Before its orderly end, for which the other one does not wait; and it does not take the lease back."""
+
+    def holder() -> str:
+        return str((api.get("Lease", RELEASE, NAME) or {}).get("spec", {}).get("holderIdentity"))
+
+    notes = fleet.begin(replicas=2, identity="first")
+    until(lambda: holder() == "first", "it leads")
+    until(lambda: fleet.not_ready() is None and api.watching("ConfigMap"), "it works")
+    api.edit("Lease", RELEASE, NAME, lambda each: each["spec"].update(holderIdentity="other"))
+    until(notes.lease_lost.is_set, "it notices")
+    until(lambda: isinstance(fleet.ends_by(), BaseExceptionGroup), "it ends")
+    assert holder() == "other"

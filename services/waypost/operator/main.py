@@ -27,7 +27,7 @@ from waypost.telemetry import logs, probes, tracing
 log = structlog.get_logger(__name__)
 
 LOST_S = 4.0
-"""A process that lost its Lease is gone after this, whatever still runs in it: the Lease leaves it five seconds."""
+"""A process that lost its Lease is gone after this, however long its orderly end takes: the Lease leaves it 5 s."""
 
 FAILED = 1
 
@@ -101,7 +101,7 @@ async def _run(settings: Settings, chosen: OperatorOptions) -> None:
             replicas=settings.operator_replicas,
             concurrency=settings.operator_concurrency,
         )
-        operator = Operator(chosen, place, reconcilers)
+        operator = Operator(chosen, place, reconcilers, on_lease_lost=_end_soon)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):  # until kopf sets its own
             loop.add_signal_handler(number, operator.stop)
@@ -111,10 +111,6 @@ async def _run(settings: Settings, chosen: OperatorOptions) -> None:
         log.info("operator starts", probe_port=serving.port, release_namespace=chosen.release_namespace)
         try:
             await operator.run()
-        except Exception as error:
-            if any(isinstance(cause, LeaseLost) for cause in _causes(error)):
-                _end_soon()
-            raise
         finally:
             serving.close()
             log.info("operator stopped")

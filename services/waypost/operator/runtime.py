@@ -16,7 +16,7 @@ from waypost.operator.controller import Controller, Reconciler, Sweeping
 from waypost.operator.kinds import OURS
 from waypost.operator.known import Known
 from waypost.operator.kubernetes import KubernetesCluster
-from waypost.operator.leader import Leadership
+from waypost.operator.leader import Leadership, LeaseLost
 from waypost.operator.options import OperatorOptions
 from waypost.operator.watching import Watching
 from waypost.operator.workers import CONCURRENCY, Workers
@@ -43,8 +43,14 @@ class Operator:
     """`await run()` until `stop()`, a signal, or an error that only a new process gets over."""
 
     def __init__(
-        self, options: OperatorOptions, place: Place, reconcilers: Callable[[Cluster], Mapping[str, Reconciler]]
+        self,
+        options: OperatorOptions,
+        place: Place,
+        reconcilers: Callable[[Cluster], Mapping[str, Reconciler]],
+        *,
+        on_lease_lost: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_lease_lost = on_lease_lost
         self._options = options
         self._place = place
         self._reconcilers = reconcilers
@@ -100,7 +106,7 @@ class Operator:
         watching = Watching(known, workers, resync_s=options.resync_s, namespaces=namespaces)
         canary = Canary(cluster, options.release_namespace)
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(leadership.keep(), name="lease")] if leadership is not None else []
+            beside = [group.create_task(self._keep(leadership), name="lease")] if leadership is not None else []
             if await self._unless_stopped(self._list_all(cluster, known, watching)):
                 working = group.create_task(workers.run(), name="workers")
                 beside.append(group.create_task(canary.run(), name="canary"))
@@ -120,6 +126,13 @@ class Operator:
                 working.cancel()
             for task in beside:
                 task.cancel()
+
+    async def _keep(self, leadership: Leadership) -> None:
+        try:
+            await leadership.keep()
+        except LeaseLost:
+            self._on_lease_lost()
+            raise
 
     async def _list_all(self, cluster: KubernetesCluster, known: Known, watching: Watching) -> None:
         """Learn of all our objects before the first reconcile, for some decisions need to know of all."""
