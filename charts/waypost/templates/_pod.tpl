@@ -72,8 +72,9 @@ spec:
       {{- if .probes }}
       startupProbe:
         httpGet: {path: /healthz, port: probes}
+        # Two minutes: a node that starts everything at once is slow.
         periodSeconds: 2
-        failureThreshold: 30
+        failureThreshold: 60
         timeoutSeconds: 3
       livenessProbe:
         httpGet: {path: /healthz, port: probes}
