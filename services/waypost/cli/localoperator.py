@@ -61,7 +61,11 @@ class LocalOperator:
         self._life = ""
         self._is_dirty = False
         options = OperatorOptions(
-            release_namespace=NAMESPACE, public_url=public_url, webhook_probe_url=public_url, image="local"
+            release_namespace=NAMESPACE,
+            public_url=public_url,
+            webhook_probe_url=public_url,
+            route_poll_s=0.2,
+            image="local",
         )
         self.cluster = FileCluster(changed=self._changed, release_namespace=NAMESPACE)
         known = Known()

@@ -52,6 +52,8 @@ class OperatorOptions:
     """Drift at Meta is looked for this often, unless the budget of the account asks for less."""
     graph_calls_per_hour: int = 200
     """Management calls per WhatsApp Business account and hour: Meta's limit for a new account; 5,000 once active."""
+    route_poll_s: float = 2.0
+    """The webhook is asked this often whether it serves a new callback; Meta is not."""
     registry_shards: int = 4
     """Secrets per audience: the entries of all numbers share them, and a Secret holds 1 MiB."""
     finalize_deadline_s: float = 600

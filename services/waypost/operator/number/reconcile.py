@@ -32,7 +32,7 @@ from waypost.operator.number.plan import plan
 from waypost.operator.number.state import Desired, Observed
 from waypost.operator.number.subject import Subject
 from waypost.operator.number.sweep import sweep
-from waypost.operator.number.tell import ROUTE_POLL_S, Teller
+from waypost.operator.number.tell import Teller
 from waypost.operator.options import OperatorOptions
 from waypost.operator.outcome import Result
 from waypost.operator.publish import Registry
@@ -73,7 +73,7 @@ class NumberReconciler:
         self._keeping = keeping = Keeping(cluster, options.release_namespace)
         self._performer = Performer(cluster, graph, self._view, registry, keeping, probe, clock)
         self._gatherer = Gatherer(cluster, registry, keeping, self._claims, clock)
-        self._teller = Teller(cluster, clock)
+        self._teller = Teller(cluster, clock, route_poll_s=options.route_poll_s)
         self._finalizer = Finalizer(self._performer, self._claims, options)
 
     async def reconcile(self, manifest: Manifest) -> Result:
@@ -124,7 +124,7 @@ class NumberReconciler:
         observed = await self._gather(subject, desired)
         in_s = self._pace.in_s(subject, observed, self._clock())
         if in_s == 0 and await self._still_waits_for_route(subject, observed):
-            return Result(ROUTE_POLL_S, "waiting")
+            return Result(self._options.route_poll_s, "waiting")
         look = in_s == 0 and observed.rival is None and isinstance(observed.credentials, secret.Credentials)
         waits = [in_s] if in_s else []
         failed: dict[str, Exception] = {}

@@ -11,17 +11,16 @@ from waypost.operator.number.claims import KIND
 from waypost.operator.number.subject import Subject
 from waypost.operator.outcome import Outcome, Result
 
-ROUTE_POLL_S = 2.0
-"""The webhook is asked this often whether it serves a route; Meta is not."""
 SHORTEST_WAIT_S = 0.1
 
 
 class Teller:
     """Of all numbers of one operator."""
 
-    def __init__(self, cluster: Cluster, clock: Callable[[], float]) -> None:
+    def __init__(self, cluster: Cluster, clock: Callable[[], float], *, route_poll_s: float) -> None:
         self._cluster = cluster
         self._clock = clock
+        self._route_poll_s = route_poll_s
 
     async def end(
         self,
@@ -60,7 +59,7 @@ class Teller:
             await self.write(subject, whole)
             await self._tell_changes(subject, before, whole)
         if subject.ready_reason == "WaitingForWebhook":
-            return Result(ROUTE_POLL_S, outcome)
+            return Result(self._route_poll_s, outcome)
         waits = [each for each in (again_in_s, next_attempt - now if next_attempt else None) if each is not None]
         return Result(max(SHORTEST_WAIT_S, min(waits)) if waits else None, outcome)
 
