@@ -253,7 +253,7 @@ async def test_many_numbers_of_one_account_stay_below_its_limit() -> None:
         await it.world(accounts=[{"waba_id": WABA, "numbers": phones}])
         for each in ids:
             it.cluster.put(number(f"n{each}", phoneNumberId=each))
-        for round_ in range(6):
+        for round_ in range(4):
             for each in ids:
                 await it.reconcile(f"n{each}", after_s=0.0)
             if round_ == 0:
