@@ -31,6 +31,8 @@ from kubernetes.client.exceptions import ApiException
 
 from waypost.operator.crd import KINDS, crd
 
+API = ("waypost.dev", "v1alpha1")
+PLURALS = ("whatsappnumbers", "botschedules")
 TEAMS = 10
 NUMBERS_OF_ACCOUNT = 2
 ACCOUNTS_OF_APP = 10
@@ -160,6 +162,12 @@ class Scale:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for plural in PLURALS:  # what an operator that failed has not let go would hold its namespace for ever
+            for team in self.fleet.teams:
+                for each in self._list(team, plural):
+                    self.objects.patch_namespaced_custom_object(
+                        *API, team, plural, each["metadata"]["name"], {"metadata": {"finalizers": None}}
+                    )
         self._exit.close()
 
     def start(self, service: str, **environment: str) -> "subprocess.Popen[bytes]":
@@ -202,18 +210,29 @@ class Scale:
         """Create objects of ours, spread over the teams."""
         self.create(
             lambda index: self.objects.create_namespaced_custom_object(
-                "waypost.dev", "v1alpha1", self.fleet.team(index), plural, body(index)
+                *API, self.fleet.team(index), plural, body(index)
             ),
             count,
         )
 
     def ready(self, plural: str) -> int:
         """How many say Ready=True of their latest spec."""
-        count = 0
-        for team in self.fleet.teams:
-            listed = self.objects.list_namespaced_custom_object("waypost.dev", "v1alpha1", team, plural)
-            count += sum(map(_is_ready, listed["items"]))
-        return count
+        return sum(sum(map(_is_ready, self._list(team, plural))) for team in self.fleet.teams)
+
+    def delete_all(self) -> None:
+        """Delete every number and schedule; the operator lets them go."""
+        for plural in reversed(PLURALS):
+            for team in self.fleet.teams:
+                self.objects.delete_collection_namespaced_custom_object(*API, team, plural)
+
+    def left(self) -> int:
+        """Numbers and schedules that are still there."""
+        return sum(len(self._list(team, plural)) for team in self.fleet.teams for plural in PLURALS)
+
+    def _list(self, team: str, plural: str) -> list[dict[str, Any]]:
+        listed: dict[str, Any] = self.objects.list_namespaced_custom_object(*API, team, plural)
+        found: list[dict[str, Any]] = listed["items"]
+        return found
 
     def writes(self) -> float:
         """Requests of the operator that wrote something, or tried to."""
@@ -295,11 +314,15 @@ def measure(scale: Scale, quiet_s: float) -> dict[str, float]:
     _end(operator)
     operator = scale.start_operator()
     time.sleep(quiet_s)
-    return figures | {
+    figures |= {
         "restart_writes": scale.writes(),
         "restart_graph_calls": scale.graph_calls(),
         "restart_megabytes": _megabytes(operator.pid, "VmHWM"),
     }
+    began = time.monotonic()
+    scale.delete_all()
+    _until(lambda: scale.left() == 0, 600, "all are deleted", every=1.0)
+    return figures | {"deleted_s": time.monotonic() - began}
 
 
 def main() -> int:

@@ -75,7 +75,7 @@ class KubernetesCalls:
             try:
                 answer = await self._attempt(_Request(method, path, query, body, content_type), kind, span)
             except ClusterError as error:
-                result = type(error).__name__
+                result = error.reason if isinstance(error, ClusterRefused) else type(error).__name__
                 span.set_status(StatusCode.ERROR)
                 span.set_attribute("error.type", result)
                 raise
