@@ -19,13 +19,15 @@ def _installation(
     postgres.start()
     redis.start()
     installation = Installation(tmp_path_factory.mktemp("installation"), postgres, redis, free_port)
-    installation.publish()
-    installation.start("simulator")
-    installation.start("webhook-1", "webhook-2", "worker-1", "worker-2")
-    yield installation
-    installation.close()
-    redis.stop()
-    postgres.stop()
+    try:
+        installation.publish()
+        installation.start("simulator")
+        installation.start("webhook-1", "webhook-2", "worker-1", "worker-2")
+        yield installation
+    finally:
+        installation.close()
+        redis.stop()
+        postgres.stop()
 
 
 @pytest.fixture

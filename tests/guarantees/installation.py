@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from waypost import registry
-from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
+from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
 from waypost.cloudapi.signature import sign
 from waypost.store import counts, schema
 from waypost.store.database import connect
@@ -78,7 +79,11 @@ class Installation:
             environment["WAYPOST_GRAPH_URL"] = self.url("simulator")
         with (self.folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "waypost.cli", service], env=environment, stdout=log, stderr=log
+                [sys.executable, "-m", "waypost.cli", service],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                preexec_fn=end_with_parent(signal.SIGKILL),
             )
         if service == "webhook" and name not in self._webhooks:
             self._webhooks.append(name)
