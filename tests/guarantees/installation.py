@@ -83,7 +83,7 @@ class Installation:
                 env=environment,
                 stdout=log,
                 stderr=log,
-                preexec_fn=end_with_parent(signal.SIGKILL),
+                preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - runs two system calls only
             )
         if service == "webhook" and name not in self._webhooks:
             self._webhooks.append(name)
