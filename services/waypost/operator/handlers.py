@@ -70,7 +70,8 @@ def settings() -> kopf.OperatorSettings:
         made.watching.label_selectors[KINDS[kind].group, KINDS[kind].version, KINDS[kind].plural] = selector
     # A limit below the number of objects blocks the start for ever.
     made.queueing.worker_limit = None
-    made.queueing.idle_timeout = 1.0
+    # A task per object is kept this long after its last event; at the start there is one for each of them.
+    made.queueing.idle_timeout = 0.1
     # A pod's grace period ends a shutdown that hangs; kopf's own timer would kill whoever embeds it.
     made.process.ultimate_exiting_timeout = None
     return made

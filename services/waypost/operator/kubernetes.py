@@ -28,9 +28,9 @@ REFRESHED = "waypost.dev/registry-refreshed-at"
 REFRESH_DELAY_S = 1.0
 """Changes of the registry within this time share one round over the pods."""
 
-PAGE = 50
-"""Objects in one answer. Five streams read at the start, and each page is some 10 kB of memory per object: with 500 the
-operator needs 25 MB more for good, for the heap does not shrink again."""
+PAGE = 25
+"""Objects in one answer. Dozens of streams may read at the start, and an object is some 10 kB while it is read: with
+500 the operator needs 25 MB more for good, for the heap does not shrink again."""
 REPEATED_S = 600.0
 """The same Event about the same object is not posted again within this time."""
 REMEMBERED_EVENTS = 4096
