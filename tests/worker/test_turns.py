@@ -308,9 +308,31 @@ def test_a_contact_who_changes_number_keeps_the_conversation(world: World) -> No
     assert [row.wa_id for row in world.rows("SELECT wa_id FROM contact")] == ["15557654321"]
 
 
-def test_a_number_the_registry_does_not_name_costs_attempts_and_is_then_dead(database: Engine) -> None:
-    """The event can be replayed once the number is there."""
+def test_a_number_the_registry_does_not_name_yet_loses_its_events_nothing(database: Engine) -> None:
+    """The webhook may know it first: the message waits, and is answered once the worker knows the number."""
     world = World(database, number=None)
+    world.say("hello")
+    world.say("are you there?")
+    assert [tuple(row) for row in world.rows("SELECT state, reason FROM event ORDER BY id")] == [
+        ("waiting", "NumberMissing"),
+        ("waiting", None),
+    ]
+    world.turns.numbers = lambda _number_id: NUMBER
+    with database.begin() as connection:
+        connection.execute(text("UPDATE event SET next_attempt_at = now()"))
+        lanes = set(connection.execute(text("SELECT lane FROM event")).scalars())
+    for lane in lanes:
+        world.drain.run(lane)
+    assert [row.text for row in world.rows("SELECT body->'text'->>'body' AS text FROM outbox ORDER BY id")] == [
+        "hello",
+        "are you there?",
+    ]
+
+
+def test_a_number_the_registry_never_names_leaves_its_events_dead(database: Engine) -> None:
+    """After a quarter of an hour it is no delay any more; the event can be replayed once the number is there."""
+    world = World(database, number=None)
+    world.turns.clock = lambda: time.time() + 16 * 60
     world.say("hello")
     assert [tuple(row) for row in world.rows("SELECT state, reason FROM event")] == [("dead", "NumberMissing")]
 

@@ -52,6 +52,10 @@ class Unhandled(Exception):
     """An event can never be handled; it is dead at once with this reason (CamelCase). No retry makes sense."""
 
 
+class Postponed(Exception):
+    """An event cannot be handled yet, through nobody's fault; says why (CamelCase). It waits and loses no attempt."""
+
+
 class TurnTimeout(BaseException):
     """A turn took longer than allowed. Not an `Exception`, so that a bot's own `except Exception` cannot eat it."""
 
@@ -68,6 +72,7 @@ class Limits:
     """A vanished process holds its lane this long at most."""
     attempts: int = 3
     retry_delays_s: tuple[float, ...] = (1.0, 5.0)
+    postponed_s: float = 2.0
 
 
 class LeaseKeeper:
@@ -235,6 +240,10 @@ class Drain:
                 turns.done.append((event, batch.handle(event)))
             except Unhandled as refusal:
                 turns.dead.append((event, str(refusal)))
+            except Postponed as wait:
+                turns.postponed.append((event, str(wait)))
+                if event.contact_key:
+                    held.add(conversation)
             except (Exception, TurnTimeout) as error:  # noqa: BLE001 - a bot may raise anything; it costs an attempt
                 log.warning("turn failed", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)
                 turns.failed.append((event, type(error).__name__))
@@ -255,6 +264,8 @@ class Drain:
             for event, reason in again:
                 delay = self._limits.retry_delays_s[min(event.attempts, len(self._limits.retry_delays_s) - 1)]
                 lanes.put_back(connection, event, delay_s=delay, reason=reason)
+            for event, reason in turns.postponed:
+                lanes.postpone(connection, event, delay_s=self._limits.postponed_s, reason=reason)
         for buried, why in [*turns.dead, *exhausted]:
             metrics.events_dead_total.labels(buried.number_id, why).inc()
 
@@ -277,9 +288,10 @@ class _Turns:
     done: list[tuple[WaitingEvent, str | None]] = field(default_factory=list)
     dead: list[tuple[WaitingEvent, str]] = field(default_factory=list)
     failed: list[tuple[WaitingEvent, str]] = field(default_factory=list)
+    postponed: list[tuple[WaitingEvent, str]] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.done) + len(self.dead) + len(self.failed)
+        return len(self.done) + len(self.dead) + len(self.failed) + len(self.postponed)
 
 
 def _is_about_events(error: Exception) -> bool:

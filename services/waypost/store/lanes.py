@@ -237,6 +237,18 @@ def put_back(connection: Connection, event: WaitingEvent, *, delay_s: float, rea
     )
 
 
+def postpone(connection: Connection, event: WaitingEvent, *, delay_s: float, reason: str) -> None:
+    """Let the event wait `delay_s` seconds. From then on it is handled alone, as one that was tried."""
+    connection.execute(
+        text(f"""
+            UPDATE event SET attempts = greatest(attempts, 1), reason = :reason,
+                next_attempt_at = now() + make_interval(secs => :delay)
+            WHERE id = :id AND {_STILL_WAITS}
+        """),  # noqa: S608 - put together from the constant above
+        {"id": event.id, "delay": delay_s, "reason": reason},
+    )
+
+
 def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]:
     """Lanes that nobody drains though an event has been due for `idle_s` seconds: their wake-up was lost."""
     rows = connection.execute(

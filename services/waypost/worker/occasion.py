@@ -12,6 +12,7 @@ from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
 from waypost.bot.event import BotEvent
 from waypost.cloudapi import inbound
 from waypost.cloudapi.messages import Outgoing as OutgoingMessage
+from waypost.lanes.drain import Postponed
 from waypost.registry import Number
 from waypost.store import turns
 from waypost.store.conversations import Conversation
@@ -28,8 +29,12 @@ HUMAN_TAKES_OVER: Final = timedelta(minutes=30)
 """After a message typed by a person in the WhatsApp Business app the bot is silent this long."""
 
 
+REGISTRY_LAG: Final = timedelta(minutes=15)
+"""The webhook may know a number before this worker does: kubelets bring a Secret to each pod in their own time."""
+
+
 class NumberMissing(Exception):
-    """The registry does not name this number (yet). Its events wait for their next attempt."""
+    """The registry does not name this number, and should by now. Replay its events once it does."""
 
 
 class Surroundings(Protocol):
@@ -53,7 +58,7 @@ class Occasion:
     def take(self, item: inbound.Inbound) -> str | None:
         """Work out the changes; returns why there are none, or None.
 
-        Raises `NumberMissing`, `BotUnusable`, `TurnTimeout`, and whatever a bot's code raises.
+        Raises `Postponed`, `NumberMissing`, `BotUnusable`, `TurnTimeout`, and whatever a bot's code raises.
         """
         conversation = self._conversation
         match item:
@@ -81,6 +86,9 @@ class Occasion:
     def _message(self, item: inbound.InboundMessage) -> str | None:
         number = self._around.numbers(self._event.number_id)
         if number is None:
+            waited_s = self._around.clock() - self._event.received_at.timestamp()
+            if waited_s < REGISTRY_LAG.total_seconds():
+                raise Postponed("NumberMissing")
             raise NumberMissing(self._event.number_id)
         if item.group_id is not None:
             return "Group"
