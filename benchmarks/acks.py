@@ -25,13 +25,13 @@ class Acks(Row):
     sizes: ClassVar = {
         "seconds": 10,
         "connections": 64,
-        "prepared_per_second": 12_000,
+        "prepared_per_second": 18_000,
         "contacts": 20_000,
     }
     small: ClassVar = {
         "seconds": 2,
         "connections": 64,
-        "prepared_per_second": 12_000,
+        "prepared_per_second": 18_000,
         "contacts": 20_000,
     }
 
