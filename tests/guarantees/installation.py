@@ -1,27 +1,24 @@
 """A whole Waypost of a test's own: real PostgreSQL and Redis, real processes, the simulated Meta; and a ledger."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import httpx
-import msgspec
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from waypost import registry
 from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
-from waypost.cloudapi.signature import sign
 from waypost.store import counts, schema
 from waypost.store.database import connect
+
+from ..ledger import Identity
 
 NUMBER = "106540352242922"
 ACCOUNT = "102290129340398"
@@ -59,6 +56,7 @@ class Installation:
             "PYTHONPATH": str(PLUGINS),
         }
         self.http = httpx.Client(trust_env=False, timeout=10)
+        self.identity = Identity("team", "support", NUMBER, ACCOUNT, SECRET)
 
     # -- processes ----------------------------------------------------------------------------------------------
 
@@ -269,90 +267,3 @@ class Installation:
         with self.engine.connect() as connection:
             for number, count in counts.by_number(connection).items():
                 assert count.received == count.duplicate + count.done + count.dead + count.waiting, (number, count)
-
-
-_seeds = count()
-
-
-@dataclass
-class Ledger:
-    """Writes down every message id that got a 200, and checks afterwards what became of each."""
-
-    installation: Installation
-    seed: int = field(default_factory=lambda: next(_seeds))
-    acknowledged: list[str] = field(default_factory=list)
-    texts: dict[str, str] = field(default_factory=dict)
-    order: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-
-    def __post_init__(self) -> None:
-        self.random = random.Random(self.seed)
-        self._count = 0
-
-    def message(self, contact: str, body: str | None = None) -> dict[str, object]:
-        """A new message of that contact, later by time stamp than the ones before."""
-        self._count += 1
-        identity = f"wamid.L{self.seed:02}{self._count:06}"
-        self.texts[identity] = body if body is not None else f"{contact} {self.seed}-{self._count}"
-        self.order[contact].append(identity)
-        return {
-            "from": contact,
-            "id": identity,
-            "timestamp": str(int(time.time()) - 5000 + self._count),
-            "type": "text",
-            "text": {"body": self.texts[identity]},
-        }
-
-    @staticmethod
-    def body(messages: Sequence[dict[str, object]]) -> bytes:
-        """The delivery that carries these messages."""
-        value = {
-            "messaging_product": "whatsapp",
-            "metadata": {"display_phone_number": "15550783881", "phone_number_id": NUMBER},
-            "contacts": [{"wa_id": m["from"], "profile": {"name": "Ada"}} for m in messages],
-            "messages": list(messages),
-        }
-        entry = {"id": ACCOUNT, "changes": [{"field": "messages", "value": value}]}
-        return msgspec.json.encode({"object": "whatsapp_business_account", "entry": [entry]})
-
-    def post(self, body: bytes, webhook: str) -> int | None:
-        """Deliver once; the status, or None when the connection broke."""
-        try:
-            return self.installation.http.post(
-                f"{self.installation.url(webhook)}/webhooks/team/support",
-                content=body,
-                headers={"X-Hub-Signature-256": sign(SECRET, body), "Content-Type": "application/json"},
-            ).status_code
-        except httpx.TransportError:
-            return None
-
-    def deliver(self, messages: Sequence[dict[str, object]], webhooks: Sequence[str]) -> None:
-        """Deliver until acknowledged, as Meta does for seven days; to any of the webhooks."""
-        body = self.body(messages)
-        self.installation.wait(
-            lambda: self.post(body, self.random.choice(list(webhooks))) == 200, what="an acknowledgement"
-        )
-        self.acknowledged.extend(str(message["id"]) for message in messages)
-
-    def assert_nothing_lost(self, *, dead: Iterable[str] = ()) -> None:
-        """Every acknowledged id is handled; exactly the planted ones are dead."""
-        states = self.installation.event_states()
-        lost = [identity for identity in self.acknowledged if identity not in states]
-        assert not lost, f"{len(lost)} acknowledged messages are gone: {lost[:5]}"
-        assert {identity for identity in self.acknowledged if states[identity] == "dead"} == set(dead)
-        assert all(states[identity] in ("done", "dead") for identity in self.acknowledged)
-        self.installation.assert_counts_hold()
-
-    def assert_replies(self, *, missing: Iterable[str] = ()) -> None:
-        """One reply per acknowledged message, in order within each conversation; none for `missing`."""
-        missing = set(missing)
-        replies: dict[str, list[str]] = defaultdict(list)
-        for sent in self.installation.sent():
-            replies[str(sent["to"]).lstrip("+")].append(str(sent["text"]))
-        acknowledged = set(self.acknowledged)
-        ours = set(self.texts.values())
-        for contact, identities in self.order.items():
-            wanted = [self.texts[i] for i in identities if i in acknowledged and i not in missing]
-            got = [reply for reply in replies[contact] if reply in ours]
-            assert got == wanted, (
-                f"{contact}: {Counter(got) - Counter(wanted)} more, {Counter(wanted) - Counter(got)} less"
-            )

@@ -2,7 +2,8 @@
 
 from sqlalchemy import text
 
-from .installation import Installation, Ledger
+from ..ledger import Ledger
+from .installation import Installation
 
 CONTACT = "15556000001"
 

@@ -6,7 +6,8 @@ from sqlalchemy import text
 
 from waypost.telemetry import spanfile
 
-from .installation import Installation, Ledger
+from ..ledger import Ledger
+from .installation import Installation
 
 SEND = "POST /{version}/{phone_number_id}/messages"
 

@@ -2,7 +2,8 @@
 
 from sqlalchemy import text
 
-from .installation import Installation, Ledger
+from ..ledger import Ledger
+from .installation import Installation
 
 CONTACT = "15555000001"
 READER = "15555000002"

@@ -2,7 +2,8 @@
 
 import base64
 
-from .installation import SECRET, TOKEN, VERIFY, Installation, Ledger
+from ..ledger import Ledger
+from .installation import SECRET, TOKEN, VERIFY, Installation
 
 CONTACT = "15558675309"
 WORDS = "canary words of a person"

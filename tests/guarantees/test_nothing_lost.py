@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 from sqlalchemy import text
 
-from .installation import Installation, Ledger
+from ..ledger import Ledger
+from .installation import Installation
 
 CONTACTS = [f"1555100{number:04}" for number in range(20)]
 WEBHOOKS = ["webhook-1", "webhook-2"]

@@ -4,7 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import text
 
-from .installation import NUMBER, Installation, Ledger
+from ..ledger import Ledger
+from .installation import NUMBER, Installation
 
 WEBHOOKS = ["webhook-1", "webhook-2"]
 

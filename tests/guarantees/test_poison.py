@@ -4,7 +4,8 @@ import pytest
 
 from waypost.cloudapi.signature import sign
 
-from .installation import SECRET, Installation, Ledger
+from ..ledger import Ledger
+from .installation import SECRET, Installation
 
 CONTACTS = ["15554000001", "15554000002", "15554000003"]
 

@@ -10,11 +10,14 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("WAYPOST_CACHE", Path.home() / ".cache/waypost"))
 BINARIES = CACHE / "bin"
-KUBECONFIG = CACHE / "kubeconfig"
 ENGINE = CACHE / "engine"
 """Docker's data, log and process id, where the engine was started by us."""
 
-CLUSTER = "waypost"
+CLUSTER = os.environ.get("WAYPOST_CLUSTER", "waypost")
+KUBECONFIG = CACHE / f"{CLUSTER}.kubeconfig"
+NODE_PORTS = {"webhook": 30080, "simulator": 30082}
+"""How both are reached from outside of the cluster: kind gives each a free port of this machine's loopback."""
+
 NAMESPACE = "waypost"
 TEAM = "team-a"
 KUBERNETES = "v1.34.4"
@@ -22,6 +25,10 @@ NODE_IMAGE = f"waypost/node:{KUBERNETES}"
 APP_BASE = "waypost/python:bookworm"
 SERVERS = "waypost/servers:0.1.0"
 APP = "waypost:0.1.0"
+
+COLLECTOR = "waypost/collector:0.165.0"
+TRACES = "observability"
+"""Namespace of the collector."""
 
 START = time.monotonic()
 

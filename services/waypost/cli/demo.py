@@ -110,7 +110,7 @@ def show(result: Exchange, out: Console) -> None:
         return
     out.print(f"Trace {result.trace_id}", highlight=False)
     for root in result.spans:
-        out.print(_tree(root))
+        out.print(tree_of(root))
 
 
 def show_addresses(addresses: Where, data: Path, out: Console) -> None:
@@ -165,7 +165,8 @@ def _trace(folder: Path, began_ns: int) -> tuple[str | None, tuple[tracetree.Spa
     return None, ()
 
 
-def _tree(node: tracetree.SpanNode, tree: Tree | None = None) -> Tree:
+def tree_of(node: tracetree.SpanNode, tree: Tree | None = None) -> Tree:
+    """A span and what happened within it, to be printed."""
     label = Text.assemble(
         (node.name, "bold red" if node.failed else "bold"),
         f"  {node.milliseconds:.1f} ms  ",
@@ -174,7 +175,7 @@ def _tree(node: tracetree.SpanNode, tree: Tree | None = None) -> Tree:
     )
     branch = Tree(label) if tree is None else tree.add(label)
     for child in node.children:
-        _tree(child, branch)
+        tree_of(child, branch)
     return branch
 
 

@@ -1,0 +1,35 @@
+"""The cluster itself, by kind, and where it is reached from outside."""
+
+import json
+
+from machine import CLUSTER, KUBECONFIG, NODE_PORTS, run, step, works
+
+
+def ensure(node: str) -> None:
+    """A cluster, unless it is there; `node` is its image, or empty for kind's own choice."""
+    if CLUSTER in run("kind", "get", "clusters").split() and works("kubectl", "get", "nodes"):
+        return
+    step("creating the cluster")
+    ports = [{"containerPort": port, "listenAddress": "127.0.0.1"} for port in NODE_PORTS.values()]
+    wanted = {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "nodes": [{"role": "control-plane", "extraPortMappings": ports}],
+    }
+    image = ("--image", node) if node else ()
+    run("kind", "create", "cluster", "--name", CLUSTER, "--kubeconfig", KUBECONFIG, "--wait", "180s", *image,
+        "--config", "-", stdin=json.dumps(wanted))  # fmt: skip
+
+
+def outside(service: str) -> str:
+    """URL by which a service of `NODE_PORTS` is reached from this machine."""
+    address = run("docker", "port", f"{CLUSTER}-control-plane", f"{NODE_PORTS[service]}/tcp").splitlines()[0]
+    return f"http://{address}"
+
+
+def remove() -> None:
+    """The cluster, if it is there."""
+    if CLUSTER in run("kind", "get", "clusters").split():
+        step("deleting the cluster")
+        run("kind", "delete", "cluster", "--name", CLUSTER, "--kubeconfig", KUBECONFIG)
+    KUBECONFIG.unlink(missing_ok=True)

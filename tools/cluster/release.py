@@ -1,0 +1,84 @@
+"""Our image and chart in the cluster, with all that a trial needs: servers, a simulated Meta, a collector of traces."""
+
+import json
+import sys
+import tempfile
+from typing import Any
+
+from machine import APP, APP_BASE, CLUSTER, COLLECTOR, NAMESPACE, NODE_PORTS, REPOSITORY, SERVERS, TRACES, run, step
+
+OFFICIAL_BASE = "python:3.13-slim"
+OFFICIAL_COLLECTOR = "otel/opentelemetry-collector-contrib:0.165.0"
+HERE = REPOSITORY / "tools/cluster"
+
+WORLD = """
+import json, pathlib
+from waypost.cli import manifests, world
+declared = manifests.load(sorted(pathlib.Path("examples").glob("*.yaml")))
+print(json.dumps(world.seed(declared.numbers)))
+"""
+
+
+def load_images(*, offline: bool) -> None:
+    """Build our image and bring it, and what cannot be pulled, into the cluster."""
+    step("building our image")
+    base = ("BASE_IMAGE=" + APP_BASE, "IMAGE_PYTHON=3.11") if offline else ("BASE_IMAGE=" + OFFICIAL_BASE,)
+    run("make", "image", f"IMAGE={APP}", *base)
+    step("loading images into the cluster")
+    run("kind", "load", "docker-image", "--name", CLUSTER, APP, *((SERVERS, COLLECTOR) if offline else ()))
+
+
+def collector(*, offline: bool) -> None:
+    """The collector of traces, in a namespace of its own."""
+    manifest = (HERE / "collector.yaml").read_text()
+    image = COLLECTOR if offline else OFFICIAL_COLLECTOR
+    run("kubectl", "apply", "--filename", "-",
+        stdin=manifest.replace("${COLLECTOR}", image).replace("${APP}", APP))  # fmt: skip
+
+
+def values(*, offline: bool) -> dict[str, Any]:
+    """On top of the chart's own trial values."""
+    repository, _, tag = APP.partition(":")
+    chosen: dict[str, Any] = {
+        "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
+        "simulator": {"enabled": True, "world": json.loads(run(sys.executable, "-c", WORLD))},
+        "telemetry": {"endpoint": f"http://collector.{TRACES}:4318", "samplerArgument": "1.0"},
+        "extraObjects": [each for service in NODE_PORTS for each in _reached_from_outside(service)],
+    }
+    if offline:
+        chosen["database"] = {"embedded": {"image": SERVERS}}
+        chosen["redis"] = {"embedded": {"image": SERVERS}}
+    return chosen
+
+
+def install(chart_values: dict[str, Any], *more: str) -> None:
+    """Install the chart, or upgrade what is installed."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(chart_values, file)
+        file.flush()
+        run(
+            "helm", "upgrade", "--install", "waypost", REPOSITORY / "charts/waypost", "--namespace", NAMESPACE,
+            "--create-namespace", "--values", REPOSITORY / "charts/waypost/ci/trial-values.yaml", "--values", file.name,
+            "--wait", "--timeout", "300s", *more,
+        )  # fmt: skip
+
+
+def _reached_from_outside(service: str) -> list[dict[str, Any]]:
+    """A port on the node, and leave to come in by it."""
+    pods = {"app.kubernetes.io/instance": "waypost", "app.kubernetes.io/component": service}
+    name = f"{service}-outside"
+    target = {"port": 80, "targetPort": "http", "nodePort": NODE_PORTS[service]}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name},
+            "spec": {"type": "NodePort", "selector": pods, "ports": [target]},
+        },
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": name},
+            "spec": {"podSelector": {"matchLabels": pods}, "ingress": [{"ports": [{"port": "http"}]}]},
+        },
+    ]
