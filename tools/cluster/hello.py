@@ -21,17 +21,22 @@ ANSWERED_WITHIN_S = 60
 
 
 def say() -> None:
-    """Deliver "Hello", and show what came of it. Raises `StepFailed`."""
+    """Let a user write, first through Meta and then by our own delivery; show what came of it. Raises `StepFailed`."""
     step("a user writes to the bot")
-    began = time.time_ns()
-    body = _delivery()
-    headers = {"Content-Type": "application/json", "X-Hub-Signature-256": sign(APP_SECRET, body)}
-    url = f"{kind.outside('webhook')}/webhooks/team-a/support"
-    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=15) as answer:
-        print(f"\ndelivered to {url}: {answer.status}")
     deadline = time.monotonic() + ANSWERED_WITHIN_S
-    replies = _until(deadline, _sent, "no reply came; see `kubectl -n waypost logs deployment/waypost-worker`")
-    print(f"user  Hello\nbot   {replies[-1]['text']}\n")
+    before = len(_sent())
+    # Meta lets us answer only whom it saw writing within the last 24 hours.
+    _post(f"{kind.outside('simulator')}/_sim/inbound", json.dumps(
+        {"number": NUMBER, "from": demo.USER, "name": "Ada", "text": demo.GREETING}
+    ).encode())  # fmt: skip
+    _show(demo.GREETING, _reply(deadline, after=before))
+    greeted = len(_sent())
+    began = time.time_ns()
+    body = _delivery("hours")
+    url = f"{kind.outside('webhook')}/webhooks/team-a/support"
+    status = _post(url, body, {"X-Hub-Signature-256": sign(APP_SECRET, body)})
+    print(f"A signed delivery to {url}: {status}")
+    _show("hours", _reply(deadline, after=greeted))
     logs = "kubectl --namespace observability logs deployment/collector --container collector"
     spans = _until(deadline, lambda: _trace(began), f"no trace came; see `{logs}`")
     console = Console()
@@ -39,13 +44,28 @@ def say() -> None:
         console.print(demo.tree_of(root))
 
 
-def _delivery() -> bytes:
+def _show(question: str, answer: str) -> None:
+    print(f"\nuser  {question}\nbot   {answer}\n")
+
+
+def _reply(deadline: float, *, after: int) -> str:
+    logs = "kubectl --namespace waypost logs deployment/waypost-worker"
+    return str(_until(deadline, lambda: _sent()[after:], f"no reply came; see `{logs}`")[0]["text"])
+
+
+def _post(url: str, body: bytes, headers: dict[str, str] | None = None) -> int:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json", **(headers or {})})
+    with urllib.request.urlopen(request, timeout=15) as answer:
+        return int(answer.status)
+
+
+def _delivery(text: str) -> bytes:
     message = {
         "from": demo.USER.removeprefix("+"),
         "id": f"wamid.{time.time_ns()}",
         "timestamp": str(int(time.time())),
         "type": "text",
-        "text": {"body": demo.GREETING},
+        "text": {"body": text},
     }
     value = {
         "messaging_product": "whatsapp",
