@@ -5,7 +5,20 @@ import sys
 import tempfile
 from typing import Any
 
-from machine import APP, APP_BASE, CLUSTER, COLLECTOR, NAMESPACE, NODE_PORTS, REPOSITORY, SERVERS, TRACES, run, step
+from machine import (
+    APP,
+    APP_BASE,
+    CLUSTER,
+    COLLECTOR,
+    NAMESPACE,
+    NODE_PORTS,
+    REPOSITORY,
+    SERVERS,
+    TRACES,
+    run,
+    step,
+    works,
+)
 
 OFFICIAL_BASE = "python:3.13-slim"
 OFFICIAL_COLLECTOR = "otel/opentelemetry-collector-contrib:0.165.0"
@@ -17,6 +30,11 @@ from waypost.cli import manifests, world
 declared = manifests.load(sorted(pathlib.Path("examples").glob("*.yaml")))
 print(json.dumps(world.seed(declared.numbers)))
 """
+
+
+def is_offline() -> bool:
+    """Whether this cluster runs on images that were made here."""
+    return works("docker", "image", "inspect", SERVERS)
 
 
 def load_images(*, offline: bool) -> None:

@@ -1,0 +1,90 @@
+"""The release of `make e2e`, with one number of the tests' own, whose bot repeats what it is told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, TEAM, TOKEN, Installed, is_asked_for, release
+
+PLUGIN = Path(__file__).parents[1] / "guarantees/plugins/ledger_bot.py"
+
+WORLD = {
+    "apps": [{"app_id": APP, "app_secret": APP_SECRET}],
+    "accounts": [
+        {
+            "waba_id": ACCOUNT,
+            "numbers": [
+                {"phone_number_id": NUMBER, "display_phone_number": "+15550783881", "messages_per_second": 1000}
+            ],
+        }
+    ],
+    "tokens": [{"token": TOKEN, "app_id": APP, "wabas": [ACCOUNT]}],
+}
+TEAM_OBJECTS = (
+    {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TEAM}},
+    {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "ledger-meta", "namespace": TEAM, "labels": {"waypost.dev/credentials": "true"}},
+        "stringData": {"appId": APP, "appSecret": APP_SECRET, "accessToken": TOKEN},
+    },
+    {
+        "apiVersion": "waypost.dev/v1alpha1",
+        "kind": "WhatsAppNumber",
+        "metadata": {"name": "ledger", "namespace": TEAM},
+        "spec": {
+            "phoneNumberId": NUMBER,
+            "wabaId": ACCOUNT,
+            "credentialsRef": {"name": "ledger-meta"},
+            "bot": {"plugin": "ledger_bot:turn"},
+            "limits": {"messagesPerSecond": 1000},
+        },
+    },
+)
+
+
+@pytest.fixture(scope="session")
+def values() -> dict[str, object]:
+    """The chart's values that these tests run with: two of everything that may be two, and the bot as a volume."""
+    if not is_asked_for():
+        pytest.skip("these tests run on a cluster: make e2e")
+    chosen = release.values(offline=release.is_offline())
+    bots = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "ledger-bot"},
+        "data": {"ledger_bot.py": PLUGIN.read_text()},
+    }
+    return chosen | {
+        "webhook": {"replicas": 2},
+        "worker": {
+            "replicas": 2,
+            "extraVolumes": [{"name": "bots", "configMap": {"name": "ledger-bot"}}],
+            "extraVolumeMounts": [{"name": "bots", "mountPath": "/bots", "readOnly": True}],
+            "extraEnv": [{"name": "PYTHONPATH", "value": "/bots"}],
+        },
+        "extraObjects": [*chosen["extraObjects"], bots],
+    }
+
+
+@pytest.fixture(scope="session")
+def _release(values: dict[str, object]) -> Iterator[Installed]:
+    release.install(values)
+    installed = Installed()
+    installed.meta("PUT", "world", WORLD)
+    installed.meta("PUT", "behaviour", {"sent_after_s": 0.01, "delivered_after_s": 0.02, "read_after_s": None})
+    installed.apply(*TEAM_OBJECTS)
+    installed.wait(lambda: installed.is_ready("ledger", namespace=TEAM), what="the number to be ready")
+    yield installed
+    installed.close()
+
+
+@pytest.fixture
+def installed(_release: Installed) -> Installed:
+    """The release, with all its pods, no fault armed at Meta, and nothing waiting."""
+    _release.meta("DELETE", "faults")
+    for component in ("webhook", "worker", "operator", "console", "simulator"):
+        _release.kubectl("rollout", "status", f"deployment/waypost-{component}", "--timeout=180s")
+    _release.quiesce()
+    return _release
