@@ -47,6 +47,9 @@ up: $(VENV)/ready ## Waypost on a kind cluster of this machine, with a simulated
 down: $(VENV)/ready ## Remove that cluster, and the Docker engine if `make up` started it
 	@$(BIN)/python tools/cluster/down.py
 
+e2e: $(VENV)/ready ## Run the tests that need a cluster, on that one or on one of their own (KEEP=1 keeps it)
+	@$(BIN)/python tools/cluster/e2e.py $(ARGS)
+
 bench: $(VENV)/bench-ready ## Measure against a bare server, plain RQ and what a newcomer would build (ROW=acks: one row)
 	$(BIN)/python -m benchmarks $(ROW) $(ARGS)
 
@@ -77,4 +80,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help demo up down test check check-chart wheels image bench lock clean venv
+.PHONY: help demo up down test e2e check check-chart wheels image bench lock clean venv

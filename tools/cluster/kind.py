@@ -5,9 +5,19 @@ import json
 from machine import CLUSTER, KUBECONFIG, NODE_PORTS, run, step, works
 
 
+def exists() -> bool:
+    """Whether the cluster is there and answers."""
+    return (
+        works("docker", "info")
+        and works("kind", "version")
+        and CLUSTER in run("kind", "get", "clusters").split()
+        and works("kubectl", "get", "nodes")
+    )
+
+
 def ensure(node: str) -> None:
     """A cluster, unless it is there; `node` is its image, or empty for kind's own choice."""
-    if CLUSTER in run("kind", "get", "clusters").split() and works("kubectl", "get", "nodes"):
+    if exists():
         return
     step("creating the cluster")
     ports = [{"containerPort": port, "listenAddress": "127.0.0.1"} for port in NODE_PORTS.values()]

@@ -19,15 +19,8 @@ READY_WITHIN_S = 120
 
 def main() -> None:
     """See the module's text."""
-    CACHE.mkdir(parents=True, exist_ok=True)
     try:
-        offline = not can_pull()
-        if offline:
-            engine.packages()
-        binaries.build(binaries.missing(offline=offline))
-        engine.ensure()
-        node = images.build() if offline else os.environ.get("KIND_NODE_IMAGE", "")
-        kind.ensure(node)
+        offline = cluster()
         release.load_images(offline=offline)
         release.collector(offline=offline)
         step("installing the chart")
@@ -39,6 +32,19 @@ def main() -> None:
         step("up")
     except StepFailed as failure:
         fail(str(failure))
+
+
+def cluster() -> bool:
+    """The cluster, and all that it takes to make one. Returns whether its images are made here. Raises `StepFailed`."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    offline = not can_pull()
+    if offline:
+        engine.packages()
+    binaries.build(binaries.missing(offline=offline))
+    engine.ensure()
+    node = images.build() if offline else os.environ.get("KIND_NODE_IMAGE", "")
+    kind.ensure(node)
+    return offline
 
 
 def can_pull() -> bool:
