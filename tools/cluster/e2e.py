@@ -45,7 +45,7 @@ def is_installed() -> bool:
 
 
 def tests(folder: str, **settings: str) -> int:
-    """Run pytest over a folder, its output as it comes. Returns its status; 0 also where its arguments chose nothing."""
+    """Run pytest over a folder, its output as it comes. Returns its status, and 0 where its arguments chose nothing."""
     step(f"running {folder}")
     command = [Path(sys.executable).parent / "pytest", folder, "--timeout=900", "--durations=10", *sys.argv[1:]]
     status = subprocess.run(command, cwd=REPOSITORY, env={**environment(), **settings}, check=False).returncode
