@@ -8,7 +8,6 @@ IMAGE ?= waypost:0.1.0
 BASE_IMAGE ?= python:3.13-slim
 # Of BASE_IMAGE: the wheels are for it, not for the Python that runs here.
 IMAGE_PYTHON ?= 3.13
-CHART_VALUES := $(wildcard charts/waypost/ci/*-values.yaml)
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -20,16 +19,14 @@ demo: $(VENV)/ready ## Run everything on this machine and let the example bot an
 test: $(VENV)/ready ## Run the tests that need no cluster, against real PostgreSQL and Redis
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --ignore tests/e2e $(ARGS)
 
-check: $(VENV)/ready check-chart ## Lint, format, types, layers, and the chart where helm is on PATH
+check: $(VENV)/ready check-chart ## Lint, format, types, layers, and the chart
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check-chart: ## Lint the chart under each of its values files (helm; without it this is left out)
-	@PATH="$$PATH:$$WAYPOST_TOOLS"; command -v helm >/dev/null || { echo "no helm: the chart is not linted"; exit 0; }; \
-	for values in $(CHART_VALUES); do \
-		helm lint --quiet --strict --kube-version 1.34.0 --values $$values charts/waypost || exit 1; done
+check-chart: $(VENV)/ready ## Lint, render and validate the chart under each of its values, and run its suites (helm or Go)
+	@$(BIN)/python -m tests.chart.check
 
 wheels: $(VENV)/ready requirements.image.lock ## Put what the image is made of into build/wheels (IMAGE_PYTHON=3.11: for another base)
 	@rm -rf build/wheels build/lib build/bdist.*

@@ -9,7 +9,7 @@ from .rendered import VALUES, Rendered, render, tool
 def helm() -> None:
     """Skips where there is no helm."""
     if tool("helm") is None:
-        pytest.skip("no helm on PATH or in WAYPOST_TOOLS")
+        pytest.skip("no helm")
 
 
 @pytest.fixture(params=VALUES)

@@ -14,6 +14,7 @@ import yaml
 Manifest = dict[str, Any]
 
 CHART = Path(__file__).parents[2] / "charts" / "waypost"
+CACHE = Path(os.environ.get("WAYPOST_CACHE", Path.home() / ".cache" / "waypost"))
 VALUES = sorted(path.stem.removesuffix("-values") for path in (CHART / "ci").glob("*-values.yaml"))
 RELEASE, NAMESPACE = "waypost", "waypost-system"
 KUBERNETES = "1.34.0"
@@ -24,8 +25,8 @@ _CLUSTER_WIDE = ("ClusterRole", "CustomResourceDefinition", "ValidatingAdmission
 
 @cache
 def tool(name: str) -> str | None:
-    """Where a program is: on PATH or in the folder WAYPOST_TOOLS."""
-    return shutil.which(name, path=os.pathsep.join((os.environ.get("WAYPOST_TOOLS", ""), os.environ["PATH"])))
+    """Where a program is: on PATH, or built by `make check-chart` or `make up`."""
+    return shutil.which(name, path=os.pathsep.join((os.environ["PATH"], str(CACHE / "bin"))))
 
 
 class Refused(Exception):
@@ -87,11 +88,15 @@ class Rendered:
         ]
 
 
-@cache
-def render(values: str = "", sets: Sequence[str] = (), more: Sequence[str] = ()) -> Rendered:
-    """Render with `ci/<values>-values.yaml`, `more` files and `--set` arguments. Raises `Refused`."""
+def template(values: str = "", sets: Sequence[str] = (), more: Sequence[str] = ()) -> str:
+    """Manifests, with `ci/<values>-values.yaml`, `more` files and `--set` arguments. Raises `Refused`."""
     files = ["--values", str(CHART / "ci" / f"{values}-values.yaml")] if values else []
     files += [word for file in more for word in ("--values", file)]
     given = [word for each in sets for word in ("--set", each)]
-    text = helm("template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--kube-version", KUBERNETES, *files, *given)
-    return Rendered(tuple(each for each in yaml.safe_load_all(text) if each))
+    return helm("template", RELEASE, str(CHART), "--namespace", NAMESPACE, "--kube-version", KUBERNETES, *files, *given)
+
+
+@cache
+def render(values: str = "", sets: Sequence[str] = (), more: Sequence[str] = ()) -> Rendered:
+    """The objects of `template`. Raises `Refused`."""
+    return Rendered(tuple(each for each in yaml.safe_load_all(template(values, sets, more)) if each))

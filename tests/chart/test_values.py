@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from .rendered import CHART, Refused, render
-from .rendered import helm as run_helm
 
 
 @pytest.mark.parametrize(
@@ -93,14 +92,3 @@ def test_the_schema_takes_no_unknown_key_anywhere() -> None:
                 closed(each, place)
 
     closed(schema, "")
-
-
-@pytest.mark.parametrize("values", ["trial", "production", "namespaced"])
-def test_the_chart_is_free_of_lint(helm: None, values: str) -> None:
-    """`helm lint --strict`, under each of the values files."""
-    _lint(values)
-
-
-def _lint(values: str) -> None:
-    path = str(CHART / "ci" / f"{values}-values.yaml")
-    assert "0 chart(s) failed" in run_helm("lint", "--strict", "--kube-version", "1.34.0", "--values", path, str(CHART))

@@ -1,6 +1,5 @@
 """The chart against a real API server: it takes every object as it is, and its policies refuse what they should."""
 
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +10,12 @@ import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from ..chart.rendered import CHART, NAMESPACE, VALUES, Rendered, helm, render, tool  # noqa: TID252 - tests are no package
+from ..chart.rendered import CHART, NAMESPACE, VALUES, Rendered, helm, render, tool
 from .conftest import until
 
 TOKEN = "EAAJZCZA1aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789"
 FOREIGN = ("Gateway", "HTTPRoute", "ScaledObject", "PodMonitor", "ServiceMonitor", "PrometheusRule")
 """Kinds of others, which the API server of a test need not know."""
-
-EXAMPLES = CHART.parents[1] / "examples"
-LOCATION = "{{.ResourceKind}}_{{.Group}}_{{.ResourceAPIVersion}}.json"
-"""Of a schema, in kubeconform's words; the group of what has none is its version."""
 
 POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
@@ -28,9 +23,9 @@ POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 @pytest.fixture(scope="module", autouse=True)
 def _helm() -> None:
     if tool("helm") is None:
-        pytest.skip("no helm on PATH or in WAYPOST_TOOLS")
+        pytest.skip("no helm")
     if tool("kubectl") is None:
-        pytest.skip("no kubectl on PATH or in WAYPOST_TOOLS")
+        pytest.skip("no kubectl")
 
 
 def _kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
@@ -76,86 +71,6 @@ def test_the_api_server_takes_every_object_as_it_is(kubeconfig: Path, restricted
     )
 
     assert said.stderr.strip() == ""
-
-
-def _schema(folder: Path, kind: str, group: str, version: str) -> Path:
-    return folder / f"{kind.lower()}_{group or version}_{version}.json"
-
-
-def _close(node: object) -> None:
-    """Let no schema take what it does not list, at any depth."""
-    for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        _close(each)
-    if isinstance(node, dict) and isinstance(node.get("properties"), dict) and node.get("type", "object") == "object":
-        node.setdefault("additionalProperties", node.get("x-kubernetes-preserve-unknown-fields", False))
-
-
-@pytest.fixture(scope="module")
-def schemas(kubeconfig: Path, api: client.ApiClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of JSON schemas as kubeconform wants them, of all kinds that this API server has."""
-    folder = tmp_path_factory.mktemp("schemas")
-    definitions = json.loads(_kubectl(kubeconfig, "get", "--raw", "/openapi/v2").stdout)["definitions"]
-    _close(definitions)
-    # Written as a number as often as not, and the API server takes both.
-    for quantity in (
-        "io.k8s.apimachinery.pkg.api.resource.Quantity",
-        "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
-    ):
-        definitions[quantity] = {"type": ["string", "number"]}
-    (folder / "definitions.json").write_text(json.dumps({"definitions": definitions}))
-    for name, definition in definitions.items():
-        for kind in definition.get("x-kubernetes-group-version-kind", ()):
-            _schema(folder, kind["kind"], kind["group"], kind["version"]).write_text(
-                json.dumps({"$ref": f"file://{folder}/definitions.json#/definitions/{name}"})
-            )
-    return folder
-
-
-def _conform(schemas: Path, objects: list[dict[str, Any]]) -> "subprocess.CompletedProcess[str]":
-    program = tool("kubeconform")
-    if program is None:
-        pytest.skip("no kubeconform on PATH or in WAYPOST_TOOLS")
-    for each in objects:
-        group, _, version = each["apiVersion"].rpartition("/")
-        assert _schema(schemas, each["kind"], group, version).exists(), each["kind"]
-    return subprocess.run(
-        [program, "-strict", "-schema-location", f"{schemas}/{LOCATION}", "-"],
-        input=yaml.safe_dump_all(objects),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize("values", VALUES)
-def test_kubeconform_knows_every_field(schemas: Path, values: str) -> None:
-    """Ours as well, those of the examples included: the schemas are of the API server that has the chart's kinds."""
-    objects = [each for each in render(values).objects if each["kind"] not in FOREIGN]
-    for file in EXAMPLES.glob("*.yaml"):
-        objects += [each for each in yaml.safe_load_all(file.read_text()) if each]
-
-    done = _conform(schemas, objects)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_kubeconform_would_tell(schemas: Path) -> None:
-    """A field that nobody knows is refused, in a number as in a Deployment."""
-    for kind, name in (("Deployment", "webhook"), ("WhatsAppNumber", "support")):
-        found = render("trial").all(kind) if kind == "Deployment" else _examples(kind)
-        wrong = json.loads(json.dumps(next(each for each in found if each["metadata"]["name"].endswith(name))))
-        wrong["spec"]["replcias"] = 2
-
-        done = _conform(schemas, [wrong])
-
-        assert done.returncode != 0
-        assert "replcias" in done.stdout
-
-
-def _examples(kind: str) -> list[dict[str, Any]]:
-    documents = [each for file in EXAMPLES.glob("*.yaml") for each in yaml.safe_load_all(file.read_text())]
-    return [each for each in documents if each and each["kind"] == kind]
 
 
 def test_the_kinds_outlive_the_release(

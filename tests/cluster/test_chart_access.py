@@ -17,7 +17,7 @@ from kubernetes.client.exceptions import ApiException
 
 from waypost.cli import files, manifests, world
 
-from ..chart.rendered import CHART, NAMESPACE, Manifest, render, tool  # noqa: TID252 - tests are no package
+from ..chart.rendered import CHART, NAMESPACE, Manifest, render, tool
 from .conftest import until
 
 EXAMPLES = CHART.parents[1] / "examples"
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(300)
 def _tools() -> None:
     for name in ("helm", "kubectl"):
         if tool(name) is None:
-            pytest.skip(f"no {name} on PATH or in WAYPOST_TOOLS")
+            pytest.skip(f"no {name}")
 
 
 def _kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> str:

@@ -1,0 +1,156 @@
+"""Strict JSON schemas for kubeconform: of Kubernetes' kinds and those of others from Go modules, of ours from crds/."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .rendered import CACHE, CHART
+
+Schema = dict[str, Any]
+
+KUBERNETES = ("k8s.io/kubernetes@v1.34.4", "h1:Yy6R4QB8C9kJPp25GFqEvX5XQwY5qzKeqD0Xx6oAcmk=")
+OTHERS = {
+    ("sigs.k8s.io/gateway-api@v1.3.0", "h1:q6okN+/UKDATola4JY7zXzx40WO4VISk7i9DIfOvr9M="): (
+        "config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
+        "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+    ),
+    (
+        "github.com/prometheus-operator/prometheus-operator@v0.83.0",
+        "h1:qAKbm+45fqNGcn9sGTa1Ae2TM3KZuYA/uyoD2QKi9+o=",
+    ): (
+        "jsonnet/prometheus-operator/podmonitors-crd.json",
+        "jsonnet/prometheus-operator/servicemonitors-crd.json",
+        "jsonnet/prometheus-operator/prometheusrules-crd.json",
+    ),
+    ("github.com/kedacore/keda/v2@v2.17.2", "h1:xlrcK5TKABJF9PebK79sgL07s/csGjL3H4m72OkZXxk="): (
+        "config/crd/bases/keda.sh_scaledobjects.yaml",
+    ),
+}
+"""Modules with their hashes, and their kinds that we render. Not the newest: what an older one takes, a newer does."""
+
+LOCATION = "{{.ResourceKind}}_{{.Group}}_{{.ResourceAPIVersion}}.json"
+"""Of a schema in its folder, in kubeconform's words; the group of what has none is its version."""
+
+_METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_NUMBER_OR_TEXT = ("io.k8s.apimachinery.pkg.api.resource.Quantity", "io.k8s.apimachinery.pkg.util.intstr.IntOrString")
+_REFERENCE = re.compile(r'"#/definitions/([^"]+)"')
+
+
+class SchemasMissing(Exception):
+    """A module that holds schemas is not to be had; the message says which, and why."""
+
+
+def published() -> Path:
+    """The folder of all schemas but ours; made once for these modules and this code. Raises `SchemasMissing`."""
+    code = Path(__file__).read_bytes()
+    folder = CACHE / f"schemas-{hashlib.sha256(code).hexdigest()[:12]}"
+    if not folder.exists():
+        definitions = _definitions(_module(*KUBERNETES))
+        found = [*_built_in(definitions)]
+        for module, files in OTHERS.items():
+            folder_of_module = _module(*module)
+            found += [each for file in files for each in _custom(folder_of_module / file, definitions)]
+        draft = folder.with_suffix(f".{os.getpid()}")
+        _write(draft, found)
+        (draft / "metadata.json").write_text(
+            json.dumps(_reachable({"$ref": f"#/definitions/{_METADATA}"}, definitions))
+        )
+        draft.rename(folder)
+    return folder
+
+
+def ours(folder: Path) -> Path:
+    """Write the schemas of crds/ into `folder`, in place of what was there. Raises `SchemasMissing`."""
+    definitions = json.loads((published() / "metadata.json").read_text())["definitions"]
+    shutil.rmtree(folder, ignore_errors=True)
+    files = sorted((CHART.parents[1] / "crds").glob("*.yaml"))
+    _write(folder, [each for file in files for each in _custom(file, definitions)])
+    return folder
+
+
+def file_name(kind: str, group: str, version: str) -> str:
+    """What LOCATION becomes for a kind."""
+    return f"{kind.lower()}_{group or version}_{version}.json"
+
+
+def closed(schema: Schema) -> Schema:
+    """The schema, taking no key that it does not list, at any depth; and numbers as text where Kubernetes does."""
+    made = {key: each for key, each in schema.items() if key not in {"description", "example"}}
+    for key in ("properties", "patternProperties"):
+        if key in made:
+            made[key] = {name: closed(each) for name, each in made[key].items()}
+    for key in ("items", "additionalProperties"):
+        if isinstance(made.get(key), dict):
+            made[key] = closed(made[key])
+    if "properties" in made and not made.get("x-kubernetes-preserve-unknown-fields"):
+        made.setdefault("additionalProperties", False)
+    if made.pop("x-kubernetes-int-or-string", False):
+        made["type"] = ["string", "integer"]
+    if made.pop("nullable", False) and "type" in made:
+        made["type"] = [made["type"], "null"]
+    return made
+
+
+def _write(folder: Path, schemas: "list[tuple[str, Schema]]") -> None:
+    folder.mkdir(parents=True)
+    for name, schema in schemas:
+        (folder / name).write_text(json.dumps(schema))
+
+
+def _module(name: str, wanted: str) -> Path:
+    """The unpacked module; outside of any other, so that no version but its own counts."""
+    if shutil.which("go") is None:
+        raise SchemasMissing(f"the schemas in {name} need Go, which is not installed")
+    done = subprocess.run(
+        ["go", "mod", "download", "-json", name], cwd="/", capture_output=True, text=True, timeout=600, check=False
+    )
+    found = json.loads(done.stdout) if done.stdout else {"Error": done.stderr}
+    if "Error" in found:
+        raise SchemasMissing(f"the schemas in {name} cannot be had: {found['Error'].strip()}")
+    if found["Sum"] != wanted:
+        raise SchemasMissing(f"{name} is {found['Sum']}, which is not what was pinned")
+    return Path(found["Dir"])
+
+
+def _definitions(kubernetes: Path) -> Mapping[str, Schema]:
+    found = json.loads((kubernetes / "api/openapi-spec/swagger.json").read_text())["definitions"]
+    return {
+        name: {"type": ["string", "number"]} if name in _NUMBER_OR_TEXT else closed(each)
+        for name, each in found.items()
+    }
+
+
+def _built_in(definitions: Mapping[str, Schema]) -> Iterator[tuple[str, Schema]]:
+    for name, definition in definitions.items():
+        for kind in definition.get("x-kubernetes-group-version-kind", ()):
+            yield file_name(**kind), _reachable({"$ref": f"#/definitions/{name}"}, definitions)
+
+
+def _custom(file: Path, definitions: Mapping[str, Schema]) -> Iterator[tuple[str, Schema]]:
+    """Of the versions of a CustomResourceDefinition."""
+    spec = yaml.safe_load(file.read_text())["spec"]
+    for version in spec["versions"]:
+        schema = closed(version["schema"]["openAPIV3Schema"])
+        # Of metadata a CustomResourceDefinition says nothing, for all kinds have the same.
+        schema["properties"]["metadata"] = {"$ref": f"#/definitions/{_METADATA}"}
+        yield file_name(spec["names"]["kind"], spec["group"], version["name"]), _reachable(schema, definitions)
+
+
+def _reachable(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
+    """The schema with all that it refers to in it."""
+    found: dict[str, Schema] = {}
+    queue = [schema]
+    while queue:
+        for name in _REFERENCE.findall(json.dumps(queue.pop())):
+            if name not in found:
+                found[name] = definitions[name]
+                queue.append(definitions[name])
+    return {**schema, "definitions": found}
