@@ -1,5 +1,6 @@
 """A release in a kind cluster, as tests see it: what a platform team, a product team and Meta do and look at."""
 
+import copy
 import json
 import os
 import subprocess
@@ -72,6 +73,64 @@ class Installed:
             stdin=json.dumps({"kind": "List", "apiVersion": "v1", "items": objects}),
         )
 
+    def another(self, team: str, name: str, serial: int) -> "Installed":
+        """The same release seen from another number, which `declare` brings into being; `serial` tells them apart."""
+        other = copy.copy(self)
+        number, account = str(int(NUMBER) + serial), str(int(ACCOUNT) + serial)
+        other.identity = Identity(team, name, number, account, f"{APP_SECRET}-{serial}")
+        return other
+
+    def declare(self, **spec: object) -> None:
+        """Our number exists at Meta, with an app, an account and a token of its own; its objects are applied."""
+        namespace, name, number, account, app_secret = self.identity
+        app = str(int(APP) + int(number) - int(NUMBER))
+        token = f"{TOKEN}-{number}"
+        listed = {"phone_number_id": number, "display_phone_number": f"+1555{number[-7:]}", "messages_per_second": 1000}
+        self.meta("PUT", "world", {
+            "apps": [{"app_id": app, "app_secret": app_secret}],
+            "accounts": [{"waba_id": account, "numbers": [listed]}],
+            "tokens": [{"token": token, "app_id": app, "wabas": [account]}],
+        })  # fmt: skip
+        data = {"appId": app, "appSecret": app_secret, "accessToken": token}
+        self.apply(secret(namespace, f"{name}-meta", data), self.number(**spec))
+        self.wait(lambda: self.is_ready(name, namespace=namespace), what=f"{name} to be ready")
+
+    def number(self, **spec: object) -> dict[str, Any]:
+        """The WhatsAppNumber that a team would write for our number."""
+        namespace, name, number, account, _ = self.identity
+        made = {
+            "phoneNumberId": number,
+            "wabaId": account,
+            "credentialsRef": {"name": f"{name}-meta"},
+            "bot": {"plugin": "ledger_bot:turn"},
+            "limits": {"messagesPerSecond": 1000},
+        }
+        metadata = {"name": name, "namespace": namespace}
+        return {
+            "apiVersion": "waypost.dev/v1alpha1",
+            "kind": "WhatsAppNumber",
+            "metadata": metadata,
+            "spec": made | spec,
+        }
+
+    def published(self, audience: str) -> list[Any]:
+        """What each pod of the webhook or worker reads of our number; None where there is nothing."""
+        file = f"/etc/waypost/registry/{audience}/{self.identity.namespace}.{self.identity.name}.json"
+        look = f"test ! -e {file} || cat {file}"
+        texts = [self.kubectl("exec", pod, "--", "sh", "-c", look) for pod in self.pods(audience)]
+        return [json.loads(text) if text else None for text in texts]
+
+    def lives(self) -> dict[str, int]:
+        """Every container of the release that runs, with the number of its restarts."""
+        pods = self.get("pods", selector=f"app.kubernetes.io/instance={RELEASE}")
+        return {
+            f"{pod['metadata']['name']} {pod['metadata']['uid']}": sum(
+                each["restartCount"] for each in pod["status"].get("containerStatuses", [])
+            )
+            for pod in pods
+            if pod["status"]["phase"] == "Running"
+        }
+
     @contextmanager
     def team(self, name: str) -> Iterator[str]:
         """A namespace of the test's own; all in it is deleted afterwards, and waited for."""
@@ -87,6 +146,26 @@ class Installed:
             "pods", selector=f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={component}"
         )
         return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def present(self, component: str) -> set[str]:
+        """Names of all pods of a component, those on their way out as well."""
+        selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={component}"
+        return {pod["metadata"]["name"] for pod in self.get("pods", selector=selector)}
+
+    def node(self, *command: str) -> str:
+        """Run a command on the machine that the cluster consists of; its output. Raises `CommandFailed`."""
+        return run("docker", "exec", f"{machine.CLUSTER}-control-plane", *command)
+
+    def kill(self, pod: str) -> None:
+        """SIGKILL to a pod's process, as when its memory ran out; the kubelet starts another in its place."""
+        status = self.get("pod", pod)["status"]["containerStatuses"][0]
+        container, restarts = status["containerID"].removeprefix("containerd://"), status["restartCount"]
+        self.node("ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container)
+        self.wait(lambda: self.restarts(pod) > restarts, what=f"{pod} to be started again")
+
+    def restarts(self, pod: str) -> int:
+        """How often the process of a pod was started again."""
+        return int(self.get("pod", pod)["status"]["containerStatuses"][0]["restartCount"])
 
     def scale(self, component: str, replicas: int) -> None:
         """Set the number of pods and wait until it is so."""
@@ -127,14 +206,20 @@ class Installed:
         """A call of the simulator's control."""
         return self.http.request(method, f"{self.url('simulator')}/_sim/{path}", json=body).raise_for_status().json()
 
+    def fault(self, **fault: object) -> None:
+        """Make the simulated Meta misbehave, as `POST /_sim/faults` tells it."""
+        self.meta("POST", "faults", fault)
+
     def greet(self, contacts: Iterable[str]) -> None:
         """Each contact writes once through Meta, which opens the 24 h window there."""
         for contact in contacts:
-            self.meta("POST", "inbound", {"number": NUMBER, "from": contact, "text": f"hello from {contact}"})
+            self.meta(
+                "POST", "inbound", {"number": self.identity.number, "from": contact, "text": f"hello from {contact}"}
+            )
 
     def sent(self) -> list[dict[str, object]]:
         """What Meta accepted for our number, in order."""
-        found: list[dict[str, object]] = self.meta("GET", f"sent?number={NUMBER}&limit=100000")
+        found: list[dict[str, object]] = self.meta("GET", f"sent?number={self.identity.number}&limit=100000")
         return found
 
     # -- looking --------------------------------------------------------------------------------------------------
@@ -179,6 +264,25 @@ class Installed:
         rows = self.query("SELECT event_key, state FROM event WHERE kind = 'message'")
         return {row["event_key"]: row["state"] for row in rows}
 
+    def reply_states(self, event_keys: Iterable[str]) -> dict[str, str]:
+        """`{event key: state of the reply}` of those messages that have one by now."""
+        return {row["event_key"]: row["state"] for row in self._replies() if row["event_key"] in set(event_keys)}
+
+    def unsettled(self) -> set[str]:
+        """Messages whose reply nobody knows to be sent or not, without those that Meta did take."""
+        taken = {str(sent["biz_opaque_callback_data"]) for sent in self.sent()}
+        return {
+            row["event_key"]
+            for row in self._replies()
+            if row["state"] == "unknown" and f"waypost:{row['correlation']}" not in taken
+        }
+
+    def _replies(self) -> list[dict[str, Any]]:
+        return self.query("""
+            SELECT event.event_key, outbox.state, outbox.correlation
+            FROM outbox JOIN event ON event.id = outbox.event_id WHERE outbox.kind = 'message'
+        """)
+
     def assert_counts_hold(self) -> None:
         """G9, over every number, by the figures that the console exports."""
         for number, count in self.inside(COUNTS).items():
@@ -198,6 +302,13 @@ with engine.connect() as connection:
 names = ("received", "duplicate", "done", "dead", "waiting")
 print(json.dumps({number: {name: getattr(count, name) for name in names} for number, count in found.items()}))
 """
+
+
+def secret(namespace: str, name: str, data: dict[str, str], *, opted_in: bool = True) -> dict[str, Any]:
+    """A Secret with credentials, which numbers of its namespace may use if it is opted in."""
+    labels = {"waypost.dev/credentials": "true"} if opted_in else {}
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
 
 
 def run(*command: str, stdin: str | None = None) -> str:
