@@ -1,65 +1,47 @@
-"""What the operator may do, verb by verb: whoever widens it must change this file too."""
+"""Who may do what in the cluster. What each service account may do, all of it, is in tests/cluster/rbac."""
 
-from .rendered import NAMESPACE, Manifest, Rendered, render
+import pytest
 
-TENANTS = {
-    ("waypost.dev", "whatsappnumbers"): {"get", "list", "watch", "patch"},
-    ("waypost.dev", "botschedules"): {"get", "list", "watch", "patch"},
-    ("waypost.dev", "whatsappnumbers/status"): {"update"},
-    ("waypost.dev", "botschedules/status"): {"update"},
-    ("", "secrets"): {"get", "list", "watch"},
-    ("", "configmaps"): {"get", "list", "watch"},
-    ("", "events"): {"create"},
-    ("batch", "cronjobs"): {"list", "watch"},
-}
-RELEASE = {
-    ("", "secrets"): {"get", "list", "create", "patch", "delete"},
-    ("", "configmaps"): {"get", "list", "watch", "create", "patch"},
-    ("batch", "cronjobs"): {"get", "list", "watch", "create", "patch", "delete"},
-    ("", "pods"): {"list", "patch"},
-    ("coordination.k8s.io", "leases"): {"get", "create", "update"},
-}
-WATCHED_RELEASE = {
-    ("waypost.dev", "whatsappnumbers"): {"list", "watch"},
-    ("waypost.dev", "botschedules"): {"list", "watch"},
-    ("", "secrets"): {"list", "watch"},
-}
+from . import rights
+from .rendered import NAMESPACE, Rendered, render
 
 
-def _table(role: Manifest) -> dict[tuple[str, str], set[str]]:
-    found: dict[tuple[str, str], set[str]] = {}
-    for rule in role["rules"]:
-        for group in rule["apiGroups"]:
-            for resource in rule["resources"]:
-                assert (group, resource) not in found, "one line each, or nobody sees the sum"
-                found[group, resource] = set(rule["verbs"])
-    return found
+@pytest.mark.parametrize("mode", rights.MODES)
+def test_no_service_account_has_another_right_than_those_that_are_kept(helm: None, mode: str) -> None:
+    """Roles and bindings together, verb by verb, in each kind of namespace."""
+    assert rights.from_chart(mode, rights.in_mode(mode)).splitlines() == rights.kept(mode).splitlines()
 
 
-def test_in_all_namespaces_the_operator_has_exactly_these_rights(production: Rendered) -> None:
-    """It reads, and writes nothing but status and metadata of its own kinds."""
-    (role,) = [each for each in production.all("ClusterRole") if each["metadata"]["name"].endswith("-operator")]
-
-    assert _table(role) == TENANTS
-
-
-def test_in_its_own_namespace_the_operator_has_exactly_these_rights(production: Rendered) -> None:
-    """There it keeps Secrets and CronJobs."""
-    assert _table(production.one("Role", "operator")) == RELEASE
+@pytest.mark.parametrize(("values", "mode"), [("production", "cluster"), ("namespaced", "namespaced")])
+def test_other_values_give_the_same_rights(helm: None, values: str, mode: str) -> None:
+    """Two operators need no more than one, and no option brings a right along."""
+    assert rights.from_chart(mode, render(values)).splitlines() == rights.kept(mode).splitlines()
 
 
-def test_an_operator_for_some_namespaces_has_no_right_in_others(helm: None) -> None:
-    """No ClusterRole at all; in each of the namespaces the same rights as else in all."""
+def test_a_wider_role_is_seen_in_the_text(helm: None) -> None:
+    """A verb more in a role is a line that differs."""
+    chart = rights.in_mode("cluster")
+    wider = Rendered(
+        tuple({**each, "rules": [*each["rules"], _MORE]} if "rules" in each else each for each in chart.objects)
+    )
+
+    assert "  pods/exec                            create" in rights.from_chart("cluster", wider)
+    assert "pods/exec" not in rights.kept("cluster")
+
+
+_MORE = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]}
+
+
+def test_an_operator_for_some_namespaces_has_no_cluster_role(helm: None) -> None:
+    """Whoever may not make one can install it."""
     chart = render("namespaced")
-    roles = {
-        (each["metadata"].get("namespace", NAMESPACE), each["metadata"]["name"]): each for each in chart.all("Role")
-    }
 
     assert chart.all("ClusterRole") == chart.all("ClusterRoleBinding") == []
-    assert {namespace for namespace, _ in roles} == {"team-a", "team-b", NAMESPACE}
-    for namespace in ("team-a", "team-b"):
-        assert _table(roles[namespace, "waypost-operator-numbers"]) == TENANTS
-    assert _table(roles[NAMESPACE, "waypost-operator-watch"]) == WATCHED_RELEASE
+    assert {each["metadata"].get("namespace", NAMESPACE) for each in chart.all("Role")} == {
+        "team-a",
+        "team-b",
+        NAMESPACE,
+    }
 
 
 def test_no_rule_has_a_wildcard(chart: Rendered) -> None:
@@ -83,5 +65,5 @@ def test_teams_get_the_two_kinds_with_the_rights_they_have(production: Rendered)
 
     assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
     assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
-    assert _table(edit)["waypost.dev", "whatsappnumbers/status"] == {"get"}
-    assert all(verbs == {"get", "list", "watch"} for verbs in _table(view).values())
+    assert rights.rights(edit["rules"])["whatsappnumbers.waypost.dev/status"] == {"get"}
+    assert all(verbs == {"get", "list", "watch"} for verbs in rights.rights(view["rules"]).values())

@@ -1,4 +1,4 @@
-"""The rights that the chart gives are enough: the operator does all of its work with them, and is refused nothing."""
+"""The chart gives the rights that are kept in rbac/ and no more, and the operator does all of its work with them."""
 
 import contextlib
 import json
@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from kubernetes import client
+from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
 from waypost.cli import files, manifests, world
 
+from ..chart import rights
 from ..chart.rendered import CHART, NAMESPACE, Manifest, render, tool
 from .conftest import until
 
@@ -63,6 +64,16 @@ def namespaces(request: pytest.FixtureRequest, kubeconfig: Path, api: client.Api
     _kubectl(kubeconfig, "delete", "--ignore-not-found", "-f", "-", stdin=objects)
 
 
+def _account(kubeconfig: Path, folder: Path, name: str, namespace: str) -> Path:
+    """A kubeconfig by which one is that service account."""
+    token = _kubectl(kubeconfig, "create", "token", name, "--namespace", namespace)
+    theirs = yaml.safe_load(kubeconfig.read_text())
+    theirs["users"] = [{"name": theirs["users"][0]["name"], "user": {"token": token}}]
+    account = folder / f"{name}.kubeconfig"
+    account.write_text(json.dumps(theirs))
+    return account
+
+
 @contextlib.contextmanager
 def _process(command: str, log: Path, **environment: str) -> Iterator[None]:
     with log.open("ab") as output:
@@ -81,11 +92,7 @@ def operator_log(
     kubeconfig: Path, namespaces: tuple[str, ...], tmp_path: Path, free_port: Callable[[], int]
 ) -> Iterator[Path]:
     """The log of an operator that runs as its service account, with a simulated Meta; two replicas, so by a Lease."""
-    token = _kubectl(kubeconfig, "create", "token", "waypost-operator", "--namespace", NAMESPACE)
-    theirs = yaml.safe_load(kubeconfig.read_text())
-    theirs["users"] = [{"name": theirs["users"][0]["name"], "user": {"token": token}}]
-    account = tmp_path / "kubeconfig"
-    account.write_text(json.dumps(theirs))
+    account = _account(kubeconfig, tmp_path, "waypost-operator", NAMESPACE)
     declared = manifests.load(files.yaml_files([EXAMPLES]))
     meta = tmp_path / "world.json"
     meta.write_text(json.dumps(world.seed(declared.numbers, declared.schedules)))
@@ -158,3 +165,29 @@ def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
     assert not published()
     assert cron_jobs() == []
     assert _refusals(operator_log) == []
+
+
+def _told(account: Path, namespace: str) -> rights.Rights:
+    """What the API server tells an account that it may do."""
+    with config.new_client_from_config(str(account)) as made:
+        review = client.AuthorizationV1Api(made).create_self_subject_rules_review({"spec": {"namespace": namespace}})
+        status = made.sanitize_for_serialization(review.status)
+    return rights.rights([*status["resourceRules"], *status["nonResourceRules"]])
+
+
+def test_the_api_server_grants_what_is_kept_and_nothing_else(
+    kubeconfig: Path, api: client.ApiClient, namespaces: tuple[str, ...], namespace: str, tmp_path: Path
+) -> None:
+    """To each service account, in its own namespace, a team's and any other; less what it grants to whoever asks."""
+    mode = next(name for name, given in rights.MODES.items() if given == namespaces)
+    _kubectl(kubeconfig, "create", "serviceaccount", "nobody", "--namespace", namespace)
+    anybody = _told(_account(kubeconfig, tmp_path, "nobody", namespace), namespace)
+    found: dict[tuple[str, str], rights.Rights] = {}
+    for name in rights.accounts(rights.in_mode(mode)):
+        account = _account(kubeconfig, tmp_path, name, NAMESPACE)
+        for place, where in rights.PLACES.items():
+            told = _told(account, where)
+            own = {resource: verbs - anybody.get(resource, set()) for resource, verbs in told.items()}
+            found[name, place] = {resource: verbs for resource, verbs in own.items() if verbs}
+
+    assert rights.text(mode, found).splitlines() == rights.kept(mode).splitlines()
