@@ -1,5 +1,6 @@
 """What a call leaves behind: no token, secret, number or text in logs, traces or errors, whatever happens."""
 
+import asyncio
 import logging
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from waypost.cloudapi.client import Credentials, File, GraphClient, Override
 from waypost.cloudapi.errors import GraphError, GraphRefused
-from waypost.telemetry import tracing
+from waypost.telemetry import spanfile, tracing
 
 from .conftest import NUMBER, Meta, Sockets, read_request, reset
 
@@ -162,6 +163,29 @@ async def test_a_refusal_is_told_by_its_span(graph: GraphClient, meta: Meta, tra
     assert "131056" in traced
     assert "pause-pair" in traced
     configured.shutdown()
+
+
+async def test_a_call_that_nobody_waits_for_any_more_is_an_error_in_its_trace(
+    sockets: Sockets, trace_dir: Path
+) -> None:
+    """The sender's deadline cancels a call; a span that ends as if all were well would hide it."""
+    configured = tracing.configure("test", trace_dir)
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        asked.set()
+        await reader.read()
+
+    async with GraphClient(await sockets.listen(silent), "v26.0") as graph:
+        call = asyncio.ensure_future(graph.send(CREDENTIALS, NUMBER, MESSAGE))
+        await asked.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    configured.shutdown()
+    (span,) = spanfile.read(trace_dir)
+    assert (span["status"], span["attributes"]["error.type"]) == ("ERROR", "cancelled")  # type: ignore[index]
 
 
 @pytest.mark.parametrize("value", [CREDENTIALS, Override("https://a.example/w", VERIFY)])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -210,8 +211,11 @@ async def test_a_call_is_a_span_without_content(api: ApiServer, cluster: Kuberne
     tracing.configure("tests", None)
     (span,) = spanfile.read(tmp_path)
     assert (span["name"], span["kind"]) == ("kubernetes get secrets", "CLIENT")
+    address = urlsplit(api.url)
     assert span["attributes"] == {
         "http.request.method": "GET",
+        "server.address": address.hostname,
+        "server.port": address.port,
         "http.response.status_code": 200,
         "waypost.kind": "Secret",
         "waypost.namespace": TEAM,

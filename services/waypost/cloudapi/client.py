@@ -11,7 +11,7 @@ import datetime
 import logging
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -258,7 +258,8 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         # The cause is left out: its request holds the URL and the token, and its message can quote a header.
         raise failure from None
 
-    def _span(self, method: str, template: str, ids: Mapping[str, str]) -> contextlib.AbstractContextManager[Span]:
+    @contextlib.contextmanager
+    def _span(self, method: str, template: str, ids: Mapping[str, str]) -> Iterator[Span]:
         attributes: dict[str, str | int] = {
             "http.request.method": method,
             "url.template": template,
@@ -267,13 +268,20 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         }
         if "phone_number_id" in ids:
             attributes["waypost.number"] = ids["phone_number_id"]
-        return tracing.tracer().start_as_current_span(
+        with tracing.tracer().start_as_current_span(
             f"{method} {template}",
             kind=SpanKind.CLIENT,
             attributes=attributes,
             record_exception=False,
             set_status_on_exception=False,
-        )
+        ) as span:
+            try:
+                yield span
+            except asyncio.CancelledError:
+                # Whoever waited has given up, or the process ends: no answer was seen.
+                span.set_status(StatusCode.ERROR)
+                span.set_attribute("error.type", "cancelled")
+                raise
 
 
 def _note(span: Span, error: GraphError) -> None:

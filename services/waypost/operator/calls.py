@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
@@ -112,9 +112,14 @@ class KubernetesCalls:
             raise ClusterAway(f"no answer from the API server: {type(error).__name__}") from None
         return response.status, data
 
-    @staticmethod
-    def _span(method: str, verb: str, kind: Kind, about: tuple[str, str] | None) -> Any:
-        attributes: dict[str, str] = {"http.request.method": method, "waypost.kind": kind.name}
+    def _span(self, method: str, verb: str, kind: Kind, about: tuple[str, str] | None) -> Any:
+        server = urlsplit(self._client.configuration.host)
+        attributes: dict[str, str | int] = {
+            "http.request.method": method,
+            "server.address": server.hostname or "",
+            "server.port": server.port or (80 if server.scheme == "http" else 443),
+            "waypost.kind": kind.name,
+        }
         if about is not None:
             attributes |= {"waypost.namespace": about[0], "waypost.name": about[1]}
         return tracing.tracer().start_as_current_span(

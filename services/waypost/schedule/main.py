@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import structlog
 from opentelemetry.context import Context
+from opentelemetry.trace import StatusCode
 from structlog.contextvars import bound_contextvars
 
 from waypost.schedule import order, tick
 from waypost.schedule.ending import Ending, hand_over, report
 from waypost.schedule.order import InvalidOrder
-from waypost.schedule.run import NEVER, perform
+from waypost.schedule.run import DONE, NEVER, perform
 from waypost.schedule.tick import NoTick
 from waypost.settings import Settings
 from waypost.store.database import connect
@@ -73,6 +74,9 @@ def _run(command: Command) -> int:
             )
             status, content = perform(engine, settings, orders, planned_at)
             span.set_attribute("waypost.result", str(content["result"]))
+            if status != DONE:
+                span.set_status(StatusCode.ERROR)
+                span.set_attribute("error.type", str(content["result"]))
             log.info("run ended", **{name: content[name] for name in _TOLD}, detail=content["message"])
         hand_over(settings.schedule_report, content)
     finally:

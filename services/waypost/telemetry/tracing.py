@@ -27,7 +27,8 @@ from waypost.telemetry.spanfile import FileExporter
 
 ALLOWED = frozenset(
     {
-        # semantic conventions, of those only what cannot hold a query string, a header or a payload
+        # semantic conventions, of those only what cannot hold a query string, a header or a payload; so neither
+        # `url.full`, in which Meta wants tokens, nor `url.path`, in which a bot's own calls may name people
         "db.operation.batch.size",
         "db.operation.name",
         "db.system.name",
@@ -39,12 +40,14 @@ ALLOWED = frozenset(
         "http.route",
         "messaging.batch.message_count",
         "messaging.destination.name",
+        "messaging.destination.partition.id",
         "messaging.operation.name",
         "messaging.operation.type",
         "messaging.system",
         "network.protocol.version",
         "server.address",
         "server.port",
+        "url.scheme",
         "url.template",
         # ours
         "waypost.attempt",

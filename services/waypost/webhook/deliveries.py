@@ -53,6 +53,12 @@ ANSWERS = {
     429: _answer(429, b"too many failures\n", (b"retry-after", b"60")),
     503: _answer(503, b"not stored, try again\n", (b"retry-after", str(RETRY_AFTER_S).encode())),
 }
+_STORING = {
+    "messaging.system": "waypost",
+    "messaging.destination.name": "inbox",
+    "messaging.operation.name": "store",
+    "messaging.operation.type": "send",
+}
 _COUNTERS = {status: metrics.deliveries_total.labels(str(status)) for status in ANSWERS}
 
 
@@ -105,27 +111,47 @@ class Deliveries:
 
     async def _store(self, endpoint: Endpoint, events: list[Event], started_ns: int) -> int:
         if not tracing.is_recording():
-            return await self._commit(events, tracing.new_traceparent())
+            traceparent = tracing.new_traceparent()
+            try:
+                await self._intake.store(events, traceparent)
+            except IntakeUnavailable as unavailable:
+                with trace.use_span(trace.get_current_span(tracing.context_from(traceparent))):
+                    return _refused(unavailable, events)
+            return 200
         # An empty context: whoever sends may set a `traceparent`, and ours would then be children of theirs.
-        span = tracing.tracer().start_span(
+        with tracing.tracer().start_as_current_span(
             endpoint.span_name, Context(), SpanKind.SERVER, endpoint.span_attributes, start_time=started_ns
-        )
-        status = await self._commit(events, tracing.traceparent_of(span))
-        span.set_attribute("http.response.status_code", status)
-        span.set_attribute("waypost.events", len(events))
-        if status != 200:
-            span.set_status(StatusCode.ERROR)
-        span.end()
+        ) as span:
+            span.set_attribute("waypost.events", len(events))
+            try:
+                await self._store_in_span(events)
+            except IntakeUnavailable as unavailable:
+                status = _refused(unavailable, events)
+                span.set_status(StatusCode.ERROR)
+                span.set_attribute("error.type", str(status))
+            else:
+                status = 200
+            span.set_attribute("http.response.status_code", status)
         return status
 
-    async def _commit(self, events: list[Event], traceparent: str | None) -> int:
+    async def _store_in_span(self, events: list[Event]) -> None:
+        """Store, told in a span that ends when the events are durable; what handles them later is its child."""
+        handed_over_ns = time.time_ns()
+        span = tracing.tracer().start_span("store inbox", None, SpanKind.PRODUCER, _STORING, start_time=handed_over_ns)
+        span.set_attribute("messaging.batch.message_count", len(events))
+        durable_ns = None
         try:
-            await self._intake.store(events, traceparent)
+            commit = await self._intake.store(events, tracing.traceparent_of(span))
         except IntakeUnavailable as unavailable:
-            with trace.use_span(trace.get_current_span(tracing.context_from(traceparent))):
-                log.warning("delivery refused", reason=str(unavailable), events=len(events))
-            return 503
-        return 200
+            span.set_status(StatusCode.ERROR)
+            span.set_attribute("error.type", type(unavailable).__name__)
+            raise
+        else:
+            durable_ns = commit.ended_ns
+            span.set_attribute("waypost.wait_s", max(commit.began_ns - handed_over_ns, 0) / 1e9)
+            span.set_attribute("waypost.batch_size", commit.events)
+        finally:
+            span.end(durable_ns)
 
     def _not_signed(self, endpoint: Endpoint, scope: Scope, head: bodies.Headers) -> int:
         metrics.signature_failures_total.inc()
@@ -134,6 +160,11 @@ class Deliveries:
             return 429
         log.warning("signature missing or wrong", route=endpoint.route, number=endpoint.number_id)
         return 400
+
+
+def _refused(unavailable: IntakeUnavailable, events: list[Event]) -> int:
+    log.warning("delivery refused", reason=str(unavailable), events=len(events))
+    return 503
 
 
 def _open(endpoint: Endpoint, signature: str | None, body: bytes) -> tuple[Signer | None, list[Event]]:

@@ -48,7 +48,13 @@ class Endpoint:
     """What a delivery's span says of where it came in."""
 
     def __post_init__(self) -> None:
-        attributes = {"http.request.method": "POST", "http.route": self.route, "waypost.number": self.number_id}
+        attributes = {
+            "http.request.method": "POST",
+            "http.route": self.route,
+            # What reaches the process: TLS ends before it.
+            "url.scheme": "http",
+            "waypost.number": self.number_id,
+        }
         object.__setattr__(self, "span_name", f"POST {self.route}")
         object.__setattr__(self, "span_attributes", attributes)
 

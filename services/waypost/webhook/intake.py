@@ -33,13 +33,25 @@ class IntakeUnavailable(Exception):
     """Not committed, as far as we know: the database is away, too slow, or too much waits. Worth a redelivery."""
 
 
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The commit that made a delivery durable, together with others."""
+
+    began_ns: int
+    """When its batch was handed to the database; nanoseconds since the epoch, as spans have it."""
+    ended_ns: int
+    """From here on a crash of anything loses nothing of it."""
+    events: int
+    """Of all deliveries in it."""
+
+
 @dataclass(slots=True, eq=False)
 class _Batch:
     """What goes into one commit."""
 
     began: float
     arrivals: list[inbox.Arrival] = field(default_factory=list)
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    waiting: list[asyncio.Future[Commit]] = field(default_factory=list)
     """One for each delivery."""
     size: int = 0
 
@@ -103,10 +115,11 @@ class Intake:
         except IndexError:
             return 0.0
 
-    async def store(self, events: Sequence[Event], traceparent: str | None) -> None:
-        """Return once all events are committed. Raises `IntakeUnavailable`."""
+    async def store(self, events: Sequence[Event], traceparent: str | None) -> Commit:
+        """Return once all events are committed; at once where there are none. Raises `IntakeUnavailable`."""
         if not events:
-            return
+            now_ns = time.time_ns()
+            return Commit(now_ns, now_ns, 0)
         loop = self._loop
         assert loop is not None
         size = sum([len(event.payload) for event in events])
@@ -117,9 +130,9 @@ class Intake:
         batch = self._gathering()
         batch.arrivals += [(event, traceparent) for event in events]
         batch.size += size
-        committed = loop.create_future()
+        committed: asyncio.Future[Commit] = loop.create_future()
         batch.waiting.append(committed)
-        await committed
+        return await committed
 
     # On the event loop
 
@@ -140,7 +153,7 @@ class Intake:
         if self._busy:
             self._batches.put(self._open[0])
 
-    def _settle(self, batch: _Batch, failure: str | None) -> None:
+    def _settle(self, batch: _Batch, commit: Commit, failure: str | None) -> None:
         self._open.popleft()
         self._hand_over()
         self._rows -= len(batch.arrivals)
@@ -150,7 +163,7 @@ class Intake:
             return
         for future in batch.waiting:
             if not future.done():
-                future.set_result(None)
+                future.set_result(commit)
 
     def _look_at_the_clock(self) -> None:
         assert self._loop is not None
@@ -169,6 +182,7 @@ class Intake:
         assert self._loop is not None
         while (batch := self._batches.get()) is not None:
             failure: str | None = None
+            began_ns = time.time_ns()
             try:
                 self._committer.commit(batch.arrivals)
             except SQLAlchemyError as error:
@@ -177,7 +191,8 @@ class Intake:
             except Exception:
                 failure = "the events were not committed"
                 log.exception("a defect kept events from being committed")
+            commit = Commit(began_ns, time.time_ns(), len(batch.arrivals))
             # The loop may have ended under a forced exit; then nobody waits.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._settle, batch, failure)
+                self._loop.call_soon_threadsafe(self._settle, batch, commit, failure)
         self._committer.close()

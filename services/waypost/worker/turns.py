@@ -147,10 +147,11 @@ class TurnBatch:
         """Write everything; see `waypost.lanes.drain.Batch`."""
         self._changes.store(connection)
         if self._statuses:
+            began_ns = time.time_ns()
             applied = settle.settle(connection, [status for _, status in self._statuses])
             self._settled = set(applied.settled)
             for (event, status), sent in zip(self._statuses, applied.traceparents, strict=True):
-                _trace_status(event, status, sent)
+                _trace_status(event, status, sent, began_ns)
 
     def committed(self) -> None:
         """Wake the sender for what was queued; see `waypost.lanes.drain.Batch`."""
@@ -168,6 +169,9 @@ class TurnBatch:
 def _attributes(event: WaitingEvent) -> dict[str, str | int]:
     return {
         "messaging.system": "waypost",
+        "messaging.destination.name": "inbox",
+        "messaging.destination.partition.id": str(event.lane),
+        "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "waypost.event_id": event.id,
         "waypost.number_id": event.number_id,
@@ -177,14 +181,15 @@ def _attributes(event: WaitingEvent) -> dict[str, str | int]:
     }
 
 
-def _trace_status(event: WaitingEvent, status: inbound.InboundStatus, sent: str | None) -> None:
-    """A span for a status: child of the delivery that brought it, linked to the send that it is about."""
+def _trace_status(event: WaitingEvent, status: inbound.InboundStatus, sent: str | None, began_ns: int) -> None:
+    """A span for a status: child of the delivery that brought it, linked to what made the send that it is about."""
     link = tracing.link_to(sent)
     span = tracing.tracer().start_span(
         "process status",
         context=tracing.context_from(event.traceparent),
         kind=SpanKind.CONSUMER,
         links=[link] if link else [],
+        start_time=began_ns,
     )
     if span.is_recording():
         span.set_attributes({**_attributes(event), "waypost.status": status.status})
