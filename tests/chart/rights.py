@@ -3,6 +3,7 @@
 `python -m tests.chart.rights` writes both texts anew, from the chart.
 """
 
+import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,6 +24,15 @@ _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 def kept(mode: str) -> str:
     """The text as it is in the repository."""
     return (FOLDER / f"{mode}.txt").read_text()
+
+
+def compare(mode: str, found: str) -> None:
+    """Raises `AssertionError` with the lines that differ from those that are kept."""
+    lines = difflib.unified_diff(
+        kept(mode).splitlines(), found.splitlines(), f"kept in {mode}.txt", "found", lineterm="", n=30
+    )
+    differing = "\n".join(lines)
+    assert not differing, f"a right has changed:\n{differing}"
 
 
 def in_mode(mode: str) -> Rendered:
