@@ -24,6 +24,7 @@ check: $(VENV)/ready check-chart ## Lint, format, types, layers, and the chart
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/shellcheck .ci/run tools/node-image/files/usr/local/bin/*
 
 check-chart: $(VENV)/ready ## Lint, render and validate the chart under each of its values, and run its suites (helm or Go)
 	@$(BIN)/python -m tests.chart.check
