@@ -117,24 +117,3 @@ def test_only_the_operator_reaches_the_api_server(production: Rendered) -> None:
 def test_the_first_migration_has_its_policy_before_the_release(production: Rendered) -> None:
     """In a namespace that denies by default the hook could else not reach the database."""
     assert production.one("NetworkPolicy", "migrate")["metadata"]["annotations"]["helm.sh/hook"]
-
-
-def test_only_one_path_is_public(helm: None, production: Rendered) -> None:
-    """Neither probes nor metrics nor the console, whatever else listens."""
-    route = production.one("HTTPRoute", "")["spec"]["rules"]
-    ingress = render("namespaced").one("Ingress", "")["spec"]["rules"]
-
-    assert [match["path"]["value"] for rule in route for match in rule["matches"]] == ["/webhooks", "/webhooks"]
-    assert {match["method"] for rule in route for match in rule["matches"]} == {"GET", "POST"}
-    assert [path["path"] for rule in ingress for path in rule["http"]["paths"]] == ["/webhooks"]
-
-
-def test_what_is_public_is_encrypted_for_the_name_that_meta_calls(helm: None, production: Rendered) -> None:
-    """Gateway and Ingress speak TLS for the host of `publicUrl`, with a certificate that cert-manager keeps."""
-    gateway, ingress = production.one("Gateway", ""), render("namespaced").one("Ingress", "")
-    listener = gateway["spec"]["listeners"][0]
-
-    assert (listener["protocol"], listener["hostname"]) == ("HTTPS", "whatsapp.example.com")
-    assert ingress["spec"]["tls"][0]["hosts"] == ["whatsapp.example.com"]
-    assert gateway["metadata"]["annotations"]["cert-manager.io/cluster-issuer"] == "letsencrypt"
-    assert ingress["metadata"]["annotations"]["cert-manager.io/issuer"] == "internal"
