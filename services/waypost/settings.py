@@ -47,6 +47,12 @@ class Settings(BaseSettings):
         description="`/healthz`, `/readyz` and `/metrics`; 0 takes any free port.",
     )
 
+    drain_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=300,
+        description="The webhook still takes deliveries for so long after SIGTERM, until every proxy has forgotten it.",
+    )
     trusted_proxies: str = Field(
         default="",
         description="Networks of proxies whose X-Forwarded-For is believed, comma-separated; failures count by it.",

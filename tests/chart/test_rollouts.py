@@ -4,7 +4,7 @@ import pytest
 
 from waypost.lanes.job import JOB_TIMEOUT_S
 from waypost.settings import Settings
-from waypost.webhook.server import DRAIN_S
+from waypost.webhook.server import LAST_ANSWERS_S
 
 from .rendered import Rendered, render
 
@@ -22,10 +22,11 @@ def test_a_webhook_rollout_keeps_every_place_taken(chart: Rendered) -> None:
 def test_a_webhook_outlives_its_place_in_the_service(chart: Rendered) -> None:
     """It answers while proxies still send to it, and then has its whole time to finish what is in flight."""
     pod = chart.pod("webhook")
-    drain = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+    drain_s = float(environment["WAYPOST_DRAIN_S"])
 
-    assert drain >= 5
-    assert pod["terminationGracePeriodSeconds"] >= drain + DRAIN_S + 5
+    assert drain_s >= 5
+    assert pod["terminationGracePeriodSeconds"] >= drain_s + LAST_ANSWERS_S + 5
 
 
 def test_a_worker_may_finish_its_longest_job(chart: Rendered) -> None:

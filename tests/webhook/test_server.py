@@ -1,5 +1,6 @@
 """The server under the application: deadlines for clients that never finish, and what HTTP itself forbids."""
 
+import signal
 import socket
 import threading
 import time
@@ -25,20 +26,26 @@ class QuickProtocol(server.Protocol):
 
 
 @pytest.fixture
-def address(database: Engine, registry_dir: Path, wait_for: Callable[..., object]) -> Iterator[tuple[str, int]]:
-    """The webhook on a real socket, in a thread, with short deadlines."""
+def web(database: Engine, registry_dir: Path, wait_for: Callable[..., object]) -> Iterator[server.Server]:
+    """The webhook on a real socket, in a thread, with short deadlines and a drain that lasts longer than a test."""
     intake = Intake(database, on_committed=lambda _lanes: None)
     application = app.create(Directory(registry.routes(registry_dir)), intake)
     configuration = server.config(application, host="127.0.0.1", port=0)
     configuration.http = QuickProtocol
-    web = server.Server(configuration, on_drain=lambda: None)
+    web = server.Server(configuration, on_end=lambda: None, drain_s=300)
     thread = threading.Thread(target=web.run)
     thread.start()
     wait_for(lambda: web.started)
-    assert web.port is not None
-    yield ("127.0.0.1", web.port)
+    yield web
     web.should_exit = True
     thread.join(30)
+
+
+@pytest.fixture
+def address(web: server.Server) -> tuple[str, int]:
+    """Where it listens."""
+    assert web.port is not None
+    return ("127.0.0.1", web.port)
 
 
 def exchange(address: tuple[str, int], *parts: bytes) -> bytes:
@@ -120,6 +127,25 @@ def test_a_connection_is_good_for_many_deliveries(address: tuple[str, int], data
             assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
             time.sleep(0.2)
     assert set(posts.stored(database)) == set(keys)
+
+
+def test_after_sigterm_deliveries_are_taken_and_told_that_the_connection_ends(
+    web: server.Server, address: tuple[str, int]
+) -> None:
+    """On an old connection and on a new one: ended unsaid, it would take the next delivery with it."""
+    delivery = posts.delivery(posts.item(posts.wamid()))
+    signature = posts.signed(delivery)["x-hub-signature-256"]
+    request = head(f"content-length: {len(delivery)}", f"x-hub-signature-256: {signature}") + delivery
+    with socket.create_connection(address, timeout=30) as old:
+        old.sendall(request)
+        assert b"connection: close" not in old.recv(65536)
+        web.handle_exit(signal.SIGTERM, None)
+        old.sendall(request)
+        answers = [old.recv(65536), exchange(address, request)]
+        assert old.recv(65536) == b""
+    for answer in answers:
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
 
 
 def test_a_chunked_body_that_grows_too_large_is_refused(address: tuple[str, int]) -> None:

@@ -1,7 +1,7 @@
 {{/*
 The one pod template: what must hold for every pod is said here, or the components drift apart.
 Takes root, component, values (of the component), args (of `waypost`) or command, env (own entries), ports, volumes,
-mounts, grace (seconds), drain (seconds before SIGTERM), probes, token (the service account's is mounted), account,
+mounts, grace (seconds), probes, token (the service account's is mounted), account,
 restart (of a Job's pod), annotations.
 */}}
 {{- define "waypost.pod" -}}
@@ -87,12 +87,6 @@ spec:
         failureThreshold: 2
         # Longer than the database's own deadlines, so that the answer says what is away.
         timeoutSeconds: 12
-      {{- end }}
-      {{- with .drain }}
-      lifecycle:
-        preStop:
-          sleep:
-            seconds: {{ . }}
       {{- end }}
       securityContext:
         allowPrivilegeEscalation: false

@@ -35,7 +35,9 @@ def run(settings: Settings) -> None:
         trusted_proxies=networks(settings.trusted_proxies),
     )
     web = server.Server(
-        server.config(application, host=settings.host, port=settings.webhook_port), on_drain=readiness.drain
+        server.config(application, host=settings.host, port=settings.webhook_port),
+        on_end=readiness.drain,
+        drain_s=settings.drain_s,
     )
     probe = probes.serve(settings.probe_port, ready=readiness.reason, host=settings.host)
     # What exists by now lives as long as the process, and a delivery leaves no cycles: look seldom, and not at that.

@@ -1,6 +1,8 @@
 """uvicorn as the webhook needs it: uvloop and httptools, deadlines for requests, and a drain in good order."""
 
 import asyncio
+import signal
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -16,8 +18,10 @@ HEADER_DEADLINE_S = 10.0
 BODY_DEADLINE_S = 5.0
 """Seconds from there to the end of the body. uvicorn 0.54 has neither limit, and waits for ever."""
 
-DRAIN_S = 20
-"""Seconds that deliveries in flight get after SIGTERM; a pod's grace period is 30."""
+LAST_ANSWERS_S = 20
+"""Seconds that deliveries in flight get once no new ones are taken."""
+
+_CLOSE = (b"connection", b"close")
 
 
 class Protocol(HttpToolsProtocol):
@@ -92,18 +96,38 @@ class Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Says that it drains before it stops to accept, and returns from `run` instead of dying of its own signal."""
+    """Drains before it stops to accept, and returns from `run` instead of dying of its own signal.
 
-    def __init__(self, config: uvicorn.Config, *, on_drain: Callable[[], None]) -> None:
+    After SIGTERM it takes deliveries for `drain_s` seconds more, on connections new and old: so long may proxies still
+    send them here. Each answer says that its connection ends with it, for one that was ended unsaid would lose the
+    delivery that is just on its way. `on_end` is called when no more are taken.
+    """
+
+    def __init__(self, config: uvicorn.Config, *, on_end: Callable[[], None], drain_s: float = 0.0) -> None:
         super().__init__(config)
-        self._on_drain = on_drain
+        self._on_end = on_end
+        self._drain_s = drain_s
+        self._drained_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT; a second SIGINT ends it at once."""
-        self._on_drain()
+        """SIGTERM drains. SIGINT, or a second SIGTERM, ends that; another SIGINT leaves what is in flight."""
+        if sig == signal.SIGTERM and self._drained_at is None:
+            self._drained_at = time.monotonic() + self._drain_s
+            # uvicorn makes the headers of all answers from these, once a second.
+            self.config.encoded_headers.append(_CLOSE)
+            self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+            return
         super().handle_exit(sig, frame)
         # uvicorn raises captured signals again when it is done, which would skip whatever comes after `run`.
         self._captured_signals.clear()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; whether to end."""
+        drained = self._drained_at is not None and time.monotonic() >= self._drained_at
+        ends = await super().on_tick(counter) or drained
+        if ends:
+            self._on_end()
+        return ends
 
     @property
     def port(self) -> int | None:
@@ -131,5 +155,5 @@ def config(app: Any, *, host: str, port: int) -> uvicorn.Config:
         date_header=True,
         backlog=2048,
         timeout_keep_alive=65,
-        timeout_graceful_shutdown=DRAIN_S,
+        timeout_graceful_shutdown=LAST_ANSWERS_S,
     )
