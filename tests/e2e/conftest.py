@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from . import planned
 from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, TEAM, TOKEN, Installed, is_asked_for, release
 
 PLUGIN = Path(__file__).parents[1] / "guarantees/plugins/ledger_bot.py"
@@ -44,6 +45,22 @@ TEAM_OBJECTS = (
 )
 
 
+def acquaint(installed: Installed) -> None:
+    """Let the simulated Meta know our number, which it forgets when its pod ends."""
+    installed.meta("PUT", "world", WORLD)
+    installed.meta("PUT", "behaviour", {"sent_after_s": 0.01, "delivered_after_s": 0.02, "read_after_s": None})
+
+
+LAST = ("test_schedule_fires", "test_scale", "test_upgrade")
+"""What waits for minutes to pass meanwhile, wants everything else to be quiet, or replaces the release."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave others in the order that they are in."""
+    items.sort(key=lambda item: LAST.index(item.path.stem) if item.path.stem in LAST else -1)
+
+
 @pytest.fixture(scope="session")
 def values() -> dict[str, object]:
     """The chart's values that these tests run with: two of everything that may be two, and the bot as a volume."""
@@ -72,11 +89,12 @@ def values() -> dict[str, object]:
 def _release(values: dict[str, object]) -> Iterator[Installed]:
     release.install(values)
     installed = Installed()
-    installed.meta("PUT", "world", WORLD)
-    installed.meta("PUT", "behaviour", {"sent_after_s": 0.01, "delivered_after_s": 0.02, "read_after_s": None})
+    acquaint(installed)
     installed.apply(*TEAM_OBJECTS)
     installed.wait(lambda: installed.is_ready("ledger", namespace=TEAM), what="the number to be ready")
+    planned.create(installed)
     yield installed
+    planned.delete(installed)
     installed.close()
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from machine import (
@@ -23,6 +24,7 @@ from machine import (
 OFFICIAL_BASE = "python:3.13-slim"
 OFFICIAL_COLLECTOR = "otel/opentelemetry-collector-contrib:0.165.0"
 HERE = REPOSITORY / "tools/cluster"
+CHART = REPOSITORY / "charts/waypost"
 
 WORLD = """
 import json, pathlib
@@ -69,15 +71,17 @@ def values(*, offline: bool) -> dict[str, Any]:
     return chosen
 
 
-def install(chart_values: dict[str, Any], *more: str) -> None:
-    """Install the chart, or upgrade what is installed."""
+def install(chart_values: dict[str, Any], *more: str, chart: Path = CHART) -> None:
+    """Install the chart, or upgrade what is installed, in a namespace that lets in nothing but restricted pods."""
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
+    run("kubectl", "apply", "--server-side", "--filename", "-", stdin=json.dumps(namespace))
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(chart_values, file)
         file.flush()
         run(
-            "helm", "upgrade", "--install", "waypost", REPOSITORY / "charts/waypost", "--namespace", NAMESPACE,
-            "--create-namespace", "--values", REPOSITORY / "charts/waypost/ci/trial-values.yaml", "--values", file.name,
-            "--wait", "--timeout", "300s", *more,
+            "helm", "upgrade", "--install", "waypost", chart, "--namespace", NAMESPACE, "--wait", "--timeout", "300s",
+            "--values", CHART / "ci/trial-values.yaml", "--values", file.name, *more,
         )  # fmt: skip
 
 

@@ -1,0 +1,61 @@
+"""Numbers that are deleted while no operator runs."""
+
+from urllib.parse import urlsplit
+
+import pytest
+
+from ..ledger import Ledger
+from .installed import Installed
+
+pytestmark = pytest.mark.timeout(600)
+
+CONTACTS = [f"1555130{number:04}" for number in range(4)]
+KINDS = "whatsappnumbers.waypost.dev"
+
+
+def test_numbers_deleted_without_an_operator_go_when_it_is_back_and_others_answer_meanwhile(
+    installed: Installed,
+) -> None:
+    """The finalizer holds, messages flow, and Meta is then left as each deletionPolicy says."""
+    with installed.team("team-away") as team:
+        leaving = installed.another(team, "leaving", 300)
+        staying = installed.another(team, "staying", 301)
+        for number, policy in ((leaving, "Delete"), (staying, "Orphan")):
+            number.declare(deletionPolicy=policy)
+        assert {_callback(leaving), _callback(staying)} <= _callbacks(installed)
+        installed.scale("operator", 0)
+        try:
+            installed.kubectl("delete", KINDS, "--all", "--wait=false", namespace=team)
+            installed.greet(CONTACTS)
+            ledger = Ledger(installed)
+            for contact in CONTACTS:
+                ledger.deliver([ledger.message(contact)], ["webhook"])
+            installed.quiesce()
+            ledger.assert_nothing_lost()
+            ledger.assert_replies()
+            assert _names(installed, team) == {"leaving", "staying"}
+        finally:
+            installed.scale("operator", 1)
+        installed.wait(lambda: not _names(installed, team), what="both numbers to be gone")
+        assert _callback(leaving) not in _callbacks(installed)
+        assert _callback(staying) in _callbacks(installed)
+        installed.wait(
+            lambda: _published(leaving) | _published(staying) == {None}, what="the data plane to forget both"
+        )
+
+
+def _names(installed: Installed, team: str) -> set[str]:
+    return {each["metadata"]["name"] for each in installed.get(KINDS, namespace=team)}
+
+
+def _callback(number: Installed) -> str:
+    return f"/webhooks/{number.identity.namespace}/{number.identity.name}"
+
+
+def _callbacks(installed: Installed) -> set[str]:
+    """Paths of what Meta would deliver to."""
+    return {urlsplit(each["callback_url"]).path for each in installed.meta("GET", "subscriptions")}
+
+
+def _published(number: Installed) -> set[object]:
+    return {None if each is None else "there" for each in (*number.published("webhook"), *number.published("worker"))}

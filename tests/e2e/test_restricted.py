@@ -1,0 +1,59 @@
+"""Pods under the Pod Security Standard `restricted`, which the release's namespace enforces in all of these tests."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from .installed import NAMESPACE, RELEASE, Installed, run
+
+pytestmark = pytest.mark.timeout(600)
+
+ENFORCE = "pod-security.kubernetes.io/enforce"
+TOKEN_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/token"
+LOOK = f"cat /proc/1/status /proc/1/mounts; test -e {TOKEN_FILE} && echo token || echo no token"
+
+
+def test_every_pod_is_restricted_without_root_and_writes_to_no_image(installed: Installed) -> None:
+    """The API server finds nothing to warn of; processes have no root, no root to write to, and no token but one."""
+    assert installed.get("namespace", NAMESPACE)["metadata"]["labels"][ENFORCE] == "restricted"
+    with_token = set()
+    seen = set()
+    for pod in installed.get("pods", selector=f"app.kubernetes.io/instance={RELEASE}"):
+        if pod["status"]["phase"] != "Running" or "deletionTimestamp" in pod["metadata"]:
+            continue
+        name, component = pod["metadata"]["name"], pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        for container in pod["spec"]["containers"]:
+            said = installed.kubectl("exec", name, "--container", container["name"], "--", "sh", "-c", LOOK)
+            lines = said.splitlines()
+            users = next(line for line in lines if line.startswith("Uid:")).split()[1:]
+            assert "0" not in users, (name, users)
+            assert next(line for line in lines if line.startswith("CapEff:")).split()[1].strip("0") == "", name
+            root = [line.split()[3] for line in lines if len(line.split()) == 6 and line.split()[1] == "/"]
+            assert all("ro" in options.split(",") for options in root), (name, root)
+            assert root, name
+            seen.add(component)
+            if lines[-1] == "token":
+                with_token.add(component)
+    assert {"webhook", "worker", "operator", "console", "simulator", "postgresql", "valkey"} <= seen
+    assert with_token == {"operator"}
+
+
+def test_helm_test_delivers_to_the_release_and_sees_the_effect(installed: Installed) -> None:
+    """Handshake, signed delivery and what came of it, from a pod that `restricted` lets in."""
+    webhooks = "app.kubernetes.io/component=webhook"
+    with ThreadPoolExecutor(1) as pool:
+        tested = pool.submit(run, "helm", "test", RELEASE, "--namespace", NAMESPACE, "--timeout", "300s")
+        route = f"secret/{RELEASE}-test-route"
+        installed.wait(
+            lambda: tested.done() or route in installed.kubectl("get", "secrets", "--output=name").splitlines(),
+            what=route,
+        )
+        # Kubelet mounts it within two minutes; a changed annotation, which the operator would set, makes that seconds.
+        installed.kubectl(
+            "annotate", "pods", f"--selector={webhooks}", "--overwrite", f"waypost.dev/test={time.time()}"
+        )
+        assert "Succeeded" in tested.result()
+    said = installed.kubectl("logs", f"{RELEASE}-test")
+    for step in ("handshake", "delivery", "handled"):
+        assert step in said
