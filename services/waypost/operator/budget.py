@@ -1,8 +1,9 @@
 """How many management calls an account still has, so that many numbers together never run into Meta's limit (80007).
 
-Meta counts calls on the account's node and its edges per app, account and hour. Nothing is kept over a restart, and
-nothing needs to be: a new operator begins with little, healthy numbers are not looked at before their next resync, and
-a number that was refused carries the time of its next attempt in its status.
+Meta counts calls on the account's node and its edges per app, account and hour. The calls themselves are not kept over
+a restart, for that would be a write per call. What is kept is how often the operator began in the hour (`starts.py`):
+each start begins with half of what the one before it began with, so that however often it is killed, what all of them
+begin with, what they save up and what comes in while they run is together no more than the hour's calls.
 """
 
 from collections import OrderedDict
@@ -12,10 +13,13 @@ from dataclasses import dataclass
 from waypost.cloudapi.errors import GraphError
 
 HOUR_S = 3600.0
-FIRST_SHARE = 0.1
-"""Of the hour's calls, what an account has when the operator first meets it: enough for a few new numbers at once."""
-BURST_SHARE = 0.25
+STARTS_SHARE = 0.3
+"""Of the hour's calls, what all starts within an hour together may begin with."""
+FIRST_SHARE = STARTS_SHARE / 2
+"""What an account has when an operator meets it that did not begin before in this hour: enough for new numbers."""
+BURST_SHARE = 0.2
 """What can be saved up. With a refill of the rest, no hour sees more than the limit."""
+REFILL_SHARE = 1 - STARTS_SHARE - BURST_SHARE
 ROUTINE_RESERVE = 0.5
 """Of what can be saved up, the part that is kept for numbers that are new or broken."""
 KEPT_ACCOUNTS = 10_000
@@ -40,11 +44,16 @@ class Budget:
     """A bucket of calls per account, refilled steadily."""
 
     def __init__(self, calls_per_hour: int, clock: Callable[[], float]) -> None:
-        self._burst = max(1.0, calls_per_hour * BURST_SHARE)
-        self._first = min(self._burst, max(1.0, calls_per_hour * FIRST_SHARE))
-        self._per_second = calls_per_hour * (1 - BURST_SHARE) / HOUR_S
+        self._burst = calls_per_hour * BURST_SHARE
+        self._first = calls_per_hour * FIRST_SHARE
+        self._per_hour = calls_per_hour
+        self._per_second = calls_per_hour * REFILL_SHARE / HOUR_S
         self._clock = clock
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
+
+    def begin_with(self, share: float) -> None:
+        """What an account has when it is met from now on, as a share of the hour's calls."""
+        self._first = self._per_hour * share
 
     def take(self, account: str, *, routine: bool) -> float:
         """0 when one call may be made now, which uses it up; else the seconds after which to ask again.

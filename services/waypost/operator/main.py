@@ -21,6 +21,7 @@ from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import JobOptions, OperatorOptions
 from waypost.operator.runtime import Operator, Place
 from waypost.operator.schedule_reconcile import ScheduleReconciler
+from waypost.operator.starts import Starts
 from waypost.settings import Settings, SettingsError
 from waypost.telemetry import logs, probes, tracing
 
@@ -90,8 +91,9 @@ async def _run(settings: Settings, chosen: OperatorOptions) -> None:
     ) as graph:
 
         def reconcilers(cluster: Cluster) -> Mapping[str, Reconciler]:
+            starts = Starts(cluster, chosen.release_namespace)
             return {
-                NUMBER: NumberReconciler(cluster, graph, chosen),
+                NUMBER: NumberReconciler(cluster, graph, chosen, starts=starts),
                 SCHEDULE: ScheduleReconciler(cluster, graph, chosen),
             }
 

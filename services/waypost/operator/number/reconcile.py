@@ -36,6 +36,7 @@ from waypost.operator.number.tell import Teller
 from waypost.operator.options import OperatorOptions
 from waypost.operator.outcome import Result
 from waypost.operator.publish import Registry
+from waypost.operator.starts import Starts
 
 ROUNDS = 6
 """More than any plan needs; a world that changes under our hands is looked at again later."""
@@ -46,6 +47,7 @@ class NumberReconciler:
     """Reconciles all numbers of one operator; what they share, it shares among them.
 
     `probe` sees whether the webhook serves a callback; by default it asks `options.webhook_probe_url`, if that is set.
+    `starts`: those of other processes that call Meta for the same accounts before this one; None: there are none.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class NumberReconciler:
         *,
         clock: Callable[[], float] = time.time,
         probe: RouteProbe | None = None,
+        starts: Starts | None = None,
     ) -> None:
         self._cluster = cluster
         self._options = options
@@ -63,7 +66,9 @@ class NumberReconciler:
         if probe is None and options.webhook_probe_url:
             probe = CallbackProbe(options.webhook_probe_url)
         self._probe = probe
-        self._view = MetaView(graph, Budget(options.graph_calls_per_hour, clock), clock)
+        self._budget = Budget(options.graph_calls_per_hour, clock)
+        self._starts = starts
+        self._view = MetaView(graph, self._budget, clock)
         self._claims = Claims(cluster)
         self._pace = Pace(clock(), options.resync_s)
         self._refresh_after: dict[tuple[str, str], float] = {}
@@ -82,6 +87,8 @@ class NumberReconciler:
         Raises `ClusterError` when it cannot even be told; nothing is lost by that.
         """
         await self._claims.load()
+        if self._starts is not None:
+            self._budget.begin_with(await self._starts.share())
         mine = claim(manifest)
         try:
             metadata = Metadata.model_validate(manifest["metadata"])
