@@ -6,6 +6,7 @@ titles, and patterns that have a message become rules: the API server tells a ru
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def crd(kind: Kind) -> Schema:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": structural(kind.spec),
+            "spec": _told(structural(kind.spec)),
             # Without defaults: the API server would fill them in, and no status would ever be as it was written.
             "status": _without_defaults(structural(kind.status)),
         },
@@ -171,6 +172,41 @@ def structural(model: type[BaseModel]) -> Schema:
     """The schema of a model as Kubernetes takes it."""
     whole = model.model_json_schema(by_alias=True)
     return _structural(whole, whole.get("$defs", {}))
+
+
+def _told(schema: Schema) -> Schema:
+    """With bounds, rules and defaults in the descriptions too, for `kubectl explain` shows nothing else."""
+    if any(each["rule"] == "false" for each in schema.get("x-kubernetes-validations", ())):
+        return schema
+    found = dict(schema)
+    if "description" in found:
+        found["description"] = " ".join((found["description"], *_limits(found)))
+    if "properties" in found:
+        found["properties"] = {name: _told(each) for name, each in found["properties"].items()}
+    if "items" in found:
+        found["items"] = _told(found["items"])
+    return found
+
+
+def _limits(schema: Schema) -> Iterator[str]:
+    inner = schema.get("items", schema)
+    if "maxItems" in schema:
+        yield f"At most {schema['maxItems']} of them."
+    for message in dict.fromkeys(each["message"] for each in inner.get("x-kubernetes-validations", ())):
+        yield _sentence(message, "It" if inner is schema else "Each")
+    if inner["type"] == "string" and "maxLength" in inner and "x-kubernetes-validations" not in inner:
+        yield f"At most {inner['maxLength']} characters."
+    if "minimum" in schema and "maximum" in schema:
+        yield f"From {schema['minimum']} to {schema['maximum']}."
+    if "default" in schema and schema["type"] not in ("object", "array"):
+        yield f"Defaults to `{json.dumps(schema['default']).strip(chr(34))}`."
+
+
+def _sentence(message: str, subject: str) -> str:
+    """A rule's message as a sentence of its own. The name of a field that it begins with stays as it is written."""
+    first, _, rest = message.partition(" ")
+    begin = {"must": f"{subject} must", "give": "Give"}.get(first, f"`{first}`")
+    return f"{begin} {rest}."
 
 
 def _without_defaults(schema: Schema) -> Schema:

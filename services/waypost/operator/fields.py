@@ -35,15 +35,17 @@ Duration = Annotated[
 ]
 """`90d`, `12h` or `30m`."""
 
-PhoneNumber = Annotated[
+Contact = Annotated[
     str,
-    StringConstraints(max_length=32),
+    StringConstraints(max_length=135),
     form(
-        r"^\+[1-9][0-9]{6,14}$",
-        "must be a phone number in E.164: + and country code, 7 to 15 digits, no spaces, as +393331234567",
+        r"^(\+[1-9][0-9]{6,14}|[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128})$",
+        "must be a phone number in E.164 (+ and country code, 7 to 15 digits, no spaces, as +393331234567) or a "
+        "business-scoped user id (as IT.13491208655302741918)",
     ),
 ]
-"""E.164: `+`, country code, number; no spaces. Without the `+` Meta would guess the country."""
+"""E.164: `+`, country code, number; no spaces. Without the `+` Meta would guess the country. Or, for a contact who
+shows no phone number, the id that Meta's "Business-scoped user IDs" (2026-05-07) describes."""
 
 TimeOfDay = Annotated[
     str,
@@ -97,35 +99,35 @@ def _refuse_namespace(schema: dict[str, Any]) -> None:
     schema["properties"]["namespace"] = {
         "type": "string",
         "maxLength": 63,
-        "description": "Must not be set: a reference never leaves the namespace of its object.",
+        "description": "This must not be set, for a reference never leaves the namespace of its object.",
         **rules(rule("false", "a reference stays in the object's own namespace; leave namespace out")),
     }
 
 
 class NameReference(Strict):
-    """Another object of the same namespace, by name; there is no way to name one elsewhere."""
+    """An object of the same namespace, by its name; there is no way to name one of another namespace."""
 
     model_config = ConfigDict(json_schema_extra=_refuse_namespace)
 
     name: ObjectName
-    """Name of the object, in the same namespace."""
+    """Name of the object, which is in the same namespace."""
 
 
 class TemplateName(Strict):
-    """A template as approved at Meta."""
+    """A message template that Meta has approved."""
 
     name: Annotated[
         str,
         StringConstraints(max_length=512),
         form(r"^[a-z0-9_]+$", "must be a template's name at Meta: small letters, digits and '_'"),
     ]
-    """Name of the template: small letters, digits and `_`."""
+    """Name of the template, as WhatsApp Manager shows it."""
     language: Annotated[
         str,
         StringConstraints(max_length=16),
         form(r"^[a-z]{2,3}(_[A-Z]{2,3})?$", "must be a language code as Meta writes it, as en or pt_BR"),
     ]
-    """Language code as Meta writes it: `en`, `pt_BR`."""
+    """Language of the template; it must be one that the template was approved in."""
 
 
 def exactly_one(*names: str) -> Any:

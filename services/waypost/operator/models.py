@@ -49,18 +49,20 @@ class Webhook(Strict):
     """Where the callback is registered at Meta."""
 
     scope: Literal["Number", "Account", "App"] = "Number"
-    """`Number`: this number has a callback of its own. `Account`: its WhatsApp Business account has. `App`: the app's
-    callback serves it, as it always serves template and account events."""
+    """`Number` gives this number a callback of its own. `Account` registers one for its whole WhatsApp Business
+    account. `App` uses no callback but the app's. Events of templates and of the account always go to the app's
+    callback, whichever is chosen."""
 
 
 class Bot(Strict):
-    """Who answers: a script in a ConfigMap, or a Python function."""
+    """What answers: a script in a ConfigMap, or a Python function."""
 
     model_config = ConfigDict(json_schema_extra=rules(one_of("configMapRef", "plugin")))
 
     config_map_ref: NameReference | None = None
-    """ConfigMap whose key `bot.yaml` holds the script. With the label `waypost.dev/watched: "true"` a change is taken
-    up at once, without it within the resync interval."""
+    """The ConfigMap whose key `bot.yaml` holds the script. If it carries the label `waypost.dev/watched: "true"` a
+    change is taken up at once, else when the number is next looked at, every five minutes unless the platform says
+    otherwise."""
     plugin: (
         Annotated[
             str,
@@ -73,11 +75,12 @@ class Bot(Strict):
         ]
         | None
     ) = None
-    """`package.module:function` in the worker's image."""
+    """A Python function that answers, as `package.module:function`; it must be installed in the workers' image."""
     mark_read: bool = False
-    """Show the sender that the message was read as soon as the bot has seen it."""
+    """Whether senders are shown that their message was read, as soon as the bot has taken it up."""
     typing_indicator: bool = False
-    """Show the sender that an answer is being written."""
+    """Whether senders are shown that an answer is being written. It goes out with the read receipt, so it does nothing
+    unless `markRead` is true."""
 
     _one_source = exactly_one("configMapRef", "plugin")
 
@@ -86,158 +89,169 @@ class Limits(Strict):
     """How fast the number may send."""
 
     messages_per_second: int = Field(default=80, ge=1, le=1000)
-    """At most what Meta grants: 80 at first, 1,000 after its upgrade, 20 for numbers shared with the business app."""
+    """Messages that the number may send in a second, all workers together. Meta grants 80 at first, 1,000 after its
+    upgrade, and 20 to numbers that are shared with the WhatsApp Business app."""
 
 
 class OutsideWindow(Strict):
-    """What a reply becomes when 24 hours have passed since the contact wrote."""
+    """What is sent in place of a reply when 24 hours have passed since the contact wrote."""
 
     template: TemplateName
-    """Approved template that is sent instead."""
+    """The template that is sent in place of the reply; Meta must have approved it."""
 
 
 class Retention(Strict):
-    """How long what was said is kept."""
+    """How long the content of conversations is kept."""
 
     messages: Duration = "90d"
-    """Messages older than this are erased: `90d`, `12h`, `30m`."""
+    """Age at which messages are due to be erased. This version only records it, and erases nothing by itself."""
 
 
 class NumberSpec(Strict):
-    """What the number shall be."""
+    """What the number is to be: which one at Meta, with whose credentials, where its messages go, and what answers."""
 
     phone_number_id: MetaId = Field(json_schema_extra=immutable("phoneNumberId"))
-    """Id of the phone number at Meta (WhatsApp Manager, API setup). Not the number itself."""
+    """Id of the phone number at Meta, as the app's API setup and WhatsApp Manager show it; not the phone number
+    itself."""
     waba_id: MetaId = Field(json_schema_extra=immutable("wabaId"))
-    """Id of the WhatsApp Business account that the number belongs to."""
+    """Id of the WhatsApp Business account that the number belongs to, as WhatsApp Manager shows it."""
     credentials_ref: NameReference
-    """Secret with `appId`, `appSecret`, `accessToken` and, optional, `previousAppSecret` and `pin`. It must carry the
-    label `waypost.dev/credentials: "true"`."""
+    """The Secret with the keys `appId`, `appSecret` and `accessToken`, and optionally `previousAppSecret` (still
+    accepted while app secrets change) and `pin` (six digits, by which a number that is not connected is registered). It
+    must carry the label `waypost.dev/credentials: "true"`, by which its owner allows this use of it."""
     webhook: Webhook = Webhook()
-    """Where deliveries come in."""
+    """Where at Meta the address is registered to which Meta delivers this number's messages."""
     bot: Bot | None = None
-    """Who answers; without it messages are stored and not answered."""
+    """What answers: a script in a ConfigMap, or a Python function. Without it messages are stored and not answered."""
     limits: Limits = Limits()
-    """How fast the number may send."""
+    """How fast the number may send. Replies go before messages of schedules."""
     outside_window: OutsideWindow | None = None
-    """What a reply becomes after the 24 h window; without it such a reply fails visibly."""
+    """What is sent in place of a reply when 24 hours have passed since the contact wrote, for after that Meta takes
+    templates only. Without it such a reply fails, and is told as failed."""
     retention: Retention = Retention()
-    """How long messages are kept."""
+    """How long the content of conversations is to be kept."""
     deletion_policy: Literal["Orphan", "Delete"] = "Orphan"
-    """`Orphan` leaves everything at Meta as it is when the object is deleted; `Delete` takes the callback away. The
-    number itself is never deleted or deregistered."""
+    """What becomes of the registration at Meta when this object is deleted. `Orphan` leaves all of it as it is.
+    `Delete` takes the callback away, and the app's subscription too if no other number of the account needs it. The
+    phone number itself is never deleted or deregistered."""
     suspend: bool = False
-    """While true nothing is changed, neither at Meta nor in the cluster; messages keep flowing."""
+    """Whether the operator leaves the number as it is. While true nothing is changed, neither at Meta nor in the
+    cluster; messages keep flowing."""
 
 
 class Condition(Written):
-    """One side of the state."""
+    """One aspect of the state, and whether all is well with it."""
 
     type: str = Field(max_length=63)
-    """Which side."""
+    """Aspect that this condition is about, in CamelCase."""
     status: Literal["True", "False", "Unknown"]
-    """Whether it holds."""
+    """Whether the condition holds; `Unknown` while that could not be found out."""
     observed_generation: int = Field(default=0, ge=0)
-    """Generation of the spec that this speaks of."""
+    """Generation of the spec for which this was found."""
     last_transition_time: Moment
-    """When `status` last changed."""
+    """When `status` last changed from one value to another."""
     reason: str = Field(max_length=63)
-    """One word for programs."""
+    """Why the condition is as it is, in one CamelCase word that programs may rely on."""
     message: str = Field(default="", max_length=1024)
-    """What a person must know or do."""
+    """Why the condition is as it is, in words. Where only a person can go on: what to do, and on which page."""
 
 
 class PhoneStatus(Written):
-    """The number as Meta sees it."""
+    """The phone number as Meta described it at the last look."""
 
     ending: str = Field(default="", max_length=8)
-    """Last two digits of the phone number; the number itself is kept out of the cluster's state."""
+    """Last two digits of the phone number; the number itself is kept out of this object."""
     verified_name: str = Field(default="", max_length=128)
-    """Display name."""
+    """Display name that Meta shows to contacts."""
     connection: str = Field(default="", max_length=32)
-    """Meta's state: `CONNECTED` when it can send and receive."""
+    """State of the number at Meta; it can send and receive while `CONNECTED`."""
     quality: str = Field(default="", max_length=32)
-    """Quality rating: `GREEN`, `YELLOW`, `RED`."""
+    """Quality rating by Meta, which falls when contacts block or report the number: `GREEN`, `YELLOW` or `RED`."""
     throughput: str = Field(default="", max_length=32)
-    """Throughput level: `STANDARD` or `HIGH`."""
+    """Throughput level that Meta grants: `STANDARD` or `HIGH`."""
     messaging_limit: str = Field(default="", max_length=64)
-    """How many people may be written to per 24 hours outside their windows."""
+    """Meta's tier of how many people may be written to in 24 hours who did not write first."""
     can_send: str = Field(default="", max_length=32)
-    """Health: `AVAILABLE`, `LIMITED`, `BLOCKED`."""
+    """Whether Meta lets the number send: `AVAILABLE`, `LIMITED` or `BLOCKED`."""
 
 
 class TokenStatus(Written):
-    """The access token in use, of which nothing but its dates is told."""
+    """The access token in use. The token itself is never told, nor anything that is computed from it."""
 
     expires_at: Moment | None = None
-    """When it lapses; absent: never."""
+    """When the token lapses; absent for one that never does."""
     source: Literal["Secret", "Refreshed", ""] = ""
-    """`Secret`: the one in the credentials Secret. `Refreshed`: a newer one that the operator got for it."""
+    """Where the token is from: `Secret` is the one in the credentials Secret, `Refreshed` a newer one that the operator
+    obtained for it."""
     secret_resource_version: str = Field(default="", max_length=64)
-    """Version of the credentials Secret that was last checked at Meta."""
+    """Resource version of the credentials Secret that was last shown to Meta."""
     warned_days: int | None = Field(default=None, ge=0, le=14)
-    """The last warning on its end was for this many days."""
+    """How many days ahead of the token's end the last warning was given: 14, 7, 3 or 1."""
 
 
 class WebhookStatus(Written):
-    """The callback."""
+    """The callback that is to be registered at Meta."""
 
     url: str = Field(default="", max_length=512)
-    """Address that Meta delivers to."""
+    """Address that Meta is to deliver this number's messages to."""
     scope: str = Field(default="", max_length=16)
-    """Where it is registered."""
+    """Level at which the address is registered: `Number`, `Account` or `App`."""
 
 
 class RegistrationStatus(Written):
-    """Calls of `register` made for this number: Meta allows 10 in 72 hours and then locks the number for as long."""
+    """Calls of `register` that were made for this number. Meta allows 10 in 72 hours, and then locks the number for as
+    long."""
 
     attempts: list[Moment] = Field(default=[], max_length=10)
-    """When they were made, oldest first, of the last 72 hours."""
+    """When the calls of the last 72 hours were made, oldest first; each is written down before it is made."""
     blocked_until: Moment | None = None
-    """No call before this."""
+    """Time before which no further call is made."""
     refused_code: int | None = None
-    """Meta's code when the last call was refused for a reason that only a person can remove."""
+    """Meta's code for the refusal of the last call, if only a person can remove its cause."""
     refused_secret_version: str = Field(default="", max_length=64)
-    """Version of the credentials Secret at that refusal: another PIN is worth another try."""
+    """Resource version of the credentials Secret at that refusal. Once it is another, the call is tried again."""
 
 
 class TokenSecretReference(Written):
-    """Where the operator keeps verify tokens and a refreshed access token."""
+    """The Secret in which the operator keeps this number's verify tokens."""
 
     namespace: str = Field(max_length=63)
-    """The operator's own namespace."""
+    """Namespace of the Secret, which is the operator's own."""
     name: str = Field(max_length=253)
-    """Name of the Secret."""
+    """Name of the Secret in that namespace."""
 
 
 class NumberStatus(Written):
-    """What was found and done."""
+    """What was found at Meta and in the cluster when the number was last looked at."""
 
     observed_generation: int = Field(default=0, ge=0)
-    """Generation of the spec that this status speaks of."""
+    """Generation of the spec that this status is about."""
     conditions: list[Condition] = Field(
         default=[],
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    """`Ready` is the summary; `CredentialsValid`, `TokenValid`, `Registered`, `Subscribed`, `WebhookVerified` are its
-    parts; `Reconciling` and `Stalled` say whether it heals by itself."""
+    """State by aspect. `Ready` is the summary of `CredentialsValid`, `TokenValid`, `Registered`, `Subscribed`,
+    `WebhookVerified`, `BotLoaded` and `CanSend`. `Reconciling` is true while the operator goes on by itself, `Stalled`
+    when a person must act."""
     phone: PhoneStatus | None = None
-    """The number as Meta sees it."""
+    """The phone number as Meta described it at the last look."""
     token: TokenStatus | None = None
-    """The access token in use."""
+    """The access token in use, of which nothing but its source and its end is told."""
     webhook: WebhookStatus | None = None
-    """The callback."""
+    """The callback that is to be registered at Meta; the condition `WebhookVerified` tells whether it is."""
     registration: RegistrationStatus | None = None
-    """Calls of `register`."""
+    """Calls of `register` that were made for this number. Meta allows 10 in 72 hours, and then locks the number for as
+    long."""
     token_secret_ref: TokenSecretReference | None = None
-    """Where verify tokens are kept."""
+    """The Secret in which the operator keeps this number's verify tokens."""
     failure_count: int = Field(default=0, ge=0)
-    """Attempts that failed in a row."""
+    """How many attempts have failed in a row."""
     next_attempt_time: Moment | None = None
-    """Not before this, after a failure; a changed spec or Secret is tried at once."""
+    """When the next attempt is made after a failure. A changed spec or credentials Secret is tried at once."""
     last_handled_reconcile_at: str = Field(default="", max_length=64)
-    """The last value of the annotation `waypost.dev/reconcile-requested-at` that was acted on."""
+    """Value of the annotation `waypost.dev/reconcile-requested-at` that was last acted on. Whoever changes the
+    annotation has the number looked at now, and sees here that it was done."""
 
 
 class Metadata(BaseModel):

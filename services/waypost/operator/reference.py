@@ -1,6 +1,5 @@
 """The reference of a kind as Markdown, from the same schema that the API server checks."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,13 +46,10 @@ def _rows(schema: dict[str, Any], at: str) -> Iterator[str]:
         if _is_refused(field):
             continue
         path = f"{at}.{name}"
-        inner = field.get("items", field)
-        if "default" in field and field.get("type") != "object":
-            need = f"default `{json.dumps(field['default'])}`"
-        else:
-            need = "**required**" if name in required else ""
-        yield f"| `{path}` | {_type(field)} | {need} | {_cell(field, inner)} |"
-        yield from _rows(inner, path + ("[]" if field.get("type") == "array" else ""))
+        need = "**required**" if name in required else ""
+        text = field.get("description", "").replace("|", "\\|")
+        yield f"| `{path}` | {_type(field)} | {need} | {text} |"
+        yield from _rows(field.get("items", field), path + ("[]" if field.get("type") == "array" else ""))
 
 
 def _is_refused(field: dict[str, Any]) -> bool:
@@ -65,18 +61,6 @@ def _type(field: dict[str, Any]) -> str:
         return ", ".join(f"`{each}`" for each in field["enum"] if each != "")
     if field.get("type") == "array":
         return f"list of {_type(field['items'])}"
-    kind = {"integer": "number", "string": "text"}.get(field["type"], field["type"])
-    if "minimum" in field or "maximum" in field:
-        kind += f" {field.get('minimum', '')}–{field.get('maximum', '')}"
-    return "time" if field.get("format") == "date-time" else kind
-
-
-def _cell(field: dict[str, Any], inner: dict[str, Any]) -> str:
-    text = str(field.get("description", ""))
-    if "maxItems" in field:
-        text += f" At most {field['maxItems']}."
-    if "maxLength" in inner and inner["type"] == "string" and "enum" not in inner and "format" not in inner:
-        text += f" At most {inner['maxLength']} characters."
-    messages = dict.fromkeys(each["message"] for each in inner.get("x-kubernetes-validations", ()))
-    text += "".join(f" *{message[0].upper()}{message[1:]}.*" for message in messages)
-    return text.replace("|", "\\|")
+    if field.get("format") == "date-time":
+        return "time"
+    return str({"integer": "number", "string": "text"}.get(field["type"], field["type"]))
