@@ -5,8 +5,10 @@ import contextlib
 import json
 import re
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,14 @@ def test_an_allowed_attribute_comes_through(traces: tracing.Tracing, tmp_path: P
         span.set_attribute("waypost.event_id", 12345678901)
     (only,) = written(traces, tmp_path)
     assert only["attributes"] == {"waypost.number": "106540352242922", "waypost.event_id": 12345678901}
+
+
+def test_a_process_tells_who_it_is(traces: tracing.Tracing) -> None:
+    """Name, version, and an instance that no other process has."""
+    resource = traces.provider.resource.attributes
+    assert resource["service.name"] == "waypost-worker"
+    assert resource["service.version"] == version("waypost")
+    assert uuid.UUID(str(resource["service.instance.id"]))
 
 
 def test_a_row_carries_the_trace_to_another_process(traces: tracing.Tracing, tmp_path: Path) -> None:

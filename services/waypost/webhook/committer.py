@@ -36,10 +36,11 @@ class Committer:
         self._connection: Connection | None = None
         self._lock = threading.Lock()
 
-    def commit(self, arrivals: list[inbox.Arrival]) -> None:
+    def commit(self, arrivals: list[inbox.Arrival]) -> int:
         """Store them, at most `ROWS_PER_COMMIT` in a transaction, then wake their lanes. Raises `SQLAlchemyError`.
 
-        After an error part of them may be stored; it is safe to store all of them again.
+        Returns since when all are durable, in nanoseconds since the epoch. After an error part of them may be stored;
+        it is safe to store all of them again.
         """
         lanes: set[int] = set()
         try:
@@ -51,6 +52,7 @@ class Committer:
                 metrics.intake_batch_size.observe(len(chunk))
                 _count(inserted)
                 lanes |= inserted.lanes
+            return time.time_ns()
         finally:
             if lanes:
                 self._on_committed(lanes)

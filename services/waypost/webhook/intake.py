@@ -153,17 +153,17 @@ class Intake:
         if self._busy:
             self._batches.put(self._open[0])
 
-    def _settle(self, batch: _Batch, commit: Commit, failure: str | None) -> None:
+    def _settle(self, batch: _Batch, outcome: Commit | str) -> None:
         self._open.popleft()
         self._hand_over()
         self._rows -= len(batch.arrivals)
         self._bytes -= batch.size
-        if failure is not None:
-            batch.refuse(failure)
+        if isinstance(outcome, str):
+            batch.refuse(outcome)
             return
         for future in batch.waiting:
             if not future.done():
-                future.set_result(commit)
+                future.set_result(outcome)
 
     def _look_at_the_clock(self) -> None:
         assert self._loop is not None
@@ -181,18 +181,17 @@ class Intake:
     def _run(self) -> None:
         assert self._loop is not None
         while (batch := self._batches.get()) is not None:
-            failure: str | None = None
+            outcome: Commit | str
             began_ns = time.time_ns()
             try:
-                self._committer.commit(batch.arrivals)
+                outcome = Commit(began_ns, self._committer.commit(batch.arrivals), len(batch.arrivals))
             except SQLAlchemyError as error:
-                failure = "the database did not take it"
+                outcome = "the database did not take it"
                 log.warning("events were not committed", deliveries=len(batch.waiting), reason=name_of(error))
             except Exception:
-                failure = "the events were not committed"
+                outcome = "the events were not committed"
                 log.exception("a defect kept events from being committed")
-            commit = Commit(began_ns, time.time_ns(), len(batch.arrivals))
             # The loop may have ended under a forced exit; then nobody waits.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._settle, batch, commit, failure)
+                self._loop.call_soon_threadsafe(self._settle, batch, outcome)
         self._committer.close()

@@ -1,0 +1,41 @@
+"""Every way in which a secret, a number or a text may turn up in an output."""
+
+import base64
+import json
+from urllib.parse import quote, quote_plus
+
+
+def spellings(canary: str) -> dict[str, bytes]:
+    """`canary` as it is, in URLs, in JSON, in hex, and within a longer text in base64, as a wamid holds a number."""
+    raw = canary.encode()
+    found = {
+        "plain": raw,
+        "in a URL": quote(canary, safe="").encode(),
+        "in a form": quote_plus(canary).encode(),
+        "in a URL in a URL": quote(quote(canary, safe=""), safe="").encode(),
+        "in JSON": json.dumps(canary)[1:-1].encode(),
+        "hex": raw.hex().encode(),
+        "HEX": raw.hex().upper().encode(),
+    }
+    for offset in range(3):
+        for name, encoded in (("base64", base64.b64encode), ("base64 of URLs", base64.urlsafe_b64encode)):
+            # What surrounds the text shows in the first and the last of its groups of four, not in between.
+            whole = encoded(b"\0" * offset + raw + b"\0\0\0")
+            found[f"{name} at {offset}"] = whole[4 if offset else 0 : (offset + len(raw)) // 3 * 4]
+    return found
+
+
+def of_number(digits: str) -> dict[str, bytes]:
+    """A North American number, `15558675309`, in the forms that people and programs write it in."""
+    country, area, exchange, line = digits[:-10], digits[-10:-7], digits[-7:-4], digits[-4:]
+    found = {f"national, {name}": each for name, each in spellings(digits[-10:]).items()}
+    for mark in (" ", "-", "."):
+        found[f"with {mark!r}"] = mark.join((area, exchange, line)).encode()
+    found["with brackets"] = f"({area}) {exchange}-{line}".encode()
+    found["with a country"] = f"+{country} {area}".encode()
+    return found | spellings(digits)
+
+
+def found_in(content: bytes, canaries: dict[str, dict[str, bytes]]) -> list[str]:
+    """Which of the canaries, in which spelling, `content` holds."""
+    return [f"{name}, {how}" for name, each in canaries.items() for how, spelt in each.items() if spelt in content]

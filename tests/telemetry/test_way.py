@@ -1,0 +1,112 @@
+"""One trace shows the whole way from a delivery to its reply, made by real processes and read from their span files."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
+from waypost.telemetry import spanfile
+
+from ..guarantees.installation import Installation
+from ..ledger import Ledger
+from .way import ANSWERED, Record, departures, linked_to, told, trace_id_of, way_to_each_send
+
+CONTACT = "15558675311"
+SPANS = "traces"
+
+
+@dataclass
+class Exchange:
+    """A message that was answered, what was traced of it, and of a message that Meta refused."""
+
+    spans: list[Record]
+    way: list[Record]
+    received_ns: int
+    """When the database took the event, by the database's clock; it runs on this machine."""
+
+
+@pytest.fixture(scope="module")
+def exchange(
+    tmp_path_factory: pytest.TempPathFactory, short_folder: Path, free_port: Callable[[], int]
+) -> Iterator[Exchange]:
+    """One webhook, one worker, the simulated Meta; they have ended when the test begins, so every span is written."""
+    folder = tmp_path_factory.mktemp("way")
+    postgres, redis = EmbeddedPostgres(short_folder / "wp"), EmbeddedRedis(short_folder / "wr")
+    postgres.start()
+    redis.start()
+    running = Installation(folder, postgres, redis, free_port)
+    try:
+        running.publish()
+        running.start("simulator")
+        running.start("webhook-1", "worker-1")
+        running.seed_meta()
+        running.greet([CONTACT])
+        running.quiesce()
+        ledger = Ledger(running)
+        ledger.deliver([ledger.message(CONTACT)], ["webhook-1"])
+        running.wait(lambda: _all_delivered(running, folder), what="the replies to be delivered")
+        running.fault(match={"path": "messages"}, status=400, code=131026, times=1)
+        ledger.deliver([ledger.message(CONTACT)], ["webhook-1"])
+        running.quiesce()
+        for process in ("webhook-1", "worker-1"):
+            assert running.terminate(process) == 0
+        with running.engine.connect() as connection:
+            event = connection.execute(
+                text("SELECT traceparent, extract(epoch FROM received_at) AS at FROM event WHERE event_key = :key"),
+                {"key": ledger.acknowledged[0]},
+            ).one()
+        spans: list[Record] = list(spanfile.read(folder / SPANS))
+        (way,) = way_to_each_send(spans, trace_id_of(event.traceparent))
+        yield Exchange(spans, way, int(event.at * 1_000_000_000))
+    finally:
+        running.close()
+        redis.stop()
+        postgres.stop()
+
+
+def _all_delivered(running: Installation, folder: Path) -> bool:
+    """Whether Meta has told of each reply that it was delivered, and that was traced."""
+    spans: list[Record] = list(spanfile.read(folder / SPANS))
+    delivered = [span for span in spans if span["attributes"].get("waypost.status") == "delivered"]
+    return len({link["trace_id"] for span in delivered for link in span["links"]}) == len(running.sent())
+
+
+def test_one_trace_leads_from_the_delivery_to_the_send(exchange: Exchange) -> None:
+    """Received, durable, handled, sent: each span is the child of the one before."""
+    assert told(exchange.way) == ANSWERED
+    assert exchange.way[0]["parent_id"] is None
+
+
+def test_the_inbox_span_says_when_the_event_was_durable(exchange: Exchange) -> None:
+    """The database took the event within it, and the answer came after it."""
+    delivery, inbox, *_ = exchange.way
+    assert delivery["start_ns"] <= inbox["start_ns"] <= exchange.received_ns <= inbox["end_ns"] <= delivery["end_ns"]
+    assert inbox["end_ns"] - inbox["start_ns"] >= inbox["attributes"]["waypost.wait_s"] * 1e9
+
+
+def test_a_status_is_linked_to_the_turn_that_made_the_send(exchange: Exchange) -> None:
+    """It comes in a delivery, so a trace, of its own; by the wamid it leads back."""
+    turn = exchange.way[2]
+    statuses = linked_to(exchange.spans, turn)
+    assert {span["attributes"]["waypost.status"] for span in statuses} >= {"sent", "delivered"}
+    assert {(span["kind"], span["name"]) for span in statuses} == {("CONSUMER", "process status")}
+    assert turn["trace_id"] not in {span["trace_id"] for span in statuses}
+
+
+def test_the_trace_of_a_status_begins_with_its_delivery(exchange: Exchange) -> None:
+    """As that of a message does."""
+    by_id = {span["span_id"]: span for span in exchange.spans}
+    for status in linked_to(exchange.spans, exchange.way[2]):
+        inbox = by_id[status["parent_id"]]
+        assert told([by_id[inbox["parent_id"]], inbox]) == ANSWERED[:2]
+
+
+def test_every_span_keeps_to_the_conventions(exchange: Exchange) -> None:
+    """Any backend shows what is HTTP, what a queue, and what failed, a refused send included."""
+    assert {span["kind"] for span in exchange.spans} == {"SERVER", "PRODUCER", "CONSUMER", "CLIENT"}
+    errors = [span["attributes"]["error.type"] for span in exchange.spans if span["status"] == "ERROR"]
+    assert errors == ["GraphRefused"]
+    assert [each for span in exchange.spans for each in departures(span)] == []

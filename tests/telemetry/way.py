@@ -1,0 +1,82 @@
+"""What a trace must show, asked of records of spans wherever they were received: in files, or by a collector."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Record = Mapping[str, Any]
+"""A span as `waypost.telemetry.spanfile.record` has it."""
+
+ANSWERED = [
+    ("SERVER", "POST /webhooks/{namespace}/{name}", "waypost-webhook"),
+    ("PRODUCER", "store inbox", "waypost-webhook"),
+    ("CONSUMER", "process message", "waypost-worker"),
+    ("CLIENT", "POST /{version}/{phone_number_id}/messages", "waypost-worker"),
+]
+"""Kind, name and service of the spans from a delivery to the reply, each the parent of the next."""
+
+_MESSAGING = {
+    "messaging.system",
+    "messaging.destination.name",
+    "messaging.operation.name",
+    "messaging.operation.type",
+}
+REQUIRED = {
+    "SERVER": {"http.request.method", "http.route", "url.scheme", "http.response.status_code"},
+    "PRODUCER": _MESSAGING,
+    "CONSUMER": _MESSAGING,
+    "CLIENT": {"http.request.method", "server.address", "server.port"},
+    "INTERNAL": set[str](),
+}
+"""What OpenTelemetry's conventions require of a span of each kind that we make, without what could tell of people."""
+
+
+def trace_id_of(traceparent: str) -> str:
+    """The trace that a W3C `traceparent` names."""
+    return traceparent.split("-")[1]
+
+
+def way_to_each_send(spans: Iterable[Record], trace_id: str) -> list[list[Record]]:
+    """For each call of the Graph API in a trace, the spans from the root down to it."""
+    members = {span["span_id"]: span for span in spans if span["trace_id"] == trace_id}
+    ways = []
+    for span in members.values():
+        if span["kind"] == "CLIENT":
+            way = [span]
+            while way[0]["parent_id"] in members:
+                way.insert(0, members[way[0]["parent_id"]])
+            ways.append(way)
+    return ways
+
+
+def told(way: Iterable[Record]) -> list[tuple[str, str, str]]:
+    """Kind, name and service of each span."""
+    return [(span["kind"], span["name"], span["service"]) for span in way]
+
+
+def linked_to(spans: Iterable[Record], target: Record) -> list[Record]:
+    """The spans that have a link to `target`."""
+    link = {"trace_id": target["trace_id"], "span_id": target["span_id"]}
+    return [span for span in spans if link in span["links"]]
+
+
+def departures(span: Record) -> list[str]:
+    """Where a span does not keep to OpenTelemetry's conventions for HTTP and messaging."""
+    attributes, name = span["attributes"], span["name"]
+    found = [f"{span['kind']} without {each}" for each in REQUIRED[span["kind"]] - attributes.keys()]
+    target = attributes.get("http.route") or attributes.get("url.template")
+    if target and name != f"{attributes['http.request.method']} {target}":
+        found.append("not named by method and route")
+    if "messaging.operation.name" in attributes and not name.startswith(f"{attributes['messaging.operation.name']} "):
+        found.append("not named by its operation")
+    if re.search(r"\d{4}", name):
+        found.append("a name that holds a value")
+    failed = span["status"] == "ERROR"
+    if failed != ("error.type" in attributes):
+        found.append("an error without a type, or a type without an error")
+    status = int(attributes.get("http.response.status_code", 200))
+    if status >= (500 if span["kind"] == "SERVER" else 400) and not failed:
+        found.append("a failed request that is no error")
+    if span["end_ns"] < span["start_ns"]:
+        found.append("an end before the start")
+    return [f"{name}: {each}" for each in found]
