@@ -64,18 +64,18 @@ class Ledger:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
-        self._count = 0
+        self._counts = count(1)
 
     def message(self, contact: str, body: str | None = None) -> dict[str, object]:
         """A new message of that contact, later by time stamp than the ones before."""
-        self._count += 1
-        identity = f"wamid.L{self.run}{self._count:06}"
-        self.texts[identity] = body if body is not None else f"{contact} {self.run}-{self._count}"
+        number = next(self._counts)
+        identity = f"wamid.L{self.run}{number:06}"
+        self.texts[identity] = body if body is not None else f"{contact} {self.run}-{number}"
         self.order[contact].append(identity)
         return {
             "from": contact,
             "id": identity,
-            "timestamp": str(int(time.time()) - 5000 + self._count),
+            "timestamp": str(int(time.time()) - 5000 + number),
             "type": "text",
             "text": {"body": self.texts[identity]},
         }
@@ -92,14 +92,18 @@ class Ledger:
         entry = {"id": identity.account, "changes": [{"field": "messages", "value": value}]}
         return msgspec.json.encode({"object": "whatsapp_business_account", "entry": [entry]})
 
+    def request(self, body: bytes) -> tuple[str, dict[str, str]]:
+        """Path and headers that a delivery comes with."""
+        identity = self.installation.identity
+        headers = {"X-Hub-Signature-256": sign(identity.app_secret, body), "Content-Type": "application/json"}
+        return f"/webhooks/{identity.namespace}/{identity.name}", headers
+
     def post(self, body: bytes, webhook: str) -> int | None:
         """Deliver once; the status, or None when the connection broke."""
-        identity = self.installation.identity
+        path, headers = self.request(body)
         try:
             return self.installation.http.post(
-                f"{self.installation.url(webhook)}/webhooks/{identity.namespace}/{identity.name}",
-                content=body,
-                headers={"X-Hub-Signature-256": sign(identity.app_secret, body), "Content-Type": "application/json"},
+                self.installation.url(webhook) + path, content=body, headers=headers
             ).status_code
         except httpx.TransportError:
             return None

@@ -1,0 +1,22 @@
+"""The webhook is rolled out while Meta delivers."""
+
+from .installed import Installed
+from .traffic import Ledger, Traffic
+
+CONTACTS = [f"1555120{number:04}" for number in range(96)]
+PER_SECOND = 50
+
+
+def test_a_rollout_of_the_webhook_breaks_no_delivery(installed: Installed) -> None:
+    """At 50 deliveries a second: only 200, and no connection ends without having been said to."""
+    installed.greet(CONTACTS)
+    old = set(installed.pods("webhook"))
+    with Traffic(Ledger(installed), CONTACTS, per_second=PER_SECOND) as traffic:
+        traffic.wait_for_more(PER_SECOND)
+        installed.rollout("webhook")
+        installed.wait(lambda: not old & installed.present("webhook"), what="the old pods to be gone")
+        traffic.wait_for_more(PER_SECOND)
+    assert traffic.refused() == {}
+    installed.quiesce()
+    traffic.ledger.assert_nothing_lost()
+    traffic.ledger.assert_replies()

@@ -1,0 +1,122 @@
+"""Contacts that write at a steady pace while something is done to the installation; and the connections they use."""
+
+import http.client
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from itertools import cycle
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+from ..ledger import Ledger
+
+LANES = 24
+"""Deliveries that may be under way at a time."""
+PATIENCE_S = 20.0
+"""For one answer; the webhook promises one within 6 s."""
+
+
+class Connection:
+    """HTTP/1.1 as a strict client speaks it: kept until the server says that it closes, or new for each delivery."""
+
+    def __init__(self, url: str, *, kept: bool) -> None:
+        address = urlsplit(url)
+        assert address.hostname is not None
+        self._http = http.client.HTTPConnection(address.hostname, address.port, timeout=PATIENCE_S)
+        self.kept = kept
+
+    def post(self, path: str, body: bytes, headers: dict[str, str]) -> int | None:
+        """The status, or None when the connection was refused, or ended without having been said to."""
+        try:
+            self._http.request("POST", path, body, headers)
+            answer = self._http.getresponse()
+            answer.read()
+        except (OSError, http.client.HTTPException):
+            self.close()
+            return None
+        if not self.kept:
+            self.close()
+        return answer.status
+
+    def close(self) -> None:
+        """End the connection; the next delivery makes a new one."""
+        self._http.close()
+
+
+class Traffic:
+    """Each contact writes in turn, each message is delivered again until it is acknowledged, as Meta does.
+
+    The clock sets the pace: an answer that takes long makes later deliveries late, but never fewer. Half of the lanes
+    keep their connection. A contact belongs to one lane, so its messages go out in order.
+    """
+
+    def __init__(self, ledger: Ledger, contacts: Sequence[str], *, per_second: float) -> None:
+        self.ledger = ledger
+        self.answers: dict[str, Counter[int | None]] = {"kept connections": Counter(), "new connections": Counter()}
+        """How often each status came; None: the connection broke."""
+        self._lanes = min(LANES, len(contacts))
+        self._contacts = contacts
+        self._every_s = self._lanes / per_second
+        self._stop = threading.Event()
+        self._failures: list[BaseException] = []
+        self._threads = [threading.Thread(target=self._write, args=(lane,)) for lane in range(self._lanes)]
+
+    @property
+    def acknowledged(self) -> int:
+        """Messages that got a 200 so far."""
+        return len(self.ledger.acknowledged)
+
+    def wait_for_more(self, messages: int) -> None:
+        """Until so many further messages are acknowledged."""
+        goal = self.acknowledged + messages
+        self.ledger.installation.wait(
+            lambda: self.acknowledged >= goal or self._failures, what=f"{messages} messages to be acknowledged"
+        )
+
+    def refused(self) -> dict[str, dict[int | None, int]]:
+        """Answers other than 200, by the kind of connection; None stands for a broken one."""
+        found = {how: {status: n for status, n in seen.items() if status != 200} for how, seen in self.answers.items()}
+        return {how: seen for how, seen in found.items() if seen}
+
+    def __enter__(self) -> Self:
+        self._began = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        if self._failures and error is None:
+            raise self._failures[0]
+
+    def _write(self, lane: int) -> None:
+        connection = Connection(self.ledger.installation.url("webhook"), kept=lane % 2 == 0)
+        try:
+            due = self._began + self._every_s * lane / self._lanes
+            for contact in cycle(self._contacts[lane :: self._lanes]):
+                if self._stop.wait(max(0.0, due - time.monotonic())):
+                    return
+                due += self._every_s
+                self._deliver(contact, connection)
+        except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+            self._failures.append(error)
+        finally:
+            connection.close()
+
+    def _deliver(self, contact: str, connection: Connection) -> None:
+        message = self.ledger.message(contact)
+        body = self.ledger.body([message])
+        path, headers = self.ledger.request(body)
+        answers = self.answers["kept connections" if connection.kept else "new connections"]
+
+        def is_acknowledged() -> bool:
+            status = connection.post(path, body, headers)
+            answers[status] += 1
+            return status == 200
+
+        self.ledger.installation.wait(is_acknowledged, what="an acknowledgement")
+        self.ledger.acknowledged.append(str(message["id"]))
