@@ -19,7 +19,7 @@ RUN python3 -m venv --without-pip /opt/waypost \
 FROM ${BASE_IMAGE}
 # What a base brings for installing more is of no use to us, and of much to whoever breaks in.
 RUN rm -rf /usr/local/lib/python3*/site-packages/pip* /usr/local/lib/python3*/ensurepip /usr/local/bin/pip* \
-        /usr/lib/python3/dist-packages/pip* /usr/bin/pip* \
+        /usr/lib/python3*/ensurepip /usr/share/python-wheels /usr/lib/python3/dist-packages/pip* /usr/bin/pip* \
     && for tool in pip pip3 gcc cc g++ make; do \
         if command -v "$tool"; then echo "the base has $tool: take one without" >&2; exit 1; fi; done
 COPY --from=install /opt/waypost /opt/waypost

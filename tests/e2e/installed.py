@@ -80,18 +80,22 @@ class Installed:
         other.identity = Identity(team, name, number, account, f"{APP_SECRET}-{serial}")
         return other
 
+    @property
+    def token(self) -> str:
+        """The access token that `declare` gives our number."""
+        return f"{TOKEN}-{self.identity.number}"
+
     def declare(self, **spec: object) -> None:
         """Our number exists at Meta, with an app, an account and a token of its own; its objects are applied."""
         namespace, name, number, account, app_secret = self.identity
         app = str(int(APP) + int(number) - int(NUMBER))
-        token = f"{TOKEN}-{number}"
         listed = {"phone_number_id": number, "display_phone_number": f"+1555{number[-7:]}", "messages_per_second": 1000}
         self.meta("PUT", "world", {
             "apps": [{"app_id": app, "app_secret": app_secret}],
             "accounts": [{"waba_id": account, "numbers": [listed]}],
-            "tokens": [{"token": token, "app_id": app, "wabas": [account]}],
+            "tokens": [{"token": self.token, "app_id": app, "wabas": [account]}],
         })  # fmt: skip
-        data = {"appId": app, "appSecret": app_secret, "accessToken": token}
+        data = {"appId": app, "appSecret": app_secret, "accessToken": self.token}
         self.apply(secret(namespace, f"{name}-meta", data), self.number(**spec))
         self.wait(lambda: self.is_ready(name, namespace=namespace), what=f"{name} to be ready")
 

@@ -1,0 +1,29 @@
+"""What is in the image, and what is not."""
+
+import re
+
+import pytest
+
+from .installed import CommandFailed, Installed, machine, release, run
+
+MOST_OVER_BASE = 250e6
+ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")
+
+
+def test_the_image_is_small_has_nothing_to_build_with_and_starts_waypost(installed: Installed) -> None:
+    """Over its base at most 250 MB; neither pip nor a compiler; a user that is not root; the command is `waypost`."""
+    base = machine.APP_BASE if release.is_offline() else release.OFFICIAL_BASE
+    size, base_size = (
+        int(run("docker", "image", "inspect", "--format={{.Size}}", image)) for image in (machine.APP, base)
+    )
+    assert size - base_size <= MOST_OVER_BASE
+    assert run("docker", "image", "inspect", "--format={{.Config.User}} {{.Config.Entrypoint}}", machine.APP) == (
+        "10001:10001 [waypost]"
+    )
+    pod = installed.pods("worker")[0]
+    look = f"for tool in {' '.join(ABSENT)}; do command -v $tool; done; waypost --version"
+    # The version, and no path of a tool before it.
+    assert re.fullmatch(r"\d+\.\d+\.\d+", installed.kubectl("exec", pod, "--", "sh", "-c", look))
+    for module in ("pip", "ensurepip"):
+        with pytest.raises(CommandFailed, match=f"No module named '?{module}"):
+            installed.kubectl("exec", pod, "--", "python", "-c", f"import {module}")
