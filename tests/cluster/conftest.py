@@ -1,8 +1,10 @@
 """A real API server: that of WAYPOST_TEST_KUBECONFIG, or etcd and kube-apiserver in the folder WAYPOST_TEST_KUBEBIN.
 
-Without either these tests are skipped. Nothing but the API server is needed: no nodes, no controllers.
+Without either these tests are skipped. Nothing but the API server is needed, no nodes, no controllers; where there are
+some they do no harm. On a cluster that is given nothing is left behind.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -14,15 +16,18 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
+from kubernetes.client.exceptions import ApiException, NotFoundException
 
 from waypost.operator.crd import KINDS, crd
+from waypost.operator.models import GROUP, VERSION
 
 DEADLINE_S = 90.0
+DEFINITIONS = {f"{kind.plural}.{GROUP}": crd(kind) for kind in KINDS}
 
 
 @pytest.fixture(scope="session")
@@ -44,27 +49,13 @@ def api(kubeconfig: Path) -> Iterator[client.ApiClient]:
     """A client of it; both CRDs are installed and served."""
     with config.new_client_from_config(str(kubeconfig)) as made:
         extensions = client.ApiextensionsV1Api(made)
-        for kind in KINDS:
-            body = crd(kind)
-            try:
-                extensions.create_custom_resource_definition(body)
-            except ApiException as error:
-                if error.status != 409:
-                    raise
-                extensions.replace_custom_resource_definition(
-                    body["metadata"]["name"],
-                    body
-                    | {
-                        "metadata": body["metadata"]
-                        | {
-                            "resourceVersion": extensions.read_custom_resource_definition(
-                                body["metadata"]["name"]
-                            ).metadata.resource_version
-                        }
-                    },
-                )
-        until(lambda: all(_is_served(extensions, f"{kind.plural}.waypost.dev") for kind in KINDS))
+        ours = [name for name, body in DEFINITIONS.items() if _install(extensions, name, body)]
+        until(lambda: all(_is_served(extensions, name) for name in DEFINITIONS))
         yield made
+        # Whoever installs the chart on this cluster next is to find nothing that Helm does not own.
+        for name in ours:
+            extensions.delete_custom_resource_definition(name)
+        until(lambda: not {each.metadata.name for each in _definitions(extensions)} & set(ours))
 
 
 @pytest.fixture
@@ -74,7 +65,21 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
     core = client.CoreV1Api(api)
     core.create_namespace({"metadata": {"name": name}})
     yield name
-    core.delete_namespace(name)
+    end(api, name)
+
+
+def end(api: client.ApiClient, namespace: str) -> None:
+    """Delete a namespace, and our objects in it, whose finalizers no operator is there to take off."""
+    objects = client.CustomObjectsApi(api)
+    for kind in KINDS:
+        where = (GROUP, VERSION, namespace, kind.plural)
+        objects.delete_collection_namespaced_custom_object(*where)
+        for each in objects.list_namespaced_custom_object(*where)["items"]:
+            with contextlib.suppress(NotFoundException):  # the namespace's own end may be faster
+                objects.patch_namespaced_custom_object(
+                    *where, each["metadata"]["name"], {"metadata": {"finalizers": None}}
+                )
+    client.CoreV1Api(api).delete_namespace(namespace)
 
 
 def until(condition: object) -> None:
@@ -84,6 +89,23 @@ def until(condition: object) -> None:
         if time.monotonic() > deadline:
             raise AssertionError("the API server did not come to it")
         time.sleep(0.1)
+
+
+def _install(extensions: client.ApiextensionsV1Api, name: str, body: dict[str, Any]) -> bool:
+    """Whether it was not there before; what was there becomes as it is now, and stays whose it is."""
+    try:
+        extensions.create_custom_resource_definition(body)
+    except ApiException as error:
+        if error.status != 409:
+            raise
+        extensions.patch_custom_resource_definition(name, {"spec": body["spec"]})
+        return False
+    return True
+
+
+def _definitions(extensions: client.ApiextensionsV1Api) -> list[Any]:
+    found: list[Any] = extensions.list_custom_resource_definition().items
+    return found
 
 
 def _is_served(extensions: client.ApiextensionsV1Api, name: str) -> bool:

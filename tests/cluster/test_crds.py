@@ -72,6 +72,13 @@ def test_a_schedule_is_taken(api: client.ApiClient, namespace: str) -> None:
     assert (stored["concurrencyPolicy"], stored["startingDeadlineSeconds"]) == ("Forbid", 300)
 
 
+def test_contacts_without_a_phone_number_are_taken(api: client.ApiClient, namespace: str) -> None:
+    """By their business-scoped user id, beside others by phone number."""
+    contacts = ["+393331234567", "IT.13491208655302741918", "US.ENT.11815799212886844830"]
+    spec = changed(SCHEDULE, "action.message.audience.contacts", contacts)
+    assert create(api, namespace, "BotSchedule", spec)["spec"]["action"]["message"]["audience"]["contacts"] == contacts
+
+
 @pytest.mark.parametrize(
     ("kind", "path", "value", "sentence"),
     [
@@ -122,6 +129,7 @@ def test_a_schedule_is_taken(api: client.ApiClient, namespace: str) -> None:
         ("BotSchedule", "action.message.audience", {}, "give exactly one of contacts, selector and configMapRef"),
         ("BotSchedule", "action.message.audience.contacts", ["393331234567"], "must be a phone number in E.164"),
         ("BotSchedule", "action.message.audience.contacts", ["+39 333 123"], "must be a phone number in E.164"),
+        ("BotSchedule", "action.message.audience.contacts", ["IT.13 49"], "or a business-scoped user id"),
         ("BotSchedule", "action.message.audience.contacts", ["+39333123456"] * 1001, "must have at most 1000 items"),
         ("BotSchedule", "action.message.audience", {"selector": {}}, "selector must name at least one of tags"),
         ("BotSchedule", "action.message.quietHours", {"from": "8:00", "to": "09:00"}, "must be a time of day"),

@@ -25,7 +25,7 @@ from waypost.operator.cluster import ClusterConflict, ClusterRefused, Manifest
 from waypost.operator.known import Known
 from waypost.operator.kubernetes import KubernetesCluster
 
-from .conftest import until
+from .conftest import end, until
 
 pytestmark = pytest.mark.cluster
 
@@ -245,7 +245,6 @@ def permissions(
         command += ["--set", f"operator.namespaces={{{namespace}-team}}", "--set", "rbac.aggregate=false"]
     rendered = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
     core = client.CoreV1Api(api)
-    _clear(client.CustomObjectsApi(api))
     core.create_namespace({"metadata": {"name": f"{namespace}-team"}})
     manifests = [each for each in yaml.safe_load_all(rendered) if each]
     for each in manifests:
@@ -258,20 +257,7 @@ def permissions(
             rules.delete_cluster_role(each["metadata"]["name"])
         elif each["kind"] == "ClusterRoleBinding":
             rules.delete_cluster_role_binding(each["metadata"]["name"])
-    core.delete_namespace(f"{namespace}-team")
-
-
-def _clear(objects: client.CustomObjectsApi) -> None:
-    """What other tests left in namespaces that end; nothing more can be written there, whatever one may."""
-    for plural in ("whatsappnumbers", "botschedules"):
-        for each in objects.list_cluster_custom_object(*GROUP, plural)["items"]:
-            where = (*GROUP, each["metadata"]["namespace"], plural, each["metadata"]["name"])
-            if not each["metadata"]["namespace"].startswith("wp-"):
-                continue
-            if each["metadata"].get("finalizers"):
-                objects.patch_namespaced_custom_object(*where, {"metadata": {"finalizers": None}})
-            if not each["metadata"].get("deletionTimestamp"):
-                objects.delete_namespaced_custom_object(*where)
+    end(api, f"{namespace}-team")
 
 
 @pytest.mark.timeout(300)

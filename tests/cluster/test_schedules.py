@@ -21,6 +21,8 @@ from waypost.operator.outcome import Result
 from waypost.operator.schedule_reconcile import ScheduleReconciler
 from waypost.telemetry import tracing
 
+from .conftest import end
+
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 Found = TypeVar("Found")
@@ -141,10 +143,12 @@ def place(api: client.ApiClient, kubeconfig: Path, namespace: str) -> Iterator[P
     core = client.CoreV1Api(api)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     core.create_namespace({"metadata": {"name": release, "labels": labels}})
+    # A whole cluster takes no pod of an account that is not there.
+    core.create_namespaced_service_account(release, {"metadata": {"name": OperatorOptions.service_account}})
     made = Place(api, kubeconfig, namespace, release)
     made.add_number()
     yield made
-    core.delete_namespace(release)
+    end(api, release)
 
 
 def test_the_cronjob_is_taken_and_the_schedule_is_ready(place: Place) -> None:

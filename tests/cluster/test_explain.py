@@ -1,0 +1,64 @@
+"""`kubectl explain` reads like documentation: what the API server publishes of both kinds, it explains."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from waypost.operator.crd import KINDS, Kind
+from waypost.operator.models import API_VERSION
+
+from .conftest import until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+ENOUGH_WORDS = 4
+SENTENCES = re.compile(r"[`A-Z].*[.]")
+PYTHON = re.compile(r"\b(None|str|bool|dict|list of dict|Optional|Literal)\b|[a-z]+_[a-z]+")
+"""Words and names of the models that a user of the API never sees. Template names are written with `_` too."""
+
+
+def published(api: client.ApiClient) -> dict[str, Any]:
+    """The schemas that `kubectl explain` reads, by their name."""
+    request = api.param_serialize("GET", f"/openapi/v3/apis/{API_VERSION}", auth_settings=["BearerToken"])
+    answer = api.call_api(*request)
+    content = json.loads(answer.read()) if answer.status == 200 else {}
+    found: dict[str, Any] = content.get("components", {}).get("schemas", {})
+    return found
+
+
+def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
+    """Path and description of each field."""
+    for name, field in schema.get("properties", {}).items():
+        yield f"{path}.{name}", field.get("description", "")
+        yield from fields(field, f"{path}.{name}")
+        yield from fields(field.get("items", {}), f"{path}.{name}")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_each_field_is_explained_in_a_sentence(api: client.ApiClient, kind: Kind) -> None:
+    """Of spec and status, down to the last one; in words of the API, not of the program."""
+    name = f"dev.waypost.v1alpha1.{kind.kind}"
+    until(lambda: name in published(api))
+    schema = published(api)[name]
+    explained = dict(fields({"properties": {part: schema["properties"][part] for part in ("spec", "status")}}, ""))
+    assert len(explained) > 30
+    unexplained = {
+        path: said
+        for path, said in explained.items()
+        if not SENTENCES.fullmatch(said) or len(said.split()) < ENOUGH_WORDS or PYTHON.search(said)
+    }
+    assert unexplained == {}
+
+
+def test_what_may_be_written_is_told_where_it_is_explained(api: client.ApiClient) -> None:
+    """Defaults, bounds and rules: `kubectl explain` shows a field's description and nothing else of these."""
+    until(lambda: "dev.waypost.v1alpha1.BotSchedule" in published(api))
+    spec = published(api)["dev.waypost.v1alpha1.BotSchedule"]["properties"]["spec"]["properties"]
+    message = spec["action"]["properties"]["message"]["properties"]
+    assert spec["startingDeadlineSeconds"]["description"].endswith("From 10 to 86400. Defaults to `300`.")
+    assert "Give exactly one of contacts, selector and configMapRef." in message["audience"]["description"]
+    assert "Each must be a phone number in E.164" in message["audience"]["properties"]["contacts"]["description"]
