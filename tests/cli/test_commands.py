@@ -48,7 +48,7 @@ def test_a_database_that_is_away_is_one_line_and_exit_status_one() -> None:
     answer = waypost("dead", "list", WAYPOST_DATABASE_URL="postgresql://canary:canary@127.0.0.1:1/none")
 
     assert answer.exit_code == 1
-    assert "the database cannot be used (OperationalError); `waypost doctor` tells more" in answer.stderr
+    assert "the database cannot be used: nothing listens at its address; `waypost doctor` tells more" in answer.stderr
     assert "canary" not in answer.output
 
 

@@ -1,4 +1,4 @@
-"""The engine: what bounds its waits."""
+"""The engine: what bounds its waits, and what is said when the server cannot be used."""
 
 import contextlib
 import os
@@ -6,9 +6,12 @@ import socket
 from typing import Any
 
 import psycopg
+import pytest
 from sqlalchemy import event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.store.database import VANISHED_S, connect
+from waypost.store.database import VANISHED_S, connect, trouble
 
 
 class Captured(Exception):
@@ -35,3 +38,31 @@ def test_a_server_whose_machine_vanished_is_given_up() -> None:
             assert twin.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == VANISHED_S * 1000
             assert twin.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == VANISHED_S // 2
         attempt.finish()
+
+
+def _said(url: str) -> str:
+    engine = connect(url, application="test")
+    with pytest.raises(SQLAlchemyError) as caught:
+        engine.connect()
+    engine.dispose()
+    return trouble(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://canary:canary@127.0.0.1:1/canary", "nothing listens at its address"),
+        ("postgresql://canary:canary@canary.invalid/canary", "its name cannot be resolved"),
+        ("postgresql://canary@/canary?host=/canary", "OperationalError"),
+    ],
+)
+def test_it_is_said_why_the_database_cannot_be_used(url: str, said: str) -> None:
+    """Whoever set it up knows where to look; no address, name or password is told."""
+    assert _said(url) == said
+
+
+def test_a_database_that_is_not_there_is_told_from_a_server_that_is_not_there(database_url: str) -> None:
+    """By a server that answers."""
+    other = make_url(database_url).set(database="canary")
+
+    assert _said(other.render_as_string(hide_password=False)) == "it has no such user or database"

@@ -53,6 +53,20 @@ def test_a_process_that_is_not_ready_says_why_and_stays_alive(serve: Callable[..
     assert get(server, "/healthz") == (200, "ok\n")
 
 
+def test_what_a_pod_waits_for_is_logged_once(serve: Callable[..., probes.Probes], log_lines: Lines) -> None:
+    """Not once per probe; and it is said when the wait is over."""
+    reasons = iter(["the database is away", "the database is away", "it lacks a migration", None, None])
+    server = serve(lambda: next(reasons))
+    for _ in range(5):
+        get(server, "/readyz")
+
+    assert [(line["level"], line["event"], line.get("reason")) for line in log_lines()] == [
+        ("warning", "not ready", "the database is away"),
+        ("warning", "not ready", "it lacks a migration"),
+        ("info", "ready", None),
+    ]
+
+
 def test_metrics_come_in_prometheus_format(serve: Callable[..., probes.Probes]) -> None:
     """One counter, as a scraper sees it."""
     metrics.deliveries_total.labels(status="200").inc()
@@ -83,7 +97,7 @@ def test_a_readiness_check_that_fails_costs_that_probe_only(
         get(server, "/readyz")
     broken.clear()
     assert get(server, "/readyz") == (200, "ok\n")
-    (line,) = log_lines()
+    line, _ = log_lines()
     assert line["exception"]["type"] == "LookupError"
     assert "canary" not in str(line)
 

@@ -89,5 +89,5 @@ def test_it_is_not_ready_before_the_migration(empty_database_url: str, directory
 
 def test_it_is_not_ready_without_a_database(directory: Directory) -> None:
     """The reason names the failure and no address."""
-    engine = store_database.connect("postgresql://nobody@/none?host=/nowhere", application="waypost-tests")
-    assert ready(engine, directory).reason() == "the database is away: OperationalError"
+    engine = store_database.connect("postgresql://nobody@127.0.0.1:1/none", application="waypost-tests")
+    assert ready(engine, directory).reason() == "the database cannot be used: nothing listens at its address"

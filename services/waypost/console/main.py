@@ -25,8 +25,8 @@ def run(settings: Settings) -> None:
         try:
             with engine.connect() as connection:
                 connection.execute(text("SELECT 1"))
-        except SQLAlchemyError:
-            return "the database cannot be reached"
+        except SQLAlchemyError as error:
+            return f"the database cannot be used: {database.trouble(error)}"
         return None
 
     password = settings.console_password.get_secret_value() if settings.console_password else None

@@ -8,14 +8,12 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.store import counts, lanes
 from waypost.telemetry import metrics
-
-log = structlog.get_logger(__name__)
+from waypost.telemetry.outage import Outage
 
 TIDY_EVERY_S: Final = 600.0
 FORGET_BATCH: Final = 2_000
@@ -65,6 +63,7 @@ class Sweeper:
 
     def _run(self) -> None:
         tidy_at = time.monotonic() + TIDY_EVERY_S
+        outage = Outage(__name__, began="database is away; lanes are not swept", ended="lanes are swept again")
         while not self._stop.wait(self._interval_s):
             try:
                 self.sweep()
@@ -72,4 +71,6 @@ class Sweeper:
                     tidy_at = time.monotonic() + TIDY_EVERY_S
                     self.tidy()
             except SQLAlchemyError as error:
-                log.warning("sweep failed; the next one looks again", error=type(error).__name__)
+                outage.failed(error)
+            else:
+                outage.answered()

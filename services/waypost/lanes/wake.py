@@ -5,15 +5,13 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-import structlog
 from redis import Redis
 from redis.exceptions import RedisError
 
 from waypost import redis_address
 from waypost.lanes import job
 from waypost.telemetry import metrics
-
-log = structlog.get_logger(__name__)
+from waypost.telemetry.outage import Outage
 
 WAKE_TTL_MS: Final = 5_000
 """How long a wake-up whose job got lost keeps others from being sent; the sweeper tries again after it."""
@@ -92,7 +90,7 @@ class Waker:
         self._thread.join(timeout=2)
 
     def _run(self) -> None:
-        away = False
+        outage = Outage(__name__, began="redis is away; the sweeper will find the events", ended="redis is back")
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._pending or self._closing)
@@ -104,15 +102,11 @@ class Waker:
                 sent = enqueue(self._redis, lanes)
             except RedisError as error:
                 metrics.wakeups_total.labels(result="failed").inc(len(lanes))
-                if not away:
-                    log.warning("redis is away; the sweeper will find the events", error=type(error).__name__)
-                away = True
+                outage.failed(error)
             else:
                 metrics.wakeups_total.labels(result="queued").inc(sent)
                 metrics.wakeups_total.labels(result="joined").inc(len(lanes) - sent)
-                if away:
-                    log.info("redis is back")
-                away = False
+                outage.answered()
                 if not sent and len(lanes) >= LOADED_LANES:
                     pace_s = LOADED_PACE_S
             # Under load lanes gather meanwhile; a pipeline per commit, 300 a second, took a tenth of the webhook.

@@ -32,6 +32,7 @@ from waypost.sending.pace import Pace
 from waypost.sending.wakes import Wakes
 from waypost.store.outbox import Head
 from waypost.telemetry import metrics
+from waypost.telemetry.outage import Outage
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +82,7 @@ class Sender:
         self._circuits: dict[str, Circuit] = {}
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         self._wakes = Wakes()
+        self._outage = Outage(__name__, began="database is away; rows and answers wait", ended="rows go on")
         self._claims: dict[int, Claimed] = {}
         self._renewed_at = 0.0
         self._ended: list[Ended] = []
@@ -162,7 +164,7 @@ class Sender:
             try:
                 await self._advance(batch)
             except SQLAlchemyError as error:
-                log.warning("database is away; rows wait", error=type(error).__name__)
+                self._outage.failed(error)
                 for conversation_id in batch:
                     self._wakes.wake_later(conversation_id, PATIENCE_S)
 
@@ -274,7 +276,7 @@ class Sender:
             try:
                 written = await self._in(self._database_thread, self._book.end, ended)
             except SQLAlchemyError as error:
-                log.warning("database is away; answers of calls are kept", error=type(error).__name__, kept=len(ended))
+                self._outage.failed(error)
                 self._ended = ended + self._ended
                 tries += self._finished
                 if tries > LAST_TRIES:
@@ -352,8 +354,9 @@ class Sender:
         try:
             swept = await self._in(self._database_thread, self._book.sweep, list(self._claims), wanted)
         except SQLAlchemyError as error:
-            log.warning("database is away; nothing is swept", error=type(error).__name__)
+            self._outage.failed(error)
             return
+        self._outage.answered()
         self._renewed_at = began
         if swept.expired:
             log.warning("rows of a sender that died are unknown now", rows=len(swept.expired))

@@ -37,6 +37,28 @@ def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
     )
 
 
+_TROUBLE = (
+    ("password authentication failed", "it refuses the password"),
+    ("no password supplied", "it asks for a password"),
+    ("does not exist", "it has no such user or database"),
+    ("Connection refused", "nothing listens at its address"),
+    ("resolve host", "its name cannot be resolved"),
+    ("certificate", "its certificate is not trusted"),
+    ("too many clients", "it takes no more connections"),
+    ("connection slots", "it takes no more connections"),
+    ("starting up", "it is starting"),
+    ("shutting down", "it is shutting down"),
+    ("timeout", "it does not answer in time"),
+)
+"""What libpq says, and what it means. Its own text has addresses and names in it."""
+
+
+def trouble(error: SQLAlchemyError) -> str:
+    """Why the database cannot be used, in words that hold nothing of the address; else the error's class."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return next((said for words, said in _TROUBLE if words in str(cause)), type(cause).__name__)
+
+
 def is_about_content(error: SQLAlchemyError) -> bool:
     """Whether the database refused what it was given: the same rows would be refused again, and others would not.
 

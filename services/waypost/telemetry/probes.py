@@ -23,10 +23,20 @@ class _Server(ThreadingHTTPServer):
     def __init__(
         self, address: tuple[str, int], ready: Callable[[], str | None], alive: Callable[[], str | None]
     ) -> None:
-        self.ready = ready
+        self._ready = ready
         self.alive = alive
+        self._told: str | None = ""
         self._places = threading.BoundedSemaphore(REQUESTS_AT_ONCE)
         super().__init__(address, _Handler)
+
+    def ready(self) -> str | None:
+        """Asked often, told when it changes: a pod that waits says for what, once."""
+        reason = self._ready()
+        told, self._told = self._told, reason
+        if reason != told:
+            log = structlog.get_logger(__name__)
+            log.info("ready") if reason is None else log.warning("not ready", reason=reason)
+        return reason
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):
@@ -102,8 +112,9 @@ def serve(
 ) -> Probes:
     """Serve probes from side threads; port 0 takes any free one.
 
-    `ready` and `alive` return None, or one line on why not (shown to whoever asks, so no secrets). They are called in
-    threads and must be bounded in time. A process that is not `alive` is restarted; by default it is while it answers.
+    `ready` and `alive` return None, or one line on why not (shown to whoever asks, so no secrets; what `ready` says is
+    logged when it changes). They are called in threads and must be bounded in time. A process that is not `alive` is
+    restarted; by default it is while it answers.
     Raises OSError when the port is taken.
     """
     server = _Server((host, port), ready, alive)

@@ -5,7 +5,7 @@ import threading
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.store import inbox, schema
+from waypost.store import database, inbox, schema
 from waypost.webhook.directory import Directory
 from waypost.webhook.intake import Intake
 
@@ -38,7 +38,7 @@ class Readiness:
         try:
             return self._ask_database()
         except SQLAlchemyError as error:
-            return f"the database is away: {type(error).__name__}"
+            return f"the database cannot be used: {database.trouble(error)}"
         finally:
             self._asking.release()
 

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.lanes import job, wake
 from waypost.store import lanes
+from waypost.telemetry.outage import Outage
 from waypost.worker.rq_worker import LaneWorker
 from waypost.worker.rq_worker import connect as connect_rq
 
@@ -33,6 +34,7 @@ class LaneWork:
         self._redis_url = redis_url
         self._drain = drain
         self._stop = stop
+        self._outage = Outage(__name__, began="database is away; no lane is drained", ended="lanes are drained again")
 
     def run(self) -> None:
         """Work until `stop` is set; the lane at hand is brought to an end."""
@@ -69,18 +71,22 @@ class LaneWork:
     def _due(self) -> list[int]:
         try:
             with self._engine.connect() as connection:
-                return lanes.lanes_with_due_events(connection, idle_s=0)
+                due = lanes.lanes_with_due_events(connection, idle_s=0)
         except SQLAlchemyError as error:
-            log.warning("database is away", error=type(error).__name__)
+            self._outage.failed(error)
             return []
+        self._outage.answered()
+        return due
 
     def _drained(self, lane: int) -> str:
         try:
-            return self._drain(lane)
+            word = self._drain(lane)
         except SQLAlchemyError as error:
-            log.warning("database is away", lane=lane, error=type(error).__name__)
+            self._outage.failed(error)
             return "database away"
         except Exception:
             # A defect of ours. The lane is free when its lease has run out; what was tried has then cost an attempt.
             log.exception("a drain ended by a defect", lane=lane)
             return "failed"
+        self._outage.answered()
+        return word

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from waypost.store import database
+
 
 class Readiness:
     """Asked from the probe's threads."""
@@ -28,7 +30,7 @@ class Readiness:
             with self._engine.connect() as connection:
                 connection.execute(text("SELECT 1"))
         except SQLAlchemyError as error:
-            return f"the database is away: {type(error).__name__}"
+            return f"the database cannot be used: {database.trouble(error)}"
         finally:
             self._asking.release()
         return None

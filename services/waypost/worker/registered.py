@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.registry import Number, Registry
 from waypost.store import numbers
+from waypost.telemetry.outage import Outage
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,9 @@ class RegisteredNumbers:
         self._engine = engine
         self._unreadable: str | None = None
         self._recorded: object = None
+        self._outage = Outage(
+            __name__, began="database is away; numbers are not recorded", ended="numbers are recorded"
+        )
 
     def number(self, phone_number_id: str) -> Number | None:
         """What the registry says of a number, None if it does not name it."""
@@ -69,6 +73,7 @@ class RegisteredNumbers:
             with self._engine.begin() as connection:
                 numbers.remember(connection, entries)
         except SQLAlchemyError as error:
-            log.warning("numbers not recorded yet", error=type(error).__name__)
+            self._outage.failed(error)
         else:
+            self._outage.answered()
             self._recorded = entries

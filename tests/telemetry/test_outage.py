@@ -1,0 +1,27 @@
+"""What is away is told of once, however often it is asked."""
+
+from collections.abc import Callable
+from typing import Any
+
+from waypost.telemetry.outage import Outage
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+def test_an_outage_is_one_line_and_its_end_another(log_lines: Lines) -> None:
+    """A second one is told of again."""
+    outage = Outage("here", began="it is away", ended="it is back")
+    outage.answered()
+    for _ in range(3):
+        outage.failed(ConnectionError("canary"))
+    outage.answered()
+    outage.answered()
+    outage.failed(TimeoutError("canary"))
+
+    lines = log_lines()
+    assert [(line["level"], line["event"], line.get("error")) for line in lines] == [
+        ("warning", "it is away", "ConnectionError"),
+        ("info", "it is back", None),
+        ("warning", "it is away", "TimeoutError"),
+    ]
+    assert "canary" not in str(lines)
