@@ -25,6 +25,7 @@ from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import OperatorOptions
 from waypost.operator.outcome import Result
 from waypost.operator.publish import secret_name
+from waypost.operator.starts import Starts
 from waypost.simulator.app import build
 from waypost.simulator.config import SimulatorConfig
 
@@ -162,10 +163,12 @@ class Installation:
         """A client of the simulated Meta that notes each call."""
         return GraphClient("http://graph", "v26.0", timeout_s=timeout_s, transport=_Noting(self.asgi, self.calls))
 
-    def operator(self, cluster: Cluster | None = None, **options: Any) -> NumberReconciler:
-        """An operator that has just started."""
-        chosen = dataclasses.replace(self.options, **options)
-        return NumberReconciler(cluster or self.cluster, self.graph, chosen, clock=self.clock, probe=self.webhook)
+    def operator(
+        self, cluster: Cluster | None = None, *, starts: Starts | None = None, **options: Any
+    ) -> NumberReconciler:
+        """An operator that has just started; without `starts` it is the first in this hour."""
+        chosen, where = dataclasses.replace(self.options, **options), cluster or self.cluster
+        return NumberReconciler(where, self.graph, chosen, clock=self.clock, probe=self.webhook, starts=starts)
 
     async def reconcile(self, name: str = NAME, namespace: str = NAMESPACE, *, after_s: float = 5.0) -> Result:
         """One reconcile, `after_s` after the last."""

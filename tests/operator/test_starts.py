@@ -3,9 +3,11 @@
 import pytest
 
 from waypost.cli.filecluster import FileCluster
+from waypost.operator.cluster import ClusterRefused, Manifest
 from waypost.operator.starts import KEPT, KEY, NAME, Starts, share_of_start
 
-from .installation import RELEASE, Clock
+from .installation import NAME as NAME_OF_NUMBER
+from .installation import NAMESPACE, RELEASE, Clock, installation, number, secret
 
 pytestmark = pytest.mark.anyio
 
@@ -63,3 +65,35 @@ async def test_what_somebody_else_wrote_there_is_ignored(cluster: FileCluster, c
     stray = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": RELEASE}}
     await cluster.apply(stray | {"data": {KEY: "yesterday -5 \u0663"}}, manager="somebody")
     assert await begun(cluster, clock) == 0.15
+
+
+class Unwritable(FileCluster):
+    """An API server that takes no ConfigMap."""
+
+    async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
+        if manifest["kind"] == "ConfigMap":
+            raise ClusterRefused("Forbidden", "configmaps is forbidden")
+        return await super().apply(manifest, manager=manager)
+
+
+async def test_what_cannot_be_written_down_is_not_spent(clock: Clock) -> None:
+    """Or a crash loop of an operator that may not write would be counted by nobody."""
+    with pytest.raises(ClusterRefused):
+        await begun(Unwritable(clock=clock), clock)
+
+
+async def test_a_deletion_does_not_wait_for_what_cannot_be_written_down() -> None:
+    """A finalizer must never hang, and letting go of a number needs none of its account's calls."""
+    async with installation() as it:
+        it.cluster.put(secret())
+        it.cluster.put(number())
+        await it.settle()
+        unwritable = Unwritable(clock=it.clock)
+        unwritable.load(it.cluster.dump())
+        it.cluster = unwritable
+        it.reconciler = it.operator(starts=Starts(unwritable, RELEASE, clock=it.clock))
+        with pytest.raises(ClusterRefused):
+            await it.reconcile()
+        unwritable.remove("WhatsAppNumber", NAMESPACE, NAME_OF_NUMBER)
+        await it.reconcile()
+        assert unwritable.get("WhatsAppNumber", NAMESPACE, NAME_OF_NUMBER) is None

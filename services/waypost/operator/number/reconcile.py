@@ -16,7 +16,7 @@ from waypost.cloudapi.client import GraphClient
 from waypost.cloudapi.errors import GraphRefused
 from waypost.operator import credentials as secret
 from waypost.operator.budget import Budget, BudgetSpent
-from waypost.operator.cluster import Cluster, Manifest
+from waypost.operator.cluster import Cluster, ClusterError, Manifest
 from waypost.operator.conditions import Condition, find
 from waypost.operator.models import FINALIZER, RECONCILE_REQUESTED, Metadata, NumberSpec
 from waypost.operator.number import judgement, registration, summary
@@ -87,8 +87,7 @@ class NumberReconciler:
         Raises `ClusterError` when it cannot even be told; nothing is lost by that.
         """
         await self._claims.load()
-        if self._starts is not None:
-            self._budget.begin_with(await self._starts.share())
+        await self._begin(is_deleted=bool(manifest["metadata"].get("deletionTimestamp")))
         mine = claim(manifest)
         try:
             metadata = Metadata.model_validate(manifest["metadata"])
@@ -118,6 +117,17 @@ class NumberReconciler:
         return await self._make_true(
             subject, Desired(metadata.namespace, metadata.name, metadata.generation, spec, public_url)
         )
+
+    async def _begin(self, *, is_deleted: bool) -> None:
+        """Learn what accounts may begin with. A deletion is not held up by it: then it has what comes in meanwhile."""
+        if self._starts is None:
+            return
+        try:
+            self._budget.begin_with(await self._starts.share())
+        except ClusterError:
+            self._budget.begin_with(0.0)
+            if not is_deleted:
+                raise
 
     async def finalize(self, manifest: Manifest) -> Result:
         """Let go of a deleted object; see `finalize.py`. `ready` once its finalizer is off."""

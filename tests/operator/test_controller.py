@@ -1,0 +1,87 @@
+"""When an object is looked at again, and what each look tells by metrics."""
+
+import time
+from collections.abc import Awaitable
+
+import pytest
+
+from waypost.cli.filecluster import FileCluster
+from waypost.operator.cluster import Manifest
+from waypost.operator.conditions import timestamp
+from waypost.operator.controller import Controller
+from waypost.operator.known import Known
+from waypost.operator.outcome import Outcome, Result
+from waypost.operator.workers import Workers
+from waypost.telemetry import metrics
+
+from .installation import NAME, NAMESPACE, NUMBER, Clock, number
+
+pytestmark = pytest.mark.anyio
+KEY = ("WhatsAppNumber", NAMESPACE, NAME)
+RESYNC_S = 300.0
+
+
+class Answers:
+    """A reconciler that always says the same."""
+
+    def __init__(self, requeue_after_s: float | None, outcome: Outcome = "ready") -> None:
+        self._result = Result(requeue_after_s, outcome)
+
+    async def reconcile(self, _manifest: Manifest) -> Result:
+        return self._result
+
+    async def finalize(self, _manifest: Manifest) -> Result:
+        return self._result
+
+
+def again_s(
+    requeue_after_s: float | None, *, draw: float, cluster: FileCluster | None = None
+) -> Awaitable[float | None]:
+    """In how many seconds the controller comes again."""
+    if cluster is None:
+        cluster = FileCluster()
+        cluster.put(number())
+    reconcilers = {"WhatsAppNumber": Answers(requeue_after_s)}
+    return Controller(cluster, Known(), reconcilers, resync_s=RESYNC_S, draw=lambda: draw)(KEY)
+
+
+@pytest.mark.parametrize(
+    ("requeue_after_s", "draw", "comes_after_s"),
+    [(None, 0.0, 270), (None, 0.5, 300), (None, 1.0, 330), (20, 0.5, 20), (3600, 0.5, 300)],
+)
+async def test_each_object_comes_again_within_the_resync(
+    requeue_after_s: float | None, draw: float, comes_after_s: float
+) -> None:
+    """A tenth earlier or later, so that objects that were made together do not stay together."""
+    assert await again_s(requeue_after_s, draw=draw) == pytest.approx(comes_after_s)
+
+
+async def test_what_is_gone_does_not_come_again() -> None:
+    """Nobody asks for it any more."""
+    assert await again_s(None, draw=0.5, cluster=FileCluster()) is None
+
+
+async def test_each_look_tells_how_long_the_token_lasts() -> None:
+    """Days pass without an event, and an alert shall come in time."""
+    cluster = FileCluster()
+    made = cluster.put(number())
+    soon = timestamp(time.time() + 10.5 * 86_400)
+    await cluster.write_status(made, {"token": {"expiresAt": soon}})
+    await again_s(None, draw=0.5, cluster=cluster)
+    days = {labels[0]: gauge._value.get() for labels, gauge in metrics.token_days_left._metrics.items()}
+    assert days[NUMBER] == pytest.approx(10.5, abs=0.2)
+
+
+async def test_how_late_a_reconcile_begins_is_measured() -> None:
+    """An operator that cannot keep up shows."""
+    clock, late = Clock(), metrics.resync_lag_seconds
+    before = late._sum.get()
+
+    async def reconcile(_key: object) -> None:
+        workers.stop()
+
+    workers = Workers(reconcile, concurrency=1, clock=clock)
+    workers.wake(KEY)
+    clock.advance(40)
+    await workers.run()
+    assert late._sum.get() - before == pytest.approx(40)
