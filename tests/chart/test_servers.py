@@ -102,6 +102,19 @@ def test_postgresql_makes_its_database_and_keeps_it(postgres: _Postgres, wait_fo
         assert postgres.ask("SELECT answer FROM kept") == (42,)
 
 
+def test_postgresql_starts_on_a_volume_whose_files_were_opened_to_their_group(
+    postgres: _Postgres, wait_for: Callable[..., object]
+) -> None:
+    """Kubernetes does that for each new pod of a volume with an fsGroup; PostgreSQL refuses such a folder."""
+    with postgres.start() as process:
+        wait_for(postgres.answers, deadline_s=100)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    (postgres.folder / "data").chmod(0o2770)
+    with postgres.start():
+        wait_for(postgres.answers, deadline_s=100)
+
+
 def test_postgresql_asks_for_the_password(postgres: _Postgres, wait_for: Callable[..., object]) -> None:
     """From the network nobody gets in without it."""
     with postgres.start():

@@ -12,6 +12,8 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   echo 'CREATE DATABASE waypost' | postgres --single -D "$PGDATA.draft" postgres
   mv "$PGDATA.draft" "$PGDATA"
 fi
+# Each new pod gets the volume with its files opened to their group (fsGroup), which PostgreSQL refuses.
+chmod 0700 "$PGDATA"
 unset PASSWORD
 # A statement may carry what a person wrote, so none is logged.
 exec postgres -c listen_addresses="${LISTEN:-*}" -c unix_socket_directories="${TMPDIR:-/tmp}" \
