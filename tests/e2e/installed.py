@@ -21,8 +21,9 @@ sys.path.append(str(REPOSITORY / "tools/cluster"))
 import kind  # noqa: E402 - programs of tools/, not a package
 import machine  # noqa: E402
 import release  # noqa: E402
+import traces  # noqa: E402
 
-__all__ = ["Installed", "machine", "release", "run"]
+__all__ = ["Installed", "machine", "release", "run", "traces"]
 
 RELEASE = "waypost"
 NAMESPACE = machine.NAMESPACE
@@ -166,6 +167,12 @@ class Installed:
         container, restarts = status["containerID"].removeprefix("containerd://"), status["restartCount"]
         self.node("ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container)
         self.wait(lambda: self.restarts(pod) > restarts, what=f"{pod} to be started again")
+
+    def wipe(self, claim: str) -> None:
+        """Delete every file on the volume of a claim, which no pod may be using."""
+        name = self.get("persistentvolumeclaim", claim)["spec"]["volumeName"]
+        volume = self.get("persistentvolume", name)["spec"]
+        self.node("find", (volume.get("local") or volume["hostPath"])["path"], "-mindepth", "1", "-delete")
 
     def restarts(self, pod: str) -> int:
         """How often the process of a pod was started again."""
