@@ -10,7 +10,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 def test_an_outage_is_one_line_and_its_end_another(log_lines: Lines) -> None:
     """A second one is told of again."""
-    outage = Outage("here", began="it is away", ended="it is back")
+    outage = Outage("here", began="it is away", ended="it is back", warns=True)
     outage.answered()
     for _ in range(3):
         outage.failed(ConnectionError("canary"))
@@ -25,3 +25,10 @@ def test_an_outage_is_one_line_and_its_end_another(log_lines: Lines) -> None:
         ("warning", "it is away", "TimeoutError"),
     ]
     assert "canary" not in str(lines)
+
+
+def test_where_another_part_warns_there_is_no_second_warning(log_lines: Lines) -> None:
+    """One missing server is one thing to look for."""
+    Outage("here", began="it is away", ended="it is back").failed(ConnectionError())
+
+    assert [line["level"] for line in log_lines()] == ["info"]

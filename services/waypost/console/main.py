@@ -32,7 +32,7 @@ def run(settings: Settings) -> None:
     password = settings.console_password.get_secret_value() if settings.console_password else None
     host = settings.host if password else "127.0.0.1"
     if not password:
-        structlog.get_logger(__name__).warning(
+        structlog.get_logger(__name__).info(
             "the console listens on loopback only; set WAYPOST_CONSOLE_PASSWORD to open it"
         )
     exported = gauges.register(engine)

@@ -90,7 +90,9 @@ class Waker:
         self._thread.join(timeout=2)
 
     def _run(self) -> None:
-        outage = Outage(__name__, began="redis is away; the sweeper will find the events", ended="redis is back")
+        outage = Outage(
+            __name__, began="redis is away; the sweeper will find the events", ended="redis is back", warns=True
+        )
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._pending or self._closing)

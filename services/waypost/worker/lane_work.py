@@ -43,7 +43,8 @@ class LaneWork:
             try:
                 LaneWorker(connect_rq(self._redis_url), self._stop).work()
             except RedisError as error:
-                log.warning("redis is away; lanes are drained without it", error=type(error).__name__)
+                # Its rate limits warn of it.
+                log.info("redis is away; lanes are drained without it", error=type(error).__name__)
             self.until_redis_is_back()
 
     def job(self, lane: int) -> str:
