@@ -35,6 +35,9 @@ APP_SECRET = "canary-app-secret-2f1d8e5b7a90"
 TOKEN = "canary-access-token-4b6c1d9e"
 """Not secrets: of an app that exists at the simulated Meta only; but words that must turn up nowhere else."""
 
+QUICK = {"sent_after_s": 0.01, "delivered_after_s": 0.02, "read_after_s": None}
+"""The simulated Meta's behaviour, which it forgets when its pod ends."""
+
 
 class CommandFailed(Exception):
     """kubectl or helm ended with an error; the message holds its words."""
