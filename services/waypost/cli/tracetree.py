@@ -4,7 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SHOWN = ("waypost.kind", "waypost.lane", "waypost.result", "waypost.status", "http.response.status_code", "error.type")
+SHOWN = (
+    "waypost.batch_size",
+    "waypost.kind",
+    "waypost.lane",
+    "waypost.result",
+    "waypost.status",
+    "http.response.status_code",
+    "error.type",
+)
 """Attributes worth a place in the tree."""
 
 

@@ -148,7 +148,7 @@ class Deliveries:
             raise
         else:
             durable_ns = commit.ended_ns
-            span.set_attribute("waypost.wait_s", max(commit.began_ns - handed_over_ns, 0) / 1e9)
+            span.set_attribute("waypost.wait_s", round(max(commit.began_ns - handed_over_ns, 0) / 1e9, 6))
             span.set_attribute("waypost.batch_size", commit.events)
         finally:
             span.end(durable_ns)
