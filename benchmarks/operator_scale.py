@@ -1,8 +1,10 @@
-"""`python -m benchmarks.operator_scale --kubeconfig FILE`: many numbers and schedules created at once, on any cluster.
+"""`python -m benchmarks.operator_scale`: many numbers and schedules created at once, on any cluster.
 
-The operator runs on this machine with the simulated Meta and a stand-in for the webhook, and reaches the cluster by the
-kubeconfig (which must be allowed to do everything). All that is made is in namespaces of its own, which are deleted at
-the end; the CRDs stay. One JSON object on stdout; exit status 1 when a figure is not met.
+The operator runs on this machine with the simulated Meta and a stand-in for the webhook, and reaches the cluster by a
+kubeconfig (which must be allowed to do everything): that of `--kubeconfig`, else of `WAYPOST_TEST_KUBECONFIG`, else of
+`KUBECONFIG`. All that is made is in namespaces of its own, which are deleted at the end, as are the CRDs if they were
+not there before. The figures go to stdout, with `--json` as one JSON object. Exit status 0: all aims are met; 1: one is
+not; 2: there is no cluster to run on.
 """
 
 import argparse
@@ -17,35 +19,31 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
+from kubernetes.client.exceptions import ConflictException
 
+from benchmarks.operator_scale_fleet import Fleet
 from waypost.operator.crd import KINDS, crd
 
 API = ("waypost.dev", "v1alpha1")
 PLURALS = ("whatsappnumbers", "botschedules")
-TEAMS = 10
-NUMBERS_OF_ACCOUNT = 2
-ACCOUNTS_OF_APP = 10
 AT_ONCE = 16
 """Requests at a time while all is being created."""
 
 READY_S = 120.0
 MEGABYTES = 200.0
 WRITES = re.compile(r'waypost_kubernetes_call_seconds_count\{kind="(\w+)",result="ok",verb="(\w+)"\} (\S+)')
-CALLS = re.compile(r"waypost_graph_call_seconds_count\{[^}]*\} (\S+)")
+CALLS = re.compile(r"^waypost_graph_call_seconds_count\{.*\} (\S+)$", re.MULTILINE)
 READING = {"get", "list"}
 PROOF_OF_LIFE = {("Lease", "update"), ("ConfigMap", "apply")}
-"""A lease is renewed and the canary is touched, whatever happens."""
+"""A lease is renewed and the canary is touched, whatever happens; a start is written down once."""
 
 
 class Handshake(http.server.BaseHTTPRequestHandler):
@@ -64,74 +62,6 @@ class Handshake(http.server.BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@dataclass
-class Fleet:
-    """What is created: the same every time, but for the namespaces."""
-
-    numbers: int
-    schedules: int
-    run: str = field(default_factory=lambda: uuid.uuid4().hex[:6])
-
-    @property
-    def release(self) -> str:
-        return f"waypost-scale-{self.run}"
-
-    @property
-    def teams(self) -> list[str]:
-        return [f"{self.release}-team-{index}" for index in range(TEAMS)]
-
-    def team(self, index: int) -> str:
-        return self.teams[index % TEAMS]
-
-    def number_id(self, index: int) -> str:
-        return f"{106_540_000_000_000 + index}"
-
-    def account_id(self, index: int) -> str:
-        return f"{102_290_000_000_000 + index // TEAMS // NUMBERS_OF_ACCOUNT * TEAMS + index % TEAMS}"
-
-    def app_id(self, index: int) -> str:
-        return f"{100_000_000_000_000 + int(self.account_id(index)) % 1_000_000 // ACCOUNTS_OF_APP}"
-
-    def secret(self, index: int) -> dict[str, Any]:
-        labels = {"waypost.dev/credentials": "true"}
-        app = self.app_id(index)
-        data = {"appId": app, "appSecret": f"secret-{app}", "accessToken": f"token-{self.account_id(index)}"}
-        return {"metadata": {"name": f"meta-{index}", "labels": labels}, "stringData": data}
-
-    def number(self, index: int) -> dict[str, Any]:
-        spec = {"phoneNumberId": self.number_id(index), "wabaId": self.account_id(index)}
-        return _object("WhatsAppNumber", f"number-{index}", spec | {"credentialsRef": {"name": f"meta-{index}"}})
-
-    def schedule(self, index: int) -> dict[str, Any]:
-        message = {
-            "template": {"name": "weekly_news", "language": "en"},
-            "audience": {"contacts": [f"+39333{index:07d}"]},
-        }
-        spec = {"numberRef": {"name": f"number-{index % self.numbers}"}, "schedule": "0 9 * * 1"}
-        return _object(
-            "BotSchedule",
-            f"schedule-{index}",
-            spec | {"timeZone": "Europe/Rome", "action": {"message": message}},
-        )
-
-    def world(self) -> dict[str, Any]:
-        accounts: dict[str, list[dict[str, str]]] = {}
-        apps, tokens = {}, {}
-        for index in range(self.numbers):
-            phone = f"+1 555 {200 + index // 10_000:03d} {index % 10_000:04d}"
-            entry = {"phone_number_id": self.number_id(index), "display_phone_number": phone}
-            accounts.setdefault(self.account_id(index), []).append(entry)
-            app, token = self.app_id(index), f"token-{self.account_id(index)}"
-            apps[app] = {"app_id": app, "app_secret": f"secret-{app}"}
-            tokens[token] = {"token": token, "app_id": app}
-        listed = [{"waba_id": account, "numbers": numbers} for account, numbers in accounts.items()]
-        return {"apps": list(apps.values()), "accounts": listed, "tokens": list(tokens.values())}
-
-
-def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "waypost.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
 class Scale:
     """Everything that runs; use it as a context manager."""
 
@@ -145,7 +75,7 @@ class Scale:
         made = self._exit.enter_context(config.new_client_from_config(str(self._kubeconfig)))
         made.configuration.connection_pool_maxsize = AT_ONCE
         self.core, self.objects = client.CoreV1Api(made), client.CustomObjectsApi(made)
-        self._install_kinds(client.ApiextensionsV1Api(made))
+        self._exit.enter_context(_kinds(client.ApiextensionsV1Api(made)))
         for namespace in (self.fleet.release, *self.fleet.teams):
             self.core.create_namespace({"metadata": {"name": namespace}})
             self._exit.callback(self.core.delete_namespace, namespace)
@@ -256,25 +186,29 @@ class Scale:
         except httpx.HTTPError:
             return False
 
-    @staticmethod
-    def _install_kinds(extensions: client.ApiextensionsV1Api) -> None:
-        for kind in KINDS:
-            body = crd(kind)
-            name = body["metadata"]["name"]
-            try:
-                extensions.create_custom_resource_definition(body)
-            except ApiException as error:
-                if error.status != 409:
-                    raise
-                version = extensions.read_custom_resource_definition(name).metadata.resource_version
-                metadata = {**body["metadata"], "resourceVersion": version}
-                extensions.replace_custom_resource_definition(name, {**body, "metadata": metadata})
 
-        def served() -> bool:
-            states = [extensions.read_custom_resource_definition(f"{kind.plural}.waypost.dev").status for kind in KINDS]
-            return all(any(c.type == "Established" and c.status == "True" for c in s.conditions or ()) for s in states)
+@contextlib.contextmanager
+def _kinds(extensions: client.ApiextensionsV1Api) -> Iterator[None]:
+    """Both kinds as they are now. Those that were there stay, and stay whose they are."""
+    definitions = {each["metadata"]["name"]: each for each in map(crd, KINDS)}
+    ours = []
+    for name, body in definitions.items():
+        try:
+            extensions.create_custom_resource_definition(body)
+            ours.append(name)
+        except ConflictException:
+            extensions.patch_custom_resource_definition(name, {"spec": body["spec"]})
 
-        _until(served, 60, "the kinds are served")
+    def served() -> bool:
+        states = [extensions.read_custom_resource_definition(name).status for name in definitions]
+        return all(any(c.type == "Established" and c.status == "True" for c in s.conditions or ()) for s in states)
+
+    _until(served, 60, "the kinds are served")
+    try:
+        yield
+    finally:
+        for name in ours:
+            extensions.delete_custom_resource_definition(name)
 
 
 def measure(scale: Scale, quiet_s: float) -> dict[str, float]:
@@ -328,18 +262,25 @@ def measure(scale: Scale, quiet_s: float) -> dict[str, float]:
 def main() -> int:
     """Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operator_scale", description=__doc__)
-    parser.add_argument("--kubeconfig", type=Path, required=True, help="of a cluster where everything is allowed")
+    given = os.environ.get("WAYPOST_TEST_KUBECONFIG") or os.environ.get("KUBECONFIG")
+    parser.add_argument("--kubeconfig", type=Path, default=given, help="of a cluster where everything is allowed")
     parser.add_argument("--numbers", type=int, default=1000)
     parser.add_argument("--schedules", type=int, default=1000)
     parser.add_argument("--quiet", type=float, default=60.0, metavar="SECONDS", help="how long quiet is looked at")
+    parser.add_argument("--json", action="store_true", help="figures as one JSON object")
     options = parser.parse_args()
+    if options.kubeconfig is None or not options.kubeconfig.is_file():
+        parser.error("no cluster: give --kubeconfig FILE, or set WAYPOST_TEST_KUBECONFIG or KUBECONFIG")
+    load = os.getloadavg()[0]
     with Scale(options.kubeconfig, Fleet(options.numbers, options.schedules)) as scale:
         try:
             figures = measure(scale, options.quiet)
         except TimeoutError as error:
             print(f"{error}\n{(scale.folder / 'operator.log').read_text()[-4000:]}", file=sys.stderr)
             return 1
-    print(json.dumps({key: round(value, 2) for key, value in figures.items()}))
+    figures |= {"load_before": load, "load_after": os.getloadavg()[0]}
+    figures = {key: round(value, 2) for key, value in figures.items()}
+    print(json.dumps(figures) if options.json else "\n".join(f"{key:<24}{value:>10}" for key, value in figures.items()))
     met = {
         f"all ready within {READY_S:.0f} s": figures["ready_s"] <= READY_S,
         f"at most {MEGABYTES:.0f} MB": max(figures["peak_megabytes"], figures["restart_megabytes"]) <= MEGABYTES,
