@@ -26,6 +26,8 @@ from kubernetes.client.exceptions import ApiException, NotFoundException
 from waypost.operator.crd import KINDS, crd
 from waypost.operator.models import GROUP, VERSION
 
+from ..chart.rendered import NAMESPACE
+
 DEADLINE_S = 90.0
 DEFINITIONS = {f"{kind.plural}.{GROUP}": crd(kind) for kind in KINDS}
 
@@ -66,6 +68,21 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
     core.create_namespace({"metadata": {"name": name}})
     yield name
     end(api, name)
+
+
+@pytest.fixture(scope="session")
+def chart_namespaces(api: client.ApiClient) -> Iterator[tuple[str, ...]]:
+    """The chart's own and those of two teams; they enforce, and warn of, the restricted Pod Security Standard.
+
+    For all tests together: a name is not free again before its namespace has ended.
+    """
+    names = (NAMESPACE, "team-a", "team-b")
+    labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    for name in names:
+        client.CoreV1Api(api).create_namespace({"metadata": {"name": name, "labels": labels}})
+    yield names
+    for name in names:
+        end(api, name)
 
 
 def end(api: client.ApiClient, namespace: str) -> None:

@@ -10,7 +10,7 @@ import yaml
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from ..chart.rendered import CHART, NAMESPACE, VALUES, Rendered, helm, render, tool
+from ..chart.rendered import CHART, VALUES, Rendered, helm, render, tool
 from .conftest import until
 
 TOKEN = "EAAJZCZA1aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789"
@@ -43,24 +43,8 @@ def _kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> "subprocess.
     return done
 
 
-@pytest.fixture(scope="module")
-def restricted(api: client.ApiClient) -> Iterator[None]:
-    """The namespaces that the charts go into; they enforce, and warn of, the restricted Pod Security Standard."""
-    core = client.CoreV1Api(api)
-    level = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-    for name in (NAMESPACE, "team-a", "team-b"):
-        try:
-            core.create_namespace({"metadata": {"name": name, "labels": level}})
-        except ApiException as error:
-            if error.status != 409:
-                raise
-    yield
-    for name in (NAMESPACE, "team-a", "team-b"):
-        core.delete_namespace(name)
-
-
 @pytest.mark.parametrize("values", VALUES)
-def test_the_api_server_takes_every_object_as_it_is(kubeconfig: Path, restricted: None, values: str) -> None:
+def test_the_api_server_takes_every_object_as_it_is(kubeconfig: Path, chart_namespaces: object, values: str) -> None:
     """Strictly: no unknown field, no field twice, no warning of a pod that is less than restricted."""
     objects = [each for each in render(values).in_namespaces() if each["kind"] not in FOREIGN]
 
@@ -103,7 +87,7 @@ def test_the_kinds_outlive_the_release(
 
 
 @pytest.fixture
-def policies(kubeconfig: Path, api: client.ApiClient, namespace: str, restricted: None) -> Iterator[None]:
+def policies(kubeconfig: Path, api: client.ApiClient, namespace: str, chart_namespaces: object) -> Iterator[None]:
     """The production chart's policies, in force."""
     chart: Rendered = render("production")
     manifests = yaml.safe_dump_all([each for each in chart.objects if each["kind"] in POLICIES])

@@ -13,7 +13,6 @@ import httpx
 import pytest
 import yaml
 from kubernetes import client, config
-from kubernetes.client.exceptions import ApiException
 
 from waypost.cli import files, manifests, world
 
@@ -51,13 +50,11 @@ def _kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> str:
 
 
 @pytest.fixture(params=[(), (TEAM, "team-b")], ids=["in all namespaces", "in two namespaces"])
-def namespaces(request: pytest.FixtureRequest, kubeconfig: Path, api: client.ApiClient) -> Iterator[tuple[str, ...]]:
+def namespaces(
+    request: pytest.FixtureRequest, kubeconfig: Path, chart_namespaces: tuple[str, ...]
+) -> Iterator[tuple[str, ...]]:
     """The chart's accounts and roles are in place, for an operator of these namespaces."""
     sets = tuple(f"operator.namespaces[{n}]={name}" for n, name in enumerate(request.param))
-    core = client.CoreV1Api(api)
-    for name in (NAMESPACE, TEAM, "team-b"):
-        with contextlib.suppress(ApiException):  # it is there already
-            core.create_namespace({"metadata": {"name": name}})
     objects = yaml.safe_dump_all([each for each in render("trial", sets).in_namespaces() if each["kind"] in ACCESS])
     _kubectl(kubeconfig, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=objects)
     yield request.param
