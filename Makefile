@@ -11,7 +11,7 @@ IMAGE_PYTHON ?= 3.13
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/ready ## Run everything on this machine and let the example bot answer one message (ARGS=--once ends after it)
 	@$(BIN)/waypost dev examples/*.yaml $(ARGS)
@@ -29,6 +29,9 @@ check: $(VENV)/ready check-chart ## Lint, format, types, layers, and the chart
 check-chart: $(VENV)/ready ## Lint, render and validate the chart under each of its values, and run its suites (helm or Go)
 	@$(BIN)/python -m tests.chart.check
 
+tools: $(VENV)/ready ## Build what `make check` needs and PATH has not (helm, kubeconform, helm-unittest; with Go)
+	@$(BIN)/python tools/cluster/binaries.py helm kubeconform helm-unittest
+
 wheels: $(VENV)/ready requirements.image.lock ## Put what the image is made of into build/wheels (IMAGE_PYTHON=3.11: for another base)
 	@rm -rf build/wheels build/lib build/bdist.*
 	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
@@ -42,8 +45,11 @@ image: wheels ## Build the container image (BASE_IMAGE, IMAGE_PYTHON, IMAGE)
 up: $(VENV)/ready ## Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered
 	@$(BIN)/python tools/cluster/up.py
 
-down: $(VENV)/ready ## Remove that cluster, and the Docker engine if `make up` started it
+down: $(VENV)/ready ## Remove that cluster, and the Docker engine if `make up` started it; what was built stays
 	@$(BIN)/python tools/cluster/down.py
+
+clean-cache: $(VENV)/ready ## The same, and remove what was built (~/.cache/waypost)
+	@$(BIN)/python tools/cluster/down.py --cache
 
 e2e: $(VENV)/ready ## Run the tests that need a cluster, on that one or on one of their own (KEEP=1 keeps it)
 	@$(BIN)/python tools/cluster/e2e.py $(ARGS)
@@ -64,8 +70,8 @@ lock: $(VENV)/ready ## Pin the newest fitting versions of all dependencies again
 		--allow-unsafe --no-header --constraint requirements.lock --output-file requirements.image.lock \
 		pyproject.toml requirements.image.in
 
-clean: ## Remove the environment and the demo's data
-	rm -rf $(VENV) .waypost
+clean: ## Remove the environment, the demo's data and what the image was made of
+	rm -rf $(VENV) .waypost build
 
 venv: $(VENV)/ready ## Make the environment in .venv
 
@@ -78,4 +84,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-.PHONY: help demo up down test e2e check check-chart wheels image bench lock clean venv
+.PHONY: help demo up down clean-cache tools test e2e check check-chart wheels image bench lock clean venv

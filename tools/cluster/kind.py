@@ -7,18 +7,20 @@ from machine import CLUSTER, KUBECONFIG, NODE_PORTS, run, step, works
 
 def exists() -> bool:
     """Whether the cluster is there and answers."""
-    return (
-        works("docker", "info")
-        and works("kind", "version")
-        and CLUSTER in run("kind", "get", "clusters").split()
-        and works("kubectl", "get", "nodes")
-    )
+    return CLUSTER in names() and works("kubectl", "get", "nodes")
+
+
+def names() -> list[str]:
+    """All clusters of the engine, if one runs."""
+    return run("kind", "get", "clusters").split() if works("docker", "info") and works("kind", "version") else []
 
 
 def ensure(node: str) -> None:
     """A cluster, unless it is there; `node` is its image, or empty for kind's own choice."""
     if exists():
         return
+    # One that does not answer is left of an engine that was killed, or of before this machine's last start.
+    remove()
     step("creating the cluster")
     ports = [{"containerPort": port, "listenAddress": "127.0.0.1"} for port in NODE_PORTS.values()]
     wanted = {
@@ -39,7 +41,7 @@ def outside(service: str) -> str:
 
 def remove() -> None:
     """The cluster, if it is there."""
-    if CLUSTER in run("kind", "get", "clusters").split():
+    if CLUSTER in names():
         step("deleting the cluster")
         run("kind", "delete", "cluster", "--name", CLUSTER, "--kubeconfig", KUBECONFIG)
     KUBECONFIG.unlink(missing_ok=True)

@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from recipes import REPOSITORY
+
 CACHE = Path(os.environ.get("WAYPOST_CACHE", Path.home() / ".cache/waypost"))
 BINARIES = CACHE / "bin"
 ENGINE = CACHE / "engine"
@@ -21,12 +22,7 @@ NODE_PORTS = {"webhook": 30080, "simulator": 30082}
 NAMESPACE = "waypost"
 TEAM = "team-a"
 KUBERNETES = "v1.34.4"
-NODE_IMAGE = f"waypost/node:{KUBERNETES}"
-APP_BASE = "waypost/python:bookworm"
-SERVERS = "waypost/servers:0.1.0"
 APP = "waypost:0.1.0"
-
-COLLECTOR = "waypost/collector:0.165.0"
 TRACES = "observability"
 """Namespace of the collector."""
 
@@ -43,8 +39,8 @@ def step(what: str) -> None:
 
 
 def environment() -> Mapping[str, str]:
-    """Ours, with our tools last on PATH (a fitting one that is installed comes first) and our cluster chosen."""
-    return {**os.environ, "PATH": f"{os.environ['PATH']}:{BINARIES}", "KUBECONFIG": str(KUBECONFIG)}
+    """Ours, with our cluster chosen and our programs first on PATH: one is only built where none that fits is there."""
+    return {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}", "KUBECONFIG": str(KUBECONFIG)}
 
 
 def run(*command: str | Path, folder: Path = REPOSITORY, stdin: str | None = None, **extra: str) -> str:

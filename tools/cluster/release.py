@@ -8,18 +8,16 @@ from typing import Any
 
 from machine import (
     APP,
-    APP_BASE,
     CLUSTER,
-    COLLECTOR,
     NAMESPACE,
     NODE_PORTS,
     REPOSITORY,
-    SERVERS,
     TRACES,
     run,
     step,
     works,
 )
+from recipes import APP_BASE, COLLECTOR, SERVERS
 
 OFFICIAL_BASE = "python:3.13-slim"
 OFFICIAL_COLLECTOR = "otel/opentelemetry-collector-contrib:0.165.0"
