@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from . import planned
-from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, TEAM, TOKEN, Installed, is_asked_for, release
+from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, QUICK, TEAM, TOKEN, Installed, is_asked_for, release
 
 PLUGIN = Path(__file__).parents[1] / "guarantees/plugins/ledger_bot.py"
 
-WORLD = {
+WORLD: dict[str, list[object]] = {
     "apps": [{"app_id": APP, "app_secret": APP_SECRET}],
     "accounts": [
         {
@@ -45,12 +45,6 @@ TEAM_OBJECTS = (
 )
 
 
-def acquaint(installed: Installed) -> None:
-    """Let the simulated Meta know our number, which it forgets when its pod ends."""
-    installed.meta("PUT", "world", WORLD)
-    installed.meta("PUT", "behaviour", {"sent_after_s": 0.01, "delivered_after_s": 0.02, "read_after_s": None})
-
-
 LAST = ("test_schedule_fires", "test_scale", "test_upgrade")
 """What waits for minutes to pass meanwhile, wants everything else to be quiet, or replaces the release."""
 
@@ -67,6 +61,7 @@ def values() -> dict[str, object]:
     if not is_asked_for():
         pytest.skip("these tests run on a cluster: make e2e")
     chosen = release.values(offline=release.is_offline())
+    world = chosen["simulator"]["world"]
     bots = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -81,6 +76,7 @@ def values() -> dict[str, object]:
             "extraVolumeMounts": [{"name": "bots", "mountPath": "/bots", "readOnly": True}],
             "extraEnv": [{"name": "PYTHONPATH", "value": "/bots"}],
         },
+        "simulator": chosen["simulator"] | {"world": {each: world.get(each, []) + WORLD[each] for each in WORLD}},
         "extraObjects": [*chosen["extraObjects"], bots],
     }
 
@@ -89,7 +85,7 @@ def values() -> dict[str, object]:
 def _release(values: dict[str, object]) -> Iterator[Installed]:
     release.install(values)
     installed = Installed()
-    acquaint(installed)
+    installed.meta("PUT", "behaviour", QUICK)
     installed.apply(*TEAM_OBJECTS)
     installed.wait(lambda: installed.is_ready("ledger", namespace=TEAM), what="the number to be ready")
     planned.create(installed)

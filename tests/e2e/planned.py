@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from .installed import TEAM, Installed
 
@@ -36,6 +37,27 @@ def create(installed: Installed) -> None:
     installed.wait(
         lambda: installed.is_ready(NAME, namespace=TEAM, kind_="botschedule"), what="the schedule to be ready"
     )
+
+
+def schedule(installed: Installed) -> Any:
+    """As it is in the cluster; None once it is deleted."""
+    found = installed.get("botschedules", namespace=TEAM)
+    return next((each for each in found if each["metadata"]["name"] == NAME), None)
+
+
+def ended(installed: Installed) -> list[str]:
+    """The planned minutes of the runs that ended, in order."""
+    rows = installed.query(f"""
+        SELECT to_char(planned_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS minute FROM schedule_run
+        WHERE schedule_uid = '{schedule(installed)["metadata"]["uid"]}' AND finished_at IS NOT NULL ORDER BY planned_at
+    """)
+    return [row["minute"] for row in rows]
+
+
+def wait(installed: Installed) -> None:
+    """Until all runs have ended."""
+    if schedule(installed) is not None:
+        installed.wait(lambda: len(ended(installed)) == RUNS, what="the planned runs to have ended", deadline_s=300)
 
 
 def delete(installed: Installed) -> None:

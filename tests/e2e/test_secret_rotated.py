@@ -1,0 +1,85 @@
+"""Credentials that are exchanged while Meta delivers."""
+
+import time
+from collections import Counter
+
+import msgspec
+import pytest
+
+from waypost.cloudapi.signature import sign
+
+from .installed import APP, Installed, secret
+from .traffic import Ledger, Traffic
+
+pytestmark = pytest.mark.timeout(600)
+
+CONTACTS = [f"1555150{number:04}" for number in range(12)]
+PER_SECOND = 10
+SERIAL = 500
+NEW_SECRET, NEW_TOKEN = "canary-app-secret-rotated", "canary-access-token-rotated"
+
+
+def test_new_credentials_need_no_restart_and_refuse_no_delivery(installed: Installed) -> None:
+    """Signed with the old app secret and then with the new one, all get 200; nothing misses the revoked token."""
+    with installed.team("team-rotated") as team:
+        before = installed.another(team, "rotated", SERIAL)
+        before.declare()
+        before.greet(CONTACTS)
+        after = installed.another(team, "rotated", SERIAL)
+        after.identity = before.identity._replace(app_secret=NEW_SECRET)
+        lives = installed.lives()
+
+        with Traffic(Ledger(before), CONTACTS[::2], per_second=PER_SECOND) as old:
+            old.wait_for_more(PER_SECOND)
+            app, token = _exchange(before)
+            for pod in installed.pods("webhook"):
+                installed.wait(lambda pod=pod: _accepts(after, pod), what=f"{pod} to accept the new signature")
+            installed.wait(
+                lambda: all(each["accessToken"] == NEW_TOKEN for each in after.published("worker")),
+                what="the new token in every worker",
+            )
+            with Traffic(Ledger(after), CONTACTS[1::2], per_second=PER_SECOND) as new:
+                new.wait_for_more(PER_SECOND)
+                installed.meta("PUT", "world", {"tokens": [{"token": token, "app_id": app, "revoked": True}]})
+                new.wait_for_more(PER_SECOND)
+                old.wait_for_more(PER_SECOND)
+
+        for traffic in (old, new):
+            assert sum(traffic.answers.values(), Counter()).keys() == {200}
+            traffic.ledger.installation.wait(installed.is_quiet, what="nothing waiting")
+            traffic.ledger.assert_nothing_lost()
+            traffic.ledger.assert_replies()
+        assert installed.lives() == lives
+        assert installed.is_ready("rotated", namespace=team)
+        seen = installed.kubectl("get", "events,whatsapp", "--output=json", namespace=team)
+        assert not {each for each in (NEW_SECRET, NEW_TOKEN, token, before.identity.app_secret) if each in seen}
+
+
+def _exchange(number: Installed) -> tuple[str, str]:
+    """What a person does: new credentials at Meta, then the Secret. Returns the app and the token that is replaced."""
+    name = f"{number.identity.name}-meta"
+    app, token = str(int(APP) + SERIAL), number.token
+    number.meta("PUT", "world", {
+        "apps": [{"app_id": app, "app_secret": NEW_SECRET}],
+        "tokens": [{"token": NEW_TOKEN, "app_id": app, "wabas": [number.identity.account]}],
+    })  # fmt: skip
+    data = {"appId": app, "appSecret": NEW_SECRET, "accessToken": NEW_TOKEN}
+    number.apply(secret(number.identity.namespace, name, data | {"previousAppSecret": number.identity.app_secret}))
+    return app, token
+
+
+def _accepts(number: Installed, pod: str) -> bool:
+    """Whether this one webhook takes a delivery of ours, of a field that no bot hears; asked in its own pod."""
+    change = {"field": "signature_test", "value": {"at": time.time_ns()}}
+    body = msgspec.json.encode({
+        "object": "whatsapp_business_account", "entry": [{"id": number.identity.account, "changes": [change]}],
+    })  # fmt: skip
+    path = f"/webhooks/{number.identity.namespace}/{number.identity.name}"
+    headers = {"Content-Type": "application/json", "X-Hub-Signature-256": sign(number.identity.app_secret, body)}
+    program = f"""
+import http.client
+connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=10)
+connection.request("POST", {path!r}, {body!r}, {headers!r})
+print(connection.getresponse().status)
+"""
+    return number.kubectl("exec", "--stdin", pod, "--", "python", "-", stdin=program) == "200"
