@@ -111,17 +111,15 @@ class Deliveries:
 
     async def _store(self, endpoint: Endpoint, events: list[Event], started_ns: int) -> int:
         if not tracing.is_recording():
-            traceparent = tracing.new_traceparent()
-            try:
-                await self._intake.store(events, traceparent)
-            except IntakeUnavailable as unavailable:
-                with trace.use_span(trace.get_current_span(tracing.context_from(traceparent))):
-                    return _refused(unavailable, events)
-            return 200
+            return await self._store_untold(events, tracing.new_traceparent())
         # An empty context: whoever sends may set a `traceparent`, and ours would then be children of theirs.
-        with tracing.tracer().start_as_current_span(
+        span = tracing.tracer().start_span(
             endpoint.span_name, Context(), SpanKind.SERVER, endpoint.span_attributes, start_time=started_ns
-        ) as span:
+        )
+        if not span.is_recording():
+            # Most deliveries, where traces are sampled: a second span would be work for nobody.
+            return await self._store_untold(events, tracing.traceparent_of(span))
+        with trace.use_span(span, end_on_exit=True):
             span.set_attribute("waypost.events", len(events))
             try:
                 await self._store_in_span(events)
@@ -133,6 +131,14 @@ class Deliveries:
                 status = 200
             span.set_attribute("http.response.status_code", status)
         return status
+
+    async def _store_untold(self, events: list[Event], traceparent: str | None) -> int:
+        try:
+            await self._intake.store(events, traceparent)
+        except IntakeUnavailable as unavailable:
+            with trace.use_span(trace.get_current_span(tracing.context_from(traceparent))):
+                return _refused(unavailable, events)
+        return 200
 
     async def _store_in_span(self, events: list[Event]) -> None:
         """Store, told in a span that ends when the events are durable; what handles them later is its child."""
