@@ -52,3 +52,8 @@ def test_a_policy_that_was_not_dockers_stays(policy: str) -> None:
     """A machine that dropped what is forwarded goes on doing so."""
     before = f"*filter\n:FORWARD {policy} [0:0]\n"
     assert firewall.undoing(before, before.replace("[0:0]", "[7:420]")) == []
+
+
+def test_forwarding_is_let_through_again_where_there_were_no_rules_at_all() -> None:
+    """A machine that never had a firewall lists no chain, and lets everything through."""
+    assert firewall.undoing("", "*filter\n:FORWARD DROP [0:0]\n") == [["-t", "filter", "-P", "FORWARD", "ACCEPT"]]

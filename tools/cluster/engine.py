@@ -76,7 +76,7 @@ def end() -> None:
             run("docker", kind, "prune", "--force")
         os.kill(process, signal.SIGTERM)
         deadline = time.monotonic() + ENDS_WITHIN_S
-        while Path(f"/proc/{process}").exists():
+        while _process() is not None:
             if time.monotonic() > deadline:
                 raise StepFailed(f"the Docker engine (process {process}) does not end; see {LOG}")
             time.sleep(0.2)

@@ -6,6 +6,7 @@ Docker leaves its bridge, chains and rules in place when it ends, and drops what
 import json
 import re
 import shlex
+import socket
 from pathlib import Path
 
 from machine import run, works
@@ -59,7 +60,7 @@ def undoing(before: str, after: str) -> list[list[str]]:
         elif words[0].startswith(":DOCKER"):
             emptied.append(["-t", table, "-F", words[0][1:]])
             chains.append(["-t", table, "-X", words[0][1:]])
-        elif words[:2] == [":FORWARD", "DROP"] and (table, ":FORWARD ACCEPT") in there:
+        elif words[:2] == [":FORWARD", "DROP"]:
             policies.append(["-t", table, "-P", "FORWARD", "ACCEPT"])
     return rules + emptied + chains + policies
 
@@ -85,4 +86,4 @@ def _rules(command: str) -> str:
 
 
 def _links() -> list[str]:
-    return sorted(link.name for link in Path("/sys/class/net").iterdir())
+    return [name for _, name in socket.if_nameindex()]

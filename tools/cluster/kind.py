@@ -1,8 +1,11 @@
 """The cluster itself, by kind, and where it is reached from outside."""
 
 import json
+import time
 
 from machine import CLUSTER, KUBECONFIG, NODE_PORTS, run, step, works
+
+ANSWERS_WITHIN_S = 60
 
 
 def exists() -> bool:
@@ -17,10 +20,11 @@ def names() -> list[str]:
 
 def ensure(node: str) -> None:
     """A cluster, unless it is there; `node` is its image, or empty for kind's own choice."""
-    if exists():
-        return
-    # One that does not answer is left of an engine that was killed, or of before this machine's last start.
-    remove()
+    if CLUSTER in names():
+        if _answers():
+            return
+        step("the cluster that is there does not answer")
+        remove()
     step("creating the cluster")
     ports = [{"containerPort": port, "listenAddress": "127.0.0.1"} for port in NODE_PORTS.values()]
     wanted = {
@@ -31,6 +35,19 @@ def ensure(node: str) -> None:
     image = ("--image", node) if node else ()
     run("kind", "create", "cluster", "--name", CLUSTER, "--kubeconfig", KUBECONFIG, "--wait", "180s", *image,
         "--config", "-", stdin=json.dumps(wanted))  # fmt: skip
+
+
+def _answers() -> bool:
+    """At once where its node is down, which an engine that was killed leaves so, or this machine's last end."""
+    node = f"{CLUSTER}-control-plane"
+    deadline = time.monotonic() + ANSWERS_WITHIN_S
+    while not works("kubectl", "get", "nodes"):
+        if run("docker", "container", "inspect", "--format", "{{.State.Running}}", node) != "true":
+            return False
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True
 
 
 def outside(service: str) -> str:
