@@ -12,7 +12,7 @@ ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")
 
 def test_the_image_is_small_has_nothing_to_build_with_and_starts_waypost(installed: Installed) -> None:
     """Over its base at most 250 MB; neither pip nor a compiler; a user that is not root; the command is `waypost`."""
-    base = machine.APP_BASE if release.is_offline() else release.OFFICIAL_BASE
+    base = release.APP_BASE if release.is_offline() else release.OFFICIAL_BASE
     size, base_size = (
         int(run("docker", "image", "inspect", "--format={{.Size}}", image)) for image in (machine.APP, base)
     )

@@ -1,0 +1,124 @@
+"""What a release says of what it needs and has not got."""
+
+import json
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from .installed import REPOSITORY, CommandFailed, Installed, machine, run
+
+pytestmark = pytest.mark.timeout(600)
+
+NAMESPACE = "waypost-lacking"
+PASSWORD = "canary-of-a-database-password"
+NOWHERE = "127.0.0.1:9"
+"""Nothing listens there, in no pod."""
+
+REPOSITORY_OF_IMAGE, _, TAG = machine.APP.partition(":")
+VALUES: dict[str, Any] = {
+    "image": {"repository": REPOSITORY_OF_IMAGE, "tag": TAG, "pullPolicy": "IfNotPresent"},
+    "publicUrl": "https://whatsapp.example.com",
+    # The kinds, the policy and the roles of people are of the other release.
+    "crds": {"enabled": False},
+    "admissionPolicy": {"enabled": False},
+    "rbac": {"aggregate": False},
+    "migration": {"enabled": False},
+    "webhook": {"replicas": 1},
+    "worker": {"replicas": 1},
+    "redis": {"url": f"redis://:{PASSWORD}@{NOWHERE}/0"},
+}
+
+
+def test_pods_without_a_database_are_not_ready_and_say_so_in_one_line(installed: Installed) -> None:
+    """No restart, no traceback, no password."""
+    with _lacking(database={"url": f"postgresql://waypost:{PASSWORD}@{NOWHERE}/waypost"}) as namespace:
+        for component in ("webhook", "worker", "console"):
+            installed.wait(
+                lambda c=component: "database" in str(_said(namespace, c)), what=f"{component} to name the database"
+            )
+        pods = _pods(namespace)
+        for component in ("webhook", "worker", "console"):
+            (status,) = pods[component]["status"]["containerStatuses"]
+            assert not status["ready"]
+            assert status["restartCount"] == 0, component
+            told = [f"{line['event']} {line.get('reason', '')}" for line in _said(namespace, component)]
+            assert sum("database" in each for each in told) == 1, told
+            assert len(told) == len(set(told)) <= 2, told  # a worker misses Redis too
+            assert "Traceback" not in _log(namespace, component)
+            assert PASSWORD not in _log(namespace, component)
+
+
+def test_pods_without_a_secret_wait_and_name_it(installed: Installed) -> None:
+    """They are not started, so they do not crash; what is missing stands in their status."""
+    with _lacking(database={"existingSecret": {"name": "forgotten"}}) as namespace:
+        for component in ("webhook", "worker", "console"):
+            installed.wait(
+                lambda c=component: _waits_for(namespace, c, "forgotten"), what=f"{component} to name the Secret"
+            )
+            assert _pods(namespace)[component]["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"webhok": {}}, "webhok"),
+        ({"webhook": {"replicas": "two"}}, "replicas"),
+        ({"publicUrl": "http://whatsapp.example.com"}, "publicUrl"),
+    ],
+)
+def test_wrong_values_are_refused_before_anything_is_made(
+    installed: Installed, given: dict[str, Any], words: str
+) -> None:
+    """By the schema, which names the key."""
+    before = _namespaces()
+    with pytest.raises(CommandFailed, match=words), _lacking(database={"url": "postgresql://u@h/d"}, **given):
+        pass
+    assert _namespaces() <= before
+
+
+@contextmanager
+def _lacking(**values: object) -> Iterator[str]:
+    """A second release, in a namespace of its own, which is not waited for when it goes."""
+    namespace = f"{NAMESPACE}-{secrets.token_hex(3)}"
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(VALUES | {"operator": {"namespaces": [namespace]}} | values, file)
+        file.flush()
+        try:
+            run("helm", "install", "lacking", str(REPOSITORY / "charts/waypost"), "--namespace", namespace,
+                "--create-namespace", "--values", file.name)  # fmt: skip
+            yield namespace
+        finally:
+            run("kubectl", "delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
+
+
+def _namespaces() -> set[str]:
+    return set(run("kubectl", "get", "namespaces", "--output=name").splitlines())
+
+
+def _pods(namespace: str) -> dict[str, Any]:
+    found = json.loads(run("kubectl", "--namespace", namespace, "get", "pods", "--output=json"))["items"]
+    return {each["metadata"]["labels"]["app.kubernetes.io/component"]: each for each in found}
+
+
+def _log(namespace: str, component: str) -> str:
+    pod = _pods(namespace).get(component)
+    try:
+        return run("kubectl", "--namespace", namespace, "logs", pod["metadata"]["name"]) if pod else ""
+    except CommandFailed:  # its container has not been made yet
+        return ""
+
+
+def _said(namespace: str, component: str) -> list[dict[str, str]]:
+    """Lines of warning or worse."""
+    lines = [json.loads(line) for line in _log(namespace, component).splitlines()]
+    return [line for line in lines if line["level"] not in ("debug", "info")]
+
+
+def _waits_for(namespace: str, component: str, missing: str) -> bool:
+    pod = _pods(namespace).get(component)
+    states = pod["status"].get("containerStatuses", []) if pod else []
+    return any(missing in each["state"].get("waiting", {}).get("message", "") for each in states)
