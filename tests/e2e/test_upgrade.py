@@ -1,0 +1,139 @@
+"""The release is removed, comes back as the chart was before, and is upgraded to the chart of now under traffic."""
+
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from . import planned
+from .installed import NAMESPACE, QUICK, RELEASE, REPOSITORY, TEAM, Installed, release, run
+from .traffic import Ledger, Traffic
+
+pytestmark = pytest.mark.timeout(900)
+
+(PREVIOUS,) = (Path(__file__).parent / "previous").glob("waypost-*.tgz")
+"""The chart of the last release: `helm package` of it."""
+
+CONTACTS = [f"1555160{number:04}" for number in range(12)]
+PER_SECOND = 10
+KINDS = ("whatsappnumbers", "botschedules")
+ENDED = {"schedule", "test"}
+"""Pods that have ended and stay for their logs: of schedules' Jobs, and of `helm test`."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What was there before the release was removed, and after."""
+
+    ledger: Ledger
+    before: Mapping[str, str]
+    after: Mapping[str, str]
+    kinds: list[str]
+
+
+@pytest.fixture(scope="module")
+def removal(_release: Installed) -> Removal:
+    """`helm uninstall` with everything that was declared left."""
+    installed = _release
+    planned.wait(installed)
+    installed.greet(CONTACTS)
+    ledger = Ledger(installed)
+    for contact in CONTACTS:
+        ledger.deliver([ledger.message(contact)], ["webhook"])
+    installed.quiesce()
+    with installed.team("team-left") as team:
+        installed.another(team, "left", 600).declare()
+        before = _declared(installed)
+        run("helm", "uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", "180s")
+        after = _declared(installed)
+        kinds = run("kubectl", "get", "customresourcedefinitions", "--output=name").splitlines()
+        # Helm deletes Deployments and does not wait for their pods, which finish what they do.
+        installed.wait(lambda: _running(installed) <= ENDED, what="no pod of the release to be left")
+        run("sh", "-c", _documented_command())
+    return Removal(ledger, before, after, kinds)
+
+
+@pytest.fixture(scope="module")
+def traffic(_release: Installed, removal: Removal, values: dict[str, object]) -> Traffic:
+    """Back as it was before, then upgraded while Meta delivers."""
+    installed = _release
+    release.install(values, chart=PREVIOUS)
+    _settle(installed)
+    installed.greet(CONTACTS)
+    with Traffic(Ledger(installed), CONTACTS, per_second=PER_SECOND) as traffic:
+        traffic.wait_for_more(PER_SECOND)
+        release.install(values)
+        traffic.wait_for_more(PER_SECOND)
+    _settle(installed)
+    return traffic
+
+
+def test_removing_the_release_leaves_what_was_declared_and_nothing_that_runs(removal: Removal) -> None:
+    """Kinds, numbers and schedules stay; `removal` waits for pods to end, and for a namespace to be let go as documented."""
+    assert removal.after == removal.before
+    assert {f"customresourcedefinition.apiextensions.k8s.io/{kind}.waypost.dev" for kind in KINDS} <= set(removal.kinds)
+
+
+def test_a_release_that_comes_back_has_its_messages_and_takes_its_numbers_up(
+    installed: Installed, removal: Removal, traffic: Traffic
+) -> None:
+    """The same volume and the same objects, which have their finalizer again."""
+    removal.ledger.assert_nothing_lost()
+    assert _declared(installed) == {name: uid for name, uid in removal.before.items() if "team-left" not in name}
+    assert installed.get("whatsappnumber", "ledger", namespace=TEAM)["metadata"]["finalizers"]
+
+
+def test_an_upgrade_under_traffic_loses_no_acknowledged_message(installed: Installed, traffic: Traffic) -> None:
+    """Though it replaces every pod, PostgreSQL's too; afterwards the number answers as before."""
+    history = json.loads(run("helm", "history", RELEASE, "--namespace", NAMESPACE, "--output", "json"))
+    assert len({each["chart"] for each in history[-2:]}) == 2
+    traffic.ledger.assert_nothing_lost()
+    # The simulated Meta is of the release too, and has forgotten who wrote: there are no replies of before to look for.
+    installed.greet(CONTACTS)
+    ledger = Ledger(installed)
+    for contact in CONTACTS:
+        ledger.deliver([ledger.message(contact)], ["webhook"])
+    installed.quiesce()
+    ledger.assert_nothing_lost()
+    ledger.assert_replies()
+
+
+def _declared(installed: Installed) -> dict[str, str]:
+    """Every number and schedule, with its uid."""
+    found = json.loads(run("kubectl", "get", ",".join(KINDS), "--all-namespaces", "--output=json"))["items"]
+    return {
+        f"{each['kind']} {each['metadata']['namespace']}/{each['metadata']['name']}": each["metadata"]["uid"]
+        for each in found
+    }
+
+
+def _running(installed: Installed) -> set[str]:
+    """Components of which there is a pod."""
+    pods = installed.get("pods", selector=f"app.kubernetes.io/instance={RELEASE}")
+    return {each["metadata"]["labels"]["app.kubernetes.io/component"] for each in pods}
+
+
+def _documented_command() -> str:
+    """How docs/install.md lets go of what waits for an operator that is gone."""
+    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "docs/install.md").read_text(), re.DOTALL)
+    (command,) = (each for each in blocks if '"finalizers":null' in each)
+    return command
+
+
+def _settle(installed: Installed) -> None:
+    """Until Meta, which is new, delivers to our number again, and the operator says that all is well."""
+    installed.meta("PUT", "behaviour", QUICK)
+    asked = f"waypost.dev/reconcile-requested-at={time.time()}"
+    installed.kubectl("annotate", "whatsappnumber/ledger", "--overwrite", asked, namespace=TEAM)
+    callback = f"/webhooks/{TEAM}/ledger"
+    installed.wait(
+        lambda: (
+            any(each["callback_url"].endswith(callback) for each in installed.meta("GET", "subscriptions"))
+            and installed.is_ready("ledger", namespace=TEAM)
+        ),
+        what="the number to be connected again",
+    )
