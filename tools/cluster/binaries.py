@@ -43,10 +43,10 @@ PROGRAMS = {
     ),
     "coredns": Program(0.2, FOR_CLUSTERS, "./coredns"),
     "kind": Program(0.1, FOR_CLUSTERS, "sigs.k8s.io/kind"),
-    "helm": Program(1, FOR_CHARTS, "helm.sh/helm/v3/cmd/helm"),
+    "helm": Program(1.2, FOR_CHARTS, "helm.sh/helm/v3/cmd/helm"),
     "helm-unittest": Program(0.1, FOR_CHARTS, "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"),
     "kubeconform": Program(0.1, FOR_CHARTS, "github.com/yannh/kubeconform/cmd/kubeconform"),
-    "collector": Program(1, TOOLS / "collector"),
+    "collector": Program(0.7, TOOLS / "collector"),
 }  # fmt: skip
 OFFLINE = ("bounded-runtime", "pause", "kubernetes", "coredns", "collector")
 """What engine, node and images are made of, whatever is on PATH."""
