@@ -87,6 +87,13 @@ def test_it_is_not_ready_before_the_migration(empty_database_url: str, directory
     engine.dispose()
 
 
+def test_it_is_ready_with_a_schema_of_a_later_version(database: Engine, directory: Directory) -> None:
+    """A pod of the version before may start during an upgrade, and after its rollback."""
+    with database.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'of-a-later-version'")
+    assert ready(database, directory).reason() is None
+
+
 def test_it_is_not_ready_without_a_database(directory: Directory) -> None:
     """The reason names the failure and no address."""
     engine = store_database.connect("postgresql://nobody@127.0.0.1:1/none", application="waypost-tests")

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import make_url
 
 from waypost import registry
 from waypost.sending.sender import Sender
@@ -109,3 +110,11 @@ def test_probes_take_one_connection_of_a_database_that_does_not_answer(
         wait_for(lambda: readiness.reason() == "the database has not answered yet")
     first.join(60)
     assert answers == [None]
+
+
+def test_a_worker_is_not_ready_before_the_migration(empty_database_url: str) -> None:
+    """It could not do anything; and it says what is to be done."""
+    engine = create_engine(make_url(empty_database_url).set(drivername="postgresql+psycopg"))
+
+    assert "waypost migrate" in str(Readiness(engine, []).reason())
+    engine.dispose()

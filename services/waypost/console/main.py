@@ -5,13 +5,12 @@ import signal
 import structlog
 import uvicorn
 from prometheus_client import REGISTRY
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.analytics import gauges
 from waypost.console import app
 from waypost.settings import Settings
 from waypost.store import database
+from waypost.store.readiness import DatabaseReadiness
 from waypost.telemetry import logs, probes, tracing
 
 
@@ -21,14 +20,6 @@ def run(settings: Settings) -> None:
     traces = tracing.configure("console", settings.trace_dir)
     engine = database.connect(settings.database_url, application="waypost-console", pool_size=3)
 
-    def ready() -> str | None:
-        try:
-            with engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
-        except SQLAlchemyError as error:
-            return f"the database cannot be used: {database.trouble(error)}"
-        return None
-
     password = settings.console_password.get_secret_value() if settings.console_password else None
     host = settings.host if password else "127.0.0.1"
     if not password:
@@ -36,7 +27,9 @@ def run(settings: Settings) -> None:
             "the console listens on loopback only; set WAYPOST_CONSOLE_PASSWORD to open it"
         )
     exported = gauges.register(engine)
-    serving = probes.serve(settings.probe_port, ready=ready, host=settings.host)
+    serving = probes.serve(
+        settings.probe_port, ready=DatabaseReadiness(engine, writes=False).reason, host=settings.host
+    )
     server = uvicorn.Server(
         uvicorn.Config(
             app.create(engine, password=password),

@@ -30,7 +30,14 @@ def migrate(engine: Engine) -> None:
 
 
 def pending(engine: Engine) -> bool:
-    """Whether a migration is missing; a service that sees True is not ready."""
+    """Whether a migration is missing; a service that sees True is not ready.
+
+    A schema that this version does not know is a newer one, which must leave the version before working: pods of that
+    may start during an upgrade, and after its rollback.
+    """
     with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_heads()
-    return set(current) != set(ScriptDirectory.from_config(_config()).get_heads())
+        current = set(MigrationContext.configure(connection).get_current_heads())
+    scripts = ScriptDirectory.from_config(_config())
+    if current - {each.revision for each in scripts.walk_revisions()}:
+        return False
+    return current != set(scripts.get_heads())

@@ -3,9 +3,8 @@
 import threading
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.store import database, inbox, schema
+from waypost.store.readiness import DatabaseReadiness
 from waypost.webhook.directory import Directory
 from waypost.webhook.intake import Intake
 
@@ -14,12 +13,10 @@ class Readiness:
     """Whether deliveries can be acknowledged. Called from the probe's threads; every wait in it is bounded."""
 
     def __init__(self, engine: Engine, directory: Directory, intake: Intake) -> None:
-        self._engine = engine
+        self._database = DatabaseReadiness(engine)
         self._directory = directory
         self._intake = intake
         self._draining = threading.Event()
-        self._asking = threading.Lock()
-        self._migrated = False
 
     def drain(self) -> None:
         """From now on not ready; safe in a signal handler."""
@@ -33,19 +30,4 @@ class Readiness:
             return self._directory.problem
         if self._intake.oldest_wait_s > 2:
             return "the database does not answer"
-        if not self._asking.acquire(blocking=False):
-            return "the database has not answered yet"
-        try:
-            return self._ask_database()
-        except SQLAlchemyError as error:
-            return f"the database cannot be used: {database.trouble(error)}"
-        finally:
-            self._asking.release()
-
-    def _ask_database(self) -> str | None:
-        if not self._migrated:
-            if schema.pending(self._engine):
-                return "the database lacks a migration: run `waypost migrate`"
-            self._migrated = True
-        with self._engine.connect() as connection:
-            return None if inbox.is_writable(connection) else "the database is read-only"
+        return self._database.reason()

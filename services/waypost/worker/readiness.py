@@ -1,12 +1,10 @@
 """Whether this worker can work."""
 
-import threading
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Engine
 
-from waypost.store import database
+from waypost.store.readiness import DatabaseReadiness
 
 
 class Readiness:
@@ -14,23 +12,12 @@ class Readiness:
 
     def __init__(self, engine: Engine, problems: Sequence[Callable[[], str | None]]) -> None:
         """Each of `problems` tells at once why its part cannot work, or None; the database is asked last."""
-        self._engine = engine
+        self._database = DatabaseReadiness(engine)
         self._problems = problems
-        self._asking = threading.Lock()
 
     def reason(self) -> str | None:
         """None when ready, else one line on why not."""
         for problem in self._problems:
             if (reason := problem()) is not None:
                 return reason
-        # One at a time, or the probes that a hung database does not answer would take every connection there is.
-        if not self._asking.acquire(blocking=False):
-            return "the database has not answered yet"
-        try:
-            with self._engine.connect() as connection:
-                connection.execute(text("SELECT 1"))
-        except SQLAlchemyError as error:
-            return f"the database cannot be used: {database.trouble(error)}"
-        finally:
-            self._asking.release()
-        return None
+        return self._database.reason()
