@@ -120,7 +120,7 @@ class NumberSpec(Strict):
     accepted while app secrets change) and `pin` (six digits, by which a number that is not connected is registered). It
     must carry the label `waypost.dev/credentials: "true"`, by which its owner allows this use of it."""
     webhook: Webhook = Webhook()
-    """Where at Meta the address is registered to which Meta delivers this number's messages."""
+    """The callback by which this number's messages come in."""
     bot: Bot | None = None
     """What answers: a script in a ConfigMap, or a Python function. Without it messages are stored and not answered."""
     limits: Limits = Limits()

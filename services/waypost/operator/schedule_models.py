@@ -118,7 +118,7 @@ class MessageAction(Strict):
     model_config = ConfigDict(json_schema_extra=rules(one_of("template", "text")))
 
     template: ScheduledTemplate | None = None
-    """The template to send. Meta takes templates at any time, and each recipient must have agreed to get them."""
+    """The template to send. Meta takes templates at any time, and asks that recipients have agreed to get them."""
     text: str | None = Field(default=None, min_length=1, max_length=4096)
     """The text to send, instead of a template. It reaches only those who wrote within the last 24 hours; the others are
     counted as skipped."""
