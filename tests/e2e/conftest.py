@@ -45,8 +45,8 @@ TEAM_OBJECTS = (
 )
 
 
-LAST = ("test_schedule_fires", "test_scale", "test_upgrade")
-"""What waits for minutes to pass meanwhile, wants everything else to be quiet, or replaces the release."""
+LAST = ("test_schedule_fires", "test_api_server_stopped", "test_scale", "test_upgrade")
+"""What waits for minutes to pass meanwhile, lets them pass unused, wants all to be quiet, or replaces the release."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -89,7 +89,8 @@ def _release(values: dict[str, object]) -> Iterator[Installed]:
     installed = Installed()
     installed.meta("PUT", "behaviour", QUICK)
     installed.apply(*TEAM_OBJECTS)
-    installed.wait(lambda: installed.is_ready("ledger", namespace=TEAM), what="the number to be ready")
+    # On a cluster that was kept the number is known as ready, and the new simulated Meta has forgotten its callback.
+    installed.reconcile("ledger", namespace=TEAM)
     planned.create(installed)
     yield installed
     planned.delete(installed)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import httpx
@@ -26,6 +27,7 @@ import traces  # noqa: E402
 __all__ = ["Installed", "machine", "release", "run", "traces"]
 
 RELEASE = "waypost"
+REQUESTED = "waypost.dev/reconcile-requested-at"
 NAMESPACE = machine.NAMESPACE
 TEAM = "team-ledger"
 NUMBER = "206540352242922"
@@ -247,7 +249,10 @@ class Installed:
 
     def describe(self) -> str:
         """What a failed wait should show."""
-        return run("kubectl", "get", "pods,whatsapp", "--all-namespaces")
+        try:
+            return run("kubectl", "get", "pods,whatsapp", "--all-namespaces")
+        except CommandFailed as failure:
+            return str(failure)
 
     def conditions(self, name: str, *, namespace: str, kind_: str = "whatsappnumber") -> dict[str, tuple[str, str]]:
         """`{type: (status, reason)}` of a number or schedule; empty before the operator has said anything."""
@@ -257,6 +262,18 @@ class Installed:
     def is_ready(self, name: str, *, namespace: str, kind_: str = "whatsappnumber") -> bool:
         """Whether the operator says that a number or schedule is as desired."""
         return self.conditions(name, namespace=namespace, kind_=kind_).get("Ready", ("", ""))[0] == "True"
+
+    def reconcile(self, name: str, *, namespace: str) -> None:
+        """Ask the operator to look at a number now, and wait until it has, and finds it as desired."""
+        asked = token_hex(4)
+        self.kubectl("annotate", "--overwrite", f"whatsappnumber/{name}", f"{REQUESTED}={asked}", namespace=namespace)
+
+        def is_handled() -> bool:
+            status = self.get("whatsappnumber", name, namespace=namespace).get("status", {})
+            return bool(status.get("lastHandledReconcileAt") == asked)
+
+        self.wait(is_handled, what=f"the operator to look at {name}")
+        self.wait(lambda: self.is_ready(name, namespace=namespace), what=f"{name} to be ready")
 
     def is_quiet(self) -> bool:
         """Nothing waits, neither to be handled nor to be sent; False also while the database is away."""
