@@ -1,7 +1,11 @@
 """The webhook is rolled out while Meta delivers."""
 
+import pytest
+
 from .installed import Installed
 from .traffic import Ledger, Traffic
+
+pytestmark = pytest.mark.timeout(600)
 
 CONTACTS = [f"1555120{number:04}" for number in range(96)]
 PER_SECOND = 50

@@ -1,0 +1,65 @@
+"""The API server is away: messages do not need it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from .installed import TEAM, CommandFailed, Installed
+from .traffic import Ledger, Traffic
+
+pytestmark = pytest.mark.timeout(600)
+
+CONTACTS = [f"1555160{number:04}" for number in range(24)]
+AWAY_S = 60.0
+MANIFESTS = "/etc/kubernetes/manifests"
+KEPT = "/etc/kubernetes/stopped"
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+"""The first is to be stopped. Without it the others would end by themselves, and kubelet start them late."""
+
+
+def is_served(installed: Installed) -> bool:
+    """Whether the API server answers."""
+    try:
+        installed.kubectl("get", "--raw", "/readyz", "--request-timeout=5s")
+    except CommandFailed:
+        return False
+    return True
+
+
+@contextmanager
+def no_control_plane(installed: Installed) -> Iterator[None]:
+    """Stop it; afterwards it is there again, and answers."""
+    installed.node("mkdir", "-p", KEPT)
+    for program in reversed(CONTROL_PLANE):
+        installed.node("mv", f"{MANIFESTS}/{program}.yaml", KEPT)
+    try:
+        installed.wait(lambda: not is_served(installed), what="the API server to be gone")
+        yield
+    finally:
+        for program in CONTROL_PLANE:
+            installed.node("mv", f"{KEPT}/{program}.yaml", MANIFESTS)
+            installed.wait(lambda: is_served(installed), what="the API server to be back")
+
+
+def test_messages_are_answered_while_the_api_server_is_away_for_a_minute(installed: Installed) -> None:
+    """Every second brings replies meanwhile; afterwards a number that is touched is reconciled again."""
+    installed.greet(CONTACTS)
+    (operator,) = installed.pods("operator")
+    restarts = installed.restarts(operator)
+    with Traffic(Ledger(installed), CONTACTS, per_second=12) as traffic:
+        with no_control_plane(installed):
+            deadline = time.monotonic() + AWAY_S
+            while time.monotonic() < deadline:
+                answered = len(installed.sent())
+                traffic.wait_for_more(12)
+                installed.wait(lambda answered=answered: len(installed.sent()) >= answered + 6, what="replies")
+        traffic.wait_for_more(12)
+    assert traffic.refused() == {}
+    installed.quiesce()
+    traffic.ledger.assert_nothing_lost()
+    traffic.ledger.assert_replies()
+
+    installed.reconcile("ledger", namespace=TEAM)
+    assert installed.restarts(operator) == restarts
