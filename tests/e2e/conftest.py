@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from . import planned
-from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, QUICK, TEAM, TOKEN, Installed, is_asked_for, release
+from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, QUICK, TEAM, TOKEN, Installed, is_asked_for, kind, release
 
 PLUGIN = Path(__file__).parents[1] / "guarantees/plugins/ledger_bot.py"
 
@@ -60,7 +60,7 @@ def values() -> dict[str, object]:
     """The chart's values that these tests run with: two of everything that may be two, and the bot as a volume."""
     if not is_asked_for():
         pytest.skip("these tests run on a cluster: make e2e")
-    chosen = release.values(offline=release.is_offline())
+    chosen = release.values(offline=kind.runs_on_images_made_here())
     world = chosen["simulator"]["world"]
     bots = {
         "apiVersion": "v1",

@@ -24,7 +24,7 @@ import machine  # noqa: E402
 import release  # noqa: E402
 import traces  # noqa: E402
 
-__all__ = ["Installed", "machine", "release", "run", "traces"]
+__all__ = ["Installed", "kind", "machine", "release", "run", "traces"]
 
 RELEASE = "waypost"
 REQUESTED = "waypost.dev/reconcile-requested-at"

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import BINARIES, CACHE, KUBERNETES, StepFailed, fail, run, step
+from machine import BINARIES, CACHE, KUBERNETES, StepFailed, alone, fail, run, step
 from recipes import TOOLS, digest
 
 FOR_CLUSTERS, FOR_CHARTS = TOOLS / "cluster-binaries", TOOLS / "chart-binaries"
@@ -202,6 +202,8 @@ def main() -> None:
         with contextlib.redirect_stdout(sys.stderr):
             needed = lacking(parser.parse_args().names)
             if needed:
+                alone()
+                needed = lacking(parser.parse_args().names)
                 step(f"{len(needed)} programs are built now, once: about {_said(minutes(needed))} with nothing cached")
             build(needed)
     except StepFailed as failure:

@@ -8,11 +8,22 @@ import shutil
 
 import engine
 import kind
-from machine import CACHE, StepFailed, fail, step
+from machine import CACHE, StepFailed, alone, fail, step
 
 
 def main() -> None:
     """See the module's text. Raises `StepFailed`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", action="store_true", help="remove what was built as well")
+    arguments = parser.parse_args()
+    alone()
+    remove()
+    if arguments.cache:
+        _forget()
+
+
+def remove() -> None:
+    """The cluster, and the engine where it is ours and holds no other. Raises `StepFailed`."""
     kind.remove()
     if others := kind.names():
         step(f"the engine stays, for other clusters are on it: {', '.join(others)}")
@@ -28,12 +39,7 @@ def _forget() -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", action="store_true", help="remove what was built as well")
-    arguments = parser.parse_args()
     try:
         main()
-        if arguments.cache:
-            _forget()
     except StepFailed as failure:
         fail(str(failure))

@@ -6,6 +6,7 @@
 """
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import down
 import kind
 import release
 import up
-from machine import KUBECONFIG, NAMESPACE, REPOSITORY, StepFailed, environment, fail, step, works
+from machine import CLUSTER, KUBECONFIG, NAMESPACE, REPOSITORY, StepFailed, alone, environment, fail, step, works
 
 NOTHING_CHOSEN = 5
 """Of pytest."""
@@ -22,21 +23,29 @@ NOTHING_CHOSEN = 5
 
 def main() -> None:
     """See the module's text."""
-    was_there = kind.exists()
+    # An end from outside must not leave a cluster behind either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    alone()
+    was_there = CLUSTER in kind.names()
     try:
-        offline = up.cluster()
-        # They bring an operator of their own, which one in the cluster would fight with.
-        status = 0 if is_installed() else tests("tests/cluster", WAYPOST_TEST_KUBECONFIG=str(KUBECONFIG))
-        if status == 0:
-            release.load_images(offline=offline)
-            release.collector(offline=offline)
-            status = tests("tests/e2e", WAYPOST_E2E="1")
-    except StepFailed as failure:
-        fail(str(failure))
+        status = everything()
     finally:
         if not was_there and os.environ.get("KEEP") != "1":
-            down.main()
+            down.remove()
     sys.exit(status)
+
+
+def everything() -> int:
+    """Make sure of the cluster and run the tests. Returns pytest's status. Raises `StepFailed`."""
+    offline = up.cluster()
+    if is_installed():
+        # They bring an operator of their own, which that of the release would fight with.
+        step("left out: tests/cluster, for the chart is installed; after `make down` they run too")
+    elif status := tests("tests/cluster", WAYPOST_TEST_KUBECONFIG=str(KUBECONFIG)):
+        return status
+    release.load_images(offline=offline)
+    release.collector(offline=offline)
+    return tests("tests/e2e", WAYPOST_E2E="1")
 
 
 def is_installed() -> bool:
@@ -53,4 +62,7 @@ def tests(folder: str, **settings: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StepFailed as failure:
+        fail(str(failure))

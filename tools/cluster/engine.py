@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import firewall
-from machine import BINARIES, ENGINE, StepFailed, environment, run, step, works
+from machine import BINARIES, ENGINE, SOCKET, StepFailed, environment, our_engine_answers, run, step, works
 
 PACKAGES = (
     *("docker.io", "containernetworking-plugins", "conntrack", "iptables", "ethtool", "socat", "ebtables"),
@@ -37,13 +37,15 @@ def ensure() -> None:
     folders = ("--data-root", DATA, "--exec-root", STATE, "--pidfile", ENGINE / "docker.pid")
     with LOG.open("wb") as log:
         process = subprocess.Popen(
-            ["dockerd", *folders, "--add-runtime", f"bounded={BINARIES / 'bounded-runtime'}",
-             "--default-runtime", "bounded"],
+            ["dockerd", *folders, "--host", f"unix://{SOCKET}", "--default-runtime", "bounded",
+             "--add-runtime", f"bounded={BINARIES / 'bounded-runtime'}"],
             env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     deadline = time.monotonic() + STARTS_WITHIN_S
     while not works("docker", "info"):
         if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
             raise StepFailed(f"the Docker engine did not start; see {LOG}")
         time.sleep(0.5)
 
@@ -67,6 +69,8 @@ def end() -> None:
     if not ENGINE.exists():
         return
     process = _process()
+    if process is not None and not our_engine_answers():
+        raise StepFailed(f"our Docker engine (process {process}) does not answer; see {LOG}, or end it yourself")
     if process is not None:
         step("ending our Docker engine")
         containers = run("docker", "container", "ls", "--all", "--quiet").split()
@@ -82,7 +86,11 @@ def end() -> None:
             time.sleep(0.2)
     _clear()
     if FIREWALL.exists():
-        firewall.restore(FIREWALL)
+        if works("docker", "info"):
+            # Another engine has come up since; which chains are whose nobody can say any more.
+            FIREWALL.unlink()
+        else:
+            firewall.restore(FIREWALL)
     LOG.unlink(missing_ok=True)
 
 
@@ -107,8 +115,7 @@ def _clear() -> None:
     for file in list(Path("/proc").glob("[0-9]*/cmdline")):
         # containerd, and one shim for each container; a container ends with its first process, a child of the shim.
         if any(str(STATE) in word for word in _words(file)):
-            children = (file.parent / "task" / file.parent.name / "children").read_text().split()
-            for pid in (file.parent.name, *children):
+            for pid in (file.parent.name, *_children(file.parent)):
                 try:
                     os.kill(int(pid), signal.SIGKILL)
                 except ProcessLookupError:
@@ -118,8 +125,16 @@ def _clear() -> None:
         if Path(place).is_relative_to(ENGINE):
             run("umount", "--lazy", place)
     shutil.rmtree(STATE, ignore_errors=True)
+    SOCKET.unlink(missing_ok=True)
     # dockerd refuses to start while any process has the number in it.
     (ENGINE / "docker.pid").unlink(missing_ok=True)
+
+
+def _children(process: Path) -> list[str]:
+    try:
+        return (process / "task" / process.name / "children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _words(cmdline: Path) -> list[str]:

@@ -35,8 +35,8 @@ def save(file: Path) -> None:
 def restore(file: Path) -> None:
     """Remove what Docker made since, and nothing else; and the file."""
     before = json.loads(file.read_text())
-    file.unlink()
     if before["start"] != START.read_text().strip():
+        file.unlink()
         return
     for command in TABLES:
         for undo in undoing(before["rules"][command], _rules(command)):
@@ -45,6 +45,7 @@ def restore(file: Path) -> None:
         if link == "docker0" or re.fullmatch(r"br-[0-9a-f]{12}", link):
             run("ip", "link", "delete", link)
     FORWARDING.write_text(before["forwarding"])
+    file.unlink()
 
 
 def undoing(before: str, after: str) -> list[list[str]]:

@@ -6,11 +6,8 @@ import time
 from machine import CLUSTER, KUBECONFIG, NODE_PORTS, run, step, works
 
 ANSWERS_WITHIN_S = 60
-
-
-def exists() -> bool:
-    """Whether the cluster is there and answers."""
-    return CLUSTER in names() and works("kubectl", "get", "nodes")
+NODE = f"{CLUSTER}-control-plane"
+"""The container that is the cluster's one node."""
 
 
 def names() -> list[str]:
@@ -21,7 +18,8 @@ def names() -> list[str]:
 def ensure(node: str) -> None:
     """A cluster, unless it is there; `node` is its image, or empty for kind's own choice."""
     if CLUSTER in names():
-        if _answers():
+        # It may have been made with another cache.
+        if works("kind", "export", "kubeconfig", "--name", CLUSTER, "--kubeconfig", KUBECONFIG) and _answers():
             return
         step("the cluster that is there does not answer")
         remove()
@@ -37,12 +35,16 @@ def ensure(node: str) -> None:
         "--config", "-", stdin=json.dumps(wanted))  # fmt: skip
 
 
+def runs_on_images_made_here() -> bool:
+    """Whether the cluster that is there was made where no image could be pulled."""
+    return run("docker", "container", "inspect", "--format", "{{.Config.Image}}", NODE).startswith("waypost/")
+
+
 def _answers() -> bool:
     """At once where its node is down, which an engine that was killed leaves so, or this machine's last end."""
-    node = f"{CLUSTER}-control-plane"
     deadline = time.monotonic() + ANSWERS_WITHIN_S
-    while not works("kubectl", "get", "nodes"):
-        if run("docker", "container", "inspect", "--format", "{{.State.Running}}", node) != "true":
+    while not works("kubectl", "get", "nodes", "--request-timeout=10s"):
+        if run("docker", "container", "inspect", "--format", "{{.State.Running}}", NODE) != "true":
             return False
         if time.monotonic() > deadline:
             return False
@@ -52,7 +54,7 @@ def _answers() -> bool:
 
 def outside(service: str) -> str:
     """URL by which a service of `NODE_PORTS` is reached from this machine."""
-    address = run("docker", "port", f"{CLUSTER}-control-plane", f"{NODE_PORTS[service]}/tcp").splitlines()[0]
+    address = run("docker", "port", NODE, f"{NODE_PORTS[service]}/tcp").splitlines()[0]
     return f"http://{address}"
 
 

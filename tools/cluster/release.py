@@ -15,7 +15,6 @@ from machine import (
     TRACES,
     run,
     step,
-    works,
 )
 from recipes import APP_BASE, COLLECTOR, SERVERS
 
@@ -32,9 +31,9 @@ print(json.dumps(world.seed(declared.numbers)))
 """
 
 
-def is_offline() -> bool:
-    """Whether this cluster runs on images that were made here."""
-    return works("docker", "image", "inspect", SERVERS)
+def app() -> str:
+    """Our image as it was last built, named by its content: pods of another build are replaced by an upgrade."""
+    return f"waypost:{run('docker', 'image', 'inspect', '--format', '{{.Id}}', APP).removeprefix('sha256:')[:12]}"
 
 
 def load_images(*, offline: bool) -> None:
@@ -43,7 +42,11 @@ def load_images(*, offline: bool) -> None:
     base = ("BASE_IMAGE=" + APP_BASE, "IMAGE_PYTHON=3.11") if offline else ("BASE_IMAGE=" + OFFICIAL_BASE,)
     run("make", "image", f"IMAGE={APP}", *base)
     step("loading images into the cluster")
-    run("kind", "load", "docker-image", "--name", CLUSTER, APP, *((SERVERS, COLLECTOR) if offline else ()))
+    for earlier in run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "waypost").splitlines():
+        if earlier not in (APP, app()):
+            run("docker", "image", "rm", earlier)
+    run("docker", "tag", APP, app())
+    run("kind", "load", "docker-image", "--name", CLUSTER, app(), *((SERVERS, COLLECTOR) if offline else ()))
 
 
 def collector(*, offline: bool) -> None:
@@ -51,12 +54,12 @@ def collector(*, offline: bool) -> None:
     manifest = (HERE / "collector.yaml").read_text()
     image = COLLECTOR if offline else OFFICIAL_COLLECTOR
     run("kubectl", "apply", "--filename", "-",
-        stdin=manifest.replace("${COLLECTOR}", image).replace("${APP}", APP))  # fmt: skip
+        stdin=manifest.replace("${COLLECTOR}", image).replace("${APP}", app()))  # fmt: skip
 
 
 def values(*, offline: bool) -> dict[str, Any]:
     """On top of the chart's own trial values."""
-    repository, _, tag = APP.partition(":")
+    repository, _, tag = app().partition(":")
     chosen: dict[str, Any] = {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
         "simulator": {"enabled": True, "world": json.loads(run(sys.executable, "-c", WORLD))},

@@ -12,7 +12,7 @@ import hello
 import images
 import kind
 import release
-from machine import CACHE, KUBECONFIG, REPOSITORY, TEAM, StepFailed, fail, run, step, works
+from machine import CLUSTER, KUBECONFIG, REPOSITORY, TEAM, StepFailed, alone, fail, run, step, works
 from recipes import NODE_IMAGE
 
 READY_WITHIN_S = 120
@@ -21,6 +21,7 @@ READY_WITHIN_S = 120
 def main() -> None:
     """See the module's text."""
     try:
+        alone()
         offline = cluster()
         release.load_images(offline=offline)
         release.collector(offline=offline)
@@ -37,8 +38,7 @@ def main() -> None:
 
 def cluster() -> bool:
     """The cluster, and all that it takes to make one. Returns whether its images are made here. Raises `StepFailed`."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    offline = not can_pull()
+    offline = kind.runs_on_images_made_here() if CLUSTER in kind.names() else not can_pull()
     programs = binaries.missing(offline=offline)
     made: list[str] = []
     if offline:
@@ -60,7 +60,8 @@ def cluster() -> bool:
 
 def can_pull() -> bool:
     """Whether an engine runs here that can pull the base of our image."""
-    if os.environ.get("KIND_NODE_IMAGE", "").startswith("waypost/"):
+    # Ours runs only where there was none, and stays with what was begun on it.
+    if engine.is_ours() or os.environ.get("KIND_NODE_IMAGE", "").startswith("waypost/"):
         return False
     base = release.OFFICIAL_BASE
     return works("docker", "info") and (
