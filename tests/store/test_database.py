@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -66,3 +66,13 @@ def test_a_database_that_is_not_there_is_told_from_a_server_that_is_not_there(da
     other = make_url(database_url).set(database="canary")
 
     assert _said(other.render_as_string(hide_password=False)) == "it has no such user or database"
+
+
+def test_a_database_without_tables_is_told_from_a_server_without_the_database(empty_database_url: str) -> None:
+    """Who reads it knows what to do."""
+    engine = connect(empty_database_url, application="test")
+    with pytest.raises(SQLAlchemyError) as caught, engine.connect() as connection:
+        connection.execute(text("SELECT canary FROM event"))
+    engine.dispose()
+
+    assert trouble(caught.value) == "it lacks a migration; run `waypost migrate`"

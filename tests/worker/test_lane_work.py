@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+import structlog
 from redis.exceptions import RedisError
 from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, text
@@ -77,6 +78,22 @@ def test_a_defect_in_one_drain_does_not_keep_the_other_lanes_waiting(
 
     _work(database, redis_server, drain, stop).until_redis_is_back()
     assert drained == [0, 1, 2]
+
+
+def test_a_lane_whose_rows_stay_locked_is_warned_of(database: Engine, redis_server: EmbeddedRedis) -> None:
+    """The worker stays ready, for the database is there: nobody else would name the lane."""
+
+    def drain(_lane: int) -> str:
+        with database.connect() as connection:
+            connection.execute(text("SET lock_timeout = 10"))
+            connection.execute(text("LOCK TABLE event"))
+        return "emptied"
+
+    with database.begin() as holder, structlog.testing.capture_logs() as lines:
+        holder.execute(text("LOCK TABLE event"))
+        _work(database, redis_server, drain).job(7)
+
+    assert [(line["log_level"], line["lane"]) for line in lines] == [("warning", 7)]
 
 
 def test_a_failed_drain_leaves_no_text_of_its_error_in_redis(database: Engine, redis_server: EmbeddedRedis) -> None:

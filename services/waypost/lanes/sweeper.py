@@ -12,8 +12,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.store import counts, lanes
+from waypost.store.outage import DatabaseOutage
 from waypost.telemetry import metrics
-from waypost.telemetry.outage import Outage
 
 TIDY_EVERY_S: Final = 600.0
 FORGET_BATCH: Final = 2_000
@@ -63,7 +63,7 @@ class Sweeper:
 
     def _run(self) -> None:
         tidy_at = time.monotonic() + TIDY_EVERY_S
-        outage = Outage(__name__, began="database is away; lanes are not swept", ended="lanes are swept again")
+        outage = DatabaseOutage(__name__, began="database is away; lanes are not swept", ended="lanes are swept again")
         while not self._stop.wait(self._interval_s):
             try:
                 self.sweep()

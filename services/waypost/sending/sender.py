@@ -30,9 +30,9 @@ from waypost.sending.limits import Grant, RateLimits, Wish
 from waypost.sending.lines import Lines
 from waypost.sending.pace import Pace
 from waypost.sending.wakes import Wakes
+from waypost.store.outage import DatabaseOutage
 from waypost.store.outbox import Head
 from waypost.telemetry import metrics
-from waypost.telemetry.outage import Outage
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +82,7 @@ class Sender:
         self._circuits: dict[str, Circuit] = {}
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         self._wakes = Wakes()
-        self._outage = Outage(__name__, began="database is away; rows and answers wait", ended="rows go on")
+        self._outage = DatabaseOutage(__name__, began="database is away; rows and answers wait", ended="rows go on")
         self._claims: dict[int, Claimed] = {}
         self._renewed_at = 0.0
         self._ended: list[Ended] = []

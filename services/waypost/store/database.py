@@ -1,9 +1,12 @@
 """One way to reach the database: an engine whose every wait is bounded; and whom its errors are about."""
 
+import re
+
 import psycopg
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 VANISHED_S = 12
 """Seconds without a word from a server's machine. Linux would wait two hours, or a quarter of one for what it sent."""
@@ -40,7 +43,8 @@ def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
 _TROUBLE = (
     ("password authentication failed", "it refuses the password"),
     ("no password supplied", "it asks for a password"),
-    ("does not exist", "it has no such user or database"),
+    ('(role|database) ".*" does not exist', "it has no such user or database"),
+    (r"(relation|column) \S+ does not exist", "it lacks a migration; run `waypost migrate`"),
     ("Connection refused", "nothing listens at its address"),
     ("resolve host", "its name cannot be resolved"),
     ("certificate", "its certificate is not trusted"),
@@ -50,13 +54,32 @@ _TROUBLE = (
     ("shutting down", "it is shutting down"),
     ("timeout", "it does not answer in time"),
 )
-"""What libpq says, and what it means. Its own text has addresses and names in it."""
+"""What libpq and the server say, and what it means. Their own text has addresses and names in it."""
+
+_STOPPING = frozenset({"57P01", "57P02", "57P03"})
+"""SQLSTATEs of a server that ends, crashed, or is starting; those of a connection that broke begin with 08."""
 
 
 def trouble(error: SQLAlchemyError) -> str:
     """Why the database cannot be used, in words that hold nothing of the address; else the error's class."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    return next((said for words, said in _TROUBLE if words in str(cause)), type(cause).__name__)
+    return next((said for words, said in _TROUBLE if re.search(words, str(cause))), type(cause).__name__)
+
+
+def refusal(error: Exception) -> str | None:
+    """The driver's class of what the database, which is there, did not do; None while it cannot be reached.
+
+    A lock that is held too long, a statement that takes too long and a missing table are refusals: another connection
+    may find all well. A pool without a free connection is not: its connections wait for a server that is silent.
+    """
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, PoolTimeout):
+        return None
+    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        state = cause.sqlstate
+        if state is None or state[:2] == "08" or state in _STOPPING:
+            return None
+    return type(cause).__name__
 
 
 def is_about_content(error: SQLAlchemyError) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.lanes import job, wake
 from waypost.store import lanes
-from waypost.telemetry.outage import Outage
+from waypost.store.outage import DatabaseOutage
 from waypost.worker.rq_worker import LaneWorker
 from waypost.worker.rq_worker import connect as connect_rq
 
@@ -34,7 +34,9 @@ class LaneWork:
         self._redis_url = redis_url
         self._drain = drain
         self._stop = stop
-        self._outage = Outage(__name__, began="database is away; no lane is drained", ended="lanes are drained again")
+        self._outage = DatabaseOutage(
+            __name__, began="database is away; no lane is drained", ended="lanes are drained again"
+        )
 
     def run(self) -> None:
         """Work until `stop` is set; the lane at hand is brought to an end."""
@@ -83,7 +85,7 @@ class LaneWork:
         try:
             word = self._drain(lane)
         except SQLAlchemyError as error:
-            self._outage.failed(error)
+            self._outage.failed(error, lane=lane)
             return "database away"
         except Exception:
             # A defect of ours. The lane is free when its lease has run out; what was tried has then cost an attempt.

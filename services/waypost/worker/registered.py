@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.registry import Number, Registry
 from waypost.store import numbers
-from waypost.telemetry.outage import Outage
+from waypost.store.outage import DatabaseOutage
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,7 @@ class RegisteredNumbers:
         self._engine = engine
         self._unreadable: str | None = None
         self._recorded: object = None
-        self._outage = Outage(
+        self._outage = DatabaseOutage(
             __name__, began="database is away; numbers are not recorded", ended="numbers are recorded"
         )
 

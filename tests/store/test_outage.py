@@ -1,0 +1,98 @@
+"""A database that is away is told from one that is there and refuses what it is asked."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from waypost.store.database import connect
+from waypost.store.outage import DatabaseOutage
+
+Lines = list[Any]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    """What is logged."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+def _error(engine: Engine, *statements: str) -> SQLAlchemyError:
+    try:
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.execute(text(statement))
+    except SQLAlchemyError as error:
+        return error
+    raise AssertionError("nothing was refused")
+
+
+def _outage() -> DatabaseOutage:
+    return DatabaseOutage("here", began="it is away", ended="it is back")
+
+
+@pytest.mark.parametrize(
+    ("statements", "refusal"),
+    [
+        (("SET statement_timeout = 10", "SELECT pg_sleep(60)"), "QueryCanceled"),
+        (("SELECT * FROM canary",), "UndefinedTable"),
+        (("SELECT 1 / 0",), "DivisionByZero"),
+    ],
+)
+def test_what_a_database_that_is_there_refuses_is_a_warning(
+    database: Engine, lines: Lines, statements: tuple[str, ...], refusal: str
+) -> None:
+    """Readiness stays green then, so nothing else warns; the lane is named."""
+    _outage().failed(_error(database, *statements), lane=7)
+
+    (line,) = lines
+    assert (line["log_level"], line["error"], line["lane"]) == ("warning", refusal, 7)
+    assert "canary" not in str(line)
+
+
+def test_a_lock_that_is_held_too_long_is_a_refusal(database: Engine, lines: Lines) -> None:
+    """PostgreSQL reports it as it reports that it ends."""
+    with database.begin() as holder:
+        holder.execute(text("LOCK TABLE event"))
+        _outage().failed(_error(database, "SET lock_timeout = 10", "LOCK TABLE event"), lane=7)
+
+    assert [(line["log_level"], line["error"]) for line in lines] == [("warning", "LockNotAvailable")]
+
+
+def test_a_refusal_is_told_once_for_each_lane_until_it_is_over(database: Engine, lines: Lines) -> None:
+    """A lane is tried again and again."""
+    outage, error = _outage(), _error(database, "SELECT * FROM canary")
+    for lane in (1, 2, 1):
+        outage.failed(error, lane=lane)
+    outage.answered()
+    outage.failed(error, lane=1)
+
+    assert [line["lane"] for line in lines] == [1, 2, 1]
+
+
+def test_a_database_that_ends_is_away(database: Engine, lines: Lines) -> None:
+    """Its readiness warns, so this is no second warning."""
+    _outage().failed(_error(database, "SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    assert [(line["log_level"], line["event"]) for line in lines] == [("info", "it is away")]
+
+
+def test_a_database_that_cannot_be_reached_is_away(lines: Lines) -> None:
+    """Its server is not there."""
+    _outage().failed(_error(connect("postgresql://nobody@127.0.0.1:1/none", application="test")))
+
+    assert [(line["log_level"], line["event"]) for line in lines] == [("info", "it is away")]
+
+
+def test_a_database_whose_connections_all_wait_is_away(database: Engine, lines: Lines) -> None:
+    """A server that is silent keeps them."""
+    engine = create_engine(database.url, pool_size=1, max_overflow=0, pool_timeout=0)
+    with engine.connect():
+        _outage().failed(_error(engine))
+    engine.dispose()
+
+    assert [(line["log_level"], line["event"]) for line in lines] == [("info", "it is away")]
