@@ -17,7 +17,7 @@ demo: $(VENV)/ready ## Run everything on this machine and let the example bot an
 	@$(BIN)/waypost dev examples/*.yaml $(ARGS)
 
 test: $(VENV)/ready ## Run the tests that need no cluster, against real PostgreSQL and Redis
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --ignore tests/e2e $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --ignore tests/cluster --ignore tests/e2e $(ARGS)
 
 check: $(VENV)/ready check-chart ## Lint, format, types, layers, and the chart
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import json
 import httpx
 import pytest
 
-from waypost.cloudapi.client import Accepted, Credentials, GraphClient
+from waypost.cloudapi.client import Accepted, Credentials, File, GraphClient
 from waypost.cloudapi.errors import (
     NO_CODE,
     GraphOutcomeUnknown,
@@ -392,16 +392,22 @@ async def test_an_answer_that_drips_is_cut_off_by_the_total_deadline(sockets: So
 async def test_a_call_that_found_no_free_connection_is_unreachable(sockets: Sockets) -> None:
     """It waited in the pool the whole time, so it never began."""
 
+    begun = asyncio.Event()
+
     async def half_open(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        begun.set()
         await reader.read()
 
     async with client_of(await sockets.listen(half_open), timeout_s=0.5, connections=1) as graph:
-        outcomes = await asyncio.gather(
-            graph.send(CREDENTIALS, NUMBER, MESSAGE),
-            graph.send(CREDENTIALS, NUMBER, MESSAGE),
-            return_exceptions=True,
-        )
-    assert {type(outcome) for outcome in outcomes} == {GraphOutcomeUnknown, GraphUnreachable}
+        # An upload may take minutes, so it holds the only connection for as long as the send waits.
+        upload = asyncio.create_task(graph.upload_media(CREDENTIALS, NUMBER, File("a.txt", b"words", "text/plain")))
+        await begun.wait()
+        with pytest.raises(GraphUnreachable):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+        upload.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await upload
 
 
 async def test_a_cancelled_call_does_not_cost_its_connection(sockets: Sockets) -> None:

@@ -47,6 +47,7 @@ def exchange(
         running.quiesce()
         ledger = Ledger(running)
         ledger.deliver([ledger.message(CONTACT)], ["webhook-1"])
+        running.quiesce()
         running.wait(lambda: _all_delivered(running, folder), what="the replies to be delivered")
         running.fault(match={"path": "messages"}, status=400, code=131026, times=1)
         ledger.deliver([ledger.message(CONTACT)], ["webhook-1"])
