@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import ClassVar
 
+from waypost.cloudapi.bsuid import BSUID
 from waypost.cloudapi.commerce import (
     Card,
     Carousel,
@@ -79,7 +80,6 @@ __all__ = [
 ]  # fmt: skip
 
 CALLBACK_DATA_LIMIT = 512
-_BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 
 
 class Text(Outgoing, frozen=True):
@@ -354,7 +354,7 @@ def addressed(
             refuse("to", "must be a phone number with country code, digits only after the +")
         message["to"] = f"+{digits}"
     elif recipient:
-        if not _BSUID.fullmatch(recipient):
+        if not BSUID.fullmatch(recipient):
             refuse("recipient", "must be a business-scoped user id")
         message["recipient"] = recipient
     else:

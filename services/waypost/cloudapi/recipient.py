@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import phonenumbers
 from phonenumbers import PhoneNumber, timezone
 
-_BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
+from waypost.cloudapi.bsuid import BSUID
+
 _UNKNOWN_ZONE = "Etc/Unknown"
 
 
@@ -32,7 +33,7 @@ class Recipient:
 
 def parse(word: str) -> Recipient:
     """`+393331234567` or `US.134912…`. Raises `InvalidRecipient`."""
-    if _BSUID.fullmatch(word):
+    if BSUID.fullmatch(word):
         return Recipient(None, word)
     try:
         parsed = phonenumbers.parse(word)

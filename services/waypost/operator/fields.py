@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
+from waypost.cloudapi import bsuid
+
 FORM = "x-waypost-form"
 IMMUTABLE = "x-waypost-immutable"
 """Members of a JSON schema that `crd.py` turns into rules; apart, so that one does not hide the other in a merge."""
@@ -39,7 +41,7 @@ Contact = Annotated[
     str,
     StringConstraints(max_length=135),
     form(
-        r"^(\+[1-9][0-9]{6,14}|[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128})$",
+        rf"^(\+[1-9][0-9]{{6,14}}|{bsuid.FORM})$",
         "must be a phone number in E.164 (+ and country code, 7 to 15 digits, no spaces, as +393331234567) or a "
         "business-scoped user id (as IT.13491208655302741918)",
     ),
