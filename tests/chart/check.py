@@ -30,6 +30,9 @@ def main() -> int:
     except (ToolsMissing, schemas.SchemasMissing) as missing:
         sys.stderr.write(f"The chart is not checked: {missing}.\n")
         return 1 if os.environ.get("CI") else 0
+    except schemas.SchemasUnknown as unknown:
+        sys.stderr.write(f"{unknown}\n")
+        return 1
     except subprocess.CalledProcessError:
         return 1  # it has said itself what could not be built
     try:

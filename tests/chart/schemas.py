@@ -48,8 +48,12 @@ class SchemasMissing(Exception):
     """A module that holds schemas is not to be had; the message says which, and why."""
 
 
+class SchemasUnknown(Exception):
+    """A module that holds schemas is not the one that was pinned; the message names both. Never to be passed over."""
+
+
 def published() -> Path:
-    """The folder of all schemas but ours; made once for these modules and this code. Raises `SchemasMissing`."""
+    """The folder of all schemas but ours; made once for these modules and this code. Raises as `unpacked` does."""
     code = Path(__file__).read_bytes()
     folder = CACHE / f"schemas-{hashlib.sha256(code).hexdigest()[:12]}"
     if not folder.exists():
@@ -63,12 +67,17 @@ def published() -> Path:
         (draft / "metadata.json").write_text(
             json.dumps(_reachable({"$ref": f"#/definitions/{_METADATA}"}, definitions))
         )
-        draft.rename(folder)
+        try:
+            draft.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            shutil.rmtree(draft)  # another process was faster
     return folder
 
 
 def ours(folder: Path) -> Path:
-    """Write the schemas of crds/ into `folder`, in place of what was there. Raises `SchemasMissing`."""
+    """Write the schemas of crds/ into `folder`, in place of what was there. Raises as `unpacked` does."""
     definitions = json.loads((published() / "metadata.json").read_text())["definitions"]
     shutil.rmtree(folder, ignore_errors=True)
     files = sorted((CHART.parents[1] / "crds").glob("*.yaml"))
@@ -112,11 +121,17 @@ def _module(name: str, wanted: str) -> Path:
     done = subprocess.run(
         ["go", "mod", "download", "-json", name], cwd="/", capture_output=True, text=True, timeout=600, check=False
     )
-    found = json.loads(done.stdout) if done.stdout else {"Error": done.stderr}
+    return unpacked(name, json.loads(done.stdout) if done.stdout else {"Error": done.stderr}, wanted)
+
+
+def unpacked(name: str, found: Mapping[str, str], wanted: str) -> Path:
+    """Where Go put the module, by what it said. Raises as `unpacked` does."""
+    if "checksum mismatch" in found.get("Error", ""):
+        raise SchemasUnknown(f"{name} is not what Go's own sums say: {found['Error'].strip()}")
     if "Error" in found:
         raise SchemasMissing(f"the schemas in {name} cannot be had: {found['Error'].strip()}")
     if found["Sum"] != wanted:
-        raise SchemasMissing(f"{name} is {found['Sum']}, which is not what was pinned")
+        raise SchemasUnknown(f"{name} is {found['Sum']}, but {wanted} was pinned")
     return Path(found["Dir"])
 
 

@@ -88,3 +88,19 @@ def test_a_property_called_as_a_keyword_is_a_property() -> None:
     made = schemas.closed({"properties": {"properties": {"type": "object"}, "nullable": {"type": "boolean"}}})
 
     assert made["properties"] == {"properties": {"type": "object"}, "nullable": {"type": "boolean"}}
+
+
+@pytest.mark.parametrize(
+    ("found", "raised"),
+    [
+        ({"Error": "no route to host"}, schemas.SchemasMissing),
+        ({"Error": "verifying module: checksum mismatch"}, schemas.SchemasUnknown),
+        ({"Dir": "/nowhere", "Sum": "h1:other"}, schemas.SchemasUnknown),
+    ],
+)
+def test_a_module_that_is_another_one_is_told_from_one_that_is_not_to_be_had(
+    found: dict[str, str], raised: type[Exception]
+) -> None:
+    """Without a network nothing is checked; a module that is not the pinned one is never passed over."""
+    with pytest.raises(raised):
+        schemas.unpacked("example.com/module@v1.0.0", found, "h1:pinned")
