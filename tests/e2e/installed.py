@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from ..ledger import Identity
+from ..ledger import Identity, Ledger
 
 REPOSITORY = Path(__file__).parents[2]
 sys.path.append(str(REPOSITORY / "tools/cluster"))
@@ -36,6 +36,9 @@ APP = "200000000000001"
 APP_SECRET = "canary-app-secret-2f1d8e5b7a90"
 TOKEN = "canary-access-token-4b6c1d9e"
 """Not secrets: of an app that exists at the simulated Meta only; but words that must turn up nowhere else."""
+
+PASSING = {"schedule", "test"}
+"""Components whose pods end, and stay for their logs: of schedules' Jobs, and of `helm test`."""
 
 QUICK = {"sent_after_s": 0.01, "delivered_after_s": 0.02, "read_after_s": None}
 """The simulated Meta's behaviour, which it forgets when its pod ends."""
@@ -130,14 +133,18 @@ class Installed:
         texts = [self.kubectl("exec", pod, "--", "sh", "-c", look) for pod in self.pods(audience)]
         return [json.loads(text) if text else None for text in texts]
 
+    def standing(self) -> list[dict[str, Any]]:
+        """Every pod of the release that is there to stay, those on their way out as well."""
+        found = self.get("pods", selector=f"app.kubernetes.io/instance={RELEASE}")
+        return [each for each in found if each["metadata"]["labels"]["app.kubernetes.io/component"] not in PASSING]
+
     def lives(self) -> dict[str, int]:
-        """Every container of the release that runs, with the number of its restarts."""
-        pods = self.get("pods", selector=f"app.kubernetes.io/instance={RELEASE}")
+        """Every pod that stays and runs, with the number of its restarts."""
         return {
             f"{pod['metadata']['name']} {pod['metadata']['uid']}": sum(
                 each["restartCount"] for each in pod["status"].get("containerStatuses", [])
             )
-            for pod in pods
+            for pod in self.standing()
             if pod["status"]["phase"] == "Running"
         }
 
@@ -232,6 +239,17 @@ class Installed:
             self.meta(
                 "POST", "inbound", {"number": self.identity.number, "from": contact, "text": f"hello from {contact}"}
             )
+
+    def converse(self, contacts: Sequence[str]) -> Ledger:
+        """Each contact writes, and each gets its reply; what was written."""
+        self.greet(contacts)
+        ledger = Ledger(self)
+        for contact in contacts:
+            ledger.deliver([ledger.message(contact)], ["webhook"])
+        self.quiesce()
+        ledger.assert_nothing_lost()
+        ledger.assert_replies()
+        return ledger
 
     def sent(self) -> list[dict[str, object]]:
         """What Meta accepted for our number, in order."""

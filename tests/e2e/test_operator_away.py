@@ -4,7 +4,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ..ledger import Ledger
 from .installed import Installed
 
 pytestmark = pytest.mark.timeout(600)
@@ -26,13 +25,7 @@ def test_numbers_deleted_without_an_operator_go_when_it_is_back_and_others_answe
         installed.scale("operator", 0)
         try:
             installed.kubectl("delete", KINDS, "--all", "--wait=false", namespace=team)
-            installed.greet(CONTACTS)
-            ledger = Ledger(installed)
-            for contact in CONTACTS:
-                ledger.deliver([ledger.message(contact)], ["webhook"])
-            installed.quiesce()
-            ledger.assert_nothing_lost()
-            ledger.assert_replies()
+            installed.converse(CONTACTS)
             assert _names(installed, team) == {"leaving", "staying"}
         finally:
             installed.scale("operator", 1)

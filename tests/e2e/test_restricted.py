@@ -19,7 +19,7 @@ def test_every_pod_is_restricted_without_root_and_writes_to_no_image(installed: 
     assert installed.get("namespace", NAMESPACE)["metadata"]["labels"][ENFORCE] == "restricted"
     with_token = set()
     seen = set()
-    for pod in installed.get("pods", selector=f"app.kubernetes.io/instance={RELEASE}"):
+    for pod in installed.standing():
         if pod["status"]["phase"] != "Running" or "deletionTimestamp" in pod["metadata"]:
             continue
         name, component = pod["metadata"]["name"], pod["metadata"]["labels"]["app.kubernetes.io/component"]
