@@ -16,7 +16,6 @@ pytestmark = pytest.mark.timeout(600)
 
 CONTACT = "15558675313"
 WORDS = "canary words & more of a person"
-REQUESTED = "waypost.dev/reconcile-requested-at"
 PLANNED_SEND = [("INTERNAL", "schedule run", "waypost-schedule"), ANSWERED[-1]]
 
 
@@ -65,8 +64,8 @@ def test_a_run_of_a_schedule_is_a_trace_of_its_own_and_linked_to_the_reconcile_t
 def test_every_span_of_every_service_keeps_to_the_conventions(installed: Installed) -> None:
     """Those of a refused send and of the operator's calls too."""
     began_ns = time.time_ns()
-    installed.kubectl("annotate", "--overwrite", "whatsappnumber/ledger", f"{REQUESTED}={began_ns}", namespace=TEAM)
-    installed.fault(match={"path": "messages"}, status=400, code=131026, times=1)
+    installed.reconcile("ledger", namespace=TEAM)
+    installed.fault(match={"path": "messages", "to": CONTACT}, status=400, code=131026, times=1)
     _exchange(installed)
     services = {"waypost-webhook", "waypost-worker", "waypost-operator"}
 
