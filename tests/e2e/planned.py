@@ -19,6 +19,7 @@ RUNS = 2
 
 def create(installed: Installed) -> None:
     """For the next two minutes, to contacts that wrote just now."""
+    delete(installed)  # of a run that was cut short
     installed.greet(CONTACTS)
     first = (datetime.now(UTC) + AHEAD + timedelta(minutes=1)).replace(second=0, microsecond=0)
     minutes = [first + timedelta(minutes=number) for number in range(RUNS)]
@@ -61,5 +62,6 @@ def wait(installed: Installed) -> None:
 
 
 def delete(installed: Installed) -> None:
-    """If a test has not done it."""
-    installed.kubectl("delete", "botschedule", NAME, "--ignore-not-found", namespace=TEAM)
+    """If a test has not done it. kubectl itself would wait for ever where there is no operator any more."""
+    installed.kubectl("delete", "botschedule", NAME, "--ignore-not-found", "--wait=false", namespace=TEAM)
+    installed.wait(lambda: schedule(installed) is None, what="the planned schedule to be gone")
