@@ -75,6 +75,10 @@ class Traffic:
             lambda: self.acknowledged >= goal or self._failures, what=f"{messages} messages to be acknowledged"
         )
 
+    def count(self, status: int) -> int:
+        """Answers of that status so far."""
+        return sum(seen[status] for seen in self.answers.values())
+
     def refused(self) -> dict[str, dict[int | None, int]]:
         """Answers other than 200, by the kind of connection; None stands for a broken one."""
         found = {how: {status: n for status, n in seen.items() if status != 200} for how, seen in self.answers.items()}
