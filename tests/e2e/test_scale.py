@@ -16,10 +16,10 @@ sys.path.append(str(REPOSITORY))
 
 from benchmarks.operator_scale_fleet import Fleet
 
-pytestmark = pytest.mark.timeout(1500)
+pytestmark = pytest.mark.timeout(1800)
 
 COUNT = 1000
-READY_WITHIN_S = 900
+READY_WITHIN_S = 600
 """Generous: how long it took is told, not judged, for the machine may be busy."""
 MOST_MEGABYTES = 200
 SETTLE_S, QUIET_S = 5, 60
@@ -90,7 +90,10 @@ class Crowd:
 
 @pytest.fixture
 def crowd(installed: Installed) -> Iterator[Crowd]:
-    """The namespaces, and the accounts at Meta. What is planned has ended, for the sake of quiet."""
+    """The namespaces, and the accounts at Meta. What is planned has ended, for the sake of quiet.
+
+    All is deleted and not waited for: nobody comes after this, and the operator has its time to clear up.
+    """
     planned.wait(installed)
     with config.new_client_from_config(str(machine.KUBECONFIG)) as api:
         api.configuration.connection_pool_maxsize = AT_ONCE
@@ -101,7 +104,7 @@ def crowd(installed: Installed) -> Iterator[Crowd]:
         try:
             yield made
         finally:
-            run("kubectl", "delete", "namespaces", *names, f"--timeout={READY_WITHIN_S}s")
+            run("kubectl", "delete", "namespaces", *names, "--wait=false")
 
 
 def test_a_thousand_numbers_and_schedules_are_ready_and_then_nothing_is_written(
