@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import down
@@ -38,12 +39,15 @@ def main() -> None:
 def everything() -> int:
     """Make sure of the cluster and run the tests. Returns pytest's status. Raises `StepFailed`."""
     offline = up.cluster()
-    if is_installed():
-        # They bring an operator of their own, which that of the release would fight with.
-        step("left out: tests/cluster, for the chart is installed; after `make down` they run too")
-    elif status := tests("tests/cluster", WAYPOST_TEST_KUBECONFIG=str(KUBECONFIG)):
-        return status
-    release.load_images(offline=offline)
+    # Building and loading takes a minute, and the first tests wait more than they compute.
+    with ThreadPoolExecutor(1) as beside:
+        loaded = beside.submit(release.load_images, offline=offline)
+        if is_installed():
+            # They bring an operator of their own, which that of the release would fight with.
+            step("left out: tests/cluster, for the chart is installed; after `make down` they run too")
+        elif status := tests("tests/cluster", WAYPOST_TEST_KUBECONFIG=str(KUBECONFIG)):
+            return status
+        loaded.result()
     release.collector(offline=offline)
     return tests("tests/e2e", WAYPOST_E2E="1")
 
