@@ -38,13 +38,14 @@ class Removal:
 
 @pytest.fixture(scope="module")
 def traffic(_release: Installed, values: dict[str, object]) -> Traffic:
-    """The chart of before on volumes of its own, upgraded while Meta delivers."""
+    """The chart of before on empty volumes, upgraded while Meta delivers."""
     installed = _release
     planned.wait(installed)
     planned.delete(installed)
     _uninstall(installed)
     # Its PostgreSQL does not start in a new pod on an old volume.
-    installed.kubectl("delete", "persistentvolumeclaims", *VOLUMES, "--timeout=180s")
+    for volume in VOLUMES:
+        installed.wipe(volume)
     release.install(values, chart=PREVIOUS)
     _settle(installed)
     installed.greet(CONTACTS)
