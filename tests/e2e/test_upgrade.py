@@ -53,6 +53,8 @@ def traffic(_release: Installed, values: dict[str, object]) -> Traffic:
         traffic.wait_for_more(PER_SECOND)
         release.install(values)
         traffic.wait_for_more(PER_SECOND)
+    history = json.loads(run("helm", "history", RELEASE, "--namespace", NAMESPACE, "--output", "json"))
+    assert len({each["chart"] for each in history}) == len(history) == 2
     _settle(installed)
     return traffic
 
@@ -76,8 +78,6 @@ def removal(_release: Installed, traffic: Traffic, values: dict[str, object]) ->
 
 def test_an_upgrade_under_traffic_loses_no_acknowledged_message(installed: Installed, traffic: Traffic) -> None:
     """Though it replaces every pod, PostgreSQL's too; afterwards the number answers as before."""
-    history = json.loads(run("helm", "history", RELEASE, "--namespace", NAMESPACE, "--output", "json"))
-    assert len({each["chart"] for each in history}) == len(history) == 2
     traffic.ledger.assert_nothing_lost()
     # The simulated Meta is of the release too, and has forgotten earlier replies.
     installed.converse(CONTACTS)
