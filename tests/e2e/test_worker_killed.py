@@ -28,8 +28,7 @@ def test_calls_that_die_with_their_worker_are_not_made_again(installed: Installe
     states = {str(message["id"]): "sending" for message in cut.values()}
 
     installed.wait(lambda: installed.reply_states(states) == states, what="all calls to be under way")
-    for pod in installed.pods("worker"):
-        installed.kill(pod)
+    installed.kill(*installed.pods("worker"))
     assert not {sent["text"] for sent in installed.sent()} & set(ledger.texts.values()), "nothing was cut off"
 
     states = {identity: "unknown" if identity in dropped else "sent" for identity in states}
