@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .installed import REPOSITORY, CommandFailed, Installed, machine, run
+from .installed import REPOSITORY, CommandFailed, Installed, release, run
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -18,9 +18,7 @@ PASSWORD = "canary-of-a-database-password"
 NOWHERE = "127.0.0.1:9"
 """Nothing listens there, in no pod."""
 
-REPOSITORY_OF_IMAGE, _, TAG = machine.APP.partition(":")
 VALUES: dict[str, Any] = {
-    "image": {"repository": REPOSITORY_OF_IMAGE, "tag": TAG, "pullPolicy": "IfNotPresent"},
     "publicUrl": "https://whatsapp.example.com",
     # The kinds, the policy and the roles of people are of the other release.
     "crds": {"enabled": False},
@@ -84,8 +82,10 @@ def test_wrong_values_are_refused_before_anything_is_made(
 def _lacking(**values: object) -> Iterator[str]:
     """A second release, in a namespace of its own, which is not waited for when it goes."""
     namespace = f"{NAMESPACE}-{secrets.token_hex(3)}"
+    repository, _, tag = release.app().partition(":")
+    image = {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(VALUES | {"operator": {"namespaces": [namespace]}} | values, file)
+        json.dump(VALUES | {"image": image, "operator": {"namespaces": [namespace]}} | values, file)
         file.flush()
         try:
             run("helm", "install", "lacking", str(REPOSITORY / "charts/waypost"), "--namespace", namespace,
