@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from .installed import CommandFailed, Installed, machine, release, run
+from .installed import CommandFailed, Installed, kind, machine, release, run
 
 MOST_OVER_BASE = 250e6
 ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")
@@ -12,7 +12,7 @@ ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")
 
 def test_the_image_is_small_has_nothing_to_build_with_and_starts_waypost(installed: Installed) -> None:
     """Over its base at most 250 MB; neither pip nor a compiler; a user that is not root; the command is `waypost`."""
-    base = release.APP_BASE if release.is_offline() else release.OFFICIAL_BASE
+    base = release.APP_BASE if kind.runs_on_images_made_here() else release.OFFICIAL_BASE
     size, base_size = (
         int(run("docker", "image", "inspect", "--format={{.Size}}", image)) for image in (machine.APP, base)
     )
