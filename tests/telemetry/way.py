@@ -37,7 +37,7 @@ def trace_id_of(traceparent: str) -> str:
 
 
 def way_to_each_send(spans: Iterable[Record], trace_id: str) -> list[list[Record]]:
-    """For each call of the Graph API in a trace, the spans from the root down to it."""
+    """For each call of the Graph API in a trace, the spans from the root down to it; none of which one is not there."""
     members = {span["span_id"]: span for span in spans if span["trace_id"] == trace_id}
     ways = []
     for span in members.values():
@@ -45,7 +45,8 @@ def way_to_each_send(spans: Iterable[Record], trace_id: str) -> list[list[Record
             way = [span]
             while way[0]["parent_id"] in members:
                 way.insert(0, members[way[0]["parent_id"]])
-            ways.append(way)
+            if way[0]["parent_id"] is None:
+                ways.append(way)
     return ways
 
 
