@@ -26,7 +26,7 @@ from kubernetes.client.exceptions import ApiException, NotFoundException
 from waypost.operator.crd import KINDS, crd
 from waypost.operator.models import GROUP, VERSION
 
-from ..chart.rendered import NAMESPACE
+from ..chart.rendered import NAMESPACE, tool
 
 DEADLINE_S = 90.0
 DEFINITIONS = {f"{kind.plural}.{GROUP}": crd(kind) for kind in KINDS}
@@ -97,6 +97,22 @@ def end(api: client.ApiClient, namespace: str) -> None:
                     *where, each["metadata"]["name"], {"metadata": {"finalizers": None}}
                 )
     client.CoreV1Api(api).delete_namespace(namespace)
+
+
+def kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run kubectl, which must succeed."""
+    program = tool("kubectl")
+    assert program is not None
+    done = subprocess.run(
+        [program, "--kubeconfig", str(kubeconfig), *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def until(condition: object) -> None:

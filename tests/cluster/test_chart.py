@@ -1,6 +1,5 @@
 """The chart against a real API server: it takes every object as it is, and its policies refuse what they should."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from ..chart.rendered import CHART, VALUES, Rendered, helm, render, tool
-from .conftest import until
+from .conftest import kubectl, until
 
 TOKEN = "EAAJZCZA1aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789"
 FOREIGN = ("Gateway", "HTTPRoute", "ScaledObject", "PodMonitor", "ServiceMonitor", "PrometheusRule")
@@ -28,27 +27,12 @@ def _helm() -> None:
         pytest.skip("no kubectl")
 
 
-def _kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-    program = tool("kubectl")
-    assert program is not None
-    done = subprocess.run(
-        [program, "--kubeconfig", str(kubeconfig), *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done
-
-
 @pytest.mark.parametrize("values", VALUES)
 def test_the_api_server_takes_every_object_as_it_is(kubeconfig: Path, chart_namespaces: object, values: str) -> None:
     """Strictly: no unknown field, no field twice, no warning of a pod that is less than restricted."""
     objects = [each for each in render(values).in_namespaces() if each["kind"] not in FOREIGN]
 
-    said = _kubectl(
+    said = kubectl(
         kubeconfig,
         *("apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-f", "-"),
         stdin=yaml.safe_dump_all(objects),
@@ -91,10 +75,10 @@ def policies(kubeconfig: Path, api: client.ApiClient, namespace: str, chart_name
     """The production chart's policies, in force."""
     chart: Rendered = render("production")
     manifests = yaml.safe_dump_all([each for each in chart.objects if each["kind"] in POLICIES])
-    _kubectl(kubeconfig, "apply", "--server-side", "-f", "-", stdin=manifests)
+    kubectl(kubeconfig, "apply", "--server-side", "-f", "-", stdin=manifests)
     until(lambda: _refusal(api, _schedule(namespace, {"text": TOKEN})) is not None)
     yield
-    _kubectl(kubeconfig, "delete", "--wait=false", "-f", "-", stdin=manifests)
+    kubectl(kubeconfig, "delete", "--wait=false", "-f", "-", stdin=manifests)
 
 
 def _schedule(namespace: str, message: dict[str, Any], **metadata: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from waypost.cli import files, manifests, world
 
 from ..chart import rights
 from ..chart.rendered import CHART, NAMESPACE, Manifest, render, tool
-from .conftest import until
+from .conftest import kubectl, until
 
 EXAMPLES = CHART.parents[1] / "examples"
 ACCESS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
@@ -34,21 +34,6 @@ def _tools() -> None:
             pytest.skip(f"no {name}")
 
 
-def _kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> str:
-    program = tool("kubectl")
-    assert program is not None
-    done = subprocess.run(
-        [program, "--kubeconfig", str(kubeconfig), *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 @pytest.fixture(params=[(), (TEAM, "team-b")], ids=["in all namespaces", "in two namespaces"])
 def namespaces(
     request: pytest.FixtureRequest, kubeconfig: Path, chart_namespaces: tuple[str, ...]
@@ -56,14 +41,14 @@ def namespaces(
     """The chart's accounts and roles are in place, for an operator of these namespaces."""
     sets = tuple(f"operator.namespaces[{n}]={name}" for n, name in enumerate(request.param))
     objects = yaml.safe_dump_all([each for each in render("trial", sets).in_namespaces() if each["kind"] in ACCESS])
-    _kubectl(kubeconfig, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=objects)
+    kubectl(kubeconfig, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=objects)
     yield request.param
-    _kubectl(kubeconfig, "delete", "--ignore-not-found", "-f", "-", stdin=objects)
+    kubectl(kubeconfig, "delete", "--ignore-not-found", "-f", "-", stdin=objects)
 
 
 def _account(kubeconfig: Path, folder: Path, name: str, namespace: str) -> Path:
     """A kubeconfig by which one is that service account."""
-    token = _kubectl(kubeconfig, "create", "token", name, "--namespace", namespace)
+    token = kubectl(kubeconfig, "create", "token", name, "--namespace", namespace).stdout.strip()
     theirs = yaml.safe_load(kubeconfig.read_text())
     theirs["users"] = [{"name": theirs["users"][0]["name"], "user": {"token": token}}]
     account = folder / f"{name}.kubeconfig"
@@ -149,12 +134,12 @@ def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
         found: list[Manifest] = batch.list_namespaced_cron_job(NAMESPACE).items
         return found
 
-    _kubectl(kubeconfig, "apply", "--recursive", "-f", str(EXAMPLES))
+    kubectl(kubeconfig, "apply", "--recursive", "-f", str(EXAMPLES))
     until(published)
     until(lambda: len(cron_jobs()) == 2)
     number: Any = custom.get_namespaced_custom_object(*ours, "whatsappnumbers", "support")
     until(lambda: core.list_namespaced_event(TEAM, field_selector="involvedObject.kind=BotSchedule").items)
-    _kubectl(kubeconfig, "delete", "--recursive", "--wait=false", "-f", str(EXAMPLES))
+    kubectl(kubeconfig, "delete", "--recursive", "--wait=false", "-f", str(EXAMPLES))
     for plural in ("botschedules", "whatsappnumbers"):
         until(lambda plural=plural: not custom.list_namespaced_custom_object(*ours, plural)["items"])
 
@@ -177,7 +162,7 @@ def test_the_api_server_grants_what_is_kept_and_nothing_else(
 ) -> None:
     """To each service account, in its own namespace, a team's and any other; less what it grants to whoever asks."""
     mode = next(name for name, given in rights.MODES.items() if given == namespaces)
-    _kubectl(kubeconfig, "create", "serviceaccount", "nobody", "--namespace", namespace)
+    kubectl(kubeconfig, "create", "serviceaccount", "nobody", "--namespace", namespace)
     anybody = _told(_account(kubeconfig, tmp_path, "nobody", namespace), namespace)
     found: dict[tuple[str, str], rights.Rights] = {}
     for name in rights.accounts(rights.in_mode(mode)):

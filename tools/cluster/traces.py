@@ -14,15 +14,19 @@ STATUSES = ("UNSET", "OK", "ERROR")
 def received() -> list[dict[str, Any]]:
     """Every span that the collector holds."""
     # Whole lines: the last one may be in the middle of being written.
-    lines = run("kubectl", "--namespace", TRACES, "exec", "deployment/collector", "--container", "reader", "--",
-                "sh", "-c", f"head --lines=$(wc --lines < {FILE}) {FILE}")  # fmt: skip
+    lines = _beside_the_collector("sh", "-c", f"head --lines=$(wc --lines < {FILE}) {FILE}")
     return [record for line in lines.splitlines() for record in records(json.loads(line))]
 
 
 def raw() -> str:
     """The same as text, byte by byte as it was received: what must hold no secret."""
-    return run("kubectl", "--namespace", TRACES, "exec", "deployment/collector", "--container", "reader", "--",
-               "cat", FILE)  # fmt: skip
+    return _beside_the_collector("cat", FILE)
+
+
+def _beside_the_collector(*command: str) -> str:
+    return run(
+        "kubectl", "--namespace", TRACES, "exec", "deployment/collector", "--container", "reader", "--", *command
+    )
 
 
 def records(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
