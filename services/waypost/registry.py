@@ -4,6 +4,9 @@
 `<dir>/worker/<namespace>.<name>.json` a `Number` (access token, bot, limits). In a cluster both folders are mounted
 Secrets, so a change is an atomic swap of the `..data` link; readers call `refresh()` and see a new snapshot, never a
 mixed one. A namespace holds no dot, so the first dot of a file name ends it.
+
+Writer and reader may be of different versions during an upgrade: a reader passes over fields that it does not know,
+and a field that came later has a default which means what its absence did.
 """
 
 import os
@@ -13,6 +16,12 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
+
+
+def _shown(entry: msgspec.Struct, secrets: frozenset[str]) -> str:
+    """Its `repr`: what ends in an error or a log by mistake tells no secret."""
+    fields = (f"{name}={'…' if name in secrets else repr(getattr(entry, name))}" for name in entry.__struct_fields__)
+    return f"{type(entry).__name__}({', '.join(fields)})"
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -25,6 +34,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     app_id: str
     app_secrets: tuple[str, ...]
     verify_tokens: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return _shown(self, frozenset({"app_secrets", "verify_tokens"}))
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -43,8 +55,9 @@ class Number(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     waba_id: str
     app_id: str
     access_token: str
-    app_secret: str | None = None
-    """Only for `appsecret_proof`; None leaves the proof out."""
+    app_secret_proof: str | None = None
+    """`appsecret_proof` of `access_token`: who may send needs no app secret, which signs deliveries and makes tokens.
+    None, as an operator before this field published it, leaves the proof out."""
     bot: str | None = None
     """The bot script, YAML text; None: messages are stored, not answered."""
     bot_plugin: str | None = None
@@ -53,6 +66,9 @@ class Number(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     outside_window: Template | None = None
     mark_read: bool = False
     typing_indicator: bool = False
+
+    def __repr__(self) -> str:
+        return _shown(self, frozenset({"access_token", "app_secret_proof"}))
 
 
 class RegistryError(Exception):

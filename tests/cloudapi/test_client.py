@@ -71,13 +71,20 @@ async def test_a_rotated_token_is_used_by_the_very_next_call(graph: GraphClient,
     assert [r.headers["authorization"] for r in meta.requests] == ["Bearer EAAold", "Bearer EAAnew"]
 
 
-async def test_a_call_with_an_app_secret_carries_its_proof(graph: GraphClient, meta: Meta) -> None:
+async def test_a_call_carries_the_proof_of_its_credentials_and_no_app_secret(graph: GraphClient, meta: Meta) -> None:
     """Meta refuses calls without it if the app says so."""
-    await graph.send(Credentials("EAAtoken", "app secret"), NUMBER, MESSAGE)
+    await graph.send(Credentials("EAAtoken", appsecret_proof("EAAtoken", "app secret")), NUMBER, MESSAGE)
     assert meta.last.url.params["appsecret_proof"] == appsecret_proof("EAAtoken", "app secret")
 
 
-async def test_a_call_without_an_app_secret_has_no_query(graph: GraphClient, meta: Meta) -> None:
+def test_an_app_acts_with_its_own_token_and_that_tokens_proof() -> None:
+    """Meta takes id and secret for the token of an app, and an app may demand the proof of that one too."""
+    assert Credentials.of_app("7007", "app secret") == Credentials(
+        "7007|app secret", appsecret_proof("7007|app secret", "app secret")
+    )
+
+
+async def test_a_call_without_a_proof_has_no_query(graph: GraphClient, meta: Meta) -> None:
     """Nothing is added that was not asked for."""
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     assert meta.last.url.query == b""
@@ -126,6 +133,37 @@ async def test_the_code_decides_whatever_the_status_is(graph: GraphClient, meta:
     meta.replies(status, error(130429))
     refusal = await refused(graph)
     assert (refusal.code, refusal.verdict) == (130429, Verdict.RETRY)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "API calls from the server require an appsecret_proof argument",
+        "Invalid appsecret_proof provided in the API argument",
+        "(#100) Invalid appsecret_proof provided in the API argument",
+    ],
+)
+async def test_a_refused_proof_is_no_fault_of_the_message(graph: GraphClient, meta: Meta, said: str) -> None:
+    """Meta gives it the code of a wrong parameter and tells it in words only; every call would be refused so."""
+    meta.replies(400, error(100, message=said, type="GraphMethodException"))
+    refusal = await refused(graph)
+    assert (refusal.code, refusal.verdict) == (100, Verdict.PAUSE_NUMBER)
+    assert str(refusal) == "proof of the app secret is missing or wrong (code 100)"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "(#100) Invalid parameter: Invalid appsecret_proof provided in the API argument",
+        "(#100) Param text['body'] must not be API calls from the server require an appsecret_proof argument",
+        "Invalid parameter",
+        None,
+    ],
+)
+async def test_a_wrong_parameter_is_final_whatever_it_quotes(graph: GraphClient, meta: Meta, said: object) -> None:
+    """Else a user could stop a number by what he writes to it."""
+    meta.replies(400, error(100, message=said))
+    assert (await refused(graph)).verdict is Verdict.FINAL
 
 
 async def test_a_refusal_carries_what_support_asks_for(graph: GraphClient, meta: Meta) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from waypost.cloudapi.client import Credentials, File, GraphClient, Override
 from waypost.cloudapi.errors import GraphError, GraphRefused
+from waypost.cloudapi.signature import appsecret_proof
 from waypost.telemetry import spanfile, tracing
 
 from .conftest import NUMBER, Meta, Sockets, read_request, reset
@@ -24,8 +25,9 @@ VERIFY = "canaryVerifyToken0123456789"
 PIN = "918273"
 PHONE = "16505550199"
 TEXT = "canary words of a person"
-CANARIES = (TOKEN, SECRET, INSPECTED, VERIFY, PIN, PHONE, TEXT)
-CREDENTIALS = Credentials(TOKEN, SECRET)
+PROOF = appsecret_proof(TOKEN, SECRET)
+CANARIES = (TOKEN, SECRET, PROOF, INSPECTED, VERIFY, PIN, PHONE, TEXT)
+CREDENTIALS = Credentials(TOKEN, PROOF)
 MESSAGE = {"messaging_product": "whatsapp", "to": f"+{PHONE}", "type": "text", "text": {"body": TEXT}}
 
 CALLS: dict[str, Callable[[GraphClient], Awaitable[object]]] = {

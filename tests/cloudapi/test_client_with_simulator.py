@@ -20,8 +20,8 @@ pytestmark = pytest.mark.anyio
 
 APP, SECRET = "670843887433847", "0123456789abcdef0123456789abcdef"
 WABA, NUMBER, NEW_NUMBER = "102290129340398", "106540352242922", "106540352242923"
-TOKEN = Credentials("EAAsystemUser", SECRET)
-APP_TOKEN = Credentials(f"{APP}|{SECRET}")
+TOKEN = Credentials.proven("EAAsystemUser", SECRET)
+APP_TOKEN = Credentials.of_app(APP, SECRET)
 PHONE = "+16505550199"
 WORLD = {
     "apps": [{"app_id": APP, "app_secret": SECRET}],
@@ -165,7 +165,7 @@ async def test_the_life_of_a_token(simulated: GraphClient) -> None:
     await simulated.revoke_token(APP, SECRET, TOKEN.token, with_token=fresh.token)
     details = await simulated.debug_token(APP_TOKEN, TOKEN.token)
     assert (details.is_valid, details.error.code if details.error else 0) == (False, 190)
-    assert (await simulated.phone_number(Credentials(fresh.token, SECRET), NUMBER)).id == NUMBER
+    assert (await simulated.phone_number(Credentials.proven(fresh.token, SECRET), NUMBER)).id == NUMBER
 
 
 async def test_the_life_of_a_number(simulated: GraphClient) -> None:

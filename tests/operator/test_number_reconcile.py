@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from waypost.cloudapi.signature import appsecret_proof
 from waypost.operator.models import FINALIZER
 
 from .installation import (
@@ -203,6 +204,22 @@ async def test_a_broken_bot_leaves_the_last_good_one(it: Installation, text: str
     assert (it.condition("Ready"), it.condition("Stalled")) == (("False", reason), ("True", reason))
 
 
+async def test_a_plugin_that_is_not_allowed_stalls_its_number_until_an_operator_starts_with_another_list(
+    it: Installation,
+) -> None:
+    """The number stays published, so nothing that comes for it is lost; whoever serves it decides what runs."""
+    it.cluster.put(number(bot={"plugin": "shop_bot:turn"}))
+    await it.settle()
+    assert (it.condition("BotLoaded"), it.condition("Ready")) == (
+        ("False", "PluginNotAllowed"),
+        ("False", "PluginNotAllowed"),
+    )
+    assert published(it.cluster)[1][KEY].bot_plugin == "shop_bot:turn"
+    it.reconciler = it.operator(plugins=AllowedPlugins.read("shop_bot:turn"))
+    await it.settle()
+    assert (it.condition("BotLoaded"), it.condition("Ready")) == (("", ""), ("True", "AsDesired"))
+
+
 async def test_a_rotated_app_secret_is_taken_beside_the_old_one(it: Installation) -> None:
     """Deliveries signed with the old one are on their way; after an hour it is no longer accepted."""
     it.cluster.put(number())
@@ -215,6 +232,26 @@ async def test_a_rotated_app_secret_is_taken_beside_the_old_one(it: Installation
     assert published(it.cluster)[0][KEY].app_secrets == ("another-app-secret",)
 
 
+async def test_an_app_that_demands_proofs_gets_one_with_every_call(it: Installation) -> None:
+    """Of the operator's own calls, as the app and with the token, and of the workers' later."""
+    await it.world(apps=[{"app_id": APP, "require_proof": True}])
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition("Ready") == ("True", "AsDesired")
+    assert published(it.cluster)[1][KEY].app_secret_proof == appsecret_proof(TOKEN, SECRET)
+
+
+async def test_a_rotated_app_secret_makes_another_proof_of_the_same_token(it: Installation) -> None:
+    """Meta takes no call any more that the old secret proves, even while deliveries signed with it are on their way."""
+    it.cluster.put(number())
+    await it.settle()
+    await it.world(apps=[{"app_id": APP, "app_secret": "another-app-secret"}])
+    it.cluster.put(secret(appSecret="another-app-secret", previousAppSecret=SECRET))
+    await it.settle()
+    made = published(it.cluster)[1][KEY]
+    assert (made.access_token, made.app_secret_proof) == (TOKEN, appsecret_proof(TOKEN, "another-app-secret"))
+
+
 async def test_a_wrong_app_secret_never_reaches_the_webhook(it: Installation) -> None:
     """Meta is asked first; until it is right, the good one stays in use."""
     it.cluster.put(number())
@@ -222,6 +259,7 @@ async def test_a_wrong_app_secret_never_reaches_the_webhook(it: Installation) ->
     it.cluster.put(secret(appSecret="a-typing-error"))
     await it.settle()
     assert published(it.cluster)[0][KEY].app_secrets == (SECRET,)
+    assert published(it.cluster)[1][KEY].app_secret_proof == appsecret_proof(TOKEN, SECRET)
     assert it.condition("CredentialsValid") == ("False", "AppSecretRefused")
     it.cluster.put(secret())
     await it.settle()

@@ -3,12 +3,15 @@
 import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
+from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.apps import OBJECT, AppSubscription, SubscribedField, TokenDetails
 from waypost.cloudapi.business_accounts import SubscribedApp
 from waypost.cloudapi.errors import GraphRefused, GraphUnreachable
 from waypost.cloudapi.numbers import PhoneNumber, WebhookConfiguration
+from waypost.cloudapi.signature import appsecret_proof
 from waypost.operator.conditions import timestamp
 from waypost.operator.credentials import Credentials, Unusable
 from waypost.operator.models import NumberSpec
@@ -271,6 +274,54 @@ def test_a_replaced_app_secret_is_kept_for_an_hour() -> None:
     assert route_of(desired(), new, keeping).app_secrets == ("new", "secret")
 
 
+NEW_SECRET = CREDENTIALS.model_copy(update={"app_secret": "new"})
+BOTH_SECRETS = CREDENTIALS.model_copy(update={"app_secret": "new", "previous_app_secret": "secret"})
+
+
+@pytest.mark.parametrize(
+    ("found", "credentials", "token", "secret"),
+    [
+        pytest.param(observed(), CREDENTIALS, "token", "secret", id="of the token in the Secret"),
+        pytest.param(observed(access=ACCESS), CREDENTIALS, "fresh", "secret", id="of what it was refreshed to"),
+        pytest.param(observed(), NEW_SECRET, "token", "new", id="by a new app secret"),
+        pytest.param(observed(), BOTH_SECRETS, "token", "new", id="by the new one while the old is still accepted"),
+    ],
+)
+def test_workers_get_the_proof_of_the_very_token_that_they_get(
+    found: Observed, credentials: Credentials, token: str, secret: str
+) -> None:
+    """And no app secret."""
+    made = number_of(desired(), found, credentials)
+    assert (made.access_token, made.app_secret_proof) == (token, appsecret_proof(token, secret))
+    assert msgspec.json.encode(made).find(f'"{secret}"'.encode()) == -1
+
+
+@pytest.mark.parametrize(
+    "proof", [pytest.param(None, id="published by an operator that made none"), pytest.param("0" * 64, id="another")]
+)
+def test_a_proof_that_is_not_as_wanted_is_published(proof: str | None) -> None:
+    """Nothing else has changed."""
+    found = observed()
+    assert found.published.number is not None
+    number = type(found.published.number)(**_fields(found.published.number, app_secret_proof=proof))
+    assert names(observed(published=Published(found.published.route, number))) == ["Publish"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "actions"),
+    [
+        pytest.param(at_meta(), ["Keep", "Publish"], id="Meta took it"),
+        pytest.param(at_meta(token=GraphRefused(190, 401)), [], id="a typing error, or not yet changed at Meta"),
+        pytest.param(at_meta(number=GraphRefused(100, 400, proof_refused=True)), [], id="its proof is refused"),
+        pytest.param(at_meta(token=GraphUnreachable("x")), [], id="Meta is away"),
+    ],
+)
+def test_a_proof_by_a_new_app_secret_is_published_only_when_meta_took_it(meta: AtMeta, actions: list[str]) -> None:
+    """Until then the old one goes on."""
+    found = observed(credentials=NEW_SECRET, secret_version="8", status=ACCEPTED, meta=meta)
+    assert names(found) == actions
+
+
 def test_a_lost_verify_token_is_found_where_it_was_published() -> None:
     """A new one would need a round to Meta."""
     assert kept_of(dataclasses.replace(observed(), kept=None), CREDENTIALS, NOW).verify_token == KEPT.verify_token
@@ -285,6 +336,74 @@ def test_a_bot_that_cannot_be_read_stays_as_it_was_published() -> None:
         before, number=type(found.published.number)(**_fields(found.published.number, bot="b"))
     )
     assert number_of(desired(), dataclasses.replace(found, published=with_bot), CREDENTIALS).bot == "b"
+
+
+LIST = AllowedPlugins.read("shop.bot:turn")
+OURS_PLUGIN, THEIRS_PLUGIN = {"plugin": "shop.bot:turn"}, {"plugin": "os:_exit"}
+A_SCRIPT = {"configMapRef": {"name": "bot"}}
+LOST = Script(problem=("ConfigMapMissing", "x"))
+
+
+@pytest.mark.parametrize(
+    ("bot", "script", "before", "is_published"),
+    [
+        pytest.param(OURS_PLUGIN, Script(), (None, None), (None, "shop.bot:turn"), id="allowed"),
+        pytest.param(OURS_PLUGIN, Script(), ("b", None), (None, "shop.bot:turn"), id="allowed, in place of a script"),
+        pytest.param(THEIRS_PLUGIN, Script(), ("b", None), ("b", None), id="the script goes on"),
+        pytest.param(
+            THEIRS_PLUGIN, Script(), (None, "shop.bot:turn"), (None, "shop.bot:turn"), id="the allowed plugin goes on"
+        ),
+        pytest.param(
+            THEIRS_PLUGIN, Script(), None, (None, "os:_exit"), id="nothing before: workers keep what is for it"
+        ),
+        pytest.param(
+            THEIRS_PLUGIN, Script(), (None, None), (None, "os:_exit"), id="no bot before: workers keep what is for it"
+        ),
+        pytest.param(
+            THEIRS_PLUGIN, Script(), (None, "sys:exit"), (None, "os:_exit"), id="one that may not run does not go on"
+        ),
+        pytest.param(
+            THEIRS_PLUGIN, Script(), (None, "os:_exit"), (None, "os:_exit"), id="no longer allowed: as it was"
+        ),
+        pytest.param(A_SCRIPT, LOST, (None, "shop.bot:turn"), (None, "shop.bot:turn"), id="a script that is lost"),
+        pytest.param(None, Script(), (None, "shop.bot:turn"), (None, None), id="no bot is wanted any more"),
+    ],
+)
+def test_the_bot_that_is_published_is_one_that_can_answer(
+    bot: dict[str, Any] | None,
+    script: Script,
+    before: tuple[str | None, str | None] | None,
+    is_published: tuple[str | None, str | None],
+) -> None:
+    """Without any, a worker would be done with messages that somebody is to answer once the bot is in order."""
+    found = observed(script=script)
+    assert found.published.number is not None
+    last = before and type(found.published.number)(
+        **_fields(found.published.number, bot=before[0], bot_plugin=before[1])
+    )
+    found = dataclasses.replace(found, published=Published(found.published.route, last))
+    wanted = dataclasses.replace(desired(**{"bot": bot} if bot else {}), plugins=LIST)
+    made = number_of(wanted, found, CREDENTIALS)
+    assert (made.bot, made.bot_plugin) == is_published
+
+
+def test_a_plugin_that_is_not_allowed_is_told_with_who_can_allow_it() -> None:
+    """The number's owner cannot: it takes a value of the chart."""
+    wanted = desired(bot=THEIRS_PLUGIN)
+    told = summary.summarise(judgement.judge(wanted, observed(), NOW), observed())
+    by_type = {each.type: each for each in told.conditions}
+    assert (by_type["BotLoaded"].status, by_type["BotLoaded"].reason) == ("False", "PluginNotAllowed")
+    assert (by_type["Ready"].reason, by_type["Stalled"].status) == ("PluginNotAllowed", "True")
+    for word in ("os:_exit", "whoever installed Waypost", "bot.plugins", "WAYPOST_BOT_PLUGINS"):
+        assert word in by_type["Ready"].message
+
+
+def test_a_plugin_that_is_allowed_is_nobodys_trouble() -> None:
+    """Whether it can be imported only a worker knows."""
+    wanted = dataclasses.replace(desired(bot=OURS_PLUGIN), plugins=LIST)
+    told = summary.summarise(judgement.judge(wanted, observed(), NOW), observed())
+    assert told.outcome == "ready"
+    assert [each for each in told.conditions if each.type == "BotLoaded"] == []
 
 
 def _fields(struct: Any, **changes: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from .conftest import NUMBER, message_order
 
 DAY = 86_400.0
 NOW = 1_795_000_000.0
-TOKEN = "EAAtokencheck0001"
+TOKEN, PROOF = "EAAtokencheck0001", "5" * 64
 CHECK = TokenCheckAction(warn_days=14)
 
 
@@ -43,8 +43,9 @@ def test_the_result_says_how_long_the_token_lasts(token: TokenDetails, result: s
 def published(tmp_path: Path) -> Path:
     """A registry folder with the number in it."""
     number = Number(
-        namespace="team-a", name="support", phone_number_id=NUMBER, waba_id="1", app_id="7007", access_token=TOKEN
-    )
+        namespace="team-a", name="support", phone_number_id=NUMBER, waba_id="1", app_id="7007", access_token=TOKEN,
+        app_secret_proof=PROOF,
+    )  # fmt: skip
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker/team-a.support.json").write_bytes(msgspec.json.encode(number))
     return tmp_path
@@ -57,7 +58,11 @@ def orders() -> Order:
 
 def ask(folder: Path, status: int, content: object) -> Ending:
     """Check, while Meta answers that."""
-    transport = httpx.MockTransport(lambda _request: httpx.Response(status, json=content))
+    return asked_by(folder, httpx.MockTransport(lambda _request: httpx.Response(status, json=content)))
+
+
+def asked_by(folder: Path, transport: httpx.MockTransport) -> Ending:
+    """Check, with that for Meta."""
     return check(
         orders(),
         CHECK,
@@ -70,6 +75,26 @@ def ask(folder: Path, status: int, content: object) -> Ending:
 def test_meta_is_asked_about_the_token_of_the_registry(published: Path) -> None:
     """The one that the workers use."""
     assert ask(published, 200, {"data": {"is_valid": True, "expires_at": 0}}).result == "Succeeded"
+
+
+def test_the_token_asks_about_itself_with_its_proof(published: Path) -> None:
+    """An app may demand the proof of every call, and a run holds no app secret."""
+    asked: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(200, json={"data": {"is_valid": True}})
+
+    asked_by(published, httpx.MockTransport(answer))
+    (only,) = asked
+    assert (only.headers["authorization"], only.url.params["appsecret_proof"]) == (f"Bearer {TOKEN}", PROOF)
+
+
+def test_a_refused_proof_says_nothing_of_the_token(published: Path) -> None:
+    """It is the app secret that is another one at Meta; the next pod reads the proof by the new one."""
+    said = "Invalid appsecret_proof provided in the API argument"
+    with pytest.raises(NotYet, match="proof of the app secret"):
+        ask(published, 400, {"error": {"code": 100, "message": said}})
 
 
 def test_a_token_that_cannot_even_ask_about_itself_is_invalid(published: Path) -> None:

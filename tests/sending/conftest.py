@@ -123,6 +123,7 @@ class Graph(httpx.AsyncBaseTransport):
         self.said: list[str] = []
         self.payloads: list[dict[str, Any]] = []
         self.tokens: list[str] = []
+        self.proofs: list[str | None] = []
         self.active = 0
         self.most_active = 0
         self.active_by_recipient: dict[str, int] = {}
@@ -135,6 +136,7 @@ class Graph(httpx.AsyncBaseTransport):
         assert payload["messaging_product"] == "whatsapp"
         self.payloads.append(payload)
         self.tokens.append(request.headers["authorization"])
+        self.proofs.append(request.url.params.get("appsecret_proof"))
         if payload.get("status") == "read":
             said = f"read {payload['message_id']}"
             to = said
@@ -171,9 +173,9 @@ async def _nothing(_said: str) -> httpx.Response | None:
     return None
 
 
-def refusal(code: int, status: int = 400, **headers: str) -> httpx.Response:
+def refusal(code: int, status: int = 400, *, said: str = "", **headers: str) -> httpx.Response:
     """Meta's error envelope."""
-    error = {"error": {"message": f"(#{code})", "type": "OAuthException", "code": code, "fbtrace_id": "A1"}}
+    error = {"error": {"message": said or f"(#{code})", "type": "OAuthException", "code": code, "fbtrace_id": "A1"}}
     return httpx.Response(status, json=error, headers={name.replace("_", "-"): v for name, v in headers.items()})
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from .conftest import TEMPLATE, number
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LATER, EARLIER = NOW + timedelta(minutes=5), NOW - timedelta(minutes=5)
 PLAIN = number()
+PROVEN = number(app_secret_proof="0" * 64)
 WITH_TEMPLATE = number(outside_window=TEMPLATE)
 
 HEAD = Head(
@@ -102,6 +104,21 @@ TABLE: dict[str, tuple[dict[str, Any], Number | None, Decision]] = {
         PLAIN,
         Wait(None),
     ),
+    "paused with the token and proof that it still has": (
+        {"number_paused_until": LATER, "token_digest": token_digest(PROVEN)},
+        PROVEN,
+        Wait(None),
+    ),
+    "paused with another proof": (
+        {"number_paused_until": LATER, "token_digest": token_digest(number(app_secret_proof="1" * 64))},
+        PROVEN,
+        Send(),
+    ),
+    "paused before there was a proof": (
+        {"number_paused_until": LATER, "token_digest": token_digest(PLAIN)},
+        PROVEN,
+        Send(),
+    ),
     "paused with another token": ({"number_paused_until": LATER, "token_digest": "0" * 16}, PLAIN, Send()),
     "the number's pause has run out": ({"number_paused_until": EARLIER}, PLAIN, Probe()),
     "what must not go out is refused in a pause too": (
@@ -127,3 +144,8 @@ def test_a_token_digest_does_not_tell_the_token() -> None:
     assert len(one) == 16
     assert one != other
     assert "EAAB" not in one
+
+
+def test_a_token_without_a_proof_has_the_digest_that_it_always_had() -> None:
+    """Workers of two versions at one table agree on a number that is paused."""
+    assert token_digest(number(access_token="EAAB-one")) == sha256(b"EAAB-one").hexdigest()[:16]

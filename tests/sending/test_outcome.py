@@ -17,6 +17,7 @@ from .test_gate import A_TEMPLATE, HEAD
 
 READ = replace(HEAD, kind="read", body={"message_id": "wamid.in"})
 LAST = replace(HEAD, attempts=backoff.MAX_ATTEMPTS - 1)
+PROOF_REFUSED = GraphRefused(100, 400, proof_refused=True)
 
 TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] = {
     "accepted": (HEAD, Accepted("wamid.1"), "sent", {"number_works": True}),
@@ -38,6 +39,7 @@ TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] 
     "window": (HEAD, GraphRefused(131047, 400), "failed", {"close_window": True}),
     "marketing": (HEAD, GraphRefused(131050, 400), "failed", {"stop_marketing": True}),
     "undeliverable": (HEAD, GraphRefused(131026, 400), "failed", {"number_works": True}),
+    "proof": (LAST, PROOF_REFUSED, "queued", {"pause_number_s": 60.0, "pause_reason": PROOF_REFUSED.title}),
     "bad parameter": (HEAD, GraphRefused(100, 400), "failed", {}),
     "template": (HEAD, GraphRefused(132001, 404), "failed", {}),
     "capability": (HEAD, GraphRefused(3, 500), "failed", {}),
@@ -45,6 +47,7 @@ TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] 
     "read, no connection": (READ, GraphUnreachable("no"), "failed", {}),
     "read, no usable answer": (READ, GraphOutcomeUnknown("?"), "failed", {}),
     "read, token": (READ, GraphRefused(190, 401), "failed", {"pause_number_s": 60.0}),
+    "read, proof": (READ, PROOF_REFUSED, "failed", {"pause_number_s": 60.0, "pause_reason": PROOF_REFUSED.title}),
     "read, throughput": (READ, GraphRefused(130429, 400), "failed", {"slow_down": True}),
 }
 

@@ -194,6 +194,32 @@ async def test_a_revoked_token_pauses_its_number_drops_nothing_and_resumes_with_
     assert {book.row(row).attempts for row in rows} == {0}
 
 
+async def test_a_refused_proof_pauses_its_number_drops_nothing_and_resumes_with_the_next_proof(
+    book: Book, graph: Graph, start: Start, eventually: Eventually, registry: dict[str, Number]
+) -> None:
+    """The app secret was changed at Meta: messages wait for the proof by the new one, made for the same token."""
+    registry[NUMBER] = number(app_secret_proof="0" * 64)
+
+    async def only_the_new_proof(_said: str) -> httpx.Response | None:
+        if graph.proofs[-1] == "1" * 64:
+            return None
+        return refusal(100, said="Invalid appsecret_proof provided in the API argument")
+
+    graph.before = only_the_new_proof
+    mine = [book.conversation() for _ in range(5)]
+    rows = [book.queue(conversation) for conversation in mine]
+    sender = start()
+    sender.wake(mine)
+    await eventually(lambda: book.one("SELECT paused_until FROM number WHERE number_id = :n", n=NUMBER))
+    await eventually(lambda: book.states() == ["queued"] * 5)
+    reason = book.one("SELECT pause_reason FROM number WHERE number_id = :n", n=NUMBER)
+    assert reason == "proof of the app secret is missing or wrong"
+    registry[NUMBER] = number(app_secret_proof="1" * 64)
+    await eventually(lambda: [book.row(row).state for row in rows] == ["sent"] * 5)
+    assert book.one("SELECT paused_until FROM number WHERE number_id = :n", n=NUMBER) is None
+    assert {book.row(row).attempts for row in rows} == {0}
+
+
 async def test_after_a_pause_one_probe_goes_and_the_rest_waits_for_its_success(
     book: Book, graph: Graph, start: Start, eventually: Eventually
 ) -> None:

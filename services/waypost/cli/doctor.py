@@ -191,7 +191,7 @@ async def check_tokens(
             route = routes.by_name.get((namespace, name))
             if route is None:
                 continue
-            app = Credentials(f"{number.app_id}|{route.app_secrets[0]}")
+            app = Credentials.of_app(number.app_id, route.app_secrets[0])
             try:
                 token = await graph.debug_token(app, number.access_token)
             except GraphRefused as error:

@@ -19,6 +19,13 @@ LONGEST_WAIT_S = 86_400.0
 """A longer wait than a day is cut to one: a broken header must not silence a number for a year."""
 
 _LONGEST_DETAILS = 500
+_PROOF_REFUSED = re.compile(
+    r"(?:\(#\d+\) )?(?:API calls from the server require an|Invalid) appsecret_proof\b", re.IGNORECASE
+)
+"""How Meta says, with code 100 as for a wrong parameter and without a subcode, that the proof is missing or wrong.
+
+Its own sentence only, from its beginning: further on it may quote a message in which somebody wrote that word.
+"""
 _UNREADABLE = object()
 
 Understood = TypeVar("Understood")
@@ -137,6 +144,7 @@ def _refusal(
     code = _integer(error.get("code"))
     transient = error.get("is_transient")
     trace = error.get("fbtrace_id")
+    said = error.get("message")
     return GraphRefused(
         NO_CODE if code is None else code,
         status,
@@ -145,6 +153,7 @@ def _refusal(
         retry_after_s=retry_after_s(headers, now=now),
         is_transient=transient if isinstance(transient, bool) else None,
         fbtrace_id=trace if isinstance(trace, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", trace) else None,
+        proof_refused=isinstance(said, str) and _PROOF_REFUSED.match(said) is not None,
     )
 
 

@@ -118,9 +118,8 @@ class AppCalls(GraphCalls):
     async def revoke_token(self, app_id: str, app_secret: str, token: str, *, with_token: str) -> None:
         """End `token` now, on the word of `with_token`. Only after the new token is in use everywhere."""
         query = {"client_id": app_id, "client_secret": app_secret, "revoke_token": token}
-        reply = await self.call(
-            "GET", "/oauth/revoke", Credentials(with_token, app_secret), query=query, secrets=(app_secret, token)
-        )
+        credentials = Credentials.proven(with_token, app_secret)
+        reply = await self.call("GET", "/oauth/revoke", credentials, query=query, secrets=(app_secret, token))
         answers.succeeded(reply)
 
     async def app_subscriptions(self, credentials: Credentials, app_id: str) -> tuple[AppSubscription, ...]:

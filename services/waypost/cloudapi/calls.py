@@ -3,12 +3,13 @@
 import abc
 import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import msgspec
 
 from waypost.cloudapi import answers
 from waypost.cloudapi.errors import GraphOutcomeUnknown
+from waypost.cloudapi.signature import appsecret_proof
 
 PAGES_LIMIT = 1000
 """A listing longer than this many pages is a fault of its server, not a listing."""
@@ -19,8 +20,18 @@ class Credentials:
     """Whose call it is. Given with each call, so that a rotated token is used at once. Its `repr` hides both values."""
 
     token: str = dataclasses.field(repr=False)
-    app_secret: str | None = dataclasses.field(default=None, repr=False)
-    """With it each call carries `appsecret_proof`, which Meta demands if the app says so."""
+    proof: str | None = dataclasses.field(default=None, repr=False)
+    """The `appsecret_proof` of exactly this token. An app may demand one, and Meta refuses a wrong one of any app."""
+
+    @classmethod
+    def proven(cls, token: str, app_secret: str) -> Self:
+        """A token with its proof, for whoever holds the app secret."""
+        return cls(token, appsecret_proof(token, app_secret))
+
+    @classmethod
+    def of_app(cls, app_id: str, app_secret: str) -> Self:
+        """To act as the app itself. Meta takes id and secret for its token, and wants the proof of that one too."""
+        return cls.proven(f"{app_id}|{app_secret}", app_secret)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,7 +28,6 @@ from waypost.cloudapi.errors import GraphError, GraphOutcomeUnknown, GraphRefuse
 from waypost.cloudapi.media import MediaCalls
 from waypost.cloudapi.messaging import Accepted, MessageCalls
 from waypost.cloudapi.numbers import NumberCalls
-from waypost.cloudapi.signature import appsecret_proof
 from waypost.cloudapi.template_calls import TemplateCalls
 from waypost.telemetry import tracing
 
@@ -131,7 +130,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
                 url = f"{self._base}/{self._version}{_filled(template, ids or {})}"
                 request = self._request(method, url, credentials, query=query or {}, body=body, form=form, file=file)
                 if credentials is not None:
-                    secrets = (*secrets, credentials.token, credentials.app_secret or "")
+                    secrets = (*secrets, credentials.token, credentials.proof or "")
                 async with self._answer(request, timeout_s or self._timeout_s) as response:
                     span.set_attribute("http.response.status_code", response.status_code)
                     content = await _bounded(response, LARGEST_ANSWER)
@@ -216,8 +215,8 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         headers = {}
         if credentials is not None:
             headers["authorization"] = f"Bearer {_checked(credentials.token)}"
-            if credentials.app_secret is not None:
-                query = {**query, "appsecret_proof": appsecret_proof(credentials.token, credentials.app_secret)}
+            if credentials.proof is not None:
+                query = {**query, "appsecret_proof": credentials.proof}
         content = None
         if body is not None:
             headers["content-type"] = "application/json"

@@ -8,7 +8,8 @@
 No message of these errors holds a token, a phone number, a body or a URL query; they are fit for logs and conditions.
 
 Codes, their meaning and the judgement on retries come from Meta's "Error codes" page (copy of 2026-09-11) and, where
-that page is silent, from integrators. Meta asks to decide on `code`, never on titles, subcodes or the HTTP status.
+that page is silent, from integrators. Meta asks to decide on `code`, never on titles, subcodes or the HTTP status; the
+one exception is `proof_refused`, which Meta tells in words only.
 """
 
 import enum
@@ -220,6 +221,10 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
+PROOF_REFUSED = "proof of the app secret is missing or wrong"
+"""Title of a refusal that Meta gives the code of a wrong parameter, though no message is wrong: every call with these
+credentials is refused until the app secret here is the one at Meta."""
+
 NO_CODE = -1
 """`GraphRefused.code` where the answer carried no Graph code, or where this client refused before sending."""
 
@@ -286,12 +291,13 @@ class GraphRefused(GraphError):
         retry_after_s: float | None = None,
         is_transient: bool | None = None,
         fbtrace_id: str | None = None,
+        proof_refused: bool = False,
     ) -> None:
         self.code = code
         self.http_status = http_status
         self.subcode = subcode
-        self.verdict = verdict(code, http_status)
-        self.title = title_override or title(code)
+        self.verdict = Verdict.PAUSE_NUMBER if proof_refused else verdict(code, http_status)
+        self.title = title_override or (PROOF_REFUSED if proof_refused else title(code))
         self.details = details
         """Meta's explanation without tokens and long numbers; empty for calls that carry message content."""
         self.retry_after_s = retry_after_s

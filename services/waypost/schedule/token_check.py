@@ -27,7 +27,7 @@ def check(
     try:
         details = asyncio.run(_ask(graph, number))
     except GraphRefused as error:
-        if error.code == _TOKEN_REFUSED and number.app_secret is None:
+        if error.code == _TOKEN_REFUSED:
             return Ending("TokenInvalid", f"the access token is not valid; {RENEW}")
         raise NotYet(f"Meta refused to tell: {error}") from None
     except GraphError as error:
@@ -36,10 +36,10 @@ def check(
 
 
 async def _ask(graph: Callable[[], GraphClient], number: Number) -> TokenDetails:
-    # An app may ask about any of its tokens; without its secret the token is asked about itself.
-    asking = number.access_token if number.app_secret is None else f"{number.app_id}|{number.app_secret}"
+    # An app may ask about any of its tokens; a run has no secret of it, so the token is asked about itself.
+    credentials = Credentials(number.access_token, number.app_secret_proof)
     async with graph() as client:
-        return await client.debug_token(Credentials(asking), number.access_token)
+        return await client.debug_token(credentials, number.access_token)
 
 
 def judge(token: TokenDetails, *, warn_days: int, now: float) -> Ending:

@@ -64,7 +64,7 @@ class Caller:
         return Ended(head, outcome, claimed.probe, gate.token_digest(number))
 
     async def _ask(self, head: Head, number: Number) -> Accepted | None:
-        credentials = Credentials(number.access_token, number.app_secret)
+        credentials = Credentials(number.access_token, number.app_secret_proof)
         if head.kind == "read":
             await self._graph.mark_read(
                 credentials,

@@ -47,7 +47,7 @@ class Ended:
     outcome: Outcome
     probe: bool
     token_digest: str | None
-    """Of the token that the call was made with."""
+    """Of the token and proof that the call was made with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Swept:
     expired: list[int]
     """Conversations of rows whose process had died."""
     resumed: list[str]
-    """Numbers that have another token than the one that was refused."""
+    """Numbers that have another token or proof than the one that was refused."""
     due: list[int]
     """Conversations with a due row that nobody is at."""
 
@@ -186,7 +186,7 @@ class ClaimBook:
                 number_id,
                 seconds=one.outcome.pause_number_s,
                 code=one.outcome.pause_code,
-                reason=outcome.pause_reason(one.outcome.pause_code),
+                reason=one.outcome.pause_reason,
                 token_digest=one.token_digest,
             )
         for number_id in {one.head.number_id for one in ended if one.probe and one.outcome.number_works}:

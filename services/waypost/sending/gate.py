@@ -94,5 +94,9 @@ def template_body(template: Template) -> dict[str, Any]:
 
 
 def token_digest(number: Number) -> str:
-    """Tells one token from another without telling it: the first 16 hex digits of its SHA-256."""
-    return sha256(number.access_token.encode()).hexdigest()[:16]
+    """Tells one token, with its proof, from another without telling it: the first 16 hex digits of a SHA-256.
+
+    The proof counts, for a refusal of either ends with a new one of either.
+    """
+    parts = (number.access_token, number.app_secret_proof)
+    return sha256("\n".join(part for part in parts if part is not None).encode()).hexdigest()[:16]

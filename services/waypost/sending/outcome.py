@@ -9,7 +9,6 @@ from waypost.cloudapi.errors import (
     GraphRefused,
     GraphUnreachable,
     Verdict,
-    title,
 )
 from waypost.cloudapi.messaging import Accepted
 from waypost.registry import Number
@@ -33,6 +32,8 @@ class Outcome:
     """For the metric: sent, failed, unknown, retry or paused."""
     pause_number_s: float = 0.0
     pause_code: int = 0
+    pause_reason: str = ""
+    """Why, for the console and conditions."""
     pause_pair_s: float = 0.0
     stop_marketing: bool = False
     close_window: bool = False
@@ -78,7 +79,7 @@ def _refused(head: Head, answer: GraphRefused, number: Number | None, draw: Call
             return _unknown(head, answer.code, answer.title, graph_answered=False)
         case Verdict.PAUSE_NUMBER:
             ending = Ending(head.outbox_id, "queued", code=answer.code, reason=answer.title)
-            return Outcome(ending, "paused", pause_number_s=pause_s(answer.code), pause_code=answer.code)
+            return _pausing(ending, "paused", answer)
         case Verdict.PAUSE_PAIR:
             wait = max(backoff.pair_delay_s(head.attempts + 1), answer.retry_after_s or 0.0)
             ending = _queued_again(head, answer.code, answer.title, wait)
@@ -91,6 +92,12 @@ def _refused(head: Head, answer: GraphRefused, number: Number | None, draw: Call
             return Outcome(outcome.ending, outcome.result, stop_marketing=True, number_works=True)
         case Verdict.FINAL | Verdict.OPERATOR:
             return _failed(head, answer)
+
+
+def _pausing(ending: Ending, result: str, answer: GraphRefused) -> Outcome:
+    return Outcome(
+        ending, result, pause_number_s=pause_s(answer.code), pause_code=answer.code, pause_reason=answer.title
+    )
 
 
 def _failed(head: Head, answer: GraphRefused) -> Outcome:
@@ -138,7 +145,7 @@ def _judge_read(head: Head, answer: Accepted | GraphError | None) -> Outcome:
     if isinstance(answer, GraphRefused):
         ending = Ending(head.outbox_id, "failed", code=answer.code, reason=answer.title, counts=True)
         if answer.verdict is Verdict.PAUSE_NUMBER:
-            return Outcome(ending, "failed", pause_number_s=pause_s(answer.code), pause_code=answer.code)
+            return _pausing(ending, "failed", answer)
         return Outcome(ending, "failed", slow_down=answer.verdict is Verdict.RETRY)
     ending = Ending(head.outbox_id, "failed", reason=str(answer), counts=True)
     return Outcome(ending, "failed", graph_answered=False)
@@ -147,8 +154,3 @@ def _judge_read(head: Head, answer: Accepted | GraphError | None) -> Outcome:
 def pause_s(code: int) -> float:
     """Seconds that a number stays silent after this code."""
     return LONG_PAUSE_S if code in _LONG_PAUSES else PAUSE_S
-
-
-def pause_reason(code: int) -> str:
-    """Why a number is paused, for the console and conditions."""
-    return title(code)

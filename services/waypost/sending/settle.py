@@ -40,7 +40,7 @@ def settle(connection: Connection, reported: Sequence[InboundStatus]) -> Applied
                     failure.number_id,
                     seconds=outcome.pause_s(failure.code),
                     code=failure.code,
-                    reason=outcome.pause_reason(failure.code),
+                    reason=errors.title(failure.code),
                     token_digest=None,
                 )
             case _:

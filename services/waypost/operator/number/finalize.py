@@ -115,4 +115,4 @@ def _published(route: Route | None, number: Number | None) -> _Ours | None:
 
 
 def _ours(app_id: str, app_secret: str, token: str) -> _Ours:
-    return _Ours(calls.Credentials(token, app_secret), calls.Credentials(f"{app_id}|{app_secret}"), app_id)
+    return _Ours(calls.Credentials.proven(token, app_secret), calls.Credentials.of_app(app_id, app_secret), app_id)

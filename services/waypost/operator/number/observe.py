@@ -31,12 +31,12 @@ Answer = TypeVar("Answer")
 
 def of_app(credentials: secret.Credentials) -> Credentials:
     """To act as the app itself."""
-    return Credentials(f"{credentials.app_id}|{credentials.app_secret}")
+    return Credentials.of_app(credentials.app_id, credentials.app_secret)
 
 
 def of_token(credentials: secret.Credentials, token: str) -> Credentials:
     """To act with an access token; always with a proof, for an app may demand one and none refuses it."""
-    return Credentials(token, credentials.app_secret)
+    return Credentials.proven(token, credentials.app_secret)
 
 
 class MetaView:

@@ -11,6 +11,7 @@ from waypost import registry
 from waypost.cloudapi.apps import TokenDetails
 from waypost.cloudapi.errors import GraphError
 from waypost.cloudapi.numbers import PhoneNumber, WebhookConfiguration
+from waypost.cloudapi.signature import appsecret_proof
 from waypost.operator.credentials import Credentials, Unusable
 from waypost.operator.number import actions as act
 from waypost.operator.number import registration
@@ -102,25 +103,39 @@ def route(desired: Desired, credentials: Credentials, kept_: Kept) -> registry.R
 
 
 def number(desired: Desired, observed: Observed, credentials: Credentials) -> registry.Number:
-    """What a worker is to know. A bot that cannot be read now stays as it was."""
-    spec, script = desired.spec, observed.script
+    """What a worker is to know. A bot that cannot be used now stays as it was."""
+    spec = desired.spec
     template = spec.outside_window.template if spec.outside_window else None
-    before = observed.published.number
-    text = before.bot if script.problem and before else script.text
+    script, plugin = _bot(desired, observed)
+    token = observed.token or credentials.access_token
     return registry.Number(
         namespace=desired.namespace,
         name=desired.name,
         phone_number_id=spec.phone_number_id,
         waba_id=spec.waba_id,
         app_id=credentials.app_id,
-        access_token=observed.token or credentials.access_token,
-        bot=text,
-        bot_plugin=spec.bot.plugin if spec.bot else None,
+        access_token=token,
+        # By the current app secret alone: a previous one still signs deliveries on their way, but proves no call.
+        app_secret_proof=appsecret_proof(token, credentials.app_secret),
+        bot=script,
+        bot_plugin=plugin,
         messages_per_second=spec.limits.messages_per_second,
         outside_window=registry.Template(name=template.name, language=template.language) if template else None,
         mark_read=spec.bot.mark_read if spec.bot else False,
         typing_indicator=spec.bot.typing_indicator if spec.bot else False,
     )
+
+
+def _bot(desired: Desired, observed: Observed) -> tuple[str | None, str | None]:
+    """Script and plugin. A plugin that is not allowed is published where nothing else can answer: a worker refuses it
+    and keeps the messages to be replayed, whereas without any bot they would be done with.
+    """
+    wanted = (observed.script.text, desired.spec.bot.plugin if desired.spec.bot else None)
+    before = observed.published.number
+    if before is None or (observed.script.problem is None and desired.refused_plugin is None):
+        return wanted
+    answers = before.bot is not None or (before.bot_plugin is not None and before.bot_plugin in desired.plugins)
+    return (before.bot, before.bot_plugin) if answers else wanted
 
 
 def is_believed(observed: Observed) -> bool:
