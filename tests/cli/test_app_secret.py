@@ -1,0 +1,126 @@
+"""An app that demands a proof with every call, whose secret is changed at Meta: real processes, operator included."""
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from sqlalchemy import Engine, text
+
+from waypost.cloudapi.signature import appsecret_proof, sign
+from waypost.store import database
+
+from .test_dev import NUMBER, Dev, answered
+from .test_dev import files as files  # noqa: PLC0414 - the fixture of that module, with a copy of the examples of our own
+
+WaitFor = Callable[..., Any]
+
+pytestmark = pytest.mark.timeout(240)
+
+APP, WABA, CONTACT = "100000000000001", "102290129340398", "447700940000"
+TOKEN = "simulator-access-token-not-real"
+OLD, NEW = "simulator-app-secret-not-real", "simulator-app-secret-changed"
+
+
+@pytest.fixture
+def dev(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[Dev]:
+    """One of this test's own."""
+    folder = short_folder / f"p{uuid.uuid4().hex[:6]}"
+    folder.mkdir()
+    running = Dev(folder, files)
+    try:
+        wait_for(lambda: "Ctrl-C ends everything" in running.text, deadline_s=90, what="the demonstration")
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def engine(dev: Dev) -> Iterator[Engine]:
+    """Its database."""
+    engine = database.connect(dev.state["database"], application="test")
+    yield engine
+    engine.dispose()
+
+
+def test_a_changed_app_secret_fails_no_message(dev: Dev, engine: Engine, files: list[Path], wait_for: WaitFor) -> None:
+    """What was taken in before is answered with the proof by the new secret, once that is here; until then it waits."""
+    _at_meta(dev, {"app_id": APP, "require_proof": True})
+    assert _ask_meta(dev, {}) == 100
+    answered(dev, CONTACT, wait_for)
+
+    _at_meta(dev, {"app_id": APP, "app_secret": NEW})
+    assert _ask_meta(dev, {"appsecret_proof": appsecret_proof(TOKEN, OLD)}) == 100
+    before = len(_replies(dev))
+    assert _deliver(dev, signed_with=OLD) == 200
+    wait_for(lambda: _pause_code(engine) == 100, deadline_s=60, what="the number is paused")
+    wait_for(lambda: _outbox(engine)["queued"] == 1, deadline_s=60, what="the reply waits")
+
+    declared = next(file for file in files if OLD in file.read_text())
+    declared.write_text(declared.read_text().replace(OLD, NEW))
+    wait_for(lambda: len(_replies(dev)) > before, deadline_s=60, what="the reply, proven by the new secret")
+    answered(dev, "447700940001", wait_for)
+    wait_for(lambda: _pause_code(engine) is None, deadline_s=60, what="the pause is over")
+    assert set(_outbox(engine)) == {"sent"}
+
+
+def _at_meta(dev: Dev, app: dict[str, Any]) -> None:
+    answer = httpx.put(f"{dev.state['simulator']}/_sim/world", json={"apps": [app]}, trust_env=False)
+    answer.raise_for_status()
+
+
+def _ask_meta(dev: Dev, query: dict[str, str]) -> int:
+    """The code of the error that a call with the token gets."""
+    answer = httpx.get(
+        f"{dev.state['simulator']}/v26.0/{NUMBER}",
+        params=query,
+        headers={"authorization": f"Bearer {TOKEN}"},
+        trust_env=False,
+    )
+    return int(answer.json()["error"]["code"])
+
+
+def _deliver(dev: Dev, *, signed_with: str) -> int:
+    """A delivery that Meta signed before the change and that arrives after it."""
+    value = {
+        "messaging_product": "whatsapp",
+        "metadata": {"display_phone_number": "15550783881", "phone_number_id": NUMBER},
+        "contacts": [{"wa_id": CONTACT, "profile": {"name": "Ada"}}],
+        "messages": [
+            {
+                "from": CONTACT,
+                "id": f"wamid.{uuid.uuid4().hex}",
+                "timestamp": str(int(time.time())),
+                "type": "text",
+                "text": {"body": "hello"},
+            }
+        ],
+    }
+    entry = {"id": WABA, "changes": [{"field": "messages", "value": value}]}
+    body = msgspec.json.encode({"object": "whatsapp_business_account", "entry": [entry]})
+    headers = {"x-hub-signature-256": sign(signed_with, body), "content-type": "application/json"}
+    hook = f"{dev.state['webhook']}/webhooks/team-a/support"
+    return httpx.post(hook, content=body, headers=headers, trust_env=False, timeout=30).status_code
+
+
+def _replies(dev: Dev) -> list[dict[str, Any]]:
+    return [sent for sent in dev.sent() if sent["to"] == f"+{CONTACT}"]
+
+
+def _pause_code(engine: Engine) -> int | None:
+    with engine.connect() as connection:
+        code = connection.execute(text("SELECT pause_code FROM number WHERE number_id = :number"), {"number": NUMBER})
+        found: int | None = code.scalar_one()
+        return found
+
+
+def _outbox(engine: Engine) -> Counter[str]:
+    """Messages by state."""
+    with engine.connect() as connection:
+        rows = connection.execute(text("SELECT state FROM outbox WHERE kind = 'message'"))
+        return Counter(row.state for row in rows)
