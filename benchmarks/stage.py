@@ -83,6 +83,7 @@ class Stage:
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
+            "WAYPOST_BOT_PLUGINS": "benchmarks.*",
             "WAYPOST_DATABASE_URL": self.postgres.url,
             "WAYPOST_REDIS_URL": self.redis_server.url,
             "WAYPOST_REGISTRY_DIR": str(self.folder / "registry"),

@@ -7,10 +7,17 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from waypost.allowed_plugins import AllowedPlugins
+
+
+def _plugins(text: str) -> str:
+    AllowedPlugins.read(text)
+    return text
 
 
 class Settings(BaseSettings):
@@ -58,6 +65,11 @@ class Settings(BaseSettings):
         description="Networks of proxies whose X-Forwarded-For is believed, comma-separated; failures count by it.",
     )
 
+    bot_plugins: Annotated[str, AfterValidator(_plugins)] = Field(
+        default="",
+        description="Bots in Python that may run, comma-separated: `module:function`, or `package.*` for all in it. "
+        "None unless listed, for a worker runs what it imports; `*` allows everything.",
+    )
     turn_timeout_s: float = Field(
         default=10.0, gt=0, le=50, description="A bot turn that takes longer counts as a failed attempt."
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from waypost.allowed_plugins import AllowedPlugins
 from waypost.bot import BotEvent, HandOff, OptIn, OptOut, plugin
 from waypost.cloudapi.messages import Buttons, List
 
@@ -98,7 +99,7 @@ def test_the_credentials_of_the_example_are_opted_in_and_fake() -> None:
 def callback_bot(monkeypatch: pytest.MonkeyPatch) -> Iterator[plugin.Turn]:
     """The example plugin, loaded as a worker would."""
     monkeypatch.syspath_prepend(EXAMPLES / "plugins")
-    yield plugin.load("callback_bot:turn")
+    yield plugin.load("callback_bot:turn", AllowedPlugins.read("callback_bot:turn"))
     sys.modules.pop("callback_bot", None)
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from waypost.allowed_plugins import EVERYTHING, AllowedPlugins
 from waypost.bot import BotEvent, HandOff, OptIn, OptOut, Reply, plugin
-from waypost.bot.plugin import PluginNotLoaded, PluginResultInvalid
+from waypost.bot.plugin import PluginNotAllowed, PluginNotLoaded, PluginResultInvalid
 from waypost.cloudapi.messages import Text
 
 EVENT = BotEvent("text", text="hello", profile_name="Ann", now=1_795_435_200.0)
 HELLO = Reply(Text("Hello"))
+ALL = AllowedPlugins.read(EVERYTHING)
 
 
 def returning(result: object) -> Callable[[object, object], object]:
@@ -46,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_plugin_is_called_with_state_and_event(made: Callable[[object], str]) -> None:
     """And its result is passed on."""
-    turn = plugin.load(made(lambda state, event: ({**state, "seen": event.text}, [HELLO])))
+    turn = plugin.load(made(lambda state, event: ({**state, "seen": event.text}, [HELLO])), ALL)
     assert turn({"a": 1}, EVENT) == ({"a": 1, "seen": "hello"}, (HELLO,))
 
 
@@ -67,8 +69,18 @@ def test_a_plugin_is_called_with_state_and_event(made: Callable[[object], str]) 
 def test_a_path_that_leads_to_no_turn_is_refused(path: str, told: str) -> None:
     """With what is wrong with it."""
     with pytest.raises(PluginNotLoaded) as refused:
-        plugin.load(path)
+        plugin.load(path, ALL)
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["", "my_bot:turn", "my_bots.*"])
+def test_a_plugin_that_is_not_allowed_is_not_even_imported(folder: Path, text: str) -> None:
+    """Importing it would run it already."""
+    (folder / "other_bot.py").write_text("from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n")
+    with pytest.raises(PluginNotAllowed) as refused:
+        plugin.load("other_bot:turn", AllowedPlugins.read(text))
+    assert [path.name for path in folder.iterdir()] == ["other_bot.py"]
+    assert "WAYPOST_BOT_PLUGINS" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +91,7 @@ def test_a_module_that_cannot_be_imported_is_named(folder: Path, code: str, told
     """The kind of error is told; its text may hold anything and is left to the traceback."""
     (folder / "broken_bot.py").write_text(code)
     with pytest.raises(PluginNotLoaded) as refused:
-        plugin.load("broken_bot:turn")
+        plugin.load("broken_bot:turn", ALL)
     assert str(refused.value) == f"broken_bot:turn: importing broken_bot {told}"
 
 
@@ -107,7 +119,7 @@ def test_a_module_that_cannot_be_imported_is_named(folder: Path, code: str, told
 )
 def test_a_result_that_is_none_is_refused(made: Callable[[object], str], result: object, told: str) -> None:
     """Before anything of it reaches the database; what a person wrote is never quoted."""
-    turn = plugin.load(made(returning(result)))
+    turn = plugin.load(made(returning(result)), ALL)
     with pytest.raises(PluginResultInvalid) as refused:
         turn({}, EVENT)
     assert told in str(refused.value)
@@ -117,7 +129,7 @@ def test_a_state_that_contains_itself_is_refused(made: Callable[[object], str]) 
     """Rather than written for ever."""
     endless: dict[str, object] = {}
     endless["self"] = endless
-    turn = plugin.load(made(returning((endless, []))))
+    turn = plugin.load(made(returning((endless, []))), ALL)
     with pytest.raises(PluginResultInvalid, match="RecursionError"):
         turn({}, EVENT)
 
@@ -129,12 +141,12 @@ def test_what_a_plugin_raises_comes_through(made: Callable[[object], str]) -> No
         raise LookupError("no such order")
 
     with pytest.raises(LookupError):
-        plugin.load(made(broken))({}, EVENT)
+        plugin.load(made(broken), ALL)({}, EVENT)
 
 
 def test_a_state_is_a_copy(made: Callable[[object], str]) -> None:
     """What a plugin still holds in its hand cannot change what is stored."""
     kept: dict[str, Any] = {"list": [1]}
-    state, _ = plugin.load(made(returning((kept, []))))({}, EVENT)
+    state, _ = plugin.load(made(returning((kept, []))), ALL)({}, EVENT)
     kept["list"].append(2)
     assert state == {"list": [1]}

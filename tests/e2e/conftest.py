@@ -72,6 +72,7 @@ def values() -> dict[str, object]:
         # An operator that began often within an hour asks Meta for less; here it begins anew again and again.
         "operator": {"graphCallsPerHour": 100_000},
         "webhook": {"replicas": 2},
+        "bot": {"plugins": ["ledger_bot:turn"]},
         "worker": {
             "replicas": 2,
             "extraVolumes": [{"name": "bots", "configMap": {"name": "ledger-bot"}}],

@@ -54,6 +54,7 @@ class Installation:
             "WAYPOST_SWEEP_INTERVAL_S": "0.5",
             "WAYPOST_TRACE_DIR": str(folder / "traces"),
             "PYTHONPATH": str(PLUGINS),
+            "WAYPOST_BOT_PLUGINS": "ledger_bot:turn",
         }
         self.http = httpx.Client(trust_env=False, timeout=10)
         self.identity = Identity("team", "support", NUMBER, ACCOUNT, SECRET)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from waypost import registry
+from waypost.allowed_plugins import AllowedPlugins
 from waypost.cli.localoperator import OBJECTS, STATE, LocalOperator
 from waypost.operator.cluster import Manifest
 
@@ -41,7 +42,7 @@ async def until(condition: Callable[[], Any]) -> None:
 @contextlib.asynccontextmanager
 async def operator(it: Installation, folder: Path) -> AsyncIterator[LocalOperator]:
     """One that runs meanwhile; the webhook reads what it publishes."""
-    made = LocalOperator(folder, folder / "registry", it.graph, it.public_url)
+    made = LocalOperator(folder, folder / "registry", it.graph, it.public_url, AllowedPlugins())
     it.webhook.reads(made.cluster)
     stop = asyncio.Event()
     task = asyncio.create_task(made.run(stop))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.signature import appsecret_proof
 from waypost.operator.models import FINALIZER
 

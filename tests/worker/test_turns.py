@@ -16,6 +16,7 @@ from waypost.cloudapi.messages import Text
 from waypost.lanes.drain import Drain, Limits
 from waypost.registry import Number
 from waypost.store import inbox
+from waypost.worker.bots import Bots
 from waypost.worker.deadline import Deadline
 from waypost.worker.turns import Turns
 
@@ -43,11 +44,13 @@ class OneBot:
 class World:
     """Deliver a value of Meta's, drain every lane, look at the rows."""
 
-    def __init__(self, engine: Engine, bot: Bot | None = echo, number: Number | None = NUMBER) -> None:
+    def __init__(
+        self, engine: Engine, bot: Bot | None = echo, number: Number | None = NUMBER, bots: Bots | None = None
+    ) -> None:
         self.engine = engine
         self.woken: list[int] = []
         self.turns = Turns(
-            lambda _number_id: number, bots=OneBot(bot), deadline=Deadline(5), wake_sender=self.woken.extend
+            lambda _number_id: number, bots=bots or OneBot(bot), deadline=Deadline(5), wake_sender=self.woken.extend
         )
         self.drain = Drain(engine, self.turns, owner="test", limits=Limits(retry_delays_s=(0.0,)))
 

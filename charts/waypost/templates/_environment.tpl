@@ -39,6 +39,9 @@ Takes root, component, own (list).
 {{- $entries = append $entries (dict "name" "WAYPOST_GRAPH_URL" "value" $graph) }}
 {{- $entries = append $entries (dict "name" "WAYPOST_GRAPH_VERSION" "value" $values.graph.version) }}
 {{- end }}
+{{- if has $component (list "worker" "operator") }}
+{{- $entries = append $entries (dict "name" "WAYPOST_BOT_PLUGINS" "value" (join "," $values.bot.plugins)) }}
+{{- end }}
 {{- with $values.telemetry }}
 {{- if .endpoint }}
 {{- $entries = append $entries (dict "name" "OTEL_EXPORTER_OTLP_ENDPOINT" "value" .endpoint) }}

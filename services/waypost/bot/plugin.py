@@ -7,11 +7,11 @@ row of the database.
 
 import importlib
 import inspect
-import re
 from collections.abc import Callable, Sequence
 
 import msgspec
 
+from waypost.allowed_plugins import PATH, AllowedPlugins
 from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
 from waypost.bot.event import BotEvent
 from waypost.bot.state import State
@@ -23,11 +23,13 @@ MOST_EFFECTS = 20
 LONGEST_STATE = 64 * 1024
 """Bytes of JSON; it is read and written with every message."""
 
-_PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
-
 
 class PluginError(Exception):
     """A plugin cannot be used; the message says why, and never holds what a person wrote. No retry makes sense."""
+
+
+class PluginNotAllowed(PluginError):
+    """The platform's list does not have it. Nothing of it was imported."""
 
 
 class PluginNotLoaded(PluginError):
@@ -38,13 +40,16 @@ class PluginResultInvalid(PluginError):
     """The function returned something that is no result of a turn."""
 
 
-def load(path: str) -> Turn:
+def load(path: str, allowed: AllowedPlugins) -> Turn:
     """The turn function at `package.module:function`, wrapped so that its results are checked.
 
-    Raises `PluginNotLoaded`. The returned function raises `PluginResultInvalid`, and whatever the plugin itself raises.
+    Raises `PluginNotAllowed`, before anything is imported, and `PluginNotLoaded`. The returned function raises
+    `PluginResultInvalid`, and whatever the plugin itself raises.
     """
-    if not _PATH.fullmatch(path):
+    if not PATH.fullmatch(path):
         raise PluginNotLoaded(f"{path[:200]!r} is no plugin path; write package.module:function")
+    if path not in allowed:
+        raise PluginNotAllowed(f"{path} is not allowed: the platform's list of plugins, WAYPOST_BOT_PLUGINS, lacks it")
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)

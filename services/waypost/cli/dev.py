@@ -19,6 +19,7 @@ import httpx
 from rich.console import Console
 from sqlalchemy.exc import OperationalError
 
+from waypost.allowed_plugins import EVERYTHING
 from waypost.cli import demo, localoperator, manifests, world
 from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.cli.failing import CommandError
@@ -184,6 +185,8 @@ class Dev:
     def _start_services(self, ports: tuple[int, int, int]) -> None:
         assert self._addresses is not None
         environment = {
+            # Whoever runs this writes the numbers too, and may run any code here anyway.
+            "WAYPOST_BOT_PLUGINS": EVERYTHING,
             **os.environ,
             "WAYPOST_DATABASE_URL": self._addresses.database,
             "WAYPOST_REDIS_URL": self._addresses.redis,

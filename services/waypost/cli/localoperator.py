@@ -18,6 +18,7 @@ from pathlib import Path
 
 import structlog
 
+from waypost.allowed_plugins import AllowedPlugins
 from waypost.cli.cronjobs import CronJobs, Process
 from waypost.cli.filecluster import FileCluster
 from waypost.cli.files import replace
@@ -53,7 +54,9 @@ _OF_USERS = (*OURS, "Secret", "ConfigMap")
 class LocalOperator:
     """`await run(stop)` until the event is set; `folder` as the module says."""
 
-    def __init__(self, folder: Path, registry_dir: Path, graph: GraphClient, public_url: str) -> None:
+    def __init__(
+        self, folder: Path, registry_dir: Path, graph: GraphClient, public_url: str, plugins: AllowedPlugins
+    ) -> None:
         self._folder = folder
         self._registry_dir = registry_dir
         self._objects_seen: tuple[int, int] | None = None
@@ -66,6 +69,7 @@ class LocalOperator:
             webhook_probe_url=public_url,
             route_poll_s=0.2,
             image="local",
+            plugins=plugins,
         )
         self.cluster = FileCluster(changed=self._changed, release_namespace=NAMESPACE)
         known = Known()
@@ -214,7 +218,8 @@ async def _run(settings: Settings, folder: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with GraphClient(settings.graph_url, settings.graph_version, timeout_s=settings.graph_timeout_s) as graph:
-        operator = LocalOperator(folder, settings.registry_dir, graph, settings.public_url)
+        plugins = AllowedPlugins.read(settings.bot_plugins)
+        operator = LocalOperator(folder, settings.registry_dir, graph, settings.public_url, plugins)
         serving = probes.serve(settings.probe_port, ready=operator.not_ready, host=settings.host)
         try:
             await operator.run(stop)

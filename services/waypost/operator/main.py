@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from waypost.allowed_plugins import AllowedPlugins
 from waypost.operator.cluster import Cluster
 from waypost.operator.controller import Reconciler
 from waypost.operator.graph import MeasuredGraph
@@ -48,6 +49,7 @@ def options(settings: Settings) -> OperatorOptions:
         image=settings.job_image,
         service_account=settings.job_service_account,
         namespaces=namespaces or None,
+        plugins=AllowedPlugins.read(settings.bot_plugins),
         resync_s=settings.resync_s,
         graph_calls_per_hour=settings.graph_calls_per_hour,
         job=job,

@@ -75,7 +75,8 @@ class Bot(Strict):
         ]
         | None
     ) = None
-    """A Python function that answers, as `package.module:function`; it must be installed in the workers' image."""
+    """A Python function that answers, as `package.module:function`. It must be installed in the workers' image, and be
+    one that the platform allows (`bot.plugins` of the chart): workers are shared, and import no other."""
     mark_read: bool = False
     """Whether senders are shown that their message was read, as soon as the bot has taken it up."""
     typing_indicator: bool = False

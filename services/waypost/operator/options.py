@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from waypost.allowed_plugins import AllowedPlugins
+
 
 @dataclass(frozen=True)
 class JobOptions:
@@ -48,6 +50,8 @@ class OperatorOptions:
     """Of a schedule's Jobs; it needs no permissions, and its token is not mounted."""
     namespaces: tuple[str, ...] | None = None
     """Watched namespaces; None: all."""
+    plugins: AllowedPlugins = field(default_factory=AllowedPlugins)
+    """Bots in Python that the workers import; a number that asks for another is told so."""
     resync_s: float = 300
     """Drift at Meta is looked for this often, unless the budget of the account asks for less."""
     graph_calls_per_hour: int = 200

@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 
+from waypost.allowed_plugins import AllowedPlugins
 from waypost.bot import plugin, script
 from waypost.bot.effects import Effect
 from waypost.bot.engine import turn as script_turn
@@ -17,13 +18,17 @@ Turn = Callable[[dict[str, Any], BotEvent], tuple[dict[str, Any], Sequence[Effec
 
 
 class BotUnusable(Exception):
-    """A number's bot cannot be loaded. Its events wait for their next attempt; repair the script, then replay."""
+    """A number's bot cannot be loaded, or may not be. Its events wait for their next attempt; mend it, then replay."""
 
 
 class Bots:
-    """Compiled bots by number. A script that cannot be loaded leaves the last good one in place."""
+    """Compiled bots by number. One that cannot be loaded leaves the last good one in place.
 
-    def __init__(self) -> None:
+    This is where teams are kept apart: whatever a number asks for, only plugins that are allowed are imported.
+    """
+
+    def __init__(self, allowed: AllowedPlugins) -> None:
+        self._allowed = allowed
         self._compiled: dict[str, tuple[tuple[str | None, str | None], Turn]] = {}
         self._refused: dict[str, tuple[str | None, str | None]] = {}
 
@@ -37,7 +42,7 @@ class Bots:
             return known[1]
         if self._refused.get(number.phone_number_id) != source:
             try:
-                turn = _compile(number)
+                turn = _compile(number, self._allowed)
             except (script.ScriptError, plugin.PluginError) as error:
                 self._refused[number.phone_number_id] = source
                 log.error(  # noqa: TRY400 - the message names line and key; a stack adds nothing for its author
@@ -51,9 +56,9 @@ class Bots:
         return known[1]
 
 
-def _compile(number: Number) -> Turn:
+def _compile(number: Number, allowed: AllowedPlugins) -> Turn:
     if number.bot_plugin is not None:
-        return plugin.load(number.bot_plugin)
+        return plugin.load(number.bot_plugin, allowed)
     assert number.bot is not None
     loaded = script.load(number.bot)
     return lambda state, event: script_turn(loaded, state, event)

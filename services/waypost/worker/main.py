@@ -10,6 +10,7 @@ from uuid import uuid4
 import structlog
 
 from waypost import registry
+from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.client import GraphClient
 from waypost.lanes import wake
 from waypost.lanes.drain import Drain
@@ -49,7 +50,7 @@ class Worker:
             self._engine,
             Turns(
                 self._numbers.number,
-                bots=Bots(),
+                bots=Bots(AllowedPlugins.read(settings.bot_plugins)),
                 deadline=Deadline(settings.turn_timeout_s, before_exit=lambda: self._sender.stop(LAST_CALLS_S)),
                 wake_sender=self._sender.wake,
                 charge=self._sender.charge,

@@ -235,6 +235,9 @@ def _webhook(desired: Desired, observed: Observed) -> Judged:
 
 
 def _bot(desired: Desired, observed: Observed) -> Judged | None:
+    if (plugin := desired.refused_plugin) is not None:
+        message = f"the platform does not allow the plugin {plugin}, so it does not answer; {steps.ALLOW_PLUGIN}"
+        return _judged("BotLoaded", "False", "PluginNotAllowed", message, person=True)
     if desired.spec.bot is None or desired.spec.bot.config_map_ref is None:
         return None
     if observed.script.problem is not None:

@@ -113,9 +113,9 @@ class NumberReconciler:
             subject.manifest = await self._cluster.write_metadata(subject.manifest, {"finalizers": finalizers})
         if not subject.status.get("conditions"):
             await self._teller.end(subject, summary.beginning(), "waiting")
-        public_url = self._options.public_url.rstrip("/")
+        public_url, plugins = self._options.public_url.rstrip("/"), self._options.plugins
         return await self._make_true(
-            subject, Desired(metadata.namespace, metadata.name, metadata.generation, spec, public_url)
+            subject, Desired(metadata.namespace, metadata.name, metadata.generation, spec, public_url, plugins)
         )
 
     async def _begin(self, *, is_deleted: bool) -> None:

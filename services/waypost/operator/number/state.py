@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.apps import OBJECT, AppSubscription, TokenDetails
 from waypost.cloudapi.business_accounts import SubscribedApp
 from waypost.cloudapi.errors import GraphError, GraphRefused, Verdict
@@ -37,6 +38,14 @@ class Desired:
     spec: NumberSpec
     public_url: str
     """Without a slash at its end."""
+    plugins: AllowedPlugins = field(default_factory=AllowedPlugins)
+    """Bots in Python that the platform allows."""
+
+    @property
+    def refused_plugin(self) -> str | None:
+        """The bot in Python that it asks for and that the workers will not import."""
+        plugin = self.spec.bot.plugin if self.spec.bot else None
+        return None if plugin is None or plugin in self.plugins else plugin
 
     @property
     def own_url(self) -> str:

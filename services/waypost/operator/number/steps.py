@@ -1,4 +1,4 @@
-"""What only a person can do at Meta: the step, and the page where it is done.
+"""What only a person can do, most of it at Meta: the step, and the page where it is done.
 
 Names of pages as in Meta's "Get started", "Business phone numbers" and "Payment methods" (copies of 2026).
 """
@@ -26,3 +26,7 @@ PAYMENT = f"add a payment method to the WhatsApp account at {BILLING}"
 DISPLAY_NAME = f"have the display name approved: {NUMBERS}, choose the number > Profile > Display name"
 VERIFY_BUSINESS = f"complete business verification at {SECURITY}"
 APPEAL = f"see what Meta objects to, and ask for a review, at {SUPPORT}"
+ALLOW_PLUGIN = (
+    "whoever installed Waypost adds it to bot.plugins in the values of its chart (WAYPOST_BOT_PLUGINS); "
+    "or let a script answer, by spec.bot.configMapRef"
+)

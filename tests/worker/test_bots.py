@@ -1,0 +1,101 @@
+"""The bots of numbers: what a worker compiles or imports for them, and what it refuses."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import Engine
+
+from waypost.allowed_plugins import AllowedPlugins
+from waypost.bot.event import BotEvent
+from waypost.registry import Number
+from waypost.store import dead
+from waypost.worker.bots import Bots, BotUnusable
+
+from .test_turns import NUMBER, World
+
+PLUGIN = """
+from pathlib import Path
+from waypost.bot import Reply
+from waypost.cloudapi.messages import Text
+
+Path(__file__).with_suffix(".ran").touch()
+
+def turn(state, event):
+    return state, [Reply(Text("from " + __name__))]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the import path with two bots that leave a file when they are imported."""
+    for name in ("our_bot", "their_bot"):
+        (tmp_path / f"{name}.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in ("our_bot", "their_bot"):
+        sys.modules.pop(name, None)
+
+
+def _asking_for(path: str) -> Number:
+    return msgspec.structs.replace(NUMBER, bot=None, bot_plugin=path)
+
+
+def _replies(world: World) -> list[str]:
+    return [row.body for row in world.rows("SELECT body->'text'->>'body' AS body FROM outbox ORDER BY id")]
+
+
+@pytest.mark.parametrize("path", ["their_bot:turn", "os:_exit", "subprocess:Popen", "our_bot:turn.__globals__"])
+def test_a_plugin_that_is_not_listed_is_not_imported_for_anybody(folder: Path, path: str) -> None:
+    """Whoever may write a number in one namespace must not run code where those of all others are answered."""
+    bots = Bots(AllowedPlugins.read("our_bot:turn"))
+    with pytest.raises(BotUnusable):
+        bots.turn(_asking_for(path))
+    assert list(folder.glob("*.ran")) == []
+
+
+def test_a_listed_plugin_answers(folder: Path) -> None:
+    """It is the one that the platform put there."""
+    turn = Bots(AllowedPlugins.read("our_bot:turn")).turn(_asking_for("our_bot:turn"))
+    assert turn is not None
+    _, (reply,) = turn({}, BotEvent("text", text="hello"))
+    assert reply.message.payload()["text"]["body"] == "from our_bot"
+
+
+def test_a_number_that_then_asks_for_what_is_not_listed_keeps_its_last_good_bot(folder: Path) -> None:
+    """As with a plugin that cannot be imported: people still get answers."""
+    bots = Bots(AllowedPlugins.read("our_bot:turn"))
+    good = bots.turn(_asking_for("our_bot:turn"))
+    assert bots.turn(_asking_for("their_bot:turn")) is good
+    assert [path.name for path in folder.glob("*.ran")] == ["our_bot.ran"]
+
+
+@pytest.mark.parametrize("path", ["their_bot:turn", "no_such_module_at_all:turn"])
+def test_messages_for_a_plugin_that_cannot_be_used_are_kept(database: Engine, folder: Path, path: str) -> None:
+    """One that may not be imported is treated as one that cannot be: nothing is done with them, and nothing is lost."""
+    world = World(database, number=_asking_for(path), bots=Bots(AllowedPlugins.read("no_such_module_at_all:turn")))
+    world.say("hello")
+    assert [tuple(row) for row in world.rows("SELECT state, reason FROM event")] == [("dead", "BotUnusable")]
+    assert [row.body for row in world.rows("SELECT body FROM message")] == []
+    assert _replies(world) == []
+
+
+def test_messages_are_answered_once_their_plugin_is_listed(database: Engine, folder: Path) -> None:
+    """By the workers that start with the new list, after a replay of what was given up."""
+    number = _asking_for("their_bot:turn")
+    World(database, number=number, bots=Bots(AllowedPlugins())).say("hello")
+    world = World(database, number=number, bots=Bots(AllowedPlugins.read("their_bot:turn")))
+    with database.begin() as connection:
+        replayed = dead.replay(connection, dead.Selection(reason="BotUnusable"), limit=10)
+    for _, lane in replayed:
+        world.drain.run(lane)
+    assert _replies(world) == ["from their_bot"]
+
+
+def test_stop_is_heard_though_the_plugin_may_not_run(database: Engine, folder: Path) -> None:
+    """Whoever asks to be left alone does not wait for a list."""
+    world = World(database, number=_asking_for("their_bot:turn"), bots=Bots(AllowedPlugins()))
+    world.say("STOP")
+    assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]
