@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from waypost import registry
 from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
+from waypost.cloudapi.signature import appsecret_proof
 from waypost.store import counts, schema
 from waypost.store.database import connect
 
@@ -25,6 +26,7 @@ ACCOUNT = "102290129340398"
 APP = "700700700700700"
 SECRET = "0123456789abcdef0123456789abcdef"
 TOKEN = "EAAguaranteetoken0001"
+PROOF = appsecret_proof(TOKEN, SECRET)
 VERIFY = "guaranteeverifytoken0001guaranteeverify"
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -152,7 +154,8 @@ class Installation:
             ),
             registry.Number(
                 namespace="team", name="support", phone_number_id=NUMBER, waba_id=ACCOUNT, app_id=APP,
-                access_token=TOKEN, bot_plugin="ledger_bot:turn", messages_per_second=messages_per_second,
+                access_token=TOKEN, app_secret_proof=PROOF, bot_plugin="ledger_bot:turn",
+                messages_per_second=messages_per_second,
             ),
         )  # fmt: skip
 

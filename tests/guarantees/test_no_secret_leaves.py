@@ -2,7 +2,7 @@
 
 from ..ledger import Ledger
 from ..telemetry.spellings import found_in, of_number, spellings
-from .installation import SECRET, TOKEN, VERIFY, Installation
+from .installation import PROOF, SECRET, TOKEN, VERIFY, Installation
 
 CONTACT = "15558675309"
 WORDS = "canary words of a person"
@@ -32,7 +32,7 @@ def test_planted_canaries_are_in_no_output(running: Installation) -> None:
     assert any(b"process message" in content for content in outputs.values()), "traces were written"
     outputs["redis"] = stored
     canaries = {"contact": of_number(CONTACT), "name": {"plain": b"Ada"}, "a wamid": {"plain": b"wamid."}}
-    canaries |= {f"canary {each[:6]}": spellings(each) for each in (WORDS, SECRET, TOKEN, VERIFY)}
+    canaries |= {f"canary {each[:6]}": spellings(each) for each in (WORDS, SECRET, TOKEN, PROOF, VERIFY)}
     canaries |= {f"id {number}": spellings(each) for number, each in enumerate(_message_ids(running, ledger))}
     found = {where: found_in(content, canaries) for where, content in outputs.items() if "simulator" not in where}
     assert {where: each for where, each in found.items() if each} == {}
