@@ -1,5 +1,6 @@
 """`waypost dev` as a person runs it: one command, real processes, and what happens when they are killed."""
 
+import itertools
 import json
 import os
 import shutil
@@ -35,6 +36,7 @@ class Dev:
         self.data = folder / "data"
         self.output = folder / f"out-{uuid.uuid4().hex[:6]}"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
+        environment["PYTHONPATH"] = str(files[0].parent / "plugins")
         ports = [word for name in ("webhook", "console", "simulator") for word in (f"--port-{name}", "0")]
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -244,6 +246,25 @@ def test_a_mistake_in_an_edited_file_is_told_and_changes_nothing(
         answered(dev, "447700930000", wait_for)
     finally:
         files[0].write_text(good)
+
+
+def test_a_bot_in_python_answers_without_anybody_listing_it(dev: Dev, files: list[Path], wait_for: WaitFor) -> None:
+    """On a cluster the platform says what may run; here that is whoever wrote the bot."""
+    number = next(file for file in files if file.name == "number.yaml")
+    good = number.read_text()
+    number.write_text(good.replace("configMapRef:\n      name: support-bot", "plugin: callback_bot:turn"))
+
+    # A contact of its own for each try: Meta's limit for one would leave replies waiting for the tests that follow.
+    contacts = itertools.count(447700940000)
+
+    def asks_when_to_call() -> bool:
+        dev.write(str(next(contacts)), "hello")
+        return any("When may we call you?" in sent["text"] for sent in dev.sent())
+
+    try:
+        wait_for(asks_when_to_call, deadline_s=60, what="the bot in Python")
+    finally:
+        number.write_text(good)
 
 
 def test_doctor_finds_nothing_wrong_with_it(dev: Dev, wait_for: WaitFor) -> None:
