@@ -1,7 +1,7 @@
 """A bot as a Python function: it offers the next three free hours for a call back and remembers the choice.
 
-Name it in a number as `bot: {plugin: "callback_bot:turn"}`, with this folder on the workers' PYTHONPATH; on a cluster the
-chart's `bot.plugins` must list it.
+Name it in a number as `bot: {plugin: "callback_bot:turn"}`, with this folder on the workers' PYTHONPATH; on a cluster
+the chart's `bot.plugins` must list it.
 A turn does no I/O and reads no clock: what it may know stands in `state` and `event`.
 """
 
