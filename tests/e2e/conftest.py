@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from . import planned
+from .crowd import Crowd, gathered
 from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, QUICK, TEAM, TOKEN, Installed, is_asked_for, kind, release
 
 PLUGIN = Path(__file__).parents[1] / "guarantees/plugins/ledger_bot.py"
@@ -45,8 +46,13 @@ TEAM_OBJECTS = (
 )
 
 
-LAST = ("test_schedule_fires", "test_api_server_stopped", "test_upgrade", "test_scale")
-"""What waits for minutes to pass meanwhile, lets them pass unused, replaces the release, or leaves much to clear up."""
+MEANWHILE = ("test_webhook_rollout", "test_worker_killed", "test_redis_wiped")
+"""What makes a quiet minute for the operator: messages flow, and nobody writes a number, a schedule or a Secret."""
+LAST = (
+    *("test_traces", "test_schedule_fires", "test_api_server_stopped", "test_upgrade"),
+    *("test_scale", *MEANWHILE, "test_quiet"),
+)
+"""What waits for minutes that pass meanwhile, lets one pass unused, replaces the release, leaves much to clear up."""
 
 
 @pytest.hookimpl(trylast=True)
@@ -106,3 +112,10 @@ def installed(_release: Installed) -> Installed:
         _release.kubectl("rollout", "status", f"deployment/waypost-{component}", "--timeout=180s")
     _release.quiesce()
     return _release
+
+
+@pytest.fixture(scope="session")
+def crowd(_release: Installed) -> Iterator[Crowd]:
+    """A thousand numbers and schedules, all ready; watched since then."""
+    with gathered(_release) as made:
+        yield made
