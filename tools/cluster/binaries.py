@@ -62,9 +62,8 @@ FITTING = {
 }
 """The oldest version that does, and how to ask for it; any other program is always our own."""
 
-# Without inlining, Kubernetes compiles in two thirds of the time, and all that it will run is one small cluster. Go's
-# own packages, which do most of the work, are inlined as ever. No debugger will look at any of it.
-QUICKLY = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false -l", "-gcflags=std=-dwarf=false")
+# No debugger will look at any of it.
+QUICKLY = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
 
 
 def missing(*, offline: bool) -> list[str]:
