@@ -97,6 +97,26 @@ async def test_what_two_managers_own_stays_until_both_leave_it(cluster: FileClus
     assert (await cluster.apply(config({"a": "3"}), manager="third"))["data"] == {"a": "3"}
 
 
+async def test_an_apply_at_a_version_is_done_at_no_other(cluster: FileCluster) -> None:
+    """Of two that have read the same, one writes, though apply is with force. What is gone is made anew."""
+    version = (await cluster.create(config({"a": "1"})))["metadata"]["resourceVersion"]
+    at_version = config({"a": "2"})
+    at_version["metadata"]["resourceVersion"] = version
+    written = await cluster.apply(at_version, manager="first")
+    assert (written["data"], written["metadata"]["resourceVersion"] != version) == ({"a": "2"}, True)
+    with pytest.raises(ClusterConflict):
+        await cluster.apply(at_version, manager="second")
+    cluster.remove("ConfigMap", written["metadata"]["namespace"], written["metadata"]["name"])
+    assert (await cluster.apply(at_version, manager="second"))["data"] == {"a": "2"}
+
+
+async def test_what_is_there_is_not_created(cluster: FileCluster) -> None:
+    """Of two that found nothing, one makes it."""
+    await cluster.create(config({"a": "1"}))
+    with pytest.raises(ClusterConflict):
+        await cluster.create(config({"a": "2"}))
+
+
 async def test_an_apply_without_a_change_is_none(cluster: FileCluster) -> None:
     """A resync writes nothing."""
     first = await cluster.apply(config({"a": "1"}), manager="first")

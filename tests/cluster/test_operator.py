@@ -94,6 +94,27 @@ def test_an_apply_without_a_change_writes_nothing(cluster: Cluster, namespace: s
     assert first == second
 
 
+def test_an_apply_at_a_version_is_done_at_no_other(cluster: Cluster, namespace: str) -> None:
+    """Of two that have read the same, one writes, though apply is with force. What is gone is made anew."""
+
+    def record(version: str, text: str) -> Manifest:
+        metadata = {"name": "record", "namespace": namespace, "resourceVersion": version}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"record": text}}
+
+    async def applied(calls: KubernetesCluster) -> object:
+        made = await calls.create(record("", "zero"))
+        version = made["metadata"]["resourceVersion"]
+        await calls.apply(record(version, "one"), manager="waypost-operator")
+        with pytest.raises(ClusterConflict):
+            await calls.apply(record(version, "two"), manager="waypost-operator")
+        found = [await calls.config_map(namespace, "record")]
+        await calls.delete("ConfigMap", namespace, "record")
+        await calls.apply(record(version, "two"), manager="waypost-operator")
+        return [*found, await calls.config_map(namespace, "record")]
+
+    assert [each.data for each in cluster.do(applied)] == [{"record": b"one"}, {"record": b"two"}]
+
+
 def test_a_drifted_field_is_taken_back(cluster: Cluster, api: client.ApiClient, namespace: str) -> None:
     """Somebody else's edit of what we own is undone by the next apply."""
     shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": namespace}}

@@ -267,6 +267,9 @@ class ApiServer:
         self, kind: Kind, where: Where, present: Manifest | None, body: Manifest, manager: str
     ) -> tuple[Manifest, bool]:
         body = _with_data(body)
+        version = body["metadata"].pop("resourceVersion", None)
+        if version is not None and present is not None and version != present["metadata"]["resourceVersion"]:
+            raise Refusal(409, "Conflict", "the object has been modified")
         owned = self._owned.setdefault((kind.name, where), {})
         if present is None:
             owned.clear()

@@ -66,6 +66,18 @@ async def test_each_manager_owns_just_its_keys(api: ApiServer, cluster: Kubernet
     assert stored.data == {"two": b"2"}
 
 
+async def test_an_apply_at_a_version_is_done_at_no_other(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """Of two that have read the same, one writes, though apply is with force."""
+    version = api.put(config_map("record", RELEASE, "zero"))["metadata"]["resourceVersion"]
+    one, two = (config_map("record", RELEASE, text) for text in ("one", "two"))
+    for each in (one, two):
+        each["metadata"]["resourceVersion"] = version
+    await cluster.apply(one, manager="one")
+    with pytest.raises(ClusterConflict):
+        await cluster.apply(two, manager="two")
+    assert (api.get("ConfigMap", RELEASE, "record") or {})["data"] == {"bot.yaml": "one"}
+
+
 async def test_a_status_is_replaced_whole(api: ApiServer, cluster: KubernetesCluster) -> None:
     """What the new status does not have is gone; spec and metadata are not touched by it."""
     manifest = api.put(number())

@@ -112,6 +112,12 @@ class FileCluster:
             return None
         return _stored(found, {key: value.encode() for key, value in (found.get("data") or {}).items()})
 
+    async def create(self, manifest: Manifest) -> Manifest:
+        """See `Cluster.create`."""
+        if _key(manifest) in self._objects:
+            raise ClusterConflict("there is one already")
+        return self.put(manifest)
+
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
         """See `Cluster.apply`."""
         key = _key(manifest)
@@ -119,6 +125,8 @@ class FileCluster:
         now = copy.deepcopy(found) if found is not None else {}
         owners = self._owners.setdefault(key, {})
         given = dict(_leaves({name: value for name, value in manifest.items() if name != "status"}))
+        if given.pop(("metadata", "resourceVersion"), None) is not None and found is not None:
+            self._at_version(manifest)
         for path in [path for path, managers in owners.items() if manager in managers and path not in given]:
             owners[path].discard(manager)
             if not owners[path]:

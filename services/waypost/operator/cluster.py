@@ -58,8 +58,14 @@ class Cluster(Protocol):
     async def config_map(self, namespace: str, name: str) -> Stored | None:
         """A ConfigMap, None when it is not there."""
 
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create an object, and return it as it is then. `ClusterConflict` when there is one."""
+
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        """Server-side apply with force: own exactly the fields given. Returns the object as it is then."""
+        """Server-side apply with force: own exactly the fields given. Returns the object as it is then.
+
+        With a `resourceVersion` in its metadata, `ClusterConflict` if the object moved; what is gone is made anew.
+        """
 
     async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
         """Set one key of a Secret that others have keys in, or remove it (None), and leave theirs alone.

@@ -85,7 +85,7 @@ class KubernetesCluster:
         return _stored(await self.read("ConfigMap", namespace, name), encoded=False)
 
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        """Server-side apply with force: own exactly the fields given. Returns the object as it is then."""
+        """Server-side apply with force, at the resource version given, if any. Returns the object as it is then."""
         kind, namespace, name = _identity(manifest)
         return await self._calls.call(
             "PATCH",
