@@ -97,6 +97,11 @@ class NoteTaker:
     async def sweep(self) -> None:
         self._notes.sweeps += 1
 
+    async def hand_over(self) -> None:
+        self._notes.handed_over += 1
+        if self._notes.at_end is not None:
+            await self._notes.at_end()
+
 
 class Notes:
     """What the stub reconcilers of one operator saw."""
@@ -108,8 +113,10 @@ class Notes:
         self.under_way: set[str] = set()
         self.most_at_once = 0
         self.sweeps = 0
+        self.handed_over = 0
         self.lease_lost = threading.Event()
         self.before_status: Callable[[Manifest], Any] | None = None
+        self.at_end: Callable[[], Any] | None = None
         self.fails: Callable[[str], bool] = lambda _: False
 
 

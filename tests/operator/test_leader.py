@@ -134,6 +134,12 @@ async def test_who_does_not_lead_releases_nothing(api: ApiServer, cluster: Kuber
 def test_of_two_operators_one_works_and_the_other_takes_over(api: ApiServer, fleet: Fleet) -> None:
     """The standby is ready and idle; when the leader ends, it does what comes up."""
     first, second = Notes(), Notes()
+    holders: list[object] = []
+
+    async def hand_over() -> None:
+        holders.append((api.get("Lease", RELEASE, NAME) or {})["spec"]["holderIdentity"])
+
+    first.at_end = hand_over
     fleet.start(notes=first, replicas=2, identity="first")
     until(lambda: (api.get("Lease", RELEASE, NAME) or {}).get("spec", {}).get("holderIdentity") == "first", "it leads")
     fleet.start(notes=second, replicas=2, identity="second")
@@ -143,6 +149,7 @@ def test_of_two_operators_one_works_and_the_other_takes_over(api: ApiServer, fle
     api.put(number("after"))
     until(lambda: second.reconciled["after"], "the other takes over")
     assert first.reconciled["after"] == 0
+    assert holders == ["first", "first"], "the one that takes over finds what was left"
     assert (api.get("WhatsAppNumber", TEAM, "before") or {})["status"]
 
 
@@ -158,4 +165,5 @@ def test_an_operator_that_lost_its_lease_says_so_at_once_and_ends(api: ApiServer
     api.edit("Lease", RELEASE, NAME, lambda each: each["spec"].update(holderIdentity="other"))
     until(notes.lease_lost.is_set, "it notices")
     until(lambda: isinstance(fleet.ends_by(), BaseExceptionGroup), "it ends")
+    assert notes.handed_over == 2, "it leaves what it can all the same"
     assert holder() == "other"

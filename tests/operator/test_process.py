@@ -18,6 +18,8 @@ import httpx
 import pytest
 import yaml
 
+from waypost.operator import starts
+
 from .apiserver import ApiServer, Manifest
 from .running import RELEASE, TEAM, until
 
@@ -115,6 +117,11 @@ class Installation:
         action = {"message": message}
         wanted = {"numberRef": {"name": "support"}, "schedule": "0 9 * * 1", "timeZone": "Europe/Rome"}
         self.api.put(_object("BotSchedule", "news", wanted | {"action": action}))
+
+    def record(self) -> starts.Record:
+        """What the next operator would find of those before it."""
+        found = self.api.get("ConfigMap", RELEASE, starts.NAME) or {"data": {starts.KEY: "{}"}}
+        return starts.read(found["data"][starts.KEY].encode(), 0.0)
 
     def callback(self) -> str:
         """Where Meta delivers the number's messages."""
@@ -215,6 +222,53 @@ def test_killed_at_any_moment_it_comes_to_the_same_end(installation: Installatio
     assert len(found) == len(set(found))
     registry = [each for each in installation.api.all("Secret") if "waypost-registry-" in each["metadata"]["name"]]
     assert sorted(key for each in registry for key in each.get("data") or {}) == [f"{TEAM}.support.json"] * 2
+
+
+def test_rollouts_cost_an_account_no_calls(installation: Installation) -> None:
+    """SIGTERM, and the next process goes on with what was left, of known accounts and of those that are new."""
+    installation.apply()
+    operator = installation.operator()
+    until(installation.is_ready, "the number is ready", 60)
+    for phone_number_id, name in (("106540352242923", "sales"), ("106540352242924", "press")):
+        operator.send_signal(signal.SIGTERM)
+        assert operator.wait(60) == 0
+        ended = installation.record()
+        assert ended.left is not None
+        assert ended.left.others > ended.left.accounts[WABA] > 10
+        assert not any(canary in str(ended) for canary in (APP_SECRET, TOKEN, "15550783881", "078 3881"))
+        operator = installation.operator()
+        waba_id = f"1{phone_number_id}"
+        shown = {"phone_number_id": phone_number_id, "display_phone_number": PHONE}
+        installation.world(accounts=[{"waba_id": waba_id, "numbers": [shown]}])
+        spec = {"phoneNumberId": phone_number_id, "credentialsRef": {"name": "support-meta"}}
+        installation.api.put(_object("WhatsAppNumber", name, spec | {"wabaId": waba_id}))
+        until(lambda each=name: installation.is_ready(name=each), "a new account's number is ready", 60)
+        assert installation.record().left is None, "it was used"
+        assert installation.record().grants == ended.grants
+    assert len(ended.grants) == 1
+
+
+def test_a_kill_costs_the_next_process_half(installation: Installation) -> None:
+    """Nobody knows what was left, so less is granted; and what an earlier process left is not used again."""
+    installation.apply()
+    for grants in (1, 2):
+        operator = installation.operator()
+        until(lambda expected=grants: len(installation.record().grants) == expected, "it is written down")
+        operator.kill()
+        operator.wait(30)
+        assert installation.record().left is None
+
+
+def test_an_orderly_end_does_not_wait_for_an_api_server_that_is_away(installation: Installation) -> None:
+    """It costs what was left, no more."""
+    installation.apply()
+    operator = installation.operator()
+    until(installation.is_ready, "the number is ready", 60)
+    installation.api.stop()
+    operator.send_signal(signal.SIGTERM)
+    assert operator.wait(60) == 0
+    assert "nothing was left to the next process" in (installation.folder / "operator.log").read_text()
+    assert installation.record().left is None
 
 
 def test_deletion_takes_back_what_was_made_here(installation: Installation) -> None:

@@ -1,5 +1,8 @@
 """How an operator starts and ends, and what its probes say meanwhile."""
 
+import asyncio
+import threading
+
 from waypost.operator.kinds import KINDS
 
 from .apiserver import ApiServer, Fault
@@ -34,9 +37,6 @@ def test_one_that_is_told_to_stop_while_it_waits_ends(api: ApiServer, fleet: Fle
 
 def test_what_is_under_way_is_finished_at_the_end(api: ApiServer, fleet: Fleet) -> None:
     """A rollout in the middle of a reconcile does not leave half of it."""
-    import asyncio
-    import threading
-
     entered, leave = threading.Event(), threading.Event()
 
     async def hold(_: object) -> None:
@@ -51,6 +51,36 @@ def test_what_is_under_way_is_finished_at_the_end(api: ApiServer, fleet: Fleet) 
     threading.Timer(0.5, leave.set).start()
     fleet.stop()
     assert (api.get("WhatsAppNumber", TEAM, "support") or {})["status"]
+
+
+def test_what_the_next_process_goes_on_with_is_written_after_the_last_reconcile(api: ApiServer, fleet: Fleet) -> None:
+    """Nothing is used of it any more by then."""
+    order: list[str] = []
+
+    async def reconciles(_: object) -> None:
+        order.append("reconcile begins")
+        await asyncio.sleep(0.5)
+        order.append("reconcile ends")
+
+    async def ends() -> None:
+        order.append("handed over")
+
+    notes = Notes()
+    notes.before_status, notes.at_end = reconciles, ends
+    fleet.start(notes=notes)
+    api.put(number())
+    until(lambda: order, "a reconcile is under way")
+    fleet.stop()
+    assert order == ["reconcile begins", "reconcile ends", "handed over", "handed over"]
+
+
+def test_an_end_does_not_wait_for_what_cannot_be_handed_over(fleet: Fleet) -> None:
+    """An API server that takes the connection and never answers costs the record, and some seconds."""
+    notes = Notes()
+    notes.at_end = asyncio.Event().wait
+    fleet.start(notes=notes)
+    fleet.stop()
+    assert notes.handed_over == 2
 
 
 def test_leftovers_are_looked_for_at_the_start(api: ApiServer, fleet: Fleet) -> None:

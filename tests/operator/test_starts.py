@@ -1,25 +1,75 @@
-"""What an operator may begin with depends on how often others began before it."""
+"""What an operator begins with depends on what the ones before it left, and on how often they left nothing."""
+
+import asyncio
+import contextlib
+from bisect import bisect_left
+from dataclasses import dataclass
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from waypost.cli.filecluster import FileCluster
-from waypost.operator.cluster import ClusterRefused, Manifest
-from waypost.operator.starts import KEPT, KEY, NAME, Starts, share_of_start
+from waypost.operator.budget import Left
+from waypost.operator.cluster import ClusterConflict, ClusterRefused, Manifest
+from waypost.operator.starts import KEPT, KEY, NAME, OVERLAP_S, Record, Starts, beginning, read
 
 from .installation import NAME as NAME_OF_NUMBER
-from .installation import NAMESPACE, RELEASE, Clock, installation, number, secret
+from .installation import NAMESPACE, RELEASE, WABA, Clock, installation, number, secret
 
 pytestmark = pytest.mark.anyio
 
+NOW = 10_000.0
+HALF = Left(12.0, {WABA: 3.0})
+
 
 @pytest.mark.parametrize(
-    ("ages_s", "share"),
-    [((), 0.15), ((60,), 0.075), ((60, 10), 0.0375), ((3600,), 0.15), ((7200, 3599), 0.075), ((-5,), 0.075)],
-    ids=["first", "second", "third", "an hour ago", "one of two", "a clock that is ahead"],
+    ("ages_s", "calls"),
+    [((), 30), ((60,), 15), ((60, 10), 7.5), ((3660,), 30), ((3659,), 15), ((7200, 3599), 15)],
+    ids=["first", "second", "third", "long ago", "an hour ago, maybe with somebody beside it", "one of two"],
 )
-def test_each_start_of_an_hour_halves_what_the_next_one_has(ages_s: tuple[float, ...], share: float) -> None:
-    """What is an hour old does not count any more."""
-    assert share_of_start([10_000.0 - age_s for age_s in ages_s], 10_000.0) == pytest.approx(share)
+def test_each_start_that_knows_of_nothing_halves_what_the_next_one_gets(
+    ages_s: tuple[float, ...], calls: float
+) -> None:
+    """And whoever came before may still be at work for a minute, so nothing comes in as long."""
+    grants = tuple(NOW - age_s for age_s in ages_s)
+    begun = beginning(Record(NOW - 1, grants), NOW, 200)
+    assert (begun.left, begun.age_s) == (Left(calls), -OVERLAP_S)
+    assert begun.record == Record(NOW, (*(at for at in grants if at > NOW - 3660), NOW))
+
+
+@pytest.mark.parametrize(("now", "at", "age_s"), [(NOW + 90, NOW + 90, 90), (NOW - 90, NOW, 0)], ids=["on", "back"])
+def test_a_start_after_an_orderly_end_goes_on_with_what_was_left(now: float, at: float, age_s: float) -> None:
+    """It is no grant; and a record from the future counts, but nothing has come in since."""
+    begun = beginning(Record(NOW, (NOW - 60,), HALF), now, 200)
+    assert (begun.left, begun.age_s) == (HALF, age_s)
+    assert begun.record == Record(at, (NOW - 60,), None)
+
+
+def test_a_clock_that_went_back_makes_no_start_older() -> None:
+    """It is recorded no earlier than the one before it, so that it counts as long once the clock is right again."""
+    begun = beginning(Record(NOW, (NOW,)), NOW - 7200, 200)
+    assert begun.record == Record(NOW, (NOW, NOW))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"yesterday",
+        b"\xff",
+        b"[]",
+        b'{"at": "now"}',
+        b'{"at": 1e999}',
+        b'{"grants": 5}',
+        b'{"left": {"others": []}}',
+    ],
+)
+def test_what_somebody_else_wrote_there_grants_nothing(content: bytes) -> None:
+    """Nothing is known of this hour then; what comes in can be spent all the same, so the operator works."""
+    begun = beginning(read(content, NOW), NOW, 5000)
+    assert begun.left.others == pytest.approx(0, abs=1e-6)
+    assert len(begun.record.grants) == KEPT
 
 
 @pytest.fixture
@@ -32,54 +82,134 @@ def cluster(clock: Clock) -> FileCluster:
     return FileCluster(clock=clock)
 
 
-async def begun(cluster: FileCluster, clock: Clock) -> float:
-    """What an operator that starts now may begin with."""
-    return await Starts(cluster, RELEASE, clock=clock).share()
+async def begun(cluster: FileCluster, clock: Clock) -> Starts:
+    """An operator that starts now."""
+    starts = Starts(cluster, RELEASE, 200, clock=clock, steady=clock)
+    await starts.begin()
+    return starts
 
 
-async def test_the_next_process_knows_of_the_one_before(cluster: FileCluster, clock: Clock) -> None:
-    """Though that one was killed, and told nobody."""
-    assert [await begun(cluster, clock), await begun(cluster, clock)] == [0.15, 0.075]
-    clock.advance(3601)
-    assert await begun(cluster, clock) == 0.15
+def spent(starts: Starts, most: int = 1000) -> int:
+    """How many calls it can make right now."""
+    return next((calls for calls in range(most) if starts.budget.take(WABA, routine=False)), most)
 
 
-async def test_a_process_writes_its_start_down_once(cluster: FileCluster, clock: Clock) -> None:
+async def written(cluster: FileCluster) -> Record:
+    """What the next one would find."""
+    stored = await cluster.config_map(RELEASE, NAME)
+    assert stored is not None
+    return read(stored.data[KEY], 0.0)
+
+
+async def test_rollouts_cost_nothing(cluster: FileCluster, clock: Clock) -> None:
+    """Each process uses a call and ends in order; the tenth has what one that never ended would have."""
+    endless = await begun(FileCluster(clock=clock), clock)
+    for _ in range(9):
+        starts = await begun(cluster, clock)
+        clock.advance(60)
+        assert spent(starts, most=1) == spent(endless, most=1) == 1
+        await starts.end()
+        clock.advance(12)
+    assert spent(await begun(cluster, clock)) == spent(endless) == 37
+
+
+async def test_an_end_without_order_costs_half(cluster: FileCluster, clock: Clock) -> None:
+    """That one told nobody what it had left."""
+    assert [spent(await begun(cluster, clock)) for _ in range(3)] == [30, 15, 7]
+    clock.advance(3661)
+    assert spent(await begun(cluster, clock)) == 30
+
+
+async def test_what_was_left_is_used_once(cluster: FileCluster, clock: Clock) -> None:
+    """The one that took it over and was killed has used it up, for all that is known."""
+    first = await begun(cluster, clock)
+    assert spent(first, most=10) == 10
+    await first.end()
+    clock.advance(61)
+    assert spent(await begun(cluster, clock)) == 20
+    assert spent(await begun(cluster, clock)) == 15
+
+
+async def test_clocks_of_nodes_that_differ_add_once_what_they_differ_by(cluster: FileCluster, clock: Clock) -> None:
+    """An operator that moves between two nodes, one of them ten minutes ahead, does not gain them with each move."""
+    calls = []
+    for ahead_s in (0.0, 600.0) * 5:
+        wall = Clock(clock() + ahead_s)
+        starts = Starts(cluster, RELEASE, 200, clock=wall, steady=clock)
+        await starts.begin()
+        clock.advance(10)
+        wall.advance(10)
+        calls.append(spent(starts))
+        await starts.end()
+    assert (calls[0], sum(calls[1:])) == (30, 17)
+
+
+async def test_one_that_was_overtaken_leaves_nothing(cluster: FileCluster, clock: Clock) -> None:
+    """Its node was thought lost: another one has begun with a grant, and the next one must not get both."""
+    first, _ = await begun(cluster, clock), await begun(cluster, clock)
+    with pytest.raises(ClusterConflict):
+        await first.end()
+    assert (await written(cluster)).left is None
+    assert first.budget.take(WABA, routine=False) > 0
+
+
+async def test_of_two_that_begin_at_once_one_begins_again(clock: Clock) -> None:
+    """Both found what was left, or nothing at all; only one may have it."""
+
+    class Rival(FileCluster):
+        """Lets another operator begin between the other's look and its write."""
+
+        other: Starts | None = None
+
+        async def config_map(self, namespace: str, name: str):  # type: ignore[no-untyped-def]
+            found = await super().config_map(namespace, name)
+            if self.other is not None:
+                other, self.other = self.other, None
+                await other.begin()
+            return found
+
+    cluster = Rival(clock=clock)
+    for calls in ([30, 15], [7, 3]):
+        other = cluster.other = Starts(cluster, RELEASE, 200, clock=clock, steady=clock)
+        starts = Starts(cluster, RELEASE, 200, clock=clock, steady=clock)
+        with pytest.raises(ClusterConflict):
+            await starts.begin()
+        assert spent(starts) == 0
+        await starts.begin()
+        assert [spent(other), spent(starts)] == calls
+
+
+async def test_a_process_writes_when_it_begins_and_when_it_ends(cluster: FileCluster, clock: Clock) -> None:
     """A write per call would be the hot loop that this is instead of."""
-    starts = Starts(cluster, RELEASE, clock=clock)
-    assert [await starts.share() for _ in range(3)] == [0.15] * 3
-    assert await begun(cluster, clock) == 0.075
+    versions = []
+    starts = Starts(cluster, RELEASE, 200, clock=clock, steady=clock)
+    for step in (starts.end, starts.begin, starts.begin, starts.begin, starts.end, starts.end):
+        await step()
+        found = await cluster.config_map(RELEASE, NAME)
+        versions.append(found and found.resource_version)
+    assert versions == [None, "1", "1", "1", "2", "2"]
 
 
 async def test_an_endless_crash_loop_does_not_fill_the_config_map(cluster: FileCluster, clock: Clock) -> None:
     """The latest starts are enough to know that nothing is left."""
     for _ in range(2 * KEPT):
         await begun(cluster, clock)
-    stored = await cluster.config_map(RELEASE, NAME)
-    assert stored is not None
-    assert len(stored.data[KEY].split()) == KEPT
-
-
-async def test_what_somebody_else_wrote_there_is_ignored(cluster: FileCluster, clock: Clock) -> None:
-    """The operator begins all the same."""
-    stray = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": RELEASE}}
-    await cluster.apply(stray | {"data": {KEY: "yesterday -5 \u0663"}}, manager="somebody")
-    assert await begun(cluster, clock) == 0.15
+    assert len((await written(cluster)).grants) == KEPT
 
 
 class Unwritable(FileCluster):
     """An API server that takes no ConfigMap."""
 
-    async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        if manifest["kind"] == "ConfigMap":
-            raise ClusterRefused("Forbidden", "configmaps is forbidden")
-        return await super().apply(manifest, manager=manager)
+    async def create(self, manifest: Manifest) -> Manifest:
+        raise ClusterRefused("Forbidden", "configmaps is forbidden")
 
 
 async def test_what_cannot_be_written_down_is_not_spent(clock: Clock) -> None:
     """Or a crash loop of an operator that may not write would be counted by nobody."""
+    starts = Starts(Unwritable(clock=clock), RELEASE, 200, clock=clock, steady=clock)
     with pytest.raises(ClusterRefused):
-        await begun(Unwritable(clock=clock), clock)
+        await starts.begin()
+    assert spent(starts) == 0
 
 
 async def test_a_deletion_does_not_wait_for_what_cannot_be_written_down() -> None:
@@ -91,9 +221,109 @@ async def test_a_deletion_does_not_wait_for_what_cannot_be_written_down() -> Non
         unwritable = Unwritable(clock=it.clock)
         unwritable.load(it.cluster.dump())
         it.cluster = unwritable
-        it.reconciler = it.operator(starts=Starts(unwritable, RELEASE, clock=it.clock))
+        it.reconciler = it.operator(starts=Starts(unwritable, RELEASE, 200, clock=it.clock, steady=it.clock))
         with pytest.raises(ClusterRefused):
             await it.reconcile()
         unwritable.remove("WhatsAppNumber", NAMESPACE, NAME_OF_NUMBER)
         await it.reconcile()
         assert unwritable.get("WhatsAppNumber", NAMESPACE, NAME_OF_NUMBER) is None
+
+
+async def test_the_record_holds_ids_and_counts_only() -> None:
+    """No token, no secret, no phone number; the account's id stands in the spec, too."""
+    async with installation() as it:
+        it.cluster.put(secret())
+        it.cluster.put(number())
+        starts = Starts(it.cluster, RELEASE, 200, clock=it.clock, steady=it.clock)
+        it.reconciler = it.operator(starts=starts)
+        await it.settle()
+        await it.reconciler.hand_over()
+        found = await written(it.cluster)
+        assert found.left is not None
+        assert set(found.left.accounts) == {WABA}
+        assert found.left.accounts[WABA] < found.left.others
+        stored = await it.cluster.config_map(RELEASE, NAME)
+        assert stored is not None
+        assert set(stored.data) == {KEY}
+
+
+@dataclass
+class Life:
+    """Of one process; times in seconds."""
+
+    moments: list[tuple[float, bool]]
+    """Waits, after each of which it spends whatever it has, or nothing."""
+    ends: str
+    back: float
+    """By how much the clock of the wall goes back before it."""
+    pause: float
+    """Until the next one begins; below zero: the next one begins as long before the end of this one."""
+
+
+LIVES = st.builds(
+    Life,
+    moments=st.lists(st.tuples(st.floats(0, 900) | st.just(0.0) | st.just(1440.0), st.booleans()), max_size=8),
+    ends=st.sampled_from(["in order", "killed", "unwritten", "overwritten"]),
+    back=st.just(0.0) | st.floats(0, 10_000),
+    pause=st.sampled_from([0.0, -OVERLAP_S]) | st.floats(-OVERLAP_S, 4000),
+)
+
+
+async def calls_of(lives: list[Life], limit: int) -> list[float]:
+    """When calls were made."""
+    steady, lag = Clock(), 0.0
+    cluster = FileCluster(clock=steady)
+    made: list[float] = []
+    before: tuple[Starts, Life] | None = None
+
+    def spend(starts: Starts) -> None:
+        while starts.budget.take(WABA, routine=False) == 0:
+            made.append(steady())
+
+    async def end(starts: Starts, life: Life) -> None:
+        if life.ends == "in order":
+            with contextlib.suppress(ClusterConflict):  # it was overtaken
+                await starts.end()
+        elif life.ends == "overwritten":
+            stray = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": RELEASE}}
+            await cluster.apply({**stray, "data": {KEY: "{}x"}}, manager="somebody")
+
+    for life in lives:
+        lag += life.back
+        behind = lag
+        starts = Starts(cluster, RELEASE, limit, clock=lambda: steady() - behind, steady=steady)  # noqa: B023 - begun at once
+        await starts.begin()
+        if before is not None:
+            for wait in (0.0, -before[1].pause):
+                steady.advance(wait)
+                spend(before[0])
+                spend(starts)
+            await end(*before)
+            before = None
+        for wait, spends in life.moments:
+            steady.advance(wait)
+            if spends:
+                spend(starts)
+        if life.pause < 0:
+            before = (starts, life)
+        else:
+            await end(starts, life)
+            steady.advance(life.pause)
+    return made
+
+
+@settings(deadline=None, max_examples=200)
+@given(lives=st.lists(LIVES, min_size=1, max_size=12), limit=st.sampled_from([20, 200, 333]))
+def test_no_hour_sees_more_calls_than_the_limit_whoever_makes_them(lives: list[Life], limit: int) -> None:
+    """However processes end, overlap, write over each other's record, and whatever a clock does that only goes back."""
+    made = asyncio.run(calls_of(lives, limit))
+    assert max((bisect_left(made, at + 3600) - index for index, at in enumerate(made)), default=0) <= limit
+
+
+@pytest.mark.parametrize("ends", ["in order", "killed", "unwritten", "overwritten"])
+@pytest.mark.parametrize("pause", [0.0, -10.0, 5.0])
+async def test_a_loop_of_starts_stays_below_the_limit(ends: str, pause: float) -> None:
+    """Each process uses up whatever it has and lives for ten seconds; first of all everything was saved up."""
+    saved = Life([(3600.0, False)], "in order", 0.0, 0.0)
+    made = await calls_of([saved, *(Life([(0.0, True), (10.0, True)], ends, 0.0, pause) for _ in range(600))], 200)
+    assert max(bisect_left(made, at + 3600) - index for index, at in enumerate(made)) <= 200

@@ -1,28 +1,32 @@
 """How many management calls an account still has, so that many numbers together never run into Meta's limit (80007).
 
-Meta counts calls on the account's node and its edges per app, account and hour. The calls themselves are not kept over
-a restart, for that would be a write per call. What is kept is how often the operator began in the hour (`starts.py`):
-each start begins with half of what the one before it began with, so that however often it is killed, what all of them
-begin with, what they save up and what comes in while they run is together no more than the hour's calls.
+Meta counts calls on the account's node and its edges per app, account and hour. The calls are not written down, for
+that would be a write per call. What outlives the process is what is left at its orderly end (`starts.py`), and the next
+one goes on with that. After any other end nobody knows what was left: the next one begins with a grant instead, half of
+the one before it, so that however often an operator is killed, what was saved up, all grants and what comes in are
+together no more than the hour's calls.
 """
 
+import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+import msgspec
 
 from waypost.cloudapi.errors import GraphError
 
 HOUR_S = 3600.0
-STARTS_SHARE = 0.3
-"""Of the hour's calls, what all starts within an hour together may begin with."""
-FIRST_SHARE = STARTS_SHARE / 2
-"""What an account has when an operator meets it that did not begin before in this hour: enough for new numbers."""
+GRANTS_SHARE = 0.3
+"""Of the hour's calls, what all grants within an hour may be together."""
 BURST_SHARE = 0.2
 """What can be saved up. With a refill of the rest, no hour sees more than the limit."""
-REFILL_SHARE = 1 - STARTS_SHARE - BURST_SHARE
+REFILL_SHARE = 1 - GRANTS_SHARE - BURST_SHARE
 ROUTINE_RESERVE = 0.5
 """Of what can be saved up, the part that is kept for numbers that are new or broken."""
 KEPT_ACCOUNTS = 10_000
+TOLD_ACCOUNTS = 1_000
+"""As many are told to the next process one by one, in some 30 kB; of the others, what each of them has at least."""
 
 
 class BudgetSpent(GraphError):
@@ -33,27 +37,62 @@ class BudgetSpent(GraphError):
         self.wait_s = wait_s
 
 
+class Left(msgspec.Struct, frozen=True):
+    """Calls that are left; below zero: none before so many have come in."""
+
+    others: float
+    """Of each account that is not named."""
+    accounts: dict[str, float] = {}
+    """By the account's id."""
+
+
+def granted(calls_per_hour: int, before: int) -> Left:
+    """What to begin with when nobody knows what is left, and that was so `before` times within this hour. Pure."""
+    return Left(calls_per_hour * GRANTS_SHARE / 2.0 ** (before + 1))
+
+
+def told(others: float, accounts: Mapping[str, float], most: int = TOLD_ACCOUNTS) -> Left:
+    """At most `most` accounts, those with the least; no account is told to have more than it has. Pure."""
+    least = sorted((_floor(calls), account) for account, calls in accounts.items() if _floor(calls) < _floor(others))
+    rest = least[most:]
+    return Left(rest[0][0] if rest else _floor(others), {account: calls for calls, account in least[:most]})
+
+
 @dataclass
 class _Account:
     calls: float
     at: float
+    """Refilled up to then; in the future: not before then."""
     blocked_until: float = 0.0
 
 
 class Budget:
-    """A bucket of calls per account, refilled steadily."""
+    """A bucket of calls per account, refilled steadily between `open` and `close`; before and after it gives none.
+
+    `clock` in seconds; it should be one that never jumps.
+    """
 
     def __init__(self, calls_per_hour: int, clock: Callable[[], float]) -> None:
         self._burst = calls_per_hour * BURST_SHARE
-        self._first = calls_per_hour * FIRST_SHARE
-        self._per_hour = calls_per_hour
         self._per_second = calls_per_hour * REFILL_SHARE / HOUR_S
         self._clock = clock
+        self._others: _Account | None = None
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
-    def begin_with(self, share: float) -> None:
-        """What an account has when it is met from now on, as a share of the hour's calls."""
-        self._first = self._per_hour * share
+    def open(self, left: Left, *, age_s: float = 0.0) -> None:
+        """Begin with `left`, which has been refilled for `age_s` since; below zero: is not refilled for so long."""
+        at = self._clock() - age_s
+        self._others = _Account(left.others, at)
+        self._accounts = OrderedDict((account, _Account(calls, at)) for account, calls in left.accounts.items())
+
+    def close(self) -> Left | None:
+        """What is left now; None if it was not open."""
+        others, self._others = self._others, None
+        if others is None:
+            return None
+        now = self._clock()
+        accounts = {account: self._left(each, now) for account, each in self._accounts.items()}
+        return told(self._left(others, now), accounts)
 
     def take(self, account: str, *, routine: bool) -> float:
         """0 when one call may be made now, which uses it up; else the seconds after which to ask again.
@@ -62,29 +101,47 @@ class Budget:
         """
         now = self._clock()
         entry = self._entry(account, now)
+        if entry is None:
+            return 1 / self._per_second
         if entry.blocked_until > now:
             return entry.blocked_until - now
         floor = self._burst * ROUTINE_RESERVE if routine else 0.0
         missing = floor + 1 - entry.calls
         if missing > 1e-9:
-            return missing / self._per_second
+            return entry.at - now + missing / self._per_second
         entry.calls -= 1
         return 0.0
 
     def block(self, account: str, for_s: float) -> None:
         """Meta said that the limit is reached, whoever used it up: no call on this account for that long."""
         now = self._clock()
-        entry = self._entry(account, now)
-        entry.calls = 0.0
-        entry.blocked_until = max(entry.blocked_until, now + for_s)
+        if (entry := self._entry(account, now)) is not None:
+            entry.calls = 0.0
+            entry.blocked_until = max(entry.blocked_until, now + for_s)
 
-    def _entry(self, account: str, now: float) -> _Account:
+    def _entry(self, account: str, now: float) -> _Account | None:
+        if self._others is None:
+            return None
         entry = self._accounts.get(account)
         if entry is None:
-            entry = self._accounts[account] = _Account(self._first, now)
+            self._refill(self._others, now)
+            entry = self._accounts[account] = _Account(self._others.calls, self._others.at)
             if len(self._accounts) > KEPT_ACCOUNTS:
-                self._accounts.popitem(last=False)
-        entry.calls = min(self._burst, entry.calls + max(0.0, now - entry.at) * self._per_second)
-        entry.at = now
+                _, forgotten = self._accounts.popitem(last=False)
+                self._others.calls = min(self._others.calls, self._left(forgotten, now))
+        self._refill(entry, now)
         self._accounts.move_to_end(account)
         return entry
+
+    def _refill(self, entry: _Account, now: float) -> None:
+        entry.calls = min(self._burst, entry.calls + max(0.0, now - entry.at) * self._per_second)
+        entry.at = max(entry.at, now)
+
+    def _left(self, entry: _Account, now: float) -> float:
+        """As if it were refilled from now on: what holds that back counts against it."""
+        calls = min(self._burst, entry.calls + (now - entry.at) * self._per_second)
+        return min(calls, (now - entry.blocked_until) * self._per_second) if entry.blocked_until > now else calls
+
+
+def _floor(calls: float) -> float:
+    return math.floor(calls * 100) / 100

@@ -47,6 +47,14 @@ class Sweeping(Protocol):
         """Delete children whose object is gone, whoever took its finalizer away. May raise `ClusterError`."""
 
 
+@runtime_checkable
+class HandingOver(Protocol):
+    """A reconciler that leaves something to the next process."""
+
+    async def hand_over(self) -> None:
+        """Write it down, now that no reconcile is under way any more. May raise `ClusterError`."""
+
+
 class Controller:
     """Called with a key; returns in how many seconds to come again, None: not before something changes.
 

@@ -93,7 +93,7 @@ async def _run(settings: Settings, chosen: OperatorOptions) -> None:
     ) as graph:
 
         def reconcilers(cluster: Cluster) -> Mapping[str, Reconciler]:
-            starts = Starts(cluster, chosen.release_namespace)
+            starts = Starts(cluster, chosen.release_namespace, chosen.graph_calls_per_hour)
             return {
                 NUMBER: NumberReconciler(cluster, graph, chosen, starts=starts),
                 SCHEDULE: ScheduleReconciler(cluster, graph, chosen),

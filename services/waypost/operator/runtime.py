@@ -12,7 +12,7 @@ from waypost.operator import connection, handlers
 from waypost.operator.calls import KubernetesCalls, NotThere
 from waypost.operator.canary import Canary
 from waypost.operator.cluster import Cluster, ClusterError
-from waypost.operator.controller import Controller, Reconciler, Sweeping
+from waypost.operator.controller import Controller, HandingOver, Reconciler, Sweeping
 from waypost.operator.kinds import OURS
 from waypost.operator.known import Known
 from waypost.operator.kubernetes import KubernetesCluster
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 START_RETRY_S = 3.0
 FINISH_S = 25.0
 """What is under way gets this long at the end: a Graph call may take 30 s, a pod's grace period is a minute."""
+HAND_OVER_S = 3.0
+"""Less than a process has that lost its Lease."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,24 @@ class Operator:
                 self._waits_for = None
                 if not await self._unless_stopped(leadership.acquire()):
                     return
-            await self._lead(cluster, known, leadership)
+            reconcilers = self._reconcilers(cluster)
+            try:
+                await self._lead(cluster, known, leadership, reconcilers)
+            finally:
+                await self._hand_over(reconcilers.values())
         finally:
             if leadership is not None:
                 await leadership.release()
             await cluster.close()
 
-    async def _lead(self, cluster: KubernetesCluster, known: Known, leadership: Leadership | None) -> None:
+    async def _lead(
+        self,
+        cluster: KubernetesCluster,
+        known: Known,
+        leadership: Leadership | None,
+        reconcilers: Mapping[str, Reconciler],
+    ) -> None:
         options = self._options
-        reconcilers = self._reconcilers(cluster)
         controller = Controller(cluster, known, reconcilers, resync_s=options.resync_s)
         workers = Workers(controller, concurrency=self._place.concurrency)
         namespaces = None if options.namespaces is None else frozenset(options.namespaces)
@@ -160,6 +171,16 @@ class Operator:
                     except ClusterError as error:
                         log.warning("what outlived its object was not looked for", error=str(error))
             await asyncio.sleep(self._options.resync_s)
+
+    async def _hand_over(self, reconcilers: Iterable[Reconciler]) -> None:
+        """Before the Lease is released, so that whoever takes it finds what was left."""
+        for each in reconcilers:
+            if isinstance(each, HandingOver):
+                try:
+                    async with asyncio.timeout(HAND_OVER_S):
+                        await each.hand_over()
+                except (ClusterError, TimeoutError) as error:
+                    log.info("nothing was left to the next process", error=str(error) or "no answer in time")
 
     def _wait_for(self, reason: str) -> None:
         if self._waits_for != reason:

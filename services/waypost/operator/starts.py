@@ -1,61 +1,125 @@
-"""How often the operator began within the last hour, and what it may therefore begin with; see `budget.py`."""
+"""What the operators of one release leave each other, so that together they stay within the hour; see `budget.py`.
+
+One ConfigMap, written once when a process begins and once at its orderly end, each time at the version that it has read
+or written before. So what is left is used by one process only, and one that another has overtaken leaves nothing.
+"""
 
 import asyncio
-import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from waypost.operator.budget import FIRST_SHARE, HOUR_S
-from waypost.operator.cluster import Cluster
+import msgspec
+
+from waypost.operator.budget import HOUR_S, Budget, Left, granted
+from waypost.operator.cluster import Cluster, Manifest
 from waypost.operator.publish import LABELS
 
 NAME = "waypost-operator-starts"
-"""ConfigMap in the release namespace; each operator writes it once."""
+"""ConfigMap in the release namespace."""
 MANAGER = "waypost-operator"
-KEY = "starts"
+KEY = "record"
 KEPT = 32
-"""After so many within an hour a start begins with as good as nothing."""
+"""After so many grants within an hour the next one is as good as nothing."""
+OVERLAP_S = 60.0
+"""A pod's grace period: one that was replaced by force may be at work that long beside the next one."""
 
 
-def share_of_start(before: Iterable[float], now: float) -> float:
-    """Of the hour's calls, what an operator that starts now may begin with; `before`: when others started. Pure.
+class Record(msgspec.Struct, frozen=True):
+    """What a process finds of those before it."""
 
-    Halved by each start of the last hour, so that those of any hour sum up to less than `STARTS_SHARE`.
+    at: float = 0.0
+    """When it was written, in seconds since 1970. It never goes back, whatever a node's clock does."""
+    grants: tuple[float, ...] = ()
+    """When others began without knowing what was left, within the last hour."""
+    left: Left | None = None
+    """At the orderly end of the process before; None: it did not end, or not so."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """`record` is what to write down before `left`, which was so `age_s` ago, is used."""
+
+    record: Record
+    left: Left
+    age_s: float
+
+
+def beginning(found: Record, now: float, calls_per_hour: int) -> Beginning:
+    """How to begin after `found`. Pure.
+
+    A grant counts somewhat longer than an hour, and its refill begins late: whoever came before may still be at work.
     """
-    return FIRST_SHARE / 2.0 ** sum(1 for at in before if at > now - HOUR_S)
+    now = max(now, found.at)
+    grants = tuple(at for at in found.grants if at > now - HOUR_S - OVERLAP_S)
+    if found.left is not None:
+        return Beginning(Record(now, grants), found.left, now - found.at)
+    return Beginning(Record(now, (*grants, now)[-KEPT:]), granted(calls_per_hour, len(grants)), -OVERLAP_S)
+
+
+def read(content: bytes, now: float) -> Record:
+    """What was written down. Whatever else is there, nothing is known of the hour: as if all was granted. Pure."""
+    try:
+        return msgspec.json.decode(content, type=Record)
+    except msgspec.DecodeError:
+        return Record(grants=(now,) * KEPT)
 
 
 class Starts:
-    """When the operators of one release began."""
+    """Opens the `budget` of this process at its begin, and closes it at its end.
 
-    def __init__(self, cluster: Cluster, namespace: str, *, clock: Callable[[], float] = time.time) -> None:
+    `clock` is that of the wall, and looked at once; `steady` never jumps.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        calls_per_hour: int,
+        *,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.budget = Budget(calls_per_hour, steady)
+        self._calls_per_hour = calls_per_hour
         self._cluster = cluster
         self._namespace = namespace
         self._clock = clock
-        self._share: float | None = None
+        self._steady = steady
+        self._begun: Record | None = None
+        self._begun_at = 0.0
+        self._version = ""
         self._writing = asyncio.Lock()
 
-    async def share(self) -> float:
-        """What this process may begin with; it is written down before it is told. Raises `ClusterError`."""
+    async def begin(self) -> None:
+        """Once per process: write down that it begins, and open its budget. Raises `ClusterError`."""
         async with self._writing:
-            if self._share is None:
-                now = self._clock()
-                stored = await self._cluster.config_map(self._namespace, NAME)
-                before = [at for at in _times(stored.data.get(KEY, b"") if stored else b"") if at > now - HOUR_S]
-                await self._write([*before, now][-KEPT:])
-                self._share = share_of_start(before, now)
-            return self._share
+            if self._begun is not None:
+                return
+            now = self._clock()
+            stored = await self._cluster.config_map(self._namespace, NAME)
+            found = Record() if stored is None else read(stored.data.get(KEY, b""), now)
+            chosen = beginning(found, now, self._calls_per_hour)
+            await self._write(chosen.record, None if stored is None else stored.resource_version)
+            self._begun, self._begun_at = chosen.record, self._steady()
+            self.budget.open(chosen.left, age_s=chosen.age_s)
 
-    async def _write(self, starts: list[float]) -> None:
-        manifest = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": NAME, "namespace": self._namespace, "labels": {**LABELS}},
-            "data": {KEY: " ".join(str(math.ceil(at)) for at in starts)},
-        }
-        await self._cluster.apply(manifest, manager=MANAGER)
+    async def end(self) -> None:
+        """Close the budget and write down what is left of it. Raises `ClusterError`: then the next one gets a grant."""
+        left = self.budget.close()
+        if left is None or self._begun is None:
+            return
+        at = self._begun.at + self._steady() - self._begun_at
+        await self._write(Record(at, self._begun.grants, left), self._version)
 
-
-def _times(content: bytes) -> list[float]:
-    """Whatever is no number, somebody else wrote."""
-    return [float(word) for word in content.decode(errors="replace").split() if word.isdecimal()]
+    async def _write(self, record: Record, version: str | None) -> None:
+        """At that version and no other. Raises `ClusterConflict`, too."""
+        metadata = {"name": NAME, "namespace": self._namespace, "labels": {**LABELS}}
+        manifest: Manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+        manifest["data"] = {KEY: msgspec.json.encode(record).decode()}
+        if version is None:
+            written = await self._cluster.create(manifest)
+        else:
+            metadata["resourceVersion"] = version
+            written = await self._cluster.apply(manifest, manager=MANAGER)
+        self._version = written["metadata"]["resourceVersion"]

@@ -15,7 +15,7 @@ from waypost.cloudapi.callback import CallbackProbe
 from waypost.cloudapi.client import GraphClient
 from waypost.cloudapi.errors import GraphRefused
 from waypost.operator import credentials as secret
-from waypost.operator.budget import Budget, BudgetSpent
+from waypost.operator.budget import Budget, BudgetSpent, granted
 from waypost.operator.cluster import Cluster, ClusterError, Manifest
 from waypost.operator.conditions import Condition, find
 from waypost.operator.models import FINALIZER, RECONCILE_REQUESTED, Metadata, NumberSpec
@@ -47,7 +47,7 @@ class NumberReconciler:
     """Reconciles all numbers of one operator; what they share, it shares among them.
 
     `probe` sees whether the webhook serves a callback; by default it asks `options.webhook_probe_url`, if that is set.
-    `starts`: those of other processes that call Meta for the same accounts before this one; None: there are none.
+    `starts`: what ties it to others that call Meta for the same accounts before and after it; None: there are none.
     """
 
     def __init__(
@@ -66,9 +66,13 @@ class NumberReconciler:
         if probe is None and options.webhook_probe_url:
             probe = CallbackProbe(options.webhook_probe_url)
         self._probe = probe
-        self._budget = Budget(options.graph_calls_per_hour, clock)
         self._starts = starts
-        self._view = MetaView(graph, self._budget, clock)
+        if starts is None:
+            budget = Budget(options.graph_calls_per_hour, clock)
+            budget.open(granted(options.graph_calls_per_hour, before=0))
+        else:
+            budget = starts.budget
+        self._view = MetaView(graph, budget, clock)
         self._claims = Claims(cluster)
         self._pace = Pace(clock(), options.resync_s)
         self._refresh_after: dict[tuple[str, str], float] = {}
@@ -119,19 +123,23 @@ class NumberReconciler:
         )
 
     async def _begin(self, *, is_deleted: bool) -> None:
-        """Learn what accounts may begin with. A deletion is not held up by it: then it has what comes in meanwhile."""
+        """Learn what accounts may begin with. A deletion is not held up by it: then it has no calls, and a deadline."""
         if self._starts is None:
             return
         try:
-            self._budget.begin_with(await self._starts.share())
+            await self._starts.begin()
         except ClusterError:
-            self._budget.begin_with(0.0)
             if not is_deleted:
                 raise
 
     async def finalize(self, manifest: Manifest) -> Result:
         """Let go of a deleted object; see `finalize.py`. `ready` once its finalizer is off."""
         return await self.reconcile(manifest)
+
+    async def hand_over(self) -> None:
+        """Leave to the next process what accounts have left. Raises `ClusterError`."""
+        if self._starts is not None:
+            await self._starts.end()
 
     async def sweep(self) -> int:
         """Take away what outlived its object; see `sweep.py`. Raises `ClusterError`."""
