@@ -85,7 +85,11 @@ def test_a_plugin_that_is_not_allowed_is_not_even_imported(folder: Path, text: s
 
 @pytest.mark.parametrize(
     ("code", "told"),
-    [("def turn(:", "failed with SyntaxError"), ("raise RuntimeError('a secret')", "failed with RuntimeError")],
+    [
+        ("def turn(:", "failed with SyntaxError"),
+        ("raise RuntimeError('a secret')", "failed with RuntimeError"),
+        ("raise SystemExit('a program, not a bot')", "failed with SystemExit"),
+    ],
 )
 def test_a_module_that_cannot_be_imported_is_named(folder: Path, code: str, told: str) -> None:
     """The kind of error is told; its text may hold anything and is left to the traceback."""

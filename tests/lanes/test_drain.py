@@ -86,21 +86,23 @@ def test_an_event_that_can_never_be_handled_is_dead_at_once(
     assert states()["unreadable"] == ("dead", 0, "Unreadable")
 
 
-def test_a_turn_that_takes_too_long_counts_as_an_attempt(
+@pytest.mark.parametrize("raised", [TurnTimeout, SystemExit])
+def test_a_turn_that_takes_too_long_or_ends_the_program_counts_as_an_attempt(
     database: Engine,
     put: Callable[..., int],
     recorder: Recorder,
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
+    raised: type[BaseException],
 ) -> None:
-    """The deadline's exception is no `Exception`, and is handled all the same."""
+    """Neither the deadline's exception nor a bot's `sys.exit()` is an `Exception`; both are handled all the same."""
 
-    def hang(_event: WaitingEvent) -> None:
-        raise TurnTimeout
+    def end(_event: WaitingEvent) -> None:
+        raise raised
 
-    recorder.on_event = hang
-    put("slow")
+    recorder.on_event = end
+    put("ended")
     Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
-    assert states()["slow"] == ("dead", 2, "TurnTimeout")
+    assert states()["ended"] == ("dead", 2, raised.__name__)
 
 
 def test_effects_that_cannot_be_stored_take_nobody_with_them(

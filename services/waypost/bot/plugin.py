@@ -53,7 +53,7 @@ def load(path: str, allowed: AllowedPlugins) -> Turn:
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginNotLoaded(f"{path}: importing {module_name} failed with {type(error).__name__}") from error
     function = getattr(module, name, None)
     if function is None:

@@ -244,7 +244,7 @@ class Drain:
                 turns.postponed.append((event, str(wait)))
                 if event.contact_key:
                     held.add(conversation)
-            except (Exception, TurnTimeout) as error:  # noqa: BLE001 - a bot may raise anything; it costs an attempt
+            except (Exception, SystemExit, TurnTimeout) as error:  # noqa: BLE001 - a bot may raise anything: an attempt
                 log.warning("turn failed", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)
                 turns.failed.append((event, type(error).__name__))
                 if event.contact_key:
