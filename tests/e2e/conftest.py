@@ -12,7 +12,7 @@ from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, QUICK, TEAM, TOKEN, Ins
 PLUGIN = Path(__file__).parents[1] / "guarantees/plugins/ledger_bot.py"
 
 WORLD: dict[str, list[object]] = {
-    "apps": [{"app_id": APP, "app_secret": APP_SECRET}],
+    "apps": [{"app_id": APP, "app_secret": APP_SECRET, "require_proof": True}],
     "accounts": [
         {
             "waba_id": ACCOUNT,
@@ -75,7 +75,7 @@ def values() -> dict[str, object]:
         "data": {"ledger_bot.py": PLUGIN.read_text()},
     }
     return chosen | {
-        # An operator that began often within an hour asks Meta for less; here it begins anew again and again.
+        # A thousand numbers come at once here, and an account is asked of again and again.
         "operator": {"graphCallsPerHour": 100_000},
         "webhook": {"replicas": 2},
         "bot": {"plugins": ["ledger_bot:turn"]},

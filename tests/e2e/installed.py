@@ -100,7 +100,7 @@ class Installed:
         app = str(int(APP) + int(number) - int(NUMBER))
         listed = {"phone_number_id": number, "display_phone_number": f"+1555{number[-7:]}", "messages_per_second": 1000}
         self.meta("PUT", "world", {
-            "apps": [{"app_id": app, "app_secret": app_secret}],
+            "apps": [{"app_id": app, "app_secret": app_secret, "require_proof": True}],
             "accounts": [{"waba_id": account, "numbers": [listed]}],
             "tokens": [{"token": self.token, "app_id": app, "wabas": [account]}],
         })  # fmt: skip

@@ -60,7 +60,7 @@ def _exchange(number: Installed) -> tuple[str, str]:
     name = f"{number.identity.name}-meta"
     app, token = str(int(APP) + SERIAL), number.token
     number.meta("PUT", "world", {
-        "apps": [{"app_id": app, "app_secret": NEW_SECRET}],
+        "apps": [{"app_id": app, "app_secret": NEW_SECRET, "require_proof": True}],
         "tokens": [{"token": NEW_TOKEN, "app_id": app, "wabas": [number.identity.account]}],
     })  # fmt: skip
     data = {"appId": app, "appSecret": NEW_SECRET, "accessToken": NEW_TOKEN}
