@@ -197,17 +197,18 @@ async def start(
 ) -> AsyncIterator[Callable[..., Sender]]:
     """`start(owner="a", …)` runs a sender; all are stopped at the end, and none may have failed.
 
-    Each has connections of its own to the database, named like its owner.
+    Each has connections of its own to the database, named like its owner, and may have `numbers` of its own.
     """
     running: list[tuple[Sender, asyncio.Task[None], RateLimits, GraphClient]] = []
     engines: list[Engine] = []
 
     def begin(owner: str = "a", *, redis_url: str | None = None, **given: Any) -> Sender:
         limits = RateLimits(redis_server.url if redis_url is None else redis_url, owner=owner)
+        numbers = given.pop("numbers", registry.get)
         client = GraphClient("http://graph.test", "v26.0", transport=given.pop("transport", graph), timeout_s=10)
         options: dict[str, Any] = {"concurrency": 50, "sweep_interval_s": 0.1, **given}
         engines.append(connect(database_url, application=owner, pool_size=2))
-        sender = Sender(engines[-1], client, limits, registry.get, owner=owner, **options)
+        sender = Sender(engines[-1], client, limits, numbers, owner=owner, **options)
         running.append((sender, asyncio.create_task(sender.run()), limits, client))
         return sender
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from waypost.registry import Number
-from waypost.sending.gate import Decision, Probe, Refuse, Send, Wait, decide, token_digest
+from waypost.sending.gate import Decision, Probe, Refuse, Send, Wait, decide, has_new_credentials, token_digest
 from waypost.store.outbox import Head
 
 from .conftest import TEMPLATE, number
@@ -104,22 +104,37 @@ TABLE: dict[str, tuple[dict[str, Any], Number | None, Decision]] = {
         PLAIN,
         Wait(None),
     ),
-    "paused with the token and proof that it still has": (
-        {"number_paused_until": LATER, "token_digest": token_digest(PROVEN)},
+    "a refused proof that it still has": (
+        {"number_paused_until": LATER, "token_digest": token_digest(PROVEN, with_proof=True)},
         PROVEN,
         Wait(None),
     ),
-    "paused with another proof": (
-        {"number_paused_until": LATER, "token_digest": token_digest(number(app_secret_proof="1" * 64))},
-        PROVEN,
+    "a refused proof, and there is another": (
+        {"number_paused_until": LATER, "token_digest": token_digest(PROVEN, with_proof=True)},
+        number(app_secret_proof="1" * 64),
         Send(),
     ),
-    "paused before there was a proof": (
+    "a refused proof, and there is another token": (
+        {"number_paused_until": LATER, "token_digest": token_digest(PROVEN, with_proof=True)},
+        number(access_token="token-2", app_secret_proof="0" * 64),
+        Send(),
+    ),
+    "blocked (131048), then the app secret was changed": (
+        {"number_paused_until": LATER, "token_digest": token_digest(PROVEN)},
+        number(app_secret_proof="1" * 64),
+        Wait(None),
+    ),
+    "paused by who knew no proof": (
         {"number_paused_until": LATER, "token_digest": token_digest(PLAIN)},
         PROVEN,
-        Send(),
+        Wait(None),
     ),
-    "paused with another token": ({"number_paused_until": LATER, "token_digest": "0" * 16}, PLAIN, Send()),
+    "paused by who knew a proof": (
+        {"number_paused_until": LATER, "token_digest": token_digest(PROVEN)},
+        PLAIN,
+        Wait(None),
+    ),
+    "paused with another token": ({"number_paused_until": LATER, "token_digest": "0" * 16}, PROVEN, Send()),
     "the number's pause has run out": ({"number_paused_until": EARLIER}, PLAIN, Probe()),
     "what must not go out is refused in a pause too": (
         {"number_paused_until": LATER, "opted_out": True},
@@ -146,6 +161,8 @@ def test_a_token_digest_does_not_tell_the_token() -> None:
     assert "EAAB" not in one
 
 
-def test_a_token_without_a_proof_has_the_digest_that_it_always_had() -> None:
-    """Workers of two versions at one table agree on a number that is paused."""
-    assert token_digest(number(access_token="EAAB-one")) == sha256(b"EAAB-one").hexdigest()[:16]
+def test_workers_from_before_there_were_proofs_agree_on_a_paused_number() -> None:
+    """Both ways: they compare a pause of ours with the digest of the token alone, and that is what they write."""
+    theirs = sha256(PROVEN.access_token.encode()).hexdigest()[:16]
+    assert token_digest(PROVEN) == theirs
+    assert not has_new_credentials(PROVEN, theirs)

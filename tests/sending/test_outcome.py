@@ -18,6 +18,7 @@ from .test_gate import A_TEMPLATE, HEAD
 READ = replace(HEAD, kind="read", body={"message_id": "wamid.in"})
 LAST = replace(HEAD, attempts=backoff.MAX_ATTEMPTS - 1)
 PROOF_REFUSED = GraphRefused(100, 400, proof_refused=True)
+PAUSED_BY_PROOF = {"pause_number_s": 60.0, "pause_reason": PROOF_REFUSED.title, "proof_refused": True}
 
 TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] = {
     "accepted": (HEAD, Accepted("wamid.1"), "sent", {"number_works": True}),
@@ -31,6 +32,7 @@ TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] 
     "token": (HEAD, GraphRefused(190, 401), "queued", {"pause_number_s": 60.0, "pause_code": 190}),
     "permission": (HEAD, GraphRefused(10, 403), "queued", {"pause_number_s": 60.0, "pause_code": 10}),
     "asset access": (HEAD, GraphRefused(200, 403), "queued", {"pause_number_s": 60.0, "pause_code": 200}),
+    "spam": (HEAD, GraphRefused(131048, 400), "queued", {"pause_number_s": 900.0, "proof_refused": False}),
     "payment": (HEAD, GraphRefused(131042, 400), "queued", {"pause_number_s": 60.0, "pause_code": 131042}),
     "locked": (HEAD, GraphRefused(131031, 403), "queued", {"pause_number_s": 900.0, "pause_code": 131031}),
     "a paused number never uses up attempts": (LAST, GraphRefused(190, 401), "queued", {"pause_code": 190}),
@@ -39,7 +41,7 @@ TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] 
     "window": (HEAD, GraphRefused(131047, 400), "failed", {"close_window": True}),
     "marketing": (HEAD, GraphRefused(131050, 400), "failed", {"stop_marketing": True}),
     "undeliverable": (HEAD, GraphRefused(131026, 400), "failed", {"number_works": True}),
-    "proof": (LAST, PROOF_REFUSED, "queued", {"pause_number_s": 60.0, "pause_reason": PROOF_REFUSED.title}),
+    "proof": (LAST, PROOF_REFUSED, "queued", PAUSED_BY_PROOF),
     "bad parameter": (HEAD, GraphRefused(100, 400), "failed", {}),
     "template": (HEAD, GraphRefused(132001, 404), "failed", {}),
     "capability": (HEAD, GraphRefused(3, 500), "failed", {}),
@@ -47,7 +49,7 @@ TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] 
     "read, no connection": (READ, GraphUnreachable("no"), "failed", {}),
     "read, no usable answer": (READ, GraphOutcomeUnknown("?"), "failed", {}),
     "read, token": (READ, GraphRefused(190, 401), "failed", {"pause_number_s": 60.0}),
-    "read, proof": (READ, PROOF_REFUSED, "failed", {"pause_number_s": 60.0, "pause_reason": PROOF_REFUSED.title}),
+    "read, proof": (READ, PROOF_REFUSED, "failed", PAUSED_BY_PROOF),
     "read, throughput": (READ, GraphRefused(130429, 400), "failed", {"slow_down": True}),
 }
 

@@ -220,6 +220,43 @@ async def test_a_refused_proof_pauses_its_number_drops_nothing_and_resumes_with_
     assert {book.row(row).attempts for row in rows} == {0}
 
 
+@pytest.mark.parametrize(
+    "proofs",
+    [(None, "0" * 64), ("0" * 64, None), ("0" * 64, "1" * 64)],
+    ids=["none, then one", "one, then none", "one, then another"],
+)
+async def test_a_sender_that_knows_another_proof_leaves_a_blocked_number_alone(
+    book: Book, graph: Graph, start: Start, eventually: Eventually, proofs: tuple[str | None, str | None]
+) -> None:
+    """131048 has nothing to do with proofs, and more traffic makes it longer: each row is tried once, by one of two."""
+    mine = [book.conversation() for _ in range(5)]
+    for conversation in mine:
+        book.queue(conversation, "blocked")
+    all_asked = asyncio.Event()
+
+    async def block(said: str) -> httpx.Response | None:
+        if said != "blocked":
+            return None
+        if graph.active == len(mine):
+            all_asked.set()
+        await all_asked.wait()
+        return refusal(131048)
+
+    graph.before = block
+    start("a", numbers={NUMBER: number(app_secret_proof=proofs[0])}.get)
+    await eventually(lambda: book.one("SELECT paused_until FROM number WHERE number_id = :n", n=NUMBER))
+    await eventually(lambda: book.states() == ["queued"] * 5)
+    paused_until = book.one("SELECT paused_until FROM number WHERE number_id = :n", n=NUMBER)
+
+    known = {NUMBER: number(app_secret_proof=proofs[1]), OTHER_NUMBER: number(OTHER_NUMBER)}
+    start("b", numbers=known.get).wake(mine)
+    for said in ("found by a sweep", "found by another"):
+        row = book.queue(book.conversation(OTHER_NUMBER), said)
+        await eventually(lambda row=row: book.row(row).state == "sent")
+    assert book.one("SELECT paused_until FROM number WHERE number_id = :n", n=NUMBER) == paused_until
+    assert len(graph.payloads) == len(mine) + 2
+
+
 async def test_after_a_pause_one_probe_goes_and_the_rest_waits_for_its_success(
     book: Book, graph: Graph, start: Start, eventually: Eventually
 ) -> None:

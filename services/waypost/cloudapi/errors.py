@@ -296,6 +296,7 @@ class GraphRefused(GraphError):
         self.code = code
         self.http_status = http_status
         self.subcode = subcode
+        self.proof_refused = proof_refused
         self.verdict = Verdict.PAUSE_NUMBER if proof_refused else verdict(code, http_status)
         self.title = title_override or (PROOF_REFUSED if proof_refused else title(code))
         self.details = details

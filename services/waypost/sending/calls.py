@@ -61,7 +61,8 @@ class Caller:
         outcome = judge(head, answer, number, draw=self._draw)
         call = "mark_read" if head.kind == "read" else "send"
         metrics.graph_call_seconds.labels(call, outcome.result).observe(time.monotonic() - started)
-        return Ended(head, outcome, claimed.probe, gate.token_digest(number))
+        digest = gate.token_digest(number, with_proof=outcome.proof_refused)
+        return Ended(head, outcome, claimed.probe, digest)
 
     async def _ask(self, head: Head, number: Number) -> Accepted | None:
         credentials = Credentials(number.access_token, number.app_secret_proof)

@@ -47,7 +47,7 @@ class Ended:
     outcome: Outcome
     probe: bool
     token_digest: str | None
-    """Of the token and proof that the call was made with."""
+    """Of the token that the call was made with; with its proof, if that was refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Swept:
     expired: list[int]
     """Conversations of rows whose process had died."""
     resumed: list[str]
-    """Numbers that have another token or proof than the one that was refused."""
+    """Numbers that have other credentials than those that met the pause."""
     due: list[int]
     """Conversations with a due row that nobody is at."""
 
@@ -193,7 +193,7 @@ class ClaimBook:
             pauses.resume_number(connection, number_id)
 
     def sweep(self, in_flight: Sequence[int], limit: int) -> Swept:
-        """Renew our claims, settle those of dead processes, end pauses of renewed tokens, find what is due.
+        """Renew our claims, settle those of dead processes, end pauses of renewed credentials, find what is due.
 
         `limit` bounds the due conversations of each number; 0 asks for none.
         """
@@ -205,7 +205,7 @@ class ClaimBook:
             resumed = []
             for paused in pauses.paused_numbers(connection):
                 number = self._numbers(paused.number_id)
-                if number is not None and paused.token_digest not in (None, gate.token_digest(number)):
+                if number is not None and gate.has_new_credentials(number, paused.token_digest):
                     pauses.resume_number(connection, paused.number_id)
                     resumed.append(paused.number_id)
             due = outbox.due_conversations(connection, limit) if limit else []

@@ -59,7 +59,7 @@ def decide(head: Head, number: Number | None) -> Decision:
         return Wait(head.not_before)
     if head.kind == "message" and head.pair_paused_until is not None and head.pair_paused_until > head.now:
         return Wait(head.pair_paused_until)
-    if head.number_paused_until is not None and head.token_digest in (None, token_digest(number)):
+    if head.number_paused_until is not None and not has_new_credentials(number, head.token_digest):
         return Wait(None) if head.number_paused_until > head.now else Probe()
     return Send(template)
 
@@ -93,10 +93,17 @@ def template_body(template: Template) -> dict[str, Any]:
     return {"type": "template", "template": {"name": template.name, "language": {"code": template.language}}}
 
 
-def token_digest(number: Number) -> str:
-    """Tells one token, with its proof, from another without telling it: the first 16 hex digits of a SHA-256.
+def token_digest(number: Number, *, with_proof: bool = False) -> str:
+    """Tells one token from another without telling it: the first 16 hex digits of a SHA-256.
 
-    The proof counts, for a refusal of either ends with a new one of either.
+    With its proof, if there is one, only for a pause that a refused proof began. Any other has nothing to do with the
+    proof: workers that know different ones, or none yet, must agree on it, and a new one must not end it.
     """
-    parts = (number.access_token, number.app_secret_proof)
-    return sha256("\n".join(part for part in parts if part is not None).encode()).hexdigest()[:16]
+    proof = number.app_secret_proof if with_proof else None
+    secrets = number.access_token if proof is None else f"{number.access_token}\n{proof}"
+    return sha256(secrets.encode()).hexdigest()[:16]
+
+
+def has_new_credentials(number: Number, met: str | None) -> bool:
+    """Whether a pause ends early: neither the token nor the token with its proof is what it `met`, by its digest."""
+    return met not in (None, token_digest(number), token_digest(number, with_proof=True))

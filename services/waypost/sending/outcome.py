@@ -34,6 +34,8 @@ class Outcome:
     pause_code: int = 0
     pause_reason: str = ""
     """Why, for the console and conditions."""
+    proof_refused: bool = False
+    """The pause is for the proof of the app secret, so that another one ends it."""
     pause_pair_s: float = 0.0
     stop_marketing: bool = False
     close_window: bool = False
@@ -96,7 +98,12 @@ def _refused(head: Head, answer: GraphRefused, number: Number | None, draw: Call
 
 def _pausing(ending: Ending, result: str, answer: GraphRefused) -> Outcome:
     return Outcome(
-        ending, result, pause_number_s=pause_s(answer.code), pause_code=answer.code, pause_reason=answer.title
+        ending,
+        result,
+        pause_number_s=pause_s(answer.code),
+        pause_code=answer.code,
+        pause_reason=answer.title,
+        proof_refused=answer.proof_refused,
     )
 
 

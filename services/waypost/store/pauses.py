@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class PausedNumber:
-    """A number that sends nothing until its pause ends or its token changes."""
+    """A number that sends nothing until its pause ends or its credentials change."""
 
     number_id: str
     token_digest: str | None
@@ -50,7 +50,7 @@ def claim_probe(connection: Connection, number_id: str, *, seconds: float) -> bo
 
 
 def resume_number(connection: Connection, number_id: str) -> None:
-    """End the pause of a number: a message went through, or its token is another one."""
+    """End the pause of a number: a message went through, or its credentials are others."""
     connection.execute(
         text("""
             UPDATE number SET paused_until = NULL, pause_code = NULL, pause_reason = NULL, token_digest = NULL,

@@ -207,7 +207,9 @@ number = Table(
     Column("paused_until", Timestamp, comment="no send before this; then one probe"),
     Column("pause_code", Integer),
     Column("pause_reason", Text),
-    Column("token_digest", Text, comment="first 16 hex of SHA-256 of the token that met the pause"),
+    Column(
+        "token_digest", Text, comment="first 16 hex of SHA-256 of the token, or token and proof, that met the pause"
+    ),
     Column("conditions", JSONB, nullable=False, server_default="[]"),
     Column("updated_at", Timestamp, nullable=False, server_default=func.now()),
 )

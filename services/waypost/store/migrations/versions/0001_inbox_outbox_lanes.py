@@ -112,7 +112,10 @@ def upgrade() -> None:
         sa.Column("pause_code", sa.Integer(), nullable=True),
         sa.Column("pause_reason", sa.Text(), nullable=True),
         sa.Column(
-            "token_digest", sa.Text(), nullable=True, comment="first 16 hex of SHA-256 of the token that met the pause"
+            "token_digest",
+            sa.Text(),
+            nullable=True,
+            comment="first 16 hex of SHA-256 of the token, or token and proof, that met the pause",
         ),
         sa.Column("conditions", postgresql.JSONB(astext_type=sa.Text()), server_default="[]", nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
