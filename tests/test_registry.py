@@ -1,8 +1,11 @@
 """The registry's files between an operator and a reader of different versions, and what an entry shows of itself."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import pytest
+from rich.pretty import pretty_repr
 
 from waypost import registry
 from waypost.registry import Number, Route
@@ -51,9 +54,10 @@ def test_what_is_published_is_read_again(tmp_path: Path) -> None:
     assert registry.numbers(tmp_path).current.by_name[key] == NUMBER
 
 
-def test_an_entry_shows_what_it_is_of_and_none_of_its_secrets() -> None:
-    """An error that quotes one ends in a log."""
-    shown = f"{ROUTE!r} {NUMBER!r}"
+@pytest.mark.parametrize("show", [repr, pretty_repr])
+def test_an_entry_shows_what_it_is_of_and_none_of_its_secrets(show: Callable[[object], str]) -> None:
+    """An error that quotes one ends in a log, a traceback with its locals on a terminal: typer prints those by rich."""
+    shown = f"{show(ROUTE)} {show(NUMBER)}"
     assert "canary" not in shown
     assert "name='support'" in shown
     assert "messages_per_second=5" in shown

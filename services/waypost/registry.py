@@ -13,18 +13,24 @@ import os
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
 
-def _shown(entry: msgspec.Struct, secrets: frozenset[str]) -> str:
-    """Its `repr`: what ends in an error or a log by mistake tells no secret."""
-    fields = (f"{name}={'…' if name in secrets else repr(getattr(entry, name))}" for name in entry.__struct_fields__)
-    return f"{type(entry).__name__}({', '.join(fields)})"
+class _Discreet(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An entry that ends in an error or a log by mistake, printed plainly or by rich, tells no secret."""
+
+    secrets: ClassVar[frozenset[str]]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, "…" if name in self.secrets else getattr(self, name)) for name in self.__struct_fields__]
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Route(_Discreet, frozen=True, kw_only=True, rename="camel"):
     """What the webhook must know of one number. Index 0 of each tuple is current, the others are still accepted."""
 
     namespace: str
@@ -35,8 +41,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     app_secrets: tuple[str, ...]
     verify_tokens: tuple[str, ...]
 
-    def __repr__(self) -> str:
-        return _shown(self, frozenset({"app_secrets", "verify_tokens"}))
+    secrets = frozenset({"app_secrets", "verify_tokens"})
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -46,7 +51,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     language: str
 
 
-class Number(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Number(_Discreet, frozen=True, kw_only=True, rename="camel"):
     """What a worker must know of one number to answer for it."""
 
     namespace: str
@@ -67,8 +72,7 @@ class Number(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     mark_read: bool = False
     typing_indicator: bool = False
 
-    def __repr__(self) -> str:
-        return _shown(self, frozenset({"access_token", "app_secret_proof"}))
+    secrets = frozenset({"access_token", "app_secret_proof"})
 
 
 class RegistryError(Exception):
