@@ -66,6 +66,7 @@ def test_a_changed_app_secret_fails_no_message(dev: Dev, engine: Engine, files: 
     wait_for(lambda: len(_replies(dev)) > before, deadline_s=60, what="the reply, proven by the new secret")
     answered(dev, "447700940001", wait_for)
     wait_for(lambda: _pause_code(engine) is None, deadline_s=60, what="the pause is over")
+    wait_for(lambda: not {"queued", "sending"} & set(_outbox(engine)), deadline_s=60, what="nothing is under way")
     assert set(_outbox(engine)) == {"sent"}
 
 
