@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from waypost.cloudapi.signature import appsecret_proof, sign
 from waypost.store import database
 
-from .test_dev import NUMBER, Dev, answered
+from .test_dev import NUMBER, Dev, answered, demonstrated
 from .test_dev import files as files  # noqa: PLC0414 - the fixture of that module, with a copy of the examples of our own
 
 WaitFor = Callable[..., Any]
@@ -34,7 +34,7 @@ def dev(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[De
     folder.mkdir()
     running = Dev(folder, files)
     try:
-        wait_for(lambda: "Ctrl-C ends everything" in running.text, deadline_s=90, what="the demonstration")
+        demonstrated(running, wait_for)
         yield running
     finally:
         running.stop()

@@ -121,10 +121,21 @@ def dev(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[De
     folder.mkdir()
     running = Dev(folder, files)
     try:
-        wait_for(lambda: "Ctrl-C ends everything" in running.text, deadline_s=90, what="the demonstration")
+        demonstrated(running, wait_for)
         yield running
     finally:
         running.stop()
+
+
+def demonstrated(dev: Dev, wait_for: WaitFor) -> None:
+    """It has shown its conversation. One that ends, or gets no reply, says why: that is shown then, at once."""
+
+    def is_over() -> bool:
+        words = ("Ctrl-C ends everything", "The demonstration failed")
+        return dev.process.poll() is not None or any(each in dev.text for each in words)
+
+    wait_for(is_over, deadline_s=120, what="the demonstration, or why there is none")
+    assert "Ctrl-C ends everything" in dev.text, dev.text
 
 
 def answered(dev: Dev, sender: str, wait_for: WaitFor) -> None:
@@ -340,7 +351,7 @@ def test_after_the_supervisor_was_killed_nothing_runs_and_the_next_start_goes_on
     folder = short_folder / f"s{uuid.uuid4().hex[:6]}"
     folder.mkdir()
     first = Dev(folder, files, "--workers", "1")
-    wait_for(lambda: "Ctrl-C ends everything" in first.text, deadline_s=90, what="the demonstration")
+    demonstrated(first, wait_for)
     pids = list(first.state["processes"].values())
     first.process.kill()
     first.process.wait()
