@@ -90,18 +90,26 @@ def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> tuple[st
 
 @pytest.fixture(scope="module")
 def policies(kubeconfig: Path, api: client.ApiClient, number: tuple[str, ...]) -> Iterator[None]:
-    """The production chart's policies, each in force: the API server takes them up in its own time, one by one.
+    """The production chart's policies, in force; and in force no longer for whoever comes next.
 
-    For all tests together: right after a policy was deleted it still refuses, and then no longer, though it is back.
+    The API server takes them up and forgets them in its own time, one by one. So they are there for all tests together:
+    right after a policy was deleted it still refuses, and then no longer, though it is back.
     """
     chart: Rendered = render("production")
     manifests = yaml.safe_dump_all([each for each in chart.objects if each["kind"] in POLICIES])
-    kubectl(kubeconfig, "apply", "--server-side", "-f", "-", stdin=manifests)
     _, _, team, _, _ = number
-    until(lambda: _refusal(api, _schedule(team, {"text": TOKEN})) is not None)
-    until(lambda: _record(api, number, "http://a.example/webhooks/a/b", dry_run="All") is not None)
+
+    def refuse() -> list[bool]:
+        return [
+            _refusal(api, _schedule(team, {"text": TOKEN})) is not None,
+            _record(api, number, "http://a.example/webhooks/a/b", dry_run="All") is not None,
+        ]
+
+    kubectl(kubeconfig, "apply", "--server-side", "-f", "-", stdin=manifests)
+    until(lambda: all(refuse()))
     yield
-    kubectl(kubeconfig, "delete", "--wait=false", "-f", "-", stdin=manifests)
+    kubectl(kubeconfig, "delete", "-f", "-", stdin=manifests)
+    until(lambda: not any(refuse()))
 
 
 def _schedule(namespace: str, message: dict[str, Any], **metadata: Any) -> dict[str, Any]:
