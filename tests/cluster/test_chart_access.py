@@ -98,7 +98,7 @@ def operator_log(
             WAYPOST_RELEASE_NAMESPACE=NAMESPACE,
             WAYPOST_NAMESPACES=",".join(namespaces),
             WAYPOST_OPERATOR_REPLICAS="2",
-            WAYPOST_PUBLIC_URL="http://127.0.0.1:9",
+            WAYPOST_PUBLIC_URL="https://127.0.0.1:9",
             WAYPOST_GRAPH_URL=url,
             WAYPOST_JOB_IMAGE="waypost:test",
         ),

@@ -30,7 +30,7 @@ from waypost.simulator.app import build
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 APP, SECRET, TOKEN, WABA = "100000000000001", "app-secret", "EAAtoken", "102290129340398"
-PUBLIC = "http://webhook.invalid"
+PUBLIC = "https://webhook.invalid"
 GROUP = ("waypost.dev", "v1alpha1")
 
 
