@@ -1,10 +1,14 @@
 """A real kopf operator in this process, against an API server in memory; the reconcilers only take notes."""
 
 import asyncio
+import signal
 import threading
+from pathlib import Path
 
+import kopf
 import pytest
 
+from waypost.operator import connection, handlers
 from waypost.operator.models import FINALIZER, RECONCILE_REQUESTED
 from waypost.telemetry import metrics
 
@@ -32,6 +36,26 @@ def test_a_new_number_is_reconciled(api: ApiServer, fleet: Fleet) -> None:
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "a status is written")
     settled(lambda: len(api.requests), for_s=1.5)
     assert notes.reconciled["support"] == 1
+
+
+@pytest.mark.anyio
+async def test_a_signal_that_kopf_hears_is_a_stop(api: ApiServer, tmp_path: Path) -> None:
+    """kopf has a task that waits for one, and a process ends some seconds later while that one still does."""
+    kubeconfig, registry, stop = api.kubeconfig(tmp_path), kopf.OperatorRegistry(), asyncio.Event()
+
+    @kopf.on.login(registry=registry)
+    async def connect(**_: object) -> kopf.ConnectionInfo:
+        return await connection.for_kopf(kubeconfig)
+
+    @kopf.on.event("configmaps", registry=registry)
+    async def watch(**_: object) -> None:
+        """Nothing."""
+
+    watching = asyncio.create_task(handlers.run(registry, namespaces=[TEAM], stop=stop))
+    await asyncio.to_thread(until, lambda: api.watching("ConfigMap"), "it watches, so it hears signals, too")
+    signal.raise_signal(signal.SIGTERM)
+    await watching
+    assert stop.is_set()
 
 
 def test_it_runs_as_a_user_that_has_no_name(api: ApiServer, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ each spec in an annotation, and their daemons and deletion handlers run side by 
 docs/adr/0006-how-kopf-is-used.md.
 """
 
+import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -77,13 +78,17 @@ def settings() -> kopf.OperatorSettings:
     return made
 
 
-async def run(
-    handlers: kopf.OperatorRegistry, *, namespaces: Collection[str] | None, stop: Any = None, ready: Any = None
-) -> None:
-    """Watch until `stop` (an `asyncio.Event`) is set or a signal comes. Raises what ends a stream for good.
+async def run(handlers: kopf.OperatorRegistry, *, namespaces: Collection[str] | None, stop: asyncio.Event) -> None:
+    """Watch until `stop` is set or a signal comes, which sets it. Raises what ends a stream for good.
 
     kopf cancels every task that was begun after this one, so what is to outlive it is begun before.
     """
+
+    @kopf.on.cleanup(registry=handlers)
+    async def ends(**_: Any) -> None:
+        # kopf hears signals by itself, and then gives its own task that waits for `stop` five seconds before it ends.
+        stop.set()
+
     await kopf.operator(
         registry=handlers,
         settings=settings(),
@@ -93,7 +98,6 @@ async def run(
         clusterwide=namespaces is None,
         namespaces=sorted(namespaces or ()),
         stop_flag=stop,
-        ready_flag=ready,
     )
 
 

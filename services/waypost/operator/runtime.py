@@ -57,7 +57,6 @@ class Operator:
         self._place = place
         self._reconcilers = reconcilers
         self._stop = asyncio.Event()
-        self._watches = asyncio.Event()
         self._canary: Canary | None = None
         self._waits_for: str | None = "starting"
 
@@ -129,7 +128,6 @@ class Operator:
                     handlers.registry(watching, canary, lambda: connection.for_kopf(self._place.kubeconfig)),
                     namespaces=None if namespaces is None else namespaces | {options.release_namespace},
                     stop=self._stop,
-                    ready=self._watches,
                 )
                 self._canary, self._waits_for = None, "ending"
                 workers.stop()
