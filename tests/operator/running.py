@@ -168,6 +168,10 @@ class Fleet:
             self._running.pop()
         return error
 
+    def tell_to_stop(self) -> None:
+        """Tell the one that was started last, as SIGTERM would, and do not wait."""
+        self._running[-1].tell_to_stop()
+
     def stop(self) -> None:
         """Stop the one that was started last, as SIGTERM would."""
         self._running.pop().stop()
@@ -186,6 +190,7 @@ class _Running:
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._told = False
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="operator", daemon=True)
         self._thread.start()
@@ -194,9 +199,13 @@ class _Running:
         if self.error is not None:
             raise self.error
 
-    def stop(self) -> None:
-        if self._thread.is_alive() and self._loop is not None:
+    def tell_to_stop(self) -> None:
+        if not self._told and self._thread.is_alive() and self._loop is not None:
             self._loop.call_soon_threadsafe(self.operator.stop)
+            self._told = True
+
+    def stop(self) -> None:
+        self.tell_to_stop()
         self._thread.join(60)
         assert not self._thread.is_alive(), "the operator does not end"
         self.check()

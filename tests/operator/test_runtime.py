@@ -24,7 +24,7 @@ def test_without_permission_it_waits_and_says_so(api: ApiServer, fleet: Fleet) -
     api.faults.append(Fault(lambda verb, kind, _: (verb, kind) == ("list", "BotSchedule"), 403, 1))
     fleet.begin()
     until(lambda: "cannot be listed" in (fleet.not_ready() or ""), "it says what is missing")
-    until(lambda: fleet.not_ready() is None, "it works once it may")
+    until(lambda: fleet.not_ready() is None and api.watching("BotSchedule"), "it works once it may")
 
 
 def test_one_that_is_told_to_stop_while_it_waits_ends(api: ApiServer, fleet: Fleet) -> None:
@@ -48,7 +48,9 @@ def test_what_is_under_way_is_finished_at_the_end(api: ApiServer, fleet: Fleet) 
     fleet.start(notes=notes)
     api.put(number())
     assert entered.wait(20)
-    threading.Timer(0.5, leave.set).start()
+    fleet.tell_to_stop()
+    until(lambda: fleet.not_ready() == "ending", "it was heard")
+    leave.set()
     fleet.stop()
     assert (api.get("WhatsAppNumber", TEAM, "support") or {})["status"]
 
@@ -56,10 +58,11 @@ def test_what_is_under_way_is_finished_at_the_end(api: ApiServer, fleet: Fleet) 
 def test_what_the_next_process_goes_on_with_is_written_after_the_last_reconcile(api: ApiServer, fleet: Fleet) -> None:
     """Nothing is used of it any more by then."""
     order: list[str] = []
+    leave = threading.Event()
 
     async def reconciles(_: object) -> None:
         order.append("reconcile begins")
-        await asyncio.sleep(0.5)
+        await asyncio.to_thread(leave.wait, 20)
         order.append("reconcile ends")
 
     async def ends() -> None:
@@ -70,6 +73,9 @@ def test_what_the_next_process_goes_on_with_is_written_after_the_last_reconcile(
     fleet.start(notes=notes)
     api.put(number())
     until(lambda: order, "a reconcile is under way")
+    fleet.tell_to_stop()
+    until(lambda: fleet.not_ready() == "ending", "it was heard")
+    leave.set()
     fleet.stop()
     assert order == ["reconcile begins", "reconcile ends", "handed over", "handed over"]
 
