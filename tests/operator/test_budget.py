@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waypost.operator.budget import KEPT_ACCOUNTS, TOLD_ACCOUNTS, Budget, Left, granted, told
+from waypost.operator.budget import BURST_SHARE, KEPT_ACCOUNTS, TOLD_ACCOUNTS, Budget, Left, granted, told
 
 from .installation import Clock
 
@@ -14,7 +14,7 @@ from .installation import Clock
 def opened(clock: Clock, limit: int = 200, left: Left | None = None, *, age_s: float = 0.0) -> Budget:
     """Of an operator that is the first in this hour, or begins with what is given."""
     budget = Budget(limit, clock)
-    budget.open(left or granted(limit, before=0), age_s=age_s)
+    budget.open(left or granted(before=0), age_s=age_s)
     return budget
 
 
@@ -35,10 +35,10 @@ def test_a_new_operator_begins_with_little() -> None:
     assert spent(opened(Clock())) == 30
 
 
-@pytest.mark.parametrize(("before", "calls"), [(0, 30), (1, 15), (2, 7.5), (32, 0)])
-def test_each_grant_of_an_hour_is_half_of_the_one_before(before: int, calls: float) -> None:
+@pytest.mark.parametrize(("before", "share"), [(0, 0.15), (1, 0.075), (2, 0.0375), (32, 0)])
+def test_each_grant_of_an_hour_is_half_of_the_one_before(before: int, share: float) -> None:
     """All of an hour are less than 30 % of its calls."""
-    assert granted(200, before).others == pytest.approx(calls, abs=1e-6)
+    assert granted(before).others == pytest.approx(share, abs=1e-9)
 
 
 def test_looks_at_healthy_numbers_leave_a_reserve() -> None:
@@ -100,7 +100,7 @@ def test_a_budget_gives_nothing_before_it_is_told_what_there_is() -> None:
 def test_a_budget_that_told_what_is_left_gives_no_more() -> None:
     """The next process has it now."""
     budget = opened(Clock())
-    assert closed(budget).others == 30
+    assert closed(budget).others == 0.15
     assert budget.take("a", routine=False) > 0
     assert budget.close() is None
 
@@ -116,47 +116,66 @@ def test_the_next_process_goes_on_where_the_last_one_ended() -> None:
     assert (spent(after, "a"), spent(after, "b")) == (20, 40)
 
 
-def test_meta_s_refusal_outlives_the_process() -> None:
-    """No call before it has passed, and then no rush."""
+@pytest.mark.parametrize("limit", [200, 20, 5000], ids=["the same limit", "a lower one", "a higher one"])
+def test_meta_s_refusal_outlives_the_process(limit: int) -> None:
+    """No call before it has passed, and then no rush; whoever is told of it may well change the limit."""
     clock = Clock()
     budget = opened(clock)
     budget.block("a", 1800)
     clock.advance(600)
-    after = opened(clock, left=closed(budget))
-    assert after.take("a", routine=False) == pytest.approx(1236, abs=1)
-    clock.advance(1237)
+    after = opened(clock, limit, closed(budget))
+    one_comes_in_s = 3600 / limit / 0.5
+    assert after.take("a", routine=False) == pytest.approx(1200 + one_comes_in_s, abs=0.1)
+    clock.advance(1200.1 + one_comes_in_s)
     assert spent(after, "a") == 1
 
 
+def test_a_shorter_refusal_does_not_end_a_longer_one_of_another_process() -> None:
+    """The answer to a call that was under way when its account was handed over."""
+    clock = Clock()
+    budget = opened(clock, left=Left(-0.5))
+    budget.block("a", 5)
+    clock.advance(5)
+    assert budget.take("a", routine=False) == pytest.approx(3595 + 36)
+
+
+@pytest.mark.parametrize(("limit", "calls"), [(200, 20), (20, 2), (5000, 500)])
+def test_a_changed_limit_leaves_the_same_share_of_the_hour(limit: int, calls: int) -> None:
+    """One that was set too low gives room at once when it is raised; a lowered one gives no more than it stands for."""
+    before = opened(Clock())
+    assert spent(before, "a", most=10) == 10
+    assert spent(opened(Clock(), limit, closed(before)), "a") == calls
+
+
 def test_no_more_than_can_be_saved_up_is_taken_over() -> None:
-    """After a long pause, or from a process whose limit was higher."""
-    assert spent(opened(Clock(), left=Left(1000, {"a": 1000}), age_s=1e9), "a") == 40
+    """After a pause of years."""
+    assert spent(opened(Clock(), left=Left(0.2, {"a": 0.2}), age_s=1e9), "a") == 40
 
 
 @pytest.mark.parametrize(
     ("accounts", "left"),
     [
-        ({}, Left(9.99)),
-        ({"full": 40.0, "same": 9.999}, Left(9.99)),
-        ({"less": 1.239, "none": 0.0, "blocked": -50.0}, Left(1.23, {"none": 0.0, "blocked": -50.0})),
+        ({}, Left(0.099999)),
+        ({"full": 0.2, "same": 0.0999999}, Left(0.099999)),
+        ({"less": 0.0123459, "none": 0.0, "blocked": -0.5}, Left(0.012345, {"none": 0.0, "blocked": -0.5})),
     ],
     ids=["nobody", "those that have no less", "more than are told"],
 )
 def test_those_with_the_least_are_told_one_by_one(accounts: dict[str, float], left: Left) -> None:
     """The others have at least what is told of them all."""
-    assert told(9.999, accounts, most=2) == left
+    assert told(0.0999999, accounts, most=2) == left
 
 
 def test_what_is_left_of_thousands_of_accounts_stays_small() -> None:
     """A ConfigMap holds 1 MiB, and each account but the few with nothing still has what it had, or nearly."""
     clock = Clock()
-    budget = opened(clock, left=Left(40))
+    budget = opened(clock, left=Left(BURST_SHARE))
     for number in range(5000):
         spent(budget, str(10**15 + number), most=30 if number < 500 else 1)
     left = closed(budget)
     assert len(left.accounts) == TOLD_ACCOUNTS
-    assert left.others == 39
-    assert left.accounts[str(10**15)] == 10
+    assert left.others == 0.195
+    assert left.accounts[str(10**15)] == 0.05
 
 
 def test_an_account_that_was_forgotten_gets_nothing_anew() -> None:
@@ -178,7 +197,7 @@ def test_no_hour_sees_more_calls_than_the_limit(limit: int, waits: list[float], 
     """Whenever they are asked for; over several processes, see `test_starts.py`."""
     clock = Clock()
     made: list[float] = []
-    budget = opened(clock, limit, Left(limit))
+    budget = opened(clock, limit, Left(BURST_SHARE))
     for wait in waits:
         made += [clock() for _ in range(tries) if budget.take("a", routine=False) == 0]
         clock.advance(wait)

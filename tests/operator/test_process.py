@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ class Installation:
         self.running.append(process)
         return process
 
-    def operator(self, *, waits: bool = True) -> "subprocess.Popen[bytes]":
+    def operator(self, *, waits: bool = True, calls_per_hour: int = 200) -> "subprocess.Popen[bytes]":
         process = self.start(
             "operator",
             WAYPOST_KUBECONFIG=str(self.kubeconfig),
@@ -80,6 +81,7 @@ class Installation:
             WAYPOST_PUBLIC_URL=self.public_url,
             WAYPOST_WEBHOOK_PROBE_URL=self.public_url,
             WAYPOST_GRAPH_URL=str(self.meta.base_url),
+            WAYPOST_GRAPH_CALLS_PER_HOUR=str(calls_per_hour),
             WAYPOST_JOB_IMAGE="waypost:test",
             WAYPOST_PROBE_PORT=str(self.probe_port),
             WAYPOST_TRACE_DIR=str(self.folder / "traces"),
@@ -121,7 +123,7 @@ class Installation:
     def record(self) -> starts.Record:
         """What the next operator would find of those before it."""
         found = self.api.get("ConfigMap", RELEASE, starts.NAME) or {"data": {starts.KEY: "{}"}}
-        return starts.read(found["data"][starts.KEY].encode(), 0.0)
+        return starts.read(found["data"][starts.KEY].encode(), time.time())
 
     def callback(self) -> str:
         """Where Meta delivers the number's messages."""
@@ -205,16 +207,19 @@ def test_a_revoked_token_is_told_and_a_new_one_heals_at_once(installation: Insta
 
 
 def test_killed_at_any_moment_it_comes_to_the_same_end(installation: Installation) -> None:
-    """`kill -9` over and over in the middle of its first work: nothing is made twice, nothing is missing."""
+    """`kill -9` over and over in the middle of its first work: nothing is made twice, nothing is missing.
+
+    At an active account: what it costs a small one is another test's.
+    """
     installation.apply()
     for delay_s in (0.0, 0.1, 0.25):
-        operator = installation.operator(waits=False)
+        operator = installation.operator(waits=False, calls_per_hour=5000)
         writes = len(installation.api.changes())
         until(lambda before=writes: len(installation.api.changes()) > before, "it has begun to write", 60)
         threading.Event().wait(delay_s)  # somewhere in its work; any moment will do
         operator.kill()
         operator.wait(30)
-    installation.operator()
+    installation.operator(calls_per_hour=5000)
     until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready", 60)
     assert installation.callback() == f"{installation.public_url}/webhooks/{TEAM}/support"
     assert len(installation.api.all("CronJob")) == 1
@@ -234,7 +239,7 @@ def test_rollouts_cost_an_account_no_calls(installation: Installation) -> None:
         assert operator.wait(60) == 0
         ended = installation.record()
         assert ended.left is not None
-        assert ended.left.others > ended.left.accounts[WABA] > 10
+        assert ended.left.others > ended.left.accounts[WABA] > 0.05
         assert not any(canary in str(ended) for canary in (APP_SECRET, TOKEN, "15550783881", "078 3881"))
         operator = installation.operator()
         waba_id = f"1{phone_number_id}"

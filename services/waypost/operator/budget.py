@@ -4,13 +4,15 @@ Meta counts calls on the account's node and its edges per app, account and hour.
 that would be a write per call. What outlives the process is what is left at its orderly end (`starts.py`), and the next
 one goes on with that. After any other end nobody knows what was left: the next one begins with a grant instead, half of
 the one before it, so that however often an operator is killed, what was saved up, all grants and what comes in are
-together no more than the hour's calls.
+together no more than the hour's calls. What is left is told as a share of the hour's calls: their number is a setting,
+which may be another one in the next process, and Meta's own block lasts as long all the same.
 """
 
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -24,6 +26,10 @@ BURST_SHARE = 0.2
 REFILL_SHARE = 1 - GRANTS_SHARE - BURST_SHARE
 ROUTINE_RESERVE = 0.5
 """Of what can be saved up, the part that is kept for numbers that are new or broken."""
+LONGEST_BLOCK_S = 24 * HOUR_S
+"""Then Meta is asked again, whatever it said."""
+LEAST_SHARE = -REFILL_SHARE * (LONGEST_BLOCK_S / HOUR_S + 1)
+"""Of the hour's calls; the longest block leaves an hour less."""
 KEPT_ACCOUNTS = 10_000
 TOLD_ACCOUNTS = 1_000
 """As many are told to the next process one by one, in some 30 kB; of the others, what each of them has at least."""
@@ -37,25 +43,29 @@ class BudgetSpent(GraphError):
         self.wait_s = wait_s
 
 
-class Left(msgspec.Struct, frozen=True):
-    """Calls that are left; below zero: none before so many have come in."""
+Share = Annotated[float, msgspec.Meta(ge=LEAST_SHARE, le=BURST_SHARE)]
+"""Of the hour's calls; below zero: none before so many have come in."""
 
-    others: float
+
+class Left(msgspec.Struct, frozen=True):
+    """What is left."""
+
+    others: Share
     """Of each account that is not named."""
-    accounts: dict[str, float] = {}
+    accounts: dict[str, Share] = {}
     """By the account's id."""
 
 
-def granted(calls_per_hour: int, before: int) -> Left:
+def granted(before: int) -> Left:
     """What to begin with when nobody knows what is left, and that was so `before` times within this hour. Pure."""
-    return Left(calls_per_hour * GRANTS_SHARE / 2.0 ** (before + 1))
+    return Left(GRANTS_SHARE / 2.0 ** (before + 1))
 
 
 def told(others: float, accounts: Mapping[str, float], most: int = TOLD_ACCOUNTS) -> Left:
     """At most `most` accounts, those with the least; no account is told to have more than it has. Pure."""
-    least = sorted((_floor(calls), account) for account, calls in accounts.items() if _floor(calls) < _floor(others))
+    least = sorted((_floor(share), account) for account, share in accounts.items() if _floor(share) < _floor(others))
     rest = least[most:]
-    return Left(rest[0][0] if rest else _floor(others), {account: calls for calls, account in least[:most]})
+    return Left(rest[0][0] if rest else _floor(others), {account: share for share, account in least[:most]})
 
 
 @dataclass
@@ -73,6 +83,7 @@ class Budget:
     """
 
     def __init__(self, calls_per_hour: int, clock: Callable[[], float]) -> None:
+        self._calls_per_hour = calls_per_hour
         self._burst = calls_per_hour * BURST_SHARE
         self._per_second = calls_per_hour * REFILL_SHARE / HOUR_S
         self._clock = clock
@@ -82,8 +93,9 @@ class Budget:
     def open(self, left: Left, *, age_s: float = 0.0) -> None:
         """Begin with `left`, which has been refilled for `age_s` since; below zero: is not refilled for so long."""
         at = self._clock() - age_s
-        self._others = _Account(left.others, at)
-        self._accounts = OrderedDict((account, _Account(calls, at)) for account, calls in left.accounts.items())
+        calls = self._calls_per_hour
+        self._others = _Account(left.others * calls, at)
+        self._accounts = OrderedDict((account, _Account(share * calls, at)) for account, share in left.accounts.items())
 
     def close(self) -> Left | None:
         """What is left now; None if it was not open."""
@@ -91,8 +103,8 @@ class Budget:
         if others is None:
             return None
         now = self._clock()
-        accounts = {account: self._left(each, now) for account, each in self._accounts.items()}
-        return told(self._left(others, now), accounts)
+        accounts = {account: self._left(each, now) / self._calls_per_hour for account, each in self._accounts.items()}
+        return told(self._left(others, now) / self._calls_per_hour, accounts)
 
     def take(self, account: str, *, routine: bool) -> float:
         """0 when one call may be made now, which uses it up; else the seconds after which to ask again.
@@ -113,11 +125,11 @@ class Budget:
         return 0.0
 
     def block(self, account: str, for_s: float) -> None:
-        """Meta said that the limit is reached, whoever used it up: no call on this account for that long."""
+        """Meta said that the limit is reached, whoever used it up: no call on this account so long, at most a day."""
         now = self._clock()
         if (entry := self._entry(account, now)) is not None:
-            entry.calls = 0.0
-            entry.blocked_until = max(entry.blocked_until, now + for_s)
+            entry.calls = min(entry.calls, 0.0)
+            entry.blocked_until = max(entry.blocked_until, now + min(for_s, LONGEST_BLOCK_S))
 
     def _entry(self, account: str, now: float) -> _Account | None:
         if self._others is None:
@@ -143,5 +155,5 @@ class Budget:
         return min(calls, (now - entry.blocked_until) * self._per_second) if entry.blocked_until > now else calls
 
 
-def _floor(calls: float) -> float:
-    return math.floor(calls * 100) / 100
+def _floor(share: float) -> float:
+    return math.floor(share * 1e6) / 1e6

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -23,15 +24,17 @@ KEPT = 32
 """After so many grants within an hour the next one is as good as nothing."""
 OVERLAP_S = 60.0
 """A pod's grace period: one that was replaced by force may be at work that long beside the next one."""
+AHEAD_S = 24 * HOUR_S
+"""No clock that was right is that far ahead of this one, and what it dated would count for as long."""
 
 
 class Record(msgspec.Struct, frozen=True):
     """What a process finds of those before it."""
 
-    at: float = 0.0
+    at: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """When it was written, in seconds since 1970. It never goes back, whatever a node's clock does."""
-    grants: tuple[float, ...] = ()
-    """When others began without knowing what was left, within the last hour."""
+    grants: Annotated[tuple[float, ...], msgspec.Meta(max_length=KEPT)] = ()
+    """When others began without knowing what was left, within the last hour before `at`."""
     left: Left | None = None
     """At the orderly end of the process before; None: it did not end, or not so."""
 
@@ -45,7 +48,7 @@ class Beginning:
     age_s: float
 
 
-def beginning(found: Record, now: float, calls_per_hour: int) -> Beginning:
+def beginning(found: Record, now: float) -> Beginning:
     """How to begin after `found`. Pure.
 
     A grant counts somewhat longer than an hour, and its refill begins late: whoever came before may still be at work.
@@ -54,21 +57,24 @@ def beginning(found: Record, now: float, calls_per_hour: int) -> Beginning:
     grants = tuple(at for at in found.grants if at > now - HOUR_S - OVERLAP_S)
     if found.left is not None:
         return Beginning(Record(now, grants), found.left, now - found.at)
-    return Beginning(Record(now, (*grants, now)[-KEPT:]), granted(calls_per_hour, len(grants)), -OVERLAP_S)
+    return Beginning(Record(now, (*grants, now)[-KEPT:]), granted(len(grants)), -OVERLAP_S)
 
 
 def read(content: bytes, now: float) -> Record:
-    """What was written down. Whatever else is there, nothing is known of the hour: as if all was granted. Pure."""
+    """What was written down. If no process wrote that, nothing is known of the hour: as if all was granted. Pure."""
     try:
-        return msgspec.json.decode(content, type=Record)
-    except msgspec.DecodeError:
+        found = msgspec.json.decode(content, type=Record)
+    except (msgspec.DecodeError, RecursionError):
+        found = None
+    if found is None or found.at > now + AHEAD_S or any(at > found.at for at in found.grants):
         return Record(grants=(now,) * KEPT)
+    return found
 
 
 class Starts:
     """Opens the `budget` of this process at its begin, and closes it at its end.
 
-    `clock` is that of the wall, and looked at once; `steady` never jumps.
+    `clock` is that of the wall, by which only the begin is dated; `steady` never jumps.
     """
 
     def __init__(
@@ -81,7 +87,6 @@ class Starts:
         steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self.budget = Budget(calls_per_hour, steady)
-        self._calls_per_hour = calls_per_hour
         self._cluster = cluster
         self._namespace = namespace
         self._clock = clock
@@ -98,8 +103,8 @@ class Starts:
                 return
             now = self._clock()
             stored = await self._cluster.config_map(self._namespace, NAME)
-            found = Record() if stored is None else read(stored.data.get(KEY, b""), now)
-            chosen = beginning(found, now, self._calls_per_hour)
+            content = None if stored is None else stored.data.get(KEY)
+            chosen = beginning(Record() if content is None else read(content, now), now)
             await self._write(chosen.record, None if stored is None else stored.resource_version)
             self._begun, self._begun_at = chosen.record, self._steady()
             self.budget.open(chosen.left, age_s=chosen.age_s)

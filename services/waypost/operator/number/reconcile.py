@@ -69,7 +69,7 @@ class NumberReconciler:
         self._starts = starts
         if starts is None:
             budget = Budget(options.graph_calls_per_hour, clock)
-            budget.open(granted(options.graph_calls_per_hour, before=0))
+            budget.open(granted(before=0))
         else:
             budget = starts.budget
         self._view = MetaView(graph, budget, clock)
