@@ -20,7 +20,6 @@ from .test_dev import files as files  # noqa: PLC0414 - the fixture of that modu
 
 WaitFor = Callable[..., Any]
 
-pytestmark = pytest.mark.timeout(240)
 
 APP, WABA, CONTACT = "100000000000001", "102290129340398", "447700940000"
 TOKEN = "simulator-access-token-not-real"

@@ -23,7 +23,6 @@ from waypost.store import database
 
 WaitFor = Callable[..., Any]
 
-pytestmark = pytest.mark.timeout(180)
 
 NUMBER = "106540352242922"
 SERVICES = ("postgres", "redis", "simulator", "webhook", "operator", "worker-1", "worker-2", "console")

@@ -24,8 +24,6 @@ EXAMPLES = CHART.parents[1] / "examples"
 ACCESS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 TEAM = "team-a"
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module", autouse=True)
 def _tools() -> None:

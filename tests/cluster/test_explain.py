@@ -13,7 +13,7 @@ from waypost.operator.models import API_VERSION
 
 from .conftest import until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.cluster
 
 ENOUGH_WORDS = 4
 SENTENCES = re.compile(r"[`A-Z].*[.]")

@@ -27,7 +27,7 @@ from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import OperatorOptions
 from waypost.simulator.app import build
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.cluster
 
 APP, SECRET, TOKEN, WABA = "100000000000001", "app-secret", "EAAtoken", "102290129340398"
 PUBLIC = "https://webhook.invalid"

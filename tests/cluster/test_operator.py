@@ -281,7 +281,6 @@ def permissions(
     end(api, f"{namespace}-team")
 
 
-@pytest.mark.timeout(300)
 def test_the_charts_permissions_are_enough_and_the_process_ends_in_order(
     permissions: dict[str, str],
     start_operator: Callable[..., Running],
@@ -327,7 +326,6 @@ def test_the_charts_permissions_are_enough_and_the_process_ends_in_order(
     assert lease.spec.holder_identity == "", "it lets go of its lease"
 
 
-@pytest.mark.timeout(300)
 def test_without_permissions_it_waits_and_the_probe_says_what_for(
     start_operator: Callable[..., Running], api: client.ApiClient, namespace: str
 ) -> None:

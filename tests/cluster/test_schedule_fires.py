@@ -20,7 +20,7 @@ from waypost.schedule import tick
 from .conftest import until
 from .test_schedules import Place, place  # noqa: F401 - a fixture
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from waypost.telemetry import tracing
 
 from .conftest import end
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.cluster
 
 Found = TypeVar("Found")
 CONTACT = "+393331234567"

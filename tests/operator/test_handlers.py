@@ -210,7 +210,7 @@ def test_two_hundred_numbers_at_once_are_each_reconciled_once(api: ApiServer, fl
     names = [f"number-{index}" for index in range(200)]
     for name in names:
         api.put(number(name))
-    until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in names), "all are ready", 60)
+    until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in names), "all are ready")
     settled(lambda: len(api.requests), for_s=1.5)
     assert notes.reconciled.total() == 200
     assert notes.most_at_once <= 24
@@ -274,7 +274,7 @@ def test_a_defect_in_one_reconcile_leaves_the_others_alone(api: ApiServer, fleet
     api.put(number("broken"))
     api.put(number("fine"))
     until(lambda: is_ready(api, "WhatsAppNumber", "fine"), "the other one is ready")
-    until(lambda: is_ready(api, "WhatsAppNumber", "broken"), "it heals by itself", 60)
+    until(lambda: is_ready(api, "WhatsAppNumber", "broken"), "it heals by itself")
     assert failures._value.get() == before + 2
 
 
@@ -287,7 +287,7 @@ def test_an_api_server_in_trouble_is_waited_out(api: ApiServer, fleet: Fleet, st
         Fault(lambda verb, kind, _: (verb, kind) == ("get", "WhatsAppNumber"), 500, 1),
     ]
     api.put(number())
-    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready in the end", 60)
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready in the end")
 
 
 def test_a_number_that_becomes_ready_wakes_its_schedules(api: ApiServer, fleet: Fleet) -> None:

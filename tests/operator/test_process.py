@@ -55,7 +55,7 @@ class Installation:
         self.meta = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30)
         self.running: list[subprocess.Popen[bytes]] = []
         self.start("simulator", WAYPOST_SIMULATOR_PORT=str(port), WAYPOST_PROBE_PORT="0")
-        until(lambda: _answers(self.meta, "/_sim/world"), "the simulator answers", 60)
+        until(lambda: _answers(self.meta, "/_sim/world"), "the simulator answers")
         self.world(
             apps=[{"app_id": APP, "app_secret": APP_SECRET}],
             accounts=[{"waba_id": WABA, "numbers": [{"phone_number_id": NUMBER, "display_phone_number": PHONE}]}],
@@ -87,7 +87,7 @@ class Installation:
             WAYPOST_TRACE_DIR=str(self.folder / "traces"),
         )
         if waits:
-            until(lambda: self.is_up(process), "the operator is ready", 90)
+            until(lambda: self.is_up(process), "the operator is ready")
         return process
 
     def is_up(self, operator: "subprocess.Popen[bytes]") -> bool:
@@ -173,7 +173,7 @@ def test_what_is_applied_becomes_true_and_is_kept_true(installation: Installatio
     """From `kubectl apply` to a verified callback, a registry and a CronJob; then repairs; then an orderly end."""
     operator, api = installation.operator(), installation.api
     installation.apply()
-    until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready", 60)
+    until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready")
     assert installation.callback() == f"{installation.public_url}/webhooks/{TEAM}/support"
     registry = [each for each in api.all("Secret") if each["metadata"]["name"].startswith("waypost-registry-")]
     assert sorted(key for each in registry for key in each.get("data") or {}) == [f"{TEAM}.support.json"] * 2
@@ -200,10 +200,10 @@ def test_a_revoked_token_is_told_and_a_new_one_heals_at_once(installation: Insta
     installation.world(tokens=[{"token": TOKEN, "app_id": APP, "revoked": True}])
     installation.operator()
     installation.apply()
-    until(lambda: installation.conditions().get("TokenValid", ("", ""))[0] == "False", "it is told", 60)
+    until(lambda: installation.conditions().get("TokenValid", ("", ""))[0] == "False", "it is told")
     installation.world(tokens=[{"token": "EAAcanaryNew9d2c", "app_id": APP}])
     installation.api.put(_secret("EAAcanaryNew9d2c"))
-    until(installation.is_ready, "the number is ready", 60)
+    until(installation.is_ready, "the number is ready")
 
 
 def test_killed_at_any_moment_it_comes_to_the_same_end(installation: Installation) -> None:
@@ -215,12 +215,12 @@ def test_killed_at_any_moment_it_comes_to_the_same_end(installation: Installatio
     for delay_s in (0.0, 0.1, 0.25):
         operator = installation.operator(waits=False, calls_per_hour=5000)
         writes = len(installation.api.changes())
-        until(lambda before=writes: len(installation.api.changes()) > before, "it has begun to write", 60)
+        until(lambda before=writes: len(installation.api.changes()) > before, "it has begun to write")
         threading.Event().wait(delay_s)  # somewhere in its work; any moment will do
         operator.kill()
         operator.wait(30)
     installation.operator(calls_per_hour=5000)
-    until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready", 60)
+    until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready")
     assert installation.callback() == f"{installation.public_url}/webhooks/{TEAM}/support"
     assert len(installation.api.all("CronJob")) == 1
     found = [each["metadata"]["name"] for each in installation.api.all("Secret")]
@@ -233,7 +233,7 @@ def test_rollouts_cost_an_account_no_calls(installation: Installation) -> None:
     """SIGTERM, and the next process goes on with what was left, of known accounts and of those that are new."""
     installation.apply()
     operator = installation.operator()
-    until(installation.is_ready, "the number is ready", 60)
+    until(installation.is_ready, "the number is ready")
     for phone_number_id, name in (("106540352242923", "sales"), ("106540352242924", "press")):
         operator.send_signal(signal.SIGTERM)
         assert operator.wait(60) == 0
@@ -247,7 +247,7 @@ def test_rollouts_cost_an_account_no_calls(installation: Installation) -> None:
         installation.world(accounts=[{"waba_id": waba_id, "numbers": [shown]}])
         spec = {"phoneNumberId": phone_number_id, "credentialsRef": {"name": "support-meta"}}
         installation.api.put(_object("WhatsAppNumber", name, spec | {"wabaId": waba_id}))
-        until(lambda each=name: installation.is_ready(name=each), "a new account's number is ready", 60)
+        until(lambda each=name: installation.is_ready(name=each), "a new account's number is ready")
         assert installation.record().left is None, "it was used"
         assert installation.record().grants == ended.grants
     assert len(ended.grants) == 1
@@ -268,7 +268,7 @@ def test_an_orderly_end_does_not_wait_for_an_api_server_that_is_away(installatio
     """It costs what was left, no more."""
     installation.apply()
     operator = installation.operator()
-    until(installation.is_ready, "the number is ready", 60)
+    until(installation.is_ready, "the number is ready")
     installation.api.stop()
     operator.send_signal(signal.SIGTERM)
     assert operator.wait(60) == 0
@@ -281,10 +281,10 @@ def test_deletion_takes_back_what_was_made_here(installation: Installation) -> N
     api = installation.api
     installation.operator()
     installation.apply()
-    until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready", 60)
+    until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready")
     api.delete("BotSchedule", TEAM, "news")
     api.delete("WhatsAppNumber", TEAM, "support")
-    until(lambda: not api.all("WhatsAppNumber") and not api.all("BotSchedule"), "both are gone", 60)
+    until(lambda: not api.all("WhatsAppNumber") and not api.all("BotSchedule"), "both are gone")
     assert api.all("CronJob") == []
     assert not any(each.get("data") for each in api.all("Secret") if each["metadata"]["namespace"] == RELEASE)
 
@@ -293,11 +293,11 @@ def test_no_secret_and_no_number_leaves_by_logs_traces_metrics_events_or_status(
     """G8: planted canaries are looked for in all that the operator says."""
     installation.operator()
     installation.apply()
-    until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready", 60)
+    until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready")
     installation.world(tokens=[{"token": TOKEN, "app_id": APP, "revoked": True}])
     asked = {"waypost.dev/reconcile-requested-at": "now"}
     installation.api.edit("WhatsAppNumber", TEAM, "support", lambda each: each["metadata"].update(annotations=asked))
-    until(lambda: installation.conditions()["TokenValid"][0] == "False", "the revocation is told", 60)
+    until(lambda: installation.conditions()["TokenValid"][0] == "False", "the revocation is told")
     metrics = installation.probe("/metrics")
     spans = installation.folder / "traces"
     until(lambda: "reconcile WhatsAppNumber" in _texts(spans), "spans are written")
@@ -347,6 +347,5 @@ def test_the_examples_become_true(installation: Installation, pytestconfig: pyte
     until(
         lambda: installation.is_ready() and all(installation.is_ready("BotSchedule", name) for name in schedules),
         "all is ready",
-        60,
     )
     assert len(installation.api.all("CronJob")) == len(schedules)

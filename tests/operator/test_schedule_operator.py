@@ -164,7 +164,7 @@ def test_two_hundred_schedules_at_once_are_set_up_and_then_it_is_quiet(
     connect(api)
     for position in range(200):
         api.put(schedule(f"news-{position}"))
-    until(lambda: all(reason(api, f"news-{position}") == "Scheduled" for position in range(200)), "all are set up", 90)
+    until(lambda: all(reason(api, f"news-{position}") == "Scheduled" for position in range(200)), "all are set up")
     settled(lambda: len(api.writes), for_s=1.0)
     kinds = [write.kind for write in api.changes()]
     assert (kinds.count("CronJob"), kinds.count("Secret")) == (200, 200)
