@@ -132,13 +132,13 @@ def free_port() -> Callable[[], int]:
 
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., object]:
-    """`wait_for(condition, deadline_s=30)` polls until the condition is truthy and returns what it gave."""
+    """`wait_for(condition)` polls until the condition is truthy and returns what it gave."""
     return _wait_for
 
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Awaitable[object]]:
-    """`await eventually(condition, deadline_s=30)`: `wait_for` for async tests; the condition is a plain function."""
+    """`await eventually(condition, deadline_s=120)`: `wait_for` for async tests; the condition is a plain function."""
     return _eventually
 
 
@@ -148,7 +148,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(condition: Callable[[], object], deadline_s: float = 30.0, what: str = "") -> object:
+def _wait_for(condition: Callable[[], object], deadline_s: float = 120.0, what: str = "") -> object:
     deadline = time.monotonic() + deadline_s
     while not (found := condition()):
         if time.monotonic() > deadline:
@@ -157,7 +157,7 @@ def _wait_for(condition: Callable[[], object], deadline_s: float = 30.0, what: s
     return found
 
 
-async def _eventually(condition: Callable[[], object], deadline_s: float = 30.0, what: str = "") -> object:
+async def _eventually(condition: Callable[[], object], deadline_s: float = 120.0, what: str = "") -> object:
     deadline = time.monotonic() + deadline_s
     while not (found := await asyncio.to_thread(condition)):
         if time.monotonic() > deadline:

@@ -104,7 +104,7 @@ def services(tmp_path: Path, database_url: str, redis_url: str, free_port: Calla
 def test_a_delivery_is_stored_and_its_effect_is_seen(services: Services, wait_for: Callable[..., object]) -> None:
     """The route comes late, as a mounted Secret does, and the script waits for it."""
     services.start("webhook", "worker", "console")
-    wait_for(lambda: services.ready("webhook") and services.ready("console"), deadline_s=120)
+    wait_for(lambda: services.ready("webhook") and services.ready("console"))
     with services.script() as script:
         services.publish()
         out, problem = script.communicate(timeout=250)
@@ -122,7 +122,7 @@ def test_without_the_console_the_effect_is_not_looked_at(services: Services, wai
     """And the script says so."""
     services.publish()
     services.start("webhook")
-    wait_for(lambda: services.ready("webhook"), deadline_s=120)
+    wait_for(lambda: services.ready("webhook"))
     with services.script(METRICS="") as script:
         out, problem = script.communicate(timeout=250)
 

@@ -93,12 +93,12 @@ def postgres(folder: Path, free_port: Callable[[], int]) -> _Postgres:
 def test_postgresql_makes_its_database_and_keeps_it(postgres: _Postgres, wait_for: Callable[..., object]) -> None:
     """The second start finds what the first one wrote."""
     with postgres.start() as process:
-        wait_for(postgres.answers, deadline_s=100)
+        wait_for(postgres.answers)
         postgres.ask("CREATE TABLE kept AS SELECT 42 AS answer")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     with postgres.start():
-        wait_for(postgres.answers, deadline_s=100)
+        wait_for(postgres.answers)
         assert postgres.ask("SELECT answer FROM kept") == (42,)
 
 
@@ -107,18 +107,18 @@ def test_postgresql_starts_on_a_volume_whose_files_were_opened_to_their_group(
 ) -> None:
     """Kubernetes does that for each new pod of a volume with an fsGroup; PostgreSQL refuses such a folder."""
     with postgres.start() as process:
-        wait_for(postgres.answers, deadline_s=100)
+        wait_for(postgres.answers)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     (postgres.folder / "data").chmod(0o2770)
     with postgres.start():
-        wait_for(postgres.answers, deadline_s=100)
+        wait_for(postgres.answers)
 
 
 def test_postgresql_asks_for_the_password(postgres: _Postgres, wait_for: Callable[..., object]) -> None:
     """From the network nobody gets in without it."""
     with postgres.start():
-        wait_for(postgres.answers, deadline_s=100)
+        wait_for(postgres.answers)
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             postgres.ask("SELECT 1", password="wrong-password")
 
@@ -133,7 +133,7 @@ def test_postgresql_starts_over_after_a_start_that_was_cut_short(
     shutil.chown(draft, *(("nobody",) if os.geteuid() == 0 else (os.geteuid(),)))
 
     with postgres.start():
-        wait_for(postgres.answers, deadline_s=100)
+        wait_for(postgres.answers)
 
     assert not draft.exists()
 

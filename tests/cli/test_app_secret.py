@@ -57,15 +57,15 @@ def test_a_changed_app_secret_fails_no_message(dev: Dev, engine: Engine, files: 
     assert _ask_meta(dev, {"appsecret_proof": appsecret_proof(TOKEN, OLD)}) == 100
     before = len(_replies(dev))
     assert _deliver(dev, signed_with=OLD) == 200
-    wait_for(lambda: _pause_code(engine) == 100, deadline_s=60, what="the number is paused")
-    wait_for(lambda: _outbox(engine)["queued"] == 1, deadline_s=60, what="the reply waits")
+    wait_for(lambda: _pause_code(engine) == 100, what="the number is paused")
+    wait_for(lambda: _outbox(engine)["queued"] == 1, what="the reply waits")
 
     declared = next(file for file in files if OLD in file.read_text())
     declared.write_text(declared.read_text().replace(OLD, NEW))
-    wait_for(lambda: len(_replies(dev)) > before, deadline_s=60, what="the reply, proven by the new secret")
+    wait_for(lambda: len(_replies(dev)) > before, what="the reply, proven by the new secret")
     answered(dev, "447700940001", wait_for)
-    wait_for(lambda: _pause_code(engine) is None, deadline_s=60, what="the pause is over")
-    wait_for(lambda: not {"queued", "sending"} & set(_outbox(engine)), deadline_s=60, what="nothing is under way")
+    wait_for(lambda: _pause_code(engine) is None, what="the pause is over")
+    wait_for(lambda: not {"queued", "sending"} & set(_outbox(engine)), what="nothing is under way")
     assert set(_outbox(engine)) == {"sent"}
 
 

@@ -133,14 +133,14 @@ def demonstrated(dev: Dev, wait_for: WaitFor) -> None:
         words = ("Ctrl-C ends everything", "The demonstration failed")
         return dev.process.poll() is not None or any(each in dev.text for each in words)
 
-    wait_for(is_over, deadline_s=120, what="the demonstration, or why there is none")
+    wait_for(is_over, what="the demonstration, or why there is none")
     assert "Ctrl-C ends everything" in dev.text, dev.text
 
 
 def answered(dev: Dev, sender: str, wait_for: WaitFor) -> None:
     """A message of that user is answered; written until the webhook takes it, as Meta would deliver it again."""
-    wait_for(lambda: dev.write(sender, "hello")["accepted"], deadline_s=60, what="an acknowledgement")
-    wait_for(lambda: any(sent["to"] == f"+{sender}" for sent in dev.sent()), deadline_s=60, what="the reply")
+    wait_for(lambda: dev.write(sender, "hello")["accepted"], what="an acknowledgement")
+    wait_for(lambda: any(sent["to"] == f"+{sender}" for sent in dev.sent()), what="the reply")
 
 
 def test_the_demonstration_shows_the_conversation_the_times_and_the_trace(dev: Dev) -> None:
@@ -212,7 +212,6 @@ def test_what_was_acknowledged_before_a_kill_of_everything_is_handled(dev: Dev, 
         os.kill(pid, signal.SIGKILL)
     wait_for(
         lambda: all(dev.state["processes"].get(name, pid) != pid for name, pid in pids.items()),
-        deadline_s=60,
         what="seven new processes",
     )
     engine = database.connect(dev.state["database"], application="test")
@@ -227,7 +226,7 @@ def test_what_was_acknowledged_before_a_kill_of_everything_is_handled(dev: Dev, 
             )
 
     try:
-        wait_for(lambda: _or_none(done) == len(wamids), deadline_s=90, what="every acknowledged message is done")
+        wait_for(lambda: _or_none(done) == len(wamids), what="every acknowledged message is done")
     finally:
         engine.dispose()
 
@@ -272,14 +271,14 @@ def test_a_bot_in_python_answers_without_anybody_listing_it(dev: Dev, files: lis
         return any("When may we call you?" in sent["text"] for sent in dev.sent())
 
     try:
-        wait_for(asks_when_to_call, deadline_s=60, what="the bot in Python")
+        wait_for(asks_when_to_call, what="the bot in Python")
     finally:
         number.write_text(good)
 
 
 def test_doctor_finds_nothing_wrong_with_it(dev: Dev, wait_for: WaitFor) -> None:
     """All checks, through its dev.json."""
-    wait_for(lambda: dev.command("doctor").returncode == 0, deadline_s=60, what="doctor is content")
+    wait_for(lambda: dev.command("doctor").returncode == 0, what="doctor is content")
     findings = json.loads(dev.command("doctor", "--json").stdout)
 
     assert {finding["state"] for finding in findings} == {"ok"}

@@ -28,7 +28,7 @@ from waypost.operator.models import GROUP, VERSION
 
 from ..chart.rendered import NAMESPACE, tool
 
-DEADLINE_S = 90.0
+DEADLINE_S = 120.0
 DEFINITIONS = {f"{kind.plural}.{GROUP}": crd(kind) for kind in KINDS}
 
 

@@ -33,7 +33,7 @@ APP, SECRET, TOKEN = "100000000000001", "canary-app-secret-7f3a", "EAAcanaryAcce
 WABA, NUMBER, PHONE = "102290129340398", "106540352242922", "+1 555 078 3881"
 NAMESPACE, NAME, RELEASE = "team-a", "support", "waypost"
 BOT = "version: 1\nintents:\n  hello:\n    keywords: [hello]\n    reply: Hello!\nfallback:\n  reply: Sorry?\n"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class Clock:

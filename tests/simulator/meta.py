@@ -16,7 +16,7 @@ from waypost.simulator.config import SimulatorConfig
 
 APP, SECRET, WABA, NUMBER, TOKEN = "1001", "s3cret", "2001", "3001", "EAAtoken"
 USER = "+393331112223"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 FAST = SimulatorConfig(
     sent_after_s=0.0,
     delivered_after_s=0.001,
