@@ -71,12 +71,13 @@ def test_the_kinds_outlive_the_release(
 
 
 @pytest.fixture(scope="module")
-def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> tuple[str, ...]:
-    """Where a number is, in the client's terms."""
+def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Where a number is, in the client's terms; afterwards it is there no longer."""
     _, team, _ = chart_namespaces
     where = ("waypost.dev", "v1alpha1", team, "whatsappnumbers")
     spec = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "support-meta"}}
-    client.CustomObjectsApi(api).create_namespaced_custom_object(
+    custom = client.CustomObjectsApi(api)
+    custom.create_namespaced_custom_object(
         *where,
         {
             "apiVersion": "waypost.dev/v1alpha1",
@@ -85,7 +86,8 @@ def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> tuple[st
             "spec": spec,
         },
     )
-    return (*where, "support")
+    yield (*where, "support")
+    custom.delete_namespaced_custom_object(*where, "support")
 
 
 @pytest.fixture(scope="module")
