@@ -1,6 +1,7 @@
 """Liveness: what the operator writes must come back to it."""
 
 import pytest
+import structlog
 
 from waypost.operator.canary import LONGEST_SILENCE_S, NAME, Canary
 from waypost.operator.kubernetes import KubernetesCluster
@@ -44,12 +45,15 @@ async def test_silence_is_reported_after_two_minutes(api: ApiServer, cluster: Ku
 
 @pytest.mark.anyio
 async def test_an_api_server_that_refuses_does_not_end_the_beats(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The silence tells it soon enough."""
+    """The silence tells it soon enough; the log says once why, and once that it is over."""
     bird = Canary(cluster, RELEASE, clock=Clock())
-    api.faults.append(Fault(lambda *_: True, 403, 1))
-    await bird.beat()
-    await bird.beat()
+    api.faults.append(Fault(lambda *_: True, 403, 2))
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(4):
+            await bird.beat()
     assert api.get("ConfigMap", RELEASE, NAME) is not None
+    assert [line["event"] for line in lines] == ["the canary cannot be touched", "the canary can be touched again"]
+    assert lines[0]["reason"].startswith("Faulty")
 
 
 def test_the_running_operator_sees_its_own_beat(api: ApiServer, fleet: Fleet) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
+from kopf._cogs.clients import watching
 
 from waypost.telemetry import tracing
 
@@ -193,6 +194,12 @@ def test_an_unknown_object_is_named_but_not_shown(log_lines: Lines, thing: objec
 def test_libraries_that_print_urls_or_rows_are_kept_quiet(log_lines: Lines, name: str) -> None:
     """httpx logs each URL at INFO, `input_token` included; uvicorn's access log has `hub.verify_token`."""
     logging.getLogger(name).info("GET /debug_token?input_token=abc")
+    assert log_lines() == []
+
+
+def test_kopf_does_not_tell_each_attempt_of_each_stream(log_lines: Lines) -> None:
+    """Ten streams that try every few seconds would bury the one line that says that the API server is away."""
+    watching.logger.error("Request attempt #3/17 failed; will retry: GET https://10.96.0.1/api")
     assert log_lines() == []
 
 

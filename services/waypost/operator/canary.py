@@ -9,14 +9,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import structlog
-
 from waypost.operator.cluster import Cluster, ClusterError
 from waypost.operator.models import GROUP
 from waypost.operator.watched import WATCHED
 from waypost.telemetry import metrics
-
-log = structlog.get_logger(__name__)
+from waypost.telemetry.outage import Outage
 
 NAME = "waypost-operator-canary"
 """ConfigMap in the release namespace."""
@@ -37,6 +34,9 @@ class Canary:
         self._clock = clock
         self._count = 0
         self._last_seen = clock()
+        self._outage = Outage(
+            __name__, began="the canary cannot be touched", ended="the canary can be touched again", warns=True
+        )
         metrics.canary_silence_seconds.set_function(lambda: self.silence_s)
 
     @property
@@ -66,7 +66,7 @@ class Canary:
             await asyncio.sleep(BEAT_S)
 
     async def beat(self) -> None:
-        """Touch the object once. What goes wrong is told by the probe soon enough, and here logged."""
+        """Touch the object once. What goes wrong is told by the probe soon enough, and in the log once."""
         self._count += 1
         manifest = {
             "apiVersion": "v1",
@@ -82,4 +82,6 @@ class Canary:
         try:
             await self._cluster.apply(manifest, manager=MANAGER)
         except ClusterError as error:
-            log.warning("the canary could not be touched", error=str(error))
+            self._outage.failed(error, reason=str(error))
+        else:
+            self._outage.answered()

@@ -23,6 +23,9 @@ from waypost.operator.watching import Change, Watching, manifest_of
 
 REQUEST_TIMEOUT_S = 20.0
 CONNECT_TIMEOUT_S = 5.0
+RETRIES_S = (0.5, 1.0, 2.0, 3.0, *(5.0,) * 12)
+"""Between attempts to open a stream: it is back soon after the API server, and what is refused for a minute ends the
+process. kopf's own waits grow to 21 s."""
 
 
 def registry(
@@ -64,6 +67,7 @@ def settings() -> kopf.OperatorSettings:
     made.scanning.disabled = True
     made.networking.request_timeout = REQUEST_TIMEOUT_S
     made.networking.connect_timeout = CONNECT_TIMEOUT_S
+    made.networking.error_backoffs = RETRIES_S
     # Bookmarks come every minute: a stream without any has died, whatever TCP thinks.
     made.watching.inactivity_timeout = 70.0
     made.watching.chunk_size = PAGE

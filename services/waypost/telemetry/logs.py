@@ -28,6 +28,9 @@ _LIBRARIES = {
     "multipart": logging.WARNING,
     # At DEBUG it prints whole objects, at INFO a line for every event of every watch.
     "kopf": logging.WARNING,
+    # Every attempt of every stream is an error to it. The canary tells once that the API server is away, and what ends
+    # a stream for good ends the process.
+    "kopf._cogs.clients": logging.CRITICAL,
     "kubernetes": logging.WARNING,
     "python_multipart": logging.WARNING,
     # A collector that is away is told of once per failed batch, not once per attempt.
