@@ -260,6 +260,18 @@ class Installation:
         """Wait until everything that was taken in is dealt with."""
         self.wait(self.is_quiet, what="nothing waiting")
 
+    def unsettled(self) -> set[str]:
+        """Messages whose reply was cut off and not taken by Meta: visible as `unknown`, never resent."""
+        taken = {str(sent["biz_opaque_callback_data"]) for sent in self.sent()}
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                text("""
+                    SELECT event.event_key, outbox.correlation FROM outbox JOIN event ON event.id = outbox.event_id
+                    WHERE outbox.state = 'unknown'
+                """)
+            )
+            return {row.event_key for row in rows if f"waypost:{row.correlation}" not in taken}
+
     def event_states(self) -> dict[str, str]:
         """`{event key: state}` of all messages."""
         with self.engine.connect() as connection:

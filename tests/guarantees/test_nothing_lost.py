@@ -4,8 +4,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import text
-
 from ..ledger import Ledger
 from .installation import Installation
 
@@ -36,18 +34,6 @@ def load(ledger: Ledger, rounds: int) -> Iterator[Callable[[], int]]:
         raise failures[0]
 
 
-def unsettled(installation: Installation) -> set[str]:
-    """Messages whose reply was cut off between our claim and Meta's answer: visible as `unknown`, never resent."""
-    with installation.engine.connect() as connection:
-        rows = connection.execute(
-            text("""
-                SELECT event.event_key FROM outbox JOIN event ON event.id = outbox.event_id
-                WHERE outbox.state = 'unknown'
-            """)
-        )
-        return set(rows.scalars())
-
-
 def test_killing_workers_and_webhooks_under_load_loses_nothing(running: Installation) -> None:
     """SIGKILL at random points: every id that got a 200 is handled, once, in order; replies cut off are `unknown`."""
     running.greet(CONTACTS)
@@ -59,20 +45,7 @@ def test_killing_workers_and_webhooks_under_load_loses_nothing(running: Installa
             running.start(victim)
     running.quiesce()
     ledger.assert_nothing_lost()
-    ledger.assert_replies(missing=unsettled(running) - delivered(running))
-
-
-def delivered(installation: Installation) -> set[str]:
-    """Of the unsettled ones those that Meta did take."""
-    correlations = {str(sent["biz_opaque_callback_data"]) for sent in installation.sent()}
-    with installation.engine.connect() as connection:
-        rows = connection.execute(
-            text("""
-                SELECT event.event_key, outbox.correlation FROM outbox JOIN event ON event.id = outbox.event_id
-                WHERE outbox.state = 'unknown'
-            """)
-        )
-        return {row.event_key for row in rows if f"waypost:{row.correlation}" in correlations}
+    ledger.assert_replies(missing=running.unsettled())
 
 
 def test_flushing_redis_under_load_loses_nothing(running: Installation) -> None:
@@ -119,7 +92,7 @@ def test_a_database_that_goes_away_and_comes_back_loses_nothing(running: Install
         running.postgres.start()
     running.quiesce()
     ledger.assert_nothing_lost()
-    ledger.assert_replies(missing=unsettled(running) - delivered(running))
+    ledger.assert_replies(missing=running.unsettled())
 
 
 def test_a_rollout_of_webhooks_refuses_no_delivery(running: Installation) -> None:

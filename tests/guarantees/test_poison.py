@@ -12,7 +12,10 @@ CONTACTS = ["15554000001", "15554000002", "15554000003"]
 
 @pytest.mark.parametrize("poison", ["raise", "hang", "crash"])
 def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Installation, poison: str) -> None:
-    """A bot that raises, never ends or ends its process costs three attempts; everybody else is answered."""
+    """A bot that raises, never ends or ends its process costs three attempts; everybody else is answered.
+
+    With the process a call for somebody else may be cut off before Meta has it; that is visible, and never resent.
+    """
     running.greet(CONTACTS)
     ledger = Ledger(running)
     planted = ledger.message(CONTACTS[0], poison)
@@ -28,7 +31,9 @@ def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Insta
 
     running.wait(quiet, what="the poison to be buried")
     ledger.assert_nothing_lost(dead=[str(planted["id"])])
-    ledger.assert_replies(missing=[str(planted["id"])])
+    cut_off = running.unsettled() & set(ledger.acknowledged)
+    ledger.assert_replies(missing=[str(planted["id"]), *cut_off])
+    assert poison == "crash" or not cut_off
 
 
 @pytest.mark.parametrize(
