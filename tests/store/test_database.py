@@ -11,7 +11,8 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.store.database import VANISHED_S, connect, trouble
+from waypost.cli.embedded import EmbeddedPostgres
+from waypost.store.database import VANISHED_S, connect, trouble, wait
 
 
 class Captured(Exception):
@@ -76,3 +77,29 @@ def test_a_database_without_tables_is_told_from_a_server_without_the_database(em
     engine.dispose()
 
     assert trouble(caught.value) == "it lacks a migration; run `waypost migrate`"
+
+
+def test_a_server_that_is_not_there_yet_is_waited_for(own_postgres: EmbeddedPostgres) -> None:
+    """What keeps it away is told once."""
+    own_postgres.stop()
+    told: list[str] = []
+
+    def tell(reason: str) -> None:
+        told.append(reason)
+        own_postgres.start()
+
+    engine = connect(own_postgres.url, application="test")
+    wait(engine, at_most_s=120, tell=tell)
+    engine.dispose()
+
+    assert len(told) == 1
+
+
+def test_waiting_ends_with_what_was_said_last() -> None:
+    """When the time is up."""
+    engine = connect("postgresql://canary:canary@127.0.0.1:1/canary", application="test")
+    with pytest.raises(SQLAlchemyError) as caught:
+        wait(engine, at_most_s=0, tell=pytest.fail)
+    engine.dispose()
+
+    assert trouble(caught.value) == "nothing listens at its address"

@@ -111,14 +111,18 @@ def simulator() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    *,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for a database that is not there yet.", min=0)] = 0,
+) -> None:
     """Bring the database to the schema that this version needs. Safe to run from several places at once."""
     from waypost.cli import context
-    from waypost.store import schema
+    from waypost.store import database, schema
 
     with one_line_errors():
         settings = load("database_url")
         with context.database(settings, "migrate") as engine, errors.status("Migrating"):
+            database.wait(engine, at_most_s=wait, tell=lambda why: errors.print(f"Waiting for the database: {why}."))
             schema.migrate(engine)
         errors.print("The schema is current.")
 

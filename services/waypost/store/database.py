@@ -1,6 +1,8 @@
 """One way to reach the database: an engine whose every wait is bounded; and whom its errors are about."""
 
 import re
+import time
+from collections.abc import Callable
 
 import psycopg
 from sqlalchemy import Engine, create_engine
@@ -10,6 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 VANISHED_S = 12
 """Seconds without a word from a server's machine. Linux would wait two hours, or a quarter of one for what it sent."""
+
+WAIT_RETRY_S = 1.0
 
 
 def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
@@ -38,6 +42,28 @@ def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
             "prepare_threshold": 2,
         },
     )
+
+
+def wait(engine: Engine, *, at_most_s: float, tell: Callable[[str], None]) -> None:
+    """Return as soon as a connection can be made. `tell` hears why it cannot, whenever that changes, see `trouble`.
+
+    A refused password or a missing database is waited out too: who makes them may come after us. Raises what was said
+    last, after `at_most_s` seconds.
+    """
+    deadline = time.monotonic() + at_most_s
+    told = None
+    while True:
+        try:
+            with engine.connect():
+                return
+        except DBAPIError as error:
+            if time.monotonic() > deadline:
+                raise
+            reason = trouble(error)
+        if reason != told:
+            tell(reason)
+            told = reason
+        time.sleep(WAIT_RETRY_S)
 
 
 _TROUBLE = (
