@@ -76,10 +76,11 @@ def values() -> dict[str, object]:
     }
     return chosen | {
         # A thousand numbers come at once here, and an account is asked of again and again.
-        "operator": {"graphCallsPerHour": 100_000},
-        "webhook": {"replicas": 2},
+        "operator": chosen["operator"] | {"graphCallsPerHour": 100_000},
+        "webhook": chosen["webhook"] | {"replicas": 2},
         "bot": {"plugins": ["ledger_bot:turn"]},
-        "worker": {
+        "worker": chosen["worker"]
+        | {
             "replicas": 2,
             "extraVolumes": [{"name": "bots", "configMap": {"name": "ledger-bot"}}],
             "extraVolumeMounts": [{"name": "bots", "mountPath": "/bots", "readOnly": True}],

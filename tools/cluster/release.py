@@ -60,15 +60,18 @@ def collector(*, offline: bool) -> None:
 def values(*, offline: bool) -> dict[str, Any]:
     """On top of the chart's own trial values."""
     repository, _, tag = app().partition(":")
+    # One small machine does it all, and counts what is asked for, not what is used.
+    modest = {"resources": {"requests": {"cpu": "10m"}}}
     chosen: dict[str, Any] = {
+        **dict.fromkeys(("webhook", "worker", "operator", "console", "migration"), modest),
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
-        "simulator": {"enabled": True, "world": json.loads(run(sys.executable, "-c", WORLD))},
+        "simulator": {**modest, "enabled": True, "world": json.loads(run(sys.executable, "-c", WORLD))},
         "telemetry": {"endpoint": f"http://collector.{TRACES}:4318", "samplerArgument": "1.0"},
         "extraObjects": [each for service in NODE_PORTS for each in _reached_from_outside(service)],
     }
-    if offline:
-        chosen["database"] = {"embedded": {"image": SERVERS}}
-        chosen["redis"] = {"embedded": {"image": SERVERS}}
+    servers = {**modest, "image": SERVERS} if offline else modest
+    chosen["database"] = {"embedded": servers}
+    chosen["redis"] = {"embedded": servers}
     return chosen
 
 
