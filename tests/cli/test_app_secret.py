@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 from waypost.cloudapi.signature import appsecret_proof, sign
 from waypost.store import database
 
-from .test_dev import NUMBER, Dev, answered, demonstrated
+from .test_dev import NUMBER, Dev, answered, demonstrating
 from .test_dev import files as files  # noqa: PLC0414 - the fixture of that module, with a copy of the examples of our own
 
 WaitFor = Callable[..., Any]
@@ -29,14 +29,8 @@ OLD, NEW = "simulator-app-secret-not-real", "simulator-app-secret-changed"
 @pytest.fixture
 def dev(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[Dev]:
     """One of this test's own."""
-    folder = short_folder / f"p{uuid.uuid4().hex[:6]}"
-    folder.mkdir()
-    running = Dev(folder, files)
-    try:
-        demonstrated(running, wait_for)
+    with demonstrating(files, short_folder, wait_for) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture

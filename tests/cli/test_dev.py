@@ -10,6 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,13 @@ def files(pytestconfig: pytest.Config, short_folder: Path) -> list[Path]:
 @pytest.fixture(scope="module")
 def dev(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[Dev]:
     """One that runs while this module's tests do."""
+    with demonstrating(files, short_folder, wait_for) as running:
+        yield running
+
+
+@contextmanager
+def demonstrating(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[Dev]:
+    """One in a folder of its own, which has shown its conversation; it ends with the block."""
     folder = short_folder / f"d{uuid.uuid4().hex[:6]}"
     folder.mkdir()
     running = Dev(folder, files)
