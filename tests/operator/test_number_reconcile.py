@@ -10,6 +10,7 @@ import pytest
 from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.signature import appsecret_proof
 from waypost.operator.models import FINALIZER
+from waypost.operator.number.reconcile import KEPT_FRESH_S
 
 from .installation import (
     APP,
@@ -276,7 +277,7 @@ async def test_a_verify_token_changed_by_hand_is_taken_beside_the_old_one(it: In
     assert kept is not None
     kept["data"]["verifyToken"] = base64.b64encode(b"n" * 40).decode()
     it.cluster.put(kept)
-    await it.reconcile()
+    await it.reconcile(after_s=KEPT_FRESH_S)
     await it.reconcile()
     assert published(it.cluster)[0][KEY].verify_tokens == ("n" * 40, old)
 

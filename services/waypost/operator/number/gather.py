@@ -1,5 +1,6 @@
 """Reads from the cluster what a number needs: everything that is observed but Meta."""
 
+import dataclasses
 from collections.abc import Callable
 
 from waypost.bot import script as bot_script
@@ -29,24 +30,36 @@ class Gatherer:
 
     async def gather(self, subject: Subject, desired: Desired, *, may_refresh: bool) -> Observed:
         """All but Meta, as it is now. Raises `ClusterError`."""
+        credentials = desired.spec.credentials_ref.name
+        stored = await self._cluster.secret(desired.namespace, credentials)
+        observed = Observed(
+            credentials=secret.read(stored, desired.namespace, credentials),
+            secret_version=stored.resource_version if stored else "",
+            script=await self._script(desired),
+            may_retry_refused=subject.is_requested,
+        )
+        return await self.ours(observed, subject, desired, may_refresh=may_refresh, anew=subject.is_requested)
+
+    async def ours(
+        self, observed: Observed, subject: Subject, desired: Desired, *, may_refresh: bool, anew: bool = False
+    ) -> Observed:
+        """The same with what the operator writes as it is now, after it acted. What others write and is changed
+        meanwhile makes another reconcile. `anew`: even what was written just now is read. Raises `ClusterError`.
+        """
         namespace, name, credentials = desired.namespace, desired.name, desired.spec.credentials_ref.name
-        stored = await self._cluster.secret(namespace, credentials)
-        access = await self._keeping.read_access(namespace, credentials)
+        access = await self._keeping.read_access(namespace, credentials, anew=anew)
         rival = await self._claims.rival(subject.claim)
         in_use = True
         if access is not None and access.retired is not None and access.retire_at <= self._clock():
             in_use = await self._registry.carries(access.retired)
-        return Observed(
-            credentials=secret.read(stored, namespace, credentials),
-            secret_version=stored.resource_version if stored else "",
-            kept=await self._keeping.read(namespace, name),
+        return dataclasses.replace(
+            observed,
+            kept=await self._keeping.read(namespace, name, anew=anew),
             access=access,
             published=await self._registry.read(namespace, name),
-            script=await self._script(desired),
             rival=_named(rival, namespace) if rival else None,
             status=subject.status,
             old_token_in_use=in_use,
-            may_retry_refused=subject.is_requested,
             may_refresh=may_refresh,
             candidate_verify_token=keeping.verify_token(),
         )

@@ -4,10 +4,15 @@ Kept in Secrets of the release namespace, where no tenant reads or writes. A ver
 refreshed access token to a credentials Secret, for several numbers can share one.
 """
 
+import asyncio
 import base64
 import hashlib
 import secrets
 import string
+import time
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from waypost.operator.cluster import Cluster, Stored
@@ -64,15 +69,25 @@ def access_secret_name(namespace: str, credentials: str) -> str:
 
 
 class Keeping:
-    """Those Secrets in a cluster."""
+    """Those Secrets in a cluster.
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    One that was read or written less than `fresh_s` ago is not read again: a number is looked at several times until
+    its webhook serves it, and most have no refreshed token. Nobody else writes them, but for a mistake.
+    """
+
+    def __init__(
+        self, cluster: Cluster, namespace: str, *, fresh_s: float = 0.0, clock: Callable[[], float] = time.time
+    ) -> None:
         self._cluster = cluster
         self._namespace = namespace
+        self._fresh_s = fresh_s
+        self._clock = clock
+        self._known: OrderedDict[str, tuple[float, dict[str, str]]] = OrderedDict()
+        self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def read(self, namespace: str, name: str) -> Kept | None:
+    async def read(self, namespace: str, name: str, *, anew: bool = False) -> Kept | None:
         """What is kept of a number; None if there is nothing, or no verify token in it."""
-        data = _texts(await self._cluster.secret(self._namespace, number_secret_name(namespace, name)))
+        data = await self._read(number_secret_name(namespace, name), anew=anew)
         token = data.get("verifyToken")
         if not token:
             return None
@@ -95,11 +110,11 @@ class Keeping:
 
     async def forget(self, namespace: str, name: str) -> None:
         """Delete what is kept of a number."""
-        await self._cluster.delete("Secret", self._namespace, number_secret_name(namespace, name))
+        await self._delete(number_secret_name(namespace, name))
 
-    async def read_access(self, namespace: str, credentials: str) -> Access | None:
+    async def read_access(self, namespace: str, credentials: str, *, anew: bool = False) -> Access | None:
         """The refreshed token of a credentials Secret."""
-        data = _texts(await self._cluster.secret(self._namespace, access_secret_name(namespace, credentials)))
+        data = await self._read(access_secret_name(namespace, credentials), anew=anew)
         token, source = data.get("accessToken"), data.get("source")
         if not token or not source:
             return None
@@ -117,19 +132,48 @@ class Keeping:
 
     async def forget_access(self, namespace: str, credentials: str) -> None:
         """Delete the refreshed token of a credentials Secret."""
-        await self._cluster.delete("Secret", self._namespace, access_secret_name(namespace, credentials))
+        await self._delete(access_secret_name(namespace, credentials))
+
+    async def _read(self, name: str, *, anew: bool) -> dict[str, str]:
+        async with self._lock(name):
+            known = self._known.get(name)
+            if known is not None and not anew and self._clock() - known[0] < self._fresh_s:
+                return known[1]
+            data = _texts(await self._cluster.secret(self._namespace, name))
+            self._remember(name, data)
+            return data
 
     async def _apply(self, name: str, data: dict[str, str | None]) -> None:
-        await self._cluster.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "metadata": {"namespace": self._namespace, "name": name, "labels": dict(LABELS)},
-                "type": "Opaque",
-                "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items() if value},
-            },
-            manager=MANAGER,
-        )
+        texts = {key: value for key, value in data.items() if value}
+        async with self._lock(name):
+            self._known.pop(name, None)  # who knows what is there, should this fail
+            await self._cluster.apply(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Secret",
+                    "metadata": {"namespace": self._namespace, "name": name, "labels": dict(LABELS)},
+                    "type": "Opaque",
+                    "data": {key: base64.b64encode(value.encode()).decode() for key, value in texts.items()},
+                },
+                manager=MANAGER,
+            )
+            self._remember(name, texts)
+
+    async def _delete(self, name: str) -> None:
+        async with self._lock(name):
+            self._known.pop(name, None)
+            await self._cluster.delete("Secret", self._namespace, name)
+
+    def _remember(self, name: str, data: dict[str, str]) -> None:
+        now = self._clock()
+        self._known[name] = now, data
+        self._known.move_to_end(name)
+        while self._known and now - next(iter(self._known.values()))[0] >= self._fresh_s:
+            self._known.popitem(last=False)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """One at a time, or an answer from before a write would be remembered after it."""
+        return self._locks.setdefault(name, asyncio.Lock())
 
 
 def _texts(stored: Stored | None) -> dict[str, str]:

@@ -41,6 +41,8 @@ from waypost.operator.starts import Starts
 ROUNDS = 6
 """More than any plan needs; a world that changes under our hands is looked at again later."""
 REFRESH_RETRY_S = 6 * 3600.0
+KEPT_FRESH_S = 60.0
+"""Shorter than any resync, by which what somebody deleted by mistake is repaired."""
 
 
 class NumberReconciler:
@@ -79,7 +81,7 @@ class NumberReconciler:
         self._registry = registry = Registry(
             cluster, options.release_namespace, options.registry_shards, fresh_s=FRESH_S, clock=clock
         )
-        self._keeping = keeping = Keeping(cluster, options.release_namespace)
+        self._keeping = keeping = Keeping(cluster, options.release_namespace, fresh_s=KEPT_FRESH_S, clock=clock)
         self._performer = Performer(cluster, graph, self._view, registry, keeping, probe, clock)
         self._gatherer = Gatherer(cluster, registry, keeping, self._claims, clock)
         self._teller = Teller(cluster, clock, route_poll_s=options.route_poll_s)
@@ -146,7 +148,7 @@ class NumberReconciler:
         return await sweep(self._cluster, self._registry, self._keeping)
 
     async def _make_true(self, subject: Subject, desired: Desired) -> Result:
-        observed = await self._gather(subject, desired)
+        observed = await self._gatherer.gather(subject, desired, may_refresh=self._may_refresh(desired))
         in_s = self._pace.in_s(subject, observed, self._clock())
         if in_s == 0 and await self._still_waits_for_route(subject, observed):
             return Result(self._options.route_poll_s, "waiting")
@@ -172,8 +174,9 @@ class NumberReconciler:
             await deed.do(planned.actions)
             failed |= deed.failed
             await self._note_failures(subject, desired, observed, deed)
-            found = await self._gather(subject, desired)
-            observed = dataclasses.replace(found, meta=observed.meta, failed=failed)
+            may_refresh = self._may_refresh(desired)
+            found = await self._gatherer.ours(observed, subject, desired, may_refresh=may_refresh)
+            observed = dataclasses.replace(found, failed=failed)
         return await self._tell(subject, desired, observed, min(waits, default=None))
 
     def _age_s(self, subject: Subject) -> float:
@@ -182,9 +185,9 @@ class NumberReconciler:
             return ANEW_S
         return self._options.resync_s / 2 if subject.is_healthy else FRESH_S
 
-    async def _gather(self, subject: Subject, desired: Desired) -> Observed:
+    def _may_refresh(self, desired: Desired) -> bool:
         after = self._refresh_after.get((desired.namespace, desired.spec.credentials_ref.name), 0.0)
-        return await self._gatherer.gather(subject, desired, may_refresh=self._clock() >= after)
+        return self._clock() >= after
 
     async def _still_waits_for_route(self, subject: Subject, observed: Observed) -> bool:
         """While the webhook does not serve the route, Meta need not be asked anything."""
