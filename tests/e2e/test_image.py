@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from .installed import CommandFailed, Installed, kind, machine, release, run
+from .installed import CommandFailed, Installed, kind, release, run
 
 MOST_OVER_BASE = 250e6
 ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")
@@ -12,12 +12,14 @@ ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")
 
 def test_the_image_is_small_has_nothing_to_build_with_and_starts_waypost(installed: Installed) -> None:
     """Over its base at most 250 MB; neither pip nor a compiler; a user that is not root; the command is `waypost`."""
-    base = release.APP_BASE if kind.runs_on_images_made_here() else release.OFFICIAL_BASE
+    offline = kind.runs_on_images_made_here()
+    image = release.app(offline=offline)
     size, base_size = (
-        int(run("docker", "image", "inspect", "--format={{.Size}}", image)) for image in (machine.APP, base)
+        int(run("docker", "image", "inspect", "--format={{.Size}}", each))
+        for each in (image, release.base(offline=offline))
     )
     assert size - base_size <= MOST_OVER_BASE
-    assert run("docker", "image", "inspect", "--format={{.Config.User}} {{.Config.Entrypoint}}", machine.APP) == (
+    assert run("docker", "image", "inspect", "--format={{.Config.User}} {{.Config.Entrypoint}}", image) == (
         "10001:10001 [waypost]"
     )
     pod = installed.pods("worker")[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .installed import REPOSITORY, CommandFailed, Installed, release, run
+from .installed import REPOSITORY, CommandFailed, Installed, kind, release, run
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -82,7 +82,7 @@ def test_wrong_values_are_refused_before_anything_is_made(
 def _lacking(**values: object) -> Iterator[str]:
     """A second release, in a namespace of its own, which is not waited for when it goes."""
     namespace = f"{NAMESPACE}-{secrets.token_hex(3)}"
-    repository, _, tag = release.app().partition(":")
+    repository, _, tag = release.app(offline=kind.runs_on_images_made_here()).partition(":")
     image = {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(VALUES | {"image": image, "operator": {"namespaces": [namespace]}} | values, file)

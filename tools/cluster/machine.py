@@ -26,7 +26,6 @@ NODE_PORTS = {"webhook": 30080, "simulator": 30082}
 NAMESPACE = "waypost"
 TEAM = "team-a"
 KUBERNETES = "v1.34.4"
-APP = "waypost:0.1.0"
 TRACES = "observability"
 """Namespace of the collector."""
 

@@ -6,17 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from machine import (
-    APP,
-    CLUSTER,
-    NAMESPACE,
-    NODE_PORTS,
-    REPOSITORY,
-    TRACES,
-    run,
-    step,
-)
-from recipes import APP_BASE, COLLECTOR, SERVERS
+from machine import CLUSTER, NAMESPACE, NODE_PORTS, REPOSITORY, TRACES, run, step, works
+from recipes import APP_BASE, COLLECTOR, SERVERS, digest
 
 OFFICIAL_BASE = "python:3.13-slim"
 OFFICIAL_COLLECTOR = "otel/opentelemetry-collector-contrib:0.165.0"
@@ -31,22 +22,31 @@ print(json.dumps(world.seed(declared.numbers)))
 """
 
 
-def app() -> str:
-    """Our image as it was last built, named by its content: pods of another build are replaced by an upgrade."""
-    return f"waypost:{run('docker', 'image', 'inspect', '--format', '{{.Id}}', APP).removeprefix('sha256:')[:12]}"
+APP_PARTS = ("Dockerfile", "Makefile", "pyproject.toml", "requirements.image.lock", "services/waypost")
+
+
+def app(*, offline: bool) -> str:
+    """Our image, named by what it is made of: pods of another one are replaced by an upgrade."""
+    return f"waypost:{digest(base(offline=offline), *(REPOSITORY / part for part in APP_PARTS))}"
+
+
+def base(*, offline: bool) -> str:
+    """What our image is built on."""
+    return APP_BASE if offline else OFFICIAL_BASE
 
 
 def load_images(*, offline: bool) -> None:
-    """Build our image and bring it, and what cannot be pulled, into the cluster."""
-    step("building our image")
-    base = ("BASE_IMAGE=" + APP_BASE, "IMAGE_PYTHON=3.11") if offline else ("BASE_IMAGE=" + OFFICIAL_BASE,)
-    run("make", "image", f"IMAGE={APP}", *base)
+    """Build our image, unless it is there, and bring it, and what cannot be pulled, into the cluster."""
+    image = app(offline=offline)
+    if not works("docker", "image", "inspect", image):
+        step("building our image")
+        python = ("IMAGE_PYTHON=3.11",) if offline else ()
+        run("make", "image", f"IMAGE={image}", f"BASE_IMAGE={base(offline=offline)}", *python)
+        for earlier in run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "waypost").splitlines():
+            if earlier != image:
+                run("docker", "image", "rm", earlier)
     step("loading images into the cluster")
-    for earlier in run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "waypost").splitlines():
-        if earlier not in (APP, app()):
-            run("docker", "image", "rm", earlier)
-    run("docker", "tag", APP, app())
-    run("kind", "load", "docker-image", "--name", CLUSTER, app(), *((SERVERS, COLLECTOR) if offline else ()))
+    run("kind", "load", "docker-image", "--name", CLUSTER, image, *((SERVERS, COLLECTOR) if offline else ()))
 
 
 def collector(*, offline: bool) -> None:
@@ -54,12 +54,12 @@ def collector(*, offline: bool) -> None:
     manifest = (HERE / "collector.yaml").read_text()
     image = COLLECTOR if offline else OFFICIAL_COLLECTOR
     run("kubectl", "apply", "--filename", "-",
-        stdin=manifest.replace("${COLLECTOR}", image).replace("${APP}", app()))  # fmt: skip
+        stdin=manifest.replace("${COLLECTOR}", image).replace("${APP}", app(offline=offline)))  # fmt: skip
 
 
 def values(*, offline: bool) -> dict[str, Any]:
     """On top of the chart's own trial values."""
-    repository, _, tag = app().partition(":")
+    repository, _, tag = app(offline=offline).partition(":")
     # One small machine does it all, and counts what is asked for, not what is used.
     modest = {"resources": {"requests": {"cpu": "10m"}}}
     chosen: dict[str, Any] = {
