@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     operator_replicas: int = Field(
         default=1, ge=1, le=10, description="With more than one, a Lease decides which of the operators works."
     )
-    operator_concurrency: int = Field(default=24, ge=1, le=500, description="Reconciles at a time.")
+    operator_concurrency: int = Field(default=48, ge=1, le=500, description="Reconciles at a time.")
     resync_s: float = Field(
         default=300.0, ge=10, le=86_400, description="Drift that nobody reports is looked for this often."
     )

@@ -38,7 +38,7 @@ class Refusal(Exception):
 
 @dataclass
 class Write:
-    """A write as asked for; `changed` tells whether it made a difference."""
+    """A write as asked for. `changed`: it made a difference; `partial`: the answer left out the content."""
 
     verb: str
     kind: str
@@ -46,6 +46,7 @@ class Write:
     name: str
     manager: str
     changed: bool
+    partial: bool
 
 
 @dataclass
@@ -218,7 +219,11 @@ class ApiServer:
         manifest, changed = self._write(verb, kind, where, body, request)
         name = manifest["metadata"].get("name", asked)
         manager = request.query.get("fieldManager", "")
-        self.writes.append(Write(verb, kind.name, where[0], name, manager, changed))
+        partial = "as=PartialObjectMetadata" in request.headers.get("Accept", "")
+        self.writes.append(Write(verb, kind.name, where[0], name, manager, changed, partial))
+        if partial:
+            answer = {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": manifest["metadata"]}
+            return web.json_response(answer)
         return web.json_response(manifest, status=201 if verb == "create" else 200)
 
     def _fail_if_told(self, verb: str, kind: str, name: str) -> None:

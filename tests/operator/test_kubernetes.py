@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from waypost.operator.cluster import ClusterAway, ClusterConflict, ClusterRefused
+from waypost.operator.entries import SPACING_S
 from waypost.operator.known import Known
 from waypost.operator.kubernetes import KubernetesCluster
 from waypost.telemetry import spanfile, tracing
@@ -20,13 +21,14 @@ pytestmark = pytest.mark.anyio
 
 
 class Naps:
-    """Stands in for sleeping: remembers how long, and sleeps not at all."""
+    """Stands in for sleeping: remembers how long, and lets others run meanwhile."""
 
     def __init__(self) -> None:
         self.taken: list[float] = []
 
     async def __call__(self, seconds: float) -> None:
         self.taken.append(seconds)
+        await asyncio.sleep(0)
 
 
 async def test_what_is_not_there_is_none(cluster: KubernetesCluster) -> None:
@@ -252,48 +254,79 @@ SHARED: Manifest = {
 }
 
 
-async def test_entries_written_together_share_few_patches(api: ApiServer, cluster: KubernetesCluster) -> None:
+@pytest.fixture
+def naps() -> Naps:
+    """What a cluster slept."""
+    return Naps()
+
+
+@pytest.fixture
+async def shelf(connect: Connect, naps: Naps) -> KubernetesCluster:
+    """A cluster that does not really wait between two patches of a Secret."""
+    return await connect(sleep=naps)
+
+
+async def test_entries_written_together_share_few_patches(api: ApiServer, shelf: KubernetesCluster) -> None:
     """A thousand numbers that begin together are not a thousand rewrites of one Secret."""
-    await asyncio.gather(*(cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(250)))
-    stored = await cluster.secret(RELEASE, "registry")
+    await asyncio.gather(*(shelf.write_entry(SHARED, f"{index}.json", b"x") for index in range(250)))
+    stored = await shelf.secret(RELEASE, "registry")
     assert stored is not None
     assert len(stored.data) == 250
     assert stored.labels == {"waypost.dev/registry": "worker"}
     assert len(api.changes("Secret")) <= 4
 
 
-async def test_an_entry_is_removed_and_the_others_stay(api: ApiServer, cluster: KubernetesCluster) -> None:
+async def test_an_entry_is_removed_and_the_others_stay(api: ApiServer, shelf: KubernetesCluster) -> None:
     """A number that is deleted takes its own entry only; that there is no Secret is fine."""
-    await cluster.write_entry(SHARED, "nobody.json", None)
+    await shelf.write_entry(SHARED, "nobody.json", None)
     for key in ("one.json", "two.json"):
-        await cluster.write_entry(SHARED, key, b"x")
-    await cluster.write_entry(SHARED, "one.json", None)
-    stored = await cluster.secret(RELEASE, "registry")
+        await shelf.write_entry(SHARED, key, b"x")
+    await shelf.write_entry(SHARED, "one.json", None)
+    stored = await shelf.secret(RELEASE, "registry")
     assert stored is not None
     assert stored.data == {"two.json": b"x"}
 
 
 async def test_an_entry_that_was_not_written_is_told_to_all_who_wait_for_it(
-    api: ApiServer, cluster: KubernetesCluster
+    api: ApiServer, shelf: KubernetesCluster
 ) -> None:
     """Whoever shares a patch shares its failure, and each comes again by itself."""
     api.faults.append(Fault(lambda verb, kind, _: (verb, kind) == ("patch", "Secret"), 503, 100))
     results = await asyncio.gather(
-        *(cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(5)), return_exceptions=True
+        *(shelf.write_entry(SHARED, f"{index}.json", b"x") for index in range(5)), return_exceptions=True
     )
     assert {type(each) for each in results} == {ClusterAway}
     api.faults.clear()
-    await cluster.write_entry(SHARED, "0.json", b"x")
+    await shelf.write_entry(SHARED, "0.json", b"x")
 
 
 async def test_one_who_gives_up_does_not_take_the_others_entries_along(
-    api: ApiServer, cluster: KubernetesCluster
+    api: ApiServer, shelf: KubernetesCluster
 ) -> None:
     """The reconcile that sends for all may be cancelled in the middle of it."""
-    writes = [asyncio.create_task(cluster.write_entry(SHARED, f"{index}.json", b"x")) for index in range(5)]
+    writes = [asyncio.create_task(shelf.write_entry(SHARED, f"{index}.json", b"x")) for index in range(5)]
     await asyncio.sleep(0)
     writes[0].cancel()
     await asyncio.gather(*writes[1:])
-    stored = await cluster.secret(RELEASE, "registry")
+    stored = await shelf.secret(RELEASE, "registry")
     assert stored is not None
     assert {f"{index}.json" for index in range(1, 5)} <= set(stored.data)
+
+
+async def test_what_comes_right_after_a_patch_waits_and_goes_with_what_comes_then(
+    api: ApiServer, shelf: KubernetesCluster, naps: Naps
+) -> None:
+    """One number alone is written at once; while many come, each Secret is rewritten once a second."""
+    await shelf.write_entry(SHARED, "0.json", b"x")
+    assert naps.taken == []
+    await asyncio.gather(*(shelf.write_entry(SHARED, f"{index}.json", b"x") for index in range(1, 6)))
+    (nap,) = naps.taken
+    assert 0 < nap <= SPACING_S
+    assert [each.verb for each in api.changes("Secret")] == ["create", "patch"]
+
+
+async def test_the_answer_to_a_patch_holds_no_entry(api: ApiServer, shelf: KubernetesCluster) -> None:
+    """Hundreds of kB for each, which nobody reads."""
+    for key in ("one.json", "two.json"):
+        await shelf.write_entry(SHARED, key, b"x")
+    assert [each.partial for each in api.changes("Secret") if each.verb == "patch"] == [True]

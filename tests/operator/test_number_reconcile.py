@@ -168,15 +168,27 @@ async def test_a_deleted_child_comes_back_as_it_was(it: Installation, lost: str)
     """The registry's Secrets or the kept verify token were deleted: no new token, no call to Meta."""
     it.cluster.put(number())
     await it.settle()
-    before = published(it.cluster)
+    before = [each["data"] for each in it.cluster.all("Secret")]
     for each in it.cluster.all("Secret"):
         name = each["metadata"]["name"]
         if name.startswith("waypost-registry" if lost == "entries" else "waypost-number"):
             it.cluster.remove("Secret", "waypost", name)
     it.calls.clear()
-    await it.reconcile()
-    assert published(it.cluster) == before
+    await it.reconcile(after_s=KEPT_FRESH_S)
+    assert [each["data"] for each in it.cluster.all("Secret")] == before
     assert it.calls == []
+
+
+async def test_meta_is_not_asked_again_about_what_it_was_not_told(it: Installation) -> None:
+    """A callback is missing and the webhook does not serve its route: one look is all, until it does."""
+    it.cluster.put(number())
+    await it.settle()
+    it.simulation.world.numbers[NUMBER].callbacks.clear()
+    it.webhook.is_up = False
+    it.calls.clear()
+    await it.reconcile(after_s=RESYNC_S)
+    assert it.condition("Ready") == ("False", "WaitingForWebhook")
+    assert it.calls.count(f"GET /{NUMBER}") == 1
 
 
 async def test_a_changed_bot_is_published_without_asking_meta(it: Installation) -> None:

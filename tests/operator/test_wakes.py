@@ -67,6 +67,36 @@ def test_a_status_is_no_reason() -> None:
     assert wakes.wish(seen(number())) == wakes.wish(seen(number(), failureCount=3))
 
 
+def told(status: str, reason: str, *, connected: bool) -> Manifest:
+    """A number with such a summary."""
+    registered = {"type": "Registered", "status": "True" if connected else "False", "reason": "R"}
+    return seen(number(), conditions=[{"type": "Ready", "status": status, "reason": reason}, registered])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_news"),
+    [
+        (told("False", "WaitingForWebhook", connected=True), told("True", "AsDesired", connected=True), False),
+        (told("Unknown", "Progressing", connected=False), told("False", "WaitingForWebhook", connected=True), True),
+        (told("True", "AsDesired", connected=True), told("False", "Conflict", connected=True), True),
+        (told("False", "NotConnected", connected=False), told("False", "PinMissing", connected=False), True),
+        (told("True", "AsDesired", connected=True), told("False", "NotConnected", connected=False), True),
+    ],
+)
+def test_which_changes_of_a_number_concern_its_schedules(before: Manifest, after: Manifest, is_news: bool) -> None:
+    """Whether it can be sent from, and while it cannot, why; a thousand schedules are not looked at for less."""
+    assert (wakes.offer(before) != wakes.offer(after)) is is_news
+
+
+def test_a_number_that_goes_or_is_another_concerns_its_schedules() -> None:
+    """They must not send from what is gone."""
+    before = told("True", "AsDesired", connected=True)
+    for change in ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, {"uid": "another"}):
+        after = copy.deepcopy(before)
+        after["metadata"].update(change)
+        assert wakes.offer(before) != wakes.offer(after)
+
+
 @pytest.mark.parametrize(
     ("status", "metadata", "expected"),
     [

@@ -16,6 +16,8 @@ from waypost.operator.kinds import Kind
 from waypost.telemetry import metrics, tracing
 
 JSON = "application/json"
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""As what is accepted: without the content, where nobody reads it."""
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
@@ -33,6 +35,7 @@ class _Request:
     query: Mapping[str, str] | None
     body: object
     content_type: str
+    accept: str
 
 
 class NotThere(ClusterRefused):
@@ -60,6 +63,7 @@ class KubernetesCalls:
         query: Mapping[str, str] | None = None,
         body: object = None,
         content_type: str = JSON,
+        accept: str = JSON,
         verb: str | None = None,
         about: tuple[str, str] | None = None,
     ) -> Manifest:
@@ -73,7 +77,7 @@ class KubernetesCalls:
         result = "cancelled"
         with self._span(method, verb, kind, about) as span:
             try:
-                answer = await self._attempt(_Request(method, path, query, body, content_type), kind, span)
+                answer = await self._attempt(_Request(method, path, query, body, content_type, accept), kind, span)
             except ClusterError as error:
                 result = error.reason if isinstance(error, ClusterRefused) else type(error).__name__
                 span.set_status(StatusCode.ERROR)
@@ -102,7 +106,7 @@ class KubernetesCalls:
             method, url, headers, body, _ = await self._client.param_serialize(
                 method=request.method,
                 resource_path=address,
-                header_params={"Accept": JSON, "Content-Type": request.content_type},
+                header_params={"Accept": request.accept, "Content-Type": request.content_type},
                 body=request.body,
                 auth_settings=["BearerToken"],
             )

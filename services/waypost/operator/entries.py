@@ -7,6 +7,7 @@ names just the keys that change, and costs the same however many there are.
 
 import asyncio
 import base64
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from waypost.operator.cluster import ClusterConflict, Manifest
 
 MOST = 100
 """Entries in one patch: some 100 kB."""
+SPACING_S = 1.0
+"""Between two patches of one Secret: for each the API server takes up the whole of it, some hundred kB."""
 
 Patch = Callable[[Manifest], Awaitable[bool]]
 """Merge-patch the Secret; False when it is not there."""
@@ -28,13 +31,17 @@ class _Pending:
 
 
 class SharedSecret:
-    """One Secret. What is asked for while a patch is under way goes with the next one."""
+    """One Secret. What is asked for while a patch is under way, or just was, goes with the next one."""
 
-    def __init__(self, manifest: Manifest, patch: Patch, create: Create) -> None:
+    def __init__(
+        self, manifest: Manifest, patch: Patch, create: Create, sleep: Callable[[float], Awaitable[None]]
+    ) -> None:
         self._manifest = manifest
         self._patch = patch
         self._create = create
+        self._sleep = sleep
         self._pending: list[_Pending] = []
+        self._next_at = float("-inf")
         self._turn = asyncio.Lock()
 
     async def write(self, key: str, content: bytes | None) -> None:
@@ -46,12 +53,15 @@ class SharedSecret:
         batch.entries[key] = content
         async with self._turn:
             if not batch.done.done():
+                if (wait_s := self._next_at - time.monotonic()) > 0:
+                    await self._sleep(wait_s)
                 await self._send(batch)
         batch.done.result()
 
     async def _send(self, batch: _Pending) -> None:
         """Whoever comes first sends for all; what it meets, all are told."""
         self._pending.remove(batch)
+        self._next_at = time.monotonic() + SPACING_S
         try:
             await self._put(batch.entries)
         except Exception as error:  # noqa: BLE001 - handed on to everybody whose entry it was

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import structlog
 
-from waypost.operator.calls import APPLY, MERGE, KubernetesCalls, NotThere
+from waypost.operator.calls import APPLY, MERGE, METADATA, KubernetesCalls, NotThere
 from waypost.operator.cluster import ClusterAway, ClusterConflict, ClusterError, Manifest, Stored
 from waypost.operator.entries import SharedSecret
 from waypost.operator.kinds import KINDS, Kind
@@ -27,6 +27,8 @@ REFRESHED = "waypost.dev/registry-refreshed-at"
 """Annotation on them whose change makes their kubelet look at mounted Secrets at once, not within a minute."""
 REFRESH_DELAY_S = 1.0
 """Changes of the registry within this time share one round over the pods."""
+REFRESH_SPACING_S = 3.0
+"""Between the rounds while there is always more: for each a kubelet writes the mounted Secrets again."""
 
 PAGE = 25
 """Objects in one answer. Dozens of streams may read at the start, and an object is some 10 kB while it is read: with
@@ -60,6 +62,7 @@ class KubernetesCluster:
         self._sleep = sleep
         self._said: dict[tuple[str, str, str], float] = {}
         self._refresh: asyncio.Task[None] | None = None
+        self._next_refresh_at = float("-inf")
         self._shared: dict[tuple[str, str], SharedSecret] = {}
 
     async def close(self) -> None:
@@ -109,13 +112,20 @@ class KubernetesCluster:
                 where = kind.at(namespace, name)
                 try:
                     await self._calls.call(
-                        "PATCH", where, kind, query=query, body=body, content_type=MERGE, about=(namespace, name)
+                        "PATCH",
+                        where,
+                        kind,
+                        query=query,
+                        body=body,
+                        content_type=MERGE,
+                        accept=METADATA,
+                        about=(namespace, name),
                     )
                 except NotThere:
                     return False
                 return True
 
-            shared = self._shared[namespace, name] = SharedSecret(secret, patch, self.create)
+            shared = self._shared[namespace, name] = SharedSecret(secret, patch, self.create, self._sleep)
         await shared.write(key, content)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
@@ -246,7 +256,8 @@ class KubernetesCluster:
             query["continue"] = following
 
     async def _refresh_soon(self) -> None:
-        await self._sleep(REFRESH_DELAY_S)
+        await self._sleep(max(REFRESH_DELAY_S, self._next_refresh_at - time.monotonic()))
+        self._next_refresh_at = time.monotonic() + REFRESH_SPACING_S
         self._refresh = None  # what changes from here on needs another round
         pods = KINDS["Pod"]
         patch = {"metadata": {"annotations": {REFRESHED: datetime.now(UTC).isoformat(timespec="milliseconds")}}}

@@ -46,7 +46,16 @@ def key(namespace: str, name: str) -> str:
 class _Shard:
     data: dict[str, bytes] = field(default_factory=dict, repr=False)
     read_at: float = float("-inf")
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    written: dict[str, bytes | None] = field(default_factory=dict, repr=False)
+    """Since the read under way began: its answer may be from before."""
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def put(self, key: str, content: bytes | None) -> None:
+        """An entry is so now; None: it is gone."""
+        if content is None:
+            self.data.pop(key, None)
+        else:
+            self.data[key] = content
 
 
 class Registry:
@@ -121,10 +130,13 @@ class Registry:
 
     async def _data(self, secret: str, *, anew: bool = False) -> Mapping[str, bytes]:
         shard = self._by_name.setdefault(secret, _Shard())
-        async with shard.lock:
+        async with shard.reading:
             if anew or self._clock() - shard.read_at >= self._fresh_s:
+                shard.written.clear()
                 stored = await self._cluster.secret(self._namespace, secret)
                 shard.data = dict(stored.data) if stored else {}
+                for name, content in shard.written.items():
+                    shard.put(name, content)
                 shard.read_at = self._clock()
             return shard.data
 
@@ -140,12 +152,10 @@ class Registry:
             "type": "Opaque",
         }
         shard = self._by_name.setdefault(manifest["metadata"]["name"], _Shard())
-        async with shard.lock:
-            await self._cluster.write_entry(manifest, key(namespace, name), content)
-            if content is None:
-                shard.data.pop(key(namespace, name), None)
-            else:
-                shard.data[key(namespace, name)] = content
+        # Not one after the other: those that are written at the same time share a patch.
+        await self._cluster.write_entry(manifest, key(namespace, name), content)
+        shard.put(key(namespace, name), content)
+        shard.written[key(namespace, name)] = content
 
 
 def _decoded(content: bytes | None, kind: type[Entry]) -> Entry | None:

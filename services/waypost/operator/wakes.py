@@ -53,10 +53,15 @@ def wish(manifest: Manifest) -> object:
 
 
 def offer(manifest: Manifest) -> object:
-    """What others get from this object: when it changes they are woken."""
-    metadata = manifest["metadata"]
-    ready = conditions.find(manifest.get("status"), "Ready") or {}
-    return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), ready.get("status"), ready.get("reason")
+    """What schedules get from this number (`schedule_plan.unusable`): when it changes they are woken.
+
+    Whether messages reach a number that is connected is not in it, or each schedule would be looked at again for it.
+    """
+    metadata, status = manifest["metadata"], manifest.get("status")
+    reason = (conditions.find(status, "Ready") or {}).get("reason")
+    is_connected = (conditions.find(status, "Registered") or {}).get("status") == "True"
+    told = reason if not is_connected or reason == "Conflict" else None
+    return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), is_connected, told
 
 
 def run_state(cron_job: Manifest) -> object:

@@ -8,7 +8,7 @@ from waypost.operator.agenda import Agenda
 from waypost.operator.known import Key
 from waypost.telemetry import metrics
 
-CONCURRENCY = 24
+CONCURRENCY = 48
 """Reconciles at a time. They wait for Meta and the API server most of the time; each holds some 100 kB meanwhile."""
 
 

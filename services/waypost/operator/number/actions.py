@@ -13,6 +13,8 @@ class Action:
 
     needs: ClassVar[tuple[str, ...]] = ()
     """Names of actions without whose success this one is left out."""
+    moves_meta: ClassVar[bool] = True
+    """Whether Meta, or the token it is asked with, is another one afterwards: then it is looked at again."""
 
     @property
     def name(self) -> str:
@@ -24,6 +26,8 @@ class Action:
 class Keep(Action):
     """Write verify tokens and the previous app secret where the operator keeps them."""
 
+    moves_meta: ClassVar[bool] = False
+
     kept: Kept
 
 
@@ -32,6 +36,7 @@ class Publish(Action):
     """Tell the data plane what it needs to know of the number."""
 
     needs: ClassVar[tuple[str, ...]] = ("Keep",)
+    moves_meta: ClassVar[bool] = False
 
     route: Route = field(repr=False)
     number: Number = field(repr=False)
@@ -41,12 +46,15 @@ class Publish(Action):
 class Withdraw(Action):
     """Take the number from the data plane."""
 
+    moves_meta: ClassVar[bool] = False
+
 
 @dataclass(frozen=True)
 class AwaitRoute(Action):
     """See that the webhook answers for an address, before Meta asks it."""
 
     needs: ClassVar[tuple[str, ...]] = ("Keep", "Publish")
+    moves_meta: ClassVar[bool] = False
 
     url: str
     """Below the public address; the webhook is asked at its address in the cluster."""

@@ -57,6 +57,8 @@ class Deed:
     before_register: Callable[[], Awaitable[None]]
     """Writes the call down before it is made."""
     failed: dict[str, Exception] = field(default_factory=dict)
+    moved_meta: bool = False
+    """Whether anything was tried after which Meta is to be looked at again."""
 
     async def do(self, actions: tuple[Action, ...]) -> None:
         """Do what can be done. Failures of Meta and refusals of the API server are kept in `failed`, by action.
@@ -66,6 +68,7 @@ class Deed:
         for action in actions:
             if any(name in self.failed for name in action.needs):
                 continue
+            self.moved_meta |= action.moves_meta
             try:
                 await self._one(action)
             except (GraphError, ClusterRefused) as error:

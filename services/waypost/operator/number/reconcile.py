@@ -152,11 +152,11 @@ class NumberReconciler:
         in_s = self._pace.in_s(subject, observed, self._clock())
         if in_s == 0 and await self._still_waits_for_route(subject, observed):
             return Result(self._options.route_poll_s, "waiting")
-        look = in_s == 0 and observed.rival is None and isinstance(observed.credentials, secret.Credentials)
+        look = may_look = in_s == 0 and observed.rival is None
         waits = [in_s] if in_s else []
         failed: dict[str, Exception] = {}
+        versions: dict[tuple[str, ...], int] = {}
         for _ in range(ROUNDS):
-            versions: dict[tuple[str, ...], int] = {}
             if look and isinstance(observed.credentials, secret.Credentials):
                 keys = (app_key(observed.credentials), account_key(observed.credentials, desired.spec.waba_id))
                 versions = {key: self._view.version(key) for key in keys}
@@ -172,6 +172,7 @@ class NumberReconciler:
                 break
             deed = Deed(self._performer, desired, observed, versions, lambda: self._count_registration(subject))
             await deed.do(planned.actions)
+            look = may_look and deed.moved_meta
             failed |= deed.failed
             await self._note_failures(subject, desired, observed, deed)
             may_refresh = self._may_refresh(desired)
