@@ -52,8 +52,8 @@ LAST = (
     *("test_traces", "test_schedule_fires", "test_upgrade"),
     *("test_scale", *MEANWHILE, "test_quiet", "test_api_server_stopped"),
 )
-"""What waits for minutes that pass meanwhile, replaces the release, leaves much to clear up. After an API server was away
-kubelets come back to it in their own time, up to half a minute later."""
+"""What waits for minutes that pass meanwhile, replaces the release, leaves much to clear up. An API server that is away
+comes last: kubelets find it in their own time, up to half a minute later."""
 
 
 @pytest.hookimpl(trylast=True)
