@@ -40,6 +40,12 @@ def runs_on_images_made_here() -> bool:
     return run("docker", "container", "inspect", "--format", "{{.Config.Image}}", NODE).startswith("waypost/")
 
 
+def lacking(images: list[str]) -> list[str]:
+    """Those of them that the node has not got, by their names; kind itself compares what an engine may number anew."""
+    there = run("docker", "exec", NODE, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet").split()
+    return [image for image in images if not any(each.endswith(f"/{image}") for each in there)]
+
+
 def _answers() -> bool:
     """At once where its node is down, which an engine that was killed leaves so, or this machine's last end."""
     deadline = time.monotonic() + ANSWERS_WITHIN_S

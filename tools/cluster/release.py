@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import kind
 from machine import CLUSTER, NAMESPACE, NODE_PORTS, REPOSITORY, TRACES, run, step, works
 from recipes import APP_BASE, COLLECTOR, SERVERS, digest
 
@@ -45,8 +46,9 @@ def load_images(*, offline: bool) -> None:
         for earlier in run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "waypost").splitlines():
             if earlier != image:
                 run("docker", "image", "rm", earlier)
-    step("loading images into the cluster")
-    run("kind", "load", "docker-image", "--name", CLUSTER, image, *((SERVERS, COLLECTOR) if offline else ()))
+    if lacking := kind.lacking([image, *((SERVERS, COLLECTOR) if offline else ())]):
+        step("loading images into the cluster")
+        run("kind", "load", "docker-image", "--name", CLUSTER, *lacking)
 
 
 def collector(*, offline: bool) -> None:
