@@ -17,7 +17,7 @@ demo: $(VENV)/ready ## Run everything on this machine and let the example bot an
 	@$(BIN)/waypost dev examples/*.yaml $(ARGS)
 
 test: $(VENV)/ready ## Run the tests that need no cluster, against real PostgreSQL and Redis
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --ignore tests/cluster --ignore tests/e2e $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/cluster --ignore tests/e2e $(ARGS)
 
 check: $(VENV)/ready check-chart ## Lint, format, types, layers, and the chart
 	$(BIN)/ruff check .
@@ -42,14 +42,17 @@ wheels: $(VENV)/ready requirements.image.lock ## Put what the image is made of i
 image: wheels ## Build the container image (BASE_IMAGE, IMAGE_PYTHON, IMAGE)
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
 
+cluster: ## Make the cluster of `make up`, with nothing on it
+	@$(PYTHON) tools/cluster/bare.py
+
 up: $(VENV)/ready ## Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered
 	@$(BIN)/python tools/cluster/up.py
 
-down: $(VENV)/ready ## Remove that cluster, and the Docker engine if `make up` started it; what was built stays
-	@$(BIN)/python tools/cluster/down.py
+down: ## Remove that cluster, and the Docker engine if `make up` started it; what was built stays
+	@$(PYTHON) tools/cluster/down.py
 
-clean-cache: $(VENV)/ready ## The same, and remove what was built (~/.cache/waypost)
-	@$(BIN)/python tools/cluster/down.py --cache
+clean-cache: ## The same, and remove what was built (~/.cache/waypost)
+	@$(PYTHON) tools/cluster/down.py --cache
 
 e2e: $(VENV)/ready ## Run the tests that need a cluster, on that one or on one of their own (KEEP=1 keeps it)
 	@$(BIN)/python tools/cluster/e2e.py $(ARGS)
@@ -80,8 +83,9 @@ $(VENV)/ready: requirements.lock pyproject.toml
 		{ echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 …" >&2; exit 1; }
 	@echo "Installing into $(VENV) (about a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q -j 0 -x '/kubernetes/|/phonenumbers/(geo|carrier)data/' $(VENV)/lib
 	@touch $@
 
-.PHONY: help demo up down clean-cache tools test e2e check check-chart wheels image bench lock clean venv
+.PHONY: help demo cluster up down clean-cache tools test e2e check check-chart wheels image bench lock clean venv

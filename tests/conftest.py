@@ -22,6 +22,18 @@ from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.store import database as store_database
 from waypost.store import schema
 
+LONG = ("tests/guarantees/", "tests/operator/test_process", "tests/operator/test_handlers", "tests/cli/test_dev")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest files first, for pytest's other processes wait for the last one. Else the order is as it was."""
+
+    def is_long(item: pytest.Item) -> bool:
+        return item.path.relative_to(config.rootpath).as_posix().startswith(LONG)
+
+    items.sort(key=lambda item: not is_long(item))
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

@@ -156,9 +156,8 @@ def _build(name: str, program: Program) -> None:
     if program.package.endswith(".c"):
         run("gcc", "-static", "-O2", "-o", new, program.folder / program.package)
     else:
-        # Minutes of all processors: whatever is at work beside it goes first.
-        run("nice", "-n", "19", "go", "build", *QUICKLY, "-ldflags", f"-s -w {_versions(program)}", "-o", new,
-            program.package, folder=program.folder, CGO_ENABLED="0")  # fmt: skip
+        run("go", "build", *QUICKLY, "-ldflags", f"-s -w {_versions(program)}", "-o", new, program.package,
+            folder=program.folder, CGO_ENABLED="0")  # fmt: skip
     new.replace(BINARIES / name)
     for each in program.names:
         link = BINARIES / each

@@ -13,10 +13,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import bare
 import down
 import kind
 import release
-import up
 from machine import CLUSTER, KUBECONFIG, NAMESPACE, REPOSITORY, StepFailed, alone, environment, fail, step, works
 
 API_SERVER, RELEASE = "tests/cluster", "tests/e2e"
@@ -44,7 +44,7 @@ def main() -> None:
 
 def everything(folders: list[str], arguments: list[str]) -> int:
     """Make sure of the cluster and run the tests. Returns pytest's status. Raises `StepFailed`."""
-    offline = up.cluster()
+    offline = bare.ensure()
     # Building and loading takes a minute, and the first tests wait more than they compute.
     with ThreadPoolExecutor(1) as beside:
         loaded = beside.submit(release.load_images, offline=offline)
