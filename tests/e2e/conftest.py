@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from ..ledger import Ledger
 from . import planned
 from .crowd import Crowd, gathered
-from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, QUICK, TEAM, TOKEN, Installed, is_asked_for, kind, release
+from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, TEAM, TOKEN, Installed, is_asked_for, kind, release
+from .upgraded import upgrade
 
 PLUGIN = Path(__file__).parents[1] / "guarantees/plugins/ledger_bot.py"
 
@@ -52,7 +54,7 @@ LAST = (
     *("test_traces", "test_schedule_fires", "test_upgrade"),
     *("test_scale", *MEANWHILE, "test_quiet", "test_api_server_stopped"),
 )
-"""What waits for minutes that pass meanwhile, replaces the release, leaves much to clear up. An API server that is away
+"""What waits for minutes that pass meanwhile, removes the release, leaves much to clear up. An API server that is away
 comes last: kubelets find it in their own time, up to half a minute later."""
 
 
@@ -93,17 +95,24 @@ def values() -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def _release(values: dict[str, object]) -> Iterator[Installed]:
-    release.install(values)
+def _upgraded(values: dict[str, object]) -> Iterator[tuple[Installed, Ledger]]:
     installed = Installed()
-    installed.meta("PUT", "behaviour", QUICK)
-    installed.apply(*TEAM_OBJECTS)
-    # On a cluster that was kept the number is known as ready, and the new simulated Meta has forgotten its callback.
-    installed.reconcile("ledger", namespace=TEAM)
+    yield installed, upgrade(installed, values, TEAM_OBJECTS)
+    installed.close()
+
+
+@pytest.fixture(scope="session")
+def upgrade_ledger(_upgraded: tuple[Installed, Ledger]) -> Ledger:
+    """What was delivered while the release was upgraded."""
+    return _upgraded[1]
+
+
+@pytest.fixture(scope="session")
+def _release(_upgraded: tuple[Installed, Ledger]) -> Iterator[Installed]:
+    installed, _ = _upgraded
     planned.create(installed)
     yield installed
     planned.delete(installed)
-    installed.close()
 
 
 @pytest.fixture

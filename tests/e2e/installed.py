@@ -150,12 +150,20 @@ class Installed:
 
     @contextmanager
     def team(self, name: str) -> Iterator[str]:
-        """A namespace of the test's own; all in it is deleted afterwards, and waited for."""
+        """A namespace of the test's own; it is deleted afterwards with all in it, and `wait_for_deletions` waits."""
+        run("kubectl", "wait", "--for=delete", f"namespace/{name}", "--timeout=180s")  # of a run just before
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         try:
             yield name
         finally:
-            run("kubectl", "delete", "namespace", name, "--wait=true", "--timeout=180s")
+            run("kubectl", "delete", "namespace", name, "--wait=false")
+
+    def wait_for_deletions(self) -> None:
+        """Until no namespace is on its way out: the operator has let go of all that was in them."""
+        leaving = "jsonpath={.items[?(@.status.phase=='Terminating')].metadata.name}"
+        self.wait(
+            lambda: not run("kubectl", "get", "namespaces", "--output", leaving), what="deleted namespaces to be gone"
+        )
 
     def pods(self, component: str) -> list[str]:
         """Names of the pods of a component that are not on their way out."""

@@ -42,7 +42,7 @@ ROUNDS = 6
 """More than any plan needs; a world that changes under our hands is looked at again later."""
 REFRESH_RETRY_S = 6 * 3600.0
 KEPT_FRESH_S = 60.0
-"""Shorter than any resync, by which what somebody deleted by mistake is repaired."""
+"""At most, and less than a resync, by which what somebody deleted by mistake is repaired."""
 
 
 class NumberReconciler:
@@ -81,7 +81,8 @@ class NumberReconciler:
         self._registry = registry = Registry(
             cluster, options.release_namespace, options.registry_shards, fresh_s=FRESH_S, clock=clock
         )
-        self._keeping = keeping = Keeping(cluster, options.release_namespace, fresh_s=KEPT_FRESH_S, clock=clock)
+        fresh_s = min(KEPT_FRESH_S, options.resync_s / 2)
+        self._keeping = keeping = Keeping(cluster, options.release_namespace, fresh_s=fresh_s, clock=clock)
         self._performer = Performer(cluster, graph, self._view, registry, keeping, probe, clock)
         self._gatherer = Gatherer(cluster, registry, keeping, self._claims, clock)
         self._teller = Teller(cluster, clock, route_poll_s=options.route_poll_s)
