@@ -10,6 +10,10 @@ BASE_IMAGE ?= python:3.13-slim
 IMAGE_PYTHON ?= 3.13
 .DEFAULT_GOAL := help
 
+# Before anything that needs it.
+FITTING_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 …" >&2; exit 1; }
+
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -43,15 +47,18 @@ image: wheels ## Build the container image (BASE_IMAGE, IMAGE_PYTHON, IMAGE)
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
 
 cluster: ## Make the cluster of `make up`, with nothing on it
+	@$(FITTING_PYTHON)
 	@$(PYTHON) tools/cluster/bare.py
 
 up: $(VENV)/ready ## Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered
 	@$(BIN)/python tools/cluster/up.py
 
 down: ## Remove that cluster, and the Docker engine if `make up` started it; what was built stays
+	@$(FITTING_PYTHON)
 	@$(PYTHON) tools/cluster/down.py
 
 clean-cache: ## The same, and remove what was built (~/.cache/waypost)
+	@$(FITTING_PYTHON)
 	@$(PYTHON) tools/cluster/down.py --cache
 
 e2e: $(VENV)/ready ## Run the tests that need a cluster, on that one or on one of their own (KEEP=1 keeps it)
@@ -79,8 +86,7 @@ clean: ## Remove the environment, the demo's data and what the image was made of
 venv: $(VENV)/ready ## Make the environment in .venv
 
 $(VENV)/ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(FITTING_PYTHON)
 	@echo "Installing into $(VENV) (about a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock

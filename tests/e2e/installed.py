@@ -151,7 +151,8 @@ class Installed:
     @contextmanager
     def team(self, name: str) -> Iterator[str]:
         """A namespace of the test's own; it is deleted afterwards with all in it, and `wait_for_deletions` waits."""
-        run("kubectl", "wait", "--for=delete", f"namespace/{name}", "--timeout=180s")  # of a run just before
+        # Of a run before, whether or not it came to its end.
+        run("kubectl", "delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=180s")
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         try:
             yield name

@@ -24,12 +24,12 @@ def upgrade(installed: Installed, values: dict[str, object], team: tuple[dict[st
     Of a cluster that was kept the release of before goes first, with its data: the PostgreSQL of that chart does not
     start in a new pod on an old volume.
     """
-    installed.wait_for_deletions()
     uninstall(installed)
     there = {each["metadata"]["name"] for each in installed.get("persistentvolumeclaims")}
     for volume in there.intersection(VOLUMES):
         installed.wipe(volume)
     release.install(_of_previous(values), chart=PREVIOUS)
+    installed.wait_for_deletions()
     installed.apply(*team)
     settle(installed)
     installed.greet(CONTACTS)

@@ -10,7 +10,7 @@ import pytest
 from waypost.operator.cluster import ClusterAway, ClusterConflict, ClusterRefused
 from waypost.operator.entries import SPACING_S
 from waypost.operator.known import Known
-from waypost.operator.kubernetes import KubernetesCluster
+from waypost.operator.kubernetes import REFRESH_DELAY_S, REFRESH_SPACING_S, KubernetesCluster
 from waypost.telemetry import spanfile, tracing
 
 from .apiserver import ApiServer, Fault, Manifest
@@ -216,6 +216,20 @@ async def test_many_changes_of_the_registry_touch_each_pod_once(
     assert naps.taken == [1.0]
 
 
+async def test_rounds_over_the_pods_keep_apart(
+    api: ApiServer, connect: Connect, eventually: Callable[..., Awaitable[object]]
+) -> None:
+    """While a thousand numbers come one by one, kubelets are not at it all the time."""
+    naps = Naps()
+    cluster = await connect(sleep=naps, clock=lambda: 100.0)
+    labels = {"app.kubernetes.io/part-of": "waypost", "app.kubernetes.io/component": "webhook"}
+    api.put({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "w", "namespace": RELEASE, "labels": labels}})
+    for rounds in (1, 2):
+        await cluster.refresh_mounts()
+        await eventually(lambda rounds=rounds: len(api.writes) == rounds)
+    assert naps.taken == [REFRESH_DELAY_S, REFRESH_SPACING_S]
+
+
 async def test_a_call_is_a_span_without_content(api: ApiServer, cluster: KubernetesCluster, tmp_path: Path) -> None:
     """It tells verb, kind, whose and how it ended; nothing of what the object holds."""
     api.put(secret("support-meta", value="t0ken"))
@@ -262,8 +276,8 @@ def naps() -> Naps:
 
 @pytest.fixture
 async def shelf(connect: Connect, naps: Naps) -> KubernetesCluster:
-    """A cluster that does not really wait between two patches of a Secret."""
-    return await connect(sleep=naps)
+    """A cluster that does not really wait between two patches of a Secret, and whose time stands still."""
+    return await connect(sleep=naps, clock=lambda: 100.0)
 
 
 async def test_entries_written_together_share_few_patches(api: ApiServer, shelf: KubernetesCluster) -> None:
@@ -320,9 +334,29 @@ async def test_what_comes_right_after_a_patch_waits_and_goes_with_what_comes_the
     await shelf.write_entry(SHARED, "0.json", b"x")
     assert naps.taken == []
     await asyncio.gather(*(shelf.write_entry(SHARED, f"{index}.json", b"x") for index in range(1, 6)))
-    (nap,) = naps.taken
-    assert 0 < nap <= SPACING_S
+    assert naps.taken == [SPACING_S]
     assert [each.verb for each in api.changes("Secret")] == ["create", "patch"]
+
+
+async def test_one_who_gives_up_before_its_turn_leaves_nothing_behind(connect: Connect) -> None:
+    """Its number may be deleted by the time that somebody else's entry is written."""
+    asleep, awake = asyncio.Event(), asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        asleep.set()
+        await awake.wait()
+
+    cluster = await connect(sleep=sleep, clock=lambda: 100.0)
+    await cluster.write_entry(SHARED, "one.json", b"x")
+    given_up = asyncio.create_task(cluster.write_entry(SHARED, "gone.json", b"x"))
+    await asleep.wait()
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    awake.set()
+    await cluster.write_entry(SHARED, "two.json", b"x")
+    stored = await cluster.secret(RELEASE, "registry")
+    assert stored is not None
+    assert set(stored.data) == {"one.json", "two.json"}
 
 
 async def test_the_answer_to_a_patch_holds_no_entry(api: ApiServer, shelf: KubernetesCluster) -> None:

@@ -294,6 +294,20 @@ async def test_a_verify_token_changed_by_hand_is_taken_beside_the_old_one(it: In
     assert published(it.cluster)[0][KEY].verify_tokens == ("n" * 40, old)
 
 
+async def test_new_credentials_right_after_a_verify_token_by_hand_do_not_undo_it(it: Installation) -> None:
+    """The operator remembers what it keeps for a while; but what it writes, it has read before."""
+    it.cluster.put(number())
+    await it.settle()
+    kept = it.cluster.get("Secret", "waypost", f"waypost-number-{NAMESPACE}.{NAME}")
+    assert kept is not None
+    kept["data"]["verifyToken"] = base64.b64encode(b"n" * 40).decode()
+    it.cluster.put(kept)
+    await it.world(apps=[{"app_id": APP, "app_secret": "another-app-secret"}])
+    it.cluster.put(secret(appSecret="another-app-secret"))
+    await it.reconcile()
+    assert published(it.cluster)[0][KEY].verify_tokens[0] == "n" * 40
+
+
 async def test_a_secret_that_was_not_opted_in_is_not_used(it: Installation) -> None:
     """Nor is told what is in it."""
     it.cluster.put(secret(labels={}, appSecret=""))

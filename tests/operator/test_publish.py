@@ -1,5 +1,6 @@
 """Entries of many numbers share a few Secrets, and none touches another's."""
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from waypost import registry
 from waypost.cli.filecluster import FileCluster
 from waypost.operator import publish
+from waypost.operator.cluster import Stored
 from waypost.operator.publish import Published, Registry
 
 from .installation import published
@@ -80,6 +82,27 @@ async def test_an_entry_that_cannot_be_read_is_replaced(cluster: FileCluster) ->
     assert found == Published(None, number)
     await shelf.write(found, route, number)
     assert await shelf.read("team-a", "one") == Published(route, number)
+
+
+async def test_what_is_written_while_the_secret_is_read_is_not_forgotten() -> None:
+    """The answer is from before, and arrives after."""
+    answered, arrives = asyncio.Event(), asyncio.Event()
+
+    class Slow(FileCluster):
+        async def secret(self, namespace: str, name: str) -> Stored | None:
+            found = await super().secret(namespace, name)
+            answered.set()
+            await arrives.wait()
+            return found
+
+    cluster = Slow()
+    shelf = Registry(cluster, "waypost", 1, fresh_s=60.0)
+    reading = asyncio.create_task(shelf.read("team-a", "coming"))
+    await answered.wait()
+    await shelf.write(Published(), *entries("coming"))
+    arrives.set()
+    await reading
+    assert await shelf.read("team-a", "coming") == Published(*entries("coming"))
 
 
 async def test_a_token_in_use_anywhere_is_found(cluster: FileCluster) -> None:

@@ -49,6 +49,8 @@ def everything(folders: list[str], arguments: list[str]) -> int:
     with ThreadPoolExecutor(1) as beside:
         loaded = beside.submit(release.load_images, offline=offline)
         if API_SERVER in folders:
+            if is_installed() and RELEASE not in folders:
+                raise StepFailed("the chart is installed, and tests/cluster bring an operator of their own: make down")
             if is_installed():
                 # They bring an operator of their own, which that of the release would fight with.
                 step("left out: tests/cluster, for the chart is installed; after `make down` they run too")

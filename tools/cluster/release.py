@@ -1,6 +1,7 @@
 """Our image and chart in the cluster, with all that a trial needs: servers, a simulated Meta, a collector of traces."""
 
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -44,7 +45,7 @@ def load_images(*, offline: bool) -> None:
         python = ("IMAGE_PYTHON=3.11",) if offline else ()
         run("make", "image", f"IMAGE={image}", f"BASE_IMAGE={base(offline=offline)}", *python)
         for earlier in run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "waypost").splitlines():
-            if earlier != image:
+            if earlier != image and re.fullmatch(r"waypost:[0-9a-f]{12}", earlier):
                 run("docker", "image", "rm", earlier)
     if lacking := kind.lacking([image, *((SERVERS, COLLECTOR) if offline else ())]):
         step("loading images into the cluster")

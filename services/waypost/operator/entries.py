@@ -7,7 +7,6 @@ names just the keys that change, and costs the same however many there are.
 
 import asyncio
 import base64
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -26,7 +25,7 @@ Create = Callable[[Manifest], Awaitable[object]]
 
 @dataclass
 class _Pending:
-    entries: dict[str, bytes | None] = field(default_factory=dict)
+    entries: dict[str, bytes | None] = field(default_factory=dict, repr=False)
     done: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -34,34 +33,54 @@ class SharedSecret:
     """One Secret. What is asked for while a patch is under way, or just was, goes with the next one."""
 
     def __init__(
-        self, manifest: Manifest, patch: Patch, create: Create, sleep: Callable[[float], Awaitable[None]]
+        self,
+        manifest: Manifest,
+        patch: Patch,
+        create: Create,
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+        clock: Callable[[], float],
     ) -> None:
         self._manifest = manifest
         self._patch = patch
         self._create = create
         self._sleep = sleep
+        self._clock = clock
         self._pending: list[_Pending] = []
         self._next_at = float("-inf")
         self._turn = asyncio.Lock()
 
     async def write(self, key: str, content: bytes | None) -> None:
-        """Set one key, or remove it; returns when that is done. Raises what the patch that held it raised."""
+        """Set one key, or remove it; returns when that is done. Raises what the patch that held it raised.
+
+        One that is given up before its patch was begun is not written.
+        """
         batch = self._pending[-1] if self._pending else None
         if batch is None or len(batch.entries) >= MOST:
             batch = _Pending()
             self._pending.append(batch)
         batch.entries[key] = content
-        async with self._turn:
-            if not batch.done.done():
-                if (wait_s := self._next_at - time.monotonic()) > 0:
-                    await self._sleep(wait_s)
-                await self._send(batch)
+        try:
+            async with self._turn:
+                if not batch.done.done():
+                    if (wait_s := self._next_at - self._clock()) > 0:
+                        await self._sleep(wait_s)
+                    await self._send(batch)
+        except asyncio.CancelledError:
+            self._give_up(batch, key)
+            raise
         batch.done.result()
+
+    def _give_up(self, batch: _Pending, key: str) -> None:
+        if batch in self._pending:
+            batch.entries.pop(key, None)
+            if not batch.entries:
+                self._pending.remove(batch)
 
     async def _send(self, batch: _Pending) -> None:
         """Whoever comes first sends for all; what it meets, all are told."""
         self._pending.remove(batch)
-        self._next_at = time.monotonic() + SPACING_S
+        self._next_at = self._clock() + SPACING_S
         try:
             await self._put(batch.entries)
         except Exception as error:  # noqa: BLE001 - handed on to everybody whose entry it was

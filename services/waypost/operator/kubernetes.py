@@ -53,6 +53,7 @@ class KubernetesCluster:
         namespaces: Sequence[str] | None = None,
         instance: str = "",
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._calls = calls
         self._known = known
@@ -60,6 +61,7 @@ class KubernetesCluster:
         self._namespaces = namespaces
         self._instance = instance
         self._sleep = sleep
+        self._clock = clock
         self._said: dict[tuple[str, str, str], float] = {}
         self._refresh: asyncio.Task[None] | None = None
         self._next_refresh_at = float("-inf")
@@ -125,7 +127,9 @@ class KubernetesCluster:
                     return False
                 return True
 
-            shared = self._shared[namespace, name] = SharedSecret(secret, patch, self.create, self._sleep)
+            shared = self._shared[namespace, name] = SharedSecret(
+                secret, patch, self.create, sleep=self._sleep, clock=self._clock
+            )
         await shared.write(key, content)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
@@ -256,8 +260,8 @@ class KubernetesCluster:
             query["continue"] = following
 
     async def _refresh_soon(self) -> None:
-        await self._sleep(max(REFRESH_DELAY_S, self._next_refresh_at - time.monotonic()))
-        self._next_refresh_at = time.monotonic() + REFRESH_SPACING_S
+        await self._sleep(max(REFRESH_DELAY_S, self._next_refresh_at - self._clock()))
+        self._next_refresh_at = self._clock() + REFRESH_SPACING_S
         self._refresh = None  # what changes from here on needs another round
         pods = KINDS["Pod"]
         patch = {"metadata": {"annotations": {REFRESHED: datetime.now(UTC).isoformat(timespec="milliseconds")}}}
@@ -279,7 +283,7 @@ class KubernetesCluster:
             log.warning("pods were not asked to reread the registry; they do within a minute", error=str(error))
 
     def _is_news(self, event: tuple[str, str, str]) -> bool:
-        now = time.monotonic()
+        now = self._clock()
         if now - self._said.get(event, float("-inf")) < REPEATED_S:
             return False
         if len(self._said) >= REMEMBERED_EVENTS:

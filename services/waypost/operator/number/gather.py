@@ -36,9 +36,12 @@ class Gatherer:
             credentials=secret.read(stored, desired.namespace, credentials),
             secret_version=stored.resource_version if stored else "",
             script=await self._script(desired),
+            status=subject.status,
             may_retry_refused=subject.is_requested,
         )
-        return await self.ours(observed, subject, desired, may_refresh=may_refresh, anew=subject.is_requested)
+        # New credentials make us write what we keep: a verify token that a person put there just now must not be lost.
+        anew = subject.is_requested or observed.checked_version != observed.secret_version
+        return await self.ours(observed, subject, desired, may_refresh=may_refresh, anew=anew)
 
     async def ours(
         self, observed: Observed, subject: Subject, desired: Desired, *, may_refresh: bool, anew: bool = False
