@@ -45,17 +45,17 @@ def main() -> None:
 def everything(folders: list[str], arguments: list[str]) -> int:
     """Make sure of the cluster and run the tests. Returns pytest's status. Raises `StepFailed`."""
     offline = bare.ensure()
+    if API_SERVER in folders and is_installed():
+        # They bring an operator of their own, which that of the release would fight with.
+        if RELEASE not in folders:
+            raise StepFailed("the chart is installed, and tests/cluster bring an operator of their own: make down")
+        step("left out: tests/cluster, for the chart is installed; after `make down` they run too")
+        folders = [RELEASE]
     # Building and loading takes a minute, and the first tests wait more than they compute.
     with ThreadPoolExecutor(1) as beside:
         loaded = beside.submit(release.load_images, offline=offline)
-        if API_SERVER in folders:
-            if is_installed() and RELEASE not in folders:
-                raise StepFailed("the chart is installed, and tests/cluster bring an operator of their own: make down")
-            if is_installed():
-                # They bring an operator of their own, which that of the release would fight with.
-                step("left out: tests/cluster, for the chart is installed; after `make down` they run too")
-            elif status := tests(API_SERVER, arguments, WAYPOST_TEST_KUBECONFIG=str(KUBECONFIG)):
-                return status
+        if API_SERVER in folders and (status := tests(API_SERVER, arguments, WAYPOST_TEST_KUBECONFIG=str(KUBECONFIG))):
+            return status
         loaded.result()
     if RELEASE not in folders:
         return 0
