@@ -14,4 +14,4 @@ def test_the_package_holds_what_installs_and_nothing_to_test_it_with(helm: None,
     with tarfile.open(package) as archive:
         top = {name.split("/")[1] for name in archive.getnames()}
 
-    assert top == {"Chart.yaml", "values.yaml", "values.schema.json", ".helmignore", "files", "templates"}
+    assert top == {"Chart.yaml", "README.md", "values.yaml", "values.schema.json", ".helmignore", "files", "templates"}

@@ -1,0 +1,91 @@
+"""values.yaml explains every key, and the chart's README repeats it as a table."""
+
+import re
+
+import pytest
+
+from tools.generate import chart_values
+
+from .rendered import CHART
+
+
+def _meanings(text: str) -> dict[str, str]:
+    return {key.name: key.meaning for key in chart_values.keys(text)}
+
+
+def test_every_key_is_explained() -> None:
+    """A key at any depth, group or not, has a comment of its own directly above it."""
+    unexplained = [name for name, meaning in _meanings((CHART / "values.yaml").read_text()).items() if not meaning]
+
+    assert unexplained == []
+
+
+def test_every_explanation_is_a_sentence() -> None:
+    """It begins with a capital letter or a value and ends with a full stop, so that lines do not run together."""
+    for name, meaning in _meanings((CHART / "values.yaml").read_text()).items():
+        assert meaning[0].isupper() or meaning[0] == "`", name
+        assert meaning.endswith("."), name
+
+
+def test_the_table_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message names the command that writes it."""
+    status = chart_values.main(["--check"])
+
+    assert status == 0, capsys.readouterr().err
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """Every relative link names a file of the repository."""
+    targets = re.findall(r"\]\(([^)#:]+)\)", chart_values.README.read_text())
+
+    assert targets
+    assert [target for target in targets if not (CHART / target).exists()] == []
+
+
+def test_a_stale_table_is_reported_with_the_command_that_writes_it(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A check leaves the stale file as it is; the command then makes the check pass."""
+    readme = tmp_path_factory.mktemp("chart") / "README.md"
+    readme.write_text("stale")
+
+    assert chart_values.main(["--check", "--output", str(readme)]) == 1
+    assert "python -m tools.generate.chart_values" in capsys.readouterr().err
+    assert readme.read_text() == "stale"
+    assert chart_values.main(["--output", str(readme)]) == 0
+    assert chart_values.main(["--check", "--output", str(readme)]) == 0
+
+
+def test_an_explanation_belongs_to_the_key_directly_below_it() -> None:
+    """A blank line, another indentation or another key in between separates them; so does a flow mapping's brace."""
+    text = """\
+# About the file.
+
+# About one,
+# in two lines.
+one: 1
+two: 2
+# About group.
+group:
+  three: 3
+# About flow.
+flow: {four: 4}
+"""
+
+    assert _meanings(text) == {
+        "one": "About one, in two lines.",
+        "two": "",
+        "group": "About group.",
+        "group.three": "",
+        "flow": "About flow.",
+        "flow.four": "",
+    }
+
+
+def test_a_row_shows_the_default_as_yaml_takes_it() -> None:
+    """Text keeps its quotation marks, a group has no default, and a bar does not end the cell."""
+    page = chart_values.page('# One | two.\na: "0.1"\n# Group.\nb:\n  # Inside.\n  c: [1, "ü"]\n')
+
+    assert '| `a` | `"0.1"` | One \\| two. |' in page
+    assert "## b\n\nGroup.\n" in page
+    assert '| `b.c` | `[1, "ü"]` | Inside. |' in page
