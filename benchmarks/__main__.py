@@ -18,7 +18,7 @@ from benchmarks.replies import Replies
 from benchmarks.results import Result
 from benchmarks.row import Row
 from benchmarks.stage import ROOT, Failed, Stage
-from waypost.cli.failing import CommandError
+from waypost.command_errors import CommandError
 
 ROWS: dict[str, type[Row]] = {row.name: row for row in (Acks, Handled, Replies)}
 LOOK_S = 3.0

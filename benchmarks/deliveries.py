@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from waypost import registry
-from waypost.cloudapi.signature import sign
+from waypost.cloudapi.inbound.signature import sign
+from waypost.contracts import registry
 
 NUMBER = "106540352242922"
 ACCOUNT = "102290129340398"

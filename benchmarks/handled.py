@@ -9,7 +9,7 @@ from rq import Queue
 from benchmarks import deliveries
 from benchmarks.row import Figures, Line, Row
 from benchmarks.stage import Failed, Stage
-from waypost.cloudapi import webhook
+from waypost.cloudapi.inbound import delivery
 from waypost.lanes import wake
 from waypost.store import counts, inbox
 
@@ -43,7 +43,7 @@ class Handled(Row):
     def ours(self) -> Figures:
         """The backlog is committed at one moment, as if its deliveries had just been acknowledged, and lanes woken."""
         given = list(deliveries.deliveries(self._sizes["events"], contacts=self._sizes["contacts"]))
-        events = [webhook.split(one.body, default_number=deliveries.NUMBER)[0] for one in given]
+        events = [delivery.split(one.body, default_number=deliveries.NUMBER)[0] for one in given]
         lanes: set[int] = set()
         with self._stage.engine.begin() as connection:
             for first in range(0, len(events), AT_ONCE):

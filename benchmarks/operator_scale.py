@@ -30,7 +30,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ConflictException
 
 from benchmarks.operator_scale_fleet import Fleet
-from waypost.operator.crd import KINDS, crd
+from waypost.operator.api.crd import KINDS, crd
 
 API = ("waypost.dev", "v1alpha1")
 PLURALS = ("whatsappnumbers", "botschedules")

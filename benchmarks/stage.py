@@ -18,10 +18,10 @@ import redis
 from sqlalchemy import Engine, text
 
 from benchmarks import deliveries, machine
-from waypost import registry
-from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
-from waypost.store import schema
-from waypost.store.database import connect
+from waypost.contracts import registry
+from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
+from waypost.store.connection import schema
+from waypost.store.connection.database import connect
 
 LOOK_S = 0.03
 """Often enough for what takes seconds, seldom enough to leave the processors to those who are measured."""

@@ -18,11 +18,11 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
-from waypost.store import database as store_database
-from waypost.store import schema
+from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis
+from waypost.store.connection import database as store_database
+from waypost.store.connection import schema
 
-LONG = ("tests/guarantees/", "tests/operator/test_process", "tests/operator/test_handlers", "tests/cli/test_dev")
+LONG = ("tests/guarantees/", "tests/operator/test_process", "tests/operator/test_handlers", "tests/dev/test_dev")
 
 
 @pytest.hookimpl(trylast=True)

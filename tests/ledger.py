@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import httpx
 import msgspec
 
-from waypost.cloudapi.signature import sign
+from waypost.cloudapi.inbound.signature import sign
 
 
 class Identity(NamedTuple):

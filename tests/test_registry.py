@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from rich.pretty import pretty_repr
 
-from waypost import registry
-from waypost.registry import Number, Route
+from waypost.contracts import registry
+from waypost.contracts.registry import Number, Route
 
 BOTH = {"namespace": "team-a", "name": "support", "phone_number_id": "1", "waba_id": "2", "app_id": "3"}
 ROUTE = Route(**BOTH, app_secrets=("canary-app-secret",), verify_tokens=("canary-verify",))

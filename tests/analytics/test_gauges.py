@@ -5,8 +5,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine, text
 
 from waypost.analytics.gauges import FRESH_S, InstallationGauges
-from waypost.store import database as store_database
 from waypost.store import tally
+from waypost.store.connection import database as store_database
 
 
 @pytest.fixture

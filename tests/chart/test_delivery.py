@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from waypost import registry
+from waypost.contracts import registry
 
 from .rendered import CHART, Rendered
 

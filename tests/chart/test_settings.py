@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from waypost import __version__
-from waypost.cli import files, manifests, world
-from waypost.operator import crd, kubernetes, publish
+from waypost.dev import files, manifests, simulated_world
 from waypost.operator import main as operator
+from waypost.operator.api import crd
+from waypost.operator.cluster import kubernetes, registry_secrets
 from waypost.settings import Settings
 
 from .rendered import CHART, NAMESPACE, Rendered
@@ -75,13 +76,13 @@ def test_the_mounted_secrets_are_those_that_the_operator_writes(production: Rend
     """By name; a number hashes to one of four."""
     mounted = {
         source["secret"]["name"]
-        for audience in publish.AUDIENCES
+        for audience in registry_secrets.AUDIENCES
         for volume in production.pod(audience)["volumes"]
         for source in volume.get("projected", {}).get("sources", ())
     }
 
-    for audience in publish.AUDIENCES:
-        assert {publish.secret_name(audience, "team-a", f"number-{n}", 4) for n in range(50)} <= mounted
+    for audience in registry_secrets.AUDIENCES:
+        assert {registry_secrets.secret_name(audience, "team-a", f"number-{n}", 4) for n in range(50)} <= mounted
 
 
 def test_a_trial_s_simulated_meta_knows_what_the_examples_name() -> None:
@@ -89,7 +90,7 @@ def test_a_trial_s_simulated_meta_knows_what_the_examples_name() -> None:
     declared = manifests.load(files.yaml_files([CHART.parents[1] / "examples"]))
     values = yaml.safe_load((CHART / "ci" / "trial-values.yaml").read_text())
 
-    assert values["simulator"]["world"] == world.seed(declared.numbers, declared.schedules)
+    assert values["simulator"]["world"] == simulated_world.seed(declared.numbers, declared.schedules)
 
 
 def test_the_chart_installs_the_version_that_it_comes_with() -> None:

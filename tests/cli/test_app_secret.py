@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
-from waypost.cloudapi.signature import appsecret_proof, sign
-from waypost.store import database
+from waypost.cloudapi.graph.proof import appsecret_proof
+from waypost.cloudapi.inbound.signature import sign
+from waypost.store.connection import database
 
 from .test_dev import NUMBER, Dev, answered, demonstrating
 from .test_dev import files as files  # noqa: PLC0414 - the fixture of that module, with a copy of the examples of our own

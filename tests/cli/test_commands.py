@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 from typer.testing import CliRunner, Result
 
 from waypost.cli.main import app
-from waypost.store import schema
+from waypost.store.connection import schema
 
 
 def waypost(*arguments: str, **environment: str | None) -> Result:

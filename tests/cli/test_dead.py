@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
-from waypost.cli.embedded import EmbeddedRedis
 from waypost.cli.main import app
-from waypost.cloudapi.webhook import Event, EventKind
+from waypost.cloudapi.inbound.delivery import Event, EventKind
+from waypost.dev.embedded import EmbeddedRedis
 from waypost.lanes import job
 from waypost.store import counts, dead, inbox
 from waypost.store.dead import Selection

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
-from waypost import registry
 from waypost.cli import doctor
 from waypost.cli.doctor import Finding
-from waypost.cli.embedded import EmbeddedRedis
 from waypost.cli.main import app
-from waypost.cloudapi.apps import TokenDetails
-from waypost.registry import Number, Route
+from waypost.cloudapi.graph.apps import TokenDetails
+from waypost.contracts import registry
+from waypost.contracts.registry import Number, Route
+from waypost.dev.embedded import EmbeddedRedis
 
 SECRET, TOKEN = "canary-app-secret", "canary-access-token"
 DAY_S = 86_400.0

@@ -6,7 +6,7 @@ from sqlalchemy import Engine, text
 from waypost.cli import send
 from waypost.cli.send import CannotSend
 from waypost.cloudapi.messages import Text
-from waypost.cloudapi.recipient import Recipient
+from waypost.cloudapi.messages.recipient import Recipient
 from waypost.store import numbers
 from waypost.store.requests import KeyInUse
 

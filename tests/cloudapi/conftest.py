@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 
-from waypost.cloudapi.client import Credentials, GraphClient
+from waypost.cloudapi.graph.client import Credentials, GraphClient
 
 CREDENTIALS = Credentials("EAAtoken1234567890")
 NUMBER = "106540352242922"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from waypost.cloudapi.callback import CallbackProbe
+from waypost.cloudapi.graph.callback import CallbackProbe
 
 pytestmark = pytest.mark.anyio
 TOKEN = "canary-verify-token"

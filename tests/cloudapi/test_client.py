@@ -9,15 +9,9 @@ import json
 import httpx
 import pytest
 
-from waypost.cloudapi.client import Accepted, Credentials, File, GraphClient
-from waypost.cloudapi.errors import (
-    NO_CODE,
-    GraphOutcomeUnknown,
-    GraphRefused,
-    GraphUnreachable,
-    Verdict,
-)
-from waypost.cloudapi.signature import appsecret_proof
+from waypost.cloudapi.graph.client import Accepted, Credentials, File, GraphClient
+from waypost.cloudapi.graph.errors import NO_CODE, GraphOutcomeUnknown, GraphRefused, GraphUnreachable, Verdict
+from waypost.cloudapi.graph.proof import appsecret_proof
 
 from .conftest import ACCEPTED, CREDENTIALS, NUMBER, Meta, Sockets, read_request, reset, response
 

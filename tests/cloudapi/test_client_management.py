@@ -7,11 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
-from waypost.cloudapi.apps import AppSubscription, SubscribedField
-from waypost.cloudapi.business_accounts import SubscribedApp
-from waypost.cloudapi.client import Credentials, GraphClient, Override
-from waypost.cloudapi.errors import GraphOutcomeUnknown, GraphRefused
-from waypost.cloudapi.numbers import Health, HealthEntity, HealthError, Profile, WebhookConfiguration
+from waypost.cloudapi.graph.apps import AppSubscription, SubscribedField
+from waypost.cloudapi.graph.business_accounts import SubscribedApp
+from waypost.cloudapi.graph.client import Credentials, GraphClient, Override
+from waypost.cloudapi.graph.errors import GraphOutcomeUnknown, GraphRefused
+from waypost.cloudapi.graph.numbers import Health, HealthEntity, HealthError, Profile, WebhookConfiguration
 
 from .conftest import CREDENTIALS, NUMBER, Meta
 

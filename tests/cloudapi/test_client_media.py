@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from waypost.cloudapi import media as limits
-from waypost.cloudapi.client import File, GraphClient
-from waypost.cloudapi.errors import GraphOutcomeUnknown, GraphRefused
+from waypost.cloudapi.graph import media as limits
+from waypost.cloudapi.graph.client import File, GraphClient
+from waypost.cloudapi.graph.errors import GraphOutcomeUnknown, GraphRefused
 
 from .conftest import CREDENTIALS, NUMBER, Meta
 

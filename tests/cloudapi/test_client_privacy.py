@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from waypost.cloudapi.client import Credentials, File, GraphClient, Override
-from waypost.cloudapi.errors import GraphError, GraphRefused
-from waypost.cloudapi.signature import appsecret_proof
+from waypost.cloudapi.graph.client import Credentials, File, GraphClient, Override
+from waypost.cloudapi.graph.errors import GraphError, GraphRefused
+from waypost.cloudapi.graph.proof import appsecret_proof
 from waypost.telemetry import spanfile, tracing
 
 from .conftest import NUMBER, Meta, Sockets, read_request, reset

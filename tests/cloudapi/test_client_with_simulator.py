@@ -9,9 +9,9 @@ import pytest
 from starlette.applications import Starlette
 
 from waypost.cloudapi import messages
-from waypost.cloudapi.client import Credentials, File, GraphClient, Override
-from waypost.cloudapi.errors import GraphRefused, Verdict
-from waypost.cloudapi.numbers import Profile
+from waypost.cloudapi.graph.client import Credentials, File, GraphClient, Override
+from waypost.cloudapi.graph.errors import GraphRefused, Verdict
+from waypost.cloudapi.graph.numbers import Profile
 from waypost.simulator.app import build
 
 from .conftest import Sockets, read_request, response

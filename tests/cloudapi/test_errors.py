@@ -2,7 +2,7 @@
 
 import pytest
 
-from waypost.cloudapi.errors import (
+from waypost.cloudapi.graph.errors import (
     NO_CODE,
     GraphError,
     GraphOutcomeUnknown,

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from waypost.cloudapi import bodies, inbound
-from waypost.cloudapi.inbound import Fault, Identity
-from waypost.cloudapi.webhook import parse, split
+from waypost.cloudapi.inbound import bodies, records
+from waypost.cloudapi.inbound.delivery import parse, split
+from waypost.cloudapi.inbound.records import Fault, Identity
 
 from .deliveries import NUMBER, SAMPLES, change, delivery, text_message
 
@@ -35,13 +35,13 @@ def test_all_that_meta_documents_is_known(name):
     for event in split(delivery(SAMPLES[name]), default_number="default"):
         record = parse(event.payload)
         assert record.unknown == ()
-        assert not isinstance(record, inbound.Unrecognised)
+        assert not isinstance(record, records.Unrecognised)
 
 
 def test_a_text_message_is_read():
     """Who, when, what: the commonest message of all."""
     record = sample("text")
-    assert isinstance(record, inbound.InboundMessage)
+    assert isinstance(record, records.InboundMessage)
     assert (record.number_id, record.wamid, record.type) == (NUMBER, "wamid.IN.text", "text")
     assert (record.sender, record.profile_name, record.username) == (ADA, "Ada", "ada.l")
     assert record.occurred_at == 1750030073.0
@@ -307,7 +307,7 @@ def test_members_beside_the_body_may_have_any_shape(name, value):
 def test_a_message_from_nobody_is_refused():
     """A replay of it meets the same reason as its arrival."""
     item = {"id": "a", "timestamp": "1", "type": "text", "text": {"body": "Hi"}}
-    with pytest.raises(inbound.UnreadableEvent) as refusal:
+    with pytest.raises(records.UnreadableEvent) as refusal:
         read(change(messages=[item]))
     assert refusal.value.reason == "MissingSender"
 
@@ -329,7 +329,7 @@ PAYLOADS = {
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
 def test_an_unreadable_payload_says_so_and_no_more(payload):
     """The one error of this boundary, without a word of the payload in it or behind it."""
-    with pytest.raises(inbound.UnreadableEvent) as refusal:
+    with pytest.raises(records.UnreadableEvent) as refusal:
         parse(payload)
     assert refusal.value.reason == "InvalidPayload"
     assert "secret" not in str(refusal.value)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from waypost.cloudapi import inbound, updates
-from waypost.cloudapi.inbound import Fault, Identity
-from waypost.cloudapi.webhook import parse, split
+from waypost.cloudapi.inbound import records, updates
+from waypost.cloudapi.inbound.delivery import parse, split
+from waypost.cloudapi.inbound.records import Fault, Identity
 
 from .deliveries import NUMBER, SAMPLES, WABA, change, delivery
 
@@ -22,7 +22,7 @@ def sample(name):
 def test_a_status_is_read():
     """What settles an outbox row: which message, how far, our own id, and what it cost."""
     record = sample("status")
-    assert isinstance(record, inbound.InboundStatus)
+    assert isinstance(record, records.InboundStatus)
     assert (record.number_id, record.wamid, record.status) == (NUMBER, "wamid.OUT.1", "delivered")
     assert (record.callback_data, record.occurred_at) == ("5a0e9c1e", 1750030074.0)
     assert record.recipient == Identity("16505551234", "US.13491208655302741918")
@@ -86,7 +86,7 @@ def test_an_unknown_status_is_kept_and_named():
 
 def test_errors_alone_are_an_error_of_the_number():
     """An error about the system, the app or the account."""
-    assert sample("errors alone") == inbound.ReportedError(
+    assert sample("errors alone") == records.ReportedError(
         number_id=NUMBER, errors=(Fault(130429, "Rate limit hit", "Too many"),)
     )
 
@@ -95,14 +95,14 @@ def test_errors_alone_are_an_error_of_the_number():
 def test_an_echo_is_of_the_customer_it_went_to(name):
     """What a person wrote to a customer by other means; `to` is the conversation."""
     record = sample(name)
-    assert isinstance(record, inbound.Echo)
+    assert isinstance(record, records.Echo)
     assert record.recipient.wa_id == "16505551234"
 
 
 STANDBY = {
-    "standby message": inbound.InboundMessage,
-    "standby echo": inbound.Echo,
-    "standby status": inbound.InboundStatus,
+    "standby message": records.InboundMessage,
+    "standby echo": records.Echo,
+    "standby status": records.InboundStatus,
 }
 
 
@@ -110,7 +110,7 @@ STANDBY = {
 def test_standby_wraps_what_it_observes(name, type_):
     """What belongs to another handler cannot be mistaken for ours: it is of another type."""
     record = sample(name)
-    assert isinstance(record, inbound.Standby)
+    assert isinstance(record, records.Standby)
     assert isinstance(record.observed, type_)
     assert record.contact.wa_id == "16505551234"
     assert record.number_id == NUMBER
@@ -121,7 +121,7 @@ def test_standby_of_another_shape_stays_standby(value):
     """Whatever it is, it is not ours to answer."""
     (event,) = split(delivery(change("standby", standby=value)), default_number="default")
     record = parse(event.payload)
-    assert isinstance(record, inbound.Standby)
+    assert isinstance(record, records.Standby)
     assert record.contact.key == ""
 
 
@@ -150,7 +150,7 @@ def test_media_of_history_comes_after_it():
 def test_a_marketing_stop_is_a_preference():
     """The record of an opt-out that no bot has seen."""
     record = sample("marketing stop")
-    assert isinstance(record, inbound.Preference)
+    assert isinstance(record, records.Preference)
     assert (record.value, record.category) == ("stop", "marketing_messages")
     assert record.contact == Identity("16505551234", "US.13491208655302741918")
 
@@ -221,14 +221,14 @@ CONTENTS = {
 def test_account_fields_have_their_shapes(name, type_):
     """Each documented field of an account is typed."""
     record = sample(name)
-    assert isinstance(record, inbound.AccountUpdate)
+    assert isinstance(record, records.AccountUpdate)
     assert isinstance(record.content, type_)
 
 
 def test_every_field_that_is_one_thing_has_a_shape():
     """The table of fields and the table of shapes agree."""
-    from waypost.cloudapi.event import EventKind
-    from waypost.cloudapi.fields import WHOLE
+    from waypost.cloudapi.inbound.event import EventKind
+    from waypost.cloudapi.inbound.fields import WHOLE
 
     assert {field for field, kind in WHOLE.items() if kind is EventKind.ACCOUNT} == set(updates.UPDATES)
 
@@ -245,7 +245,7 @@ def test_an_account_field_of_another_shape_is_kept_and_named():
 def test_an_unknown_field_is_kept_and_named(value):
     """Whatever its value is, it is stored, counted, and without effect."""
     record = read({"field": "telepathy_update", "value": value})
-    assert isinstance(record, inbound.Unrecognised)
+    assert isinstance(record, records.Unrecognised)
     assert (record.field, record.content) == ("telepathy_update", value)
     assert "field=telepathy_update" in record.unknown
 
@@ -253,6 +253,6 @@ def test_an_unknown_field_is_kept_and_named(value):
 def test_an_unknown_list_is_kept_and_named():
     """A list that Meta adds to the field messages."""
     record = read(change(sightings=[{"id": 1}]))
-    assert isinstance(record, inbound.Unrecognised)
+    assert isinstance(record, records.Unrecognised)
     assert (record.number_id, record.unknown) == (NUMBER, ("value.sightings",))
     assert record.content["sightings"] == [{"id": 1}]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waypost.cloudapi import messages as m
-from waypost.simulator.outgoing import check_message
+from waypost.simulator.graph.outgoing import check_message
 
 WAMID = "wamid.HBgLMTY1MDU1NTEyMzQVAgARGBI5QTNDQTVCM0Q0"
 LINK = m.Media(link="https://example.org/picture.png")

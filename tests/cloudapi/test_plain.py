@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from waypost.cloudapi import plain
-from waypost.cloudapi.webhook import Event, EventKind, split
+from waypost.cloudapi.inbound import fast_path
+from waypost.cloudapi.inbound.delivery import Event, EventKind, split
 
 from .deliveries import METADATA, NUMBER, SAMPLES, change, delivery, text_message
 
@@ -82,7 +82,7 @@ def test_a_message_and_a_status_take_the_short_way() -> None:
     message = change(messages=[text_message("wamid.1")], contacts=[{"profile": {"name": "A"}, "wa_id": "16505551234"}])
     status = change(statuses=[{"id": "wamid.1", "status": "read", "timestamp": "1", "recipient_id": "16505551234"}])
     for part in (message, status):
-        event = plain.event_of(delivery(part), "default")
+        event = fast_path.event_of(delivery(part), "default")
         assert event is not None
         assert event.number_id == NUMBER
 

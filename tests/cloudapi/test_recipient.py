@@ -2,7 +2,7 @@
 
 import pytest
 
-from waypost.cloudapi.recipient import InvalidRecipient, Recipient, parse, spellings, time_zones
+from waypost.cloudapi.messages.recipient import InvalidRecipient, Recipient, parse, spellings, time_zones
 
 
 @pytest.mark.parametrize(

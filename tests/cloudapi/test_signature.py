@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.cloudapi import signature
+from waypost.cloudapi.inbound import signature
 
 BODY = b'{"object":"whatsapp_business_account","entry":[]}'
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.cloudapi import errors
-from waypost.cloudapi.errors import Verdict, verdict
+from waypost.cloudapi.graph import errors
+from waypost.cloudapi.graph.errors import Verdict, verdict
 
 DOCUMENTED = {
     Verdict.PAUSE_NUMBER: [

@@ -5,7 +5,7 @@ import json
 import msgspec
 import pytest
 
-from waypost.cloudapi.webhook import Event, EventKind, split
+from waypost.cloudapi.inbound.delivery import Event, EventKind, split
 
 from .deliveries import METADATA, NUMBER, SAMPLES, WABA, change, delivery, text_message
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from waypost.cloudapi.webhook import EventKind, split
+from waypost.cloudapi.inbound.delivery import EventKind, split
 
 from .deliveries import change, delivery, text_message
 

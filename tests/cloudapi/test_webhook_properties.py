@@ -6,8 +6,8 @@ from collections import Counter
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from waypost.cloudapi import inbound
-from waypost.cloudapi.webhook import EventKind, parse, split
+from waypost.cloudapi.inbound import records
+from waypost.cloudapi.inbound.delivery import EventKind, parse, split
 
 from .deliveries import METADATA, SAMPLES, change, delivery, envelope, text_message
 
@@ -40,7 +40,7 @@ def readable(payload: bytes) -> bool:
     """Whether the worker could read an event of this payload."""
     try:
         parse(payload)
-    except inbound.UnreadableEvent:
+    except records.UnreadableEvent:
         return False
     return True
 
@@ -117,9 +117,9 @@ def test_what_was_split_is_read_back(batch):
     events = split(delivery(change(messages=list(as_items(batch)))), default_number="default")
     for event, (index, body, sender, user_id) in zip(events, batch, strict=True):
         record = parse(event.payload)
-        assert isinstance(record, inbound.InboundMessage)
+        assert isinstance(record, records.InboundMessage)
         assert record.wamid == event.key == f"wamid.{index}="
-        assert record.sender == inbound.Identity(sender, user_id)
+        assert record.sender == records.Identity(sender, user_id)
         assert record.sender.key == event.contact_key
         # Two halves of a surrogate pair that meet are one character, in JSON as in UTF-16.
         whole = body.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -23,8 +23,8 @@ import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException, NotFoundException
 
-from waypost.operator.crd import KINDS, crd
-from waypost.operator.models import GROUP, VERSION
+from waypost.operator.api.crd import KINDS, crd
+from waypost.operator.api.number_models import GROUP, VERSION
 
 from ..chart.rendered import NAMESPACE, tool
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from kubernetes import client, config
 
-from waypost.cli import files, manifests, world
+from waypost.dev import files, manifests, simulated_world
 
 from ..chart import rights
 from ..chart.rendered import CHART, NAMESPACE, Manifest, render, tool
@@ -75,7 +75,7 @@ def operator_log(
     account = _account(kubeconfig, tmp_path, "waypost-operator", NAMESPACE)
     declared = manifests.load(files.yaml_files([EXAMPLES]))
     meta = tmp_path / "world.json"
-    meta.write_text(json.dumps(world.seed(declared.numbers, declared.schedules)))
+    meta.write_text(json.dumps(simulated_world.seed(declared.numbers, declared.schedules)))
     simulator, probes, log = free_port(), free_port(), tmp_path / "operator.log"
     url = f"http://127.0.0.1:{simulator}"
     with (

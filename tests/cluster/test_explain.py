@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from waypost.operator.crd import KINDS, Kind
-from waypost.operator.models import API_VERSION
+from waypost.operator.api.crd import KINDS, Kind
+from waypost.operator.api.number_models import API_VERSION
 
 from .conftest import until
 

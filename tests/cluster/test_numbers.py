@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from waypost.cloudapi.client import GraphClient
-from waypost.operator import connection
-from waypost.operator.calls import KubernetesCalls
-from waypost.operator.cluster import Manifest
-from waypost.operator.conditions import find
-from waypost.operator.known import Known
-from waypost.operator.kubernetes import KubernetesCluster
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.operator.api.conditions import find
+from waypost.operator.cluster import connection
+from waypost.operator.cluster.api_calls import KubernetesCalls
+from waypost.operator.cluster.interface import Manifest
+from waypost.operator.cluster.kubernetes import KubernetesCluster
+from waypost.operator.engine.object_cache import Known
 from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import OperatorOptions
 from waypost.simulator.app import build

@@ -19,11 +19,11 @@ import pytest
 import yaml
 from kubernetes import client, utils
 
-from waypost.operator import connection
-from waypost.operator.calls import KubernetesCalls
-from waypost.operator.cluster import ClusterConflict, ClusterRefused, Manifest
-from waypost.operator.known import Known
-from waypost.operator.kubernetes import KubernetesCluster
+from waypost.operator.cluster import connection
+from waypost.operator.cluster.api_calls import KubernetesCalls
+from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, Manifest
+from waypost.operator.cluster.kubernetes import KubernetesCluster
+from waypost.operator.engine.object_cache import Known
 
 from .conftest import end, until
 

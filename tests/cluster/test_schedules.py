@@ -11,14 +11,14 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
-from waypost.operator import connection
-from waypost.operator.calls import KubernetesCalls
-from waypost.operator.cluster import Manifest
-from waypost.operator.known import Known
-from waypost.operator.kubernetes import KubernetesCluster
+from waypost.operator.cluster import connection
+from waypost.operator.cluster.api_calls import KubernetesCalls
+from waypost.operator.cluster.interface import Manifest
+from waypost.operator.cluster.kubernetes import KubernetesCluster
+from waypost.operator.engine.object_cache import Known
+from waypost.operator.engine.outcome import Result
 from waypost.operator.options import OperatorOptions
-from waypost.operator.outcome import Result
-from waypost.operator.schedule_reconcile import ScheduleReconciler
+from waypost.operator.schedule.reconcile import ScheduleReconciler
 from waypost.telemetry import tracing
 
 from .conftest import end

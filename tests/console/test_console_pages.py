@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from waypost.console import app
-from waypost.store import database as store_database
 from waypost.store import tally
+from waypost.store.connection import database as store_database
 
 NUMBER = "106540352242922"
 CANARY = '"><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}'

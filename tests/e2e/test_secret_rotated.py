@@ -6,7 +6,7 @@ from collections import Counter
 import msgspec
 import pytest
 
-from waypost.cloudapi.signature import sign
+from waypost.cloudapi.inbound.signature import sign
 
 from .installed import APP, Installed, secret
 from .traffic import Ledger, Traffic

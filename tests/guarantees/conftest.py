@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
+from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis
 
 from .installation import Installation
 

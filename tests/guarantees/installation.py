@@ -13,11 +13,12 @@ import httpx
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from waypost import registry
-from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
-from waypost.cloudapi.signature import appsecret_proof
-from waypost.store import counts, schema
-from waypost.store.database import connect
+from waypost.cloudapi.graph.proof import appsecret_proof
+from waypost.contracts import registry
+from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
+from waypost.store import counts
+from waypost.store.connection import schema
+from waypost.store.connection.database import connect
 
 from ..ledger import Identity
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from waypost.cloudapi.signature import sign
+from waypost.cloudapi.inbound.signature import sign
 
 from ..ledger import Ledger
 from .installation import SECRET, Installation

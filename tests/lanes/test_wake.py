@@ -7,7 +7,7 @@ from redis import Redis
 from rq import Queue, SimpleWorker
 from rq.serializers import JSONSerializer
 
-from waypost.cli.embedded import EmbeddedRedis
+from waypost.dev.embedded import EmbeddedRedis
 from waypost.lanes import job, wake
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from aiohttp import web
 
-from waypost.operator.kinds import KINDS, OURS, Kind
+from waypost.operator.api.kinds import KINDS, OURS, Kind
 
 Manifest = dict[str, Any]
 Where = tuple[str, str]

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from waypost.operator import connection
-from waypost.operator.calls import KubernetesCalls
-from waypost.operator.known import Known
-from waypost.operator.kubernetes import KubernetesCluster
+from waypost.operator.cluster import connection
+from waypost.operator.cluster.api_calls import KubernetesCalls
+from waypost.operator.cluster.kubernetes import KubernetesCluster
+from waypost.operator.engine.object_cache import Known
 
 from .apiserver import ApiServer
 from .running import RELEASE, Fleet

@@ -16,18 +16,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route as Path
 
-from waypost import registry
-from waypost.cli.filecluster import FileCluster
-from waypost.cloudapi.client import GraphClient
-from waypost.operator.cluster import Cluster, Manifest
-from waypost.operator.conditions import find
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.contracts import registry
+from waypost.dev.file_cluster import FileCluster
+from waypost.operator.api.conditions import find
+from waypost.operator.cluster.interface import Cluster, Manifest
+from waypost.operator.cluster.registry_secrets import secret_name
+from waypost.operator.engine.outcome import Result
+from waypost.operator.meta.budget_handover import Starts
 from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import OperatorOptions
-from waypost.operator.outcome import Result
-from waypost.operator.publish import secret_name
-from waypost.operator.starts import Starts
 from waypost.simulator.app import build
-from waypost.simulator.config import SimulatorConfig
+from waypost.simulator.world.config import SimulatorConfig
 
 APP, SECRET, TOKEN = "100000000000001", "canary-app-secret-7f3a", "EAAcanaryAccessToken7f3a"
 WABA, NUMBER, PHONE = "102290129340398", "106540352242922", "+1 555 078 3881"

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from waypost.operator.cluster import Cluster, Manifest
-from waypost.operator.kinds import NUMBER, SCHEDULE
-from waypost.operator.models import API_VERSION, FINALIZER
+from waypost.operator.api.kinds import NUMBER, SCHEDULE
+from waypost.operator.api.number_models import API_VERSION, FINALIZER
+from waypost.operator.cluster.interface import Cluster, Manifest
+from waypost.operator.engine.outcome import Result
+from waypost.operator.engine.runtime import Operator, Place
 from waypost.operator.options import OperatorOptions
-from waypost.operator.outcome import Result
-from waypost.operator.runtime import Operator, Place
 
 from .apiserver import ApiServer
 

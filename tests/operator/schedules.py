@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from waypost.cli.filecluster import FileCluster
-from waypost.operator.cluster import Manifest, Stored
+from waypost.dev.file_cluster import FileCluster
+from waypost.operator.cluster.interface import Manifest, Stored
+from waypost.operator.engine.outcome import Result
 from waypost.operator.options import OperatorOptions
-from waypost.operator.outcome import Result
-from waypost.operator.schedule_reconcile import ScheduleReconciler
+from waypost.operator.schedule.reconcile import ScheduleReconciler
 
 RELEASE = "waypost-system"
 TEAM = "team-a"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.operator.agenda import SPACING_S, Agenda
-from waypost.operator.known import Key
+from waypost.operator.engine.agenda import SPACING_S, Agenda
+from waypost.operator.engine.object_cache import Key
 
 A: Key = ("WhatsAppNumber", "team-a", "a")
 B: Key = ("WhatsAppNumber", "team-a", "b")

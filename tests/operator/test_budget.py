@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waypost.operator.budget import BURST_SHARE, KEPT_ACCOUNTS, TOLD_ACCOUNTS, Budget, Left, granted, told
+from waypost.operator.meta.budget import BURST_SHARE, KEPT_ACCOUNTS, TOLD_ACCOUNTS, Budget, Left, granted, told
 
 from .installation import Clock
 

@@ -3,8 +3,8 @@
 import pytest
 import structlog
 
-from waypost.operator.canary import LONGEST_SILENCE_S, NAME, Canary
-from waypost.operator.kubernetes import KubernetesCluster
+from waypost.operator.cluster.kubernetes import KubernetesCluster
+from waypost.operator.engine.canary import LONGEST_SILENCE_S, NAME, Canary
 from waypost.telemetry import metrics
 
 from .apiserver import ApiServer, Fault

@@ -2,8 +2,8 @@
 
 import pytest
 
-from waypost.operator import conditions
-from waypost.operator.conditions import Condition
+from waypost.operator.api import conditions
+from waypost.operator.api.conditions import Condition
 
 READY = Condition("Ready", "True", "AsDesired", "fine")
 

@@ -5,13 +5,13 @@ from collections.abc import Awaitable
 
 import pytest
 
-from waypost.cli.filecluster import FileCluster
-from waypost.operator.cluster import Manifest
-from waypost.operator.conditions import timestamp
-from waypost.operator.controller import Controller
-from waypost.operator.known import Known
-from waypost.operator.outcome import Outcome, Result
-from waypost.operator.workers import Workers
+from waypost.dev.file_cluster import FileCluster
+from waypost.operator.api.conditions import timestamp
+from waypost.operator.cluster.interface import Manifest
+from waypost.operator.engine.controller import Controller
+from waypost.operator.engine.object_cache import Known
+from waypost.operator.engine.outcome import Outcome, Result
+from waypost.operator.engine.workers import Workers
 from waypost.telemetry import metrics
 
 from .installation import NAME, NAMESPACE, NUMBER, Clock, number

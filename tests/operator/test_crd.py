@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from waypost.operator import crd
-from waypost.operator.models import NumberSpec, NumberStatus
-from waypost.operator.schedule_models import ScheduleSpec, ScheduleStatus
+from waypost.operator.api import crd, generate
+from waypost.operator.api.number_models import NumberSpec, NumberStatus
+from waypost.operator.api.schedule_models import ScheduleSpec, ScheduleStatus
 from waypost.schedule.audience import of_contacts
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("path", sorted(crd.files(), key=str), ids=str)
+@pytest.mark.parametrize("path", sorted(generate.files(), key=str), ids=str)
 def test_a_generated_file_is_what_the_models_say(path: Path) -> None:
-    """`python -m waypost.operator.crd` was run after the last change of the models."""
-    assert (ROOT / path).read_text(encoding="utf-8") == crd.files()[path]
+    """`make generate` was run after the last change of the models."""
+    assert (ROOT / path).read_text(encoding="utf-8") == generate.files()[path]
 
 
 def _nodes(schema: dict[str, Any], at: str) -> list[tuple[str, dict[str, Any]]]:

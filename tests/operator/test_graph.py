@@ -3,9 +3,9 @@
 import httpx
 import pytest
 
-from waypost.cloudapi.calls import Credentials
-from waypost.cloudapi.errors import GraphRefused
-from waypost.operator.graph import MeasuredGraph
+from waypost.cloudapi.graph.calls import Credentials
+from waypost.cloudapi.graph.errors import GraphRefused
+from waypost.operator.meta.measured_graph import MeasuredGraph
 from waypost.telemetry import metrics
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import kopf
 import pytest
 
-from waypost.operator import connection, handlers
-from waypost.operator.models import FINALIZER, RECONCILE_REQUESTED
+from waypost.operator.api.number_models import FINALIZER, RECONCILE_REQUESTED
+from waypost.operator.cluster import connection
+from waypost.operator.engine import handlers
 from waypost.telemetry import metrics
 
 from .apiserver import ApiServer, Fault, Manifest

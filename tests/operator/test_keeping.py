@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from waypost.cli.filecluster import FileCluster
-from waypost.operator.cluster import ClusterAway, Stored
-from waypost.operator.number.keeping import Access, Keeping, Kept
+from waypost.dev.file_cluster import FileCluster
+from waypost.operator.cluster.interface import ClusterAway, Stored
+from waypost.operator.number.operator_secrets import Access, Keeping, Kept
 
 from .installation import Clock
 

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from waypost.operator.cluster import ClusterAway, ClusterConflict, ClusterRefused
-from waypost.operator.entries import SPACING_S
-from waypost.operator.known import Known
-from waypost.operator.kubernetes import REFRESH_DELAY_S, REFRESH_SPACING_S, KubernetesCluster
+from waypost.operator.cluster.interface import ClusterAway, ClusterConflict, ClusterRefused
+from waypost.operator.cluster.kubernetes import REFRESH_DELAY_S, REFRESH_SPACING_S, KubernetesCluster
+from waypost.operator.cluster.shared_secret import SPACING_S
+from waypost.operator.engine.object_cache import Known
 from waypost.telemetry import spanfile, tracing
 
 from .apiserver import ApiServer, Fault, Manifest

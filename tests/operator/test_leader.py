@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from waypost.operator.kubernetes import KubernetesCluster
-from waypost.operator.leader import DURATION_S, NAME, RENEW_DEADLINE_S, Election, Leadership, LeaseLost, Move
+from waypost.operator.cluster.kubernetes import KubernetesCluster
+from waypost.operator.cluster.leader import DURATION_S, NAME, RENEW_DEADLINE_S, Election, Leadership, LeaseLost, Move
 
 from .apiserver import ApiServer, Fault, Manifest
 from .running import RELEASE, TEAM, Fleet, Notes, number, until

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from waypost.cloudapi.client import GraphClient
-from waypost.operator.cluster import Cluster
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.operator.cluster.interface import Cluster
 
 from .installation import (
     NAME,

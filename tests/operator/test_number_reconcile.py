@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from waypost.allowed_plugins import AllowedPlugins
-from waypost.cloudapi.signature import appsecret_proof
-from waypost.operator.models import FINALIZER
+from waypost.cloudapi.graph.proof import appsecret_proof
+from waypost.operator.api.number_models import FINALIZER
 from waypost.operator.number.reconcile import KEPT_FRESH_S
 
 from .installation import (

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from waypost.simulator.config import SimulatorConfig
+from waypost.simulator.world.config import SimulatorConfig
 
 from .installation import (
     APP,

@@ -7,22 +7,22 @@ import msgspec
 import pytest
 
 from waypost.allowed_plugins import AllowedPlugins
-from waypost.cloudapi.apps import OBJECT, AppSubscription, SubscribedField, TokenDetails
-from waypost.cloudapi.business_accounts import SubscribedApp
-from waypost.cloudapi.errors import GraphRefused, GraphUnreachable
-from waypost.cloudapi.numbers import PhoneNumber, WebhookConfiguration
-from waypost.cloudapi.signature import appsecret_proof
-from waypost.operator.conditions import timestamp
-from waypost.operator.credentials import Credentials, Unusable
-from waypost.operator.models import NumberSpec
-from waypost.operator.number import judgement, summary
-from waypost.operator.number.keeping import Access, Kept, digest
+from waypost.cloudapi.graph.apps import OBJECT, AppSubscription, SubscribedField, TokenDetails
+from waypost.cloudapi.graph.business_accounts import SubscribedApp
+from waypost.cloudapi.graph.errors import GraphRefused, GraphUnreachable
+from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
+from waypost.cloudapi.graph.proof import appsecret_proof
+from waypost.operator.api.conditions import timestamp
+from waypost.operator.api.number_models import NumberSpec
+from waypost.operator.cluster.registry_secrets import Published
+from waypost.operator.number.credentials import Credentials, Unusable
+from waypost.operator.number.operator_secrets import Access, Kept, digest
 from waypost.operator.number.plan import APP_SECRET_OVERLAP_S, DAY_S, plan
 from waypost.operator.number.plan import kept as kept_of
 from waypost.operator.number.plan import number as number_of
 from waypost.operator.number.plan import route as route_of
 from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, AtMeta, Desired, Observed, Script
-from waypost.operator.publish import Published
+from waypost.operator.number.status import judgement, summary
 
 NOW = 1_800_000_000.0
 APP, NUMBER, WABA = "100000000000001", "106540352242922", "102290129340398"

@@ -19,7 +19,7 @@ import httpx
 import pytest
 import yaml
 
-from waypost.operator import starts
+from waypost.operator.meta import budget_handover
 
 from .apiserver import ApiServer, Manifest
 from .running import RELEASE, TEAM, until
@@ -120,10 +120,10 @@ class Installation:
         wanted = {"numberRef": {"name": "support"}, "schedule": "0 9 * * 1", "timeZone": "Europe/Rome"}
         self.api.put(_object("BotSchedule", "news", wanted | {"action": action}))
 
-    def record(self) -> starts.Record:
+    def record(self) -> budget_handover.Record:
         """What the next operator would find of those before it."""
-        found = self.api.get("ConfigMap", RELEASE, starts.NAME) or {"data": {starts.KEY: "{}"}}
-        return starts.read(found["data"][starts.KEY].encode(), time.time())
+        found = self.api.get("ConfigMap", RELEASE, budget_handover.NAME) or {"data": {budget_handover.KEY: "{}"}}
+        return budget_handover.read(found["data"][budget_handover.KEY].encode(), time.time())
 
     def callback(self) -> str:
         """Where Meta delivers the number's messages."""

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from waypost import registry
-from waypost.cli.filecluster import FileCluster
-from waypost.operator import publish
-from waypost.operator.cluster import Stored
-from waypost.operator.publish import Published, Registry
+from waypost.contracts import registry
+from waypost.dev.file_cluster import FileCluster
+from waypost.operator.cluster import registry_secrets
+from waypost.operator.cluster.interface import Stored
+from waypost.operator.cluster.registry_secrets import Published, Registry
 
 from .installation import published
 
@@ -116,6 +116,6 @@ async def test_a_token_in_use_anywhere_is_found(cluster: FileCluster) -> None:
 
 def test_numbers_are_spread_over_the_secrets() -> None:
     """A Secret holds 1 MiB."""
-    names = Counter(publish.secret_name("worker", "team", f"number-{each}", 4) for each in range(1000))
+    names = Counter(registry_secrets.secret_name("worker", "team", f"number-{each}", 4) for each in range(1000))
     assert len(names) == 4
     assert max(names.values()) < 350

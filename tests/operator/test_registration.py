@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.cloudapi.errors import GraphRefused
+from waypost.cloudapi.graph.errors import GraphRefused
 from waypost.operator.number import registration
 from waypost.operator.number.registration import MOST_IN_WINDOW, WINDOW_S, Registration
 

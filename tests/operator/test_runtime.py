@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from waypost.operator.kinds import KINDS
+from waypost.operator.api.kinds import KINDS
 
 from .apiserver import ApiServer, Fault
 from .running import TEAM, Fleet, Notes, number, until

@@ -9,12 +9,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.operator import schedule_children as children
-from waypost.operator.cluster import Manifest
+from waypost.contracts import order
+from waypost.operator.api.schedule_models import ScheduleSpec
+from waypost.operator.cluster.interface import Manifest
 from waypost.operator.options import JobOptions, OperatorOptions
-from waypost.operator.schedule_children import Owner
-from waypost.operator.schedule_models import ScheduleSpec
-from waypost.schedule import order, tick
+from waypost.operator.schedule import children
+from waypost.operator.schedule.children import Owner
+from waypost.schedule import tick
 
 from .schedules import CONTACT, NUMBER_ID, OPTIONS, message, schedule
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from waypost.operator.cluster import Manifest
-from waypost.operator.kinds import NUMBER, SCHEDULE
-from waypost.operator.runtime import Operator, Place
-from waypost.operator.schedule_children import SCHEDULE_UID
-from waypost.operator.schedule_reconcile import ScheduleReconciler
+from waypost.operator.api.kinds import NUMBER, SCHEDULE
+from waypost.operator.cluster.interface import Manifest
+from waypost.operator.engine.runtime import Operator, Place
+from waypost.operator.schedule.children import SCHEDULE_UID
+from waypost.operator.schedule.reconcile import ScheduleReconciler
 
 from .apiserver import ApiServer
 from .running import Notes, NoteTaker, _Running, settled, until
@@ -49,7 +49,7 @@ def start(api: ApiServer, tmp_path: Path) -> Iterator[Callable[[], Callable[[], 
 
 class _Idle(NoteTaker):
     async def reconcile(self, manifest: Manifest) -> Any:
-        from waypost.operator.outcome import Result
+        from waypost.operator.engine.outcome import Result
 
         return Result(None, "ready")
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from waypost.operator.cluster import ClusterRefused
-from waypost.operator.schedule_models import ScheduleSpec
-from waypost.operator.schedule_plan import conditions, outcome, plan, refusal
+from waypost.operator.api.schedule_models import ScheduleSpec
+from waypost.operator.cluster.interface import ClusterRefused
+from waypost.operator.schedule.plan import conditions, outcome, plan, refusal
 
 from .schedules import message, number, schedule, standing
 

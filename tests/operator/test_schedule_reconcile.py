@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from waypost.operator.cluster import ClusterAway, ClusterRefused
-from waypost.operator.schedule_children import SCHEDULE_UID
-from waypost.operator.schedule_reconcile import FINALIZER, ScheduleReconciler
+from waypost.operator.cluster.interface import ClusterAway, ClusterRefused
+from waypost.operator.schedule.children import SCHEDULE_UID
+from waypost.operator.schedule.reconcile import FINALIZER, ScheduleReconciler
 from waypost.telemetry import tracing
 
 from .schedules import CONTACT, NOW, RELEASE, TEAM, Killed, Team, message, number, schedule, standing

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from waypost.operator.cluster import Manifest
-from waypost.operator.schedule_runs import is_known, last_run, next_run
+from waypost.operator.cluster.interface import Manifest
+from waypost.operator.schedule.runs import is_known, last_run, next_run
 
 NINE = 29_923_740
 """Minutes since 1970 of 2026-11-23T09:00Z."""

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waypost.cli.filecluster import FileCluster
-from waypost.operator.budget import Left
-from waypost.operator.cluster import ClusterConflict, ClusterRefused, Manifest
-from waypost.operator.starts import KEPT, KEY, NAME, OVERLAP_S, Record, Starts, beginning, read
+from waypost.dev.file_cluster import FileCluster
+from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, Manifest
+from waypost.operator.meta.budget import Left
+from waypost.operator.meta.budget_handover import KEPT, KEY, NAME, OVERLAP_S, Record, Starts, beginning, read
 
 from .installation import NAME as NAME_OF_NUMBER
 from .installation import NAMESPACE, RELEASE, WABA, Clock, installation, number, secret

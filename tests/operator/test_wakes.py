@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from waypost.operator import wakes
-from waypost.operator.cluster import Manifest
-from waypost.operator.wakes import Dependents
+from waypost.operator.cluster.interface import Manifest
+from waypost.operator.engine import wakes
+from waypost.operator.engine.wakes import Dependents
 
 from .running import TEAM, cron_job, number, schedule
 

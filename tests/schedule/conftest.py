@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, text
 
-from waypost.schedule import order
-from waypost.schedule.order import Order
+from waypost.contracts import order
+from waypost.contracts.order import Order
 from waypost.schedule.run import perform
 from waypost.settings import Settings
 from waypost.store import numbers

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from waypost.schedule import order
-from waypost.schedule.order import InvalidOrder, MessageAction, TokenCheckAction
+from waypost.contracts import order
+from waypost.contracts.order import InvalidOrder, MessageAction, TokenCheckAction
 
 from .conftest import message_order
 

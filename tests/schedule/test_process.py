@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from waypost.cloudapi.recipient import parse
+from waypost.cloudapi.messages.recipient import parse
 
 from .conftest import message_order, rows, runs
 

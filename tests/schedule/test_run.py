@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, text
 
-from waypost.schedule import message, order
-from waypost.schedule.order import MessageAction
+from waypost.contracts import order
+from waypost.contracts.order import MessageAction
+from waypost.schedule.actions import message
 from waypost.schedule.run import AGAIN, DONE, NEVER
 from waypost.store import conversations, numbers, schedules
 from waypost.store.conversations import Person

@@ -6,13 +6,13 @@ import httpx
 import msgspec
 import pytest
 
-from waypost.cloudapi.apps import TokenDetails
-from waypost.cloudapi.client import GraphClient
-from waypost.registry import Number
-from waypost.schedule import order
+from waypost.cloudapi.graph.apps import TokenDetails
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.contracts import order
+from waypost.contracts.order import Order, TokenCheckAction
+from waypost.contracts.registry import Number
+from waypost.schedule.actions.token_check import check, judge
 from waypost.schedule.ending import Ending, NotYet
-from waypost.schedule.order import Order, TokenCheckAction
-from waypost.schedule.token_check import check, judge
 
 from .conftest import NUMBER, message_order
 

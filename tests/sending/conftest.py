@@ -9,12 +9,12 @@ import httpx
 import pytest
 from sqlalchemy import Engine, text
 
-from waypost.cloudapi.client import GraphClient
-from waypost.registry import Number, Template
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.contracts.registry import Number, Template
 from waypost.sending.limits import RateLimits
 from waypost.sending.sender import Sender
 from waypost.store import numbers as stored_numbers
-from waypost.store.database import connect
+from waypost.store.connection.database import connect
 
 NUMBER = "106540352242922"
 OTHER_NUMBER = "206540352242922"

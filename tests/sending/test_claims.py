@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from waypost.registry import Number, Template
+from waypost.contracts.registry import Number, Template
 from waypost.sending.claims import ClaimBook
 
 from .conftest import NUMBER, OTHER_NUMBER, Book, number

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from waypost.registry import Number
+from waypost.contracts.registry import Number
 from waypost.sending.gate import Decision, Probe, Refuse, Send, Wait, decide, has_new_credentials, token_digest
 from waypost.store.outbox import Head
 

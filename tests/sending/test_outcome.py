@@ -7,8 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.cloudapi.errors import RULES, GraphError, GraphOutcomeUnknown, GraphRefused, GraphUnreachable, Verdict
-from waypost.cloudapi.messaging import Accepted
+from waypost.cloudapi.graph.errors import (
+    RULES,
+    GraphError,
+    GraphOutcomeUnknown,
+    GraphRefused,
+    GraphUnreachable,
+    Verdict,
+)
+from waypost.cloudapi.graph.messaging import Accepted
 from waypost.sending import backoff
 from waypost.sending.outcome import LONG_PAUSE_S, PAUSE_S, judge, pause_s
 

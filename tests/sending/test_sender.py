@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from waypost.registry import Number
+from waypost.contracts.registry import Number
 from waypost.sending.sender import Sender
 
 from .conftest import NUMBER, OTHER_NUMBER, TEMPLATE, Book, Graph, number, refusal

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.cloudapi.inbound import Identity, InboundStatus
+from waypost.cloudapi.inbound.records import Identity, InboundStatus
 from waypost.sending.settle import settle
 from waypost.store.statuses import RANKS, Applied, Standing, standing
 

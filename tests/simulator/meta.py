@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from waypost.simulator.config import SimulatorConfig
+from waypost.simulator.world.config import SimulatorConfig
 
 APP, SECRET, WABA, NUMBER, TOKEN = "1001", "s3cret", "2001", "3001", "EAAtoken"
 USER = "+393331112223"

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-import waypost.simulator.chat
-from waypost.simulator.ledger import Received
+import waypost.simulator.page.chat
+from waypost.simulator.world.ledger import Received
 
 from .meta import NUMBER, USER, CallbackServer, Driver, until
 
 pytestmark = pytest.mark.anyio
-FOLDER = Path(waypost.simulator.chat.__file__).parent / "page"
+FOLDER = Path(waypost.simulator.page.chat.__file__).parent
 SINKS = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|DOMParser|setHTML"
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from waypost.simulator.deliveries import OVERRIDABLE, Update, body, route
-from waypost.simulator.world import Account, App, Callback, Number, Subscription, World
+from waypost.simulator.world.deliveries import OVERRIDABLE, Update, body, route
+from waypost.simulator.world.world import Account, App, Callback, Number, Subscription, World
 
 from .meta import APP, NUMBER, SECRET, USER, WABA, CallbackServer, Driver, until, values
 

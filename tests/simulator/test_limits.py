@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.simulator.limits import HourlyBudget, Pace
+from waypost.simulator.world.limits import HourlyBudget, Pace
 
 
 @given(

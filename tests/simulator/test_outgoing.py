@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from waypost.simulator.outgoing import check_mark, check_message
-from waypost.simulator.refusal import Refusal
+from waypost.simulator.graph.outgoing import check_mark, check_message
+from waypost.simulator.world.refusal import Refusal
 
 TO = {"messaging_product": "whatsapp", "to": "+393331112223"}
 WAMID = "wamid.HBgMMzkzMzM"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from waypost.simulator.sends import dialled
+from waypost.simulator.graph.sends import dialled
 
 from .meta import APP, NUMBER, TOKEN, USER, WABA, Driver, code
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from waypost.cloudapi.webhook import Event, EventKind
+from waypost.cloudapi.inbound.delivery import Event, EventKind
 from waypost.store import counts, dead, inbox, lanes
 from waypost.store.counts import Counts
 

@@ -11,8 +11,8 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.cli.embedded import EmbeddedPostgres
-from waypost.store.database import VANISHED_S, connect, trouble, wait
+from waypost.dev.embedded import EmbeddedPostgres
+from waypost.store.connection.database import VANISHED_S, connect, trouble, wait
 
 
 class Captured(Exception):

@@ -8,8 +8,8 @@ import structlog
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.store.database import connect
-from waypost.store.outage import DatabaseOutage
+from waypost.store.connection.database import connect
+from waypost.store.connection.outage import DatabaseOutage
 
 Lines = list[Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from waypost.store import database as store_database
+from waypost.store.connection import database as store_database
 from waypost.telemetry import spanfile, tracing
 
 from ..webhook import posts

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from waypost.cli.embedded import EmbeddedPostgres, EmbeddedRedis
+from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.telemetry import spanfile
 
 from ..guarantees.installation import Installation

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from waypost.cloudapi import signature
+from waypost.cloudapi.inbound import signature
 
 NUMBER = "106540352242922"
 WABA = "102290129340398"

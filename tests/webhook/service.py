@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Engine
 
-from waypost import registry
+from waypost.contracts import registry
 from waypost.webhook import app
 from waypost.webhook.directory import Directory
 from waypost.webhook.intake import Intake

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from waypost.store import database as store_database
+from waypost.store.connection import database as store_database
 from waypost.store.inbox import lane_of
 from waypost.webhook import body
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from waypost import registry
-from waypost.store import database as store_database
+from waypost.contracts import registry
+from waypost.store.connection import database as store_database
 from waypost.webhook.directory import Directory
 from waypost.webhook.intake import Intake
 from waypost.webhook.readiness import Readiness

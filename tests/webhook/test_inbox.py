@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from waypost.cloudapi.webhook import Event, EventKind
+from waypost.cloudapi.inbound.delivery import Event, EventKind
 from waypost.store import inbox
 from waypost.store.tables import LANES
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from sqlalchemy import Engine, text
 
-from waypost.cloudapi.webhook import Event, EventKind
+from waypost.cloudapi.inbound.delivery import Event, EventKind
 from waypost.store import inbox
 from waypost.webhook.intake import Intake, IntakeUnavailable
 

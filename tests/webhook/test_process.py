@@ -12,9 +12,9 @@ import httpx
 import pytest
 from sqlalchemy import Engine
 
-from waypost.cli.embedded import EmbeddedPostgres
-from waypost.store import database as store_database
-from waypost.store import schema
+from waypost.dev.embedded import EmbeddedPostgres
+from waypost.store.connection import database as store_database
+from waypost.store.connection import schema
 
 from . import posts
 from .service import Process, publish_number

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from waypost import registry
+from waypost.contracts import registry
 from waypost.webhook import app, server
 from waypost.webhook.directory import Directory
 from waypost.webhook.intake import Intake

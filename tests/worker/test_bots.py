@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from waypost.allowed_plugins import AllowedPlugins
 from waypost.bot.event import BotEvent
-from waypost.registry import Number
+from waypost.contracts.registry import Number
 from waypost.store import dead
 from waypost.worker.bots import Bots, BotUnusable
 

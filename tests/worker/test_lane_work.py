@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, text
 
-from waypost.cli.embedded import EmbeddedRedis
+from waypost.dev.embedded import EmbeddedRedis
 from waypost.lanes import job, wake
 from waypost.worker.lane_work import LaneWork
 from waypost.worker.rq_worker import ANSWER_S, LaneWorker

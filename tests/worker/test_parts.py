@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
 
-from waypost import registry
+from waypost.contracts import registry
 from waypost.sending.sender import Sender
 from waypost.worker.deadline import WATCHDOG_EXIT_STATUS
 from waypost.worker.readiness import Readiness

@@ -11,10 +11,10 @@ from sqlalchemy import Engine, text
 
 from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
 from waypost.bot.event import BotEvent
-from waypost.cloudapi import webhook
+from waypost.cloudapi.inbound import delivery
 from waypost.cloudapi.messages import Text
+from waypost.contracts.registry import Number
 from waypost.lanes.drain import Drain, Limits
-from waypost.registry import Number
 from waypost.store import inbox
 from waypost.worker.bots import Bots
 from waypost.worker.deadline import Deadline
@@ -66,7 +66,7 @@ class World:
                 "entry": [{"id": "200", "changes": [{"field": field, "value": whole}]}],
             }
         ).encode()
-        events = webhook.split(body, default_number="100")
+        events = delivery.split(body, default_number="100")
         with self.engine.begin() as connection:
             inserted = inbox.insert(connection, [(event, None) for event in events], writer=0)
         for lane in sorted(inserted.lanes):

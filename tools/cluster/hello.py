@@ -11,8 +11,8 @@ import traces
 from machine import StepFailed, step
 from rich.console import Console
 
-from waypost.cli import demo, tracetree
-from waypost.cloudapi.signature import sign
+from waypost.cloudapi.inbound.signature import sign
+from waypost.dev import demonstration, trace_tree
 
 NUMBER, ACCOUNT, APP_SECRET = "106540352242922", "102290129340398", "simulator-app-secret-not-real"
 """Those of examples/number.yaml."""
@@ -27,9 +27,9 @@ def say() -> None:
     before = len(_sent())
     # Meta lets us answer only whom it saw writing within the last 24 hours.
     _post(f"{kind.outside('simulator')}/_sim/inbound", json.dumps(
-        {"number": NUMBER, "from": demo.USER, "name": "Ada", "text": demo.GREETING}
+        {"number": NUMBER, "from": demonstration.USER, "name": "Ada", "text": demonstration.GREETING}
     ).encode())  # fmt: skip
-    _show(demo.GREETING, _reply(deadline, after=before))
+    _show(demonstration.GREETING, _reply(deadline, after=before))
     greeted = len(_sent())
     began = time.time_ns()
     body = _delivery("hours")
@@ -40,8 +40,8 @@ def say() -> None:
     logs = "kubectl --namespace observability logs deployment/collector --container collector"
     spans = _until(deadline, lambda: _trace(began), f"no trace came; see `{logs}`")
     console = Console()
-    for root in tracetree.roots(spans):
-        console.print(demo.tree_of(root))
+    for root in trace_tree.roots(spans):
+        console.print(demonstration.tree_of(root))
 
 
 def _show(question: str, answer: str) -> None:
@@ -61,7 +61,7 @@ def _post(url: str, body: bytes, headers: dict[str, str] | None = None) -> int:
 
 def _delivery(text: str) -> bytes:
     message = {
-        "from": demo.USER.removeprefix("+"),
+        "from": demonstration.USER.removeprefix("+"),
         "id": f"wamid.{time.time_ns()}",
         "timestamp": str(int(time.time())),
         "type": "text",
@@ -85,7 +85,7 @@ def _sent() -> list[dict[str, Any]]:
 
 
 def _trace(began: int) -> list[Any]:
-    for spans in tracetree.traces_since(traces.received(), began).values():
+    for spans in trace_tree.traces_since(traces.received(), began).values():
         if {"SERVER", "CONSUMER", "CLIENT"} <= {span["kind"] for span in spans}:
             return spans
     return []

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from waypost import settings
 from waypost.settings import Settings
-from waypost.store.database import connect
+from waypost.store.connection.database import connect
 
 
 def of_person(data: Path, *required: str) -> Settings:

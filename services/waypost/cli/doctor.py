@@ -16,13 +16,14 @@ from rich.text import Text
 from sqlalchemy import text
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from waypost import redis_address, registry
-from waypost.cloudapi.apps import TokenDetails
-from waypost.cloudapi.calls import Credentials
-from waypost.cloudapi.client import GraphClient
-from waypost.cloudapi.errors import GraphError, GraphRefused
+from waypost import redis_address
+from waypost.cloudapi.graph.apps import TokenDetails
+from waypost.cloudapi.graph.calls import Credentials
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.cloudapi.graph.errors import GraphError, GraphRefused
+from waypost.contracts import registry
 from waypost.settings import Settings
-from waypost.store import database, schema
+from waypost.store.connection import database, schema
 
 WARN_BEFORE_S = 14 * 24 * 3600.0
 """A token that ends within this needs a person's attention."""

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from waypost import __version__
-from waypost.cli.failing import USAGE, errors, fail, one_line_errors
+from waypost.command_errors import USAGE, errors, fail, one_line_errors
 from waypost.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -92,10 +92,10 @@ def operator() -> None:
 @app.command("local-operator", hidden=True)
 def local_operator(folder: Path) -> None:
     """The operator of `waypost dev`, on the files of its folder."""
-    from waypost.cli import localoperator
+    from waypost.dev import local_operator
 
     with one_line_errors():
-        localoperator.run(load("public_url"), folder)
+        local_operator.run(load("public_url"), folder)
 
 
 @app.command()
@@ -117,7 +117,7 @@ def migrate(
 ) -> None:
     """Bring the database to the schema that this version needs. Safe to run from several places at once."""
     from waypost.cli import context
-    from waypost.store import database, schema
+    from waypost.store.connection import database, schema
 
     with one_line_errors():
         settings = load("database_url")
@@ -141,7 +141,7 @@ def dev(
     ] = False,
 ) -> None:
     """Run everything on this machine, with a simulated Meta, from the same files that a cluster takes."""
-    from waypost.cli import dev as development
+    from waypost.dev import run as development
 
     options = development.Options(tuple(files), data, port_webhook, port_console, port_simulator, workers, once=once)
     with one_line_errors():
@@ -164,7 +164,7 @@ def send(
     """Send one message, through the same gate and limits as every other."""
     from waypost.cli import context
     from waypost.cli import send as sending
-    from waypost.cloudapi.outgoing import InvalidMessage
+    from waypost.cloudapi.messages.checks import InvalidMessage
     from waypost.store.requests import KeyInUse
 
     with one_line_errors():

@@ -5,9 +5,9 @@ from uuid import uuid4
 
 from sqlalchemy import Engine
 
-from waypost.cli.failing import UsageError
 from waypost.cloudapi.messages import Outgoing, Template, Text
-from waypost.cloudapi.recipient import InvalidRecipient, Recipient, parse
+from waypost.cloudapi.messages.recipient import InvalidRecipient, Recipient, parse
+from waypost.command_errors import UsageError
 from waypost.store import conversations, reports, requests
 from waypost.store.conversations import Person
 from waypost.store.inbox import lane_of

@@ -9,8 +9,8 @@ from prometheus_client import REGISTRY
 from waypost.analytics import gauges
 from waypost.console import app
 from waypost.settings import Settings
-from waypost.store import database
-from waypost.store.readiness import DatabaseReadiness
+from waypost.store.connection import database
+from waypost.store.connection.readiness import DatabaseReadiness
 from waypost.telemetry import logs, probes, tracing
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.store import lanes
-from waypost.store.database import is_about_content
+from waypost.store.connection.database import is_about_content
 from waypost.store.lanes import Lease, LeaseLost, WaitingEvent
 from waypost.telemetry import metrics
 

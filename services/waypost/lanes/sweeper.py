@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.store import counts, lanes
-from waypost.store.outage import DatabaseOutage
+from waypost.store.connection.outage import DatabaseOutage
 from waypost.telemetry import metrics
 
 TIDY_EVERY_S: Final = 600.0

@@ -13,16 +13,16 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from waypost.allowed_plugins import AllowedPlugins
-from waypost.operator.cluster import Cluster
-from waypost.operator.controller import Reconciler
-from waypost.operator.graph import MeasuredGraph
-from waypost.operator.kinds import NUMBER, SCHEDULE
-from waypost.operator.leader import LeaseLost
+from waypost.operator.api.kinds import NUMBER, SCHEDULE
+from waypost.operator.cluster.interface import Cluster
+from waypost.operator.cluster.leader import LeaseLost
+from waypost.operator.engine.controller import Reconciler
+from waypost.operator.engine.runtime import Operator, Place
+from waypost.operator.meta.budget_handover import Starts
+from waypost.operator.meta.measured_graph import MeasuredGraph
 from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import JobOptions, OperatorOptions
-from waypost.operator.runtime import Operator, Place
-from waypost.operator.schedule_reconcile import ScheduleReconciler
-from waypost.operator.starts import Starts
+from waypost.operator.schedule.reconcile import ScheduleReconciler
 from waypost.settings import Settings, SettingsError
 from waypost.telemetry import logs, probes, tracing
 

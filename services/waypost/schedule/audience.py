@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from waypost.cloudapi.recipient import InvalidRecipient, Recipient, parse
+from waypost.cloudapi.messages.recipient import InvalidRecipient, Recipient, parse
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from opentelemetry.context import Context
 from opentelemetry.trace import StatusCode
 from structlog.contextvars import bound_contextvars
 
-from waypost.schedule import order, tick
+from waypost.contracts import order
+from waypost.contracts.order import InvalidOrder
+from waypost.schedule import tick
 from waypost.schedule.ending import Ending, hand_over, report
-from waypost.schedule.order import InvalidOrder
 from waypost.schedule.run import DONE, NEVER, perform
 from waypost.schedule.tick import NoTick
 from waypost.settings import Settings
-from waypost.store.database import connect
+from waypost.store.connection.database import connect
 from waypost.telemetry import logs, tracing
 
 log = structlog.get_logger(__name__)

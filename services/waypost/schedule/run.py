@@ -10,10 +10,11 @@ import msgspec
 import structlog
 from sqlalchemy import Engine
 
-from waypost.cloudapi.client import GraphClient
-from waypost.schedule import message, order, token_check
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.contracts import order
+from waypost.contracts.order import InvalidOrder, MessageAction, Order
+from waypost.schedule.actions import message, token_check
 from waypost.schedule.ending import Ending, NotYet, RunRefused, report
-from waypost.schedule.order import InvalidOrder, MessageAction, Order
 from waypost.settings import Settings
 from waypost.store import schedules
 from waypost.store.schedules import Run, Sends, Tick

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from opentelemetry import context
 
 from waypost.cloudapi import messages
-from waypost.cloudapi.client import Accepted, Credentials, GraphClient
-from waypost.cloudapi.errors import GraphError, GraphOutcomeUnknown
-from waypost.registry import Number
+from waypost.cloudapi.graph.client import Accepted, Credentials, GraphClient
+from waypost.cloudapi.graph.errors import GraphError, GraphOutcomeUnknown
+from waypost.contracts.registry import Number
 from waypost.sending import gate
 from waypost.sending.claims import Claimed, Ended
 from waypost.sending.outcome import Outcome, judge

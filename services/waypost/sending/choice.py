@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from waypost.registry import Number
+from waypost.contracts.registry import Number
 from waypost.sending import gate
 from waypost.sending.circuit import Circuit
 from waypost.sending.lines import Lines

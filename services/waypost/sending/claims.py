@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
-from waypost.registry import Number, Template
+from waypost.contracts.registry import Number, Template
 from waypost.sending import gate, outcome
 from waypost.sending.outcome import Outcome
 from waypost.store import numbers as stored_numbers

@@ -8,7 +8,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
-from waypost.registry import Number, Template
+from waypost.contracts.registry import Number, Template
 from waypost.store.outbox import Head
 
 BULK = 1

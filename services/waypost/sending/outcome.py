@@ -3,15 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from waypost.cloudapi.errors import (
-    GraphError,
-    GraphOutcomeUnknown,
-    GraphRefused,
-    GraphUnreachable,
-    Verdict,
-)
-from waypost.cloudapi.messaging import Accepted
-from waypost.registry import Number
+from waypost.cloudapi.graph.errors import GraphError, GraphOutcomeUnknown, GraphRefused, GraphUnreachable, Verdict
+from waypost.cloudapi.graph.messaging import Accepted
+from waypost.contracts.registry import Number
 from waypost.sending import backoff, gate
 from waypost.store.outbox import Ending, Head
 

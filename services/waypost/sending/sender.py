@@ -19,8 +19,8 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.cloudapi.client import GraphClient
-from waypost.registry import Number
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.contracts.registry import Number
 from waypost.sending import gate
 from waypost.sending.calls import Caller
 from waypost.sending.choice import choose
@@ -30,7 +30,7 @@ from waypost.sending.limits import Grant, RateLimits, Wish
 from waypost.sending.lines import Lines
 from waypost.sending.pace import Pace
 from waypost.sending.wakes import Wakes
-from waypost.store.outage import DatabaseOutage
+from waypost.store.connection.outage import DatabaseOutage
 from waypost.store.outbox import Head
 from waypost.telemetry import metrics
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from waypost.cloudapi import errors
-from waypost.cloudapi.errors import Verdict
-from waypost.cloudapi.inbound import InboundStatus
+from waypost.cloudapi.graph import errors
+from waypost.cloudapi.graph.errors import Verdict
+from waypost.cloudapi.inbound.records import InboundStatus
 from waypost.sending import backoff, outcome
 from waypost.store import pauses, statuses
 from waypost.store.statuses import Applied

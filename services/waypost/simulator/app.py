@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from waypost.simulator.chat import Chat
-from waypost.simulator.config import SimulatorConfig
-from waypost.simulator.control import Control, reply
-from waypost.simulator.edges import EDGES, ROOTS
-from waypost.simulator.graph import GraphApi
-from waypost.simulator.media import download
-from waypost.simulator.refusal import Refusal
+from waypost.simulator.control.control import Control, reply
+from waypost.simulator.graph.api import GraphApi
+from waypost.simulator.graph.edges import EDGES, ROOTS
+from waypost.simulator.graph.media import download
+from waypost.simulator.page.chat import Chat
 from waypost.simulator.simulation import Simulation
+from waypost.simulator.world.config import SimulatorConfig
+from waypost.simulator.world.refusal import Refusal
 
 
 def build(config: SimulatorConfig | None = None) -> Starlette:

@@ -10,8 +10,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from waypost.settings import Settings
 from waypost.simulator.app import build
-from waypost.simulator.graph import CUT
-from waypost.simulator.world import WorldSeed
+from waypost.simulator.graph.api import CUT
+from waypost.simulator.world.world import WorldSeed
 from waypost.telemetry import logs, probes
 
 

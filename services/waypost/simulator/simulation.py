@@ -5,15 +5,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from waypost.simulator.config import SimulatorConfig
-from waypost.simulator.courier import Courier, Ticket
-from waypost.simulator.deliveries import item_update
-from waypost.simulator.faults import Faults
-from waypost.simulator.ledger import Ledger, Received, Sent
-from waypost.simulator.limits import HourlyBudget, Pace
-from waypost.simulator.refusal import Refusal
-from waypost.simulator.statuses import Agenda, Due, status_update
-from waypost.simulator.world import Number, User, World
+from waypost.simulator.graph.faults import Faults
+from waypost.simulator.world.config import SimulatorConfig
+from waypost.simulator.world.deliveries import item_update
+from waypost.simulator.world.delivery_sender import Courier, Ticket
+from waypost.simulator.world.ledger import Ledger, Received, Sent
+from waypost.simulator.world.limits import HourlyBudget, Pace
+from waypost.simulator.world.refusal import Refusal
+from waypost.simulator.world.statuses import Agenda, Due, status_update
+from waypost.simulator.world.world import Number, User, World
 
 
 class Clock:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, text
 
-from waypost.cloudapi.webhook import Event
-from waypost.store import bulk, tally
+from waypost.cloudapi.inbound.delivery import Event
+from waypost.store import tally
+from waypost.store.connection import bulk
 from waypost.store.tables import LANES
 
 Arrival = tuple[Event, str | None]

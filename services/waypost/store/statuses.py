@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
-from waypost.cloudapi.inbound import InboundStatus
+from waypost.cloudapi.inbound.records import InboundStatus
 from waypost.store import outbox
 
 CORRELATION = "waypost:"

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from waypost.cloudapi.webhook import Event, EventKind
+from waypost.cloudapi.inbound.delivery import Event, EventKind
 from waypost.store import inbox
 from waypost.telemetry import metrics
 

@@ -13,8 +13,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.types import Message, Receive, Scope, Send
 
-from waypost.cloudapi import webhook
-from waypost.cloudapi.webhook import Event
+from waypost.cloudapi.inbound import delivery
+from waypost.cloudapi.inbound.delivery import Event
 from waypost.telemetry import metrics, tracing
 from waypost.webhook import body as bodies
 from waypost.webhook.directory import Directory
@@ -177,4 +177,4 @@ def _open(endpoint: Endpoint, signature: str | None, body: bytes) -> tuple[Signe
     signer = endpoint.signer(signature, body)
     if signer is None:
         return None, []
-    return signer, endpoint.attributed(webhook.split(body, default_number=endpoint.number_id), signer)
+    return signer, endpoint.attributed(delivery.split(body, default_number=endpoint.number_id), signer)

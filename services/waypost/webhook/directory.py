@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from waypost.registry import Registry, Route
+from waypost.contracts.registry import Registry, Route
 from waypost.webhook.endpoints import Endpoints, endpoints
 
 INTERVAL_S = 1.0

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from waypost.cloudapi import signature
-from waypost.cloudapi.webhook import Event
-from waypost.registry import Route, Snapshot
+from waypost.cloudapi.inbound import signature
+from waypost.cloudapi.inbound.delivery import Event
+from waypost.contracts.registry import Route, Snapshot
 from waypost.store import inbox
 
 APPS = "apps"

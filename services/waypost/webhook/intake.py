@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.cloudapi.webhook import Event
+from waypost.cloudapi.inbound.delivery import Event
 from waypost.store import inbox
 from waypost.webhook.committer import ROWS_PER_COMMIT, Committer, name_of
 

@@ -4,10 +4,10 @@ import gc
 
 import structlog
 
-from waypost import registry
+from waypost.contracts import registry
 from waypost.lanes import wake
 from waypost.settings import Settings
-from waypost.store import database
+from waypost.store.connection import database
 from waypost.telemetry import logs, probes, tracing
 from waypost.webhook import app, server
 from waypost.webhook.adoption import Adoption

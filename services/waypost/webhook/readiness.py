@@ -4,7 +4,7 @@ import threading
 
 from sqlalchemy import Engine
 
-from waypost.store.readiness import DatabaseReadiness
+from waypost.store.connection.readiness import DatabaseReadiness
 from waypost.webhook.directory import Directory
 from waypost.webhook.intake import Intake
 

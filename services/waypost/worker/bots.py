@@ -10,7 +10,7 @@ from waypost.bot import plugin, script
 from waypost.bot.effects import Effect
 from waypost.bot.engine import turn as script_turn
 from waypost.bot.event import BotEvent
-from waypost.registry import Number
+from waypost.contracts.registry import Number
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 from sqlalchemy import Connection
 
-from waypost.cloudapi.inbound import Identity
+from waypost.cloudapi.inbound.records import Identity
 from waypost.store import conversations, turns
 from waypost.store.conversations import Conversation
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.lanes import job, wake
 from waypost.store import lanes
-from waypost.store.outage import DatabaseOutage
+from waypost.store.connection.outage import DatabaseOutage
 from waypost.worker.rq_worker import LaneWorker
 from waypost.worker.rq_worker import connect as connect_rq
 

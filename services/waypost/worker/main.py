@@ -9,16 +9,16 @@ from uuid import uuid4
 
 import structlog
 
-from waypost import registry
 from waypost.allowed_plugins import AllowedPlugins
-from waypost.cloudapi.client import GraphClient
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.contracts import registry
 from waypost.lanes import wake
 from waypost.lanes.drain import Drain
 from waypost.lanes.sweeper import Sweeper
 from waypost.sending.limits import RateLimits
 from waypost.sending.sender import Sender
 from waypost.settings import Settings
-from waypost.store.database import connect
+from waypost.store.connection.database import connect
 from waypost.telemetry import logs, probes, tracing
 from waypost.worker.bots import Bots
 from waypost.worker.deadline import Deadline

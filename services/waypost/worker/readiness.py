@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Engine
 
-from waypost.store.readiness import DatabaseReadiness
+from waypost.store.connection.readiness import DatabaseReadiness
 
 
 class Readiness:

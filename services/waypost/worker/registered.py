@@ -7,9 +7,9 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.registry import Number, Registry
+from waypost.contracts.registry import Number, Registry
 from waypost.store import numbers
-from waypost.store.outage import DatabaseOutage
+from waypost.store.connection.outage import DatabaseOutage
 
 log = structlog.get_logger(__name__)
 

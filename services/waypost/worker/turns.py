@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from sqlalchemy import Connection
 
-from waypost.cloudapi import inbound, webhook
+from waypost.cloudapi.inbound import delivery, records
+from waypost.contracts.registry import Number
 from waypost.lanes.drain import Unhandled
-from waypost.registry import Number
 from waypost.sending import settle
 from waypost.store import conversations
 from waypost.store.conversations import Conversation, Person
@@ -18,7 +18,7 @@ from waypost.telemetry import metrics, tracing
 from waypost.worker.bots import Bots
 from waypost.worker.changes import Changes
 from waypost.worker.deadline import Deadline
-from waypost.worker.occasion import Occasion
+from waypost.worker.event_handling import Occasion
 
 
 class Turns:
@@ -44,36 +44,36 @@ class Turns:
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> "TurnBatch":
         """Read the events and the conversations they belong to."""
-        parsed: dict[int, inbound.Inbound | inbound.UnreadableEvent] = {}
+        parsed: dict[int, records.Inbound | records.UnreadableEvent] = {}
         people: list[Person] = []
         owners: list[int] = []
         for event in events:
             parsed[event.id] = item = _read(event)
             who = _contact(item)
             if who is not None and (who.wa_id or who.user_id):
-                name = item.profile_name if isinstance(item, inbound.InboundMessage) else None
+                name = item.profile_name if isinstance(item, records.InboundMessage) else None
                 people.append(Person(event.number_id, who.wa_id, who.user_id, name, event.lane))
                 owners.append(event.id)
         loaded = conversations.load(connection, people) if people else []
         return TurnBatch(self, parsed, dict(zip(owners, loaded, strict=True)))
 
 
-def _read(event: WaitingEvent) -> inbound.Inbound | inbound.UnreadableEvent:
+def _read(event: WaitingEvent) -> records.Inbound | records.UnreadableEvent:
     try:
-        return webhook.parse(event.payload)
-    except inbound.UnreadableEvent as error:
+        return delivery.parse(event.payload)
+    except records.UnreadableEvent as error:
         return error
 
 
-def _contact(item: inbound.Inbound | inbound.UnreadableEvent) -> inbound.Identity | None:
+def _contact(item: records.Inbound | records.UnreadableEvent) -> records.Identity | None:
     """Whose conversation an event belongs to; None for what belongs to none, such as a status or a group's message."""
     match item:
-        case inbound.InboundMessage(sender=person, group_id=None):
+        case records.InboundMessage(sender=person, group_id=None):
             # Someone who changed their number is found by the old one.
             return item.changed_from or person
-        case inbound.Echo(recipient=person, group_id=None):
+        case records.Echo(recipient=person, group_id=None):
             return person
-        case inbound.Standby() | inbound.Preference() | inbound.Call():
+        case records.Standby() | records.Preference() | records.Call():
             return item.contact
         case _:
             return None
@@ -85,7 +85,7 @@ class TurnBatch:
     def __init__(
         self,
         turns_: Turns,
-        parsed: dict[int, inbound.Inbound | inbound.UnreadableEvent],
+        parsed: dict[int, records.Inbound | records.UnreadableEvent],
         loaded: dict[int, Conversation],
     ) -> None:
         self._turns = turns_
@@ -93,19 +93,19 @@ class TurnBatch:
         self._conversation_of = {event_id: conversation.id for event_id, conversation in loaded.items()}
         self._conversations = {conversation.id: conversation for conversation in loaded.values()}
         self._changes = Changes()
-        self._statuses: list[tuple[WaitingEvent, inbound.InboundStatus]] = []
+        self._statuses: list[tuple[WaitingEvent, records.InboundStatus]] = []
         self._received: list[float] = []
         self._settled: set[int] = set()
 
     def handle(self, event: WaitingEvent) -> str | None:
         """One event; see `waypost.lanes.drain.Batch`."""
         item = self._parsed[event.id]
-        if isinstance(item, inbound.UnreadableEvent):
+        if isinstance(item, records.UnreadableEvent):
             raise Unhandled(item.reason)
         for name in item.unknown:
             metrics.events_unknown_total.labels(name).inc()
         reason = None
-        if isinstance(item, inbound.InboundStatus):
+        if isinstance(item, records.InboundStatus):
             # Its span comes with the effect: only then is known which send it is to be linked to.
             self._statuses.append((event, item))
         else:
@@ -113,7 +113,7 @@ class TurnBatch:
         self._received.append(event.received_at.timestamp())
         return reason
 
-    def _traced(self, event: WaitingEvent, item: inbound.Inbound) -> str | None:
+    def _traced(self, event: WaitingEvent, item: records.Inbound) -> str | None:
         with tracing.tracer().start_as_current_span(
             f"process {event.kind}",
             context=tracing.context_from(event.traceparent),
@@ -133,7 +133,7 @@ class TurnBatch:
                 span.set_attribute("waypost.reason", reason)
         return reason
 
-    def _take(self, event: WaitingEvent, item: inbound.Inbound) -> str | None:
+    def _take(self, event: WaitingEvent, item: records.Inbound) -> str | None:
         conversation_id = self._conversation_of.get(event.id)
         conversation = None if conversation_id is None else self._conversations[conversation_id]
         occasion = Occasion(self._turns, event, conversation)
@@ -181,7 +181,7 @@ def _attributes(event: WaitingEvent) -> dict[str, str | int]:
     }
 
 
-def _trace_status(event: WaitingEvent, status: inbound.InboundStatus, sent: str | None, began_ns: int) -> None:
+def _trace_status(event: WaitingEvent, status: records.InboundStatus, sent: str | None, began_ns: int) -> None:
     """A span for a status: child of the delivery that brought it, linked to what made the send that it is about."""
     link = tracing.link_to(sent)
     span = tracing.tracer().start_span(

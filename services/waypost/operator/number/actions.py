@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from waypost.operator.number.keeping import Kept
-from waypost.registry import Number, Route
+from waypost.contracts.registry import Number, Route
+from waypost.operator.number.operator_secrets import Kept
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import asyncio
 from dataclasses import dataclass
 
-from waypost.operator.cluster import Cluster, Manifest
-from waypost.operator.conditions import find
+from waypost.operator.api.conditions import find
+from waypost.operator.cluster.interface import Cluster, Manifest
 
 KIND = "WhatsAppNumber"
 

@@ -7,21 +7,21 @@ the waiting at once. What could not be taken away is told in an Event.
 
 from dataclasses import dataclass
 
-from waypost.cloudapi import calls
-from waypost.cloudapi.errors import GraphError
-from waypost.cloudapi.numbers import WebhookConfiguration
-from waypost.operator import credentials as secret
-from waypost.operator.cluster import Manifest
-from waypost.operator.conditions import seconds
-from waypost.operator.models import ABANDON, FINALIZER, Metadata, NumberSpec
+from waypost.cloudapi.graph import calls
+from waypost.cloudapi.graph.errors import GraphError
+from waypost.cloudapi.graph.numbers import WebhookConfiguration
+from waypost.contracts.registry import Number, Route
+from waypost.operator.api.conditions import seconds
+from waypost.operator.api.number_models import ABANDON, FINALIZER, Metadata, NumberSpec
+from waypost.operator.cluster.interface import Manifest
+from waypost.operator.engine.outcome import Result
+from waypost.operator.number import credentials as secret
 from waypost.operator.number.claims import Claim, Claims
-from waypost.operator.number.keeping import digest
-from waypost.operator.number.perform import Performer
+from waypost.operator.number.execution import Performer
+from waypost.operator.number.operator_secrets import digest
 from waypost.operator.number.plan import is_foreign
 from waypost.operator.number.state import passes
 from waypost.operator.options import OperatorOptions
-from waypost.operator.outcome import Result
-from waypost.registry import Number, Route
 
 RETRY_S = 15.0
 

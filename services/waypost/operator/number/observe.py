@@ -6,15 +6,15 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from waypost.cloudapi.apps import AppSubscription, TokenDetails
-from waypost.cloudapi.business_accounts import SubscribedApp
-from waypost.cloudapi.calls import Credentials
-from waypost.cloudapi.client import GraphClient
-from waypost.cloudapi.errors import GraphError, GraphRefused
-from waypost.operator import credentials as secret
-from waypost.operator.budget import Budget, BudgetSpent
-from waypost.operator.models import NumberSpec
-from waypost.operator.number.keeping import digest
+from waypost.cloudapi.graph.apps import AppSubscription, TokenDetails
+from waypost.cloudapi.graph.business_accounts import SubscribedApp
+from waypost.cloudapi.graph.calls import Credentials
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.cloudapi.graph.errors import GraphError, GraphRefused
+from waypost.operator.api.number_models import NumberSpec
+from waypost.operator.meta.budget import Budget, BudgetSpent
+from waypost.operator.number import credentials as secret
+from waypost.operator.number.operator_secrets import digest
 from waypost.operator.number.state import AtMeta, Observed
 
 FRESH_S = 2.0

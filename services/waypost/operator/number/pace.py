@@ -1,8 +1,8 @@
 """When Meta is looked at: at once when something is new, else at the pace of the resync or of the back-off."""
 
-from waypost.operator.conditions import seconds
+from waypost.operator.api.conditions import seconds
 from waypost.operator.number.state import Observed
-from waypost.operator.number.status import fraction
+from waypost.operator.number.status.compose import fraction
 from waypost.operator.number.subject import Subject
 
 EARLY_SHARE = 0.8

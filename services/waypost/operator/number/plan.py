@@ -7,16 +7,16 @@ Meta has shown that these credentials may act for it, or a tenant could name ano
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from waypost import registry
-from waypost.cloudapi.apps import TokenDetails
-from waypost.cloudapi.errors import GraphError
-from waypost.cloudapi.numbers import PhoneNumber, WebhookConfiguration
-from waypost.cloudapi.signature import appsecret_proof
-from waypost.operator.credentials import Credentials, Unusable
+from waypost.cloudapi.graph.apps import TokenDetails
+from waypost.cloudapi.graph.errors import GraphError
+from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
+from waypost.cloudapi.graph.proof import appsecret_proof
+from waypost.contracts import registry
 from waypost.operator.number import actions as act
 from waypost.operator.number import registration
 from waypost.operator.number.actions import Action
-from waypost.operator.number.keeping import Kept
+from waypost.operator.number.credentials import Credentials, Unusable
+from waypost.operator.number.operator_secrets import Kept
 from waypost.operator.number.state import FIELDS, Desired, Observed, app_path, passes
 
 DAY_S = 86_400.0

@@ -11,32 +11,33 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from waypost.cloudapi.callback import CallbackProbe
-from waypost.cloudapi.client import GraphClient
-from waypost.cloudapi.errors import GraphRefused
-from waypost.operator import credentials as secret
-from waypost.operator.budget import Budget, BudgetSpent, granted
-from waypost.operator.cluster import Cluster, ClusterError, Manifest
-from waypost.operator.conditions import Condition, find
-from waypost.operator.models import FINALIZER, RECONCILE_REQUESTED, Metadata, NumberSpec
-from waypost.operator.number import judgement, registration, summary
-from waypost.operator.number import status as statuses
+from waypost.cloudapi.graph.callback import CallbackProbe
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.cloudapi.graph.errors import GraphRefused
+from waypost.operator.api.conditions import Condition, find
+from waypost.operator.api.number_models import FINALIZER, RECONCILE_REQUESTED, Metadata, NumberSpec
+from waypost.operator.cluster.interface import Cluster, ClusterError, Manifest
+from waypost.operator.cluster.registry_secrets import Registry
+from waypost.operator.engine.outcome import Result
+from waypost.operator.meta.budget import Budget, BudgetSpent, granted
+from waypost.operator.meta.budget_handover import Starts
+from waypost.operator.number import credentials as secret
+from waypost.operator.number import registration
 from waypost.operator.number.claims import Claims, claim
+from waypost.operator.number.cluster_facts import Gatherer
+from waypost.operator.number.execution import Deed, Performer, RouteProbe
 from waypost.operator.number.finalize import Finalizer
-from waypost.operator.number.gather import Gatherer
-from waypost.operator.number.keeping import Keeping
 from waypost.operator.number.observe import ANEW_S, FRESH_S, MetaView, account_key, app_key
+from waypost.operator.number.operator_secrets import Keeping
 from waypost.operator.number.pace import Pace
-from waypost.operator.number.perform import Deed, Performer, RouteProbe
 from waypost.operator.number.plan import plan
 from waypost.operator.number.state import Desired, Observed
+from waypost.operator.number.status import compose as statuses
+from waypost.operator.number.status import judgement, summary
+from waypost.operator.number.status.status_writer import Teller
 from waypost.operator.number.subject import Subject
 from waypost.operator.number.sweep import sweep
-from waypost.operator.number.tell import Teller
 from waypost.operator.options import OperatorOptions
-from waypost.operator.outcome import Result
-from waypost.operator.publish import Registry
-from waypost.operator.starts import Starts
 
 ROUNDS = 6
 """More than any plan needs; a world that changes under our hands is looked at again later."""

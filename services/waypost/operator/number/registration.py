@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from waypost.cloudapi.errors import GraphRefused, Verdict
-from waypost.operator.conditions import seconds, timestamp
+from waypost.cloudapi.graph.errors import GraphRefused, Verdict
+from waypost.operator.api.conditions import seconds, timestamp
 
 WINDOW_S = 72 * 3600.0
 MOST_IN_WINDOW = 8

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from waypost.allowed_plugins import AllowedPlugins
-from waypost.cloudapi.apps import OBJECT, AppSubscription, TokenDetails
-from waypost.cloudapi.business_accounts import SubscribedApp
-from waypost.cloudapi.errors import GraphError, GraphRefused, Verdict
-from waypost.cloudapi.numbers import PhoneNumber
-from waypost.operator import conditions
-from waypost.operator.credentials import Credentials, Unusable
-from waypost.operator.models import NumberSpec
-from waypost.operator.number.keeping import Access, Kept, digest
-from waypost.operator.publish import Published
+from waypost.cloudapi.graph.apps import OBJECT, AppSubscription, TokenDetails
+from waypost.cloudapi.graph.business_accounts import SubscribedApp
+from waypost.cloudapi.graph.errors import GraphError, GraphRefused, Verdict
+from waypost.cloudapi.graph.numbers import PhoneNumber
+from waypost.operator.api import conditions
+from waypost.operator.api.number_models import NumberSpec
+from waypost.operator.cluster.registry_secrets import Published
+from waypost.operator.number.credentials import Credentials, Unusable
+from waypost.operator.number.operator_secrets import Access, Kept, digest
 
 FIELDS = (
     "messages",

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from waypost.operator.cluster import Manifest
-from waypost.operator.conditions import find
-from waypost.operator.models import RECONCILE_REQUESTED, Metadata
+from waypost.operator.api.conditions import find
+from waypost.operator.api.number_models import RECONCILE_REQUESTED, Metadata
+from waypost.operator.cluster.interface import Manifest
 from waypost.operator.number.claims import Claim
 
 

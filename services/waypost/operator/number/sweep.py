@@ -2,10 +2,10 @@
 
 import structlog
 
-from waypost.operator.cluster import Cluster, ClusterRefused
+from waypost.operator.cluster.interface import Cluster, ClusterRefused
+from waypost.operator.cluster.registry_secrets import Registry
 from waypost.operator.number.claims import KIND
-from waypost.operator.number.keeping import Keeping
-from waypost.operator.publish import Registry
+from waypost.operator.number.operator_secrets import Keeping
 
 log = structlog.get_logger(__name__)
 

@@ -1,0 +1,181 @@
+"""From an HTTP answer of the Graph API to a value or to one of the errors of `errors.py`. Pure: no I/O, no clock.
+
+The envelope of an error: `{"error": {"message", "type", "code", "error_subcode"?, "error_data"?, "fbtrace_id"?, …}}`,
+where `error_data` is an object with `details`, or a string in older answers. A code decides, whatever the status is.
+"""
+
+import datetime
+import email.utils
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from waypost.cloudapi.graph.errors import NO_CODE, GraphOutcomeUnknown, GraphRefused
+from waypost.telemetry import redaction
+
+LONGEST_WAIT_S = 86_400.0
+"""A longer wait than a day is cut to one: a broken header must not silence a number for a year."""
+
+_LONGEST_DETAILS = 500
+_PROOF_REFUSED = re.compile(
+    r"(?:\(#\d+\) )?(?:API calls from the server require an|Invalid) appsecret_proof\b", re.IGNORECASE
+)
+"""How Meta says, with code 100 as for a wrong parameter and without a subcode, that the proof is missing or wrong.
+
+Its own sentence only, from its beginning: further on it may quote a message in which somebody wrote that word.
+"""
+_UNREADABLE = object()
+
+Understood = TypeVar("Understood")
+
+
+def read(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes | None,
+    *,
+    now: datetime.datetime,
+    quotable: bool,
+    secrets: Iterable[str] = (),
+) -> object:
+    """The decoded JSON of a success. `body` is None where it was too long or could not be decompressed.
+
+    `quotable` allows Meta's explanation into `GraphRefused.details`, less the `secrets` of the call; it must be False
+    for a call that carries message content, for Meta quotes what it refuses.
+
+    Raises `GraphRefused` for an answer with a Graph error and for any other 4xx, `GraphOutcomeUnknown` for the rest.
+    """
+    reply = _decoded(body)
+    error = reply.get("error") if isinstance(reply, dict) else None
+    if isinstance(error, dict):
+        raise _refusal(error, status, headers, now=now, quotable=quotable, secrets=secrets)
+    wait = retry_after_s(headers, now=now)
+    if 400 <= status < 500:
+        raise GraphRefused(NO_CODE, status, title_override="refused without a Graph error code", retry_after_s=wait)
+    if not 200 <= status < 300:
+        raise GraphOutcomeUnknown(f"HTTP {status} without a Graph error", http_status=status, retry_after_s=wait)
+    if reply is _UNREADABLE:
+        raise GraphOutcomeUnknown(f"HTTP {status} with an unreadable body", http_status=status)
+    return reply
+
+
+def understood(reply: object, shape: type[Understood]) -> Understood:
+    """`reply` as `shape`, lax on numbers written as strings. Raises `GraphOutcomeUnknown` if it does not fit."""
+    try:
+        return msgspec.convert(reply, shape, strict=False)
+    except msgspec.ValidationError:
+        # msgspec's message can quote the value, so it is not passed on.
+        raise GraphOutcomeUnknown(f"the answer is not a {shape.__name__}") from None
+
+
+def succeeded(reply: object) -> None:
+    """Accept `{"success": true}`, the string "true" (Meta's page shows both) and the bare `true` of older edges.
+
+    Raises `GraphRefused` when Meta says false, `GraphOutcomeUnknown` when it says neither.
+    """
+    said = reply.get("success") if isinstance(reply, dict) else reply
+    if said is True or said == "true":
+        return
+    if said is False or said == "false":
+        raise GraphRefused(NO_CODE, 200, title_override="answered with success: false")
+    raise GraphOutcomeUnknown("the answer does not say whether it succeeded", http_status=200)
+
+
+def retry_after_s(headers: Mapping[str, str], *, now: datetime.datetime) -> float | None:
+    """The wait that the answer asks for, in seconds: the longer of `Retry-After` and `X-Business-Use-Case-Usage`.
+
+    `Retry-After` is seconds or an HTTP date (RFC 9110, 10.2.3); `estimated_time_to_regain_access` is in minutes.
+    """
+    waits = [wait for wait in (_from_retry_after(headers, now), _from_usage(headers)) if wait is not None]
+    return min(max(waits), LONGEST_WAIT_S) if waits else None
+
+
+def _from_retry_after(headers: Mapping[str, str], now: datetime.datetime) -> float | None:
+    given = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,9}", given):
+        return float(given)
+    if not given:
+        return None
+    try:
+        until = email.utils.parsedate_to_datetime(given)
+    except (ValueError, OverflowError):
+        return None
+    if until.tzinfo is None:  # "-0000" says UTC without saying where
+        until = until.replace(tzinfo=datetime.UTC)
+    return max(0.0, (until - now).total_seconds())
+
+
+class _Usage(msgspec.Struct):
+    estimated_time_to_regain_access: float = 0
+
+
+def _from_usage(headers: Mapping[str, str]) -> float | None:
+    given = headers.get("x-business-use-case-usage", "")
+    if not given:
+        return None
+    try:
+        usage = msgspec.json.decode(given, type=dict[str, list[_Usage]])
+    except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError):
+        return None
+    minutes = max((entry.estimated_time_to_regain_access for entries in usage.values() for entry in entries), default=0)
+    return minutes * 60 if minutes > 0 else None
+
+
+def _decoded(body: bytes | None) -> object:
+    if body is None:
+        return _UNREADABLE
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _UNREADABLE
+
+
+def _refusal(
+    error: dict[str, object],
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    now: datetime.datetime,
+    quotable: bool,
+    secrets: Iterable[str],
+) -> GraphRefused:
+    code = _integer(error.get("code"))
+    transient = error.get("is_transient")
+    trace = error.get("fbtrace_id")
+    said = error.get("message")
+    return GraphRefused(
+        NO_CODE if code is None else code,
+        status,
+        subcode=_integer(error.get("error_subcode")),
+        details=_without(_details(error), secrets) if quotable else "",
+        retry_after_s=retry_after_s(headers, now=now),
+        is_transient=transient if isinstance(transient, bool) else None,
+        fbtrace_id=trace if isinstance(trace, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", trace) else None,
+        proof_refused=isinstance(said, str) and _PROOF_REFUSED.match(said) is not None,
+    )
+
+
+def _integer(given: object) -> int | None:
+    if isinstance(given, int) and not isinstance(given, bool):
+        return given
+    if isinstance(given, str) and re.fullmatch(r"-?[0-9]{1,18}", given):
+        return int(given)
+    return None
+
+
+def _details(error: dict[str, object]) -> str:
+    """The most telling text of the envelope."""
+    data = error.get("error_data")
+    told = data.get("details") if isinstance(data, dict) else data
+    for text in (told, error.get("error_user_msg"), error.get("message")):
+        if isinstance(text, str) and text.strip():
+            return text.strip()
+    return ""
+
+
+def _without(text: str, secrets: Iterable[str]) -> str:
+    for secret in sorted((s for s in secrets if s), key=len, reverse=True):
+        text = text.replace(secret, redaction.MASK)
+    return redaction.text(text)[:_LONGEST_DETAILS]

@@ -1,0 +1,252 @@
+"""What a customer's message can hold, typed. Every set here is open: what is not known is kept as a plain dict.
+
+All text is as Meta sends it. Media ids from a webhook live 7 days and their `url` 5 minutes (Meta, "Media").
+"""
+
+from typing import Any
+
+import msgspec
+
+from waypost.cloudapi.inbound.lenient import UNREADABLE, loads, storable
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The content of a message. Members that Meta leaves out are None."""
+
+
+class TextBody(Body, frozen=True):
+    body: str
+
+
+class MediaBody(Body, frozen=True):
+    """Of image, video, audio (and voice), document and sticker messages."""
+
+    id: str | None = None
+    mime_type: str | None = None
+    sha256: str | None = None
+    url: str | None = None
+    caption: str | None = None
+    filename: str | None = None
+    voice: bool | None = None
+    animated: bool | None = None
+
+
+class LocationBody(Body, frozen=True):
+    """Degrees."""
+
+    latitude: float
+    longitude: float
+    name: str | None = None
+    address: str | None = None
+    url: str | None = None
+
+
+class PersonName(Body, frozen=True):
+    formatted_name: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+
+
+class Phone(Body, frozen=True):
+    phone: str | None = None
+    wa_id: str | None = None
+    user_id: str | None = None
+    type: str | None = None
+
+
+class Email(Body, frozen=True):
+    email: str | None = None
+    type: str | None = None
+
+
+class ContactCard(Body, frozen=True):
+    """`origin` is contact_request where the card answers our request for the phone number."""
+
+    name: PersonName | None = None
+    phones: tuple[Phone, ...] = ()
+    emails: tuple[Email, ...] = ()
+    addresses: tuple[dict[str, Any], ...] = ()
+    urls: tuple[dict[str, Any], ...] = ()
+    org: dict[str, Any] | None = None
+    birthday: str | None = None
+    origin: str | None = None
+    vcard: str | None = None
+
+
+class Choice(Body, frozen=True):
+    """A button or list row that was chosen."""
+
+    id: str
+    title: str | None = None
+    description: str | None = None
+
+
+class FormReply(Body, frozen=True):
+    """The answer to a flow or an address form. `response_json` is JSON text; `response` is what it holds."""
+
+    name: str | None = None
+    body: str | None = None
+    response_json: str | None = None
+
+    @property
+    def response(self) -> dict[str, Any] | None:
+        """The filled-in form, None if there is none or it is no JSON object."""
+        try:
+            form = loads(storable((self.response_json or "").encode()))
+        except UNREADABLE:
+            return None
+        return form if isinstance(form, dict) else None
+
+
+class CallPermissionReply(Body, frozen=True):
+    response: str | None = None
+    expiration_timestamp: str | int | None = None
+    is_permanent: bool | None = None
+    response_source: str | None = None
+
+
+class InteractiveBody(Body, frozen=True):
+    """`type` says which of the replies is there; Meta sometimes sends none of them, with an error beside."""
+
+    type: str | None = None
+    button_reply: Choice | None = None
+    list_reply: Choice | None = None
+    nfm_reply: FormReply | None = None
+    call_permission_reply: CallPermissionReply | None = None
+
+
+class ButtonBody(Body, frozen=True):
+    """A quick-reply button of a template."""
+
+    payload: str | None = None
+    text: str | None = None
+
+
+class ReactionBody(Body, frozen=True):
+    """No `emoji`, or an empty one: the reaction was taken back."""
+
+    message_id: str
+    emoji: str | None = None
+
+
+class OrderedProduct(Body, frozen=True):
+    product_retailer_id: str | None = None
+    quantity: float | None = None
+    item_price: float | None = None
+    currency: str | None = None
+
+
+class OrderBody(Body, frozen=True):
+    catalog_id: str | None = None
+    text: str | None = None
+    product_items: tuple[OrderedProduct, ...] = ()
+
+
+class SystemBody(Body, frozen=True):
+    """A user's number, user id or identity changed. `new_wa_id` is how older versions spell `wa_id`."""
+
+    type: str | None = None
+    body: str | None = None
+    wa_id: str | None = None
+    new_wa_id: str | None = None
+    user_id: str | None = None
+    parent_user_id: str | None = None
+    previous_user_id: str | None = None
+    previous_parent_user_id: str | None = None
+    customer: str | None = None
+    identity: str | None = None
+
+
+class EditBody(Body, frozen=True):
+    """`message` is the message as it reads now: `type` and a body of that type."""
+
+    original_message_id: str
+    message: dict[str, Any] | None = None
+
+
+class RevokeBody(Body, frozen=True):
+    original_message_id: str
+
+
+class UnsupportedBody(Body, frozen=True):
+    """`type` is what it would have been: poll_creation, gif, pin, edit, … (an open set)."""
+
+    type: str | None = None
+
+
+class WelcomeBody(Body, frozen=True):
+    """The user opened the chat for the first time; there is nothing else in it."""
+
+
+Content = Body | tuple[ContactCard, ...] | dict[str, Any]
+"""A typed body; contact cards; or, of types and shapes that are not known, what was there."""
+
+BODIES: dict[str, Any] = {
+    "text": TextBody,
+    "image": MediaBody,
+    "video": MediaBody,
+    "audio": MediaBody,
+    "voice": MediaBody,
+    "document": MediaBody,
+    "sticker": MediaBody,
+    "location": LocationBody,
+    "contacts": tuple[ContactCard, ...],
+    "interactive": InteractiveBody,
+    "button": ButtonBody,
+    "reaction": ReactionBody,
+    "order": OrderBody,
+    "system": SystemBody,
+    "edit": EditBody,
+    "revoke": RevokeBody,
+    "unsupported": UnsupportedBody,
+    "request_welcome": WelcomeBody,
+}
+"""By the message's `type`, which is also the name of the member that holds the body."""
+
+
+def readable(content: Content | None) -> str | None:
+    """What a person would read in it: the text, caption, title, emoji, …; None where there is nothing to read."""
+    match content:
+        case TextBody(body=text) | MediaBody(caption=text) | ButtonBody(text=text) | ReactionBody(emoji=text):
+            pass
+        case SystemBody(body=text):
+            pass
+        case LocationBody():
+            named = ", ".join(part for part in (content.name, content.address) if part)
+            text = named or f"{content.latitude}, {content.longitude}"
+        case InteractiveBody():
+            text = _readable_reply(content)
+        case OrderBody():
+            items = ", ".join(f"{item.quantity or 1:g} × {item.product_retailer_id}" for item in content.product_items)
+            text = content.text or items
+        case tuple():
+            text = ", ".join(filter(None, (_readable_card(card) for card in content)))
+        case {"body": str(text)} | {"caption": str(text)} | {"text": str(text)} | {"title": str(text)}:
+            pass
+        case _:
+            text = None
+    return text or None
+
+
+def chosen(content: Content | None) -> str | None:
+    """The id of the button or row that was chosen, None where none was."""
+    match content:
+        case InteractiveBody(button_reply=Choice(id=chosen_id)) | InteractiveBody(list_reply=Choice(id=chosen_id)):
+            return chosen_id
+        case ButtonBody(payload=payload):
+            return payload
+        case _:
+            return None
+
+
+def _readable_reply(reply: InteractiveBody) -> str | None:
+    if choice := reply.button_reply or reply.list_reply:
+        return choice.title or choice.id
+    if reply.nfm_reply:
+        return reply.nfm_reply.body or reply.nfm_reply.name
+    return reply.call_permission_reply.response if reply.call_permission_reply else None
+
+
+def _readable_card(card: ContactCard) -> str | None:
+    name = card.name.formatted_name if card.name else None
+    return name or next((phone.phone for phone in card.phones if phone.phone), None)

@@ -1,0 +1,172 @@
+"""Finds where the values of a damaged JSON document begin and end, so that one bad item costs only itself.
+
+Nothing here judges whether a value is good JSON; it only says which bytes belong together. One pass, no recursion
+over the depth of the document, and no exception for any input.
+"""
+
+import json
+import re
+from typing import Final
+
+from waypost.cloudapi.inbound.lenient import storable_text
+
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+_BLANK = re.compile(rb"[ \t\n\r]*+")
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_SCALAR = re.compile(rb'[^\s,:"\[\]{}]++')
+# Anything that needs no counting of brackets.
+_QUIET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_BRACKETS = re.compile(rb"[\[{]++|[\]}]++")
+
+_MOST_CONTAINERS: Final = 20_000
+"""Meta delivers at most 1,000 updates at once, each at most five containers deep. A body with many more is no damaged
+delivery, and is not worth hundreds of megabytes of memory."""
+
+
+class Fields(dict[str, "Piece"]):
+    """The members of an object by name, and the object's own bytes; `raw` is empty where its end was not found."""
+
+    raw: bytes = b""
+
+
+class Items(list["Piece"]):
+    """The elements of an array, and the array's own bytes; `raw` is empty where its end was not found."""
+
+    raw: bytes = b""
+
+
+Piece = bytes | Fields | Items
+Shape = dict[str, "Shape"] | list["Shape"] | None
+"""What to take apart: a dict names the members of an object ("*": any other), a list has the shape of its elements,
+None leaves a value whole. A value that is not what its shape expects is left whole too."""
+
+
+class _Cut(Exception):
+    """The document ends, or stops being one, before the value at hand does."""
+
+
+def take_apart(document: bytes, shape: Shape) -> tuple[Piece, bool]:
+    """The pieces of `document`, and whether all of it could be taken apart; if not, all that came before the damage."""
+    reader = _Reader(document)
+    root = Items()
+    try:
+        reader.value(shape, root)
+        whole = reader.next_byte() == b""
+    except _Cut:
+        whole = False
+    return (root[0] if root else b""), whole
+
+
+def name_of(raw: bytes) -> str:
+    """The text of a JSON string such as a member's name; what cannot be read in it is replaced by U+FFFD."""
+    try:
+        text = json.loads(raw.decode("utf-8", "replace"), strict=False)
+    except ValueError:
+        text = raw.decode("utf-8", "replace")
+    return storable_text(str(text))
+
+
+class _Reader:
+    def __init__(self, document: bytes) -> None:
+        self._text = document
+        self._at = 0
+        self._containers = 0
+
+    def next_byte(self) -> bytes:
+        self._at = _end(_BLANK, self._text, self._at)
+        return self._text[self._at : self._at + 1]
+
+    def value(self, shape: Shape, into: list[Piece]) -> None:
+        """Append the value at hand to `into`. A container is appended before it is read, for the sake of a cut one."""
+        first = self.next_byte()
+        start = self._at
+        if first == b"{" and isinstance(shape, dict):
+            self._count()
+            fields = Fields()
+            into.append(fields)
+            self._members(shape, fields)
+            fields.raw = self._text[start : self._at]
+        elif first == b"[" and isinstance(shape, list):
+            self._count()
+            items = Items()
+            into.append(items)
+            self._elements(shape[0], items)
+            items.raw = self._text[start : self._at]
+        else:
+            self._skip(first)
+            into.append(self._text[start : self._at])
+
+    def _count(self) -> None:
+        self._containers += 1
+        if self._containers > _MOST_CONTAINERS:
+            raise _Cut
+
+    def _members(self, shape: dict[str, Shape], fields: Fields) -> None:
+        self._at += 1
+        if self._closes(b"}"):
+            return
+        while True:
+            self.next_byte()
+            name = name_of(self._take(_STRING))
+            self._expect(b":")
+            value: list[Piece] = []
+            try:
+                self.value(shape.get(name, shape.get("*")), value)
+            finally:
+                if value:
+                    fields[name] = value[0]
+            if self._closes(b"}"):
+                return
+            self._expect(b",")
+
+    def _elements(self, shape: Shape, items: Items) -> None:
+        self._at += 1
+        if self._closes(b"]"):
+            return
+        while True:
+            self.value(shape, items)
+            if self._closes(b"]"):
+                return
+            self._expect(b",")
+
+    def _closes(self, bracket: bytes) -> bool:
+        if self.next_byte() != bracket:
+            return False
+        self._at += 1
+        return True
+
+    def _expect(self, mark: bytes) -> None:
+        if not self._closes(mark):
+            raise _Cut
+
+    def _take(self, pattern: re.Pattern[bytes]) -> bytes:
+        found = pattern.match(self._text, self._at)
+        if found is None:
+            raise _Cut
+        self._at = found.end()
+        return found.group()
+
+    def _skip(self, first: bytes) -> None:
+        if first not in (b"{", b"["):
+            self._take(_STRING if first == b'"' else _SCALAR)
+            return
+        depth = 0
+        while True:
+            run = _BRACKETS.match(self._text, self._at)
+            if run is None:
+                raise _Cut
+            length = run.end() - run.start()
+            if run.group()[:1] in (b"{", b"["):
+                depth += length
+            elif length >= depth:
+                self._at = run.start() + depth
+                return
+            else:
+                depth -= length
+            self._at = _end(_QUIET, self._text, run.end())
+
+
+def _end(pattern: re.Pattern[bytes], text: bytes, at: int) -> int:
+    found = pattern.match(text, at)
+    return at if found is None else found.end()

@@ -1,0 +1,342 @@
+"""Interactive messages: buttons, lists, links, flows, requests. One type per kind; products and carousels next door.
+
+Sources: Meta's pages on each kind (2026-04 to 2026-06), on calling (2026-06-26), on business-scoped ids (2026-05-07).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from waypost.cloudapi.messages.checks import (
+    Media,
+    Outgoing,
+    Part,
+    check_count,
+    check_json,
+    check_link,
+    check_part,
+    check_text,
+    check_unique,
+    check_whole,
+    given,
+    refuse,
+)
+
+BODY = 1024
+HEADER_KINDS = ("text", "image", "video", "document")
+
+
+class Header(Part, frozen=True, kw_only=True):
+    """What stands above the body: exactly one of a text (60 characters), image, video, document."""
+
+    text: str | None = None
+    image: Media | None = None
+    video: Media | None = None
+    document: Media | None = None
+
+    def __post_init__(self) -> None:
+        if sum(getattr(self, kind) is not None for kind in HEADER_KINDS) != 1:
+            refuse("header", "must be exactly one of text, image, video, document")
+        check_text("header", self.text, 60, optional=True)
+        if self.text is None:
+            check_part("header", getattr(self, self.kind), Media)
+
+    @property
+    def kind(self) -> str:
+        """`text`, `image`, `video` or `document`."""
+        return next(kind for kind in HEADER_KINDS if getattr(self, kind) is not None)
+
+    def json(self) -> dict[str, object]:
+        """Graph's object."""
+        value = getattr(self, self.kind)
+        return {"type": self.kind, self.kind: value.json() if isinstance(value, Media) else value}
+
+
+class Interactive(Outgoing, frozen=True, kw_only=True):
+    """What the kinds have in common. `headers` says which kinds of header Meta takes with this one."""
+
+    kind: ClassVar[str] = "interactive"
+    interactive_kind: ClassVar[str]
+    headers: ClassVar[tuple[str, ...]] = ()
+    longest_body: ClassVar[int] = BODY
+    body_optional: ClassVar[bool] = False
+
+    body: str | None = None
+    header: Header | None = None
+    footer: str | None = None
+
+    def action(self) -> Mapping[str, object]:
+        """Graph's `action`."""
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("body", self.body, self.longest_body, optional=self.body_optional)
+        check_text("footer", self.footer, 60, optional=True)
+        if self.header is not None:
+            check_part("header", self.header, Header)
+            if self.header.kind not in self.headers:
+                allowed = " or ".join(self.headers) or "none"
+                refuse("header", f"of kind {self.header.kind} does not go with this message; allowed: {allowed}")
+
+    def content(self) -> dict[str, object]:
+        """Graph's object."""
+        return given(
+            type=self.interactive_kind,
+            header=None if self.header is None else self.header.json(),
+            body=None if self.body is None else {"text": self.body},
+            footer=None if self.footer is None else {"text": self.footer},
+            action=self.action(),
+        )
+
+    def readable(self) -> str:
+        """The body."""
+        return self.body or ""
+
+
+class Button(Part, frozen=True):
+    """A reply button. `id` comes back when it is tapped."""
+
+    id: str
+    title: str
+
+    def __post_init__(self) -> None:
+        check_text("button id", self.id, 256)
+        check_text("button title", self.title, 20)
+
+    def json(self, kind: str) -> dict[str, object]:
+        """Graph's object: `kind` is `reply`, or `quick_reply` on a card."""
+        return {"type": kind, kind: {"id": self.id, "title": self.title}}
+
+
+def check_buttons(buttons: Sequence[Button], most: int) -> None:
+    """1 to `most` buttons, no id or title twice; shared with the cards of a carousel."""
+    check_count("buttons", buttons, 1, most)
+    for button in buttons:
+        check_part("button", button, Button)
+    check_unique("button ids", (button.id for button in buttons))
+    check_unique("button titles", (button.title for button in buttons))
+
+
+class Buttons(Interactive, frozen=True, kw_only=True):
+    """1 to 3 reply buttons."""
+
+    interactive_kind: ClassVar[str] = "button"
+    headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
+    buttons: tuple[Button, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_buttons(self.buttons, 3)
+
+    def action(self) -> dict[str, object]:
+        """Graph's `action`."""
+        return {"buttons": [button.json("reply") for button in self.buttons]}
+
+
+class Row(Part, frozen=True):
+    """A row of a list. `id` comes back when it is chosen."""
+
+    id: str
+    title: str
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        check_text("row id", self.id, 200)
+        check_text("row title", self.title, 24)
+        check_text("row description", self.description, 72, optional=True)
+
+
+class Section(Part, frozen=True):
+    """Rows under a title, which is needed as soon as there are two sections."""
+
+    rows: tuple[Row, ...]
+    title: str | None = None
+
+    def __post_init__(self) -> None:
+        check_text("section title", self.title, 24, optional=True)
+        check_count("rows", self.rows, 1, 10)
+        for row in self.rows:
+            check_part("row", row, Row)
+
+
+class List(Interactive, frozen=True, kw_only=True):
+    """A button that opens up to 10 rows, in up to 10 sections."""
+
+    interactive_kind: ClassVar[str] = "list"
+    headers: ClassVar[tuple[str, ...]] = ("text",)
+    longest_body: ClassVar[int] = 4096
+    button: str
+    sections: tuple[Section, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("button", self.button, 20)
+        check_count("sections", self.sections, 1, 10)
+        for section in self.sections:
+            check_part("section", section, Section)
+            if len(self.sections) > 1 and section.title is None:
+                refuse("section", "needs a title where there is more than one")
+        rows = [row for section in self.sections for row in section.rows]
+        check_count("rows of all sections", rows, 1, 10)
+        check_unique("row ids", (row.id for row in rows))
+
+    def action(self) -> dict[str, object]:
+        """Graph's `action`."""
+        sections = [
+            given(
+                title=section.title,
+                rows=[given(id=row.id, title=row.title, description=row.description) for row in section.rows],
+            )
+            for section in self.sections
+        ]
+        return {"button": self.button, "sections": sections}
+
+
+class Link(Interactive, frozen=True, kw_only=True):
+    """A button that opens a web address (`cta_url`)."""
+
+    interactive_kind: ClassVar[str] = "cta_url"
+    headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
+    title: str
+    url: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("title", self.title, 20)
+        check_link("url", self.url)
+
+    def action(self) -> dict[str, object]:
+        """Graph's `action`."""
+        return {"name": "cta_url", "parameters": {"display_text": self.title, "url": self.url}}
+
+
+class Flow(Interactive, frozen=True, kw_only=True):
+    """A button that opens a flow, named by id or by name."""
+
+    interactive_kind: ClassVar[str] = "flow"
+    headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
+    title: str
+    flow_id: str | None = None
+    flow_name: str | None = None
+    token: str | None = None
+    """Comes back with the answer; Meta's default is "unused"."""
+    screen: str | None = None
+    """First screen, for the action `navigate`; without it the flow's endpoint is asked (`data_exchange`)."""
+    data: dict[str, object] | None = None
+    """What the first screen is given."""
+    draft: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("title", self.title, 30)
+        if (self.flow_id is None) == (self.flow_name is None):
+            refuse("flow", "needs either flow_id or flow_name")
+        check_text("flow_id", self.flow_id, 200, optional=True)
+        check_text("flow_name", self.flow_name, 200, optional=True)
+        check_text("token", self.token, 1000, optional=True)
+        check_text("screen", self.screen, 200, optional=True)
+        if self.data is not None and self.screen is None:
+            refuse("data", "is for a first screen, so it needs screen")
+        if self.data is not None and (not isinstance(self.data, dict) or not self.data):
+            refuse("data", "must be a mapping with at least one entry")
+        check_json("data", self.data)
+
+    def action(self) -> dict[str, object]:
+        """Graph's `action`."""
+        first = None if self.screen is None else given(screen=self.screen, data=self.data)
+        parameters = given(
+            flow_message_version="3",
+            mode="draft" if self.draft else "published",
+            flow_id=self.flow_id,
+            flow_name=self.flow_name,
+            flow_token=self.token,
+            flow_cta=self.title,
+            flow_action="data_exchange" if first is None else "navigate",
+            flow_action_payload=first,
+        )
+        return {"name": "flow", "parameters": parameters}
+
+
+class LocationRequest(Interactive, frozen=True, kw_only=True):
+    """Asks the contact for a location."""
+
+    interactive_kind: ClassVar[str] = "location_request_message"
+
+    def action(self) -> dict[str, object]:
+        """Graph's `action`."""
+        return {"name": "send_location"}
+
+
+class AddressRequest(Interactive, frozen=True, kw_only=True):
+    """Asks for a postal address; Meta offers it in India and Singapore."""
+
+    interactive_kind: ClassVar[str] = "address_message"
+    headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
+    country: str
+    """ISO 3166, two capitals."""
+    values: dict[str, str] | None = None
+    validation_errors: dict[str, str] | None = None
+    saved_addresses: tuple[dict[str, object], ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("country", self.country, 2)
+        if not (len(self.country) == 2 and self.country.isascii() and self.country.isupper()):
+            refuse("country", "must be two capital letters")
+        check_json("address", [self.values, self.validation_errors, self.saved_addresses])
+
+    def action(self) -> dict[str, object]:
+        """Graph's `action`."""
+        parameters = given(
+            country=self.country,
+            values=self.values,
+            validation_errors=self.validation_errors,
+            saved_addresses=list(self.saved_addresses) or None,
+        )
+        return {"name": "address_message", "parameters": parameters}
+
+
+class VoiceCall(Interactive, frozen=True, kw_only=True):
+    """A button with which the contact calls the business."""
+
+    interactive_kind: ClassVar[str] = "voice_call"
+    title: str | None = None
+    ttl_minutes: int | None = None
+    call_payload: str | None = None
+    """Comes back in the webhooks of the call."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("title", self.title, 20, optional=True)
+        if self.ttl_minutes is not None:
+            check_whole("ttl_minutes", self.ttl_minutes, 1, 43_200)
+        check_text("call_payload", self.call_payload, 512, optional=True)
+
+    def action(self) -> dict[str, object]:
+        """Graph's `action`."""
+        parameters = given(display_text=self.title, ttl_minutes=self.ttl_minutes, payload=self.call_payload)
+        return given(name="voice_call", parameters=parameters or None)
+
+
+class CallPermissionRequest(Interactive, frozen=True, kw_only=True):
+    """Asks whether the business may call."""
+
+    interactive_kind: ClassVar[str] = "call_permission_request"
+    body_optional: ClassVar[bool] = True
+
+    def action(self) -> dict[str, object]:
+        """Graph's `action`."""
+        return {"name": "call_permission_request"}
+
+
+class ContactRequest(Interactive, frozen=True, kw_only=True):
+    """Asks a contact who is known by BSUID only for the phone number.
+
+    On the wire it is `request_contact_info`; the webhook that answers calls the same thing `contact_request`.
+    """
+
+    interactive_kind: ClassVar[str] = "request_contact_info"
+
+    def action(self) -> dict[str, object]:
+        """Graph's `action`."""
+        return {"name": "request_contact_info"}

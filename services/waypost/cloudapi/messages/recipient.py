@@ -1,0 +1,75 @@
+"""Who a message goes to, as people write it: an international phone number, or a BSUID.
+
+Sources: Meta's "Phone numbers" (`wa_id` may differ from what was dialled) and "Business-scoped user IDs".
+"""
+
+import re
+from dataclasses import dataclass
+
+import phonenumbers
+from phonenumbers import PhoneNumber, timezone
+
+from waypost.cloudapi.messages.bsuid import BSUID
+
+_UNKNOWN_ZONE = "Etc/Unknown"
+
+
+class InvalidRecipient(ValueError):
+    """Neither a phone number nor a BSUID. The message never repeats it. Another try is no use."""
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """A phone number (digits) or a business-scoped user id."""
+
+    wa_id: str | None
+    user_id: str | None
+
+    @property
+    def key(self) -> str:
+        """What the conversation's lane is computed from."""
+        return self.user_id or self.wa_id or ""
+
+
+def parse(word: str) -> Recipient:
+    """`+393331234567` or `US.134912…`. Raises `InvalidRecipient`."""
+    if BSUID.fullmatch(word):
+        return Recipient(None, word)
+    try:
+        parsed = phonenumbers.parse(word)
+    except phonenumbers.NumberParseException:
+        raise InvalidRecipient("must be an international phone number, as +393331234567, or a BSUID") from None
+    if not phonenumbers.is_possible_number(parsed):
+        raise InvalidRecipient("is too long or too short for a phone number of its country")
+    return Recipient(f"{parsed.country_code}{phonenumbers.national_significant_number(parsed)}", None)
+
+
+def spellings(wa_id: str) -> tuple[str, ...]:
+    """The digits under which WhatsApp may know this phone number, the given ones first.
+
+    Mexico and Argentina once put a 1 or 9 before mobile numbers, Brazil later put a 9; WhatsApp keeps the form that an
+    account was made with, so a contact may be known under the other one.
+    """
+    if match := re.fullmatch(r"52(1?)(\d{10})", wa_id):
+        other = f"52{'' if match[1] else '1'}{match[2]}"
+    elif match := re.fullmatch(r"54(9?)(\d{10})", wa_id):
+        other = f"54{'' if match[1] else '9'}{match[2]}"
+    elif match := re.fullmatch(r"55(\d{2})(9?)([6-9]\d{7})", wa_id):
+        other = f"55{match[1]}{'' if match[2] else '9'}{match[3]}"
+    else:
+        return (wa_id,)
+    return wa_id, other
+
+
+def time_zones(recipient: Recipient) -> tuple[str, ...]:
+    """Every IANA zone that the recipient may live in, by the number's prefix or the BSUID's country; () for unknown."""
+    if recipient.wa_id is not None:
+        number = phonenumbers.parse(f"+{recipient.wa_id}")
+        zones = timezone.time_zones_for_number(number)
+        if zones == (_UNKNOWN_ZONE,):  # an old spelling is no valid number any more, but its prefix still tells
+            zones = timezone.time_zones_for_geographical_number(number)
+    else:
+        code = phonenumbers.country_code_for_region((recipient.user_id or "")[:2])
+        # A number of nothing but the country's code stands for the whole country.
+        zones = timezone.time_zones_for_geographical_number(PhoneNumber(country_code=code, national_number=0))
+    return tuple(zone for zone in zones if zone != _UNKNOWN_ZONE)

@@ -1,0 +1,326 @@
+"""What fills a template: parameters of header and body, and what its buttons need. Used by `template.py`."""
+
+import re
+from typing import ClassVar
+
+from waypost.cloudapi.messages.checks import (
+    Media,
+    Part,
+    check_coordinate,
+    check_json,
+    check_part,
+    check_text,
+    check_whole,
+    given,
+    refuse,
+)
+from waypost.cloudapi.messages.commerce import ProductSection, check_product_sections
+
+LONGEST_TEXT = 32_768
+
+
+class Parameter(Part, frozen=True, kw_only=True):
+    """One value of a header or body. `name` is for templates with named parameters, and then on all of them."""
+
+    kind: ClassVar[str]
+    name: str | None = None
+
+    def value(self) -> object:
+        """What stands under the kind's own name."""
+        raise NotImplementedError
+
+    def json(self) -> dict[str, object]:
+        """Graph's object."""
+        return given(type=self.kind, parameter_name=self.name) | {self.kind: self.value()}
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not re.fullmatch(r"[a-z0-9_]{1,512}", self.name):
+            refuse("parameter name", "must be lower-case letters, digits and underscores")
+
+
+class TextParameter(Parameter, frozen=True):
+    """A text. Meta takes no line breaks, tabs or more than four spaces in a row here (132012)."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("parameter", self.text, LONGEST_TEXT)
+        if re.search(r"[\n\r\t]| {5,}", self.text):
+            refuse("parameter", "must not hold line breaks, tabs or more than four spaces in a row")
+
+    def value(self) -> str:
+        """The text."""
+        return self.text
+
+
+class Currency(Parameter, frozen=True, kw_only=True):
+    """An amount, written the way of the reader's language; `fallback` where that fails."""
+
+    kind: ClassVar[str] = "currency"
+    code: str
+    """ISO 4217."""
+    amount_1000: int
+    """Thousandths of the unit: 100.99 is 100990."""
+    fallback: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.code, str) or not re.fullmatch(r"[A-Z]{3}", self.code):
+            refuse("currency code", "must be three capital letters")
+        check_whole("amount_1000", self.amount_1000, -(10**15), 10**15)
+        check_text("currency fallback", self.fallback, 200)
+
+    def value(self) -> dict[str, object]:
+        """Graph's object."""
+        return {"fallback_value": self.fallback, "code": self.code, "amount_1000": self.amount_1000}
+
+
+class DateTime(Parameter, frozen=True):
+    """A date as text; Meta shows the fallback as it is."""
+
+    kind: ClassVar[str] = "date_time"
+    fallback: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("date_time fallback", self.fallback, 200)
+
+    def value(self) -> dict[str, object]:
+        """Graph's object."""
+        return {"fallback_value": self.fallback}
+
+
+class ImageParameter(Parameter, frozen=True):
+    """An image header."""
+
+    kind: ClassVar[str] = "image"
+    media: Media
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_part(self.kind, self.media, Media)
+
+    def value(self) -> dict[str, object]:
+        """Graph's object."""
+        return self.media.json()
+
+
+class VideoParameter(ImageParameter, frozen=True):
+    """A video header."""
+
+    kind: ClassVar[str] = "video"
+
+
+class GifParameter(ImageParameter, frozen=True):
+    """An animated header (an MP4 without sound)."""
+
+    kind: ClassVar[str] = "gif"
+
+
+class DocumentParameter(ImageParameter, frozen=True):
+    """A document header."""
+
+    kind: ClassVar[str] = "document"
+    filename: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("filename", self.filename, 240, optional=True)
+
+    def value(self) -> dict[str, object]:
+        """Graph's object."""
+        return self.media.json() | given(filename=self.filename)
+
+
+class LocationParameter(Parameter, frozen=True, kw_only=True):
+    """A location header. Meta wants all four."""
+
+    kind: ClassVar[str] = "location"
+    latitude: float
+    longitude: float
+    place: str
+    address: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_coordinate("latitude", self.latitude, 90)
+        check_coordinate("longitude", self.longitude, 180)
+        check_text("place", self.place, 1000)
+        check_text("address", self.address, 1000)
+
+    def value(self) -> dict[str, object]:
+        """Graph's object."""
+        return {"latitude": self.latitude, "longitude": self.longitude, "name": self.place, "address": self.address}
+
+
+class ProductParameter(Parameter, frozen=True, kw_only=True):
+    """The product header of a card."""
+
+    kind: ClassVar[str] = "product"
+    catalog_id: str
+    product_retailer_id: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("catalog_id", self.catalog_id, 200)
+        check_text("product_retailer_id", self.product_retailer_id, 200)
+
+    def value(self) -> dict[str, object]:
+        """Graph's object."""
+        return {"product_retailer_id": self.product_retailer_id, "catalog_id": self.catalog_id}
+
+
+class TemplateButton(Part, frozen=True, kw_only=True):
+    """What a button of the template needs. `index` counts from 0 in the template's order."""
+
+    kind: ClassVar[str]
+    index: int
+
+    def parameters(self) -> list[dict[str, object]]:
+        """Graph's `parameters`."""
+        raise NotImplementedError
+
+    def json(self) -> dict[str, object]:
+        """Graph's component."""
+        component: dict[str, object] = {"type": "button", "sub_type": self.kind, "index": self.index}
+        parameters = self.parameters()
+        return component | ({"parameters": parameters} if parameters else {})
+
+    def __post_init__(self) -> None:
+        check_whole("button index", self.index, 0, 9)
+
+
+class QuickReply(TemplateButton, frozen=True, kw_only=True):
+    """Its payload comes back when it is tapped."""
+
+    kind: ClassVar[str] = "quick_reply"
+    payload: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("quick reply payload", self.payload, 256)
+
+    def parameters(self) -> list[dict[str, object]]:
+        """Graph's `parameters`."""
+        return [{"type": "payload", "payload": self.payload}]
+
+
+class UrlButton(TemplateButton, frozen=True, kw_only=True):
+    """The variable end of its address; for authentication templates the code."""
+
+    kind: ClassVar[str] = "url"
+    suffix: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("url suffix", self.suffix, 2000)
+
+    def parameters(self) -> list[dict[str, object]]:
+        """Graph's `parameters`."""
+        return [{"type": "text", "text": self.suffix}]
+
+
+class CopyCode(TemplateButton, frozen=True, kw_only=True):
+    """The coupon code that it copies."""
+
+    kind: ClassVar[str] = "copy_code"
+    code: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("coupon code", self.code, 20)
+
+    def parameters(self) -> list[dict[str, object]]:
+        """Graph's `parameters`."""
+        return [{"type": "coupon_code", "coupon_code": self.code}]
+
+
+class FlowButton(TemplateButton, frozen=True, kw_only=True):
+    """Opens the template's flow."""
+
+    kind: ClassVar[str] = "flow"
+    token: str | None = None
+    data: dict[str, object] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("flow token", self.token, 1000, optional=True)
+        check_json("flow data", self.data)
+
+    def parameters(self) -> list[dict[str, object]]:
+        """Graph's `parameters`."""
+        action = given(flow_token=self.token, flow_action_data=self.data)
+        return [{"type": "action", "action": action}] if action else []
+
+
+class CatalogButton(TemplateButton, frozen=True, kw_only=True):
+    """Opens the catalog."""
+
+    kind: ClassVar[str] = "catalog"
+    thumbnail_product_retailer_id: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("thumbnail_product_retailer_id", self.thumbnail_product_retailer_id, 200, optional=True)
+
+    def parameters(self) -> list[dict[str, object]]:
+        """Graph's `parameters`."""
+        action = given(thumbnail_product_retailer_id=self.thumbnail_product_retailer_id)
+        return [{"type": "action", "action": action}] if action else []
+
+
+class ProductsButton(TemplateButton, frozen=True, kw_only=True):
+    """Opens a list of products (`mpm`)."""
+
+    kind: ClassVar[str] = "mpm"
+    thumbnail_product_retailer_id: str
+    sections: tuple[ProductSection, ...]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_text("thumbnail_product_retailer_id", self.thumbnail_product_retailer_id, 200)
+        check_product_sections(self.sections)
+
+    def parameters(self) -> list[dict[str, object]]:
+        """Graph's `parameters`."""
+        sections = [section.json() for section in self.sections]
+        action = {"thumbnail_product_retailer_id": self.thumbnail_product_retailer_id, "sections": sections}
+        return [{"type": "action", "action": action}]
+
+
+class VoiceCallButton(TemplateButton, frozen=True, kw_only=True):
+    """Calls the business."""
+
+    kind: ClassVar[str] = "voice_call"
+    ttl_minutes: int | None = None
+    payload: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ttl_minutes is not None:
+            check_whole("ttl_minutes", self.ttl_minutes, 1, 43_200)
+        check_text("voice call payload", self.payload, 512, optional=True)
+
+    def parameters(self) -> list[dict[str, object]]:
+        """Graph's `parameters`."""
+        values = given(ttl_minutes=self.ttl_minutes, payload=self.payload)
+        return [{"type": name, name: value} for name, value in values.items()]
+
+
+class OrderDetailsButton(TemplateButton, frozen=True, kw_only=True):
+    """Opens an order to review and pay; `details` is Graph's `order_details` (India, Brazil), passed on as it is."""
+
+    kind: ClassVar[str] = "order_details"
+    details: dict[str, object]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.details, dict) or not self.details:
+            refuse("order details", "must be a mapping with at least one entry")
+        check_json("order details", self.details)
+
+    def parameters(self) -> list[dict[str, object]]:
+        """Graph's `parameters`."""
+        return [{"type": "action", "action": {"order_details": self.details}}]

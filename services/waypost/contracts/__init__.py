@@ -1,0 +1,1 @@
+"""What one process writes for another: one model per document."""

@@ -1,0 +1,1 @@
+"""`waypost dev`: all processes on one machine, from the same YAML files that a cluster takes."""

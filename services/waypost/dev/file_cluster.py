@@ -1,0 +1,310 @@
+"""A cluster made of memory and files: what `waypost dev` has instead of an API server, with the same promises.
+
+Server-side apply with field ownership, resource versions, conflicts, finalizers and the status as a part of its own are
+here as reconciling relies on them; schema, admission and garbage collection are not.
+"""
+
+import base64
+import copy
+import datetime
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import structlog
+
+from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, Manifest, Stored
+
+log = structlog.get_logger(__name__)
+
+Path = tuple[str, ...]
+
+
+class FileCluster:
+    """All objects by kind, namespace and name. `changed` is called with each object after a change, or with what was
+    deleted and False."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = time.time,
+        changed: Callable[[Manifest, bool], None] | None = None,
+        release_namespace: str = "waypost",
+    ) -> None:
+        self._clock = clock
+        self._changed = changed or (lambda _manifest, _is_there: None)
+        self._objects: dict[tuple[str, str, str], Manifest] = {}
+        self._owners: dict[tuple[str, str, str], dict[Path, set[str]]] = {}
+        self._version = 0
+        self.release_namespace = release_namespace
+        self.events: list[tuple[str, str, str]] = []
+        """(type, reason, message) of the Kubernetes Events that were told, oldest first."""
+
+    # What users do
+
+    def put(self, manifest: Manifest) -> Manifest:
+        """Create or replace an object as `kubectl apply` would; metadata of the server and the status stay."""
+        key = _key(manifest)
+        before = self._objects.get(key)
+        wanted = copy.deepcopy(manifest)
+        metadata = wanted.setdefault("metadata", {})
+        metadata.setdefault("namespace", "default")
+        if before is None:
+            metadata |= {"uid": str(uuid.uuid4()), "generation": 1, "creationTimestamp": _timestamp(self._clock())}
+            wanted.pop("status", None)
+        else:
+            for name in ("uid", "generation", "creationTimestamp", "finalizers", "resourceVersion"):
+                if name in before["metadata"]:
+                    metadata[name] = before["metadata"][name]
+            if "status" in before:
+                wanted["status"] = before["status"]
+            if wanted == before:
+                return copy.deepcopy(before)
+            if wanted.get("spec") != before.get("spec"):
+                metadata["generation"] += 1
+        return self._store(key, wanted)
+
+    def remove(self, kind: str, namespace: str, name: str) -> None:
+        """Delete as a user: an object with finalizers is marked, and goes when they are off."""
+        key = (kind, namespace, name)
+        found = self._objects.get(key)
+        if found is None:
+            return
+        if found["metadata"].get("finalizers"):
+            if "deletionTimestamp" not in found["metadata"]:
+                marked = copy.deepcopy(found)
+                marked["metadata"]["deletionTimestamp"] = _timestamp(self._clock())
+                self._store(key, marked)
+            return
+        self._drop(key)
+
+    def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """An object as it is; a copy."""
+        found = self._objects.get((kind, namespace, name))
+        return copy.deepcopy(found) if found is not None else None
+
+    def all(self, kind: str | None = None) -> list[Manifest]:
+        """All objects, or those of a kind, by name."""
+        keys = sorted(key for key in self._objects if kind is None or key[0] == kind)
+        return [copy.deepcopy(self._objects[key]) for key in keys]
+
+    # What reconciling does
+
+    async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """See `Cluster.read`."""
+        return self.get(kind, namespace, name)
+
+    async def secret(self, namespace: str, name: str) -> Stored | None:
+        """See `Cluster.secret`."""
+        found = self.get("Secret", namespace, name)
+        if found is None:
+            return None
+        data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+        data |= {key: value.encode() for key, value in (found.get("stringData") or {}).items()}
+        return _stored(found, data)
+
+    async def config_map(self, namespace: str, name: str) -> Stored | None:
+        """See `Cluster.config_map`."""
+        found = self.get("ConfigMap", namespace, name)
+        if found is None:
+            return None
+        return _stored(found, {key: value.encode() for key, value in (found.get("data") or {}).items()})
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """See `Cluster.create`."""
+        if _key(manifest) in self._objects:
+            raise ClusterConflict("there is one already")
+        return self.put(manifest)
+
+    async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
+        """See `Cluster.apply`."""
+        key = _key(manifest)
+        found = self._objects.get(key)
+        now = copy.deepcopy(found) if found is not None else {}
+        owners = self._owners.setdefault(key, {})
+        given = dict(_leaves({name: value for name, value in manifest.items() if name != "status"}))
+        if given.pop(("metadata", "resourceVersion"), None) is not None and found is not None:
+            self._at_version(manifest)
+        for path in [path for path, managers in owners.items() if manager in managers and path not in given]:
+            owners[path].discard(manager)
+            if not owners[path]:
+                del owners[path]
+                _cut(now, path)
+        for path, value in given.items():
+            before = _at(now, path)
+            holders = owners.setdefault(path, set())
+            if before != value and not (value == {} and isinstance(before, dict)):
+                holders.clear()
+                _set(now, path, copy.deepcopy(value))
+            holders.add(manager)
+        if found is None:
+            now.setdefault("metadata", {}).update(
+                {"uid": str(uuid.uuid4()), "generation": 1, "creationTimestamp": _timestamp(self._clock())}
+            )
+        elif now == found:
+            return now
+        elif now.get("spec") != found.get("spec"):
+            now["metadata"]["generation"] = now["metadata"].get("generation", 1) + 1
+        return self._store(key, now)
+
+    async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
+        """See `Cluster.write_entry`."""
+        found = self._objects.get(_key(secret))
+        if found is None and content is None:
+            return
+        now = copy.deepcopy(found or secret)
+        data = now.setdefault("data", {})
+        if content is None:
+            data.pop(key, None)
+        else:
+            data[key] = base64.b64encode(content).decode()
+        if found is None:
+            self.put(now)
+        elif now != found:
+            self._store(_key(secret), now)
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """See `Cluster.delete`."""
+        self.remove(kind, namespace, name)
+
+    async def write_status(self, manifest: Manifest, status: Manifest) -> Manifest:
+        """See `Cluster.write_status`."""
+        now = self._at_version(manifest)
+        if now.get("status") == status:
+            return now
+        return self._store(_key(manifest), now | {"status": copy.deepcopy(status)})
+
+    async def write_metadata(self, manifest: Manifest, patch: Manifest) -> Manifest:
+        """See `Cluster.write_metadata`."""
+        now = self._at_version(manifest)
+        merged = _merged(now["metadata"], patch)
+        if merged == now["metadata"]:
+            return now
+        written = now | {"metadata": merged}
+        if merged.get("deletionTimestamp") and not merged.get("finalizers"):
+            self._drop(_key(manifest))
+            return written
+        return self._store(_key(manifest), written)
+
+    async def objects(self, kind: str) -> list[Manifest]:
+        """See `Cluster.objects`."""
+        return self.all(kind)
+
+    async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
+        """See `Cluster.labelled`."""
+        within = [each for each in self.all(kind) if each["metadata"]["namespace"] == self.release_namespace]
+        return [each for each in within if labels.items() <= (each["metadata"].get("labels") or {}).items()]
+
+    async def emit(self, about: Manifest, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - as in the protocol
+        """See `Cluster.emit`."""
+        self.events.append((type, reason, message))
+        del self.events[:-1000]
+        metadata = about["metadata"]
+        log.info("event", kind=about["kind"], name=f"{metadata['namespace']}/{metadata['name']}", reason=reason)
+
+    async def refresh_mounts(self) -> None:
+        """Nothing to refresh: whoever reads files sees them change."""
+
+    def _at_version(self, manifest: Manifest) -> Manifest:
+        found = self._objects.get(_key(manifest))
+        if found is None:
+            raise ClusterRefused("NotFound", "the object is gone")
+        if found["metadata"]["resourceVersion"] != manifest["metadata"].get("resourceVersion"):
+            raise ClusterConflict("the object has changed")
+        return copy.deepcopy(found)
+
+    def _store(self, key: tuple[str, str, str], manifest: Manifest) -> Manifest:
+        self._version += 1
+        manifest["metadata"]["resourceVersion"] = str(self._version)
+        self._objects[key] = manifest
+        self._changed(copy.deepcopy(manifest), True)
+        return copy.deepcopy(manifest)
+
+    def _drop(self, key: tuple[str, str, str]) -> None:
+        gone = self._objects.pop(key)
+        self._owners.pop(key, None)
+        self._version += 1
+        self._changed(gone, False)
+
+    # What outlives the process
+
+    def dump(self) -> str:
+        """Everything, as text for `load`; it holds secrets."""
+        owners = [
+            [list(key), [[list(path), sorted(who)] for path, who in paths.items()]]
+            for key, paths in self._owners.items()
+        ]
+        return json.dumps({"version": self._version, "objects": self.all(), "owners": owners})
+
+    def load(self, text: str) -> None:
+        """Take everything back from `dump`. Raises `ValueError` if it is not such a text."""
+        try:
+            state = json.loads(text)
+            self._objects = {_key(each): each for each in state["objects"]}
+            self._owners = {
+                (key[0], key[1], key[2]): {tuple(path): set(who) for path, who in paths}
+                for key, paths in state["owners"]
+            }
+            self._version = int(state["version"])
+        except (KeyError, TypeError, IndexError) as error:
+            raise ValueError("not the state of a cluster") from error
+
+
+def _key(manifest: Manifest) -> tuple[str, str, str]:
+    metadata = manifest.get("metadata") or {}
+    return str(manifest["kind"]), str(metadata.get("namespace") or "default"), str(metadata["name"])
+
+
+def _stored(found: Manifest, data: dict[str, bytes]) -> Stored:
+    metadata = found["metadata"]
+    return Stored(
+        metadata["namespace"], metadata["name"], data, dict(metadata.get("labels") or {}), metadata["resourceVersion"]
+    )
+
+
+def _leaves(value: Manifest, at: Path = ()) -> Iterable[tuple[Path, Any]]:
+    """Paths to what is no object; a list is one value, as in an atomic list."""
+    for name, inner in value.items():
+        if isinstance(inner, dict) and inner:
+            yield from _leaves(inner, (*at, name))
+        else:
+            yield (*at, name), inner
+
+
+def _at(value: Any, path: Path) -> Any:
+    for name in path:
+        if not isinstance(value, dict) or name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def _set(value: Manifest, path: Path, to: Any) -> None:
+    for name in path[:-1]:
+        value = value.setdefault(name, {})
+    value[path[-1]] = to
+
+
+def _cut(value: Manifest, path: Path) -> None:
+    parent = _at(value, path[:-1]) if len(path) > 1 else value
+    if isinstance(parent, dict):
+        parent.pop(path[-1], None)
+
+
+def _merged(value: Manifest, patch: Manifest) -> Manifest:
+    """RFC 7386."""
+    merged = dict(value)
+    for name, inner in patch.items():
+        if inner is None:
+            merged.pop(name, None)
+        elif isinstance(inner, dict):
+            merged[name] = _merged(merged.get(name) or {}, inner)
+        else:
+            merged[name] = inner
+    return merged
+
+
+def _timestamp(now: float) -> str:
+    return datetime.datetime.fromtimestamp(int(now), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

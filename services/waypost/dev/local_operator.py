@@ -1,0 +1,240 @@
+"""The operator of `waypost dev`: the same controller and reconcilers as in a cluster, without an API server.
+
+`DIR/objects.json` says what was declared (written by `waypost dev` from the YAML files), `DIR/cluster.json` keeps all
+objects with their status, `DIR/operator.json` tells how they stand, and the registry's Secrets become the files that
+the other processes read.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from waypost.allowed_plugins import AllowedPlugins
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.dev.cronjobs import CronJobs, Process
+from waypost.dev.file_cluster import FileCluster
+from waypost.dev.files import replace
+from waypost.operator.api.conditions import find
+from waypost.operator.api.kinds import NUMBER, OURS, SCHEDULE
+from waypost.operator.api.number_models import RECONCILE_REQUESTED
+from waypost.operator.cluster.interface import Manifest
+from waypost.operator.cluster.registry_secrets import AUDIENCES, LABELS
+from waypost.operator.engine.controller import Controller, Reconciler
+from waypost.operator.engine.object_cache import Known
+from waypost.operator.engine.watching import Change, Watching
+from waypost.operator.engine.workers import Workers
+from waypost.operator.number.reconcile import NumberReconciler
+from waypost.operator.options import OperatorOptions
+from waypost.operator.schedule.reconcile import ScheduleReconciler
+from waypost.settings import Settings
+from waypost.telemetry import logs, probes, tracing
+
+log = structlog.get_logger(__name__)
+
+NAMESPACE = "waypost"
+"""What the release namespace is in a cluster."""
+OBJECTS, STATE, CLUSTER = "objects.json", "operator.json", "cluster.json"
+LOOK_S = 0.1
+CRON_S = 1.0
+CONCURRENCY = 8
+NOT_LOOKED_AT = "not looked at yet"
+_MANAGED_BY = "app.kubernetes.io/managed-by"
+_OF_USERS = (*OURS, "Secret", "ConfigMap")
+
+
+class LocalOperator:
+    """`await run(stop)` until the event is set; `folder` as the module says."""
+
+    def __init__(
+        self, folder: Path, registry_dir: Path, graph: GraphClient, public_url: str, plugins: AllowedPlugins
+    ) -> None:
+        self._folder = folder
+        self._registry_dir = registry_dir
+        self._objects_seen: tuple[int, int] | None = None
+        self._digest = ""
+        self._life = ""
+        self._is_dirty = False
+        options = OperatorOptions(
+            release_namespace=NAMESPACE,
+            public_url=public_url,
+            webhook_probe_url=public_url,
+            route_poll_s=0.2,
+            image="local",
+            plugins=plugins,
+        )
+        self.cluster = FileCluster(changed=self._changed, release_namespace=NAMESPACE)
+        known = Known()
+        known.complete = True
+        reconcilers: dict[str, Reconciler] = {
+            NUMBER: NumberReconciler(self.cluster, graph, options),
+            SCHEDULE: ScheduleReconciler(self.cluster, graph, options),
+        }
+        controller = Controller(self.cluster, known, reconcilers, resync_s=options.resync_s)
+        self._workers = Workers(controller, concurrency=CONCURRENCY)
+        self._watching = Watching(known, self._workers, resync_s=options.resync_s)
+        self._cron_jobs = CronJobs(self.cluster, folder / "runs", _launch)
+
+    def not_ready(self) -> str | None:
+        """Why it is of no use yet, for the probe."""
+        return None if self._digest else "nothing was declared yet"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work, and keep what must outlive the process."""
+        self._restore()
+        async with asyncio.TaskGroup() as group:
+            working = group.create_task(self._workers.run())
+            running = group.create_task(self._run_schedules())
+            while not stop.is_set():
+                self._declare()
+                self._save()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), LOOK_S)
+            self._workers.stop()
+            running.cancel()
+            await asyncio.wait([working], timeout=10)
+            working.cancel()
+        self._cron_jobs.stop()
+        self._save()
+
+    async def _run_schedules(self) -> None:
+        while True:
+            await self._cron_jobs.look()
+            await asyncio.sleep(CRON_S)
+
+    def _restore(self) -> None:
+        try:
+            self.cluster.load((self._folder / CLUSTER).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        except ValueError:
+            # Everything in it can be found anew: it is a cache of what was declared and of what is at Meta.
+            log.warning("the kept state cannot be read; beginning anew")
+            return
+        for manifest in self.cluster.all():
+            self._changed(manifest, is_there=True)
+
+    def _declare(self) -> None:
+        """Take over what the files say, if that changed."""
+        path = self._folder / OBJECTS
+        try:
+            stat = path.stat()
+            if (seen := (stat.st_ino, stat.st_mtime_ns)) == self._objects_seen:
+                return
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return
+        self._objects_seen = seen
+        self._life = str(content["life"])
+        wanted = set()
+        for manifest in content["objects"]:
+            if manifest["kind"] == NUMBER:
+                # A Meta that begins anew has forgotten every callback: that is to be seen now, not at the next resync.
+                annotations = manifest["metadata"].setdefault("annotations", {})
+                annotations[RECONCILE_REQUESTED] = self._life
+            wanted.add(_key(self.cluster.put(manifest)))
+        for kind in _OF_USERS:
+            for manifest in self.cluster.all(kind):
+                labels = manifest["metadata"].get("labels") or {}
+                if _key(manifest) not in wanted and labels.get(_MANAGED_BY) != LABELS[_MANAGED_BY]:
+                    self.cluster.remove(*_key(manifest))
+        self._digest = str(content["digest"])
+        self._is_dirty = True
+
+    def _changed(self, manifest: Manifest, is_there: bool) -> None:
+        change: Change = "MODIFIED" if is_there else "DELETED"
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        if kind in OURS:
+            self._watching.ours(change, manifest)
+        elif kind in ("Secret", "ConfigMap"):
+            self._watching.referenced(change, manifest)
+        elif kind == "CronJob":
+            self._watching.child(change, manifest)
+        if kind == "Secret" and name.startswith("waypost-registry-"):
+            self._publish()
+        self._is_dirty = True
+
+    def _publish(self) -> None:
+        """Make the registry's folders hold what its Secrets hold, as a kubelet would."""
+        for audience in AUDIENCES:
+            folder = self._registry_dir / audience
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            wanted: dict[str, str] = {}
+            for manifest in self.cluster.all("Secret"):
+                if manifest["metadata"]["name"].startswith(f"waypost-registry-{audience}-"):
+                    data = manifest.get("data") or {}
+                    wanted |= {key: base64.b64decode(value).decode() for key, value in data.items()}
+            for key, text in wanted.items():
+                path = folder / key
+                if not path.exists() or path.read_text(encoding="utf-8") != text:
+                    replace(path, text)
+            for path in folder.glob("*.json"):
+                if path.name not in wanted:
+                    path.unlink()
+
+    def _save(self) -> None:
+        if not self._is_dirty:
+            return
+        self._is_dirty = False
+        replace(self._folder / CLUSTER, self.cluster.dump())
+        state = {"digest": self._digest, "numbers": self._standing(NUMBER), "schedules": self._standing(SCHEDULE)}
+        replace(self._folder / STATE, json.dumps(state))
+
+    def _standing(self, kind: str) -> dict[str, str]:
+        """Objects that are not as desired, and why."""
+        found = {}
+        for manifest in self.cluster.all(kind):
+            metadata, status = manifest["metadata"], manifest.get("status") or {}
+            ready = find(status, "Ready") or {}
+            is_current = status.get("observedGeneration") == metadata["generation"]
+            if kind == NUMBER and not (manifest.get("spec") or {}).get("suspend"):
+                is_current = is_current and status.get("lastHandledReconcileAt") == self._life
+            if ready.get("status") != "True" or not is_current:
+                message = str(ready.get("message") or ready.get("reason") or NOT_LOOKED_AT)
+                found[f"{metadata['namespace']}/{metadata['name']}"] = message if is_current else NOT_LOOKED_AT
+        return found
+
+
+def run(settings: Settings, folder: Path) -> None:
+    """The process that `waypost dev` starts, until SIGTERM."""
+    logs.configure("operator", settings.log_level)
+    traces = tracing.configure("operator", settings.trace_dir)
+    try:
+        asyncio.run(_run(settings, folder))
+    finally:
+        traces.shutdown()
+
+
+async def _run(settings: Settings, folder: Path) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with GraphClient(settings.graph_url, settings.graph_version, timeout_s=settings.graph_timeout_s) as graph:
+        plugins = AllowedPlugins.read(settings.bot_plugins)
+        operator = LocalOperator(folder, settings.registry_dir, graph, settings.public_url, plugins)
+        serving = probes.serve(settings.probe_port, ready=operator.not_ready, host=settings.host)
+        try:
+            await operator.run(stop)
+        finally:
+            serving.close()
+
+
+def _launch(name: str, environment: Mapping[str, str]) -> Process:
+    log.info("a run of a schedule", job=name)
+    return subprocess.Popen(
+        [sys.executable, "-m", "waypost.cli", "schedule", "run"],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def _key(manifest: Manifest) -> tuple[str, str, str]:
+    return manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]

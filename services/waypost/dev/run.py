@@ -1,0 +1,385 @@
+"""`waypost dev`: everything on one machine, from the same YAML files that a cluster takes, under one supervisor."""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from sqlalchemy.exc import OperationalError
+
+from waypost.allowed_plugins import EVERYTHING
+from waypost.dev import data_folder, demonstration, local_operator, manifests, simulated_world
+from waypost.dev.data_folder import DevError
+from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis
+from waypost.dev.files import fingerprint, replace, yaml_files
+from waypost.dev.manifests import Declared, ManifestError
+from waypost.dev.ports import ports_for
+from waypost.dev.supervisor import Child, Service, Supervisor, last_words
+from waypost.store.connection import database, schema
+
+STARTING_S = 60.0
+"""How long a service may take until it is of use, on a slow machine."""
+
+TICK_S = 0.1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line said."""
+
+    files: tuple[Path, ...]
+    data: Path
+    port_webhook: int = 8080
+    port_console: int = 8081
+    port_simulator: int = 8082
+    workers: int = 2
+    once: bool = False
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where everything listens."""
+
+    webhook: str
+    console: str
+    simulator: str
+    database: str
+    redis: str
+
+
+def run(options: Options, out: Console, err: Console) -> int:
+    """Run until told to end (or, with `once`, until the demonstration is over). Returns the exit status.
+
+    Raises `DevError`, `ManifestError` and `EmbeddedError` when it cannot start.
+    """
+    declared = manifests.load(yaml_files(options.files))
+    if options.once and _with_bot(declared) is None:
+        raise DevError("no number has a bot, so nothing would answer; give one spec.bot, or leave --once out")
+    for path in (options.data, options.data / "logs", options.data / "traces"):
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with data_folder.sole_owner(options.data):
+        dev = Dev(options, declared, out, err)
+        with dev.signals():
+            try:
+                return dev.run()
+            finally:
+                dev.stop()
+
+
+class Dev:
+    """One run of `waypost dev`. Processes are handled on the main thread, calls to the simulated Meta on another."""
+
+    def __init__(self, options: Options, declared: Declared, out: Console, err: Console) -> None:
+        self._options = options
+        self._declared = declared
+        self._out = out
+        self._err = err
+        self._data = options.data.resolve()
+        self._registry = self._data / "registry"
+        self._started_at = time.monotonic()
+        self._ending = threading.Event()
+        self._calls = ThreadPoolExecutor(max_workers=1, thread_name_prefix="meta")
+        self._telling: Future[None] | None = None
+        self._told: tuple[int | None, Declared] | None = None
+        self._tell_after = 0.0
+        self._digest = ""
+        self._seen_standing: dict[str, str] = {}
+        self._look_at_standing_after = 0.0
+        self._said: str | None = None
+        self._services: dict[str, Service] = {}
+        self._seen_files = fingerprint(options.files)
+        self._look_at_files_after = 0.0
+        self._supervisor = Supervisor(changed=self._write_state, became_ready=self._became_ready, say=self._say)
+        self._addresses: Addresses | None = None
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Ctrl-C, SIGTERM and a closed terminal end the run in order."""
+        previous = {
+            number: signal.signal(number, lambda *_: self._ending.set())
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def run(self) -> int:
+        """Start, show the demonstration, and stay."""
+        for note in self._declared.notes:
+            self._err.print(note, style="yellow", markup=False, highlight=False)
+        ports = ports_for(
+            webhook=self._options.port_webhook,
+            console=self._options.port_console,
+            simulator=self._options.port_simulator,
+        )
+        data_folder.tidy(self._data)
+        self._start_stores(ports)
+        self._publish()
+        self._start_services(ports)
+        if not self._until(lambda: all(map(self._supervisor.is_ready, self._services)), "services"):
+            return 0
+        if not self._until(lambda: self._is_connected, "the numbers at the simulated Meta"):
+            return 0
+        self._progress("ready")
+        return self._demonstrate()
+
+    def stop(self) -> None:
+        """End everything, what takes in first and what stores last."""
+        self._calls.shutdown(wait=False, cancel_futures=True)
+        workers = [name for name in self._services if name.startswith("worker")]
+        self._supervisor.stop([["webhook", "console", "operator"], workers, ["simulator"], ["redis"], ["postgres"]])
+        for service in self._services.values():
+            service.close()
+        (self._data / "dev.json").unlink(missing_ok=True)
+
+    def _start_stores(self, ports: tuple[int, int, int]) -> None:
+        stores: list[Child] = []
+        database_url, redis_url = os.environ.get("WAYPOST_DATABASE_URL"), os.environ.get("WAYPOST_REDIS_URL")
+        if not database_url:
+            postgres = EmbeddedPostgres(self._data / "postgres")
+            database_url = postgres.url
+            stores.append(postgres)
+        if not redis_url:
+            redis = EmbeddedRedis(self._data / "redis")
+            redis_url = redis.url
+            stores.append(redis)
+        webhook, console, simulator = (f"http://127.0.0.1:{port}" for port in ports)
+        self._addresses = Addresses(webhook, console, simulator, database_url, redis_url)
+        for store in stores:
+            self._supervisor.add(store)
+        if not self._until(lambda: all(self._supervisor.is_ready(store.name) for store in stores), "PostgreSQL, Redis"):
+            raise SystemExit(0)
+        engine = database.connect(database_url, application="waypost-dev")
+        try:
+            schema.migrate(engine)
+        except OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[0] if error.orig else type(error).__name__
+            raise DevError(f"the database cannot be used: {reason}; look at WAYPOST_DATABASE_URL") from None
+        finally:
+            engine.dispose()
+        self._progress("PostgreSQL and Redis are up, the schema is current")
+
+    def _start_services(self, ports: tuple[int, int, int]) -> None:
+        assert self._addresses is not None
+        environment = {
+            # Whoever runs this writes the numbers too, and may run any code here anyway.
+            "WAYPOST_BOT_PLUGINS": EVERYTHING,
+            **os.environ,
+            "WAYPOST_DATABASE_URL": self._addresses.database,
+            "WAYPOST_REDIS_URL": self._addresses.redis,
+            "WAYPOST_GRAPH_URL": self._addresses.simulator,
+            "WAYPOST_PUBLIC_URL": self._addresses.webhook,
+            "WAYPOST_REGISTRY_DIR": str(self._registry),
+            "WAYPOST_TRACE_DIR": str(self._data / "traces"),
+            "WAYPOST_HOST": "127.0.0.1",
+            "WAYPOST_WEBHOOK_PORT": str(ports[0]),
+            "WAYPOST_CONSOLE_PORT": str(ports[1]),
+            "WAYPOST_SIMULATOR_PORT": str(ports[2]),
+            "WAYPOST_SIMULATOR_WORLD": str(self._data / "world.json"),
+        }
+        commands = {"simulator": ["simulator"], "webhook": ["webhook"]}
+        commands |= {"operator": ["local-operator", str(self._data)]}
+        commands |= {f"worker-{number}": ["worker"] for number in range(1, self._options.workers + 1)}
+        commands |= {"console": ["console"]}
+        for name, command in commands.items():
+            log = self._data / "logs" / f"{name}.log"
+            service = Service(name, [sys.executable, "-m", "waypost.cli", *command], environment, log)
+            self._services[name] = service
+            self._supervisor.add(service)
+
+    def _demonstrate(self) -> int:
+        assert self._addresses is not None
+        exchange: Future[demonstration.Exchange] | None = None
+        if (number := _with_bot(self._declared)) is None:
+            self._err.print("No number has a bot, so nothing would answer: the demonstration is left out.")
+            demonstration.show_addresses(self._addresses, self._data, self._out)
+        else:
+            exchange = self._calls.submit(
+                demonstration.exchange,
+                self._addresses.simulator,
+                number.number.spec.phone_number_id,
+                self._data / "traces",
+            )
+        shown = exchange is None
+        while not self._ending.is_set():
+            self._pump()
+            if exchange is not None and exchange.done() and not shown:
+                shown = True
+                succeeded = self._show(exchange)
+                if self._options.once:
+                    return 0 if succeeded else 1
+        self._err.print("Stopping")
+        return 1 if self._options.once else 0
+
+    def _show(self, exchange: "Future[demonstration.Exchange]") -> bool:
+        assert self._addresses is not None
+        try:
+            demonstration.show(exchange.result(), self._out)
+        except demonstration.NoReply as error:
+            self._err.print(f"The demonstration failed: {error}", style="red", markup=False, highlight=False)
+            self._err.print(f"Logs: {self._data / 'logs'}", markup=False, highlight=False)
+            return False
+        if not self._options.once:
+            demonstration.show_addresses(self._addresses, self._data, self._out)
+        return True
+
+    def _until(self, condition: Callable[[], bool], what: str) -> bool:
+        """Keep all running until the condition holds; False when told to end. Raises `DevError` at the deadline."""
+        deadline = time.monotonic() + STARTING_S
+        while not condition():
+            if self._ending.is_set():
+                return False
+            if time.monotonic() > deadline:
+                late = [s for s in self._services.values() if not self._supervisor.is_ready(s.name)]
+                words = "; ".join(f"{s.name}: {last_words(s.log)}" for s in late)
+                raise DevError(
+                    f"{what} did not get ready in {STARTING_S:.0f} s; {words or self._said or ''} "
+                    f"(logs: {self._data / 'logs'})"
+                )
+            self._pump()
+        return True
+
+    def _pump(self) -> None:
+        self._supervisor.look()
+        self._reread()
+        self._connect()
+        self._ending.wait(TICK_S)
+
+    @property
+    def _target(self) -> tuple[int | None, Declared]:
+        """What must be known at the simulated Meta, and in which life of it."""
+        return self._supervisor.processes.get("simulator"), self._declared
+
+    @property
+    def _is_connected(self) -> bool:
+        """Everything that was declared is as desired, at the simulated Meta as it is now."""
+        return self._told == self._target and self._standing() == {}
+
+    def _standing(self) -> dict[str, str] | None:
+        """Numbers that are not as desired, and why; None while the operator has not taken over what was declared."""
+        try:
+            state = json.loads((self._data / local_operator.STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        if state["digest"] != self._digest:
+            return None
+        numbers: dict[str, str] = state["numbers"]
+        return numbers
+
+    def _connect(self) -> None:
+        """Tell the simulated Meta what exists, then the operator what is wanted, whenever either is new."""
+        if self._telling is not None:
+            if not self._telling.done():
+                return
+            self._finish_telling(self._telling)
+            self._telling = None
+        if self._told == self._target:
+            self._say_standing()
+            return
+        if not self._supervisor.is_ready("simulator") or time.monotonic() < self._tell_after:
+            return
+        assert self._addresses is not None
+        target = self._target
+        seed = simulated_world.seed(self._declared.numbers, self._declared.schedules)
+
+        def tell(simulator: str) -> None:
+            demonstration.put_world(simulator, seed)
+            life, declared = target
+            text = json.dumps({"life": str(life), "objects": declared.objects}, default=str)
+            self._digest = hashlib.sha256(text.encode()).hexdigest()
+            replace(self._data / local_operator.OBJECTS, json.dumps({**json.loads(text), "digest": self._digest}))
+            self._told = target
+
+        self._telling = self._calls.submit(tell, self._addresses.simulator)
+
+    def _finish_telling(self, telling: "Future[None]") -> None:
+        try:
+            telling.result()
+        except httpx.HTTPError as error:
+            self._tell_after = time.monotonic() + 0.5
+            self._say_once(f"the simulated Meta cannot be told what exists: {error}")
+
+    def _say_standing(self) -> None:
+        """What keeps a number from being as desired, once it has lasted."""
+        if time.monotonic() < self._look_at_standing_after:
+            return
+        self._look_at_standing_after = time.monotonic() + 2.0
+        lasting = {name: why for name, why in (self._standing() or {}).items() if self._seen_standing.get(name) == why}
+        self._seen_standing = self._standing() or {}
+        for name, why in lasting.items():
+            if why != local_operator.NOT_LOOKED_AT:
+                self._say_once(f"{name}: {why}")
+
+    def _say_once(self, line: str) -> None:
+        if line != self._said:
+            self._said = line
+            self._say(line)
+
+    def _reread(self) -> None:
+        """Take a change of the YAML files over; with an error in them what was good last stays."""
+        if time.monotonic() < self._look_at_files_after:
+            return
+        self._look_at_files_after = time.monotonic() + 0.5
+        seen = fingerprint(self._options.files)
+        if seen == self._seen_files:
+            return
+        self._seen_files = seen
+        try:
+            self._declared = manifests.load(yaml_files(self._options.files))
+        except ManifestError as error:
+            self._say("the files changed, but cannot be used; what was good last stays")
+            for problem in error.problems:
+                self._err.print(f"  {problem}", style="red", markup=False, highlight=False)
+            return
+        self._publish()
+        self._say("the files changed and were published")
+
+    def _publish(self) -> None:
+        # A simulator that starts again must know its numbers before it answers: a refused token would pause them.
+        seed = simulated_world.seed(self._declared.numbers, self._declared.schedules)
+        replace(self._data / "world.json", json.dumps(seed))
+
+    def _became_ready(self, name: str) -> None:
+        if name in self._services and self._addresses is not None:
+            self._progress(f"{name} is ready")
+
+    def _write_state(self) -> None:
+        """`dev.json`: where everything is, and which process runs it. Replaced whole, so a reader meets no half."""
+        if self._addresses is None:
+            return
+        state: dict[str, Any] = {
+            "webhook": self._addresses.webhook,
+            "console": self._addresses.console,
+            "simulator": self._addresses.simulator,
+            "database": self._addresses.database,
+            "redis": self._addresses.redis,
+            "processes": self._supervisor.processes,
+            "metrics": {name: s.metrics_url for name, s in self._services.items() if s.pid is not None},
+            "supervisor": os.getpid(),
+        }
+        replace(self._data / "dev.json", json.dumps(state, indent=2))
+
+    def _say(self, line: str) -> None:
+        self._err.print(f"  {line}", style="yellow", markup=False, highlight=False)
+
+    def _progress(self, line: str) -> None:
+        elapsed = time.monotonic() - self._started_at
+        self._err.print(f"{elapsed:6.1f} s  {line}", style="dim", markup=False, highlight=False)
+
+
+def _with_bot(declared: Declared) -> manifests.DeclaredNumber | None:
+    """The number that the demonstration talks to."""
+    return next((number for number in declared.numbers if number.number.spec.bot is not None), None)

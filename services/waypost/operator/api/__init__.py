@@ -1,0 +1,1 @@
+"""The two kinds as typed models, and what is generated from them: CRDs and reference."""

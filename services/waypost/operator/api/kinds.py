@@ -1,0 +1,59 @@
+"""Where each kind that the operator touches lives in the API."""
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from waypost.operator.api.number_models import GROUP, VERSION
+
+NUMBER = "WhatsAppNumber"
+SCHEDULE = "BotSchedule"
+OURS = (NUMBER, SCHEDULE)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A namespaced resource of the API."""
+
+    name: str
+    group: str
+    version: str
+    plural: str
+
+    @property
+    def api_version(self) -> str:
+        """`apiVersion` of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def collection(self) -> str:
+        """Path of all of them, in all namespaces."""
+        return f"{self._root}/{self.plural}"
+
+    def within(self, namespace: str) -> str:
+        """Path of all of them in a namespace."""
+        return f"{self._root}/namespaces/{quote(namespace, safe='')}/{self.plural}"
+
+    def at(self, namespace: str, name: str) -> str:
+        """Path of one."""
+        return f"{self.within(namespace)}/{quote(name, safe='')}"
+
+    @property
+    def _root(self) -> str:
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(NUMBER, GROUP, VERSION, "whatsappnumbers"),
+        Kind(SCHEDULE, GROUP, VERSION, "botschedules"),
+        Kind("CronJob", "batch", "v1", "cronjobs"),
+        Kind("Job", "batch", "v1", "jobs"),
+        Kind("Secret", "", "v1", "secrets"),
+        Kind("ConfigMap", "", "v1", "configmaps"),
+        Kind("Pod", "", "v1", "pods"),
+        Kind("Event", "", "v1", "events"),
+        Kind("Lease", "coordination.k8s.io", "v1", "leases"),
+    )
+}
+"""By `kind`."""

@@ -1,0 +1,1 @@
+"""Everything the operator does with the Kubernetes API: calls, registry Secrets, leadership."""

@@ -1,0 +1,318 @@
+"""`cluster.Cluster` over the API of a real Kubernetes cluster."""
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import structlog
+
+from waypost.operator.api.kinds import KINDS, Kind
+from waypost.operator.cluster.api_calls import APPLY, MERGE, METADATA, KubernetesCalls, NotThere
+from waypost.operator.cluster.interface import ClusterAway, ClusterConflict, ClusterError, Manifest, Stored
+from waypost.operator.cluster.shared_secret import SharedSecret
+from waypost.operator.engine.object_cache import Known, slim
+
+log = structlog.get_logger(__name__)
+
+COMPONENT = "waypost-operator"
+"""Who speaks in Events, and the field manager of status and metadata."""
+
+DATA_PLANE = "app.kubernetes.io/part-of=waypost,app.kubernetes.io/component in (webhook,worker)"
+"""Pods that mount the registry's Secrets."""
+REFRESHED = "waypost.dev/registry-refreshed-at"
+"""Annotation on them whose change makes their kubelet look at mounted Secrets at once, not within a minute."""
+REFRESH_DELAY_S = 1.0
+"""Changes of the registry within this time share one round over the pods."""
+REFRESH_SPACING_S = 3.0
+"""Between the rounds while there is always more: for each a kubelet writes the mounted Secrets again."""
+
+PAGE = 25
+"""Objects in one answer. Dozens of streams may read at the start, and an object is some 10 kB while it is read: with
+500 the operator needs 25 MB more for good, for the heap does not shrink again."""
+REPEATED_S = 600.0
+"""The same Event about the same object is not posted again within this time."""
+REMEMBERED_EVENTS = 4096
+
+
+class KubernetesCluster:
+    """Every call may raise `ClusterError`.
+
+    `namespaces` None: all. `known` answers `objects`, so that asking for all of them for each of them stays cheap.
+    """
+
+    def __init__(
+        self,
+        calls: KubernetesCalls,
+        known: Known,
+        *,
+        release_namespace: str,
+        namespaces: Sequence[str] | None = None,
+        instance: str = "",
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._calls = calls
+        self._known = known
+        self._release_namespace = release_namespace
+        self._namespaces = namespaces
+        self._instance = instance
+        self._sleep = sleep
+        self._clock = clock
+        self._said: dict[tuple[str, str, str], float] = {}
+        self._refresh: asyncio.Task[None] | None = None
+        self._next_refresh_at = float("-inf")
+        self._shared: dict[tuple[str, str], SharedSecret] = {}
+
+    async def close(self) -> None:
+        """Finish what is under way and close the connections."""
+        if self._refresh is not None:
+            await asyncio.wait([self._refresh], timeout=5)
+        await self._calls.close()
+
+    async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """An object as it is now, None when it is not there."""
+        found = KINDS[kind]
+        try:
+            return await self._calls.call("GET", found.at(namespace, name), found, about=(namespace, name))
+        except NotThere:
+            return None
+
+    async def secret(self, namespace: str, name: str) -> Stored | None:
+        """A Secret, None when it is not there. The caller checks the opt-in label before it looks at `data`."""
+        return _stored(await self.read("Secret", namespace, name), encoded=True)
+
+    async def config_map(self, namespace: str, name: str) -> Stored | None:
+        """A ConfigMap, None when it is not there."""
+        return _stored(await self.read("ConfigMap", namespace, name), encoded=False)
+
+    async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
+        """Server-side apply with force, at the resource version given, if any. Returns the object as it is then."""
+        kind, namespace, name = _identity(manifest)
+        return await self._calls.call(
+            "PATCH",
+            kind.at(namespace, name),
+            kind,
+            query={"fieldManager": manager, "force": "true"},
+            body=manifest,
+            content_type=APPLY,
+            verb="apply",
+            about=(namespace, name),
+        )
+
+    async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
+        """Set one key of a Secret that others have keys in, or remove it (None); see `entries.py`."""
+        kind, namespace, name = _identity(secret)
+        shared = self._shared.get((namespace, name))
+        if shared is None:
+
+            async def patch(body: Manifest) -> bool:
+                query = {"fieldManager": COMPONENT}
+                where = kind.at(namespace, name)
+                try:
+                    await self._calls.call(
+                        "PATCH",
+                        where,
+                        kind,
+                        query=query,
+                        body=body,
+                        content_type=MERGE,
+                        accept=METADATA,
+                        about=(namespace, name),
+                    )
+                except NotThere:
+                    return False
+                return True
+
+            shared = self._shared[namespace, name] = SharedSecret(
+                secret, patch, self.create, sleep=self._sleep, clock=self._clock
+            )
+        await shared.write(key, content)
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete, children in the background; that it is gone already is fine."""
+        found = KINDS[kind]
+        try:
+            await self._calls.call(
+                "DELETE",
+                found.at(namespace, name),
+                found,
+                body={"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"},
+                about=(namespace, name),
+            )
+        except NotThere:
+            return
+
+    async def write_status(self, manifest: Manifest, status: Manifest) -> Manifest:
+        """Replace the status at the resource version of `manifest`. `ClusterConflict` if it moved, or is gone."""
+        kind, namespace, name = _identity(manifest)
+        metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
+        return await self._change(
+            "PUT",
+            f"{kind.at(namespace, name)}/status",
+            kind,
+            body={**manifest, "metadata": metadata, "status": status},
+            about=(namespace, name),
+        )
+
+    async def write_metadata(self, manifest: Manifest, patch: Manifest) -> Manifest:
+        """Merge-patch `metadata` at the resource version read. `ClusterConflict` if it moved, or is gone."""
+        kind, namespace, name = _identity(manifest)
+        version = manifest["metadata"]["resourceVersion"]
+        return await self._change(
+            "PATCH",
+            kind.at(namespace, name),
+            kind,
+            body={"metadata": {**patch, "resourceVersion": version}},
+            content_type=MERGE,
+            about=(namespace, name),
+        )
+
+    async def objects(self, kind: str) -> list[Manifest]:
+        """All objects of one of our kinds in the namespaces watched, slim. They are shared: never change one."""
+        if self._known.complete:
+            return self._known.all(kind)
+        return [slim(item) async for item in self.listed(kind)]
+
+    async def listed(self, kind: str, selector: str | None = None) -> AsyncIterator[Manifest]:
+        """Objects as the API server has them now, page by page."""
+        found = KINDS[kind]
+        paths = [found.within(each) for each in self._namespaces] if self._namespaces else [found.collection]
+        for path in paths:
+            async for item in self._pages(path, found, selector):
+                yield item
+
+    async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
+        """Children in the release namespace that carry all of these labels, as the API server has them now."""
+        found = KINDS[kind]
+        selector = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+        return [item async for item in self._pages(found.within(self._release_namespace), found, selector)]
+
+    async def emit(self, about: Manifest, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - the field's name in core/v1 Event
+        """Post an Event. It never fails a reconcile; the same one is not posted again within ten minutes."""
+        metadata = about["metadata"]
+        if not self._is_news((metadata.get("uid", ""), reason, message)):
+            return
+        now = datetime.now(UTC)
+        moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        namespace = metadata.get("namespace", "default")
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{metadata['name'][:200]}.", "namespace": namespace},
+            "involvedObject": {
+                "apiVersion": about["apiVersion"],
+                "kind": about["kind"],
+                "namespace": namespace,
+                "name": metadata["name"],
+                "uid": metadata.get("uid", ""),
+                "resourceVersion": metadata.get("resourceVersion", ""),
+            },
+            "type": type,
+            "reason": reason,
+            "message": message[:1024],
+            "firstTimestamp": moment,
+            "lastTimestamp": moment,
+            "count": 1,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._instance,
+        }
+        kind = KINDS["Event"]
+        try:
+            await self._calls.call("POST", kind.within(namespace), kind, body=event)
+        except ClusterError as error:
+            log.warning("an event was not posted", reason=reason, error=error.__class__.__name__)
+
+    async def refresh_mounts(self) -> None:
+        """Have kubelets sync the registry's mounted Secrets soon. Returns at once; many requests share one round."""
+        if self._refresh is None or self._refresh.done():
+            self._refresh = asyncio.create_task(self._refresh_soon(), name="refresh mounts")
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """Create an object. `ClusterConflict` when there is one."""
+        kind, namespace, name = _identity(manifest)
+        return await self._calls.call("POST", kind.within(namespace), kind, body=manifest, about=(namespace, name))
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """Replace an object at the resource version it carries. `ClusterConflict` if it moved, or is gone."""
+        kind, namespace, name = _identity(manifest)
+        return await self._change("PUT", kind.at(namespace, name), kind, body=manifest, about=(namespace, name))
+
+    async def _change(self, method: str, path: str, kind: Kind, **how: Any) -> Manifest:
+        try:
+            return await self._calls.call(method, path, kind, query={"fieldManager": COMPONENT}, **how)
+        except NotThere as error:
+            raise ClusterConflict(f"the {kind.name} is gone ({error.reason})") from None
+
+    async def _pages(self, path: str, kind: Kind, selector: str | None) -> AsyncIterator[Manifest]:
+        query = {"limit": str(PAGE)} | ({"labelSelector": selector} if selector else {})
+        while True:
+            page = await self._calls.call("GET", path, kind, query=query, verb="list")
+            for item in page.get("items") or ():
+                yield {"apiVersion": kind.api_version, "kind": kind.name, **item}
+            following = page.get("metadata", {}).get("continue")
+            if not following:
+                return
+            query["continue"] = following
+
+    async def _refresh_soon(self) -> None:
+        await self._sleep(max(REFRESH_DELAY_S, self._next_refresh_at - self._clock()))
+        self._next_refresh_at = self._clock() + REFRESH_SPACING_S
+        self._refresh = None  # what changes from here on needs another round
+        pods = KINDS["Pod"]
+        patch = {"metadata": {"annotations": {REFRESHED: datetime.now(UTC).isoformat(timespec="milliseconds")}}}
+        try:
+            async for pod in self._pages(pods.within(self._release_namespace), pods, DATA_PLANE):
+                name = pod["metadata"]["name"]
+                try:
+                    await self._calls.call(
+                        "PATCH",
+                        pods.at(self._release_namespace, name),
+                        pods,
+                        body=patch,
+                        content_type=MERGE,
+                        about=(self._release_namespace, name),
+                    )
+                except NotThere:
+                    continue  # the pod ended meanwhile
+        except ClusterError as error:
+            log.warning("pods were not asked to reread the registry; they do within a minute", error=str(error))
+
+    def _is_news(self, event: tuple[str, str, str]) -> bool:
+        now = self._clock()
+        if now - self._said.get(event, float("-inf")) < REPEATED_S:
+            return False
+        if len(self._said) >= REMEMBERED_EVENTS:
+            self._said = {each: at for each, at in self._said.items() if now - at < REPEATED_S}
+        if len(self._said) >= REMEMBERED_EVENTS:
+            self._said.clear()
+        self._said[event] = now
+        return True
+
+
+def _identity(manifest: Manifest) -> tuple[Kind, str, str]:
+    metadata = manifest["metadata"]
+    return KINDS[manifest["kind"]], metadata["namespace"], metadata["name"]
+
+
+def _stored(manifest: Manifest | None, *, encoded: bool) -> Stored | None:
+    if manifest is None:
+        return None
+    metadata = manifest["metadata"]
+    data: dict[str, bytes] = {}
+    for key, value in (manifest.get("data") or {}).items():
+        try:
+            data[key] = base64.b64decode(value, validate=True) if encoded else str(value).encode()
+        except (binascii.Error, ValueError):
+            raise ClusterAway(f"key {key} of a Secret is not base64: no API server sends that") from None
+    return Stored(
+        metadata["namespace"],
+        metadata["name"],
+        data,
+        metadata.get("labels") or {},
+        metadata.get("resourceVersion", ""),
+    )

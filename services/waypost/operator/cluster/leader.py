@@ -1,0 +1,159 @@
+"""Which of several operators works: the one that holds a Lease, by the usual rules of Kubernetes (client-go's).
+
+`kubernetes.aio.leaderelection` is not used: it never looks at the task it started, so that an operator that crashed
+inside would keep the Lease for ever.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+import structlog
+
+from waypost.operator.cluster.interface import ClusterConflict, ClusterError, Manifest
+
+log = structlog.get_logger(__name__)
+
+NAME = "waypost-operator"
+"""Lease in the release namespace."""
+
+DURATION_S = 15
+"""A Lease that did not change for this long is free."""
+RENEW_DEADLINE_S = 10.0
+"""A leader that could not renew for this long stops. The rest of the duration is its time to do so."""
+RETRY_S = 2.0
+
+Move = Literal["create", "take", "renew", "wait"]
+
+
+class LeaseLost(Exception):
+    """Another operator may be leading by now: this process must end. A retry makes no sense."""
+
+
+class Leases(Protocol):
+    """What is needed of a cluster."""
+
+    async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """The Lease, None when it is not there."""
+
+    async def create(self, manifest: Manifest) -> Manifest:
+        """`ClusterConflict` when there is one."""
+
+    async def replace(self, manifest: Manifest) -> Manifest:
+        """`ClusterConflict` when it moved."""
+
+
+class Election:
+    """Decides from the Lease as read. Pure but for what it remembers.
+
+    Clocks of two machines are never compared: a Lease counts as abandoned when *we* saw no change of it for as long as
+    it says it lasts.
+    """
+
+    def __init__(self, me: str) -> None:
+        self.me = me
+        self._version: object = None
+        self._seen_at = float("-inf")
+
+    def move(self, lease: Manifest | None, now: float) -> Move:
+        """What to do about it; `now` in seconds of a clock that never jumps."""
+        if lease is None:
+            return "create"
+        spec = lease.get("spec") or {}
+        version = lease["metadata"].get("resourceVersion")
+        if version != self._version:
+            self._version, self._seen_at = version, now
+        holder = spec.get("holderIdentity")
+        if holder == self.me:
+            return "renew"
+        if not holder:
+            return "take"
+        lasts = spec.get("leaseDurationSeconds")
+        abandoned = now - self._seen_at > (lasts if isinstance(lasts, int) and lasts > 0 else DURATION_S)
+        return "take" if abandoned else "wait"
+
+    def claimed(self, lease: Manifest | None, namespace: str, at: datetime) -> Manifest:
+        """The Lease as it is when this process holds it."""
+        moment = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec: dict[str, Any] = dict((lease or {}).get("spec") or {})
+        if spec.get("holderIdentity") != self.me:
+            spec |= {"acquireTime": moment, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + bool(lease)}
+        spec |= {"holderIdentity": self.me, "leaseDurationSeconds": DURATION_S, "renewTime": moment}
+        base = lease or {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": NAME, "namespace": namespace},
+        }
+        return {**base, "spec": spec}
+
+
+class Leadership:
+    """`await acquire()`, then `await keep()` beside the work; `await release()` at the end."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        namespace: str,
+        me: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._leases = leases
+        self._namespace = namespace
+        self._election = Election(me)
+        self._clock = clock
+        self._sleep = sleep
+        self._renewed_at = float("-inf")
+
+    async def acquire(self) -> None:
+        """Return once this process leads."""
+        waiting = False
+        while not await self._try():
+            if not waiting:
+                log.info("another operator leads; waiting")
+                waiting = True
+            await self._sleep(RETRY_S)
+        log.info("this operator leads", identity=self._election.me)
+
+    async def keep(self) -> None:
+        """Renew until that fails for too long, or another one has it: then raises `LeaseLost`."""
+        while True:
+            await self._sleep(RETRY_S)
+            held = await self._try()
+            if held is None:
+                raise LeaseLost("another operator holds the lease")
+            if self._clock() - self._renewed_at > RENEW_DEADLINE_S:
+                raise LeaseLost(f"the lease could not be renewed for {RENEW_DEADLINE_S:.0f} s")
+
+    async def release(self) -> None:
+        """Let another one take over at once. What goes wrong only makes it wait."""
+        try:
+            lease = await self._leases.read("Lease", self._namespace, NAME)
+            if lease is None or self._election.move(lease, self._clock()) != "renew":
+                return
+            spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+            await self._leases.replace({**lease, "spec": spec})
+        except ClusterError as error:
+            log.info("the lease was not released; it runs out by itself", error=str(error))
+
+    async def _try(self) -> bool | None:
+        """True: held. False: not now. None: another one has it."""
+        try:
+            async with asyncio.timeout(RENEW_DEADLINE_S / 2):
+                lease = await self._leases.read("Lease", self._namespace, NAME)
+                now = self._clock()  # before the write: what was renewed later counts from here
+                move = self._election.move(lease, now)
+                if move == "wait":
+                    return None
+                claimed = self._election.claimed(lease, self._namespace, datetime.now(UTC))
+                await (self._leases.create(claimed) if lease is None else self._leases.replace(claimed))
+        except ClusterConflict:
+            return False  # somebody was faster; the next look tells who
+        except (ClusterError, TimeoutError) as error:
+            log.warning("the lease cannot be reached", error=str(error) or "no answer in time")
+            return False
+        self._renewed_at = now
+        return True

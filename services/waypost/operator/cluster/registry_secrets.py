@@ -1,0 +1,167 @@
+"""What the data plane is told of a number: one entry per audience, in Secrets of the release namespace.
+
+All numbers share a few Secrets, for each is mounted as a volume. A number's entry is one key of them, which is written
+and removed without touching another number's.
+"""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import msgspec
+
+from waypost.contracts.registry import Number, Route
+from waypost.operator.cluster.interface import Cluster, Manifest
+
+Audience = Literal["webhook", "worker"]
+AUDIENCES: tuple[Audience, ...] = ("webhook", "worker")
+
+Entry = TypeVar("Entry", Route, Number)
+
+LABELS = {"app.kubernetes.io/managed-by": "waypost-operator", "app.kubernetes.io/part-of": "waypost"}
+
+
+@dataclass(frozen=True)
+class Published:
+    """The entries of one number as they are now; None where there is none, or none that can be read."""
+
+    route: Route | None = field(default=None, repr=False)
+    number: Number | None = field(default=None, repr=False)
+
+
+def secret_name(audience: Audience, namespace: str, name: str, shards: int) -> str:
+    """The Secret that holds the entry; the same for a number as long as the count of shards is."""
+    return f"waypost-registry-{audience}-{zlib.crc32(f'{namespace}/{name}'.encode()) % shards}"
+
+
+def key(namespace: str, name: str) -> str:
+    """The key in that Secret, which becomes a file name; a namespace holds no dot, so the first one ends it."""
+    return f"{namespace}.{name}.json"
+
+
+@dataclass
+class _Shard:
+    data: dict[str, bytes] = field(default_factory=dict, repr=False)
+    read_at: float = float("-inf")
+    written: dict[str, bytes | None] = field(default_factory=dict, repr=False)
+    """Since the read under way began: its answer may be from before."""
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def put(self, key: str, content: bytes | None) -> None:
+        """An entry is so now; None: it is gone."""
+        if content is None:
+            self.data.pop(key, None)
+        else:
+            self.data[key] = content
+
+
+class Registry:
+    """The registry's Secrets in a cluster.
+
+    A Secret that was read less than `fresh_s` ago is not read again: each holds the entries of hundreds of numbers, and
+    a thousand that begin together would each fetch all of them. Nobody else writes them, but for a mistake.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        shards: int,
+        *,
+        fresh_s: float = 0.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._cluster = cluster
+        self._namespace = namespace
+        self._shards = shards
+        self._fresh_s = fresh_s
+        self._clock = clock
+        self._by_name: dict[str, _Shard] = {}
+
+    async def read(self, namespace: str, name: str) -> Published:
+        """What is published of a number."""
+        route = await self._content("webhook", namespace, name)
+        number = await self._content("worker", namespace, name)
+        return Published(_decoded(route, Route), _decoded(number, Number))
+
+    async def write(self, published: Published, route: Route, number: Number) -> bool:
+        """Publish what differs from `published`; True if anything did."""
+        written = False
+        if published.number != number:
+            await self._entry("worker", number.namespace, number.name, msgspec.json.encode(number))
+            written = True
+        # The webhook last: what it takes in, a worker can then answer.
+        if published.route != route:
+            await self._entry("webhook", route.namespace, route.name, msgspec.json.encode(route))
+            written = True
+        return written
+
+    async def withdraw(self, namespace: str, name: str) -> None:
+        """Take both entries away; that there are none is fine."""
+        for audience in AUDIENCES:
+            if await self._content(audience, namespace, name) is not None:
+                await self._entry(audience, namespace, name, None)
+
+    async def names(self) -> set[tuple[str, str]]:
+        """Namespace and name of every number of which anything is published."""
+        found = set()
+        for audience in AUDIENCES:
+            for shard in range(self._shards):
+                for each in await self._data(f"waypost-registry-{audience}-{shard}", anew=True):
+                    namespace, _, rest = each.partition(".")
+                    found.add((namespace, rest.removesuffix(".json")))
+        return found
+
+    async def carries(self, token: str) -> bool:
+        """Whether any number is still published with that access token."""
+        for shard in range(self._shards):
+            for content in (await self._data(f"waypost-registry-worker-{shard}", anew=True)).values():
+                entry = _decoded(content, Number)
+                if entry is not None and entry.access_token == token:
+                    return True
+        return False
+
+    async def _content(self, audience: Audience, namespace: str, name: str) -> bytes | None:
+        data = await self._data(secret_name(audience, namespace, name, self._shards))
+        return data.get(key(namespace, name))
+
+    async def _data(self, secret: str, *, anew: bool = False) -> Mapping[str, bytes]:
+        shard = self._by_name.setdefault(secret, _Shard())
+        async with shard.reading:
+            if anew or self._clock() - shard.read_at >= self._fresh_s:
+                shard.written.clear()
+                stored = await self._cluster.secret(self._namespace, secret)
+                shard.data = dict(stored.data) if stored else {}
+                for name, content in shard.written.items():
+                    shard.put(name, content)
+                shard.read_at = self._clock()
+            return shard.data
+
+    async def _entry(self, audience: Audience, namespace: str, name: str, content: bytes | None) -> None:
+        manifest: Manifest = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {
+                "namespace": self._namespace,
+                "name": secret_name(audience, namespace, name, self._shards),
+                "labels": {**LABELS, "waypost.dev/registry": audience},
+            },
+            "type": "Opaque",
+        }
+        shard = self._by_name.setdefault(manifest["metadata"]["name"], _Shard())
+        # Not one after the other: those that are written at the same time share a patch.
+        await self._cluster.write_entry(manifest, key(namespace, name), content)
+        shard.put(key(namespace, name), content)
+        shard.written[key(namespace, name)] = content
+
+
+def _decoded(content: bytes | None, kind: type[Entry]) -> Entry | None:
+    if content is None:
+        return None
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError:
+        return None

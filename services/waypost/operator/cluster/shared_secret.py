@@ -1,0 +1,105 @@
+"""Many objects' entries in one Secret: written together, in few small patches.
+
+Server-side apply with a field manager for each entry would own each key best, and was measured: with 250 managers one
+apply costs the API server a second, and several at once make it repeat that work until they time out. A merge patch
+names just the keys that change, and costs the same however many there are.
+"""
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from waypost.operator.cluster.interface import ClusterConflict, Manifest
+
+MOST = 100
+"""Entries in one patch: some 100 kB."""
+SPACING_S = 1.0
+"""Between two patches of one Secret: for each the API server takes up the whole of it, some hundred kB."""
+
+Patch = Callable[[Manifest], Awaitable[bool]]
+"""Merge-patch the Secret; False when it is not there."""
+Create = Callable[[Manifest], Awaitable[object]]
+"""Create it; `ClusterConflict` when it is there."""
+
+
+@dataclass
+class _Pending:
+    entries: dict[str, bytes | None] = field(default_factory=dict, repr=False)
+    done: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class SharedSecret:
+    """One Secret. What is asked for while a patch is under way, or just was, goes with the next one."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        patch: Patch,
+        create: Create,
+        *,
+        sleep: Callable[[float], Awaitable[None]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._manifest = manifest
+        self._patch = patch
+        self._create = create
+        self._sleep = sleep
+        self._clock = clock
+        self._pending: list[_Pending] = []
+        self._next_at = float("-inf")
+        self._turn = asyncio.Lock()
+
+    async def write(self, key: str, content: bytes | None) -> None:
+        """Set one key, or remove it; returns when that is done. Raises what the patch that held it raised.
+
+        One that is given up before its patch was begun is not written.
+        """
+        batch = self._pending[-1] if self._pending else None
+        if batch is None or len(batch.entries) >= MOST:
+            batch = _Pending()
+            self._pending.append(batch)
+        batch.entries[key] = content
+        try:
+            async with self._turn:
+                if not batch.done.done():
+                    if (wait_s := self._next_at - self._clock()) > 0:
+                        await self._sleep(wait_s)
+                    await self._send(batch)
+        except asyncio.CancelledError:
+            self._give_up(batch, key)
+            raise
+        batch.done.result()
+
+    def _give_up(self, batch: _Pending, key: str) -> None:
+        if batch in self._pending:
+            batch.entries.pop(key, None)
+            if not batch.entries:
+                self._pending.remove(batch)
+
+    async def _send(self, batch: _Pending) -> None:
+        """Whoever comes first sends for all; what it meets, all are told."""
+        self._pending.remove(batch)
+        self._next_at = self._clock() + SPACING_S
+        try:
+            await self._put(batch.entries)
+        except Exception as error:  # noqa: BLE001 - handed on to everybody whose entry it was
+            batch.done.set_exception(error)
+        except BaseException:  # this one was cancelled, the others were not: one of them sends again
+            self._pending.insert(0, batch)
+            raise
+        else:
+            batch.done.set_result(None)
+
+    async def _put(self, entries: dict[str, bytes | None]) -> None:
+        data = {key: None if value is None else base64.b64encode(value).decode() for key, value in entries.items()}
+        patch = {"metadata": {"labels": self._manifest["metadata"].get("labels") or {}}, "data": data}
+        if await self._patch(patch):
+            return
+        present = {key: value for key, value in data.items() if value is not None}
+        if not present:
+            return
+        try:
+            await self._create({**self._manifest, "data": present})
+        except ClusterConflict:  # somebody else made it meanwhile
+            await self._patch(patch)

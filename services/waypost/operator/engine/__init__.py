@@ -1,0 +1,1 @@
+"""What drives reconciling: kopf's watches, wake-ups, the agenda, the workers."""

@@ -1,0 +1,1 @@
+"""How the operator calls Meta: measured calls within an hourly budget."""

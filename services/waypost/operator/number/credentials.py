@@ -1,0 +1,69 @@
+"""What the Secret of a number holds, read only where its owner opted in."""
+
+from dataclasses import dataclass
+
+from pydantic import Field, ValidationError
+
+from waypost.operator.api.fields import MetaId, Strict
+from waypost.operator.api.number_models import CREDENTIALS_LABEL
+from waypost.operator.cluster.interface import Stored
+
+KEYS = frozenset({"appId", "appSecret", "accessToken", "previousAppSecret", "pin"})
+"""All others are somebody else's and are not looked at."""
+
+_FORMS = {
+    "appId": "must be the id of the app at Meta, digits",
+    "appSecret": "must be one to 256 characters",
+    "accessToken": "must be one word of at most 2,048 characters",
+    "previousAppSecret": "must be one to 256 characters",
+    "pin": "must be six digits",
+}
+
+
+class Credentials(Strict):
+    """Whose app it is, and the token to act with."""
+
+    app_id: MetaId
+    app_secret: str = Field(min_length=1, max_length=256, repr=False)
+    access_token: str = Field(min_length=1, max_length=2048, pattern=r"^\S+$", repr=False)
+    previous_app_secret: str | None = Field(default=None, min_length=1, max_length=256, repr=False)
+    pin: str | None = Field(default=None, pattern=r"^[0-9]{6}$", repr=False)
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Why there are no credentials, as a condition tells it. `is_withdrawn`: the owner does not allow their use."""
+
+    reason: str
+    message: str
+    is_withdrawn: bool = False
+
+
+def read(secret: Stored | None, namespace: str, name: str) -> Credentials | Unusable:
+    """The credentials in `secret`, which was asked for by that namespace and name. No message repeats a value.
+
+    The label is looked at before the content: who may create a number may not thereby use, or learn of the content of,
+    a Secret that was not meant for it.
+    """
+    if secret is None:
+        return Unusable("SecretMissing", f"no Secret {name} in namespace {namespace}; create it (spec.credentialsRef)")
+    if secret.labels.get(CREDENTIALS_LABEL) != "true":
+        return Unusable(
+            "SecretNotOptedIn",
+            f'Secret {name} does not carry the label {CREDENTIALS_LABEL}: "true"; whoever owns it must set it to allow '
+            "its use",
+            is_withdrawn=True,
+        )
+    values = {}
+    for key in sorted(KEYS & secret.data.keys()):
+        try:
+            # A newline at the end is what `echo | base64` and most editors leave.
+            values[key] = secret.data[key].decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            return Unusable("SecretInvalid", f"Secret {name}: {key} is not text")
+    try:
+        return Credentials.model_validate(values)
+    except ValidationError as error:
+        wrong = sorted({str(each["loc"][0]) for each in error.errors() if each["loc"]})
+        parts = [f"{key} is missing" if key not in values else f"{key} {_FORMS[key]}" for key in wrong]
+        return Unusable("SecretInvalid", f"Secret {name}: {'; '.join(parts)}")

@@ -1,0 +1,118 @@
+"""The status of a number from what was found: the same facts give the same status, and then no write. Pure."""
+
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from waypost.cloudapi.graph.apps import TokenDetails
+from waypost.cloudapi.graph.errors import GraphError
+from waypost.cloudapi.graph.numbers import PhoneNumber
+from waypost.operator.api.conditions import Condition, merged, timestamp
+from waypost.operator.engine.outcome import Outcome
+from waypost.operator.number.credentials import Credentials
+from waypost.operator.number.operator_secrets import number_secret_name
+from waypost.operator.number.registration import Registration
+from waypost.operator.number.state import Desired, Observed, passes
+from waypost.operator.number.status.judgement import WARN_DAYS, days_left
+
+FIRST_RETRY_S = 2.0
+LONGEST_RETRY_S = 600.0
+_CARRIED = ("phone", "token", "webhook", "tokenSecretRef", "lastHandledReconcileAt")
+
+
+def status(
+    before: Mapping[str, Any],
+    conditions: tuple[Condition, ...],
+    *,
+    generation: int,
+    now: float,
+    found: Mapping[str, Any] | None = None,
+    failures: int = 0,
+    next_attempt: float | None = None,
+    registration: Registration | None = None,
+) -> dict[str, Any]:
+    """The whole status: conditions anew, of the rest what was found now, else what was known before."""
+    whole: dict[str, Any] = {
+        "observedGeneration": generation,
+        "conditions": merged(before.get("conditions"), conditions, generation=generation, now=now),
+    }
+    for key in _CARRIED:
+        value = (found or {}).get(key, before.get(key))
+        if value:
+            whole[key] = value
+    calls = registration.written() if registration else before.get("registration")
+    if calls:
+        whole["registration"] = calls
+    if failures:
+        whole["failureCount"] = failures
+    if next_attempt is not None:
+        whole["nextAttemptTime"] = timestamp(next_attempt)
+    return whole
+
+
+def found(desired: Desired, observed: Observed, release_namespace: str, now: float) -> dict[str, Any]:
+    """What this look adds. Only fields on which there is news."""
+    news: dict[str, Any] = {}
+    meta, credentials = observed.meta, observed.credentials
+    if meta is not None and (token := _token(observed, now)) is not None:
+        news["token"] = token
+    if meta is not None and isinstance(meta.number, PhoneNumber):
+        news["phone"] = _phone(meta.number)
+    if isinstance(credentials, Credentials):
+        news["webhook"] = {"url": desired.callback_url(credentials.app_id), "scope": desired.spec.webhook.scope}
+    if observed.kept is not None:
+        name = number_secret_name(desired.namespace, desired.name)
+        news["tokenSecretRef"] = {"namespace": release_namespace, "name": name}
+    return news
+
+
+def _token(observed: Observed, now: float) -> dict[str, Any] | None:
+    said = observed.meta.token if observed.meta else None
+    if said is None or (isinstance(said, GraphError) and passes(said)):
+        return None
+    token: dict[str, Any] = {
+        "source": "Refreshed" if observed.is_refreshed else "Secret",
+        "secretResourceVersion": observed.secret_version,
+    }
+    if isinstance(said, TokenDetails) and said.expires_at:
+        token["expiresAt"] = timestamp(said.expires_at)
+        if (warned := warned_days(said, now)) is not None:
+            token["warnedDays"] = warned
+    return token
+
+
+def warned_days(said: TokenDetails, now: float) -> int | None:
+    """The warning that is due: 14, 7, 3 or 1 days; None before the first."""
+    if not said.is_valid or not said.expires_at:
+        return None
+    left = days_left(said, now)
+    return min((days for days in WARN_DAYS if left <= days), default=None)
+
+
+def _phone(number: PhoneNumber) -> dict[str, Any]:
+    digits = re.sub(r"\D", "", number.display_phone_number)
+    values = {
+        # Two digits tell numbers apart for whoever knows them, and are no personal data.
+        "ending": digits[-2:],
+        "verifiedName": number.verified_name[:128],
+        "connection": number.status[:32],
+        "quality": number.quality_rating[:32],
+        "throughput": (number.throughput.level if number.throughput else "")[:32],
+        "messagingLimit": number.whatsapp_business_manager_messaging_limit[:64],
+        "canSend": (number.health_status.can_send_message if number.health_status else "")[:32],
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def retry_s(outcome: Outcome, failures: int, uid: str) -> float | None:
+    """When to try again; None where the usual resync will do. Spread by object, so that many do not come at once."""
+    if outcome != "failed":
+        return None
+    base: float = min(FIRST_RETRY_S * 2 ** min(max(failures - 1, 0), 16), LONGEST_RETRY_S)
+    return base * (0.8 + 0.4 * fraction(f"{uid}/{failures}"))
+
+
+def fraction(text: str) -> float:
+    """A number in [0, 1) that belongs to the text."""
+    return zlib.crc32(text.encode()) / 2**32

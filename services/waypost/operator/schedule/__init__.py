@@ -1,0 +1,1 @@
+"""Reconciles a `BotSchedule`: `plan.py` decides (pure), `reconcile.py` acts, `runs.py` reports."""

@@ -1,0 +1,271 @@
+"""What a `BotSchedule` becomes in the release namespace: a Secret with the order, and a CronJob that carries it out.
+
+docs/adr/0005-where-schedules-run.md says why there. Pure.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from waypost.operator.api.number_models import GROUP
+from waypost.operator.api.schedule_models import ScheduleSpec
+from waypost.operator.cluster import registry_secrets
+from waypost.operator.cluster.interface import Manifest, Stored
+from waypost.operator.engine.wakes import SCHEDULE_NAME, SCHEDULE_NAMESPACE
+from waypost.operator.options import OperatorOptions
+
+SCHEDULE_UID = f"{GROUP}/schedule-uid"
+"""Label of everything that is made for a schedule, pods included."""
+NUMBER_UID = f"{GROUP}/number-uid"
+"""Label of the order: the number that was found usable for it. A new one of the same name is another."""
+DESIRED = f"{GROUP}/desired"
+"""Annotation of a CronJob: digest of what was wanted of it, without what changes by itself."""
+MANAGER = "waypost-schedule"
+"""Field manager."""
+
+LONGEST_NAME = 52
+"""Of a CronJob: its Jobs' names add eleven characters, and end as values of labels with at most 63."""
+
+CONTAINER = "run"
+ORDER_KEY = "order.json"
+ORDER_FOLDER = "/etc/waypost/schedule"
+REGISTRY_FOLDER = "/etc/waypost/registry"
+REPORT = "/dev/termination-log"
+NO_RETRY = 2
+"""Exit status of a run that another pod could not do either."""
+_JOB_NAME = "batch.kubernetes.io/job-name"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The schedule that children are made for."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    @property
+    def child(self) -> str:
+        """Name of CronJob and Secret. The digest tells `a-b/c` from `a/b-c`, and apart what was cut to the same."""
+        whole = f"{self.namespace}/{self.name}"
+        digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
+        return f"{whole.replace('/', '-')[: LONGEST_NAME - 9].rstrip('-')}-{digest}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Of all children."""
+        return {
+            **registry_secrets.LABELS,
+            "app.kubernetes.io/component": "schedule",
+            SCHEDULE_NAMESPACE: self.namespace,
+            SCHEDULE_NAME: self.name,
+            SCHEDULE_UID: self.uid,
+        }
+
+
+def order(owner: Owner, spec: ScheduleSpec, number_id: str) -> bytes:
+    """What `waypost schedule run` reads: see `waypost.schedule.order`."""
+    content = {
+        "uid": owner.uid,
+        "namespace": owner.namespace,
+        "name": owner.name,
+        "number": spec.number_ref.name,
+        "numberId": number_id,
+        "timeZone": spec.time_zone,
+        "action": spec.action.model_dump(mode="json", by_alias=True, exclude_none=True),
+    }
+    return json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
+
+
+def secret(owner: Owner, content: bytes, number_uid: str, options: OperatorOptions) -> Manifest:
+    """The order, in a Secret: it holds who gets what."""
+    labels = {**owner.labels, NUMBER_UID: number_uid}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"namespace": options.release_namespace, "name": owner.child, "labels": labels},
+        "type": "Opaque",
+        "data": {ORDER_KEY: base64.b64encode(content).decode()},
+    }
+
+
+def holds(stored: Stored | None, wanted: Manifest) -> bool:
+    """Whether the Secret is as it should be."""
+    return (
+        stored is not None
+        and stored.data.get(ORDER_KEY) == base64.b64decode(wanted["data"][ORDER_KEY])
+        and _within(wanted["metadata"]["labels"], stored.labels)
+    )
+
+
+def cron_job(
+    owner: Owner, spec: ScheduleSpec, options: OperatorOptions, *, suspend: bool, traceparent: str | None
+) -> Manifest:
+    """The CronJob, with defaults of the API server left out.
+
+    `traceparent` is of the reconcile that applies it: runs link to it. It is no part of what is compared, or every
+    reconcile would be a write.
+    """
+    job = options.job
+    wanted: Manifest = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"namespace": options.release_namespace, "name": owner.child, "labels": owner.labels},
+        "spec": {
+            "schedule": spec.schedule,
+            "timeZone": spec.time_zone,
+            "suspend": suspend,
+            "concurrencyPolicy": spec.concurrency_policy,
+            "startingDeadlineSeconds": spec.starting_deadline_seconds,
+            "successfulJobsHistoryLimit": job.history_successful,
+            "failedJobsHistoryLimit": job.history_failed,
+            "jobTemplate": {
+                "metadata": {"labels": owner.labels},
+                "spec": {
+                    "activeDeadlineSeconds": job.deadline_s,
+                    "backoffLimit": job.backoff_limit,
+                    "ttlSecondsAfterFinished": job.ttl_s,
+                    "podFailurePolicy": {
+                        "rules": [
+                            {
+                                "action": "FailJob",
+                                "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": [NO_RETRY]},
+                            },
+                            {
+                                "action": "Ignore",
+                                "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                            },
+                        ]
+                    },
+                    "template": {
+                        "metadata": {"labels": {**job.pod_labels, **owner.labels}},
+                        "spec": _pod(owner, spec, options),
+                    },
+                },
+            },
+        },
+    }
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+    wanted["metadata"]["annotations"] = {DESIRED: digest}
+    _set_traceparent(wanted, traceparent)
+    return wanted
+
+
+def as_desired(observed: Manifest | None, desired: Manifest) -> bool:
+    """Whether nothing would change: what was last wanted is what is wanted, and nobody has changed it since.
+
+    Fields that are not ours (defaults, status, others' annotations) are not looked at.
+    """
+    if observed is None:
+        return False
+    expected = json.loads(json.dumps(desired))
+    _set_traceparent(expected, traceparent_of(observed))
+    return _within(expected, observed)
+
+
+def traceparent_of(cron_job: Manifest) -> str | None:
+    """What its runs link to."""
+    try:
+        variables = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    except (KeyError, IndexError, TypeError):
+        return None
+    found = (each.get("value") for each in variables if each.get("name") == "TRACEPARENT")
+    return next((value for value in found if isinstance(value, str)), None)
+
+
+def _set_traceparent(cron_job: Manifest, value: str | None) -> None:
+    variables = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    variables[:] = [each for each in variables if each["name"] != "TRACEPARENT"]
+    if value is not None:
+        variables.append({"name": "TRACEPARENT", "value": value})
+
+
+def _within(expected: Any, observed: Any) -> bool:
+    if isinstance(expected, Mapping):
+        return isinstance(observed, Mapping) and all(
+            _within(value, observed.get(name)) for name, value in expected.items()
+        )
+    if isinstance(expected, list):
+        if isinstance(observed, list) and all(isinstance(each, Mapping) and "name" in each for each in expected):
+            # Others may add to lists that are merged by name; what of ours was left out shows in the digest.
+            by_name = {each.get("name"): each for each in observed if isinstance(each, Mapping)}
+            return all(_within(each, by_name.get(each["name"])) for each in expected)
+        return (
+            isinstance(observed, list)
+            and len(expected) == len(observed)
+            and all(_within(*pair) for pair in zip(expected, observed, strict=True))
+        )
+    return bool(expected == observed)
+
+
+def _pod(owner: Owner, spec: ScheduleSpec, options: OperatorOptions) -> Manifest:
+    """A pod as the restricted Pod Security Standard wants it, with no way to the API of the cluster."""
+    job = options.job
+    volumes: list[Mapping[str, Any]] = [
+        {"name": "order", "secret": {"secretName": owner.child}},
+        {"name": "tmp", "emptyDir": {}},
+        *job.volumes,
+    ]
+    mounts: list[Mapping[str, Any]] = [
+        {"name": "order", "mountPath": ORDER_FOLDER, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
+        *job.volume_mounts,
+    ]
+    ours: list[Manifest] = [
+        {"name": "WAYPOST_SCHEDULE_JOB", "valueFrom": _field(f"metadata.labels['{_JOB_NAME}']")},
+        {"name": "WAYPOST_SCHEDULE_ORDER", "value": f"{ORDER_FOLDER}/{ORDER_KEY}"},
+        {"name": "WAYPOST_SCHEDULE_REPORT", "value": REPORT},
+        {"name": "POD_NAME", "valueFrom": _field("metadata.name")},
+        {"name": "POD_NAMESPACE", "valueFrom": _field("metadata.namespace")},
+    ]
+    if spec.action.token_check is not None:
+        # Of all tokens the pod sees the one it is to check, and a pod that sends messages sees none.
+        key = registry_secrets.key(owner.namespace, spec.number_ref.name)
+        name = registry_secrets.secret_name("worker", owner.namespace, spec.number_ref.name, options.registry_shards)
+        volumes.append({"name": "registry", "secret": {"secretName": name, "items": [{"key": key, "path": key}]}})
+        mounts.append({"name": "registry", "mountPath": f"{REGISTRY_FOLDER}/worker", "readOnly": True})
+        ours.append({"name": "WAYPOST_REGISTRY_DIR", "value": REGISTRY_FOLDER})
+    taken = {each["name"] for each in ours} | {"TRACEPARENT"}
+    container: Manifest = {
+        "name": CONTAINER,
+        "image": options.image,
+        "command": ["waypost", "schedule", "run"],
+        # A name that comes twice is refused by server-side apply.
+        "env": [*(dict(each) for each in job.environment if each["name"] not in taken), *ours],
+        "resources": {"requests": dict(job.requests), "limits": dict(job.limits)},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePath": REPORT,
+        "volumeMounts": [dict(each) for each in mounts],
+    }
+    if job.environment_from:
+        container["envFrom"] = [dict(each) for each in job.environment_from]
+    pod: Manifest = {
+        "restartPolicy": "Never",
+        "serviceAccountName": options.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 10,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [container],
+        "volumes": [dict(each) for each in volumes],
+    }
+    if job.node_selector:
+        pod["nodeSelector"] = dict(job.node_selector)
+    if job.tolerations:
+        pod["tolerations"] = [dict(each) for each in job.tolerations]
+    if job.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in job.image_pull_secrets]
+    if job.priority_class:
+        pod["priorityClassName"] = job.priority_class
+    return pod
+
+
+def _field(path: str) -> Manifest:
+    return {"fieldRef": {"fieldPath": path}}

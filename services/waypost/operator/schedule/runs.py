@@ -1,0 +1,94 @@
+"""What the runs of a schedule report, read from the termination messages of their pods; and when the next one is due.
+
+The operator knows no database, and the pods know no Kubernetes: kubelet carries the report from one to the other.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from croniter import CroniterError, croniter  # type: ignore[import-untyped]
+from pydantic import ValidationError
+
+from waypost.operator.api.conditions import timestamp
+from waypost.operator.api.schedule_models import LastRun
+from waypost.operator.cluster.interface import Manifest
+from waypost.operator.schedule.children import CONTAINER
+
+_JOB_NAME = "batch.kubernetes.io/job-name"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def is_known(cron_job: Manifest, last_run: dict[str, Any] | None) -> bool:
+    """Whether the pods need not be asked: there was no run, or the last one is in the status with its end."""
+    status = cron_job.get("status") or {}
+    planned_at = status.get("lastScheduleTime")
+    if planned_at is None and not status.get("active"):
+        return True
+    known = last_run or {}
+    return known.get("plannedAt") == planned_at and bool(known.get("finishedAt")) and not status.get("active")
+
+
+def last_run(pods: Sequence[Manifest]) -> dict[str, Any] | None:
+    """`status.lastRun` from the pods of a schedule; None when none of them tells. Pure.
+
+    Of the newest tick the last pod counts: a run that was interrupted went on in it.
+    """
+    of_tick: dict[int, list[Manifest]] = {}
+    for pod in pods:
+        job = (pod["metadata"].get("labels") or {}).get(_JOB_NAME, "")
+        minute = job.rpartition("-")[2]
+        if len(minute) == 8 and minute.isdecimal():
+            of_tick.setdefault(int(minute), []).append(pod)
+    if not of_tick:
+        return None
+    newest = max(of_tick)
+    planned_at = timestamp((_EPOCH + timedelta(minutes=newest)).timestamp())
+    pod = max(of_tick[newest], key=lambda each: str(each["metadata"].get("creationTimestamp") or ""))
+    terminated = _terminated(pod)
+    if terminated is None:
+        return {"plannedAt": planned_at, "result": "Running"}
+    report = _report(terminated.get("message"))
+    if report is not None:
+        return {**report, "plannedAt": planned_at}
+    return {
+        "plannedAt": planned_at,
+        "finishedAt": terminated.get("finishedAt"),
+        "result": "Failed",
+        "message": f"the run's pod ended with exit code {terminated.get('exitCode')} "
+        f"({terminated.get('reason') or 'no reason given'}) and without a report; see its log",
+    }
+
+
+def next_run(schedule: str, zone: str, now: float) -> str | None:
+    """When the schedule fires next; None when that cannot be told here, whatever the API server makes of it. Pure."""
+    try:
+        start = datetime.fromtimestamp(now, ZoneInfo(zone))
+        following: datetime = croniter(schedule, start).get_next(datetime)
+    except (CroniterError, ZoneInfoNotFoundError, ValueError):
+        return None
+    return timestamp(following.timestamp())
+
+
+def _terminated(pod: Manifest) -> dict[str, Any] | None:
+    status = pod.get("status") or {}
+    for container in status.get("containerStatuses") or ():
+        if container.get("name") == CONTAINER:
+            state: dict[str, Any] | None = (container.get("state") or {}).get("terminated")
+            if state is not None:
+                return state
+    if status.get("phase") == "Failed":  # evicted before the container ever ran
+        return {"exitCode": None, "reason": status.get("reason"), "finishedAt": None}
+    return None
+
+
+def _report(message: object) -> dict[str, Any] | None:
+    if not isinstance(message, str):
+        return None
+    try:
+        report = LastRun.model_validate(json.loads(message))
+    except (ValueError, ValidationError):
+        return None
+    return report.model_dump(by_alias=True, exclude_none=True)

@@ -1,0 +1,1 @@
+"""The actions a schedule can do, one module each."""

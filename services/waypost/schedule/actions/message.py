@@ -1,0 +1,120 @@
+"""The action `message`: one outbox row per recipient, whatever happens to the process meanwhile."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from datetime import time as time_of_day
+from itertools import islice
+
+import structlog
+from sqlalchemy import Connection, Engine
+
+from waypost.cloudapi.messages.recipient import Recipient, spellings, time_zones
+from waypost.contracts.order import MessageAction, Order
+from waypost.schedule import audience
+from waypost.schedule.ending import Ending, RunRefused
+from waypost.schedule.quiet import QuietHours, send_at
+from waypost.sending.gate import BULK
+from waypost.store import conversations, schedules
+from waypost.store.conversations import Person
+from waypost.store.inbox import lane_of
+from waypost.store.schedules import Queued, Sends, Tick
+
+log = structlog.get_logger(__name__)
+
+BATCH = 200
+"""Recipients of one transaction: it stays far below the statement timeout, and a killed run repeats little."""
+
+LOOK_S = 0.5
+"""Between looks at what became of the messages."""
+
+
+def send(
+    engine: Engine, tick: Tick, order: Order, action: MessageAction, *, now: datetime, traceparent: str | None
+) -> Ending:
+    """Queue the message for everybody who has none of this tick yet. Raises `RunRefused` before anything is queued."""
+    body = action.body()
+    found = audience.of_contacts(action.audience.contacts)
+    size = len(found.recipients)
+    if size > action.max_recipients:
+        told = f"the audience is {size} people, maxRecipients is {action.max_recipients}; nothing was sent"
+        raise RunRefused("TooManyRecipients", told, recipients=size)
+    moment_for = _moments(action, now, order.time_zone)
+    done = 0
+    for batch in _batches(found.recipients):
+        with engine.begin() as connection:
+            rows = _rows(connection, order.number_id, batch, moment_for)
+            new = schedules.queue(
+                connection,
+                tick,
+                rows,
+                number_id=order.number_id,
+                body=body,
+                priority=BULK,
+                traceparent=traceparent,
+            )
+        done += len(batch)
+        log.info("queueing", done=done, of=size, new=new)
+    with engine.connect() as connection:
+        queued = schedules.sends_of_run(connection, tick).total
+    # Two ways to name one person: a BSUID and a phone number, or two spellings of a number.
+    found.skipped["Duplicate"] += size - queued
+    return Ending(recipients=size, skipped=+found.skipped)
+
+
+def settled(engine: Engine, tick: Tick, *, within_s: float) -> Sends:
+    """What became of the run's messages, once all that may go out now have ended or the time is up."""
+    deadline = time.monotonic() + within_s
+    while True:
+        with engine.connect() as connection:
+            sends = schedules.sends_of_run(connection, tick)
+        if not sends.due or time.monotonic() >= deadline:
+            return sends
+        time.sleep(LOOK_S)
+
+
+def _moments(action: MessageAction, now: datetime, schedule_zone: str) -> Callable[[Recipient], datetime | None]:
+    if action.quiet_hours is None:
+        return lambda _recipient: None
+    begin, end = (time_of_day.fromisoformat(word) for word in (action.quiet_hours.from_, action.quiet_hours.to))
+    quiet = QuietHours(begin, end)
+
+    def moment_for(recipient: Recipient) -> datetime | None:
+        moment = send_at(now, quiet, time_zones(recipient), schedule_zone)
+        return None if moment == now else moment
+
+    return moment_for
+
+
+def _rows(
+    connection: Connection,
+    number_id: str,
+    recipients: Sequence[Recipient],
+    moment_for: Callable[[Recipient], datetime | None],
+) -> list[Queued]:
+    people = _people(connection, number_id, recipients)
+    found = conversations.load(connection, people)
+    return [
+        Queued(conversation.id, conversation.contact_id, moment_for(recipient))
+        for recipient, conversation in zip(recipients, found, strict=True)
+    ]
+
+
+def _people(connection: Connection, number_id: str, recipients: Sequence[Recipient]) -> list[Person]:
+    """Whoever is known under another spelling of the phone number is meant, with the consent recorded there."""
+    candidates = [spelling for r in recipients if r.wa_id for spelling in spellings(r.wa_id)]
+    known = schedules.known_phones(connection, number_id, candidates)
+    people = []
+    for recipient in recipients:
+        wa_id = recipient.wa_id
+        if wa_id is not None:
+            wa_id = next((spelling for spelling in spellings(wa_id) if spelling in known), wa_id)
+        key = recipient.user_id or wa_id or ""
+        people.append(Person(number_id, wa_id, recipient.user_id, None, lane_of(number_id, key)))
+    return people
+
+
+def _batches(recipients: Sequence[Recipient]) -> Iterator[tuple[Recipient, ...]]:
+    rest = iter(recipients)
+    while batch := tuple(islice(rest, BATCH)):
+        yield batch

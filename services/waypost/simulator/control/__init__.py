@@ -1,0 +1,1 @@
+"""`/_sim/*`: how tests, developers and the chat page drive the simulator."""

@@ -1,0 +1,86 @@
+"""Edges of a WhatsApp Business account: the node, its numbers, and the apps that get its webhooks."""
+
+from typing import Any
+
+from waypost.simulator.graph.call import MANAGEMENT, Call, Grant
+from waypost.simulator.graph.handshake import verified_override
+from waypost.simulator.graph.numbers import DEFAULT_FIELDS, number_fields
+from waypost.simulator.graph.paging import chosen_fields, page
+from waypost.simulator.simulation import Simulation
+from waypost.simulator.world.world import Account
+
+
+def _allowed(caller: Grant, account: Account) -> None:
+    caller.need(MANAGEMENT)
+    caller.need_account(account.waba_id)
+
+
+async def node(_sim: Simulation, call: Call, caller: Grant, account: Account) -> dict[str, Any]:
+    _allowed(caller, account)
+    fields = {
+        "id": account.waba_id,
+        "name": account.name,
+        "timezone_id": account.timezone_id,
+        "message_template_namespace": f"ns_{account.waba_id}",
+        "currency": account.currency,
+        "status": account.status,
+        "account_review_status": account.account_review_status,
+        "business_verification_status": account.business_verification_status,
+        "country": "IT",
+        "ownership_type": "CLIENT_OWNED",
+        "health_status": {
+            "can_send_message": account.can_send_message,
+            "entities": [
+                {"entity_type": "WABA", "id": account.waba_id, "can_send_message": account.can_send_message},
+                {"entity_type": "APP", "id": caller.app.app_id, "can_send_message": "AVAILABLE"},
+            ],
+        },
+    }
+    default = ("name", "timezone_id", "message_template_namespace")
+    return chosen_fields(call, fields, default, "WhatsAppBusinessAccount")
+
+
+async def phone_numbers(sim: Simulation, call: Call, caller: Grant, account: Account) -> dict[str, Any]:
+    _allowed(caller, account)
+    numbers = [sim.world.numbers[one] for one in account.numbers]
+    views = [
+        chosen_fields(call, number_fields(sim.world, caller.app, number), DEFAULT_FIELDS, "WhatsAppBusinessPhoneNumber")
+        for number in numbers
+    ]
+    return page(call, views)
+
+
+async def subscribe(sim: Simulation, call: Call, caller: Grant, account: Account) -> dict[str, Any]:
+    """Without a body: subscribe the app and drop its override. With one: verify and set the override."""
+    _allowed(caller, account)
+    app_id = caller.app.app_id
+    url = call.word("override_callback_uri")
+    if url is None:
+        account.subscribers[app_id] = None
+        return {"success": True}
+    account.subscribers[app_id] = await verified_override(sim, account, app_id, url, call.word("verify_token"))
+    return {"success": True}
+
+
+async def subscribed(sim: Simulation, _call: Call, caller: Grant, account: Account) -> dict[str, Any]:
+    _allowed(caller, account)
+    data = []
+    for app_id, override in account.subscribers.items():
+        app = sim.world.apps.get(app_id)
+        shown: dict[str, Any] = {
+            "whatsapp_business_api_data": {
+                "id": app_id,
+                "name": app.name if app else "",
+                "link": f"https://www.facebook.com/games/?app_id={app_id}",
+            }
+        }
+        if override is not None:
+            shown["override_callback_uri"] = override.url
+        data.append(shown)
+    return {"data": data}
+
+
+async def unsubscribe(_sim: Simulation, _call: Call, caller: Grant, account: Account) -> dict[str, Any]:
+    _allowed(caller, account)
+    account.subscribers.pop(caller.app.app_id, None)
+    return {"success": True}

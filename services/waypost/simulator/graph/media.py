@@ -1,0 +1,144 @@
+"""Media: upload, look-up, download, delete. A download URL lives five minutes and needs the token."""
+
+import hashlib
+import hmac
+import secrets
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from waypost.simulator.graph.call import MESSAGING, Call, Grant, grant, read
+from waypost.simulator.graph.outgoing import check_product
+from waypost.simulator.simulation import Simulation
+from waypost.simulator.world.config import DAY_S
+from waypost.simulator.world.refusal import Refusal
+from waypost.simulator.world.world import Media, Number, new_id
+
+UPLOADED_FOR_S = 30 * DAY_S
+RECEIVED_FOR_S = 7 * DAY_S
+URL_FOR_S = 300
+MB = 1024 * 1024
+SIZES: dict[str, int] = {
+    **dict.fromkeys(("image/jpeg", "image/png"), 5 * MB),
+    "image/webp": 500 * 1024,
+    **dict.fromkeys(("audio/aac", "audio/amr", "audio/mpeg", "audio/mp4", "audio/ogg"), 16 * MB),
+    **dict.fromkeys(("video/mp4", "video/3gpp"), 16 * MB),
+    **dict.fromkeys(
+        (
+            "text/plain",
+            "application/pdf",
+            "application/msword",
+            "application/vnd.ms-excel",
+            "application/vnd.ms-powerpoint",
+            "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        ),
+        100 * MB,
+    ),
+}
+"""MIME types that Meta takes, and how large each may be."""
+
+_url_key = secrets.token_bytes(32)
+
+
+async def upload(sim: Simulation, call: Call, caller: Grant, number: Number) -> dict[str, Any]:
+    """Keep a file for this number, 30 days."""
+    caller.need(MESSAGING)
+    caller.need_account(number.waba_id)
+    check_product(call.parameters)
+    file = call.files.get("file")
+    if file is None:
+        raise Refusal(100, message="(#100) The parameter file is required.")
+    mime_type = (call.word("type") or file.mime_type).partition(";")[0].strip().lower()
+    limit = SIZES.get(mime_type)
+    if limit is None:
+        raise Refusal(
+            100, message=f"(#100) Param file must be a file with one of the following types: {', '.join(SIZES)}"
+        )
+    if not file.content:
+        raise Refusal(131053, "The file is empty.")
+    if len(file.content) > limit:
+        raise Refusal(131053, f"The file is larger than {limit} bytes, the most for {mime_type}.")
+    media = keep(sim, number, mime_type, file.content, for_s=UPLOADED_FOR_S, filename=file.filename or None)
+    return {"id": media.id}
+
+
+def keep(
+    sim: Simulation, number: Number, mime_type: str, content: bytes, *, for_s: float, filename: str | None = None
+) -> Media:
+    """Store a file under a new id."""
+    media = Media(
+        id=new_id(),
+        phone_number_id=number.phone_number_id,
+        mime_type=mime_type,
+        sha256=hashlib.sha256(content).hexdigest(),
+        content=content,
+        expires_at=sim.now() + for_s,
+        filename=filename,
+    )
+    sim.world.add_media(media)
+    return media
+
+
+def _allowed(sim: Simulation, caller: Grant, media: Media, call: Call) -> None:
+    caller.need(MESSAGING)
+    number = sim.world.numbers.get(media.phone_number_id)
+    asked = call.word("phone_number_id")
+    if number is None or asked not in (None, media.phone_number_id) or media.expires_at <= sim.now():
+        raise Refusal(
+            100,
+            message=f"Unsupported {call.method.lower()} request. Object with ID '{media.id}' does not exist, cannot be "
+            "loaded due to missing permissions, or does not support this operation.",
+            subcode=33,
+            kind="GraphMethodException",
+        )
+    caller.need_account(number.waba_id)
+
+
+async def node(sim: Simulation, call: Call, caller: Grant, media: Media) -> dict[str, Any]:
+    """Where the file can be fetched for the next five minutes."""
+    _allowed(sim, caller, media, call)
+    return {
+        "url": download_url(sim, call.base_url, media),
+        "mime_type": media.mime_type,
+        "sha256": media.sha256,
+        "file_size": len(media.content),
+        "id": media.id,
+        "messaging_product": "whatsapp",
+    }
+
+
+async def delete(sim: Simulation, call: Call, caller: Grant, media: Media) -> dict[str, Any]:
+    _allowed(sim, caller, media, call)
+    sim.world.remove_media(media.id)
+    return {"success": True}
+
+
+def download_url(sim: Simulation, base_url: str, media: Media) -> str:
+    """A URL that works for five minutes, and only with a token."""
+    until = int(sim.now()) + URL_FOR_S
+    return f"{base_url}/whatsapp_business/attachments/?mid={media.id}&ext={until}&hash={_seal(media.id, until)}"
+
+
+def _seal(media_id: str, until: int) -> str:
+    return hmac.new(_url_key, f"{media_id} {until}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+async def download(sim: Simulation, request: Request) -> Response:
+    """The file itself. Raises `Refusal`; an expired or invented URL is a 404."""
+    call = await read(request)
+    caller = grant(sim.world, call, sim.now())
+    until = call.query.get("ext", "0")
+    media = sim.world.media.get(call.query.get("mid", ""))
+    good = (
+        media is not None
+        and until.isdigit()
+        and int(until) > sim.now()
+        and hmac.compare_digest(_seal(media.id, int(until)).encode(), call.query.get("hash", "").encode())
+    )
+    if media is None or not good:
+        return Response(status_code=404)
+    _allowed(sim, caller, media, call)
+    return Response(media.content, media_type=media.mime_type)

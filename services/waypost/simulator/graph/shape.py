@@ -1,0 +1,142 @@
+"""Rules that a JSON value must obey, put together from small ones; each refuses with the code Meta uses.
+
+A missing key is 131008, a value that is out of bounds 131009, a wrong JSON type or a key nobody knows 100.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from waypost.simulator.world.refusal import Refusal, unexpected_key
+
+Rule = Callable[[Any, str], None]
+"""Checks a value; the string is the path of the parameter, for the message. Raises `Refusal`."""
+
+
+def wrong_type(path: str, wanted: str) -> Refusal:
+    return Refusal(100, message=f"(#100) Param {path} must be {wanted}.")
+
+
+def text(maximum: int, *, minimum: int = 1, pattern: str | None = None) -> Rule:
+    """A string whose length, in characters, lies within the bounds."""
+    compiled = re.compile(pattern) if pattern else None
+
+    def rule(value: Any, path: str) -> None:
+        if not isinstance(value, str):
+            raise wrong_type(path, "a string")
+        if len(value) < minimum:
+            raise Refusal(131009, f"Param {path} must have at least {minimum} characters.")
+        if len(value) > maximum:
+            raise Refusal(131009, f"Param {path} must be at most {maximum} characters long.")
+        if minimum and not value.strip():
+            raise Refusal(131009, f"Param {path} must not be blank.")
+        if compiled and not compiled.fullmatch(value):
+            raise Refusal(131009, f"Param {path} has a value that is not valid.")
+
+    return rule
+
+
+URL = text(2000, pattern=r"https?://[^\s]+")
+
+
+def boolean(value: Any, path: str) -> None:
+    if not isinstance(value, bool) and value not in ("true", "false"):
+        raise wrong_type(path, "a boolean")
+
+
+def number(low: float, high: float) -> Rule:
+    """A number, or a string that holds one, within the bounds."""
+
+    def rule(value: Any, path: str) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise wrong_type(path, "a number")
+        try:
+            amount = float(value)
+        except ValueError:
+            raise wrong_type(path, "a number") from None
+        if not low <= amount <= high:
+            raise Refusal(131009, f"Param {path} must be between {low:g} and {high:g}.")
+
+    return rule
+
+
+def one_of(*values: str) -> Rule:
+    """Exactly one of the words, as written."""
+
+    def rule(value: Any, path: str) -> None:
+        if not isinstance(value, str) or value not in values:
+            raise Refusal(100, message=f"(#100) Param {path} must be one of {{{', '.join(values)}}}.")
+
+    return rule
+
+
+def anything(_value: Any, _path: str) -> None:
+    return
+
+
+def array(item: Rule, *, maximum: int, minimum: int = 1) -> Rule:
+    """A list of that many values, each obeying `item`."""
+
+    def rule(value: Any, path: str) -> None:
+        if not isinstance(value, list):
+            raise wrong_type(path, "an array")
+        if len(value) < minimum:
+            raise Refusal(131009, f"Param {path} must have at least {minimum} item(s).")
+        if len(value) > maximum:
+            raise Refusal(131009, f"Param {path} must have at most {maximum} item(s).")
+        for index, member in enumerate(value):
+            item(member, f"{path}[{index}]")
+
+    return rule
+
+
+def record(
+    required: Mapping[str, Rule] | None = None,
+    optional: Mapping[str, Rule] | None = None,
+    *,
+    exactly_one: Sequence[str] = (),
+    then: Rule | None = None,
+) -> Rule:
+    """An object with these keys and no other; of `exactly_one` one key must be there; `then` looks at the whole."""
+    needed = dict(required or {})
+    known = needed | dict(optional or {})
+
+    def rule(value: Any, path: str) -> None:
+        if not isinstance(value, dict):
+            raise wrong_type(path, "a JSON object")
+        for key in value:
+            if key not in known:
+                raise unexpected_key(str(key), path)
+        for key in needed:
+            if value.get(key) is None:
+                raise Refusal(131008, f"Required parameter {path}['{key}'] is missing.")
+        for key, member in value.items():
+            if member is not None or key in needed:
+                known[key](member, f"{path}['{key}']")
+        if exactly_one:
+            present = [key for key in exactly_one if value.get(key) is not None]
+            if not present:
+                raise Refusal(131008, f"One of {', '.join(exactly_one)} is required in {path}.")
+            if len(present) > 1:
+                raise Refusal(131009, f"Only one of {', '.join(exactly_one)} may be set in {path}.")
+        if then:
+            then(value, path)
+
+    return rule
+
+
+def tagged(tag: str, cases: Mapping[str, Rule]) -> Rule:
+    """An object whose shape depends on the word at `tag`."""
+
+    def rule(value: Any, path: str) -> None:
+        if not isinstance(value, dict):
+            raise wrong_type(path, "a JSON object")
+        word = value.get(tag)
+        if word is None:
+            raise Refusal(131008, f"Required parameter {path}['{tag}'] is missing.")
+        case = cases.get(word) if isinstance(word, str) else None
+        if case is None:
+            raise Refusal(100, message=f"(#100) Param {path}['{tag}'] must be one of {{{', '.join(cases)}}}.")
+        case(value, path)
+
+    return rule

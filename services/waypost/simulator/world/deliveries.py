@@ -1,0 +1,109 @@
+"""Webhook bodies as Meta composes them, and where each update goes."""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from waypost.simulator.world.world import Account, App, Number, World
+
+OVERRIDABLE = frozenset(
+    {
+        *("messages", "message_echoes", "calls", "consumer_profile", "messaging_handovers"),
+        *("group_lifecycle_update", "group_participants_update", "group_settings_update", "group_status_update"),
+        *("smb_message_echoes", "smb_app_state_sync", "history", "account_settings_update"),
+    }
+)
+"""Fields that a number's or an account's own callback receives; all others go to the app's callback, always."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened, encoded once. `item` is a message or a status, or the whole value of another field."""
+
+    waba_id: str
+    phone_number_id: str | None
+    field: str
+    part: str | None
+    """`messages` or `statuses` for items that share a value with others; None: the item is the value."""
+    item: bytes
+    contact: bytes | None = None
+    metadata: bytes | None = None
+    at: int = 0
+
+
+def item_update(
+    account: Account, number: Number, part: str, item: dict[str, Any], *, contact: dict[str, Any] | None, at: float
+) -> Update:
+    """A message or a status of a number, for the field `messages`."""
+    return Update(
+        waba_id=account.waba_id,
+        phone_number_id=number.phone_number_id,
+        field="messages",
+        part=part,
+        item=_encode(item),
+        contact=_encode(contact) if contact is not None else None,
+        metadata=_encode({"display_phone_number": number.digits, "phone_number_id": number.phone_number_id}),
+        at=int(at),
+    )
+
+
+def value_update(account: Account, number: Number | None, field: str, value: dict[str, Any], at: float) -> Update:
+    """Any other field, whose value is given whole."""
+    return Update(
+        waba_id=account.waba_id,
+        phone_number_id=number.phone_number_id if number else None,
+        field=field,
+        part=None,
+        item=_encode(value),
+        at=int(at),
+    )
+
+
+def body(updates: Iterable[Update]) -> bytes:
+    """The POST body: an entry per run of one account, a change per run of one number, field and kind; order is kept."""
+    entries = []
+    for waba_id, of_account in groupby(updates, key=lambda update: update.waba_id):
+        members = list(of_account)
+        entry: dict[str, Any] = {"id": waba_id}
+        if any(update.field != "messages" for update in members):
+            entry["time"] = max(update.at for update in members)
+        entry["changes"] = list(_changes(members))
+        entries.append(entry)
+    return _encode({"object": "whatsapp_business_account", "entry": entries})
+
+
+def _changes(updates: list[Update]) -> Iterator[dict[str, Any]]:
+    for (part, _), run in groupby(updates, key=lambda update: (update.part, update.metadata)):
+        members = list(run)
+        if part is None:
+            for update in members:
+                yield {"value": msgspec.Raw(update.item), "field": update.field}
+            continue
+        value: dict[str, Any] = {"messaging_product": "whatsapp", "metadata": msgspec.Raw(members[0].metadata or b"{}")}
+        contacts = dict.fromkeys(update.contact for update in members if update.contact is not None)
+        if contacts:
+            value["contacts"] = [msgspec.Raw(contact) for contact in contacts]
+        value[part] = [msgspec.Raw(update.item) for update in members]
+        yield {"value": value, "field": members[0].field}
+
+
+def route(world: World, update: Update) -> list[tuple[App, str]]:
+    """Each app that gets the update and the callback it wants it at: number before account before app."""
+    account = world.accounts.get(update.waba_id)
+    if account is None:
+        return []
+    number = world.numbers.get(update.phone_number_id or "")
+    found = []
+    for app_id, override in account.subscribers.items():
+        app = world.apps.get(app_id)
+        if app is None or app.subscription is None or update.field not in app.subscription.fields:
+            continue
+        callback = app.subscription.url
+        if update.field in OVERRIDABLE:
+            own = number.callbacks.get(app_id) if number else None
+            callback = (own or override or app.subscription).url
+        found.append((app, callback))
+    return found

@@ -1,0 +1,101 @@
+"""What the business sent and what users sent, in order, the last so many of each."""
+
+import base64
+import secrets
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+
+from waypost.simulator.world.delivery_sender import Ticket
+from waypost.simulator.world.world import User
+
+
+class Sent(msgspec.Struct, kw_only=True):
+    """A send that was accepted."""
+
+    seq: int
+    wamid: str
+    phone_number_id: str
+    waba_id: str
+    to: str
+    """The recipient as the caller wrote it."""
+    user: User
+    by_user_id: bool
+    type: str
+    body: Any
+    """The object under the message's type, as received."""
+    context: str | None
+    time: float
+    callback_data: str | None
+    category: str
+    billable: bool
+    rendered: dict[str, Any] | None = None
+    """A template filled in: `header`, `body`, `footer`, `buttons`."""
+    status: str = "accepted"
+    statuses: list[str] = msgspec.field(default_factory=list)
+    error: int | None = None
+    """Code of the `failed` status."""
+
+
+class Received(msgspec.Struct, kw_only=True):
+    """A message of a user to a number."""
+
+    seq: int
+    wamid: str
+    phone_number_id: str
+    user: User
+    message: dict[str, Any]
+    time: float
+    ticket: Ticket
+    read: bool = False
+    typing_until: float = 0.0
+
+
+class Ledger:
+    """Both directions, bounded, and when each user last wrote to each number."""
+
+    def __init__(self, kept: int) -> None:
+        self.sent: OrderedDict[str, Sent] = OrderedDict()
+        self.received: OrderedDict[str, Received] = OrderedDict()
+        self.last_inbound: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self.version = 0
+        """Grows with each change, so that a page knows when to look."""
+        self._kept = kept
+        self._seq = 0
+
+    def next_seq(self) -> int:
+        self._seq += 1
+        self.version += 1
+        return self._seq
+
+    def add_sent(self, sent: Sent) -> None:
+        self.sent[sent.wamid] = sent
+        if len(self.sent) > self._kept:
+            self.sent.popitem(last=False)
+
+    def add_received(self, received: Received) -> None:
+        self.received[received.wamid] = received
+        if len(self.received) > self._kept:
+            self.received.popitem(last=False)
+        key = (received.phone_number_id, received.user.user_id)
+        self.last_inbound[key] = max(received.time, self.last_inbound.get(key, 0.0))
+        self.last_inbound.move_to_end(key)
+        if len(self.last_inbound) > 10 * self._kept:
+            self.last_inbound.popitem(last=False)
+
+    def clear(self) -> None:
+        self.sent.clear()
+        self.received.clear()
+        self.last_inbound.clear()
+        self.version += 1
+
+
+def wamid(digits: str, *, outgoing: bool) -> str:
+    """A message id in Meta's form; like Meta's it embeds the user's phone number, so it is personal data."""
+    name = digits.encode()
+    direction = b"\x15\x02\x00\x11\x18\x12" if outgoing else b"\x15\x02\x00\x12\x18\x14"
+    tail = secrets.token_hex(9 if outgoing else 10).upper().encode()
+    return (
+        "wamid." + base64.b64encode(b"\x1c\x18" + bytes([len(name) & 255]) + name + direction + tail + b"\x00").decode()
+    )

@@ -1,0 +1,109 @@
+"""Statuses of accepted messages: what they say, and the agenda that lets them fall due in batches."""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+from waypost.simulator.world.deliveries import Update, item_update
+from waypost.simulator.world.ledger import Sent
+from waypost.simulator.world.refusal import Refusal
+from waypost.simulator.world.world import World
+
+RANK = {"accepted": 0, "sent": 1, "delivered": 2, "read": 3, "played": 4, "failed": 5}
+
+
+def status_item(sent: Sent, status: str, at: float, error: Refusal | None = None) -> dict[str, Any]:
+    """One item of `statuses`. Pricing comes with `sent` and `delivered`; no `conversation` since v24.0."""
+    item: dict[str, Any] = {"id": sent.wamid, "status": status, "timestamp": str(int(at))}
+    if sent.user.phone is not None:
+        item["recipient_id"] = sent.user.phone
+    if sent.by_user_id:
+        item["recipient_user_id"] = sent.user.user_id
+    if sent.callback_data is not None:
+        item["biz_opaque_callback_data"] = sent.callback_data
+    if status in ("sent", "delivered"):
+        item["pricing"] = {
+            "billable": sent.billable,
+            "pricing_model": "PMP",
+            "category": sent.category,
+            "type": "regular" if sent.billable else "free_customer_service",
+        }
+    if error is not None:
+        item["errors"] = [error.webhook_error()]
+    return item
+
+
+def contact(sent: Sent, status: str) -> dict[str, Any] | None:
+    """The contact that goes with a status; a failed one has none."""
+    if status == "failed":
+        return None
+    found: dict[str, Any] = {"profile": {"name": sent.user.name}, "user_id": sent.user.user_id}
+    if sent.user.phone is not None:
+        found["wa_id"] = sent.user.phone
+    return found
+
+
+def status_update(world: World, sent: Sent, status: str, at: float, error: Refusal | None = None) -> Update | None:
+    """The webhook update of one status, None when the number is gone; the send remembers it."""
+    number = world.numbers.get(sent.phone_number_id)
+    if number is None:
+        return None
+    sent.statuses.append(status)
+    if RANK.get(status, 0) > RANK.get(sent.status, 0):
+        sent.status = status
+    if error is not None:
+        sent.error = error.code
+    item = status_item(sent, status, at, error)
+    return item_update(world.account_of(number), number, "statuses", item, contact=contact(sent, status), at=at)
+
+
+Due = tuple[Sent, str, float, Refusal | None]
+
+
+class Agenda:
+    """Statuses by the moment they fall due. `release` is called with all that are due within one tick."""
+
+    def __init__(self, release: Callable[[list[Due]], None], tick_s: Callable[[], float]) -> None:
+        self._release = release
+        self._tick_s = tick_s
+        self._heap: list[tuple[float, int, Due]] = []
+        self._count = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = float("inf")
+
+    def add(self, after_s: float, due: Due) -> None:
+        """Plan a status so many seconds from now."""
+        loop = asyncio.get_running_loop()
+        self._count += 1
+        heapq.heappush(self._heap, (loop.time() + after_s, self._count, due))
+        self._plan(loop)
+
+    def clear(self) -> None:
+        self._heap.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._timer_at = float("inf")
+
+    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._heap:
+            return
+        wanted = max(self._heap[0][0], loop.time() + self._tick_s())
+        if wanted >= self._timer_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = wanted
+        self._timer = loop.call_at(wanted, self._fire, loop)
+
+    def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        self._timer_at = float("inf")
+        now = loop.time()
+        due = []
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heapq.heappop(self._heap)[2])
+        if due:
+            self._release(due)
+        self._plan(loop)

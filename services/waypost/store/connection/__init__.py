@@ -1,0 +1,1 @@
+"""The database connection: engine, outages, readiness, schema migrations, array parameters."""

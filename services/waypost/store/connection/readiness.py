@@ -1,0 +1,43 @@
+"""Whether a process can do its work with the database."""
+
+import threading
+
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from waypost.store import inbox
+from waypost.store.connection import database, schema
+
+
+class DatabaseReadiness:
+    """Asked from the probes' threads; every wait in it is bounded."""
+
+    def __init__(self, engine: Engine, *, writes: bool = True) -> None:
+        """`writes`: whether it is ready only where rows can be written."""
+        self._engine = engine
+        self._writes = writes
+        self._asking = threading.Lock()
+        self._migrated = False
+
+    def reason(self) -> str | None:
+        """None when it can be used, else one line on why not."""
+        # One at a time, or the probes that a hung database does not answer would take every connection there is.
+        if not self._asking.acquire(blocking=False):
+            return "the database has not answered yet"
+        try:
+            return self._ask()
+        except SQLAlchemyError as error:
+            return f"the database cannot be used: {database.trouble(error)}"
+        finally:
+            self._asking.release()
+
+    def _ask(self) -> str | None:
+        if not self._migrated:
+            if schema.pending(self._engine):
+                return "the database lacks a migration: run `waypost migrate`"
+            self._migrated = True
+        with self._engine.connect() as connection:
+            if self._writes:
+                return None if inbox.is_writable(connection) else "the database is read-only"
+            connection.execute(text("SELECT 1"))
+        return None

@@ -1,0 +1,43 @@
+"""Bringing a database to the schema this version needs."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+_MIGRATION_LOCK = 7_391_166_015
+"""Advisory lock: pods that start together migrate one after the other; the later ones find nothing to do."""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
+    return config
+
+
+def migrate(engine: Engine) -> None:
+    """Apply every migration that is missing. Safe to call from many processes at once."""
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = '120s'"))
+        connection.execute(text("SET LOCAL statement_timeout = '120s'"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def pending(engine: Engine) -> bool:
+    """Whether a migration is missing; a service that sees True is not ready.
+
+    A schema that this version does not know is a newer one, which must leave the version before working: pods of that
+    may start during an upgrade, and after its rollback.
+    """
+    with engine.connect() as connection:
+        current = set(MigrationContext.configure(connection).get_current_heads())
+    scripts = ScriptDirectory.from_config(_config())
+    if current - {each.revision for each in scripts.walk_revisions()}:
+        return False
+    return current != set(scripts.get_heads())

@@ -1,0 +1,222 @@
+"""CronJobs without Kubernetes: what `waypost dev` does for schedules."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from waypost.dev.cronjobs import RETRY_S, CronJobs, due
+from waypost.dev.file_cluster import FileCluster
+from waypost.operator.cluster.interface import Manifest
+from waypost.operator.options import OperatorOptions
+from waypost.operator.schedule.reconcile import ScheduleReconciler
+from waypost.store import numbers
+
+pytestmark = pytest.mark.anyio
+
+NINE = datetime(2026, 11, 23, 9, 0, tzinfo=UTC).timestamp()
+NUMBER = "106540352242922"
+REPORT = {"result": "Succeeded", "recipients": 1, "sent": 1, "finishedAt": "2026-11-23T09:00:07Z"}
+
+
+class Run:
+    """A process that ends when it is told to."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
+        self.status: int | None = None
+
+    def end(self, status: int, report: dict[str, Any] | None = None) -> None:
+        if report is not None:
+            Path(self.environment["WAYPOST_SCHEDULE_REPORT"]).write_text(json.dumps(report))
+        self.status = status
+
+    @property
+    def order(self) -> dict[str, Any]:
+        """What it was told to do."""
+        content: dict[str, Any] = json.loads(Path(self.environment["WAYPOST_SCHEDULE_ORDER"]).read_text())
+        return content
+
+    def poll(self) -> int | None:
+        return self.status
+
+    def kill(self) -> None:
+        self.status = -9
+
+
+class Laptop:
+    """A cluster made of memory with one schedule, and its CronJobs played."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = NINE - 30
+        self.cluster = FileCluster(clock=lambda: self.now)
+        self.runs: list[Run] = []
+        self.cron_jobs = CronJobs(self.cluster, folder, self._launch, clock=lambda: self.now)
+        self._reconciler = ScheduleReconciler(
+            self.cluster,
+            None,
+            OperatorOptions(release_namespace="waypost", public_url="http://x"),
+            clock=lambda: self.now,
+        )
+
+    def _launch(self, _name: str, environment: Mapping[str, str]) -> Run:
+        self.runs.append(Run(environment))
+        return self.runs[-1]
+
+    async def add(self, **spec: Any) -> None:
+        """A connected number and its schedule, reconciled."""
+        number = {"phoneNumberId": NUMBER, "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
+        stored = self.cluster.put(_object("WhatsAppNumber", "support", number))
+        condition = {"type": "Registered", "status": "True", "reason": "Connected"}
+        await self.cluster.write_status(stored, {"conditions": [condition]})
+        given = {
+            "numberRef": {"name": "support"},
+            "schedule": "*/5 * * * *",
+            "timeZone": "Europe/Rome",
+            "action": {"message": {"text": "hello", "audience": {"contacts": ["+393331234567"]}}},
+        }
+        self.cluster.put(_object("BotSchedule", "news", given | spec))
+        await self.reconcile()
+
+    async def reconcile(self) -> None:
+        """The schedule."""
+        found = self.cluster.get("BotSchedule", "team-a", "news")
+        assert found is not None
+        if found["metadata"].get("deletionTimestamp"):
+            await self._reconciler.finalize(found)
+        else:
+            await self._reconciler.reconcile(found)
+
+    async def look(self, at: float) -> None:
+        """At that time."""
+        self.now = at
+        await self.cron_jobs.look()
+
+    @property
+    def last_run(self) -> dict[str, Any]:
+        """As the schedule's status tells it."""
+        found = self.cluster.get("BotSchedule", "team-a", "news")
+        assert found is not None
+        last: dict[str, Any] = found["status"].get("lastRun", {})
+        return last
+
+
+def _object(kind: str, name: str, spec: dict[str, Any]) -> Manifest:
+    metadata = {"name": name, "namespace": "team-a"}
+    return {"apiVersion": "waypost.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+@pytest.fixture
+def laptop(tmp_path: Path) -> Laptop:
+    """Nothing is declared yet."""
+    return Laptop(tmp_path / "schedules")
+
+
+@pytest.mark.parametrize(
+    ("now", "changes", "last", "expected"),
+    [
+        ("08:59:59", {}, None, None),
+        ("09:00:00", {}, None, "09:00"),
+        ("09:02:00", {}, None, "09:00"),
+        ("09:02:00", {}, "09:00", None),
+        ("09:06:00", {}, "09:00", "09:05"),
+        ("09:02:00", {"suspend": True}, None, None),
+        ("09:04:00", {"startingDeadlineSeconds": 60}, None, None),
+        ("09:00:00", {"timeZone": "Mars/Olympus"}, None, None),
+        ("09:00:00", {"schedule": "61 * * * *"}, None, None),
+        ("09:00:30", {"schedule": "0 10 * * *"}, None, "09:00"),
+    ],
+)
+def test_a_tick_is_due_once_and_not_too_late(
+    now: str, changes: dict[str, Any], last: str | None, expected: str | None
+) -> None:
+    """In the schedule's zone (Rome is an hour ahead)."""
+    spec = {"schedule": "*/5 * * * *", "timeZone": "Europe/Rome", "startingDeadlineSeconds": 300} | changes
+    cron_job: Manifest = {"metadata": {"creationTimestamp": "2026-11-23T08:58:00Z"}, "spec": spec}
+    if last:
+        cron_job["status"] = {"lastScheduleTime": f"2026-11-23T{last}:00Z"}
+    found = due(cron_job, datetime.fromisoformat(f"2026-11-23T{now}+00:00"))
+    assert (found and found.strftime("%H:%M")) == expected
+
+
+async def test_a_run_is_started_told_and_reported(laptop: Laptop) -> None:
+    """As a pod of a real CronJob would: it knows its tick, and its report ends in the schedule's status."""
+    await laptop.add()
+    await laptop.look(NINE)
+    (run,) = laptop.runs
+    assert run.environment["WAYPOST_SCHEDULE_JOB"].endswith(f"-{int(NINE) // 60}")
+    assert run.order["numberId"] == NUMBER
+    await laptop.reconcile()
+    assert laptop.last_run["result"] == "Running"
+
+    run.end(0, REPORT)
+    await laptop.look(NINE + 10)
+    await laptop.reconcile()
+    assert (laptop.last_run["plannedAt"], laptop.last_run["sent"]) == ("2026-11-23T09:00:00Z", 1)
+    await laptop.look(NINE + 20)
+    assert len(laptop.runs) == 1
+
+
+@pytest.mark.parametrize(("status", "starts"), [(0, 1), (2, 1), (1, 4), (-9, 4)])
+async def test_a_run_is_tried_again_where_that_makes_sense(laptop: Laptop, status: int, starts: int) -> None:
+    """Three times more, as its Job says; then it has failed."""
+    await laptop.add()
+    for second in range(0, 120, int(RETRY_S / 2)):
+        await laptop.look(NINE + second)
+        if laptop.runs and laptop.runs[-1].status is None:
+            laptop.runs[-1].end(status)
+    assert len(laptop.runs) == starts
+    assert len({run.environment["WAYPOST_SCHEDULE_JOB"] for run in laptop.runs}) == 1
+
+
+@pytest.mark.parametrize(("policy", "starts", "killed"), [("Forbid", 1, 0), ("Allow", 2, 0), ("Replace", 2, 1)])
+async def test_a_run_that_still_runs_at_the_next_tick(laptop: Laptop, policy: str, starts: int, killed: int) -> None:
+    """Goes on alone, or beside the next, or makes way for it."""
+    await laptop.add(concurrencyPolicy=policy)
+    await laptop.look(NINE)
+    await laptop.look(NINE + 300)
+    assert len(laptop.runs) == starts
+    assert sum(run.status == -9 for run in laptop.runs) == killed
+
+
+async def test_a_run_ends_with_its_schedule(laptop: Laptop) -> None:
+    """As Jobs go with their CronJob."""
+    await laptop.add()
+    await laptop.look(NINE)
+    laptop.cluster.remove("BotSchedule", "team-a", "news")
+    await laptop.reconcile()
+    await laptop.look(NINE + 1)
+    assert laptop.runs[0].status == -9
+
+
+async def test_a_real_run_queues_its_messages(
+    tmp_path: Path, database: Engine, database_url: str, wait_for: Callable[..., object]
+) -> None:
+    """The process that the cluster would run, with the order that the operator wrote."""
+    laptop = Laptop(tmp_path / "schedules")
+    with database.begin() as connection:
+        numbers.remember(connection, [(NUMBER, "team-a", "support", "102290129340398")])
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def launch(_name: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        whole = {**os.environ, **environment, "WAYPOST_DATABASE_URL": database_url, "WAYPOST_SCHEDULE_WAIT_S": "0"}
+        processes.append(subprocess.Popen([sys.executable, "-m", "waypost.cli", "schedule", "run"], env=whole))
+        return processes[-1]
+
+    laptop.cron_jobs = CronJobs(laptop.cluster, tmp_path / "schedules", launch, clock=lambda: laptop.now)
+    await laptop.add()
+    await laptop.look(NINE)
+    assert processes[0].wait(60) == 0
+    await laptop.look(NINE + 5)
+    await laptop.reconcile()
+
+    assert (laptop.last_run["result"], laptop.last_run["queued"]) == ("Succeeded", 1)
+    with database.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM outbox")).scalar_one() == 1

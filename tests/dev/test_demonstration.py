@@ -1,0 +1,106 @@
+"""The demonstration's parts: the trace as a tree, the words of a reply, and reasons when nothing comes back."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from waypost.dev import demonstration, trace_tree
+
+
+def span(span_id: str, parent: str | None, start: int, **other: Any) -> dict[str, Any]:
+    """A span as the services write it."""
+    return {
+        "trace_id": "t1",
+        "span_id": span_id,
+        "parent_id": parent,
+        "service": "webhook",
+        "name": f"span {span_id}",
+        "kind": "INTERNAL",
+        "start_ns": start,
+        "end_ns": start + 2_000_000,
+        "status": "UNSET",
+        "attributes": {},
+        **other,
+    }
+
+
+def test_spans_become_a_tree_in_order_of_their_starts() -> None:
+    """Whatever the order in which the processes wrote them."""
+    (root,) = trace_tree.roots([span("c", "a", 30), span("b", "a", 20), span("d", "b", 25), span("a", None, 10)])
+
+    assert [node.name for node in trace_tree.walk([root])] == ["span a", "span b", "span d", "span c"]
+    assert root.milliseconds == 2.0
+
+
+def test_a_span_without_its_parent_is_shown_on_the_top() -> None:
+    """A process that was killed may never have written it."""
+    assert [node.name for node in trace_tree.roots([span("b", "lost", 1), span("a", None, 2)])] == ["span b", "span a"]
+
+
+def test_only_traces_that_began_since_then_count_and_the_earliest_comes_first() -> None:
+    """The folder also holds what happened before."""
+    spans = [
+        span("a", None, 5, trace_id="old"),
+        span("b", None, 30, trace_id="later"),
+        span("c", None, 20, trace_id="first"),
+        span("d", "a", 50, trace_id="old"),
+    ]
+
+    assert list(trace_tree.traces_since(spans, 10)) == ["first", "later"]
+
+
+def test_a_failed_span_and_its_details_are_shown() -> None:
+    """What went wrong must be seen at a glance."""
+    (node,) = trace_tree.roots([span("a", None, 0, status="ERROR", attributes={"waypost.result": "failed", "x": 1})])
+
+    assert node.failed
+    assert node.detail == "result=failed"
+
+
+def test_buttons_and_rows_are_shown_beside_the_words() -> None:
+    """That is what the user sees."""
+    result = demonstration.Exchange(
+        question="Hello",
+        answers=(
+            demonstration.readable({"type": "text", "text": "[plain] words", "body": {"body": "…"}}),
+            demonstration.readable(
+                {
+                    "type": "interactive",
+                    "text": "Choose",
+                    "body": {
+                        "action": {
+                            "buttons": [{"reply": {"title": "One"}}],
+                            "sections": [{"rows": [{"title": "Two"}]}],
+                        }
+                    },
+                }
+            ),
+            demonstration.readable({"type": "image", "text": "", "body": {}}),
+        ),
+        acknowledged_after_s=0.012,
+        replied_after_s=0.1,
+        trace_id=None,
+        spans=(),
+    )
+    out = Console(file=io.StringIO(), width=100)
+    demonstration.show(result, out)
+    shown = out.file.getvalue()  # type: ignore[attr-defined]
+
+    for expected in ("[plain] words", "Choose  [One]  [Two]", "(image)", "Acknowledged in 12 ms", "100 ms later"):
+        assert expected in shown
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"attempts": [], "hint": "no app is subscribed"}, "no app is subscribed"),
+        ({"attempts": [{"status": 503, "error": None}], "hint": None}, "503"),
+        ({"attempts": [{"status": None, "error": "ConnectError"}], "hint": None}, "ConnectError"),
+    ],
+)
+def test_a_delivery_that_nobody_took_says_why(answer: dict[str, Any], reason: str) -> None:
+    """A demonstration that fails must say how far it got."""
+    with pytest.raises(demonstration.NoReply, match=reason):
+        demonstration.acknowledged(answer)

@@ -1,0 +1,118 @@
+"""PostgreSQL and Redis as child processes: durable, killable, and nothing left behind."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from waypost.dev.embedded import SOCKET_PATH_LIMIT, EmbeddedPostgres, EmbeddedRedis, socket_folder
+
+
+def test_what_was_committed_survives_a_killed_postgres(own_postgres: EmbeddedPostgres) -> None:
+    """SIGKILL, start again, and the row is there: fsync and the write-ahead log are on."""
+    with psycopg.connect(own_postgres.url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    own_postgres.kill()
+    assert own_postgres.pid is None
+
+    own_postgres.start()
+    with psycopg.connect(own_postgres.url) as connection:
+        assert connection.execute("SELECT answer, current_setting('fsync') FROM kept").fetchone() == (42, "on")
+
+
+def test_postgres_is_closed_to_other_users(own_postgres: EmbeddedPostgres) -> None:
+    """Whoever can reach the socket is superuser, so nobody else may reach it, and no port is open."""
+    assert stat.S_IMODE(own_postgres.sockets.stat().st_mode) & 0o077 == 0
+    with psycopg.connect(own_postgres.url) as connection:
+        assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
+
+
+def test_what_redis_was_told_survives_a_graceful_stop(redis_server: EmbeddedRedis) -> None:
+    """The append-only file is on."""
+    redis_server.client().set("kept", "42")
+    redis_server.stop()
+    redis_server.start()
+
+    assert redis_server.client().get("kept") == b"42"
+
+
+def test_redis_never_evicts(redis_server: EmbeddedRedis) -> None:
+    """Rate limits must not vanish when memory is short."""
+    assert redis_server.client().config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+
+
+def test_a_folder_with_a_long_name_gets_a_short_socket(tmp_path: Path) -> None:
+    """A socket's path holds 108 bytes at most."""
+    long = tmp_path / ("x" * 60) / ("y" * 60)
+
+    assert len(str(socket_folder(long) / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT
+    assert socket_folder(long) == socket_folder(long)
+    assert socket_folder(long) != socket_folder(long / "other")
+
+
+def test_redis_starts_in_a_folder_with_a_long_name(tmp_path: Path) -> None:
+    """The data stays in the folder; only the socket is elsewhere."""
+    server = EmbeddedRedis(tmp_path / ("x" * 60) / ("y" * 60))
+    try:
+        server.start()
+        assert server.client().ping()
+    finally:
+        server.stop()
+
+
+def test_a_start_ends_a_server_that_outlived_its_parent(short_folder: Path, wait_for: Callable[..., object]) -> None:
+    """A parent killed by SIGKILL leaves the servers ending or, at worst, running; the next start must succeed."""
+    folder = short_folder / f"o{uuid.uuid4().hex[:8]}"
+    orphaned = EmbeddedPostgres(folder)
+    orphaned.start()
+    first = orphaned.pid
+
+    again = EmbeddedPostgres(folder)
+    again.start()
+    try:
+        assert again.pid != first
+        wait_for(lambda: orphaned.poll() is not None)
+    finally:
+        again.stop()
+
+
+def test_servers_end_when_their_parent_is_killed(short_folder: Path, wait_for: Callable[..., object]) -> None:
+    """Nothing keeps running behind a supervisor that got SIGKILL."""
+    folder = short_folder / f"k{uuid.uuid4().hex[:8]}"
+    program = (
+        "import sys, time; from pathlib import Path; from waypost.cli.embedded import *;"
+        "p, r = EmbeddedPostgres(Path(sys.argv[1]) / 'p'), EmbeddedRedis(Path(sys.argv[1]) / 'r');"
+        "p.start(); r.start(); print(p.pid, r.pid, flush=True); time.sleep(600)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pids = [int(word) for word in parent.stdout.readline().split()]
+    assert len(pids) == 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+
+    wait_for(lambda: not any(map(_is_running, pids)), what="both servers end")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to hand PostgreSQL to another user")
+def test_postgres_does_not_run_as_root(own_postgres: EmbeddedPostgres) -> None:
+    """PostgreSQL refuses to, for good reasons."""
+    assert own_postgres.pid is not None
+    assert Path(f"/proc/{own_postgres.pid}").stat().st_uid != 0

@@ -1,0 +1,170 @@
+"""The cluster of `waypost dev` keeps the promises that reconciling relies on."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from waypost.dev.file_cluster import FileCluster
+from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, Manifest
+
+pytestmark = pytest.mark.anyio
+
+
+def thing(**members: Any) -> Manifest:
+    """An object of one of our kinds."""
+    return {
+        "apiVersion": "waypost.dev/v1alpha1",
+        "kind": "WhatsAppNumber",
+        "metadata": {"name": "one", "namespace": "team-a"},
+        "spec": {"a": 1},
+    } | members
+
+
+def config(data: dict[str, str], *, labels: dict[str, str] | None = None) -> Manifest:
+    """What is applied."""
+    metadata: dict[str, Any] = {"name": "shared", "namespace": "team-a"}
+    if labels:
+        metadata["labels"] = labels
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+@pytest.fixture
+def cluster() -> FileCluster:
+    """Empty."""
+    return FileCluster()
+
+
+async def test_a_user_replaces_the_spec_and_not_the_status(cluster: FileCluster) -> None:
+    """The generation moves with the spec, and with nothing else."""
+    made = cluster.put(thing())
+    await cluster.write_status(made, {"ready": True})
+    labelled = cluster.put(thing(metadata={"name": "one", "namespace": "team-a", "labels": {"x": "y"}}))
+    changed = cluster.put(thing(spec={"a": 2}))
+    assert [each["metadata"]["generation"] for each in (made, labelled, changed)] == [1, 1, 2]
+    assert changed["status"] == {"ready": True}
+    assert changed["metadata"]["uid"] == made["metadata"]["uid"]
+
+
+async def test_the_same_object_again_is_no_change(cluster: FileCluster) -> None:
+    """A version is a change."""
+    assert cluster.put(thing()) == cluster.put(thing())
+
+
+async def test_a_write_at_an_old_version_is_refused(cluster: FileCluster) -> None:
+    """Somebody else changed the object since it was read."""
+    made = cluster.put(thing())
+    cluster.put(thing(spec={"a": 2}))
+    with pytest.raises(ClusterConflict):
+        await cluster.write_status(made, {})
+    with pytest.raises(ClusterConflict):
+        await cluster.write_metadata(made, {"finalizers": ["x"]})
+
+
+async def test_a_write_to_what_is_gone_is_refused(cluster: FileCluster) -> None:
+    """It is not made anew by that."""
+    made = cluster.put(thing())
+    cluster.remove("WhatsAppNumber", "team-a", "one")
+    with pytest.raises(ClusterRefused):
+        await cluster.write_status(made, {})
+
+
+async def test_a_finalizer_holds_what_is_deleted(cluster: FileCluster) -> None:
+    """Marked at first; gone with the last finalizer."""
+    made = await cluster.write_metadata(cluster.put(thing()), {"finalizers": ["ours"]})
+    await cluster.delete("WhatsAppNumber", "team-a", "one")
+    marked = await cluster.read("WhatsAppNumber", "team-a", "one")
+    assert marked is not None
+    assert marked["metadata"]["deletionTimestamp"]
+    assert marked["metadata"]["finalizers"] == made["metadata"]["finalizers"]
+    await cluster.write_metadata(marked, {"finalizers": []})
+    assert await cluster.read("WhatsAppNumber", "team-a", "one") is None
+
+
+async def test_each_manager_owns_what_it_applied(cluster: FileCluster) -> None:
+    """What one leaves out is removed, what another applied stays."""
+    await cluster.apply(config({"a": "1", "b": "1"}), manager="first")
+    await cluster.apply(config({"c": "2"}), manager="second")
+    left = await cluster.apply(config({"a": "1"}), manager="first")
+    assert left["data"] == {"a": "1", "c": "2"}
+
+
+async def test_what_two_managers_own_stays_until_both_leave_it(cluster: FileCluster) -> None:
+    """With force the last value is the value."""
+    await cluster.apply(config({"a": "1"}, labels={"x": "y"}), manager="first")
+    await cluster.apply(config({"a": "1"}), manager="second")
+    assert (await cluster.apply(config({}), manager="first"))["data"] == {"a": "1"}
+    assert (await cluster.apply(config({"a": "3"}), manager="third"))["data"] == {"a": "3"}
+
+
+async def test_an_apply_at_a_version_is_done_at_no_other(cluster: FileCluster) -> None:
+    """Of two that have read the same, one writes, though apply is with force. What is gone is made anew."""
+    version = (await cluster.create(config({"a": "1"})))["metadata"]["resourceVersion"]
+    at_version = config({"a": "2"})
+    at_version["metadata"]["resourceVersion"] = version
+    written = await cluster.apply(at_version, manager="first")
+    assert (written["data"], written["metadata"]["resourceVersion"] != version) == ({"a": "2"}, True)
+    with pytest.raises(ClusterConflict):
+        await cluster.apply(at_version, manager="second")
+    cluster.remove("ConfigMap", written["metadata"]["namespace"], written["metadata"]["name"])
+    assert (await cluster.apply(at_version, manager="second"))["data"] == {"a": "2"}
+
+
+async def test_what_is_there_is_not_created(cluster: FileCluster) -> None:
+    """Of two that found nothing, one makes it."""
+    await cluster.create(config({"a": "1"}))
+    with pytest.raises(ClusterConflict):
+        await cluster.create(config({"a": "2"}))
+
+
+async def test_an_apply_without_a_change_is_none(cluster: FileCluster) -> None:
+    """A resync writes nothing."""
+    first = await cluster.apply(config({"a": "1"}), manager="first")
+    assert await cluster.apply(config({"a": "1"}), manager="first") == first
+
+
+async def test_a_secret_is_read_decoded(cluster: FileCluster) -> None:
+    """From either form; a copy, which nobody can spoil."""
+    data = {"a": base64.b64encode(b"1").decode()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": data}
+    cluster.put(secret | {"stringData": {"b": "2"}})
+    found = await cluster.secret("n", "s")
+    assert found is not None
+    assert found.data == {"a": b"1", "b": b"2"}
+    assert "1" not in repr(found).replace(found.resource_version, "")
+
+
+async def test_what_is_read_is_a_copy(cluster: FileCluster) -> None:
+    """As from an API server."""
+    cluster.put(thing())
+    (found,) = await cluster.objects("WhatsAppNumber")
+    found["spec"]["a"] = 9
+    assert cluster.get("WhatsAppNumber", "team-a", "one")["spec"] == {"a": 1}  # type: ignore[index]
+
+
+async def test_everything_outlives_the_process(cluster: FileCluster) -> None:
+    """Ownership too."""
+    cluster.put(thing())
+    await cluster.apply(config({"a": "1", "b": "1"}), manager="first")
+    other = FileCluster()
+    other.load(cluster.dump())
+    assert other.all() == cluster.all()
+    assert (await other.apply(config({"b": "1"}), manager="first"))["data"] == {"b": "1"}
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"version": 1, "objects": [{}], "owners": []}'])
+def test_what_is_no_state_is_refused(cluster: FileCluster, text: str) -> None:
+    """And leaves the cluster usable."""
+    with pytest.raises(ValueError, match=r".+"):
+        cluster.load(text)
+    cluster.put(thing())
+
+
+def test_changes_are_told() -> None:
+    """With the object, and whether it is still there."""
+    told: list[tuple[str, bool]] = []
+    cluster = FileCluster(changed=lambda manifest, is_there: told.append((manifest["metadata"]["name"], is_there)))
+    cluster.put(thing())
+    cluster.put(thing())
+    cluster.remove("WhatsAppNumber", "team-a", "one")
+    assert told == [("one", True), ("one", False)]
