@@ -46,6 +46,13 @@ def test_every_command_is_documented_and_helps(root: Path, name: str) -> None:
         "docs/bot.md",
         "docs/numbers.md",
         "docs/install.md",
+        "docs/meta-setup.md",
+        "docs/how-to/laptop-tunnel.md",
+        "docs/how-to/move-a-number.md",
+        "docs/how-to/opt-in.md",
+        "docs/how-to/rotate-a-token.md",
+        "docs/how-to/rotate-an-app-secret.md",
+        "docs/how-to/second-number.md",
     ],
 )
 def test_links_between_documents_lead_somewhere(root: Path, document: str) -> None:
