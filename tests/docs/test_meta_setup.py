@@ -7,17 +7,24 @@ from typing import Any
 import pytest
 import yaml
 
-from waypost.cloudapi.apps import OBJECT, AppSubscription, GranularScope, SubscribedField, TokenDetails, TokenFault
-from waypost.cloudapi.business_accounts import SubscribedApp
-from waypost.cloudapi.errors import GraphRefused
-from waypost.cloudapi.numbers import Health, HealthEntity, HealthError, PhoneNumber, WebhookConfiguration
-from waypost.operator import credentials
-from waypost.operator.cluster import Stored
-from waypost.operator.models import CREDENTIALS_LABEL, NumberSpec
-from waypost.operator.number.judgement import judge
+from waypost.cloudapi.graph.apps import (
+    OBJECT,
+    AppSubscription,
+    GranularScope,
+    SubscribedField,
+    TokenDetails,
+    TokenFault,
+)
+from waypost.cloudapi.graph.business_accounts import SubscribedApp
+from waypost.cloudapi.graph.errors import GraphRefused
+from waypost.cloudapi.graph.numbers import Health, HealthEntity, HealthError, PhoneNumber, WebhookConfiguration
+from waypost.operator.api.number_models import CREDENTIALS_LABEL, NumberSpec
+from waypost.operator.cluster.interface import Stored
+from waypost.operator.number import credentials
 from waypost.operator.number.plan import DAY_S
 from waypost.operator.number.registration import Registration
 from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, AtMeta, Desired, Observed
+from waypost.operator.number.status.judgement import judge
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/meta-setup.md").read_text(encoding="utf-8")
