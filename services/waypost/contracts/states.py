@@ -1,0 +1,135 @@
+"""States and reasons that several processes write to the database and read from it.
+
+Members are strings: SQL, JSON and logs show the value, and a column's CHECK constraint lists the same values.
+"""
+
+from enum import IntEnum, StrEnum
+
+
+class EventState(StrEnum):
+    """States of an event in the inbox."""
+
+    WAITING = "waiting"
+    DONE = "done"
+    DEAD = "dead"
+    """Given up. A person decides: `waypost dead replay` or `waypost dead drop`."""
+
+
+class EventReason(StrEnum):
+    """Reasons that an event's row gives. Beside these it may be the class of an exception, or a problem of the payload.
+
+    The first four belong to events that wait, died or were dropped; the others to events that are done without effect.
+    """
+
+    NUMBER_MISSING = "NumberMissing"
+    """The registry of the workers does not contain the number."""
+    WORKER_CRASHED = "WorkerCrashed"
+    """Every process that handled it died before it had finished."""
+    BOT_UNUSABLE = "BotUnusable"
+    """The number's bot cannot be loaded, or is a plugin that is not allowed."""
+    DROPPED = "Dropped"
+    """A person gave it up with `waypost dead drop`."""
+
+    RECORDED = "Recorded"
+    """Nothing follows from events of this kind."""
+    NO_CONTACT = "NoContact"
+    """The event names no person."""
+    GROUP = "Group"
+    """The message was written in a group."""
+    STALE = "Stale"
+    """The message is older than the customer service window."""
+    HUMAN_OWNS_CONVERSATION = "HumanOwnsConversation"
+    STANDBY = "Standby"
+    """Another app answers this conversation."""
+
+
+class OutboxState(StrEnum):
+    """States of an outbox row: `queued → sending → sent | failed | unknown`."""
+
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    """It may have reached Meta. A status webhook settles it; it is never sent again."""
+
+
+class OutboxKind(StrEnum):
+    """Kinds of Graph call that an outbox row asks for."""
+
+    MESSAGE = "message"
+    READ = "read"
+    """Marks the contact's message as read."""
+
+
+class Priority(IntEnum):
+    """Priorities of outbox rows; the lower number goes first."""
+
+    REPLY = 0
+    BULK = 1
+    """Campaigns and schedules. They count as marketing."""
+
+
+class SendReason(StrEnum):
+    """Reasons that an outbox row gives, beside the titles of Meta's error codes."""
+
+    OPTED_OUT = "OptedOut"
+    MARKETING_STOPPED = "MarketingStopped"
+    OUTSIDE_WINDOW = "OutsideWindow"
+    """The customer service window is closed, and the row is not a template."""
+    HUMAN_OWNS_CONVERSATION = "HumanOwnsConversation"
+    STANDBY = "Standby"
+    """Another app answers this conversation."""
+    NO_RECIPIENT = "NoRecipient"
+    """The contact has neither a phone number nor a BSUID any more."""
+    INVALID_MESSAGE = "InvalidMessage"
+    """The body is not a message that the Graph API takes."""
+    INTERRUPTED = "Interrupted"
+    """The process ended during the call."""
+    CLAIM_EXPIRED = "ClaimExpired"
+    """The process that made the call died."""
+    FAILED_AT_META = "FailedAtMeta"
+    """Meta accepted the message and later reported that it failed."""
+
+
+class Direction(StrEnum):
+    """Directions of a message, as seen from the number."""
+
+    IN = "in"
+    OUT = "out"
+
+
+class MessageStatus(StrEnum):
+    """Statuses that Meta reports of a message that was sent."""
+
+    SENT = "sent"
+    FAILED = "failed"
+    DELIVERED = "delivered"
+    READ = "read"
+    PLAYED = "played"
+
+
+class ConversationOwner(StrEnum):
+    """Parties that may answer a conversation."""
+
+    BOT = "bot"
+    HUMAN = "human"
+    STANDBY = "standby"
+    """Another app of the same account."""
+
+
+class OptOutSource(StrEnum):
+    """Ways by which a contact opted out."""
+
+    KEYWORD = "keyword"
+    PREFERENCE = "preference"
+    ERROR = "error"
+    CLI = "cli"
+
+
+class DailyCount(StrEnum):
+    """Names of the daily counts of events (`daily_metric.name`)."""
+
+    RECEIVED = "received"
+    DUPLICATE = "duplicate"
+    DONE = "done"
