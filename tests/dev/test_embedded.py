@@ -87,7 +87,7 @@ def test_servers_end_when_their_parent_is_killed(short_folder: Path, wait_for: C
     """Nothing keeps running behind a supervisor that got SIGKILL."""
     folder = short_folder / f"k{uuid.uuid4().hex[:8]}"
     program = (
-        "import sys, time; from pathlib import Path; from waypost.cli.embedded import *;"
+        "import sys, time; from pathlib import Path; from waypost.dev.embedded import *;"
         "p, r = EmbeddedPostgres(Path(sys.argv[1]) / 'p'), EmbeddedRedis(Path(sys.argv[1]) / 'r');"
         "p.start(); r.start(); print(p.pid, r.pid, flush=True); time.sleep(600)"
     )
