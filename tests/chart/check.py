@@ -1,4 +1,4 @@
-"""What `make check-chart` does: lint, render and validate the chart under all of its values, and run its own suites."""
+"""Checks the chart for `make check-chart`: lints, renders and validates it with each values file; runs its suites."""
 
 import os
 import subprocess
@@ -11,19 +11,19 @@ from .rendered import CHART, KUBERNETES, VALUES, Refused, helm, template, tool
 ROOT = CHART.parents[1]
 PROGRAMS = ("helm", "kubeconform", "helm-unittest")
 INNER_LOOP = str(CHART / "ci" / "inner-loop.yaml")
-"""Goes on top of the trial's values."""
+"""Values that are added to those of a trial."""
 
 
 class ToolsMissing(Exception):
-    """A program is neither there nor can it be built; the message names what to install."""
+    """A program is missing and cannot be built; the message names what to install. A retry does not help."""
 
 
 class Failed(Exception):
-    """The chart is not as it should be; the message is the program's own."""
+    """A program found a mistake in the chart; the message is the program's own."""
 
 
 def main() -> int:
-    """The status to end with: 0 when all is well, or when nothing could be checked and nobody relies on it."""
+    """Returns the exit status: 0 if the chart is correct, or if it could not be checked and this is no CI run."""
     try:
         _build()
         places = (schemas.published(), schemas.ours(ROOT / "build" / "schemas"))
@@ -34,7 +34,7 @@ def main() -> int:
         sys.stderr.write(f"{unknown}\n")
         return 1
     except subprocess.CalledProcessError:
-        return 1  # it has said itself what could not be built
+        return 1  # the builder itself has printed what failed
     try:
         for values in VALUES:
             _check(values, places)
@@ -49,13 +49,13 @@ def main() -> int:
 
 
 def _build() -> None:
-    lacking = [name for name in PROGRAMS if tool(name) is None]
-    if not lacking:
+    missing = [name for name in PROGRAMS if tool(name) is None]
+    if not missing:
         return
     if tool("go") is None:
-        raise ToolsMissing(f"{', '.join(lacking)} must be on PATH, or Go, to build them")
+        raise ToolsMissing(f"{', '.join(missing)} must be on PATH, or Go, to build them")
     builder = ROOT / "tools" / "cluster" / "binaries.py"
-    subprocess.run([sys.executable, builder, *lacking], check=True, stdout=sys.stderr)
+    subprocess.run([sys.executable, builder, *missing], check=True, stdout=sys.stderr)
     tool.cache_clear()
 
 
@@ -66,7 +66,7 @@ def _check(values: str, places: tuple[Path, ...], *more: str) -> None:
 
 
 def conform(manifests: str, places: tuple[Path, ...]) -> None:
-    """Every field of every object is known; a kind without a schema is refused as well. Raises `Failed`."""
+    """Raises `Failed` if an object has an unknown field, or if there is no schema for its kind."""
     locations = [word for place in places for word in ("-schema-location", f"{place}/{schemas.LOCATION}")]
     _run("kubeconform", "-strict", *locations, "-", stdin=manifests)
 

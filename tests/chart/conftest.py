@@ -1,4 +1,4 @@
-"""Fixtures of the chart's tests; those that render need helm."""
+"""Fixtures for the chart's tests. Those that render the chart need helm."""
 
 import pytest
 
@@ -7,24 +7,24 @@ from .rendered import VALUES, Rendered, render, tool
 
 @pytest.fixture(scope="session")
 def helm() -> None:
-    """Skips where there is no helm."""
+    """Skips the test if there is no helm."""
     if tool("helm") is None:
         pytest.skip("no helm")
 
 
 @pytest.fixture(params=VALUES)
 def chart(helm: None, request: pytest.FixtureRequest) -> Rendered:
-    """The chart under each of its values files."""
+    """Renders the chart with each of its values files."""
     return render(request.param)
 
 
 @pytest.fixture
 def production(helm: None) -> Rendered:
-    """The chart as it is meant to be run."""
+    """Renders the chart with the example values for production."""
     return render("production")
 
 
 @pytest.fixture
 def trial(helm: None) -> Rendered:
-    """The chart with everything in it, Meta included."""
+    """Renders the chart with the values of a trial: everything in it, including a simulated Meta."""
     return render("trial")

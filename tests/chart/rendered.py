@@ -1,4 +1,4 @@
-"""The chart as `helm template` renders it, and what is looked up in it."""
+"""Renders the chart with `helm template`, and finds objects in the result."""
 
 import os
 import shutil
@@ -18,23 +18,23 @@ CACHE = Path(os.environ.get("WAYPOST_CACHE", Path.home() / ".cache" / "waypost")
 VALUES = sorted(path.stem.removesuffix("-values") for path in (CHART / "ci").glob("*-values.yaml"))
 RELEASE, NAMESPACE = "waypost", "waypost-system"
 KUBERNETES = "1.34.0"
-"""A helm that was built from source does not know by itself for which version it renders."""
+"""Version to render for; a helm that was built from source has no default."""
 
 _CLUSTER_WIDE = ("ClusterRole", "CustomResourceDefinition", "ValidatingAdmissionPolicy")
 
 
 @cache
 def tool(name: str) -> str | None:
-    """Where a program is: on PATH, or built by `make check-chart` or `make up`."""
+    """Returns the path of a program on PATH, or built by `make check-chart` or `make up`; None if it is missing."""
     return shutil.which(name, path=os.pathsep.join((os.environ["PATH"], str(CACHE / "bin"))))
 
 
 class Refused(Exception):
-    """helm refused; the message is its own."""
+    """helm refused the chart or the values; the message is its own."""
 
 
 def helm(*arguments: str) -> str:
-    """Run helm. Raises `Refused`."""
+    """Runs helm and returns its output. Raises `Refused`."""
     program = tool("helm")
     assert program is not None
     done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
@@ -45,23 +45,23 @@ def helm(*arguments: str) -> str:
 
 @dataclass(frozen=True)
 class Rendered:
-    """All objects of one rendering."""
+    """The objects of one rendering."""
 
     objects: tuple[Manifest, ...]
 
     def all(self, kind: str) -> list[Manifest]:
-        """Objects of a kind."""
+        """Returns the objects of a kind."""
         return [each for each in self.objects if each["kind"] == kind]
 
     def one(self, kind: str, name: str) -> Manifest:
-        """That object; `name` without the release's, as `webhook`, or `` for what has the release's own name."""
+        """Returns one object; `name` is what follows the release's name, such as `webhook`, or empty."""
         full = f"{RELEASE}-{name}" if name else RELEASE
         found = [each for each in self.all(kind) if each["metadata"]["name"] == full]
         assert len(found) == 1, f"{kind} {full}: {len(found)}"
         return found[0]
 
     def pods(self) -> Iterator[tuple[str, Manifest]]:
-        """What each pod is made of, by the name of what makes it."""
+        """Yields each pod template with the kind and name of the object that contains it."""
         for each in self.objects:
             name = f"{each['kind']}/{each['metadata']['name']}"
             if each["kind"] in {"Deployment", "StatefulSet", "Job"}:
@@ -70,16 +70,16 @@ class Rendered:
                 yield name, each
 
     def pod(self, component: str) -> Manifest:
-        """The pod's spec of a Deployment."""
+        """Returns the pod spec of a Deployment."""
         spec: Manifest = self.one("Deployment", component)["spec"]["template"]["spec"]
         return spec
 
     def environment(self, component: str) -> Mapping[str, Manifest]:
-        """The variables of a Deployment's container, by name."""
+        """Returns the environment variables of a Deployment's container by name."""
         return {each["name"]: each for each in self.pod(component)["containers"][0]["env"]}
 
     def in_namespaces(self) -> list[Manifest]:
-        """The objects with the namespace they are installed into."""
+        """Returns the objects with the namespace that they are installed into."""
         return [
             each
             if each["kind"].startswith(_CLUSTER_WIDE)
@@ -89,7 +89,7 @@ class Rendered:
 
 
 def template(values: str = "", sets: Sequence[str] = (), more: Sequence[str] = ()) -> str:
-    """Manifests, with `ci/<values>-values.yaml`, `more` files and `--set` arguments. Raises `Refused`."""
+    """Renders with `ci/<values>-values.yaml`, `more` files and `--set` arguments. Raises `Refused`."""
     files = ["--values", str(CHART / "ci" / f"{values}-values.yaml")] if values else []
     files += [word for file in more for word in ("--values", file)]
     given = [word for each in sets for word in ("--set", each)]
@@ -98,5 +98,5 @@ def template(values: str = "", sets: Sequence[str] = (), more: Sequence[str] = (
 
 @cache
 def render(values: str = "", sets: Sequence[str] = (), more: Sequence[str] = ()) -> Rendered:
-    """The objects of `template`. Raises `Refused`."""
+    """Returns the objects that `template` renders. Raises `Refused`."""
     return Rendered(tuple(each for each in yaml.safe_load_all(template(values, sets, more)) if each))

@@ -1,6 +1,6 @@
-"""What each service account of the chart may do, and where, as a text that is kept in tests/cluster/rbac.
+"""Lists what each service account of the chart may do, and where. The lists are recorded in tests/cluster/rbac.
 
-`python -m tests.chart.rights` writes both texts anew, from the chart.
+`python -m tests.chart.rights` writes them from the chart.
 """
 
 import difflib
@@ -15,38 +15,38 @@ Rights = dict[str, set[str]]
 
 FOLDER = CHART.parents[1] / "tests" / "cluster" / "rbac"
 MODES = {"cluster": (), "namespaced": ("team-a", "team-b")}
-"""`operator.namespaces` for each of the texts."""
+"""`operator.namespaces` for each of the lists."""
 
 PLACES = {"in its own namespace": NAMESPACE, "in a team's namespace": "team-a", "in any other namespace": "default"}
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 
 
-def kept(mode: str) -> str:
-    """The text as it is in the repository."""
+def recorded(mode: str) -> str:
+    """Returns the list as it is in the repository."""
     return (FOLDER / f"{mode}.txt").read_text()
 
 
 def compare(mode: str, found: str) -> None:
-    """Raises `AssertionError` with the lines that differ from those that are kept."""
+    """Raises `AssertionError` with the lines that differ from the recorded list."""
     lines = difflib.unified_diff(
-        kept(mode).splitlines(), found.splitlines(), f"kept in {mode}.txt", "found", lineterm="", n=30
+        recorded(mode).splitlines(), found.splitlines(), f"recorded in {mode}.txt", "found", lineterm="", n=30
     )
     differing = "\n".join(lines)
     assert not differing, f"a right has changed:\n{differing}"
 
 
 def in_mode(mode: str) -> Rendered:
-    """The chart with an operator for these namespaces."""
+    """Renders the chart with an operator for the namespaces of that mode."""
     return render("trial", tuple(f"operator.namespaces[{n}]={name}" for n, name in enumerate(MODES[mode])))
 
 
 def accounts(chart: Rendered) -> list[str]:
-    """Names of the chart's service accounts."""
+    """Returns the names of the chart's service accounts."""
     return sorted(each["metadata"]["name"] for each in chart.all("ServiceAccount"))
 
 
 def granted(chart: Rendered, account: str, namespace: str) -> Rights:
-    """What the chart's roles and bindings allow."""
+    """Returns what the chart's roles and bindings allow an account in a namespace."""
     roles = {_place(each): each for each in (*chart.all("Role"), *chart.all("ClusterRole"))}
     rules: list[Rule] = []
     for binding in (*chart.all("RoleBinding"), *chart.all("ClusterRoleBinding")):
@@ -60,7 +60,7 @@ def granted(chart: Rendered, account: str, namespace: str) -> Rights:
 
 
 def rights(rules: Iterable[Rule]) -> Rights:
-    """The sum of rules."""
+    """Returns what several rules allow together."""
     found: Rights = {}
     for rule in rules:
         names = f" [{' '.join(sorted(rule['resourceNames']))}]" if rule.get("resourceNames") else ""
@@ -75,24 +75,24 @@ def rights(rules: Iterable[Rule]) -> Rights:
 
 
 def text(mode: str, found: Mapping[tuple[str, str], Rights]) -> str:
-    """Rights by account and place, for people to read and to compare."""
+    """Returns rights by account and place as a text that people can read and compare."""
     namespaces = f"operator.namespaces is [{', '.join(MODES[mode])}]" if MODES[mode] else "operator.namespaces is empty"
     lines = [
         f"What each service account of the chart may do when {namespaces}, and nothing else.",
-        "Whoever widens it must change this text too: .venv/bin/python -m tests.chart.rights",
+        "A change of these rights must change this file too: .venv/bin/python -m tests.chart.rights",
     ]
     for (account, place), allowed in found.items():
         lines += ["", f"{account} {place}"]
         for resource, verbs in sorted(allowed.items()):
-            known = [verb for verb in _VERBS if verb in verbs]
-            lines.append(f"  {resource:<36} {' '.join([*known, *sorted(verbs - set(known))])}")
+            usual = [verb for verb in _VERBS if verb in verbs]
+            lines.append(f"  {resource:<36} {' '.join([*usual, *sorted(verbs - set(usual))])}")
         if not allowed:
             lines.append("  nothing")
     return "\n".join(lines) + "\n"
 
 
 def from_chart(mode: str, chart: Rendered) -> str:
-    """The text as the chart's manifests have it."""
+    """Returns the text for the rights in the chart's manifests."""
     return text(
         mode,
         {

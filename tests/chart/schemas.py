@@ -1,4 +1,4 @@
-"""Strict JSON schemas for kubeconform: of Kubernetes' kinds and those of others from Go modules, of ours from crds/."""
+"""Makes strict JSON schemas for kubeconform: from Go modules for the kinds of others, from crds/ for our own."""
 
 import hashlib
 import json
@@ -34,10 +34,11 @@ OTHERS = {
         "config/crd/bases/keda.sh_scaledobjects.yaml",
     ),
 }
-"""Modules with their hashes, and their kinds that we render. Not the newest: what an older one takes, a newer does."""
+"""Modules with their hashes and the files with kinds that we render. Not the newest versions, because newer ones accept
+what older ones do."""
 
 LOCATION = "{{.ResourceKind}}_{{.Group}}_{{.ResourceAPIVersion}}.json"
-"""Of a schema in its folder, in kubeconform's words; the group of what has none is its version."""
+"""File name of a schema, as a kubeconform template; for a kind without a group, the group is its version."""
 
 _METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _NUMBER_OR_TEXT = ("io.k8s.apimachinery.pkg.api.resource.Quantity", "io.k8s.apimachinery.pkg.util.intstr.IntOrString")
@@ -45,15 +46,15 @@ _REFERENCE = re.compile(r'"#/definitions/([^"]+)"')
 
 
 class SchemasMissing(Exception):
-    """A module that holds schemas is not to be had; the message says which, and why."""
+    """A module with schemas cannot be downloaded; the message says which, and why. A retry may help."""
 
 
 class SchemasUnknown(Exception):
-    """A module that holds schemas is not the one that was pinned; the message names both. Never to be passed over."""
+    """A module with schemas is not the pinned one; the message names both. It must never be ignored."""
 
 
 def published() -> Path:
-    """The folder of all schemas but ours; made once for these modules and this code. Raises as `unpacked` does."""
+    """Returns the folder with the schemas of others, made once per version of this file. Raises as `unpacked` does."""
     code = Path(__file__).read_bytes()
     folder = CACHE / f"schemas-{hashlib.sha256(code).hexdigest()[:12]}"
     if not folder.exists():
@@ -77,7 +78,7 @@ def published() -> Path:
 
 
 def ours(folder: Path) -> Path:
-    """Write the schemas of crds/ into `folder`, in place of what was there. Raises as `unpacked` does."""
+    """Writes the schemas of crds/ into `folder`, replacing its contents. Raises as `unpacked` does."""
     definitions = json.loads((published() / "metadata.json").read_text())["definitions"]
     shutil.rmtree(folder, ignore_errors=True)
     files = sorted((CHART.parents[1] / "crds").glob("*.yaml"))
@@ -86,12 +87,12 @@ def ours(folder: Path) -> Path:
 
 
 def file_name(kind: str, group: str, version: str) -> str:
-    """What LOCATION becomes for a kind."""
+    """Returns the file name that LOCATION gives a kind."""
     return f"{kind.lower()}_{group or version}_{version}.json"
 
 
 def closed(schema: Schema) -> Schema:
-    """The schema, taking no key that it does not list, at any depth; and numbers as text where Kubernetes does."""
+    """Returns a schema that refuses unlisted keys at any depth, and takes texts for numbers where Kubernetes does."""
     made = {key: each for key, each in schema.items() if key not in {"description", "example"}}
     for key in ("properties", "patternProperties"):
         if key in made:
@@ -115,7 +116,7 @@ def _write(folder: Path, schemas: "list[tuple[str, Schema]]") -> None:
 
 
 def _module(name: str, wanted: str) -> Path:
-    """The unpacked module; outside of any other, so that no version but its own counts."""
+    """Downloads a module and returns its folder. Runs outside of any module, whose versions would otherwise apply."""
     if shutil.which("go") is None:
         raise SchemasMissing(f"the schemas in {name} need Go, which is not installed")
     done = subprocess.run(
@@ -125,11 +126,11 @@ def _module(name: str, wanted: str) -> Path:
 
 
 def unpacked(name: str, found: Mapping[str, str], wanted: str) -> Path:
-    """Where Go put the module, by what it said. Raises as `unpacked` does."""
+    """Returns the folder of a module, from Go's answer. Raises `SchemasMissing` and `SchemasUnknown`."""
     if "checksum mismatch" in found.get("Error", ""):
-        raise SchemasUnknown(f"{name} is not what Go's own sums say: {found['Error'].strip()}")
+        raise SchemasUnknown(f"{name} does not have the checksum that Go knows: {found['Error'].strip()}")
     if "Error" in found:
-        raise SchemasMissing(f"the schemas in {name} cannot be had: {found['Error'].strip()}")
+        raise SchemasMissing(f"the schemas in {name} cannot be downloaded: {found['Error'].strip()}")
     if found["Sum"] != wanted:
         raise SchemasUnknown(f"{name} is {found['Sum']}, but {wanted} was pinned")
     return Path(found["Dir"])
@@ -150,17 +151,17 @@ def _built_in(definitions: Mapping[str, Schema]) -> Iterator[tuple[str, Schema]]
 
 
 def _custom(file: Path, definitions: Mapping[str, Schema]) -> Iterator[tuple[str, Schema]]:
-    """Of the versions of a CustomResourceDefinition."""
+    """Yields file name and schema for each version of a CustomResourceDefinition."""
     spec = yaml.safe_load(file.read_text())["spec"]
     for version in spec["versions"]:
         schema = closed(version["schema"]["openAPIV3Schema"])
-        # Of metadata a CustomResourceDefinition says nothing, for all kinds have the same.
+        # A CustomResourceDefinition does not describe metadata, because it is the same for all kinds.
         schema["properties"]["metadata"] = {"$ref": f"#/definitions/{_METADATA}"}
         yield file_name(spec["names"]["kind"], spec["group"], version["name"]), _reachable(schema, definitions)
 
 
 def _reachable(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
-    """The schema with all that it refers to in it."""
+    """Returns the schema together with all definitions that it refers to."""
     found: dict[str, Schema] = {}
     queue = [schema]
     while queue:

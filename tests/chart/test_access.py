@@ -1,4 +1,4 @@
-"""Who may do what in the cluster. What each service account may do, all of it, is in tests/cluster/rbac."""
+"""Rights in the cluster. tests/cluster/rbac lists everything that each service account may do."""
 
 import pytest
 
@@ -7,19 +7,19 @@ from .rendered import NAMESPACE, Rendered, render
 
 
 @pytest.mark.parametrize("mode", rights.MODES)
-def test_no_service_account_has_another_right_than_those_that_are_kept(helm: None, mode: str) -> None:
-    """Roles and bindings together, verb by verb, in each kind of namespace."""
+def test_service_accounts_have_exactly_the_recorded_rights(helm: None, mode: str) -> None:
+    """Roles and bindings together give the recorded rights, verb by verb, in each kind of namespace."""
     rights.compare(mode, rights.from_chart(mode, rights.in_mode(mode)))
 
 
 @pytest.mark.parametrize(("values", "mode"), [("production", "cluster"), ("namespaced", "namespaced")])
 def test_other_values_give_the_same_rights(helm: None, values: str, mode: str) -> None:
-    """Two operators need no more than one, and no option brings a right along."""
+    """Two operators need the same rights as one, and no other value changes the rights."""
     rights.compare(mode, rights.from_chart(mode, render(values)))
 
 
-def test_a_wider_role_is_seen_in_the_text(helm: None) -> None:
-    """A verb more in a role is a line that differs."""
+def test_a_wider_role_changes_the_text(helm: None) -> None:
+    """A further verb in a role is reported as a line that differs."""
     chart = rights.in_mode("cluster")
     wider = Rendered(
         tuple({**each, "rules": [*each["rules"], _MORE]} if "rules" in each else each for each in chart.objects)
@@ -33,7 +33,7 @@ _MORE = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]}
 
 
 def test_an_operator_for_some_namespaces_has_no_cluster_role(helm: None) -> None:
-    """Whoever may not make one can install it."""
+    """People who may not create cluster roles can still install it."""
     chart = render("namespaced")
 
     assert chart.all("ClusterRole") == chart.all("ClusterRoleBinding") == []
@@ -45,21 +45,21 @@ def test_an_operator_for_some_namespaces_has_no_cluster_role(helm: None) -> None
 
 
 def test_no_rule_has_a_wildcard(chart: Rendered) -> None:
-    """A wildcard grants what nobody thought of yet."""
+    """A wildcard would also grant rights to resources that are added later."""
     for role in [*chart.all("Role"), *chart.all("ClusterRole")]:
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
 
 
 def test_only_the_operator_is_bound_to_anything(chart: Rendered) -> None:
-    """Webhook, worker, console and schedules need no right in the cluster."""
+    """Webhook, worker, console and schedules have no rights in the cluster."""
     for binding in [*chart.all("RoleBinding"), *chart.all("ClusterRoleBinding")]:
         assert [each["name"] for each in binding["subjects"]] == ["waypost-operator"]
         assert binding["subjects"][0]["namespace"] == NAMESPACE
 
 
-def test_teams_get_the_two_kinds_with_the_rights_they_have(production: Rendered) -> None:
-    """Who may edit in a namespace may edit numbers there; nobody may write a status."""
+def test_teams_get_rights_to_the_two_kinds(production: Rendered) -> None:
+    """The role edit allows editing numbers and schedules, but not their status; the role view allows reading them."""
     edit = next(each for each in production.all("ClusterRole") if each["metadata"]["name"].endswith("-edit"))
     view = next(each for each in production.all("ClusterRole") if each["metadata"]["name"].endswith("-view"))
 

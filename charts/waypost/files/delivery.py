@@ -1,6 +1,7 @@
-"""What `helm test` does: Meta's handshake, one signed delivery, and a look at whether it was handled.
+"""Runs as `helm test`: makes Meta's handshake, sends one signed delivery, and checks that a worker handles it.
 
-It speaks for a number that nobody has, so no message is sent and Meta is not asked anything. Standard library only.
+The delivery is for a number that does not exist, so no message is sent and Meta is not called. Uses the standard
+library only.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ Answer = tuple[int, str]
 
 
 def ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
-    """Status and text; status 0 and the reason when there is no answer."""
+    """Sends a request. Returns status and text, or status 0 and the reason if there is no answer."""
     request = urllib.request.Request(url, body, headers or {})  # noqa: S310 - the chart's own addresses
     try:
         with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
@@ -36,12 +37,12 @@ def ask(url: str, body: bytes | None = None, headers: dict[str, str] | None = No
 
 
 def say(line: str) -> None:
-    """A line of the pod's log."""
+    """Writes a line to the pod's log."""
     sys.stdout.write(f"{line}\n")
 
 
 def until(within_s: float, attempt: Callable[[], Answer], accept: Callable[[Answer], bool]) -> Answer:
-    """The first answer that is accepted, else the last one."""
+    """Repeats `attempt` once a second. Returns the first answer that is accepted, or after `within_s` the last one."""
     deadline = time.monotonic() + within_s
     while True:
         answer = attempt()
@@ -51,27 +52,27 @@ def until(within_s: float, attempt: Callable[[], Answer], accept: Callable[[Answ
 
 
 def handled(metrics: str, number: str) -> float:
-    """How many of the number's events are done."""
+    """Returns how many events of the number are done, according to the console's metrics."""
     found = re.search(rf'^waypost_inbox_done{{number="{re.escape(number)}"}} (\S+)$', metrics, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
 
 def main() -> str | None:
-    """None when all went well, else what did not."""
+    """Returns None if everything works, otherwise what does not."""
     route = json.loads(Path(os.environ.get("ROUTE", "/etc/waypost/route/route")).read_text())
     webhook, metrics = os.environ["WEBHOOK"], os.environ.get("METRICS", "")
     url = f"{webhook}/webhooks/{route['namespace']}/{route['name']}"
 
-    asked = {"hub.mode": "subscribe", "hub.verify_token": route["verifyTokens"][0], "hub.challenge": "1158201444"}
-    address = f"{url}?{urllib.parse.urlencode(asked)}"
+    query = {"hub.mode": "subscribe", "hub.verify_token": route["verifyTokens"][0], "hub.challenge": "1158201444"}
+    address = f"{url}?{urllib.parse.urlencode(query)}"
     status, text = until(ROUTE_WITHIN_S, lambda: ask(address), lambda answer: answer[0] == 200)
     if (status, text) != (200, "1158201444"):
         return f"the handshake was answered {status}: {text.strip()[:200]}"
-    say("handshake: the webhook gave the challenge back")
+    say("handshake: the webhook returned the challenge")
 
     number = f"waba:{route['wabaId']}"
     before = handled(ask(metrics)[1], number) if metrics else 0.0
-    # Of a field that no bot hears; a new value each time, for the same one again would be a duplicate.
+    # No bot receives this field. The value is new each time, because a repeated one would be a duplicate.
     change = {"field": "helm_test", "value": {"at": time.time_ns()}}
     entry = {"id": route["wabaId"], "time": int(time.time()), "changes": [change]}
     body = json.dumps({"object": "whatsapp_business_account", "entry": [entry]}).encode()
@@ -88,11 +89,11 @@ def main() -> str | None:
     say("delivery with a wrong signature: refused")
 
     if not metrics:
-        say("effect: not looked at, for the console is off")
+        say("effect: not checked, because the console is off")
         return None
     status, text = until(HANDLED_WITHIN_S, lambda: ask(metrics), lambda answer: handled(answer[1], number) > before)
     if handled(text, number) <= before:
-        return f"the delivery was stored, and no worker handled it within {HANDLED_WITHIN_S} s (metrics: {status})"
+        return f"the delivery was stored, but no worker handled it within {HANDLED_WITHIN_S} s (metrics: {status})"
     say("effect: a worker handled it")
     return None
 

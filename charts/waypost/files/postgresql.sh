@@ -1,7 +1,7 @@
-# Works in the official image and in one with a distribution's packages, whose binaries are not on PATH.
+# The official image has the binaries on PATH; images with a distribution's packages have them only here.
 for folder in /usr/lib/postgresql/*/bin; do PATH="$PATH:$folder"; done
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-  # Renamed when whole: a start that is cut short must not leave half a folder, which initdb would refuse for ever.
+  # The folder is renamed when it is complete. If a start is interrupted, initdb would refuse half a folder for ever.
   rm -rf "$PGDATA.draft"
   password="${TMPDIR:-/tmp}/password"
   printf '%s\n' "$PASSWORD" > "$password"
@@ -12,9 +12,9 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   echo 'CREATE DATABASE waypost' | postgres --single -D "$PGDATA.draft" postgres
   mv "$PGDATA.draft" "$PGDATA"
 fi
-# Each new pod gets the volume with its files opened to their group (fsGroup), which PostgreSQL refuses.
+# For each new pod, Kubernetes opens the volume's files to their group (fsGroup). PostgreSQL refuses such a folder.
 chmod 0700 "$PGDATA"
 unset PASSWORD
-# A statement may carry what a person wrote, so none is logged.
+# A statement can contain what a person wrote, so no statement is logged.
 exec postgres -c listen_addresses="${LISTEN:-*}" -c unix_socket_directories="${TMPDIR:-/tmp}" \
   -c log_min_messages=warning -c log_min_error_statement=panic

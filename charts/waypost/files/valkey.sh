@@ -1,4 +1,4 @@
-# The configuration comes by standard input: on the command line the password could be seen in the list of processes.
+# The configuration is read from standard input: on the command line the list of processes would show the password.
 server=$(command -v valkey-server || command -v redis-server)
 exec "$server" - <<CONFIGURATION
 port ${PORT:-6379}
