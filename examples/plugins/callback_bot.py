@@ -1,8 +1,8 @@
-"""A bot as a Python function: it offers the next three free hours for a call back and remembers the choice.
+"""A bot as a Python function: it offers the next three working hours for a call back and remembers the choice.
 
-Name it in a number as `bot: {plugin: "callback_bot:turn"}`, with this folder on the workers' PYTHONPATH; on a cluster
-the chart's `bot.plugins` must list it.
-A turn does no I/O and reads no clock: what it may know stands in `state` and `event`.
+Name it in a number as `bot: {plugin: "callback_bot:turn"}` and put this folder on the workers' PYTHONPATH. On a cluster
+the chart's `bot.plugins` must also list it.
+A turn does no I/O and does not read the clock: everything it may use is in `state` and `event`.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ OPENS, CLOSES = 9, 17
 
 
 def turn(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
-    """One message in, the new state and the answer out."""
+    """Takes one message; returns the new state and the answer."""
     if event.button_id in state.get("offered", []):
         thanks = Text(f"We will call you on {event.button_id}, UTC. Write PERSON if you need us sooner.")
         return {"booked": event.button_id}, [Reply(thanks)]
@@ -33,7 +33,7 @@ def turn(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequen
 
 
 def free_hours(now: float) -> list[str]:
-    """The next three full hours of a working day, as "Mon 23 Nov 10:00"."""
+    """Returns the next three full hours within working hours, as "Mon 23 Nov 10:00"."""
     hour = datetime.fromtimestamp(now, UTC).replace(minute=0, second=0, microsecond=0)
     found: list[str] = []
     while len(found) < 3:

@@ -1,6 +1,5 @@
 """What the documents say must be so."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -34,30 +33,3 @@ def test_every_command_is_documented_and_helps(root: Path, name: str) -> None:
     """`waypost NAME --help` works, and docs/commands.md has it."""
     assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
     assert f"waypost {name}" in (root / "docs/commands.md").read_text()
-
-
-@pytest.mark.parametrize(
-    "document",
-    [
-        "README.md",
-        "docs/commands.md",
-        "docs/how-it-works.md",
-        "docs/settings.md",
-        "docs/bot.md",
-        "docs/numbers.md",
-        "docs/install.md",
-        "docs/meta-setup.md",
-        "docs/how-to/laptop-tunnel.md",
-        "docs/how-to/move-a-number.md",
-        "docs/how-to/opt-in.md",
-        "docs/how-to/rotate-a-token.md",
-        "docs/how-to/rotate-an-app-secret.md",
-        "docs/how-to/second-number.md",
-    ],
-)
-def test_links_between_documents_lead_somewhere(root: Path, document: str) -> None:
-    """A newcomer follows them."""
-    path = root / document
-    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text())
-
-    assert [target for target in targets if not (path.parent / target).exists()] == []
