@@ -17,8 +17,10 @@ from waypost.webhook.endpoints import NUMBER_ROUTE
 
 from .documents import ROOT, without_heredocs
 
-OTHERS = frozenset({"apt-get", "cat", "cd", "cp", "docker", "echo", "export", "git", "kind", "mkdir", "openssl", "pip",
-                    "read", "rm", "sleep", "sort", "sysctl"})  # fmt: skip
+OTHERS = frozenset(
+    {"apt-get", "base64", "cat", "cd", "cloudflared", "docker", "echo", "export",
+     "git", "grep", "kind", "openssl", "read", "rm", "sleep", "sort", "sysctl"}
+)  # fmt: skip
 """Programs of other projects that a document may name; what they are given is not looked at, but for files of ours."""
 
 _KEYWORDS = frozenset({"while", "until", "if", "then", "else", "do", "done", "fi", "!"})

@@ -7,7 +7,7 @@ import yaml
 from pydantic import BaseModel
 
 from waypost.bot import script
-from waypost.cli import kinds, manifests
+from waypost.dev import kinds, manifests
 
 from .documents import ROOT, Block, blocks, documents, heredocs
 
