@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from sqlalchemy import Engine
@@ -21,6 +22,10 @@ from sqlalchemy.engine import make_url
 from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.store.connection import database as store_database
 from waypost.store.connection import schema
+
+# Hypothesis fails an example that takes longer than 200 ms, which says how busy the machine is and nothing of the code.
+hypothesis.settings.register_profile("waypost", deadline=None)
+hypothesis.settings.load_profile("waypost")
 
 LONG = ("tests/guarantees/", "tests/operator/test_process", "tests/operator/test_handlers", "tests/dev/test_dev")
 

@@ -72,9 +72,3 @@ def test_signature_fits_its_own_body_only(body, other, secret, rest):
     header = signature.sign(secret, body)
     assert signature.is_valid(header, body, [*rest, secret])
     assert signature.is_valid(header, other, [secret]) == (other == body)
-
-
-def test_proof_of_the_app_secret_is_keyed_by_the_secret():
-    """appsecret_proof = HMAC-SHA256(key = app secret, message = token), hex."""
-    expected = hmac.new(b"app-secret", b"token", hashlib.sha256).hexdigest()
-    assert signature.appsecret_proof("token", "app-secret") == expected

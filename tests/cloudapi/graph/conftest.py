@@ -14,6 +14,7 @@ from waypost.cloudapi.graph.client import Credentials, GraphClient
 
 CREDENTIALS = Credentials("EAAtoken1234567890")
 NUMBER = "106540352242922"
+MESSAGE = {"messaging_product": "whatsapp", "to": "+16505551234", "type": "text", "text": {"body": "Hello"}}
 ACCEPTED = {"contacts": [{"input": "+16505551234", "wa_id": "16505551234"}], "messages": [{"id": "wamid.abc"}]}
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -1,0 +1,257 @@
+"""The Graph client over real sockets: which failures leave a send unknown, and how connections are reused.
+
+What httpx makes of a broken connection is part of the client's promise, so nothing is simulated here.
+"""
+
+import asyncio
+import gzip
+import json
+
+import pytest
+
+from waypost.cloudapi.graph.client import File, GraphClient
+from waypost.cloudapi.graph.errors import GraphOutcomeUnknown, GraphUnreachable
+
+from .conftest import ACCEPTED, CREDENTIALS, MESSAGE, NUMBER, Sockets, read_request, reset, response
+
+pytestmark = pytest.mark.anyio
+
+DEADLINE_S = 3.0
+"""Deadline of a call that must run out after the request was sent: long enough for a busy machine to send it."""
+
+
+def client_of(url: str, *, timeout_s: float = 20, connections: int = 10) -> GraphClient:
+    """A client over the real network stack."""
+    return GraphClient(url, "v26.0", timeout_s=timeout_s, connections=connections)
+
+
+async def test_a_refused_connection_is_unreachable(sockets: Sockets) -> None:
+    """Nobody listens, so nothing can have been sent."""
+    url = await sockets.listen(lambda _reader, _writer: asyncio.sleep(0))
+    await sockets.close()
+    async with client_of(url) as graph:
+        with pytest.raises(GraphUnreachable):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_a_tls_handshake_that_never_ends_is_unreachable(sockets: Sockets) -> None:
+    """The deadline ran out before any byte of the request could leave."""
+
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    url = await sockets.listen(silent)
+    async with client_of(url.replace("http:", "https:"), timeout_s=0.3) as graph:
+        with pytest.raises(GraphUnreachable):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_a_half_open_connection_leaves_the_outcome_unknown(sockets: Sockets) -> None:
+    """The request was read, the answer never comes: it may have gone out."""
+
+    async def half_open(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await reader.read()
+
+    async with client_of(await sockets.listen(half_open), timeout_s=DEADLINE_S) as graph:
+        with pytest.raises(GraphOutcomeUnknown):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_a_reset_after_the_request_leaves_the_outcome_unknown(sockets: Sockets) -> None:
+    """The server was killed between accepting and answering."""
+
+    async def resetting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        reset(writer)
+
+    async with client_of(await sockets.listen(resetting)) as graph:
+        with pytest.raises(GraphOutcomeUnknown):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"SMTP ready\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+async def test_an_answer_that_breaks_off_leaves_the_outcome_unknown(sockets: Sockets, answer: bytes) -> None:
+    """A cut or garbled answer says nothing on what was done."""
+
+    async def breaking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    async with client_of(await sockets.listen(breaking)) as graph:
+        with pytest.raises(GraphOutcomeUnknown):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_an_answer_that_drips_is_cut_off_by_the_total_deadline(sockets: Sockets) -> None:
+    """Each byte comes in time, the whole never does: a read timeout alone would wait for ever."""
+
+    async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with client_of(await sockets.listen(dripping), timeout_s=DEADLINE_S) as graph:
+        with pytest.raises(GraphOutcomeUnknown):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_a_call_that_found_no_free_connection_is_unreachable(sockets: Sockets) -> None:
+    """It waited in the pool the whole time, so it never began."""
+
+    begun = asyncio.Event()
+
+    async def half_open(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        begun.set()
+        await reader.read()
+
+    async with client_of(await sockets.listen(half_open), timeout_s=0.5, connections=1) as graph:
+        # An upload may take minutes, so it holds the only connection for as long as the send waits.
+        upload = asyncio.create_task(graph.upload_media(CREDENTIALS, NUMBER, File("a.txt", b"words", "text/plain")))
+        await begun.wait()
+        with pytest.raises(GraphUnreachable):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+        upload.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await upload
+
+
+async def test_a_cancelled_call_does_not_cost_its_connection(sockets: Sockets) -> None:
+    """The only place of the pool is free again, and the half-used connection is not."""
+    first_waits = asyncio.Event()
+
+    async def slow_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        if not first_waits.is_set():
+            first_waits.set()
+            await reader.read()
+        writer.write(response(json.dumps(ACCEPTED).encode()))
+        await writer.drain()
+
+    async with client_of(await sockets.listen(slow_once), connections=1) as graph:
+        call = asyncio.ensure_future(graph.send(CREDENTIALS, NUMBER, MESSAGE))
+        await first_waits.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (await graph.send(CREDENTIALS, NUMBER, MESSAGE)).wamid == "wamid.abc"
+
+
+async def test_many_calls_share_few_connections(sockets: Sockets) -> None:
+    """What waits is sent when a connection is free."""
+
+    async def keeping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(response(json.dumps(ACCEPTED).encode()))
+
+    async with client_of(await sockets.listen(keeping), connections=3) as graph:
+        await asyncio.gather(*(graph.send(CREDENTIALS, NUMBER, MESSAGE) for _ in range(30)))
+    assert sockets.connections <= 3
+
+
+async def test_connections_are_kept_and_used_again(sockets: Sockets) -> None:
+    """A TLS handshake for each message would double its time."""
+
+    async def keeping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(response(json.dumps(ACCEPTED).encode()))
+
+    async with client_of(await sockets.listen(keeping)) as graph:
+        for _ in range(5):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    assert sockets.connections == 1
+
+
+async def test_a_kept_connection_that_meta_closed_costs_no_send(sockets: Sockets) -> None:
+    """The closed one is noticed before it is used, and another is opened."""
+    closed = asyncio.Event()
+
+    async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(response(json.dumps(ACCEPTED).encode()))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    async with client_of(await sockets.listen(closing)) as graph:
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+        await closed.wait()
+        accepted = await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    assert accepted.wamid == "wamid.abc"
+
+
+async def test_a_compressed_answer_is_read(sockets: Sockets) -> None:
+    """Pages of templates come as gzip."""
+    body = gzip.compress(json.dumps(ACCEPTED).encode())
+
+    async def compressing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(response(body, headers="Content-Encoding: gzip\r\n"))
+        await writer.drain()
+
+    async with client_of(await sockets.listen(compressing)) as graph:
+        assert (await graph.send(CREDENTIALS, NUMBER, MESSAGE)).wamid == "wamid.abc"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        response(b" " * (1024 * 1024 + 1) + json.dumps(ACCEPTED).encode()),
+        response(
+            gzip.compress(b" " * (64 * 1024 * 1024) + json.dumps(ACCEPTED).encode()),
+            headers="Content-Encoding: gzip\r\n",
+        ),
+        response(gzip.compress(json.dumps(ACCEPTED).encode())[:-9], headers="Content-Encoding: gzip\r\n"),
+        response(json.dumps(ACCEPTED).encode(), headers="Content-Encoding: gzip\r\n"),
+        response(json.dumps(ACCEPTED).encode(), headers="Content-Encoding: br\r\n"),
+    ],
+    ids=["longer than 1 MB", "a gzip bomb", "cut gzip", "gzip that is none", "an encoding not asked for"],
+)
+async def test_an_answer_that_is_too_long_or_garbled_is_not_taken(sockets: Sockets, answer: bytes) -> None:
+    """Reading stops at 1 MB after decompression; the send itself stays unknown."""
+
+    async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    async with client_of(await sockets.listen(answering)) as graph:
+        with pytest.raises(GraphOutcomeUnknown, match="unreadable body"):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+async def test_an_endless_answer_is_broken_off(sockets: Sockets) -> None:
+    """The connection is closed, not drained: the server notices."""
+    noticed = asyncio.Event()
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+                await writer.drain()
+        except ConnectionError:
+            noticed.set()
+
+    async with client_of(await sockets.listen(endless)) as graph:
+        with pytest.raises(GraphOutcomeUnknown):
+            await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+        await asyncio.wait_for(noticed.wait(), 30)
