@@ -53,7 +53,7 @@ def test_the_message_is_a_text_or_a_template_with_its_language(words: str | None
 def test_a_number_is_found_by_its_name_or_its_id(database: Engine) -> None:
     """And an unknown one is told with those that are known."""
     with database.begin() as connection:
-        numbers.remember(connection, [(NUMBER, "team-a", "support", "1")])
+        numbers.record(connection, [(NUMBER, "team-a", "support", "1")])
 
     assert send.number_id(database, "team-a/support") == NUMBER
     assert send.number_id(database, NUMBER) == NUMBER

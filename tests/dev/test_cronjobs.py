@@ -202,7 +202,7 @@ async def test_a_real_run_queues_its_messages(
     """The process that the cluster would run, with the order that the operator wrote."""
     laptop = Laptop(tmp_path / "schedules")
     with database.begin() as connection:
-        numbers.remember(connection, [(NUMBER, "team-a", "support", "102290129340398")])
+        numbers.record(connection, [(NUMBER, "team-a", "support", "102290129340398")])
     processes: list[subprocess.Popen[bytes]] = []
 
     def launch(_name: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -40,7 +40,7 @@ def message_order(contacts: Sequence[str], **action: Any) -> dict[str, Any]:
 def seen(database: Engine) -> Engine:
     """A database in which a worker has noted the number."""
     with database.begin() as connection:
-        numbers.remember(connection, [(NUMBER, "team-a", "support", "102290129340398")])
+        numbers.record(connection, [(NUMBER, "team-a", "support", "102290129340398")])
     return database
 
 

@@ -108,7 +108,7 @@ def test_a_run_that_never_ended_is_forgotten_by_a_later_one(seen: Engine, run: R
     for days in (0, 6.5):
         assert run(message_order([ANNA]), at=NINE + timedelta(days=days))[0] == AGAIN
     with seen.begin() as connection:
-        numbers.remember(connection, [(NUMBER, "team-a", "support", "102290129340398")])
+        numbers.record(connection, [(NUMBER, "team-a", "support", "102290129340398")])
     run(message_order([ANNA]), at=NINE + timedelta(days=7))
     assert [each["orders"] is None for each in sorted(runs(seen), key=lambda each: each["planned_at"])] == [
         True,

@@ -1,4 +1,4 @@
-"""A number, its contacts and their outbox; a strict little Graph; senders that are stopped at the end."""
+"""A number, its contacts and their outbox; a small strict Graph API; senders that are stopped at the end."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ OTHER_NUMBER = "206540352242922"
 
 
 def number(number_id: str = NUMBER, **given: Any) -> Number:
-    """A registry entry with what does not matter filled in."""
+    """Return a registry entry; fields that are not given get values that do not matter."""
     return Number(
         **{
             "namespace": "team-a",
@@ -39,15 +39,15 @@ def number(number_id: str = NUMBER, **given: Any) -> Number:
 TEMPLATE = Template(name="follow_up", language="en")
 
 
-class Book:
-    """Shorthands for what the tests put into the database and look up there."""
+class Tables:
+    """Shorthands for writing rows into the database and reading them."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._contacts = 0
 
     def conversation(self, number_id: str = NUMBER, **columns: Any) -> int:
-        """A conversation with a new contact and, unless told otherwise, an open window; returns its id.
+        """Insert a conversation with a new contact and, by default, an open window; returns its id.
 
         Columns of the contact are given with the prefix `contact_`; values that start with "sql:" are SQL.
         """
@@ -64,7 +64,7 @@ class Book:
         return self._insert("conversation", own)
 
     def queue(self, conversation_id: int, said: str = "hello", **columns: Any) -> int:
-        """One outbox row with a text; returns its id."""
+        """Insert one outbox row with a text; returns its id."""
         number_id = self.one("SELECT number_id FROM conversation WHERE id = :id", id=conversation_id)
         row = {
             "number_id": number_id,
@@ -75,22 +75,22 @@ class Book:
         return self._insert("outbox", row)
 
     def row(self, outbox_id: int) -> Any:
-        """The outbox row."""
+        """Return the outbox row."""
         with self.engine.connect() as connection:
             return connection.execute(text("SELECT * FROM outbox WHERE id = :id"), {"id": outbox_id}).one()
 
     def states(self) -> list[str]:
-        """The state of every outbox row, by id."""
+        """Return the state of every outbox row, ordered by id."""
         with self.engine.connect() as connection:
             return [row.state for row in connection.execute(text("SELECT state FROM outbox ORDER BY id"))]
 
     def one(self, query: str, **given: Any) -> Any:
-        """The first value of a query."""
+        """Return the first value of a query's result."""
         with self.engine.connect() as connection:
             return connection.execute(text(query), given).scalar()
 
     def run(self, statement: str, **given: Any) -> None:
-        """Change something."""
+        """Run a statement that changes rows, in a transaction of its own."""
         with self.engine.begin() as connection:
             connection.execute(text(statement), given)
 
@@ -105,18 +105,18 @@ class Book:
 
 
 @pytest.fixture
-def book(database: Engine) -> Book:
-    """The database, with both numbers known."""
+def tables(database: Engine) -> Tables:
+    """Return shorthands for a database that has both numbers."""
     with database.begin() as connection:
-        stored_numbers.remember(connection, [(n, "team-a", f"n{n}", "102290129340398") for n in (NUMBER, OTHER_NUMBER)])
-    return Book(database)
+        stored_numbers.record(connection, [(n, "team-a", f"n{n}", "102290129340398") for n in (NUMBER, OTHER_NUMBER)])
+    return Tables(database)
 
 
 class Graph(httpx.AsyncBaseTransport):
-    """A Graph API that accepts what Meta would, and tells what it was asked.
+    """A Graph API that accepts what Meta would, and records its requests.
 
-    `before` is awaited with the text of each message before it is answered; what it returns, if anything, is the
-    answer, and what it raises is what the network did.
+    `before` is awaited with the text of each message before it is answered. What it returns, if anything, is the
+    answer; what it raises is the network's failure.
     """
 
     def __init__(self) -> None:
@@ -174,20 +174,20 @@ async def _nothing(_said: str) -> httpx.Response | None:
 
 
 def refusal(code: int, status: int = 400, *, said: str = "", **headers: str) -> httpx.Response:
-    """Meta's error envelope."""
+    """Return a refusal in Meta's error envelope."""
     error = {"error": {"message": said or f"(#{code})", "type": "OAuthException", "code": code, "fbtrace_id": "A1"}}
     return httpx.Response(status, json=error, headers={name.replace("_", "-"): v for name, v in headers.items()})
 
 
 @pytest.fixture
 def graph() -> Graph:
-    """See `Graph`."""
+    """Return a Graph API for the senders of this test."""
     return Graph()
 
 
 @pytest.fixture
 def registry() -> dict[str, Number]:
-    """What `numbers(…)` answers; a test may change it under a running sender."""
+    """Return the registry that senders look numbers up in; a test may change it under a running sender."""
     return {number_id: number(number_id) for number_id in (NUMBER, OTHER_NUMBER)}
 
 
@@ -195,7 +195,7 @@ def registry() -> dict[str, Number]:
 async def start(
     anyio_backend: str, database_url: str, redis_server: Any, graph: Graph, registry: dict[str, Number]
 ) -> AsyncIterator[Callable[..., Sender]]:
-    """`start(owner="a", …)` runs a sender; all are stopped at the end, and none may have failed.
+    """Yield `start(owner="a", …)`, which runs a sender; all are stopped at the end, and none may have failed.
 
     Each has connections of its own to the database, named like its owner, and may have `numbers` of its own.
     """

@@ -4,12 +4,12 @@ from waypost.sending.circuit import Circuit
 
 
 def circuit(threshold: int = 3) -> Circuit:
-    """Opens for 1, 2, 4 … 8 s, without jitter."""
+    """Return a circuit that opens for 1, 2, 4 … 8 s, without jitter."""
     return Circuit(threshold=threshold, first_s=1.0, cap_s=8.0, draw=lambda: 1.0)
 
 
 def test_it_stays_closed_below_the_threshold_and_after_any_success() -> None:
-    """Single failures happen; only a row of them means that the other side is down."""
+    """Single failures happen; only several in a row mean that the other side is down."""
     tested = circuit()
     for _ in range(5):
         tested.failed(0.0)
@@ -18,8 +18,8 @@ def test_it_stays_closed_below_the_threshold_and_after_any_success() -> None:
     assert tested.room(0.0, in_flight=7) is None
 
 
-def test_it_lets_nothing_through_while_open_and_then_one_try() -> None:
-    """The try goes alone: not while another call is still in flight."""
+def test_it_allows_nothing_while_open_and_then_one_try() -> None:
+    """The try is alone: it does not start while another call is in flight."""
     tested = circuit()
     for _ in range(3):
         tested.failed(10.0)
@@ -29,7 +29,7 @@ def test_it_lets_nothing_through_while_open_and_then_one_try() -> None:
 
 
 def test_each_failed_try_doubles_the_wait_up_to_the_cap() -> None:
-    """A long outage is asked about ever more seldom."""
+    """The longer an outage lasts, the longer the waits between the tries."""
     tested, now, waits = circuit(threshold=1), 0.0, []
     for _ in range(6):
         tested.failed(now)
@@ -47,7 +47,7 @@ def test_calls_from_before_it_opened_do_not_keep_it_open_longer() -> None:
 
 
 def test_jitter_draws_from_the_upper_half() -> None:
-    """Pods that fail together do not come back together, and none comes back at once."""
+    """Pods that fail together do not try again together, and none tries again at once."""
     low = Circuit(threshold=1, first_s=2.0, cap_s=8.0, draw=lambda: 0.0)
     low.failed(0.0)
     assert low.wait_s(0.0) == 1.0

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from waypost.contracts.registry import Number
+from waypost.contracts.states import SendReason
 from waypost.sending.gate import Decision, Probe, Refuse, Send, Wait, decide, has_new_credentials, token_digest
-from waypost.store.outbox import Head
+from waypost.store.outbox import OutboxRow
 
 from .conftest import TEMPLATE, number
 
@@ -19,7 +20,7 @@ PLAIN = number()
 PROVEN = number(app_secret_proof="0" * 64)
 WITH_TEMPLATE = number(outside_window=TEMPLATE)
 
-HEAD = Head(
+ROW = OutboxRow(
     outbox_id=1,
     conversation_id=1,
     number_id=PLAIN.phone_number_id,
@@ -43,7 +44,7 @@ HEAD = Head(
     token_digest=None,
     now=NOW,
 )
-"""A reply that may go out."""
+"""The row of a reply that may go out."""
 
 A_TEMPLATE = {"type": "template", "template": {"name": "news", "language": {"code": "en"}}}
 
@@ -51,45 +52,49 @@ TABLE: dict[str, tuple[dict[str, Any], Number | None, Decision]] = {
     "a reply inside the window goes out": ({}, PLAIN, Send()),
     "a number that the registry does not name waits": ({}, None, Wait(None)),
     # consent
-    "an opted-out contact gets nothing": ({"opted_out": True}, PLAIN, Refuse("OptedOut")),
-    "not even a template": ({"opted_out": True, "body": A_TEMPLATE}, PLAIN, Refuse("OptedOut")),
+    "an opted-out contact gets nothing": ({"opted_out": True}, PLAIN, Refuse(SendReason.OPTED_OUT)),
+    "not even a template": ({"opted_out": True, "body": A_TEMPLATE}, PLAIN, Refuse(SendReason.OPTED_OUT)),
     "but the notice that says so": ({"opted_out": True, "consent_notice": True}, PLAIN, Send()),
     "no bulk after marketing was stopped": (
         {"marketing_stopped": True, "priority": 1, "body": A_TEMPLATE},
         PLAIN,
-        Refuse("MarketingStopped"),
+        Refuse(SendReason.MARKETING_STOPPED),
     ),
-    "no bulk text either": ({"marketing_stopped": True, "priority": 1}, PLAIN, Refuse("MarketingStopped")),
+    "no bulk text either": ({"marketing_stopped": True, "priority": 1}, PLAIN, Refuse(SendReason.MARKETING_STOPPED)),
     "replies go on after marketing was stopped": ({"marketing_stopped": True}, PLAIN, Send()),
     # who owns the conversation
-    "a person has taken over": ({"owner": "human"}, PLAIN, Refuse("HumanOwnsConversation")),
+    "a person has taken over": ({"owner": "human"}, PLAIN, Refuse(SendReason.HUMAN_OWNS_CONVERSATION)),
     "a person has taken over for a while": (
         {"owner": "human", "owner_until": LATER},
         PLAIN,
-        Refuse("HumanOwnsConversation"),
+        Refuse(SendReason.HUMAN_OWNS_CONVERSATION),
     ),
     "the person's time is over": ({"owner": "human", "owner_until": EARLIER}, PLAIN, Send()),
     "the words that hand over": ({"owner": "human", "consent_notice": True}, PLAIN, Send()),
     "no template while a person talks": (
         {"owner": "human", "priority": 1, "body": A_TEMPLATE},
         PLAIN,
-        Refuse("HumanOwnsConversation"),
+        Refuse(SendReason.HUMAN_OWNS_CONVERSATION),
     ),
-    "standby is observed, never answered": ({"owner": "standby"}, PLAIN, Refuse("Standby")),
-    "not even with a notice": ({"owner": "standby", "consent_notice": True}, PLAIN, Refuse("Standby")),
+    "standby is observed, never answered": ({"owner": "standby"}, PLAIN, Refuse(SendReason.STANDBY)),
+    "not even with a notice": ({"owner": "standby", "consent_notice": True}, PLAIN, Refuse(SendReason.STANDBY)),
     "standby is over": ({"owner": "standby", "owner_until": EARLIER}, PLAIN, Send()),
-    "a read mark in standby": ({"owner": "standby", "kind": "read"}, PLAIN, Refuse("Standby")),
+    "a read mark in standby": ({"owner": "standby", "kind": "read"}, PLAIN, Refuse(SendReason.STANDBY)),
     # the 24 h window
-    "the window is closed": ({"window_expires_at": EARLIER}, PLAIN, Refuse("OutsideWindow")),
-    "the window closes at this very moment": ({"window_expires_at": NOW}, PLAIN, Refuse("OutsideWindow")),
-    "there never was a window": ({"window_expires_at": None}, PLAIN, Refuse("OutsideWindow")),
+    "the window is closed": ({"window_expires_at": EARLIER}, PLAIN, Refuse(SendReason.OUTSIDE_WINDOW)),
+    "the window closes at this very moment": ({"window_expires_at": NOW}, PLAIN, Refuse(SendReason.OUTSIDE_WINDOW)),
+    "there never was a window": ({"window_expires_at": None}, PLAIN, Refuse(SendReason.OUTSIDE_WINDOW)),
     "a template needs no window": ({"window_expires_at": None, "body": A_TEMPLATE}, PLAIN, Send()),
     "a late reply becomes the number's template": ({"window_expires_at": EARLIER}, WITH_TEMPLATE, Send(TEMPLATE)),
-    "bulk text does not": ({"window_expires_at": EARLIER, "priority": 1}, WITH_TEMPLATE, Refuse("OutsideWindow")),
+    "bulk text does not": (
+        {"window_expires_at": EARLIER, "priority": 1},
+        WITH_TEMPLATE,
+        Refuse(SendReason.OUTSIDE_WINDOW),
+    ),
     "a notice does not": (
         {"window_expires_at": EARLIER, "consent_notice": True},
         WITH_TEMPLATE,
-        Refuse("OutsideWindow"),
+        Refuse(SendReason.OUTSIDE_WINDOW),
     ),
     "a read mark needs no window": ({"window_expires_at": None, "kind": "read"}, PLAIN, Send()),
     # times
@@ -124,12 +129,12 @@ TABLE: dict[str, tuple[dict[str, Any], Number | None, Decision]] = {
         number(app_secret_proof="1" * 64),
         Wait(None),
     ),
-    "paused by who knew no proof": (
+    "paused by a worker without the proof": (
         {"number_paused_until": LATER, "token_digest": token_digest(PLAIN)},
         PROVEN,
         Wait(None),
     ),
-    "paused by who knew a proof": (
+    "paused by a worker with a proof": (
         {"number_paused_until": LATER, "token_digest": token_digest(PROVEN)},
         PLAIN,
         Wait(None),
@@ -139,21 +144,23 @@ TABLE: dict[str, tuple[dict[str, Any], Number | None, Decision]] = {
     "what must not go out is refused in a pause too": (
         {"number_paused_until": LATER, "opted_out": True},
         PLAIN,
-        Refuse("OptedOut"),
+        Refuse(SendReason.OPTED_OUT),
     ),
     # recipient
-    "nobody to send to": ({"wa_id": None}, PLAIN, Refuse("NoRecipient")),
+    "no recipient": ({"wa_id": None}, PLAIN, Refuse(SendReason.NO_RECIPIENT)),
     "a user known by BSUID only": ({"wa_id": None, "user_id": "US.1"}, PLAIN, Send()),
 }
 
 
-@pytest.mark.parametrize(("facts", "known", "decision"), TABLE.values(), ids=TABLE)
-def test_the_gate_decides_as_the_table_says(facts: dict[str, Any], known: Number | None, decision: Decision) -> None:
-    """Each row differs from a message that may go out by what it names."""
-    assert decide(replace(HEAD, **facts), known) == decision
+@pytest.mark.parametrize(("facts", "registered", "decision"), TABLE.values(), ids=TABLE)
+def test_the_gate_decides_as_the_table_says(
+    facts: dict[str, Any], registered: Number | None, decision: Decision
+) -> None:
+    """Each row of the table differs from a message that may go out by the facts that it names."""
+    assert decide(replace(ROW, **facts), registered) == decision
 
 
-def test_a_token_digest_does_not_tell_the_token() -> None:
+def test_a_token_digest_does_not_reveal_the_token() -> None:
     """It is short, stable, and differs between tokens."""
     one, other = token_digest(number(access_token="EAAB-one")), token_digest(number(access_token="EAAB-other"))
     assert len(one) == 16
@@ -162,7 +169,7 @@ def test_a_token_digest_does_not_tell_the_token() -> None:
 
 
 def test_workers_from_before_there_were_proofs_agree_on_a_paused_number() -> None:
-    """Both ways: they compare a pause of ours with the digest of the token alone, and that is what they write."""
+    """Workers without proofs compare a pause with the digest of the token alone, and write that digest."""
     theirs = sha256(PROVEN.access_token.encode()).hexdigest()[:16]
     assert token_digest(PROVEN) == theirs
     assert not has_new_credentials(PROVEN, theirs)

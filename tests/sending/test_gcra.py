@@ -1,8 +1,9 @@
-"""The arithmetic of the limits: its bounds, and that Lua and Python are the same."""
+"""The arithmetic of the limits: its bounds, and that Lua and Python compute the same."""
 
 import uuid
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import redis
@@ -10,23 +11,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from waypost.sending import limits
-from waypost.sending.gcra import PAIR_BURST, SECOND, Answer, Outcome, State, Terms
+from waypost.sending.gcra import PAIR_BURST, SECOND, Answer, LimitResult, State, Terms
 
 START = 1_790_000_000 * SECOND
 
 
 @pytest.fixture(scope="module")
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """The session's Redis; each example takes keys of its own."""
+    """Yield a client of the session's Redis; each example takes keys of its own."""
     connection = redis.Redis.from_url(redis_url)
     yield connection
     connection.close()
 
 
-def starts(
-    per_second: int, questions: list[tuple[int, list[tuple[int, bool]]]], incoming: bool = False
-) -> list[tuple[int, int]]:
-    """When which conversation may send, for questions asked after these many microseconds each."""
+Questions = list[tuple[int, list[tuple[int, bool]]]]
+"""Pauses in microseconds, each with the `(conversation, bulk)` rows that are asked for after it."""
+
+
+def starts(per_second: int, questions: Questions, incoming: bool = False) -> list[tuple[int, int]]:
+    """Return the moments at which conversations may send, with the conversations, in order of time."""
     state, terms, now = State(), Terms.of(per_second), START
     granted = []
     for pause, rows in questions:
@@ -34,7 +37,7 @@ def starts(
         if incoming:
             state.charge(terms, 1, now)
         for (conversation, _), answer in zip(rows, state.take(terms, rows, now), strict=True):
-            if answer.outcome is Outcome.GO:
+            if answer.result is LimitResult.GO:
                 granted.append((now + answer.wait, conversation))
     return sorted(granted)
 
@@ -48,8 +51,8 @@ questions = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(per_second=rates, asked=questions)
-def test_no_second_ever_holds_more_than_the_limit(per_second: int, asked: list[tuple[int, list]]) -> None:
-    """G6: whatever is asked and whenever, the starts in any window of 1 s are at most the configured rate."""
+def test_no_second_ever_holds_more_than_the_limit(per_second: int, asked: Questions) -> None:
+    """G6: for any questions at any times, the starts in any window of 1 s are at most the configured rate."""
     moments = [moment for moment, _ in starts(per_second, asked)]
     for first, beyond in zip(moments, moments[per_second:], strict=False):
         assert beyond - first >= SECOND
@@ -57,9 +60,7 @@ def test_no_second_ever_holds_more_than_the_limit(per_second: int, asked: list[t
 
 @settings(max_examples=100, deadline=None)
 @given(per_second=rates, asked=questions, window_s=st.floats(0.001, 20))
-def test_any_window_holds_at_most_burst_and_rate(
-    per_second: int, asked: list[tuple[int, list]], window_s: float
-) -> None:
+def test_any_window_holds_at_most_burst_and_rate(per_second: int, asked: Questions, window_s: float) -> None:
     """The bound of GCRA, for windows of any length."""
     terms = Terms.of(per_second)
     most = terms.tolerance / terms.interval + window_s * SECOND / terms.interval
@@ -72,7 +73,7 @@ def test_any_window_holds_at_most_burst_and_rate(
 @settings(max_examples=50, deadline=None)
 @given(pauses=st.lists(st.integers(0, 8 * SECOND), min_size=60, max_size=120))
 def test_a_pair_gets_its_burst_and_then_one_message_in_six_seconds(pauses: list[int]) -> None:
-    """No more than the burst borrowed from the future, whatever the pattern."""
+    """A pair never gets more than the burst borrowed from the future, in any pattern of questions."""
     moments = [moment for moment, _ in starts(1000, [(pause, [(1, False)]) for pause in pauses])]
     for index, first in enumerate(moments):
         for count, moment in enumerate(moments[index:], start=1):
@@ -80,13 +81,13 @@ def test_a_pair_gets_its_burst_and_then_one_message_in_six_seconds(pauses: list[
 
 
 def test_a_saturated_number_is_used_to_the_full() -> None:
-    """Asking a little ahead of each start keeps the pace: at least 98 % of the limit, though nothing is above it."""
+    """Asking a little ahead of each start keeps the pace: at least 98 % of the limit, and never more than the limit."""
     state, terms, now = State(), Terms.of(80), START
     granted, conversation = 0, 0
     while now < START + 60 * SECOND:
         conversation += 1
         answer = state.take(terms, [(conversation, False)], now)[0]
-        if answer.outcome is Outcome.GO:
+        if answer.result is LimitResult.GO:
             granted += 1
         else:
             now += answer.wait + 20_000  # each question comes 20 ms late
@@ -99,8 +100,8 @@ def test_replies_come_first_when_both_want_everything() -> None:
     replies = bulk = 0
     for step in range(1, 400):
         answers = state.take(terms, [(step, True)] + [(1000 + 20 * step + i, False) for i in range(20)], now)
-        bulk += answers[0].outcome is Outcome.GO
-        replies += sum(answer.outcome is Outcome.GO for answer in answers[1:])
+        bulk += answers[0].result is LimitResult.GO
+        replies += sum(answer.result is LimitResult.GO for answer in answers[1:])
         now += 50_000
     assert replies > 20 * bulk
 
@@ -112,18 +113,18 @@ def test_a_reply_hardly_waits_for_bulk() -> None:
         state.take(terms, [(conversation, True)], now)
         now += 1_000
     answer = state.take(terms, [(2000, False)], now)[0]
-    assert answer.outcome is Outcome.GO
+    assert answer.result is LimitResult.GO
     assert answer.wait <= terms.bulk_horizon + terms.interval
 
 
 def test_incoming_messages_use_the_limit_but_cannot_silence_the_number() -> None:
-    """They count (Meta, Throughput), yet a flood of them costs a second at most."""
+    """They count (Meta, Throughput), but a flood of them costs a second at most."""
     state, terms = State(), Terms.of(80)
     state.charge(terms, 40, START)
     half = sum(answer.wait == 0 for answer in state.take(terms, [(1, False)], START + SECOND // 4))
     assert half == 0
     state.charge(terms, 1_000_000, START)
-    assert state.take(terms, [(2, False)], START + SECOND + terms.interval)[0] == Answer(Outcome.GO, 0)
+    assert state.take(terms, [(2, False)], START + SECOND + terms.interval)[0] == Answer(LimitResult.GO, 0)
 
 
 def test_a_number_that_was_too_fast_goes_at_half_its_rate_and_recovers() -> None:
@@ -151,8 +152,8 @@ steps = st.lists(
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(per_second=rates, script=steps)
-def test_lua_and_python_agree(client: redis.Redis, per_second: int, script: list[tuple]) -> None:
-    """The shared limits and the fall-back are the same arithmetic, to the microsecond."""
+def test_lua_and_python_agree(client: redis.Redis, per_second: int, script: list[tuple[str, int, Any]]) -> None:
+    """The shared limits and the fallback give the same results, to the microsecond."""
     run = client.register_script(limits._SCRIPT)
     key = f"test:{{{uuid.uuid4().hex}}}"
     state, terms, now = State(), Terms.of(per_second), START
@@ -177,18 +178,18 @@ def test_lua_and_python_agree(client: redis.Redis, per_second: int, script: list
         else:
             run(keys=[key], args=[now, "slow", *fixed])
             state.slow(now)
-        kept = [int(value) for value in client.hmget(key, "t", "f", "a")]  # type: ignore[arg-type]
-        assert kept == [state.arrival, state.factor, state.factor_at]
+        stored = [int(value or 0) for value in client.hmget(key, "t", "f", "a")]
+        assert stored == [state.arrival, state.factor, state.factor_at]
 
 
 def test_bursts_of_all_processes_together_stay_within_the_limit() -> None:
-    """Without Redis each of four processes keeps to its share; the shares add up to no more than the whole."""
+    """Without Redis each of four processes limits itself to its share; together the shares are at most the whole."""
     terms = Terms.of(80, share=1 / 4)
     assert 4 * int(terms.tolerance / terms.interval + SECOND / terms.interval) <= 80
 
 
 def test_starts_are_spread_evenly() -> None:
-    """No bunches: between two starts of a busy number lies one interval."""
+    """Calls do not bunch: the time between two starts of a busy number is one interval."""
     moments = [
         moment for moment, _ in starts(80, [(20_000, [(20 * n + i, False) for i in range(20)]) for n in range(50)])
     ]

@@ -2,12 +2,13 @@
 
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import closing
 
 import pytest
 
+from waypost.dev.embedded import EmbeddedRedis
 from waypost.sending.gcra import PAIR_BURST
-from waypost.sending.limits import Grant, RateLimits, Wish
+from waypost.sending.limits import RateDecision, RateLimits, RateRequest
 
 from .conftest import NUMBER, OTHER_NUMBER
 
@@ -15,7 +16,7 @@ NOW = 1_790_000_000.0
 
 
 class Clock:
-    """Seconds that a test moves."""
+    """A clock in seconds that a test moves."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -26,13 +27,13 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Starts at `NOW`."""
+    """Return a clock that starts at `NOW`."""
     return Clock()
 
 
 @pytest.fixture
-def shared(redis_server: Any, clock: Clock) -> Iterator[Callable[..., RateLimits]]:
-    """`shared()` gives one process's limits on a Redis of this test's own."""
+def shared(redis_server: EmbeddedRedis, clock: Clock) -> Iterator[Callable[..., RateLimits]]:
+    """Yield a function that returns one process's limits, on a Redis of this test's own."""
     made: list[RateLimits] = []
 
     def make(owner: str = "a") -> RateLimits:
@@ -44,44 +45,46 @@ def shared(redis_server: Any, clock: Clock) -> Iterator[Callable[..., RateLimits
         one.close()
 
 
-def wishes(count: int, *, per_second: float = 80, number_id: str = NUMBER, start: int = 1) -> list[Wish]:
-    """Replies of different conversations."""
-    return [Wish(number_id, per_second, start + index, bulk=False) for index in range(count)]
+def requests(count: int, *, per_second: float = 80, number_id: str = NUMBER, start: int = 1) -> list[RateRequest]:
+    """Return requests for replies of different conversations."""
+    return [RateRequest(number_id, per_second, start + index, bulk=False) for index in range(count)]
 
 
-def goes(grants: list[Grant]) -> int:
-    """How many may go."""
-    return sum(grant.busy is None for grant in grants)
+def allowed(decisions: list[RateDecision]) -> int:
+    """Return how many rows may go out."""
+    return sum(grant.busy is None for grant in decisions)
 
 
 def test_two_processes_share_one_limit(shared: Callable[..., RateLimits], clock: Clock) -> None:
-    """G6: what one takes the other does not get."""
+    """G6: what one process takes, the other does not get."""
     one, other = shared("a"), shared("b")
     granted = 0
     for step in range(100):
-        granted += goes(one.take(wishes(5, start=1 + 10 * step))) + goes(other.take(wishes(5, start=6 + 10 * step)))
+        granted += allowed(one.take(requests(5, start=1 + 10 * step))) + allowed(
+            other.take(requests(5, start=6 + 10 * step))
+        )
         clock.now += 0.01
     assert 60 <= granted <= 80 + 13  # the last 150 ms of starts lie ahead
 
 
 def test_numbers_do_not_touch_each_other(shared: Callable[..., RateLimits]) -> None:
-    """One question may name several numbers; each answer comes from its own limit."""
+    """One call may ask for several numbers; each answer comes from its number's own limit."""
     one = shared()
-    assert goes(one.take(wishes(100))) < 20
-    mixed = one.take([*wishes(1, start=500), *wishes(1, number_id=OTHER_NUMBER, start=600)])
+    assert allowed(one.take(requests(100))) < 20
+    mixed = one.take([*requests(1, start=500), *requests(1, number_id=OTHER_NUMBER, start=600)])
     assert mixed[0].busy == "number"
-    assert mixed[1] == Grant(0.0)
+    assert mixed[1] == RateDecision(0.0)
 
 
 def test_a_message_beyond_the_burst_to_one_contact_waits_for_the_pair(
     shared: Callable[..., RateLimits], clock: Clock
 ) -> None:
-    """And only that pair: another contact of the same number is free."""
+    """Only that pair waits: another contact of the same number is free."""
     one = shared()
     for _ in range(PAIR_BURST):
-        assert one.take([Wish(NUMBER, 1000, 7, bulk=False)])[0].busy is None
+        assert one.take([RateRequest(NUMBER, 1000, 7, bulk=False)])[0].busy is None
         clock.now += 0.01
-    answer = one.take([Wish(NUMBER, 1000, 7, bulk=False), Wish(NUMBER, 1000, 8, bulk=False)])
+    answer = one.take([RateRequest(NUMBER, 1000, 7, bulk=False), RateRequest(NUMBER, 1000, 8, bulk=False)])
     assert answer[0].busy == "pair"
     assert 5 < answer[0].wait_s <= 6
     assert answer[1].busy is None
@@ -92,20 +95,20 @@ def test_without_redis_a_process_keeps_to_a_safe_share(clock: Clock) -> None:
     alone = RateLimits("", clock=clock)
     granted = 0
     for step in range(100):
-        granted += goes(alone.take(wishes(5, start=1 + 10 * step)))
+        granted += allowed(alone.take(requests(5, start=1 + 10 * step)))
         clock.now += 0.01
     assert alone.away
     assert 10 <= granted <= 20 + 4
 
 
 def test_a_killed_redis_is_noticed_at_once_and_found_again(
-    shared: Callable[..., RateLimits], redis_server: Any, wait_for: Callable[..., object]
+    shared: Callable[..., RateLimits], redis_server: EmbeddedRedis, wait_for: Callable[..., object]
 ) -> None:
-    """The message in hand gets its answer from the local share; a heartbeat brings the shared limit back."""
+    """The message at hand gets its answer from the local share; a heartbeat brings the shared limit back."""
     one = shared()
-    assert one.take(wishes(1))[0].busy is None
+    assert one.take(requests(1))[0].busy is None
     redis_server.kill()
-    assert one.take(wishes(1, start=2))[0].busy is None
+    assert one.take(requests(1, start=2))[0].busy is None
     assert one.away
     redis_server.start()
 
@@ -114,31 +117,34 @@ def test_a_killed_redis_is_noticed_at_once_and_found_again(
         return not one.away
 
     wait_for(back)
-    assert one.take(wishes(1, start=3))[0].busy is None
+    assert one.take(requests(1, start=3))[0].busy is None
     assert not one.away
 
 
 def test_a_redis_that_hangs_holds_up_one_question_and_no_other() -> None:
-    """It accepts connections and never answers; after the first time-out nobody waits for it."""
+    """It accepts connections and never answers; after the first time-out no message waits for it."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         one = RateLimits(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        one.take(wishes(1))
+        one.take(requests(1))
         assert one.away
         silent.setblocking(False)
         silent.accept()[0].close()
-        assert goes(one.take(wishes(1, number_id=OTHER_NUMBER))) == 1
-        with pytest.raises(BlockingIOError):  # nobody has called again
+        assert allowed(one.take(requests(1, number_id=OTHER_NUMBER))) == 1
+        with pytest.raises(BlockingIOError):  # there was no second connection
             silent.accept()
         one.close()
 
 
-def test_a_flushed_redis_costs_nothing_but_memory(shared: Callable[..., RateLimits], redis_server: Any) -> None:
-    """The script is loaded again on the way; the limit starts anew."""
+def test_a_flushed_redis_costs_nothing_but_memory(
+    shared: Callable[..., RateLimits], redis_server: EmbeddedRedis
+) -> None:
+    """The script is loaded again on demand; the limit starts from zero."""
     one = shared()
-    one.take(wishes(1))
-    one._client.flushall()  # type: ignore[union-attr]
-    one._client.script_flush()  # type: ignore[union-attr]
-    assert one.take(wishes(1, start=2))[0].busy is None
+    one.take(requests(1))
+    with closing(redis_server.client()) as client:
+        client.flushall()
+        client.script_flush()
+    assert one.take(requests(1, start=2))[0].busy is None
     assert not one.away
 
 
@@ -152,7 +158,7 @@ def test_a_number_that_meta_calls_too_fast_is_slowed_for_every_process(
     def second_of(number_id: str) -> int:
         granted = 0
         for step in range(20):
-            granted += goes(other.take(wishes(10, number_id=number_id, start=1 + 10 * step)))
+            granted += allowed(other.take(requests(10, number_id=number_id, start=1 + 10 * step)))
             clock.now += 0.05
         return granted
 
@@ -165,11 +171,11 @@ def test_incoming_messages_use_up_the_limit_of_every_process(shared: Callable[..
     """Throughput counts both directions."""
     one, other = shared("a"), shared("b")
     one.charge(NUMBER, 80, 40)
-    assert other.take(wishes(1))[0].busy == "number"
+    assert other.take(requests(1))[0].busy == "number"
 
 
 def test_the_share_follows_the_number_of_senders_that_were_last_counted(
-    shared: Callable[..., RateLimits], redis_server: Any, clock: Clock
+    shared: Callable[..., RateLimits], redis_server: EmbeddedRedis, clock: Clock
 ) -> None:
     """One sender alone may use nearly everything while Redis is away."""
     one = shared("only")
@@ -177,16 +183,17 @@ def test_the_share_follows_the_number_of_senders_that_were_last_counted(
     redis_server.kill()
     granted = 0
     for step in range(100):
-        granted += goes(one.take(wishes(5, start=1 + 10 * step)))
+        granted += allowed(one.take(requests(5, start=1 + 10 * step)))
         clock.now += 0.01
     assert 60 <= granted <= 80 + 13
 
 
-def test_no_phone_number_gets_into_redis(shared: Callable[..., RateLimits]) -> None:
+def test_no_phone_number_gets_into_redis(shared: Callable[..., RateLimits], redis_server: EmbeddedRedis) -> None:
     """G8: keys are Meta's number ids and our own ids."""
     one = shared()
-    one.take(wishes(2))
+    one.take(requests(2))
     one.heartbeat()
-    keys = {key.decode() for key in one._client.scan_iter()}  # type: ignore[union-attr]
+    with closing(redis_server.client()) as client:
+        keys = {key.decode() for key in client.scan_iter()}
     number = f"waypost:rate:{{{NUMBER}}}"
     assert keys == {number, f"{number}:1", f"{number}:2", "waypost:senders"}

@@ -1,4 +1,4 @@
-"""What Meta's answers mean, as a table, and properties of the waiting times."""
+"""The meaning of Meta's answers, as a table, and properties of the waiting times."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,38 +20,38 @@ from waypost.sending import backoff
 from waypost.sending.outcome import LONG_PAUSE_S, PAUSE_S, judge, pause_s
 
 from .conftest import TEMPLATE, number
-from .test_gate import A_TEMPLATE, HEAD
+from .test_gate import A_TEMPLATE, ROW
 
-READ = replace(HEAD, kind="read", body={"message_id": "wamid.in"})
-LAST = replace(HEAD, attempts=backoff.MAX_ATTEMPTS - 1)
+READ = replace(ROW, kind="read", body={"message_id": "wamid.in"})
+LAST = replace(ROW, attempts=backoff.MAX_ATTEMPTS - 1)
 PROOF_REFUSED = GraphRefused(100, 400, proof_refused=True)
 PAUSED_BY_PROOF = {"pause_number_s": 60.0, "pause_reason": PROOF_REFUSED.title, "proof_refused": True}
 
 TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] = {
-    "accepted": (HEAD, Accepted("wamid.1"), "sent", {"number_works": True}),
-    "no connection": (HEAD, GraphUnreachable("no"), "queued", {"graph_answered": False}),
+    "accepted": (ROW, Accepted("wamid.1"), "sent", {"number_works": True}),
+    "no connection": (ROW, GraphUnreachable("no"), "queued", {"graph_answered": False}),
     "no connection, too often": (LAST, GraphUnreachable("no"), "failed", {}),
-    "no usable answer": (HEAD, GraphOutcomeUnknown("?"), "unknown", {"graph_answered": False}),
-    "trouble at Meta": (HEAD, GraphRefused(131000, 500), "unknown", {"graph_answered": False}),
-    "throughput": (HEAD, GraphRefused(130429, 400), "queued", {"slow_down": True}),
-    "account rate": (HEAD, GraphRefused(80007, 400), "queued", {"slow_down": True}),
+    "no usable answer": (ROW, GraphOutcomeUnknown("?"), "unknown", {"graph_answered": False}),
+    "error at Meta": (ROW, GraphRefused(131000, 500), "unknown", {"graph_answered": False}),
+    "throughput": (ROW, GraphRefused(130429, 400), "queued", {"slow_down": True}),
+    "account rate": (ROW, GraphRefused(80007, 400), "queued", {"slow_down": True}),
     "throughput, too often": (LAST, GraphRefused(130429, 400), "failed", {"slow_down": True}),
-    "token": (HEAD, GraphRefused(190, 401), "queued", {"pause_number_s": 60.0, "pause_code": 190}),
-    "permission": (HEAD, GraphRefused(10, 403), "queued", {"pause_number_s": 60.0, "pause_code": 10}),
-    "asset access": (HEAD, GraphRefused(200, 403), "queued", {"pause_number_s": 60.0, "pause_code": 200}),
-    "spam": (HEAD, GraphRefused(131048, 400), "queued", {"pause_number_s": 900.0, "proof_refused": False}),
-    "payment": (HEAD, GraphRefused(131042, 400), "queued", {"pause_number_s": 60.0, "pause_code": 131042}),
-    "locked": (HEAD, GraphRefused(131031, 403), "queued", {"pause_number_s": 900.0, "pause_code": 131031}),
+    "token": (ROW, GraphRefused(190, 401), "queued", {"pause_number_s": 60.0, "pause_code": 190}),
+    "permission": (ROW, GraphRefused(10, 403), "queued", {"pause_number_s": 60.0, "pause_code": 10}),
+    "asset access": (ROW, GraphRefused(200, 403), "queued", {"pause_number_s": 60.0, "pause_code": 200}),
+    "spam": (ROW, GraphRefused(131048, 400), "queued", {"pause_number_s": 900.0, "proof_refused": False}),
+    "payment": (ROW, GraphRefused(131042, 400), "queued", {"pause_number_s": 60.0, "pause_code": 131042}),
+    "locked": (ROW, GraphRefused(131031, 403), "queued", {"pause_number_s": 900.0, "pause_code": 131031}),
     "a paused number never uses up attempts": (LAST, GraphRefused(190, 401), "queued", {"pause_code": 190}),
-    "pair": (HEAD, GraphRefused(131056, 400), "queued", {"pause_pair_s": 6.0}),
-    "pair again": (replace(HEAD, attempts=2), GraphRefused(131056, 400), "queued", {"pause_pair_s": 64.0}),
-    "window": (HEAD, GraphRefused(131047, 400), "failed", {"close_window": True}),
-    "marketing": (HEAD, GraphRefused(131050, 400), "failed", {"stop_marketing": True}),
-    "undeliverable": (HEAD, GraphRefused(131026, 400), "failed", {"number_works": True}),
+    "pair": (ROW, GraphRefused(131056, 400), "queued", {"pause_pair_s": 6.0}),
+    "pair again": (replace(ROW, attempts=2), GraphRefused(131056, 400), "queued", {"pause_pair_s": 64.0}),
+    "window": (ROW, GraphRefused(131047, 400), "failed", {"close_window": True}),
+    "marketing": (ROW, GraphRefused(131050, 400), "failed", {"stop_marketing": True}),
+    "undeliverable": (ROW, GraphRefused(131026, 400), "failed", {"number_works": True}),
     "proof": (LAST, PROOF_REFUSED, "queued", PAUSED_BY_PROOF),
-    "bad parameter": (HEAD, GraphRefused(100, 400), "failed", {}),
-    "template": (HEAD, GraphRefused(132001, 404), "failed", {}),
-    "capability": (HEAD, GraphRefused(3, 500), "failed", {}),
+    "bad parameter": (ROW, GraphRefused(100, 400), "failed", {}),
+    "template": (ROW, GraphRefused(132001, 404), "failed", {}),
+    "capability": (ROW, GraphRefused(3, 500), "failed", {}),
     "read": (READ, None, "sent", {"number_works": True}),
     "read, no connection": (READ, GraphUnreachable("no"), "failed", {}),
     "read, no usable answer": (READ, GraphOutcomeUnknown("?"), "failed", {}),
@@ -61,13 +61,13 @@ TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] 
 }
 
 
-@pytest.mark.parametrize(("head", "answer", "state", "expected"), TABLE.values(), ids=TABLE)
+@pytest.mark.parametrize(("row", "answer", "state", "expected"), TABLE.values(), ids=TABLE)
 def test_an_answer_is_judged_as_the_table_says(
-    head: Any, answer: Accepted | GraphError | None, state: str, expected: dict[str, Any]
+    row: Any, answer: Accepted | GraphError | None, state: str, expected: dict[str, Any]
 ) -> None:
     """The row's next state, and what else follows."""
-    outcome = judge(head, answer, number(), draw=lambda: 0.5)
-    assert outcome.ending.state == state
+    outcome = judge(row, answer, number(), draw=lambda: 0.5)
+    assert outcome.update.state == state
     for name, value in expected.items():
         assert getattr(outcome, name) == value
 
@@ -85,34 +85,34 @@ CODES = [
 )
 def test_a_permanent_code_is_never_retried(code: int) -> None:
     """G7, over Meta's whole list: failed at the first answer, with the code in the row."""
-    ending = judge(HEAD, GraphRefused(code, 400), number(outside_window=TEMPLATE), draw=lambda: 0.5).ending
-    assert (ending.state, ending.code) == ("failed", code)
+    update = judge(ROW, GraphRefused(code, 400), number(outside_window=TEMPLATE), draw=lambda: 0.5).update
+    assert (update.state, update.code) == ("failed", code)
 
 
 @pytest.mark.parametrize("code", [code for code, rule in CODES if rule.verdict is Verdict.AMBIGUOUS])
 def test_an_ambiguous_code_never_leads_to_another_send(code: int) -> None:
-    """G4: it may have gone out, so the row is unknown, whatever its number or attempts."""
-    assert judge(HEAD, GraphRefused(code, 500), number(), draw=lambda: 0.5).ending.state == "unknown"
+    """G4: it may have gone out, so the row is unknown, for any number and any count of attempts."""
+    assert judge(ROW, GraphRefused(code, 500), number(), draw=lambda: 0.5).update.state == "unknown"
 
 
 def test_a_reply_that_met_a_closed_window_is_queued_again_as_the_numbers_template() -> None:
-    """131047 was checked before processing, so nothing has gone out."""
-    outcome = judge(HEAD, GraphRefused(131047, 400), number(outside_window=TEMPLATE), draw=lambda: 0.5)
-    assert outcome.ending.state == "queued"
-    assert outcome.ending.body == {"type": "template", "template": {"name": "follow_up", "language": {"code": "en"}}}
+    """Meta checks for 131047 before it processes a message, so nothing has gone out."""
+    outcome = judge(ROW, GraphRefused(131047, 400), number(outside_window=TEMPLATE), draw=lambda: 0.5)
+    assert outcome.update.state == "queued"
+    assert outcome.update.body == {"type": "template", "template": {"name": "follow_up", "language": {"code": "en"}}}
 
 
 @pytest.mark.parametrize(
-    "head", [replace(HEAD, body=A_TEMPLATE), replace(HEAD, priority=1), replace(HEAD, consent_notice=True)]
+    "row", [replace(ROW, body=A_TEMPLATE), replace(ROW, priority=1), replace(ROW, consent_notice=True)]
 )
-def test_nothing_else_becomes_a_template(head: Any) -> None:
-    """A template that met a closed window would meet it for ever; bulk and notices are not replies."""
-    outcome = judge(head, GraphRefused(131047, 400), number(outside_window=TEMPLATE), draw=lambda: 0.5)
-    assert outcome.ending.state == "failed"
+def test_nothing_else_becomes_a_template(row: Any) -> None:
+    """A template that met a closed window would meet it every time; bulk messages and notices are not replies."""
+    outcome = judge(row, GraphRefused(131047, 400), number(outside_window=TEMPLATE), draw=lambda: 0.5)
+    assert outcome.update.state == "failed"
 
 
 def test_blocks_pause_for_longer_than_a_token() -> None:
-    """Trying once a minute makes a spam limit longer."""
+    """A try every minute would make a spam limit longer."""
     assert (pause_s(190), pause_s(131048)) == (PAUSE_S, LONG_PAUSE_S)
 
 
@@ -121,7 +121,7 @@ draws = st.floats(0, 1, exclude_max=True)
 
 @given(attempts=st.integers(1, 1000), draw=draws)
 def test_a_delay_lies_between_nothing_and_its_doubled_bound(attempts: int, draw: float) -> None:
-    """Full jitter: anything from 0 up to 1, 2, 4 … 300 s."""
+    """With full jitter a delay is anything from 0 up to 1, 2, 4 … 300 s."""
     bound = min(backoff.CAP_S, 2.0 ** min(attempts - 1, 30))
     assert 0 <= backoff.delay_s(attempts, retry_after_s=None, draw=lambda: draw) <= bound
 

@@ -1,4 +1,4 @@
-"""The distance that one process keeps between its calls."""
+"""The time that one process leaves between its calls."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from waypost.sending.pace import Pace
 @pytest.mark.parametrize("per_second", [1, 20, 80, 1000])
 @given(pauses=st.lists(st.floats(0, 0.5), min_size=1, max_size=50))
 def test_no_second_holds_more_than_the_limit_however_late_calls_come(per_second: int, pauses: list[float]) -> None:
-    """After a stand-still a crowd of calls is due at once; they are let through at the limit all the same."""
+    """After a process was suspended many calls are due at once; they still start at the limit's pace."""
     pace, now, made = Pace(), 1000.0, []
     for pause in pauses:
         now += pause
@@ -22,7 +22,7 @@ def test_no_second_holds_more_than_the_limit_however_late_calls_come(per_second:
 
 
 def test_a_delay_is_made_up_for_slowly() -> None:
-    """The pace lies a little above what the limits grant, so that a process does not stay behind for ever."""
+    """The pace is a little above what the limits allow, so that a process does not stay behind for ever."""
     pace, now = Pace(), 0.0
     for _ in range(800):
         now += pace.reserve(now, 80)

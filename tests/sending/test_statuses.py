@@ -1,4 +1,4 @@
-"""Statuses: any order gives the same end, every one is kept, and a lost answer is settled (G4)."""
+"""Statuses: any order gives the same result, every one is stored, and a lost answer is settled (G4)."""
 
 import json
 import uuid
@@ -11,31 +11,31 @@ from hypothesis import strategies as st
 
 from waypost.cloudapi.inbound.records import Identity, InboundStatus
 from waypost.sending.settle import settle
-from waypost.store.statuses import RANKS, Applied, Standing, standing
+from waypost.store.statuses import RANKS, Applied, MergedStatus, merged
 
-from .conftest import NUMBER, OTHER_NUMBER, Book
+from .conftest import NUMBER, OTHER_NUMBER, Tables
 
 PERSON = Identity("393330000001", None)
 
 
 def status(name: str, *, wamid: str = "wamid.1", number_id: str = NUMBER, **given_: Any) -> InboundStatus:
-    """One status of Meta's."""
+    """Return one status as Meta reports it."""
     return InboundStatus(
         number_id=number_id, wamid=wamid, status=name, recipient=PERSON, occurred_at=1_790_000_000.0, **given_
     )
 
 
-def apply(book: Book, *given_: InboundStatus) -> Applied:
+def apply(tables: Tables, *given_: InboundStatus) -> Applied:
     """Settle in a transaction of its own, as a drain would."""
-    with book.engine.begin() as connection:
+    with tables.engine.begin() as connection:
         return settle(connection, given_)
 
 
-def sent(book: Book, wamid: str = "wamid.1", **columns: Any) -> tuple[int, int]:
-    """A conversation with one message that went out; returns outbox row and conversation."""
-    conversation = book.conversation(**{"number_id": NUMBER, **columns})
-    row = book.queue(conversation, state="sent", wamid=wamid)
-    book.run(
+def sent(tables: Tables, wamid: str = "wamid.1", **columns: Any) -> tuple[int, int]:
+    """Store a conversation with one message that went out; returns the ids of outbox row and conversation."""
+    conversation = tables.conversation(**{"number_id": NUMBER, **columns})
+    row = tables.queue(conversation, state="sent", wamid=wamid)
+    tables.run(
         "INSERT INTO message (number_id, conversation_id, direction, wamid, type, occurred_at, outbox_id, traceparent)"
         " VALUES (:n, :c, 'out', :w, 'text', now(), :o, 'trace')",
         n=columns.get("number_id", NUMBER),
@@ -46,9 +46,9 @@ def sent(book: Book, wamid: str = "wamid.1", **columns: Any) -> tuple[int, int]:
     return row, conversation
 
 
-def message(book: Book, wamid: str = "wamid.1") -> dict[str, Any]:
-    """The message as it stands."""
-    found = book.one("SELECT row_to_json(message) FROM message WHERE wamid = :w", w=wamid)
+def message(tables: Tables, wamid: str = "wamid.1") -> dict[str, Any]:
+    """Return the stored message."""
+    found = tables.one("SELECT row_to_json(message) FROM message WHERE wamid = :w", w=wamid)
     return dict(found)
 
 
@@ -58,14 +58,14 @@ codes = st.one_of(st.none(), st.integers(1, 200_000))
 
 @given(reported=st.lists(st.tuples(names, codes), max_size=6), shuffle=st.randoms())
 def test_any_order_of_statuses_ends_the_same(reported: list[tuple[str, int | None]], shuffle: Any) -> None:
-    """Merging is taking the highest, so order and repetition do not matter."""
+    """Merging takes the highest, so order and repetition do not matter."""
 
-    def merged(items: list[tuple[str, int | None]]) -> Standing:
-        return max([Standing(), *(standing(name, code) for name, code in items)])
+    def merge(items: list[tuple[str, int | None]]) -> MergedStatus:
+        return max([MergedStatus(), *(merged(name, code) for name, code in items)])
 
     mixed = reported + reported[:2]
     shuffle.shuffle(mixed)
-    assert merged(mixed) == merged(reported)
+    assert merge(mixed) == merge(reported)
 
 
 @pytest.mark.parametrize(
@@ -85,73 +85,73 @@ def test_any_order_of_statuses_ends_the_same(reported: list[tuple[str, int | Non
 def test_the_highest_status_stands(seen: list[str], stands: str | None) -> None:
     """`delivered` may be missing; `failed` gives way to any sign that it arrived; unknown words change nothing."""
     for order in permutations(seen):
-        assert max(Standing(), *(standing(name, 1) for name in order)).status == stands
+        assert max(MergedStatus(), *(merged(name, 1) for name in order)).status == stands
 
 
-def test_statuses_out_of_order_are_merged_and_all_kept(book: Book) -> None:
-    """The message shows the highest; its list shows what came, as it came."""
-    sent(book)
-    apply(book, status("read"))
-    apply(book, status("sent", pricing_category="service", billable=True), status("delivered"))
-    kept = message(book)
-    assert kept["status"] == "read"
-    assert [entry["status"] for entry in kept["statuses"]] == ["read", "sent", "delivered"]
-    assert kept["statuses"][1]["category"] == "service"
-    assert "393330000001" not in json.dumps(kept["statuses"])
+def test_statuses_out_of_order_are_merged_and_all_stored(tables: Tables) -> None:
+    """The message shows the highest; its list has every status in order of arrival."""
+    sent(tables)
+    apply(tables, status("read"))
+    apply(tables, status("sent", pricing_category="service", billable=True), status("delivered"))
+    stored = message(tables)
+    assert stored["status"] == "read"
+    assert [entry["status"] for entry in stored["statuses"]] == ["read", "sent", "delivered"]
+    assert stored["statuses"][1]["category"] == "service"
+    assert "393330000001" not in json.dumps(stored["statuses"])
 
 
-def test_a_status_settles_a_row_whose_outcome_was_unknown(book: Book) -> None:
+def test_a_status_settles_a_row_whose_outcome_was_unknown(tables: Tables) -> None:
     """G4: the correlation proves that it went out; the row has its wamid, and the conversation its message."""
-    row = book.queue(book.conversation(), "perhaps", state="unknown", reason="ClaimExpired")
-    applied = apply(book, status("delivered", callback_data=f"waypost:{book.row(row).correlation}"))
-    assert (book.row(row).state, book.row(row).wamid, book.row(row).reason) == ("sent", "wamid.1", None)
-    kept = message(book)
-    assert (kept["status"], kept["body"], kept["outbox_id"]) == ("delivered", "perhaps", row)
-    assert applied.settled == [book.row(row).conversation_id]
+    row = tables.queue(tables.conversation(), "perhaps", state="unknown", reason="ClaimExpired")
+    applied = apply(tables, status("delivered", callback_data=f"waypost:{tables.row(row).correlation}"))
+    assert (tables.row(row).state, tables.row(row).wamid, tables.row(row).reason) == ("sent", "wamid.1", None)
+    stored = message(tables)
+    assert (stored["status"], stored["body"], stored["outbox_id"]) == ("delivered", "perhaps", row)
+    assert applied.settled == [tables.row(row).conversation_id]
     assert applied.matched == [True]
 
 
-def test_a_status_that_overtakes_our_own_answer_settles_the_row(book: Book) -> None:
-    """The call is still in flight here, and Meta already reports the message."""
-    row = book.queue(
-        book.conversation(), state="sending", claimed_by="a", claim_expires_at="sql:now() + interval '1 min'"
+def test_a_status_that_overtakes_our_own_answer_settles_the_row(tables: Tables) -> None:
+    """The call is still in flight here when Meta already reports the message."""
+    row = tables.queue(
+        tables.conversation(), state="sending", claimed_by="a", claim_expires_at="sql:now() + interval '1 min'"
     )
-    apply(book, status("sent", callback_data=f"waypost:{book.row(row).correlation}"))
-    assert (book.row(row).state, book.row(row).claimed_by) == ("sent", None)
+    apply(tables, status("sent", callback_data=f"waypost:{tables.row(row).correlation}"))
+    assert (tables.row(row).state, tables.row(row).claimed_by) == ("sent", None)
 
 
-def test_a_row_that_would_be_sent_again_is_not_when_meta_reports_it(book: Book) -> None:
-    """Whatever made us think it had not gone out, it has."""
-    row = book.queue(book.conversation(), not_before="sql:now() + interval '1 min'")
-    apply(book, status("sent", callback_data=f"waypost:{book.row(row).correlation}"))
-    assert book.row(row).state == "sent"
+def test_a_row_that_would_be_sent_again_is_not_when_meta_reports_it(tables: Tables) -> None:
+    """Whatever suggested that it had not gone out, it has."""
+    row = tables.queue(tables.conversation(), not_before="sql:now() + interval '1 min'")
+    apply(tables, status("sent", callback_data=f"waypost:{tables.row(row).correlation}"))
+    assert tables.row(row).state == "sent"
 
 
-def test_a_failed_status_settles_an_unknown_row_as_failed(book: Book) -> None:
-    """With Meta's code."""
-    row = book.queue(book.conversation(), state="unknown")
-    apply(book, status("failed", error_code=131026, callback_data=f"waypost:{book.row(row).correlation}"))
-    assert (book.row(row).state, book.row(row).error_code) == ("failed", 131026)
-    assert message(book)["error_code"] == 131026
+def test_a_failed_status_settles_an_unknown_row_as_failed(tables: Tables) -> None:
+    """The row and the message get Meta's code."""
+    row = tables.queue(tables.conversation(), state="unknown")
+    apply(tables, status("failed", error_code=131026, callback_data=f"waypost:{tables.row(row).correlation}"))
+    assert (tables.row(row).state, tables.row(row).error_code) == ("failed", 131026)
+    assert message(tables)["error_code"] == 131026
 
 
-def test_a_message_that_failed_and_then_arrived_did_not_fail(book: Book) -> None:
-    """Both orders end the same, in the message and in the outbox."""
-    row, _ = sent(book)
-    apply(book, status("failed", error_code=131026))
-    assert book.row(row).state == "failed"
-    apply(book, status("delivered"))
-    assert (book.row(row).state, book.row(row).error_code) == ("sent", None)
-    apply(book, status("failed", error_code=131026))
-    assert (book.row(row).state, message(book)["status"]) == ("sent", "delivered")
+def test_a_message_that_failed_and_then_arrived_did_not_fail(tables: Tables) -> None:
+    """Both orders give the same result, in the message and in the outbox."""
+    row, _ = sent(tables)
+    apply(tables, status("failed", error_code=131026))
+    assert tables.row(row).state == "failed"
+    apply(tables, status("delivered"))
+    assert (tables.row(row).state, tables.row(row).error_code) == ("sent", None)
+    apply(tables, status("failed", error_code=131026))
+    assert (tables.row(row).state, message(tables)["status"]) == ("sent", "delivered")
 
 
-def test_statuses_of_strangers_are_counted_and_change_nothing(book: Book) -> None:
+def test_statuses_of_other_apps_are_counted_and_change_nothing(tables: Tables) -> None:
     """Another app of the same account may send too; its callback data is not ours."""
-    row = book.queue(book.conversation(), state="unknown")
-    correlation = book.row(row).correlation
+    row = tables.queue(tables.conversation(), state="unknown")
+    correlation = tables.row(row).correlation
     applied = apply(
-        book,
+        tables,
         status("sent", wamid="wamid.other"),
         status("sent", wamid="wamid.x", callback_data="order-17"),
         status("sent", wamid="wamid.y", callback_data="waypost:not-a-uuid"),
@@ -159,60 +159,60 @@ def test_statuses_of_strangers_are_counted_and_change_nothing(book: Book) -> Non
         status("sent", wamid="wamid.n", callback_data=f"waypost:{correlation}", number_id=OTHER_NUMBER),
     )
     assert applied.matched == [False] * 5
-    assert book.row(row).state == "unknown"
-    assert book.one("SELECT count(*) FROM message") == 0
+    assert tables.row(row).state == "unknown"
+    assert tables.one("SELECT count(*) FROM message") == 0
 
 
-def test_a_status_never_touches_a_message_that_came_in(book: Book) -> None:
-    """Wamids of both directions live in one table."""
-    conversation = book.conversation()
-    book.run(
+def test_a_status_never_touches_a_message_that_came_in(tables: Tables) -> None:
+    """Messages of both directions, with their wamids, are in one table."""
+    conversation = tables.conversation()
+    tables.run(
         "INSERT INTO message (number_id, conversation_id, direction, wamid, type, occurred_at)"
         " VALUES (:n, :c, 'in', 'wamid.1', 'text', now())",
         n=NUMBER,
         c=conversation,
     )
-    assert apply(book, status("read")).matched == [False]
-    assert message(book)["status"] is None
+    assert apply(tables, status("read")).matched == [False]
+    assert message(tables)["status"] is None
 
 
-def test_the_trace_of_the_send_is_told_for_each_status(book: Book) -> None:
-    """So that the status's span can link back to it."""
-    sent(book)
-    assert apply(book, status("sent"), status("sent", wamid="wamid.other")).traceparents == ["trace", None]
+def test_the_trace_of_the_send_is_returned_for_each_status(tables: Tables) -> None:
+    """The status's span can then link back to the send."""
+    sent(tables)
+    assert apply(tables, status("sent"), status("sent", wamid="wamid.other")).traceparents == ["trace", None]
 
 
-def test_a_batch_of_a_hundred_is_applied_together(book: Book) -> None:
+def test_a_batch_of_a_hundred_is_applied_together(tables: Tables) -> None:
     """Several statuses of one message in one batch count as well."""
     for index in range(50):
-        sent(book, f"wamid.{index}")
+        sent(tables, f"wamid.{index}")
     reported = [status(name, wamid=f"wamid.{index}") for name in ("delivered", "sent") for index in range(50)]
-    assert apply(book, *reported).matched == [True] * 100
+    assert apply(tables, *reported).matched == [True] * 100
     assert (
-        book.one("SELECT count(*) FROM message WHERE status = 'delivered' AND jsonb_array_length(statuses) = 2") == 50
+        tables.one("SELECT count(*) FROM message WHERE status = 'delivered' AND jsonb_array_length(statuses) = 2") == 50
     )
 
 
-def test_a_late_closed_window_closes_it_here_too_unless_it_was_opened_again(book: Book) -> None:
-    """131047 as a status: later replies are not tried in vain; a contact who has written since may be answered."""
-    _, stale = sent(book, "wamid.1")
-    _, fresh = sent(book, "wamid.2", window_expires_at="sql:now() + interval '24 hours 5 minutes'")
-    apply(book, status("failed", error_code=131047), status("failed", wamid="wamid.2", error_code=131047))
+def test_a_late_closed_window_closes_it_here_too_unless_it_was_opened_again(tables: Tables) -> None:
+    """131047 as a status: later replies do not try in vain; a contact who has written since may get an answer."""
+    _, stale = sent(tables, "wamid.1")
+    _, fresh = sent(tables, "wamid.2", window_expires_at="sql:now() + interval '24 hours 5 minutes'")
+    apply(tables, status("failed", error_code=131047), status("failed", wamid="wamid.2", error_code=131047))
     open_ = "SELECT window_expires_at > now() FROM conversation WHERE id = :id"
-    assert (book.one(open_, id=stale), book.one(open_, id=fresh)) == (False, True)
+    assert (tables.one(open_, id=stale), tables.one(open_, id=fresh)) == (False, True)
 
 
-def test_a_late_marketing_opt_out_is_recorded(book: Book) -> None:
-    """131050 as a status."""
-    _, conversation = sent(book)
-    apply(book, status("failed", error_code=131050))
-    contact = book.one("SELECT contact_id FROM conversation WHERE id = :id", id=conversation)
-    assert book.one("SELECT marketing_stopped_at FROM contact WHERE id = :id", id=contact) is not None
+def test_a_late_marketing_opt_out_is_recorded(tables: Tables) -> None:
+    """Meta reports 131050 in a status, and the contact gets no more marketing messages."""
+    _, conversation = sent(tables)
+    apply(tables, status("failed", error_code=131050))
+    contact = tables.one("SELECT contact_id FROM conversation WHERE id = :id", id=conversation)
+    assert tables.one("SELECT marketing_stopped_at FROM contact WHERE id = :id", id=contact) is not None
 
 
-def test_a_late_payment_problem_pauses_the_number(book: Book) -> None:
-    """131042 as a status: accepted, then not delivered, for a reason that every message shares."""
-    sent(book)
-    apply(book, status("failed", error_code=131042))
-    assert book.one("SELECT pause_code FROM number WHERE number_id = :n AND paused_until > now()", n=NUMBER) == 131042
-    assert book.one("SELECT paused_until FROM number WHERE number_id = :n", n=OTHER_NUMBER) is None
+def test_a_late_payment_problem_pauses_the_number(tables: Tables) -> None:
+    """131042 as a status: Meta accepted the message and did not deliver it, for a reason that every message shares."""
+    sent(tables)
+    apply(tables, status("failed", error_code=131042))
+    assert tables.one("SELECT pause_code FROM number WHERE number_id = :n AND paused_until > now()", n=NUMBER) == 131042
+    assert tables.one("SELECT paused_until FROM number WHERE number_id = :n", n=OTHER_NUMBER) is None

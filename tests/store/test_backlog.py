@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from waypost.store import lanes, outbox
-from waypost.store.outbox import Ending
+from waypost.store.outbox import RowUpdate
 
 FINISHED = 20_000
 WAITING = 3_000
@@ -76,9 +76,11 @@ def test_ending_events_reads_those_events_only(backlog: Connection) -> None:
 def test_writing_answers_reads_those_rows_only(backlog: Connection) -> None:
     """An answer of Graph is written without a look at everything else that is queued."""
     wanted = queued(backlog)
-    outbox.start(backlog, "sender", 15, dict.fromkeys(wanted))
+    outbox.mark_sending(backlog, "sender", 15, dict.fromkeys(wanted))
     before = read(backlog, "outbox")
-    written = outbox.end(backlog, "sender", [Ending(outbox_id, "sent", wamid=str(outbox_id)) for outbox_id in wanted])
+    written = outbox.finish(
+        backlog, "sender", [RowUpdate(outbox_id, "sent", wamid=str(outbox_id)) for outbox_id in wanted]
+    )
     assert len(written) == AT_ONCE
     assert read(backlog, "outbox") - before <= AT_ONCE * PER_ROW
 

@@ -1,1 +1,1 @@
-"""What leaves: the gate, Meta's limits, the calls, and what became of them."""
+"""Sending: the gate, Meta's limits, the calls, and what became of them."""

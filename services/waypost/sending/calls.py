@@ -10,18 +10,17 @@ from waypost.cloudapi import messages
 from waypost.cloudapi.graph.client import Accepted, Credentials, GraphClient
 from waypost.cloudapi.graph.errors import GraphError, GraphOutcomeUnknown
 from waypost.contracts.registry import Number
+from waypost.contracts.states import OutboxKind, OutboxState, SendReason
 from waypost.sending import gate
-from waypost.sending.claims import Claimed, Ended
-from waypost.sending.outcome import Outcome, judge
-from waypost.store.outbox import Ending, Head
+from waypost.sending.claims import Claimed, FinishedCall
+from waypost.sending.outcome import Outcome, SendResult, judge
+from waypost.store.outbox import OutboxRow, RowUpdate
+from waypost.store.statuses import CALLBACK_PREFIX
 from waypost.telemetry import metrics, tracing
 
-CORRELATION = "waypost:"
-"""What `biz_opaque_callback_data` of our messages starts with; the row's correlation follows."""
 
-
-class Caller:
-    """Makes the calls that rows ask for; never raises what Graph does wrong."""
+class GraphCaller:
+    """Makes the calls that rows ask for. It raises none of Graph's errors: they become part of the outcome."""
 
     def __init__(
         self,
@@ -36,55 +35,59 @@ class Caller:
         self._deadline_s = deadline_s
         self._draw = draw
 
-    async def call(self, claimed: Claimed) -> Ended:
+    async def call(self, claimed: Claimed) -> FinishedCall:
         """Send a claimed row, with the token that the number has now. Runs in a task of its own."""
-        head = claimed.head
-        number = self._numbers(head.number_id)
+        row = claimed.row
+        number = self._numbers(row.number_id)
         if number is None:
             return self.not_made(claimed)
-        context.attach(tracing.context_from(head.traceparent))
+        context.attach(tracing.context_from(row.traceparent))
         started = time.monotonic()
         answer: Accepted | GraphError | None
         metrics.graph_calls_in_flight.inc()
         try:
             async with asyncio.timeout(self._deadline_s):
-                answer = await self._ask(head, number)
+                answer = await self._ask(row, number)
         except messages.InvalidMessage:
-            ending = Ending(head.outbox_id, "failed", reason="InvalidMessage")
-            return Ended(head, Outcome(ending, "failed", graph_answered=None), claimed.probe, None)
+            update = RowUpdate(row.outbox_id, OutboxState.FAILED, reason=SendReason.INVALID_MESSAGE)
+            return FinishedCall(row, Outcome(update, SendResult.FAILED, graph_answered=None), claimed.probe, None)
         except TimeoutError:
             answer = GraphOutcomeUnknown(f"no answer within {self._deadline_s:g} s")
         except GraphError as error:
             answer = error
         finally:
             metrics.graph_calls_in_flight.dec()
-        outcome = judge(head, answer, number, draw=self._draw)
-        call = "mark_read" if head.kind == "read" else "send"
+        outcome = judge(row, answer, number, draw=self._draw)
+        call = "mark_read" if row.kind == OutboxKind.READ else "send"
         metrics.graph_call_seconds.labels(call, outcome.result).observe(time.monotonic() - started)
         digest = gate.token_digest(number, with_proof=outcome.proof_refused)
-        return Ended(head, outcome, claimed.probe, digest)
+        return FinishedCall(row, outcome, claimed.probe, digest)
 
-    async def _ask(self, head: Head, number: Number) -> Accepted | None:
+    async def _ask(self, row: OutboxRow, number: Number) -> Accepted | None:
         credentials = Credentials(number.access_token, number.app_secret_proof)
-        if head.kind == "read":
+        if row.kind == OutboxKind.READ:
             await self._graph.mark_read(
                 credentials,
-                head.number_id,
-                str(head.body.get("message_id")),
-                typing_indicator=bool(head.body.get("typing")),
+                row.number_id,
+                str(row.body.get("message_id")),
+                typing_indicator=bool(row.body.get("typing")),
             )
             return None
         payload = messages.addressed(
-            head.body, to=head.wa_id, recipient=head.user_id, callback_data=f"{CORRELATION}{head.correlation}"
+            row.body, to=row.wa_id, recipient=row.user_id, callback_data=f"{CALLBACK_PREFIX}{row.correlation}"
         )
-        return await self._graph.send(credentials, head.number_id, payload)
+        return await self._graph.send(credentials, row.number_id, payload)
 
-    def not_made(self, claimed: Claimed) -> Ended:
-        """The call was certainly not made: the row goes back."""
-        ending = Ending(claimed.head.outbox_id, "queued")
-        return Ended(claimed.head, Outcome(ending, "retry", graph_answered=None), claimed.probe, None)
+    def not_made(self, claimed: Claimed) -> FinishedCall:
+        """Return the result of a call that was certainly not made: the row goes back to the queue."""
+        update = RowUpdate(claimed.row.outbox_id, OutboxState.QUEUED)
+        return FinishedCall(
+            claimed.row, Outcome(update, SendResult.RETRY, graph_answered=None), claimed.probe, token_digest=None
+        )
 
-    def interrupted(self, claimed: Claimed) -> Ended:
-        """The call ended in a way that tells nothing, such as the end of the process."""
-        ending = Ending(claimed.head.outbox_id, "unknown", reason="Interrupted")
-        return Ended(claimed.head, Outcome(ending, "unknown", graph_answered=None), claimed.probe, None)
+    def interrupted(self, claimed: Claimed) -> FinishedCall:
+        """Return the result of a call that ended without any answer, for example because the process ended."""
+        update = RowUpdate(claimed.row.outbox_id, OutboxState.UNKNOWN, reason=SendReason.INTERRUPTED)
+        return FinishedCall(
+            claimed.row, Outcome(update, SendResult.UNKNOWN, graph_answered=None), claimed.probe, token_digest=None
+        )

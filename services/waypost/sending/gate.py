@@ -9,34 +9,35 @@ from hashlib import sha256
 from typing import Any
 
 from waypost.contracts.registry import Number, Template
-from waypost.store.outbox import Head
-
-BULK = 1
-"""Priority of messages that nobody waits for: campaigns and schedules. They count as marketing."""
+from waypost.contracts.states import ConversationOwner, OutboxKind, Priority, SendReason
+from waypost.store.outbox import OutboxRow
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """It may go out; with `template`, as that instead of its own body."""
+    """The row may go out; if there is a `template`, as that instead of its own body."""
 
     template: Template | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The number's pause has run out: one message may try, and whoever wins the claim for it may send."""
+    """The number's pause has run out: one message may test it, and the sender that wins the claim for it may send."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """It must not go out; `reason` in CamelCase goes into its row."""
+    """The row must not go out; `reason` is written into it."""
 
-    reason: str
+    reason: SendReason
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not now. `until` on the database's clock; None: until the number is known here or its pause ends."""
+    """The row must wait until `until` by the database's clock.
+
+    None means until the number is in this process's registry or its pause ends.
+    """
 
     until: datetime | None
 
@@ -44,60 +45,62 @@ class Wait:
 Decision = Send | Probe | Refuse | Wait
 
 
-def decide(head: Head, number: Number | None) -> Decision:
-    """What to do with the next row of a conversation; `number` is what the registry knows of its number."""
+def decide(row: OutboxRow, number: Number | None) -> Decision:
+    """Decide about the next row of a conversation; `number` is the registry's entry of its number."""
     if number is None:
         return Wait(None)
-    if (reason := _forbidden(head)) is not None:
+    if (reason := _forbidden(row)) is not None:
         return Refuse(reason)
     template = None
-    if head.kind == "message" and not is_template(head.body) and not _within_window(head):
-        if head.priority >= BULK or head.consent_notice or number.outside_window is None:
-            return Refuse("OutsideWindow")
+    is_message = row.kind == OutboxKind.MESSAGE
+    if is_message and not is_template(row.body) and not _within_window(row):
+        if row.priority >= Priority.BULK or row.consent_notice or number.outside_window is None:
+            return Refuse(SendReason.OUTSIDE_WINDOW)
         template = number.outside_window
-    if head.not_before > head.now:
-        return Wait(head.not_before)
-    if head.kind == "message" and head.pair_paused_until is not None and head.pair_paused_until > head.now:
-        return Wait(head.pair_paused_until)
-    if head.number_paused_until is not None and not has_new_credentials(number, head.token_digest):
-        return Wait(None) if head.number_paused_until > head.now else Probe()
+    if row.not_before > row.now:
+        return Wait(row.not_before)
+    if is_message and row.pair_paused_until is not None and row.pair_paused_until > row.now:
+        return Wait(row.pair_paused_until)
+    if row.number_paused_until is not None and not has_new_credentials(number, row.token_digest):
+        return Wait(None) if row.number_paused_until > row.now else Probe()
     return Send(template)
 
 
-def _forbidden(head: Head) -> str | None:
-    owned = head.owner_until is None or head.owner_until > head.now
-    if owned and head.owner == "standby":
-        return "Standby"
-    if head.opted_out and not head.consent_notice:
-        return "OptedOut"
-    if owned and head.owner == "human" and not head.consent_notice:
-        return "HumanOwnsConversation"
-    if head.marketing_stopped and head.priority >= BULK:
-        return "MarketingStopped"
-    if head.wa_id is None and head.user_id is None:
-        return "NoRecipient"
+def _forbidden(row: OutboxRow) -> SendReason | None:
+    owned = row.owner_until is None or row.owner_until > row.now
+    if owned and row.owner == ConversationOwner.STANDBY:
+        return SendReason.STANDBY
+    if row.opted_out and not row.consent_notice:
+        return SendReason.OPTED_OUT
+    if owned and row.owner == ConversationOwner.HUMAN and not row.consent_notice:
+        return SendReason.HUMAN_OWNS_CONVERSATION
+    if row.marketing_stopped and row.priority >= Priority.BULK:
+        return SendReason.MARKETING_STOPPED
+    if row.wa_id is None and row.user_id is None:
+        return SendReason.NO_RECIPIENT
     return None
 
 
-def _within_window(head: Head) -> bool:
-    return head.window_expires_at is not None and head.window_expires_at > head.now
+def _within_window(row: OutboxRow) -> bool:
+    return row.window_expires_at is not None and row.window_expires_at > row.now
 
 
 def is_template(body: dict[str, Any]) -> bool:
-    """Whether a Graph payload is a template message, the only kind that needs no open window."""
+    """Return whether a Graph payload is a template message, the only kind that needs no open window."""
     return body.get("type") == "template"
 
 
 def template_body(template: Template) -> dict[str, Any]:
-    """The Graph payload of a template without parameters."""
+    """Return the Graph payload of a template without parameters."""
     return {"type": "template", "template": {"name": template.name, "language": {"code": template.language}}}
 
 
 def token_digest(number: Number, *, with_proof: bool = False) -> str:
-    """Tells one token from another without telling it: the first 16 hex digits of a SHA-256.
+    """Return the first 16 hex digits of a SHA-256 of the token, which distinguish tokens without revealing them.
 
-    With its proof, if there is one, only for a pause that a refused proof began. Any other has nothing to do with the
-    proof: workers that know different ones, or none yet, must agree on it, and a new one must not end it.
+    `with_proof` adds the number's proof, if it has one. Use it only for a pause that a refused proof began. Any other
+    pause has nothing to do with the proof: workers with different proofs, or with none yet, must agree on the digest,
+    and a new proof must not end the pause.
     """
     proof = number.app_secret_proof if with_proof else None
     secrets = number.access_token if proof is None else f"{number.access_token}\n{proof}"
@@ -105,5 +108,8 @@ def token_digest(number: Number, *, with_proof: bool = False) -> str:
 
 
 def has_new_credentials(number: Number, met: str | None) -> bool:
-    """Whether a pause ends early: neither the token nor the token with its proof is what it `met`, by its digest."""
+    """Return whether a pause ends early because the number's credentials differ from those that met it.
+
+    `met` is the digest that the pause recorded: of the token, or of the token with its proof.
+    """
     return met not in (None, token_digest(number), token_digest(number, with_proof=True))

@@ -19,8 +19,8 @@ local pair_interval, pair_tolerance = tonumber(ARGV[7]), tonumber(ARGV[8])
 
 local whole = function(value) return string.format('%.0f', value) end
 
-local kept = redis.call('HMGET', KEYS[1], 't', 'f', 'a')
-local t, f, a = tonumber(kept[1] or 0), tonumber(kept[2] or 1000), tonumber(kept[3] or 0)
+local stored = redis.call('HMGET', KEYS[1], 't', 'f', 'a')
+local t, f, a = tonumber(stored[1] or 0), tonumber(stored[2] or 1000), tonumber(stored[3] or 0)
 
 -- A rate that was halved comes back to full in 60 s.
 local factor = math.min(1000, f + math.floor(math.max(0, now - a) / 60000))
@@ -29,7 +29,7 @@ tolerance = math.floor(tolerance * 1000 / factor)
 
 local answer = {}
 if ARGV[2] == 'slow' then
-  -- Many calls of the same second tell of the same overload: it counts once.
+  -- Many calls of the same second report the same overload: it counts once.
   if now - a >= 1000000 then
     f, a = math.max(62, math.floor(factor / 2)), now
   end
@@ -45,7 +45,7 @@ else
     if pair_start > now then
       answer[#answer + 1], answer[#answer + 2] = 2, pair_start - now
     elseif start - now > horizons[priority] then
-      -- Worth asking again before the start itself: a late question would leave a gap in the pace.
+      -- Ask again before the start itself: a late question would leave a gap in the pace.
       answer[#answer + 1], answer[#answer + 2] = 1, start - now - math.floor(horizons[priority] / 2)
     else
       t = math.max(t, start) + interval

@@ -1,10 +1,11 @@
-"""The arithmetic of Meta's limits, in whole microseconds: GCRA with short reservations, the twin of gcra.lua.
+"""The arithmetic of Meta's limits, in whole microseconds: GCRA with short reservations. gcra.lua computes the same.
 
-A row that may go gets a start, at once or within a short horizon; starts in any window of length t are at most
-burst + rate * t. Reserving a moment ahead makes the pace even without a burst that Meta would see as too fast.
+GCRA is the generic cell rate algorithm ("leaky bucket as a meter"). A row that may go out gets a start time, now or
+within a short horizon; the starts in any window of length t are at most burst + rate * t. Reserving a start a moment
+ahead keeps the pace even, without a burst that Meta would see as too fast.
 
-Replies before bulk: bulk has a shorter horizon. The starts beyond it are a reserve that only replies can take, so bulk
-is turned away first when the number is busy, and a reply never waits longer for bulk than that horizon.
+Replies go before bulk, because bulk has a shorter horizon. The starts beyond it are a reserve that only replies can
+take. So bulk is turned away first when the number is busy, and a reply never waits longer for bulk than that horizon.
 """
 
 import enum
@@ -15,23 +16,25 @@ from typing import NamedTuple
 
 SECOND = 1_000_000
 FULL = 1000
-"""Per mille: the whole rate."""
+"""The whole rate, in per mille."""
 _LOWEST = 62
 _RECOVERY = 60 * SECOND
 _MAX_DEBT = SECOND
 
 UTILISATION = 0.985
 BURST_SHARE = 0.01
-"""Long-run rate and burst, as shares of the configured limit: together below it, so that no second holds more."""
+"""Long-run rate and burst as shares of the configured limit. Their sum is below 1, so that no second holds more."""
 
 PAIR_INTERVAL = 6 * SECOND
 PAIR_BURST = 44
-"""1 message per 6 s to one contact, 45 borrowed from the future at most (Meta, About the platform, 2025-12-05). One is
-left unused: Meta counts when a call arrives, and the first of a burst may be longer on its way than the last."""
+"""Meta allows 1 message per 6 s to one contact, and 45 borrowed from the future (About the platform, 2025-12-05).
+
+One is left unused: Meta counts when a call arrives, and the first of a burst may take longer to arrive than the last.
+"""
 
 
-class Outcome(enum.IntEnum):
-    """What the limits say to one row."""
+class LimitResult(enum.IntEnum):
+    """Results of asking the limits for one row."""
 
     GO = 0
     NUMBER_BUSY = 1
@@ -39,15 +42,15 @@ class Outcome(enum.IntEnum):
 
 
 class Answer(NamedTuple):
-    """Go after `wait` microseconds, or ask again after them."""
+    """The limits' answer for one row: send after `wait` microseconds, or ask again after them."""
 
-    outcome: Outcome
+    result: LimitResult
     wait: int
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The limits of one number."""
+    """The limits of one number, in microseconds."""
 
     interval: int
     tolerance: int
@@ -58,10 +61,10 @@ class Terms:
 
     @classmethod
     def of(cls, per_second: float, *, share: float = 1.0) -> "Terms":
-        """The terms for `per_second` messages; `share` below 1 for a process that keeps a part of them by itself."""
+        """Return the terms for `per_second` messages; `share` is below 1 if this process counts its share by itself."""
         rate = max(per_second, 0.01) * share
         if share < 1:
-            # The bursts of all processes add up, so each keeps below its share by one message where it can.
+            # The bursts of all processes add up, so each stays one message below its share if it can.
             rate = max(rate - 1, rate / 2)
         interval = math.ceil(SECOND / (rate * UTILISATION))
         return cls(
@@ -76,7 +79,7 @@ class Terms:
 
 @dataclass(slots=True)
 class State:
-    """What is remembered of one number."""
+    """The counters of one number."""
 
     arrival: int = 0
     factor: int = FULL
@@ -84,7 +87,7 @@ class State:
     pairs: dict[int, int] = field(default_factory=dict)
 
     def slowed(self, terms: Terms, now: int) -> tuple[int, int]:
-        """Interval and tolerance at the rate that holds now."""
+        """Return interval and tolerance at the rate that holds now."""
         factor = self._factor(now)
         return terms.interval * FULL // factor, terms.tolerance * FULL // factor
 
@@ -100,27 +103,27 @@ class State:
             pair = self.pairs.get(conversation, 0)
             pair_start = pair + terms.pair_interval - terms.pair_tolerance
             if pair_start > now:
-                answers.append(Answer(Outcome.PAIR_BUSY, pair_start - now))
+                answers.append(Answer(LimitResult.PAIR_BUSY, pair_start - now))
             elif start - now > (horizon := terms.bulk_horizon if bulk else terms.reply_horizon):
-                # Worth asking again before the start itself: a late question would leave a gap in the pace.
-                answers.append(Answer(Outcome.NUMBER_BUSY, start - now - horizon // 2))
+                # Ask again before the start itself: a late question would leave a gap in the pace.
+                answers.append(Answer(LimitResult.NUMBER_BUSY, start - now - horizon // 2))
             else:
                 self.arrival = max(self.arrival, start) + interval
                 self.pairs[conversation] = max(pair, start) + terms.pair_interval
-                answers.append(Answer(Outcome.GO, start - now))
+                answers.append(Answer(LimitResult.GO, start - now))
         return answers
 
     def charge(self, terms: Terms, count: int, now: int) -> None:
-        """Count `count` messages that nobody asked for: incoming ones use the same limit."""
+        """Count `count` incoming messages, which use the same limit."""
         interval = self.slowed(terms, now)[0]
         self.arrival = max(self.arrival, min(max(self.arrival, now) + count * interval, now + _MAX_DEBT))
 
     def slow(self, now: int) -> None:
-        """Meta said "too fast": halve the rate; once per second, as many calls tell of the same overload."""
+        """Halve the rate because Meta said "too fast"; at most once per second, as many calls report one overload."""
         if now - self.factor_at >= SECOND:
             self.factor = max(_LOWEST, self._factor(now) // 2)
             self.factor_at = now
 
     def forget_idle_pairs(self, now: int) -> None:
-        """Drop pairs that have their whole burst again."""
+        """Delete the pairs that have their whole burst again."""
         self.pairs = {conversation: arrival for conversation, arrival in self.pairs.items() if arrival > now}

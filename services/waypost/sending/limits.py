@@ -1,7 +1,7 @@
-"""Meta's rate limits over all pods: counted in Redis by one atomic script, or, while Redis is away, by a safe share.
+"""Meta's rate limits, shared by all pods: one atomic script in Redis counts them.
 
-Redis is expendable: an error or a time-out makes this process keep to its share of each limit by itself, at once and
-without asking Redis again on the way of a message; `heartbeat` finds out when it is back.
+Redis is expendable. After an error or a time-out this process limits itself to a safe share of each limit and does not
+ask Redis again while it sends; `heartbeat` finds out when Redis is back.
 
 Keys carry Meta's phone number ids and our conversation ids, never a phone number.
 """
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,28 +22,35 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from waypost import redis_address
-from waypost.sending.gcra import SECOND, Answer, Outcome, State, Terms
+from waypost.sending.gcra import SECOND, Answer, LimitResult, State, Terms
 from waypost.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 0.5
 TIMEOUT_S = 1.0
-"""The longest that a hung Redis holds up a message, once; from then on it is not asked."""
+"""Longest time that a hung Redis delays a message. That happens once; after it Redis is not asked."""
 
 PREFIX = "waypost:rate:"
 SENDERS = "waypost:senders"
 _SENDER_GONE_S = 30.0
 _ASSUMED_SENDERS = 4
-"""Processes that share a limit when Redis was never there to count them; more than most installations run."""
-_PAIRS_KEPT = 10_000
+"""Processes that share a limit if Redis has never counted them; more than most installations run."""
+_MAX_PAIRS = 10_000
 
 _SCRIPT = (Path(__file__).parent / "gcra.lua").read_text()
 
 
+class BusyLimit(StrEnum):
+    """The limit that makes a row wait."""
+
+    NUMBER = "number"
+    PAIR = "pair"
+
+
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """One row that would go out now."""
+class RateRequest:
+    """One row that is ready to go out."""
 
     number_id: str
     per_second: float
@@ -51,15 +59,18 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """It may go after `wait_s`, or (`busy` names number or pair) it should ask again after them."""
+class RateDecision:
+    """Without `busy` the row may go out after `wait_s`; with it, the row should ask again after `wait_s`."""
 
     wait_s: float
-    busy: str | None = None
+    busy: BusyLimit | None = None
+
+
+_BUSY = {LimitResult.GO: None, LimitResult.NUMBER_BUSY: BusyLimit.NUMBER, LimitResult.PAIR_BUSY: BusyLimit.PAIR}
 
 
 class RateLimits:
-    """The limits of all numbers, as one process asks for them. Thread-safe; every call is bounded to about a second.
+    """The limits of all numbers, as one process asks for them. Thread-safe; a call takes about a second at most.
 
     `clock` (unix seconds) is for tests: it replaces the clock of Redis, which all pods share.
     """
@@ -85,22 +96,22 @@ class RateLimits:
 
     @property
     def away(self) -> bool:
-        """Whether this process keeps to its share by itself."""
+        """True while this process limits itself to its share, because Redis is away."""
         return self._away
 
-    def take(self, wishes: Sequence[Wish]) -> list[Grant]:
-        """Ask for messages in this order, which matters within a number; a grant is used up by being given."""
+    def take(self, requests: Sequence[RateRequest]) -> list[RateDecision]:
+        """Decide about rows in this order, which matters within a number. A row that may go out counts at once."""
         numbers: dict[str, list[int]] = {}
-        for position, wish in enumerate(wishes):
-            numbers.setdefault(wish.number_id, []).append(position)
-        asked = [[wishes[position] for position in positions] for positions in numbers.values()]
-        answers = self._in_redis([_take(group) for group in asked])
-        grants: list[Grant] = [Grant(0.0)] * len(wishes)
+        for position, request in enumerate(requests):
+            numbers.setdefault(request.number_id, []).append(position)
+        groups = [[requests[position] for position in positions] for positions in numbers.values()]
+        in_redis = self._in_redis([_take(group) for group in groups])
+        decisions: list[RateDecision] = [RateDecision(0.0)] * len(requests)
         for index, positions in enumerate(numbers.values()):
-            told = self._local_take(asked[index]) if answers is None else _answers(answers[index])
-            for position, answer in zip(positions, told, strict=True):
-                grants[position] = _grant(answer)
-        return grants
+            answers = self._local_take(groups[index]) if in_redis is None else _answers(in_redis[index])
+            for position, answer in zip(positions, answers, strict=True):
+                decisions[position] = _decision(answer)
+        return decisions
 
     def charge(self, number_id: str, per_second: float, count: int) -> None:
         """Count incoming messages, which use the number's limit too (Meta, Throughput). Never waits for the limit."""
@@ -109,13 +120,13 @@ class RateLimits:
                 self._state(number_id).charge(self._share(per_second), count, self._now())
 
     def slow_down(self, number_id: str, per_second: float) -> None:
-        """Meta said the number goes too fast (130429, 80007): halve its rate; it recovers within a minute."""
+        """Halve the rate of a number that Meta called too fast (130429, 80007); it recovers within a minute."""
         with self._lock:
-            self._state(number_id).slow(self._now())  # so that an outage of Redis right now does not forget it
+            self._state(number_id).slow(self._now())  # in case Redis goes away right now
         self._in_redis([_Call(number_id, "slow", Terms.of(per_second))])
 
     def heartbeat(self) -> None:
-        """Tell Redis that this sender lives, count the others, and find out whether Redis is back."""
+        """Register this sender in Redis, count the others, and find out whether Redis is back."""
         if self._client is None:
             return
         now = time.time()
@@ -135,7 +146,7 @@ class RateLimits:
             metrics.rate_limit_fallback.set(0)
 
     def leave(self) -> None:
-        """This sender ends: its share is free for the others."""
+        """Remove this sender from Redis, so that the others share what it had."""
         if self._client is not None and not self._away:
             try:
                 self._client.zrem(SENDERS, self._owner)
@@ -148,7 +159,7 @@ class RateLimits:
             self._client.close()
 
     def _in_redis(self, calls: "Sequence[_Call]") -> list[list[int]] | None:
-        """The script's answers, or None where Redis cannot be asked."""
+        """Return the script's answers, or None if Redis cannot be asked."""
         if self._away or self._client is None or not calls:
             return None
         now = 0 if self._clock is None else self._now()
@@ -157,7 +168,7 @@ class RateLimits:
                 self._sha = str(self._client.script_load(_SCRIPT))
             answers = self._pipelined(calls, now)
             if any(isinstance(answer, NoScriptError) for answer in answers):
-                # Redis was restarted or flushed; nothing of a call without its script has been done.
+                # Redis was restarted or flushed. A call without its script has done nothing, so it is repeated.
                 self._sha = str(self._client.script_load(_SCRIPT))
                 missing = [index for index, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
                 for index, answer in zip(missing, self._pipelined([calls[i] for i in missing], now), strict=True):
@@ -180,7 +191,7 @@ class RateLimits:
     def _lost(self, error: RedisError) -> None:
         if not self._away:
             log.warning(
-                "redis is away; this process keeps to its share of the rate limits",
+                "redis is away; this process limits itself to its share of the rate limits",
                 error=type(error).__name__,
                 senders=self._senders,
             )
@@ -195,21 +206,21 @@ class RateLimits:
 
     def _state(self, number_id: str) -> State:
         state = self._local.setdefault(number_id, State())
-        if len(state.pairs) > _PAIRS_KEPT:
+        if len(state.pairs) > _MAX_PAIRS:
             state.forget_idle_pairs(self._now())
         return state
 
-    def _local_take(self, wishes: Sequence[Wish]) -> list[Answer]:
+    def _local_take(self, requests: Sequence[RateRequest]) -> list[Answer]:
         with self._lock:
-            return self._state(wishes[0].number_id).take(
-                self._share(wishes[0].per_second),
-                [(wish.conversation_id, wish.bulk) for wish in wishes],
+            return self._state(requests[0].number_id).take(
+                self._share(requests[0].per_second),
+                [(request.conversation_id, request.bulk) for request in requests],
                 self._now(),
             )
 
 
 class _Call:
-    """One run of the script, less the clock."""
+    """One run of the script, without the clock."""
 
     def __init__(
         self,
@@ -235,22 +246,22 @@ class _Call:
         ]
 
 
-def _take(wishes: Sequence[Wish]) -> _Call:
+def _take(requests: Sequence[RateRequest]) -> _Call:
     return _Call(
-        wishes[0].number_id,
+        requests[0].number_id,
         "take",
-        Terms.of(wishes[0].per_second),
-        conversations=[wish.conversation_id for wish in wishes],
-        arguments=[int(wish.bulk) for wish in wishes],
+        Terms.of(requests[0].per_second),
+        conversations=[request.conversation_id for request in requests],
+        arguments=[int(request.bulk) for request in requests],
     )
 
 
 def _answers(flat: Sequence[int]) -> list[Answer]:
-    return [Answer(Outcome(flat[i]), flat[i + 1]) for i in range(0, len(flat), 2)]
+    return [Answer(LimitResult(flat[i]), flat[i + 1]) for i in range(0, len(flat), 2)]
 
 
-def _grant(answer: Answer) -> Grant:
-    busy = {Outcome.GO: None, Outcome.NUMBER_BUSY: "number", Outcome.PAIR_BUSY: "pair"}[answer.outcome]
+def _decision(answer: Answer) -> RateDecision:
+    busy = _BUSY[answer.result]
     if busy is not None:
         metrics.rate_limit_wait_seconds.labels(busy).observe(answer.wait / SECOND)
-    return Grant(answer.wait / SECOND, busy)
+    return RateDecision(answer.wait / SECOND, busy)

@@ -1,25 +1,25 @@
-"""Keeps calls of this process apart, however late they come.
+"""Keeps the calls of this process apart, however late they are.
 
-A grant of the limits names a start, but a process that stood still for a moment would make up for it with a bunch of
-calls, and Meta would see more in a second than anybody granted.
+The limits name a start for each call. But a process that was suspended for a moment would make all overdue calls at
+once, and Meta would see more in a second than the limits allowed.
 """
 
 import asyncio
 
 UTILISATION = 0.99
 BURST_SHARE = 0.01
-"""A little above the long-run rate of the limits, so that a delay can be made up for; together still within them."""
+"""Rate and burst: a little above the long-run rate of the limits, to make up for a delay; their sum is at most 1."""
 
 
 class Pace:
-    """The calls of one number from this process: one after the other, or a few at once where the limit is high."""
+    """The pace of one number's calls in this process: one after the other, or a few at once if the limit is high."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._arrival = 0.0
 
     def reserve(self, now: float, per_second: float) -> float:
-        """Use the next start up; returns in how many seconds it is."""
+        """Take the next start; returns the seconds until it."""
         interval = 1 / (per_second * UTILISATION)
         tolerance = interval * max(1.0, per_second * BURST_SHARE)
         start = max(now, self._arrival + interval - tolerance)
@@ -27,6 +27,6 @@ class Pace:
         return start - now
 
     async def turn(self, per_second: float) -> None:
-        """Wait until a call may start; who comes first goes first, and none starts before the one ahead has."""
+        """Wait until a call may start. Calls start in the order in which they asked."""
         async with self._turn:
             await asyncio.sleep(self.reserve(asyncio.get_running_loop().time(), per_second))

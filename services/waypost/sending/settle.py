@@ -1,4 +1,4 @@
-"""Statuses applied, and what a late failure tells the sender: whom to leave alone, and which number to stop."""
+"""Applies statuses, and acts on late failures: stops messages to a contact, pauses a pair or a number."""
 
 from collections.abc import Sequence
 
@@ -23,8 +23,8 @@ def settle(connection: Connection, reported: Sequence[InboundStatus]) -> Applied
     """
     applied = statuses.apply(connection, reported)
     for status, matched in zip(reported, applied.matched, strict=True):
-        known = status.status if status.status in statuses.RANKS else "other"
-        metrics.statuses_total.labels(status.number_id, known if matched else "unmatched").inc()
+        label = status.status if status.status in statuses.RANKS else "other"
+        metrics.statuses_total.labels(status.number_id, label if matched else "unmatched").inc()
     stopped: list[int] = []
     for failure in applied.failures:
         match errors.verdict(failure.code, REPORTED):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, text
 
 
-def remember(connection: Connection, entries: Sequence[tuple[str, str, str, str]]) -> None:
+def record(connection: Connection, entries: Sequence[tuple[str, str, str, str]]) -> None:
     """Keep `(number_id, namespace, name, waba_id)` of each number; what else is known of it stays."""
     if not entries:
         return

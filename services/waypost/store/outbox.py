@@ -1,10 +1,11 @@
-"""What must be said: `queued → sending → sent | failed | unknown`, one row of a conversation in flight at a time.
+"""The outbox: messages to send, `queued → sending → sent | failed | unknown`.
 
+Only one row of a conversation is in flight at a time.
 Replies (priority 0) of a conversation go before its bulk messages; within a priority the lower id goes first. A row
-that waits for a later time therefore holds back those behind it, which is what keeps the order across retries.
+that waits for a later time therefore holds back those behind it, which keeps the order across retries.
 
 `unknown` is final for the sender: such a row may have gone out and is never sent again. Only Meta can settle it, by a
-status webhook that carries the row's correlation, or by an answer that comes after its claim had expired.
+status webhook that carries the row's correlation, or by an answer that arrives after the row's claim expired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
+from waypost.contracts.states import OutboxState
+
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The next row of a conversation, with all that decides whether and how it may go out."""
+class OutboxRow:
+    """The next row of a conversation, with all the facts that decide whether and how it may go out."""
 
     outbox_id: int
     conversation_id: int
@@ -42,7 +45,7 @@ class Head:
     number_paused_until: datetime | None
     token_digest: str | None
     now: datetime
-    """The database's clock, by which all these times were set."""
+    """The database's clock, which set all the times above."""
 
 
 _FACTS = """
@@ -57,7 +60,7 @@ _JOINS = """
     LEFT JOIN number ON number.number_id = o.number_id
 """
 
-_HEADS = text(f"""
+_NEXT_ROWS = text(f"""
     SELECT {_FACTS}
     FROM unnest(CAST(:conversations AS bigint[])) AS wanted(id)
     CROSS JOIN LATERAL (
@@ -69,9 +72,9 @@ _HEADS = text(f"""
     WHERE o.state = 'queued'
 """)  # noqa: S608 - put together from the constants above
 
-# The statements below meet backlogs of which the planner knows nothing: its statistics are from before. So none of them
-# gives it a reason to walk an index of all open rows: subqueries are for one conversation each and stay so, and a row
-# that is named by its id is not also asked for by a state that has an index of its own.
+# The planner's statistics may be older than a backlog. Then it takes an index of all open rows for nearly empty, and
+# reads all of it. So no statement below offers it such an index: a subquery is about one conversation, and a row that
+# is selected by its id is not also selected by a state that has an index of its own.
 
 _LOCK = text(f"""
     SELECT {_FACTS}
@@ -85,20 +88,23 @@ _LOCK = text(f"""
 """)  # noqa: S608 - put together from the constants above
 
 
-def heads(connection: Connection, conversation_ids: Sequence[int]) -> list[Head]:
-    """The next queued row of each conversation that has one and has none in flight; due or not."""
+def next_rows(connection: Connection, conversation_ids: Sequence[int]) -> list[OutboxRow]:
+    """Return the next queued row of each conversation that has none in flight; due or not."""
     return [
-        Head(*tuple[Any, ...](row)) for row in connection.execute(_HEADS, {"conversations": list(conversation_ids)})
+        OutboxRow(*tuple[Any, ...](row))
+        for row in connection.execute(_NEXT_ROWS, {"conversations": list(conversation_ids)})
     ]
 
 
-def lock(connection: Connection, outbox_ids: Sequence[int]) -> list[Head]:
-    """Lock these rows, if they are still queued and nobody else is at them, and read their facts again."""
+def lock(connection: Connection, outbox_ids: Sequence[int]) -> list[OutboxRow]:
+    """Lock these rows, if they are still queued and no other transaction holds them, and read their facts again."""
     rows = connection.execute(_LOCK, {"ids": list(outbox_ids)})
-    return [Head(*tuple[Any, ...](row)) for row in rows]
+    return [OutboxRow(*tuple[Any, ...](row)) for row in rows]
 
 
-def start(connection: Connection, owner: str, lease_s: float, bodies: Mapping[int, dict[str, Any] | None]) -> None:
+def mark_sending(
+    connection: Connection, owner: str, lease_s: float, bodies: Mapping[int, dict[str, Any] | None]
+) -> None:
     """Mark locked rows as in flight for `owner`; a body that is not None replaces the row's own.
 
     Raises SQLAlchemy's `IntegrityError` if another row of one of the conversations has just been started.
@@ -130,24 +136,24 @@ def refuse(connection: Connection, reasons: Mapping[int, str]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How one call ended, to be written into its row."""
+class RowUpdate:
+    """The result of one call, to be written into its row."""
 
     outbox_id: int
-    state: str
-    """sent, failed, unknown, or queued again."""
+    state: OutboxState
+    """Sent, failed, unknown, or queued again."""
     wamid: str | None = None
     code: int | None = None
     reason: str | None = None
     delay_s: float = 0.0
-    """For `queued`: how long it stays back."""
+    """Seconds until a row that is queued again is due."""
     counts: bool = False
-    """Whether it was an attempt of this message; a paused number is not the message's fault."""
+    """Whether the call was an attempt of this message; a paused number is not the message's fault."""
     body: dict[str, Any] | None = field(default=None, repr=False)
-    """For `queued`: what is said instead the next time."""
+    """The new body of a row that is queued again; None leaves the body as it is."""
 
 
-_END = text("""
+_FINISH = text("""
     UPDATE outbox SET
         state = new.state, wamid = coalesce(new.wamid, outbox.wamid), error_code = new.code, reason = new.reason,
         attempts = outbox.attempts + new.counts, body = coalesce(CAST(new.body AS jsonb), outbox.body),
@@ -168,34 +174,34 @@ _END = text("""
 """)
 
 
-def end(connection: Connection, owner: str, endings: Sequence[Ending]) -> dict[int, bool]:
-    """Write how calls ended; returns the rows that took it, each with whether more is queued in its conversation.
+def finish(connection: Connection, owner: str, updates: Sequence[RowUpdate]) -> dict[int, bool]:
+    """Write how calls ended; returns the rows that were written, each with whether its conversation has more queued.
 
-    A row that is no longer `owner`'s keeps what it has, except that an acceptance settles one that is `unknown`.
+    A row that `owner` has lost stays as it is, except that an acceptance settles one that is `unknown`.
     """
-    if not endings:
+    if not updates:
         return {}
     rows = connection.execute(
-        _END,
+        _FINISH,
         {
             "owner": owner,
-            "ids": [ending.outbox_id for ending in endings],
-            "states": [ending.state for ending in endings],
-            "wamids": [ending.wamid for ending in endings],
-            "codes": [ending.code for ending in endings],
-            "reasons": [ending.reason for ending in endings],
-            "delays": [ending.delay_s for ending in endings],
-            "counts": [int(ending.counts) for ending in endings],
-            "bodies": _json(ending.body for ending in endings),
+            "ids": [update.outbox_id for update in updates],
+            "states": [update.state for update in updates],
+            "wamids": [update.wamid for update in updates],
+            "codes": [update.code for update in updates],
+            "reasons": [update.reason for update in updates],
+            "delays": [update.delay_s for update in updates],
+            "counts": [int(update.counts) for update in updates],
+            "bodies": _json(update.body for update in updates),
         },
     )
     return {row[0]: row[1] for row in rows}
 
 
 def add_sent_messages(connection: Connection, bodies: Mapping[int, Mapping[str, Any]]) -> None:
-    """Keep sent rows, given with their bodies, as messages of their conversations; what is kept already stays.
+    """Store sent rows, given with their bodies, as messages of their conversations, unless they are stored already.
 
-    Both the sender and a status webhook may come first, so both call it.
+    The sender and a status webhook may each be first, so both call it.
     """
     if bodies:
         shown = [readable(body) for body in bodies.values()]
@@ -217,7 +223,7 @@ def add_sent_messages(connection: Connection, bodies: Mapping[int, Mapping[str, 
 
 
 def readable(body: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The type of a Graph payload, and what a person would read in it."""
+    """Return the type of a Graph payload, and what a person would read in it."""
     kind = str(body.get("type", "text"))
     content = body.get(kind)
     if not isinstance(content, Mapping):
@@ -240,7 +246,7 @@ def readable(body: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def renew(connection: Connection, owner: str, lease_s: float, outbox_ids: Sequence[int]) -> None:
-    """Keep claims alive whose calls this process is still making."""
+    """Renew claims whose calls this process is still making."""
     if outbox_ids:
         connection.execute(
             text("""
@@ -252,7 +258,7 @@ def renew(connection: Connection, owner: str, lease_s: float, outbox_ids: Sequen
 
 
 def give_back(connection: Connection, owner: str, outbox_ids: Sequence[int]) -> None:
-    """Queue rows again that `owner` claimed without knowing it (the answer to its commit was lost) and never sent."""
+    """Queue rows again that `owner` never sent, because the answer to the commit of their claim was lost."""
     if outbox_ids:
         connection.execute(
             text("""
@@ -263,10 +269,10 @@ def give_back(connection: Connection, owner: str, outbox_ids: Sequence[int]) -> 
         )
 
 
-def expire(connection: Connection) -> list[int]:
-    """Rows whose process died with a call in flight: nobody knows whether it went out. Returns their conversations.
+def expire_claims(connection: Connection) -> list[int]:
+    """Mark rows as unknown whose process died during the call; returns their conversations.
 
-    Marking a message as read is harmless either way, so that is just failed.
+    A mark as read is harmless either way, so it becomes failed.
     """
     rows = connection.execute(
         text("""
@@ -307,9 +313,9 @@ _DUE = text("""
 
 
 def due_conversations(connection: Connection, limit: int) -> list[int]:
-    """Conversations whose next row is due and not claimed, at most `limit` of each number, replies first.
+    """Return conversations whose next row is due and not claimed, at most `limit` of each number, replies first.
 
-    Paused numbers and pairs are left out until their pause ends.
+    Paused numbers and pairs are omitted until their pause ends.
     """
     return [row[0] for row in connection.execute(_DUE, {"per_number": limit})]
 

@@ -1,9 +1,9 @@
-"""What Meta reports of messages that went out. Statuses come late, out of order, more than once, or not at all.
+"""Statuses of sent messages, as Meta reports them: late, out of order, more than once, or not at all.
 
-Every status is kept. A message's status is the highest seen: `read` may come without `delivered`, and `sent` after
-both. `failed` counts above `sent` only, for a message that somebody has read did not fail.
+Every status is stored. A message's status is the highest seen: `read` may come without `delivered`, and `sent` after
+both. `failed` ranks above `sent` only, because a message that a person has read did not fail.
 
-A status carries our row's correlation in `biz_opaque_callback_data`. That settles a row whose outcome was unknown, and
+A status carries our row's correlation in `biz_opaque_callback_data`. This settles a row whose outcome was unknown, and
 it works before our own call has returned.
 """
 
@@ -15,33 +15,40 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from waypost.cloudapi.inbound.records import InboundStatus
+from waypost.contracts.states import MessageStatus
 from waypost.store import outbox
 
-CORRELATION = "waypost:"
-"""What the callback data of our messages starts with; the outbox row's correlation follows."""
+CALLBACK_PREFIX = "waypost:"
+"""Prefix of the callback data of our messages; the outbox row's correlation follows."""
 
-RANKS = {"sent": 1, "failed": 2, "delivered": 3, "read": 4, "played": 5}
-"""Higher wins. A status that is not named here is kept, and changes nothing."""
+RANKS: dict[str, int] = {
+    MessageStatus.SENT: 1,
+    MessageStatus.FAILED: 2,
+    MessageStatus.DELIVERED: 3,
+    MessageStatus.READ: 4,
+    MessageStatus.PLAYED: 5,
+}
+"""The higher rank wins. A status without a rank is stored and changes nothing."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Standing:
-    """A message's status so far. `max` of two standings is their merge, so the order of arrival does not matter."""
+class MergedStatus:
+    """The merge of a message's statuses so far. `max` merges two of them, so the order of arrival does not matter."""
 
     rank: int = 0
     error_code: int = 0
-    """Of a failed message; 0 for none. The higher of two codes stays, just to have a rule."""
+    """Meta's code for a failed message; 0 for none. Of two codes the higher one stays, just to have a rule."""
 
     @property
     def status(self) -> str | None:
-        """As Meta names it; None before the first."""
+        """Meta's name of the status; None before the first."""
         return next((name for name, rank in RANKS.items() if rank == self.rank), None)
 
 
-def standing(status: str, error_code: int | None) -> Standing:
-    """The standing that one status gives."""
+def merged(status: str, error_code: int | None) -> MergedStatus:
+    """Return one status in the form that can be merged with others."""
     rank = RANKS.get(status, 0)
-    return Standing(rank, (error_code or 0) if rank == RANKS["failed"] else 0)
+    return MergedStatus(rank, (error_code or 0) if rank == RANKS[MessageStatus.FAILED] else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +59,15 @@ class Failure:
     conversation_id: int
     code: int
     sent_at: float
-    """When we sent it, unix seconds."""
+    """The time at which we sent it, unix seconds."""
 
 
 @dataclass(slots=True)
 class Applied:
-    """What a batch of statuses changed."""
+    """The changes that a batch of statuses made."""
 
     traceparents: list[str | None]
-    """Of the send that each status is about, in the order given."""
+    """The trace of the send that each status is about, in the order given."""
     matched: list[bool]
     """Whether each status is about a message that this installation sent, in the order given."""
     settled: list[int] = field(default_factory=list)
@@ -75,8 +82,8 @@ class _Message:
     outbox_id: int | None
     traceparent: str | None
     occurred_at: float
-    standing: Standing
-    before: Standing
+    merged: MergedStatus
+    before: MergedStatus
     added: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -85,12 +92,12 @@ Key = tuple[str, str]
 
 
 def apply(connection: Connection, statuses: Sequence[InboundStatus]) -> Applied:
-    """Write these statuses into messages and outbox, in the caller's transaction. A status twice is kept twice."""
+    """Write these statuses into messages and outbox, in the caller's transaction. A repeated status is stored twice."""
     applied = Applied([None] * len(statuses), [False] * len(statuses))
     keys = [(status.number_id, status.wamid) for status in statuses]
     found = _messages(connection, keys)
-    strangers = [status for status, key in zip(statuses, keys, strict=True) if key not in found]
-    settled = _settle(connection, strangers)
+    unmatched = [status for status, key in zip(statuses, keys, strict=True) if key not in found]
+    settled = _settle(connection, unmatched)
     if settled:
         applied.settled = [conversation_id for _, conversation_id in settled]
         found |= _messages(connection, [key for key, _ in settled])
@@ -100,19 +107,19 @@ def apply(connection: Connection, statuses: Sequence[InboundStatus]) -> Applied:
             continue
         applied.matched[position] = True
         applied.traceparents[position] = message.traceparent
-        message.added.append(_entry(status))
-        message.standing = max(message.standing, standing(status.status, status.error_code))
+        message.added.append(_stored_form(status))
+        message.merged = max(message.merged, merged(status.status, status.error_code))
     _write(connection, found.values())
     applied.failures = [
-        Failure(key[0], message.conversation_id, message.standing.error_code, message.occurred_at)
+        Failure(key[0], message.conversation_id, message.merged.error_code, message.occurred_at)
         for key, message in found.items()
-        if message.standing != message.before and message.standing.status == "failed"
+        if message.merged != message.before and message.merged.status == MessageStatus.FAILED
     ]
     return applied
 
 
 def _messages(connection: Connection, keys: Iterable[Key]) -> dict[Key, _Message]:
-    """Our messages by number and wamid, locked, in one order for all callers so that none waits in a circle."""
+    """Lock and return our messages by number and wamid. All callers lock in one order, so that no deadlock arises."""
     wanted = sorted(set(keys))
     if not wanted:
         return {}
@@ -130,7 +137,7 @@ def _messages(connection: Connection, keys: Iterable[Key]) -> dict[Key, _Message
     )
     found: dict[Key, _Message] = {}
     for number_id, wamid, id_, conversation_id, outbox_id, traceparent, occurred_at, rank, code in rows:
-        before = Standing(rank, code or 0)
+        before = MergedStatus(rank, code or 0)
         found[number_id, wamid] = _Message(
             id_, conversation_id, outbox_id, traceparent, float(occurred_at), before, before
         )
@@ -138,14 +145,15 @@ def _messages(connection: Connection, keys: Iterable[Key]) -> dict[Key, _Message
 
 
 def _settle(connection: Connection, statuses: Iterable[InboundStatus]) -> list[tuple[Key, int]]:
-    """Outbox rows that these statuses prove to have gone out, now sent and kept as messages; with conversations.
+    """Mark outbox rows as sent that these statuses prove to have gone out, and store them as messages.
 
-    Only a row of the same number counts: correlations of others are not ours to settle.
+    Returns number id and wamid of each row, with its conversation. Only a row of the same number is settled: a number
+    has no say in the correlations of another.
     """
     proofs: dict[str, Key] = {}
     for status in statuses:
         data = status.callback_data or ""
-        correlation = data.removeprefix(CORRELATION)
+        correlation = data.removeprefix(CALLBACK_PREFIX)
         if correlation != data and _is_uuid(correlation):
             proofs.setdefault(correlation, (status.number_id, status.wamid))
     if not proofs:
@@ -184,9 +192,9 @@ def _is_uuid(value: str) -> bool:
     )
 
 
-def _entry(status: InboundStatus) -> dict[str, Any]:
-    """One status as it is kept: without the recipient, whom the conversation names already."""
-    entry = {
+def _stored_form(status: InboundStatus) -> dict[str, Any]:
+    """Return one status as it is stored: without the recipient, whom the conversation names already."""
+    fields = {
         "status": status.status,
         "at": status.occurred_at,
         "code": status.error_code,
@@ -194,7 +202,7 @@ def _entry(status: InboundStatus) -> dict[str, Any]:
         "category": status.pricing_category,
         "billable": status.billable,
     }
-    return {name: given for name, given in entry.items() if given is not None}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _write(connection: Connection, messages: Iterable[_Message]) -> None:
@@ -212,17 +220,17 @@ def _write(connection: Connection, messages: Iterable[_Message]) -> None:
         {
             "ids": [message.id for message in touched],
             "added": [msgspec.json.encode(message.added).decode() for message in touched],
-            "statuses": [message.standing.status for message in touched],
-            "ranks": [message.standing.rank for message in touched],
-            "codes": [message.standing.error_code or None for message in touched],
+            "statuses": [message.merged.status for message in touched],
+            "ranks": [message.merged.rank for message in touched],
+            "codes": [message.merged.error_code or None for message in touched],
         },
     )
-    # A row follows its message into `failed`, and out of it when a late `delivered` shows that it had arrived.
+    # A row becomes `failed` with its message, and `sent` again when a late `delivered` shows that it had arrived.
     turned = [
         message
         for message in touched
         if message.outbox_id is not None
-        and (message.standing.status == "failed") != (message.before.status == "failed")
+        and (message.merged.status == MessageStatus.FAILED) != (message.before.status == MessageStatus.FAILED)
     ]
     if turned:
         connection.execute(
@@ -235,7 +243,7 @@ def _write(connection: Connection, messages: Iterable[_Message]) -> None:
             """),
             {
                 "ids": [message.outbox_id for message in turned],
-                "failed": [message.standing.status == "failed" for message in turned],
-                "codes": [message.standing.error_code or None for message in turned],
+                "failed": [message.merged.status == MessageStatus.FAILED for message in turned],
+                "codes": [message.merged.error_code or None for message in turned],
             },
         )

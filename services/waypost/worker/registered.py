@@ -71,7 +71,7 @@ class RegisteredNumbers:
             return
         try:
             with self._engine.begin() as connection:
-                numbers.remember(connection, entries)
+                numbers.record(connection, entries)
         except SQLAlchemyError as error:
             self._outage.failed(error)
         else:

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Engine
 
 from waypost.cloudapi.messages.recipient import Recipient, spellings, time_zones
 from waypost.contracts.order import MessageAction, Order
+from waypost.contracts.states import Priority
 from waypost.schedule import audience
 from waypost.schedule.ending import Ending, RunRefused
 from waypost.schedule.quiet import QuietHours, send_at
-from waypost.sending.gate import BULK
 from waypost.store import conversations, schedules
 from waypost.store.conversations import Person
 from waypost.store.inbox import lane_of
@@ -50,7 +50,7 @@ def send(
                 rows,
                 number_id=order.number_id,
                 body=body,
-                priority=BULK,
+                priority=Priority.BULK,
                 traceparent=traceparent,
             )
         done += len(batch)
