@@ -19,6 +19,7 @@ from starlette.routing import Route as Path
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.contracts import registry
 from waypost.dev.file_cluster import FileCluster
+from waypost.operator.api.condition_types import ConditionStatus
 from waypost.operator.api.conditions import find
 from waypost.operator.cluster.interface import Cluster, Manifest
 from waypost.operator.cluster.registry_secrets import secret_name
@@ -32,6 +33,7 @@ from waypost.simulator.world.config import SimulatorConfig
 APP, SECRET, TOKEN = "100000000000001", "canary-app-secret-7f3a", "EAAcanaryAccessToken7f3a"
 WABA, NUMBER, PHONE = "102290129340398", "106540352242922", "+1 555 078 3881"
 NAMESPACE, NAME, RELEASE = "team-a", "support", "waypost"
+TRUE, FALSE, UNKNOWN = ConditionStatus
 BOT = "version: 1\nintents:\n  hello:\n    keywords: [hello]\n    reply: Hello!\nfallback:\n  reply: Sorry?\n"
 DEADLINE_S = 60.0
 

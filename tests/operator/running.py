@@ -8,15 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.api.number_models import API_VERSION, FINALIZER
 from waypost.operator.cluster.interface import Cluster, Manifest
-from waypost.operator.engine.outcome import Result
+from waypost.operator.engine.outcome import Outcome, Result
 from waypost.operator.engine.runtime import Operator, Place
 from waypost.operator.options import OperatorOptions
 
 from .apiserver import ApiServer
 
+TRUE, FALSE, UNKNOWN = ConditionStatus
 RELEASE = "waypost-system"
 TEAM = "team-a"
 
@@ -84,18 +86,18 @@ class NoteTaker:
                 raise RuntimeError("a defect")
             if FINALIZER not in manifest["metadata"].get("finalizers", []):
                 manifest = await self._cluster.write_metadata(manifest, {"finalizers": [FINALIZER]})
-            ready = {"type": "Ready", "status": "True", "reason": "Ready", "observedGeneration": 1}
+            ready = {"type": ConditionType.READY, "status": TRUE, "reason": Reason.AS_DESIRED, "observedGeneration": 1}
             status = {"observedGeneration": manifest["metadata"]["generation"], "conditions": [ready]}
             if manifest.get("status") != status:
                 await self._cluster.write_status(manifest, status)
         finally:
             notes.under_way.discard(name)
-        return Result(None, "ready")
+        return Result(None, Outcome.READY)
 
     async def finalize(self, manifest: Manifest) -> Result:
         self._notes.finalized[manifest["metadata"]["name"]] += 1
         await self._cluster.write_metadata(manifest, {"finalizers": []})
-        return Result(None, "ready")
+        return Result(None, Outcome.READY)
 
     async def sweep(self) -> None:
         self._notes.sweeps += 1

@@ -4,11 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from waypost.dev.file_cluster import FileCluster
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.cluster.interface import Manifest, Stored
 from waypost.operator.engine.outcome import Result
 from waypost.operator.options import OperatorOptions
 from waypost.operator.schedule.reconcile import ScheduleReconciler
 
+TRUE, FALSE, UNKNOWN = ConditionStatus
 RELEASE = "waypost-system"
 TEAM = "team-a"
 NUMBER_ID = "106540352242922"
@@ -49,12 +51,14 @@ def number(name: str = "support", namespace: str = TEAM, phone_number_id: str = 
     return {"apiVersion": "waypost.dev/v1alpha1", "kind": "WhatsAppNumber", "metadata": metadata, "spec": spec}
 
 
-def standing(ready: str = "True", reason: str = "AsDesired", *, registered: str = "True") -> dict[str, Any]:
+def standing(
+    ready: ConditionStatus = TRUE, reason: Reason = Reason.AS_DESIRED, *, registered: ConditionStatus = TRUE
+) -> dict[str, Any]:
     """The status of a number."""
     return {
         "conditions": [
-            {"type": "Ready", "status": ready, "reason": reason},
-            {"type": "Registered", "status": registered, "reason": "Connected"},
+            {"type": ConditionType.READY, "status": ready, "reason": reason},
+            {"type": ConditionType.REGISTERED, "status": registered, "reason": Reason.CONNECTED},
         ]
     }
 

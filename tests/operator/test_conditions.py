@@ -3,9 +3,11 @@
 import pytest
 
 from waypost.operator.api import conditions
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import Condition
 
-READY = Condition("Ready", "True", "AsDesired", "fine")
+TRUE, FALSE, _ = ConditionStatus
+READY = Condition(ConditionType.READY, TRUE, Reason.AS_DESIRED, "fine")
 
 
 def test_an_unchanged_state_is_an_unchanged_list() -> None:
@@ -17,8 +19,10 @@ def test_an_unchanged_state_is_an_unchanged_list() -> None:
 def test_the_transition_time_moves_with_the_status_only() -> None:
     """Another reason keeps the time, another status moves it."""
     first = conditions.merged(None, [READY], generation=1, now=0.0)
-    reason = conditions.merged(first, [Condition("Ready", "True", "Other")], generation=2, now=60.0)
-    status = conditions.merged(reason, [Condition("Ready", "False", "Other")], generation=2, now=120.0)
+    reason = conditions.merged(first, [Condition(ConditionType.READY, TRUE, Reason.SUSPENDED)], generation=2, now=60.0)
+    status = conditions.merged(
+        reason, [Condition(ConditionType.READY, FALSE, Reason.SUSPENDED)], generation=2, now=120.0
+    )
     times = [each[0]["lastTransitionTime"] for each in (first, reason, status)]
     assert times == ["1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "1970-01-01T00:02:00Z"]
 
@@ -31,12 +35,19 @@ def test_each_condition_tells_the_generation_it_speaks_of() -> None:
 
 def test_types_that_were_not_found_any_more_are_dropped() -> None:
     """A condition that no longer applies does not stay behind as a lie."""
-    first = conditions.merged(None, [READY, Condition("Old", "True", "X")], generation=1, now=0.0)
-    assert [each["type"] for each in conditions.merged(first, [READY], generation=1, now=1.0)] == ["Ready"]
+    first = conditions.merged(
+        None, [READY, Condition(ConditionType.BOT_LOADED, TRUE, Reason.LOADED)], generation=1, now=0.0
+    )
+    assert [each["type"] for each in conditions.merged(first, [READY], generation=1, now=1.0)] == [ConditionType.READY]
 
 
 @pytest.mark.parametrize(
-    "broken", [["text"], [{"type": "Ready"}], [{"type": "Ready", "status": "True", "lastTransitionTime": "soon"}]]
+    "broken",
+    [
+        ["text"],
+        [{"type": ConditionType.READY}],
+        [{"type": ConditionType.READY, "status": TRUE, "lastTransitionTime": "soon"}],
+    ],
 )
 def test_a_status_that_somebody_else_spoilt_is_written_anew(broken: list[object]) -> None:
     """Whatever stands in the list, the result is well formed."""
@@ -47,6 +58,8 @@ def test_a_status_that_somebody_else_spoilt_is_written_anew(broken: list[object]
 def test_a_new_wording_is_no_change_worth_an_event() -> None:
     """Events follow status and reason; a message may count down days."""
     first = conditions.merged(None, [READY], generation=1, now=0.0)
-    reworded = conditions.merged(first, [Condition("Ready", "True", "AsDesired", "other")], generation=1, now=1.0)
+    reworded = conditions.merged(
+        first, [Condition(ConditionType.READY, TRUE, Reason.AS_DESIRED, "other")], generation=1, now=1.0
+    )
     assert conditions.changed(first, reworded) == []
-    assert [each["type"] for each in conditions.changed(None, reworded)] == ["Ready"]
+    assert [each["type"] for each in conditions.changed(None, reworded)] == [ConditionType.READY]

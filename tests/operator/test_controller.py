@@ -24,7 +24,7 @@ RESYNC_S = 300.0
 class Answers:
     """A reconciler that always says the same."""
 
-    def __init__(self, requeue_after_s: float | None, outcome: Outcome = "ready") -> None:
+    def __init__(self, requeue_after_s: float | None, outcome: Outcome = Outcome.READY) -> None:
         self._result = Result(requeue_after_s, outcome)
 
     async def reconcile(self, _manifest: Manifest) -> Result:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from waypost.operator.api.condition_types import ConditionType, Reason
+
 from .installation import (
     APP,
     NAME,
@@ -12,6 +14,7 @@ from .installation import (
     NUMBER,
     SECRET,
     TOKEN,
+    TRUE,
     WABA,
     Installation,
     installation,
@@ -78,7 +81,7 @@ async def test_the_account_stays_subscribed_for_its_other_numbers(it: Installati
     assert await deleted(it)
     assert it.at_meta["account"] == {APP: None}
     assert set(published(it.cluster)[0]) == {f"{NAMESPACE}.second.json"}
-    assert it.condition("Ready", "second") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY, "second") == (TRUE, Reason.AS_DESIRED)
 
 
 async def test_another_systems_callback_is_not_taken_away(it: Installation) -> None:
@@ -103,7 +106,7 @@ async def test_without_any_credentials_it_goes_and_tells_what_is_left(it: Instal
     for each in it.cluster.all("Secret"):
         it.cluster.remove("Secret", each["metadata"]["namespace"], each["metadata"]["name"])
     assert await deleted(it)
-    assert it.cluster.events[-1][:2] == ("Warning", "LeftAtMeta")
+    assert it.cluster.events[-1][:2] == ("Warning", Reason.LEFT_AT_META)
 
 
 async def test_a_revoked_token_holds_nothing_back(it: Installation) -> None:
@@ -111,7 +114,7 @@ async def test_a_revoked_token_holds_nothing_back(it: Installation) -> None:
     await declared(it, deletionPolicy="Delete")
     it.simulation.world.tokens[TOKEN].revoked = True
     assert await deleted(it)
-    assert it.cluster.events[-1][:2] == ("Warning", "LeftAtMeta")
+    assert it.cluster.events[-1][:2] == ("Warning", Reason.LEFT_AT_META)
     assert leftovers(it) == []
 
 
@@ -122,7 +125,7 @@ async def test_a_meta_that_is_away_is_waited_for_until_a_deadline(it: Installati
     assert not await deleted(it)
     assert published(it.cluster)[0], "deliveries are still taken in while Meta makes them"
     assert await deleted(it, after_s=it.options.finalize_deadline_s)
-    assert it.cluster.events[-1][:2] == ("Warning", "LeftAtMeta")
+    assert it.cluster.events[-1][:2] == ("Warning", Reason.LEFT_AT_META)
 
 
 async def test_a_meta_that_comes_back_is_asked_again(it: Installation) -> None:
@@ -174,7 +177,7 @@ async def test_a_number_made_anew_is_ready_again(it: Installation) -> None:
     await declared(it, deletionPolicy="Delete")
     assert await deleted(it)
     await declared(it)
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
     assert published(it.cluster)[0][f"{NAMESPACE}.{NAME}.json"].app_secrets == (SECRET,)
 
 

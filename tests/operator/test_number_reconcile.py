@@ -9,17 +9,22 @@ import pytest
 
 from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.graph.proof import appsecret_proof
+from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.number_models import FINALIZER
+from waypost.operator.engine.outcome import Outcome
 from waypost.operator.number.reconcile import KEPT_FRESH_S
 
 from .installation import (
     APP,
+    FALSE,
     NAME,
     NAMESPACE,
     NUMBER,
     PHONE,
     SECRET,
     TOKEN,
+    TRUE,
+    UNKNOWN,
     WABA,
     Installation,
     installation,
@@ -47,7 +52,7 @@ async def test_a_declared_number_becomes_ready(it: Installation) -> None:
     """Callback registered and read back, app subscribed, registry published, and every side says so."""
     it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
     result = await it.settle()
-    assert (result.outcome, it.condition("Ready")) == ("ready", ("True", "AsDesired"))
+    assert (result.outcome, it.condition(ConditionType.READY)) == (Outcome.READY, (TRUE, Reason.AS_DESIRED))
     assert {each["status"] for each in it.status()["conditions"][1:-2]} == {"True"}
     assert it.at_meta["numbers"][NUMBER] == {APP: f"{it.public_url}/webhooks/{NAMESPACE}/{NAME}"}
     assert it.at_meta["account"] == {APP: None}
@@ -64,8 +69,8 @@ async def test_ready_is_there_from_the_first_second(it: Installation) -> None:
     await it.fault(".*", status=500, times=None)
     it.cluster.put(number())
     await it.reconcile()
-    seen.append(it.condition("Ready"))
-    assert seen == [("Unknown", "MetaUnavailable")]
+    seen.append(it.condition(ConditionType.READY))
+    assert seen == [(UNKNOWN, Reason.META_UNAVAILABLE)]
 
 
 async def test_nothing_is_done_twice(it: Installation) -> None:
@@ -117,7 +122,7 @@ async def test_another_scope_leaves_nothing_of_the_old_one(it: Installation, bef
     it.cluster.put(number(webhook={"scope": after}))
     await it.settle()
     url = it.at_meta["numbers"][NUMBER].get(APP) or it.at_meta["account"][APP] or it.at_meta["app"][0]
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
     assert url == it.status()["webhook"]["url"]
 
 
@@ -138,7 +143,7 @@ async def test_an_app_that_was_unsubscribed_is_subscribed_again(it: Installation
     it.simulation.world.accounts[WABA].subscribers.clear()
     await it.reconcile(after_s=RESYNC_S)
     assert it.at_meta["account"] == {APP: None}
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
 
 
 async def test_another_systems_app_callback_is_left_alone(it: Installation) -> None:
@@ -159,8 +164,8 @@ async def test_another_systems_app_callback_is_left_alone(it: Installation) -> N
     it.cluster.put(number())
     await it.settle()
     assert it.at_meta["app"][0] == "https://crm.example/hook"
-    assert it.condition("Ready") == ("True", "AsDesired")
-    assert it.condition("WebhookVerified") == ("True", "AppCallbackElsewhere")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
+    assert it.condition(ConditionType.WEBHOOK_VERIFIED) == (TRUE, Reason.APP_CALLBACK_ELSEWHERE)
 
 
 @pytest.mark.parametrize("lost", ["entries", "kept"])
@@ -187,7 +192,7 @@ async def test_meta_is_not_asked_again_about_what_it_was_not_told(it: Installati
     it.webhook.is_up = False
     it.calls.clear()
     await it.reconcile(after_s=RESYNC_S)
-    assert it.condition("Ready") == ("False", "WaitingForWebhook")
+    assert it.condition(ConditionType.READY) == (FALSE, Reason.WAITING_FOR_WEBHOOK)
     assert it.calls.count(f"GET /{NUMBER}") == 1
 
 
@@ -203,7 +208,8 @@ async def test_a_changed_bot_is_published_without_asking_meta(it: Installation) 
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"), [("version: 1\n", "ScriptInvalid"), (None, "ConfigMapMissing"), ("", "ScriptInvalid")]
+    ("text", "reason"),
+    [("version: 1\n", Reason.SCRIPT_INVALID), (None, Reason.CONFIG_MAP_MISSING), ("", Reason.SCRIPT_INVALID)],
 )
 async def test_a_broken_bot_leaves_the_last_good_one(it: Installation, text: str | None, reason: str) -> None:
     """The condition names the line; people still get answers."""
@@ -215,7 +221,7 @@ async def test_a_broken_bot_leaves_the_last_good_one(it: Installation, text: str
         it.cluster.put(script(text))
     await it.reconcile()
     assert "Hello!" in str(published(it.cluster)[1][KEY].bot)
-    assert (it.condition("Ready"), it.condition("Stalled")) == (("False", reason), ("True", reason))
+    assert (it.condition(ConditionType.READY), it.condition(ConditionType.STALLED)) == ((FALSE, reason), (TRUE, reason))
 
 
 async def test_a_plugin_that_is_not_allowed_stalls_its_number_until_an_operator_starts_with_another_list(
@@ -224,14 +230,17 @@ async def test_a_plugin_that_is_not_allowed_stalls_its_number_until_an_operator_
     """The number stays published, so nothing that comes for it is lost; whoever serves it decides what runs."""
     it.cluster.put(number(bot={"plugin": "shop_bot:turn"}))
     await it.settle()
-    assert (it.condition("BotLoaded"), it.condition("Ready")) == (
-        ("False", "PluginNotAllowed"),
-        ("False", "PluginNotAllowed"),
+    assert (it.condition(ConditionType.BOT_LOADED), it.condition(ConditionType.READY)) == (
+        (FALSE, Reason.PLUGIN_NOT_ALLOWED),
+        (FALSE, Reason.PLUGIN_NOT_ALLOWED),
     )
     assert published(it.cluster)[1][KEY].bot_plugin == "shop_bot:turn"
     it.reconciler = it.operator(plugins=AllowedPlugins.read("shop_bot:turn"))
     await it.settle()
-    assert (it.condition("BotLoaded"), it.condition("Ready")) == (("", ""), ("True", "AsDesired"))
+    assert (it.condition(ConditionType.BOT_LOADED), it.condition(ConditionType.READY)) == (
+        ("", ""),
+        (TRUE, Reason.AS_DESIRED),
+    )
 
 
 async def test_a_rotated_app_secret_is_taken_beside_the_old_one(it: Installation) -> None:
@@ -251,7 +260,7 @@ async def test_an_app_that_demands_proofs_gets_one_with_every_call(it: Installat
     await it.world(apps=[{"app_id": APP, "require_proof": True}])
     it.cluster.put(number())
     await it.settle()
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
     assert published(it.cluster)[1][KEY].app_secret_proof == appsecret_proof(TOKEN, SECRET)
 
 
@@ -274,10 +283,10 @@ async def test_a_wrong_app_secret_never_reaches_the_webhook(it: Installation) ->
     await it.settle()
     assert published(it.cluster)[0][KEY].app_secrets == (SECRET,)
     assert published(it.cluster)[1][KEY].app_secret_proof == appsecret_proof(TOKEN, SECRET)
-    assert it.condition("CredentialsValid") == ("False", "AppSecretRefused")
+    assert it.condition(ConditionType.CREDENTIALS_VALID) == (FALSE, Reason.APP_SECRET_REFUSED)
     it.cluster.put(secret())
     await it.settle()
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
 
 
 async def test_a_verify_token_changed_by_hand_is_taken_beside_the_old_one(it: Installation) -> None:
@@ -314,8 +323,8 @@ async def test_a_secret_that_was_not_opted_in_is_not_used(it: Installation) -> N
     it.cluster.put(number())
     await it.settle()
     assert it.calls == []
-    assert it.condition("CredentialsValid") == ("False", "SecretNotOptedIn")
-    assert "appSecret" not in it.message("CredentialsValid")
+    assert it.condition(ConditionType.CREDENTIALS_VALID) == (FALSE, Reason.SECRET_NOT_OPTED_IN)
+    assert "appSecret" not in it.message(ConditionType.CREDENTIALS_VALID)
 
 
 async def test_taking_the_label_away_takes_the_number_from_the_data_plane(it: Installation) -> None:
@@ -335,7 +344,7 @@ async def test_a_deleted_secret_stops_changes_not_messages(it: Installation) -> 
     it.cluster.remove("Secret", NAMESPACE, "support-meta")
     await it.settle()
     assert published(it.cluster) == before
-    assert it.condition("Ready") == ("False", "SecretMissing")
+    assert it.condition(ConditionType.READY) == (FALSE, Reason.SECRET_MISSING)
 
 
 async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
@@ -348,7 +357,7 @@ async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
     await it.reconcile(after_s=RESYNC_S)
     assert it.calls == []
     assert published(it.cluster)[0]
-    assert it.condition("Ready") == ("True", "Suspended")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.SUSPENDED)
     it.cluster.put(number())
     await it.settle()
     assert it.at_meta["account"] == {APP: None}
@@ -361,14 +370,14 @@ async def test_of_two_numbers_with_one_id_the_older_has_it(it: Installation) -> 
     it.cluster.put(number("second"))
     await it.settle("second")
     await it.settle("first")
-    assert it.condition("Ready", "first") == ("True", "AsDesired")
-    assert it.condition("Ready", "second") == ("False", "Conflict")
-    assert "first" in it.message("Ready", "second")
+    assert it.condition(ConditionType.READY, "first") == (TRUE, Reason.AS_DESIRED)
+    assert it.condition(ConditionType.READY, "second") == (FALSE, Reason.CONFLICT)
+    assert "first" in it.message(ConditionType.READY, "second")
     assert set(published(it.cluster)[0]) == {f"{NAMESPACE}.first.json"}
     it.cluster.remove("WhatsAppNumber", NAMESPACE, "first")
     await it.reconcile("first")
     await it.settle("second")
-    assert it.condition("Ready", "second") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY, "second") == (TRUE, Reason.AS_DESIRED)
     assert set(published(it.cluster)[0]) == {f"{NAMESPACE}.second.json"}
 
 
@@ -378,9 +387,9 @@ async def test_a_rival_of_another_team_is_not_named(it: Installation) -> None:
     it.clock.advance(10)
     it.cluster.put(number())
     await it.settle()
-    assert it.condition("Ready") == ("False", "Conflict")
-    assert "theirs" not in it.message("Ready")
-    assert "team-b" not in it.message("Ready")
+    assert it.condition(ConditionType.READY) == (FALSE, Reason.CONFLICT)
+    assert "theirs" not in it.message(ConditionType.READY)
+    assert "team-b" not in it.message(ConditionType.READY)
 
 
 async def test_a_request_by_annotation_looks_at_once_and_is_told(it: Installation) -> None:
@@ -430,7 +439,7 @@ async def test_a_number_in_the_namespace_apps_is_refused(it: Installation) -> No
     it.cluster.put(secret(namespace="apps"))
     it.cluster.put(number(namespace="apps"))
     await it.reconcile(namespace="apps")
-    assert it.condition("Ready", namespace="apps") == ("False", "NamespaceTaken")
+    assert it.condition(ConditionType.READY, namespace="apps") == (FALSE, Reason.NAMESPACE_TAKEN)
     assert it.calls == []
 
 
@@ -441,7 +450,7 @@ async def test_an_object_written_past_the_schema_is_told_and_can_be_deleted(it: 
     broken["metadata"]["finalizers"] = [FINALIZER]
     it.cluster.put(broken)
     await it.reconcile()
-    assert it.condition("Ready") == ("False", "InvalidSpec")
+    assert it.condition(ConditionType.READY) == (FALSE, Reason.INVALID_SPEC)
     it.cluster.remove("WhatsAppNumber", NAMESPACE, NAME)
     await it.reconcile()
     assert it.cluster.get("WhatsAppNumber", NAMESPACE, NAME) is None
@@ -482,7 +491,7 @@ async def test_two_hundred_numbers_at_once_share_what_they_have_in_common(it: In
     await asyncio.gather(*(it.reconciler.reconcile(each) for each in manifests))
     for each in ids:
         await it.settle(f"n{each}")
-    assert {it.condition("Ready", f"n{each}") for each in ids} == {("True", "AsDesired")}
+    assert {it.condition(ConditionType.READY, f"n{each}") for each in ids} == {(TRUE, Reason.AS_DESIRED)}
     assert it.calls.count(f"POST /{APP}/subscriptions") == 1
     assert it.calls.count(f"POST /{WABA}/subscribed_apps") == 1
     assert len(published(it.cluster)[0]) == 200

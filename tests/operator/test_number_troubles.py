@@ -5,15 +5,20 @@ from typing import Any
 
 import pytest
 
+from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.operator.engine.outcome import Outcome
 from waypost.simulator.world.config import SimulatorConfig
 
 from .installation import (
     APP,
+    FALSE,
     NAME,
     NAMESPACE,
     NUMBER,
     PHONE,
     TOKEN,
+    TRUE,
+    UNKNOWN,
     WABA,
     Installation,
     installation,
@@ -49,24 +54,27 @@ async def test_a_revoked_token_is_told_and_another_one_heals(it: Installation) -
     await it.settle()
     it.simulation.world.tokens[TOKEN].revoked = True
     await it.reconcile(after_s=RESYNC_S)
-    assert it.condition("TokenValid") == ("False", "TokenRevoked")
-    assert (it.condition("Ready"), it.condition("Stalled")) == (("False", "TokenRevoked"), ("True", "TokenRevoked"))
-    assert "System users" in it.message("TokenValid")
+    assert it.condition(ConditionType.TOKEN_VALID) == (FALSE, Reason.TOKEN_REVOKED)
+    assert (it.condition(ConditionType.READY), it.condition(ConditionType.STALLED)) == (
+        (FALSE, Reason.TOKEN_REVOKED),
+        (TRUE, Reason.TOKEN_REVOKED),
+    )
+    assert "System users" in it.message(ConditionType.TOKEN_VALID)
     assert published(it.cluster)[1]
     await it.world(tokens=[{"token": "EAAanother", "app_id": APP}])
     it.cluster.put(secret(accessToken="EAAanother", pin="123456"))
     await it.settle()
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
     assert published(it.cluster)[1][KEY].access_token == "EAAanother"
 
 
 @pytest.mark.parametrize(
     ("token", "reason", "word"),
     [
-        ({"scopes": ["whatsapp_business_messaging"]}, "MissingScope", "whatsapp_business_management"),
-        ({"scopes": ["whatsapp_business_management"]}, "MissingScope", "whatsapp_business_messaging"),
-        ({"wabas": ["999999999"]}, "AccountNotGranted", "Assign assets"),
-        ({"expires_at": 1.0}, "TokenExpired", "expired"),
+        ({"scopes": ["whatsapp_business_messaging"]}, Reason.MISSING_SCOPE, "whatsapp_business_management"),
+        ({"scopes": ["whatsapp_business_management"]}, Reason.MISSING_SCOPE, "whatsapp_business_messaging"),
+        ({"wabas": ["999999999"]}, Reason.ACCOUNT_NOT_GRANTED, "Assign assets"),
+        ({"expires_at": 1.0}, Reason.TOKEN_EXPIRED, "expired"),
     ],
 )
 async def test_a_token_that_is_not_enough_is_told_with_the_step(
@@ -76,9 +84,9 @@ async def test_a_token_that_is_not_enough_is_told_with_the_step(
     await it.world(tokens=[{"token": TOKEN, "app_id": APP} | token])
     it.cluster.put(number())
     await it.settle()
-    assert it.condition("TokenValid") == ("False", reason)
-    assert word in it.message("TokenValid")
-    assert it.condition("Stalled")[0] == "True"
+    assert it.condition(ConditionType.TOKEN_VALID) == (FALSE, reason)
+    assert word in it.message(ConditionType.TOKEN_VALID)
+    assert it.condition(ConditionType.STALLED)[0] == TRUE
     assert all(call.startswith("GET ") for call in it.calls)
 
 
@@ -89,7 +97,7 @@ async def test_a_token_of_another_app_is_told(it: Installation) -> None:
     it.cluster.put(secret(accessToken="EAAother"))
     it.cluster.put(number())
     await it.settle()
-    assert it.condition("TokenValid") == ("False", "TokenOfOtherApp")
+    assert it.condition(ConditionType.TOKEN_VALID) == (FALSE, Reason.TOKEN_OF_OTHER_APP)
 
 
 async def test_somebody_elses_number_is_never_published(it: Installation) -> None:
@@ -105,7 +113,7 @@ async def test_somebody_elses_number_is_never_published(it: Installation) -> Non
     await it.world(tokens=[{"token": TOKEN, "app_id": APP, "wabas": [WABA]}])
     it.cluster.put(number(phoneNumberId="777777777"))
     await it.settle()
-    assert it.condition("Registered") == ("False", "NoAccess")
+    assert it.condition(ConditionType.REGISTERED) == (FALSE, Reason.NO_ACCESS)
     assert published(it.cluster) == ({}, {})
 
 
@@ -117,8 +125,8 @@ async def test_a_claim_that_meta_denied_keeps_nobody_from_the_number(it: Install
     await it.settle("theirs", "team-b")
     it.cluster.put(number())
     await it.settle()
-    assert it.condition("Ready") == ("True", "AsDesired")
-    assert it.condition("Registered", "theirs", "team-b") == ("False", "NoAccess")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
+    assert it.condition(ConditionType.REGISTERED, "theirs", "team-b") == (FALSE, Reason.NO_ACCESS)
     assert set(published(it.cluster)[0]) == {KEY}
 
 
@@ -127,7 +135,7 @@ async def test_a_number_of_another_account_than_declared_is_told(it: Installatio
     await it.world(accounts=[{"waba_id": "555555555"}])
     it.cluster.put(number(wabaId="555555555"))
     await it.settle()
-    assert it.condition("Ready") == ("False", "WrongAccount")
+    assert it.condition(ConditionType.READY) == (FALSE, Reason.WRONG_ACCOUNT)
 
 
 async def test_the_webhook_is_waited_for_without_asking_meta(it: Installation) -> None:
@@ -135,17 +143,17 @@ async def test_the_webhook_is_waited_for_without_asking_meta(it: Installation) -
     it.webhook.is_up = False
     it.cluster.put(number())
     await it.reconcile()
-    assert it.condition("WebhookVerified") == ("False", "WaitingForWebhook")
-    assert it.condition("Reconciling") == ("True", "WaitingForWebhook")
+    assert it.condition(ConditionType.WEBHOOK_VERIFIED) == (FALSE, Reason.WAITING_FOR_WEBHOOK)
+    assert it.condition(ConditionType.RECONCILING) == (TRUE, Reason.WAITING_FOR_WEBHOOK)
     it.calls.clear()
     before = it.cluster.dump()
     for _ in range(5):
         result = await it.reconcile(after_s=2.0)
-    assert (result.outcome, result.requeue_after_s) == ("waiting", 2.0)
+    assert (result.outcome, result.requeue_after_s) == (Outcome.WAITING, 2.0)
     assert (it.calls, it.cluster.dump()) == ([], before)
     it.webhook.is_up = True
     await it.reconcile(after_s=2.0)
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
 
 
 async def test_a_callback_that_meta_cannot_verify_is_tried_again(it: Installation) -> None:
@@ -153,10 +161,10 @@ async def test_a_callback_that_meta_cannot_verify_is_tried_again(it: Installatio
     await it.fault("POST /106540352242922", code=2200, details="HTTP Status Code = 503", times=2)
     it.cluster.put(number())
     await it.reconcile()
-    assert it.condition("WebhookVerified") == ("False", "CallbackRefused")
+    assert it.condition(ConditionType.WEBHOOK_VERIFIED) == (FALSE, Reason.CALLBACK_REFUSED)
     assert it.status()["failureCount"] == 1
     await it.settle()
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
     assert "failureCount" not in it.status()
 
 
@@ -185,7 +193,7 @@ async def test_a_changed_spec_is_tried_at_once(it: Installation) -> None:
         await it.reconcile(after_s=700.0)
     it.cluster.put(number(limits={"messagesPerSecond": 20}))
     await it.reconcile(after_s=0.0)
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
 
 
 @pytest.mark.parametrize(
@@ -197,13 +205,13 @@ async def test_trouble_at_meta_does_not_make_a_good_number_bad(it: Installation,
     await it.settle()
     await it.fault(".*", times=None, **fault)
     result = await it.reconcile(after_s=RESYNC_S)
-    assert it.condition("Ready") == ("True", "AsDesired")
-    assert it.condition("Reconciling") == ("True", "MetaUnavailable")
-    assert result.outcome == "failed"
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
+    assert it.condition(ConditionType.RECONCILING) == (TRUE, Reason.META_UNAVAILABLE)
+    assert result.outcome == Outcome.FAILED
     await it.control.post("/_sim/reset", json={"world": False})
     it.simulation.now = it.clock
     await it.settle()
-    assert it.condition("Reconciling") == ("False", "NotReconciling")
+    assert it.condition(ConditionType.RECONCILING) == (FALSE, Reason.NOT_RECONCILING)
 
 
 async def test_a_meta_that_hangs_ends_with_the_deadline(it: Installation) -> None:
@@ -213,8 +221,8 @@ async def test_a_meta_that_hangs_ends_with_the_deadline(it: Installation) -> Non
     await it.fault(".*", delay_s=30, times=None)
     it.cluster.put(number())
     result = await it.reconcile()
-    assert result.outcome == "failed"
-    assert it.condition("Ready") == ("Unknown", "MetaUnavailable")
+    assert result.outcome == Outcome.FAILED
+    assert it.condition(ConditionType.READY) == (UNKNOWN, Reason.META_UNAVAILABLE)
 
 
 async def test_a_used_up_limit_is_waited_out(it: Installation) -> None:
@@ -223,7 +231,7 @@ async def test_a_used_up_limit_is_waited_out(it: Installation) -> None:
     await it.settle()
     await it.fault("subscribed_apps", code=80007, status=400, headers={"retry-after": "1800"})
     await it.reconcile(after_s=RESYNC_S)
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
     it.calls.clear()
     for _ in range(5):
         await it.reconcile(after_s=RESYNC_S)
@@ -257,9 +265,9 @@ async def test_many_numbers_of_one_account_stay_below_its_limit() -> None:
             for each in ids:
                 await it.reconcile(f"n{each}", after_s=0.0)
             if round_ == 0:
-                assert {it.condition("Ready", f"n{each}") for each in ids} == {("True", "AsDesired")}
+                assert {it.condition(ConditionType.READY, f"n{each}") for each in ids} == {(TRUE, Reason.AS_DESIRED)}
             it.clock.advance(RESYNC_S)
-        assert {it.condition("Reconciling", f"n{each}")[0] for each in ids} == {"False"}
+        assert {it.condition(ConditionType.RECONCILING, f"n{each}")[0] for each in ids} == {FALSE}
         assert it.simulation.budget.used((APP, WABA)) < 30
 
 
@@ -268,7 +276,7 @@ async def test_a_number_that_is_not_connected_is_registered_with_the_pin(it: Ins
     await phone(it, status="PENDING")
     it.cluster.put(number())
     await it.settle()
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
     assert it.at_meta["states"][NUMBER] == "CONNECTED"
     assert len(it.status()["registration"]["attempts"]) == 1
     assert "123456" not in str(it.status())
@@ -284,10 +292,15 @@ async def test_a_connected_number_is_never_registered(it: Installation) -> None:
 @pytest.mark.parametrize(
     ("fields", "pin", "reason", "word"),
     [
-        ({"status": "PENDING"}, "", "PinMissing", "pin"),
-        ({"status": "PENDING", "pin": "654321"}, "123456", "PinRefused", "two-step verification PIN"),
-        ({"status": "PENDING", "code_verification_status": "NOT_VERIFIED"}, "123456", "NumberNotVerified", "code"),
-        ({"status": "PENDING", "code_verification_status": "EXPIRED"}, "123456", "NumberNotVerified", "code"),
+        ({"status": "PENDING"}, "", Reason.PIN_MISSING, "pin"),
+        ({"status": "PENDING", "pin": "654321"}, "123456", Reason.PIN_REFUSED, "two-step verification PIN"),
+        (
+            {"status": "PENDING", "code_verification_status": "NOT_VERIFIED"},
+            "123456",
+            Reason.NUMBER_NOT_VERIFIED,
+            "code",
+        ),
+        ({"status": "PENDING", "code_verification_status": "EXPIRED"}, "123456", Reason.NUMBER_NOT_VERIFIED, "code"),
         ({"status": "BANNED"}, "123456", "Banned", "review"),
     ],
 )
@@ -299,10 +312,10 @@ async def test_what_only_a_person_can_do_for_the_number_is_told(
     await phone(it, **fields)
     it.cluster.put(number())
     await it.settle()
-    assert it.condition("Registered") == ("False", reason)
-    assert word in it.message("Registered")
-    assert "https://business.facebook.com/" in it.message("Registered")
-    assert it.condition("Stalled") == ("True", reason)
+    assert it.condition(ConditionType.REGISTERED) == (FALSE, reason)
+    assert word in it.message(ConditionType.REGISTERED)
+    assert "https://business.facebook.com/" in it.message(ConditionType.REGISTERED)
+    assert it.condition(ConditionType.STALLED) == (TRUE, reason)
     for _ in range(20):
         await it.reconcile(after_s=RESYNC_S)
     assert sum("register" in call for call in it.calls) <= 1
@@ -316,7 +329,7 @@ async def test_another_pin_in_the_secret_is_tried(it: Installation) -> None:
     it.cluster.put(secret(pin="654321"))
     await it.settle()
     await it.reconcile(after_s=RESYNC_S * 2)
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
 
 
 @pytest.mark.parametrize("code", [131045, 133016])
@@ -326,7 +339,7 @@ async def test_a_refused_registration_is_not_repeated(it: Installation, code: in
     await it.fault("register", code=code, times=None)
     it.cluster.put(number())
     await it.settle()
-    assert it.condition("Registered")[0] == "False"
+    assert it.condition(ConditionType.REGISTERED)[0] == FALSE
     for _ in range(50):
         await it.reconcile(after_s=3600.0)
     assert sum("/register" in call for call in it.calls) == 1
@@ -347,8 +360,8 @@ async def test_a_missing_payment_method_is_told(it: Installation) -> None:
     await it.world(accounts=[{"waba_id": WABA, "has_payment_method": False}])
     it.cluster.put(number())
     await it.settle()
-    assert it.condition("CanSend") == ("True", "PaymentMissing")
-    assert "billing_hub" in it.message("CanSend")
+    assert it.condition(ConditionType.CAN_SEND) == (TRUE, Reason.PAYMENT_MISSING)
+    assert "billing_hub" in it.message(ConditionType.CAN_SEND)
 
 
 async def test_a_blocked_account_is_told(it: Installation) -> None:
@@ -356,8 +369,8 @@ async def test_a_blocked_account_is_told(it: Installation) -> None:
     await it.world(accounts=[{"waba_id": WABA, "can_send_message": "BLOCKED"}])
     it.cluster.put(number())
     await it.settle()
-    assert it.condition("CanSend")[0] == "False"
-    assert it.condition("Ready")[0] == "False"
+    assert it.condition(ConditionType.CAN_SEND)[0] == FALSE
+    assert it.condition(ConditionType.READY)[0] == FALSE
 
 
 @pytest.mark.parametrize(("days", "warned"), [(13.5, 14), (6.5, 7), (2.5, 3), (0.5, 1)])
@@ -368,10 +381,10 @@ async def test_the_end_of_a_token_is_told_ahead(it: Installation, days: float, w
     it.cluster.put(number())
     await it.settle()
     await it.reconcile(after_s=RESYNC_S)
-    assert it.condition("Ready") == ("True", "AsDesired")
-    assert it.condition("TokenValid") == ("True", "ExpiresSoon")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
+    assert it.condition(ConditionType.TOKEN_VALID) == (TRUE, Reason.EXPIRES_SOON)
     assert it.status()["token"]["warnedDays"] == warned
-    assert [reason for _, reason, _ in it.cluster.events].count("TokenExpires") == 1
+    assert [reason for _, reason, _ in it.cluster.events].count(Reason.TOKEN_EXPIRES) == 1
 
 
 async def test_an_expiring_token_is_refreshed_then_deployed_then_revoked(it: Installation) -> None:
@@ -386,7 +399,7 @@ async def test_an_expiring_token_is_refreshed_then_deployed_then_revoked(it: Ins
     for _ in range(4):
         await it.reconcile(after_s=RESYNC_S)
     assert it.simulation.world.tokens[TOKEN].revoked
-    assert it.condition("Ready") == ("True", "AsDesired")
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
     assert published(it.cluster)[1][KEY].access_token == fresh
     assert fresh not in str(it.status())
 

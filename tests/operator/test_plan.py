@@ -12,9 +12,11 @@ from waypost.cloudapi.graph.business_accounts import SubscribedApp
 from waypost.cloudapi.graph.errors import GraphRefused, GraphUnreachable
 from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
 from waypost.cloudapi.graph.proof import appsecret_proof
+from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.conditions import timestamp
 from waypost.operator.api.number_models import NumberSpec
 from waypost.operator.cluster.registry_secrets import Published
+from waypost.operator.engine.outcome import Outcome
 from waypost.operator.number.credentials import Credentials, Unusable
 from waypost.operator.number.operator_secrets import Access, Kept, digest
 from waypost.operator.number.plan import APP_SECRET_OVERLAP_S, DAY_S, plan
@@ -23,6 +25,8 @@ from waypost.operator.number.plan import number as number_of
 from waypost.operator.number.plan import route as route_of
 from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, AtMeta, Desired, Observed, Script
 from waypost.operator.number.status import judgement, summary
+
+from .installation import FALSE, TRUE, UNKNOWN
 
 NOW = 1_800_000_000.0
 APP, NUMBER, WABA = "100000000000001", "106540352242922", "102290129340398"
@@ -88,8 +92,8 @@ EXPIRING = TokenDetails(
 ACCEPTED = {
     "token": {"secretResourceVersion": "7"},
     "conditions": [
-        {"type": "CredentialsValid", "status": "True", "reason": "Accepted"},
-        {"type": "TokenValid", "status": "True", "reason": "NeverExpires"},
+        {"type": ConditionType.CREDENTIALS_VALID, "status": TRUE, "reason": Reason.ACCEPTED},
+        {"type": ConditionType.TOKEN_VALID, "status": TRUE, "reason": Reason.NEVER_EXPIRES},
     ],
 }
 ACCESS = Access("fresh", digest("token"), "token", NOW - 1)
@@ -130,9 +134,13 @@ ACCESS = Access("fresh", digest("token"), "token", NOW - 1)
         pytest.param(observed(rival="x"), ["Withdraw"], id="a rival that is older"),
         pytest.param(observed(rival="x", published=Published()), [], id="a rival, and nothing is published"),
         pytest.param(
-            observed(credentials=Unusable("SecretNotOptedIn", "", is_withdrawn=True)), ["Withdraw"], id="opted out"
+            observed(credentials=Unusable(Reason.SECRET_NOT_OPTED_IN, "", is_withdrawn=True)),
+            ["Withdraw"],
+            id="opted out",
         ),
-        pytest.param(observed(credentials=Unusable("SecretMissing", "")), [], id="no Secret: what is published stays"),
+        pytest.param(
+            observed(credentials=Unusable(Reason.SECRET_MISSING, "")), [], id="no Secret: what is published stays"
+        ),
         pytest.param(
             observed(meta=at_meta(number=phone(webhook_configuration=WebhookConfiguration(application=OF_APP)))),
             ["AwaitRoute", "SetNumberCallback"],
@@ -329,7 +337,7 @@ def test_a_lost_verify_token_is_found_where_it_was_published() -> None:
 
 def test_a_bot_that_cannot_be_read_stays_as_it_was_published() -> None:
     """People still get answers."""
-    found = observed(script=Script(problem=("ScriptInvalid", "line 3")))
+    found = observed(script=Script(problem=(Reason.SCRIPT_INVALID, "line 3")))
     before = Published(found.published.route, None)
     assert found.published.number is not None
     with_bot = dataclasses.replace(
@@ -341,7 +349,7 @@ def test_a_bot_that_cannot_be_read_stays_as_it_was_published() -> None:
 LIST = AllowedPlugins.read("shop.bot:turn")
 OURS_PLUGIN, THEIRS_PLUGIN = {"plugin": "shop.bot:turn"}, {"plugin": "os:_exit"}
 A_SCRIPT = {"configMapRef": {"name": "bot"}}
-LOST = Script(problem=("ConfigMapMissing", "x"))
+LOST = Script(problem=(Reason.CONFIG_MAP_MISSING, "x"))
 
 
 @pytest.mark.parametrize(
@@ -392,18 +400,24 @@ def test_a_plugin_that_is_not_allowed_is_told_with_who_can_allow_it() -> None:
     wanted = desired(bot=THEIRS_PLUGIN)
     told = summary.summarise(judgement.judge(wanted, observed(), NOW), observed())
     by_type = {each.type: each for each in told.conditions}
-    assert (by_type["BotLoaded"].status, by_type["BotLoaded"].reason) == ("False", "PluginNotAllowed")
-    assert (by_type["Ready"].reason, by_type["Stalled"].status) == ("PluginNotAllowed", "True")
-    for word in ("os:_exit", "whoever installed Waypost", "bot.plugins", "WAYPOST_BOT_PLUGINS"):
-        assert word in by_type["Ready"].message
+    assert (by_type[ConditionType.BOT_LOADED].status, by_type[ConditionType.BOT_LOADED].reason) == (
+        FALSE,
+        Reason.PLUGIN_NOT_ALLOWED,
+    )
+    assert (by_type[ConditionType.READY].reason, by_type[ConditionType.STALLED].status) == (
+        Reason.PLUGIN_NOT_ALLOWED,
+        TRUE,
+    )
+    for word in ("os:_exit", "people who installed Waypost", "bot.plugins", "WAYPOST_BOT_PLUGINS"):
+        assert word in by_type[ConditionType.READY].message
 
 
 def test_a_plugin_that_is_allowed_is_nobodys_trouble() -> None:
     """Whether it can be imported only a worker knows."""
     wanted = dataclasses.replace(desired(bot=OURS_PLUGIN), plugins=LIST)
     told = summary.summarise(judgement.judge(wanted, observed(), NOW), observed())
-    assert told.outcome == "ready"
-    assert [each for each in told.conditions if each.type == "BotLoaded"] == []
+    assert told.outcome == Outcome.READY
+    assert [each for each in told.conditions if each.type == ConditionType.BOT_LOADED] == []
 
 
 def _fields(struct: Any, **changes: Any) -> dict[str, Any]:
@@ -416,49 +430,52 @@ def test_a_plan_that_was_done_is_not_made_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "ready", "outcome"),
+    ("found", Outcome.READY, "outcome"),
     [
-        pytest.param(observed(), ("True", "AsDesired"), "ready", id="as desired"),
-        pytest.param(observed(rival="x"), ("False", "Conflict"), "stalled", id="a rival"),
+        pytest.param(observed(), (TRUE, Reason.AS_DESIRED), Outcome.READY, id="as desired"),
+        pytest.param(observed(rival="x"), (FALSE, Reason.CONFLICT), Outcome.STALLED, id="a rival"),
         pytest.param(
-            observed(credentials=Unusable("SecretMissing", "")), ("False", "SecretMissing"), "stalled", id="no Secret"
+            observed(credentials=Unusable(Reason.SECRET_MISSING, "")),
+            (FALSE, Reason.SECRET_MISSING),
+            Outcome.STALLED,
+            id="no Secret",
         ),
         pytest.param(
             observed(meta=at_meta(token=GraphRefused(190, 401))),
-            ("False", "AppSecretRefused"),
-            "stalled",
+            (FALSE, Reason.APP_SECRET_REFUSED),
+            Outcome.STALLED,
             id="a wrong app secret",
         ),
         pytest.param(
             observed(meta=at_meta(token=GraphUnreachable("x"))),
-            ("Unknown", "MetaUnavailable"),
-            "failed",
+            (UNKNOWN, Reason.META_UNAVAILABLE),
+            Outcome.FAILED,
             id="Meta is away at the first look",
         ),
         pytest.param(
             observed(meta=at_meta(number=phone(status="PENDING")), failed={"Register": GraphRefused(2, 500)}),
-            ("False", "Registering"),
-            "failed",
+            (FALSE, Reason.REGISTERING),
+            Outcome.FAILED,
             id="registering failed",
         ),
         pytest.param(
-            observed(script=Script(problem=("ScriptInvalid", "x"))),
-            ("True", "AsDesired"),
-            "ready",
+            observed(script=Script(problem=(Reason.SCRIPT_INVALID, "x"))),
+            (TRUE, Reason.AS_DESIRED),
+            Outcome.READY,
             id="no bot is wanted",
         ),
         pytest.param(
             observed(failed={"Publish": GraphUnreachable("x")}),
-            ("False", "PublishFailed"),
-            "failed",
+            (FALSE, Reason.PUBLISH_FAILED),
+            Outcome.FAILED,
             id="not published",
         ),
     ],
 )
-def test_the_summary_follows_what_was_found(found: Observed, ready: tuple[str, str], outcome: str) -> None:
+def test_the_summary_follows_what_was_found(found: Observed, ready: tuple[str, str], outcome: Outcome) -> None:
     """One line for a person, and how the reconcile ended."""
     told = summary.summarise(judgement.judge(desired(), found, NOW), found)
     first = told.conditions[0]
     assert ((first.status, first.reason), told.outcome) == (ready, outcome)
-    stalled = next(each for each in told.conditions if each.type == "Stalled")
-    assert (stalled.status == "True") == (outcome == "stalled")
+    stalled = next(each for each in told.conditions if each.type == ConditionType.STALLED)
+    assert (stalled.status == TRUE) == (outcome == Outcome.STALLED)

@@ -19,10 +19,11 @@ import httpx
 import pytest
 import yaml
 
+from waypost.operator.api.condition_types import ConditionType
 from waypost.operator.meta import budget_handover
 
 from .apiserver import ApiServer, Manifest
-from .running import RELEASE, TEAM, until
+from .running import FALSE, RELEASE, TEAM, TRUE, until
 
 APP, APP_SECRET, TOKEN = "100000000000001", "canary-app-secret-9d2c", "EAAcanaryToken9d2c"
 WABA, NUMBER, PHONE = "102290129340398", "106540352242922", "+1 555 078 3881"
@@ -109,7 +110,7 @@ class Installation:
         return {each["type"]: (each["status"], each["reason"]) for each in listed}
 
     def is_ready(self, kind: str = "WhatsAppNumber", name: str = "support") -> bool:
-        return self.conditions(kind, name).get("Ready", ("", ""))[0] == "True"
+        return self.conditions(kind, name).get(ConditionType.READY, ("", ""))[0] == TRUE
 
     def apply(self, **spec: Any) -> None:
         self.api.put(_secret())
@@ -200,7 +201,7 @@ def test_a_revoked_token_is_told_and_a_new_one_heals_at_once(installation: Insta
     installation.world(tokens=[{"token": TOKEN, "app_id": APP, "revoked": True}])
     installation.operator()
     installation.apply()
-    until(lambda: installation.conditions().get("TokenValid", ("", ""))[0] == "False", "it is told")
+    until(lambda: installation.conditions().get(ConditionType.TOKEN_VALID, ("", ""))[0] == FALSE, "it is told")
     installation.world(tokens=[{"token": "EAAcanaryNew9d2c", "app_id": APP}])
     installation.api.put(_secret("EAAcanaryNew9d2c"))
     until(installation.is_ready, "the number is ready")
@@ -297,7 +298,7 @@ def test_no_secret_and_no_number_leaves_by_logs_traces_metrics_events_or_status(
     installation.world(tokens=[{"token": TOKEN, "app_id": APP, "revoked": True}])
     asked = {"waypost.dev/reconcile-requested-at": "now"}
     installation.api.edit("WhatsAppNumber", TEAM, "support", lambda each: each["metadata"].update(annotations=asked))
-    until(lambda: installation.conditions()["TokenValid"][0] == "False", "the revocation is told")
+    until(lambda: installation.conditions()[ConditionType.TOKEN_VALID][0] == FALSE, "the revocation is told")
     metrics = installation.probe("/metrics")
     spans = installation.folder / "traces"
     until(lambda: "reconcile WhatsAppNumber" in _texts(spans), "spans are written")

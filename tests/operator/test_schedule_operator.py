@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.cluster.interface import Manifest
+from waypost.operator.engine.outcome import Outcome, Result
 from waypost.operator.engine.runtime import Operator, Place
 from waypost.operator.schedule.children import SCHEDULE_UID
 from waypost.operator.schedule.reconcile import ScheduleReconciler
@@ -49,9 +51,7 @@ def start(api: ApiServer, tmp_path: Path) -> Iterator[Callable[[], Callable[[], 
 
 class _Idle(NoteTaker):
     async def reconcile(self, manifest: Manifest) -> Any:
-        from waypost.operator.engine.outcome import Result
-
-        return Result(None, "ready")
+        return Result(None, Outcome.READY)
 
 
 def connect(api: ApiServer) -> None:
@@ -62,18 +62,18 @@ def connect(api: ApiServer) -> None:
 def reason(api: ApiServer, name: str = "weekly-news") -> str | None:
     """Of `Ready`."""
     status = (api.get(SCHEDULE, TEAM, name) or {}).get("status") or {}
-    return next((each["reason"] for each in status.get("conditions", ()) if each["type"] == "Ready"), None)
+    return next((each["reason"] for each in status.get("conditions", ()) if each["type"] == ConditionType.READY), None)
 
 
 def test_a_schedule_waits_for_its_number_and_is_woken_by_it(api: ApiServer, start: Callable[[], Any]) -> None:
     """Whatever the order of the files."""
     start()
     api.put(schedule())
-    until(lambda: reason(api) == "NumberNotFound", "it says what it waits for")
+    until(lambda: reason(api) == Reason.NUMBER_NOT_FOUND, "it says what it waits for")
     api.put(number())
-    until(lambda: reason(api) == "NumberNotReady", "it sees the number come")
+    until(lambda: reason(api) == Reason.NUMBER_NOT_READY, "it sees the number come")
     connect(api)
-    until(lambda: reason(api) == "Scheduled", "it is set up")
+    until(lambda: reason(api) == Reason.SCHEDULED, "it is set up")
     assert len(api.all("CronJob")) == 1
 
 
@@ -83,7 +83,7 @@ def test_a_cronjob_that_was_deleted_comes_back_at_once(api: ApiServer, start: Ca
     api.put(number())
     connect(api)
     api.put(schedule())
-    until(lambda: reason(api) == "Scheduled", "it is set up")
+    until(lambda: reason(api) == Reason.SCHEDULED, "it is set up")
     (before,) = api.all("CronJob")
     api.delete("CronJob", RELEASE, before["metadata"]["name"])
     until(
@@ -98,7 +98,7 @@ def test_the_end_of_a_run_is_told_at_once(api: ApiServer, start: Callable[[], An
     api.put(number())
     connect(api)
     api.put(schedule())
-    until(lambda: reason(api) == "Scheduled", "it is set up")
+    until(lambda: reason(api) == Reason.SCHEDULED, "it is set up")
     (cron_job,) = api.all("CronJob")
     name, labels = cron_job["metadata"]["name"], cron_job["metadata"]["labels"]
     job = f"{name}-29923740"
@@ -129,7 +129,7 @@ def test_a_schedule_that_is_deleted_while_the_operator_is_down_goes_when_it_is_b
     api.put(number())
     connect(api)
     api.put(schedule())
-    until(lambda: reason(api) == "Scheduled", "it is set up")
+    until(lambda: reason(api) == Reason.SCHEDULED, "it is set up")
     stop()
     api.delete(SCHEDULE, TEAM, "weekly-news")
     assert api.get(SCHEDULE, TEAM, "weekly-news") is not None
@@ -146,7 +146,7 @@ def test_a_cronjob_whose_schedule_lost_its_finalizer_is_swept_at_the_start(
     api.put(number())
     connect(api)
     api.put(schedule())
-    until(lambda: reason(api) == "Scheduled", "it is set up")
+    until(lambda: reason(api) == Reason.SCHEDULED, "it is set up")
     stop()
     api.edit(SCHEDULE, TEAM, "weekly-news", lambda found: found["metadata"].update(finalizers=[]))
     api.delete(SCHEDULE, TEAM, "weekly-news")
@@ -164,7 +164,7 @@ def test_two_hundred_schedules_at_once_are_set_up_and_then_it_is_quiet(
     connect(api)
     for position in range(200):
         api.put(schedule(f"news-{position}"))
-    until(lambda: all(reason(api, f"news-{position}") == "Scheduled" for position in range(200)), "all are set up")
+    until(lambda: all(reason(api, f"news-{position}") == Reason.SCHEDULED for position in range(200)), "all are set up")
     settled(lambda: len(api.writes), for_s=1.0)
     kinds = [write.kind for write in api.changes()]
     assert (kinds.count("CronJob"), kinds.count("Secret")) == (200, 200)

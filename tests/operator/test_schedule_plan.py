@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.schedule_models import ScheduleSpec
 from waypost.operator.cluster.interface import ClusterRefused
+from waypost.operator.engine.outcome import Outcome
 from waypost.operator.schedule.plan import conditions, outcome, plan, refusal
 
-from .schedules import message, number, schedule, standing
+from .schedules import FALSE, TRUE, message, number, schedule, standing
 
 SELECTOR = {"audience": {"selector": {"tags": ["vip"]}}}
 
@@ -22,15 +24,17 @@ def spec(**changes: Any) -> ScheduleSpec:
     ("status", "is_bound", "reason"),
     [
         pytest.param(standing(), False, None, id="as desired"),
-        pytest.param(standing("False", "TokenExpired"), False, None, id="connected, in trouble"),
-        pytest.param(standing("False", "TokenRevoked", registered="False"), False, "NumberNotReady", id="never seen"),
-        pytest.param({}, False, "NumberNotReady", id="not looked at"),
-        pytest.param(standing("False", "TokenRevoked", registered="False"), True, None, id="bound, then in trouble"),
-        pytest.param(standing("False", "Conflict"), True, "NumberConflict", id="another object has it"),
+        pytest.param(standing(FALSE, Reason.TOKEN_EXPIRED), False, None, id="connected, in trouble"),
+        pytest.param(
+            standing(FALSE, Reason.TOKEN_REVOKED, registered=FALSE), False, Reason.NUMBER_NOT_READY, id="never seen"
+        ),
+        pytest.param({}, False, Reason.NUMBER_NOT_READY, id="not looked at"),
+        pytest.param(standing(FALSE, Reason.TOKEN_REVOKED, registered=FALSE), True, None, id="bound, then in trouble"),
+        pytest.param(standing(FALSE, Reason.CONFLICT), True, Reason.NUMBER_CONFLICT, id="another object has it"),
     ],
 )
 def test_a_number_is_used_once_its_own_credentials_reached_it(
-    status: dict[str, Any], is_bound: bool, reason: str | None
+    status: dict[str, Any], is_bound: bool, reason: Reason | None
 ) -> None:
     """Whoever writes another team's `phoneNumberId` into an object of their own sends nothing from it."""
     planned = plan(spec(), number() | {"status": status}, has_cron_job=True, is_bound=is_bound)
@@ -44,7 +48,7 @@ def test_without_its_number_no_run_starts(gone: Any) -> None:
     for has_cron_job in (True, False):
         planned = plan(spec(), gone, has_cron_job=has_cron_job, is_bound=True)
         assert planned.obstacle is not None
-        assert planned.obstacle.reason == "NumberNotFound"
+        assert planned.obstacle.reason == Reason.NUMBER_NOT_FOUND
         assert (planned.cron_job, planned.suspend) == (has_cron_job, True)
 
 
@@ -53,26 +57,36 @@ def test_what_runs_cannot_do_is_told_before_they_try(action: dict[str, Any]) -> 
     """A person must change it."""
     planned = plan(spec(action=action), number() | {"status": standing()}, has_cron_job=False, is_bound=False)
     assert planned.obstacle is not None
-    assert (planned.obstacle.reason, outcome(planned.obstacle)) == ("NotSupported", "stalled")
+    assert (planned.obstacle.reason, outcome(planned.obstacle)) == (Reason.NOT_SUPPORTED, Outcome.STALLED)
 
 
 @pytest.mark.parametrize(
     ("reason", "text", "expected", "ends"),
     [
-        ("Invalid", 'spec.timeZone: Invalid value: "Mars/Olympus": unknown time zone', "InvalidTimeZone", "stalled"),
-        ("Invalid", 'spec.schedule: Invalid value: "61 * * * *": end of range', "InvalidSchedule", "stalled"),
-        ("Invalid", "spec.jobTemplate: Invalid value", "CronJobInvalid", "stalled"),
-        ("Forbidden", "exceeded quota", "CronJobRefused", "failed"),
+        (
+            "Invalid",
+            'spec.timeZone: Invalid value: "Mars/Olympus": unknown time zone',
+            Reason.INVALID_TIME_ZONE,
+            Outcome.STALLED,
+        ),
+        (
+            "Invalid",
+            'spec.schedule: Invalid value: "61 * * * *": end of range',
+            Reason.INVALID_SCHEDULE,
+            Outcome.STALLED,
+        ),
+        ("Invalid", "spec.jobTemplate: Invalid value", Reason.CRON_JOB_INVALID, Outcome.STALLED),
+        ("Forbidden", "exceeded quota", Reason.CRON_JOB_REFUSED, Outcome.FAILED),
     ],
 )
-def test_the_api_servers_refusal_becomes_a_reason(reason: str, text: str, expected: str, ends: str) -> None:
+def test_the_api_servers_refusal_becomes_a_reason(reason: str, text: str, expected: Reason, ends: Outcome) -> None:
     """In its own words where the user can act on them."""
     obstacle = refusal(ClusterRefused(reason, text))
     assert (obstacle.reason, outcome(obstacle)) == (expected, ends)
-    assert (text in obstacle.message) == (ends == "stalled")
+    assert (text in obstacle.message) == (ends == Outcome.STALLED)
 
 
 def test_suspended_is_as_desired() -> None:
     """And not a failure that somebody would be woken for."""
     ready = conditions(spec(suspend=True), None)[0]
-    assert (ready.type, ready.status, ready.reason) == ("Ready", "True", "Suspended")
+    assert (ready.type, ready.status, ready.reason) == (ConditionType.READY, TRUE, Reason.SUSPENDED)

@@ -6,12 +6,28 @@ from typing import Any
 
 import pytest
 
+from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.cluster.interface import ClusterAway, ClusterRefused
+from waypost.operator.engine.outcome import Outcome
 from waypost.operator.schedule.children import SCHEDULE_UID
 from waypost.operator.schedule.reconcile import FINALIZER, ScheduleReconciler
 from waypost.telemetry import tracing
 
-from .schedules import CONTACT, NOW, RELEASE, TEAM, Killed, Team, message, number, schedule, standing
+from .schedules import (
+    CONTACT,
+    FALSE,
+    NOW,
+    RELEASE,
+    TEAM,
+    TRUE,
+    UNKNOWN,
+    Killed,
+    Team,
+    message,
+    number,
+    schedule,
+    standing,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +44,7 @@ async def test_a_schedule_becomes_a_cronjob_and_an_order(team: Team) -> None:
     result = await team.reconcile()
 
     cron_job, order = team.cron_job(), json.loads((await team.order()).data["order.json"])
-    assert (result.outcome, team.condition("Ready")) == ("ready", ("True", "Scheduled"))
+    assert (result.outcome, team.condition(ConditionType.READY)) == (Outcome.READY, (TRUE, Reason.SCHEDULED))
     assert cron_job["metadata"]["namespace"] == RELEASE
     assert (cron_job["spec"]["schedule"], cron_job["spec"]["timeZone"]) == ("0 9 * * 1", "Europe/Rome")
     assert order["action"]["message"]["audience"]["contacts"] == [CONTACT]
@@ -113,7 +129,7 @@ async def test_a_number_of_another_namespace_cannot_be_named(team: Team) -> None
     team.cluster.put(number("sales", namespace="team-b"))
     team.cluster.put(schedule(numberRef={"name": "sales"}))
     result = await team.reconcile()
-    assert (result.outcome, team.condition("Ready")) == ("waiting", ("False", "NumberNotFound"))
+    assert (result.outcome, team.condition(ConditionType.READY)) == (Outcome.WAITING, (FALSE, Reason.NUMBER_NOT_FOUND))
     assert team.cluster.all("CronJob") == []
 
 
@@ -121,11 +137,11 @@ async def test_a_schedule_before_its_number_waits_for_it() -> None:
     """The order in which files are applied does not matter."""
     team = Team()
     team.cluster.put(schedule())
-    assert (await team.reconcile()).outcome == "waiting"
-    assert team.condition("Reconciling") == ("True", "NumberNotFound")
+    assert (await team.reconcile()).outcome == Outcome.WAITING
+    assert team.condition(ConditionType.RECONCILING) == (TRUE, Reason.NUMBER_NOT_FOUND)
 
     await team.with_number()
-    assert (await team.reconcile()).outcome == "ready"
+    assert (await team.reconcile()).outcome == Outcome.READY
 
 
 async def test_when_the_number_goes_runs_are_suspended_until_it_is_back(team: Team) -> None:
@@ -140,7 +156,7 @@ async def test_when_the_number_goes_runs_are_suspended_until_it_is_back(team: Te
 
     again = team.cluster.put(number())
     await team.reconcile()
-    assert team.condition("Ready") == ("False", "NumberNotReady")
+    assert team.condition(ConditionType.READY) == (FALSE, Reason.NUMBER_NOT_READY)
 
     await team.cluster.write_status(again, standing())
     await team.reconcile()
@@ -153,8 +169,8 @@ async def test_a_passing_trouble_of_the_number_stops_no_run(team: Team) -> None:
     await team.reconcile()
     found = team.cluster.get("WhatsAppNumber", TEAM, "support")
     assert found is not None
-    await team.cluster.write_status(found, standing("False", "TokenRevoked", registered="Unknown"))
-    assert (await team.reconcile()).outcome == "ready"
+    await team.cluster.write_status(found, standing(FALSE, Reason.TOKEN_REVOKED, registered=UNKNOWN))
+    assert (await team.reconcile()).outcome == Outcome.READY
     assert team.cron_job()["spec"]["suspend"] is False
 
 
@@ -168,9 +184,12 @@ async def test_what_the_api_server_refuses_leaves_the_last_good_as_it_was(team: 
     team.cluster.put(schedule(timeZone="Mars/Olympus"))
     result = await team.reconcile()
 
-    assert (result.outcome, team.condition("Stalled")) == ("stalled", ("True", "InvalidTimeZone"))
+    assert (result.outcome, team.condition(ConditionType.STALLED)) == (
+        Outcome.STALLED,
+        (TRUE, Reason.INVALID_TIME_ZONE),
+    )
     assert (team.cron_job(), await team.order()) == before
-    assert ("Warning", "InvalidTimeZone") in [event[:2] for event in team.cluster.events]
+    assert ("Warning", Reason.INVALID_TIME_ZONE) in [event[:2] for event in team.cluster.events]
 
 
 async def test_an_api_server_that_is_away_is_somebody_elses_business(team: Team) -> None:
@@ -260,8 +279,8 @@ async def test_cronjobs_that_outlived_their_schedule_are_swept(team: Team) -> No
 async def test_a_schedule_that_cannot_be_read_says_so(team: Team) -> None:
     """Written past the schema, by an older CRD; its last run stays told."""
     team.cluster.put(schedule(action={"message": {"audience": {"contacts": ["nobody"]}}}))
-    assert (await team.reconcile()).outcome == "stalled"
-    assert team.condition("Stalled") == ("True", "InvalidSpec")
+    assert (await team.reconcile()).outcome == Outcome.STALLED
+    assert team.condition(ConditionType.STALLED) == (TRUE, Reason.INVALID_SPEC)
     assert "nobody" not in str(team.status())
 
 

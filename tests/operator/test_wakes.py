@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.engine import wakes
 from waypost.operator.engine.wakes import Dependents
 
-from .running import TEAM, cron_job, number, schedule
+from .running import FALSE, TEAM, TRUE, UNKNOWN, cron_job, number, schedule
 
 NOW = 1_800_000_000.0
 
@@ -17,7 +18,10 @@ NOW = 1_800_000_000.0
 def seen(manifest: Manifest, **status: Any) -> Manifest:
     """As it is after a reconcile."""
     metadata = {**manifest["metadata"], "uid": "u", "generation": 3, "resourceVersion": "7"}
-    told = {"observedGeneration": 3, "conditions": [{"type": "Ready", "status": "True", "reason": "Ready"}]}
+    told = {
+        "observedGeneration": 3,
+        "conditions": [{"type": ConditionType.READY, "status": TRUE, "reason": Reason.AS_DESIRED}],
+    }
     return {**manifest, "metadata": metadata, "status": told | status}
 
 
@@ -67,20 +71,24 @@ def test_a_status_is_no_reason() -> None:
     assert wakes.wish(seen(number())) == wakes.wish(seen(number(), failureCount=3))
 
 
-def told(status: str, reason: str, *, connected: bool) -> Manifest:
+def told(status: ConditionStatus, reason: Reason, *, connected: bool) -> Manifest:
     """A number with such a summary."""
-    registered = {"type": "Registered", "status": "True" if connected else "False", "reason": "R"}
-    return seen(number(), conditions=[{"type": "Ready", "status": status, "reason": reason}, registered])
+    registered = {"type": ConditionType.REGISTERED, "status": TRUE if connected else FALSE, "reason": Reason.CONNECTED}
+    return seen(number(), conditions=[{"type": ConditionType.READY, "status": status, "reason": reason}, registered])
 
 
 @pytest.mark.parametrize(
     ("before", "after", "is_news"),
     [
-        (told("False", "WaitingForWebhook", connected=True), told("True", "AsDesired", connected=True), False),
-        (told("Unknown", "Progressing", connected=False), told("False", "WaitingForWebhook", connected=True), True),
-        (told("True", "AsDesired", connected=True), told("False", "Conflict", connected=True), True),
-        (told("False", "NotConnected", connected=False), told("False", "PinMissing", connected=False), True),
-        (told("True", "AsDesired", connected=True), told("False", "NotConnected", connected=False), True),
+        (told(FALSE, Reason.WAITING_FOR_WEBHOOK, connected=True), told(TRUE, Reason.AS_DESIRED, connected=True), False),
+        (
+            told(UNKNOWN, Reason.RECONCILING, connected=False),
+            told(FALSE, Reason.WAITING_FOR_WEBHOOK, connected=True),
+            True,
+        ),
+        (told(TRUE, Reason.AS_DESIRED, connected=True), told(FALSE, Reason.CONFLICT, connected=True), True),
+        (told(FALSE, Reason.NOT_CONNECTED, connected=False), told(FALSE, Reason.PIN_MISSING, connected=False), True),
+        (told(TRUE, Reason.AS_DESIRED, connected=True), told(FALSE, Reason.NOT_CONNECTED, connected=False), True),
     ],
 )
 def test_which_changes_of_a_number_concern_its_schedules(before: Manifest, after: Manifest, is_news: bool) -> None:
@@ -90,7 +98,7 @@ def test_which_changes_of_a_number_concern_its_schedules(before: Manifest, after
 
 def test_a_number_that_goes_or_is_another_concerns_its_schedules() -> None:
     """They must not send from what is gone."""
-    before = told("True", "AsDesired", connected=True)
+    before = told(TRUE, Reason.AS_DESIRED, connected=True)
     for change in ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, {"uid": "another"}):
         after = copy.deepcopy(before)
         after["metadata"].update(change)
@@ -109,7 +117,7 @@ def test_a_number_that_goes_or_is_another_concerns_its_schedules() -> None:
             {"annotations": {"waypost.dev/reconcile-requested-at": "now"}},
             150.0,
         ),
-        ({"conditions": [{"type": "Ready", "status": "False"}]}, {}, 15.0),
+        ({"conditions": [{"type": ConditionType.READY, "status": FALSE}]}, {}, 15.0),
         ({"conditions": []}, {}, 15.0),
         ({"nextAttemptTime": "2027-01-15T08:01:40Z"}, {}, 100.0),  # NOW + 100 s
         ({"nextAttemptTime": "2027-01-15T10:00:00Z"}, {}, 300.0),  # never later than a resync

@@ -23,7 +23,8 @@ from waypost.cloudapi.graph.client import GraphClient
 from waypost.dev.cronjobs import CronJobs, Process
 from waypost.dev.file_cluster import FileCluster
 from waypost.dev.files import replace
-from waypost.operator.api.conditions import find
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType
+from waypost.operator.api.conditions import find, status_of
 from waypost.operator.api.kinds import NUMBER, OURS, SCHEDULE
 from waypost.operator.api.number_models import RECONCILE_REQUESTED
 from waypost.operator.cluster.interface import Manifest
@@ -193,11 +194,11 @@ class LocalOperator:
         found = {}
         for manifest in self.cluster.all(kind):
             metadata, status = manifest["metadata"], manifest.get("status") or {}
-            ready = find(status, "Ready") or {}
+            ready = find(status, ConditionType.READY) or {}
             is_current = status.get("observedGeneration") == metadata["generation"]
             if kind == NUMBER and not (manifest.get("spec") or {}).get("suspend"):
                 is_current = is_current and status.get("lastHandledReconcileAt") == self._life
-            if ready.get("status") != "True" or not is_current:
+            if status_of(ready) is not ConditionStatus.TRUE or not is_current:
                 message = str(ready.get("message") or ready.get("reason") or NOT_LOOKED_AT)
                 found[f"{metadata['namespace']}/{metadata['name']}"] = message if is_current else NOT_LOOKED_AT
         return found

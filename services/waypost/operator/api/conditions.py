@@ -3,9 +3,9 @@
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Status = Literal["True", "False", "Unknown"]
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 
 LONGEST_MESSAGE = 1024
 """Characters; Kubernetes allows 32,768, but the API server stores every one of them for every object."""
@@ -13,14 +13,18 @@ LONGEST_MESSAGE = 1024
 
 @dataclass(frozen=True)
 class Condition:
-    """What is known of one side of an object, before time and generation are added."""
+    """A condition before time and generation are added. Types and reasons are in `condition_types.py`."""
 
     type: str
-    status: Status
+    status: ConditionStatus
     reason: str
-    """CamelCase, for programs."""
+    """A word in CamelCase, for programs."""
     message: str = ""
-    """For people: what is so, and what a person must do where only a person can."""
+    """Sentences for people: the state, and what a person must do where only a person can go on."""
+
+
+NOT_RECONCILING = Condition(ConditionType.RECONCILING, ConditionStatus.FALSE, Reason.NOT_RECONCILING)
+NOT_STALLED = Condition(ConditionType.STALLED, ConditionStatus.FALSE, Reason.NOT_STALLED)
 
 
 def timestamp(now: float) -> str:
@@ -53,11 +57,11 @@ def merged(
         moved = before.get("status") != condition.status or seconds(before.get("lastTransitionTime")) is None
         written.append(
             {
-                "type": condition.type,
-                "status": condition.status,
+                "type": str(condition.type),
+                "status": str(condition.status),
                 "observedGeneration": generation,
                 "lastTransitionTime": timestamp(now) if moved else before["lastTransitionTime"],
-                "reason": condition.reason,
+                "reason": str(condition.reason),
                 "message": condition.message[:LONGEST_MESSAGE],
             }
         )
@@ -70,6 +74,25 @@ def find(status: Mapping[str, Any] | None, type_: str) -> dict[str, Any] | None:
         if isinstance(each, dict) and each.get("type") == type_:
             return each
     return None
+
+
+def status_of(condition: Mapping[str, Any] | None) -> ConditionStatus:
+    """Returns the status that a condition was read with; `UNKNOWN` for none, and for one that is not well formed."""
+    written: Any = (condition or {}).get("status")
+    try:
+        return ConditionStatus(written)
+    except ValueError:
+        return ConditionStatus.UNKNOWN
+
+
+def is_true(status: Mapping[str, Any] | None, type_: str) -> bool:
+    """Returns whether the condition of that type is there and true."""
+    return status_of(find(status, type_)) is ConditionStatus.TRUE
+
+
+def reason_of(status: Mapping[str, Any] | None, type_: str) -> str:
+    """Returns the reason of the condition of that type; empty if it is not there."""
+    return str((find(status, type_) or {}).get("reason") or "")
 
 
 def changed(previous: Sequence[dict[str, Any]] | None, now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from waypost.operator.api.condition_types import ConditionType
 from waypost.operator.api.fields import FORM, IMMUTABLE, rule
 from waypost.operator.api.number_models import GROUP, VERSION, NumberSpec, NumberStatus
 from waypost.operator.api.schedule_models import ScheduleSpec, ScheduleStatus
@@ -65,7 +66,7 @@ class Kind:
         return f"{GROUP}_{self.plural}.yaml"
 
 
-def _condition(type_: str, what: str) -> str:
+def _condition(type_: ConditionType, what: str) -> str:
     return f'.status.conditions[?(@.type=="{type_}")].{what}'
 
 
@@ -78,15 +79,15 @@ KINDS = (
         NumberSpec,
         NumberStatus,
         (
-            Column("Ready", _condition("Ready", "status"), description="Whether the number is as desired."),
-            Column("Reason", _condition("Ready", "reason")),
+            Column("Ready", _condition(ConditionType.READY, "status"), description="Whether the number is as desired."),
+            Column("Reason", _condition(ConditionType.READY, "reason")),
             Column("Phone", ".status.phone.ending", description="Last two digits."),
             Column("Quality", ".status.phone.quality"),
-            Column("Webhook", _condition("WebhookVerified", "status")),
+            Column("Webhook", _condition(ConditionType.WEBHOOK_VERIFIED, "status")),
             Column("Token until", ".status.token.expiresAt", "date", wide=True),
             Column("Connection", ".status.phone.connection", wide=True),
             Column("Limit", ".status.phone.messagingLimit", wide=True),
-            Column("Message", _condition("Ready", "message"), wide=True),
+            Column("Message", _condition(ConditionType.READY, "message"), wide=True),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
         (".spec.phoneNumberId", ".spec.wabaId", ".spec.credentialsRef.name"),
@@ -105,11 +106,11 @@ KINDS = (
             Column("Suspend", ".spec.suspend", "boolean"),
             Column("Last", ".status.lastRun.plannedAt", "date"),
             Column("Next", ".status.nextRunAt"),
-            Column("Ready", _condition("Ready", "status")),
-            Column("Reason", _condition("Ready", "reason"), wide=True),
+            Column("Ready", _condition(ConditionType.READY, "status")),
+            Column("Reason", _condition(ConditionType.READY, "reason"), wide=True),
             Column("Sent", ".status.lastRun.sent", "integer", wide=True),
             Column("Failed", ".status.lastRun.failed", "integer", wide=True),
-            Column("Message", _condition("Ready", "message"), wide=True),
+            Column("Message", _condition(ConditionType.READY, "message"), wide=True),
             Column("Age", ".metadata.creationTimestamp", "date"),
         ),
         (".spec.numberRef.name",),

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from waypost.operator.api.condition_types import ConditionStatus
 from waypost.operator.api.fields import (
     Duration,
     MetaId,
@@ -145,7 +146,7 @@ class Condition(Written):
 
     type: str = Field(max_length=63)
     """Aspect that this condition is about, in CamelCase."""
-    status: Literal["True", "False", "Unknown"]
+    status: ConditionStatus
     """Whether the condition holds; `Unknown` while that could not be found out."""
     observed_generation: int = Field(default=0, ge=0)
     """Generation of the spec for which this was found."""

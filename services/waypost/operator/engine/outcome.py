@@ -1,15 +1,26 @@
-"""How a reconcile ended, for whoever called it: when to come again, and what to count."""
+"""The result of a reconcile, as the controller needs it: the outcome, and when to reconcile again."""
 
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
-Outcome = Literal["ready", "waiting", "failed", "stalled"]
-"""ready: as desired. waiting: on its way, or for a known time. failed: tried again. stalled: a person must act."""
+
+class Outcome(StrEnum):
+    """Outcomes of a reconcile, as reconcilers return them and metrics count them."""
+
+    READY = "ready"
+    """The object is as desired."""
+    WAITING = "waiting"
+    """Nothing failed; it goes on after a while, or when something else changes."""
+    FAILED = "failed"
+    """It is tried again."""
+    STALLED = "stalled"
+    """A person must act."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """`requeue_after_s` None: nothing is due before the usual resync, or a change of something watched."""
+    """What a reconciler returns to the controller."""
 
     requeue_after_s: float | None
+    """When to reconcile again; None: at the usual resync, or when something that is watched changes."""
     outcome: Outcome

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from waypost.operator.api import conditions
+from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.api.number_models import GROUP, RECONCILE_REQUESTED
 from waypost.operator.cluster.interface import Manifest
@@ -58,9 +59,9 @@ def offer(manifest: Manifest) -> object:
     Whether messages reach a number that is connected is not in it, or each schedule would be looked at again for it.
     """
     metadata, status = manifest["metadata"], manifest.get("status")
-    reason = (conditions.find(status, "Ready") or {}).get("reason")
-    is_connected = (conditions.find(status, "Registered") or {}).get("status") == "True"
-    told = reason if not is_connected or reason == "Conflict" else None
+    reason = conditions.reason_of(status, ConditionType.READY)
+    is_connected = conditions.is_true(status, ConditionType.REGISTERED)
+    told = reason if not is_connected or reason == Reason.CONFLICT else None
     return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), is_connected, told
 
 
@@ -103,8 +104,8 @@ def first_delay_s(manifest: Manifest, *, now: float, resync_s: float, draw: Call
     planned = conditions.seconds(status.get("nextAttemptTime"))
     if planned is not None and planned > now:
         return min(planned - now, resync_s)
-    ready = conditions.find(status, "Ready") or {}
-    return draw() * (resync_s if ready.get("status") == "True" else min(UNREADY_SPREAD_S, resync_s))
+    is_ready = conditions.is_true(status, ConditionType.READY)
+    return draw() * (resync_s if is_ready else min(UNREADY_SPREAD_S, resync_s))
 
 
 class Dependents:

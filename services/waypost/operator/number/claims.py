@@ -3,10 +3,10 @@
 import asyncio
 from dataclasses import dataclass
 
-from waypost.operator.api.conditions import find
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.operator.api.conditions import find, status_of
+from waypost.operator.api.kinds import NUMBER
 from waypost.operator.cluster.interface import Cluster, Manifest
-
-KIND = "WhatsAppNumber"
 
 
 @dataclass(frozen=True, order=True)
@@ -55,7 +55,7 @@ class Claims:
         async with self._loading:
             if self._is_loaded:
                 return
-            for manifest in await self._cluster.objects(KIND):
+            for manifest in await self._cluster.objects(NUMBER):
                 if (found := claim(manifest)) is not None and (found.namespace, found.name) not in self._by_object:
                     self.put(found)
             self._is_loaded = True
@@ -87,7 +87,7 @@ class Claims:
         for other in others:
             if other >= mine:
                 return None
-            found = await self._cluster.read(KIND, other.namespace, other.name)
+            found = await self._cluster.read(NUMBER, other.namespace, other.name)
             now = claim(found) if found else None
             if now is None or now.phone_number_id != mine.phone_number_id:
                 self.drop(other.namespace, other.name)
@@ -108,5 +108,7 @@ class Claims:
 
 
 def _is_denied(manifest: Manifest) -> bool:
-    registered = find(manifest.get("status"), "Registered") or {}
-    return registered.get("status") == "False" and registered.get("reason") == "NoAccess"
+    registered = find(manifest.get("status"), ConditionType.REGISTERED)
+    if registered is None or status_of(registered) is not ConditionStatus.FALSE:
+        return False
+    return bool(registered.get("reason") == Reason.NO_ACCESS)

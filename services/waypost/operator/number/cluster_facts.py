@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from waypost.bot import script as bot_script
+from waypost.operator.api.condition_types import Reason
 from waypost.operator.cluster.interface import Cluster
 from waypost.operator.cluster.registry_secrets import Registry
 from waypost.operator.number import credentials as secret
@@ -74,17 +75,21 @@ class Gatherer:
         name = bot.config_map_ref.name
         stored = await self._cluster.config_map(desired.namespace, name)
         if stored is None:
-            return Script(problem=("ConfigMapMissing", f"no ConfigMap {name} in this namespace; create it (spec.bot)"))
+            message = f"There is no ConfigMap {name} in this namespace. Create it, or correct spec.bot."
+            return Script(problem=(Reason.CONFIG_MAP_MISSING, message))
         content = stored.data.get(BOT_KEY)
         if content is None:
-            return Script(problem=("ScriptMissing", f"ConfigMap {name} has no key {BOT_KEY}; the script goes there"))
+            message = f"The ConfigMap {name} has no key {BOT_KEY}. Put the script there."
+            return Script(problem=(Reason.SCRIPT_MISSING, message))
         try:
             text = content.decode()
             bot_script.load(text)
         except UnicodeDecodeError:
-            return Script(problem=("ScriptInvalid", f"ConfigMap {name}: {BOT_KEY} is not text"))
+            message = f"The key {BOT_KEY} of the ConfigMap {name} is not text. Put the script there."
+            return Script(problem=(Reason.SCRIPT_INVALID, message))
         except bot_script.ScriptError as error:
-            return Script(problem=("ScriptInvalid", f"ConfigMap {name}: {BOT_KEY}: {error}"))
+            message = f"Correct the script in the key {BOT_KEY} of the ConfigMap {name}: {error}"
+            return Script(problem=(Reason.SCRIPT_INVALID, message))
         return Script(text=text)
 
 

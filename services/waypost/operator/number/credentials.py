@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import Field, ValidationError
 
+from waypost.operator.api.condition_types import Reason
 from waypost.operator.api.fields import MetaId, Strict
 from waypost.operator.api.number_models import CREDENTIALS_LABEL
 from waypost.operator.cluster.interface import Stored
@@ -34,7 +35,7 @@ class Credentials(Strict):
 class Unusable:
     """Why there are no credentials, as a condition tells it. `is_withdrawn`: the owner does not allow their use."""
 
-    reason: str
+    reason: Reason
     message: str
     is_withdrawn: bool = False
 
@@ -46,24 +47,24 @@ def read(secret: Stored | None, namespace: str, name: str) -> Credentials | Unus
     a Secret that was not meant for it.
     """
     if secret is None:
-        return Unusable("SecretMissing", f"no Secret {name} in namespace {namespace}; create it (spec.credentialsRef)")
+        message = f"There is no Secret {name} in namespace {namespace}. Create it, or correct spec.credentialsRef."
+        return Unusable(Reason.SECRET_MISSING, message)
     if secret.labels.get(CREDENTIALS_LABEL) != "true":
-        return Unusable(
-            "SecretNotOptedIn",
-            f'Secret {name} does not carry the label {CREDENTIALS_LABEL}: "true"; whoever owns it must set it to allow '
-            "its use",
-            is_withdrawn=True,
+        message = (
+            f'The Secret {name} does not carry the label {CREDENTIALS_LABEL}: "true". '
+            "The owner of the Secret must set the label to allow this use."
         )
+        return Unusable(Reason.SECRET_NOT_OPTED_IN, message, is_withdrawn=True)
     values = {}
     for key in sorted(KEYS & secret.data.keys()):
         try:
             # A newline at the end is what `echo | base64` and most editors leave.
             values[key] = secret.data[key].decode().rstrip("\r\n")
         except UnicodeDecodeError:
-            return Unusable("SecretInvalid", f"Secret {name}: {key} is not text")
+            return Unusable(Reason.SECRET_INVALID, f"Correct the Secret {name}: {key} is not text.")
     try:
         return Credentials.model_validate(values)
     except ValidationError as error:
         wrong = sorted({str(each["loc"][0]) for each in error.errors() if each["loc"]})
         parts = [f"{key} is missing" if key not in values else f"{key} {_FORMS[key]}" for key in wrong]
-        return Unusable("SecretInvalid", f"Secret {name}: {'; '.join(parts)}")
+        return Unusable(Reason.SECRET_INVALID, f"Correct the Secret {name}: {', '.join(parts)}.")

@@ -11,10 +11,11 @@ from waypost.cloudapi.graph import calls
 from waypost.cloudapi.graph.errors import GraphError
 from waypost.cloudapi.graph.numbers import WebhookConfiguration
 from waypost.contracts.registry import Number, Route
+from waypost.operator.api.condition_types import Reason
 from waypost.operator.api.conditions import seconds
 from waypost.operator.api.number_models import ABANDON, FINALIZER, Metadata, NumberSpec
 from waypost.operator.cluster.interface import Manifest
-from waypost.operator.engine.outcome import Result
+from waypost.operator.engine.outcome import Outcome, Result
 from waypost.operator.number import credentials as secret
 from waypost.operator.number.claims import Claim, Claims
 from waypost.operator.number.execution import Performer
@@ -24,6 +25,8 @@ from waypost.operator.number.state import passes
 from waypost.operator.options import OperatorOptions
 
 RETRY_S = 15.0
+STILL_REGISTERED = "The number was deleted here, but its callback is still registered at Meta"
+REMOVE_IT = "Remove the callback in the App dashboard if nothing else uses it."
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Finalizer:
     async def finalize(self, manifest: Manifest, metadata: Metadata, spec: NumberSpec, mine: Claim) -> Result:
         """Let go; `ready` once the finalizer is off. Raises `ClusterError`."""
         if FINALIZER not in metadata.finalizers:
-            return Result(None, "ready")
+            return Result(None, Outcome.READY)
         left = None
         is_to_leave = spec.deletion_policy == "Delete" and metadata.annotations.get(ABANDON) != "true"
         if is_to_leave and await self._claims.rival(mine) is None:
@@ -55,24 +58,24 @@ class Finalizer:
             except GraphError as error:
                 deadline = (seconds(metadata.deletion_timestamp) or 0.0) + self._options.finalize_deadline_s
                 if passes(error) and self._by.clock() < deadline:
-                    return Result(RETRY_S, "waiting")
-                left = f"{error}; the callback is still registered at Meta"
+                    return Result(RETRY_S, Outcome.WAITING)
+                left = f"{STILL_REGISTERED} ({error}). {REMOVE_IT}"
         await self._by.registry.withdraw(metadata.namespace, metadata.name)
         await self._by.keeping.forget(metadata.namespace, metadata.name)
         if not self._claims.others(mine, credentials=mine.credentials):
             await self._by.keeping.forget_access(metadata.namespace, mine.credentials)
         if left is not None:
-            await self._by.cluster.emit(manifest, type="Warning", reason="LeftAtMeta", message=left)
+            await self._by.cluster.emit(manifest, type="Warning", reason=Reason.LEFT_AT_META, message=left)
         finalizers = [each for each in metadata.finalizers if each != FINALIZER]
         await self._by.cluster.write_metadata(manifest, {"finalizers": finalizers})
         await self._by.cluster.refresh_mounts()
-        return Result(None, "ready")
+        return Result(None, Outcome.READY)
 
     async def _leave_meta(self, metadata: Metadata, spec: NumberSpec, mine: Claim) -> str | None:
         """Take our callbacks away, and nobody else's. Raises `GraphError`; returns why it was not tried at all."""
         ours = await self._ours(metadata, spec)
         if ours is None:
-            return "there are no credentials any more; the callback is still registered at Meta"
+            return f"{STILL_REGISTERED}, because its credentials are gone. {REMOVE_IT}"
         graph, base = self._by.graph, self._options.public_url.rstrip("/")
         number = await graph.phone_number(ours.token, spec.phone_number_id)
         levels = number.webhook_configuration or WebhookConfiguration()

@@ -1,5 +1,6 @@
 """When Meta is looked at: at once when something is new, else at the pace of the resync or of the back-off."""
 
+from waypost.operator.api.condition_types import Reason
 from waypost.operator.api.conditions import seconds
 from waypost.operator.number.state import Observed
 from waypost.operator.number.status.compose import fraction
@@ -31,7 +32,7 @@ class Pace:
             subject.status.get("observedGeneration") != subject.metadata.generation
             or observed.checked_version != observed.secret_version
             or subject.is_requested
-            or subject.ready_reason in ("", "Suspended", "Conflict")
+            or subject.ready_reason in ("", Reason.SUSPENDED, Reason.CONFLICT)
         )
 
     def in_s(self, subject: Subject, observed: Observed, now: float) -> float:
@@ -48,6 +49,6 @@ class Pace:
         last = self._looked_at.get(uid)
         if last is None and subject.is_settled:
             last = self._looked_at[uid] = self._started_at - (1 - fraction(uid)) * EARLY_SHARE * self._resync_s
-        if last is None or subject.ready_reason == "WaitingForWebhook":
+        if last is None or subject.ready_reason == Reason.WAITING_FOR_WEBHOOK:
             return 0.0
         return max(0.0, last + EARLY_SHARE * self._resync_s - now)

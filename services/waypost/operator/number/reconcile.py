@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from waypost.cloudapi.graph.callback import CallbackProbe
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.cloudapi.graph.errors import GraphRefused
-from waypost.operator.api.conditions import Condition, find
+from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.operator.api.conditions import Condition, find, status_of
 from waypost.operator.api.number_models import FINALIZER, RECONCILE_REQUESTED, Metadata, NumberSpec
 from waypost.operator.cluster.interface import Cluster, ClusterError, Manifest
 from waypost.operator.cluster.registry_secrets import Registry
-from waypost.operator.engine.outcome import Result
+from waypost.operator.engine.outcome import Outcome, Result
 from waypost.operator.meta.budget import Budget, BudgetSpent, granted
 from waypost.operator.meta.budget_handover import Starts
 from waypost.operator.number import credentials as secret
@@ -106,21 +107,21 @@ class NumberReconciler:
         subject = Subject(manifest, metadata, mine)
         if metadata.deletion_timestamp is not None:
             result = await self._finalizer.finalize(manifest, metadata, spec, mine)
-            if result.outcome == "ready":
+            if result.outcome is Outcome.READY:
                 self._claims.drop(metadata.namespace, metadata.name)
                 self._pace.forget(metadata.uid)
             return result
         self._claims.put(mine)
         if metadata.namespace == "apps":
-            message = "the routes of apps are at /webhooks/apps/…; use another namespace"
-            return await self._teller.end(subject, summary.refused("NamespaceTaken", message), "stalled")
+            message = "Use another namespace: the address /webhooks/apps/… belongs to the callbacks of apps."
+            return await self._teller.end(subject, summary.refused(Reason.NAMESPACE_TAKEN, message), Outcome.STALLED)
         if spec.suspend:
-            return await self._teller.end(subject, summary.suspended(_sides(subject)), "ready")
+            return await self._teller.end(subject, summary.suspended(_sides(subject)), Outcome.READY)
         if FINALIZER not in metadata.finalizers:
             finalizers = [*metadata.finalizers, FINALIZER]
             subject.manifest = await self._cluster.write_metadata(subject.manifest, {"finalizers": finalizers})
         if not subject.status.get("conditions"):
-            await self._teller.end(subject, summary.beginning(), "waiting")
+            await self._teller.end(subject, summary.beginning(), Outcome.WAITING)
         public_url, plugins = self._options.public_url.rstrip("/"), self._options.plugins
         return await self._make_true(
             subject, Desired(metadata.namespace, metadata.name, metadata.generation, spec, public_url, plugins)
@@ -153,7 +154,7 @@ class NumberReconciler:
         observed = await self._gatherer.gather(subject, desired, may_refresh=self._may_refresh(desired))
         in_s = self._pace.in_s(subject, observed, self._clock())
         if in_s == 0 and await self._still_waits_for_route(subject, observed):
-            return Result(self._options.route_poll_s, "waiting")
+            return Result(self._options.route_poll_s, Outcome.WAITING)
         look = may_look = in_s == 0 and observed.rival is None
         waits = [in_s] if in_s else []
         failed: dict[str, Exception] = {}
@@ -194,7 +195,7 @@ class NumberReconciler:
 
     async def _still_waits_for_route(self, subject: Subject, observed: Observed) -> bool:
         """While the webhook does not serve the route, Meta need not be asked anything."""
-        is_waiting = subject.ready_reason == "WaitingForWebhook" and not self._pace.is_new(subject, observed)
+        is_waiting = subject.ready_reason == Reason.WAITING_FOR_WEBHOOK and not self._pace.is_new(subject, observed)
         if not is_waiting or self._probe is None or observed.kept is None:
             return False
         path = f"/webhooks/{subject.metadata.namespace}/{subject.metadata.name}"
@@ -234,8 +235,8 @@ class NumberReconciler:
             at_least_s=max((each.wait_s for each in _troubles(observed) if isinstance(each, BudgetSpent)), default=0.0),
         )
         if after is not None and (before is None or after < before):
-            message = str((find(subject.status, "TokenValid") or {}).get("message", ""))
-            await self._cluster.emit(subject.manifest, type="Warning", reason="TokenExpires", message=message)
+            message = str((find(subject.status, ConditionType.TOKEN_VALID) or {}).get("message", ""))
+            await self._cluster.emit(subject.manifest, type="Warning", reason=Reason.TOKEN_EXPIRES, message=message)
         return result
 
     async def _unusable(self, manifest: Manifest, error: ValidationError) -> Result:
@@ -244,25 +245,28 @@ class NumberReconciler:
         if metadata.get("deletionTimestamp"):
             finalizers = [each for each in metadata.get("finalizers") or () if each != FINALIZER]
             await self._cluster.write_metadata(manifest, {"finalizers": finalizers})
-            return Result(None, "ready")
+            return Result(None, Outcome.READY)
         fields = sorted({".".join(map(str, each["loc"])) for each in error.errors()})
         status = statuses.status(
             manifest.get("status") or {},
-            summary.refused("InvalidSpec", f"not usable as it is written: {', '.join(fields)}"),
+            summary.refused(Reason.INVALID_SPEC, f"Correct these fields, which are not valid: {', '.join(fields)}."),
             generation=int(metadata.get("generation") or 1),
             now=self._clock(),
         )
         if status != manifest.get("status"):
             await self._cluster.write_status(manifest, status)
-        return Result(None, "stalled")
+        return Result(None, Outcome.STALLED)
+
+
+_SUMMARY = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
 
 
 def _sides(subject: Subject) -> list[Condition]:
     """The conditions as they are, without the summary."""
     return [
-        Condition(str(each["type"]), each.get("status", "Unknown"), str(each.get("reason")), str(each.get("message")))
+        Condition(str(each["type"]), status_of(each), str(each.get("reason")), str(each.get("message")))
         for each in subject.status.get("conditions") or []
-        if isinstance(each, dict) and each.get("type") not in (None, "Ready", "Reconciling", "Stalled")
+        if isinstance(each, dict) and each.get("type") not in (None, *_SUMMARY)
     ]
 
 

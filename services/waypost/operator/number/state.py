@@ -10,6 +10,7 @@ from waypost.cloudapi.graph.business_accounts import SubscribedApp
 from waypost.cloudapi.graph.errors import GraphError, GraphRefused, Verdict
 from waypost.cloudapi.graph.numbers import PhoneNumber
 from waypost.operator.api import conditions
+from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.number_models import NumberSpec
 from waypost.operator.cluster.registry_secrets import Published
 from waypost.operator.number.credentials import Credentials, Unusable
@@ -76,7 +77,7 @@ class Script:
     """The bot of a number. `problem`: why there is none although one is wanted, as (reason, message)."""
 
     text: str | None = None
-    problem: tuple[str, str] | None = None
+    problem: tuple[Reason, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -155,5 +156,5 @@ class Observed:
         """Whether Meta accepted the credentials when they were last shown, and they are the same still."""
         if not self.secret_version or self.checked_version != self.secret_version:
             return False
-        found = (conditions.find(self.status, each) or {} for each in ("CredentialsValid", "TokenValid"))
-        return all(each.get("status") == "True" for each in found)
+        needed = (ConditionType.CREDENTIALS_VALID, ConditionType.TOKEN_VALID)
+        return all(conditions.is_true(self.status, each) for each in needed)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from waypost.operator.api.conditions import find
+from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.operator.api.conditions import is_true, reason_of
 from waypost.operator.api.number_models import RECONCILE_REQUESTED, Metadata
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.number.claims import Claim
@@ -26,18 +27,17 @@ class Subject:
     @property
     def ready_reason(self) -> str:
         """Of the condition `Ready`; empty if there is none yet."""
-        return str((find(self.status, "Ready") or {}).get("reason") or "")
+        return reason_of(self.status, ConditionType.READY)
 
     @property
     def is_healthy(self) -> bool:
         """As desired when it was last looked at."""
-        ready = find(self.status, "Ready") or {}
-        return bool(ready.get("status") == "True") and self.ready_reason != "Suspended"
+        return is_true(self.status, ConditionType.READY) and self.ready_reason != Reason.SUSPENDED
 
     @property
     def is_settled(self) -> bool:
         """As desired, or a person must act: nothing that another look at Meta would further."""
-        return self.is_healthy or (find(self.status, "Stalled") or {}).get("status") == "True"
+        return self.is_healthy or is_true(self.status, ConditionType.STALLED)
 
     @property
     def is_requested(self) -> bool:

@@ -2,9 +2,9 @@
 
 import structlog
 
+from waypost.operator.api.kinds import NUMBER
 from waypost.operator.cluster.interface import Cluster, ClusterRefused
 from waypost.operator.cluster.registry_secrets import Registry
-from waypost.operator.number.claims import KIND
 from waypost.operator.number.operator_secrets import Keeping
 
 log = structlog.get_logger(__name__)
@@ -15,11 +15,11 @@ async def sweep(cluster: Cluster, registry: Registry, keeping: Keeping) -> int:
 
     Raises `ClusterAway`.
     """
-    known = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in await cluster.objects(KIND)}
+    known = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in await cluster.objects(NUMBER)}
     swept = 0
     for namespace, name in sorted(await registry.names() - known):
         try:
-            if await cluster.read(KIND, namespace, name) is not None:
+            if await cluster.read(NUMBER, namespace, name) is not None:
                 continue
         except ClusterRefused:
             # It is in a namespace that is not watched any more, where the operator may not even look.

@@ -1,8 +1,9 @@
-"""What is to be done about a schedule, from what is there. Pure."""
+"""Decides what to do about a schedule, and its conditions. Pure."""
 
 from dataclasses import dataclass
 
-from waypost.operator.api.conditions import Condition, find
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.operator.api.conditions import NOT_RECONCILING, NOT_STALLED, Condition, is_true, reason_of
 from waypost.operator.api.schedule_models import ScheduleSpec
 from waypost.operator.cluster.interface import ClusterRefused, Manifest
 from waypost.operator.engine.outcome import Outcome
@@ -12,103 +13,101 @@ from waypost.operator.engine.outcome import Outcome
 class Obstacle:
     """Why no run may start."""
 
-    reason: str
+    reason: Reason
     message: str
     needs_person: bool
-    """It does not heal by itself, nor by anything that wakes the reconcile."""
+    """Whether a person must change something. Otherwise the operator goes on by itself when the obstacle is gone."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the children shall be."""
+    """What the children of a schedule are to be."""
 
     write_order: bool
-    """Otherwise the Secret stays as it is."""
+    """Whether the Secret with the order is written; otherwise it stays as it is."""
     cron_job: bool
-    """Whether there shall be one."""
+    """Whether there is a CronJob."""
     suspend: bool
     obstacle: Obstacle | None = None
 
 
 def plan(spec: ScheduleSpec, number: Manifest | None, *, has_cron_job: bool, is_bound: bool) -> Plan:
-    """`number` is what `numberRef` leads to; `is_bound`: runs for this very number have been set up before.
+    """Returns the plan for a schedule whose `numberRef` leads to `number`.
 
-    Whoever may write a schedule must not thereby send from a number of another team. So it takes a number whose own
-    credentials were seen to reach it at Meta; once bound, a passing trouble of the number stops no run.
+    `is_bound`: runs for this very number have been set up before.
+
+    A user who may write a schedule must not thereby send from a number of another team. So a schedule takes only a
+    number whose own credentials have reached it at Meta. Once bound, a passing failure of the number stops no run.
     """
     obstacle = unsupported(spec) or unusable(spec, number, is_bound=is_bound)
     if obstacle is not None:
-        # Runs that were set up for something else must not go on as if nothing was the matter.
+        # Runs that were set up for an earlier spec or number must not go on.
         return Plan(write_order=False, cron_job=has_cron_job, suspend=True, obstacle=obstacle)
     return Plan(write_order=True, cron_job=True, suspend=spec.suspend)
 
 
 def unsupported(spec: ScheduleSpec) -> Obstacle | None:
-    """What the runs of this version cannot do."""
+    """Returns what the runs of this version cannot do, if the spec asks for it."""
     action = spec.action
     if action.report is not None or action.retention is not None:
         name = "report" if action.report is not None else "retention"
-        return Obstacle("NotSupported", f"spec.action.{name} cannot be carried out by this version", needs_person=True)
+        message = f"This version cannot carry out spec.action.{name}. Remove the schedule, or choose another action."
+        return Obstacle(Reason.NOT_SUPPORTED, message, needs_person=True)
     if action.message is not None and action.message.audience.contacts is None:
-        message = "this version takes spec.action.message.audience.contacts only"
-        return Obstacle("NotSupported", message, needs_person=True)
+        message = "This version sends only to spec.action.message.audience.contacts. List the contacts there."
+        return Obstacle(Reason.NOT_SUPPORTED, message, needs_person=True)
     return None
 
 
 def unusable(spec: ScheduleSpec, number: Manifest | None, *, is_bound: bool) -> Obstacle | None:
-    """Why this number cannot be used."""
+    """Returns why the number cannot be used, if it cannot."""
     name = spec.number_ref.name
     if number is None or number["metadata"].get("deletionTimestamp"):
-        message = f"no WhatsAppNumber {name} in this namespace; create it, or correct spec.numberRef"
-        return Obstacle("NumberNotFound", message, needs_person=False)
+        message = f"There is no WhatsAppNumber {name} in this namespace. Create it, or correct spec.numberRef."
+        return Obstacle(Reason.NUMBER_NOT_FOUND, message, needs_person=False)
     status = number.get("status")
-    ready = find(status, "Ready") or {}
-    if ready.get("reason") == "Conflict":
-        message = f"WhatsAppNumber {name} claims a phone number that another object has"
-        return Obstacle("NumberConflict", message, needs_person=False)
-    if not is_bound and (find(status, "Registered") or {}).get("status") != "True":
-        message = f"WhatsAppNumber {name} is not connected yet ({ready.get('reason') or 'not looked at'})"
-        return Obstacle("NumberNotReady", message, needs_person=False)
+    ready_reason = reason_of(status, ConditionType.READY)
+    if ready_reason == Reason.CONFLICT:
+        message = f"The WhatsAppNumber {name} claims a phone number that another object has. Delete one of the two."
+        return Obstacle(Reason.NUMBER_CONFLICT, message, needs_person=False)
+    if not is_bound and not is_true(status, ConditionType.REGISTERED):
+        why = ready_reason or Reason.NOT_LOOKED_AT
+        message = f"The WhatsAppNumber {name} is not connected yet ({why}). Its conditions say what is missing."
+        return Obstacle(Reason.NUMBER_NOT_READY, message, needs_person=False)
     return None
 
 
 def refusal(error: ClusterRefused) -> Obstacle:
-    """What the API server's answer to the CronJob means for whoever wrote the schedule."""
+    """Returns the obstacle for a CronJob that the API server refused."""
     if error.reason not in {"Invalid", "BadRequest"}:
-        message = f"the CronJob was refused ({error.reason}); ask whoever runs the platform"
-        return Obstacle("CronJobRefused", message, needs_person=False)
-    reason = "CronJobInvalid"
-    for field, known in (("spec.timeZone", "InvalidTimeZone"), ("spec.schedule", "InvalidSchedule")):
+        message = f"The API server refused the CronJob ({error.reason}). Ask the people who run the platform."
+        return Obstacle(Reason.CRON_JOB_REFUSED, message, needs_person=False)
+    reason = Reason.CRON_JOB_INVALID
+    for field, known in (("spec.timeZone", Reason.INVALID_TIME_ZONE), ("spec.schedule", Reason.INVALID_SCHEDULE)):
         if field in error.message:
             reason = known
-    return Obstacle(reason, f"the API server refuses the CronJob: {error.message}", needs_person=True)
+    return Obstacle(reason, f"The API server refused the CronJob. Correct the spec: {error.message}", needs_person=True)
 
 
 def conditions(spec: ScheduleSpec | None, obstacle: Obstacle | None) -> tuple[Condition, ...]:
-    """`Ready` and whether it heals by itself."""
+    """Returns `Ready`, `Reconciling` and `Stalled`; `spec` is None where it is not valid."""
     if obstacle is None:
-        suspended = spec is not None and spec.suspend
-        reason, message = (
-            ("Suspended", "spec.suspend is true: no run starts")
-            if suspended
-            else ("Scheduled", "runs start as planned")
-        )
-        return (Condition("Ready", "True", reason, message), _no("Reconciling"), _no("Stalled"))
-    told = (obstacle.reason, obstacle.message)
-    ready = Condition("Ready", "False", *told)
+        reason, message = Reason.SCHEDULED, "Runs start as planned."
+        if spec is not None and spec.suspend:
+            reason, message = Reason.SUSPENDED, "spec.suspend is true: no run starts."
+        ready = Condition(ConditionType.READY, ConditionStatus.TRUE, reason, message)
+        return (ready, NOT_RECONCILING, NOT_STALLED)
+    why = (obstacle.reason, obstacle.message)
+    ready = Condition(ConditionType.READY, ConditionStatus.FALSE, *why)
     if obstacle.needs_person:
-        return (ready, _no("Reconciling"), Condition("Stalled", "True", *told))
-    return (ready, Condition("Reconciling", "True", *told), _no("Stalled"))
+        return (ready, NOT_RECONCILING, Condition(ConditionType.STALLED, ConditionStatus.TRUE, *why))
+    return (ready, Condition(ConditionType.RECONCILING, ConditionStatus.TRUE, *why), NOT_STALLED)
 
 
 def outcome(obstacle: Obstacle | None) -> Outcome:
-    """How the reconcile ended."""
+    """Returns the outcome of a reconcile that ended with this obstacle."""
     if obstacle is None:
-        return "ready"
+        return Outcome.READY
     if obstacle.needs_person:
-        return "stalled"
-    return "failed" if obstacle.reason == "CronJobRefused" else "waiting"
-
-
-def _no(type_: str) -> Condition:
-    return Condition(type_, "False", f"Not{type_}")
+        return Outcome.STALLED
+    return Outcome.FAILED if obstacle.reason is Reason.CRON_JOB_REFUSED else Outcome.WAITING

@@ -13,12 +13,13 @@ import structlog
 from pydantic import ValidationError
 
 from waypost.cloudapi.graph.client import GraphClient
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import changed, find, merged
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.api.number_models import ABANDON, RECONCILE_REQUESTED, Metadata
 from waypost.operator.api.schedule_models import ScheduleSpec
 from waypost.operator.cluster.interface import Cluster, ClusterRefused, Manifest, Stored
-from waypost.operator.engine.outcome import Result
+from waypost.operator.engine.outcome import Outcome, Result
 from waypost.operator.engine.wakes import SCHEDULE_NAME, SCHEDULE_NAMESPACE
 from waypost.operator.options import OperatorOptions
 from waypost.operator.schedule import children, runs
@@ -57,7 +58,8 @@ class ScheduleReconciler:
             spec = ScheduleSpec.model_validate(manifest.get("spec") or {})
         except ValidationError as error:
             fields = sorted({".".join(map(str, each["loc"])) or "spec" for each in error.errors()})
-            invalid = Obstacle("InvalidSpec", f"not usable as it is written: {', '.join(fields)}", needs_person=True)
+            message = f"Correct these fields, which are not valid: {', '.join(fields)}."
+            invalid = Obstacle(Reason.INVALID_SPEC, message, needs_person=True)
             before = manifest.get("status") or {}
             kept = {name: before.get(name) for name in ("cronJobName", "cronJobNamespace", "lastRun")}
             return await self._tell(manifest, None, invalid, kept)
@@ -102,7 +104,7 @@ class ScheduleReconciler:
         metadata = manifest["metadata"]
         finalizers = list(metadata.get("finalizers") or ())
         if FINALIZER not in finalizers:
-            return Result(None, "ready")
+            return Result(None, Outcome.READY)
         if (metadata.get("annotations") or {}).get(ABANDON) != "true":
             owner = Owner(metadata["namespace"], metadata["name"], metadata["uid"])
             await self._delete(owner.child)
@@ -112,7 +114,7 @@ class ScheduleReconciler:
                     await self._delete(each["metadata"]["name"])
         finalizers.remove(FINALIZER)
         await self._cluster.write_metadata(manifest, {"finalizers": finalizers})
-        return Result(None, "ready")
+        return Result(None, Outcome.READY)
 
     async def sweep(self) -> list[str]:
         """Delete CronJobs whose schedule is gone, for somebody took its finalizer away; returns their names.
@@ -171,14 +173,16 @@ class ScheduleReconciler:
         if status != before:
             manifest = await self._cluster.write_status(manifest, status)
             await self._tell_change(manifest, before, status)
-        waits = {"waiting": WAIT_S, "failed": REFUSED_S}
+        waits = {Outcome.WAITING: WAIT_S, Outcome.FAILED: REFUSED_S}
         return Result(waits.get(outcome), outcome)
 
     async def _tell_change(self, manifest: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         for each in changed(before.get("conditions"), after["conditions"]):
-            if each["type"] != "Ready" or (each["status"] == "True" and find(dict(before), "Ready") is None):
+            is_true = each["status"] == ConditionStatus.TRUE
+            is_first = find(before, ConditionType.READY) is None
+            if each["type"] != ConditionType.READY or (is_true and is_first):
                 continue
-            kind: Literal["Normal", "Warning"] = "Normal" if each["status"] == "True" else "Warning"
+            kind: Literal["Normal", "Warning"] = "Normal" if is_true else "Warning"
             await self._cluster.emit(manifest, type=kind, reason=each["reason"], message=each["message"])
 
 

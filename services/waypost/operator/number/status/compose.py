@@ -107,7 +107,7 @@ def _phone(number: PhoneNumber) -> dict[str, Any]:
 
 def retry_s(outcome: Outcome, failures: int, uid: str) -> float | None:
     """When to try again; None where the usual resync will do. Spread by object, so that many do not come at once."""
-    if outcome != "failed":
+    if outcome is not Outcome.FAILED:
         return None
     base: float = min(FIRST_RETRY_S * 2 ** min(max(failures - 1, 0), 16), LONGEST_RETRY_S)
     return base * (0.8 + 0.4 * fraction(f"{uid}/{failures}"))

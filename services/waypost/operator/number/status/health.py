@@ -1,51 +1,65 @@
-"""Whether Meta lets the number send, from its `health_status`, and who must do what if not. Pure.
+"""Decides from Meta's `health_status` whether the number can send, and what a person must do if not. Pure.
 
 Source: Meta's "Health status" (2025-10-22). Meta's own sentences are not passed on: they can name a phone number.
 """
 
 from waypost.cloudapi.graph.numbers import HealthEntity, PhoneNumber
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import Condition
 from waypost.operator.number.status import remedies
 
-_STEPS = {
-    141000: ("NotConnected", "the number is not connected"),
-    141006: ("PaymentMissing", remedies.PAYMENT),
-    141010: ("BusinessNotVerified", remedies.VERIFY_BUSINESS),
-    131042: ("PaymentMissing", remedies.PAYMENT),
-    131037: ("DisplayNameNotApproved", remedies.DISPLAY_NAME),
+_AVAILABLE = "AVAILABLE"
+_BY_CODE = {
+    141000: (Reason.NOT_CONNECTED, "The number is not connected."),
+    141006: (Reason.PAYMENT_MISSING, remedies.PAYMENT),
+    141010: (Reason.BUSINESS_NOT_VERIFIED, remedies.VERIFY_BUSINESS),
+    131042: (Reason.PAYMENT_MISSING, remedies.PAYMENT),
+    131037: (Reason.DISPLAY_NAME_NOT_APPROVED, remedies.DISPLAY_NAME),
 }
-_OF = {"PHONE_NUMBER": "number", "WABA": "WhatsApp account", "BUSINESS": "business portfolio", "APP": "app"}
-_DEFAULT = {
+"""Reason and remedy by Meta's error code."""
+_NAMES = {"PHONE_NUMBER": "number", "WABA": "WhatsApp account", "BUSINESS": "business portfolio", "APP": "app"}
+_REMEDIES = {
     "PHONE_NUMBER": remedies.DISPLAY_NAME,
     "WABA": remedies.APPEAL,
     "BUSINESS": remedies.VERIFY_BUSINESS,
-    "APP": "look at the app's alerts in the App dashboard",
+    "APP": remedies.APP_ALERTS,
 }
+"""Remedies by the kind of entity, for codes that are not in `_BY_CODE`."""
 
 
 def health(phone: PhoneNumber) -> Condition | None:
-    """The condition `CanSend`; None where Meta told nothing of health."""
-    said = phone.health_status
-    if said is None or not said.can_send_message:
+    """Returns the condition `CanSend`; None where Meta says nothing about health."""
+    reported = phone.health_status
+    if reported is None or not reported.can_send_message:
         return None
-    reasons = [_reason(each) for each in said.entities if each.can_send_message not in ("AVAILABLE", "")]
+    found = [_explained(each) for each in reported.entities if each.can_send_message not in (_AVAILABLE, "")]
     if phone.name_status in ("DECLINED", "EXPIRED"):
-        reasons.append(("DisplayNameNotApproved", f"the display name was {phone.name_status}; {remedies.DISPLAY_NAME}"))
-    if said.can_send_message == "AVAILABLE" and not reasons:
-        return Condition("CanSend", "True", "Available", "Meta lets the number send")
-    reason = next((each for each, _ in reasons if each != "NotConnected"), "NotConnected" if reasons else "Limited")
-    blocked = said.can_send_message == "BLOCKED"
-    beginning = "Meta does not let the number send" if blocked else "Meta lets the number send within limits"
-    message = "; ".join([beginning, *(text for _, text in reasons)])
-    return Condition("CanSend", "False" if blocked else "True", reason, message)
+        text = f"Meta reports the display name as {phone.name_status}. {remedies.DISPLAY_NAME}"
+        found.append((Reason.DISPLAY_NAME_NOT_APPROVED, text))
+    if reported.can_send_message == _AVAILABLE and not found:
+        return Condition(ConditionType.CAN_SEND, ConditionStatus.TRUE, Reason.AVAILABLE, "Meta lets the number send.")
+    if reported.can_send_message == "BLOCKED":
+        status, summary = ConditionStatus.FALSE, "Meta does not let the number send."
+    else:
+        status, summary = ConditionStatus.TRUE, "Meta lets the number send within limits."
+    message = " ".join([summary, *(text for _, text in found)])
+    return Condition(ConditionType.CAN_SEND, status, _main_reason([reason for reason, _ in found]), message)
 
 
-def _reason(entity: HealthEntity) -> tuple[str, str]:
-    what = _OF.get(entity.entity_type, entity.entity_type.lower().replace("_", " ") or "something")
+def _main_reason(reasons: list[str]) -> str:
+    """Returns the first reason that a person can do something about here; `Registered` explains `NotConnected`."""
+    if not reasons:
+        return Reason.LIMITED
+    return next((each for each in reasons if each != Reason.NOT_CONNECTED), Reason.NOT_CONNECTED)
+
+
+def _explained(entity: HealthEntity) -> tuple[str, str]:
+    """Returns reason and text for an entity that holds the number back."""
     for error in entity.errors:
-        if error.error_code in _STEPS:
-            return _STEPS[error.error_code]
+        if error.error_code in _BY_CODE:
+            return _BY_CODE[error.error_code]
+    name = _NAMES.get(entity.entity_type, entity.entity_type.lower().replace("_", " ") or "entity")
     codes = ", ".join(str(each.error_code) for each in entity.errors)
-    step = _DEFAULT.get(entity.entity_type, remedies.APPEAL)
+    remedy = _REMEDIES.get(entity.entity_type, remedies.APPEAL)
     state = entity.can_send_message.title()
-    return state, f"the {what} is {state.lower()}{f' (code {codes})' if codes else ''}; {step}"
+    return state, f"Meta reports the {name} as {state.lower()}{f' (code {codes})' if codes else ''}. {remedy}"

@@ -1,6 +1,6 @@
-"""From the same facts to the conditions that a user reads: what is so, and what a person must do. Pure.
+"""Decides the conditions that a user reads from what was found: the state, and what a person must do. Pure.
 
-A look at Meta that failed for a passing reason says nothing about the number: what was known before stands.
+A look at Meta that failed for a passing reason says nothing about the number, so the last known condition is kept.
 """
 
 import math
@@ -11,7 +11,8 @@ from waypost.cloudapi.graph.apps import TokenDetails
 from waypost.cloudapi.graph.errors import GraphError, GraphRefused
 from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
 from waypost.operator.api import conditions
-from waypost.operator.api.conditions import Condition, Status
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.operator.api.conditions import Condition
 from waypost.operator.number import registration
 from waypost.operator.number.credentials import Credentials, Unusable
 from waypost.operator.number.plan import CONNECTED, DAY_S, LONGEST_CALLBACK, REGISTRABLE, is_foreign
@@ -25,19 +26,27 @@ WARN_DAYS = (14, 7, 3, 1)
 
 @dataclass(frozen=True)
 class Judged:
-    """One condition. `needs_person`: it will not heal by itself."""
+    """A condition, and whether only a person can change it."""
 
     condition: Condition
     needs_person: bool = False
 
 
-def _judged(type_: str, status: Status, reason: str, message: str = "", *, person: bool = False) -> Judged:
-    return Judged(Condition(type_, status, reason, message), person)
+def _true(type_: ConditionType, reason: str, message: str) -> Judged:
+    return Judged(Condition(type_, ConditionStatus.TRUE, reason, message))
+
+
+def _false(type_: ConditionType, reason: str, message: str = "", *, needs_person: bool = False) -> Judged:
+    return Judged(Condition(type_, ConditionStatus.FALSE, reason, message), needs_person)
+
+
+def _unknown(type_: ConditionType, reason: str, message: str = "") -> Judged:
+    return Judged(Condition(type_, ConditionStatus.UNKNOWN, reason, message))
 
 
 def judge(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...]:
-    """All sides of the number, without the summary."""
-    parts: list[Callable[[], Judged | None]] = [
+    """Returns the conditions of all aspects of the number, without the summary."""
+    aspects: list[Callable[[], Judged | None]] = [
         lambda: _credentials(observed),
         lambda: _token(desired, observed, now),
         lambda: _registered(observed, now),
@@ -46,209 +55,240 @@ def judge(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...
         lambda: _bot(desired, observed),
         lambda: _can_send(observed),
     ]
-    return tuple(judged for part in parts if (judged := part()) is not None)
+    return tuple(judged for aspect in aspects if (judged := aspect()) is not None)
 
 
-def _before(observed: Observed, type_: str, otherwise: str = "NotLookedAt", message: str = "") -> Judged:
-    """What was known before, or that nothing is."""
+def _last_known(
+    observed: Observed, type_: ConditionType, otherwise: Reason = Reason.NOT_LOOKED_AT, message: str = ""
+) -> Judged:
+    """Returns the condition as the status has it; if it has none, `Unknown` with the given reason and message."""
     found = conditions.find(observed.status, type_)
-    if found is None or found.get("status") not in ("True", "False", "Unknown"):
-        return _judged(type_, "Unknown", otherwise, message)
-    return _judged(type_, found["status"], str(found.get("reason") or otherwise), str(found.get("message") or ""))
+    if found is None or found.get("status") not in tuple(ConditionStatus):
+        return _unknown(type_, otherwise, message)
+    reason, text = str(found.get("reason") or otherwise), str(found.get("message") or "")
+    return Judged(Condition(type_, conditions.status_of(found), reason, text))
 
 
-def _away(observed: Observed, type_: str, error: Exception) -> Judged:
-    return _before(observed, type_, "MetaUnavailable", f"Meta could not be asked: {error}")
+def _unavailable(observed: Observed, type_: ConditionType, error: Exception) -> Judged:
+    message = f"Meta could not be asked ({error}). The operator asks again by itself."
+    return _last_known(observed, type_, Reason.META_UNAVAILABLE, message)
 
 
 def _credentials(observed: Observed) -> Judged:
+    type_ = ConditionType.CREDENTIALS_VALID
     found = observed.credentials
     if isinstance(found, Unusable):
-        return _judged("CredentialsValid", "False", found.reason, found.message, person=True)
-    said = observed.meta.token if observed.meta else None
-    if isinstance(said, GraphError):
-        if passes(said):
-            return _away(observed, "CredentialsValid", said)
-        message = f"Meta refuses appId and appSecret ({said}); {remedies.APP_SECRET.format(app_id=found.app_id)}"
-        return _judged("CredentialsValid", "False", "AppSecretRefused", message, person=True)
-    if said is None:
-        return _before(observed, "CredentialsValid")
-    return _judged("CredentialsValid", "True", "Accepted", "Meta accepts the app id and app secret")
+        return _false(type_, found.reason, found.message, needs_person=True)
+    answer = observed.meta.token if observed.meta else None
+    if isinstance(answer, GraphError):
+        if passes(answer):
+            return _unavailable(observed, type_, answer)
+        message = f"Meta refuses appId and appSecret ({answer}). {remedies.APP_SECRET.format(app_id=found.app_id)}"
+        return _false(type_, Reason.APP_SECRET_REFUSED, message, needs_person=True)
+    if answer is None:
+        return _last_known(observed, type_)
+    return _true(type_, Reason.ACCEPTED, "Meta accepts the app id and the app secret.")
 
 
 def _token(desired: Desired, observed: Observed, now: float) -> Judged:
-    said = observed.meta.token if observed.meta else None
-    if isinstance(observed.credentials, Unusable) or (isinstance(said, GraphError) and not passes(said)):
-        return _judged("TokenValid", "Unknown", "NoCredentials", "cannot be checked without app id and app secret")
-    if isinstance(said, GraphError):
-        return _away(observed, "TokenValid", said)
-    if said is None:
-        return _before(observed, "TokenValid")
-    if not said.is_valid:
-        return _judged("TokenValid", "False", *_invalid_token(said), person=True)
-    missing = [scope for scope in NEEDED_SCOPES if scope not in said.scopes]
+    type_ = ConditionType.TOKEN_VALID
+    answer = observed.meta.token if observed.meta else None
+    if isinstance(observed.credentials, Unusable) or (isinstance(answer, GraphError) and not passes(answer)):
+        message = "The token cannot be checked without a valid app id and app secret."
+        return _unknown(type_, Reason.NO_CREDENTIALS, message)
+    if isinstance(answer, GraphError):
+        return _unavailable(observed, type_, answer)
+    if answer is None:
+        return _last_known(observed, type_)
+    if not answer.is_valid:
+        return _false(type_, *_invalid_token(answer), needs_person=True)
+    missing = [scope for scope in NEEDED_SCOPES if scope not in answer.scopes]
     if missing:
-        message = f"the token lacks the scope {' and '.join(missing)}; {remedies.NEW_TOKEN}"
-        return _judged("TokenValid", "False", "MissingScope", message, person=True)
-    for granted in said.granular_scopes:
+        message = f"The token lacks the scope {' and '.join(missing)}. {remedies.NEW_TOKEN}"
+        return _false(type_, Reason.MISSING_SCOPE, message, needs_person=True)
+    for granted in answer.granular_scopes:
         if granted.scope in NEEDED_SCOPES and granted.target_ids and desired.spec.waba_id not in granted.target_ids:
-            message = f"the token does not cover WhatsApp account {desired.spec.waba_id}; {remedies.ASSIGN_ASSETS}"
-            return _judged("TokenValid", "False", "AccountNotGranted", message, person=True)
-    if not said.expires_at:
-        return _judged("TokenValid", "True", "NeverExpires", "the token does not expire")
-    days = days_left(said, now)
-    until = conditions.timestamp(said.expires_at)[:10]
+            message = f"The token does not cover the WhatsApp account {desired.spec.waba_id}. {remedies.ASSIGN_ASSETS}"
+            return _false(type_, Reason.ACCOUNT_NOT_GRANTED, message, needs_person=True)
+    if not answer.expires_at:
+        return _true(type_, Reason.NEVER_EXPIRES, "The token does not expire.")
+    days = days_left(answer, now)
+    until = conditions.timestamp(answer.expires_at)[:10]
     if days > WARN_DAYS[0]:
-        return _judged("TokenValid", "True", "Valid", f"the token is valid until {until}")
-    message = f"the token expires in {days} {'day' if days == 1 else 'days'}, on {until}; {remedies.NEW_TOKEN}"
+        return _true(type_, Reason.VALID, f"The token is valid until {until}.")
+    message = f"The token expires in {days} {'day' if days == 1 else 'days'}, on {until}. {remedies.NEW_TOKEN}"
     if (refused := observed.failed.get("RefreshToken")) is not None:
-        message = f"{message} (refreshing it failed: {refused})"
-    return _judged("TokenValid", "True", "ExpiresSoon", message)
+        message = f"{message} The operator could not refresh it ({refused})."
+    return _true(type_, Reason.EXPIRES_SOON, message)
 
 
-def _invalid_token(said: TokenDetails) -> tuple[str, str]:
-    fault = said.error
+def _invalid_token(answer: TokenDetails) -> tuple[Reason, str]:
+    fault = answer.error
     if fault is not None and fault.code == 100:
-        return "TokenOfOtherApp", f"the token was issued for another app than appId; {remedies.NEW_TOKEN}"
+        return Reason.TOKEN_OF_OTHER_APP, f"The token was issued for another app than appId. {remedies.NEW_TOKEN}"
     if fault is not None and fault.subcode == 463:
-        return "TokenExpired", f"the token has expired; {remedies.NEW_TOKEN}"
-    return "TokenRevoked", f"Meta says that the token is not valid (any more); {remedies.NEW_TOKEN}"
+        return Reason.TOKEN_EXPIRED, f"The token has expired. {remedies.NEW_TOKEN}"
+    return Reason.TOKEN_REVOKED, f"Meta says that the token is not valid, or no longer. {remedies.NEW_TOKEN}"
 
 
-def days_left(said: TokenDetails, now: float) -> int:
-    """Whole days until the token lapses, begun ones counted."""
-    return max(0, math.ceil((said.expires_at - now) / DAY_S))
+def days_left(answer: TokenDetails, now: float) -> int:
+    """Returns the days until the token expires, rounded up."""
+    return max(0, math.ceil((answer.expires_at - now) / DAY_S))
 
 
-def _unreadable(observed: Observed, type_: str, error: GraphError, what: str) -> Judged:
-    """The number or account cannot be read with a token that is valid."""
+def _unreadable(observed: Observed, type_: ConditionType, error: GraphError, what: str, field: str) -> Judged:
+    """Returns the condition for a number or account that cannot be read with a valid token."""
     if passes(error):
-        return _away(observed, type_, error)
-    return _judged(
-        type_, "False", "NoAccess", f"the token may not read {what} ({error}); {remedies.ASSIGN_ASSETS}", person=True
-    )
+        return _unavailable(observed, type_, error)
+    message = f"The token may not read the {what} ({error}). Check {field}. If it is right: {remedies.ASSIGN_ASSETS}"
+    return _false(type_, Reason.NO_ACCESS, message, needs_person=True)
 
 
 def _registered(observed: Observed, now: float) -> Judged:
+    type_ = ConditionType.REGISTERED
     phone = observed.meta.number if observed.meta else None
     if isinstance(phone, GraphError):
-        return _unreadable(observed, "Registered", phone, "the phone number; spec.phoneNumberId may be wrong")
+        return _unreadable(observed, type_, phone, "phone number", "spec.phoneNumberId")
     if phone is None or not phone.status:
-        return _before(observed, "Registered")
+        return _last_known(observed, type_)
     if phone.status in CONNECTED:
-        return _judged("Registered", "True", "Connected", f"Meta says {phone.status}")
+        return _true(type_, Reason.CONNECTED, f"Meta reports the number as {phone.status}.")
     if phone.status not in REGISTRABLE:
         reason = phone.status.title().replace("_", "")
-        return _judged("Registered", "False", reason, f"Meta says {phone.status}; {remedies.APPEAL}", person=True)
+        message = f"Meta reports the number as {phone.status}. {remedies.APPEAL}"
+        return _false(type_, reason, message, needs_person=True)
     if phone.code_verification_status not in ("VERIFIED", ""):
-        return _judged("Registered", "False", "NumberNotVerified", remedies.VERIFY_NUMBER, person=True)
+        return _false(type_, Reason.NUMBER_NOT_VERIFIED, remedies.VERIFY_NUMBER, needs_person=True)
     if not isinstance(observed.credentials, Credentials) or observed.credentials.pin is None:
-        return _judged(
-            "Registered", "False", "PinMissing", f"the number is not connected; {remedies.SET_PIN}", person=True
-        )
+        message = f"The number is not connected, and the Secret has no pin. {remedies.SET_PIN}"
+        return _false(type_, Reason.PIN_MISSING, message, needs_person=True)
     return _registering(observed, now)
 
 
 def _registering(observed: Observed, now: float) -> Judged:
+    type_ = ConditionType.REGISTERED
     calls = registration.read(observed.status)
     if calls.is_refused(observed.secret_version) and calls.refused_code is not None:
-        return _judged("Registered", "False", *_refused_registration(calls.refused_code), person=True)
+        return _false(type_, *_refused_registration(calls.refused_code), needs_person=True)
     if wait_s := calls.wait_s(now):
-        again = conditions.timestamp(now + wait_s)
-        message = f"the number is not connected; Meta allows few calls of register, the next one is at {again}"
-        return _judged("Registered", "False", "WaitingToRegister", message)
-    failed = observed.failed.get("Register")
-    return _judged("Registered", "False", "Registering", f"registering failed: {failed}" if failed else "")
-
-
-def _refused_registration(code: int) -> tuple[str, str]:
-    said = f"Meta refused to register the number (code {code})"
-    if code in (133005, 133008, 133009):
-        return "PinRefused", f"{said}: the PIN is wrong or was tried too often; {remedies.RIGHT_PIN}"
-    if code in (133006, 136024, 136025):
-        return "NumberNotVerified", f"{said}; {remedies.VERIFY_NUMBER}"
-    if code == 133016:
-        return (
-            "TooManyRegistrations",
-            f"{said}: more than 10 calls in 72 hours; wait 72 hours, then {remedies.SET_PIN}",
+        next_call = conditions.timestamp(now + wait_s)
+        message = (
+            "The number is not connected. Meta allows few calls that register a number, so the operator makes the next "
+            f"one at {next_call}."
         )
+        return _false(type_, Reason.WAITING_TO_REGISTER, message)
+    failed = observed.failed.get("Register")
+    message = f"The number could not be registered ({failed}). The operator tries again by itself." if failed else ""
+    return _false(type_, Reason.REGISTERING, message)
+
+
+def _refused_registration(code: int) -> tuple[Reason, str]:
+    refusal = f"Meta refused to register the number (code {code})"
+    if code in (133005, 133008, 133009):
+        return Reason.PIN_REFUSED, f"{refusal}: the PIN is wrong or was tried too often. {remedies.RIGHT_PIN}"
+    if code in (133006, 136024, 136025):
+        return Reason.NUMBER_NOT_VERIFIED, f"{refusal}. {remedies.VERIFY_NUMBER}"
+    if code == 133016:
+        message = f"{refusal}: more than 10 calls in 72 hours. Wait 72 hours. {remedies.SET_PIN}"
+        return Reason.TOO_MANY_REGISTRATIONS, message
     if code == 131042:
-        return "PaymentMissing", f"{said}; {remedies.PAYMENT}"
-    if code in (131037, 131045):
-        return "RegistrationRefused", f"{said}; {remedies.DISPLAY_NAME}; then request a reconcile by annotation"
-    return "RegistrationRefused", f"{said}; {remedies.APPEAL}; then request a reconcile by annotation"
+        return Reason.PAYMENT_MISSING, f"{refusal}. {remedies.PAYMENT}"
+    remedy = remedies.DISPLAY_NAME if code in (131037, 131045) else remedies.APPEAL
+    return Reason.REGISTRATION_REFUSED, f"{refusal}. {remedy} {remedies.REGISTER_AGAIN}"
 
 
 def _subscribed(desired: Desired, observed: Observed) -> Judged:
+    type_ = ConditionType.SUBSCRIBED
     account = observed.meta.account if observed.meta else None
     if isinstance(account, GraphError):
-        return _unreadable(observed, "Subscribed", account, "the WhatsApp account; spec.wabaId may be wrong")
+        return _unreadable(observed, type_, account, "WhatsApp account", "spec.wabaId")
     if account is None or not isinstance(observed.credentials, Credentials):
-        return _before(observed, "Subscribed")
+        return _last_known(observed, type_)
     phone = observed.meta.number if observed.meta else None
     entities = phone.health_status.entities if isinstance(phone, PhoneNumber) and phone.health_status else []
     owners = {each.id for each in entities if each.entity_type == "WABA" and each.id}
     if owners and desired.spec.waba_id not in owners:
-        message = f"the number belongs to WhatsApp account {owners.pop()}, not to spec.wabaId; create the object anew"
-        return _judged("Subscribed", "False", "WrongAccount", message, person=True)
+        message = (
+            f"The number belongs to the WhatsApp account {owners.pop()}, not to spec.wabaId. "
+            "Delete this object and create it with that account."
+        )
+        return _false(type_, Reason.WRONG_ACCOUNT, message, needs_person=True)
     if any(each.id == observed.credentials.app_id for each in account):
-        return _judged("Subscribed", "True", "Subscribed", "the app gets the account's deliveries")
+        return _true(type_, Reason.SUBSCRIBED, "The app receives the deliveries of the WhatsApp account.")
     failed = observed.failed.get("SubscribeApp")
     if failed is None:
-        return _judged("Subscribed", "False", "Subscribing")
-    return _refusal("Subscribed", "SubscriptionRefused", failed, "the app could not be subscribed to the account")
+        return _false(type_, Reason.SUBSCRIBING)
+    what = "The app could not be subscribed to the WhatsApp account"
+    return _refused(type_, Reason.SUBSCRIPTION_REFUSED, failed, what)
 
 
-def _refusal(type_: str, reason: str, error: Exception, what: str) -> Judged:
+def _refused(type_: ConditionType, reason: Reason, error: Exception, what: str) -> Judged:
     details = f": {error.details}" if isinstance(error, GraphRefused) and error.details else ""
-    return _judged(type_, "False", reason, f"{what}: {error}{details}", person=not passes(error))
+    if passes(error):
+        return _false(type_, reason, f"{what} ({error}{details}). The operator tries again by itself.")
+    return _false(type_, reason, f"{what} ({error}{details}).", needs_person=True)
+
+
+_CALLBACK_FAILURES = (
+    ("AwaitRoute", Reason.WAITING_FOR_WEBHOOK, "The webhook does not serve the callback yet"),
+    ("SetAppCallback", Reason.CALLBACK_REFUSED, "Meta did not accept the callback of the app"),
+    ("SetAccountCallback", Reason.CALLBACK_REFUSED, "Meta did not accept the callback of the WhatsApp account"),
+    ("SetNumberCallback", Reason.CALLBACK_REFUSED, "Meta did not accept the callback of the number"),
+)
 
 
 def _webhook(desired: Desired, observed: Observed) -> Judged:
+    type_ = ConditionType.WEBHOOK_VERIFIED
     if len(desired.own_url) > LONGEST_CALLBACK and desired.spec.webhook.scope == "Number":
-        message = f"the callback address has more than {LONGEST_CALLBACK} characters; choose a shorter name or scope"
-        return _judged("WebhookVerified", "False", "AddressTooLong", message, person=True)
+        message = (
+            f"The callback address is longer than the {LONGEST_CALLBACK} characters that Meta allows. "
+            "Create the object with a shorter name, or set spec.webhook.scope to App."
+        )
+        return _false(type_, Reason.ADDRESS_TOO_LONG, message, needs_person=True)
     meta = observed.meta
     phone = meta.number if meta else None
     if meta is None or not isinstance(phone, PhoneNumber) or not isinstance(observed.credentials, Credentials):
-        return _before(observed, "WebhookVerified")
-    for name, reason, what in (
-        ("AwaitRoute", "WaitingForWebhook", "the webhook does not serve the callback yet"),
-        ("SetAppCallback", "CallbackRefused", "Meta did not take the app's callback"),
-        ("SetAccountCallback", "CallbackRefused", "Meta did not take the account's callback"),
-        ("SetNumberCallback", "CallbackRefused", "Meta did not take the number's callback"),
-    ):
+        return _last_known(observed, type_)
+    for name, reason, what in _CALLBACK_FAILURES:
         if (failed := observed.failed.get(name)) is not None:
-            return _refusal("WebhookVerified", reason, failed, what)
+            return _refused(type_, reason, failed, what)
     levels = phone.webhook_configuration or WebhookConfiguration()
     url = desired.callback_url(observed.credentials.app_id)
     if (levels.phone_number or levels.whatsapp_business_account or levels.application) != url:
-        return _judged("WebhookVerified", "False", "Registering", "the callback is not registered yet")
+        return _false(type_, Reason.REGISTERING, "The callback is not registered at Meta yet.")
     app = meta.app_subscription
     missing = sorted(set(FIELDS[:1]) - {each.name for each in app.fields}) if app else []
     if missing:
-        message = f"the app does not subscribe to {', '.join(missing)}; webhook.scope App takes its callback over"
-        return _judged("WebhookVerified", "False", "FieldsMissing", message, person=True)
+        message = (
+            f"The app does not subscribe to {', '.join(missing)}. Subscribe it in the App dashboard, or set "
+            "spec.webhook.scope to App, so that the operator takes over the app's callback."
+        )
+        return _false(type_, Reason.FIELDS_MISSING, message, needs_person=True)
     if app and is_foreign(app.callback_url, observed.credentials.app_id):
-        message = "Meta delivers messages here; events of account and templates go to the app's callback, not ours"
-        return _judged("WebhookVerified", "True", "AppCallbackElsewhere", message)
-    return _judged("WebhookVerified", "True", "Verified", f"Meta delivers to {url}")
+        message = (
+            "Meta delivers messages to Waypost. Events about the account and its templates go to the app's callback, "
+            "which belongs to another system."
+        )
+        return _true(type_, Reason.APP_CALLBACK_ELSEWHERE, message)
+    return _true(type_, Reason.VERIFIED, f"Meta delivers to {url}.")
 
 
 def _bot(desired: Desired, observed: Observed) -> Judged | None:
+    type_ = ConditionType.BOT_LOADED
     if (plugin := desired.refused_plugin) is not None:
-        message = f"the platform does not allow the plugin {plugin}, so it does not answer; {remedies.ALLOW_PLUGIN}"
-        return _judged("BotLoaded", "False", "PluginNotAllowed", message, person=True)
+        message = f"The platform does not allow the plugin {plugin}, so it does not answer. {remedies.ALLOW_PLUGIN}"
+        return _false(type_, Reason.PLUGIN_NOT_ALLOWED, message, needs_person=True)
     if desired.spec.bot is None or desired.spec.bot.config_map_ref is None:
         return None
     if observed.script.problem is not None:
-        return _judged("BotLoaded", "False", *observed.script.problem, person=True)
-    return _judged("BotLoaded", "True", "Loaded", "the bot's script can be used")
+        return _false(type_, *observed.script.problem, needs_person=True)
+    return _true(type_, Reason.LOADED, "The script of the bot is valid.")
 
 
 def _can_send(observed: Observed) -> Judged | None:
+    type_ = ConditionType.CAN_SEND
     phone = observed.meta.number if observed.meta else None
     if not isinstance(phone, PhoneNumber):
-        return _before(observed, "CanSend") if conditions.find(observed.status, "CanSend") else None
+        return _last_known(observed, type_) if conditions.find(observed.status, type_) else None
     condition = health(phone)
     return Judged(condition) if condition else None

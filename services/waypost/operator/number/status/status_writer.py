@@ -3,15 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import Condition, changed, find, seconds
+from waypost.operator.api.kinds import NUMBER
 from waypost.operator.cluster.interface import Cluster, ClusterConflict
 from waypost.operator.engine.outcome import Outcome, Result
 from waypost.operator.number import registration
-from waypost.operator.number.claims import KIND
 from waypost.operator.number.status import compose as statuses
 from waypost.operator.number.subject import Subject
 
 SHORTEST_WAIT_S = 0.1
+_PROGRESS = (ConditionType.RECONCILING, ConditionType.STALLED)
 
 
 class Teller:
@@ -42,7 +44,7 @@ class Teller:
         failures = int(before.get("failureCount") or 0)
         next_attempt = seconds(before.get("nextAttemptTime"))
         if not keep_times:
-            failures = failures + 1 if outcome == "failed" else 0
+            failures = failures + 1 if outcome is Outcome.FAILED else 0
             wait = statuses.retry_s(outcome, failures, subject.metadata.uid)
             next_attempt = now + max(wait, at_least_s) if wait is not None else None
         whole = statuses.status(
@@ -58,7 +60,7 @@ class Teller:
         if whole != before:
             await self.write(subject, whole)
             await self._tell_changes(subject, before, whole)
-        if subject.ready_reason == "WaitingForWebhook":
+        if subject.ready_reason == Reason.WAITING_FOR_WEBHOOK:
             return Result(self._route_poll_s, outcome)
         waits = [each for each in (again_in_s, next_attempt - now if next_attempt else None) if each is not None]
         return Result(max(SHORTEST_WAIT_S, min(waits)) if waits else None, outcome)
@@ -69,7 +71,7 @@ class Teller:
             subject.manifest = await self._cluster.write_status(subject.manifest, dict(status))
         except ClusterConflict:
             metadata = subject.metadata
-            fresh = await self._cluster.read(KIND, metadata.namespace, metadata.name)
+            fresh = await self._cluster.read(NUMBER, metadata.namespace, metadata.name)
             if fresh is None or fresh["metadata"].get("uid") != metadata.uid:
                 raise
             subject.manifest = await self._cluster.write_status(fresh, dict(status))
@@ -78,14 +80,16 @@ class Teller:
         """An Event for each side that changed; what is well at the first look is no news, but for the summary."""
         for each in changed(before.get("conditions"), after["conditions"]):
             is_first = find(before, each["type"]) is None
-            if each["status"] == "Unknown" or each["type"] in ("Reconciling", "Stalled"):
+            if each["status"] == ConditionStatus.UNKNOWN or each["type"] in _PROGRESS:
                 continue
-            if is_first and each["status"] == "True":
+            is_true = each["status"] == ConditionStatus.TRUE
+            if is_first and is_true:
                 continue
-            message = each["message"] if each["type"] == "Ready" else f"{each['type']}: {each['message']}"
+            is_summary = each["type"] == ConditionType.READY
+            message = each["message"] if is_summary else f"{each['type']}: {each['message']}"
             await self._cluster.emit(
                 subject.manifest,
-                type="Normal" if each["status"] == "True" else "Warning",
+                type="Normal" if is_true else "Warning",
                 reason=each["reason"],
                 message=message,
             )

@@ -1,111 +1,126 @@
-"""From the sides of a number to its summary: `Ready`, and whether it heals by itself. Pure."""
+"""Derives the summary of a number from its other conditions: `Ready`, `Reconciling` and `Stalled`. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from waypost.operator.api.conditions import Condition
+from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.operator.api.conditions import NOT_RECONCILING, NOT_STALLED, Condition, is_true, reason_of
 from waypost.operator.engine.outcome import Outcome
 from waypost.operator.meta.budget import BudgetSpent
 from waypost.operator.number.state import AtMeta, Observed, passes
 from waypost.operator.number.status.judgement import Judged
 
-NEEDED = ("CredentialsValid", "TokenValid", "Registered", "Subscribed", "WebhookVerified", "BotLoaded", "CanSend")
-"""In the order in which a failing one is told: the first is what to look at first."""
+NEEDED = (
+    ConditionType.CREDENTIALS_VALID,
+    ConditionType.TOKEN_VALID,
+    ConditionType.REGISTERED,
+    ConditionType.SUBSCRIBED,
+    ConditionType.WEBHOOK_VERIFIED,
+    ConditionType.BOT_LOADED,
+    ConditionType.CAN_SEND,
+)
+"""Conditions that `Ready` needs. The first one that is not true is the one that `Ready` reports."""
 
-WAITING = frozenset({"WaitingForWebhook", "WaitingToRegister"})
+WAITING = frozenset({Reason.WAITING_FOR_WEBHOOK, Reason.WAITING_TO_REGISTER})
+"""Reasons that end by themselves after a while; nothing has failed."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The conditions to write, and how the reconcile ended."""
+    """The conditions to write, and the outcome of the reconcile."""
 
     conditions: tuple[Condition, ...]
     outcome: Outcome
 
 
 def summarise(judged: Sequence[Judged], observed: Observed) -> Summary:
-    """`Ready` is true when every side that is needed is; `Stalled` when only a person can go on."""
-    parts = tuple(each.condition for each in judged)
+    """Returns all conditions. `Ready` is true when each needed one is; `Stalled` when only a person can go on."""
+    aspects = tuple(each.condition for each in judged)
     by_type = {each.condition.type: each for each in judged}
     failing = next((by_type[name] for name in NEEDED if name in by_type and _is_failing(by_type[name])), None)
-    trouble = _trouble(observed)
+    transient = _transient_failure(observed)
     if observed.rival is not None:
-        message = f"{observed.rival} claims this phone number and is older; delete one of the two"
-        return _stalled(parts, "Conflict", message)
+        message = f"{observed.rival} claims this phone number and is older. Delete one of the two."
+        return _stalled(aspects, Reason.CONFLICT, message)
     if "Publish" in observed.failed:
-        message = f"the data plane could not be told: {observed.failed['Publish']}"
-        return _reconciling(parts, Condition("Ready", "False", "PublishFailed", message), "failed")
-    if failing is None and trouble is None:
-        ready = Condition("Ready", "True", "AsDesired", "the number is as desired at Meta and in the cluster")
-        return Summary((ready, *parts, _no("Reconciling"), _no("Stalled")), "ready")
+        message = f"The number could not be published to webhook and workers ({observed.failed['Publish']})."
+        return _reconciling(aspects, _ready(ConditionStatus.FALSE, Reason.PUBLISH_FAILED, message), Outcome.FAILED)
     if failing is None:
-        ready = Condition("Ready", "True", "AsDesired", "the number was as desired when Meta was last asked")
-        return Summary((ready, *parts, _yes("Reconciling", *trouble or ("", "")), _no("Stalled")), "failed")
+        return _as_desired(aspects, transient)
     found = failing.condition
     message = f"{found.type}: {found.message}" if found.message else found.type
-    if failing.needs_person or (found.status == "False" and trouble is None and _was_stalled(observed, found)):
-        return _stalled(parts, found.reason, message)
-    outcome: Outcome = "waiting" if found.reason in WAITING else "failed"
-    return _reconciling(parts, Condition("Ready", found.status, found.reason, message), outcome)
+    is_false = found.status is ConditionStatus.FALSE
+    if failing.needs_person or (is_false and transient is None and _was_stalled(observed, found)):
+        return _stalled(aspects, found.reason, message)
+    outcome = Outcome.WAITING if found.reason in WAITING else Outcome.FAILED
+    return _reconciling(aspects, _ready(found.status, found.reason, message), outcome)
 
 
-def suspended(parts: Sequence[Condition]) -> tuple[Condition, ...]:
-    """Of a number that nothing is changed of: that is as desired, and healthy in the eyes of whoever waits for it."""
-    ready = Condition("Ready", "True", "Suspended", "spec.suspend is true: nothing is changed, messages keep flowing")
-    return (ready, *parts, _no("Reconciling"), _no("Stalled"))
+def suspended(aspects: Sequence[Condition]) -> tuple[Condition, ...]:
+    """Returns the conditions of a suspended number: `Ready`, so that `kubectl wait` and GitOps tools go on."""
+    message = "spec.suspend is true: the operator changes nothing, and messages keep flowing."
+    return (_ready(ConditionStatus.TRUE, Reason.SUSPENDED, message), *aspects, NOT_RECONCILING, NOT_STALLED)
 
 
-def refused(reason: str, message: str) -> tuple[Condition, ...]:
-    """Of an object that cannot be used as it is written."""
+def refused(reason: Reason, message: str) -> tuple[Condition, ...]:
+    """Returns the conditions of an object that cannot be used as it is written."""
     return _stalled((), reason, message).conditions
 
 
 def beginning() -> tuple[Condition, ...]:
-    """Of an object that was just met."""
-    what = ("Reconciling", "the number is being looked at for the first time")
-    return (Condition("Ready", "Unknown", *what), _yes("Reconciling", *what), _no("Stalled"))
+    """Returns the conditions of an object that is reconciled for the first time."""
+    reason, message = Reason.RECONCILING, "The operator looks at the number for the first time."
+    ready = _ready(ConditionStatus.UNKNOWN, reason, message)
+    return (ready, _yes(ConditionType.RECONCILING, reason, message), NOT_STALLED)
 
 
 def _is_failing(judged: Judged) -> bool:
-    return judged.condition.status != "True"
+    return judged.condition.status is not ConditionStatus.TRUE
 
 
 def _was_stalled(observed: Observed, condition: Condition) -> bool:
-    """Where Meta was not looked at this time, who must act is what was said last time."""
+    """Returns whether a person had to act for the same reason; asked only where Meta was not looked at this time."""
     if observed.meta is not None:
         return False
-    return any(
-        each.get("type") == "Stalled" and each.get("status") == "True" and each.get("reason") == condition.reason
-        for each in observed.status.get("conditions") or ()
-        if isinstance(each, dict)
-    )
+    stalled = ConditionType.STALLED
+    return is_true(observed.status, stalled) and reason_of(observed.status, stalled) == condition.reason
 
 
-def _trouble(observed: Observed) -> tuple[str, str] | None:
-    """What went wrong for a passing reason, if anything did."""
+def _transient_failure(observed: Observed) -> tuple[Reason, str] | None:
+    """Returns reason and message of something that failed for a passing reason, if anything did."""
     meta = observed.meta or AtMeta()
     for answer in (meta.token, meta.number, meta.account, meta.app):
-        # A look that was put off to spare the account's calls is no trouble: it comes later.
+        # A call that was put off to spare the account's budget is no failure: it is made later.
         if isinstance(answer, Exception) and passes(answer) and not isinstance(answer, BudgetSpent):
-            return "MetaUnavailable", f"Meta could not be asked, what is told is from the last look: {answer}"
+            message = f"Meta could not be asked ({answer}). The conditions are from the last look."
+            return Reason.META_UNAVAILABLE, message
     for name, error in observed.failed.items():
         if name not in ("AwaitRoute", "RefreshToken", "RevokeToken"):
-            return "ActionFailed", f"{name} failed: {error}"
+            return Reason.ACTION_FAILED, f"{name} failed: {error}"
     return None
 
 
-def _stalled(parts: tuple[Condition, ...], reason: str, message: str) -> Summary:
-    ready = Condition("Ready", "False", reason, message)
-    return Summary((ready, *parts, _no("Reconciling"), _yes("Stalled", reason, message)), "stalled")
+def _as_desired(aspects: tuple[Condition, ...], transient: tuple[Reason, str] | None) -> Summary:
+    if transient is None:
+        ready = _ready(ConditionStatus.TRUE, Reason.AS_DESIRED, "The number is as desired, at Meta and in the cluster.")
+        return Summary((ready, *aspects, NOT_RECONCILING, NOT_STALLED), Outcome.READY)
+    ready = _ready(ConditionStatus.TRUE, Reason.AS_DESIRED, "The number was as desired when Meta was last asked.")
+    return Summary((ready, *aspects, _yes(ConditionType.RECONCILING, *transient), NOT_STALLED), Outcome.FAILED)
 
 
-def _reconciling(parts: tuple[Condition, ...], ready: Condition, outcome: Outcome) -> Summary:
-    return Summary((ready, *parts, _yes("Reconciling", ready.reason, ready.message), _no("Stalled")), outcome)
+def _stalled(aspects: tuple[Condition, ...], reason: str, message: str) -> Summary:
+    ready = _ready(ConditionStatus.FALSE, reason, message)
+    return Summary((ready, *aspects, NOT_RECONCILING, _yes(ConditionType.STALLED, reason, message)), Outcome.STALLED)
 
 
-def _yes(type_: str, reason: str, message: str) -> Condition:
-    return Condition(type_, "True", reason, message)
+def _reconciling(aspects: tuple[Condition, ...], ready: Condition, outcome: Outcome) -> Summary:
+    reconciling = _yes(ConditionType.RECONCILING, ready.reason, ready.message)
+    return Summary((ready, *aspects, reconciling, NOT_STALLED), outcome)
 
 
-def _no(type_: str) -> Condition:
-    return Condition(type_, "False", f"Not{type_}")
+def _ready(status: ConditionStatus, reason: str, message: str) -> Condition:
+    return Condition(ConditionType.READY, status, reason, message)
+
+
+def _yes(type_: ConditionType, reason: str, message: str) -> Condition:
+    return Condition(type_, ConditionStatus.TRUE, reason, message)

@@ -1,0 +1,136 @@
+"""The words of conditions, of both kinds. Scripts, alerts and documents rely on them, so none of them changes.
+
+The value of each member is its name in CamelCase.
+"""
+
+from enum import StrEnum
+
+
+class ConditionStatus(StrEnum):
+    """Values of a condition's `status`, as Kubernetes has them."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class ConditionType(StrEnum):
+    """Aspects of an object that a condition is about. A schedule has the first three only."""
+
+    READY = "Ready"
+    """Summary of the others."""
+    RECONCILING = "Reconciling"
+    """The operator goes on by itself."""
+    STALLED = "Stalled"
+    """A person must act."""
+
+    CREDENTIALS_VALID = "CredentialsValid"
+    TOKEN_VALID = "TokenValid"  # noqa: S105 - the name of a condition
+    REGISTERED = "Registered"
+    SUBSCRIBED = "Subscribed"
+    WEBHOOK_VERIFIED = "WebhookVerified"
+    BOT_LOADED = "BotLoaded"
+    CAN_SEND = "CanSend"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions and of Kubernetes Events.
+
+    Beside these, `Registered` and `CanSend` may give a state of Meta's as their reason, as `Banned` or `Limited`.
+    """
+
+    # Summary, of both kinds
+    SUSPENDED = "Suspended"
+    INVALID_SPEC = "InvalidSpec"
+    NOT_RECONCILING = "NotReconciling"
+    NOT_STALLED = "NotStalled"
+
+    # Summary of a number
+    RECONCILING = "Reconciling"
+    """The number is looked at for the first time."""
+    AS_DESIRED = "AsDesired"
+    CONFLICT = "Conflict"
+    """Another object claims the same phone number."""
+    NAMESPACE_TAKEN = "NamespaceTaken"
+    PUBLISH_FAILED = "PublishFailed"
+    ACTION_FAILED = "ActionFailed"
+
+    # Any aspect of a number
+    NOT_LOOKED_AT = "NotLookedAt"
+    META_UNAVAILABLE = "MetaUnavailable"
+    NO_ACCESS = "NoAccess"
+    """The token may not read the number or the account."""
+
+    # CredentialsValid
+    ACCEPTED = "Accepted"
+    SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, as are the next ones
+    SECRET_NOT_OPTED_IN = "SecretNotOptedIn"  # noqa: S105
+    SECRET_INVALID = "SecretInvalid"  # noqa: S105
+    APP_SECRET_REFUSED = "AppSecretRefused"  # noqa: S105
+
+    # TokenValid
+    VALID = "Valid"
+    NEVER_EXPIRES = "NeverExpires"
+    EXPIRES_SOON = "ExpiresSoon"
+    NO_CREDENTIALS = "NoCredentials"
+    MISSING_SCOPE = "MissingScope"
+    ACCOUNT_NOT_GRANTED = "AccountNotGranted"
+    TOKEN_EXPIRED = "TokenExpired"  # noqa: S105
+    TOKEN_REVOKED = "TokenRevoked"  # noqa: S105
+    TOKEN_OF_OTHER_APP = "TokenOfOtherApp"  # noqa: S105
+
+    # Registered
+    CONNECTED = "Connected"
+    REGISTERING = "Registering"
+    """The number is being connected, or (`WebhookVerified`) its callback registered."""
+    WAITING_TO_REGISTER = "WaitingToRegister"
+    PIN_MISSING = "PinMissing"
+    PIN_REFUSED = "PinRefused"
+    NUMBER_NOT_VERIFIED = "NumberNotVerified"
+    TOO_MANY_REGISTRATIONS = "TooManyRegistrations"
+    REGISTRATION_REFUSED = "RegistrationRefused"
+
+    # Subscribed
+    SUBSCRIBED = "Subscribed"
+    SUBSCRIBING = "Subscribing"
+    SUBSCRIPTION_REFUSED = "SubscriptionRefused"
+    WRONG_ACCOUNT = "WrongAccount"
+
+    # WebhookVerified
+    VERIFIED = "Verified"
+    APP_CALLBACK_ELSEWHERE = "AppCallbackElsewhere"
+    WAITING_FOR_WEBHOOK = "WaitingForWebhook"
+    CALLBACK_REFUSED = "CallbackRefused"
+    ADDRESS_TOO_LONG = "AddressTooLong"
+    FIELDS_MISSING = "FieldsMissing"
+
+    # BotLoaded
+    LOADED = "Loaded"
+    CONFIG_MAP_MISSING = "ConfigMapMissing"
+    SCRIPT_MISSING = "ScriptMissing"
+    SCRIPT_INVALID = "ScriptInvalid"
+    PLUGIN_NOT_ALLOWED = "PluginNotAllowed"
+
+    # CanSend
+    AVAILABLE = "Available"
+    LIMITED = "Limited"
+    NOT_CONNECTED = "NotConnected"
+    PAYMENT_MISSING = "PaymentMissing"
+    BUSINESS_NOT_VERIFIED = "BusinessNotVerified"
+    DISPLAY_NAME_NOT_APPROVED = "DisplayNameNotApproved"
+
+    # Events only
+    TOKEN_EXPIRES = "TokenExpires"  # noqa: S105
+    LEFT_AT_META = "LeftAtMeta"
+    """A deletion could not take something away at Meta."""
+
+    # Ready of a schedule
+    SCHEDULED = "Scheduled"
+    NOT_SUPPORTED = "NotSupported"
+    NUMBER_NOT_FOUND = "NumberNotFound"
+    NUMBER_NOT_READY = "NumberNotReady"
+    NUMBER_CONFLICT = "NumberConflict"
+    INVALID_TIME_ZONE = "InvalidTimeZone"
+    INVALID_SCHEDULE = "InvalidSchedule"
+    CRON_JOB_INVALID = "CronJobInvalid"
+    CRON_JOB_REFUSED = "CronJobRefused"
