@@ -24,7 +24,9 @@ Row = dict[str, Any]
 
 def message_order(contacts: Sequence[str], **action: Any) -> dict[str, Any]:
     """The file of a schedule that sends `weekly_news` to these contacts, as JSON."""
-    message = {"template": {"name": "weekly_news", "language": "it"}, "audience": {"contacts": list(contacts)}}
+    message: dict[str, Any] = {"template": {"name": "weekly_news", "language": "it"}}
+    message["audience"] = {"contacts": list(contacts)}
+    message = {name: value for name, value in (message | action).items() if value is not None}
     return {
         "uid": UID,
         "namespace": "team-a",
@@ -32,7 +34,7 @@ def message_order(contacts: Sequence[str], **action: Any) -> dict[str, Any]:
         "number": "support",
         "numberId": NUMBER,
         "timeZone": "Europe/Rome",
-        "action": {"message": message | action},
+        "action": {"message": message},
     }
 
 

@@ -97,7 +97,7 @@ def test_neither_contacts_nor_words_are_in_any_output(
 ) -> None:
     """Logs, report and trace; the order is the only file that holds them."""
     audience = contacts(3)
-    order_file(message_order([*audience, "+39"], template=None, text=SECRET_WORDS))
+    order_file(message_order([*audience, "+1000000"], template=None, text=SECRET_WORDS))
     assert command.run() == 0
 
     outputs = [command.output, str(command.report)]

@@ -1,40 +1,45 @@
 """The action `tokenCheck`: what Meta says becomes the run's result."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import msgspec
 import pytest
+from sqlalchemy import create_engine
 
 from waypost.cloudapi.graph.apps import TokenDetails
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.contracts import order
-from waypost.contracts.order import Order, TokenCheckAction
+from waypost.contracts.order import Order
 from waypost.contracts.registry import Number
-from waypost.schedule.actions.token_check import check, judge
-from waypost.schedule.ending import Ending, NotYet
+from waypost.schedule.actions.token_check import TokenCheckAction, judge, run
+from waypost.schedule.context import RunContext
+from waypost.schedule.outcome import ActionOutcome, NotYet
+from waypost.store.schedules import Tick
 
 from .conftest import NUMBER, message_order
 
-DAY = 86_400.0
-NOW = 1_795_000_000.0
+AT = 1_795_000_000
+DAY = 86_400
+NOW = datetime.fromtimestamp(AT, UTC)
 TOKEN, PROOF = "EAAtokencheck0001", "5" * 64
-CHECK = TokenCheckAction(warn_days=14)
+CHECK = TokenCheckAction.model_validate({"warnDays": 14})
 
 
 @pytest.mark.parametrize(
     ("token", "result", "said"),
     [
-        (TokenDetails(is_valid=True), "Succeeded", "never lapses"),
-        (TokenDetails(is_valid=True, expires_at=int(NOW + 15 * DAY)), "Succeeded", "lapses in 15 days"),
-        (TokenDetails(is_valid=True, expires_at=int(NOW + 14 * DAY - 1)), "TokenExpires", "lapses in 13 days"),
-        (TokenDetails(is_valid=True, expires_at=int(NOW - 1)), "TokenExpires", "lapses in 0 days"),
-        (TokenDetails(is_valid=False, expires_at=int(NOW + 99 * DAY)), "TokenInvalid", "make a new token"),
+        (TokenDetails(is_valid=True), "Succeeded", "never expires"),
+        (TokenDetails(is_valid=True, expires_at=AT + 15 * DAY), "Succeeded", "expires in 15 days"),
+        (TokenDetails(is_valid=True, expires_at=AT + 14 * DAY - 1), "TokenExpires", "expires in 13 days"),
+        (TokenDetails(is_valid=True, expires_at=AT - 1), "TokenExpires", "expires in 0 days"),
+        (TokenDetails(is_valid=False, expires_at=AT + 99 * DAY), "TokenInvalid", "make a new token"),
     ],
 )
 def test_the_result_says_how_long_the_token_lasts(token: TokenDetails, result: str, said: str) -> None:
     """And what a person must do where only a person can."""
-    ending = judge(token, warn_days=14, now=NOW)
+    ending = judge(token, warn_days=14, now=AT)
     assert ending.result == result
     assert said in ending.detail
 
@@ -56,20 +61,23 @@ def orders() -> Order:
     return order.convert(message_order([]) | {"action": {"tokenCheck": {}}})
 
 
-def ask(folder: Path, status: int, content: object) -> Ending:
+def ask(folder: Path, status: int, content: object) -> ActionOutcome:
     """Check, while Meta answers that."""
     return asked_by(folder, httpx.MockTransport(lambda _request: httpx.Response(status, json=content)))
 
 
-def asked_by(folder: Path, transport: httpx.MockTransport) -> Ending:
+def asked_by(folder: Path, transport: httpx.MockTransport) -> ActionOutcome:
     """Check, with that for Meta."""
-    return check(
-        orders(),
-        CHECK,
+    context = RunContext(
+        engine=create_engine("postgresql+psycopg://"),  # never connected to
+        order=orders(),
+        tick=Tick("uid", NOW),
+        now=NOW,
+        traceparent=None,
         registry_dir=folder,
         graph=lambda: GraphClient("http://graph.test", "v26.0", transport=transport),
-        now=NOW,
     )
+    return run(context, CHECK)
 
 
 def test_meta_is_asked_about_the_token_of_the_registry(published: Path) -> None:

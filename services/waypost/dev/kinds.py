@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from waypost.operator.api.fields import ObjectName
+from waypost.contracts.fields import ObjectName
 from waypost.operator.api.number_models import CREDENTIALS_LABEL, NumberSpec
 from waypost.operator.api.schedule_models import ScheduleSpec
 

@@ -4,9 +4,9 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
+from waypost.contracts.fields import TemplateName
 from waypost.dev.kinds import BotSchedule
 from waypost.dev.manifests import DeclaredNumber
-from waypost.operator.api.fields import TemplateName
 
 
 def seed(numbers: Iterable[DeclaredNumber], schedules: Iterable[BotSchedule] = ()) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from structlog.contextvars import bound_contextvars
 
 from waypost.contracts import order
 from waypost.contracts.order import InvalidOrder
-from waypost.schedule import tick
-from waypost.schedule.ending import Ending, hand_over, report
-from waypost.schedule.run import DONE, NEVER, perform
+from waypost.schedule import report, tick
+from waypost.schedule.outcome import RunResult
+from waypost.schedule.run import ExitStatus, parse_action, perform
 from waypost.schedule.tick import NoTick
 from waypost.settings import Settings
 from waypost.store.connection.database import connect
@@ -47,13 +47,15 @@ def _run(command: Command) -> int:
         planned_at = tick.of_moment(command.at) if command.at else tick.of_job(settings.schedule_job)
     except NoTick as error:
         log.error("this is no run of a schedule", problem=str(error))  # noqa: TRY400 - no defect
-        return NEVER
+        return ExitStatus.NEVER
     try:
         orders = order.load(settings.schedule_order.read_bytes())
+        parse_action(orders)  # before anything is claimed
     except InvalidOrder as error:
         log.error("the order cannot be carried out", problem=str(error))  # noqa: TRY400 - no defect
-        hand_over(settings.schedule_report, report(planned_at, None, Ending("InvalidOrder", str(error))))
-        return NEVER
+        content = report.report(planned_at, None, result=RunResult.INVALID_ORDER, detail=str(error))
+        report.write(settings.schedule_report, content)
+        return ExitStatus.NEVER
     engine = connect(settings.database_url, application="waypost-schedule", pool_size=1)
     link = tracing.link_to(os.environ.get("TRACEPARENT"))
     schedule = f"{orders.namespace}/{orders.name}"
@@ -75,14 +77,14 @@ def _run(command: Command) -> int:
             )
             status, content = perform(engine, settings, orders, planned_at)
             span.set_attribute("waypost.result", str(content["result"]))
-            if status != DONE:
+            if status is not ExitStatus.DONE:
                 span.set_status(StatusCode.ERROR)
                 span.set_attribute("error.type", str(content["result"]))
-            log.info("run ended", **{name: content[name] for name in _TOLD}, detail=content["message"])
-        hand_over(settings.schedule_report, content)
+            log.info("run ended", **{name: content[name] for name in _REPORTED}, detail=content["message"])
+        report.write(settings.schedule_report, content)
     finally:
         engine.dispose()
     return status
 
 
-_TOLD = ("result", "recipients", "queued", "sent", "failed", "skipped")
+_REPORTED = ("result", "recipients", "queued", "sent", "failed", "skipped")

@@ -1,20 +1,24 @@
-"""One run: claim the tick, do its action, say what came of it.
+"""One run: claims the tick, does its action, reports the result.
 
-The tick's identity is (uid of the BotSchedule, planned minute). Whoever takes it up first fixes what it does; a process
-that is killed leaves a run that the next one goes on with, and a run that has ended is only reported once more.
+The tick's identity is (uid of the BotSchedule, planned minute). The first process to take a tick up fixes what it does.
+If it is killed, the next one goes on with the same run; a run that has ended is only reported once more.
 """
 
 from datetime import datetime
+from enum import IntEnum
 
-import msgspec
 import structlog
+from pydantic import ValidationError
 from sqlalchemy import Engine
 
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.contracts import order
-from waypost.contracts.order import InvalidOrder, MessageAction, Order
-from waypost.schedule.actions import message, token_check
-from waypost.schedule.ending import Ending, NotYet, RunRefused, report
+from waypost.contracts.order import InvalidOrder, Order
+from waypost.schedule import queueing
+from waypost.schedule.actions.table import Action
+from waypost.schedule.context import RunContext
+from waypost.schedule.outcome import ActionOutcome, NotYet, RunRefused, RunResult
+from waypost.schedule.report import report
 from waypost.settings import Settings
 from waypost.store import schedules
 from waypost.store.schedules import Run, Sends, Tick
@@ -22,84 +26,119 @@ from waypost.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
-DONE, AGAIN, NEVER = 0, 1, 2
-"""Exit statuses: done, or done before; not done, and another try makes sense; not done, and none does.
 
-The CronJob's pod failure policy ends the Job at once on the last."""
+class ExitStatus(IntEnum):
+    """How the process ends. The CronJob's pod failure policy ends the Job at once on `NEVER`."""
+
+    DONE = 0
+    """The run is done, now or before."""
+    AGAIN = 1
+    """The run is not done, and another try makes sense."""
+    NEVER = 2
+    """The run is not done, and no other try would do it."""
 
 
-def perform(engine: Engine, settings: Settings, orders: Order, planned_at: datetime) -> tuple[int, dict[str, object]]:
-    """Do the run of this tick, or what is left of it; returns the exit status and the report.
+def perform(
+    engine: Engine, settings: Settings, orders: Order, planned_at: datetime
+) -> tuple[ExitStatus, dict[str, object]]:
+    """Does the run of this tick, or what is left of it; returns the exit status and the report.
 
-    Errors of the database come through: the run stays as it is, and another process may go on with it.
+    Database errors propagate: the run stays as it is, and another process may go on with it.
     """
-    this = Tick(orders.uid, planned_at)
+    tick = Tick(orders.uid, planned_at)
     with engine.begin() as connection:
         run = schedules.take_up(
             connection,
-            this,
+            tick,
             namespace=orders.namespace,
             name=orders.name,
             number_id=orders.number_id,
-            orders=msgspec.to_builtins(orders),
+            orders=orders.model_dump(by_alias=True),
             traceparent=tracing.current_traceparent(),
         )
-        schedules.forget_orders(connection, this)
+        schedules.forget_orders(connection, tick)
     if run.finished_at is not None:
         log.info("this tick was run before", attempts=run.attempts)
-        ending = Ending(run.result or "", run.detail, run.recipients, run.skipped)
-        return DONE, report(planned_at, run.finished_at, ending, _sends(engine, this))
+        return ExitStatus.DONE, report(
+            planned_at,
+            run.finished_at,
+            result=run.result or "",
+            detail=run.detail,
+            recipients=run.recipients,
+            skipped=run.skipped,
+            sends=_sends(engine, tick),
+        )
     log.info("run starts", attempt=run.attempts)
     try:
-        taken = order.convert(run.orders)
-        ending = _act(engine, settings, taken, this, run)
+        outcome, wait_s = _act(engine, settings, order.convert(run.orders), tick, run)
     except NotYet as error:
         log.warning("run cannot go on yet", problem=str(error))
-        return AGAIN, report(planned_at, None, Ending("Waiting", str(error)), _sends(engine, this))
+        sends = _sends(engine, tick)
+        return ExitStatus.AGAIN, report(planned_at, None, result=RunResult.WAITING, detail=str(error), sends=sends)
     except InvalidOrder as error:
-        return NEVER, _finished(engine, this, Ending("InvalidOrder", str(error)))
+        return ExitStatus.NEVER, _finished(engine, tick, ActionOutcome(RunResult.INVALID_ORDER, str(error)))
     except RunRefused as error:
-        return NEVER, _finished(engine, this, Ending(error.result, error.detail, error.recipients))
-    wait_s = settings.schedule_wait_s if isinstance(taken.action.only, MessageAction) else 0.0
-    return DONE, _finished(engine, this, ending, wait_s=wait_s)
+        outcome = ActionOutcome(error.result, error.detail, error.recipients)
+        return ExitStatus.NEVER, _finished(engine, tick, outcome)
+    return ExitStatus.DONE, _finished(engine, tick, outcome, wait_s=wait_s)
 
 
-def _act(engine: Engine, settings: Settings, taken: Order, this: Tick, run: Run) -> Ending:
-    action = taken.action.only
-    if isinstance(action, MessageAction):
-        _check_number(engine, taken)
-        return message.send(engine, this, taken, action, now=run.now, traceparent=tracing.current_traceparent())
+def parse_action(orders: Order) -> Action:
+    """Returns the order's action. Raises `InvalidOrder`, also for one that this version cannot carry out."""
+    # A run that an older version took up may hold the other actions as null.
+    given = {name: value for name, value in orders.action.items() if value is not None}
+    try:
+        action = Action.model_validate(given)
+    except ValidationError as error:
+        raise InvalidOrder(order.explain(error, within="action")) from None
+    name, entry, _ = action.chosen
+    if entry.run is None:
+        raise InvalidOrder(f"action.{name} cannot be carried out by this version")
+    return action
+
+
+def _act(engine: Engine, settings: Settings, orders: Order, tick: Tick, run: Run) -> tuple[ActionOutcome, float]:
+    """Returns what the action did, and for how many seconds its messages may be waited for."""
 
     def graph() -> GraphClient:
         return GraphClient(settings.graph_url, settings.graph_version, timeout_s=settings.graph_timeout_s)
 
-    return token_check.check(taken, action, registry_dir=settings.registry_dir, graph=graph, now=run.now.timestamp())
+    _, entry, model = parse_action(orders).chosen
+    assert entry.run is not None, "parse_action refuses such an action"
+    context = RunContext(
+        engine=engine,
+        order=orders,
+        tick=tick,
+        now=run.now,
+        traceparent=tracing.current_traceparent(),
+        registry_dir=settings.registry_dir,
+        graph=graph,
+    )
+    return entry.run(context, model), settings.schedule_wait_s if entry.sends_messages else 0.0
 
 
-def _check_number(engine: Engine, taken: Order) -> None:
-    """A second look, after the operator's, that the schedule's own number is meant: the sender knows ids alone."""
-    with engine.connect() as connection:
-        owner = schedules.owner_of_number(connection, taken.number_id)
-    if owner is None:
-        raise NotYet("no worker has seen this number yet")
-    if owner != (taken.namespace, taken.number):
-        raise RunRefused("NumberOfAnother", f"this phone number is not that of {taken.namespace}/{taken.number}")
-
-
-def _finished(engine: Engine, this: Tick, ending: Ending, *, wait_s: float = 0.0) -> dict[str, object]:
-    """Write the ending down, and then, for at most `wait_s`, see what becomes of the messages."""
+def _finished(engine: Engine, tick: Tick, outcome: ActionOutcome, *, wait_s: float = 0.0) -> dict[str, object]:
+    """Records how the run ended, then waits at most `wait_s` for the outcome of its messages; returns the report."""
     with engine.begin() as connection:
         finished_at = schedules.finish(
             connection,
-            this,
-            recipients=ending.recipients,
-            skipped=ending.skipped,
-            result=ending.result,
-            detail=ending.detail,
+            tick,
+            recipients=outcome.recipients,
+            skipped=outcome.skipped,
+            result=outcome.result,
+            detail=outcome.detail,
         )
-    return report(this.planned_at, finished_at, ending, message.settled(engine, this, within_s=wait_s))
+    return report(
+        tick.planned_at,
+        finished_at,
+        result=outcome.result,
+        detail=outcome.detail,
+        recipients=outcome.recipients,
+        skipped=outcome.skipped,
+        sends=queueing.settled(engine, tick, within_s=wait_s),
+    )
 
 
-def _sends(engine: Engine, this: Tick) -> Sends:
+def _sends(engine: Engine, tick: Tick) -> Sends:
     with engine.connect() as connection:
-        return schedules.sends_of_run(connection, this)
+        return schedules.sends_of_run(connection, tick)

@@ -1,30 +1,17 @@
 """The kind `BotSchedule` as typed models; docstrings are what `kubectl explain` shows."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
-from waypost.operator.api.fields import (
-    Contact,
-    Duration,
-    Moment,
-    NameReference,
-    Strict,
-    TemplateName,
-    TimeOfDay,
-    Written,
-    exactly_one,
-    form,
-    one_of,
-    rule,
-    rules,
-)
+from waypost.contracts.fields import Moment, NameReference, Strict, Written, form, rule, rules
 from waypost.operator.api.number_models import Condition
+from waypost.schedule.actions.message import MOST_CONTACTS
+from waypost.schedule.actions.table import Action
 
 FIVE_FIELDS = "schedule must have five fields: minute, hour, day of month, month, day of week"
 NO_ZONE = "schedule must not contain TZ=; the time zone belongs into timeZone"
 A_ZONE = "timeZone must be a name of the IANA database, as Europe/Rome or Etc/UTC"
-NOT_EMPTY = "selector must name at least one of tags, lastSeenWithin and noReplyFor"
 
 
 def _cron(value: str) -> str:
@@ -41,137 +28,11 @@ def _zone(value: str) -> str:
     return value
 
 
-Tag = Annotated[
-    str,
-    StringConstraints(max_length=63),
-    form(r"^[a-z0-9][-a-z0-9_]*$", "must be a tag of small letters, digits, '-' and '_'"),
-]
-
-
-class ScheduledTemplate(TemplateName):
-    """A message template that Meta has approved, with what fills its variables."""
-
-    components: list[dict[str, Any]] = Field(
-        default=[],
-        max_length=16,
-        json_schema_extra={"items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-    )
-    """What fills the variables of header, body and buttons, in the form that Meta's API takes as `components`."""
-
-
-class ConfigMapKey(NameReference):
-    """A key of a ConfigMap of the same namespace."""
-
-    key: str = Field(default="contacts.txt", pattern=r"^[-._a-zA-Z0-9]{1,253}$", max_length=253)
-    """Key whose text holds one contact per line, written as in `contacts`."""
-
-
-class Selector(Strict):
-    """Contacts of the number by what is known of them; everything that is given must hold."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(rule("has(self.tags) || has(self.lastSeenWithin) || has(self.noReplyFor)", NOT_EMPTY))
-    )
-
-    tags: list[Tag] | None = Field(default=None, min_length=1, max_length=32)
-    """Tags that a contact must carry, all of them."""
-    last_seen_within: Duration | None = None
-    """Time within which the contact must have written."""
-    no_reply_for: Duration | None = None
-    """Time for which the contact's last message must have waited for an answer."""
-
-
-class Audience(Strict):
-    """Who gets the message."""
-
-    model_config = ConfigDict(json_schema_extra=rules(one_of("contacts", "selector", "configMapRef")))
-
-    contacts: list[Contact] | None = Field(default=None, min_length=1, max_length=1000)
-    """Contacts, one by one: phone numbers in E.164, as `+393331234567`, or business-scoped user ids, as
-    `IT.13491208655302741918`, of those who show no phone number."""
-    selector: Selector | None = None
-    """Contacts of the number by what is known of them. This version cannot carry it out: such a schedule is not
-    supported, and its condition says so."""
-    config_map_ref: ConfigMapKey | None = None
-    """A ConfigMap with one contact per line. This version cannot carry it out: such a schedule is not supported, and
-    its condition says so."""
-
-    _one_source = exactly_one("contacts", "selector", "configMapRef")
-
-
-class QuietHours(Strict):
-    """Hours in which nobody is written to, by the recipient's own clock."""
-
-    model_config = ConfigDict(
-        json_schema_extra=rules(rule("self.from != self.to", "quietHours must not begin and end at the same time"))
-    )
-
-    from_: TimeOfDay = Field(alias="from")
-    """First minute of the quiet hours, as `21:00`."""
-    to: TimeOfDay
-    """First minute after the quiet hours, as `08:00`; earlier than `from` means the next day."""
-
-
-class MessageAction(Strict):
-    """Send a message to an audience."""
-
-    model_config = ConfigDict(json_schema_extra=rules(one_of("template", "text")))
-
-    template: ScheduledTemplate | None = None
-    """The template to send. Meta takes templates at any time, and asks that recipients have agreed to get them."""
-    text: str | None = Field(default=None, min_length=1, max_length=4096)
-    """The text to send, instead of a template. It reaches only those who wrote within the last 24 hours; the others are
-    counted as skipped."""
-    audience: Audience
-    """Who gets the message. Whoever opted out is left out, whatever is written here."""
-    quiet_hours: QuietHours | None = None
-    """Hours in which nobody is written to, by the recipient's own clock. What falls into them is sent at their end."""
-    max_recipients: int = Field(default=1000, ge=1, le=100_000)
-    """Size of the audience above which a run sends nothing at all, and says so: a safeguard against a wrong list."""
-
-    _one_body = exactly_one("template", "text")
-
-
-class ReportAction(Strict):
-    """Write a report on the number's traffic."""
-
-    period: Literal["Day", "Week", "Month"] = "Day"
-    """What the report covers: the last full day, week or month in the schedule's time zone."""
-    format: Literal["CSV", "JSON"] = "CSV"
-    """Format in which the report is written."""
-
-
-class TokenCheckAction(Strict):
-    """Check the number's access token at Meta, and warn of its end."""
-
-    warn_days: int = Field(default=14, ge=1, le=60)
-    """How many days ahead of the token's end a run begins to warn."""
-
-
-class RetentionAction(Strict):
-    """Erase what is older than the number's retention."""
-
-    messages: Duration | None = None
-    """Age at which messages are erased; without it the age that the number's own `retention` says."""
-
-
-class Action(Strict):
-    """What a run does."""
-
-    model_config = ConfigDict(json_schema_extra=rules(one_of("message", "report", "tokenCheck", "retention")))
-
-    message: MessageAction | None = None
-    """Send a message to an audience, as a template or as text."""
-    report: ReportAction | None = None
-    """Write a report on the number's traffic. This version cannot carry it out: such a schedule is not supported, and
-    its condition says so."""
-    token_check: TokenCheckAction | None = None
-    """Ask Meta whether the number's access token is still valid, and warn ahead of its end."""
-    retention: RetentionAction | None = None
-    """Erase messages that are older than allowed. This version cannot carry it out: such a schedule is not supported,
-    and its condition says so."""
-
-    _one_action = exactly_one("message", "report", "tokenCheck", "retention")
+def _listable(action: Action) -> Action:
+    contacts = action.message.audience.contacts if action.message is not None else None
+    if contacts is not None and len(contacts) > MOST_CONTACTS:
+        raise ValueError(f"action.message.audience.contacts must hold at most {MOST_CONTACTS} contacts")
+    return action
 
 
 class ScheduleSpec(Strict):
@@ -205,7 +66,7 @@ class ScheduleSpec(Strict):
     starting_deadline_seconds: int = Field(default=300, ge=10, le=86_400)
     """Seconds within which a run must start. One that could not, because the cluster was down, is left out: what was
     meant for the morning shall not go out at night."""
-    action: Action
+    action: Annotated[Action, AfterValidator(_listable)]
     """What a run does."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from waypost.contracts.order import Order
 from waypost.operator.api.number_models import GROUP
 from waypost.operator.api.schedule_models import ScheduleSpec
 from waypost.operator.cluster import registry_secrets
@@ -67,17 +68,16 @@ class Owner:
 
 
 def order(owner: Owner, spec: ScheduleSpec, number_id: str) -> bytes:
-    """What `waypost schedule run` reads: see `waypost.schedule.order`."""
-    content = {
-        "uid": owner.uid,
-        "namespace": owner.namespace,
-        "name": owner.name,
-        "number": spec.number_ref.name,
-        "numberId": number_id,
-        "timeZone": spec.time_zone,
-        "action": spec.action.model_dump(mode="json", by_alias=True, exclude_none=True),
-    }
-    return json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
+    """Returns the content of the order's file, which `waypost schedule run` reads."""
+    return Order(
+        uid=owner.uid,
+        namespace=owner.namespace,
+        name=owner.name,
+        number=spec.number_ref.name,
+        number_id=number_id,
+        time_zone=spec.time_zone,
+        action=spec.action.model_dump(mode="json", by_alias=True, exclude_none=True),
+    ).to_json()
 
 
 def secret(owner: Owner, content: bytes, number_uid: str, options: OperatorOptions) -> Manifest:
@@ -221,8 +221,9 @@ def _pod(owner: Owner, spec: ScheduleSpec, options: OperatorOptions) -> Manifest
         {"name": "POD_NAME", "valueFrom": _field("metadata.name")},
         {"name": "POD_NAMESPACE", "valueFrom": _field("metadata.namespace")},
     ]
-    if spec.action.token_check is not None:
-        # Of all tokens the pod sees the one it is to check, and a pod that sends messages sees none.
+    _, action, _ = spec.action.chosen
+    if action.pod.access_token:
+        # The Secret holds many numbers; the pod sees the entry of its own alone.
         key = registry_secrets.key(owner.namespace, spec.number_ref.name)
         name = registry_secrets.secret_name("worker", owner.namespace, spec.number_ref.name, options.registry_shards)
         volumes.append({"name": "registry", "secret": {"secretName": name, "items": [{"key": key, "path": key}]}})

@@ -7,6 +7,7 @@ from waypost.operator.api.conditions import NOT_RECONCILING, NOT_STALLED, Condit
 from waypost.operator.api.schedule_models import ScheduleSpec
 from waypost.operator.cluster.interface import ClusterRefused, Manifest
 from waypost.operator.engine.outcome import Outcome
+from waypost.schedule.actions import table
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,9 @@ def plan(spec: ScheduleSpec, number: Manifest | None, *, has_cron_job: bool, is_
 
 def unsupported(spec: ScheduleSpec) -> Obstacle | None:
     """Returns what the runs of this version cannot do, if the spec asks for it."""
-    action = spec.action
-    if action.report is not None or action.retention is not None:
-        name = "report" if action.report is not None else "retention"
-        message = f"This version cannot carry out spec.action.{name}. Remove the schedule, or choose another action."
-        return Obstacle(Reason.NOT_SUPPORTED, message, needs_person=True)
-    if action.message is not None and action.message.audience.contacts is None:
-        message = "This version sends only to spec.action.message.audience.contacts. List the contacts there."
+    field = table.unsupported(spec.action)
+    if field is not None:
+        message = f"This version cannot carry out {field}. Take it out and choose another action or audience."
         return Obstacle(Reason.NOT_SUPPORTED, message, needs_person=True)
     return None
 

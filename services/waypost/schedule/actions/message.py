@@ -1,120 +1,158 @@
-"""The action `message`: one outbox row per recipient, whatever happens to the process meanwhile."""
+"""The action `message`: one message to each of an audience."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from datetime import time as time_of_day
-from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
 
-import structlog
-from sqlalchemy import Connection, Engine
+from pydantic import ConfigDict, Field, StringConstraints
 
-from waypost.cloudapi.messages.recipient import Recipient, spellings, time_zones
-from waypost.contracts.order import MessageAction, Order
-from waypost.contracts.states import Priority
-from waypost.schedule import audience
-from waypost.schedule.ending import Ending, RunRefused
-from waypost.schedule.quiet import QuietHours, send_at
-from waypost.store import conversations, schedules
-from waypost.store.conversations import Person
-from waypost.store.inbox import lane_of
-from waypost.store.schedules import Queued, Sends, Tick
+from waypost.cloudapi.messages import InvalidMessage, Template, Text
+from waypost.contracts.fields import (
+    Contact,
+    Duration,
+    NameReference,
+    Strict,
+    TemplateName,
+    TimeOfDay,
+    exactly_one,
+    form,
+    one_of,
+    rule,
+    rules,
+)
+from waypost.contracts.order import InvalidOrder
+from waypost.schedule.actions.action import ActionModel, PodNeeds, ScheduleAction
+from waypost.schedule.outcome import ActionOutcome
 
-log = structlog.get_logger(__name__)
+if TYPE_CHECKING:
+    from waypost.schedule.context import RunContext
 
-BATCH = 200
-"""Recipients of one transaction: it stays far below the statement timeout, and a killed run repeats little."""
+NOT_EMPTY = "selector must name at least one of tags, lastSeenWithin and noReplyFor"
+MOST_CONTACTS = 1000
+"""Contacts that one custom resource may list."""
 
-LOOK_S = 0.5
-"""Between looks at what became of the messages."""
-
-
-def send(
-    engine: Engine, tick: Tick, order: Order, action: MessageAction, *, now: datetime, traceparent: str | None
-) -> Ending:
-    """Queue the message for everybody who has none of this tick yet. Raises `RunRefused` before anything is queued."""
-    body = action.body()
-    found = audience.of_contacts(action.audience.contacts)
-    size = len(found.recipients)
-    if size > action.max_recipients:
-        told = f"the audience is {size} people, maxRecipients is {action.max_recipients}; nothing was sent"
-        raise RunRefused("TooManyRecipients", told, recipients=size)
-    moment_for = _moments(action, now, order.time_zone)
-    done = 0
-    for batch in _batches(found.recipients):
-        with engine.begin() as connection:
-            rows = _rows(connection, order.number_id, batch, moment_for)
-            new = schedules.queue(
-                connection,
-                tick,
-                rows,
-                number_id=order.number_id,
-                body=body,
-                priority=Priority.BULK,
-                traceparent=traceparent,
-            )
-        done += len(batch)
-        log.info("queueing", done=done, of=size, new=new)
-    with engine.connect() as connection:
-        queued = schedules.sends_of_run(connection, tick).total
-    # Two ways to name one person: a BSUID and a phone number, or two spellings of a number.
-    found.skipped["Duplicate"] += size - queued
-    return Ending(recipients=size, skipped=+found.skipped)
+Tag = Annotated[
+    str,
+    StringConstraints(max_length=63),
+    form(r"^[a-z0-9][-a-z0-9_]*$", "must be a tag of small letters, digits, '-' and '_'"),
+]
 
 
-def settled(engine: Engine, tick: Tick, *, within_s: float) -> Sends:
-    """What became of the run's messages, once all that may go out now have ended or the time is up."""
-    deadline = time.monotonic() + within_s
-    while True:
-        with engine.connect() as connection:
-            sends = schedules.sends_of_run(connection, tick)
-        if not sends.due or time.monotonic() >= deadline:
-            return sends
-        time.sleep(LOOK_S)
+class ScheduledTemplate(TemplateName):
+    """A message template that Meta has approved, with what fills its variables."""
+
+    components: list[dict[str, Any]] = Field(
+        default=[],
+        max_length=16,
+        json_schema_extra={"items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+    )
+    """What fills the variables of header, body and buttons, in the form that Meta's API takes as `components`."""
 
 
-def _moments(action: MessageAction, now: datetime, schedule_zone: str) -> Callable[[Recipient], datetime | None]:
-    if action.quiet_hours is None:
-        return lambda _recipient: None
-    begin, end = (time_of_day.fromisoformat(word) for word in (action.quiet_hours.from_, action.quiet_hours.to))
-    quiet = QuietHours(begin, end)
+class ConfigMapKey(NameReference):
+    """A key of a ConfigMap of the same namespace."""
 
-    def moment_for(recipient: Recipient) -> datetime | None:
-        moment = send_at(now, quiet, time_zones(recipient), schedule_zone)
-        return None if moment == now else moment
-
-    return moment_for
+    key: str = Field(default="contacts.txt", pattern=r"^[-._a-zA-Z0-9]{1,253}$", max_length=253)
+    """Key whose text holds one contact per line, written as in `contacts`."""
 
 
-def _rows(
-    connection: Connection,
-    number_id: str,
-    recipients: Sequence[Recipient],
-    moment_for: Callable[[Recipient], datetime | None],
-) -> list[Queued]:
-    people = _people(connection, number_id, recipients)
-    found = conversations.load(connection, people)
-    return [
-        Queued(conversation.id, conversation.contact_id, moment_for(recipient))
-        for recipient, conversation in zip(recipients, found, strict=True)
-    ]
+class Selector(Strict):
+    """Contacts of the number by what is known of them; everything that is given must hold."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(rule("has(self.tags) || has(self.lastSeenWithin) || has(self.noReplyFor)", NOT_EMPTY))
+    )
+
+    tags: list[Tag] | None = Field(default=None, min_length=1, max_length=32)
+    """Tags that a contact must carry, all of them."""
+    last_seen_within: Duration | None = None
+    """Time within which the contact must have written."""
+    no_reply_for: Duration | None = None
+    """Time for which the contact's last message must have waited for an answer."""
 
 
-def _people(connection: Connection, number_id: str, recipients: Sequence[Recipient]) -> list[Person]:
-    """Whoever is known under another spelling of the phone number is meant, with the consent recorded there."""
-    candidates = [spelling for r in recipients if r.wa_id for spelling in spellings(r.wa_id)]
-    known = schedules.known_phones(connection, number_id, candidates)
-    people = []
-    for recipient in recipients:
-        wa_id = recipient.wa_id
-        if wa_id is not None:
-            wa_id = next((spelling for spelling in spellings(wa_id) if spelling in known), wa_id)
-        key = recipient.user_id or wa_id or ""
-        people.append(Person(number_id, wa_id, recipient.user_id, None, lane_of(number_id, key)))
-    return people
+class Audience(Strict):
+    """Who gets the message."""
+
+    model_config = ConfigDict(json_schema_extra=rules(one_of("contacts", "selector", "configMapRef")))
+
+    # The number of contacts is a limit of the custom resource's size, not of a run: ScheduleSpec checks it.
+    contacts: list[Contact] | None = Field(default=None, min_length=1, json_schema_extra={"maxItems": MOST_CONTACTS})
+    """Contacts, one by one: phone numbers in E.164, as `+393331234567`, or business-scoped user ids, as
+    `IT.13491208655302741918`, of those who show no phone number."""
+    selector: Selector | None = None
+    """Contacts of the number by what is known of them. This version cannot carry it out: such a schedule is not
+    supported, and its condition says so."""
+    config_map_ref: ConfigMapKey | None = None
+    """A ConfigMap with one contact per line. This version cannot carry it out: such a schedule is not supported, and
+    its condition says so."""
+
+    _one_source = exactly_one("contacts", "selector", "configMapRef")
 
 
-def _batches(recipients: Sequence[Recipient]) -> Iterator[tuple[Recipient, ...]]:
-    rest = iter(recipients)
-    while batch := tuple(islice(rest, BATCH)):
-        yield batch
+class QuietHours(Strict):
+    """Hours in which nobody is written to, by the recipient's own clock."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(rule("self.from != self.to", "quietHours must not begin and end at the same time"))
+    )
+
+    from_: TimeOfDay = Field(alias="from")
+    """First minute of the quiet hours, as `21:00`."""
+    to: TimeOfDay
+    """First minute after the quiet hours, as `08:00`; earlier than `from` means the next day."""
+
+
+class MessageAction(ActionModel):
+    """Send a message to an audience."""
+
+    model_config = ConfigDict(json_schema_extra=rules(one_of("template", "text")))
+
+    template: ScheduledTemplate | None = None
+    """The template to send. Meta takes templates at any time, and asks that recipients have agreed to get them."""
+    text: str | None = Field(default=None, min_length=1, max_length=4096)
+    """The text to send, instead of a template. It reaches only those who wrote within the last 24 hours; the others are
+    counted as skipped."""
+    audience: Audience
+    """Who gets the message. Whoever opted out is left out, whatever is written here."""
+    quiet_hours: QuietHours | None = None
+    """Hours in which nobody is written to, by the recipient's own clock. What falls into them is sent at their end."""
+    max_recipients: int = Field(default=1000, ge=1, le=100_000)
+    """Size of the audience above which a run sends nothing at all, and says so: a safeguard against a wrong list."""
+
+    _one_body = exactly_one("template", "text")
+
+    def body(self) -> dict[str, object]:
+        """Returns the Graph payload without recipient. Raises `InvalidOrder` for what Meta would refuse."""
+        try:
+            if self.template is None:
+                return Text(self.text or "").payload()
+            message = Template(name=self.template.name, language=self.template.language)
+        except InvalidMessage as error:
+            raise InvalidOrder(f"action.message: {error}") from None
+        body = message.payload()
+        if self.template.components:
+            body["template"] = {**dict(message.content()), "components": self.template.components}
+        return body
+
+
+def run(context: "RunContext", action: MessageAction) -> ActionOutcome:
+    """Queues the message for each of the audience, with the database that only a run has."""
+    from waypost.schedule import queueing  # noqa: PLC0415 - the operator imports this module without a database
+
+    return queueing.queue(context, action)
+
+
+def unsupported(action: MessageAction) -> str | None:
+    """Returns the kind of audience that this version cannot read, or None."""
+    if action.audience.selector is not None:
+        return "audience.selector"
+    return None if action.audience.config_map_ref is None else "audience.configMapRef"
+
+
+ACTION = ScheduleAction(
+    model=MessageAction,
+    # A run queues messages; the workers, who have the token, send them.
+    pod=PodNeeds(access_token=False),
+    run=run,
+    unsupported=unsupported,
+    sends_messages=True,
+)

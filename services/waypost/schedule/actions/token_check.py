@@ -1,54 +1,73 @@
-"""The action `tokenCheck`: what Meta says of the number's access token."""
+"""The action `tokenCheck`: asks Meta how long the number's access token is valid."""
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from waypost.cloudapi.graph.apps import TokenDetails
 from waypost.cloudapi.graph.calls import Credentials
-from waypost.cloudapi.graph.client import GraphClient
 from waypost.cloudapi.graph.errors import GraphError, GraphRefused
 from waypost.contracts import registry
-from waypost.contracts.order import Order, TokenCheckAction
 from waypost.contracts.registry import Number
-from waypost.schedule.ending import Ending, NotYet
+from waypost.schedule.actions.action import ActionModel, PodNeeds, ScheduleAction, everything_is_supported
+from waypost.schedule.outcome import ActionOutcome, NotYet, RunResult
+
+if TYPE_CHECKING:
+    from waypost.schedule.context import RunContext
 
 RENEW = "make a new token for the system user (Business settings) and put it into the Secret"
+DAY_S = 86_400
 _TOKEN_REFUSED = 190
 
 
-def check(
-    order: Order, action: TokenCheckAction, *, registry_dir: Path, graph: Callable[[], GraphClient], now: float
-) -> Ending:
-    """Ask Meta. Raises `NotYet` when the number is not published or Meta does not answer."""
-    number = registry.numbers(registry_dir).current.by_name.get((order.namespace, order.number))
+class TokenCheckAction(ActionModel):
+    """Check the number's access token at Meta, and warn of its end."""
+
+    warn_days: int = Field(default=14, ge=1, le=60)
+    """How many days ahead of the token's end a run begins to warn."""
+
+
+def run(context: "RunContext", action: TokenCheckAction) -> ActionOutcome:
+    """Asks Meta. Raises `NotYet` while the number is not published or Meta does not answer."""
+    order = context.order
+    number = registry.numbers(context.registry_dir).current.by_name.get((order.namespace, order.number))
     if number is None:
         raise NotYet(f"the registry does not hold {order.namespace}/{order.number} yet")
     try:
-        details = asyncio.run(_ask(graph, number))
+        details = asyncio.run(_ask(context, number))
     except GraphRefused as error:
         if error.code == _TOKEN_REFUSED:
-            return Ending("TokenInvalid", f"the access token is not valid; {RENEW}")
-        raise NotYet(f"Meta refused to tell: {error}") from None
+            return ActionOutcome(RunResult.TOKEN_INVALID, f"the access token is not valid; {RENEW}")
+        raise NotYet(f"Meta refused to answer: {error}") from None
     except GraphError as error:
         raise NotYet(f"Meta does not answer: {error}") from None
-    return judge(details, warn_days=action.warn_days, now=now)
+    return judge(details, warn_days=action.warn_days, now=context.now.timestamp())
 
 
-async def _ask(graph: Callable[[], GraphClient], number: Number) -> TokenDetails:
-    # An app may ask about any of its tokens; a run has no secret of it, so the token is asked about itself.
+async def _ask(context: "RunContext", number: Number) -> TokenDetails:
+    # An app may ask about any of its tokens. A run has no app secret, so the token is asked about itself.
     credentials = Credentials(number.access_token, number.app_secret_proof)
-    async with graph() as client:
+    async with context.graph() as client:
         return await client.debug_token(credentials, number.access_token)
 
 
-def judge(token: TokenDetails, *, warn_days: int, now: float) -> Ending:
-    """What the run's result is. Pure; `now` in seconds since 1970."""
+def judge(token: TokenDetails, *, warn_days: int, now: float) -> ActionOutcome:
+    """Returns the run's result. Pure; `now` in seconds since 1970."""
     if not token.is_valid:
-        return Ending("TokenInvalid", f"the access token is not valid; {RENEW}")
+        return ActionOutcome(RunResult.TOKEN_INVALID, f"the access token is not valid; {RENEW}")
     if not token.expires_at:
-        return Ending(detail="the access token never lapses")
-    days = int((token.expires_at - now) // 86_400)
+        return ActionOutcome(detail="the access token never expires")
+    days = int((token.expires_at - now) // DAY_S)
     if days < warn_days:
-        return Ending("TokenExpires", f"the access token lapses in {max(0, days)} days; {RENEW}")
-    return Ending(detail=f"the access token lapses in {days} days")
+        return ActionOutcome(RunResult.TOKEN_EXPIRES, f"the access token expires in {max(0, days)} days; {RENEW}")
+    return ActionOutcome(detail=f"the access token expires in {days} days")
+
+
+ACTION = ScheduleAction(
+    model=TokenCheckAction,
+    pod=PodNeeds(access_token=True),
+    run=run,
+    unsupported=everything_is_supported,
+    sends_messages=False,
+)

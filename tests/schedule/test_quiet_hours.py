@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waypost.schedule.quiet import LONGEST, QuietHours, send_at
+from waypost.schedule.quiet_hours import LONGEST, QuietHours, send_at
 
 NIGHT = QuietHours(time(21), time(8))
 NOON = QuietHours(time(12), time(14))

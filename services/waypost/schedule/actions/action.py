@@ -1,0 +1,51 @@
+"""The parts that every action of a schedule has."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from waypost.contracts.fields import Strict
+
+if TYPE_CHECKING:
+    from waypost.schedule.context import RunContext
+    from waypost.schedule.outcome import ActionOutcome
+
+
+class ActionModel(Strict):
+    """The fields of one action, as the custom resource and the order of a run hold them."""
+
+    def __repr__(self) -> str:
+        """Names the type alone: the values are phone numbers and texts, and a repr may reach a log."""
+        return f"<{type(self).__name__}>"
+
+    __str__ = __repr__
+
+
+Model = TypeVar("Model", bound=ActionModel)
+
+
+@dataclass(frozen=True)
+class PodNeeds:
+    """What the pod of a run gets beside the database and its order."""
+
+    access_token: bool
+    """Whether the registry entry of the schedule's number, which holds its access token, is mounted."""
+
+
+@dataclass(frozen=True)
+class ScheduleAction(Generic[Model]):
+    """One action: everything that the operator and a run have to know of it."""
+
+    model: type[Model]
+    pod: PodNeeds
+    run: "Callable[[RunContext, Model], ActionOutcome] | None"
+    """Performs the action. Raises the errors of `schedule.outcome`. None: this version cannot perform it."""
+    unsupported: Callable[[Model], str | None]
+    """Returns the field, below the action, that this version cannot honour, or None."""
+    sends_messages: bool
+    """Whether a run waits a while for the outcome of the messages it has queued before it reports."""
+
+
+def everything_is_supported(_model: ActionModel) -> str | None:
+    """An action without fields that this version cannot honour."""
+    return None

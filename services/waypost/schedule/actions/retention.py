@@ -1,0 +1,20 @@
+"""The action `retention`: erase old messages. Accepted, but not carried out by this version."""
+
+from waypost.contracts.fields import Duration
+from waypost.schedule.actions.action import ActionModel, PodNeeds, ScheduleAction, everything_is_supported
+
+
+class RetentionAction(ActionModel):
+    """Erase what is older than the number's retention."""
+
+    messages: Duration | None = None
+    """Age at which messages are erased; without it the age that the number's own `retention` says."""
+
+
+ACTION = ScheduleAction(
+    model=RetentionAction,
+    pod=PodNeeds(access_token=False),
+    run=None,
+    unsupported=everything_is_supported,
+    sends_messages=False,
+)

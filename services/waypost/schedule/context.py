@@ -1,0 +1,28 @@
+"""What a run hands to its action."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from waypost.cloudapi.graph.client import GraphClient
+from waypost.contracts.order import Order
+from waypost.store.schedules import Tick
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """One run of a schedule: its order and tick, and what it works with."""
+
+    engine: Engine
+    order: Order
+    tick: Tick
+    now: datetime
+    """The database's clock when this attempt began."""
+    traceparent: str | None
+    """W3C trace context of this attempt; stored with the messages it queues."""
+    registry_dir: Path
+    graph: Callable[[], GraphClient]
+    """Makes a client of the Graph API; the caller closes it."""
