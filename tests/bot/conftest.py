@@ -1,24 +1,19 @@
-"""A conversation with a script, as short to write as it is to have."""
+"""Holds conversations with a bot script."""
 
 from collections.abc import Callable
 from textwrap import dedent
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from waypost.bot import BotEvent, Effect, HandOff, OptIn, OptOut, Reply, Script, engine, script
-
-# Hypothesis' own deadline is a timed assertion, which a busy machine fails.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 NOON = 1_795_435_200.0
 """2026-11-23 12:00 UTC, a Monday."""
 
 
 class Conversation:
-    """Talks to `script` and keeps the state; one minute passes with every message."""
+    """A contact who writes to a script. Each message takes one minute; the state is kept between messages."""
 
     def __init__(self, loaded: Script, state: dict[str, Any] | None = None) -> None:
         self.script = loaded
@@ -27,23 +22,23 @@ class Conversation:
         self.effects: tuple[Effect, ...] = ()
 
     def send(self, **event: Any) -> list[str]:
-        """What the bot says to this event, as a person would read it."""
+        """Returns the bot's messages in answer to this event, as a person would read them."""
         self.now += 60
         fields = {"type": "text", "profile_name": "Ann", "occurred_at": self.now, "now": self.now, **event}
         self.state, self.effects = engine.turn(self.script, self.state, BotEvent(**fields))
         return [line for effect in self.effects if (line := spoken(effect)) is not None]
 
     def say(self, text: str) -> list[str]:
-        """The bot's answer to a text."""
+        """Sends a text and returns the bot's messages."""
         return self.send(text=text)
 
     def press(self, button_id: str, title: str = "") -> list[str]:
-        """The bot's answer to a button."""
+        """Presses a button and returns the bot's messages."""
         return self.send(type="interactive", text=title or button_id, button_id=button_id)
 
 
 def spoken(effect: Effect) -> str | None:
-    """The text of the message in an effect."""
+    """Returns the text of the message in an effect."""
     match effect:
         case Reply(message):
             return message.readable()
@@ -53,9 +48,9 @@ def spoken(effect: Effect) -> str | None:
 
 @pytest.fixture
 def talk() -> Callable[..., Conversation]:
-    """`talk(yaml)` begins a conversation with that script."""
+    """`talk(yaml)` starts a conversation with that script."""
 
-    def begin(text: str, state: dict[str, Any] | None = None) -> Conversation:
+    def start(text: str, state: dict[str, Any] | None = None) -> Conversation:
         return Conversation(script.load(dedent(text)), state)
 
-    return begin
+    return start

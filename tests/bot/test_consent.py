@@ -1,4 +1,4 @@
-"""Opt-out and opt-in words."""
+"""Opt-out and opt-in words are recognised when they are the whole message."""
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ from waypost.bot.consent import Consent, classify, phrases
         "ＳＴＯＰ",
     ],
 )
-def test_a_stop_word_in_any_dress_is_an_opt_out(text: str) -> None:
+def test_a_stop_word_in_any_spelling_is_an_opt_out(text: str) -> None:
     """Case, accents, punctuation, emphasis, emoji and politeness do not hide it."""
     assert classify(text) is Consent.STOP
 
@@ -77,8 +77,8 @@ def test_a_word_inside_a_sentence_asks_for_nothing(text: str | None) -> None:
     assert classify(text) is None
 
 
-def test_own_words_count_beside_the_usual_ones() -> None:
-    """A script may add words, and cannot take STOP away."""
+def test_own_words_count_beside_the_built_in_ones() -> None:
+    """A script may add words, but it cannot remove STOP."""
     own = phrases(["genug jetzt"])
     assert [classify(text, stop=own) for text in ("Genug jetzt!", "stop")] == [Consent.STOP, Consent.STOP]
 

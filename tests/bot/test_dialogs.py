@@ -1,4 +1,4 @@
-"""Dialogs over several turns."""
+"""Dialogs ask over several turns, store answers and end."""
 
 from collections.abc import Callable
 from typing import Any
@@ -58,15 +58,15 @@ Talk = Callable[..., Any]
 
 
 def at(talk: Talk, *texts: str) -> Any:
-    """A conversation in which these texts were said."""
+    """Returns a conversation in which these texts were sent."""
     conversation = talk(SCRIPT)
     for text in texts:
         conversation.say(text)
     return conversation
 
 
-def test_answers_are_kept_over_the_turns_to_the_end(talk: Talk) -> None:
-    """The whole way: question, choice by button, branch, confirmation, end."""
+def test_answers_are_stored_over_the_turns_to_the_end(talk: Talk) -> None:
+    """A dialog runs to its end: question, choice by button, branch, confirmation, end."""
     conversation = talk(SCRIPT)
     said = [
         conversation.say("my order"),
@@ -97,18 +97,18 @@ def test_answers_are_kept_over_the_turns_to_the_end(talk: Talk) -> None:
     ],
 )
 def test_an_answer_must_match_as_a_whole(talk: Talk, text: str, answer: str) -> None:
-    """And an intent that is not for any time does not take it away."""
+    """A keyword of an intent that is not valid at any time does not interrupt the question either."""
     assert at(talk, "order").say(text) == [answer]
 
 
 @pytest.mark.parametrize("text", ["late", "LATE!", "it is slow", "Late"])
 def test_a_choice_may_be_typed(talk: Talk, text: str) -> None:
-    """By title, by id or by one of its words inside a sentence."""
+    """Titles, ids, and the words of a choice inside a sentence are all accepted."""
     assert at(talk, "order", "a-123").say(text) == ["Since when?"]
 
 
 def test_a_typed_answer_that_means_two_choices_is_asked_again(talk: Talk) -> None:
-    """With the question, for the step has no words of its own for it."""
+    """The question is repeated, because the step has no text for retries."""
     said = at(talk, "order", "a-123").say("late and broken")
     assert said == ["Sorry, I did not understand that.", "What is wrong with a-123?"]
 
@@ -122,8 +122,8 @@ def test_a_typed_answer_that_means_two_choices_is_asked_again(talk: Talk) -> Non
         ("3,0", ["Some.", "A-123: Broken in two. Right?"]),
     ],
 )
-def test_stored_answers_decide_where_it_goes_on(talk: Talk, text: str, answers: list[str]) -> None:
-    """The first rule whose conditions all hold."""
+def test_stored_answers_decide_the_next_step(talk: Talk, text: str, answers: list[str]) -> None:
+    """The first rule whose conditions all hold names the next step."""
     assert at(talk, "order", "A-123", "broken").say(text) == answers
 
 
@@ -134,26 +134,26 @@ def test_a_number_out_of_range_or_shape_is_asked_again(talk: Talk, text: str) ->
 
 
 def test_no_leads_where_the_script_says(talk: Talk) -> None:
-    """A correction begins the questions again."""
+    """A correction asks the questions from that step again."""
     assert at(talk, "order", "a-123", "late", "monday").say("No.") == ["Number?"]
 
 
-def test_after_the_last_try_it_gives_up(talk: Talk) -> None:
-    """And the next message is an ordinary one."""
+def test_a_question_gives_up_after_the_last_try(talk: Talk) -> None:
+    """The message after the last try is handled like any other."""
     conversation = at(talk, "order")
     said = [conversation.say(text) for text in ("x", "x", "x", "hello")]
     assert said == [["Not a number."], ["Not a number."], ["Enough."], ["Hello."]]
 
 
 def test_tries_are_counted_for_each_question(talk: Talk) -> None:
-    """Two misses at one question leave the next its full count."""
+    """Two wrong answers to one question do not count for the next one."""
     conversation = at(talk, "order", "x", "x", "a-123", "x", "x")
     assert conversation.state["step"] == "kind"
 
 
 @pytest.mark.parametrize("text", ["cancel", "Cancel!", "annulla", "取消"])
 def test_a_cancel_word_leaves_the_dialog(talk: Talk, text: str) -> None:
-    """As a whole message, in several languages."""
+    """Cancel words count as a whole message, in several languages."""
     conversation = at(talk, "order")
     assert conversation.say(text) == ["All right, never mind."]
     assert conversation.say("hello") == ["Hello."]
@@ -165,27 +165,27 @@ def test_a_cancel_word_outside_a_dialog_is_an_ordinary_word(talk: Talk) -> None:
 
 
 def test_stop_in_a_dialog_is_an_opt_out_and_forgets_the_answers(talk: Talk) -> None:
-    """Consent comes before every question."""
+    """Consent words come before every question."""
     conversation = at(talk, "order", "a-123")
     conversation.say("stop")
     assert [type(effect) for effect in conversation.effects] == [OptOut]
     assert conversation.state == {"v": 1, "opted_out": True}
 
 
-def test_an_aside_is_answered_and_the_question_asked_again(talk: Talk) -> None:
-    """An intent for any time does not lose the place."""
+def test_an_interruption_is_answered_and_the_question_repeated(talk: Talk) -> None:
+    """An intent that is valid at any time keeps the place in the dialog."""
     conversation = at(talk, "order")
     assert conversation.say("hours?") == ["Nine to five.", "Number?"]
     assert conversation.say("a-123") == ["What is wrong with a-123?"]
 
 
-def test_an_old_button_of_the_menu_is_an_aside(talk: Talk) -> None:
+def test_an_old_button_of_the_menu_is_an_interruption(talk: Talk) -> None:
     """People scroll up and press what they see."""
     assert at(talk, "order").press("hours") == ["Nine to five.", "Number?"]
 
 
 def test_an_old_button_that_starts_the_dialog_starts_it_again(talk: Talk) -> None:
-    """With its answers forgotten."""
+    """The earlier answers are deleted."""
     conversation = at(talk, "order", "a-123")
     assert conversation.press("order") == ["Number?"]
     assert "slots" not in conversation.state
@@ -199,36 +199,36 @@ def test_a_hand_off_ends_the_dialog(talk: Talk) -> None:
     assert "dialog" not in conversation.state
 
 
-def test_a_reaction_in_a_dialog_is_no_wrong_answer(talk: Talk) -> None:
-    """It changes nothing."""
+def test_a_reaction_in_a_dialog_is_not_a_wrong_answer(talk: Talk) -> None:
+    """Neither the state nor the conversation changes."""
     conversation = at(talk, "order")
     before = conversation.state
     assert conversation.send(type="reaction", text="👍") == []
     assert conversation.state == before
 
 
-def test_silence_ends_the_dialog_and_the_message_is_heard(talk: Talk) -> None:
-    """After the time-out the next message is an ordinary one."""
+def test_silence_ends_the_dialog_and_the_next_message_is_answered(talk: Talk) -> None:
+    """After the time-out, the next message is handled like any other."""
     conversation = at(talk, "order")
     conversation.now += 31 * 60
     assert conversation.say("hello") == ["That took too long.", "Hello."]
 
 
-def test_a_late_answer_is_told_so_and_not_misunderstood(talk: Talk) -> None:
-    """No "What?" after the explanation."""
+def test_a_late_answer_gets_an_explanation_only(talk: Talk) -> None:
+    """The bot does not add "What?" to the explanation."""
     conversation = at(talk, "order")
     conversation.now += 31 * 60
     assert conversation.say("a-123") == ["That took too long."]
 
 
-def test_an_answer_written_in_time_counts_however_late_it_is_worked_on(talk: Talk) -> None:
-    """Our outage is not the contact's silence."""
+def test_an_answer_written_in_time_counts_however_late_it_is_processed(talk: Talk) -> None:
+    """An outage of the platform does not count as silence of the contact."""
     conversation = at(talk, "order")
     written = conversation.now + 60
     assert conversation.send(text="a-123", occurred_at=written, now=written + 7200) == ["What is wrong with a-123?"]
 
 
-def test_starting_again_forgets_the_answers_of_before(talk: Talk) -> None:
+def test_starting_again_deletes_earlier_answers(talk: Talk) -> None:
     """An old order number never slips into a new question."""
     conversation = at(talk, "order", "a-123", "late", "monday", "yes")
     assert conversation.state["slots"]["number"] == "a-123"
@@ -238,19 +238,19 @@ def test_starting_again_forgets_the_answers_of_before(talk: Talk) -> None:
 
 @pytest.mark.parametrize("step", ["renamed", "some"])
 def test_a_step_that_a_changed_script_no_longer_asks_restarts_the_dialog(talk: Talk, step: str) -> None:
-    """Politely, and from the first question."""
+    """The bot apologises and asks the first question."""
     conversation = talk(SCRIPT, {"v": 1, "dialog": "order", "step": step, "asked_at": 1_795_435_200.0})
     assert conversation.say("monday") == ["Sorry, something changed on our side. Let us start that again.", "Number?"]
 
 
-def test_a_dialog_that_a_changed_script_no_longer_has_is_left(talk: Talk) -> None:
-    """The message is an ordinary one."""
+def test_a_dialog_that_the_changed_script_lacks_is_ended(talk: Talk) -> None:
+    """The message is handled like any other."""
     conversation = talk(SCRIPT, {"v": 1, "dialog": "gone", "step": "x", "asked_at": 1_795_435_200.0})
     assert conversation.say("hello") == ["Hello."]
 
 
-def test_a_photo_answers_a_question_for_one(talk: Talk) -> None:
-    """Text does not."""
+def test_a_photo_answers_a_question_for_a_photo(talk: Talk) -> None:
+    """A text does not answer it."""
     conversation = talk("""
         version: 1
         intents: {a: {keywords: a, start: d}}
@@ -261,7 +261,7 @@ def test_a_photo_answers_a_question_for_one(talk: Talk) -> None:
 
 
 def test_buttons_without_expect_ask_for_one_of_them(talk: Talk) -> None:
-    """The short way to write a choice."""
+    """Buttons are the short way to write a choice."""
     conversation = talk("""
         version: 1
         intents: {a: {keywords: a, start: d}}
@@ -273,7 +273,7 @@ def test_buttons_without_expect_ask_for_one_of_them(talk: Talk) -> None:
 
 
 def test_a_dialog_can_end_with_a_person(talk: Talk) -> None:
-    """A step may hand over."""
+    """A step may hand the conversation off."""
     conversation = talk("""
         version: 1
         intents: {a: {keywords: a, start: d}}
@@ -285,7 +285,7 @@ def test_a_dialog_can_end_with_a_person(talk: Talk) -> None:
 
 
 def test_giving_up_can_call_a_person(talk: Talk) -> None:
-    """A contact who cannot answer is not left alone."""
+    """A contact who cannot answer is handed to a person."""
     conversation = talk("""
         version: 1
         intents: {a: {keywords: a, start: d}}

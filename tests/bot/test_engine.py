@@ -1,4 +1,4 @@
-"""Intents, fallback, hand-off and consent, as a contact meets them."""
+"""Intents, fallback, hand-off and consent work as a contact sees them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -66,24 +66,24 @@ Talk = Callable[..., Any]
         ("", "What?"),
     ],
 )
-def test_a_text_means_the_first_intent_that_fits(talk: Talk, text: str, answer: str) -> None:
-    """Whole words in any case and accent, patterns anywhere, in the order of the script."""
+def test_the_first_matching_intent_is_used(talk: Talk, text: str, answer: str) -> None:
+    """Keywords match whole words in any case and accent, patterns match anywhere; the script's order decides."""
     assert talk(SCRIPT).say(text) == [answer]
 
 
-def test_a_pressed_button_means_its_intent_whatever_its_title_says(talk: Talk) -> None:
-    """The id is what the script chose; a title may hold any keyword."""
+def test_a_pressed_button_selects_its_intent_whatever_its_title_says(talk: Talk) -> None:
+    """The script defines the id; a title may contain any keyword."""
     assert talk(SCRIPT).press("menu", title="hi") == ["First.", "Second."]
 
 
-def test_a_message_type_means_its_intent(talk: Talk) -> None:
+def test_a_message_type_selects_its_intent(talk: Talk) -> None:
     """A photo without caption is answered by type."""
     assert talk(SCRIPT).send(type="image") == ["Nice picture."]
 
 
 @pytest.mark.parametrize("kind", ["reaction", "system", "unsupported", "edit", "revoke"])
-def test_a_message_by_which_nobody_asks_for_anything_is_not_answered(talk: Talk, kind: str) -> None:
-    """A heart on a message does not earn a "What?"."""
+def test_a_message_that_asks_for_nothing_is_not_answered(talk: Talk, kind: str) -> None:
+    """A reaction to a message is not answered with "What?"."""
     assert talk(SCRIPT).send(type=kind) == []
 
 
@@ -102,7 +102,7 @@ def test_the_third_miss_in_a_row_calls_a_person(talk: Talk) -> None:
     assert conversation.effects[-1].minutes == 30
 
 
-def test_an_understood_message_between_misses_starts_the_count_again(talk: Talk) -> None:
+def test_an_understood_message_resets_the_count_of_misses(talk: Talk) -> None:
     """Only misses in a row count."""
     conversation = talk(SCRIPT)
     for text in ("gibberish", "gibberish", "hi", "gibberish"):
@@ -111,41 +111,41 @@ def test_an_understood_message_between_misses_starts_the_count_again(talk: Talk)
 
 
 def test_without_fallback_the_bot_is_silent(talk: Talk) -> None:
-    """A script may leave what it does not know to people."""
+    """A script may leave unknown messages to people."""
     assert talk("{version: 1, intents: {a: {keywords: a, reply: A}}}").say("b") == []
 
 
 def test_a_hand_off_carries_its_minutes_and_its_words(talk: Talk) -> None:
-    """The worker needs both in one effect, for the bot may not speak after it."""
+    """The worker needs both in one effect, because the bot may not speak after it."""
     conversation = talk(SCRIPT)
     assert conversation.say("a human please") == ["A colleague is coming."]
     assert [(effect.minutes, type(effect)) for effect in conversation.effects] == [(60, HandOff)]
 
 
-def test_a_hand_off_without_minutes_lasts_until_told(talk: Talk) -> None:
-    """None is how the worker is told so."""
+def test_a_hand_off_without_minutes_has_no_end(talk: Talk) -> None:
+    """The worker reads None as "until a person ends it"."""
     conversation = talk(SCRIPT)
     assert conversation.say("complaint") == []
     assert conversation.effects == (HandOff(None, None),)
 
 
 def test_stop_is_an_opt_out_with_one_notice(talk: Talk) -> None:
-    """The notice is the last thing that is said."""
+    """The confirmation is the last message that the contact gets."""
     conversation = talk(SCRIPT)
     assert len(conversation.say("STOP")) == 1
     assert [type(effect) for effect in conversation.effects] == [OptOut]
 
 
 def test_start_after_stop_is_an_opt_in(talk: Talk) -> None:
-    """The way back is confirmed."""
+    """Opting in again is confirmed."""
     conversation = talk(SCRIPT)
     conversation.say("stop")
     assert len(conversation.say("start")) == 1
     assert [type(effect) for effect in conversation.effects] == [OptIn]
 
 
-def test_start_as_a_greeting_is_noted_and_answered_by_its_intent(talk: Talk) -> None:
-    """Someone who never left gets what the script says; the opt-in counts if they were stopped elsewhere."""
+def test_start_as_a_greeting_is_recorded_and_answered_by_its_intent(talk: Talk) -> None:
+    """A contact who never opted out gets the script's answer. The opt-in counts if another channel had stopped them."""
     conversation = talk("{version: 1, intents: {a: {keywords: start, reply: Welcome.}}}")
     assert conversation.say("start") == ["Welcome."]
     assert [type(effect) for effect in conversation.effects] == [OptIn, Reply]
@@ -157,29 +157,29 @@ def test_dont_stop_is_an_ordinary_message(talk: Talk) -> None:
     assert conversation.say("don't stop") == ["What?"]
 
 
-def test_a_template_button_that_says_stop_is_an_opt_out(talk: Talk) -> None:
-    """Meta's own opt-out button comes with a payload that the script never gave out."""
+def test_a_template_button_titled_stop_is_an_opt_out(talk: Talk) -> None:
+    """Meta's own opt-out button has a payload that the script did not define."""
     conversation = talk(SCRIPT)
     conversation.send(type="button", text="Stop promotions", button_id="anything")
     assert [type(effect) for effect in conversation.effects] == [OptOut]
 
 
-def test_a_button_of_the_script_means_what_the_script_says(talk: Talk) -> None:
+def test_a_button_of_the_script_keeps_the_meaning_from_the_script(talk: Talk) -> None:
     """A button of the script with the title "Start" is not an opt-in by its title."""
     assert talk(SCRIPT).press("menu", title="Start") == ["First.", "Second."]
 
 
 def test_a_button_can_opt_out_and_in(talk: Talk) -> None:
-    """For a menu that offers it."""
+    """A menu may offer both."""
     conversation = talk(SCRIPT)
     conversation.press("leave")
-    left = conversation.effects
+    opted_out = conversation.effects
     assert conversation.press("back") == ["Good to see you."]
-    assert [type(effect) for effect in (*left, *conversation.effects)] == [OptOut, OptIn]
+    assert [type(effect) for effect in (*opted_out, *conversation.effects)] == [OptOut, OptIn]
 
 
 def test_own_stop_words_and_notices_are_used(talk: Talk) -> None:
-    """Beside the usual words."""
+    """A script's own words work in addition to the built-in ones."""
     conversation = talk("""
         version: 1
         intents: {a: {keywords: a, reply: A}}
@@ -197,8 +197,8 @@ def test_a_long_profile_name_does_not_cost_the_reply(talk: Talk) -> None:
     assert len(said[0]) == 4096
 
 
-def test_a_turn_leaves_the_state_it_was_given_alone(talk: Talk) -> None:
-    """The worker may run it again after a crash."""
+def test_a_turn_does_not_change_the_state_it_was_given(talk: Talk) -> None:
+    """The worker may run the turn again after a crash."""
     state = {"v": 1, "missed": 1}
     talk(SCRIPT, state).say("gibberish")
     assert state == {"v": 1, "missed": 1}

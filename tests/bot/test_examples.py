@@ -1,4 +1,4 @@
-"""The examples do what they say, for they are what people copy."""
+"""The examples work as described, because people copy them."""
 
 import re
 import sys
@@ -18,13 +18,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture
 def support(talk: Callable[..., Any]) -> Any:
-    """A conversation with the support bot."""
+    """Returns a conversation with the support bot."""
     config_map = yaml.safe_load((EXAMPLES / "support-bot.yaml").read_text())
     return talk(config_map["data"]["bot.yaml"])
 
 
 def test_the_support_bot_greets_by_name_with_a_menu(support: Any) -> None:
-    """Three buttons under the greeting."""
+    """The greeting has three buttons."""
     assert support.say("Hello!") == ["Hello Ann! I am the support bot. What can I do for you?"]
     message = support.effects[0].message
     assert isinstance(message, Buttons)
@@ -32,7 +32,7 @@ def test_the_support_bot_greets_by_name_with_a_menu(support: Any) -> None:
 
 
 def test_the_support_bot_takes_an_order_problem_over_several_turns(support: Any) -> None:
-    """Number, kind, confirmation; asides and mistakes in between."""
+    """The dialog asks for the number, the kind and a confirmation, and survives questions and mistakes in between."""
     said = [
         support.press("order", "Order problem"),
         support.say("what?"),
@@ -46,48 +46,48 @@ def test_the_support_bot_takes_an_order_problem_over_several_turns(support: Any)
 
 
 def test_the_support_bot_lets_the_problem_be_chosen_from_a_list(support: Any) -> None:
-    """Three rows."""
+    """The question has a list with three rows."""
     support.say("my order")
     support.say("A-12345")
     assert isinstance(support.effects[0].message, List)
 
 
 def test_the_support_bot_asks_for_a_photo_of_what_is_broken(support: Any) -> None:
-    """The branch of the dialog."""
+    """One branch of the dialog asks for a photo."""
     support.say("order")
     support.say("A-12345")
     assert support.say("it came broken") == ["Sorry to hear that. Please send a photo of it."]
     assert support.send(type="image") == ["Order: A-12345\nProblem: It arrived broken\nShall I open a case?"]
 
 
-def test_the_support_bot_tells_the_hours_in_its_own_time_zone(support: Any) -> None:
+def test_the_support_bot_shows_the_hours_in_its_own_time_zone(support: Any) -> None:
     """12:01 UTC is 13:01 in Rome in winter."""
     assert support.say("orari?")[0].endswith("It is 13:01 here now.")
 
 
 def test_the_support_bot_calls_a_person(support: Any) -> None:
-    """For two hours."""
+    """The hand-off lasts two hours."""
     support.press("person", "Talk to a person")
     assert [(type(effect), effect.minutes) for effect in support.effects] == [(HandOff, 120)]
 
 
-def test_the_support_bot_heeds_stop_and_start(support: Any) -> None:
-    """Each with its notice."""
+def test_the_support_bot_obeys_stop_and_start(support: Any) -> None:
+    """Both are confirmed."""
     said = [support.say("STOP"), support.say("START")]
     assert [line.split("!")[0].split(" and")[0] for (line,) in said] == ["You are unsubscribed", "Welcome back"]
 
 
 def test_the_effects_of_stop_and_start_are_consent(support: Any) -> None:
-    """Not ordinary replies."""
+    """They are consent effects, not replies."""
     support.say("STOP")
-    (left,) = support.effects
+    (opted_out,) = support.effects
     support.say("START")
-    (back,) = support.effects
-    assert (type(left), type(back)) == (OptOut, OptIn)
+    (opted_in,) = support.effects
+    assert (type(opted_out), type(opted_in)) == (OptOut, OptIn)
 
 
 def test_the_credentials_of_the_example_are_opted_in_and_fake() -> None:
-    """Nobody should wonder whether a secret was published."""
+    """A reader must not wonder whether a real secret was published."""
     secret, number = yaml.safe_load_all((EXAMPLES / "number.yaml").read_text())
     assert secret["metadata"]["labels"] == {"waypost.dev/credentials": "true"}
     assert set(secret["stringData"]) == {"appId", "appSecret", "accessToken"}
@@ -97,14 +97,14 @@ def test_the_credentials_of_the_example_are_opted_in_and_fake() -> None:
 
 @pytest.fixture
 def callback_bot(monkeypatch: pytest.MonkeyPatch) -> Iterator[plugin.Turn]:
-    """The example plugin, loaded as a worker would."""
+    """Yields the example plugin, loaded as a worker loads it."""
     monkeypatch.syspath_prepend(EXAMPLES / "plugins")
     yield plugin.load("callback_bot:turn", AllowedPlugins.read("callback_bot:turn"))
     sys.modules.pop("callback_bot", None)
 
 
-def test_the_example_plugin_offers_hours_and_keeps_the_choice(callback_bot: plugin.Turn) -> None:
-    """The next three full hours of a working day; Friday evening leads to Monday."""
+def test_the_example_plugin_offers_hours_and_stores_the_choice(callback_bot: plugin.Turn) -> None:
+    """It offers the next three full hours of a working day; Friday evening leads to Monday."""
     friday_evening = 1_795_190_400.0
     state, _ = callback_bot({}, BotEvent("text", text="hi", profile_name="Ann", now=friday_evening))
     chosen = state["offered"][0]
@@ -112,21 +112,28 @@ def test_the_example_plugin_offers_hours_and_keeps_the_choice(callback_bot: plug
     assert (chosen, state) == ("Mon 23 Nov 09:00", {"booked": "Mon 23 Nov 09:00"})
 
 
-GUIDE = Path(__file__).parents[2] / "docs" / "bot.md"
-BEGINNINGS = {
-    "version: 1": "",
-    "reply:": "version: 1\nintents:\n  a:\n    keywords: [a]\n    buttons: [order, hours, late, broken]\n    ",
-    "dialogs:": "version: 1\nintents: {a: {keywords: a, start: order_problem}}\n",
-    "consent:": "version: 1\nintents: {a: {keywords: a, reply: A}}\n",
-    "time_zone:": "version: 1\nintents: {a: {keywords: a, reply: A}}\n",
+GUIDE = (Path(__file__).parents[2] / "docs" / "bot.md").read_text()
+BLOCKS = [block for block in re.findall(r"```yaml[^\n]*\n(.*?)```", GUIDE, re.DOTALL) if not block.startswith("bot:")]
+"""The YAML of the guide, except the chart's values."""
+
+PREAMBLES = {
+    "version": "",
+    "reply": "version: 1\nintents:\n  a:\n    keywords: [a]\n    buttons: [order, hours, late, broken]\n    ",
+    "consent": "version: 1\nintents: {a: {keywords: a, reply: A}}\n",
+    "time_zone": "version: 1\nintents: {a: {keywords: a, reply: A}}\n",
 }
+"""Lines that make a script of a block, by the block's first key."""
 
 
-@pytest.mark.parametrize("begins", BEGINNINGS)
-def test_what_the_guide_shows_is_a_script(talk: Callable[..., Any], begins: str) -> None:
-    """Each block of the guide loads, once it stands in a script that has what it refers to."""
-    blocks = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    (block,) = [block for block in blocks if block.startswith(begins)]
-    if begins == "reply:":
+def test_the_guide_shows_every_section_of_a_script() -> None:
+    """A block that the next test would not find is noticed."""
+    assert {block.partition(":")[0] for block in BLOCKS} == set(PREAMBLES)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.partition("\n")[0])
+def test_the_blocks_of_the_guide_are_valid_scripts(talk: Callable[..., Any], block: str) -> None:
+    """Each block of the guide loads once it stands in a script with the things it refers to."""
+    preamble = PREAMBLES[block.partition(":")[0]]
+    if block.startswith("reply:"):
         block = block.replace("\n", "\n    ").replace("{{slot.order}}", "{{message}}")
-    assert talk(BEGINNINGS[begins] + block).say("STOP")
+    assert talk(preamble + block).say("STOP")

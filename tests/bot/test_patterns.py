@@ -1,4 +1,4 @@
-"""Regular expressions of a tenant on the text of a stranger."""
+"""Patterns of a tenant run safely on the text of a stranger."""
 
 import pytest
 
@@ -16,13 +16,13 @@ from waypost.bot.patterns import LONGEST_TEXT, Pattern, PatternError
     ],
 )
 def test_a_pattern_is_found_in_either_case(pattern: str, text: str, found: bool, whole: bool) -> None:
-    """Intents look anywhere, answers must match as a whole."""
+    """Intents search anywhere; answers must match as a whole."""
     compiled = Pattern(pattern)
     assert (compiled.found_in(text), compiled.is_all_of(text)) == (found, whole)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "told"),
+    ("pattern", "expected"),
     [
         ("(", "missing )"),
         ("a(?=b)", "invalid perl operator"),
@@ -31,18 +31,18 @@ def test_a_pattern_is_found_in_either_case(pattern: str, text: str, found: bool,
         ("a" * 501, "longer than 500 characters"),
     ],
 )
-def test_a_pattern_that_cannot_be_used_says_why(pattern: str, told: str) -> None:
-    """The words come from the expression library, so that the author can look them up."""
+def test_an_invalid_pattern_is_refused_with_the_reason(pattern: str, expected: str) -> None:
+    """The reason comes from the pattern library, so that the author can look it up."""
     with pytest.raises(PatternError) as refused:
         Pattern(pattern)
-    assert told in str(refused.value)
+    assert expected in str(refused.value)
 
 
 def test_a_pattern_that_would_run_forever_elsewhere_ends() -> None:
-    """Backtracking would take 2^1000 steps here; the test's own time limit is the judge."""
+    """Backtracking would take 2^1000 steps here; the time limit of the test would end it."""
     assert Pattern("(a+)+b").found_in("a" * LONGEST_TEXT) is False
 
 
-def test_an_answer_beyond_the_limit_is_no_match() -> None:
-    """Rather than matching a part and storing the whole."""
+def test_an_answer_beyond_the_limit_does_not_match() -> None:
+    """Otherwise a part would match and the whole would be stored."""
     assert Pattern("a*").is_all_of("a" * (LONGEST_TEXT + 1)) is False

@@ -1,4 +1,4 @@
-"""Placeholders: what is filled in, and that nothing else is."""
+"""Placeholders are filled in, and nothing else in a text is."""
 
 import pytest
 from hypothesis import given
@@ -28,7 +28,7 @@ def rendered(text: str, **values: object) -> str:
     ],
 )
 def test_a_known_name_is_filled_in(text: str, expected: str) -> None:
-    """Each name of the allow-list, with its value of this turn; a choice shows the words that the contact saw."""
+    """Each name on the allow-list gets its value of this turn; a choice shows the words that the contact saw."""
     values = {
         "profile_name": "Ann",
         "message": "hi",
@@ -41,8 +41,8 @@ def test_a_known_name_is_filled_in(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("name", [None, "", "   "])
-def test_a_default_stands_in_for_what_is_not_known(name: str | None) -> None:
-    """A contact without profile name is still spoken to."""
+def test_a_default_replaces_an_empty_value(name: str | None) -> None:
+    """A contact without a profile name is greeted too."""
     assert rendered("Hello {{profile_name|friend}}", profile_name=name) == "Hello friend"
 
 
@@ -62,26 +62,26 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_is_no_placeholder_comes_out_of_a_script_as_it_went_in(text: str) -> None:
-    """No template language is at work."""
+def test_text_that_is_not_a_placeholder_stays_as_written(text: str) -> None:
+    """Texts are not a template language."""
     assert rendered(text) == text
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "{{profile_name}}", "{{message}}", "{{slot.order}}"])
-def test_what_a_person_wrote_is_never_a_template(text: str) -> None:
-    """A filled-in value is not looked at again, even where it names a placeholder."""
+def test_a_message_of_a_contact_is_never_a_template(text: str) -> None:
+    """An inserted value is not scanned again, even if it names a placeholder."""
     assert rendered("<{{message}}|{{slot.order}}>", message=text, slots={"order": text}) == f"<{text}|{text}>"
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=500))
-def test_any_readable_text_of_a_person_comes_out_as_it_went_in(text: str) -> None:
-    """The property behind the examples."""
+def test_any_printable_message_is_inserted_unchanged(text: str) -> None:
+    """Any printable message is inserted unchanged."""
     assert rendered("{{message}}.", message=text) == (f"{text}." if text.strip() else ".")
 
 
 @given(st.text(max_size=300))
 def test_any_text_of_a_script_is_compiled_or_refused(text: str) -> None:
-    """Compiling either names an unknown placeholder or yields a text that renders."""
+    """Compiling either names an unknown placeholder or returns a text that renders."""
     try:
         compiled = parse(text, slots=SLOTS, limit=4096)
     except PlaceholderError:
@@ -90,18 +90,18 @@ def test_any_text_of_a_script_is_compiled_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
-        ("{{profil_name}}", "{{profil_name}} is no placeholder; use one of: profile_name, message"),
-        ("{{self.__class__}}", "is no placeholder"),
-        ("{{slot.colour}}", "no step stores; stored are: kind, order. Add `store:` to a step"),
+        ("{{profil_name}}", "{{profil_name}} is not a placeholder; use one of: profile_name, message"),
+        ("{{self.__class__}}", "is not a placeholder"),
+        ("{{slot.colour}}", "no step stores; stored answers: kind, order. Add `store:` to a step"),
     ],
 )
-def test_a_misspelt_placeholder_is_refused_with_the_names_there_are(text: str, told: str) -> None:
+def test_a_misspelt_placeholder_is_refused_with_the_valid_names(text: str, expected: str) -> None:
     """A typo must not reach a customer as braces."""
     with pytest.raises(PlaceholderError) as refused:
         parse(text, slots=SLOTS, limit=100)
-    assert told in str(refused.value)
+    assert expected in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ def test_a_misspelt_placeholder_is_refused_with_the_names_there_are(text: str, t
     ],
 )
 def test_a_text_that_is_too_long_is_cut_between_words(text: str, limit: int, expected: str) -> None:
-    """And never inside a character that is made of several."""
+    """A character that consists of several code points is never cut."""
     assert shortened(text, limit) == expected
 
 
 @given(st.text(max_size=200), st.integers(1, 100))
-def test_a_shortened_text_keeps_its_limit(text: str, limit: int) -> None:
-    """Whatever is in it."""
+def test_a_shortened_text_fits_its_limit(text: str, limit: int) -> None:
+    """The limit holds for any text."""
     assert len(shortened(text, limit)) <= limit
 
 
@@ -131,7 +131,7 @@ def test_control_characters_and_lone_surrogates_become_replacement_characters() 
 
 
 @pytest.mark.parametrize("name", ["Europe/Atlantis", "", "../etc/passwd", "Europe", "\x00"])
-def test_a_time_zone_that_does_not_exist_is_told(name: str) -> None:
-    """As a lookup error, whatever the name holds."""
+def test_a_time_zone_that_does_not_exist_is_refused(name: str) -> None:
+    """Any such name raises a lookup error."""
     with pytest.raises(LookupError):
         zone(name)

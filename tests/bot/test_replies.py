@@ -1,4 +1,4 @@
-"""What the messages of a script look like to Meta."""
+"""Messages of a script have the form that Meta expects."""
 
 from collections.abc import Callable
 from typing import Any
@@ -79,8 +79,8 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("message", MESSAGES)
-def test_a_message_of_a_script_is_what_meta_expects(talk: Talk, message: str) -> None:
-    """Every kind, with what is filled in."""
+def test_a_message_of_a_script_has_the_form_that_meta_expects(talk: Talk, message: str) -> None:
+    """Every kind of message is built with its placeholders filled."""
     conversation = talk(f"version: 1\nintents: {{a: {{keywords: [a], buttons: [a], reply: {message}}}}}\n")
     conversation.say("a")
     (effect,) = conversation.effects
@@ -96,14 +96,14 @@ def payload_for(talk: Talk, message: str, **event: Any) -> dict[str, Any]:
 
 
 def test_an_answer_in_an_address_is_percent_encoded(talk: Talk) -> None:
-    """What a person wrote can neither leave its place in the address nor make it too long."""
+    """A contact's text cannot leave its place in the address nor make it too long."""
     message = "{text: Track, link: {title: Open, url: 'https://x.example/t?q={{message}}'}}"
     payload = payload_for(talk, message, text="a/../?&=#é " + "𝄞" * 4000)
     url = payload["interactive"]["action"]["parameters"]["url"]
     assert url == "https://x.example/t?q=a%2F..%2F%3F%26%3D%23%C3%A9%20" + "%F0%9D%84%9E" * 89
 
 
-def test_a_template_parameter_is_brought_onto_one_line(talk: Talk) -> None:
+def test_a_template_parameter_is_written_on_one_line(talk: Talk) -> None:
     """Meta refuses line breaks, tabs and wide gaps there."""
     message = "{template: {name: news, language: it, parameters: ['You wrote: {{message}}']}}"
     payload = payload_for(talk, message, text="a\n\n\tb      c")
@@ -121,8 +121,8 @@ def test_a_template_parameter_is_brought_onto_one_line(talk: Talk) -> None:
         ("{image: 'https://x.example/a.png', caption: '{{message}}.'}", ("image", "caption"), 1024),
     ],
 )
-def test_what_is_filled_in_is_cut_at_metas_limit(talk: Talk, message: str, path: tuple[str, ...], longest: int) -> None:
-    """Each field at its own."""
+def test_inserted_values_are_cut_at_metas_limit(talk: Talk, message: str, path: tuple[str, ...], longest: int) -> None:
+    """Each field has its own limit."""
     value: Any = payload_for(talk, message, text="x" * 10_000)
     for key in path:
         value = value[key]

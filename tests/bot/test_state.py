@@ -1,18 +1,18 @@
-"""What a conversation remembers, read back from whatever was stored."""
+"""The state of a conversation is read back from whatever was stored."""
 
 import pytest
 
 from waypost.bot.state import Progress, read, write
 
 
-def test_what_is_written_is_read_back() -> None:
-    """Every field survives the way through the database."""
+def test_a_stored_state_is_read_back() -> None:
+    """Every field survives storage."""
     progress = Progress("order", "kind", 1e9, 2, {"number": "A-1"}, 1, True)
     assert read(write(progress), {"number"}) == progress
 
 
-def test_a_conversation_at_rest_takes_little_room() -> None:
-    """Ordinary values are left out."""
+def test_an_idle_conversation_has_a_small_state() -> None:
+    """Default values are left out."""
     assert write(Progress()) == {"v": 1}
 
 
@@ -32,8 +32,8 @@ def test_a_conversation_at_rest_takes_little_room() -> None:
         {"v": 1, "missed": "many", "tries": None},
     ],
 )
-def test_what_cannot_be_understood_is_forgotten(stored: object) -> None:
-    """Another layout, another script or nonsense begins anew instead of failing."""
+def test_a_state_that_cannot_be_understood_is_dropped(stored: object) -> None:
+    """Another layout, another script or nonsense gives an empty state instead of an error."""
     assert read(stored, {"number"}) == Progress()
 
 

@@ -1,4 +1,4 @@
-"""`turn` is total, deterministic and quick to store, whatever a stranger sends and a database holds."""
+"""`turn` is total, deterministic and easy to store, whatever a stranger sends and the database contains."""
 
 import json
 import subprocess
@@ -94,7 +94,7 @@ _script = st.sampled_from(SCRIPTS)
 def test_no_state_and_no_event_makes_a_turn_raise(
     loaded: script.Script, state: dict[str, Any], event: BotEvent
 ) -> None:
-    """And what comes out can be stored and sent: JSON in UTF-8, messages within Meta's limits, a hand-off last."""
+    """The results can be stored and sent: JSON in UTF-8, messages within Meta's limits, a hand-off last."""
     new_state, effects = engine.turn(loaded, state, event)
     json.dumps(new_state, allow_nan=False).encode()
     msgspec.json.encode(new_state)
@@ -109,7 +109,7 @@ def test_no_state_and_no_event_makes_a_turn_raise(
 
 @given(_script, st.lists(_event, max_size=12))
 def test_no_conversation_makes_a_turn_raise(loaded: script.Script, events: list[BotEvent]) -> None:
-    """States that the engine itself has made, however strange the way there; the state stays small."""
+    """The states come from the engine itself, after any sequence of events, and stay small."""
     state: dict[str, Any] = {}
     for event in events:
         state, _ = engine.turn(loaded, state, event)
@@ -118,7 +118,7 @@ def test_no_conversation_makes_a_turn_raise(loaded: script.Script, events: list[
 
 @given(_script, _state, _event)
 def test_the_same_turn_twice_is_the_same(loaded: script.Script, state: dict[str, Any], event: BotEvent) -> None:
-    """A crash between turn and commit repeats it."""
+    """A crash between turn and commit repeats the turn."""
     first, second = engine.turn(loaded, state, event), engine.turn(loaded, state, event)
     assert json.dumps(first[0]) == json.dumps(second[0])
     assert first[1] == second[1]
@@ -146,6 +146,6 @@ def test_the_same_turn_in_another_process_is_the_same() -> None:
 
 
 @given(_event)
-def test_what_a_person_wrote_stays_out_of_the_event_s_repr(event: BotEvent) -> None:
+def test_the_repr_of_an_event_contains_no_text(event: BotEvent) -> None:
     """A repr ends up in logs and tracebacks."""
     assert repr(event) == f"BotEvent(type={event.type!r}, occurred_at={event.occurred_at!r}, now={event.now!r})"

@@ -1,4 +1,4 @@
-"""Text as words: what is the same to a keyword and what is not."""
+"""Texts are split into comparable words."""
 
 import pytest
 from hypothesis import given
@@ -30,17 +30,17 @@ from waypost.bot.words import LIMIT, phrase, words
         ("", ""),
     ],
 )
-def test_case_accents_punctuation_and_marks_carry_no_meaning(text: str, expected: str) -> None:
-    """A text is folded to plain words, whatever script it is written in."""
+def test_case_accents_punctuation_and_marks_are_ignored(text: str, expected: str) -> None:
+    """A text becomes plain words, whatever script it is written in."""
     assert phrase(text) == expected
 
 
-def test_only_the_beginning_of_a_long_text_is_looked_at() -> None:
-    """The bound holds the time of a turn; the word behind it is not seen."""
+def test_only_the_first_characters_of_a_long_text_are_read() -> None:
+    """The limit bounds the time of a turn; words behind it are ignored."""
     assert "late" not in words("a " * LIMIT + "late")
 
 
 @given(st.text(max_size=200))
-def test_folding_what_is_folded_changes_nothing(text: str) -> None:
-    """Keywords and messages are folded alike, so folding twice is folding once."""
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    """Keywords and messages are normalised in the same way, so doing it twice changes nothing."""
     assert phrase(phrase(text)) == phrase(text)

@@ -1,4 +1,4 @@
-"""Bots: what is said in answer to a message. Scripts in YAML or functions in Python, both pure."""
+"""Bots decide how to answer a message: scripts written in YAML, or functions written in Python. Both are pure."""
 
 from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
 from waypost.bot.engine import turn

@@ -1,11 +1,11 @@
-"""What counts as an answer to a question, and what is kept of it."""
+"""Expectations decide whether a message answers a question, and which value of it is stored."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from waypost.bot.document import Item
+from waypost.bot.document import Node
 from waypost.bot.event import BotEvent
 from waypost.bot.patterns import Pattern, PatternError
 from waypost.bot.state import SLOT_LIMIT
@@ -55,36 +55,39 @@ _NO_WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class AnyText:
-    """Whatever a person writes."""
+    """Accepts any text."""
 
-    def judge(self, event: BotEvent) -> str | None:
-        """The value to keep, None when this is no answer."""
+    def value_of(self, event: BotEvent) -> str | None:
+        """Returns the value to store, or None if the message is not an answer."""
         text = (event.text or "").strip()
         return text[:SLOT_LIMIT] or None
 
 
 @dataclass(frozen=True, slots=True)
-class Matching:
-    """A text that a pattern describes as a whole."""
+class MatchingText:
+    """Accepts a text that matches a pattern from beginning to end."""
 
     pattern: Pattern
 
-    def judge(self, event: BotEvent) -> str | None:
-        """The value to keep, None when this is no answer."""
+    def value_of(self, event: BotEvent) -> str | None:
+        """Returns the value to store, or None if the message is not an answer."""
         text = (event.text or "").strip()
         return text if text and len(text) <= SLOT_LIMIT and self.pattern.is_all_of(text) else None
 
 
 @dataclass(frozen=True, slots=True)
-class NumberBetween:
-    """A number, with a comma or a point before its decimals; no thousands separators, for those mean both."""
+class NumberInRange:
+    """Accepts a number within bounds, with a comma or a point before its decimals.
+
+    Thousands separators are not accepted, because both characters are used for them too.
+    """
 
     least: Decimal | None
     most: Decimal | None
     whole: bool
 
-    def judge(self, event: BotEvent) -> str | None:
-        """The number with a decimal point, None when this is no answer."""
+    def value_of(self, event: BotEvent) -> str | None:
+        """Returns the number with a decimal point, or None if the message is not an answer."""
         text = (event.text or "").strip()
         if len(text) > 24 or not _NUMBER.fullmatch(text):
             return None
@@ -97,18 +100,18 @@ class NumberBetween:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One of a few: by button or row, by its title or id as the whole message, or by one of its words anywhere.
+class MultipleChoice:
+    """Accepts one of several options: its button or row, its title or id as the whole message, or one of its words.
 
-    `exact` maps phrases to ids, `inside` pairs of padded phrase and id.
+    `exact` maps phrases to ids. `inside` holds pairs of a phrase, padded with spaces, and an id.
     """
 
     titles: Mapping[str, str]
     exact: Mapping[str, str]
     inside: tuple[tuple[str, str], ...]
 
-    def judge(self, event: BotEvent) -> str | None:
-        """The id of the choice, None when it is none of them or two at once."""
+    def value_of(self, event: BotEvent) -> str | None:
+        """Returns the id of the option, or None if the message names none of them or two at once."""
         if event.button_id in self.titles:
             return event.button_id
         said = phrase(event.text or "")
@@ -120,67 +123,67 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class OfType:
-    """A message of certain types, a photo say; its caption is kept, or the type where there is none."""
+class MessageOfType:
+    """Accepts messages of certain types, such as photos. The caption is stored, or the type if there is no caption."""
 
     types: frozenset[str]
 
-    def judge(self, event: BotEvent) -> str | None:
-        """The caption or the type, None when this is no answer."""
+    def value_of(self, event: BotEvent) -> str | None:
+        """Returns the caption or the type, or None if the message is not an answer."""
         if event.type not in self.types:
             return None
         return (event.text or "").strip()[:SLOT_LIMIT] or event.type
 
 
-Expectation = AnyText | Matching | NumberBetween | Choice | OfType
+Expectation = AnyText | MatchingText | NumberInRange | MultipleChoice | MessageOfType
 
 
-def read(item: Item | None, shown: Mapping[str, str]) -> Expectation:
-    """The `expect` of a step. `shown` are ids and titles of the buttons or rows that go with the question.
+def read(node: Node | None, options: Mapping[str, str]) -> Expectation:
+    """Reads the `expect` of a step. `options` are the ids and titles of the buttons or rows shown with the question.
 
-    Without `expect`, buttons ask for one of them, and a plain question takes any text.
+    Without `expect`, a question with buttons accepts one of them, and a plain question accepts any text.
     """
-    if item is None:
-        return choice(shown, {}) if shown else AnyText()
-    if item.is_text:
-        kind = item.one_of(("any", "number"))
-        return AnyText() if kind == "any" else NumberBetween(None, None, whole=False)
-    fields = item.fields({"regex", "number", "choice", "types"})
+    if node is None:
+        return multiple_choice(options, {}) if options else AnyText()
+    if node.is_text:
+        kind = node.one_of(("any", "number"))
+        return AnyText() if kind == "any" else NumberInRange(None, None, whole=False)
+    fields = node.fields({"regex", "number", "choice", "types"})
     if len(fields) != 1:
-        item.fail("give exactly one of regex, number, choice, types")
+        node.fail("give exactly one of regex, number, choice, types")
     if "regex" in fields:
-        return Matching(pattern(fields["regex"]))
+        return MatchingText(pattern(fields["regex"]))
     if "number" in fields:
         return _number(fields["number"])
     if "types" in fields:
-        return OfType(types(fields["types"]))
-    return _choice(fields["choice"], shown)
+        return MessageOfType(types(fields["types"]))
+    return _multiple_choice(fields["choice"], options)
 
 
-def pattern(item: Item) -> Pattern:
-    """A regular expression."""
+def pattern(node: Node) -> Pattern:
+    """Compiles a regular expression."""
     try:
-        return Pattern(item.text())
+        return Pattern(node.text())
     except PatternError as error:
-        item.fail(f"the pattern {error}")
+        node.fail(f"the pattern {error}")
 
 
-def types(item: Item) -> frozenset[str]:
-    """Message types; Meta adds new ones, so any plain word is taken."""
+def types(node: Node) -> frozenset[str]:
+    """Reads message types. Meta adds types over time, so any lower-case word is accepted."""
     found = set()
-    for entry in item.items("message type", most=20):
+    for entry in node.items("message type", most=20):
         name = entry.text(most=40)
         if not re.fullmatch(r"[a-z_]+", name):
-            entry.fail("a message type is a lower-case word such as image, audio, location")
+            entry.fail("is not a message type; use lower-case words such as image, audio or location")
         found.add(name)
     return frozenset(found)
 
 
-def choice(shown: Mapping[str, str], more: Mapping[str, tuple[str, ...]]) -> Choice:
-    """A choice among `shown` (id → title), each with more words that mean it."""
+def multiple_choice(options: Mapping[str, str], more: Mapping[str, tuple[str, ...]]) -> MultipleChoice:
+    """Builds an expectation of one of `options` (id → title); `synonyms` gives each id more words that mean it."""
     exact: dict[str, str] = {}
     inside: list[tuple[str, str]] = []
-    for identity, title in shown.items():
+    for identity, title in options.items():
         for said in (title, identity):
             if key := phrase(said):
                 exact.setdefault(key, identity)
@@ -189,41 +192,41 @@ def choice(shown: Mapping[str, str], more: Mapping[str, tuple[str, ...]]) -> Cho
             key = phrase(word)
             exact.setdefault(key, identity)
             inside.append((f" {key} ", identity))
-    return Choice(titles=dict(shown), exact=exact, inside=tuple(inside))
+    return MultipleChoice(titles=dict(options), exact=exact, inside=tuple(inside))
 
 
-def yes_or_no(yes_title: str, no_title: str) -> Choice:
-    """The answer to "is that right?"; the ids are `yes` and `no`."""
-    asked = choice({"yes": yes_title, "no": no_title}, {"yes": _YES_WORDS, "no": _NO_WORDS})
-    return Choice(titles=asked.titles, exact=asked.exact, inside=())
+def yes_or_no(yes_title: str, no_title: str) -> MultipleChoice:
+    """Builds the expectation of an answer to "Is that right?". Its ids are `yes` and `no`."""
+    asked = multiple_choice({"yes": yes_title, "no": no_title}, {"yes": _YES_WORDS, "no": _NO_WORDS})
+    return MultipleChoice(titles=asked.titles, exact=asked.exact, inside=())
 
 
-def _number(item: Item) -> NumberBetween:
-    fields = item.fields({"min", "max", "whole"})
+def _number(node: Node) -> NumberInRange:
+    fields = node.fields({"min", "max", "whole"})
     least = fields["min"].number() if "min" in fields else None
     most = fields["max"].number() if "max" in fields else None
     if least is not None and most is not None and least > most:
-        fields["max"].fail("is below min, so no number would do; raise it")
-    return NumberBetween(least, most, whole=fields["whole"].flag() if "whole" in fields else False)
+        fields["max"].fail("is below min, so no number is accepted; raise it")
+    return NumberInRange(least, most, whole=fields["whole"].flag() if "whole" in fields else False)
 
 
-def _choice(item: Item, shown: Mapping[str, str]) -> Choice:
-    titles: dict[str, str] = dict(shown)
+def _multiple_choice(node: Node, options: Mapping[str, str]) -> MultipleChoice:
+    titles: dict[str, str] = dict(options)
     more: dict[str, tuple[str, ...]] = {}
     owner: dict[str, str] = {}
-    entries = item.keyed("choice", most=_MOST_CHOICES)
-    for identity in shown:
-        if identity not in entries:
-            item.fail(f"leaves out {identity!r}, which the question shows as a button or row; add it here")
-    for identity, entry in entries.items():
+    nodes = node.keyed("choice", most=_MOST_CHOICES)
+    for identity in options:
+        if identity not in nodes:
+            node.fail(f"does not list {identity!r}, which the question shows as a button or row; add it here")
+    for identity, entry in nodes.items():
         spoken = []
         for word in entry.items("word", most=50):
             key = phrase(said := word.text(most=200))
             if not key:
-                word.fail("holds no word that could be matched; give letters, digits or an emoji")
+                word.fail("contains no word that can be matched; use letters, digits or an emoji")
             if owner.setdefault(key, identity) != identity:
-                word.fail(f"already stands for {owner[key]!r}; a word can mean one choice only")
+                word.fail(f"already means {owner[key]!r}; a word can mean one choice only")
             spoken.append(said)
         titles.setdefault(identity, spoken[0])
         more[identity] = tuple(spoken)
-    return choice(titles, more)
+    return multiple_choice(titles, more)

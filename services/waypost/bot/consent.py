@@ -1,7 +1,8 @@
-"""Opt-out and opt-in words in several languages.
+"""Recognises opt-out and opt-in words in several languages.
 
-A word counts only when it is the whole message: "don't stop" and "stop by at nine" ask for nothing. Words such as
-"cancel", "end" or "quit", which carriers accept for text messages, are left out: in a conversation they leave a dialog.
+A word counts only when it is the whole message: "don't stop" and "stop by at nine" are not requests. Words such as
+"cancel", "end" or "quit", which carriers accept in text messages, are not opt-out words here: in a conversation they
+leave a dialog.
 """
 
 import enum
@@ -11,14 +12,14 @@ from waypost.bot.words import phrase, without_symbols, words
 
 
 class Consent(enum.StrEnum):
-    """What the contact asks for: to be left alone, or to be spoken to again."""
+    """A contact asks to receive no more messages, or to receive messages again."""
 
     STOP = "stop"
     START = "start"
 
 
 _LONGEST = 80
-"""Characters; a longer message is a sentence and no command."""
+"""Characters. A longer message is a sentence, not a command."""
 
 _STOP_PHRASES = (
     *("stop", "stop all", "stopall", "unsubscribe", "opt out", "optout", "stop promotions", "stop messages"),
@@ -54,16 +55,16 @@ _START = frozenset(map(_key, _START_PHRASES))
 
 
 def phrases(texts: Collection[str]) -> frozenset[str]:
-    """Own words for `classify`, prepared once."""
+    """Prepares a script's own words for `classify`."""
     return frozenset(_key(text) for text in texts if phrase(text))
 
 
 def classify(
     text: str | None, *, stop: frozenset[str] = frozenset(), start: frozenset[str] = frozenset()
 ) -> Consent | None:
-    """What `text` asks for, or None when it is any other message.
+    """Returns what `text` asks for, or None if it is any other message.
 
-    `stop` and `start` (from `phrases`) are accepted beside the words that always count. An own start word never
+    `stop` and `start` (from `phrases`) are accepted in addition to the built-in words. A script's own start word never
     hides a stop word: STOP wins.
     """
     if not text:

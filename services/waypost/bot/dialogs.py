@@ -1,8 +1,8 @@
-"""Dialogs: questions in a row that keep their answers.
+"""Dialogs ask a series of questions and store the answers.
 
-A step asks (`ask`, `confirm`), says (`say`) or hands over (`hand_off`); `next` says where it goes on. What can be
-known to be wrong is refused when the script is loaded: steps that do not exist, that nothing leads to, or that
-would talk in circles.
+A step asks (`ask`, `confirm`), says something (`say`) or hands off (`hand_off`); `next` names the step that follows.
+Mistakes that can be detected are refused when the script is loaded: steps that do not exist, steps that nothing leads
+to, and loops without a question.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from decimal import Decimal, InvalidOperation
 
 from waypost.bot import actions, answers, replies
 from waypost.bot.actions import Action, Handover
-from waypost.bot.answers import Choice, Expectation
-from waypost.bot.document import Item
-from waypost.bot.replies import Names, Reply
+from waypost.bot.answers import Expectation, MultipleChoice
+from waypost.bot.document import Node
+from waypost.bot.replies import Names, ScriptedReply
 
 END = "end"
 ANSWER = ""
-"""The name under which a condition sees the answer just given; no slot can be called so."""
+"""Slot name under which conditions find the answer just given. No step can store a slot with an empty name."""
 
 _MOST_DIALOGS = 100
 _MOST_STEPS = 100
@@ -30,7 +30,7 @@ _DEFAULT_GIVE_UP = "Let us leave it there. Write again whenever you like."
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """True when the stored answer is one of `values` (when there are any) and lies between the bounds."""
+    """A condition is true if the stored answer is one of `values` (when there are any) and lies between the bounds."""
 
     slot: str
     values: frozenset[str] = frozenset()
@@ -38,7 +38,7 @@ class Condition:
     below: Decimal | None = None
 
     def holds(self, slots: Mapping[str, str]) -> bool:
-        """Whether it holds for these answers; an answer that is no number lies between no bounds."""
+        """Tests the stored answers. An answer that is not a number is never between bounds."""
         value = slots.get(self.slot)
         if value is None or (self.values and value not in self.values):
             return False
@@ -55,39 +55,39 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a step goes on when all conditions hold; `target` None ends the dialog."""
+    """A route names the step that follows when all its conditions hold. A `target` of None ends the dialog."""
 
     target: str | None
     conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """What happens to messages that are no answer: `retry` is said, and after `max_tries` of them `give_up` is done."""
+class RetryPolicy:
+    """Defines what happens to messages that are not answers: the bot says `retry`, and `give_up` after `max_tries`."""
 
-    retry: Reply = ()
+    retry: ScriptedReply = ()
     max_tries: int = _DEFAULT_TRIES
     give_up: Action = Action()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step. `expect` is None for steps that wait for nothing; their `handover`, if any, ends the dialog."""
+    """One step of a dialog. `expect` is None if the step does not wait; a step with `handover` ends the dialog."""
 
     name: str
-    say: Reply
+    say: ScriptedReply
     routes: tuple[Route, ...]
     expect: Expectation | None = None
     store: str | None = None
-    patience: Patience = Patience()
+    retry_policy: RetryPolicy = RetryPolicy()
     handover: Handover | None = None
 
     def shows(self, button_id: str) -> bool:
-        """Whether this button or row belongs to the question."""
-        return isinstance(self.expect, Choice) and button_id in self.expect.titles
+        """Returns whether the question shows this button or row."""
+        return isinstance(self.expect, MultipleChoice) and button_id in self.expect.titles
 
     def next_step(self, slots: Mapping[str, str]) -> str | None:
-        """The name of the next step, None at the end."""
+        """Returns the name of the next step, or None at the end of the dialog."""
         for route in self.routes:
             if all(condition.holds(slots) for condition in route.conditions):
                 return route.target
@@ -96,53 +96,53 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Dialog:
-    """Steps in order, the first of which begins it."""
+    """A dialog has steps in order and begins with `first`."""
 
     name: str
     steps: Mapping[str, Step]
     first: str
     timeout_s: float
-    timed_out: Reply
-    done: Reply
+    timed_out: ScriptedReply
+    done: ScriptedReply
     slots: frozenset[str]
 
 
-def stored_slots(item: Item) -> frozenset[str]:
-    """The names of all answers that some step stores; read first, for texts anywhere may use them."""
+def stored_slots(node: Node) -> frozenset[str]:
+    """Returns the names of all answers that steps store. They are read first, because any text may refer to them."""
     found = set()
-    for dialog in item.named("dialog", most=_MOST_DIALOGS).values():
+    for dialog in node.named("dialog", most=_MOST_DIALOGS).values():
         for step in _steps_of(dialog).values():
             for key, value in step.keyed("key", most=20).items():
                 if key == "store":
                     name = value.text(most=64)
                     if not name.isascii() or not name.isidentifier() or name != name.lower():
-                        value.fail("not a name for an answer; use lower-case letters, digits and _")
+                        value.fail("is not a valid name for an answer; use lower-case letters, digits and _")
                     found.add(name)
     return frozenset(found)
 
 
-def _steps_of(dialog: Item) -> dict[str, Item]:
+def _steps_of(dialog: Node) -> dict[str, Node]:
     fields = dialog.fields({"timeout_minutes", "timed_out", "steps", "done"}, required=("steps",))
     return fields["steps"].named("step", most=_MOST_STEPS)
 
 
-def read(item: Item, names: Names) -> dict[str, Dialog]:
-    """The `dialogs` of a script."""
-    return {name: _dialog(name, entry, names) for name, entry in item.named("dialog", most=_MOST_DIALOGS).items()}
+def read(node: Node, names: Names) -> dict[str, Dialog]:
+    """Reads the `dialogs` of a script."""
+    return {name: _dialog(name, entry, names) for name, entry in node.named("dialog", most=_MOST_DIALOGS).items()}
 
 
-def _dialog(name: str, item: Item, names: Names) -> Dialog:
-    fields = item.fields({"timeout_minutes", "timed_out", "steps", "done"})
-    entries = _steps_of(item)
-    if END in entries:
-        entries[END].fail("'end' is where a dialog ends; give the step another name")
-    order = list(entries)
+def _dialog(name: str, node: Node, names: Names) -> Dialog:
+    fields = node.fields({"timeout_minutes", "timed_out", "steps", "done"})
+    nodes = _steps_of(node)
+    if END in nodes:
+        nodes[END].fail("'end' is reserved for the end of the dialog; give the step another name")
+    order = list(nodes)
     steps: dict[str, Step] = {}
-    for index, (step_name, entry) in enumerate(entries.items()):
+    for index, (step_name, entry) in enumerate(nodes.items()):
         following = order[index + 1] if index + 1 < len(order) else None
         steps[step_name] = _step(step_name, entry, names, following=following, order=order)
-    _refuse_unreachable(entries, steps, order[0])
-    _refuse_circles(entries, steps)
+    _refuse_unreachable(nodes, steps, order[0])
+    _refuse_circles(nodes, steps)
     return Dialog(
         name=name,
         steps=steps,
@@ -155,17 +155,17 @@ def _dialog(name: str, item: Item, names: Names) -> Dialog:
     )
 
 
-def _step(name: str, item: Item, names: Names, *, following: str | None, order: list[str]) -> Step:
+def _step(name: str, node: Node, names: Names, *, following: str | None, order: list[str]) -> Step:
     kinds = ("ask", "confirm", "say", "hand_off")
-    fields = item.fields({*kinds, "next", *_ASKING_KEYS, *_CONFIRM_KEYS})
+    fields = node.fields({*kinds, "next", *_ASKING_KEYS, *_CONFIRM_KEYS})
     given = [kind for kind in kinds if kind in fields]
     if len(given) != 1:
-        item.fail(f"give exactly one of {', '.join(kinds)}")
+        node.fail(f"give exactly one of {', '.join(kinds)}")
     kind = given[0]
     allowed = {"ask": _ASKING_KEYS | {"next"}, "confirm": _CONFIRM_KEYS, "say": {"next"}, "hand_off": set()}[kind]
     for key, value in fields.items():
         if key not in allowed and key != kind:
-            value.fail(f"has no meaning beside {kind!r}; remove it")
+            value.fail(f"cannot be used with {kind!r}; remove it")
     if kind == "hand_off":
         return Step(name, (), (), handover=actions.handover(fields[kind], names))
     if kind == "say":
@@ -174,8 +174,8 @@ def _step(name: str, item: Item, names: Names, *, following: str | None, order: 
     if kind == "confirm":
         return _confirm(name, fields, names, following=following, order=order)
     question = replies.read(fields["ask"], names)
-    shown = {identity: title for message in question for identity, title in message.shown.items()}
-    expect = answers.read(fields.get("expect"), shown)
+    options = {identity: title for message in question for identity, title in message.options.items()}
+    expect = answers.read(fields.get("expect"), options)
     store = fields["store"].text() if "store" in fields else None
     return Step(
         name,
@@ -183,11 +183,11 @@ def _step(name: str, item: Item, names: Names, *, following: str | None, order: 
         _routes(fields.get("next"), names, following=following, order=order, expect=expect),
         expect=expect,
         store=store,
-        patience=_patience(fields, names),
+        retry_policy=_retry_policy(fields, names),
     )
 
 
-def _confirm(name: str, fields: Mapping[str, Item], names: Names, *, following: str | None, order: list[str]) -> Step:
+def _confirm(name: str, fields: Mapping[str, Node], names: Names, *, following: str | None, order: list[str]) -> Step:
     titles = {
         identity: fields[f"{identity}_title"].text(most=20) if f"{identity}_title" in fields else identity.capitalize()
         for identity in ("yes", "no")
@@ -199,45 +199,45 @@ def _confirm(name: str, fields: Mapping[str, Item], names: Names, *, following: 
         replies.question(fields["confirm"], names, titles),
         (Route(agreed, (Condition(ANSWER, frozenset({"yes"})),)), Route(refused)),
         expect=answers.yes_or_no(titles["yes"], titles["no"]),
-        patience=_patience(fields, names),
+        retry_policy=_retry_policy(fields, names),
     )
 
 
-def _patience(fields: Mapping[str, Item], names: Names) -> Patience:
+def _retry_policy(fields: Mapping[str, Node], names: Names) -> RetryPolicy:
     give_up = Action(reply=replies.fixed(_DEFAULT_GIVE_UP))
     if "give_up" in fields:
         give_up = actions.read(fields["give_up"].fields({"reply", "hand_off"}), names, fields["give_up"])
-    return Patience(
+    return RetryPolicy(
         retry=replies.read(fields["retry"], names) if "retry" in fields else (),
         max_tries=fields["max_tries"].whole(1, 20) if "max_tries" in fields else _DEFAULT_TRIES,
         give_up=give_up,
     )
 
 
-def _target(item: Item, order: list[str]) -> str | None:
-    target = item.text()
+def _target(node: Node, order: list[str]) -> str | None:
+    target = node.text()
     if target == END:
         return None
     if target not in order:
-        item.fail(f"step {target!r} does not exist; write one of: {', '.join([*order, END])}")
+        node.fail(f"step {target!r} does not exist; use one of: {', '.join([*order, END])}")
     return target
 
 
 def _routes(
-    item: Item | None, names: Names, *, following: str | None, order: list[str], expect: Expectation | None
+    node: Node | None, names: Names, *, following: str | None, order: list[str], expect: Expectation | None
 ) -> tuple[Route, ...]:
-    otherwise = Route(following)
-    if item is None:
-        return (otherwise,)
-    if item.is_text:
-        return (Route(_target(item, order)),)
-    if item.is_mapping:
-        return (*_routes_by_answer(item, order, expect), otherwise)
+    default = Route(following)
+    if node is None:
+        return (default,)
+    if node.is_text:
+        return (Route(_target(node, order)),)
+    if node.is_mapping:
+        return (*_routes_by_answer(node, order, expect), default)
     routes: list[Route] = []
-    entries = item.items("rule", most=50)
-    for position, entry in enumerate(entries):
+    nodes = node.items("rule", most=50)
+    for position, entry in enumerate(nodes):
         fields = entry.fields({"when", "go"}, required=("go",))
-        if "when" not in fields and position + 1 < len(entries):
+        if "when" not in fields and position + 1 < len(nodes):
             entry.fail("has no `when`, so the rules below it are never reached; move it to the end")
         conditions = (
             tuple(_condition(slot, value, names) for slot, value in fields["when"].keyed("condition", most=20).items())
@@ -246,37 +246,37 @@ def _routes(
         )
         routes.append(Route(_target(fields["go"], order), conditions))
     if routes[-1].conditions:
-        routes.append(otherwise)
+        routes.append(default)
     return tuple(routes)
 
 
-def _routes_by_answer(item: Item, order: list[str], expect: Expectation | None) -> list[Route]:
-    if not isinstance(expect, Choice):
-        item.fail("a mapping from answer to step needs a choice; use a list of {when, go} rules")
+def _routes_by_answer(node: Node, order: list[str], expect: Expectation | None) -> list[Route]:
+    if not isinstance(expect, MultipleChoice):
+        node.fail("maps answers to steps, which needs a question with choices; use a list of {when, go} rules")
     routes = []
-    for answer, target in item.keyed("answer", most=50).items():
+    for answer, target in node.keyed("answer", most=50).items():
         if answer not in expect.titles:
-            target.fail(f"is no answer of this step; answers are: {', '.join(expect.titles)}")
+            target.fail(f"is not an answer of this step; its answers are: {', '.join(expect.titles)}")
         routes.append(Route(_target(target, order), (Condition(ANSWER, frozenset({answer})),)))
     return routes
 
 
-def _condition(slot: str, item: Item, names: Names) -> Condition:
+def _condition(slot: str, node: Node, names: Names) -> Condition:
     if slot not in names.slots:
-        item.fail(f"no step stores {slot!r}; stored are: {', '.join(sorted(names.slots)) or 'none'}")
-    if item.is_mapping:
-        fields = item.fields({"above", "below"})
+        node.fail(f"no step stores {slot!r}; stored answers: {', '.join(sorted(names.slots)) or 'none'}")
+    if node.is_mapping:
+        fields = node.fields({"above", "below"})
         if not fields:
-            item.fail("give above, below or both")
+            node.fail("give above, below or both")
         return Condition(
             slot,
             above=fields["above"].number() if "above" in fields else None,
             below=fields["below"].number() if "below" in fields else None,
         )
-    return Condition(slot, frozenset(value.text(most=1000) for value in item.items("value", most=50)))
+    return Condition(slot, frozenset(value.text(most=1000) for value in node.items("value", most=50)))
 
 
-def _refuse_unreachable(entries: Mapping[str, Item], steps: Mapping[str, Step], first: str) -> None:
+def _refuse_unreachable(nodes: Mapping[str, Node], steps: Mapping[str, Step], first: str) -> None:
     reached: set[str] = set()
     waiting = [first]
     while waiting:
@@ -284,13 +284,13 @@ def _refuse_unreachable(entries: Mapping[str, Item], steps: Mapping[str, Step], 
         if name not in reached:
             reached.add(name)
             waiting += [route.target for route in steps[name].routes if route.target]
-    for name, entry in entries.items():
+    for name, entry in nodes.items():
         if name not in reached:
-            entry.fail("no step leads here; point a `next` at it or remove it")
+            entry.fail("no step leads here; add a `next` that names it or remove it")
 
 
-def _refuse_circles(entries: Mapping[str, Item], steps: Mapping[str, Step]) -> None:
-    """Steps that wait for nothing must lead to one that does: follow them, deepest first."""
+def _refuse_circles(nodes: Mapping[str, Node], steps: Mapping[str, Step]) -> None:
+    """Refuses a loop of steps that do not wait for an answer: a turn would never end. Walks the steps depth first."""
     clear: set[str] = set()
     for start in steps:
         trail: list[tuple[str, list[str]]] = [(start, _silent_targets(steps, start))]
@@ -304,7 +304,7 @@ def _refuse_circles(entries: Mapping[str, Item], steps: Mapping[str, Step]) -> N
                 continue
             target = targets.pop()
             if target in on_trail:
-                entries[target].fail("leads back to itself without asking anything; put a question between")
+                nodes[target].fail("leads back to itself without asking anything; add a question in between")
             if target not in clear:
                 trail.append((target, _silent_targets(steps, target)))
                 on_trail.add(target)

@@ -1,7 +1,7 @@
-"""A YAML text as items that know their line, so that every complaint names a place and a remedy.
+"""Reads YAML into nodes that know their line, so that each error names a place and a remedy.
 
-Scalars are read as they are written: `yes`, `1.10` and `12:30` are text where text is wanted, never a boolean or a
-number of minutes. Aliases are refused (a short text could stand for a huge one), and so are keys given twice.
+Scalars are read as written: `yes`, `1.10` and `12:30` are text where text is expected, never a boolean or a number of
+minutes. Aliases are refused because a short text could expand to a huge one. Duplicate keys are refused too.
 """
 
 import difflib
@@ -14,7 +14,7 @@ from typing import NoReturn
 import yaml
 
 LONGEST_SCRIPT = 256 * 1024
-"""Bytes of UTF-8; a ConfigMap holds 1 MiB in all."""
+"""Bytes of UTF-8. A ConfigMap can hold 1 MiB in total."""
 
 _DEEPEST = 16
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -22,138 +22,139 @@ _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ScriptError(Exception):
-    """The script cannot be used; the message names line and key, what is wrong and what to do. A retry is pointless."""
+    """The script cannot be used. The message names the line and key, the mistake and the remedy. A retry does not
+    help."""
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One node of the script: a text, a list or a mapping, at `path`."""
+class Node:
+    """One node of the script: a text, a list or a mapping, found at `path`."""
 
-    node: yaml.Node
+    yaml_node: yaml.Node
     path: str
 
     def fail(self, problem: str) -> NoReturn:
-        """Raise `ScriptError` for this place."""
-        raise ScriptError(f"line {self.node.start_mark.line + 1}, {self.path or 'the script'}: {problem}")
+        """Raises `ScriptError` for this place."""
+        raise ScriptError(f"line {self.yaml_node.start_mark.line + 1}, {self.path or 'the script'}: {problem}")
 
     @property
     def is_text(self) -> bool:
-        return isinstance(self.node, yaml.ScalarNode)
-
-    @property
-    def is_list(self) -> bool:
-        return isinstance(self.node, yaml.SequenceNode)
+        """Returns whether the node is a scalar."""
+        return isinstance(self.yaml_node, yaml.ScalarNode)
 
     @property
     def is_mapping(self) -> bool:
-        return isinstance(self.node, yaml.MappingNode)
+        """Returns whether the node is a mapping."""
+        return isinstance(self.yaml_node, yaml.MappingNode)
 
-    def fields(self, allowed: Collection[str], *, required: Collection[str] = ()) -> dict[str, "Item"]:
-        """A mapping with known keys."""
-        found: dict[str, Item] = {}
-        for key, item in self._pairs():
+    def fields(self, allowed: Collection[str], *, required: Collection[str] = ()) -> dict[str, "Node"]:
+        """Returns a mapping that may only have the allowed keys."""
+        found: dict[str, Node] = {}
+        for key, node in self._pairs():
             if key not in allowed:
                 close = difflib.get_close_matches(key, allowed, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(sorted(allowed))}"
-                item.fail(f"unknown key; {hint}")
-            found[key] = item
+                hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(sorted(allowed))}"
+                node.fail(f"unknown key; {hint}")
+            found[key] = node
         for key in required:
             if key not in found:
                 self.fail(f"{key!r} is missing; add it")
         return found
 
-    def named(self, what: str, *, most: int) -> dict[str, "Item"]:
-        """A mapping whose keys are names that the script gives."""
-        found: dict[str, Item] = {}
-        for key, item in self._pairs():
+    def named(self, what: str, *, most: int) -> dict[str, "Node"]:
+        """Returns a mapping whose keys are names that the script defines."""
+        found: dict[str, Node] = {}
+        for key, node in self._pairs():
             if not _NAME.fullmatch(key):
-                item.fail(f"no name for {what}; use lower-case letters, digits and _, at most 64, a letter first")
-            found[key] = item
+                node.fail(
+                    f"is not a valid {what} name; use at most 64 lower-case letters, digits and _, a letter first"
+                )
+            found[key] = node
         return self._counted(found, what, most)
 
-    def keyed(self, what: str, *, most: int) -> dict[str, "Item"]:
-        """A mapping with keys of any kind, in order."""
+    def keyed(self, what: str, *, most: int) -> dict[str, "Node"]:
+        """Returns a mapping with arbitrary keys, in order."""
         return self._counted(dict(self._pairs()), what, most)
 
-    def items(self, what: str, *, most: int) -> list["Item"]:
-        """A list; one item that is no list stands for a list of one."""
-        if not isinstance(self.node, yaml.SequenceNode):
+    def items(self, what: str, *, most: int) -> list["Node"]:
+        """Returns the elements of a list. A node that is not a list counts as a list with one element."""
+        if not isinstance(self.yaml_node, yaml.SequenceNode):
             return [self]
-        children = [Item(child, f"{self.path}[{index}]") for index, child in enumerate(self.node.value)]
+        children = [Node(child, f"{self.path}[{index}]") for index, child in enumerate(self.yaml_node.value)]
         if not children:
-            self.fail(f"is empty; give at least one {what} or leave the key out")
+            self.fail(f"is empty; add at least one {what} or remove the key")
         if len(children) > most:
             self.fail(f"has {len(children)} entries; at most {most} are allowed")
         return children
 
     def text(self, *, most: int = 4096) -> str:
-        """A text that says something."""
-        if not isinstance(self.node, yaml.ScalarNode):
+        """Returns a text that is not blank."""
+        if not isinstance(self.yaml_node, yaml.ScalarNode):
             self.fail("must be a text")
-        value: str = self.node.value
+        value: str = self.yaml_node.value
         if not value.strip():
-            self.fail("is empty; give a text or leave the key out")
+            self.fail("is empty; add a text or remove the key")
         if len(value) > most:
             self.fail(f"has {len(value)} characters; at most {most} are allowed")
         return value
 
     def flag(self) -> bool:
-        """true or false."""
+        """Returns true or false."""
         value = self.text().lower()
         if value not in {"true", "false"}:
             self.fail("must be true or false")
         return value == "true"
 
     def number(self) -> Decimal:
-        """A number of ordinary size."""
+        """Returns a finite number whose exponent is at most 20."""
         try:
             value = Decimal(self.text(most=40))
         except InvalidOperation:
             self.fail("must be a number")
         if not value.is_finite() or abs(value.adjusted()) > 20:
-            self.fail("must be a number of ordinary size")
+            self.fail("must be a finite number of ordinary size")
         return value
 
     def whole(self, least: int, most: int) -> int:
-        """A whole number between the two, both included."""
+        """Returns a whole number from `least` to `most`, both included."""
         value = self.number()
         if value != value.to_integral_value() or not least <= value <= most:
             self.fail(f"must be a whole number from {least} to {most}")
         return int(value)
 
     def one_of(self, choices: Collection[str]) -> str:
-        """One of a few words."""
+        """Returns one of the given words."""
         value = self.text()
         if value not in choices:
             self.fail(f"must be one of: {', '.join(choices)}")
         return value
 
-    def _pairs(self) -> list[tuple[str, "Item"]]:
-        if not isinstance(self.node, yaml.MappingNode):
+    def _pairs(self) -> list[tuple[str, "Node"]]:
+        if not isinstance(self.yaml_node, yaml.MappingNode):
             self.fail("must be a mapping (key: value)")
-        pairs: list[tuple[str, Item]] = []
+        pairs: list[tuple[str, Node]] = []
         seen: set[str] = set()
-        for key_node, value_node in self.node.value:
+        for key_node, value_node in self.yaml_node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                Item(key_node, self.path).fail("a key must be a plain word; a text that begins with {{ needs quotes")
+                Node(key_node, self.path).fail("a key must be a plain word; a text that begins with {{ needs quotes")
             key: str = key_node.value
-            place = Item(key_node, f"{self.path}.{key}" if self.path else key)
+            place = Node(key_node, f"{self.path}.{key}" if self.path else key)
             if key in seen:
                 place.fail("is given twice; keep one")
             seen.add(key)
-            pairs.append((key, Item(value_node, place.path)))
+            pairs.append((key, Node(value_node, place.path)))
         return pairs
 
-    def _counted(self, found: dict[str, "Item"], what: str, most: int) -> dict[str, "Item"]:
+    def _counted(self, found: dict[str, "Node"], what: str, most: int) -> dict[str, "Node"]:
         if not found:
-            self.fail(f"is empty; give at least one {what} or leave the key out")
+            self.fail(f"is empty; add at least one {what} or remove the key")
         if len(found) > most:
             self.fail(f"has {len(found)} entries; at most {most} are allowed")
         return found
 
 
-def read(text: str) -> Item:
-    """The root of the one YAML document in `text`. Raises `ScriptError`."""
+def read(text: str) -> Node:
+    """Returns the root of the only YAML document in `text`. Raises `ScriptError`."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -173,7 +174,7 @@ def read(text: str) -> Item:
         ) from None
     if node is None:
         raise ScriptError("the script is empty; it needs at least `version: 1` and `intents:`")
-    return Item(node, "")
+    return Node(node, "")
 
 
 def _line(event: yaml.Event) -> int:
@@ -181,7 +182,7 @@ def _line(event: yaml.Event) -> int:
 
 
 def _check_shape(text: str) -> None:
-    """Refuse what composing could not bear: aliases and depth. Parsing alone keeps no tree and does not recurse."""
+    """Refuses aliases and deep nesting before a tree is built. Parsing events needs neither memory nor recursion."""
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.AliasEvent):

@@ -1,4 +1,4 @@
-"""What a turn asks for. The worker stores each as rows in the transaction that stores the new state."""
+"""Effects are what a turn asks for. The worker stores them as rows in the transaction that stores the new state."""
 
 from dataclasses import dataclass, field
 
@@ -7,30 +7,30 @@ from waypost.cloudapi.messages import Outgoing
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Send `message` to the contact of this conversation."""
+    """Sends `message` to the contact of this conversation."""
 
     message: Outgoing = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """The contact wants no more messages. `confirmation` is the one notice that may still go out."""
+    """Records that the contact wants no more messages. `confirmation` is the only message that may still be sent."""
 
     confirmation: Outgoing | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class OptIn:
-    """The contact wants messages again; comes before whatever else the turn sends."""
+    """Records that the contact wants messages again. It comes before everything else that the turn sends."""
 
     confirmation: Outgoing | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class HandOff:
-    """A person takes over: the bot is silent for `minutes` (None: until told). `reply` says so to the contact.
+    """Hands the conversation to a person: the bot is silent for `minutes` (None: until a person ends it).
 
-    It is the last effect of its turn; a `Reply` before it was said by the bot and is still to be sent.
+    `reply` announces it to the contact. A HandOff is the last effect of its turn; replies before it are still sent.
     """
 
     minutes: int | None = None

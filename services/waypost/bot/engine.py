@@ -1,13 +1,12 @@
-"""`turn`: what a script makes of one message. Pure, total and quick; every bound it needs was checked when the
-script was loaded.
+"""Runs a script on one message. The result is pure and bounded in time; its limits were checked at load.
 
-Order of judgement: consent words, then the words that leave a dialog, then what is valid at any time, then the question
-that is open, then the intents, then the fallback.
+Rules are tried in this order: consent words, words that leave a dialog, intents that are valid at any time, the open
+question, all intents, the fallback.
 """
 
 from dataclasses import dataclass, field, replace
 
-from waypost.bot import state as memory
+from waypost.bot import state as conversation_state
 from waypost.bot.actions import Action, Handover
 from waypost.bot.consent import Consent, classify
 from waypost.bot.dialogs import ANSWER, Dialog, Step
@@ -15,25 +14,36 @@ from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
 from waypost.bot.event import BotEvent, readable
 from waypost.bot.intents import Intent
 from waypost.bot.placeholders import Values
-from waypost.bot.replies import Reply as Said
+from waypost.bot.replies import ScriptedReply
 from waypost.bot.script import Script
 from waypost.bot.state import Progress, State
 from waypost.bot.words import phrase
+from waypost.cloudapi.message_types import MessageType
 from waypost.cloudapi.messages import Outgoing
 
-_WORDLESS = frozenset(
-    {"reaction", "system", "unsupported", "unknown", "edit", "revoke", "request_welcome", "ephemeral", "errors"}
+_TYPES_WITHOUT_REQUEST = frozenset(
+    {
+        MessageType.REACTION,
+        MessageType.SYSTEM,
+        MessageType.EDIT,
+        MessageType.REVOKE,
+        MessageType.REQUEST_WELCOME,
+        MessageType.EPHEMERAL,
+        MessageType.UNSUPPORTED,
+        MessageType.UNKNOWN,
+        MessageType.ERRORS,
+    }
 )
-"""Message types by which nobody asks for anything: answered only where an intent names the type."""
+"""Message types that ask for nothing. They are answered only if an intent names the type."""
 
 
 def turn(script: Script, state: State, event: BotEvent) -> tuple[State, tuple[Effect, ...]]:
-    """The new state of the conversation and what is to be done. `state` itself is left as it was.
+    """Returns the new state of the conversation and the effects. `state` itself is not changed.
 
-    Never raises for a script that `script.load` returned, whatever the state and the event hold, and gives the same
-    for the same.
+    Never raises for a script that `script.load` returned, whatever the state and the event contain. Equal arguments
+    give equal results.
     """
-    return _Turn(script, memory.read(state, script.slots), _tidy(event)).run()
+    return _Turn(script, conversation_state.read(state, script.slots), _tidy(event)).run()
 
 
 def _tidy(event: BotEvent) -> BotEvent:
@@ -41,14 +51,14 @@ def _tidy(event: BotEvent) -> BotEvent:
         event,
         text=None if event.text is None else readable(event.text),
         profile_name=None if event.profile_name is None else readable(event.profile_name),
-        now=memory.seconds(event.now),
-        occurred_at=memory.seconds(event.occurred_at),
+        now=conversation_state.seconds(event.now),
+        occurred_at=conversation_state.seconds(event.occurred_at),
     )
 
 
 @dataclass(slots=True)
 class _Turn:
-    """The working memory of one call."""
+    """Holds the working memory of one call."""
 
     script: Script
     progress: Progress
@@ -56,40 +66,40 @@ class _Turn:
     effects: list[Effect] = field(default_factory=list)
 
     def run(self) -> tuple[State, tuple[Effect, ...]]:
-        if not self._settled_by_consent():
+        if not self._handle_consent():
             self._converse()
-        return memory.write(self.progress), tuple(self.effects)
+        return conversation_state.write(self.progress), tuple(self.effects)
 
     # -- consent
 
-    def _settled_by_consent(self) -> bool:
-        """Whether a consent word was the whole matter. A button of the script means what the script says."""
+    def _handle_consent(self) -> bool:
+        """Returns True if a consent word settled the whole message. A button of the script keeps the script's
+        meaning."""
         script = self.script
         if self.event.button_id in script.buttons:
             return False
-        wish = classify(self.event.text, stop=script.stop_words, start=script.start_words)
-        if wish is Consent.STOP:
-            self._stop(script.stop_reply)
+        consent = classify(self.event.text, stop=script.stop_words, start=script.start_words)
+        if consent is Consent.STOP:
+            self._opt_out(script.stop_reply)
             return True
-        if wish is Consent.START:
-            return self._start()
+        if consent is Consent.START:
+            return self._opt_in()
         return False
 
-    def _stop(self, notice: Said) -> None:
-        self.progress.leave()
+    def _opt_out(self, notice: ScriptedReply) -> None:
+        self.progress.leave_dialog()
         self.progress.slots.clear()
         self.progress.missed = 0
         self.progress.opted_out = True
-        self.effects.append(OptOut(self._one(notice)))
+        self.effects.append(OptOut(self._render_first(notice)))
 
-    def _start(self) -> bool:
-        # "start" is also how people greet a bot: someone who was not away gets the greeting, if the script has one.
-        # The opt-in is noted all the same, for they may have been stopped by other means than a word in this
-        # conversation.
+    def _opt_in(self) -> bool:
+        # "start" is also a greeting. A contact who has not opted out gets the script's answer to it, if there is one.
+        # The opt-in is recorded anyway: the contact may have opted out elsewhere, for instance in Meta's settings.
         wanted = self.script.everything.by_content(self.event)
         if self.progress.opted_out or (wanted is None and self.progress.dialog is None):
             self.progress.opted_out = False
-            self.effects.append(OptIn(self._one(self.script.start_reply)))
+            self.effects.append(OptIn(self._render_first(self.script.start_reply)))
             return True
         self.effects.append(OptIn())
         return False
@@ -101,32 +111,32 @@ class _Turn:
         if self.progress.dialog is not None:
             dialog = self.script.dialogs.get(self.progress.dialog)
             if dialog is None:
-                self.progress.leave()
-            elif self._is_over(dialog):
-                self.progress.leave()
+                self.progress.leave_dialog()
+            elif self._is_timed_out(dialog):
+                self.progress.leave_dialog()
                 self._say(dialog.timed_out)
                 silent_if_missed = bool(dialog.timed_out)
             else:
-                self._continue(dialog)
+                self._continue_dialog(dialog)
                 return
         intent = self.script.everything.by_button(self.event.button_id) or self.script.everything.by_content(self.event)
         if intent is not None:
-            self._fulfil(intent)
+            self._run_intent(intent)
         elif not silent_if_missed:
-            self._miss()
+            self._fall_back()
 
-    def _is_over(self, dialog: Dialog) -> bool:
-        # Measured by when the contact wrote: an answer given in time is in time, however late it is worked on.
+    def _is_timed_out(self, dialog: Dialog) -> bool:
+        # The time of writing counts: an answer that was given in time stays in time, however late it is processed.
         written = self.event.occurred_at or self.event.now
         return written - self.progress.asked_at > dialog.timeout_s
 
-    def _fulfil(self, intent: Intent) -> None:
+    def _run_intent(self, intent: Intent) -> None:
         self.progress.missed = 0
-        self._act(intent.action)
+        self._perform(intent.action)
 
-    def _miss(self) -> None:
+    def _fall_back(self) -> None:
         fallback = self.script.fallback
-        if fallback is None or self.event.type in _WORDLESS:
+        if fallback is None or self.event.type in _TYPES_WITHOUT_REQUEST:
             return
         self.progress.missed += 1
         if fallback.handover is not None and self.progress.missed >= fallback.hand_off_after:
@@ -134,65 +144,66 @@ class _Turn:
             return
         self._say(fallback.reply)
 
-    def _act(self, action: Action) -> None:
+    def _perform(self, action: Action) -> None:
         if action.consent is Consent.STOP:
-            self._stop(action.reply or self.script.stop_reply)
+            self._opt_out(action.reply or self.script.stop_reply)
             return
         if action.consent is Consent.START:
             self.progress.opted_out = False
-            self.effects.append(OptIn(self._one(action.reply or self.script.start_reply)))
+            self.effects.append(OptIn(self._render_first(action.reply or self.script.start_reply)))
             return
         self._say(action.reply)
         if action.handover is not None:
             self._hand_off(action.handover)
         elif action.start is not None:
-            self._begin(self.script.dialogs[action.start])
+            self._begin_dialog(self.script.dialogs[action.start])
 
     def _hand_off(self, handover: Handover) -> None:
-        self.progress.leave()
+        self.progress.leave_dialog()
         self.progress.missed = 0
-        self.effects.append(HandOff(handover.minutes, self._one(handover.reply)))
+        self.effects.append(HandOff(handover.minutes, self._render_first(handover.reply)))
 
     # -- dialogs
 
-    def _begin(self, dialog: Dialog) -> None:
+    def _begin_dialog(self, dialog: Dialog) -> None:
         for slot in dialog.slots:
             self.progress.slots.pop(slot, None)
         self.progress.missed = 0
         self._go(dialog, dialog.first)
 
-    def _continue(self, dialog: Dialog) -> None:
+    def _continue_dialog(self, dialog: Dialog) -> None:
         step = dialog.steps.get(self.progress.step or "")
         if step is None or step.expect is None:
-            # The script was changed under the conversation; nobody is to blame but nobody should be puzzled either.
+            # The script changed mid-conversation: say so and restart the dialog.
             self._say(self.script.restarted)
-            self._begin(dialog)
+            self._begin_dialog(dialog)
             return
-        answer = step.expect.judge(self.event) if self._answers_by_button(step) else None
+        answer = step.expect.value_of(self.event) if self._answers_by_button(step) else None
         if answer is None:
-            if self._leaves():
-                self.progress.leave()
+            if self._is_cancel_word():
+                self.progress.leave_dialog()
                 self._say(self.script.cancel_reply)
                 return
-            aside = self.script.everything.by_button(self.event.button_id) or self.script.anytime.by_content(self.event)
-            if aside is not None:
-                self._answer_aside(dialog, step, aside)
+            script = self.script
+            intent = script.everything.by_button(self.event.button_id) or script.anytime.by_content(self.event)
+            if intent is not None:
+                self._interrupt(dialog, step, intent)
                 return
-            answer = step.expect.judge(self.event)
+            answer = step.expect.value_of(self.event)
         if answer is not None:
             self._accept(dialog, step, answer)
-        elif self.event.type not in _WORDLESS:
-            self._refuse(step)
+        elif self.event.type not in _TYPES_WITHOUT_REQUEST:
+            self._reject(step)
 
     def _answers_by_button(self, step: Step) -> bool:
         return self.event.button_id is not None and step.shows(self.event.button_id)
 
-    def _leaves(self) -> bool:
+    def _is_cancel_word(self) -> bool:
         text = self.event.text
         return bool(text) and phrase(text or "") in self.script.cancel_words
 
-    def _answer_aside(self, dialog: Dialog, step: Step, intent: Intent) -> None:
-        self._fulfil(intent)
+    def _interrupt(self, dialog: Dialog, step: Step, intent: Intent) -> None:
+        self._run_intent(intent)
         if self.progress.dialog == dialog.name and intent.action.start is None:
             self._ask(dialog, step)
 
@@ -201,18 +212,18 @@ class _Turn:
             self.progress.slots[step.store] = answer
         self._go(dialog, step.next_step({**self.progress.slots, ANSWER: answer}))
 
-    def _refuse(self, step: Step) -> None:
+    def _reject(self, step: Step) -> None:
         self.progress.tries += 1
-        patience = step.patience
-        if self.progress.tries >= patience.max_tries:
-            self.progress.leave()
-            self._act(patience.give_up)
+        retry_policy = step.retry_policy
+        if self.progress.tries >= retry_policy.max_tries:
+            self.progress.leave_dialog()
+            self._perform(retry_policy.give_up)
             return
         self.progress.asked_at = self.event.now
-        self._say(patience.retry or (*self.script.not_understood, *step.say))
+        self._say(retry_policy.retry or (*self.script.not_understood, *step.say))
 
     def _go(self, dialog: Dialog, name: str | None) -> None:
-        """From step to step until one waits for an answer; loading has made sure that there is an end to it."""
+        """Goes from step to step until one waits for an answer. The check for loops at load guarantees an end."""
         while name is not None:
             step = dialog.steps[name]
             if step.expect is not None:
@@ -224,7 +235,7 @@ class _Turn:
                 self._hand_off(step.handover)
                 return
             name = step.next_step(self.progress.slots)
-        self.progress.leave()
+        self.progress.leave_dialog()
         self._say(dialog.done)
 
     def _ask(self, dialog: Dialog, step: Step) -> None:
@@ -234,12 +245,12 @@ class _Turn:
 
     # -- saying
 
-    def _say(self, reply: Said) -> None:
+    def _say(self, reply: ScriptedReply) -> None:
         if reply:
             values = self._values()
             self.effects.extend(Reply(message.render(values)) for message in reply)
 
-    def _one(self, reply: Said) -> Outgoing | None:
+    def _render_first(self, reply: ScriptedReply) -> Outgoing | None:
         return reply[0].render(self._values()) if reply else None
 
     def _values(self) -> Values:

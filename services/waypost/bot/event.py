@@ -1,4 +1,4 @@
-"""What a turn is told of one incoming message."""
+"""The view that a bot has of one incoming message."""
 
 import re
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ _UNREADABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class BotEvent:
-    """One message of a contact. What a person wrote or is called stays out of `repr`, for a `repr` ends up in logs.
+    """One message of a contact. Texts and names are left out of `repr`, which may end up in logs.
 
-    `type` is Meta's message type (`text`, `image`, `interactive`, `button`, `reaction` …); `text` is what a person
-    would read of it (body, caption, title of the button); `button_id` the id of a pressed button or list row.
-    `occurred_at` is Meta's time of the message, `now` the time of the turn, both in unix seconds; an `occurred_at` of 0
-    means that Meta gave none.
+    `type` is Meta's message type (`text`, `image`, `interactive`, `button`, `reaction` …). `text` is the part that a
+    person would read (body, caption, button title). `button_id` is the id of a pressed button or list row.
+    `occurred_at` is Meta's time of the message and `now` the time of the turn, both in unix seconds; `occurred_at` is 0
+    if Meta gave none.
     """
 
     type: str
@@ -26,5 +26,5 @@ class BotEvent:
 
 
 def readable(text: str) -> str:
-    """`text` fit for a message and for PostgreSQL: control characters and lone surrogates become U+FFFD."""
+    """Makes `text` fit for a message and for PostgreSQL: control characters and lone surrogates become U+FFFD."""
     return text if text.isprintable() else _UNREADABLE.sub("\ufffd", text.replace("\r\n", "\n"))

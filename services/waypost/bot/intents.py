@@ -1,11 +1,11 @@
-"""Which intent a message means. The first intent in the script that fits wins, a pressed button before all words."""
+"""Finds the intent of a message. The first matching intent of the script wins; a pressed button beats all words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from waypost.bot import actions, answers
 from waypost.bot.actions import Action
-from waypost.bot.document import Item
+from waypost.bot.document import Node
 from waypost.bot.event import BotEvent
 from waypost.bot.patterns import Pattern
 from waypost.bot.replies import Names
@@ -18,7 +18,7 @@ _MATCHERS = ("keywords", "regex", "buttons", "types")
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """Something a contact may want, how it is recognised, and what is done about it."""
+    """An intent is something that a contact may want: how it is recognised and how the bot reacts."""
 
     name: str
     action: Action
@@ -30,7 +30,7 @@ class Intent:
 
 
 class Matcher:
-    """The intents of a script, prepared so that a message is looked at once however many keywords there are."""
+    """Indexes the intents of a script, so that a message is scanned once however many keywords there are."""
 
     def __init__(self, intents: Sequence[Intent]) -> None:
         self._intents = tuple(intents)
@@ -48,12 +48,12 @@ class Matcher:
                 self._by_type.setdefault(kind, rank)
 
     def by_button(self, button_id: str | None) -> Intent | None:
-        """The intent that lists this button."""
+        """Returns the intent that lists this button."""
         rank = self._by_button.get(button_id) if button_id is not None else None
         return None if rank is None else self._intents[rank]
 
     def by_content(self, event: BotEvent) -> Intent | None:
-        """The first intent whose keywords, patterns or types fit the message."""
+        """Returns the first intent whose keywords, patterns or types match the message."""
         best = self._by_type.get(event.type, len(self._intents))
         if event.text:
             best = self._by_keyword(words(event.text), best)
@@ -72,15 +72,15 @@ class Matcher:
         return best
 
 
-def read(item: Item, names: Names) -> list[Intent]:
-    """The `intents` of a script, in order."""
+def read(node: Node, names: Names) -> list[Intent]:
+    """Reads the `intents` of a script, in order."""
     found: list[Intent] = []
     keyword_owner: dict[tuple[str, ...], str] = {}
     button_owner: dict[str, str] = {}
-    for name, entry in item.named("intent", most=_MOST_INTENTS).items():
+    for name, entry in node.named("intent", most=_MOST_INTENTS).items():
         fields = entry.fields({*_MATCHERS, "anytime", *actions.KEYS})
         if not any(key in fields for key in _MATCHERS):
-            entry.fail(f"can never be meant; give at least one of {', '.join(_MATCHERS)}")
+            entry.fail(f"never matches a message; add at least one of {', '.join(_MATCHERS)}")
         found.append(
             Intent(
                 name=name,
@@ -98,21 +98,21 @@ def read(item: Item, names: Names) -> list[Intent]:
     return found
 
 
-def _keywords(fields: Mapping[str, Item], name: str, owner: dict[tuple[str, ...], str]) -> tuple[tuple[str, ...], ...]:
+def _keywords(fields: Mapping[str, Node], name: str, owner: dict[tuple[str, ...], str]) -> tuple[tuple[str, ...], ...]:
     if "keywords" not in fields:
         return ()
     found = []
     for entry in fields["keywords"].items("keyword", most=_MOST_KEYWORDS):
         keyword = tuple(words(entry.text(most=200)))
         if not keyword:
-            entry.fail("holds no word that could be matched; give letters, digits or an emoji")
+            entry.fail("contains no word that can be matched; use letters, digits or an emoji")
         if owner.setdefault(keyword, name) != name:
             entry.fail(f"already belongs to intent {owner[keyword]!r}, which would always win; keep one")
         found.append(keyword)
     return tuple(found)
 
 
-def _buttons(fields: Mapping[str, Item], name: str, owner: dict[str, str]) -> tuple[str, ...]:
+def _buttons(fields: Mapping[str, Node], name: str, owner: dict[str, str]) -> tuple[str, ...]:
     if "buttons" not in fields:
         return ()
     found = []

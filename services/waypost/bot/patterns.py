@@ -1,8 +1,8 @@
-"""Regular expressions of a script, on RE2.
+"""Regular expressions of a script, run by RE2.
 
-A script is a tenant's, the text is a stranger's, and `re` may take longer than the universe lasts on both together
-while it holds the interpreter lock of every other conversation. RE2 is linear in the text; it knows no look-around
-and no back-references.
+A script belongs to a tenant and the text to a stranger. With `re`, the two together could run practically forever while
+holding the interpreter lock of all other conversations. RE2 runs in linear time; it has no look-around and no
+back-references.
 """
 
 import re2  # type: ignore[import-untyped]
@@ -11,17 +11,17 @@ LONGEST_PATTERN = 500
 """Characters."""
 
 LONGEST_TEXT = 1024
-"""Characters of a message that a pattern is tried on; what comes after is not looked at."""
+"""Characters of a message that a pattern is tried on. The rest is ignored."""
 
 _MEMORY = 1 << 20
 
 
 class PatternError(Exception):
-    """The pattern cannot be used; the message says what is wrong with it. A retry is pointless."""
+    """The pattern cannot be used; the message says why. A retry does not help."""
 
 
 class Pattern:
-    """A compiled pattern; letters match in either case."""
+    """A compiled pattern. Upper and lower case are equal."""
 
     __slots__ = ("_compiled", "source")
 
@@ -37,15 +37,13 @@ class Pattern:
             self._compiled = re2.compile(source, options)
         except re2.error as error:
             detail = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-            raise PatternError(
-                f"is not understood ({detail}); look-around and back-references are not offered"
-            ) from None
+            raise PatternError(f"is not valid ({detail}); look-around and back-references are not supported") from None
         self.source = source
 
     def found_in(self, text: str) -> bool:
-        """Whether the pattern occurs anywhere in `text`, which holds no lone surrogates."""
+        """Returns whether the pattern occurs anywhere in `text`, which must not contain lone surrogates."""
         return self._compiled.search(text[:LONGEST_TEXT]) is not None
 
     def is_all_of(self, text: str) -> bool:
-        """Whether the whole of `text` is what the pattern describes; a text beyond the limit never is."""
+        """Returns whether the pattern matches all of `text`. A text longer than `LONGEST_TEXT` never matches."""
         return len(text) <= LONGEST_TEXT and self._compiled.fullmatch(text) is not None

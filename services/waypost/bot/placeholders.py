@@ -1,7 +1,7 @@
-"""`{{profile_name}}` and its few siblings, replaced in one pass.
+"""Replaces placeholders such as `{{profile_name}}` in one pass.
 
-No template language: what a person wrote is put in once and never looked at again, and whatever is no known placeholder
-(`{{7*7}}`, `{0.__class__}`, `${x}`, `%s`) comes out as it went in.
+This is not a template language. Inserted text is never scanned for placeholders, and anything that is not a known
+placeholder (`{{7*7}}`, `{0.__class__}`, `${x}`, `%s`) stays as written.
 """
 
 import re
@@ -25,12 +25,12 @@ FIXED_NAMES = tuple(_ALWAYS)
 
 
 class PlaceholderError(Exception):
-    """A text names a placeholder that does not exist; the message says which there are. A retry is pointless."""
+    """A text names a placeholder that does not exist; the message lists those that do. A retry does not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """What a turn can fill in. `titles` maps a slot's stored ids to the words that the contact saw."""
+    """The values that a turn can insert. `titles` maps the stored ids of a slot to the words that the contact saw."""
 
     profile_name: str | None = None
     message: str | None = None
@@ -40,7 +40,7 @@ class Values:
     zone: tzinfo = UTC
 
     def get(self, name: str) -> str:
-        """The value of one placeholder, "" when there is none."""
+        """Returns the value of a placeholder, or "" if it has none."""
         if name == "profile_name":
             return self.profile_name or ""
         if name == "message":
@@ -58,32 +58,35 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """A place in a text that is filled in later, and what stands there when there is nothing to fill in."""
+class Placeholder:
+    """A placeholder in a text, with the default that replaces an empty value."""
 
     name: str
-    otherwise: str
+    default: str
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
-    """A compiled text. `limit` is Meta's, in characters."""
+class CompiledText:
+    """A compiled text. `limit` is Meta's limit, in characters."""
 
-    parts: tuple[str | Gap, ...]
+    parts: tuple[str | Placeholder, ...]
     limit: int
 
     @property
     def is_fixed(self) -> bool:
-        """Whether every rendering is the same."""
+        """Returns whether every rendering gives the same text."""
         return all(isinstance(part, str) for part in self.parts)
 
     @property
     def may_be_blank(self) -> bool:
-        """Whether a rendering could hold nothing to read, which Meta refuses."""
-        return not any((part if isinstance(part, str) else part.otherwise).strip() for part in self.parts)
+        """Returns whether a rendering could be blank, which Meta refuses."""
+        return not any((part if isinstance(part, str) else part.default).strip() for part in self.parts)
 
     def render(self, values: Values, encode: Callable[[str], str] | None = None) -> str:
-        """The text with every gap filled, cut sensibly at the limit. `encode` is applied to filled-in values only."""
+        """Returns the text with all placeholders filled, shortened to the limit.
+
+        `encode` is applied to inserted values only.
+        """
         filled = []
         for part in self.parts:
             if isinstance(part, str):
@@ -91,55 +94,55 @@ class Text:
                 continue
             value = readable(values.get(part.name)[:_VALUE_LIMIT])
             if not value.strip():
-                value = part.otherwise
+                value = part.default
             filled.append(encode(value) if encode else value)
         return shortened("".join(filled), self.limit)
 
 
-def parse(text: str, *, slots: Collection[str], limit: int) -> Text:
-    """Compile `text`. Raises `PlaceholderError` for a name that looks like a placeholder and is none."""
-    parts: list[str | Gap] = []
+def parse(text: str, *, slots: Collection[str], limit: int) -> CompiledText:
+    """Compiles `text`. Raises `PlaceholderError` for a name that looks like a placeholder but does not exist."""
+    parts: list[str | Placeholder] = []
     end = 0
     for match in _PLACEHOLDER.finditer(text):
-        name, otherwise = match.group(1), match.group(2) or ""
+        name, default = match.group(1), match.group(2) or ""
         _check(name, slots)
         if match.start() > end:
             parts.append(text[end : match.start()])
-        parts.append(Gap(name, otherwise))
+        parts.append(Placeholder(name, default))
         end = match.end()
     if end < len(text):
         parts.append(text[end:])
-    return Text(tuple(parts), limit)
+    return CompiledText(tuple(parts), limit)
 
 
 def _check(name: str, slots: Collection[str]) -> None:
     if name in _ALWAYS or (name.startswith("slot.") and name.removeprefix("slot.") in slots):
         return
     if name.startswith("slot."):
-        kept = ", ".join(sorted(slots)) or "none"
+        stored = ", ".join(sorted(slots)) or "none"
         raise PlaceholderError(
-            f"{{{{{name}}}}} names an answer that no step stores; stored are: {kept}. Add `store:` to a step"
+            f"{{{{{name}}}}} names an answer that no step stores; stored answers: {stored}. Add `store:` to a step"
         )
-    known = ", ".join([*_ALWAYS, "slot.NAME"])
-    raise PlaceholderError(f"{{{{{name}}}}} is no placeholder; use one of: {known}")
+    names = ", ".join([*_ALWAYS, "slot.NAME"])
+    raise PlaceholderError(f"{{{{{name}}}}} is not a placeholder; use one of: {names}")
 
 
 def shortened(text: str, limit: int) -> str:
-    """`text` if it fits, else as much of it as leaves room for "…", cut between words where one ends nearby."""
+    """Returns `text` if it fits, else a shorter text that ends with "…", cut between words if a space is near."""
     if len(text) <= limit:
         return text
     cut = text[: limit - 1]
     space = max(cut.rfind(" ", len(cut) - 40), cut.rfind("\n", len(cut) - 40))
     if space > 0:
         cut = cut[:space]
-    # A mark, joiner or variant selector at the edge belongs to the character that was cut off.
+    # A combining mark, joiner or variant selector at the cut belongs to the removed character.
     while cut and (cut[-1] in "\u200d\ufe0e\ufe0f" or "\u0300" <= cut[-1] <= "\u036f"):
         cut = cut[:-1]
     return cut.rstrip() + ELLIPSIS
 
 
 def zone(name: str) -> tzinfo:
-    """The time zone of that name. Raises `LookupError` when there is none."""
+    """Returns the time zone of that name. Raises `LookupError` if there is none."""
     try:
         return zoneinfo.ZoneInfo(name)
     except (ValueError, OSError) as error:

@@ -1,8 +1,8 @@
-"""Bots written in Python: a function with the signature of a turn, named `package.module:function` in the registry.
+"""Loads bots written in Python: functions named `package.module:function` in the registry.
 
-The function is given the state of the conversation and the event, and returns the new state and what is to be done.
-What it returns is checked here, so that a mistake is told as one, with the event intact, and not found later in a
-row of the database.
+A plugin function receives the conversation's state and the event, and returns the new state and the effects. The result
+is checked here, so that a mistake raises an error while the event is still intact, and not later when a database row is
+read.
 """
 
 import importlib
@@ -15,41 +15,42 @@ from waypost.allowed_plugins import PATH, AllowedPlugins
 from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
 from waypost.bot.event import BotEvent
 from waypost.bot.state import State
+from waypost.cloudapi.message_types import MessageType
 from waypost.cloudapi.messages import Outgoing
 
 Turn = Callable[[State, BotEvent], tuple[State, Sequence[Effect]]]
 
 MOST_EFFECTS = 20
 LONGEST_STATE = 64 * 1024
-"""Bytes of JSON; it is read and written with every message."""
+"""Bytes of JSON. The state is read and written with every message."""
 
 
 class PluginError(Exception):
-    """A plugin cannot be used; the message says why, and never holds what a person wrote. No retry makes sense."""
+    """A plugin cannot be used. The message says why and never quotes a contact. A retry does not help."""
 
 
 class PluginNotAllowed(PluginError):
-    """The platform's list does not have it. Nothing of it was imported."""
+    """The platform's list does not contain the plugin. Nothing of it was imported."""
 
 
 class PluginNotLoaded(PluginError):
-    """The path leads to no function that could be a turn."""
+    """The path does not lead to a function that could be a turn."""
 
 
 class PluginResultInvalid(PluginError):
-    """The function returned something that is no result of a turn."""
+    """The plugin returned something that is not a result of a turn."""
 
 
 def load(path: str, allowed: AllowedPlugins) -> Turn:
-    """The turn function at `package.module:function`, wrapped so that its results are checked.
+    """Returns the turn function at `package.module:function`, wrapped so that its results are checked.
 
-    Raises `PluginNotAllowed`, before anything is imported, and `PluginNotLoaded`. The returned function raises
-    `PluginResultInvalid`, and whatever the plugin itself raises.
+    Raises `PluginNotAllowed` before anything is imported, and `PluginNotLoaded`. The returned function raises
+    `PluginResultInvalid` and whatever the plugin raises.
     """
     if not PATH.fullmatch(path):
-        raise PluginNotLoaded(f"{path[:200]!r} is no plugin path; write package.module:function")
+        raise PluginNotLoaded(f"{path[:200]!r} is not a plugin path; use package.module:function")
     if path not in allowed:
-        raise PluginNotAllowed(f"{path} is not allowed: the platform's list of plugins, WAYPOST_BOT_PLUGINS, lacks it")
+        raise PluginNotAllowed(f"{path} is not allowed: add it to the platform's list of plugins, WAYPOST_BOT_PLUGINS")
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -59,15 +60,15 @@ def load(path: str, allowed: AllowedPlugins) -> Turn:
     if function is None:
         raise PluginNotLoaded(f"{path}: module {module_name} has no {name!r}")
     if not callable(function):
-        raise PluginNotLoaded(f"{path}: {name!r} is no function")
+        raise PluginNotLoaded(f"{path}: {name!r} is not a function")
     if inspect.iscoroutinefunction(function):
-        raise PluginNotLoaded(f"{path}: {name!r} is async; a turn does no I/O, write it as a plain function")
+        raise PluginNotLoaded(f"{path}: {name!r} is async, but a turn does no I/O; write a plain function")
     try:
-        inspect.signature(function).bind({}, BotEvent("text"))
+        inspect.signature(function).bind({}, BotEvent(MessageType.TEXT))
     except TypeError:
         raise PluginNotLoaded(f"{path}: {name!r} must take two arguments, state and event") from None
     except ValueError:
-        pass  # written in C, without a signature; the first call will tell
+        pass  # A function written in C may have no signature; the first call shows whether it fits.
 
     def checked(state: State, event: BotEvent) -> tuple[State, Sequence[Effect]]:
         return _checked(path, function(state, event))
@@ -94,7 +95,7 @@ def _checked(path: str, result: object) -> tuple[State, tuple[Effect, ...]]:
     for position, effect in enumerate(effects):
         if problem := _problem(effect):
             raise PluginResultInvalid(f"{path}: effect {position} {problem}")
-    # What is stored is what was checked: JSON only, and nothing that the plugin still holds in its hand.
+    # Return a decoded copy: it is exactly what was checked, and the plugin holds no reference to it.
     return msgspec.json.decode(encoded, type=dict), tuple(effects)
 
 
@@ -109,11 +110,11 @@ def _problem(effect: object) -> str | None:
         optional = effect.reply
         minutes: object = effect.minutes
         if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, int) or minutes < 1):
-            return "is a HandOff whose minutes are no whole number from 1"
+            return "is a HandOff whose minutes are not a whole number of at least 1"
     else:
         return f"is {_kind(effect)}; use Reply, OptOut, OptIn or HandOff"
     if optional is not None and not isinstance(optional, Outgoing):
-        return f"holds {_kind(optional)} where a message from waypost.cloudapi.messages or None belongs"
+        return f"has {_kind(optional)} where a message from waypost.cloudapi.messages or None is expected"
     return None
 
 

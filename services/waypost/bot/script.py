@@ -1,6 +1,6 @@
-"""The bot script: YAML in, a checked and compiled `Script` out. docs/bot.md is its guide.
+"""Compiles a bot script: reads YAML and returns a checked `Script`. docs/bot.md is the guide for authors.
 
-Everything that can be known to be wrong is refused here, so that a turn never meets it.
+Every mistake that can be detected is refused here, so that a turn never meets it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,13 +9,14 @@ from datetime import UTC, tzinfo
 
 from waypost.bot import actions, consent, dialogs, document, intents, placeholders, replies
 from waypost.bot.actions import Action, Handover
-from waypost.bot.answers import Choice
+from waypost.bot.answers import MultipleChoice
 from waypost.bot.dialogs import Dialog
-from waypost.bot.document import Item, ScriptError
+from waypost.bot.document import Node, ScriptError
 from waypost.bot.event import BotEvent
 from waypost.bot.intents import Intent, Matcher
-from waypost.bot.replies import Names, Reply
+from waypost.bot.replies import Names, ScriptedReply
 from waypost.bot.words import phrase, words
+from waypost.cloudapi.message_types import MessageType
 
 __all__ = ["Fallback", "Script", "ScriptError", "load"]
 
@@ -48,16 +49,17 @@ _MOST_WORDS = 100
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """Said when a message means nothing to the script; after `hand_off_after` in a row a person takes over."""
+    """The reply to a message that no intent matches. After `hand_off_after` such messages in a row, a person takes
+    over."""
 
-    reply: Reply
+    reply: ScriptedReply
     handover: Handover | None
     hand_off_after: int
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A loaded script; made by `load`, used by `engine.turn`."""
+    """A compiled script. `load` makes it and `engine.turn` runs it."""
 
     everything: Matcher
     anytime: Matcher
@@ -69,18 +71,18 @@ class Script:
     zone: tzinfo
     stop_words: frozenset[str]
     start_words: frozenset[str]
-    stop_reply: Reply
-    start_reply: Reply
+    stop_reply: ScriptedReply
+    start_reply: ScriptedReply
     cancel_words: frozenset[str]
-    cancel_reply: Reply
-    restarted: Reply
-    not_understood: Reply
+    cancel_reply: ScriptedReply
+    restarted: ScriptedReply
+    not_understood: ScriptedReply
 
 
 def load(yaml_text: str) -> Script:
-    """Read, check and compile a script.
+    """Reads, checks and compiles a script.
 
-    Raises `ScriptError`, whose message names line and key, what is wrong and what to do.
+    Raises `ScriptError`, whose message names the line and key, the mistake and the remedy.
     """
     root = document.read(yaml_text)
     fields = root.fields(
@@ -93,11 +95,11 @@ def load(yaml_text: str) -> Script:
     names = Names(slots)
     by_name = dialogs.read(fields["dialogs"], names) if "dialogs" in fields else {}
     found = intents.read(fields["intents"], names)
-    _check_starts(fields, found, by_name)
+    _check_started_dialogs(fields, found, by_name)
     stop_words, stop_reply = _consent(fields.get("consent"), "stop", _STOP_REPLY, names)
     start_words, start_reply = _consent(fields.get("consent"), "start", _START_REPLY, names)
     if both := stop_words & start_words:
-        fields["consent"].fail(f"{min(both)!r} stands for both stop and start; keep one")
+        fields["consent"].fail(f"{min(both)!r} means both stop and start; keep one")
     cancel_words, cancel_reply = _cancel(fields.get("cancel"), names)
     phrases = fields["phrases"].fields({"restarted", "not_understood"}) if "phrases" in fields else {}
     script = Script(
@@ -122,15 +124,15 @@ def load(yaml_text: str) -> Script:
     return script
 
 
-def _check_starts(fields: Mapping[str, Item], found: list[Intent], by_name: Mapping[str, Dialog]) -> None:
-    entries = fields["intents"].keyed("intent", most=len(found))
+def _check_started_dialogs(fields: Mapping[str, Node], found: list[Intent], by_name: Mapping[str, Dialog]) -> None:
+    nodes = fields["intents"].keyed("intent", most=len(found))
     started = set()
     for intent in found:
         if (target := intent.action.start) is not None:
             if target not in by_name:
-                known = ", ".join(by_name) or "none"
-                entries[intent.name].keyed("key", most=50)["start"].fail(
-                    f"dialog {target!r} does not exist; dialogs are: {known}"
+                dialog_names = ", ".join(by_name) or "none"
+                nodes[intent.name].keyed("key", most=50)["start"].fail(
+                    f"dialog {target!r} does not exist; dialogs are: {dialog_names}"
                 )
             started.add(target)
     for name in by_name:
@@ -140,22 +142,22 @@ def _check_starts(fields: Mapping[str, Item], found: list[Intent], by_name: Mapp
             )
 
 
-def _consent(item: Item | None, key: str, default: str, names: Names) -> tuple[frozenset[str], Reply]:
-    section = item.fields({"stop", "start"}) if item is not None else {}
+def _consent(node: Node | None, key: str, default: str, names: Names) -> tuple[frozenset[str], ScriptedReply]:
+    section = node.fields({"stop", "start"}) if node is not None else {}
     if key not in section:
         return frozenset(), replies.fixed(default)
     fields = section[key].fields({"words", "reply"})
     reply = replies.read(fields["reply"], names) if "reply" in fields else replies.fixed(default)
     if len(reply) > 1:
-        fields["reply"].fail("must be one message; it is the one notice that is sent")
+        fields["reply"].fail("must be one message; only one notice is sent")
     return consent.phrases(_words(fields["words"])) if "words" in fields else frozenset(), reply
 
 
-def _cancel(item: Item | None, names: Names) -> tuple[frozenset[str], Reply]:
+def _cancel(node: Node | None, names: Names) -> tuple[frozenset[str], ScriptedReply]:
     spoken: Iterable[str] = _CANCEL_WORDS
     reply = replies.fixed(_CANCEL_REPLY)
-    if item is not None:
-        fields = item.fields({"words", "reply"})
+    if node is not None:
+        fields = node.fields({"words", "reply"})
         if "words" in fields:
             spoken = _words(fields["words"])
         if "reply" in fields:
@@ -163,22 +165,22 @@ def _cancel(item: Item | None, names: Names) -> tuple[frozenset[str], Reply]:
     return frozenset(map(phrase, spoken)), reply
 
 
-def _words(item: Item) -> list[str]:
+def _words(node: Node) -> list[str]:
     found = []
-    for entry in item.items("word", most=_MOST_WORDS):
+    for entry in node.items("word", most=_MOST_WORDS):
         said = entry.text(most=80)
         if not words(said):
-            entry.fail("holds no word that could be matched; give letters, digits or an emoji")
+            entry.fail("contains no word that can be matched; use letters, digits or an emoji")
         found.append(said)
     return found
 
 
-def _fallback(item: Item, names: Names) -> Fallback:
-    if not item.is_mapping or not {"reply", "hand_off", "hand_off_after"} & item.keyed("key", most=50).keys():
-        return Fallback(replies.read(item, names), None, 0)
-    fields = item.fields({"reply", "hand_off", "hand_off_after"})
+def _fallback(node: Node, names: Names) -> Fallback:
+    if not node.is_mapping or not {"reply", "hand_off", "hand_off_after"} & node.keyed("key", most=50).keys():
+        return Fallback(replies.read(node, names), None, 0)
+    fields = node.fields({"reply", "hand_off", "hand_off_after"})
     if "hand_off_after" in fields and "hand_off" not in fields:
-        fields["hand_off_after"].fail("needs hand_off beside it, which says how; add `hand_off: true`")
+        fields["hand_off_after"].fail("needs hand_off as well; add `hand_off: true`")
     return Fallback(
         reply=replies.read(fields["reply"], names) if "reply" in fields else (),
         handover=actions.handover(fields["hand_off"], names) if "hand_off" in fields else None,
@@ -186,22 +188,22 @@ def _fallback(item: Item, names: Names) -> Fallback:
     )
 
 
-def _phrase(fields: Mapping[str, Item], key: str, default: str, names: Names) -> Reply:
+def _phrase(fields: Mapping[str, Node], key: str, default: str, names: Names) -> ScriptedReply:
     return replies.read(fields[key], names) if key in fields else replies.fixed(default)
 
 
-def _zone(item: Item) -> tzinfo:
+def _zone(node: Node) -> tzinfo:
     try:
-        return placeholders.zone(item.text(most=100))
+        return placeholders.zone(node.text(most=100))
     except LookupError:
-        item.fail("no such time zone; write a name such as Europe/Rome or UTC")
+        node.fail("is not a time zone; use a name such as Europe/Rome or UTC")
 
 
 def _titles(by_name: Mapping[str, Dialog]) -> dict[str, dict[str, str]]:
     titles: dict[str, dict[str, str]] = {}
     for dialog in by_name.values():
         for step in dialog.steps.values():
-            if step.store is not None and isinstance(step.expect, Choice):
+            if step.store is not None and isinstance(step.expect, MultipleChoice):
                 titles.setdefault(step.store, {}).update(step.expect.titles)
     return titles
 
@@ -212,35 +214,35 @@ def _buttons(found: list[Intent], by_name: Mapping[str, Dialog]) -> frozenset[st
         identity
         for dialog in by_name.values()
         for step in dialog.steps.values()
-        if isinstance(step.expect, Choice)
+        if isinstance(step.expect, MultipleChoice)
         for identity in step.expect.titles
     }
     return frozenset(of_intents | of_steps)
 
 
-def _check_buttons(replies_of_script: Iterable[Reply], buttons: frozenset[str], everything: Matcher) -> None:
-    for reply in replies_of_script:
+def _check_buttons(scripted_replies: Iterable[ScriptedReply], buttons: frozenset[str], everything: Matcher) -> None:
+    for reply in scripted_replies:
         for message in reply:
-            for identity, title in message.shown.items():
-                pressed = BotEvent("interactive", text=title, button_id=identity)
+            for identity, title in message.options.items():
+                pressed = BotEvent(MessageType.INTERACTIVE, text=title, button_id=identity)
                 if identity not in buttons and everything.by_content(pressed) is None and message.place is not None:
                     message.place.fail(
                         f"nothing happens when {identity!r} is pressed; add it to the `buttons` of an intent"
                     )
 
 
-def _replies(script: Script, found: list[Intent]) -> Iterator[Reply]:
+def _replies(script: Script, found: list[Intent]) -> Iterator[ScriptedReply]:
     for intent in found:
         yield from _replies_of_action(intent.action)
     for dialog in script.dialogs.values():
         yield from (dialog.timed_out, dialog.done)
         for step in dialog.steps.values():
-            # A question with buttons that takes any text takes their titles.
+            # A question that takes any text also takes the titles of its own buttons, so only other steps are checked.
             if step.expect is None:
                 yield step.say
             if step.handover is not None:
                 yield step.handover.reply
-            yield from _replies_of_action(step.patience.give_up)
+            yield from _replies_of_action(step.retry_policy.give_up)
     if script.fallback is not None:
         yield script.fallback.reply
         if script.fallback.handover is not None:
@@ -248,7 +250,7 @@ def _replies(script: Script, found: list[Intent]) -> Iterator[Reply]:
     yield from (script.stop_reply, script.start_reply, script.cancel_reply, script.restarted, script.not_understood)
 
 
-def _replies_of_action(action: Action) -> Iterator[Reply]:
+def _replies_of_action(action: Action) -> Iterator[ScriptedReply]:
     yield action.reply
     if action.handover is not None:
         yield action.handover.reply

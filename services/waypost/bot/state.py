@@ -1,7 +1,7 @@
-"""What a conversation remembers between turns, as plain JSON.
+"""A conversation's memory between turns, as plain JSON.
 
-Reading never fails: whatever is stored (an older layout, another script, nonsense) becomes a state that this script
-can go on from, and what cannot be understood is forgotten rather than guessed.
+Reading never fails. Whatever is stored (an older layout, another script, nonsense) becomes a state that this script can
+continue from. Parts that cannot be understood are dropped, not guessed.
 """
 
 import math
@@ -12,18 +12,18 @@ from typing import Any
 from waypost.bot.event import readable
 
 State = dict[str, Any]
-"""JSON-able; `{}` is a conversation that has not begun."""
+"""A JSON object. `{}` is a conversation that has not begun."""
 
 LAYOUT = 1
-"""Raised when the meaning of a key changes; a state of another layout is read as none."""
+"""Version of the layout, raised when the meaning of a key changes. A state of another layout is read as empty."""
 
 SLOT_LIMIT = 1000
-"""Characters kept of one answer."""
+"""Characters that are stored of one answer."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """`State`, checked. A turn works on its own copy."""
+    """A checked `State`. Each turn works on its own copy."""
 
     dialog: str | None = None
     step: str | None = None
@@ -33,27 +33,27 @@ class Progress:
     missed: int = 0
     opted_out: bool = False
 
-    def leave(self) -> None:
-        """Out of the dialog; the answers given so far are kept."""
+    def leave_dialog(self) -> None:
+        """Leaves the dialog. The answers given so far are kept."""
         self.dialog = self.step = None
         self.tries = 0
         self.asked_at = 0.0
 
 
 def read(state: object, slots: Collection[str]) -> Progress:
-    """`state` as far as it can be understood; only answers named in `slots` are kept."""
+    """Returns the parts of `state` that can be understood. Only answers named in `slots` are kept."""
     if not isinstance(state, Mapping) or _whole(state.get("v")) != LAYOUT:
         return Progress()
     progress = Progress(
         missed=_whole(state.get("missed")),
         opted_out=state.get("opted_out") is True,
     )
-    known = state.get("slots")
-    if isinstance(known, Mapping):
+    stored = state.get("slots")
+    if isinstance(stored, Mapping):
         progress.slots = {
             name: readable(value[:SLOT_LIMIT])
             for name in sorted(slots)
-            if isinstance(value := known.get(name), str) and value.strip()
+            if isinstance(value := stored.get(name), str) and value.strip()
         }
     dialog, step = state.get("dialog"), state.get("step")
     if isinstance(dialog, str) and isinstance(step, str):
@@ -64,7 +64,7 @@ def read(state: object, slots: Collection[str]) -> Progress:
 
 
 def write(progress: Progress) -> State:
-    """The state to store; what has its ordinary value is left out."""
+    """Returns the state to store. Fields with their default value are left out."""
     state: State = {"v": LAYOUT}
     if progress.dialog is not None and progress.step is not None:
         state["dialog"] = progress.dialog
@@ -82,7 +82,7 @@ def write(progress: Progress) -> State:
 
 
 def seconds(value: object) -> float:
-    """`value` as unix seconds between 1970 and the year 9999, 0 when it is no such time."""
+    """Returns `value` as unix seconds between 1970 and the year 9999, or 0 if it is not such a time."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0.0
     if not (0 <= value < 253_402_000_000) or not math.isfinite(value):
