@@ -1,4 +1,4 @@
-"""A registry with one number, and the webhook on it: in this process, or as many processes as a test starts."""
+"""Provides a registry with one number, and a webhook that serves it: in this process, or as processes of its own."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from .service import Process, Webhook, publish_number, serving
 
 @pytest.fixture
 def registry_dir(tmp_path: Path) -> Path:
-    """A registry that knows the one number `team-a/support`."""
+    """Return a registry that holds the one number `team-a/support`."""
     folder = tmp_path / "registry"
     publish_number(folder)
     return folder
@@ -19,7 +19,7 @@ def registry_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def webhook(anyio_backend: str, database: Engine, registry_dir: Path) -> AsyncIterator[Webhook]:
-    """The application over ASGI, on a fresh database."""
+    """Run the application over ASGI, on a fresh database."""
     async with serving(database, registry_dir) as service:
         yield service
 
@@ -28,7 +28,7 @@ async def webhook(anyio_backend: str, database: Engine, registry_dir: Path) -> A
 def start_webhook(
     tmp_path: Path, registry_dir: Path, free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> Iterator[Callable[..., Process]]:
-    """`start_webhook(database_url, port=…)` starts a webhook process and returns when it is ready."""
+    """Return `start_webhook(database_url, port=…)`, which starts a webhook process and returns when it is ready."""
     started: list[Process] = []
 
     def start(database_url: str, *, port: int | None = None, **more: str) -> Process:

@@ -1,4 +1,4 @@
-"""Deliveries as Meta makes them: bodies, signatures, and the ledger's way to look them up."""
+"""Makes deliveries as Meta does, bodies and signatures, and reads what became of them in the database."""
 
 import itertools
 import json
@@ -22,22 +22,22 @@ _serial = itertools.count()
 
 
 def wamid() -> str:
-    """A message id that no other test uses."""
+    """Return a message id that no other test uses."""
     return f"wamid.test{next(_serial):08d}"
 
 
 def item(key: str, *, sender: str = "15550001", body: str = "hello", at: int = 1_749_416_383) -> dict[str, Any]:
-    """One text message."""
+    """Return one text message."""
     return {"from": sender, "id": key, "timestamp": str(at), "type": "text", "text": {"body": body}}
 
 
-def delivery(*items: Any, number: str = NUMBER) -> bytes:
-    """A body with these messages in one change."""
+def delivery(*items: object, number: str = NUMBER) -> bytes:
+    """Return a body with these messages in one change."""
     return envelope([change(*items, number=number)])
 
 
-def change(*items: Any, number: str = NUMBER) -> dict[str, Any]:
-    """One `messages` change."""
+def change(*items: object, number: str = NUMBER) -> dict[str, Any]:
+    """Return one `messages` change."""
     metadata = {"display_phone_number": "15550783881", "phone_number_id": number}
     return {
         "field": "messages",
@@ -45,27 +45,27 @@ def change(*items: Any, number: str = NUMBER) -> dict[str, Any]:
     }
 
 
-def envelope(changes: Sequence[Any], *, waba: str = WABA) -> bytes:
-    """A body with these changes."""
+def envelope(changes: Sequence[object], *, waba: str = WABA) -> bytes:
+    """Return a body with these changes."""
     return json.dumps(
         {"object": "whatsapp_business_account", "entry": [{"id": waba, "changes": list(changes)}]}
     ).encode()
 
 
 def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
-    """The headers of a delivery."""
+    """Return the headers of a delivery."""
     return {"content-type": "application/json", "x-hub-signature-256": signature.sign(secret, body)}
 
 
 def stored(database: Engine, number: str = NUMBER) -> dict[str, str]:
-    """Key → state of every event of a number."""
+    """Return the state of every event of a number by its key."""
     with database.connect() as connection:
         rows = connection.execute(text("SELECT event_key, state FROM event WHERE number_id = :n"), {"n": number})
         return {row.event_key: row.state for row in rows}
 
 
 def counted(database: Engine, number: str = NUMBER) -> dict[str, int]:
-    """The sums of G9 for a number, all from one snapshot."""
+    """Return the counts of a number that must add up (guarantee G9), all from one snapshot."""
     with database.connect() as connection:
         rows = connection.execute(
             text("""

@@ -1,4 +1,4 @@
-"""The webhook in this process (over ASGI) and as a process of its own (over sockets)."""
+"""Runs the webhook in this process (over ASGI) or as a process of its own (over sockets)."""
 
 import contextlib
 import os
@@ -15,10 +15,21 @@ from sqlalchemy import Engine
 from waypost.contracts import registry
 from waypost.webhook import app
 from waypost.webhook.directory import Directory
-from waypost.webhook.intake import Intake
+from waypost.webhook.intake import QUEUE_ROWS, Intake
 from waypost.webhook.throttle import Throttle
 
 from . import posts
+
+NEVER_S = 600
+"""A time limit that no test reaches on a busy machine: pytest ends the test before."""
+
+PROGRAM = f"""
+from waypost import settings
+from waypost.webhook import main, server
+deadlines = server.Deadlines(headers_s={NEVER_S}, body_s={NEVER_S}, last_answers_s={NEVER_S})
+main.run(settings.load(), deadlines=deadlines, commit_wait_s={NEVER_S})
+"""
+"""`waypost webhook` with time limits that only a webhook that hangs can reach."""
 
 
 def publish_number(
@@ -32,12 +43,26 @@ def publish_number(
     secrets: tuple[str, ...] = (posts.SECRET, posts.PREVIOUS_SECRET),
     tokens: tuple[str, ...] = (posts.TOKEN, posts.PREVIOUS_TOKEN),
 ) -> None:
-    """Write the files of one number."""
-    facts = {"namespace": namespace, "name": name, "phone_number_id": number, "waba_id": waba, "app_id": app_id}
+    """Write the registry's files of one number."""
     registry.publish(
         folder,
-        registry.Route(**facts, app_secrets=secrets, verify_tokens=tokens),
-        registry.Number(**facts, access_token="access-token"),
+        registry.Route(
+            namespace=namespace,
+            name=name,
+            phone_number_id=number,
+            waba_id=waba,
+            app_id=app_id,
+            app_secrets=secrets,
+            verify_tokens=tokens,
+        ),
+        registry.Number(
+            namespace=namespace,
+            name=name,
+            phone_number_id=number,
+            waba_id=waba,
+            app_id=app_id,
+            access_token="access-token",
+        ),
     )
 
 
@@ -51,7 +76,7 @@ class Webhook:
     woken: set[int] = field(default_factory=set)
 
     async def post(self, body: bytes, *, path: str = posts.PATH, secret: str = posts.SECRET) -> httpx.Response:
-        """Deliver, signed."""
+        """Deliver a body, signed."""
         return await self.client.post(path, content=body, headers=posts.signed(body, secret))
 
 
@@ -61,11 +86,12 @@ async def serving(
     registry_dir: Path,
     *,
     throttle: Throttle | None = None,
-    **limits: float,
+    wait_s: float = NEVER_S,
+    queue_rows: int = QUEUE_ROWS,
 ) -> AsyncIterator[Webhook]:
-    """The application over ASGI, its lifespan included."""
+    """Run the application over ASGI, its lifespan included."""
     woken: set[int] = set()
-    intake = Intake(engine, on_committed=woken.update, **limits)  # type: ignore[arg-type]
+    intake = Intake(engine, on_committed=woken.update, wait_s=wait_s, queue_rows=queue_rows)
     directory = Directory(registry.routes(registry_dir))
     application = app.create(directory, intake, throttle=throttle)
     transport = httpx.ASGITransport(app=application)
@@ -88,7 +114,7 @@ class Process:
     def start(
         cls, database_url: str, registry_dir: Path, *, port: int, probe_port: int, log: Path, **more: str
     ) -> "Process":
-        """Start it; it is not ready yet. `more` goes into its environment."""
+        """Start the process; it is not ready yet. `more` goes into its environment."""
         environment = {
             **os.environ,
             "WAYPOST_DATABASE_URL": database_url,
@@ -99,32 +125,31 @@ class Process:
             "WAYPOST_PROBE_PORT": str(probe_port),
             **more,
         }
-        program = "from waypost import settings; from waypost.webhook import main; main.run(settings.load())"
         with log.open("ab") as output:
-            popen = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=output)
+            popen = subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stdout=output)
         return cls(popen, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{probe_port}")
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Send SIGKILL, and wait until the process is gone."""
         self.popen.kill()
         self.popen.wait()
 
     def terminate(self) -> None:
-        """SIGTERM, without waiting."""
+        """Send SIGTERM, without waiting."""
         self.popen.send_signal(signal.SIGTERM)
 
     def probe(self, path: str) -> int:
-        """The status of a probe; 0 while nobody listens."""
+        """Return the status of a probe; 0 while nothing listens."""
         try:
-            return httpx.get(f"{self.probes}{path}", timeout=20).status_code
+            return httpx.get(f"{self.probes}{path}", timeout=NEVER_S).status_code
         except httpx.TransportError:
             return 0
 
     def is_up(self) -> bool:
-        """Whether it is ready and takes connections."""
+        """Return whether it is ready and accepts connections."""
         assert self.popen.poll() is None, f"the webhook ended with status {self.popen.returncode}"
         try:
-            httpx.get(self.url, timeout=20)
+            httpx.get(self.url, timeout=NEVER_S)
         except httpx.TransportError:
             return False
         return self.probe("/readyz") == 200

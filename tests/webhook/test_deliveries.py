@@ -1,7 +1,8 @@
-"""POST: what is answered to what, and what is in the database then."""
+"""Tests `POST`: the answer to each delivery, and what is in the database afterwards."""
 
 import gzip
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from sqlalchemy import Engine, text
 
 from waypost.store.connection import database as store_database
 from waypost.store.inbox import lane_of
-from waypost.webhook import body
+from waypost.webhook import body, deliveries
+from waypost.webhook.throttle import Throttle
 
 from . import posts
 from .service import Webhook, serving
@@ -19,14 +21,14 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_signed_delivery_is_stored_and_answered_with_an_empty_200(webhook: Webhook, database: Engine) -> None:
-    """Meta counts any status but 200 as a failure."""
+    """Meta counts every other status as a failure."""
     key = posts.wamid()
     response = await webhook.post(posts.delivery(posts.item(key)))
     assert (response.status_code, response.content) == (200, b"")
     assert posts.stored(database) == {key: "waiting"}
 
 
-async def test_an_event_keeps_who_when_and_the_bytes_of_its_item(webhook: Webhook, database: Engine) -> None:
+async def test_an_event_keeps_its_sender_its_time_and_the_bytes_of_its_item(webhook: Webhook, database: Engine) -> None:
     """The row alone is enough to handle the event later."""
     item = posts.item(posts.wamid(), sender="15550007", body="caffè", at=1_700_000_000)
     await webhook.post(posts.delivery(item))
@@ -40,13 +42,13 @@ async def test_an_event_keeps_who_when_and_the_bytes_of_its_item(webhook: Webhoo
 
 
 async def test_the_lanes_of_new_events_are_woken_after_the_commit(webhook: Webhook) -> None:
-    """A lane that holds a new event is named to whoever wakes workers."""
+    """Each lane with a new event is passed on to be woken."""
     await webhook.post(posts.delivery(posts.item(posts.wamid(), sender="15550009")))
     assert webhook.woken == {lane_of(posts.NUMBER, "15550009")}
 
 
-async def test_nothing_is_woken_for_what_was_known_already(webhook: Webhook) -> None:
-    """A redelivery makes no work."""
+async def test_no_lane_is_woken_for_a_redelivery(webhook: Webhook) -> None:
+    """Its events are in the inbox already and make no work."""
     delivery = posts.delivery(posts.item(posts.wamid()))
     await webhook.post(delivery)
     webhook.woken.clear()
@@ -55,18 +57,18 @@ async def test_nothing_is_woken_for_what_was_known_already(webhook: Webhook) -> 
 
 
 @pytest.mark.parametrize("path", ["/webhooks/team-a/other", "/webhooks/apps/1", "/webhooks/team-a", "/"])
-async def test_a_route_that_nobody_has_is_not_found(webhook: Webhook, path: str) -> None:
-    """404, whatever the signature."""
+async def test_an_unknown_route_is_not_found(webhook: Webhook, path: str) -> None:
+    """The answer is 404 even with a right signature."""
     assert (await webhook.post(posts.delivery(), path=path)).status_code == 404
 
 
 async def test_other_methods_are_not_allowed(webhook: Webhook) -> None:
-    """Only GET and POST mean something here."""
+    """Only GET and POST have a meaning here."""
     assert (await webhook.client.put(posts.PATH)).status_code == 405
 
 
-async def test_an_encoded_body_is_refused_unread(webhook: Webhook, database: Engine) -> None:
-    """Nothing is ever inflated, so no bomb can go off."""
+async def test_an_encoded_body_is_refused_without_being_read(webhook: Webhook, database: Engine) -> None:
+    """Nothing is ever inflated, so a decompression bomb is harmless."""
     packed = gzip.compress(posts.delivery(posts.item(posts.wamid())))
     headers = {**posts.signed(packed), "content-encoding": "gzip"}
     response = await webhook.client.post(posts.PATH, content=packed, headers=headers)
@@ -75,12 +77,12 @@ async def test_an_encoded_body_is_refused_unread(webhook: Webhook, database: Eng
 
 
 async def test_a_body_that_says_it_is_too_large_is_refused(webhook: Webhook) -> None:
-    """413 by Content-Length alone."""
+    """The answer is 413 by Content-Length alone."""
     assert (await webhook.post(b" " * (body.LARGEST + 1))).status_code == 413
 
 
-async def test_a_body_without_length_is_refused_where_it_grows_too_large(webhook: Webhook) -> None:
-    """413 while it streams in."""
+async def test_a_body_without_a_length_is_refused_once_it_grows_too_large(webhook: Webhook) -> None:
+    """The answer is 413 before the rest is read."""
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -95,7 +97,7 @@ async def test_a_body_without_length_is_refused_where_it_grows_too_large(webhook
 
 
 async def test_a_body_of_three_megabytes_is_accepted(webhook: Webhook, database: Engine) -> None:
-    """The largest that Meta sends."""
+    """Meta's largest deliveries have that size."""
     items = [posts.item(posts.wamid(), body="x" * 30_000) for _ in range(100)]
     assert (await webhook.post(posts.delivery(*items))).status_code == 200
     assert len(posts.stored(database)) == 100
@@ -113,7 +115,7 @@ def _signatures() -> dict[str, dict[str, str]]:
         "sha-1 only": {"x-hub-signature": right},
         "not ascii": {"x-hub-signature-256": "sha256=é"},
         "other secret": posts.signed(delivery, "another-tenants-secret"),
-        "of other bytes": posts.signed(delivery + b" "),
+        "for other bytes": posts.signed(delivery + b" "),
     }
 
 
@@ -121,16 +123,16 @@ def _signatures() -> dict[str, dict[str, str]]:
 async def test_a_wrong_signature_is_answered_exactly_as_a_missing_one(
     webhook: Webhook, database: Engine, headers: dict[str, str]
 ) -> None:
-    """400 with one body for all, and nothing is stored."""
+    """The answer is 400 with the same text for all, and nothing is stored."""
     delivery = posts.delivery(posts.item("wamid.unsigned"))
-    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+    encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     response = await webhook.client.post(posts.PATH, content=delivery, headers=encoded)
     assert (response.status_code, response.content) == (400, b"signature missing or wrong\n")
     assert posts.stored(database) == {}
 
 
-async def test_two_signatures_are_none(webhook: Webhook) -> None:
-    """Which of two was meant is not for us to choose, even where one is right."""
+async def test_two_signatures_count_as_none(webhook: Webhook) -> None:
+    """It does not matter whether one of them is right."""
     delivery = posts.delivery(posts.item(posts.wamid()))
     headers = [("x-hub-signature-256", "sha256=00"), *posts.signed(delivery).items()]
     assert (await webhook.client.post(posts.PATH, content=delivery, headers=headers)).status_code == 400
@@ -144,23 +146,59 @@ async def test_the_previous_app_secret_is_still_accepted(webhook: Webhook, datab
     assert posts.stored(database) == {key: "waiting"}
 
 
+def unreachable_database() -> Engine:
+    """Return an engine whose connections fail at once."""
+    return store_database.connect("postgresql://nobody@/none?host=/nowhere", application="waypost-tests")
+
+
+async def test_the_documented_order_of_checks_is_the_real_one(database: Engine, registry_dir: Path) -> None:
+    """A delivery with every fault gets the first answer; taking away one fault after the other gives all of them."""
+    order = (deliveries.__doc__ or "").split("\n\n")[1]
+    documented = [int(status) for status in re.findall(r"\b\d{3}\b", order)]
+    small, large = posts.delivery(posts.item(posts.wamid())), b" " * (body.LARGEST + 1)
+    unsigned = {"x-hub-signature-256": "sha256=" + "0" * 64}
+    encoded = {**unsigned, "content-encoding": "gzip"}
+    now = [0.0]
+    throttle = Throttle(limit=1, clock=lambda: now[0])
+    async with serving(unreachable_database(), registry_dir, throttle=throttle) as webhook:
+
+        async def status(path: str, content: bytes, headers: dict[str, str]) -> int:
+            return (await webhook.client.post(path, content=content, headers=headers)).status_code
+
+        await status(posts.PATH, small, unsigned)  # from now on the client has failed too often
+        answers = [
+            await status("/webhooks/team-a/unknown", large, encoded),
+            await status(posts.PATH, large, encoded),
+            await status(posts.PATH, large, unsigned),
+            await status(posts.PATH, small, unsigned),
+        ]
+        now[0] += 61  # and from now on no longer
+        answers += [
+            await status(posts.PATH, small, unsigned),
+            await status(posts.PATH, small, posts.signed(small)),
+        ]
+    async with serving(database, registry_dir) as webhook:
+        answers.append((await webhook.post(small)).status_code)
+    assert answers == documented
+    assert answers == list(deliveries.ANSWERS)
+
+
 async def test_a_delivery_that_cannot_be_committed_is_refused_with_a_time_to_retry(registry_dir: Path) -> None:
-    """503, so that Meta delivers again; never a 200 that the database does not back."""
-    nowhere = store_database.connect("postgresql://nobody@/none?host=/nowhere", application="waypost-tests")
-    async with serving(nowhere, registry_dir) as webhook:
+    """The answer is 503, so that Meta delivers again; never a 200 for what the database does not hold."""
+    async with serving(unreachable_database(), registry_dir) as webhook:
         response = await webhook.post(posts.delivery(posts.item(posts.wamid())))
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) > 0
 
 
-async def test_a_delivery_without_events_is_answered(webhook: Webhook, database: Engine) -> None:
-    """There is nothing to store and nothing to complain about."""
+async def test_a_delivery_without_events_is_acknowledged(webhook: Webhook, database: Engine) -> None:
+    """There is nothing to store, and nothing wrong with it."""
     assert (await webhook.post(posts.envelope([]))).status_code == 200
     assert posts.stored(database) == {}
 
 
 async def test_a_traceparent_from_outside_is_not_trusted(webhook: Webhook, database: Engine) -> None:
-    """Each delivery is a trace of its own, or strangers could join theirs to ours."""
+    """Each delivery starts a trace of its own, so that strangers cannot join theirs to ours."""
     delivery = posts.delivery(posts.item(posts.wamid()))
     theirs = "0af7651916cd43dd8448eb211c80319c"
     headers = {**posts.signed(delivery), "traceparent": f"00-{theirs}-b7ad6b7169203331-01"}
@@ -171,8 +209,8 @@ async def test_a_traceparent_from_outside_is_not_trusted(webhook: Webhook, datab
     assert theirs not in ours
 
 
-async def test_one_bad_item_of_a_thousand_costs_the_others_nothing(webhook: Webhook, database: Engine) -> None:
-    """999 wait, one is dead, and the delivery is acknowledged."""
+async def test_one_bad_item_of_a_thousand_does_not_affect_the_others(webhook: Webhook, database: Engine) -> None:
+    """999 events wait, one is dead, and the delivery is acknowledged."""
     items: list[object] = [posts.item(posts.wamid(), sender=f"1555{n:04d}") for n in range(999)]
     items.insert(500, "not a message")
     assert (await webhook.post(posts.delivery(*items))).status_code == 200
@@ -183,7 +221,7 @@ async def test_one_bad_item_of_a_thousand_costs_the_others_nothing(webhook: Webh
 async def test_an_item_that_is_in_a_body_twice_is_stored_once_and_counted_twice(
     webhook: Webhook, database: Engine
 ) -> None:
-    """Received is what came, duplicate what was known, also within one body."""
+    """`received` counts what arrived, `duplicate` what was stored before, also within one body."""
     item = posts.item(posts.wamid())
     await webhook.post(posts.delivery(item, item))
     await webhook.post(posts.delivery(item))
@@ -224,8 +262,8 @@ def _poison() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("delivery", _poison().values(), ids=_poison().keys())
-async def test_signed_poison_is_acknowledged_and_kept(webhook: Webhook, database: Engine, delivery: bytes) -> None:
-    """Refusing it would bring it back for seven days; its bytes are stored, and what is around it is not harmed."""
+async def test_signed_poison_is_acknowledged_and_stored(webhook: Webhook, database: Engine, delivery: bytes) -> None:
+    """Meta would repeat a refused one for seven days; its bytes are stored, and other deliveries are not affected."""
     assert (await webhook.post(delivery)).status_code == 200
     assert (await webhook.post(posts.delivery(posts.item(posts.wamid())))).status_code == 200
     with database.connect() as connection:

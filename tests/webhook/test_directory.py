@@ -1,4 +1,4 @@
-"""Following the registry, and telling whether deliveries can be acknowledged."""
+"""Tests that endpoints follow the registry, and when the webhook is ready."""
 
 import shutil
 from pathlib import Path
@@ -20,17 +20,17 @@ SUPPORT = ("team-a", "support")
 
 @pytest.fixture
 def directory(registry_dir: Path) -> Directory:
-    """A directory that has read the registry once."""
+    """Return a directory that has read the registry once."""
     return Directory(registry.routes(registry_dir))
 
 
-def ready(engine: Engine, directory: Directory) -> Readiness:
-    """Readiness of an intake that has nothing to do."""
+def readiness_of(engine: Engine, directory: Directory) -> Readiness:
+    """Return the readiness of a webhook whose intake has nothing to do."""
     return Readiness(engine, directory, Intake(engine, on_committed=lambda _lanes: None))
 
 
-def test_a_number_comes_and_goes_with_its_file(directory: Directory, registry_dir: Path) -> None:
-    """No restart is needed for either."""
+def test_a_number_appears_and_disappears_with_its_file(directory: Directory, registry_dir: Path) -> None:
+    """Neither needs a restart."""
     publish_number(registry_dir, name="sales", number="200", app_id="9002")
     directory.refresh()
     assert set(directory.endpoints) == {SUPPORT, ("team-a", "sales"), ("apps", posts.APP), ("apps", "9002")}
@@ -40,7 +40,7 @@ def test_a_number_comes_and_goes_with_its_file(directory: Directory, registry_di
 
 
 def test_a_broken_file_leaves_its_number_as_it_was(directory: Directory, registry_dir: Path) -> None:
-    """Half a file must not refuse anybody's deliveries."""
+    """A file that is half written must not make the webhook refuse deliveries."""
     (registry_dir / "webhook" / "team-a.support.json").write_text("{")
     publish_number(registry_dir, name="sales", number="200", app_id="9002")
     directory.refresh()
@@ -51,16 +51,16 @@ def test_a_broken_file_leaves_its_number_as_it_was(directory: Directory, registr
 def test_an_unreadable_registry_keeps_the_endpoints_and_is_not_ready(
     database: Engine, directory: Directory, registry_dir: Path
 ) -> None:
-    """What is known still works; a pod that can learn nothing new should get no traffic."""
+    """Deliveries are still accepted, but a pod that cannot see changes should get no traffic."""
     shutil.rmtree(registry_dir / "webhook")
     (registry_dir / "webhook").write_text("a file where the folder was")
     directory.refresh()
     assert SUPPORT in directory.endpoints
-    assert ready(database, directory).reason() == "the registry cannot be read: NotADirectoryError"
+    assert readiness_of(database, directory).reason() == "the registry cannot be read: NotADirectoryError"
 
 
 def test_a_namespace_called_apps_may_have_numbers(directory: Directory, registry_dir: Path) -> None:
-    """Only a number whose name is an app id gives way, to the app."""
+    """Only a number whose name is an app id has no route, because the app's takes precedence."""
     publish_number(registry_dir, namespace="apps", name="support", number="200")
     publish_number(registry_dir, namespace="apps", name=posts.APP, number="300")
     directory.refresh()
@@ -68,33 +68,33 @@ def test_a_namespace_called_apps_may_have_numbers(directory: Directory, registry
     assert directory.endpoints["apps", posts.APP].number_id == f"app:{posts.APP}"
 
 
-def test_it_is_ready_when_the_database_takes_events(database: Engine, directory: Directory) -> None:
-    """None means ready."""
-    assert ready(database, directory).reason() is None
+def test_it_is_ready_when_the_database_stores_events(database: Engine, directory: Directory) -> None:
+    """There is no reason against it."""
+    assert readiness_of(database, directory).reason() is None
 
 
 def test_it_is_not_ready_while_it_drains(database: Engine, directory: Directory) -> None:
-    """New deliveries are to go elsewhere."""
-    readiness = ready(database, directory)
+    """New deliveries should go to other pods."""
+    readiness = readiness_of(database, directory)
     readiness.drain()
     assert readiness.reason() == "draining"
 
 
-def test_it_is_not_ready_before_the_migration(empty_database_url: str, directory: Directory) -> None:
-    """And says what to do."""
+def test_before_the_migration_it_is_not_ready_and_says_why(empty_database_url: str, directory: Directory) -> None:
+    """The reason names the command to run."""
     engine = store_database.connect(empty_database_url, application="waypost-tests")
-    assert "waypost migrate" in str(ready(engine, directory).reason())
+    assert "waypost migrate" in str(readiness_of(engine, directory).reason())
     engine.dispose()
 
 
 def test_it_is_ready_with_a_schema_of_a_later_version(database: Engine, directory: Directory) -> None:
-    """A pod of the version before may start during an upgrade, and after its rollback."""
+    """A pod of the previous version may start during an upgrade, and after a rollback."""
     with database.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'of-a-later-version'")
-    assert ready(database, directory).reason() is None
+    assert readiness_of(database, directory).reason() is None
 
 
 def test_it_is_not_ready_without_a_database(directory: Directory) -> None:
     """The reason names the failure and no address."""
     engine = store_database.connect("postgresql://nobody@127.0.0.1:1/none", application="waypost-tests")
-    assert ready(engine, directory).reason() == "the database cannot be used: nothing listens at its address"
+    assert readiness_of(engine, directory).reason() == "the database cannot be used: nothing listens at its address"

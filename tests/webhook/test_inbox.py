@@ -1,4 +1,4 @@
-"""Storing events: once each, counted in the same transaction, whatever is in them."""
+"""Tests that events are stored once each, counted in the same transaction, whatever they contain."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,25 +15,25 @@ from . import posts
 
 
 def event(key: str, *, problem: str | None = None, contact: str = "15550001", at: float = 1_749_416_383.0) -> Event:
-    """One message."""
+    """Return one message."""
     return Event(posts.NUMBER, EventKind.MESSAGE, key, contact, at, b"{}", problem)
 
 
 @pytest.mark.parametrize(("number_id", "contact", "lane"), [("100", "15550001", 38), ("100", "", 59), ("", "é", 19)])
 def test_a_conversations_lane_never_changes(number_id: str, contact: str, lane: int) -> None:
-    """It is stored with rows, so another version must compute the same."""
+    """The lane is stored in rows, so every version must compute the same."""
     assert inbox.lane_of(number_id, contact) == lane
 
 
 def test_conversations_spread_over_all_lanes() -> None:
-    """No lane gets more than a few times its share."""
+    """No lane gets more than twice its share."""
     lanes = [inbox.lane_of("106540352242922", f"1555{n:07d}") for n in range(6400)]
     assert set(lanes) == set(range(LANES))
     assert max(map(lanes.count, set(lanes))) < 200
 
 
-def test_the_outcome_tells_received_duplicate_dead_and_lanes(database: Engine) -> None:
-    """What metrics and wake-ups need, without a second look at the table."""
+def test_the_outcome_has_what_was_received_duplicate_and_dead_and_the_lanes(database: Engine) -> None:
+    """Metrics and wake-ups need no second query."""
     with database.begin() as connection:
         inbox.insert(connection, [(event("known"), None)], 1)
         inserted = inbox.insert(
@@ -47,15 +47,15 @@ def test_the_outcome_tells_received_duplicate_dead_and_lanes(database: Engine) -
     assert inserted.lanes == {inbox.lane_of(posts.NUMBER, "a")}
 
 
-def test_the_first_of_two_with_one_key_stays(database: Engine) -> None:
+def test_the_first_of_two_events_with_one_key_stays(database: Engine) -> None:
     """A redelivery changes nothing, not even a dead event's reason."""
     with database.begin() as connection:
         inbox.insert(connection, [(event("k", problem="InvalidItem"), None), (event("k"), None)], 1)
     assert posts.stored(database) == {"k": "dead"}
 
 
-def test_an_event_without_a_time_gets_that_of_its_arrival(database: Engine) -> None:
-    """Or reports by the hour would find it in 1970."""
+def test_an_event_without_a_time_gets_the_time_of_its_arrival(database: Engine) -> None:
+    """Otherwise hourly reports would show it in 1970."""
     with database.begin() as connection:
         inbox.insert(connection, [(event("k", at=0.0), None)], 1)
         age = connection.execute(text("SELECT extract(epoch FROM now() - occurred_at) FROM event")).scalar_one()
@@ -63,14 +63,14 @@ def test_an_event_without_a_time_gets_that_of_its_arrival(database: Engine) -> N
 
 
 def test_the_counts_are_undone_with_the_rows(database: Engine) -> None:
-    """Both are in one transaction, so the sum of G9 holds in every snapshot."""
+    """Both are in one transaction, so the counts add up in every snapshot (guarantee G9)."""
     with database.connect() as connection:
         inbox.insert(connection, [(event("k"), None)], 1)
         connection.rollback()
     assert posts.counted(database) == {}
 
 
-def test_concurrent_writers_of_the_same_events_neither_lose_nor_deadlock(database: Engine) -> None:
+def test_concurrent_writers_of_the_same_events_lose_none_and_do_not_deadlock(database: Engine) -> None:
     """Meta redelivers to several pods at once; each event is stored once, and every arrival is counted."""
     keys = [f"k{n}" for n in range(200)]
 
@@ -108,7 +108,7 @@ awkward = st.text(st.characters(codec=None, categories=None, exclude_categories=
 @example(events=[event("\0"), event("\ud800")])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_event_is_unstorable(database: Engine, events: list[Event]) -> None:
-    """Whatever an event's texts and time are, the database takes it, and its bytes come back as they were."""
+    """Whatever its texts and its time are, the database stores the event, and its bytes unchanged."""
     with database.connect() as connection:
         inbox.insert(connection, [(one, None) for one in events], 1)
         payloads = set(connection.execute(text("SELECT payload FROM event")).scalars())
@@ -118,8 +118,8 @@ def test_no_event_is_unstorable(database: Engine, events: list[Event]) -> None:
 
 
 @given(text=awkward)
-def test_a_text_is_kept_if_it_can_be_and_else_gets_a_digest_of_its_own(text: str) -> None:
-    """Two texts that cannot be stored never become one key."""
-    kept = inbox.storable(text, 300)
-    assert kept == text or (kept.startswith("sha256:") and kept != inbox.storable(text + "\0", 300))
-    assert len(kept.encode()) <= 300
+def test_a_text_that_cannot_be_stored_is_replaced_by_its_digest(text: str) -> None:
+    """Two texts that cannot be stored never get the same key."""
+    stored = inbox.storable(text, 300)
+    assert stored == text or (stored.startswith("sha256:") and stored != inbox.storable(text + "\0", 300))
+    assert len(stored.encode()) <= 300

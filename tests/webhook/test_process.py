@@ -1,4 +1,4 @@
-"""The webhook as a process, over sockets: kills, restarts, drains, and clients that behave badly."""
+"""Runs the webhook as a process, over sockets: kills, restarts, drains, and clients that behave badly."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from waypost.store.connection import database as store_database
 from waypost.store.connection import schema
 
 from . import posts
-from .service import Process, publish_number
+from .service import NEVER_S, Process, publish_number
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +25,7 @@ StartWebhook = Callable[..., Process]
 
 
 async def deliver(client: httpx.AsyncClient, url: str, key: str) -> int:
-    """One delivery; 0 when nobody answered."""
+    """Return the status of one delivery; 0 when none came."""
     delivery = posts.delivery(posts.item(key, sender=f"1555{key[-4:]}"))
     try:
         return (await client.post(url + posts.PATH, content=delivery, headers=posts.signed(delivery))).status_code
@@ -34,40 +34,40 @@ async def deliver(client: httpx.AsyncClient, url: str, key: str) -> int:
 
 
 class Meta:
-    """Delivers events over and over until each is answered with 200, as Meta does, and keeps the ledger."""
+    """Delivers events over and over until each is answered with 200, as Meta does, and keeps a ledger of those."""
 
     def __init__(self, urls: list[str], keys: list[str], *, clients: int = 12) -> None:
         self.urls = urls
         self.ledger: set[str] = set()
-        self._open = list(keys)
+        self._pending = list(keys)
         self._clients = clients
 
     async def run(self) -> None:
-        """Return when every event was acknowledged."""
+        """Return once every event is acknowledged."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._clients):
                 group.create_task(self._client())
 
     async def _client(self) -> None:
-        async with httpx.AsyncClient(timeout=30) as client:
-            while self._open:
-                key = self._open.pop()
+        async with httpx.AsyncClient(timeout=NEVER_S) as client:
+            while self._pending:
+                key = self._pending.pop()
                 if await deliver(client, random.choice(self.urls), key) == 200:
                     self.ledger.add(key)
                 else:
-                    self._open.insert(0, key)
+                    self._pending.insert(0, key)
                     await asyncio.sleep(0.02)
 
 
 async def test_five_times_the_same_over_two_processes_is_one_row_each(
     database: Engine, database_url: str, start_webhook: StartWebhook
 ) -> None:
-    """Shuffled and at once: every arrival is counted, every event is stored once."""
+    """They arrive shuffled and at once; every arrival is counted, every event is stored once."""
     urls = [start_webhook(database_url).url for _ in range(2)]
     keys = [posts.wamid() for _ in range(100)]
     deliveries = keys * 5
     random.Random(7).shuffle(deliveries)
-    async with httpx.AsyncClient(timeout=30) as client:
+    async with httpx.AsyncClient(timeout=NEVER_S) as client:
         places = asyncio.Semaphore(20)
 
         async def one(number: int, key: str) -> int:
@@ -86,7 +86,7 @@ async def test_kill_9_under_load_loses_nothing_that_was_acknowledged(
     start_webhook: StartWebhook,
     eventually: Callable[..., Any],
 ) -> None:
-    """Three times, at any point; what got a 200 is in the database, once."""
+    """The process is killed three times, at any point; what got a 200 is in the database, once."""
     process = start_webhook(database_url)
     port = int(process.url.rsplit(":", 1)[1])
     keys = [posts.wamid() for _ in range(1_500)]
@@ -106,10 +106,10 @@ async def test_kill_9_under_load_loses_nothing_that_was_acknowledged(
 
 @pytest.fixture
 def fragile(own_postgres: EmbeddedPostgres) -> Iterator[Engine]:
-    """A migrated database on a server that the test may stop and kill."""
+    """Migrate a database on a server that the test may stop and kill."""
     engine = store_database.connect(own_postgres.url, application="waypost-tests")
     schema.migrate(engine)
-    engine.dispose()  # or it would keep connections that do not survive what the test does
+    engine.dispose()  # its connections would not survive what the test does to the server
     yield engine
     engine.dispose()
 
@@ -122,19 +122,19 @@ async def test_while_the_database_is_away_deliveries_are_refused_and_none_is_los
     eventually: Callable[..., Any],
     end: Callable[[EmbeddedPostgres], None],
 ) -> None:
-    """503 and not ready, yet alive; then 200 again; every acknowledged event is there."""
+    """It answers 503 and is alive but not ready; then 200 again; every acknowledged event is stored."""
     process = start_webhook(own_postgres.url)
     meta = Meta([process.url], [posts.wamid() for _ in range(800)])
     load = asyncio.create_task(meta.run())
     await eventually(lambda: len(meta.ledger) > 200)
     await asyncio.to_thread(end, own_postgres)
-    async with httpx.AsyncClient(timeout=30) as client:
-        assert await deliver(client, process.url, "wamid.meanwhile") == 503
+    async with httpx.AsyncClient(timeout=NEVER_S) as client:
+        assert await deliver(client, process.url, "wamid.refused") == 503
     assert process.probe("/readyz") == 503
     assert process.probe("/healthz") == 200
     await asyncio.to_thread(own_postgres.start)
     await load
-    assert await asyncio.to_thread(process.probe, "/readyz") == 200
+    await eventually(lambda: process.probe("/readyz") == 200)
     stored = posts.stored(fragile)
     assert [key for key in meta.ledger if key not in stored] == []
 
@@ -142,18 +142,17 @@ async def test_while_the_database_is_away_deliveries_are_refused_and_none_is_los
 async def test_a_secret_and_a_token_rotate_without_a_restart(
     database_url: str, registry_dir: Path, start_webhook: StartWebhook, eventually: Callable[..., Any]
 ) -> None:
-    """The registry's files are rewritten, and within seconds the new ones count and the oldest no more."""
+    """After the registry's files are rewritten, the new ones are accepted and the oldest no longer."""
     process = start_webhook(database_url)
 
     def status(secret: str) -> int:
         delivery = posts.delivery(posts.item(posts.wamid()))
-        return httpx.post(
-            process.url + posts.PATH, content=delivery, headers=posts.signed(delivery, secret)
-        ).status_code
+        headers = posts.signed(delivery, secret)
+        return httpx.post(process.url + posts.PATH, content=delivery, headers=headers, timeout=NEVER_S).status_code
 
     def handshake(token: str) -> int:
         query = {"hub.mode": "subscribe", "hub.challenge": "1", "hub.verify_token": token}
-        return httpx.get(process.url + posts.PATH, params=query).status_code
+        return httpx.get(process.url + posts.PATH, params=query, timeout=NEVER_S).status_code
 
     publish_number(registry_dir, secrets=("newest", posts.SECRET), tokens=("Newest", posts.TOKEN))
     await eventually(lambda: status("newest") == 200)
@@ -163,18 +162,18 @@ async def test_a_secret_and_a_token_rotate_without_a_restart(
 
 
 def half_a_delivery(url: str, key: str) -> tuple[socket.socket, bytes]:
-    """A connection that has sent a delivery but for its last byte, and that byte."""
+    """Send a delivery but for its last byte; return the connection, and that byte."""
     delivery = posts.delivery(posts.item(key))
     lines = [f"POST {posts.PATH} HTTP/1.1", "host: webhook", f"content-length: {len(delivery)}"]
     lines += [f"{name}: {value}" for name, value in posts.signed(delivery).items()]
     host, port = url.removeprefix("http://").split(":")
-    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection = socket.create_connection((host, int(port)), timeout=NEVER_S)
     connection.sendall("\r\n".join([*lines, "", ""]).encode() + delivery[:-1])
     return connection, delivery[-1:]
 
 
 def answer(connection: socket.socket) -> bytes:
-    """What comes until the server closes."""
+    """Return what arrives until the server closes the connection."""
     received = b""
     while chunk := connection.recv(65536):
         received += chunk
@@ -184,7 +183,7 @@ def answer(connection: socket.socket) -> bytes:
 async def test_sigterm_finishes_what_is_in_flight_and_takes_nothing_new(
     database: Engine, database_url: str, start_webhook: StartWebhook, eventually: Callable[..., Any]
 ) -> None:
-    """The delivery that had begun is stored and answered; the process then ends by itself, in good order."""
+    """The delivery that had begun is stored and answered; then the process ends by itself, with status 0."""
     process = start_webhook(database_url)
     connection, rest = half_a_delivery(process.url, "wamid.inflight")
     with connection:
@@ -192,7 +191,7 @@ async def test_sigterm_finishes_what_is_in_flight_and_takes_nothing_new(
 
         def refused() -> bool:
             try:
-                httpx.get(process.url)
+                httpx.get(process.url, timeout=NEVER_S)
             except httpx.ConnectError:
                 return True
             except httpx.TransportError:
@@ -200,17 +199,17 @@ async def test_sigterm_finishes_what_is_in_flight_and_takes_nothing_new(
             return False
 
         await eventually(refused)
-        assert process.probe("/readyz") == 503
+        assert await asyncio.to_thread(process.probe, "/readyz") == 503
         connection.sendall(rest)
         assert (await asyncio.to_thread(answer, connection)).startswith(b"HTTP/1.1 200 ")
-    assert await asyncio.to_thread(process.popen.wait, 30) == 0
+    assert await asyncio.to_thread(process.popen.wait) == 0
     assert posts.stored(database) == {"wamid.inflight": "waiting"}
 
 
 async def test_redis_is_not_missed(database: Engine, database_url: str, start_webhook: StartWebhook) -> None:
-    """Deliveries are acknowledged without it; these processes never had one."""
+    """Deliveries are acknowledged without it: these processes never have one."""
     process = start_webhook(database_url)
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=NEVER_S) as client:
         assert await deliver(client, process.url, "wamid.a") == 200
     assert process.probe("/readyz") == 200
 
@@ -218,16 +217,17 @@ async def test_redis_is_not_missed(database: Engine, database_url: str, start_we
 def test_each_signed_delivery_is_one_root_span_and_one_for_its_commit_and_they_say_nothing_private(
     database_url: str, tmp_path: Path, start_webhook: StartWebhook
 ) -> None:
-    """Its trace is where the event's whole way hangs; neither the query nor the body are in it, nor in the log."""
+    """The event's later spans hang on its trace; neither the query nor the body is in it, nor in the log."""
     process = start_webhook(database_url, WAYPOST_TRACE_DIR=str(tmp_path / "traces"))
     delivery = posts.delivery(posts.item("wamid.CANARY", sender="15557654321", body="CANARY text"))
     headers = {**posts.signed(delivery), "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
-    httpx.post(process.url + posts.PATH + "?q=CANARY", content=delivery, headers=headers)
-    httpx.post(process.url + posts.PATH, content=delivery, headers={"x-hub-signature-256": "CANARY"})
-    httpx.get(process.url + posts.PATH, params={"hub.verify_token": "CANARY", "hub.mode": "subscribe"})
-    metrics = httpx.get(f"{process.probes}/metrics").text
+    with httpx.Client(timeout=NEVER_S) as client:
+        client.post(process.url + posts.PATH + "?q=CANARY", content=delivery, headers=headers)
+        client.post(process.url + posts.PATH, content=delivery, headers={"x-hub-signature-256": "CANARY"})
+        client.get(process.url + posts.PATH, params={"hub.verify_token": "CANARY", "hub.mode": "subscribe"})
+        metrics = client.get(f"{process.probes}/metrics").text
     process.terminate()
-    process.popen.wait(30)
+    process.popen.wait()
     written = "".join(file.read_text() for file in (tmp_path / "traces").iterdir())
     span, *others = sorted(map(json.loads, written.splitlines()), key=lambda each: str(each["parent_id"] or ""))
     assert [each["parent_id"] for each in (span, *others)] == [None, span["span_id"]]

@@ -1,14 +1,16 @@
-"""The server under the application: deadlines for clients that never finish, and what HTTP itself forbids."""
+"""Tests the server under the application: deadlines for requests that are never completed, and what HTTP forbids."""
 
+import asyncio
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+from starlette.routing import Router
+from uvicorn.server import ServerState
 
 from waypost.contracts import registry
 from waypost.webhook import app, server
@@ -16,127 +18,198 @@ from waypost.webhook.directory import Directory
 from waypost.webhook.intake import Intake
 
 from . import posts
+from .service import NEVER_S
 
-
-class QuickProtocol(server.Protocol):
-    """Waits as long as a test can."""
-
-    header_deadline_s = 0.5
-    body_deadline_s = 0.5
-
-
-@pytest.fixture
-def web(database: Engine, registry_dir: Path, wait_for: Callable[..., object]) -> Iterator[server.Server]:
-    """The webhook on a real socket, in a thread, with short deadlines and a drain that lasts longer than a test."""
-    intake = Intake(database, on_committed=lambda _lanes: None)
-    application = app.create(Directory(registry.routes(registry_dir)), intake)
-    configuration = server.config(application, host="127.0.0.1", port=0)
-    configuration.http = QuickProtocol
-    web = server.Server(configuration, on_end=lambda: None, drain_s=300)
-    thread = threading.Thread(target=web.run)
-    thread.start()
-    wait_for(lambda: web.started)
-    yield web
-    web.should_exit = True
-    thread.join(30)
+SHORT_S = 0.5
+"""A deadline that a test waits for. It may also pass before a busy machine has sent anything, so a test that waits for
+one deadline runs on a server whose other one is never reached."""
 
 
 @pytest.fixture
-def address(web: server.Server) -> tuple[str, int]:
-    """Where it listens."""
+def serve(
+    database: Engine, registry_dir: Path, wait_for: Callable[..., object]
+) -> Iterator[Callable[[server.Deadlines], server.Server]]:
+    """Return a function that starts the webhook on a real socket, in a thread, with a drain longer than a test."""
+    started: list[tuple[server.Server, threading.Thread]] = []
+
+    def start(deadlines: server.Deadlines) -> server.Server:
+        intake = Intake(database, on_committed=lambda _lanes: None, wait_s=NEVER_S)
+        application = app.create(Directory(registry.routes(registry_dir)), intake)
+        configuration = server.Config(application, host="127.0.0.1", port=0, deadlines=deadlines)
+        web = server.Server(configuration, on_end=lambda: None, drain_s=NEVER_S)
+        thread = threading.Thread(target=web.run)
+        thread.start()
+        started.append((web, thread))
+        wait_for(lambda: web.started)
+        return web
+
+    yield start
+    for web, thread in started:
+        web.should_exit = True
+        thread.join()
+
+
+Serve = Callable[[server.Deadlines], server.Server]
+Address = tuple[str, int]
+
+
+def address_of(web: server.Server) -> Address:
+    """Return where the server listens."""
     assert web.port is not None
     return ("127.0.0.1", web.port)
 
 
-def exchange(address: tuple[str, int], *parts: bytes) -> bytes:
-    """Send, and read until the server closes the connection."""
-    with socket.create_connection(address, timeout=30) as connection:
-        for part in parts:
-            connection.sendall(part)
-        received = b""
+@pytest.fixture
+def web(serve: Serve) -> server.Server:
+    """Start a webhook whose deadlines no test reaches."""
+    return serve(server.Deadlines(headers_s=NEVER_S, body_s=NEVER_S))
+
+
+@pytest.fixture
+def address(web: server.Server) -> Address:
+    """Return where a webhook without short deadlines listens."""
+    return address_of(web)
+
+
+@pytest.fixture
+def short_for_headers(serve: Serve) -> Address:
+    """Return where a webhook listens that soon gives up on headers."""
+    return address_of(serve(server.Deadlines(headers_s=SHORT_S, body_s=NEVER_S)))
+
+
+@pytest.fixture
+def short_for_bodies(serve: Serve) -> Address:
+    """Return where a webhook listens that soon gives up on bodies."""
+    return address_of(serve(server.Deadlines(headers_s=NEVER_S, body_s=SHORT_S)))
+
+
+def exchange(address: Address, *parts: bytes) -> bytes:
+    """Send the parts, and return what arrives until the server closes the connection."""
+    received = b""
+    with socket.create_connection(address, timeout=NEVER_S) as connection:
         try:
+            for part in parts:
+                connection.sendall(part)
             while chunk := connection.recv(65536):
                 received += chunk
-        except ConnectionResetError:
+        except (ConnectionResetError, BrokenPipeError):
             pass
         return received
 
 
-def head(*lines: str) -> bytes:
-    """The head of a delivery."""
+def request_head(*lines: str) -> bytes:
+    """Return the request line and headers of a delivery."""
     return "\r\n".join([f"POST {posts.PATH} HTTP/1.1", "host: webhook", *lines, "", ""]).encode()
 
 
-def test_a_body_that_does_not_come_is_given_up(address: tuple[str, int]) -> None:
-    """408 and close; uvicorn alone would hold it open for ever."""
-    received = exchange(address, head("content-length: 100"), b"half")
+def whole_delivery(key: str) -> bytes:
+    """Return a signed delivery of one message, headers included."""
+    delivery = posts.delivery(posts.item(key))
+    signature = posts.signed(delivery)["x-hub-signature-256"]
+    return request_head(f"content-length: {len(delivery)}", f"x-hub-signature-256: {signature}") + delivery
+
+
+def test_a_body_that_does_not_arrive_is_answered_408(short_for_bodies: Address) -> None:
+    """The connection is closed too; uvicorn alone would keep it open for ever."""
+    received = exchange(short_for_bodies, request_head("content-length: 100") + b"half")
     assert received.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in received
 
 
-def test_a_body_for_a_route_that_nobody_has_is_given_up_too(address: tuple[str, int]) -> None:
-    """The 404 does not wait for it, but the connection would."""
-    request = head("content-length: 100").replace(posts.PATH.encode(), b"/webhooks/no/body")
-    assert exchange(address, request, b"half").startswith(b"HTTP/1.1 404 ")
+def test_a_connection_whose_body_an_unknown_route_does_not_read_is_closed(short_for_bodies: Address) -> None:
+    """The 404 does not wait for the body, but the connection would."""
+    request = request_head("content-length: 100").replace(posts.PATH.encode(), b"/webhooks/no/body")
+    assert exchange(short_for_bodies, request + b"half").startswith(b"HTTP/1.1 404 ")
 
 
-def test_a_second_delivery_that_stops_midway_is_given_up(address: tuple[str, int]) -> None:
-    """What a connection has done well before gives it no more time."""
-    first = head("content-length: 0")
-    received = exchange(address, first + head("content-length: 100") + b"half")
+def test_a_second_delivery_that_stops_midway_is_answered_408(short_for_bodies: Address) -> None:
+    """A request that was complete gives the next one on its connection no more time."""
+    first = request_head("content-length: 0")
+    received = exchange(short_for_bodies, first + request_head("content-length: 100") + b"half")
     assert received.startswith(b"HTTP/1.1 400 ")
     assert b"HTTP/1.1 408 " in received
 
 
-def test_headers_that_do_not_come_to_an_end_are_given_up(address: tuple[str, int]) -> None:
-    """The connection is closed."""
-    assert exchange(address, b"POST / HTTP/1.1\r\nhost: web") == b""
+def test_headers_that_are_never_complete_close_the_connection(short_for_headers: Address) -> None:
+    """There is no request that could be answered."""
+    assert exchange(short_for_headers, b"POST / HTTP/1.1\r\nhost: web") == b""
 
 
-def test_a_connection_that_never_says_a_word_is_given_up(address: tuple[str, int]) -> None:
-    """It is closed as well."""
-    assert exchange(address) == b""
+def test_a_connection_that_sends_nothing_is_closed(short_for_headers: Address) -> None:
+    """The deadline for headers starts with the connection."""
+    assert exchange(short_for_headers) == b""
 
 
-def test_a_byte_now_and_then_does_not_stretch_the_deadline_for_headers(address: tuple[str, int]) -> None:
-    """The deadline is for all of them together."""
-    with socket.create_connection(address, timeout=30) as connection:
-        given_up = False
+def test_single_bytes_do_not_extend_the_deadline_for_headers(short_for_headers: Address) -> None:
+    """The deadline is for all headers together."""
+    with socket.create_connection(short_for_headers, timeout=NEVER_S) as connection:
+        closed = False
         for byte in b"POST / HTTP/1.1\r\nx: " + b"y" * 100_000:
             try:
                 connection.sendall(bytes([byte]))
                 connection.settimeout(0.05)
-                given_up = connection.recv(1) == b""
+                closed = connection.recv(1) == b""
             except TimeoutError:
                 continue
             except (ConnectionResetError, BrokenPipeError):
-                given_up = True
-            if given_up:
+                closed = True
+            if closed:
                 break
-    assert given_up
+    assert closed
 
 
-def test_a_connection_is_good_for_many_deliveries(address: tuple[str, int], database: Engine) -> None:
-    """Deadlines end requests that stall, not connections that are used."""
+class ManualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock a test can move forward."""
+
+    _ahead_s = 0.0
+
+    def time(self) -> float:
+        """Return the real time plus what was added."""
+        return super().time() + self._ahead_s
+
+    def advance(self, seconds: float) -> None:
+        """Let timers fall due that much earlier."""
+        self._ahead_s += seconds
+
+
+async def exchange_with_pauses(loop: ManualLoop, application: Router, requests: list[bytes], pause_s: float) -> None:
+    """Send the requests over one connection, move the clock after each, and expect a 200 for all of them."""
+    configuration = server.Config(application, host="127.0.0.1", port=0)
+    configuration.load()
+    configuration.timeout_keep_alive = NEVER_S * 100
+    configuration.deadlines = server.Deadlines(headers_s=pause_s / 2, body_s=pause_s / 2)
+    state = ServerState()
+    async with application.lifespan_context(application):
+        listening = await loop.create_server(
+            lambda: server.Protocol(config=configuration, server_state=state, app_state={}), "127.0.0.1", 0
+        )
+        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        for request in requests:
+            writer.write(request)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            loop.advance(pause_s)
+        writer.close()
+        await writer.wait_closed()
+        listening.close()
+        await listening.wait_closed()
+
+
+def test_a_connection_is_good_for_many_deliveries(database: Engine, registry_dir: Path) -> None:
+    """Deadlines end requests that stall, not connections that are in use for longer than any deadline."""
     keys = [posts.wamid() for _ in range(5)]
-    with socket.create_connection(address, timeout=30) as connection:
-        for key in keys:
-            delivery = posts.delivery(posts.item(key))
-            signature = posts.signed(delivery)["x-hub-signature-256"]
-            connection.sendall(head(f"content-length: {len(delivery)}", f"x-hub-signature-256: {signature}") + delivery)
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
-            time.sleep(0.2)
+    intake = Intake(database, on_committed=lambda _lanes: None, wait_s=NEVER_S)
+    application = app.create(Directory(registry.routes(registry_dir)), intake)
+    with asyncio.Runner(loop_factory=ManualLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, ManualLoop)
+        runner.run(exchange_with_pauses(loop, application, [whole_delivery(key) for key in keys], 2 * NEVER_S))
     assert set(posts.stored(database)) == set(keys)
 
 
-def test_after_sigterm_deliveries_are_taken_and_told_that_the_connection_ends(
-    web: server.Server, address: tuple[str, int]
-) -> None:
-    """On an old connection and on a new one: ended unsaid, it would take the next delivery with it."""
-    delivery = posts.delivery(posts.item(posts.wamid()))
-    signature = posts.signed(delivery)["x-hub-signature-256"]
-    request = head(f"content-length: {len(delivery)}", f"x-hub-signature-256: {signature}") + delivery
-    with socket.create_connection(address, timeout=30) as old:
+def test_after_sigterm_answers_announce_that_the_connection_closes(web: server.Server, address: Address) -> None:
+    """On an old connection and on a new one: one that closed without notice would lose the next delivery."""
+    request = whole_delivery(posts.wamid())
+    with socket.create_connection(address, timeout=NEVER_S) as old:
         old.sendall(request)
         assert b"connection: close" not in old.recv(65536)
         web.handle_exit(signal.SIGTERM, None)
@@ -148,24 +221,25 @@ def test_after_sigterm_deliveries_are_taken_and_told_that_the_connection_ends(
         assert b"connection: close" in answer
 
 
-def test_a_chunked_body_that_grows_too_large_is_refused(address: tuple[str, int]) -> None:
-    """413 without any Content-Length."""
+def test_a_chunked_body_that_grows_too_large_is_refused(address: Address) -> None:
+    """It is answered 413 without any Content-Length."""
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
-    assert exchange(address, head("transfer-encoding: chunked"), *[chunk] * 65).startswith(b"HTTP/1.1 413 ")
+    head = request_head("transfer-encoding: chunked")
+    assert exchange(address, head, *[chunk] * 65).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize(
     "request_bytes",
     [
-        head("content-length: 4", "transfer-encoding: chunked") + b"0\r\n\r\n",
-        head("content-length: 4", "content-length: 5") + b"abcd",
-        head("transfer-encoding: xchunked") + b"0\r\n\r\n",
-        head("content-length : 4") + b"abcd",
-        head("transfer-encoding: chunked") + b"zz\r\n\r\n",
+        request_head("content-length: 4", "transfer-encoding: chunked") + b"0\r\n\r\n",
+        request_head("content-length: 4", "content-length: 5") + b"abcd",
+        request_head("transfer-encoding: xchunked") + b"0\r\n\r\n",
+        request_head("content-length : 4") + b"abcd",
+        request_head("transfer-encoding: chunked") + b"zz\r\n\r\n",
         b"nonsense\r\n\r\n",
     ],
     ids=["two lengths", "length twice", "unknown coding", "space before colon", "bad chunk", "no HTTP"],
 )
-def test_requests_that_proxies_read_differently_are_refused(address: tuple[str, int], request_bytes: bytes) -> None:
-    """Never a 200 on a request whose end is in doubt."""
+def test_requests_that_proxies_read_differently_are_refused(address: Address, request_bytes: bytes) -> None:
+    """A request whose end is in doubt never gets a 200."""
     assert exchange(address, request_bytes)[:13] in {b"HTTP/1.1 400 ", b""}

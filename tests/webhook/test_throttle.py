@@ -1,12 +1,12 @@
-"""Counting failures, and whom to hold them against."""
+"""Tests how failures are counted, and for which client."""
 
 import pytest
 
-from waypost.webhook.throttle import Throttle, client_of, networks
+from waypost.webhook.throttle import Throttle, client_address, networks
 
 
 class Clock:
-    """A clock that only tests move."""
+    """A clock that only the test moves."""
 
     now = 100.0
 
@@ -15,7 +15,7 @@ class Clock:
 
 
 def test_the_limit_is_per_key_and_window() -> None:
-    """Ten failures are free, the eleventh is over; others are not concerned; a new window begins from none."""
+    """Ten failures are within the limit, the eleventh is not; other keys and a new window start from none."""
     clock = Clock()
     throttle = Throttle(limit=10, window_s=60, clock=clock)
     assert [throttle.fail("a") for _ in range(12)] == [False] * 10 + [True] * 2
@@ -24,8 +24,8 @@ def test_the_limit_is_per_key_and_window() -> None:
     assert not throttle.fail("a")
 
 
-def test_constant_fire_does_not_keep_a_window_open_for_ever() -> None:
-    """A client that never stops still gets its ten a minute, no less."""
+def test_a_window_ends_for_a_client_that_never_stops_failing() -> None:
+    """A window that moved with each failure would never end for it."""
     clock = Clock()
     throttle = Throttle(limit=2, window_s=60, clock=clock)
     over = []
@@ -35,24 +35,24 @@ def test_constant_fire_does_not_keep_a_window_open_for_ever() -> None:
     assert over.count(False) == 4
 
 
-def test_a_key_is_spent_at_its_limit_and_free_again_in_the_next_window() -> None:
-    """`is_spent` asks without counting."""
+def test_a_key_is_exhausted_at_its_limit_and_free_again_in_the_next_window() -> None:
+    """`is_exhausted` does not count as a failure itself."""
     clock = Clock()
     throttle = Throttle(limit=1, window_s=60, clock=clock)
-    before = throttle.is_spent("a")
+    before = throttle.is_exhausted("a")
     throttle.fail("a")
-    after = throttle.is_spent("a")
+    after = throttle.is_exhausted("a")
     clock.now += 60
-    assert (before, after, throttle.is_spent("a")) == (False, True, False)
+    assert (before, after, throttle.is_exhausted("a")) == (False, True, False)
 
 
 def test_memory_is_bounded() -> None:
-    """A flood of addresses pushes the oldest out."""
-    throttle = Throttle(limit=1, capacity=100)
+    """In a flood of addresses the oldest are dropped."""
+    throttle = Throttle(limit=1, capacity=100, clock=Clock())
     for number in range(10_000):
         throttle.fail(number)
     assert len(throttle) == 100
-    assert throttle.is_spent(9_999)
+    assert throttle.is_exhausted(9_999)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_memory_is_bounded() -> None:
         ("unix", "", "", "unix"),
     ],
 )
-def test_a_client_is_the_last_address_that_no_trusted_proxy_vouches_for(
+def test_a_client_is_the_last_address_before_the_trusted_proxies(
     peer: str | None, forwarded_for: str, trusted: str, client: str
 ) -> None:
-    """What a client itself puts into X-Forwarded-For moves nothing."""
-    assert client_of(peer, forwarded_for, networks(trusted)) == client
+    """What a client itself puts into X-Forwarded-For has no effect."""
+    assert client_address(peer, forwarded_for, networks(trusted)) == client
 
 
 def test_a_wrong_network_is_named() -> None:
-    """The setting stops the start, with the part that is wrong."""
+    """The error names the part of the setting that is wrong."""
     with pytest.raises(ValueError, match="ten"):
         networks("10.0.0.0/8, ten")

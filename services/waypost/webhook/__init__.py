@@ -1,1 +1,1 @@
-"""The webhook: a signed delivery from Meta becomes committed events, and only then a 200."""
+"""The webhook: stores the events of a signed delivery from Meta and answers 200 only once they are committed."""

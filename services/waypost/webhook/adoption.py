@@ -1,4 +1,4 @@
-"""Bringing home: a number that is registered late takes over the events that came for it before."""
+"""Adopts events that arrived before their number was registered."""
 
 import asyncio
 
@@ -12,34 +12,34 @@ from waypost.webhook.endpoints import Endpoints
 
 INTERVAL_S = 1.0
 WRITER = 0
-"""Of the daily counts; it is seldom at work."""
+"""The writer under which daily counts are moved; adoptions are rare, so all processes share it."""
 
 log = structlog.get_logger(__name__)
 
 
 class Adoption:
-    """Looks for such events whenever the registry has changed, and after a start."""
+    """Looks for events to adopt after a start and whenever the registry has changed."""
 
     def __init__(self, engine: Engine, directory: Directory) -> None:
         self._engine = engine
         self._directory = directory
-        self._done_for: Endpoints | None = None
+        self._adopted_for: Endpoints | None = None
 
     async def follow(self) -> None:
-        """Look every second whether there is anything to do, until cancelled."""
+        """Adopt after each change of the registry, which is checked every second, until cancelled."""
         while True:
             current = self._directory.endpoints
-            if current is not self._done_for:
+            if current is not self._adopted_for:
                 try:
-                    await asyncio.to_thread(self.run, current)
-                    self._done_for = current
+                    await asyncio.to_thread(self.adopt, current)
+                    self._adopted_for = current
                 except SQLAlchemyError as error:
                     log.debug("events of late numbers wait for the database", reason=type(error).__name__)
             await asyncio.sleep(INTERVAL_S)
 
-    def run(self, endpoints: Endpoints) -> None:
-        """Do it for all numbers of these endpoints. Raises `SQLAlchemyError`; may be repeated."""
-        known = {
+    def adopt(self, endpoints: Endpoints) -> None:
+        """Give each number of these endpoints its earlier events. Raises `SQLAlchemyError`; may be repeated."""
+        registered = {
             (endpoint.app_id, number_id)
             for endpoint in endpoints.values()
             for signer in endpoint.signers
@@ -48,7 +48,7 @@ class Adoption:
         with self._engine.connect() as connection:
             strays = inbox.strays(connection)
         for app_id, number_id in strays:
-            taken = 1 if (app_id, number_id) in known else 0
+            taken = 1 if (app_id, number_id) in registered else 0
             while taken:
                 with self._engine.begin() as connection:
                     taken = inbox.adopt(connection, app_id=app_id, number_id=number_id, writer=WRITER)

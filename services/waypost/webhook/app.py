@@ -1,4 +1,4 @@
-"""The application: two methods on one path."""
+"""The ASGI application: two methods on one path."""
 
 import asyncio
 import contextlib
@@ -24,9 +24,9 @@ def create(
     throttle: Throttle | None = None,
     trusted_proxies: Sequence[Network] = (),
 ) -> Router:
-    """An ASGI application that owns `intake` while its lifespan lasts and keeps `directory` up to date.
+    """Return an ASGI application that owns `intake` during its lifespan and keeps `directory` up to date.
 
-    Starlette's router alone: its error middlewares would cost a tenth of a delivery, and the server answers 500 too.
+    It is Starlette's router alone: the error middlewares would cost a tenth of a delivery, and uvicorn answers 500 too.
     """
     failures = Throttle() if throttle is None else throttle
 
@@ -45,7 +45,7 @@ def create(
 
     deliveries = Deliveries(directory, intake, failures, trusted_proxies=trusted_proxies)
     handshake = Handshake(directory, failures, trusted_proxies)
-    # `/webhooks/apps/<app id>` has the same shape; `endpoints` knows which one it is.
+    # `/webhooks/apps/<app id>` has the same shape, so one route serves both; `Endpoints` has a key for each.
     return Router(
         routes=[
             Route(NUMBER_ROUTE, deliveries, methods=["POST"]),

@@ -1,11 +1,11 @@
-"""Reading a delivery's body within bounds: no encodings, and 4 MiB. Its deadline is kept by `server.Protocol`.
+"""Reads a delivery's body within bounds: no encodings, and at most 4 MiB. `server.Protocol` enforces its deadline.
 
-    Unreadable
-    ├── Encoded         415: it has a Content-Encoding; nothing is ever inflated here
-    ├── TooLarge        413: by its Content-Length, or by what has come so far
-    └── Gone            the client went away; there is nobody to answer
+    UnreadableBody
+    ├── EncodedBody         415: the body has a Content-Encoding; nothing is ever inflated here
+    ├── BodyTooLarge        413: by its Content-Length, or by what has arrived so far
+    └── ClientGone          the client went away; there is no one to answer
 
-None is worth a retry by us; Meta redelivers whatever was not answered with 200.
+We retry after none of them; Meta delivers again whatever was not answered with 200.
 """
 
 from dataclasses import dataclass
@@ -16,31 +16,31 @@ LARGEST = 4 * 1024 * 1024
 """Bytes. Meta's deliveries have up to 3 MB."""
 
 
-class Unreadable(Exception):
+class UnreadableBody(Exception):
     """The body was not read; `status` is the answer."""
 
     status = 400
 
 
-class Encoded(Unreadable):
+class EncodedBody(UnreadableBody):
     """The body has a Content-Encoding."""
 
     status = 415
 
 
-class TooLarge(Unreadable):
+class BodyTooLarge(UnreadableBody):
     """The body is, or says it is, larger than `LARGEST`."""
 
     status = 413
 
 
-class Gone(Unreadable):
+class ClientGone(UnreadableBody):
     """The client closed the connection within its body, or was too slow with it."""
 
 
 @dataclass(slots=True)
 class Headers:
-    """The few headers that a delivery is judged by."""
+    """The few headers that decide what becomes of a delivery."""
 
     length: int | None = None
     encoded: bool = False
@@ -49,8 +49,8 @@ class Headers:
     forwarded_for: str = ""
 
 
-def headers(scope: Scope) -> Headers:
-    """Pick them in one pass; names are lower-case by the ASGI specification."""
+def read_headers(scope: Scope) -> Headers:
+    """Pick the headers in one pass; names are lower-case by the ASGI specification."""
     found = Headers()
     signatures = 0
     for name, value in scope["headers"]:
@@ -58,7 +58,7 @@ def headers(scope: Scope) -> Headers:
             signatures += 1
             found.signature = value.decode("latin-1") if signatures == 1 else None
         elif name == b"content-length":
-            # The server has refused what is no number and what comes twice.
+            # httptools has already refused a length that is no number, and a second one.
             found.length = int(value)
         elif name == b"content-encoding":
             found.encoded = True
@@ -67,20 +67,20 @@ def headers(scope: Scope) -> Headers:
     return found
 
 
-async def read(head: Headers, receive: Receive) -> bytes:
-    """The whole body. Raises `Unreadable`."""
-    if head.encoded:
-        raise Encoded
-    if head.length is not None and head.length > LARGEST:
-        raise TooLarge
+async def read_body(headers: Headers, receive: Receive) -> bytes:
+    """Return the whole body. Raises `UnreadableBody`."""
+    if headers.encoded:
+        raise EncodedBody
+    if headers.length is not None and headers.length > LARGEST:
+        raise BodyTooLarge
     chunks: list[bytes] = []
     size = 0
     while (message := await receive())["type"] == "http.request":
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > LARGEST:
-            raise TooLarge
+            raise BodyTooLarge
         if not message.get("more_body", False):
             return b"".join([*chunks, chunk]) if chunks else chunk
         chunks.append(chunk)
-    raise Gone
+    raise ClientGone

@@ -1,4 +1,4 @@
-"""The intake's connection: commits a batch, and does what it takes when the database refuses a row or goes away."""
+"""Commits the intake's batches, also when the database refuses one row of them or goes away."""
 
 import contextlib
 import hashlib
@@ -20,16 +20,16 @@ from waypost.telemetry import metrics
 ROWS_PER_COMMIT = 2_000
 
 UNSTORABLE = "Unstorable"
-"""Why an event is dead whose row the database refused for what is in it."""
+"""The reason of a dead event whose row the database refused because of its content."""
 
 log = structlog.get_logger(__name__)
 
 
 class Committer:
-    """One connection, used by one thread; only `break_off` is for others."""
+    """Owns one connection, for one thread; only `abort` may be called from others."""
 
     def __init__(self, engine: Engine, *, on_committed: Callable[[set[int]], None], writer: int | None = None) -> None:
-        # One statement is one transaction: one way to the server and back per batch.
+        # Each statement is its own transaction, so a batch costs a single round trip to the server.
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._on_committed = on_committed
         self._writer = random.randrange(1000) if writer is None else writer  # noqa: S311 - no secret
@@ -37,10 +37,10 @@ class Committer:
         self._lock = threading.Lock()
 
     def commit(self, arrivals: list[inbox.Arrival]) -> int:
-        """Store them, at most `ROWS_PER_COMMIT` in a transaction, then wake their lanes. Raises `SQLAlchemyError`.
+        """Store events, at most `ROWS_PER_COMMIT` in a transaction, and wake their lanes. Raises `SQLAlchemyError`.
 
-        Returns since when all are durable, in nanoseconds since the epoch. After an error part of them may be stored;
-        it is safe to store all of them again.
+        Returns the time at which all were durable, in nanoseconds since the epoch. After an error some of them may be
+        stored; it is safe to store all of them again.
         """
         lanes: set[int] = set()
         try:
@@ -63,19 +63,20 @@ class Committer:
         except DBAPIError as error:
             if _is_about_content(error):
                 log.warning("the database refused a row", events=len(arrivals), reason=name_of(error))
-                return self._insert_apart(arrivals)
+                return self._insert_halves(arrivals)
             self.close()
             if not (error.connection_invalidated or _is_transient(error)):
                 raise
-        # A connection that broke while idle says nothing about the server now; and what was committed is a duplicate.
+        # A connection that broke while idle says nothing about the server now. If the first attempt was committed after
+        # all, the second one stores nothing: the inbox counts its rows as duplicates.
         try:
             return inbox.insert(self._connected(), arrivals, self._writer)
         except DBAPIError:
             self.close()
             raise
 
-    def _insert_apart(self, arrivals: list[inbox.Arrival]) -> inbox.Inserted:
-        """Halve until the refused rows are alone; each is stored dead, its bytes kept, and no other row suffers."""
+    def _insert_halves(self, arrivals: list[inbox.Arrival]) -> inbox.Inserted:
+        """Split until each refused row is alone and store it dead, with its bytes; all others are stored as usual."""
         if len(arrivals) == 1:
             event, traceparent = arrivals[0]
             arrivals = [(_unstorable(event), traceparent)]
@@ -89,7 +90,7 @@ class Committer:
                 if not _is_about_content(error):
                     self.close()
                     raise
-                inserted.add(self._insert_apart(half))
+                inserted.add(self._insert_halves(half))
         return inserted
 
     def _connected(self) -> Connection:
@@ -100,22 +101,22 @@ class Committer:
         return self._connection
 
     def close(self) -> None:
-        """Drop the connection; the next commit makes a new one."""
+        """Drop the connection; the next commit opens a new one."""
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
             connection.invalidate()
             connection.close()
 
-    def break_off(self) -> None:
-        """Let the thread that waits on the connection's socket see its end. For other threads."""
+    def abort(self) -> None:
+        """Shut the connection's socket down, so that a thread that waits on it gets an error. For other threads."""
         with self._lock:
             if self._connection is None or self._connection.invalidated:
                 return
             driver = self._connection.connection.driver_connection
             assert driver is not None
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as duplicate:
+                duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def _unstorable(event: Event) -> Event:
@@ -130,24 +131,24 @@ def _unstorable(event: Event) -> Event:
     )
 
 
-def _state(error: DBAPIError) -> str:
+def _sqlstate(error: DBAPIError) -> str:
     return getattr(error.orig, "sqlstate", None) or ""
 
 
 def _is_about_content(error: DBAPIError) -> bool:
-    """Data exceptions, constraints and program limits: the same row would be refused for ever."""
-    return _state(error)[:2] in {"22", "23", "54"} or isinstance(error.orig, UnicodeError)
+    """Return whether the same row would be refused for ever: data exceptions, constraints, program limits."""
+    return _sqlstate(error)[:2] in {"22", "23", "54"} or isinstance(error.orig, UnicodeError)
 
 
 def _is_transient(error: DBAPIError) -> bool:
-    """A deadlock or a serialization failure: the transaction was undone, and may well succeed now."""
-    return _state(error)[:2] == "40"
+    """Return whether the transaction was rolled back and may succeed now: deadlocks, serialization failures."""
+    return _sqlstate(error)[:2] == "40"
 
 
 def name_of(error: SQLAlchemyError) -> str:
-    """What may be logged of a database error: its message could quote a row."""
+    """Return the class and SQLSTATE of a database error; its message could quote a row and must not be logged."""
     if isinstance(error, DBAPIError):
-        return f"{type(error.orig).__name__} {_state(error)}".strip()
+        return f"{type(error.orig).__name__} {_sqlstate(error)}".strip()
     return type(error).__name__
 
 
@@ -161,5 +162,5 @@ def _count(inserted: inbox.Inserted) -> None:
 
 
 def _label(number_id: str) -> str:
-    """Numbers that are not registered count under their app, so that a payload cannot make metrics."""
+    """Return the app's id for a number that is not registered, so that a payload cannot create time series."""
     return ":".join(number_id.split(":")[:2]) if number_id.startswith("app:") else number_id

@@ -1,6 +1,9 @@
-"""`POST`: the order of refusals, and the one way to a 200.
+"""Answers `POST`. The checks run in this order, and the first that fails decides the answer:
 
-404 unknown route · 415 encoded · 413 too large · 400 not signed · 503 not committed · 200 committed.
+404 unknown route · 415 encoded · 413 too large · 429 not signed, too often · 400 not signed · 503 not committed ·
+200 committed.
+
+A body that does not arrive in time is answered 408 by `server.Protocol`, on any route.
 """
 
 import asyncio
@@ -16,14 +19,14 @@ from starlette.types import Message, Receive, Scope, Send
 from waypost.cloudapi.inbound import delivery
 from waypost.cloudapi.inbound.delivery import Event
 from waypost.telemetry import metrics, tracing
-from waypost.webhook import body as bodies
+from waypost.webhook.body import ClientGone, Headers, UnreadableBody, read_body, read_headers
 from waypost.webhook.directory import Directory
-from waypost.webhook.endpoints import Endpoint, Signer
+from waypost.webhook.endpoints import Endpoint
 from waypost.webhook.intake import Intake, IntakeUnavailable
-from waypost.webhook.throttle import Network, Throttle, client_of
+from waypost.webhook.throttle import Network, Throttle, client_address
 
 INLINE_BYTES = 256 * 1024
-"""Larger bodies are checked and split in a thread: 3 MB take 0.2 s, which the event loop does not have."""
+"""Larger bodies are checked and split in a thread: 3 MB take 0.2 s, too long to block the event loop."""
 
 RETRY_AFTER_S = 5
 
@@ -42,18 +45,20 @@ def _answer(status: int, text: bytes = b"", *extra: tuple[bytes, bytes]) -> tupl
 
 _CLOSE = (b"connection", b"close")
 ANSWERS = {
-    # Exactly 200 and empty: Meta counts any other status as a failure, 201 and 204 too.
-    200: _answer(200),
-    # The same for a missing and for a wrong signature, so that it teaches nothing.
-    400: _answer(400, b"signature missing or wrong\n"),
     404: _answer(404, b"not found\n"),
-    # What follows the headers of these is not read, so the connection cannot go on.
-    413: _answer(413, b"body too large\n", _CLOSE),
+    # The bodies of these two are not read, so the connection cannot carry another request.
     415: _answer(415, b"content-encoding is not supported\n", _CLOSE),
+    413: _answer(413, b"body too large\n", _CLOSE),
     429: _answer(429, b"too many failures\n", (b"retry-after", b"60")),
+    # One text for a missing and for a wrong signature, so that a guess learns nothing from it.
+    400: _answer(400, b"signature missing or wrong\n"),
     503: _answer(503, b"not stored, try again\n", (b"retry-after", str(RETRY_AFTER_S).encode())),
+    # Meta counts every other status as a failure, even 201 and 204.
+    200: _answer(200),
 }
-_STORING = {
+"""The answers of the application, in the order of the checks."""
+
+_STORE_SPAN = {
     "messaging.system": "waypost",
     "messaging.destination.name": "inbox",
     "messaging.operation.name": "store",
@@ -63,7 +68,7 @@ _COUNTERS = {status: metrics.deliveries_total.labels(str(status)) for status in 
 
 
 class Deliveries:
-    """The ASGI app behind every callback URL for `POST`."""
+    """The ASGI app of every callback URL for `POST`."""
 
     def __init__(
         self,
@@ -79,14 +84,14 @@ class Deliveries:
         self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one delivery; a client that goes away within its body gets none."""
+        """Answer one delivery, unless its client goes away within the body."""
         began = time.perf_counter()
         try:
             status = await self._status(scope, receive)
-        except bodies.Gone:
+        except ClientGone:
             return
-        except bodies.Unreadable as refusal:
-            status = refusal.status
+        except UnreadableBody as error:
+            status = error.status
         _COUNTERS[status].inc()
         metrics.delivery_seconds.observe(time.perf_counter() - began)
         start, rest = ANSWERS[status]
@@ -99,26 +104,26 @@ class Deliveries:
         if endpoint is None:
             return 404
         started_ns = time.time_ns()
-        head = bodies.headers(scope)
-        body = await bodies.read(head, receive)
+        headers = read_headers(scope)
+        body = await read_body(headers, receive)
         if len(body) > INLINE_BYTES:
-            signer, events = await asyncio.to_thread(_open, endpoint, head.signature, body)
+            events = await asyncio.to_thread(_verified_events, endpoint, headers.signature, body)
         else:
-            signer, events = _open(endpoint, head.signature, body)
-        if signer is None:
-            return self._not_signed(endpoint, scope, head)
+            events = _verified_events(endpoint, headers.signature, body)
+        if events is None:
+            return self._not_signed(endpoint, scope, headers)
         return await self._store(endpoint, events, started_ns)
 
     async def _store(self, endpoint: Endpoint, events: list[Event], started_ns: int) -> int:
         if not tracing.is_recording():
-            return await self._store_untold(events, tracing.new_traceparent())
-        # An empty context: whoever sends may set a `traceparent`, and ours would then be children of theirs.
+            return await self._store_without_span(events, tracing.new_traceparent())
+        # The context is empty so that a `traceparent` from outside cannot make our spans children of a foreign trace.
         span = tracing.tracer().start_span(
             endpoint.span_name, Context(), SpanKind.SERVER, endpoint.span_attributes, start_time=started_ns
         )
         if not span.is_recording():
-            # Most deliveries, where traces are sampled: a second span would be work for nobody.
-            return await self._store_untold(events, tracing.traceparent_of(span))
+            # Not sampled (the usual case): skip the second span.
+            return await self._store_without_span(events, tracing.traceparent_of(span))
         with trace.use_span(span, end_on_exit=True):
             span.set_attribute("waypost.events", len(events))
             try:
@@ -132,7 +137,7 @@ class Deliveries:
             span.set_attribute("http.response.status_code", status)
         return status
 
-    async def _store_untold(self, events: list[Event], traceparent: str | None) -> int:
+    async def _store_without_span(self, events: list[Event], traceparent: str | None) -> int:
         try:
             await self._intake.store(events, traceparent)
         except IntakeUnavailable as unavailable:
@@ -141,9 +146,11 @@ class Deliveries:
         return 200
 
     async def _store_in_span(self, events: list[Event]) -> None:
-        """Store, told in a span that ends when the events are durable; what handles them later is its child."""
+        """Store within a span that ends when the events are durable; the spans that handle them are its children."""
         handed_over_ns = time.time_ns()
-        span = tracing.tracer().start_span("store inbox", None, SpanKind.PRODUCER, _STORING, start_time=handed_over_ns)
+        span = tracing.tracer().start_span(
+            "store inbox", None, SpanKind.PRODUCER, _STORE_SPAN, start_time=handed_over_ns
+        )
         span.set_attribute("messaging.batch.message_count", len(events))
         durable_ns = None
         try:
@@ -159,10 +166,10 @@ class Deliveries:
         finally:
             span.end(durable_ns)
 
-    def _not_signed(self, endpoint: Endpoint, scope: Scope, head: bodies.Headers) -> int:
+    def _not_signed(self, endpoint: Endpoint, scope: Scope, headers: Headers) -> int:
         metrics.signature_failures_total.inc()
         peer = scope.get("client")
-        if self._throttle.fail(client_of(peer[0] if peer else None, head.forwarded_for, self._trusted_proxies)):
+        if self._throttle.fail(client_address(peer[0] if peer else None, headers.forwarded_for, self._trusted_proxies)):
             return 429
         log.warning("signature missing or wrong", route=endpoint.route, number=endpoint.number_id)
         return 400
@@ -173,8 +180,9 @@ def _refused(unavailable: IntakeUnavailable, events: list[Event]) -> int:
     return 503
 
 
-def _open(endpoint: Endpoint, signature: str | None, body: bytes) -> tuple[Signer | None, list[Event]]:
+def _verified_events(endpoint: Endpoint, signature: str | None, body: bytes) -> list[Event] | None:
+    """Return the events of a body, or None when no secret of the endpoint has signed it."""
     signer = endpoint.signer(signature, body)
     if signer is None:
-        return None, []
-    return signer, endpoint.attributed(delivery.split(body, default_number=endpoint.number_id), signer)
+        return None
+    return endpoint.attributed(delivery.split(body, default_number=endpoint.number_id), signer)

@@ -1,4 +1,4 @@
-"""The endpoints of now: follows the registry's files, so that a number or a secret comes and goes without a restart."""
+"""Keeps the endpoints current with the registry's files, so that numbers and secrets change without a restart."""
 
 import asyncio
 
@@ -13,16 +13,16 @@ log = structlog.get_logger(__name__)
 
 
 class Directory:
-    """`endpoints` is replaced whole when the registry changes; readers need no lock."""
+    """Holds the current `endpoints`, which are replaced as a whole when the registry changes; readers need no lock."""
 
     def __init__(self, registry: Registry[Route]) -> None:
         self._registry = registry
         self.endpoints: Endpoints = endpoints(registry.current)
         self.problem: str | None = None
-        """Why the registry could not be read when last looked at; the endpoints are then those of before."""
+        """Why the registry could not be read the last time, else None; the endpoints then stay as they were."""
 
     def refresh(self) -> None:
-        """Look once."""
+        """Read the registry once and replace the endpoints if it has changed."""
         try:
             changed = self._registry.refresh()
         except OSError as error:
@@ -39,7 +39,7 @@ class Directory:
                 log.error("a registry file cannot be read", reason=problem)
 
     async def follow(self) -> None:
-        """Look every second, in a thread since a mounted folder may be slow, until cancelled."""
+        """Refresh every second until cancelled, in a thread because a mounted folder may be slow."""
         while True:
             await asyncio.sleep(INTERVAL_S)
             await asyncio.to_thread(self.refresh)

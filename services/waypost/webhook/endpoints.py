@@ -1,7 +1,7 @@
-"""What the webhook answers for: one endpoint per number and one per app, each with who may sign and for whom.
+"""Defines the webhook's endpoints, one per number and one per app: who may sign there, and for which numbers.
 
-An app's signature speaks for that app's numbers and for nobody else's. Which secret is tried is chosen by the route,
-never by the payload, and an event that names a number outside of the signer's own is kept apart (`attributed`).
+An app's signature is valid for that app's numbers only. The route decides which secrets are tried, never the payload,
+and an event that names a number outside of the signer's own is stored dead under the app's id (`attributed`).
 """
 
 import hmac
@@ -22,12 +22,12 @@ NUMBER_ROUTE = "/webhooks/{namespace}/{name}"
 APP_ROUTE = "/webhooks/apps/{app_id}"
 
 NOT_REGISTERED = "NumberNotRegistered"
-"""Why an event is dead that names a number which its signer does not have here; `inbox.adopt` brings it back."""
+"""The reason of a dead event whose number its signer does not have here; `inbox.adopt` gives it to a late number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """App secrets that belong together (current and previous ones), and the number ids that they speak for."""
+    """App secrets that belong together (current and previous ones), and the number ids that they are valid for."""
 
     secrets: tuple[str, ...]
     numbers: frozenset[str]
@@ -40,18 +40,18 @@ class Endpoint:
     route: str
     app_id: str
     number_id: str
-    """Whose a delivery is that cannot be read: the number's, or `app:<id>` on an app's route."""
+    """The id for events that name no number, unreadable ones included; `app:<id>` on an app's route."""
     verify_tokens: tuple[str, ...]
     signers: tuple[Signer, ...]
     span_name: str = field(init=False)
     span_attributes: dict[str, str] = field(init=False)
-    """What a delivery's span says of where it came in."""
+    """Attributes of each delivery's span."""
 
     def __post_init__(self) -> None:
         attributes = {
             "http.request.method": "POST",
             "http.route": self.route,
-            # What reaches the process: TLS ends before it.
+            # TLS ends at the ingress, before this process.
             "url.scheme": "http",
             "waypost.number": self.number_id,
         }
@@ -59,7 +59,7 @@ class Endpoint:
         object.__setattr__(self, "span_attributes", attributes)
 
     def accepts(self, verify_token: str) -> bool:
-        """Whether Meta's handshake brought the current or a previous token. Constant time over all of them."""
+        """Return whether this is the current or a previous verify token, in constant time over all of them."""
         given = verify_token.encode("utf-8", "surrogatepass")
         found = False
         for token in self.verify_tokens:
@@ -67,7 +67,7 @@ class Endpoint:
         return found
 
     def signer(self, header: str | None, body: bytes) -> Signer | None:
-        """Who signed this body, None for nobody we know. Constant time over all secrets."""
+        """Return who signed this body, None when no secret fits, in constant time over all secrets."""
         found = None
         for signer in self.signers:
             if signature.is_valid(header, body, signer.secrets):
@@ -75,14 +75,14 @@ class Endpoint:
         return found
 
     def attributed(self, events: list[Event], signer: Signer) -> list[Event]:
-        """The events, those for a number that is not the signer's set apart: dead, and under the app's own id."""
+        """Return the events; those for a number that is not the signer's become dead ones under the app's own id."""
         numbers = signer.numbers
         for event in events:
             if event.number_id not in numbers:
-                return [each if each.number_id in numbers else self._apart(each) for each in events]
+                return [each if each.number_id in numbers else self._as_unregistered(each) for each in events]
         return events
 
-    def _apart(self, event: Event) -> Event:
+    def _as_unregistered(self, event: Event) -> Event:
         return msgspec.structs.replace(
             event,
             number_id=inbox.unregistered(self.app_id, event.number_id),
@@ -91,11 +91,11 @@ class Endpoint:
 
 
 Endpoints = Mapping[tuple[str, str], Endpoint]
-"""By the two parts of the path: (namespace, name), or ("apps", app id)."""
+"""Endpoints by the two parts of their path: (namespace, name), or ("apps", app id)."""
 
 
 def endpoints(snapshot: Snapshot[Route]) -> Endpoints:
-    """Every endpoint of the registry. Where an app id is also a number's name in a namespace `apps`, the app has it."""
+    """Return every endpoint of the registry. A number `apps/<app id>` has no route: the app's takes precedence."""
     found: dict[tuple[str, str], Endpoint] = {}
     for app_id, members in snapshot.by_app.items():
         signers = _signers(app_id, members)
@@ -115,21 +115,22 @@ def endpoints(snapshot: Snapshot[Route]) -> Endpoints:
 
 
 def _signers(app_id: str, members: Iterable[Route]) -> tuple[Signer, ...]:
-    """The app's numbers, grouped by secrets in common.
+    """Group the app's numbers by the secrets that they share.
 
     There is one group, unless a tenant names an app that is another's: with a secret of its own it signs for its own
-    numbers only. Numbers of which one already has the new secret and one not yet share the old one, and stay together.
+    numbers only. During a rotation some numbers have the new secret and others not yet; they share the old one, and
+    stay in one group.
     """
     groups: list[tuple[dict[str, None], set[str]]] = []
     for route in members:
         secrets = dict.fromkeys(secret for secret in route.app_secrets if secret)
         numbers = {route.phone_number_id, f"waba:{route.waba_id}", f"app:{app_id}"}
-        apart = []
+        others = []
         for group in groups:
             if group[0].keys() & secrets.keys():
                 secrets = group[0] | secrets
                 numbers |= group[1]
             else:
-                apart.append(group)
-        groups = [*apart, (secrets, numbers)]
+                others.append(group)
+        groups = [*others, (secrets, numbers)]
     return tuple(Signer(tuple(secrets), frozenset(numbers)) for secrets, numbers in groups)

@@ -1,4 +1,4 @@
-"""`GET`: Meta asks whether the callback URL is ours, each time the URL or its token is set or edited.
+"""Answers `GET`, Meta's check that the callback URL is ours, sent whenever the URL or its token is set or edited.
 
 Source: Meta, "Create a webhook endpoint".
 """
@@ -11,16 +11,16 @@ from starlette.responses import PlainTextResponse, Response
 
 from waypost.telemetry import metrics
 from waypost.webhook.directory import Directory
-from waypost.webhook.throttle import Network, Throttle, client_of
+from waypost.webhook.throttle import Network, Throttle, client_address
 
 LONGEST_CHALLENGE = 1024
-"""Characters that are echoed; Meta's challenge is a number."""
+"""Characters that are echoed at most; Meta's challenge is a number."""
 
 log = structlog.get_logger(__name__)
 
 
 class Handshake:
-    """The endpoint behind every callback URL for `GET`."""
+    """The endpoint of every callback URL for `GET`."""
 
     def __init__(self, directory: Directory, throttle: Throttle, trusted_proxies: Sequence[Network]) -> None:
         self._directory = directory
@@ -28,9 +28,10 @@ class Handshake:
         self._trusted_proxies = trusted_proxies
 
     async def answer(self, request: Request) -> Response:
-        """200 with the challenge for a right token, 403 for a wrong one, 404 for a route that nobody has.
+        """Answer 200 with the challenge for a right token, 403 for a wrong one, 404 for an unknown route.
 
-        A client that was wrong too often on this route is answered 429 unheard, or its guesses would still be tried.
+        A client that was wrong too often on this route gets 429 before its token is checked, even a right one:
+        otherwise it could go on guessing.
         """
         key = (request.path_params["namespace"], request.path_params["name"])
         endpoint = self._directory.endpoints.get(key)
@@ -38,8 +39,8 @@ class Handshake:
             return PlainTextResponse("not found\n", 404)
         peer = request.client.host if request.client else None
         forwarded_for = ",".join(request.headers.getlist("x-forwarded-for"))
-        client = (client_of(peer, forwarded_for, self._trusted_proxies), *key)
-        if self._throttle.is_spent(client):
+        client = (client_address(peer, forwarded_for, self._trusted_proxies), *key)
+        if self._throttle.is_exhausted(client):
             metrics.handshakes_total.labels("throttled").inc()
             return PlainTextResponse("too many failures\n", 429, {"retry-after": "60"})
         asked = request.query_params
@@ -52,5 +53,5 @@ class Handshake:
             return PlainTextResponse("verify token missing or wrong\n", 403)
         metrics.handshakes_total.labels("accepted").inc()
         log.info("handshake accepted", route=endpoint.route, number=endpoint.number_id)
-        # Echoed to whoever knows the token, as text and nothing else.
+        # Plain text that no browser may take for HTML, since the challenge comes from the caller.
         return PlainTextResponse(challenge, headers={"x-content-type-options": "nosniff"})

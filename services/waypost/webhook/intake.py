@@ -1,7 +1,7 @@
-"""Group commit: whatever arrives while one transaction is being committed goes into the next one together.
+"""Commits deliveries in groups: all that arrive while one transaction is being committed go into the next one.
 
-The event loop gathers, one thread commits. A delivery waits for its commit, but never longer than the bound: then it is
-refused, which is always safe, since Meta delivers again and the inbox keeps each event once.
+The event loop collects, one thread commits. A delivery waits for its commit, but never longer than `wait_s`: then it is
+refused, which is always safe, because Meta delivers again and the inbox stores each event once.
 """
 
 import asyncio
@@ -22,15 +22,16 @@ from waypost.store import inbox
 from waypost.webhook.committer import ROWS_PER_COMMIT, Committer, name_of
 
 WAIT_S = 5.0
+"""How long a delivery waits for its commit before it is refused."""
 QUEUE_ROWS = 40_000
 QUEUE_BYTES = 32 * 1024 * 1024
-"""What may wait in memory; a process is meant to stay under 120 MB."""
+"""How much may wait in memory; a process should stay under 120 MB."""
 
 log = structlog.get_logger(__name__)
 
 
 class IntakeUnavailable(Exception):
-    """Not committed, as far as we know: the database is away, too slow, or too much waits. Worth a redelivery."""
+    """Not committed, as far as we know: the database is away or slow, or too much waits. Meta should deliver again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +39,32 @@ class Commit:
     """The commit that made a delivery durable, together with others."""
 
     began_ns: int
-    """When its batch was handed to the database; nanoseconds since the epoch, as spans have it."""
+    """When the batch was handed to the database, in nanoseconds since the epoch, like the times of spans."""
     ended_ns: int
-    """From here on a crash of anything loses nothing of it."""
+    """When the batch was durable; from then on no crash loses any of it."""
     events: int
-    """Of all deliveries in it."""
+    """Events in the batch, of all its deliveries."""
 
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """What goes into one commit."""
+    """The deliveries that go into one commit."""
 
     began: float
     arrivals: list[inbox.Arrival] = field(default_factory=list)
     waiting: list[asyncio.Future[Commit]] = field(default_factory=list)
-    """One for each delivery."""
+    """One future for each delivery."""
     size: int = 0
 
     def refuse(self, reason: str) -> None:
-        """Tell those who still wait that it was not committed in time, or not at all."""
+        """Fail the deliveries that still wait: their events were not committed in time, or not at all."""
         for future in self.waiting:
             if not future.done():
                 future.set_exception(IntakeUnavailable(reason))
 
 
 class Intake:
-    """The way into the inbox. `start` and `stop` it on the event loop that calls `store`."""
+    """Writes deliveries into the inbox. `start` and `stop` it on the event loop that calls `store`."""
 
     def __init__(
         self,
@@ -82,52 +83,53 @@ class Intake:
         self._rows = 0
         self._bytes = 0
         self._open: deque[_Batch] = deque()
-        """Batches without an outcome, oldest first: the one being committed, then those that are being gathered."""
-        self._busy = False
-        self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        """Batches without an outcome, oldest first: the one being committed, then those that still collect."""
+        self._committing = False
+        self._to_commit: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._watch: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Start the thread; it connects when there is something to store."""
+        """Start the thread; it connects once there is something to store."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
-        self._look_at_the_clock()
+        self._check_deadlines()
 
     async def stop(self) -> None:
-        """Commit what waits, then end the thread. Call it when nothing calls `store` any more."""
+        """Commit what waits, then end the thread. Call it once nothing calls `store` any more."""
         if self._thread is None:
             return
         if self._open:
             await asyncio.wait([future for batch in self._open for future in batch.waiting])
-        self._batches.put(None)
+        self._to_commit.put(None)
         await asyncio.to_thread(self._thread.join, self._wait_s)
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     @property
     def oldest_wait_s(self) -> float:
-        """How long the oldest delivery has been waiting for its commit; 0 when none does. For any thread."""
+        """Seconds that the oldest delivery has been waiting for its commit; 0 when none waits. Safe in any thread."""
         try:
             return time.monotonic() - self._open[0].began
         except IndexError:
             return 0.0
 
     async def store(self, events: Sequence[Event], traceparent: str | None) -> Commit:
-        """Return once all events are committed; at once where there are none. Raises `IntakeUnavailable`."""
+        """Return once all events are committed, or at once if there are none. Raises `IntakeUnavailable`."""
         if not events:
             now_ns = time.time_ns()
             return Commit(now_ns, now_ns, 0)
         loop = self._loop
         assert loop is not None
         size = sum([len(event.payload) for event in events])
+        # An idle intake takes any delivery, or one that is larger than the whole queue would be refused for ever.
         if self._open and (self._rows + len(events) > self._queue_rows or self._bytes + size > self._queue_bytes):
             raise IntakeUnavailable("too much waits for the database")
         self._rows += len(events)
         self._bytes += size
-        batch = self._gathering()
+        batch = self._joinable_batch()
         batch.arrivals += [(event, traceparent) for event in events]
         batch.size += size
         committed: asyncio.Future[Commit] = loop.create_future()
@@ -136,22 +138,23 @@ class Intake:
 
     # On the event loop
 
-    def _gathering(self) -> _Batch:
-        """The batch that new deliveries join."""
-        if len(self._open) > self._busy and len(self._open[-1].arrivals) < ROWS_PER_COMMIT:
+    def _joinable_batch(self) -> _Batch:
+        """Return the batch that new deliveries join."""
+        # While a commit runs the first batch is closed; `_committing` counts as 1 then.
+        if len(self._open) > self._committing and len(self._open[-1].arrivals) < ROWS_PER_COMMIT:
             return self._open[-1]
         batch = _Batch(time.monotonic())
         self._open.append(batch)
         if len(self._open) == 1:
-            # Not at once: what else has arrived by now will join.
+            # The loop first handles the other deliveries that have arrived by now, so that they join this batch.
             assert self._loop is not None
             self._loop.call_soon(self._hand_over)
         return batch
 
     def _hand_over(self) -> None:
-        self._busy = bool(self._open)
-        if self._busy:
-            self._batches.put(self._open[0])
+        self._committing = bool(self._open)
+        if self._committing:
+            self._to_commit.put(self._open[0])
 
     def _settle(self, batch: _Batch, outcome: Commit | str) -> None:
         self._open.popleft()
@@ -165,33 +168,33 @@ class Intake:
             if not future.done():
                 future.set_result(outcome)
 
-    def _look_at_the_clock(self) -> None:
+    def _check_deadlines(self) -> None:
         assert self._loop is not None
         overdue = time.monotonic() - self._wait_s
         for batch in self._open:
             if batch.began <= overdue:
                 batch.refuse("the database does not answer")
         if self.oldest_wait_s > self._wait_s + 1:
-            # The server's own time limits have not helped: it hangs, or is gone without a word.
-            self._committer.break_off()
-        self._watch = self._loop.call_later(min(0.25, self._wait_s / 4), self._look_at_the_clock)
+            # The time limits of the connection have not ended the wait: the server hangs, or its machine vanished.
+            self._committer.abort()
+        self._timer = self._loop.call_later(min(0.25, self._wait_s / 4), self._check_deadlines)
 
     # On the thread
 
     def _run(self) -> None:
         assert self._loop is not None
-        while (batch := self._batches.get()) is not None:
+        while (batch := self._to_commit.get()) is not None:
             outcome: Commit | str
             began_ns = time.time_ns()
             try:
                 outcome = Commit(began_ns, self._committer.commit(batch.arrivals), len(batch.arrivals))
             except SQLAlchemyError as error:
-                outcome = "the database did not take it"
+                outcome = "the database did not store it"
                 log.warning("events were not committed", deliveries=len(batch.waiting), reason=name_of(error))
             except Exception:
                 outcome = "the events were not committed"
-                log.exception("a defect kept events from being committed")
-            # The loop may have ended under a forced exit; then nobody waits.
+                log.exception("events were not committed because of a defect")
+            # After a forced exit the loop may be closed; then no delivery waits for an answer.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._settle, batch, outcome)
         self._committer.close()

@@ -1,4 +1,4 @@
-"""`waypost webhook`: the process."""
+"""Runs `waypost webhook`."""
 
 import gc
 
@@ -12,21 +12,24 @@ from waypost.telemetry import logs, probes, tracing
 from waypost.webhook import app, server
 from waypost.webhook.adoption import Adoption
 from waypost.webhook.directory import Directory
-from waypost.webhook.intake import Intake
+from waypost.webhook.intake import WAIT_S, Intake
 from waypost.webhook.readiness import Readiness
 from waypost.webhook.throttle import networks
 
 log = structlog.get_logger(__name__)
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; returns when every delivery in flight is answered."""
+def run(settings: Settings, *, deadlines: server.Deadlines = server.DEADLINES, commit_wait_s: float = WAIT_S) -> None:
+    """Serve until SIGTERM or SIGINT; returns when every delivery in flight is answered.
+
+    `commit_wait_s` is how long a delivery waits for its commit before it is refused, in seconds.
+    """
     logs.configure("webhook", settings.log_level)
     traces = tracing.configure("webhook", settings.trace_dir)
     waker = wake.Waker(wake.connect(settings.redis_url))
     engine = database.connect(settings.database_url, application="waypost-webhook", pool_size=3)
     directory = Directory(registry.routes(settings.registry_dir))
-    intake = Intake(engine, on_committed=waker.wake)
+    intake = Intake(engine, on_committed=waker.wake, wait_s=commit_wait_s)
     readiness = Readiness(engine, directory, intake)
     application = app.create(
         directory,
@@ -35,12 +38,13 @@ def run(settings: Settings) -> None:
         trusted_proxies=networks(settings.trusted_proxies),
     )
     web = server.Server(
-        server.config(application, host=settings.host, port=settings.webhook_port),
+        server.Config(application, host=settings.host, port=settings.webhook_port, deadlines=deadlines),
         on_end=readiness.drain,
         drain_s=settings.drain_s,
     )
     probe = probes.serve(settings.probe_port, ready=readiness.reason, host=settings.host)
-    # What exists by now lives as long as the process, and a delivery leaves no cycles: look seldom, and not at that.
+    # Start-up objects live as long as the process and deliveries create no cycles: exclude the former from collection,
+    # and collect rarely.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 100)

@@ -1,4 +1,4 @@
-"""Whether this process can acknowledge deliveries."""
+"""Decides whether this process can acknowledge deliveries."""
 
 import threading
 
@@ -10,7 +10,7 @@ from waypost.webhook.intake import Intake
 
 
 class Readiness:
-    """Whether deliveries can be acknowledged. Called from the probe's threads; every wait in it is bounded."""
+    """Answers the readiness probe, from the probe's threads; every wait in it is bounded."""
 
     def __init__(self, engine: Engine, directory: Directory, intake: Intake) -> None:
         self._database = DatabaseReadiness(engine)
@@ -19,11 +19,11 @@ class Readiness:
         self._draining = threading.Event()
 
     def drain(self) -> None:
-        """From now on not ready; safe in a signal handler."""
+        """Be not ready from now on; safe in a signal handler."""
         self._draining.set()
 
     def reason(self) -> str | None:
-        """None when ready, else one line on why not."""
+        """Return None when ready, else one line that says why not."""
         if self._draining.is_set():
             return "draining"
         if self._directory.problem is not None:

@@ -1,9 +1,10 @@
-"""uvicorn as the webhook needs it: uvloop and httptools, deadlines for requests, and a drain in good order."""
+"""Configures uvicorn for the webhook: uvloop and httptools, deadlines for requests, and an orderly drain."""
 
 import asyncio
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -12,81 +13,118 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from waypost.telemetry import metrics
 
-HEADER_DEADLINE_S = 10.0
-"""Seconds from a request's first byte (or from the connection) to the end of its headers."""
-
-BODY_DEADLINE_S = 5.0
-"""Seconds from there to the end of the body. uvicorn 0.54 has neither limit, and waits for ever."""
-
 LAST_ANSWERS_S = 20
-"""Seconds that deliveries in flight get once no new ones are taken."""
+"""The chart's grace period for pods is longer than this."""
 
 _CLOSE = (b"connection", b"close")
 
 
-class Protocol(HttpToolsProtocol):
-    """Gives up on a client that does not bring its request to an end, whatever route it is for.
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How long a client may take, in seconds."""
 
-    A request that comes in one piece, as nearly all do, costs no timer.
+    headers_s: float = 10.0
+    """From a request's first byte (or from the connection) to the end of its headers."""
+    body_s: float = 5.0
+    """From there to the end of the body."""
+    last_answers_s: int = LAST_ANSWERS_S
+    """For the deliveries in flight, once no new ones are accepted."""
+
+
+DEADLINES = Deadlines()
+
+
+class Config(uvicorn.Config):
+    """The one configuration: what is off is off for speed or for secrecy (access logs print verify tokens)."""
+
+    def __init__(self, app: Any, *, host: str, port: int, deadlines: Deadlines = DEADLINES) -> None:
+        super().__init__(
+            app,
+            host=host,
+            port=port,
+            loop="uvloop",
+            http=Protocol,
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=True,
+            backlog=2048,
+            timeout_keep_alive=65,
+            timeout_graceful_shutdown=deadlines.last_answers_s,
+        )
+        self.deadlines = deadlines
+
+
+class Protocol(HttpToolsProtocol):
+    """Ends a connection whose client does not complete its request, whatever route the request is for.
+
+    uvicorn 0.54 has a limit neither for headers nor for a body, and waits for ever; this class can go once it has both.
+    A request that arrives in one piece, as nearly all do, costs no timer.
     """
 
-    header_deadline_s = HEADER_DEADLINE_S
-    body_deadline_s = BODY_DEADLINE_S
+    config: Config
 
-    _owed = 1
-    """What has still to come: odd, the headers of a request; even, its body; 0, nothing. Each request has its own."""
+    _expected = 1
+    """What has still to arrive: odd, the headers of a request; even, its body; 0, nothing.
+
+    Each request has its own two values, so that a timer for one never counts as the timer for the next.
+    """
     _requests = 0
-    _watched = 0
-    """What `_deadline` is for."""
-    _deadline: asyncio.TimerHandle | None = None
+    _timed = 0
+    """The value of `_expected` that `_timer` is for."""
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A new connection owes its first headers."""
+        """Start the clock for the first headers."""
         super().connection_made(transport)
-        self._watch()
+        self._restart_timer()
 
     def on_message_begin(self) -> None:
-        """The first bytes of a request are here."""
+        """Expect the headers of a new request."""
         self._requests += 2
-        self._owed = self._requests + 1
+        self._expected = self._requests + 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """The headers are here."""
-        self._owed = self._requests
+        """Expect the request's body."""
+        self._expected = self._requests
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """All is here."""
-        self._owed = 0
+        """Expect nothing: the request is complete."""
+        self._expected = 0
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Parse, then see what is still owed."""
+        """Parse, then time what is still expected."""
         super().data_received(data)
-        if self._owed != self._watched:
-            self._watch()
+        if self._expected != self._timed:
+            self._restart_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more will come."""
-        self._owed = 0
-        self._watch()
+        """Expect nothing: the connection is closed."""
+        self._expected = 0
+        self._restart_timer()
         super().connection_lost(exc)
 
-    def _watch(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        self._watched = self._owed
-        if self._owed:
-            limit = self.header_deadline_s if self._owed % 2 else self.body_deadline_s
-            self._deadline = self.loop.call_later(limit, self._give_up)
+    def _restart_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timed = self._expected
+        if self._expected:
+            deadlines = self.config.deadlines
+            limit_s = deadlines.headers_s if self._expected % 2 else deadlines.body_s
+            self._timer = self.loop.call_later(limit_s, self._time_out)
 
-    def _give_up(self) -> None:
-        self._deadline = None
+    def _time_out(self) -> None:
+        self._timer = None
         if self.transport.is_closing():
             return
-        if self._owed % 2 or self.pipeline or self.cycle is None or self.cycle.response_started:
+        if self._expected % 2 or self.pipeline or self.cycle is None or self.cycle.response_started:
             # There is no request to answer, or another's answer is due first.
             self.transport.abort()
             return
@@ -96,11 +134,11 @@ class Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Drains before it stops to accept, and returns from `run` instead of dying of its own signal.
+    """Drains before it stops accepting, and returns from `run` instead of dying of its own signal.
 
-    After SIGTERM it takes deliveries for `drain_s` seconds more, on connections new and old: so long may proxies still
-    send them here. Each answer says that its connection ends with it, for one that was ended unsaid would lose the
-    delivery that is just on its way. `on_end` is called when no more are taken.
+    After SIGTERM it accepts deliveries for `drain_s` more seconds, on new and on old connections, because proxies may
+    still send them here for that long. Each answer announces that its connection closes: a connection that closes
+    without notice loses the delivery that is just on its way. `on_end` is called when no more are accepted.
     """
 
     def __init__(self, config: uvicorn.Config, *, on_end: Callable[[], None], drain_s: float = 0.0) -> None:
@@ -110,7 +148,7 @@ class Server(uvicorn.Server):
         self._drained_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM drains. SIGINT, or a second SIGTERM, ends that; another SIGINT leaves what is in flight."""
+        """Drain on SIGTERM. SIGINT, or a second SIGTERM, ends the drain; another SIGINT abandons what is in flight."""
         if sig == signal.SIGTERM and self._drained_at is None:
             self._drained_at = time.monotonic() + self._drain_s
             # uvicorn makes the headers of all answers from these, once a second.
@@ -122,7 +160,7 @@ class Server(uvicorn.Server):
         self._captured_signals.clear()
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second; whether to end."""
+        """Return whether to end; uvicorn calls it ten times a second."""
         drained = self._drained_at is not None and time.monotonic() >= self._drained_at
         ends = await super().on_tick(counter) or drained
         if ends:
@@ -136,24 +174,3 @@ class Server(uvicorn.Server):
             for listener in server.sockets:
                 return int(listener.getsockname()[1])
         return None
-
-
-def config(app: Any, *, host: str, port: int) -> uvicorn.Config:
-    """The one configuration: what is off is off for speed or for secrecy (the access log prints verify tokens)."""
-    return uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        loop="uvloop",
-        http=Protocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=True,
-        backlog=2048,
-        timeout_keep_alive=65,
-        timeout_graceful_shutdown=LAST_ANSWERS_S,
-    )

@@ -1,4 +1,4 @@
-"""A limit on failures per client. It decides what a failure is answered, and never stands before a good delivery."""
+"""Limits failures per client. It decides how a failure is answered, and never holds up a good delivery."""
 
 import ipaddress
 import time
@@ -9,7 +9,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Throttle:
-    """Counts failures per key in windows of a minute; when it holds too many keys, the one that failed first goes."""
+    """Counts failures per key in windows of a minute; of too many keys, the one that failed first is dropped."""
 
     def __init__(
         self,
@@ -25,18 +25,18 @@ class Throttle:
         self._clock = clock
         self._failures: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
-    def is_spent(self, key: Hashable) -> bool:
-        """Whether `key` has no failure left in this window."""
+    def is_exhausted(self, key: Hashable) -> bool:
+        """Return whether `key` has used up its failures in this window."""
         began, count = self._failures.get(key, (0.0, 0))
         return count >= self._limit and self._clock() - began < self._window_s
 
     def fail(self, key: Hashable) -> bool:
-        """Count a failure; True when it is over the limit."""
+        """Count a failure; return whether it is over the limit."""
         now = self._clock()
         began, count = self._failures.pop(key, (now, 0))
         if now - began >= self._window_s:
             began, count = now, 0
-        # A counter that stops at the limit keeps the window from sliding on under constant fire.
+        # `began` stays as it is: a window that moved with each failure would never end for a client that never stops.
         self._failures[key] = (began, min(count + 1, self._limit + 1))
         if len(self._failures) > self._capacity:
             self._failures.popitem(last=False)
@@ -47,15 +47,16 @@ class Throttle:
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """`10.0.0.0/8, 192.0.2.7` as networks. Raises ValueError that names the wrong part."""
+    """Parse networks such as `10.0.0.0/8, 192.0.2.7`. Raises a ValueError that names the wrong part."""
     return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
 
 
-def client_of(peer: str | None, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """Whom to hold a failure against: the peer, or behind trusted proxies the last address that they did not add.
+def client_address(peer: str | None, forwarded_for: str, trusted: Sequence[Network]) -> str:
+    """Return the client that a failure counts for: the peer, or the last address before a chain of trusted proxies.
 
-    `forwarded_for` is X-Forwarded-For; each proxy appends whom it was called by, so it is read from the right and only
-    as long as trusted proxies speak. IPv6 addresses count by their /64, which is what one client has to itself.
+    `forwarded_for` is X-Forwarded-For. Each proxy appends the address that called it, so the list is read from the
+    right, and only as long as the proxy that wrote an entry is trusted. IPv6 addresses count by their /64, which is
+    what one client has to itself.
     """
     address = _address(peer or "")
     hops = [hop.strip() for hop in forwarded_for.split(",")] if trusted and forwarded_for else []
