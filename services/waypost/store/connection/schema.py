@@ -14,7 +14,8 @@ _MIGRATION_LOCK = 7_391_166_015
 
 def _config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations"))
+    migrations = str(Path(__file__).parents[1] / "migrations")
+    config.set_main_option("script_location", migrations.replace("%", "%%"))  # `%(here)s` would be replaced
     return config
 
 
