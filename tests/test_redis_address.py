@@ -94,6 +94,37 @@ def test_a_plain_address_means_what_it_always_did() -> None:
     assert (given["ssl_ca_certs"], given["socket_timeout"]) == ("/ca.crt", 3)
 
 
+@pytest.mark.parametrize(
+    "path", ["/run/redis.sock", "/my wörk #1 100%/a?b=c&d.sock", "/%20/redis.sock", '/o\'clock "$x"\\:@[1],/r.sock']
+)
+def test_the_address_of_a_socket_leads_to_its_path(path: str) -> None:
+    """Whatever the path holds is quoted where the address is made, and read in full."""
+    client = redis_address.connect(redis_address.of_socket(Path(path)))
+
+    assert client.connection_pool.connection_kwargs["path"] == path
+
+
+def test_a_worker_runs_jobs_by_a_socket_with_a_space_and_an_equals_sign_in_its_path(
+    short_folder: Path, binary: str, wait_for: Callable[..., object]
+) -> None:
+    """Redis names the path in what RQ asks of it at the start."""
+    folder = short_folder / "my r=1"
+    folder.mkdir()
+    url = redis_address.of_socket(folder / "redis.sock")
+    drained: list[int] = []
+    job.install(lambda lane: drained.append(lane) or "emptied")  # type: ignore[func-returns-value]
+    with (
+        _server(folder, binary, f'port 0\nunixsocket "{folder}/redis.sock"\n'),
+        contextlib.closing(wake.connect(url)) as client,
+        contextlib.closing(rq_worker.connect(url)) as connection,
+    ):
+        wait_for((folder / "redis.sock").exists)
+        wake.enqueue(client, [7])
+        rq_worker.LaneWorker(connection, threading.Event()).work(burst=True, max_jobs=1)
+
+    assert drained == [7]
+
+
 def test_sentinels_by_tls_are_asked_by_tls() -> None:
     """With the same authority, and a password of their own."""
     client = redis_address.connect("rediss+sentinel://user:p%40ss@a,[::1]:2/main?sentinel_password=s&ssl_ca_certs=/c")

@@ -5,8 +5,10 @@
 want a password of their own get `?sentinel_password=…`; `?ssl_ca_certs=PATH` names the authority of either.
 """
 
+import os
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from redis import Redis
 from redis.sentinel import Sentinel
@@ -41,6 +43,11 @@ def connect(url: str, **options: Any) -> Redis:
         service, db=int(database or 0), **identity, **security, **options
     )
     return client
+
+
+def of_socket(path: Path) -> str:
+    """Returns the address of a Unix socket, as `connect` takes it."""
+    return f"unix://{quote(os.fsencode(path))}"
 
 
 def _address(host: str) -> tuple[str, int]:
