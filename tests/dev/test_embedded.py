@@ -1,10 +1,13 @@
 """PostgreSQL and Redis as child processes: durable, killable, and nothing left behind."""
 
+import contextlib
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from waypost.dev.embedded import SOCKET_PATH_LIMIT, EmbeddedPostgres, EmbeddedRedis, socket_folder
+from waypost.dev.embedded import SOCKET_PATH_LIMIT, EmbeddedError, EmbeddedPostgres, EmbeddedRedis, socket_folder
 
 
 def test_what_was_committed_survives_a_killed_postgres(own_postgres: EmbeddedPostgres) -> None:
@@ -48,23 +51,85 @@ def test_redis_never_evicts(redis_server: EmbeddedRedis) -> None:
     assert redis_server.client().config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
-def test_a_folder_with_a_long_name_gets_a_short_socket(tmp_path: Path) -> None:
-    """A socket's path holds 108 bytes at most."""
-    long = tmp_path / ("x" * 60) / ("y" * 60)
+ODD_NAMES = (
+    "way post",
+    "#1",
+    "100%",
+    "%20",
+    "a?b=c&d",
+    "a,b",
+    "o'clock",
+    '"quoted"',
+    "$HOME",
+    "back\\slash",
+    "a:b@c",
+    "wörk 日本",
+    "x" * 120,
+)
 
-    assert len(str(socket_folder(long) / ".s.PGSQL.5432")) <= SOCKET_PATH_LIMIT
-    assert socket_folder(long) == socket_folder(long)
-    assert socket_folder(long) != socket_folder(long / "other")
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_folder_with_an_odd_name_gets_a_socket_with_a_short_and_plain_path(tmp_path: Path, name: str) -> None:
+    """Each folder gets one of its own, the same at every start, which no parser of addresses can misread."""
+    odd = tmp_path / name
+    path = str(socket_folder(odd) / ".s.PGSQL.5432")
+
+    assert len(path) <= SOCKET_PATH_LIMIT
+    assert re.fullmatch(r"[A-Za-z0-9/._+-]+", path)
+    assert socket_folder(odd) == socket_folder(odd)
+    assert socket_folder(odd) != socket_folder(odd / "other")
 
 
-def test_redis_starts_in_a_folder_with_a_long_name(tmp_path: Path) -> None:
-    """The data stays in the folder; only the socket is elsewhere."""
-    server = EmbeddedRedis(tmp_path / ("x" * 60) / ("y" * 60))
+def test_a_folder_with_a_short_and_plain_name_holds_its_sockets_itself(short_folder: Path) -> None:
+    """Nothing is then left in the temporary folder."""
+    assert socket_folder(short_folder / "data_1.x+y") == short_folder.resolve() / "data_1.x+y"
+
+
+@pytest.mark.parametrize("temporary", ["t" * 100, "my folder"])
+def test_an_odd_temporary_folder_is_not_used(tmp_path: Path, temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TMPDIR may be as long or odd as the folder itself."""
+    (tmp_path / temporary).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / temporary))
+
+    assert socket_folder(tmp_path / "o'clock").parent == Path("/tmp")
+
+
+@pytest.mark.parametrize("name", ["x" * 60 + "/" + "y" * 60, "my wörk #1 100%/a,b o'clock \"?$HOME"])
+def test_both_servers_keep_their_data_in_a_folder_with_an_odd_name(short_folder: Path, name: str) -> None:
+    """Only the sockets are elsewhere, and nothing of them stays behind."""
+    folder = short_folder / uuid.uuid4().hex[:6] / name
+    postgres, redis = EmbeddedPostgres(folder / "postgres"), EmbeddedRedis(folder / "redis")
     try:
-        server.start()
-        assert server.client().ping()
+        for _ in range(2):
+            postgres.start()
+            redis.start()
+            with psycopg.connect(postgres.url) as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS stored (answer int)")
+            with contextlib.closing(redis.client()) as client:
+                client.incr("starts")
+                starts = client.get("starts")
+            postgres.stop()
+            redis.stop()
     finally:
-        server.stop()
+        postgres.stop()
+        redis.stop()
+
+    assert starts == b"2"
+    assert (folder / "postgres" / "data" / "PG_VERSION").exists()
+    assert postgres.sockets.parent != folder
+    assert not postgres.sockets.exists()
+    assert not redis.sockets.exists()
+
+
+def test_a_socket_is_not_put_where_another_user_can_reach_it(tmp_path: Path) -> None:
+    """The temporary folder's name can be guessed; a link there may lead anywhere."""
+    server = EmbeddedRedis(tmp_path / "o'clock")
+    server.sockets.symlink_to(tmp_path)
+    try:
+        with pytest.raises(EmbeddedError, match="belongs to another user"):
+            server.start()
+    finally:
+        server.sockets.unlink()
 
 
 def test_a_start_ends_a_server_that_outlived_its_parent(short_folder: Path, wait_for: Callable[..., object]) -> None:

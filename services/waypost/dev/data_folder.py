@@ -2,6 +2,8 @@
 
 import contextlib
 import fcntl
+import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +15,32 @@ LOG_LIMIT = 8 * 1024 * 1024
 
 TRACES_MAX_AGE_S = 24 * 3600.0
 
+LENGTH_LIMIT = 900
+"""Bytes of the folder's whole path. PostgreSQL cuts paths at 1,024 (MAXPGPATH) and appends names of its own."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 class DevError(CommandError):
     """`waypost dev` cannot start or go on; the message says what to do."""
+
+
+def make(data: Path) -> None:
+    """Makes the folder with its subfolders. Raises `DevError` if one of the processes could not work with its path."""
+    path = os.fsencode(data.resolve())
+    try:
+        is_text = not _CONTROL.search(path.decode())
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text:
+        raise DevError(f"{os.fsdecode(path)!a} is no UTF-8, or holds a control character; choose another with --data")
+    if len(path) > LENGTH_LIMIT:
+        raise DevError(
+            f"{data} is {len(path)} bytes long as a whole path, of which PostgreSQL can use {LENGTH_LIMIT}; "
+            "choose another folder with --data"
+        )
+    for each in (data, data / "logs", data / "traces"):
+        each.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 @contextlib.contextmanager

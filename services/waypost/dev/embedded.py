@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import signal
 import stat
@@ -25,6 +26,7 @@ from urllib.parse import quote
 import psycopg
 import redis
 
+from waypost import redis_address
 from waypost.command_errors import CommandError
 
 SOCKET_PATH_LIMIT = 100
@@ -32,6 +34,9 @@ SOCKET_PATH_LIMIT = 100
 
 SERVER_USER = "nobody"
 """PostgreSQL refuses to run as root; this user exists everywhere, so nothing has to be added to the machine."""
+
+_SHELL = re.compile(r'["$`\\]')
+_PLAIN = re.compile(rb"[A-Za-z0-9/._+-]+")
 
 _PR_SET_PDEATHSIG = 1
 
@@ -62,18 +67,22 @@ def end_with_parent(signal_number: int) -> Callable[[], None] | None:
 
 
 def socket_folder(folder: Path) -> Path:
-    """`folder` itself when a socket's path in it is short enough, else a short temporary one for it alone."""
+    """Returns `folder` itself if a socket in it has a short and plain path, else a temporary folder for it alone.
+
+    Plain means ASCII letters, digits and `/._+-`. PostgreSQL and libpq take a comma as the end of a path, and redis-py
+    cannot read CLIENT INFO with a space in it (see `LaneWorker`). The server's data is in `folder` in any case.
+    """
     folder = folder.resolve()
-    if len(os.fsencode(folder)) + len("/.s.PGSQL.5432") <= SOCKET_PATH_LIMIT:
+    if _can_hold_socket(folder):
         return folder
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-    for base in (Path(tempfile.gettempdir()), Path("/tmp")):  # noqa: S108 - the name is ours, the mode is checked
-        short = base / f"waypost-{os.geteuid()}-{digest}"
-        if len(os.fsencode(short)) + len("/.s.PGSQL.5432") <= SOCKET_PATH_LIMIT:
-            return short
-    raise EmbeddedError(
-        f"{folder} is too long for a Unix socket and so is the temporary folder; set TMPDIR to a short one"
-    )
+    temporary = Path(tempfile.gettempdir()) / f"waypost-{os.geteuid()}-{digest}"
+    return temporary if _can_hold_socket(temporary) else Path("/tmp") / temporary.name  # noqa: S108 - see _prepare
+
+
+def _can_hold_socket(folder: Path) -> bool:
+    path = os.fsencode(folder / ".s.PGSQL.5432")
+    return len(path) <= SOCKET_PATH_LIMIT and _PLAIN.fullmatch(path) is not None
 
 
 class _Server:
@@ -84,6 +93,7 @@ class _Server:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
+        self.sockets = socket_folder(self.folder)
         self.log = self.folder / f"{self.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -132,6 +142,9 @@ class _Server:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._process = None
+        if self.sockets != self.folder:
+            with contextlib.suppress(OSError):  # a killed server's socket is still in it; the next server replaces it
+                self.sockets.rmdir()
 
     def kill(self) -> None:
         """SIGKILL, and wait until the process is gone."""
@@ -148,7 +161,15 @@ class _Server:
         raise NotImplementedError
 
     def _prepare(self) -> None:
-        raise NotImplementedError
+        """Make what the server needs. Raises `EmbeddedError`."""
+        for folder in (self.folder, self.sockets):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # A temporary folder's name can be guessed: another user may have made one, or a link, to get at our sockets.
+        seen = self.sockets.lstat()
+        if self.sockets != self.folder and not (stat.S_ISDIR(seen.st_mode) and seen.st_uid in _our_users()):
+            raise EmbeddedError(f"{self.sockets} belongs to another user; set TMPDIR to a folder of your own")
+        for folder in (self.folder, self.sockets):
+            folder.chmod(0o700)
 
     def _command(self) -> list[str]:
         raise NotImplementedError
@@ -173,7 +194,6 @@ class EmbeddedPostgres(_Server):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.data = self.folder / "data"
-        self.sockets = socket_folder(self.folder)
 
     @property
     def url(self) -> str:
@@ -190,9 +210,7 @@ class EmbeddedPostgres(_Server):
 
     def _prepare(self) -> None:
         binaries = _postgres_binaries()
-        for folder in (self.folder, self.sockets):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.chmod(0o700)
+        super()._prepare()
         if os.geteuid() == 0:
             for path in (binaries, self.folder, self.sockets):
                 _let_others_pass(path)
@@ -267,29 +285,27 @@ class EmbeddedRedis(_Server):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.socket = socket_folder(self.folder) / "redis.sock"
+        self.socket = self.sockets / "redis.sock"
 
     @property
     def url(self) -> str:
         """For redis-py and RQ."""
-        return f"unix://{quote(str(self.socket), safe='/')}"
+        return redis_address.of_socket(self.socket)
 
     def client(self) -> "redis.Redis":
         """A connection pool of its own; the caller closes it."""
-        return redis.Redis.from_url(self.url, socket_timeout=5)
+        return redis_address.connect(self.url, socket_timeout=5)
 
     def is_ready(self) -> bool:
         """Whether it takes connections now (and has loaded its file)."""
-        with contextlib.closing(redis.Redis.from_url(self.url, socket_timeout=2, retry=None)) as client:
+        with contextlib.closing(redis_address.connect(self.url, socket_timeout=2, retry=None)) as client:
             try:
                 return bool(client.ping())
             except (redis.exceptions.ConnectionError, redis.exceptions.BusyLoadingError):
                 return False
 
     def _prepare(self) -> None:
-        for folder in (self.folder, self.socket.parent):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            folder.chmod(0o700)
+        super()._prepare()
         try:
             pid = int((self.folder / "redis.pid").read_text())
             title = Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -319,6 +335,8 @@ def _postgres_binaries() -> Path:
     for location in (spec.submodule_search_locations or []) if spec else []:
         for binaries in sorted(Path(location).glob("pginstall*/bin"), reverse=True):
             if (binaries / "postgres").exists():
+                if _SHELL.search(str(binaries)):  # initdb starts postgres by a shell, in double quotes
+                    raise EmbeddedError(f'{binaries}: initdb fails in a path with one of " $ ` \\; install elsewhere')
                 return binaries
     raise EmbeddedError("no embedded PostgreSQL: pip install 'waypost[dev]', or set WAYPOST_DATABASE_URL to a server's")
 
@@ -344,6 +362,11 @@ def _let_others_pass(path: Path) -> None:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
             folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
+
+
+def _our_users() -> set[int]:
+    """Returns whose folders we trust: ours and, for root, those that we handed to the server's user."""
+    return {os.geteuid()} if os.geteuid() != 0 else {0, pwd.getpwnam(SERVER_USER).pw_uid}
 
 
 def _give(folder: Path) -> None:

@@ -66,8 +66,7 @@ def run(options: Options, out: Console, err: Console) -> int:
     declared = manifests.load(yaml_files(options.files))
     if options.once and _with_bot(declared) is None:
         raise DevError("no number has a bot, so nothing would answer; give one spec.bot, or leave --once out")
-    for path in (options.data, options.data / "logs", options.data / "traces"):
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    data_folder.make(options.data)
     with data_folder.sole_owner(options.data):
         dev = Dev(options, declared, out, err)
         with dev.signals():
