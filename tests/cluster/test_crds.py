@@ -163,7 +163,7 @@ def test_ids_are_immutable(api: client.ApiClient, namespace: str, field: str) ->
         client.CustomObjectsApi(api).patch_namespaced_custom_object(
             "waypost.dev", "v1alpha1", namespace, "whatsappnumbers", "one", {"spec": {field: "999999999999999"}}
         )
-    assert f"{field} is immutable; delete the object and create it anew" in refused.value.body
+    assert f"{field} is immutable; delete the object and create it again" in refused.value.body
 
 
 def test_numbers_can_be_selected_by_their_id(api: client.ApiClient, namespace: str) -> None:

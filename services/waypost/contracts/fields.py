@@ -1,4 +1,4 @@
-"""The words that both kinds are written with: bounded strings, references, and rules that the API server checks too."""
+"""Field types that both kinds share: bounded strings, references, and rules that the API server checks too."""
 
 from typing import Annotated, Any
 
@@ -9,18 +9,18 @@ from waypost.cloudapi.messages import bsuid
 
 FORM = "x-waypost-form"
 IMMUTABLE = "x-waypost-immutable"
-"""Members of a JSON schema that `crd.py` turns into rules; apart, so that one does not hide the other in a merge."""
+"""Members of a JSON schema that `crd.py` turns into rules. They are two, so that a merge does not lose one."""
 
 
 def form(pattern: str, message: str) -> Any:
-    """A string of that pattern. The API server refuses others with the message, not with the pattern alone."""
+    """Requires a string of that pattern. The API server refuses others with the message instead of the bare pattern."""
     return Field(pattern=pattern, json_schema_extra={FORM: {"pattern": pattern, "message": message}})
 
 
 MetaId = Annotated[
     str, StringConstraints(max_length=32), form(r"^[0-9]{5,32}$", "must be an id at Meta: 5 to 32 digits, in quotes")
 ]
-"""An id at Meta: digits, in quotes, for YAML would make a number of it."""
+"""An id at Meta: digits. YAML needs quotes around it, or it would become a number."""
 
 ObjectName = Annotated[
     str,
@@ -30,7 +30,7 @@ ObjectName = Annotated[
         "must be a name of small letters, digits and '-', at most 63 characters, without dots",
     ),
 ]
-"""A Kubernetes name without dots (RFC 1123 label), for it becomes part of a file's name and of an address."""
+"""A Kubernetes name without dots (RFC 1123 label): it becomes part of a file name and of an address."""
 
 Duration = Annotated[
     str, StringConstraints(max_length=16), form(r"^[1-9][0-9]{0,4}[dhm]$", "must be a duration, as 90d, 12h or 30m")
@@ -61,22 +61,22 @@ Moment = Annotated[str, StringConstraints(max_length=32), Field(json_schema_extr
 
 
 def rule(expression: str, message: str) -> dict[str, str]:
-    """One rule of the schema: a CEL expression over `self` and the sentence a user reads when it does not hold."""
+    """Returns a rule of the schema: a CEL expression over `self`, and the sentence a user reads when it is violated."""
     return {"rule": expression, "message": message}
 
 
 def rules(*each: dict[str, str]) -> dict[str, Any]:
-    """The member of a JSON schema that carries such rules."""
+    """Returns the member of a JSON schema that carries these rules."""
     return {"x-kubernetes-validations": list(each)}
 
 
 def immutable(what: str) -> dict[str, Any]:
-    """The rule that a field never changes after creation."""
-    return {IMMUTABLE: f"{what} is immutable; delete the object and create it anew"}
+    """Returns the rule that a field never changes after creation."""
+    return {IMMUTABLE: f"{what} is immutable; delete the object and create it again"}
 
 
 class Strict(BaseModel):
-    """What a user writes. Unknown fields are mistakes; no error repeats a value, for it may be a secret."""
+    """A model of what a user writes. Unknown fields are mistakes. No error repeats a value: it may be a secret."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -89,7 +89,7 @@ class Strict(BaseModel):
 
 
 class Written(BaseModel):
-    """What the operator writes into a status, and reads back without trusting it."""
+    """A model of what the operator writes into a status, and reads back without trusting it."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="ignore", use_attribute_docstrings=True
@@ -101,13 +101,13 @@ def _refuse_namespace(schema: dict[str, Any]) -> None:
     schema["properties"]["namespace"] = {
         "type": "string",
         "maxLength": 63,
-        "description": "This must not be set, for a reference never leaves the namespace of its object.",
+        "description": "This must not be set: a reference never leaves the namespace of its object.",
         **rules(rule("false", "a reference stays in the object's own namespace; leave namespace out")),
     }
 
 
 class NameReference(Strict):
-    """An object of the same namespace, by its name; there is no way to name one of another namespace."""
+    """An object of the same namespace, by its name. Objects of other namespaces cannot be named."""
 
     model_config = ConfigDict(json_schema_extra=_refuse_namespace)
 
@@ -133,7 +133,7 @@ class TemplateName(Strict):
 
 
 def exactly_one(*names: str) -> Any:
-    """A validator for a model of which exactly one of the fields `names` (as in YAML) must be given."""
+    """Returns a validator for a model: exactly one of the fields `names` (as in YAML) must be given."""
 
     def check(model: Strict) -> Strict:
         given = [
@@ -149,11 +149,11 @@ def exactly_one(*names: str) -> Any:
 
 
 def one_of_message(*names: str) -> str:
-    """What a user reads when none or several of `names` are given."""
+    """Returns the sentence a user reads when none or several of `names` are given."""
     return f"give exactly one of {', '.join(names[:-1])} and {names[-1]}"
 
 
 def one_of(*names: str) -> dict[str, str]:
-    """The same rule for the API server."""
+    """Returns the rule of `exactly_one` for the API server."""
     count = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
     return rule(f"{count} == 1", one_of_message(*names))

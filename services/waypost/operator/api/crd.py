@@ -29,7 +29,7 @@ _NAME_RULE = rule(
 
 @dataclass(frozen=True)
 class Column:
-    """Of `kubectl get`. `wide`: only with `-o wide`."""
+    """A column of `kubectl get`; shown only with `-o wide` if `wide` is set."""
 
     name: str
     path: str
@@ -38,7 +38,7 @@ class Column:
     wide: bool = False
 
     def written(self) -> Schema:
-        """As the CRD holds it."""
+        """Returns the column in the form of a CRD."""
         found: Schema = {"name": self.name, "type": self.type, "jsonPath": self.path}
         if self.description:
             found["description"] = self.description
@@ -62,7 +62,7 @@ class Kind:
 
     @property
     def file(self) -> str:
-        """Of the CRD."""
+        """Name of the CRD's file."""
         return f"{GROUP}_{self.plural}.yaml"
 
 
@@ -119,7 +119,7 @@ KINDS = (
 
 
 def crd(kind: Kind) -> Schema:
-    """The CustomResourceDefinition."""
+    """Returns the CustomResourceDefinition of a kind."""
     schema: Schema = {
         "type": "object",
         "description": kind.description,
@@ -128,8 +128,8 @@ def crd(kind: Kind) -> Schema:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": _told(structural(kind.spec)),
-            # Without defaults: the API server would fill them in, and no status would ever be as it was written.
+            "spec": _explained(structural(kind.spec)),
+            # Without defaults: the API server would fill them in, and each status would differ from what was written.
             "status": _without_defaults(structural(kind.status)),
         },
         "x-kubernetes-validations": [_NAME_RULE],
@@ -168,22 +168,22 @@ def crd(kind: Kind) -> Schema:
 
 
 def structural(model: type[BaseModel]) -> Schema:
-    """The schema of a model as Kubernetes takes it."""
+    """Returns the structural schema of a model, in the form that Kubernetes accepts."""
     whole = model.model_json_schema(by_alias=True)
     return _structural(whole, whole.get("$defs", {}))
 
 
-def _told(schema: Schema) -> Schema:
-    """With bounds, rules and defaults in the descriptions too, for `kubectl explain` shows nothing else."""
+def _explained(schema: Schema) -> Schema:
+    """Returns the schema with bounds, rules and defaults in its descriptions: `kubectl explain` shows nothing else."""
     if any(each["rule"] == "false" for each in schema.get("x-kubernetes-validations", ())):
         return schema
     found = dict(schema)
     if "description" in found:
         found["description"] = " ".join((found["description"], *_limits(found)))
     if "properties" in found:
-        found["properties"] = {name: _told(each) for name, each in found["properties"].items()}
+        found["properties"] = {name: _explained(each) for name, each in found["properties"].items()}
     if "items" in found:
-        found["items"] = _told(found["items"])
+        found["items"] = _explained(found["items"])
     return found
 
 
@@ -202,7 +202,7 @@ def _limits(schema: Schema) -> Iterator[str]:
 
 
 def _sentence(message: str, subject: str) -> str:
-    """A rule's message as a sentence of its own. The name of a field that it begins with stays as it is written."""
+    """Returns a rule's message as a sentence. A field's name at its beginning keeps its spelling."""
     first, _, rest = message.partition(" ")
     begin = {"must": f"{subject} must", "give": "Give"}.get(first, f"`{first}`")
     return f"{begin} {rest}."
@@ -220,12 +220,12 @@ def _without_defaults(schema: Schema) -> Schema:
 def _structural(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     schema = dict(schema)
     if "anyOf" in schema:
-        # Optional: the one that is not null, with what was said beside it.
+        # An optional field: keep the alternative that is not null, with the attributes beside `anyOf`.
         chosen = [each for each in schema.pop("anyOf") if each.get("type") != "null"]
         assert len(chosen) == 1, "a structural schema knows no alternatives"
         schema = chosen[0] | schema
     if "$ref" in schema:
-        # What is said of the field tells more than what is said of its type.
+        # The description of the field says more than the description of its type.
         schema = definitions[schema.pop("$ref").rpartition("/")[2]] | schema
         return _structural(schema, definitions)
     for name in ("title", "additionalProperties", "$defs"):
@@ -257,7 +257,7 @@ def _rules_of(schema: Schema) -> list[Schema]:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes what is there twice, twice: not every reader of manifests knows anchors."""
+    """Writes repeated content in full: not every reader of manifests understands YAML anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as the base class has it
         return True

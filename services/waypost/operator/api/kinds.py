@@ -1,4 +1,4 @@
-"""Where each kind that the operator touches lives in the API."""
+"""The kinds that the operator reads and writes, and their paths in the Kubernetes API."""
 
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -21,20 +21,20 @@ class Kind:
 
     @property
     def api_version(self) -> str:
-        """`apiVersion` of its objects."""
+        """`apiVersion` of the kind's objects."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def collection(self) -> str:
-        """Path of all of them, in all namespaces."""
+        """Path of all objects of the kind, in all namespaces."""
         return f"{self._root}/{self.plural}"
 
     def within(self, namespace: str) -> str:
-        """Path of all of them in a namespace."""
+        """Path of all objects of the kind in one namespace."""
         return f"{self._root}/namespaces/{quote(namespace, safe='')}/{self.plural}"
 
     def at(self, namespace: str, name: str) -> str:
-        """Path of one."""
+        """Path of one object."""
         return f"{self.within(namespace)}/{quote(name, safe='')}"
 
     @property
@@ -56,4 +56,4 @@ KINDS = {
         Kind("Lease", "coordination.k8s.io", "v1", "leases"),
     )
 }
-"""By `kind`."""
+"""All kinds by name."""

@@ -1,4 +1,4 @@
-"""The kind `WhatsAppNumber` as typed models (`BotSchedule`: `schedule_models.py`): source of CRD, reference and checks.
+"""The kind `WhatsAppNumber` as typed models: the source of its CRD, reference and checks.
 
 Docstrings here are what `kubectl explain` shows.
 """
@@ -30,13 +30,15 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 
 CREDENTIALS_LABEL = "waypost.dev/credentials"
-"""A Secret without this label set to "true" is never used: who may write a number may not thereby use any Secret."""
+"""Label that a credentials Secret must carry with the value "true": the right to write a number must not become the
+right to use any Secret of the namespace."""
 
 FINALIZER = "waypost.dev/number"
 RECONCILE_REQUESTED = "waypost.dev/reconcile-requested-at"
-"""Annotation: any new value asks for a reconcile now; mirrored into `status.lastHandledReconcileAt`."""
+"""Annotation: a new value asks for a reconcile now. `status.lastHandledReconcileAt` repeats the value once it was
+handled."""
 ABANDON = "waypost.dev/abandon"
-"""Annotation: "true" lets a deletion go through without asking Meta anything."""
+"""Annotation: "true" lets a deletion go through without a call to Meta."""
 
 
 def _import_path(value: str) -> str:
@@ -47,7 +49,7 @@ def _import_path(value: str) -> str:
 
 
 class Webhook(Strict):
-    """Where the callback is registered at Meta."""
+    """The level at which the callback is registered at Meta."""
 
     scope: Literal["Number", "Account", "App"] = "Number"
     """`Number` gives this number a callback of its own. `Account` registers one for its whole WhatsApp Business
@@ -56,14 +58,14 @@ class Webhook(Strict):
 
 
 class Bot(Strict):
-    """What answers: a script in a ConfigMap, or a Python function."""
+    """The bot that answers: a script in a ConfigMap, or a Python function."""
 
     model_config = ConfigDict(json_schema_extra=rules(one_of("configMapRef", "plugin")))
 
     config_map_ref: NameReference | None = None
-    """The ConfigMap whose key `bot.yaml` holds the script. If it carries the label `waypost.dev/watched: "true"` a
-    change is taken up at once, else when the number is next looked at, every five minutes unless the platform says
-    otherwise."""
+    """The ConfigMap whose key `bot.yaml` holds the script. If it carries the label `waypost.dev/watched: "true"`, a
+    change takes effect at once. Otherwise it takes effect at the next reconcile, which is every five minutes unless the
+    platform has set another interval."""
     plugin: (
         Annotated[
             str,
@@ -76,142 +78,142 @@ class Bot(Strict):
         ]
         | None
     ) = None
-    """A Python function that answers, as `package.module:function`. It must be installed in the workers' image, and be
-    one that the platform allows (`bot.plugins` of the chart): workers are shared, and import no other."""
+    """A Python function that answers, as `package.module:function`. It must be installed in the workers' image and be
+    listed by the platform (`bot.plugins` of the chart): workers serve all teams, so they import no other function."""
     mark_read: bool = False
-    """Whether senders are shown that their message was read, as soon as the bot has taken it up."""
+    """Whether senders see that their message was read, as soon as the bot begins to handle it."""
     typing_indicator: bool = False
-    """Whether senders are shown that an answer is being written. It goes out with the read receipt, so it does nothing
+    """Whether senders see that an answer is being written. The sign is sent with the read receipt, so it has no effect
     unless `markRead` is true."""
 
     _one_source = exactly_one("configMapRef", "plugin")
 
 
 class Limits(Strict):
-    """How fast the number may send."""
+    """The limits of the number's sends."""
 
     messages_per_second: int = Field(default=80, ge=1, le=1000)
-    """Messages that the number may send in a second, all workers together. Meta grants 80 at first, 1,000 after its
-    upgrade, and 20 to numbers that are shared with the WhatsApp Business app."""
+    """Messages per second that the number may send, all workers together. Meta allows 80 at first, 1,000 after an
+    upgrade, and 20 for a number that is also used in the WhatsApp Business app."""
 
 
 class OutsideWindow(Strict):
-    """What is sent in place of a reply when 24 hours have passed since the contact wrote."""
+    """The substitute for a reply when 24 hours have passed since the contact wrote."""
 
     template: TemplateName
     """The template that is sent in place of the reply; Meta must have approved it."""
 
 
 class Retention(Strict):
-    """How long the content of conversations is kept."""
+    """The time for which the content of conversations is kept."""
 
     messages: Duration = "90d"
-    """Age at which messages are due to be erased. This version only records it, and erases nothing by itself."""
+    """Age at which messages are due to be erased. This version only records the value and erases nothing by itself."""
 
 
 class NumberSpec(Strict):
-    """What the number is to be: which one at Meta, with whose credentials, where its messages go, and what answers."""
+    """The desired number: which one it is at Meta, its credentials, its callback and its bot."""
 
     phone_number_id: MetaId = Field(json_schema_extra=immutable("phoneNumberId"))
-    """Id of the phone number at Meta, as the app's API setup and WhatsApp Manager show it; not the phone number
+    """Id of the phone number at Meta, as WhatsApp Manager and the app's API setup show it. It is not the phone number
     itself."""
     waba_id: MetaId = Field(json_schema_extra=immutable("wabaId"))
     """Id of the WhatsApp Business account that the number belongs to, as WhatsApp Manager shows it."""
     credentials_ref: NameReference
     """The Secret with the keys `appId`, `appSecret` and `accessToken`, and optionally `previousAppSecret` (still
-    accepted while app secrets change) and `pin` (six digits, by which a number that is not connected is registered). It
-    must carry the label `waypost.dev/credentials: "true"`, by which its owner allows this use of it."""
+    accepted while the app secret changes) and `pin` (six digits, with which a number that is not connected is
+    registered). It must carry the label `waypost.dev/credentials: "true"`, with which its owner allows this use."""
     webhook: Webhook = Webhook()
-    """The callback by which this number's messages come in."""
+    """The callback to which Meta delivers this number's messages."""
     bot: Bot | None = None
-    """What answers: a script in a ConfigMap, or a Python function. Without it messages are stored and not answered."""
+    """The bot that answers: a script in a ConfigMap, or a Python function. Without a bot, messages are stored and not
+    answered."""
     limits: Limits = Limits()
-    """How fast the number may send. Replies go before messages of schedules."""
+    """The limits of the number's sends. Replies go before messages of schedules."""
     outside_window: OutsideWindow | None = None
-    """What is sent in place of a reply when 24 hours have passed since the contact wrote, for after that Meta takes
-    templates only. Without it such a reply fails, and is told as failed."""
+    """The substitute for a reply when 24 hours have passed since the contact wrote: after that, Meta accepts templates
+    only. Without a substitute the reply fails, and the console and the metrics count it as failed."""
     retention: Retention = Retention()
-    """How long the content of conversations is to be kept."""
+    """The time for which the content of conversations is kept."""
     deletion_policy: Literal["Orphan", "Delete"] = "Orphan"
-    """What becomes of the registration at Meta when this object is deleted. `Orphan` leaves all of it as it is.
-    `Delete` takes the callback away, and the app's subscription too if no other number of the account needs it. The
-    phone number itself is never deleted or deregistered."""
+    """What happens at Meta when this object is deleted. `Orphan` changes nothing there. `Delete` removes the callback,
+    and the app's subscription too if no other number of the account needs it. The phone number itself is never deleted
+    or deregistered."""
     suspend: bool = False
-    """Whether the operator leaves the number as it is. While true nothing is changed, neither at Meta nor in the
-    cluster; messages keep flowing."""
+    """Whether the operator leaves the number alone. While true, it changes nothing at Meta or in the cluster; messages
+    keep flowing."""
 
 
 class Condition(Written):
-    """One aspect of the state, and whether all is well with it."""
+    """One aspect of the object's state."""
 
     type: str = Field(max_length=63)
     """Aspect that this condition is about, in CamelCase."""
     status: ConditionStatus
-    """Whether the condition holds; `Unknown` while that could not be found out."""
+    """Whether the condition holds; `Unknown` while it cannot be determined."""
     observed_generation: int = Field(default=0, ge=0)
-    """Generation of the spec for which this was found."""
+    """Generation of the spec that the condition was determined for."""
     last_transition_time: Moment
     """When `status` last changed from one value to another."""
     reason: str = Field(max_length=63)
-    """Why the condition is as it is, in one CamelCase word that programs may rely on."""
+    """The reason in one CamelCase word. Programs may rely on it."""
     message: str = Field(default="", max_length=1024)
-    """Why the condition is as it is, in words. Where only a person can go on: what to do, and on which page."""
+    """The reason in a sentence. Where a person must act, it says what to do and on which page."""
 
 
 class PhoneStatus(Written):
-    """The phone number as Meta described it at the last look."""
+    """The phone number, as Meta described it when it was last read."""
 
     ending: str = Field(default="", max_length=8)
     """Last two digits of the phone number; the number itself is kept out of this object."""
     verified_name: str = Field(default="", max_length=128)
     """Display name that Meta shows to contacts."""
     connection: str = Field(default="", max_length=32)
-    """State of the number at Meta; it can send and receive while `CONNECTED`."""
+    """State of the number at Meta. It can send and receive while the state is `CONNECTED`."""
     quality: str = Field(default="", max_length=32)
-    """Quality rating by Meta, which falls when contacts block or report the number: `GREEN`, `YELLOW` or `RED`."""
+    """Meta's quality rating: `GREEN`, `YELLOW` or `RED`. It falls when contacts block or report the number."""
     throughput: str = Field(default="", max_length=32)
     """Throughput level that Meta grants: `STANDARD` or `HIGH`."""
     messaging_limit: str = Field(default="", max_length=64)
-    """Meta's tier of how many people may be written to in 24 hours who did not write first."""
+    """Meta's tier: how many people who did not write first may be written to in 24 hours."""
     can_send: str = Field(default="", max_length=32)
     """Whether Meta lets the number send: `AVAILABLE`, `LIMITED` or `BLOCKED`."""
 
 
 class TokenStatus(Written):
-    """The access token in use. The token itself is never told, nor anything that is computed from it."""
+    """The access token in use. Neither the token nor anything computed from it is shown."""
 
     expires_at: Moment | None = None
-    """When the token lapses; absent for one that never does."""
+    """When the token expires; absent if it never does."""
     source: Literal["Secret", "Refreshed", ""] = ""
-    """Where the token is from: `Secret` is the one in the credentials Secret, `Refreshed` a newer one that the operator
-    obtained for it."""
+    """Origin of the token: `Secret` is the one in the credentials Secret, `Refreshed` a newer one that the operator
+    obtained in exchange for it."""
     secret_resource_version: str = Field(default="", max_length=64)
-    """Resource version of the credentials Secret that was last shown to Meta."""
+    """Resource version of the credentials Secret that was last checked at Meta."""
     warned_days: int | None = Field(default=None, ge=0, le=14)
     """How many days ahead of the token's end the last warning was given: 14, 7, 3 or 1."""
 
 
 class WebhookStatus(Written):
-    """The callback that is to be registered at Meta."""
+    """The callback that should be registered at Meta."""
 
     url: str = Field(default="", max_length=512)
-    """Address that Meta is to deliver this number's messages to."""
+    """Address to which Meta should deliver this number's messages."""
     scope: str = Field(default="", max_length=16)
     """Level at which the address is registered: `Number`, `Account` or `App`."""
 
 
 class RegistrationStatus(Written):
-    """Calls of `register` that were made for this number. Meta allows 10 in 72 hours, and then locks the number for as
-    long."""
+    """Calls of `register` for this number. Meta allows 10 in 72 hours and then locks the number for 72 hours."""
 
     attempts: list[Moment] = Field(default=[], max_length=10)
-    """When the calls of the last 72 hours were made, oldest first; each is written down before it is made."""
+    """When the calls of the last 72 hours were made, oldest first. Each is recorded before it is made."""
     blocked_until: Moment | None = None
     """Time before which no further call is made."""
     refused_code: int | None = None
     """Meta's code for the refusal of the last call, if only a person can remove its cause."""
     refused_secret_version: str = Field(default="", max_length=64)
-    """Resource version of the credentials Secret at that refusal. Once it is another, the call is tried again."""
+    """Resource version of the credentials Secret at that refusal. When it changes, the call is tried again."""
 
 
 class TokenSecretReference(Written):
@@ -224,7 +226,7 @@ class TokenSecretReference(Written):
 
 
 class NumberStatus(Written):
-    """What was found at Meta and in the cluster when the number was last looked at."""
+    """The state at Meta and in the cluster, as found by the last reconcile."""
 
     observed_generation: int = Field(default=0, ge=0)
     """Generation of the spec that this status is about."""
@@ -233,31 +235,31 @@ class NumberStatus(Written):
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    """State by aspect. `Ready` is the summary of `CredentialsValid`, `TokenValid`, `Registered`, `Subscribed`,
-    `WebhookVerified`, `BotLoaded` and `CanSend`. `Reconciling` is true while the operator goes on by itself, `Stalled`
-    when a person must act."""
+    """The state by aspect. `Ready` is the summary of `CredentialsValid`, `TokenValid`, `Registered`, `Subscribed`,
+    `WebhookVerified`, `BotLoaded` and `CanSend`. `Reconciling` is true while the operator continues by itself,
+    `Stalled` when a person must act."""
     phone: PhoneStatus | None = None
-    """The phone number as Meta described it at the last look."""
+    """The phone number, as Meta described it when it was last read."""
     token: TokenStatus | None = None
-    """The access token in use, of which nothing but its source and its end is told."""
+    """The access token in use: its origin and its expiry, nothing else."""
     webhook: WebhookStatus | None = None
-    """The callback that is to be registered at Meta; the condition `WebhookVerified` tells whether it is."""
+    """The callback that should be registered at Meta. The condition `WebhookVerified` says whether it is."""
     registration: RegistrationStatus | None = None
-    """Calls of `register` that were made for this number. Meta allows 10 in 72 hours, and then locks the number for as
-    long."""
+    """Calls of `register` for this number. Meta allows 10 in 72 hours and then locks the number for 72 hours."""
     token_secret_ref: TokenSecretReference | None = None
     """The Secret in which the operator keeps this number's verify tokens."""
     failure_count: int = Field(default=0, ge=0)
     """How many attempts have failed in a row."""
     next_attempt_time: Moment | None = None
-    """When the next attempt is made after a failure. A changed spec or credentials Secret is tried at once."""
+    """When the next attempt is made after a failure. A change of the spec or of the credentials Secret is tried at
+    once."""
     last_handled_reconcile_at: str = Field(default="", max_length=64)
-    """Value of the annotation `waypost.dev/reconcile-requested-at` that was last acted on. Whoever changes the
-    annotation has the number looked at now, and sees here that it was done."""
+    """Value of the annotation `waypost.dev/reconcile-requested-at` that was last handled. A change of the annotation
+    asks for a reconcile now; the same value here says that it was done."""
 
 
 class Metadata(BaseModel):
-    """Of any object; only what is read."""
+    """The metadata of any object, as far as the operator reads it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, alias_generator=to_camel)
 

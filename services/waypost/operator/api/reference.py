@@ -1,4 +1,4 @@
-"""The reference of a kind as Markdown, from the same schema that the API server checks."""
+"""Renders the reference of a kind as Markdown, from the schema that the API server checks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ NOTE = "<!-- Generated from services/waypost/operator/api by `make generate`. Do
 
 
 def reference(kind: Kind) -> str:
-    """One page: what the kind is, all fields of its spec with type, default and rules, and those of its status."""
+    """Returns one page: the kind, all fields of its spec with type, default and rules, and those of its status."""
     written = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     lines = [
         NOTE,
@@ -19,7 +19,7 @@ def reference(kind: Kind) -> str:
         kind.description,
         "",
         f"`apiVersion: {API_VERSION}`, `kind: {kind.kind}`, short name `{kind.short}`, category `whatsapp`. "
-        f"`kubectl explain {kind.kind.lower()}.spec --recursive` tells the same.",
+        f"`kubectl explain {kind.kind.lower()}.spec --recursive` shows the same.",
         "",
         "## spec",
         "",

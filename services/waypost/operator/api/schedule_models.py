@@ -1,4 +1,7 @@
-"""The kind `BotSchedule` as typed models; docstrings are what `kubectl explain` shows."""
+"""The kind `BotSchedule` as typed models: the source of its CRD, reference and checks.
+
+Docstrings here are what `kubectl explain` shows.
+"""
 
 from typing import Annotated, Literal
 
@@ -10,7 +13,7 @@ from waypost.schedule.actions.message import MOST_CONTACTS
 from waypost.schedule.actions.table import Action
 
 FIVE_FIELDS = "schedule must have five fields: minute, hour, day of month, month, day of week"
-NO_ZONE = "schedule must not contain TZ=; the time zone belongs into timeZone"
+NO_ZONE = "schedule must not contain TZ=; the time zone belongs in timeZone"
 A_ZONE = "timeZone must be a name of the IANA database, as Europe/Rome or Etc/UTC"
 
 
@@ -36,7 +39,7 @@ def _listable(action: Action) -> Action:
 
 
 class ScheduleSpec(Strict):
-    """What is to happen, at which number, and when."""
+    """What happens, at which number, and when."""
 
     number_ref: NameReference
     """The WhatsAppNumber that the runs use. No run starts before it has been connected at Meta."""
@@ -59,43 +62,43 @@ class ScheduleSpec(Strict):
     """Time zone in which the schedule is read, by its name in the IANA database, as `Europe/Rome`. It is also taken for
     recipients whose own zone is not known."""
     suspend: bool = False
-    """Whether the schedule pauses. While true no run starts; a run under way goes on."""
+    """Whether the schedule is paused. While true, no run starts; a run under way continues."""
     concurrency_policy: Literal["Forbid", "Allow", "Replace"] = "Forbid"
-    """What happens when a run is due while the one before it has not ended. `Forbid` leaves the new one out, `Allow`
-    lets both run, `Replace` ends the old one."""
+    """What happens when a run is due while the previous one has not ended. `Forbid` skips the new run, `Allow` lets
+    both run, `Replace` ends the old one."""
     starting_deadline_seconds: int = Field(default=300, ge=10, le=86_400)
-    """Seconds within which a run must start. One that could not, because the cluster was down, is left out: what was
-    meant for the morning shall not go out at night."""
+    """Seconds within which a run must start. A run that could not, because the cluster was down, is skipped: a message
+    for the morning must not be sent at night."""
     action: Annotated[Action, AfterValidator(_listable)]
     """What a run does."""
 
 
 class LastRun(Written):
-    """What became of the last run."""
+    """The result of the last run."""
 
     planned_at: Moment | None = None
-    """Minute that the run was planned for, by which it is told apart from all others."""
+    """Minute that the run was planned for. It identifies the run."""
     finished_at: Moment | None = None
-    """When the run had done its part; absent while it is under way."""
+    """When the run ended; absent while it is under way."""
     result: str = Field(default="", max_length=63)
-    """How the run ended, in one CamelCase word: `Succeeded`, `Failed`, or why it did nothing. `Running` while it is
-    under way."""
+    """How the run ended, in one CamelCase word: `Succeeded`, `Failed`, or the reason why it did nothing. `Running`
+    while it is under way."""
     recipients: int = Field(default=0, ge=0)
     """How many people were in the audience."""
     queued: int = Field(default=0, ge=0)
     """How many messages were still waiting, or of unknown outcome, when the run ended."""
     sent: int = Field(default=0, ge=0)
-    """How many messages Meta had taken when the run ended."""
+    """How many messages Meta had accepted when the run ended."""
     failed: int = Field(default=0, ge=0)
     """How many messages had failed when the run ended."""
     skipped: int = Field(default=0, ge=0)
-    """How many people were left out, for they opted out, did not write within 24 hours, or were listed twice."""
+    """How many people were skipped because they opted out, did not write within 24 hours, or were listed twice."""
     message: str = Field(default="", max_length=1024)
-    """What else there is to say about the run, in words."""
+    """Details of the run, in words."""
 
 
 class ScheduleStatus(Written):
-    """What was set up for the schedule, and what became of its runs."""
+    """What was set up for the schedule, and the result of its last run."""
 
     observed_generation: int = Field(default=0, ge=0)
     """Generation of the spec that this status is about."""
@@ -104,15 +107,15 @@ class ScheduleStatus(Written):
         max_length=16,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
-    """State by aspect. `Ready` is true when runs start as planned, or the schedule is suspended. `Reconciling` is true
-    while the operator goes on by itself, `Stalled` when a person must act."""
+    """The state by aspect. `Ready` is true when runs start as planned, or when the schedule is suspended. `Reconciling`
+    is true while the operator continues by itself, `Stalled` when a person must act."""
     cron_job_name: str = Field(default="", max_length=63)
     """Name of the CronJob that starts the runs."""
     cron_job_namespace: str = Field(default="", max_length=63)
     """Namespace of that CronJob, which is the operator's own."""
     last_run: LastRun | None = None
-    """What became of the last run."""
+    """The result of the last run."""
     next_run_at: Moment | None = None
     """When the next run is planned; absent while no run starts."""
     last_handled_reconcile_at: str = Field(default="", max_length=64)
-    """Value of the annotation `waypost.dev/reconcile-requested-at` that was last acted on."""
+    """Value of the annotation `waypost.dev/reconcile-requested-at` that was last handled."""
