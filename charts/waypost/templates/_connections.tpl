@@ -1,34 +1,35 @@
-{{/* Which Secret and key hold an address: of "database" or "redis". Takes root, of; yields JSON. */}}
+{{/* Returns as JSON which Secret and key hold the address of "database" or "redis". Takes root, server. */}}
 {{- define "waypost.connection" -}}
-{{- $given := get .root.Values .of }}
+{{- $given := get .root.Values .server }}
 {{- if $given.embedded.enabled }}
 {{- if $given.embedded.existingSecret }}
 {{- dict "name" $given.embedded.existingSecret "key" "url" | toJson }}
 {{- else }}
-{{- dict "name" (include "waypost.connectionsSecret" .root) "key" (printf "%s-url" .of) | toJson }}
+{{- dict "name" (include "waypost.connectionsSecret" .root) "key" (printf "%s-url" .server) | toJson }}
 {{- end }}
 {{- else if $given.existingSecret.name }}
 {{- $given.existingSecret | toJson }}
 {{- else }}
-{{- dict "name" (include "waypost.connectionsSecret" .root) "key" (printf "%s-url" .of) | toJson }}
+{{- dict "name" (include "waypost.connectionsSecret" .root) "key" (printf "%s-url" .server) | toJson }}
 {{- end }}
 {{- end }}
 
-{{/* The same for an embedded server's password. */}}
+{{/* Returns as JSON which Secret and key hold the password of an embedded server. Takes root, server. */}}
 {{- define "waypost.embeddedPassword" -}}
-{{- $given := get .root.Values .of }}
+{{- $given := get .root.Values .server }}
 {{- if $given.embedded.existingSecret }}
 {{- dict "name" $given.embedded.existingSecret "key" "password" | toJson }}
 {{- else }}
-{{- dict "name" (include "waypost.connectionsSecret" .root) "key" (printf "%s-password" .of) | toJson }}
+{{- dict "name" (include "waypost.connectionsSecret" .root) "key" (printf "%s-password" .server) | toJson }}
 {{- end }}
 {{- end }}
 
+{{/* Returns the name of the Secret that holds everything that was given inline. */}}
 {{- define "waypost.connectionsSecret" -}}
 {{ include "waypost.fullname" . }}-connections
 {{- end }}
 
-{{/* What was given inline, as the data of a Secret; empty when nothing was. */}}
+{{/* Returns the data of the Secret for everything that was given inline; empty if nothing was. */}}
 {{- define "waypost.connectionsData" -}}
 {{- $fullname := include "waypost.fullname" . }}
 {{- $data := dict }}
@@ -54,9 +55,12 @@
 {{- if $data }}{{ toYaml $data }}{{ end }}
 {{- end }}
 
-{{/* The connections Secret is no part of the release yet when its first migration runs: then a copy of it is used. */}}
+{{/*
+Returns as JSON which Secret and key hold the address for migrations. The connections Secret does not exist yet when the
+hook of the first install runs, so the hook brings a copy of it.
+*/}}
 {{- define "waypost.migrationSecret" -}}
-{{- $secret := include "waypost.connection" (dict "root" . "of" "database") | fromJson }}
+{{- $secret := include "waypost.connection" (dict "root" . "server" "database") | fromJson }}
 {{- if .Values.database.migrationSecret.name }}
 {{- .Values.database.migrationSecret | toJson }}
 {{- else if and (not .Values.database.embedded.enabled) (eq $secret.name (include "waypost.connectionsSecret" .)) }}

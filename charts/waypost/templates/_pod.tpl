@@ -1,8 +1,8 @@
 {{/*
-The one pod template: what must hold for every pod is said here, or the components drift apart.
-Takes root, component, values (of the component), args (of `waypost`) or command, env (own entries), ports, volumes,
-mounts, grace (seconds), probes, token (the service account's is mounted), account,
-restart (of a Job's pod), annotations.
+Returns the one pod template. What must hold for every pod is written here, so that components cannot differ in it.
+Takes root, component, values (of the component), args (of `waypost`) or command, env (its own variables), ports, volumes,
+mounts, grace (seconds), probes (whether there are any), token (whether the service account's token is mounted), account,
+restart (the restart policy of a Job's pod), annotations.
 */}}
 {{- define "waypost.pod" -}}
 {{- $root := .root }}
@@ -72,7 +72,7 @@ spec:
       {{- if .probes }}
       startupProbe:
         httpGet: {path: /healthz, port: probes}
-        # Two minutes: a node that starts everything at once is slow.
+        # Two minutes, because a node on which everything starts at once is slow.
         periodSeconds: 2
         failureThreshold: 60
         timeoutSeconds: 3
@@ -85,7 +85,7 @@ spec:
         httpGet: {path: /readyz, port: probes}
         periodSeconds: 5
         failureThreshold: 2
-        # Longer than the database's own deadlines, so that the answer says what is away.
+        # Longer than the database's own deadlines, so that the answer can name what is unavailable.
         timeoutSeconds: 12
       {{- end }}
       securityContext:
@@ -132,31 +132,33 @@ spec:
       labelSelector:
         matchLabels:
           {{- include "waypost.selector" $ | nindent 10 }}
-      # Counts the pods of this revision only: during a rollout the old ones would else push the new ones together.
+      # Counts the pods of this revision only. Otherwise the old pods would push the new ones together in a rollout.
       matchLabelKeys: [pod-template-hash]
     {{- end }}
     {{- end }}
   {{- end }}
 {{- end }}
 
+{{/* Returns the volumes with the certificate authorities that a component needs. Takes root, component. */}}
 {{- define "waypost.certificateVolumes" -}}
 {{- $found := list }}
-{{- range $of := include "waypost.certificatesOf" . | fromYamlArray }}
-{{- $secret := (get $.root.Values $of).caSecret }}
-{{- $found = append $found (dict "name" (printf "%s-ca" $of) "secret" (dict "secretName" $secret.name "defaultMode" 288 "items" (list (dict "key" $secret.key "path" "ca.crt")))) }}
+{{- range $server := include "waypost.certificatesOf" . | fromYamlArray }}
+{{- $secret := (get $.root.Values $server).caSecret }}
+{{- $found = append $found (dict "name" (printf "%s-ca" $server) "secret" (dict "secretName" $secret.name "defaultMode" 288 "items" (list (dict "key" $secret.key "path" "ca.crt")))) }}
 {{- end }}
 {{- toYaml $found }}
 {{- end }}
 
+{{/* Returns the mounts of these volumes. Takes root, component. */}}
 {{- define "waypost.certificateMounts" -}}
 {{- $found := list }}
-{{- range $of := include "waypost.certificatesOf" . | fromYamlArray }}
-{{- $found = append $found (dict "name" (printf "%s-ca" $of) "mountPath" (printf "/etc/waypost/tls/%s" $of) "readOnly" true) }}
+{{- range $server := include "waypost.certificatesOf" . | fromYamlArray }}
+{{- $found = append $found (dict "name" (printf "%s-ca" $server) "mountPath" (printf "/etc/waypost/tls/%s" $server) "readOnly" true) }}
 {{- end }}
 {{- toYaml $found }}
 {{- end }}
 
-{{/* Whose certificate authority a component needs. */}}
+{{/* Returns a list of the servers whose certificate authority a component needs: "database", "redis". */}}
 {{- define "waypost.certificatesOf" -}}
 {{- $found := list }}
 {{- if and .root.Values.database.caSecret.name (has .component (list "webhook" "worker" "console" "migrate" "schedule")) }}
@@ -169,8 +171,8 @@ spec:
 {{- end }}
 
 {{/*
-What the operator publishes, as files. The Secrets are optional: before the first number there are none, and they come
-into running pods. Takes root, audience.
+Returns the volume with the files that the operator publishes. Its Secrets are optional: there are none before the first
+number, and they are added to running pods. Takes root, audience.
 */}}
 {{- define "waypost.registryVolume" -}}
 {{- $sources := list }}
@@ -183,11 +185,12 @@ into running pods. Takes root, audience.
 {{- dict "name" "registry" "projected" (dict "defaultMode" 288 "sources" $sources) | toJson }}
 {{- end }}
 
+{{/* Returns the mount of this volume. Takes audience. */}}
 {{- define "waypost.registryMount" -}}
 {{- dict "name" "registry" "mountPath" (printf "/etc/waypost/registry/%s" .audience) "readOnly" true | toJson }}
 {{- end }}
 
-{{/* What the chart itself renders into Secrets: pods start anew when it changes. */}}
+{{/* Returns a checksum of the Secrets that the chart renders, because pods must restart when these change. */}}
 {{- define "waypost.checksum" -}}
 {{- with include "waypost.connectionsData" . }}
 checksum/connections: {{ sha256sum . }}
