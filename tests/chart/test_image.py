@@ -46,7 +46,7 @@ def test_the_user_of_the_image_is_a_number_and_not_root(dockerfile: str) -> None
 
 
 def test_the_build_context_is_only_the_wheels() -> None:
-    """Neither the history of the repository nor credentials can get into a layer."""
+    """The history of the repository and credentials cannot get into a layer."""
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
 
     assert lines == ["*", "!build/wheels"]

@@ -49,7 +49,7 @@ class Key:
 
     @property
     def is_group(self) -> bool:
-        """Whether other keys stand below it."""
+        """Returns whether there are keys below it."""
         return isinstance(self.default, dict) and bool(self.default)
 
 
