@@ -24,7 +24,7 @@ from waypost.operator.api.conditions import find
 from waypost.operator.cluster.interface import Cluster, Manifest
 from waypost.operator.cluster.registry_secrets import secret_name
 from waypost.operator.engine.outcome import Result
-from waypost.operator.meta.budget_handover import Starts
+from waypost.operator.meta.budget_handover import BudgetHandover
 from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import OperatorOptions
 from waypost.simulator.app import build
@@ -166,11 +166,11 @@ class Installation:
         return GraphClient("http://graph", "v26.0", timeout_s=timeout_s, transport=_Noting(self.asgi, self.calls))
 
     def operator(
-        self, cluster: Cluster | None = None, *, starts: Starts | None = None, **options: Any
+        self, cluster: Cluster | None = None, *, handover: BudgetHandover | None = None, **options: Any
     ) -> NumberReconciler:
-        """An operator that has just started; without `starts` it is the first in this hour."""
+        """An operator that has just started; without `handover` it is the first in this hour."""
         chosen, where = dataclasses.replace(self.options, **options), cluster or self.cluster
-        return NumberReconciler(where, self.graph, chosen, clock=self.clock, probe=self.webhook, starts=starts)
+        return NumberReconciler(where, self.graph, chosen, clock=self.clock, probe=self.webhook, handover=handover)
 
     async def reconcile(self, name: str = NAME, namespace: str = NAMESPACE, *, after_s: float = 5.0) -> Result:
         """One reconcile, `after_s` after the last."""

@@ -6,15 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waypost.operator.meta.budget import BURST_SHARE, KEPT_ACCOUNTS, TOLD_ACCOUNTS, Budget, Left, granted, told
+from waypost.operator.meta.budget import (
+    BURST_SHARE,
+    MOST_ACCOUNTS,
+    MOST_NAMED,
+    Budget,
+    Remaining,
+    initial_grant,
+    summarize,
+)
 
 from .installation import Clock
 
 
-def opened(clock: Clock, limit: int = 200, left: Left | None = None, *, age_s: float = 0.0) -> Budget:
+def opened(clock: Clock, limit: int = 200, left: Remaining | None = None, *, age_s: float = 0.0) -> Budget:
     """Of an operator that is the first in this hour, or begins with what is given."""
     budget = Budget(limit, clock)
-    budget.open(left or granted(before=0), age_s=age_s)
+    budget.open(left or initial_grant(before=0), age_s=age_s)
     return budget
 
 
@@ -23,7 +31,7 @@ def spent(budget: Budget, account: str = "a", *, routine: bool = False, most: in
     return next((calls for calls in range(most) if budget.take(account, routine=routine)), most)
 
 
-def closed(budget: Budget) -> Left:
+def closed(budget: Budget) -> Remaining:
     """What it leaves."""
     left = budget.close()
     assert left is not None
@@ -38,7 +46,7 @@ def test_a_new_operator_begins_with_little() -> None:
 @pytest.mark.parametrize(("before", "share"), [(0, 0.15), (1, 0.075), (2, 0.0375), (32, 0)])
 def test_each_grant_of_an_hour_is_half_of_the_one_before(before: int, share: float) -> None:
     """All of an hour are less than 30 % of its calls."""
-    assert granted(before).others == pytest.approx(share, abs=1e-9)
+    assert initial_grant(before).others == pytest.approx(share, abs=1e-9)
 
 
 def test_looks_at_healthy_numbers_leave_a_reserve() -> None:
@@ -133,7 +141,7 @@ def test_meta_s_refusal_outlives_the_process(limit: int) -> None:
 def test_a_shorter_refusal_does_not_end_a_longer_one_of_another_process() -> None:
     """The answer to a call that was under way when its account was handed over."""
     clock = Clock()
-    budget = opened(clock, left=Left(-0.5))
+    budget = opened(clock, left=Remaining(-0.5))
     budget.block("a", 5)
     clock.advance(5)
     assert budget.take("a", routine=False) == pytest.approx(3595 + 36)
@@ -149,31 +157,31 @@ def test_a_changed_limit_leaves_the_same_share_of_the_hour(limit: int, calls: in
 
 def test_no_more_than_can_be_saved_up_is_taken_over() -> None:
     """After a pause of years."""
-    assert spent(opened(Clock(), left=Left(0.2, {"a": 0.2}), age_s=1e9), "a") == 40
+    assert spent(opened(Clock(), left=Remaining(0.2, {"a": 0.2}), age_s=1e9), "a") == 40
 
 
 @pytest.mark.parametrize(
     ("accounts", "left"),
     [
-        ({}, Left(0.099999)),
-        ({"full": 0.2, "same": 0.0999999}, Left(0.099999)),
-        ({"less": 0.0123459, "none": 0.0, "blocked": -0.5}, Left(0.012345, {"none": 0.0, "blocked": -0.5})),
+        ({}, Remaining(0.099999)),
+        ({"full": 0.2, "same": 0.0999999}, Remaining(0.099999)),
+        ({"less": 0.0123459, "none": 0.0, "blocked": -0.5}, Remaining(0.012345, {"none": 0.0, "blocked": -0.5})),
     ],
     ids=["nobody", "those that have no less", "more than are told"],
 )
-def test_those_with_the_least_are_told_one_by_one(accounts: dict[str, float], left: Left) -> None:
+def test_those_with_the_least_are_told_one_by_one(accounts: dict[str, float], left: Remaining) -> None:
     """The others have at least what is told of them all."""
-    assert told(0.0999999, accounts, most=2) == left
+    assert summarize(0.0999999, accounts, most=2) == left
 
 
 def test_what_is_left_of_thousands_of_accounts_stays_small() -> None:
     """A ConfigMap holds 1 MiB, and each account but the few with nothing still has what it had, or nearly."""
     clock = Clock()
-    budget = opened(clock, left=Left(BURST_SHARE))
+    budget = opened(clock, left=Remaining(BURST_SHARE))
     for number in range(5000):
         spent(budget, str(10**15 + number), most=30 if number < 500 else 1)
     left = closed(budget)
-    assert len(left.accounts) == TOLD_ACCOUNTS
+    assert len(left.accounts) == MOST_NAMED
     assert left.others == 0.195
     assert left.accounts[str(10**15)] == 0.05
 
@@ -182,7 +190,7 @@ def test_an_account_that_was_forgotten_gets_nothing_anew() -> None:
     """More accounts than are kept do not have more calls by that."""
     budget = opened(Clock())
     spent(budget, "first")
-    for number in range(KEPT_ACCOUNTS):
+    for number in range(MOST_ACCOUNTS):
         budget.take(str(number), routine=False)
     assert budget.take("first", routine=False) > 0
 
@@ -197,7 +205,7 @@ def test_no_hour_sees_more_calls_than_the_limit(limit: int, waits: list[float], 
     """Whenever they are asked for; over several processes, see `test_starts.py`."""
     clock = Clock()
     made: list[float] = []
-    budget = opened(clock, limit, Left(BURST_SHARE))
+    budget = opened(clock, limit, Remaining(BURST_SHARE))
     for wait in waits:
         made += [clock() for _ in range(tries) if budget.take("a", routine=False) == 0]
         clock.advance(wait)

@@ -1,4 +1,4 @@
-"""`waypost operator`: one process that makes both kinds true, alone or as one of several of which one works."""
+"""`waypost operator`: the process that reconciles both kinds. Of several replicas one works at a time."""
 
 import asyncio
 import gc
@@ -18,7 +18,7 @@ from waypost.operator.cluster.interface import Cluster
 from waypost.operator.cluster.leader import LeaseLost
 from waypost.operator.engine.controller import Reconciler
 from waypost.operator.engine.runtime import Operator, Place
-from waypost.operator.meta.budget_handover import Starts
+from waypost.operator.meta.budget_handover import BudgetHandover
 from waypost.operator.meta.measured_graph import MeasuredGraph
 from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import JobOptions, OperatorOptions
@@ -29,13 +29,13 @@ from waypost.telemetry import logs, probes, tracing
 log = structlog.get_logger(__name__)
 
 LOST_S = 4.0
-"""A process that lost its Lease is gone after this, however long its orderly end takes: the Lease leaves it 5 s."""
+"""Seconds after which a process that lost its Lease exits, orderly or not. The Lease allows 5 s."""
 
 FAILED = 1
 
 
 def options(settings: Settings) -> OperatorOptions:
-    """What the settings say. Raises `SettingsError`."""
+    """Returns the options that the settings ask for. Raises `SettingsError`."""
     try:
         job = TypeAdapter(JobOptions).validate_json(settings.job_options)
     except ValidationError as error:
@@ -57,15 +57,15 @@ def options(settings: Settings) -> OperatorOptions:
 
 
 def run(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT. Needs `release_namespace`, `public_url` and `job_image`.
+    """Works until SIGTERM or SIGINT. Needs `release_namespace`, `public_url` and `job_image`.
 
-    Raises `SettingsError`; ends with status 1 where a new process is needed.
+    Raises `SettingsError`; exits with status 1 when a new process is needed.
     """
     chosen = options(settings)
     logs.configure("operator", settings.log_level)
     traces = tracing.configure("operator", settings.trace_dir)
-    # What is imported stays: left out of the collector's sums, garbage (kopf's objects refer to each other) is looked
-    # for sooner, and reading a thousand objects takes less memory.
+    # Freeze what is imported: the collector then runs sooner on the rest (kopf's objects refer to each other), and
+    # reading a thousand objects takes less memory.
     gc.collect()
     gc.freeze()
     try:
@@ -78,7 +78,7 @@ def run(settings: Settings) -> None:
         if all(isinstance(cause, LeaseLost) for cause in causes):
             log.error("this operator no longer leads and ends", reason=str(causes[0]))  # noqa: TRY400 - expected
         else:
-            log.exception("the operator ends by an error")
+            log.exception("the operator ends with an error")
         raise SystemExit(FAILED) from None
     finally:
         traces.shutdown()
@@ -93,9 +93,9 @@ async def _run(settings: Settings, chosen: OperatorOptions) -> None:
     ) as graph:
 
         def reconcilers(cluster: Cluster) -> Mapping[str, Reconciler]:
-            starts = Starts(cluster, chosen.release_namespace, chosen.graph_calls_per_hour)
+            handover = BudgetHandover(cluster, chosen.release_namespace, chosen.graph_calls_per_hour)
             return {
-                NUMBER: NumberReconciler(cluster, graph, chosen, starts=starts),
+                NUMBER: NumberReconciler(cluster, graph, chosen, handover=handover),
                 SCHEDULE: ScheduleReconciler(cluster, graph, chosen),
             }
 
@@ -121,7 +121,7 @@ async def _run(settings: Settings, chosen: OperatorOptions) -> None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """What a group of errors, which tasks that run together end by, is made of."""
+    """Yields the single errors of an exception group, as task groups raise it."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from _causes(each)

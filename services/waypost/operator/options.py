@@ -1,4 +1,4 @@
-"""What a platform team decides for all numbers and schedules; no custom resource can change it."""
+"""Options that the platform team sets for all numbers and schedules. No custom resource can change them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,19 +9,19 @@ from waypost.allowed_plugins import AllowedPlugins
 
 @dataclass(frozen=True)
 class JobOptions:
-    """How the pods of a schedule's runs are made."""
+    """Options of the pods in which schedules run."""
 
     requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "50m", "memory": "96Mi"})
     limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "192Mi"})
     deadline_s: int = 900
-    """A run that takes longer is ended; the next tick or pod goes on where it stopped."""
+    """Seconds after which a run is ended; the next pod continues where it stopped."""
     backoff_limit: int = 3
     history_successful: int = 2
     history_failed: int = 3
     ttl_s: int = 86_400
     """Finished Jobs are removed after a day: long enough to read their logs."""
     environment: tuple[Mapping[str, Any], ...] = ()
-    """`env` of the container, in Kubernetes' own form: where database and settings come from."""
+    """`env` of the container, in Kubernetes' own form; the source of database address and settings."""
     environment_from: tuple[Mapping[str, Any], ...] = ()
     """`envFrom`, likewise."""
     volumes: tuple[Mapping[str, Any], ...] = ()
@@ -35,31 +35,32 @@ class JobOptions:
 
 @dataclass(frozen=True)
 class OperatorOptions:
-    """Of one operator."""
+    """Options of one operator."""
 
     release_namespace: str
-    """Where the data plane runs, and with it the registry's Secrets and the Jobs of schedules."""
+    """Namespace of the data plane, the registry's Secrets and the Jobs of schedules."""
     public_url: str
-    """Where Meta reaches the webhook; every callback address starts with it."""
+    """Address at which Meta reaches the webhook; every callback address starts with it."""
     webhook_probe_url: str | None = None
-    """Where the operator reaches the webhook, to see that it serves a callback before Meta is told of it. None: it is
-    not asked, and Meta's own refusal (2200) is waited out."""
+    """Address at which the operator reaches the webhook. It checks there that a callback is served before it registers
+    the callback at Meta. None: it does not check, and retries after Meta's own refusal (2200)."""
     image: str = ""
-    """Of a schedule's Jobs. Set apart from the operator's own, so that its upgrade changes no CronJob."""
+    """Image of schedules' Jobs. It is set apart from the operator's, whose upgrade then changes no CronJob."""
     service_account: str = "waypost-job"
-    """Of a schedule's Jobs; it needs no permissions, and its token is not mounted."""
+    """Service account of schedules' Jobs. It needs no permissions, and its token is not mounted."""
     namespaces: tuple[str, ...] | None = None
     """Watched namespaces; None: all."""
     plugins: AllowedPlugins = field(default_factory=AllowedPlugins)
-    """Bots in Python that the workers import; a number that asks for another is told so."""
+    """Bots in Python that the workers import. A number that asks for another one gets a condition."""
     resync_s: float = 300
-    """Drift at Meta is looked for this often, unless the budget of the account asks for less."""
+    """Seconds between looks for drift at Meta; longer where the account's budget demands it."""
     graph_calls_per_hour: int = 200
     """Management calls per WhatsApp Business account and hour: Meta's limit for a new account; 5,000 once active."""
     route_poll_s: float = 2.0
-    """The webhook is asked this often whether it serves a new callback; Meta is not."""
+    """Seconds between checks whether the webhook serves a new callback. Meta is not asked."""
     registry_shards: int = 4
     """Secrets per audience: the entries of all numbers share them, and a Secret holds 1 MiB."""
     finalize_deadline_s: float = 600
-    """After this long a deletion no longer waits for Meta: an object that cannot go is worse than a leftover there."""
+    """Seconds after which a deletion no longer waits for Meta: a leftover there is better than an object that cannot
+    be deleted."""
     job: JobOptions = field(default_factory=JobOptions)

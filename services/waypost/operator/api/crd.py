@@ -1,7 +1,7 @@
 """The CRDs of both kinds, built from the models; `generate.py` writes them to files.
 
-A structural schema is made of what pydantic says: references are put in place, `null` goes (Kubernetes drops it), so do
-titles, and patterns that have a message become rules: the API server tells a rule's message, but a pattern's text only.
+A structural schema is derived from pydantic's: references are resolved, `null` and titles are dropped, and a pattern
+with a message becomes a rule, because the API server shows a rule's message but only the text of a pattern.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""One request to the API server: deadline, span, metric, and its answer as one of a few errors."""
+"""One request to the API server: its deadline, span and metric, and its failure as one of a few errors."""
 
 import json
 import time
@@ -17,12 +17,12 @@ from waypost.telemetry import metrics, tracing
 
 JSON = "application/json"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-"""As what is accepted: without the content, where nobody reads it."""
+"""`Accept` header for an answer without the object's content, for writes whose result is not read."""
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
 TIMEOUT_S = 20.0
-"""Of one request. A reconcile makes several, and a hanging one must not hold its object for minutes."""
+"""Seconds for one request. A reconcile makes several; one that hangs must not block its object for minutes."""
 CONNECT_TIMEOUT_S = 5.0
 
 LONGEST_MESSAGE = 512
@@ -39,11 +39,11 @@ class _Request:
 
 
 class NotThere(ClusterRefused):
-    """404. A retry makes sense only after something created it."""
+    """404: the object does not exist. A retry makes sense only after it was created."""
 
 
 class KubernetesCalls:
-    """Requests over one client. `fresh` gives new credentials when the API server no longer takes the present ones."""
+    """Requests over one client. `fresh` returns new credentials when the API server refuses the present ones."""
 
     def __init__(self, client: ApiClient, fresh: Callable[[], Awaitable[Configuration]] | None = None) -> None:
         self._client = client
@@ -51,7 +51,7 @@ class KubernetesCalls:
         self._timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         await self._client.close()  # type: ignore[no-untyped-call]
 
     async def call(
@@ -67,10 +67,10 @@ class KubernetesCalls:
         verb: str | None = None,
         about: tuple[str, str] | None = None,
     ) -> Manifest:
-        """Do one request and return its JSON object.
+        """Makes one request and returns its JSON object.
 
-        `verb` is RBAC's word for what is done, `about` namespace and name of the object; both are all that span and
-        metric tell. Raises the errors of `cluster.py`; 404 is `NotThere`.
+        `verb` is RBAC's word for the request, `about` namespace and name of the object; span and metric hold nothing
+        else. Raises the errors of `interface.py`; 404 is `NotThere`.
         """
         verb = verb or _VERBS[method]
         started = time.monotonic()

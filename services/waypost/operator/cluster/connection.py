@@ -1,4 +1,4 @@
-"""How the API server is reached: by a pod's service account or a kubeconfig, for our calls and kopf's watches alike."""
+"""Address and credentials of the API server, for our calls and kopf's watches: a service account or a kubeconfig."""
 
 import os
 from pathlib import Path
@@ -11,15 +11,15 @@ from kubernetes.aio.client import ApiClient, Configuration
 from waypost.settings import SettingsError
 
 _CONNECTIONS = 24
-"""To one API server. More would only queue there: it serves a client's requests by fair share."""
+"""Connections to the API server. More would only queue there: it serves each client a fair share."""
 
 
 class NoConnection(SettingsError):
-    """Neither a service account nor a kubeconfig can be used. No retry helps."""
+    """Neither a service account nor a kubeconfig can be used. A retry does not help."""
 
 
 async def configuration(kubeconfig: Path | None = None) -> Configuration:
-    """Address and credentials, read anew. `kubeconfig` None: the service account in a pod, else `$KUBECONFIG`'s way.
+    """Reads address and credentials again. `kubeconfig` None: a pod's service account, else the file of `$KUBECONFIG`.
 
     Raises `NoConnection`.
     """
@@ -41,14 +41,14 @@ async def configuration(kubeconfig: Path | None = None) -> Configuration:
 
 
 async def client(kubeconfig: Path | None = None) -> ApiClient:
-    """A client for our own calls; close it with `await client.close()`. Raises `NoConnection`."""
+    """Returns a client for our own calls; close it with `await client.close()`. Raises `NoConnection`."""
     made = ApiClient(await configuration(kubeconfig))
     made.user_agent = "waypost-operator"
     return made
 
 
 async def for_kopf(kubeconfig: Path | None = None) -> kopf.ConnectionInfo:
-    """The same for kopf, which asks again when the API server no longer takes the token. Raises `kopf.LoginError`."""
+    """Returns kopf's connection; kopf asks again when the API server refuses the token. Raises `kopf.LoginError`."""
     try:
         found = await configuration(kubeconfig)
     except NoConnection as error:

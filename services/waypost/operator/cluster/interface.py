@@ -1,4 +1,4 @@
-"""What reconciling needs of a cluster, and nothing more."""
+"""The interface to a cluster: exactly what reconciling needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class Stored:
-    """A Secret or ConfigMap as read: decoded `data`, labels, and what tells one version from another."""
+    """A Secret or ConfigMap as read: decoded `data`, labels and resource version."""
 
     namespace: str
     name: str
@@ -20,7 +20,7 @@ class Stored:
 
 
 class ClusterError(Exception):
-    """The API server did not do what was asked.
+    """The API server did not do what it was asked to do.
 
     ClusterError
     ├── ClusterAway       it does not answer, or answers 5xx/429: retry later
@@ -34,7 +34,7 @@ class ClusterAway(ClusterError):
 
 
 class ClusterConflict(ClusterError):
-    """409: the object changed meanwhile. Read and plan again."""
+    """409: the object changed since it was read. Read and plan again."""
 
 
 class ClusterRefused(ClusterError):
@@ -47,49 +47,50 @@ class ClusterRefused(ClusterError):
 
 
 class Cluster(Protocol):
-    """The API server, or something that plays it. Every call may raise `ClusterError`."""
+    """The API server, or a stand-in for it. Every call may raise `ClusterError`."""
 
     async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """An object of one of our kinds or a child (CronJob, Job), None when it is not there."""
+        """Returns an object of one of our kinds or a child (CronJob, Job); None if it does not exist."""
 
     async def secret(self, namespace: str, name: str) -> Stored | None:
-        """A Secret, None when it is not there. The caller checks the opt-in label before it looks at `data`."""
+        """Returns a Secret; None if it does not exist. The caller checks the opt-in label before it reads `data`."""
 
     async def config_map(self, namespace: str, name: str) -> Stored | None:
-        """A ConfigMap, None when it is not there."""
+        """Returns a ConfigMap; None if it does not exist."""
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """Create an object, and return it as it is then. `ClusterConflict` when there is one."""
+        """Creates an object and returns it as stored. Raises `ClusterConflict` if it exists."""
 
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        """Server-side apply with force: own exactly the fields given. Returns the object as it is then.
+        """Applies (server-side, with force): owns exactly the fields given. Returns the object as stored.
 
-        With a `resourceVersion` in its metadata, `ClusterConflict` if the object moved; what is gone is made anew.
+        With a `resourceVersion` in its metadata, `ClusterConflict` if the object changed. One that is gone is created
+        again.
         """
 
     async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
-        """Set one key of a Secret that others have keys in, or remove it (None), and leave theirs alone.
+        """Sets or removes (None) one key of a Secret that also holds keys of others; theirs stay as they are.
 
         `secret` is what it is made from when it is not there: metadata with labels, and type.
         """
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete; that it is gone already is fine."""
+        """Deletes an object, if it exists."""
 
     async def write_status(self, manifest: Manifest, status: Manifest) -> Manifest:
-        """Replace the status of one of our objects, at the resource version read. `ClusterConflict` if it moved."""
+        """Replaces the status of one of our objects, at the version read. Raises `ClusterConflict` if it changed."""
 
     async def write_metadata(self, manifest: Manifest, patch: Manifest) -> Manifest:
-        """Merge-patch `metadata` (finalizers, annotations) at the resource version read."""
+        """Merge-patches `metadata` (finalizers, annotations) at the resource version read."""
 
     async def objects(self, kind: str) -> list[Manifest]:
-        """All objects of one of our kinds in the namespaces watched: identity, spec without an action, conditions."""
+        """Returns all objects of one of our kinds that are watched: identity, spec without an action, conditions."""
 
     async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
-        """Children (CronJob, Pod) in the release namespace that carry all of these labels."""
+        """Returns children (CronJob, Pod) in the release namespace that carry all of these labels."""
 
     async def emit(self, about: Manifest, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - the field's name in core/v1 Event
-        """A Kubernetes Event. Never fails a reconcile: the implementation logs what went wrong."""
+        """Emits a Kubernetes Event. It never fails a reconcile: the implementation logs what went wrong."""
 
     async def refresh_mounts(self) -> None:
-        """Have kubelets sync the registry's mounted Secrets soon (an annotation on the data plane's pods)."""
+        """Makes kubelets sync the registry's mounted Secrets soon (by an annotation on the data plane's pods)."""

@@ -1,4 +1,4 @@
-"""`cluster.Cluster` over the API of a real Kubernetes cluster."""
+"""Implements `interface.Cluster` on the API of a real Kubernetes cluster."""
 
 import asyncio
 import base64
@@ -19,20 +19,20 @@ from waypost.operator.engine.object_cache import Known, slim
 log = structlog.get_logger(__name__)
 
 COMPONENT = "waypost-operator"
-"""Who speaks in Events, and the field manager of status and metadata."""
+"""Source of our Events, and field manager of status and metadata."""
 
 DATA_PLANE = "app.kubernetes.io/part-of=waypost,app.kubernetes.io/component in (webhook,worker)"
 """Pods that mount the registry's Secrets."""
 REFRESHED = "waypost.dev/registry-refreshed-at"
-"""Annotation on them whose change makes their kubelet look at mounted Secrets at once, not within a minute."""
+"""Annotation on these pods. Its change makes their kubelet sync mounted Secrets at once instead of within a minute."""
 REFRESH_DELAY_S = 1.0
 """Changes of the registry within this time share one round over the pods."""
 REFRESH_SPACING_S = 3.0
-"""Between the rounds while there is always more: for each a kubelet writes the mounted Secrets again."""
+"""Seconds between rounds while changes keep coming: in each one a kubelet writes the mounted Secrets again."""
 
 PAGE = 25
-"""Objects in one answer. Dozens of streams may read at the start, and an object is some 10 kB while it is read: with
-500 the operator needs 25 MB more for good, for the heap does not shrink again."""
+"""Objects in one answer. Dozens of streams may read at the start, and an object takes about 10 kB while it is read.
+With 500, the operator would need 25 MB more for good, since the heap does not shrink again."""
 REPEATED_S = 600.0
 """The same Event about the same object is not posted again within this time."""
 REMEMBERED_EVENTS = 4096
@@ -68,13 +68,13 @@ class KubernetesCluster:
         self._shared: dict[tuple[str, str], SharedSecret] = {}
 
     async def close(self) -> None:
-        """Finish what is under way and close the connections."""
+        """Finishes what is under way and closes the connections."""
         if self._refresh is not None:
             await asyncio.wait([self._refresh], timeout=5)
         await self._calls.close()
 
     async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """An object as it is now, None when it is not there."""
+        """Returns an object as it is now; None if it does not exist."""
         found = KINDS[kind]
         try:
             return await self._calls.call("GET", found.at(namespace, name), found, about=(namespace, name))
@@ -82,15 +82,15 @@ class KubernetesCluster:
             return None
 
     async def secret(self, namespace: str, name: str) -> Stored | None:
-        """A Secret, None when it is not there. The caller checks the opt-in label before it looks at `data`."""
+        """Returns a Secret; None if it does not exist. The caller checks the opt-in label before it reads `data`."""
         return _stored(await self.read("Secret", namespace, name), encoded=True)
 
     async def config_map(self, namespace: str, name: str) -> Stored | None:
-        """A ConfigMap, None when it is not there."""
+        """Returns a ConfigMap; None if it does not exist."""
         return _stored(await self.read("ConfigMap", namespace, name), encoded=False)
 
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        """Server-side apply with force, at the resource version given, if any. Returns the object as it is then."""
+        """Applies (server-side, with force), at the resource version given, if any. Returns the object as stored."""
         kind, namespace, name = _identity(manifest)
         return await self._calls.call(
             "PATCH",
@@ -104,7 +104,7 @@ class KubernetesCluster:
         )
 
     async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
-        """Set one key of a Secret that others have keys in, or remove it (None); see `entries.py`."""
+        """Sets or removes (None) one key of a Secret that also holds keys of others; see `shared_secret.py`."""
         kind, namespace, name = _identity(secret)
         shared = self._shared.get((namespace, name))
         if shared is None:
@@ -133,7 +133,7 @@ class KubernetesCluster:
         await shared.write(key, content)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete, children in the background; that it is gone already is fine."""
+        """Deletes an object, if it exists; its children are deleted in the background."""
         found = KINDS[kind]
         try:
             await self._calls.call(
@@ -147,7 +147,7 @@ class KubernetesCluster:
             return
 
     async def write_status(self, manifest: Manifest, status: Manifest) -> Manifest:
-        """Replace the status at the resource version of `manifest`. `ClusterConflict` if it moved, or is gone."""
+        """Replaces the status at the version of `manifest`. Raises `ClusterConflict` if it changed or is gone."""
         kind, namespace, name = _identity(manifest)
         metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
         return await self._change(
@@ -159,7 +159,7 @@ class KubernetesCluster:
         )
 
     async def write_metadata(self, manifest: Manifest, patch: Manifest) -> Manifest:
-        """Merge-patch `metadata` at the resource version read. `ClusterConflict` if it moved, or is gone."""
+        """Merge-patches `metadata` at the resource version read. Raises `ClusterConflict` if it changed or is gone."""
         kind, namespace, name = _identity(manifest)
         version = manifest["metadata"]["resourceVersion"]
         return await self._change(
@@ -172,13 +172,13 @@ class KubernetesCluster:
         )
 
     async def objects(self, kind: str) -> list[Manifest]:
-        """All objects of one of our kinds in the namespaces watched, slim. They are shared: never change one."""
+        """Returns all watched objects of one of our kinds, stripped. They are shared: never change one."""
         if self._known.complete:
             return self._known.all(kind)
         return [slim(item) async for item in self.listed(kind)]
 
     async def listed(self, kind: str, selector: str | None = None) -> AsyncIterator[Manifest]:
-        """Objects as the API server has them now, page by page."""
+        """Yields objects as the API server has them now, page by page."""
         found = KINDS[kind]
         paths = [found.within(each) for each in self._namespaces] if self._namespaces else [found.collection]
         for path in paths:
@@ -186,13 +186,13 @@ class KubernetesCluster:
                 yield item
 
     async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
-        """Children in the release namespace that carry all of these labels, as the API server has them now."""
+        """Returns children in the release namespace that carry all of these labels, as the API server has them now."""
         found = KINDS[kind]
         selector = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
         return [item async for item in self._pages(found.within(self._release_namespace), found, selector)]
 
     async def emit(self, about: Manifest, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - the field's name in core/v1 Event
-        """Post an Event. It never fails a reconcile; the same one is not posted again within ten minutes."""
+        """Posts an Event. It never fails a reconcile. The same Event is not posted again within ten minutes."""
         metadata = about["metadata"]
         if not self._is_news((metadata.get("uid", ""), reason, message)):
             return
@@ -228,17 +228,17 @@ class KubernetesCluster:
             log.warning("an event was not posted", reason=reason, error=error.__class__.__name__)
 
     async def refresh_mounts(self) -> None:
-        """Have kubelets sync the registry's mounted Secrets soon. Returns at once; many requests share one round."""
+        """Makes kubelets sync the registry's mounted Secrets soon. Returns at once; many requests share one round."""
         if self._refresh is None or self._refresh.done():
             self._refresh = asyncio.create_task(self._refresh_soon(), name="refresh mounts")
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """Create an object. `ClusterConflict` when there is one."""
+        """Creates an object. Raises `ClusterConflict` if it exists."""
         kind, namespace, name = _identity(manifest)
         return await self._calls.call("POST", kind.within(namespace), kind, body=manifest, about=(namespace, name))
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        """Replace an object at the resource version it carries. `ClusterConflict` if it moved, or is gone."""
+        """Replaces an object at the resource version it carries. Raises `ClusterConflict` if it changed or is gone."""
         kind, namespace, name = _identity(manifest)
         return await self._change("PUT", kind.at(namespace, name), kind, body=manifest, about=(namespace, name))
 
@@ -278,9 +278,11 @@ class KubernetesCluster:
                         about=(self._release_namespace, name),
                     )
                 except NotThere:
-                    continue  # the pod ended meanwhile
+                    continue  # the pod has ended
         except ClusterError as error:
-            log.warning("pods were not asked to reread the registry; they do within a minute", error=str(error))
+            log.warning(
+                "pods were not asked to reread the registry; kubelets sync the files within a minute", error=str(error)
+            )
 
     def _is_news(self, event: tuple[str, str, str]) -> bool:
         now = self._clock()

@@ -1,4 +1,4 @@
-"""Which of several operators works: the one that holds a Lease, by the usual rules of Kubernetes (client-go's).
+"""Leader election: of several operators the one that holds a Lease works, by the rules of Kubernetes' client-go.
 
 `kubernetes.aio.leaderelection` is not used: it never looks at the task it started, so that an operator that crashed
 inside would keep the Lease for ever.
@@ -20,33 +20,33 @@ NAME = "waypost-operator"
 """Lease in the release namespace."""
 
 DURATION_S = 15
-"""A Lease that did not change for this long is free."""
+"""Seconds without a change after which a Lease is free."""
 RENEW_DEADLINE_S = 10.0
-"""A leader that could not renew for this long stops. The rest of the duration is its time to do so."""
+"""Seconds without a renewal after which a leader stops. It has the rest of the duration to do so."""
 RETRY_S = 2.0
 
 Move = Literal["create", "take", "renew", "wait"]
 
 
 class LeaseLost(Exception):
-    """Another operator may be leading by now: this process must end. A retry makes no sense."""
+    """Another operator may be leading by now, so this process must end. A retry makes no sense."""
 
 
 class Leases(Protocol):
-    """What is needed of a cluster."""
+    """The part of a cluster that leader election needs."""
 
     async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """The Lease, None when it is not there."""
+        """Returns the Lease; None if it does not exist."""
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """`ClusterConflict` when there is one."""
+        """Creates the Lease. Raises `ClusterConflict` if it exists."""
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        """`ClusterConflict` when it moved."""
+        """Replaces the Lease. Raises `ClusterConflict` if it changed."""
 
 
 class Election:
-    """Decides from the Lease as read. Pure but for what it remembers.
+    """Decides from the Lease as read. Pure, except that it remembers what it saw.
 
     Clocks of two machines are never compared: a Lease counts as abandoned when *we* saw no change of it for as long as
     it says it lasts.
@@ -58,7 +58,7 @@ class Election:
         self._seen_at = float("-inf")
 
     def move(self, lease: Manifest | None, now: float) -> Move:
-        """What to do about it; `now` in seconds of a clock that never jumps."""
+        """Returns what to do about the Lease; `now` in seconds of a clock that never jumps."""
         if lease is None:
             return "create"
         spec = lease.get("spec") or {}
@@ -75,7 +75,7 @@ class Election:
         return "take" if abandoned else "wait"
 
     def claimed(self, lease: Manifest | None, namespace: str, at: datetime) -> Manifest:
-        """The Lease as it is when this process holds it."""
+        """Returns the Lease as this process writes it when it holds it."""
         moment = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec: dict[str, Any] = dict((lease or {}).get("spec") or {})
         if spec.get("holderIdentity") != self.me:
@@ -109,7 +109,7 @@ class Leadership:
         self._renewed_at = float("-inf")
 
     async def acquire(self) -> None:
-        """Return once this process leads."""
+        """Returns once this process leads."""
         waiting = False
         while not await self._try():
             if not waiting:
@@ -119,7 +119,7 @@ class Leadership:
         log.info("this operator leads", identity=self._election.me)
 
     async def keep(self) -> None:
-        """Renew until that fails for too long, or another one has it: then raises `LeaseLost`."""
+        """Renews the Lease. Raises `LeaseLost` when that fails for too long or another process has it."""
         while True:
             await self._sleep(RETRY_S)
             held = await self._try()
@@ -129,7 +129,7 @@ class Leadership:
                 raise LeaseLost(f"the lease could not be renewed for {RENEW_DEADLINE_S:.0f} s")
 
     async def release(self) -> None:
-        """Let another one take over at once. What goes wrong only makes it wait."""
+        """Releases the Lease, so that another process takes over at once. A failure only makes that one wait."""
         try:
             lease = await self._leases.read("Lease", self._namespace, NAME)
             if lease is None or self._election.move(lease, self._clock()) != "renew":
@@ -140,7 +140,7 @@ class Leadership:
             log.info("the lease was not released; it runs out by itself", error=str(error))
 
     async def _try(self) -> bool | None:
-        """True: held. False: not now. None: another one has it."""
+        """Returns True when held, False when not now, None when another process has it."""
         try:
             async with asyncio.timeout(RENEW_DEADLINE_S / 2):
                 lease = await self._leases.read("Lease", self._namespace, NAME)
@@ -151,7 +151,7 @@ class Leadership:
                 claimed = self._election.claimed(lease, self._namespace, datetime.now(UTC))
                 await (self._leases.create(claimed) if lease is None else self._leases.replace(claimed))
         except ClusterConflict:
-            return False  # somebody was faster; the next look tells who
+            return False  # another process was faster; the next look shows which
         except (ClusterError, TimeoutError) as error:
             log.warning("the lease cannot be reached", error=str(error) or "no answer in time")
             return False

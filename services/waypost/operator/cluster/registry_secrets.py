@@ -1,7 +1,7 @@
-"""What the data plane is told of a number: one entry per audience, in Secrets of the release namespace.
+"""Publishes the registry: one entry per number and audience, in Secrets of the release namespace.
 
-All numbers share a few Secrets, for each is mounted as a volume. A number's entry is one key of them, which is written
-and removed without touching another number's.
+All numbers share a few Secrets, because each Secret is mounted as a volume. A number's entry is one key in one of
+them, which is written and removed without touching another number's.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ LABELS = {"app.kubernetes.io/managed-by": "waypost-operator", "app.kubernetes.io
 
 @dataclass(frozen=True)
 class Published:
-    """The entries of one number as they are now; None where there is none, or none that can be read."""
+    """The published entries of one number; None where there is none that can be read."""
 
     route: Route | None = field(default=None, repr=False)
     number: Number | None = field(default=None, repr=False)
 
 
 def secret_name(audience: Audience, namespace: str, name: str, shards: int) -> str:
-    """The Secret that holds the entry; the same for a number as long as the count of shards is."""
+    """Returns the name of the Secret that holds the entry. It changes only with the number of shards."""
     return f"waypost-registry-{audience}-{zlib.crc32(f'{namespace}/{name}'.encode()) % shards}"
 
 
 def key(namespace: str, name: str) -> str:
-    """The key in that Secret, which becomes a file name; a namespace holds no dot, so the first one ends it."""
+    """Returns the key in that Secret, which becomes a file name. A namespace has no dot, so the first dot ends it."""
     return f"{namespace}.{name}.json"
 
 
@@ -47,11 +47,11 @@ class _Shard:
     data: dict[str, bytes] = field(default_factory=dict, repr=False)
     read_at: float = float("-inf")
     written: dict[str, bytes | None] = field(default_factory=dict, repr=False)
-    """Since the read under way began: its answer may be from before."""
+    """Keys written since the read under way began: its answer may be older than they are."""
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def put(self, key: str, content: bytes | None) -> None:
-        """An entry is so now; None: it is gone."""
+        """Records that an entry was written, or removed (None)."""
         if content is None:
             self.data.pop(key, None)
         else:
@@ -62,7 +62,7 @@ class Registry:
     """The registry's Secrets in a cluster.
 
     A Secret that was read less than `fresh_s` ago is not read again: each holds the entries of hundreds of numbers, and
-    a thousand that begin together would each fetch all of them. Nobody else writes them, but for a mistake.
+    a thousand numbers that begin together would each fetch all of them. Only the operator writes these Secrets.
     """
 
     def __init__(
@@ -82,13 +82,13 @@ class Registry:
         self._by_name: dict[str, _Shard] = {}
 
     async def read(self, namespace: str, name: str) -> Published:
-        """What is published of a number."""
+        """Returns what is published of a number."""
         route = await self._content("webhook", namespace, name)
         number = await self._content("worker", namespace, name)
         return Published(_decoded(route, Route), _decoded(number, Number))
 
     async def write(self, published: Published, route: Route, number: Number) -> bool:
-        """Publish what differs from `published`; True if anything did."""
+        """Publishes what differs from `published`; returns whether anything did."""
         written = False
         if published.number != number:
             await self._entry("worker", number.namespace, number.name, msgspec.json.encode(number))
@@ -100,25 +100,25 @@ class Registry:
         return written
 
     async def withdraw(self, namespace: str, name: str) -> None:
-        """Take both entries away; that there are none is fine."""
+        """Removes both entries, if they exist."""
         for audience in AUDIENCES:
             if await self._content(audience, namespace, name) is not None:
                 await self._entry(audience, namespace, name, None)
 
     async def names(self) -> set[tuple[str, str]]:
-        """Namespace and name of every number of which anything is published."""
+        """Returns namespace and name of every number that has a published entry."""
         found = set()
         for audience in AUDIENCES:
             for shard in range(self._shards):
-                for each in await self._data(f"waypost-registry-{audience}-{shard}", anew=True):
+                for each in await self._data(f"waypost-registry-{audience}-{shard}", bypass_cache=True):
                     namespace, _, rest = each.partition(".")
                     found.add((namespace, rest.removesuffix(".json")))
         return found
 
     async def carries(self, token: str) -> bool:
-        """Whether any number is still published with that access token."""
+        """Returns whether any number is still published with that access token."""
         for shard in range(self._shards):
-            for content in (await self._data(f"waypost-registry-worker-{shard}", anew=True)).values():
+            for content in (await self._data(f"waypost-registry-worker-{shard}", bypass_cache=True)).values():
                 entry = _decoded(content, Number)
                 if entry is not None and entry.access_token == token:
                     return True
@@ -128,10 +128,10 @@ class Registry:
         data = await self._data(secret_name(audience, namespace, name, self._shards))
         return data.get(key(namespace, name))
 
-    async def _data(self, secret: str, *, anew: bool = False) -> Mapping[str, bytes]:
+    async def _data(self, secret: str, *, bypass_cache: bool = False) -> Mapping[str, bytes]:
         shard = self._by_name.setdefault(secret, _Shard())
         async with shard.reading:
-            if anew or self._clock() - shard.read_at >= self._fresh_s:
+            if bypass_cache or self._clock() - shard.read_at >= self._fresh_s:
                 shard.written.clear()
                 stored = await self._cluster.secret(self._namespace, secret)
                 shard.data = dict(stored.data) if stored else {}

@@ -1,4 +1,4 @@
-"""Many objects' entries in one Secret: written together, in few small patches.
+"""One Secret with the entries of many objects, which are written together in few small patches.
 
 Server-side apply with a field manager for each entry would own each key best, and was measured: with 250 managers one
 apply costs the API server a second, and several at once make it repeat that work until they time out. A merge patch
@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from waypost.operator.cluster.interface import ClusterConflict, Manifest
 
 MOST = 100
-"""Entries in one patch: some 100 kB."""
+"""Entries in one patch; about 100 kB."""
 SPACING_S = 1.0
-"""Between two patches of one Secret: for each the API server takes up the whole of it, some hundred kB."""
+"""Seconds between two patches of one Secret: for each, the API server processes the whole Secret, hundreds of kB."""
 
 Patch = Callable[[Manifest], Awaitable[bool]]
-"""Merge-patch the Secret; False when it is not there."""
+"""Merge-patches the Secret; returns False if it does not exist."""
 Create = Callable[[Manifest], Awaitable[object]]
-"""Create it; `ClusterConflict` when it is there."""
+"""Creates the Secret; raises `ClusterConflict` if it exists."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class _Pending:
 
 
 class SharedSecret:
-    """One Secret. What is asked for while a patch is under way, or just was, goes with the next one."""
+    """One Secret. A change that is asked for during a patch, or shortly after one, goes with the next patch."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class SharedSecret:
         self._turn = asyncio.Lock()
 
     async def write(self, key: str, content: bytes | None) -> None:
-        """Set one key, or remove it; returns when that is done. Raises what the patch that held it raised.
+        """Sets or removes one key; returns when that is done. Raises what the patch that held it raised.
 
         One that is given up before its patch was begun is not written.
         """
@@ -78,7 +78,7 @@ class SharedSecret:
                 self._pending.remove(batch)
 
     async def _send(self, batch: _Pending) -> None:
-        """Whoever comes first sends for all; what it meets, all are told."""
+        """Sends one patch for all waiting changes; each of them gets its result or its error."""
         self._pending.remove(batch)
         self._next_at = self._clock() + SPACING_S
         try:
@@ -101,5 +101,5 @@ class SharedSecret:
             return
         try:
             await self._create({**self._manifest, "data": present})
-        except ClusterConflict:  # somebody else made it meanwhile
+        except ClusterConflict:  # another process has just created it
             await self._patch(patch)

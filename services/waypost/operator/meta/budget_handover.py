@@ -1,7 +1,8 @@
-"""What the operators of one release leave each other, so that together they stay within the hour; see `budget.py`.
+"""Hands the call budget (`budget.py`) from one operator process of a release to the next.
 
-One ConfigMap, written once when a process begins and once at its orderly end, each time at the version that it has read
-or written before. So what is left is used by one process only, and one that another has overtaken leaves nothing.
+The record is one ConfigMap. A process writes it when it begins and at its orderly end, each time at the version that it
+read or wrote before. So a remainder is used by one process only, and a process that another one has overtaken leaves no
+remainder.
 """
 
 import asyncio
@@ -14,54 +15,54 @@ import msgspec
 
 from waypost.operator.cluster.interface import Cluster, Manifest
 from waypost.operator.cluster.registry_secrets import LABELS
-from waypost.operator.meta.budget import HOUR_S, Budget, Left, granted
+from waypost.operator.meta.budget import HOUR_S, Budget, Remaining, initial_grant
 
 NAME = "waypost-operator-starts"
 """ConfigMap in the release namespace."""
 MANAGER = "waypost-operator"
 KEY = "record"
 KEPT = 32
-"""After so many grants within an hour the next one is as good as nothing."""
+"""Grants that are recorded. After so many within an hour the next one is close to zero."""
 OVERLAP_S = 60.0
-"""A pod's grace period: one that was replaced by force may be at work that long beside the next one."""
+"""A pod's grace period: a process that was replaced by force may work that long beside the next one."""
 AHEAD_S = 24 * HOUR_S
-"""No clock that was right is that far ahead of this one, and what it dated would count for as long."""
+"""A record dated further ahead than this is not trusted: it would count for as long."""
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What a process finds of those before it."""
+    """The record of the processes before this one."""
 
     at: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    """When it was written, in seconds since 1970. It never goes back, whatever a node's clock does."""
+    """When the record was written, in seconds since 1970. It never goes back, even if a node's clock does."""
     grants: Annotated[tuple[float, ...], msgspec.Meta(max_length=KEPT)] = ()
-    """When others began without knowing what was left, within the last hour before `at`."""
-    left: Left | None = None
-    """At the orderly end of the process before; None: it did not end, or not so."""
+    """When processes began with a grant, within the last hour before `at`."""
+    left: Remaining | None = None
+    """The remainder at the orderly end of the process before; None if there was no such end."""
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """`record` is what to write down before `left`, which was so `age_s` ago, is used."""
+class Opening:
+    """How a process begins: it writes `record`, then uses `left`, which is `age_s` seconds old."""
 
     record: Record
-    left: Left
+    left: Remaining
     age_s: float
 
 
-def beginning(found: Record, now: float) -> Beginning:
-    """How to begin after `found`. Pure.
+def opening_after(found: Record, now: float) -> Opening:
+    """Returns how to begin after the record `found`. Pure.
 
-    A grant counts somewhat longer than an hour, and its refill begins late: whoever came before may still be at work.
+    A grant counts somewhat longer than an hour, and its refill begins late: the process before may still be at work.
     """
     now = max(now, found.at)
     grants = tuple(at for at in found.grants if at > now - HOUR_S - OVERLAP_S)
     if found.left is not None:
-        return Beginning(Record(now, grants), found.left, now - found.at)
-    return Beginning(Record(now, (*grants, now)[-KEPT:]), granted(len(grants)), -OVERLAP_S)
+        return Opening(Record(now, grants), found.left, now - found.at)
+    return Opening(Record(now, (*grants, now)[-KEPT:]), initial_grant(len(grants)), -OVERLAP_S)
 
 
 def read(content: bytes, now: float) -> Record:
-    """What was written down. If no process wrote that, nothing is known of the hour: as if all was granted. Pure."""
+    """Returns the record. One that no process can have written counts as if all grants had been made. Pure."""
     try:
         found = msgspec.json.decode(content, type=Record)
     except (msgspec.DecodeError, RecursionError):
@@ -71,10 +72,10 @@ def read(content: bytes, now: float) -> Record:
     return found
 
 
-class Starts:
-    """Opens the `budget` of this process at its begin, and closes it at its end.
+class BudgetHandover:
+    """Opens the `budget` of this process when it begins, and hands over the remainder when it ends.
 
-    `clock` is that of the wall, by which only the begin is dated; `steady` never jumps.
+    `clock` is the wall clock, which only dates the beginning; `steady` never jumps.
     """
 
     def __init__(
@@ -97,20 +98,20 @@ class Starts:
         self._writing = asyncio.Lock()
 
     async def begin(self) -> None:
-        """Once per process: write down that it begins, and open its budget. Raises `ClusterError`."""
+        """Records that the process begins and opens its budget, once per process. Raises `ClusterError`."""
         async with self._writing:
             if self._begun is not None:
                 return
             now = self._clock()
             stored = await self._cluster.config_map(self._namespace, NAME)
             content = None if stored is None else stored.data.get(KEY)
-            chosen = beginning(Record() if content is None else read(content, now), now)
+            chosen = opening_after(Record() if content is None else read(content, now), now)
             await self._write(chosen.record, None if stored is None else stored.resource_version)
             self._begun, self._begun_at = chosen.record, self._steady()
             self.budget.open(chosen.left, age_s=chosen.age_s)
 
     async def end(self) -> None:
-        """Close the budget and write down what is left of it. Raises `ClusterError`: then the next one gets a grant."""
+        """Closes the budget and records what remains. Raises `ClusterError`; then the next process gets a grant."""
         left = self.budget.close()
         if left is None or self._begun is None:
             return
@@ -118,7 +119,7 @@ class Starts:
         await self._write(Record(at, self._begun.grants, left), self._version)
 
     async def _write(self, record: Record, version: str | None) -> None:
-        """At that version and no other. Raises `ClusterConflict`, too."""
+        """Writes the record at that version only. Raises `ClusterConflict` if it moved."""
         metadata = {"name": NAME, "namespace": self._namespace, "labels": {**LABELS}}
         manifest: Manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
         manifest["data"] = {KEY: msgspec.json.encode(record).decode()}

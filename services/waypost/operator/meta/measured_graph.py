@@ -1,4 +1,4 @@
-"""The Graph API as the operator calls it: each call counted and timed, for Meta counts them too."""
+"""The Graph API as the operator calls it: each call is counted and timed, because Meta counts them too."""
 
 import time
 from typing import Any

@@ -20,8 +20,8 @@ from waypost.operator.api.number_models import FINALIZER, RECONCILE_REQUESTED, M
 from waypost.operator.cluster.interface import Cluster, ClusterError, Manifest
 from waypost.operator.cluster.registry_secrets import Registry
 from waypost.operator.engine.outcome import Outcome, Result
-from waypost.operator.meta.budget import Budget, BudgetSpent, granted
-from waypost.operator.meta.budget_handover import Starts
+from waypost.operator.meta.budget import Budget, BudgetSpent, initial_grant
+from waypost.operator.meta.budget_handover import BudgetHandover
 from waypost.operator.number import credentials as secret
 from waypost.operator.number import registration
 from waypost.operator.number.claims import Claims, claim
@@ -51,7 +51,7 @@ class NumberReconciler:
     """Reconciles all numbers of one operator; what they share, it shares among them.
 
     `probe` sees whether the webhook serves a callback; by default it asks `options.webhook_probe_url`, if that is set.
-    `starts`: what ties it to others that call Meta for the same accounts before and after it; None: there are none.
+    `handover` passes the accounts' call budgets from the process before to the one after; None if there are no others.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class NumberReconciler:
         *,
         clock: Callable[[], float] = time.time,
         probe: RouteProbe | None = None,
-        starts: Starts | None = None,
+        handover: BudgetHandover | None = None,
     ) -> None:
         self._cluster = cluster
         self._options = options
@@ -70,12 +70,12 @@ class NumberReconciler:
         if probe is None and options.webhook_probe_url:
             probe = CallbackProbe(options.webhook_probe_url)
         self._probe = probe
-        self._starts = starts
-        if starts is None:
+        self._handover = handover
+        if handover is None:
             budget = Budget(options.graph_calls_per_hour, clock)
-            budget.open(granted(before=0))
+            budget.open(initial_grant(before=0))
         else:
-            budget = starts.budget
+            budget = handover.budget
         self._view = MetaView(graph, budget, clock)
         self._claims = Claims(cluster)
         self._pace = Pace(clock(), options.resync_s)
@@ -129,10 +129,10 @@ class NumberReconciler:
 
     async def _begin(self, *, is_deleted: bool) -> None:
         """Learn what accounts may begin with. A deletion is not held up by it: then it has no calls, and a deadline."""
-        if self._starts is None:
+        if self._handover is None:
             return
         try:
-            await self._starts.begin()
+            await self._handover.begin()
         except ClusterError:
             if not is_deleted:
                 raise
@@ -143,8 +143,8 @@ class NumberReconciler:
 
     async def hand_over(self) -> None:
         """Leave to the next process what accounts have left. Raises `ClusterError`."""
-        if self._starts is not None:
-            await self._starts.end()
+        if self._handover is not None:
+            await self._handover.end()
 
     async def sweep(self) -> int:
         """Take away what outlived its object; see `sweep.py`. Raises `ClusterError`."""

@@ -13,8 +13,17 @@ from hypothesis import strategies as st
 
 from waypost.dev.file_cluster import FileCluster
 from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, Manifest
-from waypost.operator.meta.budget import Left
-from waypost.operator.meta.budget_handover import KEPT, KEY, NAME, OVERLAP_S, Record, Starts, beginning, read
+from waypost.operator.meta.budget import Remaining
+from waypost.operator.meta.budget_handover import (
+    KEPT,
+    KEY,
+    NAME,
+    OVERLAP_S,
+    BudgetHandover,
+    Record,
+    opening_after,
+    read,
+)
 
 from .installation import NAME as NAME_OF_NUMBER
 from .installation import NAMESPACE, RELEASE, WABA, Clock, installation, number, secret
@@ -22,7 +31,7 @@ from .installation import NAMESPACE, RELEASE, WABA, Clock, installation, number,
 pytestmark = pytest.mark.anyio
 
 NOW = 10_000.0
-HALF = Left(0.06, {WABA: 0.015})
+HALF = Remaining(0.06, {WABA: 0.015})
 
 
 @pytest.mark.parametrize(
@@ -35,22 +44,22 @@ def test_each_start_that_knows_of_nothing_halves_what_the_next_one_gets(
 ) -> None:
     """And whoever came before may still be at work for a minute, so nothing comes in as long."""
     grants = tuple(NOW - age_s for age_s in ages_s)
-    begun = beginning(Record(NOW - 1, grants), NOW)
-    assert (begun.left, begun.age_s) == (Left(share), -OVERLAP_S)
+    begun = opening_after(Record(NOW - 1, grants), NOW)
+    assert (begun.left, begun.age_s) == (Remaining(share), -OVERLAP_S)
     assert begun.record == Record(NOW, (*(at for at in grants if at > NOW - 3660), NOW))
 
 
 @pytest.mark.parametrize(("now", "at", "age_s"), [(NOW + 90, NOW + 90, 90), (NOW - 90, NOW, 0)], ids=["on", "back"])
 def test_a_start_after_an_orderly_end_goes_on_with_what_was_left(now: float, at: float, age_s: float) -> None:
     """It is no grant; and a record from the future counts, but nothing has come in since."""
-    begun = beginning(Record(NOW, (NOW - 60,), HALF), now)
+    begun = opening_after(Record(NOW, (NOW - 60,), HALF), now)
     assert (begun.left, begun.age_s) == (HALF, age_s)
     assert begun.record == Record(at, (NOW - 60,), None)
 
 
 def test_a_clock_that_went_back_makes_no_start_older() -> None:
     """It is recorded no earlier than the one before it, so that it counts as long once the clock is right again."""
-    begun = beginning(Record(NOW, (NOW,)), NOW - 7200)
+    begun = opening_after(Record(NOW, (NOW,)), NOW - 7200)
     assert begun.record == Record(NOW, (NOW, NOW))
 
 
@@ -79,7 +88,7 @@ def test_a_clock_that_went_back_makes_no_start_older() -> None:
 )
 def test_what_somebody_else_wrote_there_grants_nothing(content: bytes) -> None:
     """Nothing is known of this hour then; what comes in can be spent all the same, and an hour later all is as ever."""
-    begun = beginning(read(content, NOW), NOW)
+    begun = opening_after(read(content, NOW), NOW)
     assert begun.left.others == pytest.approx(0, abs=1e-9)
     assert begun.record == Record(NOW, (NOW,) * KEPT)
 
@@ -94,16 +103,16 @@ def cluster(clock: Clock) -> FileCluster:
     return FileCluster(clock=clock)
 
 
-async def begun(cluster: FileCluster, clock: Clock, limit: int = 200) -> Starts:
+async def begun(cluster: FileCluster, clock: Clock, limit: int = 200) -> BudgetHandover:
     """An operator that starts now."""
-    starts = Starts(cluster, RELEASE, limit, clock=clock, steady=clock)
-    await starts.begin()
-    return starts
+    handover = BudgetHandover(cluster, RELEASE, limit, clock=clock, steady=clock)
+    await handover.begin()
+    return handover
 
 
-def spent(starts: Starts, most: int = 1000) -> int:
+def spent(handover: BudgetHandover, most: int = 1000) -> int:
     """How many calls it can make right now."""
-    return next((calls for calls in range(most) if starts.budget.take(WABA, routine=False)), most)
+    return next((calls for calls in range(most) if handover.budget.take(WABA, routine=False)), most)
 
 
 async def written(cluster: FileCluster, clock: Clock) -> Record:
@@ -117,10 +126,10 @@ async def test_rollouts_cost_nothing(cluster: FileCluster, clock: Clock) -> None
     """Each process uses a call and ends in order; the tenth has what one that never ended would have."""
     endless = await begun(FileCluster(clock=clock), clock)
     for _ in range(9):
-        starts = await begun(cluster, clock)
+        handover = await begun(cluster, clock)
         clock.advance(60)
-        assert spent(starts, most=1) == spent(endless, most=1) == 1
-        await starts.end()
+        assert spent(handover, most=1) == spent(endless, most=1) == 1
+        await handover.end()
         clock.advance(12)
     assert spent(await begun(cluster, clock)) == spent(endless) == 37
 
@@ -147,12 +156,12 @@ async def test_clocks_of_nodes_that_differ_add_once_what_they_differ_by(cluster:
     calls = []
     for ahead_s in (0.0, 600.0) * 5:
         wall = Clock(clock() + ahead_s)
-        starts = Starts(cluster, RELEASE, 200, clock=wall, steady=clock)
-        await starts.begin()
+        handover = BudgetHandover(cluster, RELEASE, 200, clock=wall, steady=clock)
+        await handover.begin()
         clock.advance(10)
         wall.advance(10)
-        calls.append(spent(starts))
-        await starts.end()
+        calls.append(spent(handover))
+        await handover.end()
     assert (calls[0], sum(calls[1:])) == (30, 17)
 
 
@@ -161,9 +170,9 @@ async def test_a_limit_that_is_changed_with_a_rollout_leaves_meta_s_refusal_as_i
 ) -> None:
     """It is what one does about a refusal: too high a limit is lowered, too low a one raised."""
     for limit in (5000, 200, 20, 5000):
-        starts = await begun(cluster, clock, limit)
-        starts.budget.block(WABA, 3600)
-        await starts.end()
+        handover = await begun(cluster, clock, limit)
+        handover.budget.block(WABA, 3600)
+        await handover.end()
     assert (await begun(cluster, clock)).budget.take(WABA, routine=False) == pytest.approx(3636, abs=0.1)
 
 
@@ -172,9 +181,9 @@ async def test_the_longest_refusal_can_be_read_by_the_next_process(
     cluster: FileCluster, clock: Clock, for_s: float
 ) -> None:
     """What is no more than that is nobody's record."""
-    starts = await begun(cluster, clock)
-    starts.budget.block(WABA, for_s)
-    await starts.end()
+    handover = await begun(cluster, clock)
+    handover.budget.block(WABA, for_s)
+    await handover.end()
     assert (await written(cluster, clock)).left is not None
     assert (await begun(cluster, clock)).budget.take(WABA, routine=False) == pytest.approx(86_436, abs=0.1)
 
@@ -204,7 +213,7 @@ async def test_of_two_that_begin_at_once_one_begins_again(clock: Clock) -> None:
     class Rival(FileCluster):
         """Lets another operator begin between the other's look and its write."""
 
-        other: Starts | None = None
+        other: BudgetHandover | None = None
 
         async def config_map(self, namespace: str, name: str):  # type: ignore[no-untyped-def]
             found = await super().config_map(namespace, name)
@@ -215,20 +224,20 @@ async def test_of_two_that_begin_at_once_one_begins_again(clock: Clock) -> None:
 
     cluster = Rival(clock=clock)
     for calls in ([30, 15], [7, 3]):
-        other = cluster.other = Starts(cluster, RELEASE, 200, clock=clock, steady=clock)
-        starts = Starts(cluster, RELEASE, 200, clock=clock, steady=clock)
+        other = cluster.other = BudgetHandover(cluster, RELEASE, 200, clock=clock, steady=clock)
+        handover = BudgetHandover(cluster, RELEASE, 200, clock=clock, steady=clock)
         with pytest.raises(ClusterConflict):
-            await starts.begin()
-        assert spent(starts) == 0
-        await starts.begin()
-        assert [spent(other), spent(starts)] == calls
+            await handover.begin()
+        assert spent(handover) == 0
+        await handover.begin()
+        assert [spent(other), spent(handover)] == calls
 
 
 async def test_a_process_writes_when_it_begins_and_when_it_ends(cluster: FileCluster, clock: Clock) -> None:
     """A write per call would be the hot loop that this is instead of."""
     versions = []
-    starts = Starts(cluster, RELEASE, 200, clock=clock, steady=clock)
-    for step in (starts.end, starts.begin, starts.begin, starts.begin, starts.end, starts.end):
+    handover = BudgetHandover(cluster, RELEASE, 200, clock=clock, steady=clock)
+    for step in (handover.end, handover.begin, handover.begin, handover.begin, handover.end, handover.end):
         await step()
         found = await cluster.config_map(RELEASE, NAME)
         versions.append(found and found.resource_version)
@@ -251,10 +260,10 @@ class Unwritable(FileCluster):
 
 async def test_what_cannot_be_written_down_is_not_spent(clock: Clock) -> None:
     """Or a crash loop of an operator that may not write would be counted by nobody."""
-    starts = Starts(Unwritable(clock=clock), RELEASE, 200, clock=clock, steady=clock)
+    handover = BudgetHandover(Unwritable(clock=clock), RELEASE, 200, clock=clock, steady=clock)
     with pytest.raises(ClusterRefused):
-        await starts.begin()
-    assert spent(starts) == 0
+        await handover.begin()
+    assert spent(handover) == 0
 
 
 async def test_a_deletion_does_not_wait_for_what_cannot_be_written_down() -> None:
@@ -266,7 +275,7 @@ async def test_a_deletion_does_not_wait_for_what_cannot_be_written_down() -> Non
         unwritable = Unwritable(clock=it.clock)
         unwritable.load(it.cluster.dump())
         it.cluster = unwritable
-        it.reconciler = it.operator(starts=Starts(unwritable, RELEASE, 200, clock=it.clock, steady=it.clock))
+        it.reconciler = it.operator(handover=BudgetHandover(unwritable, RELEASE, 200, clock=it.clock, steady=it.clock))
         with pytest.raises(ClusterRefused):
             await it.reconcile()
         unwritable.remove("WhatsAppNumber", NAMESPACE, NAME_OF_NUMBER)
@@ -279,8 +288,8 @@ async def test_the_record_holds_ids_and_counts_only() -> None:
     async with installation() as it:
         it.cluster.put(secret())
         it.cluster.put(number())
-        starts = Starts(it.cluster, RELEASE, 200, clock=it.clock, steady=it.clock)
-        it.reconciler = it.operator(starts=starts)
+        handover = BudgetHandover(it.cluster, RELEASE, 200, clock=it.clock, steady=it.clock)
+        it.reconciler = it.operator(handover=handover)
         await it.settle()
         await it.reconciler.hand_over()
         found = await written(it.cluster, it.clock)
@@ -322,16 +331,16 @@ async def calls_of(lives: list[Life]) -> list[tuple[float, float]]:
     steady, lag = Clock(), 0.0
     cluster = FileCluster(clock=steady)
     made: list[tuple[float, float]] = []
-    before: tuple[Starts, Life] | None = None
+    before: tuple[BudgetHandover, Life] | None = None
 
-    def spend(starts: Starts, life: Life) -> None:
-        while starts.budget.take(WABA, routine=False) == 0:
+    def spend(handover: BudgetHandover, life: Life) -> None:
+        while handover.budget.take(WABA, routine=False) == 0:
             made.append((steady(), 1 / life.limit))
 
-    async def end(starts: Starts, life: Life) -> None:
+    async def end(handover: BudgetHandover, life: Life) -> None:
         if life.ends == "in order":
             with contextlib.suppress(ClusterConflict):  # it was overtaken
-                await starts.end()
+                await handover.end()
         elif life.ends == "overwritten":
             stray = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": RELEASE}}
             await cluster.apply({**stray, "data": {KEY: "{}x"}}, manager="somebody")
@@ -340,23 +349,23 @@ async def calls_of(lives: list[Life]) -> list[tuple[float, float]]:
         lag += life.back
         behind = lag
         clock = lambda: steady() - behind  # noqa: B023, E731 - begun at once
-        starts = Starts(cluster, RELEASE, life.limit, clock=clock, steady=steady)
-        await starts.begin()
+        handover = BudgetHandover(cluster, RELEASE, life.limit, clock=clock, steady=steady)
+        await handover.begin()
         if before is not None:
             for wait in (0.0, -before[1].pause):
                 steady.advance(wait)
                 spend(*before)
-                spend(starts, life)
+                spend(handover, life)
             await end(*before)
             before = None
         for wait, spends in life.moments:
             steady.advance(wait)
             if spends:
-                spend(starts, life)
+                spend(handover, life)
         if life.pause < 0:
-            before = (starts, life)
+            before = (handover, life)
         else:
-            await end(starts, life)
+            await end(handover, life)
             steady.advance(life.pause)
     return made
 
