@@ -1,1 +1,2 @@
-"""Meta's world, typed: what WhatsApp delivers, what it accepts, and the only HTTP to the Graph API."""
+"""Everything that Meta defines: the deliveries it sends, the messages it accepts, and all HTTP calls to its Graph
+API."""

@@ -1,4 +1,4 @@
-"""Outgoing messages: what each kind becomes on the wire, which limits hold, how a message is addressed."""
+"""Each kind of outgoing message has the JSON that Meta expects, respects Meta's limits, and gets its recipient."""
 
 from collections.abc import Callable
 
@@ -46,7 +46,7 @@ KINDS: dict[str, m.Outgoing] = {
         )
     ),
     "reaction": m.Reaction(WAMID, "👍"),
-    "reaction taken away": m.Reaction(WAMID),
+    "reaction removed": m.Reaction(WAMID),
     "buttons": m.Buttons(
         body="Well?", buttons=BUTTONS, header=m.Header(document=UPLOAD), footer="Take your time", reply_to=WAMID
     ),
@@ -133,7 +133,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "an empty text": lambda: m.Text(""),
     "a blank text": lambda: m.Text(" \n "),
     "a text of 4,097 characters": lambda: m.Text("a" * 4097),
-    "a text that is none": lambda: m.Text(None),  # type: ignore[arg-type]
+    "a text that is none": lambda: m.Text(None),  # type: ignore[arg-type]  # the mistake under test
     "a lone surrogate": lambda: m.Text("\ud800"),
     "an image without a source": m.Image,
     "an image with two sources": lambda: m.Image(id="1", link="https://example.org/a.png"),
@@ -148,7 +148,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "no contact": lambda: m.Contacts(()),
     "258 contacts": lambda: m.Contacts((m.ContactCard(formatted_name="A", first_name="A"),) * 258),
     "a contact with one name only": lambda: m.ContactCard(formatted_name="Ada"),
-    "a contact given as a mapping": lambda: m.Contacts(({"name": "A"},)),  # type: ignore[arg-type]
+    "a contact given as a mapping": lambda: m.Contacts(({"name": "A"},)),  # type: ignore[arg-type]  # the mistake under test
     "a birthday in words": lambda: m.ContactCard(formatted_name="A", first_name="A", birthday="10 Dec"),
     "a button without a title": lambda: m.Button("a", ""),
     "a button title of 21 characters": lambda: m.Button("a", "a" * 21),
@@ -234,25 +234,25 @@ def _sent(message: m.Outgoing) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_is_accepted_by_the_simulated_meta(name: str) -> None:
-    """What this package makes passes a check that was written from Meta's pages on its own."""
+    """The messages pass a check that was written independently from Meta's pages."""
     assert check_message(_sent(KINDS[name])) == KINDS[name].kind
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_meta_would_refuse_cannot_be_made(name: str) -> None:
-    """A wrong message fails where it is written, with a reason."""
+    """An invalid message fails where it is created, with a reason."""
     with pytest.raises(m.InvalidMessage):
         REFUSED[name]()
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_the_repr_of_a_message_holds_nothing_of_it(name: str) -> None:
-    """A message that ends up in a log line by mistake tells its kind and no word."""
+def test_the_repr_of_a_message_shows_no_content(name: str) -> None:
+    """A message that is logged by mistake shows its class and no content."""
     assert repr(KINDS[name]) == f"<{type(KINDS[name]).__name__}>"
 
 
 def test_the_reason_of_a_refusal_does_not_quote_the_text() -> None:
-    """Errors are logged, texts are not."""
+    """Errors are logged; texts must not be."""
     with pytest.raises(m.InvalidMessage) as raised:
         m.Button("a", "private words that are too long")
     assert "private" not in str(raised.value)
@@ -263,23 +263,23 @@ def test_a_reply_quotes_its_message() -> None:
     assert KINDS["text as a reply"].payload()["context"] == {"message_id": WAMID}
 
 
-def test_a_reaction_is_taken_away_by_an_empty_emoji() -> None:
-    """Meta tells removal by the empty string, so it must not be left out."""
+def test_an_empty_emoji_removes_a_reaction() -> None:
+    """Meta reads the empty string as removal, so it must be sent."""
     assert m.Reaction(WAMID).payload()["reaction"] == {"message_id": WAMID, "emoji": ""}
 
 
-def test_a_contact_request_has_the_name_that_meta_uses_on_the_wire() -> None:
+def test_a_contact_request_has_the_type_that_meta_expects_in_messages() -> None:
     """Meta's webhooks say contact_request, its messages request_contact_info."""
     assert m.ContactRequest(body="Number?").content()["type"] == "request_contact_info"
 
 
 def test_a_flow_without_a_screen_asks_its_endpoint() -> None:
     """The first screen then comes from the flow's own server."""
-    assert m.Flow(body="a", title="a", flow_id="1").action()["parameters"]["flow_action"] == "data_exchange"  # type: ignore[index]
+    assert m.Flow(body="a", title="a", flow_id="1").action()["parameters"]["flow_action"] == "data_exchange"  # type: ignore[index]  # nested JSON
 
 
-def test_an_order_status_stands_in_a_component_of_its_own() -> None:
-    """The shape is the one of Meta's page on order status templates."""
+def test_an_order_status_has_a_component_of_its_own() -> None:
+    """The component has the form on Meta's page about order status templates."""
     template = ORDER_STATUS.content()
     assert template["components"] == [
         {
@@ -297,25 +297,25 @@ def test_an_order_status_stands_in_a_component_of_its_own() -> None:
     ]
 
 
-def test_a_payload_without_a_value_has_no_null() -> None:
-    """Meta refuses explicit nulls in places, so what is not given is left out."""
+def test_missing_values_are_not_sent_as_null() -> None:
+    """Meta refuses explicit nulls in places, so missing values are omitted."""
     assert b"null" not in msgspec.json.encode([message.payload() for message in KINDS.values()])
 
 
 @pytest.mark.parametrize("to", ["16505551234", "+16505551234"])
 def test_a_phone_number_is_always_sent_with_a_plus(to: str) -> None:
-    """Without it Meta puts the country code of the business number in front."""
+    """Without it, Meta adds the country code of the business number in front."""
     assert m.addressed({}, to=to, recipient=None, callback_data="7")["to"] == "+16505551234"
 
 
 def test_a_contact_without_a_phone_number_is_addressed_by_its_scoped_id() -> None:
-    """People with a username may be known by nothing else."""
+    """For people with a username, nothing else may be known."""
     body = m.addressed({}, to=None, recipient="US.13491208655302741918", callback_data="7")
     assert (body.get("to"), body["recipient"]) == (None, "US.13491208655302741918")
 
 
-def test_a_contact_with_both_is_addressed_by_phone_alone() -> None:
-    """Meta takes `to` then; two recipients in one request are only a way to be misread."""
+def test_a_contact_with_both_is_addressed_by_phone_only() -> None:
+    """Meta uses `to` in that case; a second recipient in the request could only be misread."""
     body = m.addressed({}, to="16505551234", recipient="US.13491208655302741918", callback_data="7")
     assert "recipient" not in body
 
@@ -324,32 +324,32 @@ def test_a_contact_with_both_is_addressed_by_phone_alone() -> None:
     ("to", "recipient"),
     [(None, None), ("", ""), ("650 555", None), ("+", None), ("0650555123", None), (None, "someone"), ("1" * 21, None)],
 )
-def test_a_message_to_nobody_is_refused(to: str | None, recipient: str | None) -> None:
-    """What is no phone number and no scoped id is not sent to see what happens."""
+def test_a_message_without_a_recipient_is_refused(to: str | None, recipient: str | None) -> None:
+    """Anything that is neither a phone number nor a BSUID is refused before it is sent."""
     with pytest.raises(m.InvalidMessage):
         m.addressed({}, to=to, recipient=recipient, callback_data="7")
 
 
-def test_the_callback_data_stands_in_every_message() -> None:
-    """It is the only thing that settles a send whose outcome is unknown."""
+def test_every_message_contains_the_callback_data() -> None:
+    """Nothing else can settle a send whose outcome is unknown."""
     assert m.addressed({}, to="16505551234", recipient=None, callback_data="7")["biz_opaque_callback_data"] == "7"
 
 
 def test_callback_data_over_the_cap_is_refused() -> None:
-    """Meta takes 512 characters; a cut one could not be found again."""
+    """Meta accepts 512 characters; shortened data could not be found again."""
     with pytest.raises(m.InvalidMessage):
         m.addressed({}, to="16505551234", recipient=None, callback_data="a" * 513)
 
 
 @given(st.text(max_size=5000))
 def test_any_text_is_either_refused_or_sent_as_it_is(text: str) -> None:
-    """No text is changed on the way out, and none that Meta would refuse gets through."""
+    """Texts are sent unchanged, and none that Meta would refuse is sent."""
     try:
         sent = _sent(m.Text(text))
     except m.InvalidMessage:
         assert not text.strip() or len(text) > 4096 or any("\ud800" <= c <= "\udfff" for c in text)
     else:
-        assert sent["text"]["body"] == text  # type: ignore[index]
+        assert sent["text"]["body"] == text  # type: ignore[index]  # nested JSON
 
 
 @given(
@@ -360,7 +360,7 @@ def test_any_text_is_either_refused_or_sent_as_it_is(text: str) -> None:
 def test_any_buttons_are_either_refused_or_acceptable(
     body: str, buttons: list[tuple[str, str]], footer: str | None
 ) -> None:
-    """No combination of texts makes a message that the simulated Meta refuses."""
+    """No combination of texts gives a message that the simulated Meta refuses."""
     try:
         made = m.Buttons(body=body, footer=footer, buttons=tuple(m.Button(*button) for button in buttons))
     except m.InvalidMessage:

@@ -1,4 +1,4 @@
-"""Recipients: spellings of phone numbers, and the zones people live in."""
+"""Recipients are parsed, and their possible phone numbers and time zones are found."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from waypost.cloudapi.messages.recipient import InvalidRecipient, Recipient, par
 
 
 @pytest.mark.parametrize(
-    ("digits", "known_as"),
+    ("digits", "forms"),
     [
         ("525512345678", ("525512345678", "5215512345678")),
         ("5215512345678", ("5215512345678", "525512345678")),
@@ -18,9 +18,9 @@ from waypost.cloudapi.messages.recipient import InvalidRecipient, Recipient, par
         ("393331234567", ("393331234567",)),
     ],
 )
-def test_a_number_is_looked_for_under_its_older_and_newer_form(digits: str, known_as: tuple[str, ...]) -> None:
-    """Consent is recorded under the form that WhatsApp uses, which need not be the one that was dialled."""
-    assert spellings(digits) == known_as
+def test_a_number_is_found_under_its_older_and_newer_form(digits: str, forms: tuple[str, ...]) -> None:
+    """Consent is recorded under the form that WhatsApp uses, which may differ from the number that was dialled."""
+    assert spellings(digits) == forms
 
 
 @pytest.mark.parametrize(
@@ -35,18 +35,18 @@ def test_a_number_is_looked_for_under_its_older_and_newer_form(digits: str, know
     ],
 )
 def test_the_zones_of_a_recipient_follow_from_prefix_or_country(recipient: Recipient, zones: tuple[str, ...]) -> None:
-    """And nobody's zone is invented where neither tells."""
+    """No zone is invented if neither says anything."""
     assert time_zones(recipient) == zones
 
 
 def test_a_country_of_many_zones_gives_all_of_them() -> None:
-    """A BSUID tells the country only, so every one of its zones counts."""
+    """A BSUID names only the country, so all of its zones count."""
     zones = time_zones(Recipient(None, "US.13491208655302741918"))
     assert {"America/New_York", "America/Los_Angeles", "Pacific/Honolulu"} <= set(zones)
 
 
 @pytest.mark.parametrize("word", ["", "+", "4441234567", "+44", "+4433312345671234567", "US.", "us.123", "+44\x00333"])
-def test_what_is_no_recipient_is_refused_without_being_repeated(word: str) -> None:
+def test_an_invalid_recipient_is_refused_without_being_repeated(word: str) -> None:
     """The error may be logged."""
     with pytest.raises(InvalidRecipient) as refused:
         parse(word)

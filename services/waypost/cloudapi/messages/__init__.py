@@ -1,4 +1,4 @@
-"""Messages that can be sent, one type per kind: what bots and plugins build replies from."""
+"""The messages that can be sent, one class per kind. Bots and plugins build their replies from them."""
 
 from waypost.cloudapi.messages.checks import InvalidMessage, Media, Outgoing
 from waypost.cloudapi.messages.commerce import (

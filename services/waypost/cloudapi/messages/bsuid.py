@@ -1,8 +1,8 @@
-"""The form of a BSUID, by which Meta names a contact who shows no phone number ("Business-scoped user IDs")."""
+"""The form of a BSUID, Meta's name for a contact who shows no phone number ("Business-scoped user IDs")."""
 
 import re
 from typing import Final
 
 FORM: Final = r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}"
-"""As a part of a larger pattern, also one that the API server reads."""
+"""A pattern without anchors, for use inside larger patterns; the API server reads it too."""
 BSUID: Final = re.compile(FORM)

@@ -1,7 +1,8 @@
-"""What all outgoing messages share: the checks of Meta's limits, and the shape of a message without its recipient.
+"""Checks of Meta's limits, and the base classes of all outgoing messages.
 
-A message is checked when it is made, so that a wrong one fails where it is written (a script, a plugin, a template of
-a schedule) and not hours later at Meta. Limits are those of Meta's "Messages" pages; lengths are in characters.
+A message is checked when it is created. A mistake therefore fails where it was made (in a script, a plugin, or the
+template of a schedule) and not hours later at Meta. The limits come from Meta's "Messages" pages; lengths are in
+characters.
 """
 
 import math
@@ -13,16 +14,17 @@ import msgspec
 
 
 class InvalidMessage(ValueError):
-    """A message that Meta would refuse; says which part and why, never what it holds. Sending it again is no use."""
+    """A message that Meta would refuse. The text names the part and the reason, never its content. A retry does not
+    help."""
 
 
 def refuse(name: str, problem: str) -> Never:
-    """Raise `InvalidMessage` for the part called `name`."""
+    """Raises `InvalidMessage` for the part called `name`."""
     raise InvalidMessage(f"{name} {problem}")
 
 
 def check_text(name: str, value: object, most: int, *, optional: bool = False) -> None:
-    """A text of 1 to `most` characters that is not blank and can be written as UTF-8."""
+    """Checks for a text of 1 to `most` characters that is not blank and can be written as UTF-8."""
     if value is None and optional:
         return
     if not isinstance(value, str):
@@ -30,74 +32,81 @@ def check_text(name: str, value: object, most: int, *, optional: bool = False) -
     if not value.strip():
         refuse(name, "must not be empty")
     if len(value) > most:
-        refuse(name, f"has {len(value)} characters; Meta takes {most}")
+        refuse(name, f"has {len(value)} characters; Meta accepts at most {most}")
     if any("\ud800" <= character <= "\udfff" for character in value):
-        refuse(name, "holds half of a surrogate pair, which is no character")
+        refuse(name, "contains half of a surrogate pair, which is not a character")
 
 
 def check_count(name: str, values: object, least: int, most: int) -> None:
-    """A list or tuple of `least` to `most` entries."""
+    """Checks for a list or tuple of `least` to `most` entries."""
     if not isinstance(values, list | tuple):
         refuse(name, "must be a list")
     if not least <= len(values) <= most:
-        refuse(name, f"has {len(values)} entries; Meta takes {least} to {most}")
+        refuse(name, f"has {len(values)} entries; Meta accepts {least} to {most}")
 
 
 def check_unique(name: str, values: Iterable[str]) -> None:
-    """No value twice."""
+    """Checks that no value occurs twice."""
     seen = list(values)
     if len(set(seen)) != len(seen):
         refuse(name, "must be unique within the message")
 
 
 def check_link(name: str, value: object) -> None:
-    """An `http` or `https` address of at most 2,000 characters."""
+    """Checks for an `http` or `https` address of at most 2,000 characters."""
     if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/?#]+\S*", value) or len(value) > 2000:
         refuse(name, "must be an address that begins with https:// or http://")
     check_text(name, value, 2000)
 
 
-def check_whole(name: str, value: object, least: int, most: int) -> None:
-    """A whole number within bounds."""
+def check_integer(name: str, value: object, least: int, most: int) -> None:
+    """Checks for a whole number within bounds."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         refuse(name, f"must be a whole number from {least} to {most}")
 
 
 def check_coordinate(name: str, value: object, most: float) -> None:
-    """A finite number of degrees, at most `most` to either side."""
+    """Checks for a finite number of degrees between -`most` and `most`."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or abs(value) > most:
         refuse(name, f"must be a number of degrees from -{most:g} to {most:g}")
 
 
 def check_part(name: str, value: object, kinds: type | tuple[type, ...]) -> None:
-    """An instance of one of our own types, so that a mapping given by mistake is told at once."""
+    """Checks for an instance of one of our own classes. A mapping passed by mistake fails at once."""
     if not isinstance(value, kinds):
         allowed = kinds if isinstance(kinds, tuple) else (kinds,)
         refuse(name, "must be " + " or ".join(kind.__name__ for kind in allowed))
 
 
 def check_json(name: str, value: object) -> None:
-    """Something that can be written as JSON."""
+    """Checks for a value that can be written as JSON."""
     try:
         msgspec.json.encode(value)
     except (TypeError, ValueError, UnicodeEncodeError, RecursionError):
         refuse(name, "cannot be written as JSON")
 
 
-def given(**values: object) -> dict[str, object]:
-    """The values that are not None, in order; Meta refuses explicit nulls in places."""
+def without_none(**values: object) -> dict[str, object]:
+    """Returns the values that are not None, in order. Meta refuses explicit nulls in places."""
     return {name: value for name, value in values.items() if value is not None}
 
 
+def typed(kind: str, value: object) -> dict[str, object]:
+    """Returns Meta's usual form of a value: its type, and beside it the value in a member named after the type."""
+    name = str(kind)  # An enum member becomes plain text, which every encoder accepts.
+    return {"type": name, name: value}
+
+
 class Part(msgspec.Struct, frozen=True):
-    """A message or a piece of one. Its `repr` is silent, for what people are told has no place in a log."""
+    """A message or a part of one. Its `repr` shows no content, because messages must not appear in logs."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
 
 class Media(Part, frozen=True, kw_only=True):
-    """Media by the id of an upload (30 days, same number) or by a public link, which Meta caches for 10 minutes."""
+    """A media object: the id of an upload (valid for 30 days and one number) or a public link (cached for 10
+    minutes)."""
 
     id: str | None = None
     link: str | None = None
@@ -110,30 +119,30 @@ class Media(Part, frozen=True, kw_only=True):
         check_text("media id", self.id, 200, optional=True)
 
     def json(self) -> dict[str, object]:
-        """Graph's object."""
-        return given(id=self.id, link=self.link)
+        """Returns the JSON object."""
+        return without_none(id=self.id, link=self.link)
 
 
 class Outgoing(Part, frozen=True, kw_only=True):
-    """A message without recipient. Every kind raises `InvalidMessage` where it is made."""
+    """A message without a recipient. Every subclass raises `InvalidMessage` when it is created with invalid values."""
 
     kind: ClassVar[str]
-    """Graph's `type`."""
+    """The message type, such as `text`."""
 
     reply_to: str | None = None
-    """wamid of the message that this one quotes."""
+    """The wamid of the message that this one quotes."""
 
     def content(self) -> Mapping[str, object] | Sequence[object]:
-        """What stands under the kind's own name."""
+        """Returns the value of the member that is named after the type."""
         raise NotImplementedError
 
     def readable(self) -> str:
-        """What a person would read of it, for transcripts; may be empty."""
+        """Returns the text that a person would read, for transcripts. It may be empty."""
         return ""
 
     def payload(self) -> dict[str, object]:
-        """Graph's JSON, still without recipient: see `addressed`."""
-        body: dict[str, object] = {"type": self.kind, self.kind: self.content()}
+        """Returns the JSON object without the recipient, which `addressed` adds."""
+        body = typed(self.kind, self.content())
         if self.reply_to is not None:
             body["context"] = {"message_id": self.reply_to}
         return body

@@ -6,14 +6,15 @@ Sources: Meta's pages on product, catalog and media carousel messages (2026-05-2
 from collections.abc import Sequence
 from typing import ClassVar
 
-from waypost.cloudapi.messages.checks import Part, check_count, check_link, check_part, check_text, given, refuse
-from waypost.cloudapi.messages.interactive import Button, Header, Interactive, check_buttons
+from waypost.cloudapi.message_types import MessageType
+from waypost.cloudapi.messages.checks import Part, check_count, check_link, check_part, check_text, refuse, without_none
+from waypost.cloudapi.messages.interactive import Button, Header, Interactive, InteractiveType, check_buttons
 
 
 class Product(Interactive, frozen=True, kw_only=True):
-    """One product of a catalog."""
+    """Shows one product of a catalog."""
 
-    interactive_kind: ClassVar[str] = "product"
+    interactive_kind: ClassVar[str] = InteractiveType.PRODUCT
     body_optional: ClassVar[bool] = True
     catalog_id: str
     product_retailer_id: str
@@ -24,12 +25,12 @@ class Product(Interactive, frozen=True, kw_only=True):
         check_text("product_retailer_id", self.product_retailer_id, 200)
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
+        """Returns the member `action`."""
         return {"catalog_id": self.catalog_id, "product_retailer_id": self.product_retailer_id}
 
 
 class ProductSection(Part, frozen=True):
-    """Products under a title, which is needed as soon as there are two sections."""
+    """Products under a title. The title is required if there are several sections."""
 
     product_retailer_ids: tuple[str, ...]
     title: str | None = None
@@ -41,45 +42,45 @@ class ProductSection(Part, frozen=True):
             check_text("product_retailer_id", product, 200)
 
     def json(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         items = [{"product_retailer_id": product} for product in self.product_retailer_ids]
-        return given(title=self.title, product_items=items)
+        return without_none(title=self.title, product_items=items)
 
 
 def check_product_sections(sections: Sequence[ProductSection]) -> None:
-    """1 to 10 sections with together at most 30 products; shared with the product buttons of templates."""
+    """Checks for 1 to 10 sections with at most 30 products in total. The product buttons of templates use it too."""
     check_count("sections", sections, 1, 10)
     for section in sections:
         check_part("section", section, ProductSection)
         if len(sections) > 1 and section.title is None:
-            refuse("section", "needs a title where there is more than one")
+            refuse("section", "needs a title because there is more than one")
     check_count("products of all sections", [p for s in sections for p in s.product_retailer_ids], 1, 30)
 
 
 class ProductList(Interactive, frozen=True, kw_only=True):
-    """Up to 30 products of a catalog; Meta demands a header text."""
+    """Shows up to 30 products of a catalog. Meta requires a header with a text."""
 
-    interactive_kind: ClassVar[str] = "product_list"
-    headers: ClassVar[tuple[str, ...]] = ("text",)
+    interactive_kind: ClassVar[str] = InteractiveType.PRODUCT_LIST
+    headers: ClassVar[tuple[str, ...]] = (MessageType.TEXT,)
     catalog_id: str
     sections: tuple[ProductSection, ...]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.header is None:
-            refuse("header", "with a text is required for a list of products")
+            refuse("header", "with a text is required in a list of products")
         check_text("catalog_id", self.catalog_id, 200)
         check_product_sections(self.sections)
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
+        """Returns the member `action`."""
         return {"catalog_id": self.catalog_id, "sections": [section.json() for section in self.sections]}
 
 
 class CatalogMessage(Interactive, frozen=True, kw_only=True):
-    """A button that opens the whole catalog."""
+    """Shows a button that opens the whole catalog."""
 
-    interactive_kind: ClassVar[str] = "catalog_message"
+    interactive_kind: ClassVar[str] = InteractiveType.CATALOG
     thumbnail_product_retailer_id: str | None = None
 
     def __post_init__(self) -> None:
@@ -87,13 +88,13 @@ class CatalogMessage(Interactive, frozen=True, kw_only=True):
         check_text("thumbnail_product_retailer_id", self.thumbnail_product_retailer_id, 200, optional=True)
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
-        parameters = given(thumbnail_product_retailer_id=self.thumbnail_product_retailer_id)
-        return given(name="catalog_message", parameters=parameters or None)
+        """Returns the member `action`."""
+        parameters = without_none(thumbnail_product_retailer_id=self.thumbnail_product_retailer_id)
+        return without_none(name=str(self.interactive_kind), parameters=parameters or None)
 
 
 class Card(Part, frozen=True, kw_only=True):
-    """A card of a `Carousel`: image or video, and either a link or 1 to 3 buttons."""
+    """A card of a `Carousel`: an image or a video, and either a link or 1 to 3 buttons."""
 
     header: Header
     body: str | None = None
@@ -103,7 +104,7 @@ class Card(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_part("card header", self.header, Header)
-        if self.header.kind not in {"image", "video"}:
+        if self.header.kind not in (MessageType.IMAGE, MessageType.VIDEO):
             refuse("card header", "must be an image or a video")
         check_text("card body", self.body, 160, optional=True)
         if bool(self.buttons) == (self.link_url is not None):
@@ -116,17 +117,20 @@ class Card(Part, frozen=True, kw_only=True):
 
     @property
     def layout(self) -> tuple[object, ...]:
-        """What Meta wants to be alike on all cards."""
+        """The properties that must be equal on all cards."""
         return (self.header.kind, len(self.buttons))
 
     def json(self, index: int) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         action: dict[str, object] = {"buttons": [button.json("quick_reply") for button in self.buttons]}
         if self.link_url is not None:
-            action = {"name": "cta_url", "parameters": {"display_text": self.link_title, "url": self.link_url}}
-        return given(
+            action = {
+                "name": str(InteractiveType.LINK),
+                "parameters": {"display_text": self.link_title, "url": self.link_url},
+            }
+        return without_none(
             card_index=index,
-            type="cta_url",
+            type=str(InteractiveType.LINK),
             header=self.header.json(),
             body=None if self.body is None else {"text": self.body},
             action=action,
@@ -138,28 +142,28 @@ class ProductCard(Part, frozen=True):
 
     catalog_id: str
     product_retailer_id: str
-    layout: ClassVar[tuple[object, ...]] = ("product",)
+    layout: ClassVar[tuple[object, ...]] = (InteractiveType.PRODUCT,)
 
     def __post_init__(self) -> None:
         check_text("catalog_id", self.catalog_id, 200)
         check_text("product_retailer_id", self.product_retailer_id, 200)
 
     def json(self, index: int) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         action = {"catalog_id": self.catalog_id, "product_retailer_id": self.product_retailer_id}
-        return {"card_index": index, "type": "product", "action": action}
+        return {"card_index": index, "type": str(InteractiveType.PRODUCT), "action": action}
 
 
 class Carousel(Interactive, frozen=True, kw_only=True):
-    """2 to 10 cards, all of one layout."""
+    """Shows 2 to 10 cards of the same layout."""
 
-    interactive_kind: ClassVar[str] = "carousel"
+    interactive_kind: ClassVar[str] = InteractiveType.CAROUSEL
     cards: tuple[Card | ProductCard, ...]
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.footer is not None:
-            refuse("footer", "does not go with a carousel")
+            refuse("footer", "is not allowed in a carousel")
         check_count("cards", self.cards, 2, 10)
         for card in self.cards:
             check_part("card", card, (Card, ProductCard))
@@ -167,5 +171,5 @@ class Carousel(Interactive, frozen=True, kw_only=True):
             refuse("cards", "must all have the same kind of header and the same number of buttons")
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
+        """Returns the member `action`."""
         return {"cards": [card.json(index) for index, card in enumerate(self.cards)]}

@@ -1,32 +1,54 @@
-"""Interactive messages: buttons, lists, links, flows, requests. One type per kind; products and carousels next door.
+"""Interactive messages with buttons, lists, links, flows and requests, one class per kind.
 
-Sources: Meta's pages on each kind (2026-04 to 2026-06), on calling (2026-06-26), on business-scoped ids (2026-05-07).
+Products and carousels are in `commerce`. Sources: Meta's pages on each kind (2026-04 to 2026-06), on calling
+(2026-06-26), and on business-scoped user ids (2026-05-07).
 """
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import ClassVar
 
+from waypost.cloudapi.message_types import MessageType
 from waypost.cloudapi.messages.checks import (
     Media,
     Outgoing,
     Part,
     check_count,
+    check_integer,
     check_json,
     check_link,
     check_part,
     check_text,
     check_unique,
-    check_whole,
-    given,
     refuse,
+    typed,
+    without_none,
 )
 
 BODY = 1024
-HEADER_KINDS = ("text", "image", "video", "document")
+HEADER_KINDS = (MessageType.TEXT, MessageType.IMAGE, MessageType.VIDEO, MessageType.DOCUMENT)
+
+
+class InteractiveType(StrEnum):
+    """Types of interactive messages, as Meta writes them."""
+
+    BUTTONS = "button"
+    LIST = "list"
+    LINK = "cta_url"
+    FLOW = "flow"
+    LOCATION_REQUEST = "location_request_message"
+    ADDRESS_REQUEST = "address_message"
+    VOICE_CALL = "voice_call"
+    CALL_PERMISSION_REQUEST = "call_permission_request"
+    CONTACT_REQUEST = "request_contact_info"
+    PRODUCT = "product"
+    PRODUCT_LIST = "product_list"
+    CATALOG = "catalog_message"
+    CAROUSEL = "carousel"
 
 
 class Header(Part, frozen=True, kw_only=True):
-    """What stands above the body: exactly one of a text (60 characters), image, video, document."""
+    """The header above the body: exactly one of a text (60 characters), an image, a video or a document."""
 
     text: str | None = None
     image: Media | None = None
@@ -41,20 +63,20 @@ class Header(Part, frozen=True, kw_only=True):
             check_part("header", getattr(self, self.kind), Media)
 
     @property
-    def kind(self) -> str:
-        """`text`, `image`, `video` or `document`."""
+    def kind(self) -> MessageType:
+        """The type of the header: `text`, `image`, `video` or `document`."""
         return next(kind for kind in HEADER_KINDS if getattr(self, kind) is not None)
 
     def json(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         value = getattr(self, self.kind)
-        return {"type": self.kind, self.kind: value.json() if isinstance(value, Media) else value}
+        return typed(self.kind, value.json() if isinstance(value, Media) else value)
 
 
 class Interactive(Outgoing, frozen=True, kw_only=True):
-    """What the kinds have in common. `headers` says which kinds of header Meta takes with this one."""
+    """Base class of all interactive messages. `headers` lists the header types that Meta accepts for this kind."""
 
-    kind: ClassVar[str] = "interactive"
+    kind: ClassVar[str] = MessageType.INTERACTIVE
     interactive_kind: ClassVar[str]
     headers: ClassVar[tuple[str, ...]] = ()
     longest_body: ClassVar[int] = BODY
@@ -65,7 +87,7 @@ class Interactive(Outgoing, frozen=True, kw_only=True):
     footer: str | None = None
 
     def action(self) -> Mapping[str, object]:
-        """Graph's `action`."""
+        """Returns the member `action`."""
         raise NotImplementedError
 
     def __post_init__(self) -> None:
@@ -76,12 +98,12 @@ class Interactive(Outgoing, frozen=True, kw_only=True):
             check_part("header", self.header, Header)
             if self.header.kind not in self.headers:
                 allowed = " or ".join(self.headers) or "none"
-                refuse("header", f"of kind {self.header.kind} does not go with this message; allowed: {allowed}")
+                refuse("header", f"of kind {self.header.kind} is not allowed in this message; allowed: {allowed}")
 
     def content(self) -> dict[str, object]:
-        """Graph's object."""
-        return given(
-            type=self.interactive_kind,
+        """Returns the JSON object."""
+        return without_none(
+            type=str(self.interactive_kind),
             header=None if self.header is None else self.header.json(),
             body=None if self.body is None else {"text": self.body},
             footer=None if self.footer is None else {"text": self.footer},
@@ -89,12 +111,12 @@ class Interactive(Outgoing, frozen=True, kw_only=True):
         )
 
     def readable(self) -> str:
-        """The body."""
+        """Returns the body."""
         return self.body or ""
 
 
 class Button(Part, frozen=True):
-    """A reply button. `id` comes back when it is tapped."""
+    """A reply button. Its `id` is delivered when the contact taps it."""
 
     id: str
     title: str
@@ -104,12 +126,12 @@ class Button(Part, frozen=True):
         check_text("button title", self.title, 20)
 
     def json(self, kind: str) -> dict[str, object]:
-        """Graph's object: `kind` is `reply`, or `quick_reply` on a card."""
-        return {"type": kind, kind: {"id": self.id, "title": self.title}}
+        """Returns the JSON object. `kind` is `reply`, or `quick_reply` on a card."""
+        return typed(kind, {"id": self.id, "title": self.title})
 
 
 def check_buttons(buttons: Sequence[Button], most: int) -> None:
-    """1 to `most` buttons, no id or title twice; shared with the cards of a carousel."""
+    """Checks for 1 to `most` buttons with distinct ids and titles. The cards of a carousel use it too."""
     check_count("buttons", buttons, 1, most)
     for button in buttons:
         check_part("button", button, Button)
@@ -118,9 +140,9 @@ def check_buttons(buttons: Sequence[Button], most: int) -> None:
 
 
 class Buttons(Interactive, frozen=True, kw_only=True):
-    """1 to 3 reply buttons."""
+    """Shows 1 to 3 reply buttons."""
 
-    interactive_kind: ClassVar[str] = "button"
+    interactive_kind: ClassVar[str] = InteractiveType.BUTTONS
     headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
     buttons: tuple[Button, ...]
 
@@ -129,12 +151,12 @@ class Buttons(Interactive, frozen=True, kw_only=True):
         check_buttons(self.buttons, 3)
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
+        """Returns the member `action`."""
         return {"buttons": [button.json("reply") for button in self.buttons]}
 
 
 class Row(Part, frozen=True):
-    """A row of a list. `id` comes back when it is chosen."""
+    """A row of a list. Its `id` is delivered when the contact selects it."""
 
     id: str
     title: str
@@ -147,7 +169,7 @@ class Row(Part, frozen=True):
 
 
 class Section(Part, frozen=True):
-    """Rows under a title, which is needed as soon as there are two sections."""
+    """Rows under a title. The title is required if there are several sections."""
 
     rows: tuple[Row, ...]
     title: str | None = None
@@ -160,10 +182,10 @@ class Section(Part, frozen=True):
 
 
 class List(Interactive, frozen=True, kw_only=True):
-    """A button that opens up to 10 rows, in up to 10 sections."""
+    """Shows a button that opens up to 10 rows, in up to 10 sections."""
 
-    interactive_kind: ClassVar[str] = "list"
-    headers: ClassVar[tuple[str, ...]] = ("text",)
+    interactive_kind: ClassVar[str] = InteractiveType.LIST
+    headers: ClassVar[tuple[str, ...]] = (MessageType.TEXT,)
     longest_body: ClassVar[int] = 4096
     button: str
     sections: tuple[Section, ...]
@@ -175,17 +197,17 @@ class List(Interactive, frozen=True, kw_only=True):
         for section in self.sections:
             check_part("section", section, Section)
             if len(self.sections) > 1 and section.title is None:
-                refuse("section", "needs a title where there is more than one")
+                refuse("section", "needs a title because there is more than one")
         rows = [row for section in self.sections for row in section.rows]
         check_count("rows of all sections", rows, 1, 10)
         check_unique("row ids", (row.id for row in rows))
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
+        """Returns the member `action`."""
         sections = [
-            given(
+            without_none(
                 title=section.title,
-                rows=[given(id=row.id, title=row.title, description=row.description) for row in section.rows],
+                rows=[without_none(id=row.id, title=row.title, description=row.description) for row in section.rows],
             )
             for section in self.sections
         ]
@@ -193,9 +215,9 @@ class List(Interactive, frozen=True, kw_only=True):
 
 
 class Link(Interactive, frozen=True, kw_only=True):
-    """A button that opens a web address (`cta_url`)."""
+    """Shows a button that opens a web address (`cta_url`)."""
 
-    interactive_kind: ClassVar[str] = "cta_url"
+    interactive_kind: ClassVar[str] = InteractiveType.LINK
     headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
     title: str
     url: str
@@ -206,24 +228,25 @@ class Link(Interactive, frozen=True, kw_only=True):
         check_link("url", self.url)
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
-        return {"name": "cta_url", "parameters": {"display_text": self.title, "url": self.url}}
+        """Returns the member `action`."""
+        return {"name": str(self.interactive_kind), "parameters": {"display_text": self.title, "url": self.url}}
 
 
 class Flow(Interactive, frozen=True, kw_only=True):
-    """A button that opens a flow, named by id or by name."""
+    """Shows a button that opens a flow, which is named by its id or its name."""
 
-    interactive_kind: ClassVar[str] = "flow"
+    interactive_kind: ClassVar[str] = InteractiveType.FLOW
     headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
     title: str
     flow_id: str | None = None
     flow_name: str | None = None
     token: str | None = None
-    """Comes back with the answer; Meta's default is "unused"."""
+    """Returned with the answer. Meta's default is "unused"."""
     screen: str | None = None
-    """First screen, for the action `navigate`; without it the flow's endpoint is asked (`data_exchange`)."""
+    """The first screen, for the flow action `navigate`. Without it, the flow's own endpoint is asked
+    (`data_exchange`)."""
     data: dict[str, object] | None = None
-    """What the first screen is given."""
+    """The data passed to the first screen."""
     draft: bool = False
 
     def __post_init__(self) -> None:
@@ -236,15 +259,15 @@ class Flow(Interactive, frozen=True, kw_only=True):
         check_text("token", self.token, 1000, optional=True)
         check_text("screen", self.screen, 200, optional=True)
         if self.data is not None and self.screen is None:
-            refuse("data", "is for a first screen, so it needs screen")
+            refuse("data", "is for the first screen, so it needs `screen`")
         if self.data is not None and (not isinstance(self.data, dict) or not self.data):
             refuse("data", "must be a mapping with at least one entry")
         check_json("data", self.data)
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
-        first = None if self.screen is None else given(screen=self.screen, data=self.data)
-        parameters = given(
+        """Returns the member `action`."""
+        first = None if self.screen is None else without_none(screen=self.screen, data=self.data)
+        parameters = without_none(
             flow_message_version="3",
             mode="draft" if self.draft else "published",
             flow_id=self.flow_id,
@@ -254,26 +277,26 @@ class Flow(Interactive, frozen=True, kw_only=True):
             flow_action="data_exchange" if first is None else "navigate",
             flow_action_payload=first,
         )
-        return {"name": "flow", "parameters": parameters}
+        return {"name": str(self.interactive_kind), "parameters": parameters}
 
 
 class LocationRequest(Interactive, frozen=True, kw_only=True):
     """Asks the contact for a location."""
 
-    interactive_kind: ClassVar[str] = "location_request_message"
+    interactive_kind: ClassVar[str] = InteractiveType.LOCATION_REQUEST
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
+        """Returns the member `action`."""
         return {"name": "send_location"}
 
 
 class AddressRequest(Interactive, frozen=True, kw_only=True):
     """Asks for a postal address; Meta offers it in India and Singapore."""
 
-    interactive_kind: ClassVar[str] = "address_message"
+    interactive_kind: ClassVar[str] = InteractiveType.ADDRESS_REQUEST
     headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
     country: str
-    """ISO 3166, two capitals."""
+    """ISO 3166 code, two capital letters."""
     values: dict[str, str] | None = None
     validation_errors: dict[str, str] | None = None
     saved_addresses: tuple[dict[str, object], ...] = ()
@@ -286,57 +309,57 @@ class AddressRequest(Interactive, frozen=True, kw_only=True):
         check_json("address", [self.values, self.validation_errors, self.saved_addresses])
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
-        parameters = given(
+        """Returns the member `action`."""
+        parameters = without_none(
             country=self.country,
             values=self.values,
             validation_errors=self.validation_errors,
             saved_addresses=list(self.saved_addresses) or None,
         )
-        return {"name": "address_message", "parameters": parameters}
+        return {"name": str(self.interactive_kind), "parameters": parameters}
 
 
 class VoiceCall(Interactive, frozen=True, kw_only=True):
-    """A button with which the contact calls the business."""
+    """Shows a button with which the contact calls the business."""
 
-    interactive_kind: ClassVar[str] = "voice_call"
+    interactive_kind: ClassVar[str] = InteractiveType.VOICE_CALL
     title: str | None = None
     ttl_minutes: int | None = None
     call_payload: str | None = None
-    """Comes back in the webhooks of the call."""
+    """Returned in the webhooks of the call."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_text("title", self.title, 20, optional=True)
         if self.ttl_minutes is not None:
-            check_whole("ttl_minutes", self.ttl_minutes, 1, 43_200)
+            check_integer("ttl_minutes", self.ttl_minutes, 1, 43_200)
         check_text("call_payload", self.call_payload, 512, optional=True)
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
-        parameters = given(display_text=self.title, ttl_minutes=self.ttl_minutes, payload=self.call_payload)
-        return given(name="voice_call", parameters=parameters or None)
+        """Returns the member `action`."""
+        parameters = without_none(display_text=self.title, ttl_minutes=self.ttl_minutes, payload=self.call_payload)
+        return without_none(name=str(self.interactive_kind), parameters=parameters or None)
 
 
 class CallPermissionRequest(Interactive, frozen=True, kw_only=True):
-    """Asks whether the business may call."""
+    """Asks whether the business may call the contact."""
 
-    interactive_kind: ClassVar[str] = "call_permission_request"
+    interactive_kind: ClassVar[str] = InteractiveType.CALL_PERMISSION_REQUEST
     body_optional: ClassVar[bool] = True
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
-        return {"name": "call_permission_request"}
+        """Returns the member `action`."""
+        return {"name": str(self.interactive_kind)}
 
 
 class ContactRequest(Interactive, frozen=True, kw_only=True):
-    """Asks a contact who is known by BSUID only for the phone number.
+    """Asks for the phone number of a contact of whom only the BSUID is known.
 
-    On the wire it is `request_contact_info`; the webhook that answers calls the same thing `contact_request`.
+    In messages its type is `request_contact_info`; the webhook with the answer says `contact_request`.
     """
 
-    interactive_kind: ClassVar[str] = "request_contact_info"
+    interactive_kind: ClassVar[str] = InteractiveType.CONTACT_REQUEST
 
     def action(self) -> dict[str, object]:
-        """Graph's `action`."""
-        return {"name": "request_contact_info"}
+        """Returns the member `action`."""
+        return {"name": str(self.interactive_kind)}

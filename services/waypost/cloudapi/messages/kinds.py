@@ -1,14 +1,14 @@
-"""Outgoing messages, one type per kind, and how they are addressed.
+"""Plain message kinds, one class per kind, and how a message gets its recipient.
 
-Interactive kinds are in `interactive`, templates in `template`.
-
-Sources: Meta's "Service messages" (2026-04-23), "Media" (2026-04-17) and "Business-scoped user IDs" (2026-05-07).
+Interactive messages are in `interactive`, templates in `template`. Sources: Meta's "Service messages" (2026-04-23),
+"Media" (2026-04-17) and "Business-scoped user IDs" (2026-05-07).
 """
 
 import re
 from collections.abc import Mapping
 from typing import ClassVar
 
+from waypost.cloudapi.message_types import MessageType
 from waypost.cloudapi.messages.bsuid import BSUID
 from waypost.cloudapi.messages.checks import (
     Media,
@@ -19,31 +19,31 @@ from waypost.cloudapi.messages.checks import (
     check_link,
     check_part,
     check_text,
-    given,
     refuse,
+    without_none,
 )
 
 CALLBACK_DATA_LIMIT = 512
 
 
 class Text(Outgoing, frozen=True):
-    """Plain text, with WhatsApp's own marks for bold and the like."""
+    """A text, which may use WhatsApp's formatting marks such as `*bold*`."""
 
-    kind: ClassVar[str] = "text"
+    kind: ClassVar[str] = MessageType.TEXT
     body: str
     preview_url: bool = False
-    """Show a preview of the first link."""
+    """Shows a preview of the first link."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_text("text", self.body, 4096)
 
     def content(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         return {"body": self.body, "preview_url": self.preview_url}
 
     def readable(self) -> str:
-        """The text."""
+        """Returns the text."""
         return self.body
 
 
@@ -56,8 +56,8 @@ class _MediaMessage(Outgoing, frozen=True, kw_only=True):
         Media(id=self.id, link=self.link)
 
     def content(self) -> dict[str, object]:
-        """Graph's object."""
-        return given(id=self.id, link=self.link)
+        """Returns the JSON object."""
+        return without_none(id=self.id, link=self.link)
 
 
 class _Captioned(_MediaMessage, frozen=True, kw_only=True):
@@ -68,42 +68,42 @@ class _Captioned(_MediaMessage, frozen=True, kw_only=True):
         check_text("caption", self.caption, 1024, optional=True)
 
     def content(self) -> dict[str, object]:
-        """Graph's object."""
-        return super().content() | given(caption=self.caption)
+        """Returns the JSON object."""
+        return super().content() | without_none(caption=self.caption)
 
     def readable(self) -> str:
-        """The caption."""
+        """Returns the caption."""
         return self.caption or ""
 
 
 class Image(_Captioned, frozen=True, kw_only=True):
-    """JPEG or PNG, at most 5 MB."""
+    """An image: JPEG or PNG, at most 5 MB."""
 
-    kind: ClassVar[str] = "image"
+    kind: ClassVar[str] = MessageType.IMAGE
 
 
 class Video(_Captioned, frozen=True, kw_only=True):
-    """MP4 or 3GP, at most 16 MB."""
+    """A video: MP4 or 3GP, at most 16 MB."""
 
-    kind: ClassVar[str] = "video"
+    kind: ClassVar[str] = MessageType.VIDEO
 
 
 class Audio(_MediaMessage, frozen=True, kw_only=True):
-    """Sound, at most 16 MB."""
+    """An audio file, at most 16 MB."""
 
-    kind: ClassVar[str] = "audio"
+    kind: ClassVar[str] = MessageType.AUDIO
     voice: bool = False
-    """Show it as a voice message; needs Ogg with Opus."""
+    """Shows the file as a voice message, which requires Ogg with Opus."""
 
     def content(self) -> dict[str, object]:
-        """Graph's object."""
-        return super().content() | given(voice=True if self.voice else None)
+        """Returns the JSON object."""
+        return super().content() | without_none(voice=True if self.voice else None)
 
 
 class Document(_Captioned, frozen=True, kw_only=True):
-    """A file, at most 100 MB."""
+    """A file of any type, at most 100 MB."""
 
-    kind: ClassVar[str] = "document"
+    kind: ClassVar[str] = MessageType.DOCUMENT
     filename: str | None = None
 
     def __post_init__(self) -> None:
@@ -111,20 +111,20 @@ class Document(_Captioned, frozen=True, kw_only=True):
         check_text("filename", self.filename, 240, optional=True)
 
     def content(self) -> dict[str, object]:
-        """Graph's object."""
-        return super().content() | given(filename=self.filename)
+        """Returns the JSON object."""
+        return super().content() | without_none(filename=self.filename)
 
 
 class Sticker(_MediaMessage, frozen=True, kw_only=True):
-    """WebP, at most 100 KB, or 500 KB when animated."""
+    """A sticker: WebP, at most 100 KB, or 500 KB if animated."""
 
-    kind: ClassVar[str] = "sticker"
+    kind: ClassVar[str] = MessageType.STICKER
 
 
 class Location(Outgoing, frozen=True):
-    """A point on the map; degrees, WGS 84."""
+    """A point on the map, in degrees (WGS 84)."""
 
-    kind: ClassVar[str] = "location"
+    kind: ClassVar[str] = MessageType.LOCATION
     latitude: float
     longitude: float
     name: str | None = None
@@ -138,18 +138,18 @@ class Location(Outgoing, frozen=True):
         check_text("address", self.address, 1000, optional=True)
 
     def content(self) -> dict[str, object]:
-        """Graph's object."""
-        return given(latitude=self.latitude, longitude=self.longitude, name=self.name, address=self.address)
+        """Returns the JSON object."""
+        return without_none(latitude=self.latitude, longitude=self.longitude, name=self.name, address=self.address)
 
     def readable(self) -> str:
-        """Name and address."""
+        """Returns the name and the address."""
         return ", ".join(part for part in (self.name, self.address) if part)
 
 
 class Reaction(Outgoing, frozen=True):
-    """An emoji on a message of the contact; the empty one takes it away."""
+    """An emoji on a message of the contact. An empty emoji removes the reaction."""
 
-    kind: ClassVar[str] = "reaction"
+    kind: ClassVar[str] = MessageType.REACTION
     message_id: str
     emoji: str = ""
 
@@ -162,16 +162,16 @@ class Reaction(Outgoing, frozen=True):
             check_text("emoji", self.emoji, 40)
 
     def content(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         return {"message_id": self.message_id, "emoji": self.emoji}
 
     def readable(self) -> str:
-        """The emoji."""
+        """Returns the emoji."""
         return self.emoji
 
 
 class Phone(Part, frozen=True, kw_only=True):
-    """A telephone number of a card; with `wa_id` WhatsApp offers to write to it."""
+    """A telephone number on a card. With `wa_id`, WhatsApp offers to write to it."""
 
     phone: str
     type: str | None = None
@@ -179,21 +179,21 @@ class Phone(Part, frozen=True, kw_only=True):
 
 
 class Email(Part, frozen=True, kw_only=True):
-    """A mail address of a card."""
+    """An e-mail address on a card."""
 
     email: str
     type: str | None = None
 
 
 class Url(Part, frozen=True, kw_only=True):
-    """A web address of a card."""
+    """A web address on a card."""
 
     url: str
     type: str | None = None
 
 
 class Address(Part, frozen=True, kw_only=True):
-    """A postal address of a card."""
+    """A postal address on a card."""
 
     street: str | None = None
     city: str | None = None
@@ -205,7 +205,7 @@ class Address(Part, frozen=True, kw_only=True):
 
 
 class Organization(Part, frozen=True, kw_only=True):
-    """Where the person of a card works."""
+    """The employer of the person on a card."""
 
     company: str | None = None
     department: str | None = None
@@ -213,7 +213,7 @@ class Organization(Part, frozen=True, kw_only=True):
 
 
 class ContactCard(Part, frozen=True, kw_only=True):
-    """A person's card. Meta wants at least one more name than `formatted_name`."""
+    """A person's card. Meta requires at least one more name than `formatted_name`."""
 
     formatted_name: str
     first_name: str | None = None
@@ -227,12 +227,12 @@ class ContactCard(Part, frozen=True, kw_only=True):
     addresses: tuple[Address, ...] = ()
     org: Organization | None = None
     birthday: str | None = None
-    """`YYYY-MM-DD`."""
+    """Written as `YYYY-MM-DD`."""
 
     def __post_init__(self) -> None:
         check_text("formatted_name", self.formatted_name, 1000)
         if not any((self.first_name, self.middle_name, self.last_name, self.prefix, self.suffix)):
-            refuse("contact", "needs one more name beside formatted_name")
+            refuse("contact", "needs another name besides formatted_name")
         if self.birthday is not None and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", self.birthday):
             refuse("birthday", "must be written as YYYY-MM-DD")
         lists = {"phones": Phone, "emails": Email, "urls": Url, "addresses": Address}
@@ -244,7 +244,7 @@ class ContactCard(Part, frozen=True, kw_only=True):
             check_link("url", url.url)
 
     def json(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         names = ("formatted_name", "first_name", "middle_name", "last_name", "prefix", "suffix")
         card: dict[str, object] = {"name": _fields(self, names)}
         for name in ("phones", "emails", "urls", "addresses"):
@@ -252,17 +252,17 @@ class ContactCard(Part, frozen=True, kw_only=True):
                 card[name] = [_fields(entry, entry.__struct_fields__) for entry in entries]
         if self.org is not None:
             card["org"] = _fields(self.org, self.org.__struct_fields__)
-        return card | given(birthday=self.birthday)
+        return card | without_none(birthday=self.birthday)
 
 
 def _fields(part: Part, names: tuple[str, ...]) -> dict[str, object]:
-    return given(**{name: getattr(part, name) for name in names})
+    return without_none(**{name: getattr(part, name) for name in names})
 
 
 class Contacts(Outgoing, frozen=True):
-    """1 to 257 cards."""
+    """A message with 1 to 257 cards."""
 
-    kind: ClassVar[str] = "contacts"
+    kind: ClassVar[str] = MessageType.CONTACTS
     cards: tuple[ContactCard, ...]
 
     def __post_init__(self) -> None:
@@ -272,24 +272,25 @@ class Contacts(Outgoing, frozen=True):
             check_part("contact", card, ContactCard)
 
     def content(self) -> list[object]:
-        """Graph's list."""
+        """Returns the JSON list."""
         return [card.json() for card in self.cards]
 
     def readable(self) -> str:
-        """The names."""
+        """Returns the names."""
         return ", ".join(card.formatted_name for card in self.cards)
 
 
 def addressed(
     body: Mapping[str, object], *, to: str | None, recipient: str | None, callback_data: str
 ) -> dict[str, object]:
-    """`body` (an `Outgoing.payload()`) made ready for `client.send`.
+    """Returns `body` (an `Outgoing.payload()`) with its recipient, ready for `client.send`.
 
-    `to` is a phone number with country code, with or without "+"; it is always sent with "+", for without it Meta puts
-    the business number's country code in front. `recipient` is a BSUID. One of them is enough; with both Meta takes
-    `to`, so only that is sent. `callback_data` comes back on every status as `biz_opaque_callback_data`.
+    `to` is a phone number with country code, with or without "+". It is always sent with "+", because without it Meta
+    adds the business number's country code in front. `recipient` is a BSUID. One of the two is enough; if both are
+    given, Meta uses `to`, so only `to` is sent. `callback_data` is returned with every status as
+    `biz_opaque_callback_data`.
 
-    Raises `InvalidMessage` without a usable recipient, or for callback data over 512 characters.
+    Raises `InvalidMessage` if there is no usable recipient, or for callback data of more than 512 characters.
     """
     message: dict[str, object] = {"messaging_product": "whatsapp", "recipient_type": "individual"}
     if to:
@@ -304,5 +305,5 @@ def addressed(
     else:
         refuse("recipient", "is missing: neither a phone number nor a business-scoped user id is known")
     if len(callback_data) > CALLBACK_DATA_LIMIT:
-        refuse("callback_data", f"has {len(callback_data)} characters; Meta takes {CALLBACK_DATA_LIMIT}")
+        refuse("callback_data", f"has {len(callback_data)} characters; Meta accepts at most {CALLBACK_DATA_LIMIT}")
     return message | dict(body) | {"biz_opaque_callback_data": callback_data}

@@ -1,6 +1,6 @@
-"""Who a message goes to, as people write it: an international phone number, or a BSUID.
+"""Recipients as people write them: an international phone number or a BSUID.
 
-Sources: Meta's "Phone numbers" (`wa_id` may differ from what was dialled) and "Business-scoped user IDs".
+Sources: Meta's "Phone numbers" (`wa_id` may differ from the number that was dialled) and "Business-scoped user IDs".
 """
 
 import re
@@ -15,24 +15,24 @@ _UNKNOWN_ZONE = "Etc/Unknown"
 
 
 class InvalidRecipient(ValueError):
-    """Neither a phone number nor a BSUID. The message never repeats it. Another try is no use."""
+    """The text is neither a phone number nor a BSUID. The message does not repeat it. A retry does not help."""
 
 
 @dataclass(frozen=True)
 class Recipient:
-    """A phone number (digits) or a business-scoped user id."""
+    """A recipient: a phone number (digits only) or a business-scoped user id."""
 
     wa_id: str | None
     user_id: str | None
 
     @property
     def key(self) -> str:
-        """What the conversation's lane is computed from."""
+        """The contact key from which the lane of the conversation is computed."""
         return self.user_id or self.wa_id or ""
 
 
 def parse(word: str) -> Recipient:
-    """`+393331234567` or `US.134912…`. Raises `InvalidRecipient`."""
+    """Reads `+393331234567` or `US.134912…`. Raises `InvalidRecipient`."""
     if BSUID.fullmatch(word):
         return Recipient(None, word)
     try:
@@ -45,10 +45,10 @@ def parse(word: str) -> Recipient:
 
 
 def spellings(wa_id: str) -> tuple[str, ...]:
-    """The digits under which WhatsApp may know this phone number, the given ones first.
+    """Returns all forms under which WhatsApp may know this phone number, beginning with the given digits.
 
-    Mexico and Argentina once put a 1 or 9 before mobile numbers, Brazil later put a 9; WhatsApp keeps the form that an
-    account was made with, so a contact may be known under the other one.
+    Mexico and Argentina used to insert a 1 or 9 before mobile numbers, and Brazil later added a 9. WhatsApp keeps the
+    form with which an account was created, so a contact may be registered under the other form.
     """
     if match := re.fullmatch(r"52(1?)(\d{10})", wa_id):
         other = f"52{'' if match[1] else '1'}{match[2]}"
@@ -62,14 +62,17 @@ def spellings(wa_id: str) -> tuple[str, ...]:
 
 
 def time_zones(recipient: Recipient) -> tuple[str, ...]:
-    """Every IANA zone that the recipient may live in, by the number's prefix or the BSUID's country; () for unknown."""
+    """Returns every IANA time zone that the recipient may live in, or () if unknown.
+
+    The zones follow from the number's prefix, or from the country of the BSUID.
+    """
     if recipient.wa_id is not None:
         number = phonenumbers.parse(f"+{recipient.wa_id}")
         zones = timezone.time_zones_for_number(number)
-        if zones == (_UNKNOWN_ZONE,):  # an old spelling is no valid number any more, but its prefix still tells
+        if zones == (_UNKNOWN_ZONE,):  # An old form is not valid today, but its prefix still names a place.
             zones = timezone.time_zones_for_geographical_number(number)
     else:
         code = phonenumbers.country_code_for_region((recipient.user_id or "")[:2])
-        # A number of nothing but the country's code stands for the whole country.
+        # A number that consists of the country code alone stands for the whole country.
         zones = timezone.time_zones_for_geographical_number(PhoneNumber(country_code=code, national_number=0))
     return tuple(zone for zone in zones if zone != _UNKNOWN_ZONE)

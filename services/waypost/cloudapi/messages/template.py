@@ -1,24 +1,26 @@
-"""Template messages with every kind of component that can be filled when one is sent.
+"""Template messages, with every kind of component that can be filled when one is sent.
 
-Only what varies is sent: header, body and button parameters, cards of a carousel, an offer's end, an order's status.
-Sources: Meta's "Template fundamentals" (2026-05-05) and the pages on marketing, utility, authentication and payment
-templates (2026-05 to 2026-06).
+Only the variable parts are sent: parameters of header, body and buttons, the cards of a carousel, the end of an offer,
+the status of an order. Sources: Meta's "Template fundamentals" (2026-05-05) and the pages on marketing, utility,
+authentication and payment templates (2026-05 to 2026-06).
 """
 
 import re
 from collections.abc import Sequence
 from typing import ClassVar
 
+from waypost.cloudapi.message_types import MessageType
 from waypost.cloudapi.messages.checks import (
     Outgoing,
     Part,
     check_count,
+    check_integer,
     check_part,
     check_text,
     check_unique,
-    check_whole,
-    given,
     refuse,
+    typed,
+    without_none,
 )
 from waypost.cloudapi.messages.template_parts import Currency, DateTime, Parameter, TemplateButton, TextParameter
 
@@ -36,16 +38,16 @@ class TemplateCard(Part, frozen=True, kw_only=True):
         _check_parts(self.header, self.body, self.buttons)
 
     def json(self, index: int) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         return {"card_index": index, "components": _components(self.header, self.body, self.buttons)}
 
 
 class OrderStatus(Part, frozen=True, kw_only=True):
-    """The new state of an order that was sent before."""
+    """Updates the status of an order that was sent before."""
 
     reference_id: str
     status: str
-    """`pending`, `processing`, `partially-shipped`, `shipped`, `completed` or `canceled`."""
+    """One of `ORDER_STATUSES`."""
     description: str | None = None
 
     def __post_init__(self) -> None:
@@ -55,16 +57,15 @@ class OrderStatus(Part, frozen=True, kw_only=True):
         check_text("order description", self.description, 120, optional=True)
 
     def json(self) -> dict[str, object]:
-        """Graph's component."""
-        order = given(status=self.status, description=self.description)
-        parameter = {"type": "order_status", "order_status": {"reference_id": self.reference_id, "order": order}}
-        return {"type": "order_status", "parameters": [parameter]}
+        """Returns the component."""
+        order = without_none(status=self.status, description=self.description)
+        return _component("order_status", {"reference_id": self.reference_id, "order": order})
 
 
 class Template(Outgoing, frozen=True, kw_only=True):
-    """An approved template, by name and language code, with what fills it."""
+    """An approved template, named by name and language code, with the values that fill it."""
 
-    kind: ClassVar[str] = "template"
+    kind: ClassVar[str] = MessageType.TEMPLATE
     name: str
     language: str
     header: Parameter | None = None
@@ -72,7 +73,7 @@ class Template(Outgoing, frozen=True, kw_only=True):
     buttons: tuple[TemplateButton, ...] = ()
     cards: tuple[TemplateCard, ...] = ()
     offer_expires_at_ms: int | None = None
-    """End of a limited-time offer, milliseconds since 1970."""
+    """The end of a limited-time offer, in milliseconds since 1970."""
     order_status: OrderStatus | None = None
 
     def __post_init__(self) -> None:
@@ -87,17 +88,15 @@ class Template(Outgoing, frozen=True, kw_only=True):
         for card in self.cards:
             check_part("card", card, TemplateCard)
         if self.offer_expires_at_ms is not None:
-            check_whole("offer_expires_at_ms", self.offer_expires_at_ms, 10**12, 10**14)
+            check_integer("offer_expires_at_ms", self.offer_expires_at_ms, 10**12, 10**14)
         if self.order_status is not None:
             check_part("order_status", self.order_status, OrderStatus)
 
     def content(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         components = _components(self.header, self.body, self.buttons)
         if self.offer_expires_at_ms is not None:
-            offer = {"expiration_time_ms": self.offer_expires_at_ms}
-            parameter = {"type": "limited_time_offer", "limited_time_offer": offer}
-            components.append({"type": "limited_time_offer", "parameters": [parameter]})
+            components.append(_component("limited_time_offer", {"expiration_time_ms": self.offer_expires_at_ms}))
         if self.cards:
             cards = [card.json(index) for index, card in enumerate(self.cards)]
             components.append({"type": "carousel", "cards": cards})
@@ -107,8 +106,13 @@ class Template(Outgoing, frozen=True, kw_only=True):
         return body | ({"components": components} if components else {})
 
     def readable(self) -> str:
-        """The template's name; its wording is at Meta."""
+        """Returns the template's name in brackets. Its wording is stored at Meta."""
         return f"[{self.name}]"
+
+
+def _component(kind: str, value: object) -> dict[str, object]:
+    """Returns a component with one parameter, both of the same type."""
+    return {"type": kind, "parameters": [typed(kind, value)]}
 
 
 def _check_parts(header: object, body: Sequence[object], buttons: Sequence[object]) -> None:

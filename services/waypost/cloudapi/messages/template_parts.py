@@ -1,37 +1,43 @@
-"""What fills a template: parameters of header and body, and what its buttons need. Used by `template.py`."""
+"""The values that fill a template: parameters of header and body, and of buttons."""
 
 import re
 from typing import ClassVar
 
+from waypost.cloudapi.message_types import MessageType
 from waypost.cloudapi.messages.checks import (
     Media,
     Part,
     check_coordinate,
+    check_integer,
     check_json,
     check_part,
     check_text,
-    check_whole,
-    given,
     refuse,
+    typed,
+    without_none,
 )
 from waypost.cloudapi.messages.commerce import ProductSection, check_product_sections
 
 LONGEST_TEXT = 32_768
 
+_ACTION = "action"
+"""The type of a button parameter that says what the button opens."""
+
 
 class Parameter(Part, frozen=True, kw_only=True):
-    """One value of a header or body. `name` is for templates with named parameters, and then on all of them."""
+    """A value of a header or body. `name` is for templates with named parameters, which need it on all of them."""
 
     kind: ClassVar[str]
     name: str | None = None
 
     def value(self) -> object:
-        """What stands under the kind's own name."""
+        """Returns the value of the member that is named after the kind."""
         raise NotImplementedError
 
     def json(self) -> dict[str, object]:
-        """Graph's object."""
-        return given(type=self.kind, parameter_name=self.name) | {self.kind: self.value()}
+        """Returns the JSON object."""
+        kind = str(self.kind)
+        return without_none(type=kind, parameter_name=self.name) | {kind: self.value()}
 
     def __post_init__(self) -> None:
         if self.name is not None and not re.fullmatch(r"[a-z0-9_]{1,512}", self.name):
@@ -39,46 +45,46 @@ class Parameter(Part, frozen=True, kw_only=True):
 
 
 class TextParameter(Parameter, frozen=True):
-    """A text. Meta takes no line breaks, tabs or more than four spaces in a row here (132012)."""
+    """A text without line breaks, tabs or more than four spaces in a row, which Meta refuses here (132012)."""
 
-    kind: ClassVar[str] = "text"
+    kind: ClassVar[str] = MessageType.TEXT
     text: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_text("parameter", self.text, LONGEST_TEXT)
         if re.search(r"[\n\r\t]| {5,}", self.text):
-            refuse("parameter", "must not hold line breaks, tabs or more than four spaces in a row")
+            refuse("parameter", "must not contain line breaks, tabs or more than four spaces in a row")
 
     def value(self) -> str:
-        """The text."""
+        """Returns the text."""
         return self.text
 
 
 class Currency(Parameter, frozen=True, kw_only=True):
-    """An amount, written the way of the reader's language; `fallback` where that fails."""
+    """An amount, formatted for the reader's language; `fallback` is shown where that is not possible."""
 
     kind: ClassVar[str] = "currency"
     code: str
-    """ISO 4217."""
+    """ISO 4217 code."""
     amount_1000: int
-    """Thousandths of the unit: 100.99 is 100990."""
+    """The amount in thousandths of the unit: 100.99 is 100990."""
     fallback: str
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.code, str) or not re.fullmatch(r"[A-Z]{3}", self.code):
             refuse("currency code", "must be three capital letters")
-        check_whole("amount_1000", self.amount_1000, -(10**15), 10**15)
+        check_integer("amount_1000", self.amount_1000, -(10**15), 10**15)
         check_text("currency fallback", self.fallback, 200)
 
     def value(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         return {"fallback_value": self.fallback, "code": self.code, "amount_1000": self.amount_1000}
 
 
 class DateTime(Parameter, frozen=True):
-    """A date as text; Meta shows the fallback as it is."""
+    """A date as text. Meta shows the fallback unchanged."""
 
     kind: ClassVar[str] = "date_time"
     fallback: str
@@ -88,14 +94,14 @@ class DateTime(Parameter, frozen=True):
         check_text("date_time fallback", self.fallback, 200)
 
     def value(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         return {"fallback_value": self.fallback}
 
 
 class ImageParameter(Parameter, frozen=True):
     """An image header."""
 
-    kind: ClassVar[str] = "image"
+    kind: ClassVar[str] = MessageType.IMAGE
     media: Media
 
     def __post_init__(self) -> None:
@@ -103,14 +109,14 @@ class ImageParameter(Parameter, frozen=True):
         check_part(self.kind, self.media, Media)
 
     def value(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         return self.media.json()
 
 
 class VideoParameter(ImageParameter, frozen=True):
     """A video header."""
 
-    kind: ClassVar[str] = "video"
+    kind: ClassVar[str] = MessageType.VIDEO
 
 
 class GifParameter(ImageParameter, frozen=True):
@@ -122,7 +128,7 @@ class GifParameter(ImageParameter, frozen=True):
 class DocumentParameter(ImageParameter, frozen=True):
     """A document header."""
 
-    kind: ClassVar[str] = "document"
+    kind: ClassVar[str] = MessageType.DOCUMENT
     filename: str | None = None
 
     def __post_init__(self) -> None:
@@ -130,14 +136,14 @@ class DocumentParameter(ImageParameter, frozen=True):
         check_text("filename", self.filename, 240, optional=True)
 
     def value(self) -> dict[str, object]:
-        """Graph's object."""
-        return self.media.json() | given(filename=self.filename)
+        """Returns the JSON object."""
+        return self.media.json() | without_none(filename=self.filename)
 
 
 class LocationParameter(Parameter, frozen=True, kw_only=True):
-    """A location header. Meta wants all four."""
+    """A location header. Meta requires all four values."""
 
-    kind: ClassVar[str] = "location"
+    kind: ClassVar[str] = MessageType.LOCATION
     latitude: float
     longitude: float
     place: str
@@ -151,7 +157,7 @@ class LocationParameter(Parameter, frozen=True, kw_only=True):
         check_text("address", self.address, 1000)
 
     def value(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         return {"latitude": self.latitude, "longitude": self.longitude, "name": self.place, "address": self.address}
 
 
@@ -168,32 +174,32 @@ class ProductParameter(Parameter, frozen=True, kw_only=True):
         check_text("product_retailer_id", self.product_retailer_id, 200)
 
     def value(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         return {"product_retailer_id": self.product_retailer_id, "catalog_id": self.catalog_id}
 
 
 class TemplateButton(Part, frozen=True, kw_only=True):
-    """What a button of the template needs. `index` counts from 0 in the template's order."""
+    """The values for a button of the template. `index` counts from 0 in the template's order."""
 
     kind: ClassVar[str]
     index: int
 
     def parameters(self) -> list[dict[str, object]]:
-        """Graph's `parameters`."""
+        """Returns the member `parameters`."""
         raise NotImplementedError
 
     def json(self) -> dict[str, object]:
-        """Graph's component."""
+        """Returns the component."""
         component: dict[str, object] = {"type": "button", "sub_type": self.kind, "index": self.index}
         parameters = self.parameters()
         return component | ({"parameters": parameters} if parameters else {})
 
     def __post_init__(self) -> None:
-        check_whole("button index", self.index, 0, 9)
+        check_integer("button index", self.index, 0, 9)
 
 
 class QuickReply(TemplateButton, frozen=True, kw_only=True):
-    """Its payload comes back when it is tapped."""
+    """A quick-reply button. Its payload is delivered when the contact taps it."""
 
     kind: ClassVar[str] = "quick_reply"
     payload: str
@@ -203,12 +209,12 @@ class QuickReply(TemplateButton, frozen=True, kw_only=True):
         check_text("quick reply payload", self.payload, 256)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Graph's `parameters`."""
-        return [{"type": "payload", "payload": self.payload}]
+        """Returns the member `parameters`."""
+        return [typed("payload", self.payload)]
 
 
 class UrlButton(TemplateButton, frozen=True, kw_only=True):
-    """The variable end of its address; for authentication templates the code."""
+    """The variable end of a web address; in authentication templates, the code."""
 
     kind: ClassVar[str] = "url"
     suffix: str
@@ -218,12 +224,12 @@ class UrlButton(TemplateButton, frozen=True, kw_only=True):
         check_text("url suffix", self.suffix, 2000)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Graph's `parameters`."""
-        return [{"type": "text", "text": self.suffix}]
+        """Returns the member `parameters`."""
+        return [typed(MessageType.TEXT, self.suffix)]
 
 
 class CopyCode(TemplateButton, frozen=True, kw_only=True):
-    """The coupon code that it copies."""
+    """The coupon code that the button copies."""
 
     kind: ClassVar[str] = "copy_code"
     code: str
@@ -233,12 +239,12 @@ class CopyCode(TemplateButton, frozen=True, kw_only=True):
         check_text("coupon code", self.code, 20)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Graph's `parameters`."""
-        return [{"type": "coupon_code", "coupon_code": self.code}]
+        """Returns the member `parameters`."""
+        return [typed("coupon_code", self.code)]
 
 
 class FlowButton(TemplateButton, frozen=True, kw_only=True):
-    """Opens the template's flow."""
+    """A button that opens the template's flow."""
 
     kind: ClassVar[str] = "flow"
     token: str | None = None
@@ -250,13 +256,13 @@ class FlowButton(TemplateButton, frozen=True, kw_only=True):
         check_json("flow data", self.data)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Graph's `parameters`."""
-        action = given(flow_token=self.token, flow_action_data=self.data)
-        return [{"type": "action", "action": action}] if action else []
+        """Returns the member `parameters`."""
+        action = without_none(flow_token=self.token, flow_action_data=self.data)
+        return [typed(_ACTION, action)] if action else []
 
 
 class CatalogButton(TemplateButton, frozen=True, kw_only=True):
-    """Opens the catalog."""
+    """A button that opens the catalog."""
 
     kind: ClassVar[str] = "catalog"
     thumbnail_product_retailer_id: str | None = None
@@ -266,13 +272,13 @@ class CatalogButton(TemplateButton, frozen=True, kw_only=True):
         check_text("thumbnail_product_retailer_id", self.thumbnail_product_retailer_id, 200, optional=True)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Graph's `parameters`."""
-        action = given(thumbnail_product_retailer_id=self.thumbnail_product_retailer_id)
-        return [{"type": "action", "action": action}] if action else []
+        """Returns the member `parameters`."""
+        action = without_none(thumbnail_product_retailer_id=self.thumbnail_product_retailer_id)
+        return [typed(_ACTION, action)] if action else []
 
 
 class ProductsButton(TemplateButton, frozen=True, kw_only=True):
-    """Opens a list of products (`mpm`)."""
+    """A button that opens a list of products (`mpm`)."""
 
     kind: ClassVar[str] = "mpm"
     thumbnail_product_retailer_id: str
@@ -284,14 +290,14 @@ class ProductsButton(TemplateButton, frozen=True, kw_only=True):
         check_product_sections(self.sections)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Graph's `parameters`."""
+        """Returns the member `parameters`."""
         sections = [section.json() for section in self.sections]
         action = {"thumbnail_product_retailer_id": self.thumbnail_product_retailer_id, "sections": sections}
-        return [{"type": "action", "action": action}]
+        return [typed(_ACTION, action)]
 
 
 class VoiceCallButton(TemplateButton, frozen=True, kw_only=True):
-    """Calls the business."""
+    """A button that calls the business."""
 
     kind: ClassVar[str] = "voice_call"
     ttl_minutes: int | None = None
@@ -300,17 +306,18 @@ class VoiceCallButton(TemplateButton, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.ttl_minutes is not None:
-            check_whole("ttl_minutes", self.ttl_minutes, 1, 43_200)
+            check_integer("ttl_minutes", self.ttl_minutes, 1, 43_200)
         check_text("voice call payload", self.payload, 512, optional=True)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Graph's `parameters`."""
-        values = given(ttl_minutes=self.ttl_minutes, payload=self.payload)
-        return [{"type": name, name: value} for name, value in values.items()]
+        """Returns the member `parameters`."""
+        values = without_none(ttl_minutes=self.ttl_minutes, payload=self.payload)
+        return [typed(name, value) for name, value in values.items()]
 
 
 class OrderDetailsButton(TemplateButton, frozen=True, kw_only=True):
-    """Opens an order to review and pay; `details` is Graph's `order_details` (India, Brazil), passed on as it is."""
+    """A button that opens an order to review and pay. `details` is Meta's `order_details` (India, Brazil), sent
+    unchanged."""
 
     kind: ClassVar[str] = "order_details"
     details: dict[str, object]
@@ -322,5 +329,5 @@ class OrderDetailsButton(TemplateButton, frozen=True, kw_only=True):
         check_json("order details", self.details)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Graph's `parameters`."""
-        return [{"type": "action", "action": {"order_details": self.details}}]
+        """Returns the member `parameters`."""
+        return [typed(_ACTION, {"order_details": self.details})]
