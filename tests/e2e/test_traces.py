@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from ..ledger import Ledger
-from ..telemetry.spellings import found_in, of_number, spellings
-from ..telemetry.way import ANSWERED, Record, departures, linked_to, told, trace_id_of, way_to_each_send
+from ..telemetry.spellings import found_in, spellings, spellings_of_number
+from ..telemetry.way import ANSWERED, Record, linked_to, steps, trace_id_of, violations, way_to_each_send
 from . import planned
 from .installed import NAMESPACE, TEAM, Installed, traces
 
@@ -33,7 +33,7 @@ def test_one_trace_shows_a_message_from_its_delivery_to_the_reply_and_its_status
 
     spans = _received(installed, delivered, what="the reply and its statuses to be traced")
     ((*way, send),) = way_to_each_send(spans, trace)
-    assert told([*way, send]) == ANSWERED
+    assert steps([*way, send]) == ANSWERED
     assert way[0]["parent_id"] is None
     assert _statuses(spans, [*way, send]) == {"sent", "delivered"}
     assert trace not in {span["trace_id"] for span in linked_to(spans, way[-1])}
@@ -53,7 +53,7 @@ def test_a_run_of_a_schedule_is_a_trace_of_its_own_and_linked_to_the_reconcile_t
         what="the run and its messages to be traced",
     )
     ways = way_to_each_send(spans, trace)
-    assert [told(way) for way in ways] == [PLANNED_SEND] * len(planned.CONTACTS)
+    assert [steps(way) for way in ways] == [PLANNED_SEND] * len(planned.CONTACTS)
     run = ways[0][0]
     (reconcile,) = [span for span in spans if run in linked_to([run], span)]
     assert run["parent_id"] is None
@@ -77,7 +77,7 @@ def test_every_span_of_every_service_keeps_to_the_conventions(installed: Install
         lambda spans: services <= {span["service"] for span in since(spans)} and _refused(since(spans)),
         what="spans of all services, and of the refused send",
     )
-    assert [each for span in since(spans) for each in departures(span)] == []
+    assert [each for span in since(spans) for each in violations(span)] == []
 
 
 def test_no_secret_number_or_word_is_in_what_the_collector_received(installed: Installed) -> None:
@@ -89,8 +89,8 @@ def test_no_secret_number_or_word_is_in_what_the_collector_received(installed: I
     raw = traces.raw().encode()
     assert trace.encode() in raw
 
-    canaries = {"contact": of_number(CONTACT), "words": spellings(WORDS), "name": {"plain": b"Ada"}}
-    canaries |= {f"contact {number}": of_number(each) for number, each in enumerate(planned.CONTACTS)}
+    canaries = {"contact": spellings_of_number(CONTACT), "words": spellings(WORDS), "name": {"plain": b"Ada"}}
+    canaries |= {f"contact {number}": spellings_of_number(each) for number, each in enumerate(planned.CONTACTS)}
     canaries |= {"planned": spellings(planned.TEXT), "a wamid": {"plain": b"wamid."}}
     named = _secrets(installed) | _message_ids(installed, ledger)
     canaries |= {name: spellings(each) for name, each in named.items()}

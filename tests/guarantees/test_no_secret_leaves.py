@@ -1,7 +1,7 @@
 """G8: no secret, token, phone number or text in logs, traces, metrics or Redis."""
 
 from ..ledger import Ledger
-from ..telemetry.spellings import found_in, of_number, spellings
+from ..telemetry.spellings import found_in, spellings, spellings_of_number
 from .installation import PROOF, SECRET, TOKEN, VERIFY, Installation
 
 CONTACT = "15558675309"
@@ -31,7 +31,7 @@ def test_planted_canaries_are_in_no_output(running: Installation) -> None:
     }
     assert any(b"process message" in content for content in outputs.values()), "traces were written"
     outputs["redis"] = stored
-    canaries = {"contact": of_number(CONTACT), "name": {"plain": b"Ada"}, "a wamid": {"plain": b"wamid."}}
+    canaries = {"contact": spellings_of_number(CONTACT), "name": {"plain": b"Ada"}, "a wamid": {"plain": b"wamid."}}
     canaries |= {f"canary {each[:6]}": spellings(each) for each in (WORDS, SECRET, TOKEN, PROOF, VERIFY)}
     canaries |= {f"id {number}": spellings(each) for number, each in enumerate(_message_ids(running, ledger))}
     found = {where: found_in(content, canaries) for where, content in outputs.items() if "simulator" not in where}

@@ -1,4 +1,4 @@
-"""Logging is global: what a test configures is taken back, and its lines can be read."""
+"""Lets a test read the log lines it causes, and restores the logging of the process, which is global."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def log_lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
-    """Configures JSON logs; gives a function that returns the lines written since it was last called."""
+    """Configure JSON logs; provide a function that returns the lines written since its last call."""
     root = logging.getLogger()
     before = root.handlers, root.level, sys.excepthook, threading.excepthook
     levels = {

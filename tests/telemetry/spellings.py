@@ -1,4 +1,4 @@
-"""Every way in which a secret, a number or a text may turn up in an output."""
+"""Lists the forms in which a secret, a number or a text may appear in an output."""
 
 import base64
 import json
@@ -6,7 +6,7 @@ from urllib.parse import quote, quote_plus
 
 
 def spellings(canary: str) -> dict[str, bytes]:
-    """`canary` as it is, in URLs, in JSON, in hex, and within a longer text in base64, as a wamid holds a number."""
+    """Return `canary` as it is, in URLs, JSON, hex, and in base64 of a longer text, as a wamid holds a number."""
     raw = canary.encode()
     found = {
         "plain": raw,
@@ -19,14 +19,14 @@ def spellings(canary: str) -> dict[str, bytes]:
     }
     for offset in range(3):
         for name, encoded in (("base64", base64.b64encode), ("base64 of URLs", base64.urlsafe_b64encode)):
-            # What surrounds the text shows in the first and the last of its groups of four, not in between.
+            # The bytes around the text change only the first and the last group of four characters.
             whole = encoded(b"\0" * offset + raw + b"\0\0\0")
             found[f"{name} at {offset}"] = whole[4 if offset else 0 : (offset + len(raw)) // 3 * 4]
     return found
 
 
-def of_number(digits: str) -> dict[str, bytes]:
-    """A North American number, `15558675309`, in the forms that people and programs write it in."""
+def spellings_of_number(digits: str) -> dict[str, bytes]:
+    """Return a North American number, `15558675309`, in the forms in which people and programs write it."""
     country, area, exchange, line = digits[:-10], digits[-10:-7], digits[-7:-4], digits[-4:]
     found = {f"national, {name}": each for name, each in spellings(digits[-10:]).items()}
     for mark in (" ", "-", "."):
@@ -37,5 +37,5 @@ def of_number(digits: str) -> dict[str, bytes]:
 
 
 def found_in(content: bytes, canaries: dict[str, dict[str, bytes]]) -> list[str]:
-    """Which of the canaries, in which spelling, `content` holds."""
+    """Return which of the canaries `content` holds, and in which spelling."""
     return [f"{name}, {how}" for name, each in canaries.items() for how, spelt in each.items() if spelt in content]

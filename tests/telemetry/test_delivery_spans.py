@@ -1,4 +1,4 @@
-"""The two spans of a delivery where it is not alone, or not stored."""
+"""Tests the two spans of a delivery that is committed with others, or not stored."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from waypost.telemetry import spanfile, tracing
 
 from ..webhook import posts
 from ..webhook.service import publish_number, serving
-from .way import Record, departures
+from .way import Record, violations
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
 def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracing.Tracing]:
-    """Tracing into `tmp_path/traces`, whatever the environment says."""
+    """Trace into `tmp_path/traces`, whatever the environment says."""
     for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_SAMPLER"):
         monkeypatch.delenv(name, raising=False)
     configured = tracing.configure("webhook", tmp_path / "traces")
@@ -31,18 +31,18 @@ def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracing.
 async def delivered(
     traces: tracing.Tracing, engine: Engine, folder: Path, bodies: list[bytes]
 ) -> tuple[list[int], list[Record]]:
-    """The answers to deliveries that arrive together, and the spans of them."""
+    """Return the answers to deliveries that arrive together, and their spans."""
     publish_number(folder / "registry")
     async with serving(engine, folder / "registry") as webhook:
         answers = await asyncio.gather(*(webhook.post(body) for body in bodies))
-    traces.flush()
+    traces.provider.force_flush()
     return [answer.status_code for answer in answers], list(spanfile.read(folder / "traces"))
 
 
-async def test_deliveries_of_one_commit_became_durable_at_one_moment(
+async def test_deliveries_of_one_commit_have_the_same_end(
     traces: tracing.Tracing, database: Engine, tmp_path: Path
 ) -> None:
-    """Each trace tells it for itself, and with how many others its events were committed."""
+    """Each trace says when its events were durable, and how many were committed together."""
     bodies = [posts.delivery(posts.item(posts.wamid(), sender=f"1555{number:04}")) for number in range(20)]
     answers, spans = await delivered(traces, database, tmp_path, bodies)
     stored = [span for span in spans if span["name"] == "store inbox"]
@@ -54,10 +54,10 @@ async def test_deliveries_of_one_commit_became_durable_at_one_moment(
 
 
 async def test_a_delivery_that_is_refused_is_an_error_with_a_type(traces: tracing.Tracing, tmp_path: Path) -> None:
-    """Of the server, for Meta got a 503; and of the inbox, which is where it failed."""
+    """The server's span fails because Meta got a 503, and the inbox's, where the cause is."""
     nowhere = store_database.connect("postgresql://nobody@/none?host=/nowhere", application="waypost-tests")
     answers, spans = await delivered(traces, nowhere, tmp_path, [posts.delivery(posts.item(posts.wamid()))])
     assert answers == [503]
     failed = {span["kind"]: (span["status"], span["attributes"]["error.type"]) for span in spans}
     assert failed == {"SERVER": ("ERROR", "503"), "PRODUCER": ("ERROR", "IntakeUnavailable")}
-    assert [each for span in spans for each in departures(span)] == []
+    assert [each for span in spans for each in violations(span)] == []

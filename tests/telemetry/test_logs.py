@@ -1,4 +1,4 @@
-"""Log lines carry what is needed to find an event, and nothing of what people wrote."""
+"""Tests that log lines identify events and hold nothing that people wrote."""
 
 import json
 import logging
@@ -39,8 +39,8 @@ WORDS = "meet me at the canary"
     ],
     ids=["event", "field", "nested", "name", "foreign", "uvicorn", "exception", "oserror", "error-field"],
 )
-def test_what_looks_private_is_masked_wherever_it_stands(log_lines: Lines, say: Any, secret: str) -> None:
-    """Phones, BSUIDs, wamids, tokens and digests never reach stdout, by whatever way they are logged."""
+def test_what_looks_private_is_masked_in_every_place(log_lines: Lines, say: Any, secret: str) -> None:
+    """Phones, BSUIDs, wamids, tokens and digests never reach stdout, however they are logged."""
     say(structlog.get_logger("waypost.test"), secret)
     (line,) = log_lines()
     assert secret not in json.dumps(line)
@@ -72,14 +72,14 @@ def test_what_looks_private_is_masked_wherever_it_stands(log_lines: Lines, say: 
     ],
 )
 def test_a_field_with_a_private_name_loses_its_value(log_lines: Lines, key: str) -> None:
-    """A name that says it is private is enough, whatever the value looks like."""
+    """The name is enough, whatever the value looks like."""
     structlog.get_logger("waypost.test").info("said", **{key: WORDS, "inner": {key: [WORDS]}})
     (line,) = log_lines()
     assert WORDS not in json.dumps(line)
 
 
 def test_ids_that_find_an_event_stay_readable(log_lines: Lines) -> None:
-    """Without the ids a line helps nobody; none of them tells of a person."""
+    """A line is useless without them, and none of them identifies a person."""
     structlog.get_logger("waypost.test").info(
         "turn failed",
         number="106540352242922",
@@ -96,7 +96,7 @@ def test_ids_that_find_an_event_stay_readable(log_lines: Lines) -> None:
     assert line["pid"] == 4194304
 
 
-def test_every_line_says_when_who_and_how_bad(log_lines: Lines) -> None:
+def test_every_line_has_time_level_event_and_service(log_lines: Lines) -> None:
     """Log pipelines rely on these names."""
     logging.getLogger("alembic").warning("Running upgrade")
     (line,) = log_lines()
@@ -107,7 +107,7 @@ def test_every_line_says_when_who_and_how_bad(log_lines: Lines) -> None:
 
 
 def test_a_line_within_a_span_carries_its_ids(log_lines: Lines) -> None:
-    """From a log line one gets to the trace, even where no exporter is configured."""
+    """A log line leads to the trace, even without an exporter."""
     with tracing.tracer().start_as_current_span("turn") as span:
         structlog.get_logger("waypost.test").info("inside")
     (line,) = log_lines()
@@ -115,8 +115,8 @@ def test_a_line_within_a_span_carries_its_ids(log_lines: Lines) -> None:
     assert line["span_id"] == f"{span.get_span_context().span_id:016x}"
 
 
-def test_a_foreign_exception_is_told_by_type_and_place_only(log_lines: Lines) -> None:
-    """`int('…')` and SQL errors quote their input, which here is what people wrote."""
+def test_an_exception_of_a_library_is_logged_by_type_and_place_only(log_lines: Lines) -> None:
+    """`int('…')` and SQL errors quote their input, which is what people wrote."""
     try:
         int(WORDS)
     except ValueError:
@@ -127,11 +127,11 @@ def test_a_foreign_exception_is_told_by_type_and_place_only(log_lines: Lines) ->
     assert WORDS not in json.dumps(line)
 
 
-def test_the_cause_of_an_exception_is_told_by_type(log_lines: Lines) -> None:
-    """`raise … from` and implicit chains help to understand, but their words stay inside."""
+def test_the_cause_of_an_exception_is_logged_by_type(log_lines: Lines) -> None:
+    """Explicit and implicit causes help to understand an error, but their messages may quote people."""
     try:
         try:
-            {}[WORDS]
+            dict[str, str]()[WORDS]
         except KeyError as error:
             raise ConnectionError("database is away") from error
     except ConnectionError:
@@ -142,8 +142,8 @@ def test_the_cause_of_an_exception_is_told_by_type(log_lines: Lines) -> None:
     assert WORDS not in json.dumps(line)
 
 
-def test_local_variables_never_show(log_lines: Lines) -> None:
-    """A frame's variables hold whole messages."""
+def test_local_variables_are_never_logged(log_lines: Lines) -> None:
+    """The variables of a frame hold whole messages."""
     hidden = WORDS
     try:
         len(hidden) / 0
@@ -154,7 +154,7 @@ def test_local_variables_never_show(log_lines: Lines) -> None:
     assert "hidden" not in json.dumps(line)
 
 
-def test_a_traceback_that_a_library_formats_itself_loses_its_words(log_lines: Lines) -> None:
+def test_a_traceback_that_a_library_formats_itself_loses_its_messages(log_lines: Lines) -> None:
     """RQ writes the traceback of a failed job into its message."""
     try:
         int(WORDS)
@@ -167,8 +167,8 @@ def test_a_traceback_that_a_library_formats_itself_loses_its_words(log_lines: Li
     assert "ValueError" in line["event"]
 
 
-def test_an_exception_nobody_caught_is_logged_like_any_other(log_lines: Lines) -> None:
-    """The interpreter would print its words to stderr."""
+def test_an_uncaught_exception_is_logged_like_any_other(log_lines: Lines) -> None:
+    """The interpreter would print its message to stderr."""
 
     def fail() -> None:
         raise ValueError(WORDS)
@@ -191,14 +191,14 @@ def test_an_unknown_object_is_named_but_not_shown(log_lines: Lines, thing: objec
 
 
 @pytest.mark.parametrize("name", ["httpx", "httpcore", "uvicorn.access", "sqlalchemy.engine"])
-def test_libraries_that_print_urls_or_rows_are_kept_quiet(log_lines: Lines, name: str) -> None:
+def test_libraries_that_print_urls_or_rows_are_silenced(log_lines: Lines, name: str) -> None:
     """httpx logs each URL at INFO, `input_token` included; uvicorn's access log has `hub.verify_token`."""
     logging.getLogger(name).info("GET /debug_token?input_token=abc")
     assert log_lines() == []
 
 
-def test_kopf_does_not_tell_each_attempt_of_each_stream(log_lines: Lines) -> None:
-    """Ten streams that try every few seconds would bury the one line that says that the API server is away."""
+def test_kopf_does_not_log_each_attempt_of_each_stream(log_lines: Lines) -> None:
+    """Ten streams that try every few seconds would bury the one line that says the API server is away."""
     watching.logger.error("Request attempt #3/17 failed; will retry: GET https://10.96.0.1/api")
     assert log_lines() == []
 

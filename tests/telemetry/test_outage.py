@@ -1,4 +1,4 @@
-"""What is away is told of once, however often it is asked."""
+"""Tests that an outage is logged once, however often a call fails."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 
 def test_an_outage_is_one_line_and_its_end_another(log_lines: Lines) -> None:
-    """A second one is told of again."""
+    """A second outage is logged again."""
     outage = Outage("here", began="it is away", ended="it is back", warns=True)
     outage.answered()
     for _ in range(3):
@@ -27,8 +27,8 @@ def test_an_outage_is_one_line_and_its_end_another(log_lines: Lines) -> None:
     assert "canary" not in str(lines)
 
 
-def test_where_another_part_warns_there_is_no_second_warning(log_lines: Lines) -> None:
-    """One missing server is one thing to look for."""
+def test_without_warns_an_outage_is_logged_as_info(log_lines: Lines) -> None:
+    """Another part of the process warns of the same server."""
     Outage("here", began="it is away", ended="it is back").failed(ConnectionError())
 
     assert [line["level"] for line in log_lines()] == ["info"]

@@ -1,4 +1,4 @@
-"""Probes and metrics answer from threads, within bounds."""
+"""Tests that probes and metrics are answered from threads, within bounds."""
 
 import socket
 import threading
@@ -14,16 +14,19 @@ from prometheus_client.metrics import MetricWrapperBase
 import waypost
 from waypost.telemetry import metrics, probes
 
+NEVER_S = 600
+"""A time limit that no test reaches on a busy machine: pytest ends the test before."""
+
 Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., probes.Probes]]:
-    """Starts probe servers on loopback and closes them."""
+    """Start probe servers on loopback, and close them after the test."""
     running: list[probes.Probes] = []
 
     def start(ready: Callable[[], str | None] = lambda: None) -> probes.Probes:
-        running.append(probes.serve(0, ready=ready, host="127.0.0.1"))
+        running.append(probes.serve(0, ready=ready, host="127.0.0.1", timeout_s=NEVER_S))
         return running[-1]
 
     yield start
@@ -32,9 +35,9 @@ def serve() -> Iterator[Callable[..., probes.Probes]]:
 
 
 def get(server: probes.Probes, path: str) -> tuple[int, str]:
-    """Status and body."""
+    """Return status and body."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=NEVER_S) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -42,19 +45,19 @@ def get(server: probes.Probes, path: str) -> tuple[int, str]:
 
 
 def test_a_ready_process_says_so(serve: Callable[..., probes.Probes]) -> None:
-    """None is ready."""
+    """The answer is 200."""
     assert get(serve(), "/readyz") == (200, "ok\n")
 
 
 def test_a_process_that_is_not_ready_says_why_and_stays_alive(serve: Callable[..., probes.Probes]) -> None:
-    """Without the database a pod leaves the service, and is not killed for it."""
+    """A pod that waits for the database gets no traffic, but must not be restarted."""
     server = serve(lambda: "the database cannot be reached")
     assert get(server, "/readyz") == (503, "the database cannot be reached\n")
     assert get(server, "/healthz") == (200, "ok\n")
 
 
-def test_what_a_pod_waits_for_is_logged_once(serve: Callable[..., probes.Probes], log_lines: Lines) -> None:
-    """Not once per probe; and it is said when the wait is over."""
+def test_the_reason_is_logged_when_it_changes(serve: Callable[..., probes.Probes], log_lines: Lines) -> None:
+    """It is not logged once per probe; the end of the wait is logged too."""
     reasons = iter(["the database is away", "the database is away", "it lacks a migration", None, None])
     server = serve(lambda: next(reasons))
     for _ in range(5):
@@ -68,7 +71,7 @@ def test_what_a_pod_waits_for_is_logged_once(serve: Callable[..., probes.Probes]
 
 
 def test_metrics_come_in_prometheus_format(serve: Callable[..., probes.Probes]) -> None:
-    """One counter, as a scraper sees it."""
+    """A scraper sees the counter and its labels."""
     metrics.deliveries_total.labels(status="200").inc()
     status, body = get(serve(), "/metrics")
     assert status == 200
@@ -76,11 +79,11 @@ def test_metrics_come_in_prometheus_format(serve: Callable[..., probes.Probes]) 
 
 
 def test_an_unknown_path_is_not_found(serve: Callable[..., probes.Probes]) -> None:
-    """Nothing else is served."""
+    """Nothing but probes and metrics is served."""
     assert get(serve(), "/etc/passwd")[0] == 404
 
 
-def test_a_readiness_check_that_fails_costs_that_probe_only(
+def test_a_readiness_check_that_raises_affects_that_probe_only(
     serve: Callable[..., probes.Probes], log_lines: Lines
 ) -> None:
     """A defect in one check closes that connection and is logged; the next probe is answered."""
@@ -102,14 +105,14 @@ def test_a_readiness_check_that_fails_costs_that_probe_only(
     assert "canary" not in str(line)
 
 
-def test_more_probes_than_there_are_places_are_refused(serve: Callable[..., probes.Probes]) -> None:
-    """Slow readiness checks never pile up threads."""
+def test_probes_beyond_the_limit_are_refused(serve: Callable[..., probes.Probes]) -> None:
+    """Slow readiness checks cannot pile up threads."""
     go_on = threading.Event()
     started = threading.Semaphore(0)
 
     def ready() -> str | None:
         started.release()
-        go_on.wait(60)
+        go_on.wait(NEVER_S)
         return None
 
     server = serve(ready)
@@ -117,7 +120,7 @@ def test_more_probes_than_there_are_places_are_refused(serve: Callable[..., prob
     for connection in waiting:
         connection.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
     for _ in waiting:
-        assert started.acquire(timeout=60)
+        assert started.acquire(timeout=NEVER_S)
     with pytest.raises((ConnectionError, urllib.error.URLError)):
         get(server, "/healthz")
     go_on.set()
@@ -127,7 +130,7 @@ def test_more_probes_than_there_are_places_are_refused(serve: Callable[..., prob
 
 
 def test_every_metric_is_counted_somewhere() -> None:
-    """A metric that stays 0 for ever misleads whoever puts an alert on it."""
+    """An alert on a metric that stays 0 for ever would never fire."""
     source = "".join(path.read_text() for path in Path(waypost.__file__).parent.rglob("*.py"))
     names = [name for name, each in vars(metrics).items() if isinstance(each, MetricWrapperBase)]
     unused = [name for name in names if f"metrics.{name}" not in source and f"{name}.info(" not in source]
@@ -135,7 +138,7 @@ def test_every_metric_is_counted_somewhere() -> None:
 
 
 def test_every_metric_has_our_prefix_and_explains_itself() -> None:
-    """HELP texts are the documentation that people see in their Prometheus."""
+    """People see the HELP texts in their Prometheus."""
     ours = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
     assert len(ours) > 20
     for family in (family for metric in ours for family in metric.collect()):

@@ -1,4 +1,6 @@
-"""The two nets of redaction, by table and by property."""
+"""Tests the two rules of redaction, by table and by property."""
+
+import json
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from waypost.telemetry import redaction
 
 
 @pytest.mark.parametrize(
-    ("given_text", "left"),
+    ("given_text", "masked"),
     [
         ("answered 200 in 3 ms", "answered 200 in 3 ms"),
         ("job 8d7f1c0e-1234-4a5b-9c0d-123456789012 done", "job 8d7f1c0e-1234-4a5b-9c0d-123456789012 done"),
@@ -23,22 +25,22 @@ from waypost.telemetry import redaction
         ("US.ENT.11815799212886844830 wrote", "[redacted] wrote"),
     ],
 )
-def test_text_keeps_what_helps_and_loses_what_is_private(given_text: str, left: str) -> None:
-    """A line must stay readable after redaction, or people will turn it off."""
-    assert redaction.text(given_text) == left
+def test_text_keeps_what_helps_and_loses_what_is_private(given_text: str, masked: str) -> None:
+    """A line must stay useful after redaction, or people will turn it off."""
+    assert redaction.text(given_text) == masked
 
 
 @given(
     st.text(max_size=40), st.from_regex(r"\A[1-9][0-9]{7,14}\Z"), st.text(max_size=40), st.sampled_from(["", "+", "00"])
 )
 def test_no_phone_number_survives_in_any_text(before: str, digits: str, after: str, prefix: str) -> None:
-    """Whatever stands around it, E.164 digits are masked."""
+    """The digits of E.164 are masked, whatever is around them."""
     assert digits not in redaction.text(before + prefix + digits + after)
 
 
 @given(st.text(max_size=40), st.from_regex(r"\Awamid\.[A-Za-z0-9+/]{20,60}={0,2}\Z"))
-def test_no_wamid_survives_behind_any_text(before: str, wamid: str) -> None:
-    """A wamid is base64 of, among others, the phone number."""
+def test_no_wamid_survives_after_any_text(before: str, wamid: str) -> None:
+    """A wamid is base64 of a record that holds the phone number."""
     assert wamid[6:] not in redaction.text(before + wamid)
 
 
@@ -46,17 +48,16 @@ def test_no_wamid_survives_behind_any_text(before: str, wamid: str) -> None:
     st.dictionaries(st.text(max_size=10), st.recursive(st.text() | st.binary() | st.integers(), st.lists, max_leaves=5))
 )
 def test_any_value_becomes_something_json_can_hold(fields: dict[str, object]) -> None:
-    """A log line must never fail because of what is in it."""
-    allowed = str | int | float | dict | list | bool | None
-    assert isinstance(redaction.value("detail", fields), allowed)
+    """Logging must never fail because of a value."""
+    assert json.dumps(redaction.value("detail", fields))
 
 
-def test_an_sql_error_tells_its_state_but_not_its_parameters() -> None:
-    """SQLAlchemy puts the statement and its parameters, that is messages, into `str(error)`."""
+def test_an_sql_error_keeps_its_state_but_not_its_parameters() -> None:
+    """SQLAlchemy puts the statement and its parameters, which are messages, into `str(error)`."""
     import psycopg.errors
     from sqlalchemy.exc import DataError
 
     original = psycopg.errors.InvalidTextRepresentation('invalid input syntax for type json: "canary"')
-    told = redaction.exception(DataError("INSERT …", {"body": "canary"}, original))
-    assert "canary" not in str(told)
-    assert "22P02" in str(told)
+    described = redaction.exception(DataError("INSERT …", {"body": "canary"}, original))
+    assert "canary" not in str(described)
+    assert "22P02" in str(described)

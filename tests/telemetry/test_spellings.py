@@ -1,19 +1,19 @@
-"""The search for canaries finds them: one that finds nothing must mean that nothing is there."""
+"""Tests that the search for canaries finds them, so that finding none means that there is none."""
 
 import base64
 from urllib.parse import quote
 
 import pytest
 
-from .spellings import found_in, of_number, spellings
+from .spellings import found_in, spellings, spellings_of_number
 
 CONTACT = "15558675309"
-CANARIES = {"contact": of_number(CONTACT), "words": spellings("canary: words & more")}
+CANARIES = {"contact": spellings_of_number(CONTACT), "words": spellings("canary: words & more")}
 
 
 @pytest.mark.parametrize("before", [b"", b"\x1d", b"\x1d\x12", b"\x1d\x12\x0b", b"\x1d\x12\x0b\x0a"])
 def test_a_number_is_found_in_a_wamid(before: bytes) -> None:
-    """A wamid is base64 of a record that holds the number, at any place in it."""
+    """A wamid is base64 of a record that holds the number at any position."""
     wamid = base64.b64encode(before + CONTACT.encode() + b"\x15\x02\x00\x12\x18\x14")
     assert found_in(b"wamid." + wamid, CANARIES)
 
@@ -28,10 +28,10 @@ def test_a_number_is_found_however_it_is_written(written: str) -> None:
 
 
 def test_a_text_is_found_in_a_query() -> None:
-    """As a URL holds it."""
+    """A URL encodes it."""
     assert found_in(f"https://graph/?q={quote('canary: words & more')}&x=1".encode(), CANARIES)
 
 
-def test_nothing_is_found_where_nothing_is() -> None:
-    """Ids, times and addresses are no canaries."""
+def test_ids_and_times_are_not_taken_for_canaries() -> None:
+    """They are what logs and spans consist of."""
     assert found_in(b'{"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","start_ns":1790000000000000000}', CANARIES) == []

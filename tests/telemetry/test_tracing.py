@@ -1,4 +1,4 @@
-"""Spans join a delivery to its reply, and carry allowed attributes only."""
+"""Tests that spans connect a delivery with its reply, and carry allowed attributes only."""
 
 import ast
 import contextlib
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry import trace
@@ -27,7 +28,7 @@ PRIVATE = ["393331234567", "wamid.HBgMMzkzMzMxMjM0NTY3FQIAEhgUM0E=", "EAAGm0PX4Z
 
 @pytest.fixture
 def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracing.Tracing]:
-    """Tracing into `tmp_path`, whatever the environment says."""
+    """Trace into `tmp_path`, whatever the environment says."""
     for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_SAMPLER"):
         monkeypatch.delenv(name, raising=False)
     configured = tracing.configure("worker", tmp_path)
@@ -36,16 +37,16 @@ def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracing.
     tracing.configure("worker", None)
 
 
-def written(traces: tracing.Tracing, folder: Path) -> list[dict[str, object]]:
-    """All spans that ended, as they were written."""
-    traces.flush()
+def written(traces: tracing.Tracing, folder: Path) -> list[dict[str, Any]]:
+    """Return all spans that ended, as they were written."""
+    traces.provider.force_flush()
     return list(spanfile.read(folder))
 
 
 @pytest.mark.parametrize("private", PRIVATE)
-def test_no_span_tells_what_people_wrote(traces: tracing.Tracing, tmp_path: Path, private: str) -> None:
-    """Attributes, names, events, links, exceptions and status descriptions are all closed."""
-    has_pattern = private != WORDS  # free words are stopped by the allow-list of names alone
+def test_no_span_holds_what_people_wrote(traces: tracing.Tracing, tmp_path: Path, private: str) -> None:
+    """Attributes, names, events, links, exceptions and status descriptions are all scrubbed."""
+    has_pattern = private != WORDS  # only the allow-list of attribute names stops free words
     linked = trace.Link(trace.SpanContext(1, 2, is_remote=True), {"text": private})
     tracer = tracing.tracer()
     with contextlib.suppress(LookupError), tracer.start_as_current_span("turn", links=[linked]) as span:
@@ -59,12 +60,12 @@ def test_no_span_tells_what_people_wrote(traces: tracing.Tracing, tmp_path: Path
         raise LookupError(private)
     (only,) = written(traces, tmp_path)
     assert private not in json.dumps(only)
-    assert only["attributes"]["error.type"] == "LookupError"  # type: ignore[index]
+    assert only["attributes"]["error.type"] == "LookupError"
     assert only["status"] == "ERROR"
 
 
-def test_an_allowed_attribute_comes_through(traces: tracing.Tracing, tmp_path: Path) -> None:
-    """A phone number id is Meta's name of a thing, and what one searches traces by."""
+def test_an_allowed_attribute_is_exported(traces: tracing.Tracing, tmp_path: Path) -> None:
+    """A phone number id identifies no person, and traces are searched by it."""
     with tracing.tracer().start_as_current_span("turn") as span:
         span.set_attribute("waypost.number", "106540352242922")
         span.set_attribute("waypost.event_id", 12345678901)
@@ -72,16 +73,16 @@ def test_an_allowed_attribute_comes_through(traces: tracing.Tracing, tmp_path: P
     assert only["attributes"] == {"waypost.number": "106540352242922", "waypost.event_id": 12345678901}
 
 
-def test_a_process_tells_who_it_is(traces: tracing.Tracing) -> None:
-    """Name, version, and an instance that no other process has."""
+def test_a_process_names_itself(traces: tracing.Tracing) -> None:
+    """Its resource has a name, a version, and an instance id that no other process has."""
     resource = traces.provider.resource.attributes
     assert resource["service.name"] == "waypost-worker"
     assert resource["service.version"] == version("waypost")
     assert uuid.UUID(str(resource["service.instance.id"]))
 
 
-def test_a_row_carries_the_trace_to_another_process(traces: tracing.Tracing, tmp_path: Path) -> None:
-    """Webhook → row → worker is one trace: the turn is a child of the delivery."""
+def test_a_row_continues_the_trace_in_another_process(traces: tracing.Tracing, tmp_path: Path) -> None:
+    """The turn in the worker is a child of the delivery in the webhook."""
     with tracing.tracer().start_as_current_span("delivery", kind=SpanKind.SERVER):
         row = tracing.current_traceparent()
     with tracing.tracer().start_as_current_span("turn", context=tracing.context_from(row), kind=SpanKind.CONSUMER):
@@ -93,7 +94,7 @@ def test_a_row_carries_the_trace_to_another_process(traces: tracing.Tracing, tmp
 
 
 def test_a_status_links_back_to_the_send(traces: tracing.Tracing, tmp_path: Path) -> None:
-    """A status webhook is a trace of its own, linked to the one that sent the message."""
+    """The webhook of a status starts a trace of its own, linked to the one that sent the message."""
     with tracing.tracer().start_as_current_span("send"):
         row = tracing.current_traceparent()
     link = tracing.link_to(row)
@@ -109,7 +110,7 @@ def test_a_status_links_back_to_the_send(traces: tracing.Tracing, tmp_path: Path
     "unreadable", [None, "", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "01-" + "a" * 32 + "-" + "b" * 16]
 )
 def test_an_unreadable_traceparent_starts_a_new_trace(unreadable: str | None) -> None:
-    """A row written by hand or by a later version must not stop a turn."""
+    """A row written by hand, or by a later version, must not stop a turn."""
     assert tracing.link_to(unreadable) is None
     with tracing.tracer().start_as_current_span("outer"):
         span = tracing.tracer().start_span("turn", context=tracing.context_from(unreadable))
@@ -121,7 +122,7 @@ def test_ids_are_made_without_an_exporter(monkeypatch: pytest.MonkeyPatch) -> No
     """Rows and log lines can be joined by trace id on the smallest installation."""
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     configured = tracing.configure("webhook", None)
-    assert not configured.recording
+    assert not tracing.is_recording()
     with tracing.tracer().start_as_current_span("delivery") as span:
         assert not span.is_recording()
         assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", tracing.current_traceparent() or "")
@@ -129,8 +130,8 @@ def test_ids_are_made_without_an_exporter(monkeypatch: pytest.MonkeyPatch) -> No
     configured.shutdown()
 
 
-def test_the_sampler_of_the_environment_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy installation samples; ids go on being made."""
+def test_the_environment_sets_the_sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy installation records a sample; all others get ids only."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
     configured = tracing.configure("webhook", tmp_path)
@@ -140,7 +141,7 @@ def test_the_sampler_of_the_environment_is_obeyed(tmp_path: Path, monkeypatch: p
     configured.shutdown()
 
 
-def test_a_full_trace_folder_costs_spans_but_nothing_else(traces: tracing.Tracing, tmp_path: Path) -> None:
+def test_a_trace_folder_that_cannot_be_written_loses_spans_only(traces: tracing.Tracing, tmp_path: Path) -> None:
     """Telemetry must never stop the work."""
     blocked = tmp_path / "file"
     blocked.write_text("")
@@ -148,28 +149,28 @@ def test_a_full_trace_folder_costs_spans_but_nothing_else(traces: tracing.Tracin
     assert exporter.export([]).name == "FAILURE"
 
 
-def test_a_collector_that_is_away_is_left_alone_for_a_while(traces: tracing.Tracing) -> None:
-    """Otherwise every batch would try for seconds, also those of a process that is asked to end."""
+def test_after_a_failed_export_there_is_a_pause(traces: tracing.Tracing) -> None:
+    """Otherwise every batch would try for seconds, also in a process that should end."""
 
-    class Away(InMemorySpanExporter):
-        asked = 0
+    class Unreachable(InMemorySpanExporter):
+        calls = 0
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-            self.asked += 1
+            self.calls += 1
             return SpanExportResult.FAILURE
 
-    now, away = [0.0], Away()
-    exporter = tracing.Scrubbed(away, clock=lambda: now[0])
+    now, unreachable = [0.0], Unreachable()
+    exporter = tracing.ScrubbingExporter(unreachable, clock=lambda: now[0])
     for _ in range(3):
         assert exporter.export([]) is SpanExportResult.FAILURE
-    assert away.asked == 1
-    now[0] = tracing.REST_S
+    assert unreachable.calls == 1
+    now[0] = tracing.PAUSE_S
     exporter.export([])
-    assert away.asked == 2
+    assert unreachable.calls == 2
 
 
 def test_a_collector_gets_spans_and_nothing_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What goes over the wire by OTLP, as a collector on loopback receives it."""
+    """A collector on loopback receives the real OTLP request."""
     received: list[bytes] = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -184,10 +185,11 @@ def test_a_collector_gets_spans_and_nothing_private(monkeypatch: pytest.MonkeyPa
     with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        configured = tracing.configure("worker", None)
+        configured = tracing.configure("worker", None, export_timeout_s=600)
         with contextlib.suppress(LookupError), tracing.tracer().start_as_current_span("turn") as span:
             span.set_attributes({"waypost.kind": "message", "text": WORDS})
             raise LookupError(PRIVATE[0])
+        configured.provider.force_flush()
         configured.shutdown()
         server.shutdown()
     wire = b"".join(received)
@@ -197,8 +199,8 @@ def test_a_collector_gets_spans_and_nothing_private(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_attribute_that_the_code_sets_is_allowed() -> None:
-    """An attribute missing from the list would vanish without a word."""
-    named = re.compile(r"(waypost|messaging|http|url|server|db|error)\.[a-z_]+(\.[a-z_]+)*")
+    """An attribute that is missing from the list would be dropped silently."""
+    pattern = re.compile(r"(waypost|messaging|http|url|server|db|error)\.[a-z_]+(\.[a-z_]+)*")
     missing = set()
     for path in Path(waypost.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -212,10 +214,7 @@ def test_every_attribute_that_the_code_sets_is_allowed() -> None:
                 if node.func.attr == "set_attributes" and node.args and isinstance(node.args[0], ast.Dict):
                     pairs += node.args[0].keys
             for key in pairs:
-                if (
-                    isinstance(key, ast.Constant)
-                    and named.fullmatch(str(key.value))
-                    and key.value not in tracing.ALLOWED
-                ):
-                    missing.add(f"{path.name}: {key.value}")
+                attribute = key.value if isinstance(key, ast.Constant) else None
+                if isinstance(attribute, str) and pattern.fullmatch(attribute) and attribute not in tracing.ALLOWED:
+                    missing.add(f"{path.name}: {attribute}")
     assert missing == set()

@@ -1,4 +1,4 @@
-"""One trace shows the whole way from a delivery to its reply, made by real processes and read from their span files."""
+"""Tests that real processes write one trace from a delivery to its reply, read from their span files."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from waypost.telemetry import spanfile
 
 from ..guarantees.installation import Installation
 from ..ledger import Ledger
-from .way import ANSWERED, Record, departures, linked_to, told, trace_id_of, way_to_each_send
+from .way import ANSWERED, Record, linked_to, steps, trace_id_of, violations, way_to_each_send
 
 CONTACT = "15558675311"
 SPANS = "traces"
@@ -20,19 +20,19 @@ SPANS = "traces"
 
 @dataclass
 class Exchange:
-    """A message that was answered, what was traced of it, and of a message that Meta refused."""
+    """The spans of a message that was answered, and of a reply that Meta refused."""
 
     spans: list[Record]
     way: list[Record]
     received_ns: int
-    """When the database took the event, by the database's clock; it runs on this machine."""
+    """When the database stored the event, by its clock, which is this machine's."""
 
 
 @pytest.fixture(scope="module")
 def exchange(
     tmp_path_factory: pytest.TempPathFactory, short_folder: Path, free_port: Callable[[], int]
 ) -> Iterator[Exchange]:
-    """One webhook, one worker, the simulated Meta; they have ended when the test begins, so every span is written."""
+    """Run a webhook, a worker and the simulated Meta; they end before the tests, so that every span is written."""
     folder = tmp_path_factory.mktemp("way")
     postgres, redis = EmbeddedPostgres(short_folder / "wp"), EmbeddedRedis(short_folder / "wr")
     postgres.start()
@@ -69,27 +69,27 @@ def exchange(
 
 
 def _all_delivered(running: Installation, folder: Path) -> bool:
-    """Whether Meta has told of each reply that it was delivered, and that was traced."""
+    """Return whether each reply has a traced status `delivered`."""
     spans: list[Record] = list(spanfile.read(folder / SPANS))
     delivered = [span for span in spans if span["attributes"].get("waypost.status") == "delivered"]
     return len({link["trace_id"] for span in delivered for link in span["links"]}) == len(running.sent())
 
 
 def test_one_trace_leads_from_the_delivery_to_the_send(exchange: Exchange) -> None:
-    """Received, durable, handled, sent: each span is the child of the one before."""
-    assert told(exchange.way) == ANSWERED
+    """Each span is the child of the one before: received, durable, handled, sent."""
+    assert steps(exchange.way) == ANSWERED
     assert exchange.way[0]["parent_id"] is None
 
 
 def test_the_inbox_span_says_when_the_event_was_durable(exchange: Exchange) -> None:
-    """The database took the event within it, and the answer came after it."""
+    """The database stored the event within it, and the answer came after it."""
     delivery, inbox, *_ = exchange.way
     assert delivery["start_ns"] <= inbox["start_ns"] <= exchange.received_ns <= inbox["end_ns"] <= delivery["end_ns"]
     assert inbox["end_ns"] - inbox["start_ns"] >= inbox["attributes"]["waypost.wait_s"] * 1e9
 
 
 def test_a_status_is_linked_to_the_turn_that_made_the_send(exchange: Exchange) -> None:
-    """It comes in a delivery, so a trace, of its own; by the wamid it leads back."""
+    """It arrives in a delivery of its own, so in another trace; the wamid leads back to the send."""
     turn = exchange.way[2]
     statuses = linked_to(exchange.spans, turn)
     assert {span["attributes"]["waypost.status"] for span in statuses} >= {"sent", "delivered"}
@@ -98,16 +98,16 @@ def test_a_status_is_linked_to_the_turn_that_made_the_send(exchange: Exchange) -
 
 
 def test_the_trace_of_a_status_begins_with_its_delivery(exchange: Exchange) -> None:
-    """As that of a message does."""
+    """It begins like the trace of a message."""
     by_id = {span["span_id"]: span for span in exchange.spans}
     for status in linked_to(exchange.spans, exchange.way[2]):
         inbox = by_id[status["parent_id"]]
-        assert told([by_id[inbox["parent_id"]], inbox]) == ANSWERED[:2]
+        assert steps([by_id[inbox["parent_id"]], inbox]) == ANSWERED[:2]
 
 
-def test_every_span_keeps_to_the_conventions(exchange: Exchange) -> None:
-    """Any backend shows what is HTTP, what a queue, and what failed, a refused send included."""
+def test_every_span_follows_the_conventions(exchange: Exchange) -> None:
+    """Any backend can show what is HTTP, what is a queue, and what failed, a refused send included."""
     assert {span["kind"] for span in exchange.spans} == {"SERVER", "PRODUCER", "CONSUMER", "CLIENT"}
     errors = [span["attributes"]["error.type"] for span in exchange.spans if span["status"] == "ERROR"]
     assert errors == ["GraphRefused"]
-    assert [each for span in exchange.spans for each in departures(span)] == []
+    assert [each for span in exchange.spans for each in violations(span)] == []

@@ -1,11 +1,11 @@
-"""What a trace must show, asked of records of spans wherever they were received: in files, or by a collector."""
+"""Examines traces: records of spans that were written to files, or received by a collector."""
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 Record = Mapping[str, Any]
-"""A span as `waypost.telemetry.spanfile.record` has it."""
+"""A span in the form of `waypost.telemetry.spanfile.record`."""
 
 ANSWERED = [
     ("SERVER", "POST /webhooks/{namespace}/{name}", "waypost-webhook"),
@@ -28,16 +28,16 @@ REQUIRED = {
     "CLIENT": {"http.request.method", "server.address", "server.port"},
     "INTERNAL": set[str](),
 }
-"""What OpenTelemetry's conventions require of a span of each kind that we make, without what could tell of people."""
+"""Attributes that OpenTelemetry's conventions require of each kind of span, without those that may name people."""
 
 
 def trace_id_of(traceparent: str) -> str:
-    """The trace that a W3C `traceparent` names."""
+    """Return the trace id in a W3C `traceparent`."""
     return traceparent.split("-")[1]
 
 
 def way_to_each_send(spans: Iterable[Record], trace_id: str) -> list[list[Record]]:
-    """For each call of the Graph API in a trace, the spans from the root down to it; none of which one is not there."""
+    """Return, for each call of the Graph API in a trace, the spans from the root to it, if none of them is missing."""
     members = {span["span_id"]: span for span in spans if span["trace_id"] == trace_id}
     ways = []
     for span in members.values():
@@ -50,19 +50,19 @@ def way_to_each_send(spans: Iterable[Record], trace_id: str) -> list[list[Record
     return ways
 
 
-def told(way: Iterable[Record]) -> list[tuple[str, str, str]]:
-    """Kind, name and service of each span."""
+def steps(way: Iterable[Record]) -> list[tuple[str, str, str]]:
+    """Return kind, name and service of each span."""
     return [(span["kind"], span["name"], span["service"]) for span in way]
 
 
 def linked_to(spans: Iterable[Record], target: Record) -> list[Record]:
-    """The spans that have a link to `target`."""
+    """Return the spans that have a link to `target`."""
     link = {"trace_id": target["trace_id"], "span_id": target["span_id"]}
     return [span for span in spans if link in span["links"]]
 
 
-def departures(span: Record) -> list[str]:
-    """Where a span does not keep to OpenTelemetry's conventions for HTTP and messaging."""
+def violations(span: Record) -> list[str]:
+    """Return how a span violates OpenTelemetry's conventions for HTTP and messaging."""
     attributes, name = span["attributes"], span["name"]
     found = [f"{span['kind']} without {each}" for each in REQUIRED[span["kind"]] - attributes.keys()]
     target = attributes.get("http.route") or attributes.get("url.template")

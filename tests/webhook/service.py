@@ -140,10 +140,14 @@ class Process:
 
     def probe(self, path: str) -> int:
         """Return the status of a probe; 0 while nothing listens."""
-        try:
-            return httpx.get(f"{self.probes}{path}", timeout=NEVER_S).status_code
-        except httpx.TransportError:
-            return 0
+        while True:
+            try:
+                return httpx.get(f"{self.probes}{path}", timeout=NEVER_S).status_code
+            except httpx.ConnectError:
+                return 0
+            except httpx.TransportError:
+                # The probe server gives a client 5 s to send its request, which a busy machine may exceed.
+                continue
 
     def is_up(self) -> bool:
         """Return whether it is ready and accepts connections."""

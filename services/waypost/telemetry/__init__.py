@@ -1,1 +1,1 @@
-"""What a process tells of itself: logs, traces, metrics and probes, none of which may carry what people wrote."""
+"""Logs, traces, metrics and probes of every process; none of them may carry what people wrote."""

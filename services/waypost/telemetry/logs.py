@@ -1,6 +1,6 @@
-"""JSON log lines on stdout: `ts, level, event, service, trace_id, span_id, logger` and the fields given, redacted.
+"""Writes redacted JSON log lines to stdout: `ts, level, event, service, trace_id, span_id, logger`, then other fields.
 
-Ours and the libraries' lines take the same way, so that no library can print what we would not.
+Lines of libraries pass the same processors as ours, so that no library can print what we would not.
 """
 
 import json
@@ -28,12 +28,12 @@ _LIBRARIES = {
     "multipart": logging.WARNING,
     # At DEBUG it prints whole objects, at INFO a line for every event of every watch.
     "kopf": logging.WARNING,
-    # Every attempt of every stream is an error to it. The canary tells once that the API server is away, and what ends
-    # a stream for good ends the process.
+    # It logs every attempt of every stream as an error. The canary logs once that the API server is away, and an error
+    # that ends a stream for good ends the process.
     "kopf._cogs.clients": logging.CRITICAL,
     "kubernetes": logging.WARNING,
     "python_multipart": logging.WARNING,
-    # A collector that is away is told of once per failed batch, not once per attempt.
+    # When the collector is away it logs an error per failed batch, and a warning for each attempt at it.
     "opentelemetry.exporter": logging.ERROR,
 }
 _INTERNAL = frozenset({"stack", "exception", "positional_args", "stack_info", "_record", "_from_structlog"})
@@ -41,14 +41,14 @@ _OURS = ("uvicorn", "uvicorn.error", "rq", "alembic", "opentelemetry", "py.warni
 
 
 class _Context:
-    """Adds who speaks and in which span."""
+    """Adds the service and the ids of the current span."""
 
     def __init__(self, service: str) -> None:
         self._service = service
 
     def __call__(self, _logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
         span = trace.get_current_span().get_span_context()
-        head: EventDict = {
+        first: EventDict = {
             "ts": fields.pop("timestamp", None),
             "level": fields.pop("level", None),
             "event": fields.pop("event", None),
@@ -57,11 +57,11 @@ class _Context:
             "span_id": f"{span.span_id:016x}" if span.is_valid else None,
             "logger": fields.pop("logger", None),
         }
-        return {**head, **fields}
+        return {**first, **fields}
 
 
 def redact(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    """The last processor before rendering: nothing private passes it, and nothing that JSON cannot hold."""
+    """Remove whatever is private, and whatever JSON cannot hold; the last processor before rendering."""
     error = fields.pop("exc_info", None)
     safe: EventDict = {}
     for name, given in fields.items():
@@ -83,36 +83,36 @@ def _render(_logger: WrappedLogger, _method: str, fields: EventDict) -> str:
 
 
 class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to whatever stdout is now; a line that cannot be written is given up rather than raised."""
+    """Writes to the current stdout; a line that cannot be written is dropped, without an exception."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
     @property
     def stream(self) -> object:
-        """Today's stdout."""
+        """The stdout of this moment, which tests and supervisors may replace."""
         return sys.stdout
 
     @stream.setter
     def stream(self, _value: object) -> None: ...
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """The default prints the message with its arguments to stderr, which is what must not happen."""
+        """Do nothing: the default prints the message with its arguments, unredacted, to stderr."""
 
 
 def configure(service: str, level: str) -> None:
-    """Send every logger of this process to stdout as JSON lines. May be called again; the last call counts.
+    """Send every logger of this process to stdout as JSON lines. It may be called again; the last call counts.
 
     `level` is one of the names of `logging`. Uncaught exceptions are logged the same way instead of being printed.
     """
-    before: list[Processor] = [
+    processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*processors, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
@@ -120,7 +120,7 @@ def configure(service: str, level: str) -> None:
     handler = _Stdout()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=before,
+            foreign_pre_chain=processors,
             processors=[_Context(service), redact, _render],
             pass_foreign_args=False,
             use_get_message=True,
@@ -143,9 +143,9 @@ def configure(service: str, level: str) -> None:
 def _uncaught(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
     if issubclass(kind, KeyboardInterrupt):
         return
-    structlog.get_logger("waypost").critical("process ends by an exception", exc_info=error.with_traceback(place))
+    structlog.get_logger("waypost").critical("process ended by an exception", exc_info=error.with_traceback(place))
 
 
 def _uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is not None and not isinstance(args.exc_value, SystemExit):
-        structlog.get_logger("waypost").critical("thread ends by an exception", exc_info=args.exc_value)
+        structlog.get_logger("waypost").critical("thread ended by an exception", exc_info=args.exc_value)

@@ -1,14 +1,14 @@
-"""The metrics of every process, at `/metrics` in Prometheus' text format.
+"""Defines the metrics of every process, which `/metrics` serves in Prometheus' text format.
 
 The label `number` is Meta's phone number *id* (or `waba:<id>`), never a phone number. Each process counts its own work;
-what the database knows of the whole installation is exported by `waypost.analytics.gauges`.
+`waypost.analytics.gauges` exports what the database holds for the whole installation.
 """
 
 from importlib.metadata import version
 
 from prometheus_client import Counter, Gauge, Histogram, Info, disable_created_metrics
 
-# A second series per counter, which no rate() needs.
+# `_created` would double the number of series, and no rate() needs it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -19,7 +19,7 @@ build_info.info({"version": version("waypost")})
 
 events_received_total = Counter(
     "waypost_events_received_total",
-    "Events taken from signed deliveries and committed, duplicates included.",
+    "Events from signed deliveries that were committed, duplicates included.",
     ["number", "kind"],
 )
 events_duplicate_total = Counter(
@@ -34,13 +34,13 @@ events_dead_total = Counter(
 )
 events_unknown_total = Counter(
     "waypost_events_unknown_total",
-    "Met in events and not known to this version, by Meta's name for it, as messages.type=poll; kept all the same.",
+    "What this version does not know in events, by Meta's name, such as messages.type=poll; it is stored all the same.",
     ["name"],
 )
 deliveries_total = Counter("waypost_deliveries_total", "Webhook requests answered, by HTTP status.", ["status"])
 delivery_seconds = Histogram(
     "waypost_delivery_seconds",
-    "Time from a delivery's first byte to its answer; Meta waits for it, so the p99 belongs below 1 s.",
+    "Time from a delivery's headers to its answer; Meta waits for it, so the p99 should be below 1 s.",
     buckets=_SHORT,
 )
 intake_batch_size = Histogram(
@@ -53,7 +53,7 @@ intake_commit_seconds = Histogram(
 )
 signature_failures_total = Counter(
     "waypost_signature_failures_total",
-    "Deliveries refused for a missing or wrong signature: someone else's, or an app secret that is out of date.",
+    "Deliveries refused for a missing or wrong signature: a stranger's, or the app secret here is out of date.",
 )
 handshakes_total = Counter(
     "waypost_handshakes_total", "Callback verifications by Meta, by result: accepted, refused, throttled.", ["result"]
@@ -61,7 +61,7 @@ handshakes_total = Counter(
 
 wakeups_total = Counter(
     "waypost_wakeups_total",
-    "Lane wake-ups put into Redis, by result: queued, joined (one was waiting), failed (the sweeper will do it).",
+    "Lane wake-ups put into Redis, by result: queued, joined (one was waiting), failed (the sweeper wakes the lane).",
     ["result"],
 )
 lane_drains_total = Counter(
@@ -90,13 +90,13 @@ graph_call_seconds = Histogram(
 graph_calls_in_flight = Gauge("waypost_graph_calls_in_flight", "Calls to the Graph API that wait for their answer.")
 rate_limit_wait_seconds = Histogram(
     "waypost_rate_limit_wait_seconds",
-    "How long a message was told to wait for Meta's limits, by scope: number or pair.",
+    "Time that a message had to wait for Meta's limits, by scope: number or pair.",
     ["scope"],
     buckets=_LONG,
 )
 rate_limit_fallback = Gauge(
     "waypost_rate_limit_fallback",
-    "1 while Redis is away and this process keeps to a safe share of the limits by itself.",
+    "1 while Redis is away and this process limits itself to a safe share of the rates.",
 )
 statuses_total = Counter(
     "waypost_statuses_total", "Message statuses from Meta that were applied, by status.", ["number", "status"]
@@ -110,19 +110,19 @@ reconcile_total = Counter(
 reconcile_seconds = Histogram("waypost_reconcile_seconds", "Time of one reconcile, by kind.", ["kind"], buckets=_LONG)
 reconcile_errors_total = Counter(
     "waypost_reconcile_errors_total",
-    "Reconciles that ended by an exception, by kind and its class; each comes again by itself.",
+    "Reconciles that ended by an exception, by kind and class of the exception; each is retried.",
     ["kind", "error"],
 )
-reconcile_running = Gauge("waypost_reconcile_running", "Reconciles under way.")
-reconcile_waiting = Gauge("waypost_reconcile_waiting", "Objects whose reconcile is due and has not begun.")
+reconcile_running = Gauge("waypost_reconcile_running", "Reconciles that are running.")
+reconcile_waiting = Gauge("waypost_reconcile_waiting", "Objects whose reconcile is due and has not started.")
 resync_lag_seconds = Histogram(
-    "waypost_resync_lag_seconds", "How late reconciles begin after they are due.", buckets=_LONG
+    "waypost_resync_lag_seconds", "Delay between the moment a reconcile is due and its start.", buckets=_LONG
 )
 condition = Gauge(
     "waypost_condition", "Objects by kind, type of condition, and its status.", ["kind", "type", "status"]
 )
 token_days_left = Gauge(
-    "waypost_token_days_left", "Days until a number's access token lapses; absent for one that never does.", ["number"]
+    "waypost_token_days_left", "Days until a number's access token expires; absent for one that never does.", ["number"]
 )
 kubernetes_call_seconds = Histogram(
     "waypost_kubernetes_call_seconds",

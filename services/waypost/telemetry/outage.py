@@ -1,4 +1,4 @@
-"""What is away for a while is told of twice: when it goes and when it comes back."""
+"""Logs an outage twice: when it begins and when it ends."""
 
 import logging
 from typing import Any
@@ -7,9 +7,10 @@ import structlog
 
 
 class Outage:
-    """Of one thing, as one part of a process sees it; from one thread at a time.
+    """The outages of one dependency as one part of a process sees them. For one thread at a time.
 
-    Without `warns` the beginning is no warning: where readiness or another part warns of the same thing, one is enough.
+    `began` and `ended` are the texts of the two lines. Without `warns` the first is logged as info, for a dependency
+    whose outage readiness or another part of the process already warns of.
     """
 
     def __init__(self, logger: str, *, began: str, ended: str, warns: bool = False) -> None:
@@ -17,16 +18,16 @@ class Outage:
         self._began = began
         self._ended = ended
         self._level = logging.WARNING if warns else logging.INFO
-        self._lasts = False
+        self._ongoing = False
 
     def failed(self, error: Exception, **facts: Any) -> None:
-        """It did not answer. Only the first time is told, by the error's class: its text may quote data."""
-        if not self._lasts:
+        """Record a failure. Only the first is logged, with the error's class, since its text may quote data."""
+        if not self._ongoing:
             self._log.log(self._level, self._began, error=type(error).__name__, **facts)
-        self._lasts = True
+        self._ongoing = True
 
     def answered(self) -> None:
-        """It did."""
-        if self._lasts:
+        """Record a success, which ends an outage."""
+        if self._ongoing:
             self._log.info(self._ended)
-        self._lasts = False
+        self._ongoing = False

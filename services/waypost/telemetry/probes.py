@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics` on a port of their own, in threads, so that a busy event loop still answers."""
+"""Serves `/healthz`, `/readyz` and `/metrics` on their own port, in threads that a busy event loop cannot block."""
 
 import sys
 import threading
@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 REQUESTS_AT_ONCE = 8
-"""More are refused: probes and one or two scrapers are all that should ever ask."""
+"""More are refused: only probes and one or two scrapers should ever ask."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -21,25 +21,30 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 32
 
     def __init__(
-        self, address: tuple[str, int], ready: Callable[[], str | None], alive: Callable[[], str | None]
+        self,
+        address: tuple[str, int],
+        ready: Callable[[], str | None],
+        alive: Callable[[], str | None],
+        timeout_s: float,
     ) -> None:
         self._ready = ready
         self.alive = alive
-        self._told: str | None = ""
-        self._places = threading.BoundedSemaphore(REQUESTS_AT_ONCE)
+        self.timeout_s = timeout_s
+        self._logged: str | None = ""
+        self._slots = threading.BoundedSemaphore(REQUESTS_AT_ONCE)
         super().__init__(address, _Handler)
 
     def ready(self) -> str | None:
-        """Asked often, told when it changes: a pod that waits says for what, once."""
+        """Return why the process is not ready, None if it is; log it when it changes."""
         reason = self._ready()
-        told, self._told = self._told, reason
-        if reason != told:
+        logged, self._logged = self._logged, reason
+        if reason != logged:
             log = structlog.get_logger(__name__)
             log.info("ready") if reason is None else log.warning("not ready", reason=reason)
         return reason
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._places.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             self.shutdown_request(request)
             return
         super().process_request(request, client_address)
@@ -48,32 +53,36 @@ class _Server(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            self._slots.release()
 
     def handle_error(self, _request: Any, _client_address: Any) -> None:
-        if not isinstance(sys.exception(), OSError):  # which is a client that hung up or was too slow
+        # An OSError means that the client hung up or was too slow.
+        if not isinstance(sys.exception(), OSError):
             structlog.get_logger(__name__).warning("a probe request failed", exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = 5
     server_version = "waypost"
     sys_version = ""
+
+    def setup(self) -> None:
+        super().setup()
+        self.connection.settimeout(self.server.timeout_s)
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         if path == "/healthz":
-            self._tell(self.server.alive())
+            self._answer_reason(self.server.alive())
         elif path == "/readyz":
-            self._tell(self.server.ready())
+            self._answer_reason(self.server.ready())
         elif path == "/metrics":
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(200, encode(REGISTRY), content_type)
         else:
             self._answer(404, "not found\n")
 
-    def _tell(self, reason: str | None) -> None:
+    def _answer_reason(self, reason: str | None) -> None:
         self._answer(200, "ok\n") if reason is None else self._answer(503, f"{reason}\n")
 
     def _answer(self, status: int, body: str | bytes, content_type: str = "text/plain; charset=utf-8") -> None:
@@ -85,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """A line per probe would be noise."""
+        """Log nothing: a line per probe would be noise."""
 
 
 @dataclass
@@ -97,7 +106,7 @@ class Probes:
     _thread: threading.Thread
 
     def close(self) -> None:
-        """Stop listening; returns when the thread has ended."""
+        """Stop listening, and return when the thread has ended."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
@@ -109,15 +118,16 @@ def serve(
     ready: Callable[[], str | None],
     alive: Callable[[], str | None] = lambda: None,
     host: str = "0.0.0.0",  # noqa: S104 - a pod's network
+    timeout_s: float = 5.0,
 ) -> Probes:
-    """Serve probes from side threads; port 0 takes any free one.
+    """Serve probes from background threads; port 0 takes any free one. Raises OSError when the port is taken.
 
-    `ready` and `alive` return None, or one line on why not (shown to whoever asks, so no secrets; what `ready` says is
-    logged when it changes). They are called in threads and must be bounded in time. A process that is not `alive` is
-    restarted; by default it is while it answers.
-    Raises OSError when the port is taken.
+    `ready` and `alive` return None, or one line that says why not. Every caller sees that line, so it may hold no
+    secrets; the one of `ready` is logged when it changes. They are called in threads and must be bounded in time. A
+    process that is not `alive` is restarted; by default it is alive as long as it answers. `timeout_s` is how long a
+    client may take to send its request.
     """
-    server = _Server((host, port), ready, alive)
+    server = _Server((host, port), ready, alive, timeout_s)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="probes", daemon=True)
     thread.start()
     return Probes(server.server_address[1], server, thread)

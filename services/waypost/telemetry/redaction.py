@@ -1,7 +1,7 @@
-"""What may leave the process in a log line or a span, and what is masked on the way.
+"""Masks what must not leave the process in a log line or a span.
 
-Two nets, since either alone has holes: keys that name something private lose their value, and any other string loses
-what looks like a phone number, a BSUID, a wamid (base64 of a phone number), a token or a digest.
+Two rules complete each other: a key that names something private loses its value, and every other string loses what
+looks like a phone number, a BSUID, a wamid (base64 of a phone number), a token or a digest.
 """
 
 import datetime
@@ -46,7 +46,7 @@ IDENTIFIERS = frozenset(
         "waba_id",
     }
 )
-"""Keys whose values are our ids or Meta's ids of things (not of people), and so may be long numbers."""
+"""Keys whose values are our ids, or Meta's ids of things (not of people); they may be long numbers."""
 
 PRIVATE_KEYS = frozenset(
     {
@@ -97,7 +97,7 @@ PRIVATE_PARTS = frozenset(
 
 _PRIVATE = re.compile(
     r"""
-    (?P<kept>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)
+    (?P<uuid>\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b)
     | wamid\.[A-Za-z0-9+/=_-]+
     | \b[A-Z]{2}\.(?:[A-Z]{3}\.)?[A-Za-z0-9]{8,}
     | EAA[A-Za-z0-9]{8,}
@@ -116,24 +116,24 @@ _RAISED = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?::.*)?$", re.MULTILINE)
 _TRACEBACK = "Traceback (most recent call last)"
 
 LONGEST = 2000
-"""Characters of a string that are kept."""
+"""Characters that a string keeps at most."""
 
 
 def _mask(match: re.Match[str]) -> str:
-    if match["kept"]:
-        return match["kept"]
+    if match["uuid"]:
+        return match["uuid"]
     return (match["parameter"] or match["scheme"] or "") + MASK
 
 
 def text(value: str) -> str:
-    """`value` without anything that looks like a person, a token or a digest; at most `LONGEST` characters."""
+    """Mask whatever looks like a person, a token or a digest, and cut the text to `LONGEST` characters."""
     if len(value) > LONGEST:
         value = value[:LONGEST] + "…"
     return _PRIVATE.sub(_mask, value)
 
 
 def is_private(key: str) -> bool:
-    """Whether a field of this name loses its value whatever it holds."""
+    """Return whether a field of this name loses its value, whatever that is."""
     key = key.lower().replace("-", "_").replace(".", "_")
     if key in IDENTIFIERS:
         return False
@@ -141,7 +141,7 @@ def is_private(key: str) -> bool:
 
 
 def value(key: str, given: object, depth: int = 0) -> object:
-    """What may be written of `given` under `key`: JSON-able, masked, never a `repr` of an unknown object."""
+    """Return `given` as it may be written under `key`: masked, fit for JSON, never the `repr` of an unknown object."""
     if given is None or isinstance(given, bool | float):
         return given
     if isinstance(given, BaseException):
@@ -168,10 +168,10 @@ def value(key: str, given: object, depth: int = 0) -> object:
 
 
 def message_of(error: BaseException) -> str:
-    """The error's own words where they can hold no private data, else "".
+    """Return the error's message if it cannot hold private data, else "".
 
-    Foreign messages quote what they choked on (`invalid literal … 'text'`, SQL parameters), so only ours, those of
-    the operating system, and those that name code are let through.
+    Messages of libraries quote their input (`invalid literal … 'text'`, SQL parameters), so that only our own, those of
+    the operating system, and those about code pass.
     """
     kind = type(error)
     origin = getattr(error, "orig", None)
@@ -190,30 +190,30 @@ def message_of(error: BaseException) -> str:
 
 
 def kind_of(error: BaseException) -> str:
-    """The error's class with its module, without `builtins`."""
+    """Return the error's class with its module, without `builtins`."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def exception(error: BaseException) -> dict[str, object]:
-    """Type, our own message and where: `{type, message, at: [file:line function], cause}`. Never source or locals."""
-    told: dict[str, object] = {"type": kind_of(error)}
+    """Describe an error as `{type, message, at: [file:line function], cause}`, without source code or variables."""
+    described: dict[str, object] = {"type": kind_of(error)}
     if message := message_of(error):
-        told["message"] = message
-    # Nothing but the frames' names is wanted: lookup_lines would read source files for each error.
+        described["message"] = message
+    # Only the names of the frames are needed; with `lookup_lines` each error would read source files.
     frames = traceback.StackSummary.extract(traceback.walk_tb(error.__traceback__), lookup_lines=False)
     if frames:
-        told["at"] = [f"{place(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames[-20:]]
+        described["at"] = [f"{place(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames[-20:]]
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and cause is not error:
-        told["cause"] = {"type": kind_of(cause), "message": message_of(cause)}
+        described["cause"] = {"type": kind_of(cause), "message": message_of(cause)}
     if isinstance(error, BaseExceptionGroup):
-        told["errors"] = [{"type": kind_of(each), "message": message_of(each)} for each in error.exceptions[:10]]
-    return told
+        described["errors"] = [{"type": kind_of(each), "message": message_of(each)} for each in error.exceptions[:10]]
+    return described
 
 
 def place(filename: str) -> str:
-    """A file by its path within the package that holds it."""
+    """Return a file's path within its package."""
     for root in ("/site-packages/", "/services/", "/lib/"):
         _, found, rest = filename.rpartition(root)
         if found:
@@ -222,10 +222,10 @@ def place(filename: str) -> str:
 
 
 def foreign(line: str) -> str:
-    """A library's log message. One that quotes a traceback keeps its first line, the places and the type."""
+    """Mask a library's log message. A traceback in it is reduced to its first line, the places and the type."""
     if _TRACEBACK not in line:
         return text(line)
-    head, _, rest = line.partition(_TRACEBACK)
+    first, _, rest = line.partition(_TRACEBACK)
     places = [f"{place(m['file'])}:{m['line']} {m['function']}" for m in _LOCATION.finditer(rest)]
     raised = [m["type"] for m in _RAISED.finditer(rest)]
-    return text(head.strip()) + " | " + " ".join(raised[-1:]) + " at " + ", ".join(places[-20:])
+    return text(first.strip()) + " | " + " ".join(raised[-1:]) + " at " + ", ".join(places[-20:])

@@ -1,4 +1,4 @@
-"""Finished spans as JSON lines, one file per process: what `waypost dev` shows a trace from."""
+"""Writes finished spans as JSON lines, one file per process; `waypost dev` shows traces from them."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 LARGEST_BYTES = 32 * 1024 * 1024
-"""A file that grows past this becomes `….old` (one is kept), so that a forgotten demo does not fill the disk."""
+"""A larger file is renamed to `….old`, replacing the one before, so that a forgotten demo does not fill the disk."""
 
 
 def record(span: ReadableSpan) -> dict[str, object]:
-    """One span: ids in hex, times in nanoseconds since the epoch, `parent_id` None for a root."""
+    """Return a span as JSON: ids in hex, times in nanoseconds since the epoch, `parent_id` None for a root."""
     context = span.get_span_context()
     assert context is not None
     parent = span.parent
@@ -39,7 +39,7 @@ def record(span: ReadableSpan) -> dict[str, object]:
 
 
 class FileExporter(SpanExporter):
-    """Appends to `<folder>/<service>-<pid>.jsonl`; opened on first use, so that a forked child has its own file."""
+    """Appends to `<folder>/<service>-<pid>.jsonl`, opened on first use, so that a forked child has its own file."""
 
     def __init__(self, folder: Path, service: str) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class FileExporter(SpanExporter):
         self._lock = threading.Lock()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Write and flush; a full or read-only disk costs the spans, never the process."""
+        """Write and flush. A full or read-only disk loses the spans, and raises nothing."""
         lines = "".join(json.dumps(record(span), separators=(",", ":")) + "\n" for span in spans)
         with self._lock:
             try:
@@ -79,13 +79,13 @@ class FileExporter(SpanExporter):
                 self._file.close()
             self._file = None
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - every export has flushed
-        """Nothing is held back."""
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - the base class has it
+        """Return True: every export has been flushed."""
         return True
 
 
 def read(folder: Path, trace_id: str | None = None) -> Iterator[dict[str, object]]:
-    """The spans in `folder`, of one trace when `trace_id` is given, unordered. A half-written last line is skipped."""
+    """Yield the spans in `folder`, unordered, of one trace if `trace_id` is given. Skip an incomplete last line."""
     for path in sorted(folder.glob("*.jsonl*")):
         with path.open(encoding="utf-8") as file:
             for line in file:

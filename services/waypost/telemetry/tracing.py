@@ -1,6 +1,6 @@
-"""Traces from delivery to reply: one provider per process, and the W3C context that rows carry between processes.
+"""Sets up tracing, one provider per process, and reads and writes the W3C context that rows carry between processes.
 
-Without an exporter every span is non-recording, but ids are made, so that log lines and rows can still be joined.
+Without an exporter no span is recorded, but ids are made, so that log lines and rows of one trace can be joined.
 """
 
 import os
@@ -27,8 +27,8 @@ from waypost.telemetry.spanfile import FileExporter
 
 ALLOWED = frozenset(
     {
-        # semantic conventions, of those only what cannot hold a query string, a header or a payload; so neither
-        # `url.full`, in which Meta wants tokens, nor `url.path`, in which a bot's own calls may name people
+        # Semantic conventions that cannot hold a query string, a header or a payload. `url.full` is not among them,
+        # because Meta wants tokens in it, nor `url.path`, in which a bot's own calls may name people.
         "db.operation.batch.size",
         "db.operation.name",
         "db.system.name",
@@ -49,7 +49,7 @@ ALLOWED = frozenset(
         "server.port",
         "url.scheme",
         "url.template",
-        # ours
+        # Our own
         "waypost.attempt",
         "waypost.batch_size",
         "waypost.code",
@@ -79,10 +79,10 @@ ALLOWED = frozenset(
         "waypost.wait_s",
     }
 )
-"""Attribute names that may leave the process. Any other is dropped, whoever set it."""
+"""Attribute names that may leave the process. All others are dropped, also those that libraries set."""
 
-REST_S = 10.0
-"""Seconds without another attempt after an export has failed; the exporter itself tries again for 3 s."""
+PAUSE_S = 10.0
+"""Seconds without another attempt after a failed export, for which the exporter itself has tried 3 s."""
 
 _IDENTIFIERS = frozenset({"waypost.number", "waypost.number_id", "waypost.conversation_id", "waypost.event_id"})
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
@@ -95,37 +95,37 @@ _KUBERNETES = {
 
 
 def _safe(attributes: Attributes) -> dict[str, object]:
-    kept: dict[str, object] = {}
+    safe: dict[str, object] = {}
     for name, given in (attributes or {}).items():
         if name not in ALLOWED:
             continue
         if isinstance(given, str) and name not in _IDENTIFIERS:
-            kept[name] = redaction.text(given)
+            safe[name] = redaction.text(given)
         elif isinstance(given, Sequence) and not isinstance(given, str):
-            kept[name] = tuple(redaction.text(item) if isinstance(item, str) else item for item in given)
+            safe[name] = tuple(redaction.text(item) if isinstance(item, str) else item for item in given)
         else:
-            kept[name] = given
-    return kept
+            safe[name] = given
+    return safe
 
 
-class Scrubbed(SpanExporter):
-    """Passes spans on with allowed attributes only, strings redacted, and of exceptions nothing but the type.
+class ScrubbingExporter(SpanExporter):
+    """Passes spans on with allowed attributes only, their strings redacted and exceptions reduced to the type.
 
-    After a failure it drops spans for `REST_S`: a collector that is away must cost neither work nor a slow end.
+    After a failure it drops spans for `PAUSE_S`, so that a collector that is away costs no work and no slow shutdown.
     """
 
     def __init__(self, exporter: SpanExporter, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._exporter = exporter
         self._clock = clock
-        self._resting_until = float("-inf")
+        self._pause_until = float("-inf")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export safe copies."""
-        if self._clock() < self._resting_until:
+        """Export safe copies of the spans."""
+        if self._clock() < self._pause_until:
             return SpanExportResult.FAILURE
         result = self._exporter.export([self._copy(span) for span in spans])
         if result is not SpanExportResult.SUCCESS:
-            self._resting_until = self._clock() + REST_S
+            self._pause_until = self._clock() + PAUSE_S
         return result
 
     def _copy(self, span: ReadableSpan) -> ReadableSpan:
@@ -150,11 +150,11 @@ class Scrubbed(SpanExporter):
         )
 
     def shutdown(self) -> None:
-        """Close the exporter behind."""
+        """Close the wrapped exporter."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Flush the exporter behind."""
+        """Flush the wrapped exporter."""
         return self._exporter.force_flush(timeout_millis)
 
 
@@ -163,15 +163,9 @@ class Tracing:
     """The tracing of this process."""
 
     provider: TracerProvider
-    recording: bool
-    """Whether finished spans go anywhere."""
-
-    def flush(self, timeout_s: float = 2.0) -> None:
-        """Wait until spans that have ended are written, at most `timeout_s`."""
-        self.provider.force_flush(int(timeout_s * 1000))
 
     def shutdown(self) -> None:
-        """Flush and stop; spans made afterwards are lost."""
+        """Flush and stop; spans that end afterwards are lost."""
         self.provider.shutdown()
 
 
@@ -179,11 +173,12 @@ _tracer: Tracer | None = None
 _recording = False
 
 
-def configure(service: str, trace_dir: Path | None) -> Tracing:
-    """Set this process's tracing up; the last call counts.
+def configure(service: str, trace_dir: Path | None, *, export_timeout_s: float = 3.0) -> Tracing:
+    """Set up the tracing of this process; the last call counts.
 
     Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when that is set, and as JSON lines into `trace_dir` when that is given.
-    `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SDK_DISABLED` mean what OpenTelemetry says.
+    `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SDK_DISABLED` work as in OpenTelemetry.
+    `export_timeout_s` is short because a collector that hangs may lose spans, but must not use up a grace period.
     """
     attributes: dict[str, str | int] = {
         "service.name": f"waypost-{service}",
@@ -198,30 +193,30 @@ def configure(service: str, trace_dir: Path | None) -> Tracing:
     endpoint = endpoint and os.environ.get("OTEL_TRACES_EXPORTER", "otlp") != "none"
     recording = endpoint or trace_dir is not None
     provider = TracerProvider(
-        # Without an exporter a recording span would be work for nobody; with one, OTEL_TRACES_SAMPLER decides.
+        # Without an exporter no span needs to be recorded; with one, OTEL_TRACES_SAMPLER decides.
         sampler=None if recording else ALWAYS_OFF,
         resource=Resource.create(attributes),
         shutdown_on_exit=True,
     )
     if endpoint:
-        # Short: a collector that hangs may cost spans, never a pod's grace period.
+        otlp = OTLPSpanExporter(timeout=export_timeout_s)
         provider.add_span_processor(
-            BatchSpanProcessor(Scrubbed(OTLPSpanExporter(timeout=3)), export_timeout_millis=3000)
+            BatchSpanProcessor(ScrubbingExporter(otlp), export_timeout_millis=export_timeout_s * 1000)
         )
     if trace_dir is not None:
-        exporter = Scrubbed(FileExporter(trace_dir, service))
+        exporter = ScrubbingExporter(FileExporter(trace_dir, service))
         provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=150))
-    global _tracer, _recording  # noqa: PLW0603 - one per process, as logging's root is
+    global _tracer, _recording  # noqa: PLW0603 - one per process, like the root logger
     _recording = recording
     _tracer = provider.get_tracer("waypost", version("waypost"))
     if not isinstance(trace.get_tracer_provider(), TracerProvider):
-        # For bot plugins that make spans of their own; what these may carry is scrubbed as ours is.
+        # For bot plugins that make spans of their own, which are scrubbed like ours.
         trace.set_tracer_provider(provider)
-    return Tracing(provider, recording)
+    return Tracing(provider)
 
 
 def tracer() -> Tracer:
-    """The tracer of this process; before `configure` one that makes ids and records nothing."""
+    """Return the tracer of this process; before `configure`, one that makes ids and records nothing."""
     global _tracer  # noqa: PLW0603
     if _tracer is None:
         _tracer = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("waypost")
@@ -229,23 +224,23 @@ def tracer() -> Tracer:
 
 
 def is_recording() -> bool:
-    """Whether spans of this process can go anywhere; where not, `new_traceparent` is all that a hot path needs."""
+    """Return whether spans of this process are exported; if not, a hot path needs only `new_traceparent`."""
     return _recording
 
 
 def new_traceparent() -> str:
-    """Ids of a new trace that is not recorded: they join log lines and rows. A tenth of what making a span costs."""
-    # The RNG gives 0 once in 2^64 calls; W3C then calls the context invalid, and the reader starts a trace of its own.
+    """Make the ids of a trace that is not recorded, which join log lines and rows, at a tenth of a span's cost."""
+    # An id of 0, once in 2^64 calls, is invalid to W3C; the reader then starts a new trace.
     return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-00"
 
 
 def current_traceparent() -> str | None:
-    """The W3C `traceparent` of the current span, for a row or an environment variable; None outside of any span."""
+    """Return the W3C `traceparent` of the current span, for a row or an environment variable; None without a span."""
     return traceparent_of(trace.get_current_span())
 
 
 def traceparent_of(span: Span) -> str | None:
-    """The W3C `traceparent` of this span, None for one without ids."""
+    """Return the W3C `traceparent` of this span, None for one without ids."""
     context = span.get_span_context()
     if not context.is_valid:
         return None
@@ -262,12 +257,12 @@ def _span_context(traceparent: str | None) -> SpanContext | None:
 
 
 def context_from(traceparent: str | None) -> Context:
-    """The context to start a child of `traceparent` in; for None or an unreadable one an empty context: a new root."""
+    """Return the context for a child of `traceparent`; an empty one, for a new root, if it is unreadable."""
     span = _span_context(traceparent)
     return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span else Context()
 
 
 def link_to(traceparent: str | None) -> Link | None:
-    """A link to the span of `traceparent`, or None when there is none or it cannot be read."""
+    """Return a link to the span of `traceparent`, or None if it is missing or unreadable."""
     span = _span_context(traceparent)
     return Link(span) if span else None
