@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 import msgspec
 
 
-class _Discreet(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """An entry that ends in an error or a log by mistake, printed plainly or by rich, tells no secret."""
+class _RedactedStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A struct whose repr, plain or by rich, hides its secrets: an entry may end in an error or a log by mistake."""
 
     secrets: ClassVar[frozenset[str]]
 
@@ -30,7 +30,7 @@ class _Discreet(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return [(name, "…" if name in self.secrets else getattr(self, name)) for name in self.__struct_fields__]
 
 
-class Route(_Discreet, frozen=True, kw_only=True, rename="camel"):
+class Route(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
     """What the webhook must know of one number. Index 0 of each tuple is current, the others are still accepted."""
 
     namespace: str
@@ -51,7 +51,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     language: str
 
 
-class Number(_Discreet, frozen=True, kw_only=True, rename="camel"):
+class Number(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
     """What a worker must know of one number to answer for it."""
 
     namespace: str

@@ -96,6 +96,6 @@ def reason_of(status: Mapping[str, Any] | None, type_: str) -> str:
 
 
 def changed(previous: Sequence[dict[str, Any]] | None, now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those whose status or reason is not what it was: worth a Kubernetes Event, unlike a new wording."""
+    """Returns the conditions whose status or reason changed: worth a Kubernetes Event, unlike a new wording."""
     before = {each.get("type"): (each.get("status"), each.get("reason")) for each in previous or ()}
     return [each for each in now if before.get(each["type"]) != (each["status"], each["reason"])]

@@ -27,7 +27,7 @@ async def configuration(kubeconfig: Path | None = None) -> Configuration:
     found.connection_pool_maxsize = _CONNECTIONS
     # A session takes a proxy from the environment by default; the API server of one's own cluster is not behind it.
     found.client_session_kwargs = {"trust_env": False}
-    found.retries = None  # a reconcile that failed comes again by itself, with its own back-off
+    found.retries = None  # a reconcile that failed is retried with a back-off of its own
     try:
         if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=found)  # type: ignore[no-untyped-call]

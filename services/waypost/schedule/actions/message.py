@@ -89,7 +89,7 @@ class Audience(Strict):
 
 
 class QuietHours(Strict):
-    """Hours in which nobody is written to, by the recipient's own clock."""
+    """Hours in which no message is sent, by the recipient's own clock."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(rule("self.from != self.to", "quietHours must not begin and end at the same time"))
@@ -112,9 +112,9 @@ class MessageAction(ActionModel):
     """The text to send, instead of a template. It reaches only those who wrote within the last 24 hours; the others are
     counted as skipped."""
     audience: Audience
-    """Who gets the message. Whoever opted out is left out, whatever is written here."""
+    """Who gets the message. Contacts who opted out are skipped, whatever is written here."""
     quiet_hours: QuietHours | None = None
-    """Hours in which nobody is written to, by the recipient's own clock. What falls into them is sent at their end."""
+    """Hours in which no message is sent, by the recipient's own clock. What falls into them is sent at their end."""
     max_recipients: int = Field(default=1000, ge=1, le=100_000)
     """Size of the audience above which a run sends nothing at all, and says so: a safeguard against a wrong list."""
 
