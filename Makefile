@@ -28,13 +28,13 @@ check: $(VENV)/ready check-chart ## Lint, format, types, layers, and the chart
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run tools/node-image/files/usr/local/bin/*
+	$(BIN)/shellcheck .ci/run tools/offline/node-image/files/usr/local/bin/*
 
 check-chart: $(VENV)/ready ## Lint, render and validate the chart under each of its values, and run its suites (helm or Go)
 	@$(BIN)/python -m tests.chart.check
 
 tools: $(VENV)/ready ## Build what `make check` needs and PATH has not (helm, kubeconform, helm-unittest; with Go)
-	@$(BIN)/python tools/cluster/binaries.py helm kubeconform helm-unittest
+	@$(BIN)/python -m tools.offline.binaries helm kubeconform helm-unittest
 
 wheels: $(VENV)/ready requirements.image.lock ## Put what the image is made of into build/wheels (IMAGE_PYTHON=3.11: for another base)
 	@rm -rf build/wheels build/lib build/bdist.*
@@ -48,21 +48,21 @@ image: wheels ## Build the container image (BASE_IMAGE, IMAGE_PYTHON, IMAGE)
 
 cluster: ## Make the cluster of `make up`, with nothing on it
 	@$(FITTING_PYTHON)
-	@$(PYTHON) tools/cluster/bare.py
+	@$(PYTHON) -m tools.cluster.create
 
 up: $(VENV)/ready ## Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered
-	@$(BIN)/python tools/cluster/up.py
+	@$(BIN)/python -m tools.cluster.up
 
 down: ## Remove that cluster, and the Docker engine if `make up` started it; what was built stays
 	@$(FITTING_PYTHON)
-	@$(PYTHON) tools/cluster/down.py
+	@$(PYTHON) -m tools.cluster.down
 
 clean-cache: ## The same, and remove what was built (~/.cache/waypost)
 	@$(FITTING_PYTHON)
-	@$(PYTHON) tools/cluster/down.py --cache
+	@$(PYTHON) -m tools.cluster.down --cache
 
 e2e: $(VENV)/ready ## Run the tests that need a cluster, on that one or on one of their own (KEEP=1 keeps it)
-	@$(BIN)/python tools/cluster/e2e.py $(ARGS)
+	@$(BIN)/python -m tools.cluster.e2e $(ARGS)
 
 bench: $(VENV)/bench-ready ## Measure against a bare server, plain RQ and what a newcomer would build (ROW=acks: one row)
 	$(BIN)/python -m benchmarks $(ROW) $(ARGS)

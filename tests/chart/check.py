@@ -54,8 +54,7 @@ def _build() -> None:
         return
     if tool("go") is None:
         raise ToolsMissing(f"{', '.join(missing)} must be on PATH, or Go, to build them")
-    builder = ROOT / "tools" / "cluster" / "binaries.py"
-    subprocess.run([sys.executable, builder, *missing], check=True, stdout=sys.stderr)
+    subprocess.run([sys.executable, "-m", "tools.offline.binaries", *missing], cwd=ROOT, check=True, stdout=sys.stderr)
     tool.cache_clear()
 
 

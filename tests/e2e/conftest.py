@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from tools.cluster import kind, release
+
 from ..ledger import Ledger
 from . import planned
 from .crowd import Crowd, gathered
-from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, TEAM, TOKEN, Installed, is_asked_for, kind, release
+from .installed import ACCOUNT, APP, APP_SECRET, NUMBER, TEAM, TOKEN, Installed, is_asked_for
 from .upgraded import upgrade
 
 PLUGIN = Path(__file__).parents[1] / "guarantees/plugins/ledger_bot.py"

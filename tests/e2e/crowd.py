@@ -1,6 +1,5 @@
 """A thousand numbers and a thousand schedules applied at once, and what the operator makes of them."""
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +8,11 @@ from typing import Any
 
 from kubernetes import client, config
 
-from . import planned
-from .installed import NAMESPACE, REPOSITORY, Installed, machine, run
-
-sys.path.append(str(REPOSITORY))
-
 from benchmarks.operator_scale_fleet import Fleet
+from tools.machine import KUBECONFIG
+
+from . import planned
+from .installed import NAMESPACE, Installed, run
 
 COUNT = 1000
 READY_WITHIN_S = 600
@@ -126,7 +124,7 @@ def gathered(installed: Installed) -> Iterator[Crowd]:
     All is deleted and not waited for: nobody comes after this, and the operator has its time to clear up.
     """
     planned.wait(installed)
-    with config.new_client_from_config(str(machine.KUBECONFIG)) as api:
+    with config.new_client_from_config(str(KUBECONFIG)) as api:
         api.configuration.connection_pool_maxsize = AT_ONCE
         made = Crowd(installed, api)
         installed.meta("PUT", "world", made.fleet.world())

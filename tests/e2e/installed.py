@@ -4,31 +4,22 @@ import copy
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import httpx
 
+from tools.cluster import kind, release
+from tools.machine import environment
+
 from ..ledger import Identity, Ledger
-
-REPOSITORY = Path(__file__).parents[2]
-sys.path.append(str(REPOSITORY / "tools/cluster"))
-
-import kind  # noqa: E402 - programs of tools/, not a package
-import machine  # noqa: E402
-import release  # noqa: E402
-import traces  # noqa: E402
-
-__all__ = ["Installed", "kind", "machine", "release", "run", "traces"]
 
 RELEASE = "waypost"
 REQUESTED = "waypost.dev/reconcile-requested-at"
-NAMESPACE = machine.NAMESPACE
+NAMESPACE = release.NAMESPACE
 TEAM = "team-ledger"
 NUMBER = "206540352242922"
 ACCOUNT = "202290129340398"
@@ -180,7 +171,7 @@ class Installed:
 
     def node(self, *command: str) -> str:
         """Run a command on the machine that the cluster consists of; its output. Raises `CommandFailed`."""
-        return run("docker", "exec", f"{machine.CLUSTER}-control-plane", *command)
+        return run("docker", "exec", kind.NODE, *command)
 
     def kill(self, *pods: str) -> None:
         """SIGKILL to the processes of pods, as when memory ran out. The kubelet starts others in time."""
@@ -371,9 +362,7 @@ def secret(namespace: str, name: str, data: dict[str, str], *, opted_in: bool = 
 
 def run(*command: str, stdin: str | None = None) -> str:
     """A command with our tools and our cluster; its output. Raises `CommandFailed`."""
-    done = subprocess.run(
-        command, input=stdin, capture_output=True, text=True, check=False, env=dict(machine.environment())
-    )
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=dict(environment()))
     if done.returncode:
         raise CommandFailed(f"{' '.join(command)}: {done.stderr.strip()[-2000:]}")
     return done.stdout.strip()

@@ -4,7 +4,9 @@ import re
 
 import pytest
 
-from .installed import CommandFailed, Installed, kind, release, run
+from tools.cluster import kind, release
+
+from .installed import CommandFailed, Installed, run
 
 MOST_OVER_BASE = 250e6
 ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from .installed import REPOSITORY, CommandFailed, Installed, kind, release, run
+from tools.cluster import kind, release
+from tools.machine import REPOSITORY
+
+from .installed import CommandFailed, Installed, run
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from tools.cluster import traces
+
 from ..ledger import Ledger
 from ..telemetry.spellings import found_in, spellings, spellings_of_number
 from ..telemetry.way import ANSWERED, Record, linked_to, steps, trace_id_of, violations, way_to_each_send
 from . import planned
-from .installed import NAMESPACE, TEAM, Installed, traces
+from .installed import NAMESPACE, TEAM, Installed
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from tools.cluster import release
+from tools.machine import REPOSITORY
+
 from . import planned
-from .installed import REPOSITORY, TEAM, Installed, release, run
+from .installed import TEAM, Installed, run
 from .traffic import Ledger
 from .upgraded import CONTACTS, settle, uninstall
 

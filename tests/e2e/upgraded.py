@@ -7,7 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .installed import NAMESPACE, QUICK, RELEASE, TEAM, Installed, release, run
+from tools.cluster import release
+
+from .installed import NAMESPACE, QUICK, RELEASE, TEAM, Installed, run
 from .traffic import Ledger, Traffic
 
 (PREVIOUS,) = (Path(__file__).parent / "previous").glob("waypost-*.tgz")

@@ -4,9 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import binaries
 import pytest
-from machine import StepFailed
+
+from tools.machine import REPOSITORY, StepFailed
+from tools.offline import binaries
 
 
 @pytest.mark.parametrize(
@@ -38,12 +39,16 @@ def _program(folder: Path, name: str, says: str) -> None:
 
 
 def _asked_for(name: str, on_path: Path) -> subprocess.CompletedProcess[str]:
-    """What `binaries.py` does where nothing is cached, and Go is not on PATH."""
+    """What `tools.offline.binaries` does where nothing is cached, and Go is not on PATH."""
     cache = on_path.parent / "cache"
     return subprocess.run(
-        [sys.executable, binaries.__file__, name], capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "tools.offline.binaries", name],
+        cwd=REPOSITORY,
         env={"PATH": str(on_path), "WAYPOST_CACHE": str(cache)},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_program_on_path_in_a_fitting_version_is_not_built(on_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a Docker engine of ours did to the firewall is undone, and nothing else."""
 
-import firewall
 import pytest
+
+from tools.offline import firewall
 
 BEFORE = """
 *filter

@@ -6,9 +6,9 @@
 import argparse
 import shutil
 
-import engine
-import kind
-from machine import CACHE, StepFailed, alone, fail, step
+from tools.cluster import kind
+from tools.machine import CACHE, StepFailed, alone, fail, step
+from tools.offline import engine
 
 
 def main() -> None:

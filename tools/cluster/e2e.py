@@ -1,6 +1,6 @@
 """`make e2e`: the tests that need a cluster, on the one of `make up`, or on one made for them and removed again.
 
-    python tools/cluster/e2e.py [--only tests/cluster|tests/e2e] [pytest's arguments]
+    python -m tools.cluster.e2e [--only tests/cluster|tests/e2e] [pytest's arguments]
 
 `KEEP=1` leaves a cluster that was made for them. Ends with pytest's status.
 """
@@ -13,11 +13,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import bare
-import down
-import kind
-import release
-from machine import CLUSTER, KUBECONFIG, NAMESPACE, REPOSITORY, StepFailed, alone, environment, fail, step, works
+from tools.cluster import create, down, kind, release
+from tools.machine import CLUSTER, KUBECONFIG, REPOSITORY, StepFailed, alone, environment, fail, step, works
 
 API_SERVER, RELEASE = "tests/cluster", "tests/e2e"
 """What needs an API server and no release on it, and what tests a release."""
@@ -44,7 +41,7 @@ def main() -> None:
 
 def everything(folders: list[str], arguments: list[str]) -> int:
     """Make sure of the cluster and run the tests. Returns pytest's status. Raises `StepFailed`."""
-    offline = bare.ensure()
+    offline = create.ensure()
     if API_SERVER in folders and is_installed():
         # They bring an operator of their own, which that of the release would fight with.
         if RELEASE not in folders:
@@ -65,13 +62,14 @@ def everything(folders: list[str], arguments: list[str]) -> int:
 
 def is_installed() -> bool:
     """Whether the chart is in the cluster already."""
-    return works("helm", "--namespace", NAMESPACE, "status", "waypost")
+    return works("helm", "--namespace", release.NAMESPACE, "status", "waypost")
 
 
 def tests(folder: str, arguments: list[str], **settings: str) -> int:
     """Run pytest over a folder, its output as it comes. Returns its status, and 0 where its arguments chose nothing."""
     step(f"running {folder}")
-    command = [Path(sys.executable).parent / "pytest", folder, "--timeout=900", "--durations=10", *arguments]
+    pytest = str(Path(sys.executable).parent / "pytest")
+    command = [pytest, folder, "--timeout=900", "--durations=10", *arguments]
     status = subprocess.run(command, cwd=REPOSITORY, env={**environment(), **settings}, check=False).returncode
     return 0 if status == NOTHING_CHOSEN and arguments else status
 

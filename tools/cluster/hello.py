@@ -6,11 +6,10 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-import kind
-import traces
-from machine import StepFailed, step
 from rich.console import Console
 
+from tools.cluster import kind, traces
+from tools.machine import StepFailed, step
 from waypost.cloudapi.inbound.signature import sign
 from waypost.dev import demonstration, trace_tree
 

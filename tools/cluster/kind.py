@@ -3,11 +3,13 @@
 import json
 import time
 
-from machine import CLUSTER, KUBECONFIG, NODE_PORTS, run, step, works
+from tools.machine import CLUSTER, KUBECONFIG, run, step, works
 
 ANSWERS_WITHIN_S = 60
 NODE = f"{CLUSTER}-control-plane"
 """The container that is the cluster's one node."""
+NODE_PORTS = {"webhook": 30080, "simulator": 30082}
+"""How both are reached from outside of the cluster: kind gives each a free port of this machine's loopback."""
 
 
 def names() -> list[str]:

@@ -7,10 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import kind
-from machine import CLUSTER, NAMESPACE, NODE_PORTS, REPOSITORY, TRACES, run, step, works
-from recipes import APP_BASE, COLLECTOR, SERVERS, digest
+from tools.cluster import kind, traces
+from tools.digests import digest
+from tools.machine import CLUSTER, REPOSITORY, run, step, works
+from tools.offline.recipes import APP_BASE, COLLECTOR, SERVERS
 
+NAMESPACE = "waypost"
 OFFICIAL_BASE = "python:3.13-slim"
 OFFICIAL_COLLECTOR = "otel/opentelemetry-collector-contrib:0.165.0"
 HERE = REPOSITORY / "tools/cluster"
@@ -69,8 +71,8 @@ def values(*, offline: bool) -> dict[str, Any]:
         **dict.fromkeys(("webhook", "worker", "operator", "console", "migration"), modest),
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
         "simulator": {**modest, "enabled": True, "world": json.loads(run(sys.executable, "-c", WORLD))},
-        "telemetry": {"endpoint": f"http://collector.{TRACES}:4318", "samplerArgument": "1.0"},
-        "extraObjects": [each for service in NODE_PORTS for each in _reached_from_outside(service)],
+        "telemetry": {"endpoint": f"http://collector.{traces.NAMESPACE}:4318", "samplerArgument": "1.0"},
+        "extraObjects": [each for service in kind.NODE_PORTS for each in _reached_from_outside(service)],
     }
     servers = {**modest, "image": SERVERS} if offline else modest
     chosen["database"] = {"embedded": servers}
@@ -96,7 +98,7 @@ def _reached_from_outside(service: str) -> list[dict[str, Any]]:
     """A port on the node, and leave to come in by it."""
     pods = {"app.kubernetes.io/instance": "waypost", "app.kubernetes.io/component": service}
     name = f"{service}-outside"
-    target = {"port": 80, "targetPort": "http", "nodePort": NODE_PORTS[service]}
+    target = {"port": 80, "targetPort": "http", "nodePort": kind.NODE_PORTS[service]}
     return [
         {
             "apiVersion": "v1",

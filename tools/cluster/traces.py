@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from machine import TRACES, run
+from tools.machine import run
 
+NAMESPACE = "observability"
+"""The collector's; see collector.yaml."""
 FILE = "/traces/spans.jsonl"
 KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES = ("UNSET", "OK", "ERROR")
@@ -25,7 +27,7 @@ def raw() -> str:
 
 def _beside_the_collector(*command: str) -> str:
     return run(
-        "kubectl", "--namespace", TRACES, "exec", "deployment/collector", "--container", "reader", "--", *command
+        "kubectl", "--namespace", NAMESPACE, "exec", "deployment/collector", "--container", "reader", "--", *command
     )
 
 

@@ -1,13 +1,13 @@
 """`make up`: Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered a message.
 
-What it runs on is made as `bare.py` says.
+What it runs on is made as `create.py` says.
 """
 
-import bare
-import hello
-import release
-from machine import KUBECONFIG, REPOSITORY, TEAM, StepFailed, alone, fail, run, step, works
+from tools.cluster import create, hello, release
+from tools.machine import KUBECONFIG, REPOSITORY, StepFailed, alone, fail, run, step, works
 
+TEAM = "team-a"
+"""Namespace of examples/."""
 READY_WITHIN_S = 120
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     """See the module's text."""
     try:
         alone()
-        offline = bare.ensure()
+        offline = create.ensure()
         release.load_images(offline=offline)
         release.collector(offline=offline)
         step("installing the chart")

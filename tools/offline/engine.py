@@ -11,8 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
-import firewall
-from machine import BINARIES, ENGINE, SOCKET, StepFailed, environment, our_engine_answers, run, step, works
+from tools.machine import BINARIES, ENGINE, SOCKET, StepFailed, environment, our_engine_answers, run, step, works
+from tools.offline import firewall
 
 PACKAGES = (
     *("docker.io", "containernetworking-plugins", "conntrack", "iptables", "ethtool", "socat", "ebtables"),
@@ -59,9 +59,8 @@ def packages() -> None:
     if shutil.which("apt-get") is None:
         raise StepFailed("no Docker engine answers, and one can be set up on Debian only; start Docker")
     step("installing Debian's packages for engine and images")
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    run("apt-get", "update", "-qq", **quiet)
-    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES, **quiet)
+    run("apt-get", "update", "-qq", DEBIAN_FRONTEND="noninteractive")
+    run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES, DEBIAN_FRONTEND="noninteractive")
 
 
 def end() -> None:

@@ -7,13 +7,10 @@ Needs no more of Python than its own library, so it can be at work while the env
 
 import os
 
-import binaries
-import engine
-import images
-import kind
-import release
-from machine import CLUSTER, StepFailed, alone, fail, step, works
-from recipes import NODE_IMAGE
+from tools.cluster import kind, release
+from tools.machine import CLUSTER, StepFailed, alone, fail, step, works
+from tools.offline import binaries, engine, images
+from tools.offline.recipes import NODE_IMAGE
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A kind node image from Debian's packages and Kubernetes' own source, where no image can be pulled.
 
-Needs a Docker engine whose runtime allows `--privileged` (see tools/bounded-runtime), and the programs that
-tools/cluster-binaries pins, built.
+Needs a Docker engine whose runtime allows `--privileged` (see tools/offline/bounded-runtime), and the programs that
+tools/offline/cluster-binaries pins, built.
 """
 
 import shutil
@@ -9,8 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import BINARIES, KUBERNETES, StepFailed, run, step, works
-from recipes import NODE_BASE, NODE_IMAGE, TOOLS
+from tools.machine import BINARIES, StepFailed, run, step, works
+from tools.offline.recipes import HERE, KUBERNETES, NODE_BASE, NODE_IMAGE
 
 ENTRYPOINT = 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]'
 STARTS_WITHIN_S = 60
@@ -64,7 +64,7 @@ def _components(wanted: list[str], folder: Path) -> None:
 
 def _empty(tag: str, folder: Path, *, pause: str) -> None:
     """The node without images."""
-    shutil.copytree(TOOLS / "node-image/files", folder / "files")
+    shutil.copytree(HERE / "node-image/files", folder / "files")
     config = folder / "files/etc/containerd/config.toml"
     config.write_text(config.read_text().replace("@PAUSE_IMAGE@", pause))
     (folder / "files/kind/version").write_text(KUBERNETES)

@@ -1,6 +1,6 @@
 """Programs built from Go modules: what is missing on PATH, and, where no image can be pulled, Kubernetes itself.
 
-    python tools/cluster/binaries.py helm kubeconform
+    python -m tools.offline.binaries helm kubeconform
 
 builds those that are neither on PATH in a fitting version nor built already, and prints the folder of what was built.
 """
@@ -16,10 +16,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import BINARIES, CACHE, KUBERNETES, StepFailed, alone, fail, run, step
-from recipes import TOOLS, digest
+from tools.digests import digest
+from tools.machine import BINARIES, CACHE, StepFailed, alone, fail, run, step
+from tools.offline.recipes import HERE, KUBERNETES
 
-FOR_CLUSTERS, FOR_CHARTS = TOOLS / "cluster-binaries", TOOLS / "chart-binaries"
+FOR_CLUSTERS, FOR_CHARTS = HERE / "cluster-binaries", HERE / "chart-binaries"
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Program:
 
 
 PROGRAMS = {
-    "bounded-runtime": Program(0.2, TOOLS / "bounded-runtime"),
-    "pause": Program(0.1, TOOLS / "node-image", "pause.c"),
+    "bounded-runtime": Program(0.2, HERE / "bounded-runtime"),
+    "pause": Program(0.1, HERE / "node-image", "pause.c"),
     "kubernetes": Program(
         5, FOR_CLUSTERS, "./kubernetes",
         ("kubectl", "kubeadm", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
@@ -46,7 +47,7 @@ PROGRAMS = {
     "helm": Program(1.2, FOR_CHARTS, "helm.sh/helm/v3/cmd/helm"),
     "helm-unittest": Program(0.1, FOR_CHARTS, "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"),
     "kubeconform": Program(0.1, FOR_CHARTS, "github.com/yannh/kubeconform/cmd/kubeconform"),
-    "collector": Program(0.7, TOOLS / "collector"),
+    "collector": Program(0.7, HERE / "collector"),
 }  # fmt: skip
 OFFLINE = ("bounded-runtime", "pause", "kubernetes", "coredns", "collector")
 """What engine, node and images are made of, whatever is on PATH."""

@@ -9,7 +9,7 @@ import shlex
 import socket
 from pathlib import Path
 
-from machine import run, works
+from tools.machine import run, works
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 START = Path("/proc/sys/kernel/random/boot_id")

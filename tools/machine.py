@@ -9,8 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from recipes import REPOSITORY
-
+REPOSITORY = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("WAYPOST_CACHE", Path.home() / ".cache/waypost"))
 BINARIES = CACHE / "bin"
 ENGINE = CACHE / "engine"
@@ -20,14 +19,6 @@ SOCKET = ENGINE / "docker.sock"
 
 CLUSTER = os.environ.get("WAYPOST_CLUSTER", "waypost")
 KUBECONFIG = CACHE / f"{CLUSTER}.kubeconfig"
-NODE_PORTS = {"webhook": 30080, "simulator": 30082}
-"""How both are reached from outside of the cluster: kind gives each a free port of this machine's loopback."""
-
-NAMESPACE = "waypost"
-TEAM = "team-a"
-KUBERNETES = "v1.34.4"
-TRACES = "observability"
-"""Namespace of the collector."""
 
 START = time.monotonic()
 

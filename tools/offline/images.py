@@ -5,9 +5,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import node
-from machine import BINARIES, run, step, works
-from recipes import (
+from tools.machine import BINARIES, run, step, works
+from tools.offline import node
+from tools.offline.recipes import (
     ALL,
     APP_BASE,
     APP_PACKAGES,

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-import images
 import pytest
-import recipes
+
+from tools.digests import digest
+from tools.offline import images, recipes
 
 
 @pytest.fixture
@@ -17,35 +18,35 @@ def folder(tmp_path: Path) -> Path:
 
 def test_the_same_content_elsewhere_has_the_same_digest(folder: Path, tmp_path: Path) -> None:
     """Two clones of the repository share what they built."""
-    before = recipes.digest("packages", folder)
+    before = digest("packages", folder)
     moved = folder.rename(tmp_path / "elsewhere")
-    assert recipes.digest("packages", moved) == before
+    assert digest("packages", moved) == before
 
 
 def test_changed_content_has_another_digest(folder: Path) -> None:
     """A file that is edited is built in."""
-    before = recipes.digest(folder)
+    before = digest(folder)
     (folder / "etc/config").write_text("two")
-    assert recipes.digest(folder) != before
+    assert digest(folder) != before
 
 
 def test_a_renamed_file_has_another_digest(folder: Path) -> None:
     """Where a file lies in an image is part of the image."""
-    before = recipes.digest(folder)
+    before = digest(folder)
     (folder / "etc/config").rename(folder / "etc/settings")
-    assert recipes.digest(folder) != before
+    assert digest(folder) != before
 
 
 def test_a_readme_is_no_part_of_an_image(folder: Path) -> None:
     """A better explanation costs nobody a rebuild."""
-    before = recipes.digest(folder)
+    before = digest(folder)
     (folder / "README.md").write_text("explained")
-    assert recipes.digest(folder) == before
+    assert digest(folder) == before
 
 
 def test_texts_do_not_run_into_each_other() -> None:
     """A word that moves from one list of packages to the next makes another image."""
-    assert recipes.digest("ab", "c") != recipes.digest("a", "bc")
+    assert digest("ab", "c") != digest("a", "bc")
 
 
 def test_only_our_own_images_of_other_content_are_superseded() -> None:

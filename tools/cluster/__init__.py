@@ -1,0 +1,1 @@
+"""The kind cluster of `make cluster`, `make up`, `make e2e` and `make down`."""

@@ -1,0 +1,25 @@
+"""Names for what is built, by what it is built from."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def digest(*parts: str | Path) -> str:
+    """Twelve digits for texts, files and folders: their content and names, not their place."""
+    whole = hashlib.sha256()
+    for part in parts:
+        for name, content in _contents(part):
+            whole.update(f"{len(name)} {len(content)} {name}".encode() + content)
+    return whole.hexdigest()[:12]
+
+
+def _contents(part: str | Path) -> Iterable[tuple[str, bytes]]:
+    if isinstance(part, str):
+        yield "", part.encode()
+    elif part.is_file():
+        yield part.name, part.read_bytes()
+    else:
+        for file in sorted(part.rglob("*")):
+            if file.is_file() and file.suffix != ".md" and "__pycache__" not in file.parts:
+                yield str(file.relative_to(part)), file.read_bytes()

@@ -1,0 +1,1 @@
+"""Builds what other machines download: programs, images and a Docker engine."""
