@@ -1,4 +1,4 @@
-"""Names for what is built, by what it is built from."""
+"""Digests of what a program or image is built from; a cached build is only used while its digest is the same."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,7 +6,11 @@ from pathlib import Path
 
 
 def digest(*parts: str | Path) -> str:
-    """Twelve digits for texts, files and folders: their content and names, not their place."""
+    """Returns twelve hexadecimal digits for texts, files and folders.
+
+    They depend on content and names, not on where a file or folder lies, so checkouts share one cache. READMEs do
+    not count.
+    """
     whole = hashlib.sha256()
     for part in parts:
         for name, content in _contents(part):

@@ -1,4 +1,7 @@
-"""What `make up` and `make down` share: where things are kept, and how a step is said and run."""
+"""Paths, settings and commands that all tools share: where the cache is, and how a step is printed and run.
+
+Only the standard library is imported: `make cluster` and `make down` run before the environment exists.
+"""
 
 import fcntl
 import os
@@ -13,33 +16,36 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 CACHE = Path(os.environ.get("WAYPOST_CACHE", Path.home() / ".cache/waypost"))
 BINARIES = CACHE / "bin"
 ENGINE = CACHE / "engine"
-"""Docker's data, log and process id, where the engine was started by us."""
+"""Data, log and process id of a Docker engine that these tools started."""
 SOCKET = ENGINE / "docker.sock"
-"""Our engine's own, so that it is never mistaken for another one of this machine, nor another for it."""
+"""A socket of its own: our engine is never confused with another one on this machine."""
 
 CLUSTER = os.environ.get("WAYPOST_CLUSTER", "waypost")
 KUBECONFIG = CACHE / f"{CLUSTER}.kubeconfig"
 
-START = time.monotonic()
+STARTED_AT = time.monotonic()
 
 
 class StepFailed(Exception):
-    """A command of a step failed; the message holds its last words."""
+    """A command failed, or a step is impossible here; the message holds the command's last output or the reason."""
 
 
-def step(what: str) -> None:
-    """Say what comes next, with the seconds since the start."""
-    print(f"{time.monotonic() - START:7.1f} s  {what}", flush=True)
+def print_step(text: str) -> None:
+    """Prints what happens next, with the seconds since the program started."""
+    print(f"{time.monotonic() - STARTED_AT:7.1f} s  {text}", flush=True)
 
 
 def environment() -> Mapping[str, str]:
-    """Ours, with our cluster chosen and our programs first on PATH: one is only built where none that fits is there."""
+    """Returns this process's environment, with our cluster selected and the built programs first on PATH.
+
+    A program is only built if PATH has none that is new enough, so ours never hides a good one.
+    """
     engine = {"DOCKER_HOST": f"unix://{SOCKET}"} if our_engine_answers() else {}
     return {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}", "KUBECONFIG": str(KUBECONFIG), **engine}
 
 
 def our_engine_answers() -> bool:
-    """Whether an engine that was started here listens."""
+    """Returns whether the Docker engine that these tools started listens on its socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(SOCKET))
@@ -48,31 +54,32 @@ def our_engine_answers() -> bool:
     return True
 
 
-def alone() -> None:
-    """Until this program ends no other one changes what is kept in the cache; waits for one that does."""
+def lock_cache() -> None:
+    """Reserves the cache for this process until it ends; waits while another one holds it."""
     CACHE.mkdir(parents=True, exist_ok=True)
+    # The descriptor stays open on purpose: the lock ends with the process, however that ends.
     lock = os.open(CACHE / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        step("waiting for another `make` that is at work on clusters")
+        print_step("waiting for another `make` that uses the cache")
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def run(*command: str | Path, folder: Path = REPOSITORY, stdin: str | None = None, **extra: str) -> str:
-    """Run a command; its output. Raises `StepFailed`."""
+def run(*command: str | Path, folder: Path = REPOSITORY, stdin: str | None = None, **variables: str) -> str:
+    """Runs a command, with these environment variables added, and returns its output. Raises `StepFailed`."""
     done = subprocess.run(
         [str(part) for part in command], cwd=folder, input=stdin, capture_output=True, text=True, check=False,
-        env={**environment(), **extra},
+        env={**environment(), **variables},
     )  # fmt: skip
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip())[-1500:]
-        raise StepFailed(f"`{' '.join(map(str, command[:5]))} …` ended with status {done.returncode}:\n{said}")
+        output = (done.stderr.strip() or done.stdout.strip())[-1500:]
+        raise StepFailed(f"`{' '.join(map(str, command[:5]))} …` ended with status {done.returncode}:\n{output}")
     return done.stdout.strip()
 
 
-def works(*command: str | Path) -> bool:
-    """Whether a command can be run and succeeds."""
+def succeeds(*command: str | Path) -> bool:
+    """Runs a command and returns whether it exists and ends with status 0."""
     try:
         run(*command)
     except (StepFailed, FileNotFoundError):
@@ -80,7 +87,7 @@ def works(*command: str | Path) -> bool:
     return True
 
 
-def fail(why: str) -> None:
-    """End with one clear message."""
-    print(f"make: {why}", file=sys.stderr)
+def fail(reason: str) -> None:
+    """Ends the program with status 1 and one clear message."""
+    print(f"make: {reason}", file=sys.stderr)
     raise SystemExit(1)

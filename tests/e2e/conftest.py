@@ -71,7 +71,7 @@ def values() -> dict[str, object]:
     """The chart's values that these tests run with: two of everything that may be two, and the bot as a volume."""
     if not is_asked_for():
         pytest.skip("these tests run on a cluster: make e2e")
-    chosen = release.values(offline=kind.runs_on_images_made_here())
+    chosen = release.trial_values(offline=kind.uses_built_node_image())
     world = chosen["simulator"]["world"]
     bots = {
         "apiVersion": "v1",

@@ -222,7 +222,7 @@ class Installed:
         """Where the webhook or the simulator is reached from outside of the cluster."""
         service = name.partition("-")[0]
         if service not in self._urls:
-            self._urls[service] = kind.outside(service)
+            self._urls[service] = kind.outside_url(service)
         return self._urls[service]
 
     def meta(self, method: str, path: str, body: object = None) -> Any:

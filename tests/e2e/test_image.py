@@ -14,11 +14,11 @@ ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")
 
 def test_the_image_is_small_has_nothing_to_build_with_and_starts_waypost(installed: Installed) -> None:
     """Over its base at most 250 MB; neither pip nor a compiler; a user that is not root; the command is `waypost`."""
-    offline = kind.runs_on_images_made_here()
-    image = release.app(offline=offline)
+    offline = kind.uses_built_node_image()
+    image = release.app_image(offline=offline)
     size, base_size = (
         int(run("docker", "image", "inspect", "--format={{.Size}}", each))
-        for each in (image, release.base(offline=offline))
+        for each in (image, release.base_image(offline=offline))
     )
     assert size - base_size <= MOST_OVER_BASE
     assert run("docker", "image", "inspect", "--format={{.Config.User}} {{.Config.Entrypoint}}", image) == (

@@ -85,7 +85,7 @@ def test_wrong_values_are_refused_before_anything_is_made(
 def _lacking(**values: object) -> Iterator[str]:
     """A second release, in a namespace of its own, which is not waited for when it goes."""
     namespace = f"{NAMESPACE}-{secrets.token_hex(3)}"
-    repository, _, tag = release.app(offline=kind.runs_on_images_made_here()).partition(":")
+    repository, _, tag = release.app_image(offline=kind.uses_built_node_image()).partition(":")
     image = {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(VALUES | {"image": image, "operator": {"namespaces": [namespace]}} | values, file)

@@ -88,7 +88,7 @@ def test_no_secret_number_or_word_is_in_what_the_collector_received(installed: I
     (row,) = installed.query(f"SELECT traceparent FROM event WHERE event_key = '{ledger.acknowledged[0]}'")
     trace = trace_id_of(row["traceparent"])
     _received(installed, lambda spans: way_to_each_send(spans, trace), what="the reply to be traced")
-    raw = traces.raw().encode()
+    raw = traces.read_raw().encode()
     assert trace.encode() in raw
 
     canaries = {"contact": spellings_of_number(CONTACT), "words": spellings(WORDS), "name": {"plain": b"Ada"}}
@@ -114,7 +114,7 @@ def _received(installed: Installed, complete: Callable[[list[Record]], object], 
     spans: list[Record] = []
 
     def look() -> object:
-        spans[:] = traces.received()
+        spans[:] = traces.read_spans()
         return complete(spans)
 
     installed.wait(look, what=what)

@@ -1,4 +1,4 @@
-"""A cached image or program is used only while it is made of the same."""
+"""A cached image or program is only used while its inputs are the same."""
 
 from pathlib import Path
 
@@ -10,46 +10,47 @@ from tools.offline import images, recipes
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    """Returns a folder with one file in a subfolder."""
     folder = tmp_path / "files"
     (folder / "etc").mkdir(parents=True)
     (folder / "etc/config").write_text("one")
     return folder
 
 
-def test_the_same_content_elsewhere_has_the_same_digest(folder: Path, tmp_path: Path) -> None:
-    """Two clones of the repository share what they built."""
+def test_the_same_content_in_another_place_has_the_same_digest(folder: Path, tmp_path: Path) -> None:
+    """Two clones of the repository share one cache."""
     before = digest("packages", folder)
     moved = folder.rename(tmp_path / "elsewhere")
     assert digest("packages", moved) == before
 
 
 def test_changed_content_has_another_digest(folder: Path) -> None:
-    """A file that is edited is built in."""
+    """An edited file leads to a new build."""
     before = digest(folder)
     (folder / "etc/config").write_text("two")
     assert digest(folder) != before
 
 
 def test_a_renamed_file_has_another_digest(folder: Path) -> None:
-    """Where a file lies in an image is part of the image."""
+    """A file's path in an image is part of the image."""
     before = digest(folder)
     (folder / "etc/config").rename(folder / "etc/settings")
     assert digest(folder) != before
 
 
-def test_a_readme_is_no_part_of_an_image(folder: Path) -> None:
-    """A better explanation costs nobody a rebuild."""
+def test_a_readme_does_not_change_the_digest(folder: Path) -> None:
+    """A better explanation must not cost a rebuild."""
     before = digest(folder)
     (folder / "README.md").write_text("explained")
     assert digest(folder) == before
 
 
-def test_texts_do_not_run_into_each_other() -> None:
-    """A word that moves from one list of packages to the next makes another image."""
+def test_texts_are_digested_separately() -> None:
+    """A word that moves from one list of packages to the next leads to another image."""
     assert digest("ab", "c") != digest("a", "bc")
 
 
-def test_only_our_own_images_of_other_content_are_superseded() -> None:
-    """What was made of older files goes; today's, the application's and other people's stay."""
+def test_only_our_own_images_from_other_inputs_are_outdated() -> None:
+    """Current images, the application's image and images of others stay."""
     present = [recipes.SERVERS, "waypost/servers:older", "waypost:0.1.0", "postgres:18", "waypost/else:1"]
-    assert images.superseded(present) == ["waypost/servers:older"]
+    assert images.outdated(present) == ["waypost/servers:older"]

@@ -1,4 +1,4 @@
-"""What a Docker engine of ours did to the firewall is undone, and nothing else."""
+"""The changes that our Docker engine makes to the firewall are undone, and nothing else is."""
 
 import pytest
 
@@ -31,9 +31,9 @@ COMMIT
 """
 
 
-def test_rules_go_before_the_chains_that_they_lead_to() -> None:
-    """A chain can be removed only once no rule leads there and it is empty; forwarding is let through again last."""
-    assert [" ".join(undo) for undo in firewall.undoing(BEFORE, AFTER)] == [
+def test_rules_are_deleted_before_the_chains_that_they_lead_to() -> None:
+    """A chain can only be deleted once it is empty and no rule leads to it; forwarding is allowed again last."""
+    assert [" ".join(undo) for undo in firewall.undo_arguments(BEFORE, AFTER)] == [
         "-t filter -D FORWARD -o docker0 -j DOCKER",
         "-t filter -D FORWARD -i br-0123456789ab -o br-0123456789ab -j ACCEPT",
         "-t nat -D POSTROUTING -s 172.19.0.2/32 -d 172.19.0.2/32 -p tcp -m tcp --dport 6443 -j MASQUERADE",
@@ -43,18 +43,20 @@ def test_rules_go_before_the_chains_that_they_lead_to() -> None:
     ]
 
 
-def test_what_docker_had_made_before_stays() -> None:
-    """An engine of the machine's own, stopped for the moment, finds its chains again."""
-    assert firewall.undoing(AFTER, AFTER) == []
+def test_docker_rules_from_before_our_engine_stay() -> None:
+    """The machine's own engine, stopped for the moment, finds its chains again."""
+    assert firewall.undo_arguments(AFTER, AFTER) == []
 
 
 @pytest.mark.parametrize("policy", ["DROP", "ACCEPT"])
-def test_a_policy_that_was_not_dockers_stays(policy: str) -> None:
-    """A machine that dropped what is forwarded goes on doing so."""
+def test_a_policy_that_docker_did_not_set_stays(policy: str) -> None:
+    """A machine that dropped forwarded packets before continues to drop them."""
     before = f"*filter\n:FORWARD {policy} [0:0]\n"
-    assert firewall.undoing(before, before.replace("[0:0]", "[7:420]")) == []
+    assert firewall.undo_arguments(before, before.replace("[0:0]", "[7:420]")) == []
 
 
-def test_forwarding_is_let_through_again_where_there_were_no_rules_at_all() -> None:
-    """A machine that never had a firewall lists no chain, and lets everything through."""
-    assert firewall.undoing("", "*filter\n:FORWARD DROP [0:0]\n") == [["-t", "filter", "-P", "FORWARD", "ACCEPT"]]
+def test_forwarding_is_allowed_again_on_a_machine_that_had_no_rules() -> None:
+    """`iptables-save` lists no chain on a machine that never had a firewall, and such a machine forwards everything."""
+    assert firewall.undo_arguments("", "*filter\n:FORWARD DROP [0:0]\n") == [
+        ["-t", "filter", "-P", "FORWARD", "ACCEPT"]
+    ]

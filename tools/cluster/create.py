@@ -1,58 +1,62 @@
-"""`make cluster`: a kind cluster of this machine with nothing on it, and all that it takes to make one.
+"""`make cluster`: creates an empty kind cluster on this machine, with everything that it needs.
 
-Takes a Docker engine that runs and images that can be pulled where there are any. Where there are none, and as root on
-Debian, it starts an engine, builds Kubernetes from source and images from Debian's packages: slow once, then cached.
-Needs no more of Python than its own library, so it can be at work while the environment is made.
+Uses the Docker engine that runs and the images that it can pull. If there is no engine or no registry, and this is
+Debian and root, it starts an engine, builds Kubernetes from source and makes images from Debian's packages: slow the
+first time, cached afterwards. Needs only Python's standard library, so it can run while the environment is made.
 """
 
 import os
 
 from tools.cluster import kind, release
-from tools.machine import CLUSTER, StepFailed, alone, fail, step, works
+from tools.machine import CLUSTER, StepFailed, fail, lock_cache, print_step, succeeds
 from tools.offline import binaries, engine, images
 from tools.offline.recipes import NODE_IMAGE
 
 
 def main() -> None:
-    """See the module's text."""
+    """Creates the cluster, or ends with one message."""
     try:
-        alone()
-        ensure()
-        step("the cluster is there")
+        lock_cache()
+        ensure_cluster()
+        print_step("the cluster is ready")
     except StepFailed as failure:
         fail(str(failure))
 
 
-def ensure() -> bool:
-    """A cluster, unless it is there. Returns whether its images are made here. Raises `StepFailed`."""
-    offline = kind.runs_on_images_made_here() if CLUSTER in kind.names() else not can_pull()
-    programs = binaries.missing(offline=offline)
-    made: list[str] = []
+def ensure_cluster() -> bool:
+    """Creates the cluster unless it exists. Returns whether its images are made here. Raises `StepFailed`."""
+    offline = kind.uses_built_node_image() if CLUSTER in kind.cluster_names() else not can_pull_images()
+    programs = binaries.missing_for_cluster(offline=offline)
+    missing_images: list[str] = []
     if offline:
-        # An engine that takes seconds to build and start knows which images are there: then all can be said beforehand.
-        engine.packages()
+        # The engine knows which images exist, and takes only seconds to build and start. With it, the next message
+        # can say how long everything else takes.
+        engine.install_packages()
         binaries.build([name for name in programs if name == "bounded-runtime"])
-        programs = binaries.missing(offline=offline)
-        engine.ensure()
-        made = images.missing()
-    if programs or made:
-        minutes = binaries.minutes(programs) + images.minutes(made)
-        step(f"{len(programs)} programs and {len(made)} images come first, once: about {minutes:.0f} min on two cores")
+        programs = binaries.missing_for_cluster(offline=offline)
+        engine.ensure_running()
+        missing_images = images.missing()
+    if programs or missing_images:
+        minutes = binaries.estimate_minutes(programs) + images.estimate_minutes(missing_images)
+        print_step(
+            f"{len(programs)} programs and {len(missing_images)} images must be built first, once: "
+            f"about {minutes:.0f} min on two cores"
+        )
     binaries.build(programs)
-    images.build(made)
-    node = NODE_IMAGE if offline else os.environ.get("KIND_NODE_IMAGE", "")
-    kind.ensure(node)
+    images.build(missing_images)
+    node_image = NODE_IMAGE if offline else os.environ.get("KIND_NODE_IMAGE", "")
+    kind.ensure_cluster(node_image)
     return offline
 
 
-def can_pull() -> bool:
-    """Whether an engine runs here that can pull the base of our image."""
-    # Ours runs only where there was none, and stays with what was begun on it.
+def can_pull_images() -> bool:
+    """Returns whether a Docker engine runs here that has, or can pull, the base of our image."""
+    # Our engine only runs where there was no other; a cluster that was begun offline stays offline.
     if engine.is_ours() or os.environ.get("KIND_NODE_IMAGE", "").startswith("waypost/"):
         return False
     base = release.OFFICIAL_BASE
-    return works("docker", "info") and (
-        works("docker", "image", "inspect", base) or works("docker", "pull", "--quiet", base)
+    return succeeds("docker", "info") and (
+        succeeds("docker", "image", "inspect", base) or succeeds("docker", "pull", "--quiet", base)
     )
 
 

@@ -1,40 +1,40 @@
-"""`make down`: the cluster, and the Docker engine if `make up` started it. What was built stays in the cache.
+"""`make down`: removes the cluster, and stops the Docker engine if `make up` started it. The cache stays.
 
-`--cache` removes that as well.
+`--cache` (`make clean-cache`) removes the cache too.
 """
 
 import argparse
 import shutil
 
 from tools.cluster import kind
-from tools.machine import CACHE, StepFailed, alone, fail, step
+from tools.machine import CACHE, StepFailed, fail, lock_cache, print_step
 from tools.offline import engine
 
 
 def main() -> None:
-    """See the module's text. Raises `StepFailed`."""
+    """Removes what the arguments ask for. Raises `StepFailed`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", action="store_true", help="remove what was built as well")
+    parser.add_argument("--cache", action="store_true", help="remove built programs and images too")
     arguments = parser.parse_args()
-    alone()
+    lock_cache()
     remove()
     if arguments.cache:
-        _forget()
+        _remove_cache()
 
 
 def remove() -> None:
-    """The cluster, and the engine where it is ours and holds no other. Raises `StepFailed`."""
-    kind.remove()
-    if others := kind.names():
-        step(f"the engine stays, for other clusters are on it: {', '.join(others)}")
+    """Removes the cluster, and stops our engine if no other cluster is on it. Raises `StepFailed`."""
+    kind.delete_cluster()
+    if others := kind.cluster_names():
+        print_step(f"the Docker engine keeps running, because other clusters use it: {', '.join(others)}")
     else:
-        engine.end()
-    step("down")
+        engine.stop()
+    print_step("the cluster is removed")
 
 
-def _forget() -> None:
+def _remove_cache() -> None:
     if engine.is_ours():
-        raise StepFailed(f"the Docker engine that made these clusters keeps its data in {CACHE}; remove them first")
+        raise StepFailed(f"other clusters run on the Docker engine whose data is in {CACHE}; remove them first")
     shutil.rmtree(CACHE, ignore_errors=True)
 
 

@@ -1,8 +1,8 @@
-"""`make e2e`: the tests that need a cluster, on the one of `make up`, or on one made for them and removed again.
+"""`make e2e`: runs the tests that need a cluster, on the one of `make up` if it exists, else on a temporary one.
 
     python -m tools.cluster.e2e [--only tests/cluster|tests/e2e] [pytest's arguments]
 
-`KEEP=1` leaves a cluster that was made for them. Ends with pytest's status.
+`KEEP=1` keeps the temporary cluster. The exit status is pytest's.
 """
 
 import argparse
@@ -14,64 +14,80 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools.cluster import create, down, kind, release
-from tools.machine import CLUSTER, KUBECONFIG, REPOSITORY, StepFailed, alone, environment, fail, step, works
+from tools.machine import (
+    CLUSTER,
+    KUBECONFIG,
+    REPOSITORY,
+    StepFailed,
+    environment,
+    fail,
+    lock_cache,
+    print_step,
+    succeeds,
+)
 
 API_SERVER, RELEASE = "tests/cluster", "tests/e2e"
-"""What needs an API server and no release on it, and what tests a release."""
-NOTHING_CHOSEN = 5
-"""Of pytest."""
+"""The tests that need an API server without a release on it, and those that test a release."""
+NO_TESTS_COLLECTED = 5
+"""pytest's exit status when its arguments select no test."""
 
 
 def main() -> None:
-    """See the module's text."""
+    """Runs the tests, and removes the cluster afterwards if it was created for them. Raises `StepFailed`."""
     parser = argparse.ArgumentParser(usage="e2e.py [--only FOLDER] [pytest's arguments]", add_help=False)
     parser.add_argument("--only", choices=(API_SERVER, RELEASE))
-    chosen, arguments = parser.parse_known_args()
-    # An end from outside must not leave a cluster behind either.
+    own, arguments = parser.parse_known_args()
+    # SIGTERM must run the `finally` below: otherwise it leaves a cluster behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    alone()
-    was_there = CLUSTER in kind.names()
+    lock_cache()
+    existed = CLUSTER in kind.cluster_names()
     try:
-        status = everything([chosen.only] if chosen.only else [API_SERVER, RELEASE], arguments)
+        status = run_tests([own.only] if own.only else [API_SERVER, RELEASE], arguments)
     finally:
-        if not was_there and os.environ.get("KEEP") != "1":
+        if not existed and os.environ.get("KEEP") != "1":
             down.remove()
     sys.exit(status)
 
 
-def everything(folders: list[str], arguments: list[str]) -> int:
-    """Make sure of the cluster and run the tests. Returns pytest's status. Raises `StepFailed`."""
-    offline = create.ensure()
+def run_tests(folders: list[str], arguments: list[str]) -> int:
+    """Makes sure that the cluster exists and runs these folders' tests. Returns pytest's status.
+
+    Raises `StepFailed`.
+    """
+    offline = create.ensure_cluster()
     if API_SERVER in folders and is_installed():
-        # They bring an operator of their own, which that of the release would fight with.
+        # These tests run an operator of their own; the release's operator would fight with it.
         if RELEASE not in folders:
-            raise StepFailed("the chart is installed, and tests/cluster bring an operator of their own: make down")
-        step("left out: tests/cluster, for the chart is installed; after `make down` they run too")
+            raise StepFailed("the chart is installed, and tests/cluster run an operator of their own: make down")
+        print_step("skipping tests/cluster, because the chart is installed; after `make down` they run too")
         folders = [RELEASE]
-    # Building and loading takes a minute, and the first tests wait more than they compute.
-    with ThreadPoolExecutor(1) as beside:
-        loaded = beside.submit(release.load_images, offline=offline)
-        if API_SERVER in folders and (status := tests(API_SERVER, arguments, WAYPOST_TEST_KUBECONFIG=str(KUBECONFIG))):
+    # Building and loading the image takes a minute, and the first tests wait more than they compute.
+    with ThreadPoolExecutor(1) as background:
+        loading = background.submit(release.load_images, offline=offline)
+        if API_SERVER in folders and (
+            status := run_pytest(API_SERVER, arguments, WAYPOST_TEST_KUBECONFIG=str(KUBECONFIG))
+        ):
             return status
-        loaded.result()
+        loading.result()
     if RELEASE not in folders:
         return 0
-    release.collector(offline=offline)
-    return tests(RELEASE, arguments, WAYPOST_E2E="1")
+    release.install_collector(offline=offline)
+    return run_pytest(RELEASE, arguments, WAYPOST_E2E="1")
 
 
 def is_installed() -> bool:
-    """Whether the chart is in the cluster already."""
-    return works("helm", "--namespace", release.NAMESPACE, "status", "waypost")
+    """Returns whether the chart is installed in the cluster."""
+    return succeeds("helm", "--namespace", release.NAMESPACE, "status", "waypost")
 
 
-def tests(folder: str, arguments: list[str], **settings: str) -> int:
-    """Run pytest over a folder, its output as it comes. Returns its status, and 0 where its arguments chose nothing."""
-    step(f"running {folder}")
-    pytest = str(Path(sys.executable).parent / "pytest")
-    command = [pytest, folder, "--timeout=900", "--durations=10", *arguments]
-    status = subprocess.run(command, cwd=REPOSITORY, env={**environment(), **settings}, check=False).returncode
-    return 0 if status == NOTHING_CHOSEN and arguments else status
+def run_pytest(folder: str, arguments: list[str], **variables: str) -> int:
+    """Runs pytest on a folder, with its output passed through. Returns its status; 0 if its arguments select no test
+    there."""
+    print_step(f"running {folder}")
+    program = str(Path(sys.executable).parent / "pytest")
+    command = [program, folder, "--timeout=900", "--durations=10", *arguments]
+    status = subprocess.run(command, cwd=REPOSITORY, env={**environment(), **variables}, check=False).returncode
+    return 0 if status == NO_TESTS_COLLECTED and arguments else status
 
 
 if __name__ == "__main__":

@@ -1,74 +1,77 @@
-"""The cluster itself, by kind, and where it is reached from outside."""
+"""Creates and removes the cluster with kind, and finds the URLs that reach it from outside."""
 
 import json
 import time
 
-from tools.machine import CLUSTER, KUBECONFIG, run, step, works
+from tools.machine import CLUSTER, KUBECONFIG, print_step, run, succeeds
 
-ANSWERS_WITHIN_S = 60
+ANSWER_TIMEOUT_S = 60
 NODE = f"{CLUSTER}-control-plane"
-"""The container that is the cluster's one node."""
+"""The container that is the cluster's only node."""
 NODE_PORTS = {"webhook": 30080, "simulator": 30082}
-"""How both are reached from outside of the cluster: kind gives each a free port of this machine's loopback."""
+"""The services that are reached from outside of the cluster; kind maps each port to a free one on 127.0.0.1."""
 
 
-def names() -> list[str]:
-    """All clusters of the engine, if one runs."""
-    return run("kind", "get", "clusters").split() if works("docker", "info") and works("kind", "version") else []
+def cluster_names() -> list[str]:
+    """Returns the names of all clusters on the Docker engine; none if no engine runs or kind is missing."""
+    return run("kind", "get", "clusters").split() if succeeds("docker", "info") and succeeds("kind", "version") else []
 
 
-def ensure(node: str) -> None:
-    """A cluster, unless it is there; `node` is its image, or empty for kind's own choice."""
-    if CLUSTER in names():
-        # It may have been made with another cache.
-        if works("kind", "export", "kubeconfig", "--name", CLUSTER, "--kubeconfig", KUBECONFIG) and _answers():
+def ensure_cluster(node_image: str) -> None:
+    """Creates the cluster unless it exists and answers. An empty `node_image` means kind's default."""
+    if CLUSTER in cluster_names():
+        # The kubeconfig is exported again: the cluster may have been created with another cache folder.
+        if succeeds("kind", "export", "kubeconfig", "--name", CLUSTER, "--kubeconfig", KUBECONFIG) and _answers():
             return
-        step("the cluster that is there does not answer")
-        remove()
-    step("creating the cluster")
+        print_step("the existing cluster does not answer")
+        delete_cluster()
+    print_step("creating the cluster")
     ports = [{"containerPort": port, "listenAddress": "127.0.0.1"} for port in NODE_PORTS.values()]
-    wanted = {
+    cluster = {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "nodes": [{"role": "control-plane", "extraPortMappings": ports}],
     }
-    image = ("--image", node) if node else ()
+    image = ("--image", node_image) if node_image else ()
     run("kind", "create", "cluster", "--name", CLUSTER, "--kubeconfig", KUBECONFIG, "--wait", "180s", *image,
-        "--config", "-", stdin=json.dumps(wanted))  # fmt: skip
+        "--config", "-", stdin=json.dumps(cluster))  # fmt: skip
 
 
-def runs_on_images_made_here() -> bool:
-    """Whether the cluster that is there was made where no image could be pulled."""
+def uses_built_node_image() -> bool:
+    """Returns whether the existing cluster was created without a registry, from images made on this machine."""
     return run("docker", "container", "inspect", "--format", "{{.Config.Image}}", NODE).startswith("waypost/")
 
 
-def lacking(images: list[str]) -> list[str]:
-    """Those of them that the node has not got, by their names; kind itself compares what an engine may number anew."""
-    there = run("docker", "exec", NODE, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet").split()
-    return [image for image in images if not any(each.endswith(f"/{image}") for each in there)]
+def images_to_load(images: list[str]) -> list[str]:
+    """Returns those of these images that the node does not have, compared by name.
+
+    kind itself compares ids, which an engine may assign again for the same image.
+    """
+    present = run("docker", "exec", NODE, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet").split()
+    return [image for image in images if not any(each.endswith(f"/{image}") for each in present)]
+
+
+def outside_url(service: str) -> str:
+    """Returns the URL at which this machine reaches a service of `NODE_PORTS`."""
+    address = run("docker", "port", NODE, f"{NODE_PORTS[service]}/tcp").splitlines()[0]
+    return f"http://{address}"
+
+
+def delete_cluster() -> None:
+    """Deletes the cluster if it exists, and its kubeconfig."""
+    if CLUSTER in cluster_names():
+        print_step("deleting the cluster")
+        run("kind", "delete", "cluster", "--name", CLUSTER, "--kubeconfig", KUBECONFIG)
+    KUBECONFIG.unlink(missing_ok=True)
 
 
 def _answers() -> bool:
-    """At once where its node is down, which an engine that was killed leaves so, or this machine's last end."""
-    deadline = time.monotonic() + ANSWERS_WITHIN_S
-    while not works("kubectl", "get", "nodes", "--request-timeout=10s"):
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    while not succeeds("kubectl", "get", "nodes", "--request-timeout=10s"):
+        # A killed engine, or a reboot, leaves the node's container stopped: waiting would not help.
         if run("docker", "container", "inspect", "--format", "{{.State.Running}}", NODE) != "true":
             return False
         if time.monotonic() > deadline:
             return False
         time.sleep(1)
     return True
-
-
-def outside(service: str) -> str:
-    """URL by which a service of `NODE_PORTS` is reached from this machine."""
-    address = run("docker", "port", NODE, f"{NODE_PORTS[service]}/tcp").splitlines()[0]
-    return f"http://{address}"
-
-
-def remove() -> None:
-    """The cluster, if it is there."""
-    if CLUSTER in names():
-        step("deleting the cluster")
-        run("kind", "delete", "cluster", "--name", CLUSTER, "--kubeconfig", KUBECONFIG)
-    KUBECONFIG.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Our image and chart in the cluster, with all that a trial needs: servers, a simulated Meta, a collector of traces."""
+"""Installs our image and chart in the cluster, with servers, a simulated Meta and a trace collector for a trial."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 from tools.cluster import kind, traces
 from tools.digests import digest
-from tools.machine import CLUSTER, REPOSITORY, run, step, works
+from tools.machine import CLUSTER, REPOSITORY, print_step, run, succeeds
 from tools.offline.recipes import APP_BASE, COLLECTOR, SERVERS
 
 NAMESPACE = "waypost"
@@ -24,64 +24,65 @@ from waypost.cli import manifests, world
 declared = manifests.load(sorted(pathlib.Path("examples").glob("*.yaml")))
 print(json.dumps(world.seed(declared.numbers)))
 """
+"""Prints the simulated Meta's state for examples/; a script, because only the environment has `waypost`."""
+
+IMAGE_INPUTS = ("Dockerfile", "Makefile", "pyproject.toml", "requirements.image.lock", "services/waypost")
+"""Everything that ends up in our image, or says how it is built."""
 
 
-APP_PARTS = ("Dockerfile", "Makefile", "pyproject.toml", "requirements.image.lock", "services/waypost")
+def app_image(*, offline: bool) -> str:
+    """Returns the name of our image. Its tag is a digest of its inputs, so an upgrade replaces pods of an older one."""
+    return f"waypost:{digest(base_image(offline=offline), *(REPOSITORY / path for path in IMAGE_INPUTS))}"
 
 
-def app(*, offline: bool) -> str:
-    """Our image, named by what it is made of: pods of another one are replaced by an upgrade."""
-    return f"waypost:{digest(base(offline=offline), *(REPOSITORY / part for part in APP_PARTS))}"
-
-
-def base(*, offline: bool) -> str:
-    """What our image is built on."""
+def base_image(*, offline: bool) -> str:
+    """Returns the name of the image that ours is built on."""
     return APP_BASE if offline else OFFICIAL_BASE
 
 
 def load_images(*, offline: bool) -> None:
-    """Build our image, unless it is there, and bring it, and what cannot be pulled, into the cluster."""
-    image = app(offline=offline)
-    if not works("docker", "image", "inspect", image):
-        step("building our image")
+    """Builds our image unless it exists, and loads it, and the images that cannot be pulled, into the cluster."""
+    image = app_image(offline=offline)
+    if not succeeds("docker", "image", "inspect", image):
+        print_step("building our image")
         python = ("IMAGE_PYTHON=3.11",) if offline else ()
-        run("make", "image", f"IMAGE={image}", f"BASE_IMAGE={base(offline=offline)}", *python)
+        run("make", "image", f"IMAGE={image}", f"BASE_IMAGE={base_image(offline=offline)}", *python)
         for earlier in run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "waypost").splitlines():
             if earlier != image and re.fullmatch(r"waypost:[0-9a-f]{12}", earlier):
                 run("docker", "image", "rm", earlier)
-    if lacking := kind.lacking([image, *((SERVERS, COLLECTOR) if offline else ())]):
-        step("loading images into the cluster")
-        run("kind", "load", "docker-image", "--name", CLUSTER, *lacking)
+    if missing := kind.images_to_load([image, *((SERVERS, COLLECTOR) if offline else ())]):
+        print_step("loading images into the cluster")
+        run("kind", "load", "docker-image", "--name", CLUSTER, *missing)
 
 
-def collector(*, offline: bool) -> None:
-    """The collector of traces, in a namespace of its own."""
+def install_collector(*, offline: bool) -> None:
+    """Installs the trace collector in a namespace of its own."""
     manifest = (HERE / "collector.yaml").read_text()
     image = COLLECTOR if offline else OFFICIAL_COLLECTOR
     run("kubectl", "apply", "--filename", "-",
-        stdin=manifest.replace("${COLLECTOR}", image).replace("${APP}", app(offline=offline)))  # fmt: skip
+        stdin=manifest.replace("${COLLECTOR}", image).replace("${APP}", app_image(offline=offline)))  # fmt: skip
 
 
-def values(*, offline: bool) -> dict[str, Any]:
-    """On top of the chart's own trial values."""
-    repository, _, tag = app(offline=offline).partition(":")
-    # One small machine does it all, and counts what is asked for, not what is used.
-    modest = {"resources": {"requests": {"cpu": "10m"}}}
-    chosen: dict[str, Any] = {
-        **dict.fromkeys(("webhook", "worker", "operator", "console", "migration"), modest),
+def trial_values(*, offline: bool) -> dict[str, Any]:
+    """Returns the chart values that `make up` adds to the chart's own trial values."""
+    repository, _, tag = app_image(offline=offline).partition(":")
+    # One small node runs everything, and the scheduler counts requests, not usage.
+    small = {"resources": {"requests": {"cpu": "10m"}}}
+    values: dict[str, Any] = {
+        **dict.fromkeys(("webhook", "worker", "operator", "console", "migration"), small),
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
-        "simulator": {**modest, "enabled": True, "world": json.loads(run(sys.executable, "-c", WORLD))},
+        "simulator": {**small, "enabled": True, "world": json.loads(run(sys.executable, "-c", WORLD))},
         "telemetry": {"endpoint": f"http://collector.{traces.NAMESPACE}:4318", "samplerArgument": "1.0"},
-        "extraObjects": [each for service in kind.NODE_PORTS for each in _reached_from_outside(service)],
+        "extraObjects": [each for service in kind.NODE_PORTS for each in _node_port_objects(service)],
     }
-    servers = {**modest, "image": SERVERS} if offline else modest
-    chosen["database"] = {"embedded": servers}
-    chosen["redis"] = {"embedded": servers}
-    return chosen
+    servers = {**small, "image": SERVERS} if offline else small
+    values["database"] = {"embedded": servers}
+    values["redis"] = {"embedded": servers}
+    return values
 
 
 def install(chart_values: dict[str, Any], *more: str, chart: Path = CHART) -> None:
-    """Install the chart, or upgrade what is installed, in a namespace that lets in nothing but restricted pods."""
+    """Installs or upgrades the chart, in a namespace that admits restricted pods only."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
     run("kubectl", "apply", "--server-side", "--filename", "-", stdin=json.dumps(namespace))
@@ -94,8 +95,8 @@ def install(chart_values: dict[str, Any], *more: str, chart: Path = CHART) -> No
         )  # fmt: skip
 
 
-def _reached_from_outside(service: str) -> list[dict[str, Any]]:
-    """A port on the node, and leave to come in by it."""
+def _node_port_objects(service: str) -> list[dict[str, Any]]:
+    """Returns a Service with the node port, and a NetworkPolicy that lets traffic through it."""
     pods = {"app.kubernetes.io/instance": "waypost", "app.kubernetes.io/component": service}
     name = f"{service}-outside"
     target = {"port": 80, "targetPort": "http", "nodePort": kind.NODE_PORTS[service]}

@@ -1,4 +1,4 @@
-"""What the collector of the cluster received, as the records that `waypost dev` draws its trees from."""
+"""Reads what the cluster's collector received, as the records from which `waypost dev` draws its trees."""
 
 import json
 from collections.abc import Iterator
@@ -7,34 +7,28 @@ from typing import Any
 from tools.machine import run
 
 NAMESPACE = "observability"
-"""The collector's; see collector.yaml."""
+"""The collector's namespace; see collector.yaml."""
 FILE = "/traces/spans.jsonl"
 KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES = ("UNSET", "OK", "ERROR")
 
 
-def received() -> list[dict[str, Any]]:
-    """Every span that the collector holds."""
-    # Whole lines: the last one may be in the middle of being written.
-    lines = _beside_the_collector("sh", "-c", f"head --lines=$(wc --lines < {FILE}) {FILE}")
-    return [record for line in lines.splitlines() for record in records(json.loads(line))]
+def read_spans() -> list[dict[str, Any]]:
+    """Returns every span that the collector has written."""
+    # Only complete lines: the last one may be half written.
+    lines = _run_in_reader("sh", "-c", f"head --lines=$(wc --lines < {FILE}) {FILE}")
+    return [record for line in lines.splitlines() for record in span_records(json.loads(line))]
 
 
-def raw() -> str:
-    """The same as text, byte by byte as it was received: what must hold no secret."""
-    return _beside_the_collector("cat", FILE)
+def read_raw() -> str:
+    """Returns the collector's file unparsed, so that a test can search it for secrets."""
+    return _run_in_reader("cat", FILE)
 
 
-def _beside_the_collector(*command: str) -> str:
-    return run(
-        "kubectl", "--namespace", NAMESPACE, "exec", "deployment/collector", "--container", "reader", "--", *command
-    )
-
-
-def records(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The spans of one OTLP request in JSON, in the shape of `waypost.telemetry.spanfile.record`."""
+def span_records(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yields the spans of one OTLP/JSON request, in the shape of `waypost.telemetry.spanfile.record`."""
     for resource in request.get("resourceSpans", ()):
-        service = _values(resource.get("resource", {}).get("attributes", ())).get("service.name")
+        service = _attributes(resource.get("resource", {}).get("attributes", ())).get("service.name")
         for scope in resource.get("scopeSpans", ()):
             for span in scope.get("spans", ()):
                 yield {
@@ -47,9 +41,9 @@ def records(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
                     "start_ns": int(span["startTimeUnixNano"]),
                     "end_ns": int(span["endTimeUnixNano"]),
                     "status": STATUSES[span.get("status", {}).get("code", 0)],
-                    "attributes": _values(span.get("attributes", ())),
+                    "attributes": _attributes(span.get("attributes", ())),
                     "events": [
-                        {"name": event["name"], "attributes": _values(event.get("attributes", ()))}
+                        {"name": event["name"], "attributes": _attributes(event.get("attributes", ()))}
                         for event in span.get("events", ())
                     ],
                     "links": [
@@ -58,5 +52,12 @@ def records(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _values(attributes: Any) -> dict[str, Any]:
-    return {each["key"]: next(iter(each["value"].values()), None) for each in attributes}
+def _run_in_reader(*command: str) -> str:
+    # The collector's own image has no shell; `reader` is a container beside it that shares its volume.
+    return run(
+        "kubectl", "--namespace", NAMESPACE, "exec", "deployment/collector", "--container", "reader", "--", *command
+    )
+
+
+def _attributes(pairs: Any) -> dict[str, Any]:
+    return {each["key"]: next(iter(each["value"].values()), None) for each in pairs}

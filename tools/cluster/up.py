@@ -1,42 +1,42 @@
-"""`make up`: Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered a message.
+"""`make up`: runs Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered.
 
-What it runs on is made as `create.py` says.
+`create.py` says where the cluster comes from.
 """
 
 from tools.cluster import create, hello, release
-from tools.machine import KUBECONFIG, REPOSITORY, StepFailed, alone, fail, run, step, works
+from tools.machine import KUBECONFIG, REPOSITORY, StepFailed, fail, lock_cache, print_step, run, succeeds
 
 TEAM = "team-a"
-"""Namespace of examples/."""
-READY_WITHIN_S = 120
+"""The namespace of examples/."""
+READY_TIMEOUT_S = 120
 
 
 def main() -> None:
-    """See the module's text."""
+    """Creates the cluster, installs the chart and lets the bot answer, or ends with one message."""
     try:
-        alone()
-        offline = create.ensure()
+        lock_cache()
+        offline = create.ensure_cluster()
         release.load_images(offline=offline)
-        release.collector(offline=offline)
-        step("installing the chart")
-        release.install(release.values(offline=offline))
+        release.install_collector(offline=offline)
+        print_step("installing the chart")
+        release.install(release.trial_values(offline=offline))
         apply_examples()
-        hello.say()
+        hello.exchange_messages()
         print(f"\nexport KUBECONFIG={KUBECONFIG}   # then: kubectl get whatsappnumbers --all-namespaces")
-        print("make down removes it all.")
-        step("up")
+        print("`make down` removes everything again.")
+        print_step("Waypost runs")
     except StepFailed as failure:
         fail(str(failure))
 
 
 def apply_examples() -> None:
-    """What a product team would do."""
-    step("applying examples/ and waiting until the number is ready")
-    if not works("kubectl", "get", "namespace", TEAM):
+    """Applies examples/ as a product team would, and waits until the number is ready. Raises `StepFailed`."""
+    print_step("applying examples/ and waiting until the number is ready")
+    if not succeeds("kubectl", "get", "namespace", TEAM):
         run("kubectl", "create", "namespace", TEAM)
     run("kubectl", "apply", "--filename", REPOSITORY / "examples")
     run("kubectl", "--namespace", TEAM, "wait", "--for=condition=Ready", "whatsappnumber", "--all",
-        f"--timeout={READY_WITHIN_S}s")  # fmt: skip
+        f"--timeout={READY_TIMEOUT_S}s")  # fmt: skip
     print(run("kubectl", "--namespace", TEAM, "get", "whatsapp"))
 
 

@@ -1,8 +1,9 @@
-"""Programs built from Go modules: what is missing on PATH, and, where no image can be pulled, Kubernetes itself.
+"""Builds programs from pinned Go modules: those that PATH lacks and, if no image can be pulled, Kubernetes itself.
 
     python -m tools.offline.binaries helm kubeconform
 
-builds those that are neither on PATH in a fitting version nor built already, and prints the folder of what was built.
+builds each program that is neither on PATH in a version that is new enough nor in the cache already, and prints the
+folder of built programs.
 """
 
 import argparse
@@ -17,147 +18,159 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.digests import digest
-from tools.machine import BINARIES, CACHE, StepFailed, alone, fail, run, step
+from tools.machine import BINARIES, CACHE, StepFailed, fail, lock_cache, print_step, run
 from tools.offline.recipes import HERE, KUBERNETES
 
-FOR_CLUSTERS, FOR_CHARTS = HERE / "cluster-binaries", HERE / "chart-binaries"
+CLUSTER_MODULE, CHART_MODULE = HERE / "cluster-binaries", HERE / "chart-binaries"
 
 
 @dataclass(frozen=True)
 class Program:
-    """One build. `minutes`: on two cores with nothing cached but what those before it in `PROGRAMS` have compiled."""
+    """A program to build.
+
+    `minutes` is how long that takes on two cores if only the programs before it in `PROGRAMS` have been compiled.
+    """
 
     minutes: float
     folder: Path
     package: str = "."
     names: tuple[str, ...] = ()
-    """By which it is called; none: by its own."""
+    """The names that the program goes by besides its own; each becomes a link to it."""
 
 
 PROGRAMS = {
     "bounded-runtime": Program(0.2, HERE / "bounded-runtime"),
     "pause": Program(0.1, HERE / "node-image", "pause.c"),
     "kubernetes": Program(
-        5, FOR_CLUSTERS, "./kubernetes",
+        5, CLUSTER_MODULE, "./kubernetes",
         ("kubectl", "kubeadm", "kubelet", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
          "etcd"),
     ),
-    "coredns": Program(0.2, FOR_CLUSTERS, "./coredns"),
-    "kind": Program(0.1, FOR_CLUSTERS, "sigs.k8s.io/kind"),
-    "helm": Program(1.2, FOR_CHARTS, "helm.sh/helm/v3/cmd/helm"),
-    "helm-unittest": Program(0.1, FOR_CHARTS, "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"),
-    "kubeconform": Program(0.1, FOR_CHARTS, "github.com/yannh/kubeconform/cmd/kubeconform"),
+    "coredns": Program(0.2, CLUSTER_MODULE, "./coredns"),
+    "kind": Program(0.1, CLUSTER_MODULE, "sigs.k8s.io/kind"),
+    "helm": Program(1.2, CHART_MODULE, "helm.sh/helm/v3/cmd/helm"),
+    "helm-unittest": Program(0.1, CHART_MODULE, "github.com/helm-unittest/helm-unittest/cmd/helm-unittest"),
+    "kubeconform": Program(0.1, CHART_MODULE, "github.com/yannh/kubeconform/cmd/kubeconform"),
     "collector": Program(0.7, HERE / "collector"),
 }  # fmt: skip
+"""All programs, in the order in which they are built."""
+
 OFFLINE = ("bounded-runtime", "pause", "kubernetes", "coredns", "collector")
-"""What engine, node and images are made of, whatever is on PATH."""
+"""The programs that the engine, the node and the images are made of; built even if PATH has them."""
 
 COMMANDS = ("kind", "helm", "kubectl")
-"""Used by `make up` itself."""
+"""The programs that `make up` itself calls."""
 
-FITTING = {
+OLDEST = {
     "helm": ((3, 18), ("version", "--template", "{{.Version}}")),
     "kind": ((0, 30), ("version", "--quiet")),
     "kubectl": ((1, 33), ("version", "--client")),
     "kubeconform": ((0, 7), ("-v",)),
 }
-"""The oldest version that does, and how to ask for it; any other program is always our own."""
+"""The oldest version that is used from PATH, and the arguments that print it. Any other program is always built."""
 
-# No debugger will look at any of it.
-QUICKLY = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
-
-
-def missing(*, offline: bool) -> list[str]:
-    """What `make up` has to build, in that order."""
-    return lacking([*OFFLINE, *COMMANDS] if offline else COMMANDS)
+# Without debugging information the linker is much faster; no debugger is used on these programs.
+BUILD_FLAGS = ("-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false")
 
 
-def lacking(names: Iterable[str]) -> list[str]:
-    """The programs to build for these names, in the order of `PROGRAMS`. Raises `StepFailed` for an unknown name."""
+def missing_for_cluster(*, offline: bool) -> list[str]:
+    """Returns the programs that `make up` has to build, in build order."""
+    return missing([*OFFLINE, *COMMANDS] if offline else COMMANDS)
+
+
+def missing(names: Iterable[str]) -> list[str]:
+    """Returns the programs to build so that these names can be called, in build order.
+
+    Raises `StepFailed` for a name that no program has.
+    """
     wanted = set()
     for name in names:
         program = next((key for key, each in PROGRAMS.items() if name == key or name in each.names), None)
         if program is None:
             raise StepFailed(f"{name} is not among the programs that are built here: {', '.join(PROGRAMS)}")
-        if not _is_current(program) and not _fits(name):
+        if not _is_built(program) and not _is_on_path(name):
             wanted.add(program)
     return [name for name in PROGRAMS if name in wanted]
 
 
-def minutes(names: Iterable[str]) -> float:
-    """How long these take to build."""
+def estimate_minutes(names: Iterable[str]) -> float:
+    """Returns how many minutes these programs take to build on two cores."""
     return sum(PROGRAMS[name].minutes for name in names)
 
 
 def build(names: list[str]) -> None:
-    """Build these of `PROGRAMS`. Raises `StepFailed`."""
+    """Builds these programs. Raises `StepFailed`."""
     if not names:
         return
+    # `pause` is C; everything else is Go.
     if names != ["pause"] and shutil.which("go") is None:
         raise StepFailed(f"{', '.join(names)} must be built, and Go is not installed; install Go 1.26 or newer")
     BINARIES.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names, 1):
-        step(f"building {number} of {len(names)}: {name} (about {_said(PROGRAMS[name].minutes)})")
+        print_step(f"building {number} of {len(names)}: {name} (about {_format_minutes(PROGRAMS[name].minutes)})")
         _build(name, PROGRAMS[name])
 
 
-def version_in(said: str) -> tuple[int, int]:
-    """Major and minor of the first version in what a program says of itself; (0, 0) where it says none."""
-    found = re.search(r"(\d+)\.(\d+)", said)
+def first_version(output: str) -> tuple[int, int]:
+    """Returns major and minor of the first version in a program's output; (0, 0) if there is none."""
+    found = re.search(r"(\d+)\.(\d+)", output)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _said(length: float) -> str:
-    return f"{length:.0f} min" if length >= 1 else f"{length * 60:.0f} s"
+def _format_minutes(minutes: float) -> str:
+    return f"{minutes:.0f} min" if minutes >= 1 else f"{minutes * 60:.0f} s"
 
 
-def _fits(name: str) -> bool:
-    """Whether one that is not ours is on PATH, in a version that does."""
-    others = os.pathsep.join(
+def _is_on_path(name: str) -> bool:
+    """Returns whether PATH has a program that was not built here and is new enough; if so, removes ours."""
+    other_folders = os.pathsep.join(
         folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder).resolve() != BINARIES.resolve()
     )
-    program = shutil.which(name, path=others)
-    if program is None or name not in FITTING:
+    program = shutil.which(name, path=other_folders)
+    if program is None or name not in OLDEST:
         return False
-    oldest, question = FITTING[name]
-    done = subprocess.run([program, *question], capture_output=True, text=True, check=False)
-    if done.returncode or version_in(done.stdout) < oldest:
+    oldest, arguments = OLDEST[name]
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode or first_version(done.stdout) < oldest:
         return False
-    # Ours come first on PATH, and this one is no longer what it should be.
+    # Built programs come first on PATH, and an outdated one would hide the one that was just found.
     (BINARIES / name).unlink(missing_ok=True)
     return True
 
 
-def _is_current(name: str) -> bool:
-    """Whether it was built of what it would be built of today."""
+def _is_built(name: str) -> bool:
+    """Returns whether the cache has this program, built from the same inputs."""
     stamp = _stamp(name)
     names = PROGRAMS[name].names
     return (
         stamp.exists()
-        and stamp.read_text() == _made_of(name)
+        and stamp.read_text() == _input_digest(name)
         and all((BINARIES / each).exists() for each in (name, *names))
     )
 
 
 def _stamp(name: str) -> Path:
+    """Returns the file that holds the digest of the inputs that a program was built from."""
     return CACHE / "made-of" / name
 
 
-def _made_of(name: str) -> str:
+def _input_digest(name: str) -> str:
     program = PROGRAMS[name]
     source = program.folder / program.package
-    inside = source if program.package.startswith(".") or source.is_file() else program.package
+    # A package of ours counts with its content; one of somebody else's is pinned by go.mod and go.sum.
+    package = source if program.package.startswith(".") or source.is_file() else program.package
     pins = [pin for pin in (program.folder / "go.mod", program.folder / "go.sum") if pin.exists()]
-    return digest(*QUICKLY, KUBERNETES, inside, *pins)
+    return digest(*BUILD_FLAGS, KUBERNETES, package, *pins)
 
 
 def _build(name: str, program: Program) -> None:
-    # Under another name first: what runs from the old one goes on, and one that was interrupted is not taken for whole.
+    # Built under another name and renamed when complete: processes that run the old program are not disturbed, and an
+    # interrupted build is not taken for a finished one.
     new = BINARIES / f".{name}.new"
     if program.package.endswith(".c"):
         run("gcc", "-static", "-O2", "-o", new, program.folder / program.package)
     else:
-        run("go", "build", *QUICKLY, "-ldflags", f"-s -w {_versions(program)}", "-o", new, program.package,
+        run("go", "build", *BUILD_FLAGS, "-ldflags", f"-s -w {_version_flags(program)}", "-o", new, program.package,
             folder=program.folder, CGO_ENABLED="0")  # fmt: skip
     new.replace(BINARIES / name)
     for each in program.names:
@@ -165,47 +178,55 @@ def _build(name: str, program: Program) -> None:
         link.unlink(missing_ok=True)
         link.symlink_to(name)
     _stamp(name).parent.mkdir(exist_ok=True)
-    _stamp(name).write_text(_made_of(name))
+    _stamp(name).write_text(_input_digest(name))
 
 
-def _versions(program: Program) -> str:
-    """What they say when asked. Without it kubeadm and kubelet call themselves v0.0.0 and refuse each other."""
+def _version_flags(program: Program) -> str:
+    """Returns linker flags that set the versions which programs print.
+
+    Without them kubeadm and kubelet report v0.0.0 and refuse each other.
+    """
     major, minor, _ = KUBERNETES.removeprefix("v").split(".")
-    values = {
+    variables = {
         "k8s.io/component-base/version.gitVersion": KUBERNETES,
         "k8s.io/component-base/version.gitMajor": major,
         "k8s.io/component-base/version.gitMinor": minor,
         "k8s.io/component-base/version.gitTreeState": "clean",
         "k8s.io/component-base/version.gitCommit": "0" * 40,
-        "helm.sh/helm/v3/internal/version.version": _pin("helm.sh/helm/v3", program),
+        "helm.sh/helm/v3/internal/version.version": _pinned_version("helm.sh/helm/v3", program),
         "helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor": major,
         "helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor": minor,
         "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMajor": major,
         "helm.sh/helm/v3/pkg/lint/rules.k8sVersionMinor": minor,
-        "main.version": _pin("github.com/yannh/kubeconform", program),
+        "main.version": _pinned_version("github.com/yannh/kubeconform", program),
     }
-    return " ".join(f"-X {name}={value}" for name, value in values.items() if value)
+    return " ".join(f"-X {name}={value}" for name, value in variables.items() if value)
 
 
-def _pin(module: str, program: Program) -> str:
-    """The version that go.mod asks for; empty where it does not."""
+def _pinned_version(module: str, program: Program) -> str:
+    """Returns the version of a module that go.mod requires; empty if it does not require the module."""
     found = re.search(rf"^\s*{re.escape(module)} (\S+)", (program.folder / "go.mod").read_text(), re.MULTILINE)
     return found[1] if found else ""
 
 
 def main() -> None:
-    """See the module's text."""
+    """Builds the programs that the arguments name, or ends with one message."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="program")
+    names = parser.parse_args().names
     try:
-        # The folder alone goes to the output, for a shell to take.
+        # Standard output gets the folder only, so that a shell can use it.
         with contextlib.redirect_stdout(sys.stderr):
-            needed = lacking(parser.parse_args().names)
-            if needed:
-                alone()
-                needed = lacking(parser.parse_args().names)
-                step(f"{len(needed)} programs are built now, once: about {_said(minutes(needed))} with nothing cached")
-            build(needed)
+            programs = missing(names)
+            if programs:
+                lock_cache()
+                # Another process may have built them while this one waited for the lock.
+                programs = missing(names)
+                print_step(
+                    f"{len(programs)} programs are built now, once: "
+                    f"about {_format_minutes(estimate_minutes(programs))} if nothing is cached"
+                )
+            build(programs)
     except StepFailed as failure:
         fail(str(failure))
     print(BINARIES)

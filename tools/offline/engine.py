@@ -1,7 +1,7 @@
-"""A Docker engine: the one that runs, or one of our own from Debian's packages.
+"""Starts and stops a Docker engine of our own, from Debian's packages, where no other one answers.
 
-Ours keeps everything below `ENGINE`. Its images stay there for the next time; what it did to the network of this
-machine is undone when it ends.
+It keeps everything below `ENGINE`. When it stops, its images stay there for the next time, and its changes to this
+machine's network are undone.
 """
 
 import os
@@ -11,27 +11,37 @@ import subprocess
 import time
 from pathlib import Path
 
-from tools.machine import BINARIES, ENGINE, SOCKET, StepFailed, environment, our_engine_answers, run, step, works
+from tools.machine import (
+    BINARIES,
+    ENGINE,
+    SOCKET,
+    StepFailed,
+    environment,
+    our_engine_answers,
+    print_step,
+    run,
+    succeeds,
+)
 from tools.offline import firewall
 
 PACKAGES = (
     *("docker.io", "containernetworking-plugins", "conntrack", "iptables", "ethtool", "socat", "ebtables"),
     *("mmdebstrap", "ca-certificates", "gcc", "libc6-dev"),
 )
-STARTS_WITHIN_S = 60
-ENDS_WITHIN_S = 60
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 60
 DATA, STATE, LOG = ENGINE / "data", ENGINE / "exec", ENGINE / "log"
 FIREWALL = ENGINE / "firewall.json"
-"""As it was before our engine started."""
+"""The firewall's state before our engine started."""
 
 
-def ensure() -> None:
-    """A running engine. Starts one, as root, where none answers. Raises `StepFailed`."""
-    if works("docker", "info"):
+def ensure_running() -> None:
+    """Starts an engine, which takes root, unless one answers already. Raises `StepFailed`."""
+    if succeeds("docker", "info"):
         return
-    packages()
-    step("starting a Docker engine of our own")
-    _clear()
+    install_packages()
+    print_step("starting a Docker engine of our own")
+    _remove_leftovers()
     ENGINE.mkdir(parents=True, exist_ok=True)
     firewall.save(FIREWALL)
     folders = ("--data-root", DATA, "--exec-root", STATE, "--pidfile", ENGINE / "docker.pid")
@@ -41,8 +51,8 @@ def ensure() -> None:
              "--add-runtime", f"bounded={BINARIES / 'bounded-runtime'}"],
             env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
-    deadline = time.monotonic() + STARTS_WITHIN_S
-    while not works("docker", "info"):
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not succeeds("docker", "info"):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             process.wait()
@@ -50,43 +60,43 @@ def ensure() -> None:
         time.sleep(0.5)
 
 
-def packages() -> None:
-    """Debian's packages for engine and node image, where one of their commands is missing. Raises `StepFailed`."""
+def install_packages() -> None:
+    """Installs Debian's packages for engine and images if one of their commands is missing. Raises `StepFailed`."""
     if all(shutil.which(command) for command in ("dockerd", "conntrack", "socat", "mmdebstrap", "gcc")):
         return
     if os.geteuid() != 0:
         raise StepFailed("no Docker engine answers, and only root can set one up; start Docker, or run this as root")
     if shutil.which("apt-get") is None:
         raise StepFailed("no Docker engine answers, and one can be set up on Debian only; start Docker")
-    step("installing Debian's packages for engine and images")
+    print_step("installing Debian's packages for engine and images")
     run("apt-get", "update", "-qq", DEBIAN_FRONTEND="noninteractive")
     run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES, DEBIAN_FRONTEND="noninteractive")
 
 
-def end() -> None:
-    """End the engine if it is ours, and undo what it did to this machine; its images stay."""
+def stop() -> None:
+    """Stops the engine if it is ours, and undoes its changes to this machine; its images stay. Raises `StepFailed`."""
     if not ENGINE.exists():
         return
-    process = _process()
+    process = _find_process()
     if process is not None and not our_engine_answers():
-        raise StepFailed(f"our Docker engine (process {process}) does not answer; see {LOG}, or end it yourself")
+        raise StepFailed(f"our Docker engine (process {process}) does not answer; see {LOG}, or stop it yourself")
     if process is not None:
-        step("ending our Docker engine")
+        print_step("stopping our Docker engine")
         containers = run("docker", "container", "ls", "--all", "--quiet").split()
         if containers:
             run("docker", "container", "rm", "--force", "--volumes", *containers)
-        for kind in ("volume", "network", "image"):
-            run("docker", kind, "prune", "--force")
+        for resource in ("volume", "network", "image"):
+            run("docker", resource, "prune", "--force")
         os.kill(process, signal.SIGTERM)
-        deadline = time.monotonic() + ENDS_WITHIN_S
-        while _process() is not None:
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while _find_process() is not None:
             if time.monotonic() > deadline:
-                raise StepFailed(f"the Docker engine (process {process}) does not end; see {LOG}")
+                raise StepFailed(f"the Docker engine (process {process}) does not stop; see {LOG}")
             time.sleep(0.2)
-    _clear()
+    _remove_leftovers()
     if FIREWALL.exists():
-        if works("docker", "info"):
-            # Another engine has come up since; which chains are whose nobody can say any more.
+        if succeeds("docker", "info"):
+            # Another engine has started in between, and its chains cannot be distinguished from ours: leave them all.
             FIREWALL.unlink()
         else:
             firewall.restore(FIREWALL)
@@ -94,38 +104,39 @@ def end() -> None:
 
 
 def is_ours() -> bool:
-    """Whether an engine runs that was started here."""
-    return _process() is not None
+    """Returns whether an engine runs that these tools started."""
+    return _find_process() is not None
 
 
-def _process() -> int | None:
-    """Our engine's number, by what it was started with: a file with it may be older than this machine's last start."""
+def _find_process() -> int | None:
+    """Returns our engine's process id, found by its arguments: a pid file may be from before the last reboot."""
     for file in Path("/proc").glob("[0-9]*/cmdline"):
-        words = _words(file)
-        if Path(words[0]).name == "dockerd" and str(DATA) in words:
+        arguments = _arguments(file)
+        if Path(arguments[0]).name == "dockerd" and str(DATA) in arguments:
             return int(file.parent.name)
     return None
 
 
-def _clear() -> None:
-    """Remove what an engine leaves that was killed, or that ran when the machine went down; none of ours runs."""
-    if _process() is not None:
+def _remove_leftovers() -> None:
+    """Removes processes, mounts and files of an engine of ours that was killed; does nothing while ours runs."""
+    if _find_process() is not None:
         return
     for file in list(Path("/proc").glob("[0-9]*/cmdline")):
-        # containerd, and one shim for each container; a container ends with its first process, a child of the shim.
-        if any(str(STATE) in word for word in _words(file)):
+        # These are containerd and one shim per container. A container's first process is a child of its shim, and
+        # would outlive it.
+        if any(str(STATE) in argument for argument in _arguments(file)):
             for pid in (file.parent.name, *_children(file.parent)):
                 try:
                     os.kill(int(pid), signal.SIGKILL)
                 except ProcessLookupError:
                     continue
     mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for place in reversed(mounted):
-        if Path(place).is_relative_to(ENGINE):
-            run("umount", "--lazy", place)
+    for path in reversed(mounted):
+        if Path(path).is_relative_to(ENGINE):
+            run("umount", "--lazy", path)
     shutil.rmtree(STATE, ignore_errors=True)
     SOCKET.unlink(missing_ok=True)
-    # dockerd refuses to start while any process has the number in it.
+    # dockerd refuses to start while any process, even an unrelated one, has the id in this file.
     (ENGINE / "docker.pid").unlink(missing_ok=True)
 
 
@@ -136,7 +147,7 @@ def _children(process: Path) -> list[str]:
         return []
 
 
-def _words(cmdline: Path) -> list[str]:
+def _arguments(cmdline: Path) -> list[str]:
     try:
         return cmdline.read_bytes().decode(errors="replace").rstrip("\0").split("\0")
     except (FileNotFoundError, ProcessLookupError):

@@ -1,6 +1,6 @@
-"""What a Docker engine does to the network of the machine that it runs on, and how that is undone.
+"""Saves this machine's firewall before a Docker engine starts, and undoes the engine's changes afterwards.
 
-Docker leaves its bridge, chains and rules in place when it ends, and drops what is forwarded for anybody else.
+When Docker stops, it leaves its bridge, chains and rules in place, and keeps dropping forwarded packets of others.
 """
 
 import json
@@ -9,81 +9,89 @@ import shlex
 import socket
 from pathlib import Path
 
-from tools.machine import run, works
+from tools.machine import run, succeeds
 
-FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-START = Path("/proc/sys/kernel/random/boot_id")
+IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 TABLES = ("iptables", "ip6tables")
-OURS = re.compile(r"(?<=\s)(DOCKER[A-Z0-9-]*|docker0|br-[0-9a-f]{12})(?=\s|$)")
-"""A chain or a bridge of Docker's, as a word of a rule."""
+DOCKERS_NAME = re.compile(r"(?<=\s)(DOCKER[A-Z0-9-]*|docker0|br-[0-9a-f]{12})(?=\s|$)")
+"""Finds the name of one of Docker's chains or bridges as a word in a rule."""
 
 
 def save(file: Path) -> None:
-    """Keep what is there before an engine starts; once until `restore`, or until this machine starts anew."""
-    start = START.read_text().strip()
-    if file.exists() and json.loads(file.read_text())["start"] == start:
+    """Writes the firewall's state to the file, unless the file already has one from this boot.
+
+    An existing state is from before an engine that was killed: a new one would contain that engine's rules.
+    """
+    boot = BOOT_ID.read_text().strip()
+    if file.exists() and json.loads(file.read_text())["start"] == boot:
         return
     before = {
-        "start": start,
+        "start": boot,
         "rules": {command: _rules(command) for command in TABLES},
         "links": _links(),
-        "forwarding": FORWARDING.read_text().strip(),
+        "forwarding": IP_FORWARD.read_text().strip(),
     }
     file.write_text(json.dumps(before))
 
 
 def restore(file: Path) -> None:
-    """Remove what Docker made since, and nothing else; and the file."""
+    """Removes what Docker added since `save`, and nothing else; then removes the file."""
     before = json.loads(file.read_text())
-    if before["start"] != START.read_text().strip():
+    # A reboot has reset the firewall already.
+    if before["start"] != BOOT_ID.read_text().strip():
         file.unlink()
         return
     for command in TABLES:
-        for undo in undoing(before["rules"][command], _rules(command)):
-            run(command, *undo)
+        for arguments in undo_arguments(before["rules"][command], _rules(command)):
+            run(command, *arguments)
     for link in set(_links()) - set(before["links"]):
         if link == "docker0" or re.fullmatch(r"br-[0-9a-f]{12}", link):
             run("ip", "link", "delete", link)
-    FORWARDING.write_text(before["forwarding"])
+    IP_FORWARD.write_text(before["forwarding"])
     file.unlink()
 
 
-def undoing(before: str, after: str) -> list[list[str]]:
-    """Arguments that take Docker's rules and chains out of `after`, except those of `before`: two `iptables-save`s."""
-    there = set(_lines(before))
-    rules, emptied, chains, policies = [], [], [], []
+def undo_arguments(before: str, after: str) -> list[list[str]]:
+    """Returns arguments of iptables that remove Docker's rules and chains from `after`, except those in `before`.
+
+    Both are output of `iptables-save`. The order is what iptables needs: a chain can only be deleted once it is empty
+    and no rule leads to it.
+    """
+    old_lines = set(_lines(before))
+    rules, flushes, chains, policies = [], [], [], []
     for table, line in _lines(after):
-        if (table, line) in there:
+        if (table, line) in old_lines:
             continue
         words = shlex.split(line)
-        if (words[0] == "-A" and OURS.search(line)) or _to_a_container(line):
+        if (words[0] == "-A" and DOCKERS_NAME.search(line)) or _is_hairpin_rule(line):
             rules.append(["-t", table, "-D", *words[1:]])
         elif words[0].startswith(":DOCKER"):
-            emptied.append(["-t", table, "-F", words[0][1:]])
+            flushes.append(["-t", table, "-F", words[0][1:]])
             chains.append(["-t", table, "-X", words[0][1:]])
         elif words[:2] == [":FORWARD", "DROP"]:
             policies.append(["-t", table, "-P", "FORWARD", "ACCEPT"])
-    return rules + emptied + chains + policies
+    return rules + flushes + chains + policies
 
 
-def _to_a_container(line: str) -> bool:
-    """A container that reaches itself by its published port; the rule names addresses only."""
+def _is_hairpin_rule(line: str) -> bool:
+    """Returns whether a rule lets a container reach its own published port; it names only addresses, not Docker."""
     return re.fullmatch(r"-A POSTROUTING -s (\S+) -d \1 -p \w+ -m \w+ --dport \d+ -j MASQUERADE", line) is not None
 
 
 def _lines(saved: str) -> list[tuple[str, str]]:
-    """Chains and rules with their table, without the counters."""
-    table, found = "", []
+    """Returns chains and rules, each with its table and without counters."""
+    table, lines = "", []
     for line in saved.splitlines():
         if line.startswith("*"):
             table = line[1:]
         elif line.startswith((":", "-A")):
-            found.append((table, re.sub(r" \[\d+:\d+\]$", "", line)))
-    return found
+            lines.append((table, re.sub(r" \[\d+:\d+\]$", "", line)))
+    return lines
 
 
 def _rules(command: str) -> str:
-    return run(f"{command}-save") if works(f"{command}-save") else ""
+    return run(f"{command}-save") if succeeds(f"{command}-save") else ""
 
 
 def _links() -> list[str]:

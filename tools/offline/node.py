@@ -1,7 +1,7 @@
-"""A kind node image from Debian's packages and Kubernetes' own source, where no image can be pulled.
+"""Makes a kind node image from Debian's packages and Kubernetes' source, where no image can be pulled.
 
-Needs a Docker engine whose runtime allows `--privileged` (see tools/offline/bounded-runtime), and the programs that
-tools/offline/cluster-binaries pins, built.
+Needs a Docker engine whose runtime allows `--privileged` (see bounded-runtime), and the built programs of
+cluster-binaries.
 """
 
 import shutil
@@ -9,69 +9,74 @@ import tempfile
 import time
 from pathlib import Path
 
-from tools.machine import BINARIES, StepFailed, run, step, works
+from tools.machine import BINARIES, StepFailed, print_step, run, succeeds
 from tools.offline.recipes import HERE, KUBERNETES, NODE_BASE, NODE_IMAGE
 
 ENTRYPOINT = 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]'
-STARTS_WITHIN_S = 60
-ON_THE_NODE = ("kubelet", "kubeadm", "kubectl")
+CONTAINERD_TIMEOUT_S = 60
+NODE_PROGRAMS = ("kubelet", "kubeadm", "kubectl")
 VOLUMES = 6
-"""Those of files/kind/manifests/default-storage.yaml."""
+"""The number of volumes in files/kind/manifests/default-storage.yaml."""
 
 
 def build() -> None:
-    """Kubernetes on `NODE_BASE`, and in it every image that kubeadm will ask for. Raises `StepFailed`."""
-    wanted = run(BINARIES / "kubeadm", "config", "images", "list", "--kubernetes-version", KUBERNETES).splitlines()
+    """Makes `NODE_IMAGE`: Kubernetes on `NODE_BASE`, with every image that kubeadm asks for. Raises `StepFailed`."""
+    images = run(BINARIES / "kubeadm", "config", "images", "list", "--kubernetes-version", KUBERNETES).splitlines()
     empty = f"{NODE_IMAGE}-empty"
     try:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
-            step("the images of Kubernetes")
-            _components(wanted, folder)
-            step("the node")
-            _empty(empty, folder / "node", pause=next(name for name in wanted if _component(name) == "pause"))
-            run("docker", "save", "--output", folder / "images.tar", *wanted)
-            _fill(empty, folder)
+            print_step("building the images of Kubernetes")
+            _build_component_images(images, folder)
+            print_step("building the node")
+            pause = next(image for image in images if _component(image) == "pause")
+            _build_empty_node(empty, folder / "node", pause_image=pause)
+            run("docker", "save", "--output", folder / "images.tar", *images)
+            _import_images(empty, folder)
     finally:
-        run("docker", "image", "rm", "--force", empty, *wanted)
+        run("docker", "image", "rm", "--force", empty, *images)
 
 
 def _component(image: str) -> str:
+    """Returns the component that an image is for: `etcd` for `registry.k8s.io/etcd:3.6.4-0`."""
     return image.rpartition("/")[2].partition(":")[0]
 
 
-def _components(wanted: list[str], folder: Path) -> None:
-    """Under the very names that kubeadm asks for. All but two are one program, kept once however many tags it has."""
+def _build_component_images(images: list[str], folder: Path) -> None:
+    """Builds the images under the names that kubeadm asks for.
+
+    All but CoreDNS and pause are the same program, so they are one image with many tags, stored once.
+    """
     kubernetes = folder / "kubernetes"
     kubernetes.mkdir()
     _put("kubernetes", kubernetes)
-    for name in wanted:
-        component = _component(name)
+    for image in images:
+        component = _component(image)
         if (BINARIES / component).is_symlink():
             (kubernetes / component).symlink_to("kubernetes")
         else:
-            alone = folder / component
-            alone.mkdir()
-            _put(component, alone)
+            context = folder / component
+            context.mkdir()
+            _put(component, context)
             dockerfile = f'FROM scratch\nCOPY {component} /{component}\nENTRYPOINT ["/{component}"]\n'
-            (alone / "Dockerfile").write_text(dockerfile)
-            run("docker", "build", "--quiet", "--tag", name, alone)
-    # kube-proxy calls iptables, and the others do not mind it.
+            (context / "Dockerfile").write_text(dockerfile)
+            run("docker", "build", "--quiet", "--tag", image, context)
+    # The base is the node's, because kube-proxy calls iptables; it does the other components no harm.
     (folder / "Dockerfile").write_text(f"FROM {NODE_BASE}\nCOPY kubernetes/ /usr/local/bin/\n")
-    tags = [word for name in wanted if (kubernetes / _component(name)).is_symlink() for word in ("--tag", name)]
+    tags = [word for image in images if (kubernetes / _component(image)).is_symlink() for word in ("--tag", image)]
     run("docker", "build", "--quiet", *tags, folder)
 
 
-def _empty(tag: str, folder: Path, *, pause: str) -> None:
-    """The node without images."""
+def _build_empty_node(tag: str, folder: Path, *, pause_image: str) -> None:
+    """Builds the node without Kubernetes' images."""
     shutil.copytree(HERE / "node-image/files", folder / "files")
     config = folder / "files/etc/containerd/config.toml"
-    config.write_text(config.read_text().replace("@PAUSE_IMAGE@", pause))
+    config.write_text(config.read_text().replace("@PAUSE_IMAGE@", pause_image))
     (folder / "files/kind/version").write_text(KUBERNETES)
     programs = folder / "files/usr/bin"
     programs.mkdir(parents=True)
     _put("kubernetes", programs)
-    for name in ON_THE_NODE:
+    for name in NODE_PROGRAMS:
         (programs / name).symlink_to("kubernetes")
     (folder / "Dockerfile").write_text(
         f"FROM {NODE_BASE}\n"
@@ -86,15 +91,18 @@ def _empty(tag: str, folder: Path, *, pause: str) -> None:
     run("docker", "build", "--quiet", "--tag", tag, folder)
 
 
-def _fill(empty: str, folder: Path) -> None:
-    """`NODE_IMAGE`: the empty node with the images in its containerd's store, packed; it unpacks what it runs."""
+def _import_images(empty: str, folder: Path) -> None:
+    """Makes `NODE_IMAGE`: imports the images into the containerd of the empty node, and commits the container.
+
+    The images stay packed; containerd unpacks those that it runs.
+    """
     container = run(
         "docker", "run", "--detach", "--privileged", "--entrypoint", "/usr/bin/containerd",
         "--volume", f"{folder}:/archives:ro", empty,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + STARTS_WITHIN_S
-        while not works("docker", "exec", container, "ctr", "version"):
+        deadline = time.monotonic() + CONTAINERD_TIMEOUT_S
+        while not succeeds("docker", "exec", container, "ctr", "version"):
             if time.monotonic() > deadline:
                 raise StepFailed(f"containerd in the node does not answer: {run('docker', 'logs', container)[-400:]}")
             time.sleep(0.3)
@@ -107,7 +115,7 @@ def _fill(empty: str, folder: Path) -> None:
 
 
 def _put(program: str, folder: Path) -> None:
-    """A link where the file system allows one: this is read only."""
+    """Puts a built program into a build context: as a hard link if the file system allows it, else as a copy."""
     try:
         (folder / program).hardlink_to(BINARIES / program)
     except OSError:

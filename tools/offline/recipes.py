@@ -1,5 +1,7 @@
-"""What images are made of, where none can be pulled. Each is tagged by that, so that one made of something else is
-never taken for it."""
+"""Says what the images are made of that cannot be pulled, and names them.
+
+An image's tag is a digest of its inputs: an image that was made of something else is never used by mistake.
+"""
 
 from pathlib import Path
 
@@ -19,7 +21,7 @@ SERVERS_DOCKERFILE = """
 FROM {base}
 RUN useradd --system --no-create-home --uid 999 server
 """
-"""The chart runs them as 999, and PostgreSQL wants its user to have a name."""
+"""The chart runs both servers as user 999, and PostgreSQL refuses a user without a name."""
 
 COLLECTOR_DOCKERFILE = """
 FROM scratch
@@ -34,3 +36,4 @@ SERVERS_BASE = f"waypost/servers-base:{digest(DEBIAN, SERVER_PACKAGES)}"
 SERVERS = f"waypost/servers:{digest(SERVERS_BASE, SERVERS_DOCKERFILE)}"
 COLLECTOR = f"waypost/collector:{digest(HERE / 'collector', COLLECTOR_DOCKERFILE)}"
 ALL = (NODE_BASE, NODE_IMAGE, APP_BASE, SERVERS_BASE, SERVERS, COLLECTOR)
+"""All of them, each after the one that it is based on."""

@@ -1,6 +1,6 @@
 package main
 
-// numbers is linux/capability.h.
+// numbers maps the names of capabilities to their bits, as in linux/capability.h.
 var numbers = func() map[string]uint {
 	names := []string{
 		"CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP",

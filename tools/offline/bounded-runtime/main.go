@@ -1,8 +1,8 @@
-// Command bounded-runtime is a runc that asks for no capability which this machine cannot give.
+// Command bounded-runtime wraps runc so that it never asks for a capability that this machine cannot give.
 //
 // A sandboxed machine may lack capabilities in its bounding set, CAP_SYS_RESOURCE for one. `docker run --privileged`
 // then fails with "unable to apply caps: operation not permitted", and kind's nodes are privileged. Registered with
-// `dockerd --add-runtime bounded=<this>`, the wrapper removes the missing ones from the OCI spec and hands over to runc.
+// `dockerd --add-runtime bounded=<path>`, the wrapper removes the missing ones from the OCI spec and executes runc.
 package main
 
 import (
@@ -29,7 +29,7 @@ func run(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	// `create` and `run` name a bundle whose config.json holds the process; `exec` names a file that is the process.
+	// `create` and `run` name a bundle, whose config.json contains the process; `exec` names a file with the process.
 	if bundle := value(arguments, "--bundle", "-b"); bundle != "" {
 		err = edit(filepath.Join(bundle, "config.json"), func(spec map[string]any) {
 			if process, ok := spec["process"].(map[string]any); ok {
@@ -49,7 +49,7 @@ func run(arguments []string) error {
 	return syscall.Exec(runc, append([]string{"runc"}, arguments...), os.Environ())
 }
 
-// boundingSet reads the mask of capabilities that any process here can ever have.
+// boundingSet reads the mask of the capabilities that processes on this machine can have.
 func boundingSet(path string) (uint64, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -65,7 +65,7 @@ func boundingSet(path string) (uint64, error) {
 	return 0, fmt.Errorf("%s has no CapBnd line", path)
 }
 
-// value is what follows one of the flags, in either spelling; "" when none is there.
+// value returns the value of one of the flags, given as "--flag value" or "--flag=value"; "" if there is none.
 func value(arguments []string, flags ...string) string {
 	for position, argument := range arguments {
 		for _, flag := range flags {
@@ -80,6 +80,7 @@ func value(arguments []string, flags ...string) string {
 	return ""
 }
 
+// edit applies a change to a JSON file.
 func edit(path string, change func(map[string]any)) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -106,17 +107,17 @@ func limit(process map[string]any, bounding uint64) {
 		return
 	}
 	for name, set := range sets {
-		wanted, ok := set.([]any)
+		requested, ok := set.([]any)
 		if !ok {
 			continue
 		}
-		kept := make([]any, 0, len(wanted))
-		for _, capability := range wanted {
-			number, known := numbers[fmt.Sprint(capability)]
-			if known && bounding&(1<<number) != 0 {
-				kept = append(kept, capability)
+		available := make([]any, 0, len(requested))
+		for _, capability := range requested {
+			number, found := numbers[fmt.Sprint(capability)]
+			if found && bounding&(1<<number) != 0 {
+				available = append(available, capability)
 			}
 		}
-		sets[name] = kept
+		sets[name] = available
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// A process keeps what the bounding set holds and loses the rest, in every set, whatever else the spec says.
+// A process keeps the capabilities of the bounding set and loses the others, in every set; the rest of the spec stays.
 func TestCapabilitiesOutsideTheBoundingSetAreRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "process.json")
 	spec := `{"capabilities":{"bounding":["CAP_CHOWN","CAP_SYS_RESOURCE"],"ambient":[]},"rlimits":[{"hard":18446744073709551615}]}`

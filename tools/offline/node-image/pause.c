@@ -1,11 +1,11 @@
-/* The process that holds a pod's namespaces: sleeps, reaps, and ends when told to. */
+/* Holds a pod's namespaces: sleeps, reaps orphaned processes, and exits on SIGINT or SIGTERM. */
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void end(int signal_number) {
+static void exit_now(int signal_number) {
   (void)signal_number;
   _exit(0);
 }
@@ -17,9 +17,9 @@ static void reap(int signal_number) {
 }
 
 int main(void) {
-  struct sigaction ending = {.sa_handler = end};
+  struct sigaction exiting = {.sa_handler = exit_now};
   struct sigaction reaping = {.sa_handler = reap, .sa_flags = SA_NOCLDSTOP};
-  if (sigaction(SIGINT, &ending, NULL) || sigaction(SIGTERM, &ending, NULL) || sigaction(SIGCHLD, &reaping, NULL)) {
+  if (sigaction(SIGINT, &exiting, NULL) || sigaction(SIGTERM, &exiting, NULL) || sigaction(SIGCHLD, &reaping, NULL)) {
     return 1;
   }
   for (;;) {
