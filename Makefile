@@ -6,37 +6,45 @@ ARGS ?=
 ROW ?=
 IMAGE ?= waypost:0.1.0
 BASE_IMAGE ?= python:3.13-slim
-# Of BASE_IMAGE: the wheels are for it, not for the Python that runs here.
+# The Python of BASE_IMAGE: the wheels must fit it, not the Python that runs here.
 IMAGE_PYTHON ?= 3.13
+SHELL_SCRIPTS := .ci/run tools/offline/node-image/files/usr/local/bin/*
 .DEFAULT_GOAL := help
 
-# Before anything that needs it.
-FITTING_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+# Fails with one sentence instead of a syntax error when Python is too old.
+REQUIRE_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	{ echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 …" >&2; exit 1; }
+
+# Ends a check that failed with the command that fixes what it found.
+or_say = || { echo 'make check: $(1)' >&2; exit 1; }
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/ready ## Run everything on this machine and let the example bot answer one message (ARGS=--once ends after it)
+demo: $(VENV)/ready ## Run everything on this machine and let the example bot answer one message (ARGS=--once stops after that)
 	@$(BIN)/waypost dev examples/*.yaml $(ARGS)
 
-test: $(VENV)/ready ## Run the tests that need no cluster, against real PostgreSQL and Redis
+test: $(VENV)/ready ## Run the tests that need no cluster, with real PostgreSQL and Redis
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/cluster --ignore tests/e2e $(ARGS)
 
-check: $(VENV)/ready check-chart ## Lint, format, types, layers, and the chart
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/shellcheck .ci/run tools/offline/node-image/files/usr/local/bin/*
+check: $(VENV)/ready check-chart ## Check lint, format, types, layers and the chart
+	$(BIN)/ruff check . $(call or_say,`make format` fixes what is marked [*]; change the rest by hand)
+	$(BIN)/ruff format --check . $(call or_say,`make format` formats these files)
+	$(BIN)/mypy $(call or_say,no command fixes types; change the lines above and run `$(BIN)/mypy` again)
+	$(BIN)/lint-imports $(call or_say,remove the import or move the code; [tool.importlinter] in pyproject.toml lists the layers)
+	$(BIN)/shellcheck $(SHELL_SCRIPTS) $(call or_say,`$(BIN)/shellcheck --format diff FILE | git apply` fixes some of it)
 
-check-chart: $(VENV)/ready ## Lint, render and validate the chart under each of its values, and run its suites (helm or Go)
-	@$(BIN)/python -m tests.chart.check
+check-chart: $(VENV)/ready ## Lint, render and validate the chart with each of its values files, and run its suites (needs helm or Go)
+	@$(BIN)/python -m tests.chart.check $(call or_say,change charts/waypost and run `make check-chart` again)
 
-tools: $(VENV)/ready ## Build what `make check` needs and PATH has not (helm, kubeconform, helm-unittest; with Go)
+format: $(VENV)/ready ## Fix lint where ruff can, and format all Python files
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+tools: $(VENV)/ready ## Build helm, kubeconform and helm-unittest for `make check` if PATH lacks them (needs Go)
 	@$(BIN)/python -m tools.offline.binaries helm kubeconform helm-unittest
 
-wheels: $(VENV)/ready requirements.image.lock ## Put what the image is made of into build/wheels (IMAGE_PYTHON=3.11: for another base)
+wheels: $(VENV)/ready requirements.image.lock ## Download and build the image's wheels into build/wheels (IMAGE_PYTHON=3.11 for another base image)
 	@rm -rf build/wheels build/lib build/bdist.*
 	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
 		--implementation cp --python-version $(IMAGE_PYTHON) $(foreach tag,manylinux_2_28 manylinux_2_17 manylinux2014, \
@@ -46,33 +54,33 @@ wheels: $(VENV)/ready requirements.image.lock ## Put what the image is made of i
 image: wheels ## Build the container image (BASE_IMAGE, IMAGE_PYTHON, IMAGE)
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
 
-cluster: ## Make the cluster of `make up`, with nothing on it
-	@$(FITTING_PYTHON)
+cluster: ## Create the cluster of `make up`, without Waypost on it
+	@$(REQUIRE_PYTHON)
 	@$(PYTHON) -m tools.cluster.create
 
-up: $(VENV)/ready ## Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered
+up: $(VENV)/ready ## Run Waypost on a kind cluster of this machine, with a simulated Meta, and let the bot answer one message
 	@$(BIN)/python -m tools.cluster.up
 
-down: ## Remove that cluster, and the Docker engine if `make up` started it; what was built stays
-	@$(FITTING_PYTHON)
+down: ## Remove that cluster, and stop the Docker engine if `make up` started it; the cache stays
+	@$(REQUIRE_PYTHON)
 	@$(PYTHON) -m tools.cluster.down
 
-clean-cache: ## The same, and remove what was built (~/.cache/waypost)
-	@$(FITTING_PYTHON)
+clean-cache: ## Do the same as `make down`, and remove the cache (~/.cache/waypost)
+	@$(REQUIRE_PYTHON)
 	@$(PYTHON) -m tools.cluster.down --cache
 
-e2e: $(VENV)/ready ## Run the tests that need a cluster, on that one or on one of their own (KEEP=1 keeps it)
+e2e: $(VENV)/ready ## Run the tests that need a cluster, on that one or on a temporary one (KEEP=1 keeps it)
 	@$(BIN)/python -m tools.cluster.e2e $(ARGS)
 
-bench: $(VENV)/bench-ready ## Measure against a bare server, plain RQ and what a newcomer would build (ROW=acks: one row)
+bench: $(VENV)/bench-ready ## Compare Waypost with a bare server, plain RQ and a simple implementation (ROW=acks measures one row)
 	$(BIN)/python -m benchmarks $(ROW) $(ARGS)
 
 $(VENV)/bench-ready: $(VENV)/ready benchmarks/requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
 	@touch $@
 
-# With the oldest Python that is to work (Debian's 3.11.2): a newer one leaves out what only older ones need.
-lock: $(VENV)/ready ## Pin the newest fitting versions of all dependencies again
+# Run this with the oldest supported Python (Debian's 3.11.2): a newer one omits packages that only older ones need.
+lock: $(VENV)/ready ## Pin the newest allowed versions of all dependencies
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --extra dev --strip-extras --no-emit-index-url \
 		--no-emit-find-links --allow-unsafe --no-header --output-file requirements.lock pyproject.toml
@@ -80,13 +88,13 @@ lock: $(VENV)/ready ## Pin the newest fitting versions of all dependencies again
 		--allow-unsafe --no-header --constraint requirements.lock --output-file requirements.image.lock \
 		pyproject.toml requirements.image.in
 
-clean: ## Remove the environment, the demo's data and what the image was made of
+clean: ## Remove the environment, the demo's data and build/
 	rm -rf $(VENV) .waypost build
 
-venv: $(VENV)/ready ## Make the environment in .venv
+venv: $(VENV)/ready ## Create the environment in .venv
 
 $(VENV)/ready: requirements.lock pyproject.toml
-	@$(FITTING_PYTHON)
+	@$(REQUIRE_PYTHON)
 	@echo "Installing into $(VENV) (about a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
@@ -94,4 +102,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(BIN)/python -m compileall -q -j 0 -x '/kubernetes/|/phonenumbers/(geo|carrier)data/' $(VENV)/lib
 	@touch $@
 
-.PHONY: help demo cluster up down clean-cache tools test e2e check check-chart wheels image bench lock clean venv
+.PHONY: help demo cluster up down clean-cache tools test e2e check check-chart format wheels image bench lock clean venv

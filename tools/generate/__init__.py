@@ -1,0 +1,1 @@
+"""Writes generated files from what they describe: run `make generate`."""
