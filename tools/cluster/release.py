@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,6 @@ OFFICIAL_BASE = "python:3.13-slim"
 OFFICIAL_COLLECTOR = "otel/opentelemetry-collector-contrib:0.165.0"
 HERE = REPOSITORY / "tools/cluster"
 CHART = REPOSITORY / "charts/waypost"
-
-WORLD = """
-import json, pathlib
-from waypost.cli import manifests, world
-declared = manifests.load(sorted(pathlib.Path("examples").glob("*.yaml")))
-print(json.dumps(world.seed(declared.numbers)))
-"""
-"""Prints the simulated Meta's state for examples/; a script, because only the environment has `waypost`."""
 
 IMAGE_INPUTS = ("Dockerfile", "Makefile", "pyproject.toml", "requirements.image.lock", "services/waypost")
 """Everything that ends up in our image, or says how it is built."""
@@ -71,7 +62,7 @@ def trial_values(*, offline: bool) -> dict[str, Any]:
     values: dict[str, Any] = {
         **dict.fromkeys(("webhook", "worker", "operator", "console", "migration"), small),
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
-        "simulator": {**small, "enabled": True, "world": json.loads(run(sys.executable, "-c", WORLD))},
+        "simulator": {**small, "enabled": True, "world": _example_world()},
         "telemetry": {"endpoint": f"http://collector.{traces.NAMESPACE}:4318", "samplerArgument": "1.0"},
         "extraObjects": [each for service in kind.NODE_PORTS for each in _node_port_objects(service)],
     }
@@ -93,6 +84,15 @@ def install(chart_values: dict[str, Any], *more: str, chart: Path = CHART) -> No
             "helm", "upgrade", "--install", "waypost", chart, "--namespace", NAMESPACE, "--wait", "--timeout", "300s",
             "--values", CHART / "ci/trial-values.yaml", "--values", file.name, *more,
         )  # fmt: skip
+
+
+def _example_world() -> dict[str, Any]:
+    """Returns the state that the simulated Meta needs for the numbers in examples/."""
+    # Imported here, because `make cluster` imports this module and runs without the environment.
+    from waypost.dev import manifests, simulated_world  # noqa: PLC0415
+
+    declared = manifests.load(sorted((REPOSITORY / "examples").glob("*.yaml")))
+    return simulated_world.seed(declared.numbers)
 
 
 def _node_port_objects(service: str) -> list[dict[str, Any]]:
