@@ -27,15 +27,21 @@ demo: $(VENV)/ready ## Run everything on this machine and let the example bot an
 test: $(VENV)/ready ## Run the tests that need no cluster, with real PostgreSQL and Redis
 	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/cluster --ignore tests/e2e $(ARGS)
 
-check: $(VENV)/ready check-chart ## Check lint, format, types, layers and the chart
+check: $(VENV)/ready check-generated check-chart ## Check lint, format, types, layers, generated files and the chart
 	$(BIN)/ruff check . $(call or_say,`make format` fixes what is marked [*]; change the rest by hand)
 	$(BIN)/ruff format --check . $(call or_say,`make format` formats these files)
 	$(BIN)/mypy $(call or_say,no command fixes types; change the lines above and run `$(BIN)/mypy` again)
 	$(BIN)/lint-imports $(call or_say,remove the import or move the code; [tool.importlinter] in pyproject.toml lists the layers)
 	$(BIN)/shellcheck $(SHELL_SCRIPTS) $(call or_say,`$(BIN)/shellcheck --format diff FILE | git apply` fixes some of it)
 
+check-generated: $(VENV)/ready ## Check that generated files are up to date
+	@$(BIN)/python -m tools.generate --check
+
 check-chart: $(VENV)/ready ## Lint, render and validate the chart with each of its values files, and run its suites (needs helm or Go)
 	@$(BIN)/python -m tests.chart.check $(call or_say,change charts/waypost and run `make check-chart` again)
+
+generate: $(VENV)/ready ## Write every generated file: CRDs, docs/reference, the table of the chart's values
+	@$(BIN)/python -m tools.generate
 
 format: $(VENV)/ready ## Fix lint where ruff can, and format all Python files
 	$(BIN)/ruff check --fix-only .
@@ -102,4 +108,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(BIN)/python -m compileall -q -j 0 -x '/kubernetes/|/phonenumbers/(geo|carrier)data/' $(VENV)/lib
 	@touch $@
 
-.PHONY: help demo cluster up down clean-cache tools test e2e check check-chart format wheels image bench lock clean venv
+.PHONY: help demo cluster up down clean-cache tools test e2e check check-generated check-chart generate format wheels image bench lock clean venv

@@ -1,25 +1,21 @@
-"""Writes charts/waypost/README.md: a table of the chart's values, from values.yaml and the comments in it.
+"""Generates charts/waypost/README.md: a table of the chart's values, from values.yaml and the comments in it.
 
-The comment lines directly above a key, indented as the key, explain it. Run it after a change of values.yaml:
-`python -m tools.generate.chart_values`. With `--check` it writes nothing and fails if the table is stale.
+The comment lines directly above a key, indented as the key, explain it.
 """
 
-import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-CHART = Path(__file__).parents[2] / "charts" / "waypost"
-VALUES = CHART / "values.yaml"
-README = CHART / "README.md"
-COMMAND = "python -m tools.generate.chart_values"
+from tools.machine import REPOSITORY
 
-_INTRODUCTION = f"""\
-<!-- Generated from values.yaml by `{COMMAND}`. -->
+CHART = Path("charts/waypost")
+
+_INTRODUCTION = """\
+<!-- Generated from values.yaml by `make generate`. Do not edit. -->
 # The chart waypost
 
 One release of this chart installs Waypost into a namespace: webhook, workers, operator, status page, the migration of
@@ -51,6 +47,11 @@ class Key:
     def is_group(self) -> bool:
         """Returns whether there are keys below it."""
         return isinstance(self.default, dict) and bool(self.default)
+
+
+def files() -> dict[Path, str]:
+    """Returns the README's content by its path in the repository."""
+    return {CHART / "README.md": page((REPOSITORY / CHART / "values.yaml").read_text(encoding="utf-8"))}
 
 
 def keys(text: str) -> Iterator[Key]:
@@ -102,22 +103,3 @@ def _section(name: str, found: Sequence[Key]) -> str:
         cells = (f"`{key.name}`", default, key.meaning)
         lines.append("| " + " | ".join(each.replace("|", r"\|") for each in cells) + " |")
     return "\n".join([*lines, ""])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the README, or with `--check` compares it. Returns the exit status: 1 if a check finds it stale."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Write charts/waypost/README.md from values.yaml.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if the file is stale")
-    parser.add_argument("--output", type=Path, default=README, help="the file (default: %(default)s)")
-    chosen = parser.parse_args(arguments)
-    wanted = page(VALUES.read_text())
-    if not chosen.check:
-        chosen.output.write_text(wanted)
-    elif not chosen.output.exists() or chosen.output.read_text() != wanted:
-        sys.stderr.write(f"{chosen.output} is stale; run `{COMMAND}`\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
