@@ -40,7 +40,7 @@ check-generated: $(VENV)/ready ## Check that generated files are up to date
 check-chart: $(VENV)/ready ## Lint, render and validate the chart with each of its values files, and run its suites (needs helm or Go)
 	@$(BIN)/python -m tests.chart.check $(call or_say,change charts/waypost and run `make check-chart` again)
 
-generate: $(VENV)/ready ## Write every generated file: CRDs, docs/reference, the table of the chart's values
+generate: $(VENV)/ready ## Write every generated file: CRDs, docs/reference, the tables of the chart's values and of the benchmarks
 	@$(BIN)/python -m tools.generate
 
 format: $(VENV)/ready ## Fix lint where ruff can, and format all Python files

@@ -94,8 +94,8 @@ def conditions(result: Result) -> str:
     )
 
 
-def report() -> None:
-    """Write the latest result of each row into the README."""
+def files() -> dict[Path, str]:
+    """Returns the README with the latest result of each row, by its path in the repository."""
     parts = [
         f"### {result.title}\n\n- Waypost: {result.ours_is}\n- Other side: {result.theirs_is}\n\n{table(result)}\n\n"
         f"{conditions(result)}\n"
@@ -103,7 +103,14 @@ def report() -> None:
     ]
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n\n" + "\n".join(parts) + f"\n{END}{after}", encoding="utf-8")
+    content = f"{before}{BEGIN}\n\n" + "\n".join(parts) + f"\n{END}{after}"
+    return {README.relative_to(README.parents[1]): content}
+
+
+def report() -> None:
+    """Writes the latest result of each row into the README, as `make generate` does too."""
+    for path, content in files().items():
+        (README.parents[1] / path).write_text(content, encoding="utf-8")
 
 
 def _spread(figures: Sequence[float], unit: str) -> str:

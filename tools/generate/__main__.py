@@ -11,11 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import results
 from tools.generate import chart_values
 from tools.machine import REPOSITORY
 from waypost.operator.api import generate as kinds
 
-GENERATORS = (kinds.files, chart_values.files)
+GENERATORS = (kinds.files, chart_values.files, results.files)
 """Each returns the content of files by their path in the repository."""
 
 
