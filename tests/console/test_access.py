@@ -1,4 +1,4 @@
-"""Only whoever knows the password sees the console; without one, only this machine does."""
+"""Tests that the console needs its password, and that without one it answers this machine only."""
 
 import base64
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ PASSWORD = "correct horse battery staple"
 
 
 def basic(password: str, user: str = "anyone") -> dict[str, str]:
-    """The header that a browser sends."""
+    """Return the header that a browser sends."""
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
@@ -22,7 +22,7 @@ Get = Callable[..., Awaitable[httpx.Response]]
 
 @pytest.fixture
 def get() -> Get:
-    """`await get(guard, headers=…, peer=…, host=…)` asks a guarded application."""
+    """Return `get(guard, headers=…, peer=…, host=…)`, which requests a guarded application."""
 
     async def get(
         guard: Guard, *, headers: dict[str, str] | None = None, peer: str = "10.0.0.9", host: str = "console:8081"
@@ -35,13 +35,13 @@ def get() -> Get:
 
 
 def guard(password: str | None, throttle: Throttle | None = None) -> Guard:
-    """A guard before an application that says `inside`."""
+    """Return a guard in front of an application that answers `inside`."""
     return Guard(PlainTextResponse("inside"), password=password, throttle=throttle)
 
 
 @pytest.mark.anyio
-async def test_the_right_password_opens(get: Get) -> None:
-    """Any user name goes with it."""
+async def test_the_right_password_is_accepted(get: Get) -> None:
+    """The user name does not matter."""
     answer = await get(guard(PASSWORD), headers=basic(PASSWORD))
     assert (answer.status_code, answer.text) == (200, "inside")
 
@@ -63,8 +63,8 @@ async def test_the_right_password_opens(get: Get) -> None:
         {"Authorization": "Basic " + "A" * 8000},
     ],
 )
-async def test_anything_else_is_asked_for_the_password(get: Get, headers: dict[str, str]) -> None:
-    """401 with a challenge, and nothing of the page."""
+async def test_a_request_without_the_right_password_is_refused(get: Get, headers: dict[str, str]) -> None:
+    """The answer is 401 with a challenge, and nothing of the page."""
     answer = await get(guard(PASSWORD), headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
@@ -72,8 +72,8 @@ async def test_anything_else_is_asked_for_the_password(get: Get, headers: dict[s
 
 
 @pytest.mark.anyio
-async def test_loopback_needs_the_password_too_when_there_is_one(get: Get) -> None:
-    """A sidecar or a port-forward is not a person who knows it."""
+async def test_loopback_needs_the_password_too_if_there_is_one(get: Get) -> None:
+    """A sidecar and a port-forward are on loopback as well."""
     assert (await get(guard(PASSWORD), peer="127.0.0.1", host="localhost")).status_code == 401
 
 
@@ -94,16 +94,16 @@ async def test_loopback_needs_the_password_too_when_there_is_one(get: Get) -> No
         ("127.0.0.1", "", 403),
     ],
 )
-async def test_without_a_password_only_this_machine_is_answered(
+async def test_without_a_password_it_answers_this_machine_only(
     get: Get, password: str | None, peer: str, host: str, status: int
 ) -> None:
-    """Neither another peer nor a web page that lets its name point to 127.0.0.1 gets in."""
+    """Another peer is refused, and so is a web page whose name resolves to 127.0.0.1."""
     assert (await get(guard(password), peer=peer, host=host)).status_code == status
 
 
 @pytest.mark.anyio
-async def test_guessing_is_slowed_down_even_for_the_right_guess(get: Get) -> None:
-    """After ten wrong passwords a client waits; another client and a later minute do not."""
+async def test_after_too_many_wrong_passwords_even_the_right_one_waits(get: Get) -> None:
+    """After ten wrong ones a client waits a minute; other clients do not."""
     now = [0.0]
     guarded = guard(PASSWORD, Throttle(failures=10, window_s=60, clock=lambda: now[0]))
     for _ in range(10):
@@ -117,18 +117,18 @@ async def test_guessing_is_slowed_down_even_for_the_right_guess(get: Get) -> Non
 
 
 @pytest.mark.anyio
-async def test_a_browser_that_asks_first_is_not_a_guess(get: Get) -> None:
+async def test_a_request_without_a_password_is_not_a_failure(get: Get) -> None:
     """Browsers send no password until they are asked for it."""
     guarded = guard(PASSWORD, Throttle(failures=2))
     for _ in range(5):
         assert (await get(guarded)).status_code == 401
 
 
-def test_the_throttle_forgets_the_oldest_clients_first() -> None:
-    """Addresses are free for whoever has IPv6; memory is not."""
+def test_the_throttle_drops_the_oldest_clients_first() -> None:
+    """With IPv6 anyone has countless addresses; memory is limited."""
     throttle = Throttle(failures=1, clients=3, clock=lambda: 0.0)
     for client in "abcd":
-        throttle.failed(client)
+        throttle.add_failure(client)
     assert throttle.wait_s("a") == 0
     assert [throttle.wait_s(client) for client in "bcd"] == [60, 60, 60]
 
@@ -137,12 +137,12 @@ def test_the_throttle_forgets_the_oldest_clients_first() -> None:
     ("given", "same"), [(PASSWORD, True), ("", False), (PASSWORD + " ", False), ("Correct horse battery staple", False)]
 )
 def test_passwords_are_compared_whole(given: str, same: bool) -> None:
-    """Equal digests, so that neither content nor length can be timed."""
+    """Digests are compared, so that timing reveals neither content nor length."""
     assert is_same(given, PASSWORD) is same
 
 
 def test_a_password_may_hold_colons_and_letters_of_any_script() -> None:
-    """RFC 7617: the first colon ends the user name; UTF-8."""
+    """By RFC 7617 the first colon ends the user name, and the text is UTF-8."""
     assert password_of(basic("pässwörd: 密码")["Authorization"]) == "pässwörd: 密码"
 
 
@@ -150,21 +150,21 @@ def test_a_password_may_hold_colons_and_letters_of_any_script() -> None:
     ("address", "loopback"), [("127.8.0.1", True), ("::1", True), ("localhost", False), ("0.0.0.0", False), ("", False)]
 )
 def test_only_ip_addresses_count_as_loopback(address: str, loopback: bool) -> None:
-    """Names are the client's word."""
+    """A name can resolve to any address."""
     assert is_loopback(address) is loopback
 
 
 @pytest.mark.parametrize(
     ("host", "local"), [("LOCALHOST", True), ("localhost.example", False), ("[::1", True), ("[", False)]
 )
-def test_odd_host_headers_are_judged_safely(host: str, local: bool) -> None:
-    """A malformed header must not pass for this machine by accident."""
+def test_malformed_host_headers_do_not_count_as_local(host: str, local: bool) -> None:
+    """Only the exact name or address of this machine does."""
     assert is_local_host(host) is local
 
 
 @pytest.mark.anyio
-async def test_refusals_carry_the_security_headers_too(get: Get) -> None:
-    """What anyone may fetch is what gets attacked."""
+async def test_refusals_have_the_security_headers_too(get: Get) -> None:
+    """Anyone can request them."""
     answer = await get(guard(PASSWORD))
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert answer.headers["Cache-Control"] == "no-store"

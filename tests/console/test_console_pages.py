@@ -1,4 +1,4 @@
-"""The pages show what the database holds, escaped, and none of what people wrote."""
+"""Tests that the pages show what the database holds, escaped, and nothing that people wrote."""
 
 import json
 import re
@@ -19,7 +19,7 @@ PRIVATE = ("393331234567", "my canary words", "Profile Canary", "IT.134912086553
 
 
 class Page(HTMLParser):
-    """Tags, attributes and text of a page, as a browser would see them."""
+    """The tags, attributes and text of a page, as a browser sees them."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 async def client(database: Engine) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser on this machine."""
+    """Return a browser on this machine."""
     transport = httpx.ASGITransport(app.create(database, password=None), client=("127.0.0.1", 50000))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
         yield browser
@@ -46,7 +46,7 @@ async def client(database: Engine) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def hostile(database: Engine) -> None:
-    """A number whose every text is an attack, and a conversation whose every text is private."""
+    """Store a number whose every text is an attack, and a conversation whose every text is private."""
     conditions = [{"type": CANARY, "status": CANARY, "reason": CANARY, "message": CANARY, "lastTransitionTime": CANARY}]
     with database.begin() as connection:
         connection.execute(
@@ -94,7 +94,7 @@ def hostile(database: Engine) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}"])
 async def test_hostile_text_stays_text(hostile: None, client: httpx.AsyncClient, path: str) -> None:
-    """Names, reasons and conditions are others' words; none becomes markup, an attribute or a template."""
+    """Names, reasons and conditions come from outside; none becomes markup, an attribute or a template."""
     answer = await client.get(path)
     page = Page(answer.text)
     assert answer.status_code == 200
@@ -106,7 +106,7 @@ async def test_hostile_text_stays_text(hostile: None, client: httpx.AsyncClient,
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}", "/api/status"])
 async def test_nothing_that_people_wrote_is_shown(hostile: None, client: httpx.AsyncClient, path: str) -> None:
-    """The console is for whoever runs the numbers, who need not read along."""
+    """The people who run the numbers have no need to read conversations."""
     answer = await client.get(path)
     assert answer.status_code == 200
     assert [each for each in PRIVATE if each in answer.text] == []
@@ -115,7 +115,7 @@ async def test_nothing_that_people_wrote_is_shown(hostile: None, client: httpx.A
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", "/api/status", "/static/style.css", "/nothing"])
 async def test_every_answer_forbids_scripts_and_frames(client: httpx.AsyncClient, path: str) -> None:
-    """Escaping is the first wall, the browser's policy the second."""
+    """The browser's policy protects even where escaping fails."""
     answer = await client.get(path)
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -126,8 +126,8 @@ async def test_every_answer_forbids_scripts_and_frames(client: httpx.AsyncClient
 
 
 @pytest.mark.anyio
-async def test_the_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
-    """No CDN, no font host: it works in a cluster without a way out."""
+async def test_the_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    """It works in a cluster without access to the internet."""
     page = Page((await client.get("/")).text)
     links = [value or "" for name, value in page.attributes if name in {"href", "src"}]
     assert links
@@ -136,7 +136,7 @@ async def test_the_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) 
 
 @pytest.mark.anyio
 async def test_an_empty_installation_has_a_page(client: httpx.AsyncClient) -> None:
-    """The first thing that a platform team sees after installing."""
+    """A platform team sees it right after the installation."""
     page = Page((await client.get("/")).text)
     assert "All is well" in page.text
     assert "No number is registered yet" in page.text
@@ -144,8 +144,8 @@ async def test_an_empty_installation_has_a_page(client: httpx.AsyncClient) -> No
 
 
 @pytest.mark.anyio
-async def test_the_sum_is_shown_with_its_mark(database: Engine, client: httpx.AsyncClient) -> None:
-    """✓ where received = duplicate + done + dead + waiting, ✗ and a concern where it is not."""
+async def test_the_page_marks_counts_that_do_not_add_up(database: Engine, client: httpx.AsyncClient) -> None:
+    """✓ means received = duplicate + done + dead + waiting; ✗ comes with a concern."""
     with database.begin() as connection:
         tally.add(connection, 1, {("1", "received"): 1234, ("1", "done"): 1230, ("1", "duplicate"): 4})
         tally.add(connection, 1, {("2", "received"): 2})
@@ -158,7 +158,7 @@ async def test_the_sum_is_shown_with_its_mark(database: Engine, client: httpx.As
 
 @pytest.mark.anyio
 async def test_a_paused_number_says_why(hostile: None, client: httpx.AsyncClient) -> None:
-    """Meta's code and our reason, in the list of what needs a person."""
+    """The list of what needs a person has Meta's code and our reason."""
     page = Page((await client.get("/")).text)
     assert "is paused (Meta's error 190)" in page.text
 
@@ -167,7 +167,7 @@ async def test_a_paused_number_says_why(hostile: None, client: httpx.AsyncClient
 async def test_a_dead_event_says_how_to_try_it_again(
     hostile: None, database: Engine, client: httpx.AsyncClient
 ) -> None:
-    """The command stands there to be copied."""
+    """The page shows the command, ready to be copied."""
     with database.connect() as connection:
         event = connection.execute(text("SELECT id FROM event")).scalar_one()
     assert f"waypost dead replay {event}" in Page((await client.get("/")).text).text
@@ -175,7 +175,7 @@ async def test_a_dead_event_says_how_to_try_it_again(
 
 @pytest.mark.anyio
 async def test_messages_are_plotted_with_labels(hostile: None, client: httpx.AsyncClient) -> None:
-    """An SVG of bars whose axes say what they are."""
+    """The plot is an SVG of bars whose axes are labelled."""
     page = Page((await client.get("/")).text)
     assert "rect" in page.tags
     assert "messages per hour" in page.text
@@ -183,10 +183,10 @@ async def test_messages_are_plotted_with_labels(hostile: None, client: httpx.Asy
 
 
 @pytest.mark.anyio
-async def test_the_same_is_there_as_json(hostile: None, client: httpx.AsyncClient) -> None:
-    """For whoever wants it in a dashboard of their own."""
-    told = (await client.get("/api/status")).json()
-    assert told["events"][NUMBER] | {"oldestWaitingSeconds": None} == {
+async def test_the_status_is_available_as_json(hostile: None, client: httpx.AsyncClient) -> None:
+    """It can be shown in other dashboards."""
+    given = (await client.get("/api/status")).json()
+    assert given["events"][NUMBER] | {"oldestWaitingSeconds": None} == {
         "received": 1,
         "duplicate": 0,
         "done": 0,
@@ -195,15 +195,15 @@ async def test_the_same_is_there_as_json(hostile: None, client: httpx.AsyncClien
         "holds": True,
         "oldestWaitingSeconds": None,
     }
-    assert told["numbers"][0]["paused"]["code"] == 190
-    assert told["numbers"][0]["outbox"]["unknown"] == 1
-    assert len(told["messagesPerHour"]) == 48
-    assert told["messagesPerHour"][-1]["in"] + told["messagesPerHour"][-2]["in"] == 1
+    assert given["numbers"][0]["paused"]["code"] == 190
+    assert given["numbers"][0]["outbox"]["unknown"] == 1
+    assert len(given["messagesPerHour"]) == 48
+    assert given["messagesPerHour"][-1]["in"] + given["messagesPerHour"][-2]["in"] == 1
 
 
 @pytest.mark.anyio
-async def test_the_page_renews_itself_unless_told_not_to(client: httpx.AsyncClient) -> None:
-    """Someone who reads, or hears it read, must be able to stop that."""
+async def test_the_page_reloads_itself_unless_asked_not_to(client: httpx.AsyncClient) -> None:
+    """People who need time to read must be able to stop it."""
     assert "refresh" in [value for name, value in Page((await client.get("/")).text).attributes if name == "http-equiv"]
     still = Page((await client.get("/?refresh=0")).text)
     assert "refresh" not in [value for name, value in still.attributes if name == "http-equiv"]
@@ -211,8 +211,8 @@ async def test_the_page_renews_itself_unless_told_not_to(client: httpx.AsyncClie
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/numbers/999", "/numbers/%3Cscript%3E", "/nothing", "/static/../app.py"])
-async def test_what_is_not_there_is_not_found(client: httpx.AsyncClient, path: str) -> None:
-    """In the page's clothes, without an echo of the address."""
+async def test_an_unknown_page_is_not_found(client: httpx.AsyncClient, path: str) -> None:
+    """The answer has the usual style and does not echo the address."""
     answer = await client.get(path)
     assert answer.status_code == 404
     assert "<script>" not in answer.text
@@ -221,7 +221,7 @@ async def test_what_is_not_there_is_not_found(client: httpx.AsyncClient, path: s
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}", "/api/status"])
 async def test_without_a_database_the_console_says_so(path: str) -> None:
-    """503 and no detail: errors of the driver name hosts and users."""
+    """The answer is 503 without details, because the driver's errors name hosts and users."""
     nowhere = store_database.connect("postgresql://canary@127.0.0.1:1/none", application="test")
     transport = httpx.ASGITransport(app.create(nowhere, password=None), client=("127.0.0.1", 50000))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
@@ -234,7 +234,7 @@ async def test_without_a_database_the_console_says_so(path: str) -> None:
 
 @pytest.mark.anyio
 async def test_the_password_guards_every_page(database: Engine) -> None:
-    """Also the API and the style sheet; a wrong method tells nothing either."""
+    """It guards the API, the style sheet and wrong methods as well."""
     transport = httpx.ASGITransport(app.create(database, password="secret"), client=("10.0.0.9", 50000))
     async with httpx.AsyncClient(transport=transport, base_url="http://console") as browser:
         for path in ("/", f"/numbers/{NUMBER}", "/api/status", "/static/style.css", "/nothing"):

@@ -1,4 +1,4 @@
-"""What of the status needs a person, as a table, and how it is said."""
+"""Tests what in the status needs a person, as a table, and how it is worded."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def number(**given: Any) -> NumberReport:
-    """A healthy number, but for what is given."""
+    """Return a healthy number, except for what is given."""
     healthy: dict[str, Any] = {
         "number_id": "1",
         "namespace": "team-a",
@@ -30,7 +30,7 @@ def number(**given: Any) -> NumberReport:
 
 
 def status(*numbers: NumberReport, events: Counts | None = None, outbox: OutboxCounts | None = None) -> Status:
-    """A status of these numbers; the counts are those of number 1."""
+    """Return a status of these numbers; the counts are those of number 1."""
     return Status(
         at=NOW,
         numbers=numbers,
@@ -48,7 +48,7 @@ BAD_TOKEN = {"type": "TokenValid", "status": "False", "reason": "Expired", "mess
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "problems"),
     [
         (status(), []),
         (status(number()), []),
@@ -68,28 +68,28 @@ BAD_TOKEN = {"type": "TokenValid", "status": "False", "reason": "Expired", "mess
         (status(number(conditions=({},))), []),
     ],
 )  # fmt: skip
-def test_exactly_what_needs_a_person_is_told(given: Status, told: list[str]) -> None:
-    """A page that cries wolf is not read; one that is silent is worse."""
-    assert [concern.what for concern in concerns(given)] == told
+def test_a_concern_is_what_needs_a_person(given: Status, problems: list[str]) -> None:
+    """A page with false alarms is ignored, and one without alarms is worse."""
+    assert [concern.problem for concern in concerns(given)] == problems
 
 
 def test_the_worst_comes_first() -> None:
-    """A paused number before a dead event."""
+    """A paused number precedes a dead event."""
     found = concerns(status(number(paused=True), events=Counts(1, dead=1)))
     assert [concern.level for concern in found] == ["bad", "warn"]
 
 
-def test_an_event_that_waits_long_is_worse_than_one_that_waits() -> None:
-    """After ten minutes something has stopped."""
+def test_an_event_that_waits_for_minutes_is_worse() -> None:
+    """After ten minutes something has stopped working."""
     (short,) = concerns(status(events=Counts(1, waiting=1, oldest_waiting_s=100)))
     (long,) = concerns(status(events=Counts(1, waiting=1, oldest_waiting_s=1000)))
     assert (short.level, long.level) == ("warn", "bad")
 
 
-def test_a_condition_tells_in_its_own_words_what_to_do() -> None:
-    """The operator wrote its message for this."""
+def test_the_message_of_a_condition_is_the_advice() -> None:
+    """The operator writes it to say what to do."""
     (concern,) = concerns(status(number(conditions=(BAD_TOKEN,))))
-    assert concern.then == "Make a new token."
+    assert concern.advice == "Make a new token."
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_a_condition_tells_in_its_own_words_what_to_do() -> None:
         ("Reconciling", "False", "idle"),
     ],
 )
-def test_a_condition_is_coloured_by_what_it_means(kind: str, state: str, shown: str) -> None:
+def test_a_condition_has_the_colour_of_its_meaning(kind: str, state: str, shown: str) -> None:
     """`Stalled` and `Reconciling` are good when they are not true (kstatus)."""
     assert tone(kind, state) == shown
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "worded"),
     [
         (None, "–"),
         (0, "0 s"),
@@ -124,9 +124,9 @@ def test_a_condition_is_coloured_by_what_it_means(kind: str, state: str, shown: 
         (timedelta(hours=3), "3 h"),
     ],
 )
-def test_an_age_is_said_as_people_say_it(seconds: float | timedelta | None, said: str) -> None:
-    """Two digits or three, one unit."""
-    assert age(seconds) == said
+def test_an_age_has_one_unit(seconds: float | timedelta | None, worded: str) -> None:
+    """It has at most three digits."""
+    assert age(seconds) == worded
 
 
 def test_one_is_not_plural() -> None:
@@ -135,7 +135,7 @@ def test_one_is_not_plural() -> None:
 
 
 def test_a_trace_id_is_taken_from_a_traceparent_only() -> None:
-    """Anything else gives none."""
+    """Any other text has none."""
     assert trace_id("00-" + "a" * 32 + "-" + "b" * 16 + "-01") == "a" * 32
     assert trace_id(None) is None
     assert trace_id("odd") is None

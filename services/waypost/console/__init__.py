@@ -1,1 +1,1 @@
-"""The status page: how the numbers fare, for people who run them. It shows no message and nobody's number."""
+"""Serves the status page for the people who run the numbers. It shows no messages and no contacts."""

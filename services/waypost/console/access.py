@@ -1,4 +1,4 @@
-"""Who may look at the console: whoever knows the password, or, where none is set, this machine alone."""
+"""Restricts the console to those who know the password or, if none is set, to this machine."""
 
 import base64
 import binascii
@@ -15,11 +15,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 LONGEST_HEADER = 1024
-"""Characters of an Authorization header that are looked at."""
+"""Characters of an Authorization header that are read."""
 
 
 class Throttle:
-    """Counts failures per client address; too many within `window_s` and the client has to wait."""
+    """Counts failures per client address; after too many within `window_s` the client has to wait."""
 
     def __init__(
         self,
@@ -33,29 +33,29 @@ class Throttle:
         self._window_s = window_s
         self._clients = clients
         self._clock = clock
-        self._seen: OrderedDict[str, list[float]] = OrderedDict()
+        self._failed_at: OrderedDict[str, list[float]] = OrderedDict()
 
     def wait_s(self, client: str) -> float:
-        """Seconds until this client may try again; 0 now."""
+        """Return the seconds until this client may try again; 0 means now."""
         recent = self._recent(client)
         return 0.0 if len(recent) < self._failures else max(0.0, recent[0] + self._window_s - self._clock())
 
-    def failed(self, client: str) -> None:
+    def add_failure(self, client: str) -> None:
         """Count one failure."""
         recent = self._recent(client)
         recent.append(self._clock())
-        self._seen[client] = recent[-self._failures :]
-        self._seen.move_to_end(client)
-        while len(self._seen) > self._clients:
-            self._seen.popitem(last=False)
+        self._failed_at[client] = recent[-self._failures :]
+        self._failed_at.move_to_end(client)
+        while len(self._failed_at) > self._clients:
+            self._failed_at.popitem(last=False)
 
     def _recent(self, client: str) -> list[float]:
         since = self._clock() - self._window_s
-        return [at for at in self._seen.get(client, ()) if at > since]
+        return [at for at in self._failed_at.get(client, ()) if at > since]
 
 
 def password_of(header: str) -> str | None:
-    """The password in `Authorization: Basic …` (RFC 7617); None when it is another scheme or cannot be read."""
+    """Return the password in `Authorization: Basic …` (RFC 7617); None for another scheme or an unreadable header."""
     scheme, _, encoded = header[:LONGEST_HEADER].partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -67,13 +67,13 @@ def password_of(header: str) -> str | None:
 
 
 def is_same(given: str, expected: str) -> bool:
-    """Compare in time that tells nothing of either, their lengths included."""
+    """Compare in a time that depends on neither text, nor on their lengths."""
     digests = (hashlib.sha256(each.encode("utf-8", "surrogatepass")).digest() for each in (given, expected))
     return hmac.compare_digest(*digests)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether `address` is this machine's own, as an IP address."""
+    """Return whether `address` is an IP address of the loopback interface."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -83,9 +83,9 @@ def is_loopback(address: str) -> bool:
 
 
 def is_local_host(header: str) -> bool:
-    """Whether a `Host` header names this machine.
+    """Return whether a `Host` header names this machine.
 
-    Without that check any web page could read a loopback console through a name that it points to 127.0.0.1.
+    Without this check any web page could read a loopback console through a name that resolves to 127.0.0.1.
     """
     host = header.strip().lower()
     host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
@@ -115,18 +115,20 @@ class Guard:
             if is_loopback(client) and is_local_host(headers.get("host", "")):
                 return None
             return PlainTextResponse(
-                "This console has no password, so it answers to its own machine only. Set WAYPOST_CONSOLE_PASSWORD.\n",
+                "This console has no password, so it answers its own machine only. Set WAYPOST_CONSOLE_PASSWORD.\n",
                 403,
             )
         wait_s = self._throttle.wait_s(client)
         if wait_s > 0:
-            # Before any comparison: otherwise the right guess would still be told from the wrong ones.
-            return PlainTextResponse("Too many wrong passwords.\n", 429, {"Retry-After": str(int(wait_s) + 1)})
+            # This comes before any comparison: otherwise a client could still find out the right password.
+            return PlainTextResponse(
+                "Too many wrong passwords. Try again later.\n", 429, {"Retry-After": str(int(wait_s) + 1)}
+            )
         header = headers.get("authorization")
         if header is not None:
             if is_same(password_of(header) or "", self._password):
                 return None
-            self._throttle.failed(client)
+            self._throttle.add_failure(client)
             structlog.get_logger(__name__).warning("a console request had a wrong password")
         return PlainTextResponse(
             "The console needs its password (any user name).\n",
@@ -152,19 +154,19 @@ _HEADERS = [
 
 
 class SecurityHeaders:
-    """ASGI middleware that sets on every answer what keeps a browser from running or leaking anything."""
+    """ASGI middleware that adds to every answer the headers that keep a browser from running or leaking anything."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Add the headers to the answer's start; each replaces one of the same name."""
+        """Pass the request on, and add the headers to the answer; each replaces one of the same name."""
 
-        async def send_safely(message: dict[str, object]) -> None:
+        async def send_with_headers(message: dict[str, object]) -> None:
             if message["type"] == "http.response.start":
-                ours = {name for name, _ in _HEADERS}
+                names = {name for name, _ in _HEADERS}
                 headers: list[tuple[bytes, bytes]] = list(message.get("headers", ()))  # type: ignore[call-overload]
-                message = {**message, "headers": [h for h in headers if h[0].lower() not in ours] + _HEADERS}
+                message = {**message, "headers": [h for h in headers if h[0].lower() not in names] + _HEADERS}
             await send(message)
 
-        await self._app(scope, receive, send_safely if scope["type"] == "http" else send)  # type: ignore[arg-type]
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The console as an ASGI application: pages from templates, the same as JSON, nothing that runs in the browser."""
+"""The console as an ASGI application: pages from templates, the same data as JSON, and no scripts."""
 
 import hashlib
 from pathlib import Path
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from waypost.console import plot, status
 from waypost.console.access import Guard, SecurityHeaders, Throttle
 from waypost.console.status import Reader, Status
+from waypost.contracts.states import OutboxState
 from waypost.store import reports
 from waypost.store.counts import Counts, OutboxCounts
 
@@ -26,7 +27,7 @@ _FOLDER = Path(__file__).parent
 _STYLE = (_FOLDER / "static" / "style.css").read_bytes()
 
 REFRESH_S = 30
-"""Seconds until a page loads itself again, unless `?refresh=0`."""
+"""Seconds until a page reloads itself, unless it was requested with `?refresh=0`."""
 
 
 def _environment() -> Environment:
@@ -43,89 +44,91 @@ def _environment() -> Environment:
         plural=status.plural,
         style=hashlib.sha256(_STYLE).hexdigest()[:12],
         no_counts=Counts(),
+        OutboxState=OutboxState,
         no_outbox=OutboxCounts(),
-        listed=status.LISTED,
     )
     return environment
 
 
 class Pages:
-    """The handlers; each reads the status in a thread, for the database is asked synchronously."""
+    """Handles the requests; each reads the status in a thread, because the database client is synchronous."""
 
     def __init__(self, engine: Engine) -> None:
         self._read = Reader(engine)
         self._templates = _environment()
 
     async def overview(self, request: Request) -> Response:
-        """The status page."""
-        now = await run_in_threadpool(self._read)
-        return self._page(request, "overview.html", now, plots=_plots(now, None), concerns=status.concerns(now))
+        """Show the status of all numbers."""
+        current = await run_in_threadpool(self._read)
+        return self._page(
+            request, "overview.html", current, plots=_plots(current, None), concerns=status.concerns(current)
+        )
 
     async def number(self, request: Request) -> Response:
-        """One number, by its phone number id."""
-        now = await run_in_threadpool(self._read)
-        number = now.number(request.path_params["number_id"])
+        """Show one number, by its phone number id."""
+        current = await run_in_threadpool(self._read)
+        number = current.number(request.path_params["number_id"])
         if number is None:
             raise HTTPException(404)
-        dead, sends = await run_in_threadpool(self._listed, number.number_id)
+        dead, sends = await run_in_threadpool(self._lists_of, number.number_id)
         return self._page(
             request,
             "number.html",
-            now,
+            current,
             number=number,
-            plots=_plots(now, number.number_id),
-            concerns=[concern for concern in status.concerns(now) if concern.number_id == number.number_id],
+            plots=_plots(current, number.number_id),
+            concerns=[concern for concern in status.concerns(current) if concern.number_id == number.number_id],
             dead=dead,
             sends=sends,
         )
 
     async def api(self, _request: Request) -> Response:
-        """What the status page shows, as JSON."""
+        """Return the data of the status page as JSON."""
         return JSONResponse(status.as_json(await run_in_threadpool(self._read)))
 
     async def style(self, _request: Request) -> Response:
-        """The style sheet."""
+        """Return the style sheet."""
         return Response(_STYLE, media_type="text/css")
 
-    async def away(self, request: Request, error: Exception) -> Response:
-        """503 while the database cannot be asked; no detail, for these name hosts and users."""
+    async def unavailable(self, request: Request, error: Exception) -> Response:
+        """Answer 503 while the database cannot be read, without details, which would name hosts and users."""
         structlog.get_logger(__name__).warning("the status cannot be read", error=error)
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": "The database cannot be reached."}, 503, {"Retry-After": "5"})
-        return self._message(503, "The database cannot be reached", "This page tries again by itself.", refresh_s=5)
+        return self._message(503, "The database cannot be reached", "This page reloads by itself.", refresh_s=5)
 
-    async def refused(self, request: Request, error: Exception) -> Response:
-        """404 and 405 in the page's clothes."""
+    async def http_error(self, request: Request, error: Exception) -> Response:
+        """Answer 404 and 405 with a page in the usual style."""
         assert isinstance(error, HTTPException)
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": error.detail}, error.status_code, error.headers)
         return self._message(error.status_code, error.detail, "There is nothing at this address.", refresh_s=0)
 
-    def _listed(self, number_id: str) -> tuple[list[Any], list[Any]]:
+    def _lists_of(self, number_id: str) -> tuple[list[Any], list[Any]]:
         with self._read.engine.connect() as connection:
             return (
                 reports.newest_dead(connection, limit=status.LISTED, number_id=number_id),
                 reports.newest_open_sends(connection, limit=status.LISTED, number_id=number_id),
             )
 
-    def _page(self, request: Request, template: str, now: Status, **given: object) -> HTMLResponse:
+    def _page(self, request: Request, template: str, current: Status, **given: object) -> HTMLResponse:
         refresh_s = 0 if request.query_params.get("refresh") == "0" else REFRESH_S
         page = self._templates.get_template(template)
-        return HTMLResponse(page.render(status=now, refresh_s=refresh_s, path=request.url.path, **given))
+        return HTMLResponse(page.render(status=current, refresh_s=refresh_s, path=request.url.path, **given))
 
     def _message(self, code: int, title: str, body: str, *, refresh_s: int) -> HTMLResponse:
         page = self._templates.get_template("message.html")
         return HTMLResponse(page.render(title=title, body=body, refresh_s=refresh_s), code)
 
 
-def _plots(now: Status, number_id: str | None) -> tuple[plot.Plot, plot.Plot]:
-    """For a wide screen two days, for a phone one: scaled down, the letters of the former could not be read."""
-    hours = now.hours(number_id)
+def _plots(current: Status, number_id: str | None) -> tuple[plot.Plot, plot.Plot]:
+    """Draw two days for a wide screen and one for a phone, where the labels of the former would be too small."""
+    hours = current.hours(number_id)
     return plot.draw(hours, width=960, height=280), plot.draw(hours[-24:], width=380, height=240)
 
 
 def create(engine: Engine, *, password: str | None, throttle: Throttle | None = None) -> ASGIApp:
-    """The console's application; without a password it answers to loopback only."""
+    """Return the console's application; without a password it answers loopback only."""
     pages = Pages(engine)
     application = Starlette(
         routes=[
@@ -134,6 +137,6 @@ def create(engine: Engine, *, password: str | None, throttle: Throttle | None = 
             Route("/api/status", pages.api),
             Route("/static/style.css", pages.style),
         ],
-        exception_handlers={SQLAlchemyError: pages.away, HTTPException: pages.refused},
+        exception_handlers={SQLAlchemyError: pages.unavailable, HTTPException: pages.http_error},
     )
     return SecurityHeaders(Guard(application, password=password, throttle=throttle))

@@ -1,4 +1,4 @@
-"""The console's process."""
+"""Runs `waypost console`."""
 
 import signal
 
@@ -38,7 +38,7 @@ def run(settings: Settings) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
-            # A forwarded address is the client's word; the guard needs the peer's.
+            # A client can forge the forwarded address; the guard needs the peer's.
             proxy_headers=False,
             lifespan="off",
             timeout_graceful_shutdown=5,
@@ -46,7 +46,7 @@ def run(settings: Settings) -> None:
         )
     )
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn raises the signal again once it has drained, which would end the process before the lines below.
+        # uvicorn raises the signal again once it has drained, which would end the process before it cleans up.
         signal.signal(number, lambda *_: None)
     try:
         server.run()

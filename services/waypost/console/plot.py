@@ -1,4 +1,4 @@
-"""Geometry of the plot of messages per hour; the template draws it as SVG."""
+"""Computes the plot of messages per hour; the template draws it as SVG."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 26.0, 44.0
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar; `title` is what a pointer over it tells."""
+    """One bar; `title` is its tooltip."""
 
     x: float
     y: float
@@ -24,7 +24,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A place on an axis and what it is called."""
+    """A labelled position on an axis."""
 
     at: float
     label: str
@@ -33,7 +33,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Everything the template needs; units are those of the `viewBox`."""
+    """What the template needs to draw, in units of the `viewBox`."""
 
     width: float
     height: float
@@ -50,12 +50,12 @@ class Plot:
 
     @property
     def is_empty(self) -> bool:
-        """No message at all."""
+        """Whether there is no message at all; the template then says so in the plot."""
         return self.incoming + self.outgoing == 0
 
 
 def steps(highest: int, wanted: int = 4) -> list[int]:
-    """Round values from 0 to `highest` or just above, in about `wanted` steps of 1, 2 or 5 times a power of ten."""
+    """Return values from 0 to `highest` or just above, in about `wanted` steps of 1, 2 or 5 times a power of 10."""
     highest = max(1, highest)
     rough = max(1.0, highest / wanted)
     power = 10 ** math.floor(math.log10(rough))
@@ -64,7 +64,7 @@ def steps(highest: int, wanted: int = 4) -> list[int]:
 
 
 def short(value: int) -> str:
-    """A count for an axis: 950, 1.2k, 3M."""
+    """Return a count as an axis shows it: 950, 1.2k, 3M."""
     for size, letter in ((1_000_000, "M"), (1000, "k")):
         if value >= size:
             return f"{value / size:.1f}".removesuffix(".0") + letter
@@ -85,7 +85,7 @@ def draw(hours: tuple[Hour, ...], *, width: float, height: float) -> Plot:
         title = f"{hour.start:%d %b %H:%M}–{hour.start + timedelta(hours=1):%H:%M} UTC"
         for kind, count, shift in (("in", hour.incoming, 0.11), ("out", hour.outgoing, 0.51)):
             if count:
-                # A single message among thousands must still be seen.
+                # A single message among thousands must still be visible.
                 tall = round(max(1.5, count * unit), 2)
                 bars.append(
                     Bar(round(x + slot * shift, 2), round(bottom - tall, 2), round(bar, 2), tall, kind,

@@ -1,11 +1,12 @@
-"""What the console knows, read in one go, and what of it needs a person."""
+"""Reads what the console shows in one snapshot, and finds what needs a person."""
 
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import Engine, text
 
@@ -16,13 +17,37 @@ from waypost.store.dead import DeadEvent, OpenSend
 from waypost.store.reports import HourOfNumber, NumberReport
 
 FRESH_S = 2.0
-"""Requests within this time share one reading, so that open browsers cannot load the database."""
+"""Requests within this time share one reading, so that many open browsers do not burden the database."""
 
 SLOW_S = 60.0
-"""A waiting event older than this is told of: turns take milliseconds, retries end within a minute."""
+"""A waiting event older than this is a concern: turns take milliseconds, retries end within a minute."""
 
 LISTED = 20
-"""Dead events and open sends that a page lists; the command line lists all."""
+"""Dead events and open sends that a page lists at most; the command line lists all."""
+
+
+class Tone(StrEnum):
+    """Colours of what the page shows; the style sheet has a class for each."""
+
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+    IDLE = "idle"
+
+
+class ConditionType(StrEnum):
+    """Condition types that the page treats specially; of all others it knows no more than their status."""
+
+    READY = "Ready"
+    STALLED = "Stalled"
+    RECONCILING = "Reconciling"
+
+
+class ConditionStatus(StrEnum):
+    """Values of a condition's status that the page colours."""
+
+    TRUE = "True"
+    FALSE = "False"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +55,7 @@ class Status:
     """One reading of the database."""
 
     at: datetime
-    """The database's time."""
+    """The time of the reading, by the database's clock."""
     numbers: tuple[NumberReport, ...]
     events: dict[str, Counts]
     outbox: dict[str, OutboxCounts]
@@ -40,21 +65,21 @@ class Status:
     sends: tuple[OpenSend, ...]
 
     def hours(self, number_id: str | None = None) -> tuple[hourly.Hour, ...]:
-        """Messages of the last 48 hours, of one number or of all."""
+        """Return the messages of the last 48 hours, of one number or of all."""
         return hourly.series(self.hour, self.by_hour, number_id=number_id)
 
     def number(self, number_id: str) -> NumberReport | None:
-        """The number of that id."""
+        """Return the number with that id, None if it is not registered."""
         return next((number for number in self.numbers if number.number_id == number_id), None)
 
     def name(self, number_id: str) -> str:
-        """`namespace/name`, or the id where events came for what is no registered number."""
+        """Return `namespace/name`, or the id itself for one that is not registered."""
         number = self.number(number_id)
         return f"{number.namespace}/{number.name}" if number else number_id
 
     @property
     def total(self) -> Counts:
-        """All numbers together."""
+        """The events of all numbers together."""
         every = self.events.values()
         ages = [each.oldest_waiting_s for each in every if each.oldest_waiting_s is not None]
         return Counts(
@@ -68,7 +93,7 @@ class Status:
 
     @property
     def total_outbox(self) -> OutboxCounts:
-        """All numbers together."""
+        """The outbox rows of all numbers together."""
         every = self.outbox.values()
         return OutboxCounts(
             queued=sum(each.queued for each in every),
@@ -81,42 +106,42 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """Something a person should look at: what it is, and what to do."""
+    """Something that needs a person: what is wrong, and what to do about it."""
 
-    level: Literal["bad", "warn"]
-    what: str
-    then: str
+    level: Tone
+    problem: str
+    advice: str
     number_id: str | None = None
     command: str | None = None
 
 
 def concerns(status: Status) -> list[Concern]:
-    """What needs a person, worst first. An empty list means that all is well."""
-    found = [concern for number in status.numbers for concern in _of_number(number)]
+    """Return what needs a person, worst first. An empty list means that all is well."""
+    found = [concern for number in status.numbers for concern in _concerns_of(number)]
     found += [
         Concern(
-            "bad",
+            Tone.BAD,
             f"{status.name(number_id)}: the events do not add up",
-            "received differs from duplicate + done + dead + waiting; rows were changed by hand, or this is a defect.",
+            "received differs from duplicate + done + dead + waiting: rows were changed by hand, or this is a defect.",
             number_id,
         )
-        for number_id, of_number in status.events.items()
-        if not of_number.holds
+        for number_id, events in status.events.items()
+        if not events.holds
     ]
     total, outbox = status.total, status.total_outbox
     if (total.oldest_waiting_s or 0) > SLOW_S:
         found.append(
             Concern(
-                "bad" if (total.oldest_waiting_s or 0) > 10 * SLOW_S else "warn",
+                Tone.BAD if (total.oldest_waiting_s or 0) > 10 * SLOW_S else Tone.WARN,
                 f"An event has been waiting for {age(total.oldest_waiting_s)}",
-                "Workers are missing, too few, or stuck: look at the worker's pods and logs.",
+                "Workers are missing, too few or stuck: look at their pods and logs.",
                 command="waypost doctor",
             )
         )
     if total.dead:
         found.append(
             Concern(
-                "warn",
+                Tone.WARN,
                 f"{plural(total.dead, 'event')} given up",
                 "Read the reasons, then replay or drop them.",
                 command="waypost dead list",
@@ -125,53 +150,53 @@ def concerns(status: Status) -> list[Concern]:
     if outbox.unknown_old:
         found.append(
             Concern(
-                "warn",
+                Tone.WARN,
                 f"{plural(outbox.unknown_old, 'send')} of unknown outcome for over an hour",
-                "Meta never told whether they went out. They are not repeated by themselves: ask the people concerned.",
+                "Meta never said whether it sent them. They are not sent again by themselves: ask the recipients.",
             )
         )
     return sorted(found, key=lambda concern: concern.level)
 
 
-def _of_number(number: NumberReport) -> list[Concern]:
-    who = f"{number.namespace}/{number.name}"
+def _concerns_of(number: NumberReport) -> list[Concern]:
+    name = f"{number.namespace}/{number.name}"
     found = []
     if number.paused:
         code = f" (Meta's error {number.pause_code})" if number.pause_code else ""
         found.append(
             Concern(
-                "bad",
-                f"{who} is paused{code}",
+                Tone.BAD,
+                f"{name} is paused{code}",
                 f"{number.pause_reason or 'No reason was given.'} Messages wait; nothing is lost.",
                 number.number_id,
             )
         )
     for condition in number.conditions:
         kind, state = str(condition.get("type", "")), str(condition.get("status", ""))
-        if kind != "Ready" and is_bad(kind, state):
+        if kind != ConditionType.READY and is_bad(kind, state):
             reason, message = str(condition.get("reason", "")), str(condition.get("message", ""))
-            found.append(Concern("bad", f"{who}: {kind} is {state}", message or reason, number.number_id))
+            found.append(Concern(Tone.BAD, f"{name}: {kind} is {state}", message or reason, number.number_id))
     return found
 
 
 def is_bad(kind: str, state: str) -> bool:
-    """Whether a condition tells of trouble: `Stalled` when true, any other but `Reconciling` when false."""
-    if kind in {"Stalled", "Reconciling"}:
-        return kind == "Stalled" and state == "True"
-    return state == "False"
+    """Return whether a condition needs a person: `Stalled` when true, others but `Reconciling` when false (kstatus)."""
+    if kind == ConditionType.STALLED:
+        return state == ConditionStatus.TRUE
+    return kind != ConditionType.RECONCILING and state == ConditionStatus.FALSE
 
 
-def tone(kind: str, state: str) -> str:
-    """How a condition is shown: good, bad, or idle where it says neither."""
+def tone(kind: str, state: str) -> Tone:
+    """Return the colour of a condition."""
     if is_bad(kind, state):
-        return "bad"
-    if kind in {"Stalled", "Reconciling"}:
-        return "warn" if state == "True" else "idle"
-    return "good" if state == "True" else "idle"
+        return Tone.BAD
+    if state != ConditionStatus.TRUE:
+        return Tone.IDLE
+    return Tone.WARN if kind == ConditionType.RECONCILING else Tone.GOOD
 
 
 def age(seconds: float | timedelta | None) -> str:
-    """A duration as a person says it: 4 s, 12 min, 3 h, 2 d; – for none."""
+    """Return a duration in one unit: 4 s, 12 min, 3 h, 2 d; – for none."""
     if seconds is None:
         return "–"
     if isinstance(seconds, timedelta):
@@ -184,14 +209,14 @@ def age(seconds: float | timedelta | None) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 event`, `1,200 events`."""
+    """Return a count with its noun: `1 event`, `1,200 events`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def read(engine: Engine) -> Status:
     """Read everything from the database. Raises `sqlalchemy.exc.SQLAlchemyError`."""
     with engine.connect() as connection:
-        # One snapshot for all of it: the page must not contradict itself.
+        # All queries see one snapshot, so that the page does not contradict itself.
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
         hour, by_hour = reports.by_hour(connection)
         return Status(
@@ -207,7 +232,7 @@ def read(engine: Engine) -> Status:
 
 
 class Reader:
-    """Reads the status at most once in `FRESH_S`, whoever asks. For use in threads."""
+    """Reads the status at most once in `FRESH_S` for all requests. Safe in threads."""
 
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.engine = engine
@@ -217,7 +242,7 @@ class Reader:
         self._status: Status | None = None
 
     def __call__(self) -> Status:
-        """The status, at most `FRESH_S` old. Raises `sqlalchemy.exc.SQLAlchemyError`."""
+        """Return a status that is at most `FRESH_S` old. Raises `sqlalchemy.exc.SQLAlchemyError`."""
         with self._lock:
             if self._status is None or self._clock() - self._at >= FRESH_S:
                 self._status = read(self.engine)
@@ -226,15 +251,15 @@ class Reader:
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """The page's content for programs."""
+    """Return the content of the page for programs."""
     return {
         "at": status.at.isoformat(),
         "concerns": [
-            {"level": c.level, "what": c.what, "then": c.then, "numberId": c.number_id, "command": c.command}
+            {"level": c.level, "what": c.problem, "then": c.advice, "numberId": c.number_id, "command": c.command}
             for c in concerns(status)
         ],
         "numbers": [_number_as_json(status, number) for number in status.numbers],
-        "events": {number_id: _counts_as_json(of_number) for number_id, of_number in status.events.items()},
+        "events": {number_id: _counts_as_json(events) for number_id, events in status.events.items()},
         "total": _counts_as_json(status.total),
         "messagesPerHour": [
             {"start": hour.start.isoformat(), "in": hour.incoming, "out": hour.outgoing} for hour in status.hours()
@@ -292,19 +317,19 @@ def _number_as_json(status: Status, number: NumberReport) -> dict[str, Any]:
     }
 
 
-def _counts_as_json(of_number: Counts) -> dict[str, Any]:
+def _counts_as_json(events: Counts) -> dict[str, Any]:
     return {
-        "received": of_number.received,
-        "duplicate": of_number.duplicate,
-        "done": of_number.done,
-        "dead": of_number.dead,
-        "waiting": of_number.waiting,
-        "holds": of_number.holds,
-        "oldestWaitingSeconds": of_number.oldest_waiting_s,
+        "received": events.received,
+        "duplicate": events.duplicate,
+        "done": events.done,
+        "dead": events.dead,
+        "waiting": events.waiting,
+        "holds": events.holds,
+        "oldestWaitingSeconds": events.oldest_waiting_s,
     }
 
 
 def trace_id(traceparent: str | None) -> str | None:
-    """The trace id within a W3C `traceparent`."""
+    """Return the trace id in a W3C `traceparent`, None if it is unreadable."""
     parts = (traceparent or "").split("-")
     return parts[1] if len(parts) == 4 else None
