@@ -22,7 +22,7 @@ from waypost.operator.cluster import connection
 from waypost.operator.cluster.api_calls import KubernetesCalls
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.cluster.kubernetes import KubernetesCluster
-from waypost.operator.engine.object_cache import Known
+from waypost.operator.engine.object_cache import ObjectCache
 from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import OperatorOptions
 from waypost.simulator.app import build
@@ -60,7 +60,7 @@ async def place(kubeconfig: Path, namespace: str, ids: list[str]) -> AsyncIterat
     simulator = build()
     webhook = Starlette(routes=[Route("/{rest:path}", _echo)])
     calls = KubernetesCalls(await connection.client(kubeconfig))
-    cluster = KubernetesCluster(calls, Known(), release_namespace=namespace, namespaces=[namespace])
+    cluster = KubernetesCluster(calls, ObjectCache(), release_namespace=namespace, namespaces=[namespace])
     transport = httpx.ASGITransport(simulator)
     async with simulator.router.lifespan_context(simulator), GraphClient("http://g", "v26.0", transport=transport) as g:
         simulation = simulator.state.simulation

@@ -23,7 +23,7 @@ from waypost.operator.cluster import connection
 from waypost.operator.cluster.api_calls import KubernetesCalls
 from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, Manifest
 from waypost.operator.cluster.kubernetes import KubernetesCluster
-from waypost.operator.engine.object_cache import Known
+from waypost.operator.engine.object_cache import ObjectCache
 
 from .conftest import end, until
 
@@ -48,7 +48,8 @@ class Cluster:
     def do(self, work: Callable[[KubernetesCluster], Any]) -> Any:
         async def done() -> Any:
             calls = KubernetesCalls(await connection.client(self._kubeconfig))
-            cluster = KubernetesCluster(calls, Known(), release_namespace=self._namespace, namespaces=[self._namespace])
+            where = self._namespace
+            cluster = KubernetesCluster(calls, ObjectCache(), release_namespace=where, namespaces=[where])
             try:
                 return await work(cluster)
             finally:

@@ -15,7 +15,7 @@ from waypost.operator.cluster import connection
 from waypost.operator.cluster.api_calls import KubernetesCalls
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.cluster.kubernetes import KubernetesCluster
-from waypost.operator.engine.object_cache import Known
+from waypost.operator.engine.object_cache import ObjectCache
 from waypost.operator.engine.outcome import Result
 from waypost.operator.options import OperatorOptions
 from waypost.operator.schedule.reconcile import ScheduleReconciler
@@ -102,7 +102,7 @@ class Place:
             calls = KubernetesCalls(
                 await connection.client(self._kubeconfig), lambda: connection.configuration(self._kubeconfig)
             )
-            cluster = KubernetesCluster(calls, Known(), release_namespace=self.options.release_namespace)
+            cluster = KubernetesCluster(calls, ObjectCache(), release_namespace=self.options.release_namespace)
             try:
                 return await use(cluster)
             finally:

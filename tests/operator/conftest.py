@@ -1,4 +1,4 @@
-"""An API server in memory for each test, and an operator in this process that really watches it."""
+"""Gives each test an API server in memory, and operators in this process that watch it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from waypost.operator.cluster import connection
 from waypost.operator.cluster.api_calls import KubernetesCalls
 from waypost.operator.cluster.kubernetes import KubernetesCluster
-from waypost.operator.engine.object_cache import Known
+from waypost.operator.engine.object_cache import ObjectCache
 
 from .apiserver import ApiServer
 from .running import RELEASE, Fleet
@@ -17,7 +17,7 @@ from .running import RELEASE, Fleet
 
 @pytest.fixture
 def api() -> Iterator[ApiServer]:
-    """An API server that holds nothing."""
+    """Runs an empty API server."""
     server = ApiServer()
     server.start()
     yield server
@@ -29,12 +29,12 @@ Connect = Callable[..., Awaitable[KubernetesCluster]]
 
 @pytest.fixture
 async def connect(api: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
-    """`await connect(…)` gives a cluster over the API server, made with these arguments and closed at the end."""
+    """Returns a function: `await connect(…)` returns a cluster over the API server, which is closed at the end."""
     kubeconfig, made = api.kubeconfig(tmp_path), []
 
-    async def connected(known: Known | None = None, **how: Any) -> KubernetesCluster:
+    async def connected(cache: ObjectCache | None = None, **how: Any) -> KubernetesCluster:
         calls = KubernetesCalls(await connection.client(kubeconfig), lambda: connection.configuration(kubeconfig))
-        made.append(KubernetesCluster(calls, known or Known(), release_namespace=RELEASE, **how))
+        made.append(KubernetesCluster(calls, cache or ObjectCache(), release_namespace=RELEASE, **how))
         return made[-1]
 
     yield connected
@@ -44,13 +44,13 @@ async def connect(api: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
 
 @pytest.fixture
 async def cluster(connect: Connect) -> KubernetesCluster:
-    """A cluster of all namespaces whose objects nobody has listed yet."""
+    """Returns a cluster of all namespaces with an empty object cache."""
     return await connect()
 
 
 @pytest.fixture
 def fleet(api: ApiServer, tmp_path: Path) -> Iterator[Fleet]:
-    """Starts operators with reconcilers that only take notes; whatever still runs at the end is stopped."""
+    """Starts operators with reconcilers that only take notes, and stops at the end those that still run."""
     made = Fleet(api, api.kubeconfig(tmp_path))
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""What the tests of the running operator share: stub reconcilers that take notes, and operators to start and stop."""
+"""Helps to test a running operator: objects, reconcilers that only take notes, and operators to start and stop."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.api.number_models import API_VERSION, FINALIZER
 from waypost.operator.cluster.interface import Cluster, Manifest
 from waypost.operator.engine.outcome import Outcome, Result
-from waypost.operator.engine.runtime import Operator, Place
+from waypost.operator.engine.runtime import Operator, RuntimeOptions
 from waypost.operator.options import OperatorOptions
 
 from .apiserver import ApiServer
@@ -23,11 +23,11 @@ RELEASE = "waypost-system"
 TEAM = "team-a"
 
 DEADLINE_S = 120.0
-"""Generous: on a busy machine a process takes its time."""
+"""Longest wait for a condition; generous, because the machine may be busy."""
 
 
 def number(name: str = "support", namespace: str = TEAM, **spec: Any) -> Manifest:
-    """A number that depends on the Secret `<name>-meta` and the ConfigMap `<name>-bot`."""
+    """Returns a number that depends on the Secret `<name>-meta` and the ConfigMap `<name>-bot`."""
     given = {
         "phoneNumberId": f"1{abs(hash(name)) % 10**12:012d}",
         "wabaId": "102290129340398",
@@ -39,34 +39,34 @@ def number(name: str = "support", namespace: str = TEAM, **spec: Any) -> Manifes
 
 
 def schedule(name: str = "news", number_name: str = "support", namespace: str = TEAM) -> Manifest:
-    """A schedule of that number."""
+    """Returns a schedule of that number."""
     spec = {"numberRef": {"name": number_name}, "schedule": "0 9 * * 1", "timeZone": "Europe/Rome", "action": {}}
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": API_VERSION, "kind": SCHEDULE, "metadata": metadata, "spec": spec}
 
 
 def secret(name: str, namespace: str = TEAM, value: str = "one", *, opted_in: bool = True) -> Manifest:
-    """A credentials Secret."""
+    """Returns a credentials Secret."""
     labels = {"waypost.dev/credentials": "true"} if opted_in else {}
     metadata = {"name": name, "namespace": namespace, "labels": labels}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"accessToken": value}}
 
 
 def config_map(name: str, namespace: str = TEAM, text: str = "version: 1") -> Manifest:
-    """A bot."""
+    """Returns a ConfigMap with a bot."""
     metadata = {"name": name, "namespace": namespace, "labels": {"waypost.dev/watched": "true"}}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"bot.yaml": text}}
 
 
 def cron_job(name: str, schedule_name: str, namespace: str = TEAM) -> Manifest:
-    """A child of a schedule."""
+    """Returns the CronJob of a schedule."""
     labels = {"waypost.dev/schedule-namespace": namespace, "waypost.dev/schedule-name": schedule_name}
     metadata = {"name": name, "namespace": RELEASE, "labels": labels}
     return {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata, "spec": {"schedule": "0 9 * * 1"}}
 
 
-class NoteTaker:
-    """A reconciler that keeps to the rules: it writes a status only when that changes, and removes its finalizer."""
+class NotingReconciler:
+    """Notes its calls. Like a real one, it writes a status only when that changes, and removes its finalizer."""
 
     def __init__(self, cluster: Cluster, notes: "Notes") -> None:
         self._cluster = cluster
@@ -74,7 +74,7 @@ class NoteTaker:
 
     async def reconcile(self, manifest: Manifest) -> Result:
         notes, name = self._notes, manifest["metadata"]["name"]
-        assert name not in notes.under_way, "two reconciles of one object at a time"
+        assert name not in notes.under_way, "two reconciles of one object run at a time"
         notes.under_way.add(name)
         try:
             notes.most_at_once = max(notes.most_at_once, len(notes.under_way))
@@ -109,7 +109,7 @@ class NoteTaker:
 
 
 class Notes:
-    """What the stub reconcilers of one operator saw."""
+    """What the reconcilers of one operator saw, and what they are to do."""
 
     def __init__(self) -> None:
         self.reconciled: Counter[str] = Counter()
@@ -126,12 +126,12 @@ class Notes:
 
 
 class Fleet:
-    """Operators on one API server, each in a thread of its own: kopf ends by cancelling all tasks of its loop."""
+    """Runs operators on one API server, each in its own thread: kopf ends by cancelling all tasks of its loop."""
 
     def __init__(self, api: ApiServer, kubeconfig: Path) -> None:
         self._api = api
         self._kubeconfig = kubeconfig
-        self._running: list[_Running] = []
+        self._running: list[RunningOperator] = []
 
     def begin(
         self,
@@ -142,75 +142,80 @@ class Fleet:
         replicas: int = 1,
         identity: str = "one",
     ) -> Notes:
-        """An operator that has only just been started."""
+        """Starts an operator, without waiting for it."""
         notes = notes or Notes()
         options = OperatorOptions(RELEASE, "https://hooks.example.org", namespaces=namespaces, resync_s=resync_s)
         operator = Operator(
             options,
-            Place(identity, self._kubeconfig, replicas=replicas),
-            lambda cluster: {kind: NoteTaker(cluster, notes) for kind in (NUMBER, SCHEDULE)},
+            RuntimeOptions(identity, self._kubeconfig, replicas=replicas),
+            lambda cluster: {kind: NotingReconciler(cluster, notes) for kind in (NUMBER, SCHEDULE)},
             on_lease_lost=notes.lease_lost.set,
         )
-        self._running.append(_Running(operator))
+        self._running.append(RunningOperator(operator))
         return notes
 
     def start(self, *, replicas: int = 1, **how: Any) -> Notes:
-        """An operator that works when this returns, unless it is a standby."""
+        """Starts an operator and waits until it works, unless it is a standby."""
         notes = self.begin(replicas=replicas, **how)
         kinds = (NUMBER, SCHEDULE, "Secret", "ConfigMap", "CronJob") if replicas == 1 else ()
         until(lambda: self.not_ready() is None and all(map(self._api.watching, kinds)), "the operator works")
         return notes
 
     def not_ready(self) -> str | None:
-        """What the readiness probe of the one started last says."""
+        """Returns what the readiness probe of the operator says that was started last."""
         self._running[-1].check()
         return self._running[-1].operator.not_ready()
 
-    def ends_by(self) -> BaseException | None:
-        """What ended the one that was started last, which is then no longer looked after."""
+    def take_error(self) -> BaseException | None:
+        """Returns the error that ended the operator that was started last; the fleet then forgets that operator."""
         error = self._running[-1].error
         if error is not None:
             self._running.pop()
         return error
 
-    def tell_to_stop(self) -> None:
-        """Tell the one that was started last, as SIGTERM would, and do not wait."""
-        self._running[-1].tell_to_stop()
+    def request_stop(self) -> None:
+        """Asks the operator that was started last to stop, as SIGTERM does, and does not wait."""
+        self._running[-1].request_stop()
 
     def stop(self) -> None:
-        """Stop the one that was started last, as SIGTERM would."""
+        """Stops the operator that was started last, as SIGTERM does."""
         self._running.pop().stop()
 
     def stop_first(self) -> None:
-        """Stop the one that was started first."""
+        """Stops the operator that was started first."""
         self._running.pop(0).stop()
 
     def close(self) -> None:
-        """Stop all."""
+        """Stops all operators."""
         while self._running:
             self.stop()
 
 
-class _Running:
+class RunningOperator:
+    """An operator in a thread of its own."""
+
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told = False
+        self._is_stop_requested = False
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="operator", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
+        """Raises the error that ended it, if one did."""
         if self.error is not None:
             raise self.error
 
-    def tell_to_stop(self) -> None:
-        if not self._told and self._thread.is_alive() and self._loop is not None:
+    def request_stop(self) -> None:
+        """Asks it to stop, as SIGTERM does."""
+        if not self._is_stop_requested and self._thread.is_alive() and self._loop is not None:
             self._loop.call_soon_threadsafe(self.operator.stop)
-            self._told = True
+            self._is_stop_requested = True
 
     def stop(self) -> None:
-        self.tell_to_stop()
+        """Stops it, and raises the error that ended it, if one did."""
+        self.request_stop()
         self._thread.join(60)
         assert not self._thread.is_alive(), "the operator does not end"
         self.check()
@@ -227,7 +232,7 @@ class _Running:
 
 
 def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for a condition."""
+    """Waits for a condition; `what` says in words what was waited for."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, f"not within {DEADLINE_S:.0f} s: {what}"
@@ -235,7 +240,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 def settled(read: Callable[[], object], for_s: float = 0.5) -> None:
-    """Wait until what `read` gives has not changed for a while."""
+    """Waits until `read` has returned the same for a while."""
     last, since = read(), time.monotonic()
     while time.monotonic() - since < for_s:
         time.sleep(0.02)

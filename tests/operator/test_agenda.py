@@ -1,6 +1,6 @@
-"""What comes next, and when: without threads, tasks or a clock."""
+"""The agenda decides which object is next, and when: without threads, tasks or a clock."""
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -14,33 +14,36 @@ B: Key = ("WhatsAppNumber", "team-a", "b")
 
 
 def taken(agenda: Agenda, now: float) -> list[Key]:
-    """All that is begun at that time; all of it then runs."""
-    return [each.key for each in iter(lambda: agenda.take(now), None) if each is not None]
+    """Takes all objects that are due at that time; all of them then run."""
+    keys = []
+    while (due := agenda.take(now)) is not None:
+        keys.append(due.key)
+    return keys
 
 
 @pytest.fixture
 def agenda() -> Agenda:
-    """An empty one."""
+    """Returns an empty agenda."""
     return Agenda()
 
 
-def test_what_is_asked_for_often_is_done_once(agenda: Agenda) -> None:
-    """Ten events of one object are one reconcile."""
+def test_many_requests_for_an_object_are_one_reconcile(agenda: Agenda) -> None:
+    """Ten events of one object cost as much as one."""
     for _ in range(10):
         agenda.add(A, 1.0, urgent=True)
     assert taken(agenda, 1.0) == [A]
 
 
-def test_nothing_begins_before_its_time(agenda: Agenda) -> None:
-    """A resync is due when it is due."""
+def test_no_object_is_taken_before_its_time(agenda: Agenda) -> None:
+    """A resync is not early."""
     agenda.add(A, 5.0, urgent=False)
     assert taken(agenda, 4.9) == []
     assert agenda.next_at() == 5.0
     assert taken(agenda, 5.0) == [A]
 
 
-def test_the_earlier_of_two_wishes_counts(agenda: Agenda) -> None:
-    """A change brings a planned resync forward; a later wish does not push it back."""
+def test_the_earlier_of_two_requests_counts(agenda: Agenda) -> None:
+    """A change brings a planned resync forward; a later request does not push it back."""
     agenda.add(A, 300.0, urgent=False)
     agenda.add(A, 1.0, urgent=True)
     agenda.add(A, 200.0, urgent=False)
@@ -54,8 +57,8 @@ def test_changes_go_before_resyncs(agenda: Agenda) -> None:
     assert taken(agenda, 3.0) == [B, A]
 
 
-def test_an_object_is_not_begun_twice(agenda: Agenda) -> None:
-    """What is asked for while it runs comes after it."""
+def test_an_object_does_not_run_twice_at_a_time(agenda: Agenda) -> None:
+    """A request that comes while it runs is met afterwards."""
     agenda.add(A, 1.0, urgent=True)
     taken(agenda, 1.0)
     agenda.add(A, 1.0, urgent=True)
@@ -64,8 +67,8 @@ def test_an_object_is_not_begun_twice(agenda: Agenda) -> None:
     assert taken(agenda, 100.0 + SPACING_S) == [A]
 
 
-def test_the_same_object_leaves_a_pause_between_two_reconciles(agenda: Agenda) -> None:
-    """Whatever goes wrong, no object makes a hot loop."""
+def test_two_reconciles_of_an_object_have_a_pause_between_them(agenda: Agenda) -> None:
+    """Whatever goes wrong, no object keeps the operator busy."""
     agenda.add(A, 1.0, urgent=True)
     taken(agenda, 1.0)
     agenda.done(A, 1.0, again_at=1.0)
@@ -74,8 +77,8 @@ def test_the_same_object_leaves_a_pause_between_two_reconciles(agenda: Agenda) -
     assert taken(agenda, 1.0 + SPACING_S) == [A]
 
 
-def test_a_forgotten_object_does_not_come_again(agenda: Agenda) -> None:
-    """It was deleted: neither planned nor running does it come back by itself."""
+def test_a_forgotten_object_is_not_reconciled_again(agenda: Agenda) -> None:
+    """It was deleted, while it was planned or while it ran."""
     agenda.add(A, 1.0, urgent=True)
     agenda.add(B, 1.0, urgent=True)
     agenda.forget(B)
@@ -85,8 +88,8 @@ def test_a_forgotten_object_does_not_come_again(agenda: Agenda) -> None:
     assert agenda.next_at() is None
 
 
-def test_one_that_is_made_again_while_the_old_one_ends_is_not_lost(agenda: Agenda) -> None:
-    """Deleted and created under the same name within one reconcile."""
+def test_an_object_created_again_while_the_old_one_ends_is_not_lost(agenda: Agenda) -> None:
+    """It was deleted and created under the same name within one reconcile."""
     agenda.add(A, 1.0, urgent=True)
     taken(agenda, 1.0)
     agenda.forget(A)
@@ -95,8 +98,8 @@ def test_one_that_is_made_again_while_the_old_one_ends_is_not_lost(agenda: Agend
     assert taken(agenda, 10.0) == [A]
 
 
-def test_what_waits_is_counted(agenda: Agenda) -> None:
-    """Planned for later, or running, is not waiting."""
+def test_objects_that_are_due_and_do_not_run_are_counted(agenda: Agenda) -> None:
+    """Objects that are planned for later or run are not waiting."""
     agenda.add(A, 1.0, urgent=True)
     agenda.add(B, 9.0, urgent=True)
     assert agenda.overdue(5.0) == 1
@@ -104,44 +107,72 @@ def test_what_waits_is_counted(agenda: Agenda) -> None:
     assert agenda.overdue(5.0) == 0
 
 
-KEYS = [("WhatsAppNumber", "team-a", name) for name in "abc"]
-STEPS = st.lists(
+KEYS = st.sampled_from([("WhatsAppNumber", "team-a", name) for name in "abc"])
+
+
+class Add(NamedTuple):
+    """Asks for a reconcile in some seconds."""
+
+    key: Key
+    after_s: float
+    urgent: bool
+
+
+class Take(NamedTuple):
+    """Some seconds pass, then an object is taken."""
+
+    after_s: float
+
+
+class Done(NamedTuple):
+    """A reconcile ends, if one of that object runs."""
+
+    key: Key
+
+
+class Forget(NamedTuple):
+    """The object is gone."""
+
+    key: Key
+
+
+Step = Add | Take | Done | Forget
+STEPS: st.SearchStrategy[list[Step]] = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), st.sampled_from(KEYS), st.floats(0, 10), st.booleans()),
-        st.tuples(st.just("take"), st.just(None), st.floats(0, 3), st.just(None)),
-        st.tuples(st.just("done"), st.sampled_from(KEYS), st.floats(0, 10) | st.none(), st.just(None)),
-        st.tuples(st.just("forget"), st.sampled_from(KEYS), st.just(None), st.just(None)),
+        st.builds(Add, KEYS, st.floats(0, 10), st.booleans()),
+        st.builds(Take, st.floats(0, 3)),
+        st.builds(Done, KEYS),
+        st.builds(Forget, KEYS),
     ),
     max_size=60,
 )
 
 
 @given(STEPS)
-def test_whatever_happens_each_wish_is_met_and_no_object_runs_twice(steps: list[tuple]) -> None:  # type: ignore[type-arg]
-    """A model that only remembers what was wished for and not taken since agrees at the end."""
-    agenda, running, wished, now = Agenda(), set(), set(), 0.0
-    for what, key, number, urgent in steps:
-        if what == "add":
-            agenda.add(key, now + number, urgent=urgent)
-            wished.add(key)
-        elif what == "forget":
-            agenda.forget(key)
-            wished.discard(key)
-        elif what == "take":
-            now += number
-            if (item := agenda.take(now)) is not None:
-                assert item.key not in running
-                assert item.due_at <= now
-                running.add(item.key)
-                wished.discard(item.key)
-        elif key in running:
-            running.discard(key)
-            agenda.done(key, now, again_at=None)
+def test_every_request_is_met_and_no_object_runs_twice_at_a_time(steps: list[Step]) -> None:
+    """A model that only remembers what was asked for and not taken since agrees at the end."""
+    agenda, now = Agenda(), 0.0
+    running: set[Key] = set()
+    requested: set[Key] = set()
+    for step in steps:
+        match step:
+            case Add(key, after_s, urgent):
+                agenda.add(key, now + after_s, urgent=urgent)
+                requested.add(key)
+            case Forget(key):
+                agenda.forget(key)
+                requested.discard(key)
+            case Take(after_s):
+                now += after_s
+                if (due := agenda.take(now)) is not None:
+                    assert due.key not in running
+                    assert due.due_at <= now
+                    running.add(due.key)
+                    requested.discard(due.key)
+            case Done(key):
+                if key in running:
+                    running.discard(key)
+                    agenda.done(key, now, again_at=None)
     for key in running:
         agenda.done(key, now, again_at=None)
-    assert set(_drained(agenda, now + 1000)) == wished
-
-
-def _drained(agenda: Agenda, now: float) -> Iterator[Key]:
-    while (item := agenda.take(now)) is not None:
-        yield item.key
+    assert set(taken(agenda, now + 1000)) == requested

@@ -1,4 +1,4 @@
-"""Liveness: what the operator writes must come back to it."""
+"""The canary proves that changes which the operator writes come back to it."""
 
 import pytest
 import structlog
@@ -12,7 +12,7 @@ from .running import RELEASE, Fleet, until
 
 
 class Clock:
-    """A clock to be moved by hand."""
+    """A clock that a test moves by hand."""
 
     def __init__(self) -> None:
         self.now = 50.0
@@ -22,42 +22,42 @@ class Clock:
 
 
 @pytest.mark.anyio
-async def test_each_beat_is_a_change(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """A write that changes nothing would make no event, and the watch would seem dead."""
-    bird = Canary(cluster, RELEASE, clock=Clock())
+async def test_each_beat_changes_the_object(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """A write that changes nothing causes no event, and the watch would seem dead."""
+    canary = Canary(cluster, RELEASE, clock=Clock())
     for _ in range(3):
-        await bird.beat()
+        await canary.beat()
     assert len([each for each in api.changes("ConfigMap") if each.name == NAME]) == 3
 
 
 @pytest.mark.anyio
 async def test_silence_is_reported_after_two_minutes(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Not before, and an event ends it."""
+    """It is not reported before, and an event ends it."""
     clock = Clock()
-    bird = Canary(cluster, RELEASE, clock=clock)
+    canary = Canary(cluster, RELEASE, clock=clock)
     clock.now += LONGEST_SILENCE_S
-    assert bird.unhealthy() is None
+    assert canary.unhealthy() is None
     clock.now += 1
-    assert bird.unhealthy() == "nothing was seen through the watch for 121 s"
-    bird.seen()
-    assert bird.unhealthy() is None
+    assert canary.unhealthy() == "nothing was seen through the watch for 121 s"
+    canary.seen()
+    assert canary.unhealthy() is None
 
 
 @pytest.mark.anyio
 async def test_an_api_server_that_refuses_does_not_end_the_beats(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The silence tells it soon enough; the log says once why, and once that it is over."""
-    bird = Canary(cluster, RELEASE, clock=Clock())
+    """The silence shows it soon enough; the log says once why, and once that it is over."""
+    canary = Canary(cluster, RELEASE, clock=Clock())
     api.faults.append(Fault(lambda *_: True, 403, 2))
     with structlog.testing.capture_logs() as lines:
         for _ in range(4):
-            await bird.beat()
+            await canary.beat()
     assert api.get("ConfigMap", RELEASE, NAME) is not None
     assert [line["event"] for line in lines] == ["the canary cannot be touched", "the canary can be touched again"]
     assert lines[0]["reason"].startswith("Faulty")
 
 
 def test_the_running_operator_sees_its_own_beat(api: ApiServer, fleet: Fleet) -> None:
-    """Written, watched and noticed, the whole way: each event sets the silence back to nothing."""
+    """Each event that comes through the watch sets the silence back to nothing."""
     fleet.start()
     until(lambda: silence() > 0.3, "nothing has come for a moment")
     changed = {"waypost.dev/beat": "by hand"}
@@ -66,5 +66,5 @@ def test_the_running_operator_sees_its_own_beat(api: ApiServer, fleet: Fleet) ->
 
 
 def silence() -> float:
-    """What `/metrics` says."""
+    """Returns the silence as `/metrics` shows it."""
     return float(next(iter(metrics.canary_silence_seconds.collect())).samples[0].value)

@@ -1,4 +1,4 @@
-"""When an object is looked at again, and what each look tells by metrics."""
+"""The controller decides when an object is reconciled again, and each reconcile updates metrics."""
 
 import time
 from collections.abc import Awaitable
@@ -9,7 +9,7 @@ from waypost.dev.file_cluster import FileCluster
 from waypost.operator.api.conditions import timestamp
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.engine.controller import Controller
-from waypost.operator.engine.object_cache import Known
+from waypost.operator.engine.object_cache import ObjectCache
 from waypost.operator.engine.outcome import Outcome, Result
 from waypost.operator.engine.workers import Workers
 from waypost.telemetry import metrics
@@ -22,7 +22,7 @@ RESYNC_S = 300.0
 
 
 class Answers:
-    """A reconciler that always says the same."""
+    """A reconciler that always returns the same."""
 
     def __init__(self, requeue_after_s: float | None, outcome: Outcome = Outcome.READY) -> None:
         self._result = Result(requeue_after_s, outcome)
@@ -37,43 +37,44 @@ class Answers:
 def again_s(
     requeue_after_s: float | None, *, draw: float, cluster: FileCluster | None = None
 ) -> Awaitable[float | None]:
-    """In how many seconds the controller comes again."""
+    """Returns in how many seconds the controller wants the object again."""
     if cluster is None:
         cluster = FileCluster()
         cluster.put(number())
     reconcilers = {"WhatsAppNumber": Answers(requeue_after_s)}
-    return Controller(cluster, Known(), reconcilers, resync_s=RESYNC_S, draw=lambda: draw)(KEY)
+    return Controller(cluster, ObjectCache(), reconcilers, resync_s=RESYNC_S, draw=lambda: draw)(KEY)
 
 
 @pytest.mark.parametrize(
-    ("requeue_after_s", "draw", "comes_after_s"),
+    ("requeue_after_s", "draw", "expected_s"),
     [(None, 0.0, 270), (None, 0.5, 300), (None, 1.0, 330), (20, 0.5, 20), (3600, 0.5, 300)],
 )
-async def test_each_object_comes_again_within_the_resync(
-    requeue_after_s: float | None, draw: float, comes_after_s: float
+async def test_each_object_is_reconciled_again_within_the_resync_interval(
+    requeue_after_s: float | None, draw: float, expected_s: float
 ) -> None:
-    """A tenth earlier or later, so that objects that were made together do not stay together."""
-    assert await again_s(requeue_after_s, draw=draw) == pytest.approx(comes_after_s)
+    """It is a tenth earlier or later, so that objects created together are not resynced together."""
+    assert await again_s(requeue_after_s, draw=draw) == pytest.approx(expected_s)
 
 
-async def test_what_is_gone_does_not_come_again() -> None:
-    """Nobody asks for it any more."""
+async def test_an_object_that_is_gone_is_not_reconciled_again() -> None:
+    """Nothing is left to do for it."""
     assert await again_s(None, draw=0.5, cluster=FileCluster()) is None
 
 
-async def test_each_look_tells_how_long_the_token_lasts() -> None:
-    """Days pass without an event, and an alert shall come in time."""
+async def test_each_reconcile_shows_how_long_the_token_lasts() -> None:
+    """Days pass without an event, and the alert must come in time."""
     cluster = FileCluster()
     made = cluster.put(number())
     soon = timestamp(time.time() + 10.5 * 86_400)
     await cluster.write_status(made, {"token": {"expiresAt": soon}})
     await again_s(None, draw=0.5, cluster=cluster)
-    days = {labels[0]: gauge._value.get() for labels, gauge in metrics.token_days_left._metrics.items()}
+    (family,) = metrics.token_days_left.collect()
+    days = {sample.labels["number"]: sample.value for sample in family.samples}
     assert days[NUMBER] == pytest.approx(10.5, abs=0.2)
 
 
-async def test_how_late_a_reconcile_begins_is_measured() -> None:
-    """An operator that cannot keep up shows."""
+async def test_the_delay_of_a_reconcile_is_measured() -> None:
+    """It shows an operator that cannot keep up."""
     clock, late = Clock(), metrics.resync_lag_seconds
     before = late._sum.get()
 

@@ -1,4 +1,4 @@
-"""A real kopf operator in this process, against an API server in memory; the reconcilers only take notes."""
+"""kopf's watches wake the right objects: a real kopf operator, an API server in memory, reconcilers that take notes."""
 
 import asyncio
 import signal
@@ -20,18 +20,18 @@ CANARY = "waypost-operator-canary"
 
 
 def is_ready(api: ApiServer, kind: str, name: str, namespace: str = TEAM) -> bool:
-    """Whether its status speaks of its latest spec."""
+    """Returns whether its status is about its latest spec."""
     found = api.get(kind, namespace, name) or {}
     return bool(found.get("status", {}).get("observedGeneration") == found.get("metadata", {}).get("generation"))
 
 
-def ours(api: ApiServer) -> list[str]:
-    """Writes that changed something, but for the canary's."""
+def writes(api: ApiServer) -> list[str]:
+    """Returns all writes that changed something, without the canary's."""
     return [f"{each.verb} {each.kind} {each.name}" for each in api.changes() if each.name != CANARY]
 
 
 def test_a_new_number_is_reconciled(api: ApiServer, fleet: Fleet) -> None:
-    """What a user applies is acted on by the watch, not by a resync; and our own writes wake nobody."""
+    """The watch wakes it, not a resync, and the operator's own writes wake nothing."""
     notes = fleet.start()
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "a status is written")
@@ -40,8 +40,8 @@ def test_a_new_number_is_reconciled(api: ApiServer, fleet: Fleet) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_signal_that_kopf_hears_is_a_stop(api: ApiServer, tmp_path: Path) -> None:
-    """kopf has a task that waits for one, and a process ends some seconds later while that one still does."""
+async def test_a_signal_to_kopf_stops_the_operator(api: ApiServer, tmp_path: Path) -> None:
+    """Otherwise a task of kopf's keeps waiting for `stop`, and the process ends some seconds later."""
     kubeconfig, registry, stop = api.kubeconfig(tmp_path), kopf.OperatorRegistry(), asyncio.Event()
 
     @kopf.on.login(registry=registry)
@@ -50,47 +50,52 @@ async def test_a_signal_that_kopf_hears_is_a_stop(api: ApiServer, tmp_path: Path
 
     @kopf.on.event("configmaps", registry=registry)
     async def watch(**_: object) -> None:
-        """Nothing."""
+        """Takes the event and does nothing."""
 
     watching = asyncio.create_task(handlers.run(registry, namespaces=[TEAM], stop=stop))
-    await asyncio.to_thread(until, lambda: api.watching("ConfigMap"), "it watches, so it hears signals, too")
+    await asyncio.to_thread(until, lambda: api.watching("ConfigMap"), "it watches, so it handles signals, too")
     signal.raise_signal(signal.SIGTERM)
     await watching
     assert stop.is_set()
 
 
-def test_it_runs_as_a_user_that_has_no_name(api: ApiServer, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A container's numeric user is in no user database, and the system's answer to "who am I" is an error."""
+def test_the_operator_runs_as_a_user_without_a_name(
+    api: ApiServer, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's numeric user is in no user database, so asking the system for its name is an error."""
 
-    def nobody() -> str:
+    def no_name() -> str:
         raise KeyError("getpwuid(): uid not found: 10001")
 
-    monkeypatch.setattr("getpass.getuser", nobody)
+    monkeypatch.setattr("getpass.getuser", no_name)
     fleet.start()
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "a status is written")
 
 
-def test_a_spec_changed_in_the_middle_of_a_reconcile_is_reconciled_again(api: ApiServer, fleet: Fleet) -> None:
-    """The status that is written last speaks of the latest spec; never do two reconciles of one object overlap."""
+def test_a_spec_that_changes_during_a_reconcile_is_reconciled_again(api: ApiServer, fleet: Fleet) -> None:
+    """The last status is about the latest spec, and two reconciles of one object never overlap."""
     changed = threading.Event()
 
-    async def change_meanwhile(manifest: Manifest) -> None:
+    async def change_spec(manifest: Manifest) -> None:
         if not changed.is_set():
             changed.set()
             new = number(suspend=True)
             await asyncio.to_thread(api.put, new)
 
     notes = Notes()
-    notes.before_status = change_meanwhile
+    notes.before_status = change_spec
     fleet.start(notes=notes)
     api.put(number())
-    until(lambda: changed.is_set() and is_ready(api, "WhatsAppNumber", "support"), "the second generation is told")
+    until(
+        lambda: changed.is_set() and is_ready(api, "WhatsAppNumber", "support"),
+        "the status is about the second generation",
+    )
     assert notes.generations["support"][-1] == 2
 
 
 def test_a_deleted_cron_job_wakes_its_schedule(api: ApiServer, fleet: Fleet) -> None:
-    """A child that somebody deletes is seen at once."""
+    """The watch shows it at once."""
     api.put(schedule())
     api.put(cron_job("child", "news"))
     notes = fleet.start()
@@ -101,7 +106,7 @@ def test_a_deleted_cron_job_wakes_its_schedule(api: ApiServer, fleet: Fleet) -> 
 
 
 def test_a_drifted_cron_job_wakes_its_schedule(api: ApiServer, fleet: Fleet) -> None:
-    """A child that somebody edits is seen at once; one that merely gets a label is not a reason."""
+    """An edit of its spec wakes the schedule at once; another label does not."""
     api.put(schedule())
     api.put(cron_job("child", "news"))
     notes = fleet.start()
@@ -115,7 +120,7 @@ def test_a_drifted_cron_job_wakes_its_schedule(api: ApiServer, fleet: Fleet) -> 
 
 
 def test_a_changed_secret_wakes_only_its_number(api: ApiServer, fleet: Fleet) -> None:
-    """A rotated token is used at once, without a look at every other number."""
+    """A rotated token is used at once, and no other number is reconciled."""
     for name in ("support", "sales"):
         api.put(secret(f"{name}-meta"))
         api.put(number(name))
@@ -128,18 +133,18 @@ def test_a_changed_secret_wakes_only_its_number(api: ApiServer, fleet: Fleet) ->
     assert notes.reconciled == {"support": 1}
 
 
-def test_a_secret_that_appears_wakes_the_number_that_waits_for_it(api: ApiServer, fleet: Fleet) -> None:
+def test_a_new_secret_wakes_the_number_that_waits_for_it(api: ApiServer, fleet: Fleet) -> None:
     """A number may be applied before its Secret."""
     api.put(number())
     notes = fleet.start()
-    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it was looked at")
+    until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it was reconciled")
     before = notes.reconciled["support"]
     api.put(secret("support-meta"))
     until(lambda: notes.reconciled["support"] > before, "the number is reconciled")
 
 
 def test_nothing_is_listed_or_watched_without_its_selector(api: ApiServer, fleet: Fleet) -> None:
-    """Secrets that did not opt in never leave the API server."""
+    """The API server never sends Secrets that did not opt in."""
     fleet.start()
     asked = {kind: {selector for each, selector in api.selectors if each == kind} for kind, _ in api.selectors}
     assert asked["Secret"] == {"waypost.dev/credentials=true"}
@@ -148,7 +153,7 @@ def test_nothing_is_listed_or_watched_without_its_selector(api: ApiServer, fleet
 
 
 def test_a_changed_bot_wakes_its_number(api: ApiServer, fleet: Fleet) -> None:
-    """A new script is published at once."""
+    """Its new script is published at once."""
     api.put(config_map("support-bot"))
     api.put(number())
     notes = fleet.start()
@@ -170,7 +175,7 @@ def test_the_annotation_asks_for_a_reconcile(api: ApiServer, fleet: Fleet) -> No
 
 
 def test_a_number_deleted_while_the_operator_was_down_is_finalized(api: ApiServer, fleet: Fleet) -> None:
-    """`kubectl delete` hangs while no operator runs, and ends with the next one."""
+    """`kubectl delete` waits while no operator runs, and ends with the next one."""
     notes = fleet.start()
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
@@ -183,7 +188,7 @@ def test_a_number_deleted_while_the_operator_was_down_is_finalized(api: ApiServe
 
 
 def test_a_deleted_number_is_finalized_once(api: ApiServer, fleet: Fleet) -> None:
-    """Deletion goes through the reconciler, and nothing comes after it."""
+    """The reconciler finalizes it, and nothing follows."""
     notes = fleet.start()
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
@@ -193,8 +198,8 @@ def test_a_deleted_number_is_finalized_once(api: ApiServer, fleet: Fleet) -> Non
     assert notes.finalized["support"] == 1
 
 
-def test_an_object_that_only_others_hold_back_is_left_alone(api: ApiServer, fleet: Fleet) -> None:
-    """Somebody else's finalizer is none of our business."""
+def test_an_object_that_only_others_hold_is_left_alone(api: ApiServer, fleet: Fleet) -> None:
+    """The operator leaves an object with only another system's finalizer to that system."""
     notes = fleet.start()
     held = number()
     held["metadata"]["finalizers"] = ["other.example.org/keeps"]
@@ -206,7 +211,7 @@ def test_an_object_that_only_others_hold_back_is_left_alone(api: ApiServer, flee
 
 
 def test_two_hundred_numbers_at_once_are_each_reconciled_once(api: ApiServer, fleet: Fleet) -> None:
-    """A burst is worked off by a bounded number of reconciles, without rounds that nobody asked for."""
+    """A bounded number of reconciles runs at a time, and none that no event asked for."""
     notes = fleet.start()
     names = [f"number-{index}" for index in range(200)]
     for name in names:
@@ -218,20 +223,20 @@ def test_two_hundred_numbers_at_once_are_each_reconciled_once(api: ApiServer, fl
 
 
 def test_nothing_is_written_while_nothing_happens(api: ApiServer, fleet: Fleet) -> None:
-    """Resyncs look, and write nothing when all is well; but for the canary."""
+    """Resyncs only read while all is well; only the canary writes."""
     for index in range(10):
         api.put(number(f"number-{index}"))
         api.put(schedule(f"schedule-{index}", f"number-{index}"))
     notes = fleet.start(resync_s=0.6)
     until(lambda: all(is_ready(api, "BotSchedule", f"schedule-{index}") for index in range(10)), "all are ready")
-    settled(lambda: len(ours(api)))
-    before, rounds = ours(api), dict(notes.reconciled)
+    settled(lambda: len(writes(api)))
+    before, rounds = writes(api), dict(notes.reconciled)
     until(lambda: all(notes.reconciled[name] >= count + 3 for name, count in rounds.items()), "three more rounds")
-    assert ours(api) == before
+    assert writes(api) == before
 
 
-def test_a_restart_does_not_look_at_everything_at_once(api: ApiServer, fleet: Fleet) -> None:
-    """What is well is looked at some time within the resync interval; what changed meanwhile, at once."""
+def test_a_restart_does_not_reconcile_everything_at_once(api: ApiServer, fleet: Fleet) -> None:
+    """Healthy objects are spread over the resync interval; those that changed while no operator ran come at once."""
     names = [f"number-{index}" for index in range(50)]
     for name in names:
         api.put(secret(f"{name}-meta"))
@@ -247,7 +252,7 @@ def test_a_restart_does_not_look_at_everything_at_once(api: ApiServer, fleet: Fl
 
 
 def test_what_happened_in_a_gap_of_the_watch_is_found(api: ApiServer, fleet: Fleet) -> None:
-    """A stream that is too old (410) is listed anew, and only what changed is looked at."""
+    """After a stream that is too old (410) all objects are listed, and only those that changed are reconciled."""
     for name in ("support", "sales", "press"):
         api.put(secret(f"{name}-meta"))
         api.put(number(name))
@@ -255,18 +260,18 @@ def test_what_happened_in_a_gap_of_the_watch_is_found(api: ApiServer, fleet: Fle
     until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in ("support", "sales", "press")), "ready")
     notes.reconciled.clear()
 
-    def meanwhile() -> None:
+    def change_both() -> None:
         api.store(number("support", suspend=True))
         api.store(secret("sales-meta", value="two"))
 
-    api.end_streams(meanwhile)
+    api.end_streams(change_both)
     until(lambda: notes.reconciled["support"] and notes.reconciled["sales"], "both changes are found")
     settled(notes.reconciled.total)
     assert notes.reconciled["press"] == 0
 
 
 def test_a_defect_in_one_reconcile_leaves_the_others_alone(api: ApiServer, fleet: Fleet) -> None:
-    """One object's trouble is its own, is counted, and it is tried again."""
+    """The defect is counted, and the object is tried again."""
     notes = Notes()
     failures = metrics.reconcile_errors_total.labels(kind="WhatsAppNumber", error="RuntimeError")
     before = failures._value.get()
@@ -275,13 +280,13 @@ def test_a_defect_in_one_reconcile_leaves_the_others_alone(api: ApiServer, fleet
     api.put(number("broken"))
     api.put(number("fine"))
     until(lambda: is_ready(api, "WhatsAppNumber", "fine"), "the other one is ready")
-    until(lambda: is_ready(api, "WhatsAppNumber", "broken"), "it heals by itself")
+    until(lambda: is_ready(api, "WhatsAppNumber", "broken"), "it recovers by itself")
     assert failures._value.get() == before + 2
 
 
 @pytest.mark.parametrize("status", [500, 409])
-def test_an_api_server_in_trouble_is_waited_out(api: ApiServer, fleet: Fleet, status: int) -> None:
-    """Refused writes and reads come again by themselves."""
+def test_refused_writes_and_reads_are_repeated(api: ApiServer, fleet: Fleet, status: int) -> None:
+    """The object becomes ready without a further event."""
     fleet.start()
     api.faults += [
         Fault(lambda verb, kind, _: (verb, kind) == ("update", "WhatsAppNumber"), status, 2),
@@ -295,7 +300,7 @@ def test_a_number_that_becomes_ready_wakes_its_schedules(api: ApiServer, fleet: 
     """A schedule may be applied before its number."""
     notes = fleet.start()
     api.put(schedule())
-    until(lambda: is_ready(api, "BotSchedule", "news"), "it was looked at")
+    until(lambda: is_ready(api, "BotSchedule", "news"), "it was reconciled")
     before = notes.reconciled["news"]
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "the number is ready")
@@ -303,18 +308,18 @@ def test_a_number_that_becomes_ready_wakes_its_schedules(api: ApiServer, fleet: 
 
 
 def test_a_deleted_number_wakes_the_one_that_claims_the_same_phone_number(api: ApiServer, fleet: Fleet) -> None:
-    """The younger of two claims takes over as soon as the older is gone."""
+    """The younger claim takes over as soon as the older is gone."""
     for name in ("older", "younger"):
         api.put(number(name, phoneNumberId="106540352242922"))
     notes = fleet.start()
-    until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in ("older", "younger")), "both were looked at")
+    until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in ("older", "younger")), "both were reconciled")
     before = notes.reconciled["younger"]
     api.delete("WhatsAppNumber", TEAM, "older")
     until(lambda: notes.reconciled["younger"] > before, "the younger is reconciled")
 
 
 def test_in_namespaced_mode_other_namespaces_are_left_alone(api: ApiServer, fleet: Fleet) -> None:
-    """Neither watched nor touched, and nothing is asked for in the whole cluster."""
+    """They are neither watched nor changed, and no request covers the whole cluster."""
     notes = fleet.start(namespaces=(TEAM,))
     for namespace in ("team-b", RELEASE, TEAM):
         api.put(number(f"in-{namespace}", namespace=namespace))
@@ -323,8 +328,8 @@ def test_in_namespaced_mode_other_namespaces_are_left_alone(api: ApiServer, flee
     assert set(notes.reconciled) == {f"in-{TEAM}"}
 
 
-def test_kopf_leaves_no_traces_of_its_own(api: ApiServer, fleet: Fleet) -> None:
-    """No copy of the spec in an annotation, no second finalizer, no status but the reconciler's."""
+def test_kopf_writes_nothing_to_objects(api: ApiServer, fleet: Fleet) -> None:
+    """There is no copy of the spec in an annotation, no second finalizer, and no status but the reconciler's."""
     fleet.start()
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")

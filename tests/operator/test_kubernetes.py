@@ -10,7 +10,7 @@ import pytest
 from waypost.operator.cluster.interface import ClusterAway, ClusterConflict, ClusterRefused
 from waypost.operator.cluster.kubernetes import REFRESH_DELAY_S, REFRESH_SPACING_S, KubernetesCluster
 from waypost.operator.cluster.shared_secret import SPACING_S
-from waypost.operator.engine.object_cache import Known
+from waypost.operator.engine.object_cache import ObjectCache
 from waypost.telemetry import spanfile, tracing
 
 from .apiserver import ApiServer, Fault, Manifest
@@ -129,10 +129,10 @@ async def test_all_objects_are_listed_page_by_page(api: ApiServer, cluster: Kube
 
 async def test_objects_that_are_known_are_not_listed(api: ApiServer, connect: Connect) -> None:
     """Each of a thousand numbers may ask for all of them."""
-    known = Known()
-    known.put(api.put(number()))
-    known.complete = True
-    cluster = await connect(known=known)
+    cache = ObjectCache()
+    cache.put(api.put(number()))
+    cache.is_complete = True
+    cluster = await connect(cache=cache)
     assert [each["metadata"]["name"] for each in await cluster.objects("WhatsAppNumber")] == ["support"]
     assert ("list", "WhatsAppNumber", "") not in api.requests
 

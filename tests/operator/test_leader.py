@@ -164,6 +164,6 @@ def test_an_operator_that_lost_its_lease_says_so_at_once_and_ends(api: ApiServer
     until(lambda: fleet.not_ready() is None and api.watching("ConfigMap"), "it works")
     api.edit("Lease", RELEASE, NAME, lambda each: each["spec"].update(holderIdentity="other"))
     until(notes.lease_lost.is_set, "it notices")
-    until(lambda: isinstance(fleet.ends_by(), BaseExceptionGroup), "it ends")
+    until(lambda: isinstance(fleet.take_error(), BaseExceptionGroup), "it ends")
     assert notes.handed_over == 2, "it leaves what it can all the same"
     assert holder() == "other"

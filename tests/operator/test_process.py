@@ -1,6 +1,7 @@
-"""`waypost operator` as a process: kopf, the real reconcilers, the simulated Meta, and an API server in memory."""
+"""`waypost operator` runs as a process, with the simulated Meta and an API server in memory."""
 
 import base64
+import functools
 import http.server
 import json
 import os
@@ -30,7 +31,7 @@ WABA, NUMBER, PHONE = "102290129340398", "106540352242922", "+1 555 078 3881"
 
 
 class _Handshake(http.server.BaseHTTPRequestHandler):
-    """Stands in for the webhook."""
+    """Answers handshakes in place of the webhook."""
 
     def do_GET(self) -> None:
         challenge = parse_qs(urlsplit(self.path).query).get("hub.challenge", [""])[0].encode()
@@ -40,11 +41,11 @@ class _Handshake(http.server.BaseHTTPRequestHandler):
         self.wfile.write(challenge)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Nothing."""
+        """Logs nothing."""
 
 
 class Installation:
-    """The processes and what they share."""
+    """Runs the processes, and has the API server and the simulated Meta that they share."""
 
     def __init__(self, api: ApiServer, folder: Path, free_port: Callable[[], int]) -> None:
         self.api, self.folder = api, folder
@@ -122,12 +123,18 @@ class Installation:
         self.api.put(_object("BotSchedule", "news", wanted | {"action": action}))
 
     def record(self) -> budget_handover.Record:
-        """What the next operator would find of those before it."""
+        """Returns the record that the next operator would find."""
         found = self.api.get("ConfigMap", RELEASE, budget_handover.NAME) or {"data": {budget_handover.KEY: "{}"}}
         return budget_handover.read(found["data"][budget_handover.KEY].encode(), time.time())
 
+    def has_grants(self, count: int) -> bool:
+        return len(self.record().grants) == count
+
+    def has_more_writes_than(self, count: int) -> bool:
+        return len(self.api.changes()) > count
+
     def callback(self) -> str:
-        """Where Meta delivers the number's messages."""
+        """Returns the address that Meta delivers the number's messages to."""
         found = self.meta.get(
             f"/v26.0/{NUMBER}",
             params={"fields": "webhook_configuration"},
@@ -164,14 +171,14 @@ def _secret(token: str = TOKEN) -> Manifest:
 
 @pytest.fixture
 def installation(api: ApiServer, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Installation]:
-    """The simulated Meta with one number, and a stand-in for the webhook; no operator yet."""
+    """Runs the simulated Meta with one number, and answers in place of the webhook; no operator runs yet."""
     made = Installation(api, tmp_path, free_port)
     yield made
     made.close()
 
 
-def test_what_is_applied_becomes_true_and_is_kept_true(installation: Installation) -> None:
-    """From `kubectl apply` to a verified callback, a registry and a CronJob; then repairs; then an orderly end."""
+def test_an_applied_number_and_schedule_are_set_up_and_repaired(installation: Installation) -> None:
+    """`kubectl apply` leads to a verified callback, a registry and a CronJob; drift is repaired; SIGTERM ends it."""
     operator, api = installation.operator(), installation.api
     installation.apply()
     until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready")
@@ -196,28 +203,28 @@ def test_what_is_applied_becomes_true_and_is_kept_true(installation: Installatio
     assert operator.wait(60) == 0
 
 
-def test_a_revoked_token_is_told_and_a_new_one_heals_at_once(installation: Installation) -> None:
-    """The Secret's change wakes the number; what a person must do stands in the condition."""
+def test_a_revoked_token_is_reported_and_a_new_one_is_used_at_once(installation: Installation) -> None:
+    """The condition says what a person must do, and the change of the Secret wakes the number."""
     installation.world(tokens=[{"token": TOKEN, "app_id": APP, "revoked": True}])
     installation.operator()
     installation.apply()
-    until(lambda: installation.conditions().get(ConditionType.TOKEN_VALID, ("", ""))[0] == FALSE, "it is told")
+    until(lambda: installation.conditions().get(ConditionType.TOKEN_VALID, ("", ""))[0] == FALSE, "it is reported")
     installation.world(tokens=[{"token": "EAAcanaryNew9d2c", "app_id": APP}])
     installation.api.put(_secret("EAAcanaryNew9d2c"))
     until(installation.is_ready, "the number is ready")
 
 
-def test_killed_at_any_moment_it_comes_to_the_same_end(installation: Installation) -> None:
-    """`kill -9` over and over in the middle of its first work: nothing is made twice, nothing is missing.
+def test_an_operator_killed_at_any_moment_leaves_nothing_undone(installation: Installation) -> None:
+    """`kill -9` several times during its first work: nothing is created twice, and in the end nothing is missing.
 
-    At an active account: what it costs a small one is another test's.
+    The account is an active one, with many calls; what a kill costs a small account is in another test.
     """
     installation.apply()
     for delay_s in (0.0, 0.1, 0.25):
         operator = installation.operator(waits=False, calls_per_hour=5000)
         writes = len(installation.api.changes())
-        until(lambda before=writes: len(installation.api.changes()) > before, "it has begun to write")
-        threading.Event().wait(delay_s)  # somewhere in its work; any moment will do
+        until(functools.partial(installation.has_more_writes_than, writes), "it has begun to write")
+        threading.Event().wait(delay_s)  # any moment of its work will do
         operator.kill()
         operator.wait(30)
     installation.operator(calls_per_hour=5000)
@@ -231,7 +238,7 @@ def test_killed_at_any_moment_it_comes_to_the_same_end(installation: Installatio
 
 
 def test_rollouts_cost_an_account_no_calls(installation: Installation) -> None:
-    """SIGTERM, and the next process goes on with what was left, of known accounts and of those that are new."""
+    """After SIGTERM the next process goes on with the calls that were left, for known accounts and for new ones."""
     installation.apply()
     operator = installation.operator()
     until(installation.is_ready, "the number is ready")
@@ -248,37 +255,37 @@ def test_rollouts_cost_an_account_no_calls(installation: Installation) -> None:
         installation.world(accounts=[{"waba_id": waba_id, "numbers": [shown]}])
         spec = {"phoneNumberId": phone_number_id, "credentialsRef": {"name": "support-meta"}}
         installation.api.put(_object("WhatsAppNumber", name, spec | {"wabaId": waba_id}))
-        until(lambda each=name: installation.is_ready(name=each), "a new account's number is ready")
+        until(functools.partial(installation.is_ready, name=name), "a new account's number is ready")
         assert installation.record().left is None, "it was used"
         assert installation.record().grants == ended.grants
     assert len(ended.grants) == 1
 
 
 def test_a_kill_costs_the_next_process_half(installation: Installation) -> None:
-    """Nobody knows what was left, so less is granted; and what an earlier process left is not used again."""
+    """What was left is not recorded, so less is granted; the record of an earlier process is not used again."""
     installation.apply()
     for grants in (1, 2):
         operator = installation.operator()
-        until(lambda expected=grants: len(installation.record().grants) == expected, "it is written down")
+        until(functools.partial(installation.has_grants, grants), "its start is recorded")
         operator.kill()
         operator.wait(30)
         assert installation.record().left is None
 
 
 def test_an_orderly_end_does_not_wait_for_an_api_server_that_is_away(installation: Installation) -> None:
-    """It costs what was left, no more."""
+    """It only loses the calls that were left."""
     installation.apply()
     operator = installation.operator()
     until(installation.is_ready, "the number is ready")
     installation.api.stop()
     operator.send_signal(signal.SIGTERM)
     assert operator.wait(60) == 0
-    assert "nothing was left to the next process" in (installation.folder / "operator.log").read_text()
+    assert "the record for the next process was not written" in (installation.folder / "operator.log").read_text()
     assert installation.record().left is None
 
 
-def test_deletion_takes_back_what_was_made_here(installation: Installation) -> None:
-    """No route, no order and no CronJob stay behind, and `kubectl delete` ends."""
+def test_a_deletion_removes_what_was_created(installation: Installation) -> None:
+    """No route, no order and no CronJob remain, and `kubectl delete` ends."""
     api = installation.api
     installation.operator()
     installation.apply()
@@ -290,15 +297,15 @@ def test_deletion_takes_back_what_was_made_here(installation: Installation) -> N
     assert not any(each.get("data") for each in api.all("Secret") if each["metadata"]["namespace"] == RELEASE)
 
 
-def test_no_secret_and_no_number_leaves_by_logs_traces_metrics_events_or_status(installation: Installation) -> None:
-    """G8: planted canaries are looked for in all that the operator says."""
+def test_no_secret_and_no_phone_number_is_in_logs_traces_metrics_events_or_status(installation: Installation) -> None:
+    """G8: marked values are looked for in all that the operator writes."""
     installation.operator()
     installation.apply()
     until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready")
     installation.world(tokens=[{"token": TOKEN, "app_id": APP, "revoked": True}])
     asked = {"waypost.dev/reconcile-requested-at": "now"}
     installation.api.edit("WhatsAppNumber", TEAM, "support", lambda each: each["metadata"].update(annotations=asked))
-    until(lambda: installation.conditions()[ConditionType.TOKEN_VALID][0] == FALSE, "the revocation is told")
+    until(lambda: installation.conditions()[ConditionType.TOKEN_VALID][0] == FALSE, "the revocation is reported")
     metrics = installation.probe("/metrics")
     spans = installation.folder / "traces"
     until(lambda: "reconcile WhatsAppNumber" in _texts(spans), "spans are written")
@@ -331,8 +338,8 @@ def _texts(folder: Path) -> str:
     return "".join(path.read_text() for path in sorted(folder.glob("*.jsonl")))
 
 
-def test_the_examples_become_true(installation: Installation, pytestconfig: pytest.Config) -> None:
-    """`kubectl apply -f examples/` is what a newcomer tries first."""
+def test_the_examples_become_ready(installation: Installation, pytestconfig: pytest.Config) -> None:
+    """A newcomer tries `kubectl apply -f examples/` first."""
     for path in sorted((pytestconfig.rootpath / "examples").glob("*.yaml")):
         for manifest in yaml.safe_load_all(path.read_text()):
             installation.api.put(manifest)

@@ -1,4 +1,4 @@
-"""How an operator starts and ends, and what its probes say meanwhile."""
+"""The operator starts and ends in order, and its probes say what it waits for."""
 
 import asyncio
 import threading
@@ -9,8 +9,8 @@ from .apiserver import ApiServer, Fault
 from .running import TEAM, Fleet, Notes, number, until
 
 
-def test_without_the_kinds_it_waits_and_says_so(api: ApiServer, fleet: Fleet) -> None:
-    """The chart may be installed without CRDs; the probe names what is missing, and the operator goes on by itself."""
+def test_an_operator_without_the_kinds_waits_and_says_so(api: ApiServer, fleet: Fleet) -> None:
+    """The chart may be installed without CRDs: the probe names what is missing, and the operator goes on by itself."""
     missing = Fault(lambda verb, kind, _: (verb, kind) == ("list", "WhatsAppNumber"), 404, 1)
     api.faults.append(missing)
     api.put(number())
@@ -19,24 +19,24 @@ def test_without_the_kinds_it_waits_and_says_so(api: ApiServer, fleet: Fleet) ->
     until(lambda: notes.reconciled["support"], "it works once they are there")
 
 
-def test_without_permission_it_waits_and_says_so(api: ApiServer, fleet: Fleet) -> None:
-    """A missing Role is told by the probe, not by a crash loop."""
+def test_an_operator_without_permission_waits_and_says_so(api: ApiServer, fleet: Fleet) -> None:
+    """A missing Role shows in the probe, not as a crash loop."""
     api.faults.append(Fault(lambda verb, kind, _: (verb, kind) == ("list", "BotSchedule"), 403, 1))
     fleet.begin()
     until(lambda: "cannot be listed" in (fleet.not_ready() or ""), "it says what is missing")
     until(lambda: fleet.not_ready() is None and api.watching("BotSchedule"), "it works once it may")
 
 
-def test_one_that_is_told_to_stop_while_it_waits_ends(api: ApiServer, fleet: Fleet) -> None:
-    """SIGTERM is heard before anything is watched, too."""
+def test_an_operator_that_is_stopped_while_it_waits_ends(api: ApiServer, fleet: Fleet) -> None:
+    """SIGTERM works before anything is watched, too."""
     api.faults.append(Fault(lambda verb, *_: verb == "list", 503, 1000))
     fleet.begin()
     until(lambda: "cannot be listed" in (fleet.not_ready() or ""), "it waits")
     fleet.stop()
 
 
-def test_what_is_under_way_is_finished_at_the_end(api: ApiServer, fleet: Fleet) -> None:
-    """A rollout in the middle of a reconcile does not leave half of it."""
+def test_a_running_reconcile_is_finished_at_the_end(api: ApiServer, fleet: Fleet) -> None:
+    """A rollout in the middle of a reconcile does not leave half of it undone."""
     entered, leave = threading.Event(), threading.Event()
 
     async def hold(_: object) -> None:
@@ -48,15 +48,15 @@ def test_what_is_under_way_is_finished_at_the_end(api: ApiServer, fleet: Fleet) 
     fleet.start(notes=notes)
     api.put(number())
     assert entered.wait(20)
-    fleet.tell_to_stop()
-    until(lambda: fleet.not_ready() == "ending", "it was heard")
+    fleet.request_stop()
+    until(lambda: fleet.not_ready() == "ending", "the stop was noticed")
     leave.set()
     fleet.stop()
     assert (api.get("WhatsAppNumber", TEAM, "support") or {})["status"]
 
 
-def test_what_the_next_process_goes_on_with_is_written_after_the_last_reconcile(api: ApiServer, fleet: Fleet) -> None:
-    """Nothing is used of it any more by then."""
+def test_the_record_for_the_next_process_is_written_after_the_last_reconcile(api: ApiServer, fleet: Fleet) -> None:
+    """No reconcile spends anything of what the record hands over."""
     order: list[str] = []
     leave = threading.Event()
 
@@ -73,15 +73,15 @@ def test_what_the_next_process_goes_on_with_is_written_after_the_last_reconcile(
     fleet.start(notes=notes)
     api.put(number())
     until(lambda: order, "a reconcile is under way")
-    fleet.tell_to_stop()
-    until(lambda: fleet.not_ready() == "ending", "it was heard")
+    fleet.request_stop()
+    until(lambda: fleet.not_ready() == "ending", "the stop was noticed")
     leave.set()
     fleet.stop()
     assert order == ["reconcile begins", "reconcile ends", "handed over", "handed over"]
 
 
-def test_an_end_does_not_wait_for_what_cannot_be_handed_over(fleet: Fleet) -> None:
-    """An API server that takes the connection and never answers costs the record, and some seconds."""
+def test_the_end_does_not_wait_for_a_record_that_cannot_be_written(fleet: Fleet) -> None:
+    """An API server that accepts the connection and never answers costs the record and some seconds."""
     notes = Notes()
     notes.at_end = asyncio.Event().wait
     fleet.start(notes=notes)
@@ -89,14 +89,14 @@ def test_an_end_does_not_wait_for_what_cannot_be_handed_over(fleet: Fleet) -> No
     assert notes.handed_over == 2
 
 
-def test_leftovers_are_looked_for_at_the_start(api: ApiServer, fleet: Fleet) -> None:
-    """What lost its finalizer while no operator ran is told by no event."""
+def test_children_without_their_object_are_swept_at_the_start(api: ApiServer, fleet: Fleet) -> None:
+    """No event shows that an object lost its finalizer while no operator ran."""
     notes = fleet.start()
     until(lambda: notes.sweeps == 2, "both reconcilers have swept")
 
 
-def test_the_kinds_are_those_of_the_models() -> None:
-    """The paths are where the API server has them."""
+def test_kinds_know_their_paths_in_the_api() -> None:
+    """The API server serves them there."""
     assert KINDS["WhatsAppNumber"].at("a", "b") == "/apis/waypost.dev/v1alpha1/namespaces/a/whatsappnumbers/b"
     assert KINDS["Secret"].within("a") == "/api/v1/namespaces/a/secrets"
     assert KINDS["CronJob"].collection == "/apis/batch/v1/cronjobs"

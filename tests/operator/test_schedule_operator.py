@@ -1,4 +1,4 @@
-"""Schedules under a running operator: kopf's watches wake it, an API server in memory keeps what it writes."""
+"""A running operator looks after schedules: kopf's watches wake it, an API server in memory keeps what it writes."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,31 +11,36 @@ from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.engine.outcome import Outcome, Result
-from waypost.operator.engine.runtime import Operator, Place
+from waypost.operator.engine.runtime import Operator, RuntimeOptions
 from waypost.operator.schedule.children import SCHEDULE_UID
 from waypost.operator.schedule.reconcile import ScheduleReconciler
 
 from .apiserver import ApiServer
-from .running import Notes, NoteTaker, _Running, settled, until
+from .running import Notes, NotingReconciler, RunningOperator, settled, until
 from .schedules import OPTIONS, RELEASE, TEAM, number, schedule, standing
 
 
 @pytest.fixture
 def start(api: ApiServer, tmp_path: Path) -> Iterator[Callable[[], Callable[[], None]]]:
-    """Starts an operator; what it returns stops it. Numbers are left to a stub, which changes no status of theirs."""
-    running: list[_Running] = []
+    """Returns a function that starts an operator and returns a function that stops it. Numbers are not reconciled."""
+    running: list[RunningOperator] = []
 
     def begin() -> Callable[[], None]:
         notes = Notes()
-        place = Place("one", api.kubeconfig(tmp_path))
+        runtime = RuntimeOptions("one", api.kubeconfig(tmp_path))
         operator = Operator(
             OPTIONS,
-            place,
+            runtime,
             lambda cluster: {NUMBER: _Idle(cluster, notes), SCHEDULE: ScheduleReconciler(cluster, None, OPTIONS)},
         )
-        made = _Running(operator)
+        made = RunningOperator(operator)
         running.append(made)
-        until(lambda: made.check() or operator.not_ready() is None, "the operator works")
+
+        def works() -> bool:
+            made.check()
+            return operator.not_ready() is None
+
+        until(works, "the operator works")
         until(lambda: all(map(api.watching, (NUMBER, SCHEDULE, "CronJob"))), "it watches")
 
         def stop() -> None:
@@ -49,24 +54,26 @@ def start(api: ApiServer, tmp_path: Path) -> Iterator[Callable[[], Callable[[], 
         each.stop()
 
 
-class _Idle(NoteTaker):
+class _Idle(NotingReconciler):
+    """Reconciles numbers without changing anything."""
+
     async def reconcile(self, manifest: Manifest) -> Any:
         return Result(None, Outcome.READY)
 
 
 def connect(api: ApiServer) -> None:
-    """The number was found to be connected."""
+    """Sets the status of the number to connected."""
     api.edit(NUMBER, TEAM, "support", lambda found: found.update(status=standing()))
 
 
 def reason(api: ApiServer, name: str = "weekly-news") -> str | None:
-    """Of `Ready`."""
+    """Returns the reason of the schedule's `Ready`."""
     status = (api.get(SCHEDULE, TEAM, name) or {}).get("status") or {}
     return next((each["reason"] for each in status.get("conditions", ()) if each["type"] == ConditionType.READY), None)
 
 
 def test_a_schedule_waits_for_its_number_and_is_woken_by_it(api: ApiServer, start: Callable[[], Any]) -> None:
-    """Whatever the order of the files."""
+    """A user may apply the files in any order."""
     start()
     api.put(schedule())
     until(lambda: reason(api) == Reason.NUMBER_NOT_FOUND, "it says what it waits for")
@@ -77,8 +84,8 @@ def test_a_schedule_waits_for_its_number_and_is_woken_by_it(api: ApiServer, star
     assert len(api.all("CronJob")) == 1
 
 
-def test_a_cronjob_that_was_deleted_comes_back_at_once(api: ApiServer, start: Callable[[], Any]) -> None:
-    """By the watch, not at the next resync."""
+def test_a_deleted_cronjob_is_created_again_at_once(api: ApiServer, start: Callable[[], Any]) -> None:
+    """The watch wakes its schedule; it does not wait for the next resync."""
     start()
     api.put(number())
     connect(api)
@@ -92,8 +99,8 @@ def test_a_cronjob_that_was_deleted_comes_back_at_once(api: ApiServer, start: Ca
     )
 
 
-def test_the_end_of_a_run_is_told_at_once(api: ApiServer, start: Callable[[], Any]) -> None:
-    """The CronJob's status moves when the Job ends."""
+def test_the_end_of_a_run_is_in_the_status_at_once(api: ApiServer, start: Callable[[], Any]) -> None:
+    """The CronJob's status changes when the Job ends."""
     start()
     api.put(number())
     connect(api)
@@ -116,15 +123,15 @@ def test_the_end_of_a_run_is_told_at_once(api: ApiServer, start: Callable[[], An
     }
     api.put(pod)
     api.edit("CronJob", RELEASE, name, lambda found: found.update(status={"lastScheduleTime": "2026-11-23T09:00:00Z"}))
-    until(lambda: "lastRun" in (api.get(SCHEDULE, TEAM, "weekly-news") or {})["status"], "the run is told")
+    until(lambda: "lastRun" in (api.get(SCHEDULE, TEAM, "weekly-news") or {})["status"], "the run is in the status")
     last_run = (api.get(SCHEDULE, TEAM, "weekly-news") or {})["status"]["lastRun"]
     assert (last_run["plannedAt"], last_run["sent"]) == ("2026-11-23T09:00:00Z", 3)
 
 
-def test_a_schedule_that_is_deleted_while_the_operator_is_down_goes_when_it_is_back(
+def test_a_schedule_deleted_while_the_operator_is_down_goes_when_it_is_back(
     api: ApiServer, start: Callable[[], Any]
 ) -> None:
-    """Its finalizer kept it; its runs end with it."""
+    """Its finalizer held it until then; its runs end with it."""
     stop = start()
     api.put(number())
     connect(api)
@@ -141,7 +148,7 @@ def test_a_schedule_that_is_deleted_while_the_operator_is_down_goes_when_it_is_b
 def test_a_cronjob_whose_schedule_lost_its_finalizer_is_swept_at_the_start(
     api: ApiServer, start: Callable[[], Any]
 ) -> None:
-    """Somebody was impatient while the operator was down."""
+    """A user removed the finalizer by hand while the operator was down."""
     stop = start()
     api.put(number())
     connect(api)
@@ -155,10 +162,10 @@ def test_a_cronjob_whose_schedule_lost_its_finalizer_is_swept_at_the_start(
     until(lambda: not api.all("CronJob"), "it is swept")
 
 
-def test_two_hundred_schedules_at_once_are_set_up_and_then_it_is_quiet(
+def test_two_hundred_schedules_at_once_are_set_up_without_further_writes(
     api: ApiServer, start: Callable[[], Any]
 ) -> None:
-    """No write follows from a write of our own."""
+    """A write of the operator causes no further one."""
     start()
     api.put(number())
     connect(api)

@@ -1,4 +1,4 @@
-"""What an event means, as tables."""
+"""Watch events become wake-ups: tables of which ones, of what, and how soon."""
 
 import copy
 from typing import Any
@@ -16,13 +16,13 @@ NOW = 1_800_000_000.0
 
 
 def seen(manifest: Manifest, **status: Any) -> Manifest:
-    """As it is after a reconcile."""
+    """Returns the object as it is after a reconcile."""
     metadata = {**manifest["metadata"], "uid": "u", "generation": 3, "resourceVersion": "7"}
-    told = {
+    reconciled = {
         "observedGeneration": 3,
         "conditions": [{"type": ConditionType.READY, "status": TRUE, "reason": Reason.AS_DESIRED}],
     }
-    return {**manifest, "metadata": metadata, "status": told | status}
+    return {**manifest, "metadata": metadata, "status": reconciled | status}
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def seen(manifest: Manifest, **status: Any) -> Manifest:
         ),
     ],
 )
-def test_what_an_object_depends_on(manifest: Manifest, expected: set[wakes.Reference]) -> None:
-    """Always in its own namespace, and nothing where the spec makes no sense."""
+def test_an_object_depends_on_what_its_spec_refers_to(manifest: Manifest, expected: set[wakes.Reference]) -> None:
+    """References lead to its own namespace; a spec that makes no sense has none."""
     assert wakes.references(manifest) == expected
 
 
 @pytest.mark.parametrize(
-    ("change", "is_wish"),
+    ("change", "is_request"),
     [
         ({"generation": 4}, True),
         ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, True),
@@ -58,21 +58,21 @@ def test_what_an_object_depends_on(manifest: Manifest, expected: set[wakes.Refer
         ({"finalizers": ["waypost.dev/number"]}, False),
     ],
 )
-def test_which_changes_of_an_object_are_a_reason(change: Manifest, is_wish: bool) -> None:
-    """What a user wants is; what we or others note on it is not, or our own writes would wake us."""
+def test_only_what_users_change_wakes_an_object(change: Manifest, is_request: bool) -> None:
+    """Notes of the operator and of other tools do not, or the operator's own writes would wake it."""
     before = seen(number())
     after = copy.deepcopy(before)
     after["metadata"].update(change)
-    assert (wakes.wish(before) != wakes.wish(after)) is is_wish
+    assert (wakes.user_request(before) != wakes.user_request(after)) is is_request
 
 
-def test_a_status_is_no_reason() -> None:
-    """We write it."""
-    assert wakes.wish(seen(number())) == wakes.wish(seen(number(), failureCount=3))
+def test_a_written_status_wakes_nothing() -> None:
+    """The operator writes it."""
+    assert wakes.user_request(seen(number())) == wakes.user_request(seen(number(), failureCount=3))
 
 
-def told(status: ConditionStatus, reason: Reason, *, connected: bool) -> Manifest:
-    """A number with such a summary."""
+def summarised(status: ConditionStatus, reason: Reason, *, connected: bool) -> Manifest:
+    """Returns a number with such a summary."""
     registered = {"type": ConditionType.REGISTERED, "status": TRUE if connected else FALSE, "reason": Reason.CONNECTED}
     return seen(number(), conditions=[{"type": ConditionType.READY, "status": status, "reason": reason}, registered])
 
@@ -80,35 +80,47 @@ def told(status: ConditionStatus, reason: Reason, *, connected: bool) -> Manifes
 @pytest.mark.parametrize(
     ("before", "after", "is_news"),
     [
-        (told(FALSE, Reason.WAITING_FOR_WEBHOOK, connected=True), told(TRUE, Reason.AS_DESIRED, connected=True), False),
         (
-            told(UNKNOWN, Reason.RECONCILING, connected=False),
-            told(FALSE, Reason.WAITING_FOR_WEBHOOK, connected=True),
+            summarised(FALSE, Reason.WAITING_FOR_WEBHOOK, connected=True),
+            summarised(TRUE, Reason.AS_DESIRED, connected=True),
+            False,
+        ),
+        (
+            summarised(UNKNOWN, Reason.RECONCILING, connected=False),
+            summarised(FALSE, Reason.WAITING_FOR_WEBHOOK, connected=True),
             True,
         ),
-        (told(TRUE, Reason.AS_DESIRED, connected=True), told(FALSE, Reason.CONFLICT, connected=True), True),
-        (told(FALSE, Reason.NOT_CONNECTED, connected=False), told(FALSE, Reason.PIN_MISSING, connected=False), True),
-        (told(TRUE, Reason.AS_DESIRED, connected=True), told(FALSE, Reason.NOT_CONNECTED, connected=False), True),
+        (summarised(TRUE, Reason.AS_DESIRED, connected=True), summarised(FALSE, Reason.CONFLICT, connected=True), True),
+        (
+            summarised(FALSE, Reason.NOT_CONNECTED, connected=False),
+            summarised(FALSE, Reason.PIN_MISSING, connected=False),
+            True,
+        ),
+        (
+            summarised(TRUE, Reason.AS_DESIRED, connected=True),
+            summarised(FALSE, Reason.NOT_CONNECTED, connected=False),
+            True,
+        ),
     ],
 )
-def test_which_changes_of_a_number_concern_its_schedules(before: Manifest, after: Manifest, is_news: bool) -> None:
-    """Whether it can be sent from, and while it cannot, why; a thousand schedules are not looked at for less."""
-    assert (wakes.offer(before) != wakes.offer(after)) is is_news
+def test_only_what_schedules_need_of_a_number_wakes_them(before: Manifest, after: Manifest, is_news: bool) -> None:
+    """They need whether it can send and, while it cannot, why. A thousand schedules are not woken for less."""
+    assert (wakes.availability(before) != wakes.availability(after)) is is_news
 
 
-def test_a_number_that_goes_or_is_another_concerns_its_schedules() -> None:
-    """They must not send from what is gone."""
-    before = told(TRUE, Reason.AS_DESIRED, connected=True)
+def test_a_deleted_or_replaced_number_wakes_its_schedules() -> None:
+    """They must not send from a number that is gone."""
+    before = summarised(TRUE, Reason.AS_DESIRED, connected=True)
     for change in ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, {"uid": "another"}):
         after = copy.deepcopy(before)
         after["metadata"].update(change)
-        assert wakes.offer(before) != wakes.offer(after)
+        assert wakes.availability(before) != wakes.availability(after)
 
 
 @pytest.mark.parametrize(
     ("status", "metadata", "expected"),
     [
-        ({}, {}, 150.0),  # well: half of the interval, for the draw is one half
+        ({}, {}, 150.0),  # healthy: half of the interval, because the draw is one half
         ({"observedGeneration": 2}, {}, 0.0),
         ({}, {"deletionTimestamp": "2026-01-01T00:00:00Z"}, 0.0),
         ({}, {"annotations": {"waypost.dev/reconcile-requested-at": "now"}}, 0.0),
@@ -124,16 +136,16 @@ def test_a_number_that_goes_or_is_another_concerns_its_schedules() -> None:
         ({"nextAttemptTime": "2020-01-01T00:00:00Z"}, {}, 150.0),
     ],
 )
-def test_when_an_object_that_was_there_before_is_looked_at_first(
+def test_an_object_from_before_the_restart_waits_as_long_as_it_can(
     status: Manifest, metadata: Manifest, expected: float
 ) -> None:
-    """A restart asks Meta of what needs it at once, and of the rest over time."""
+    """A restart asks Meta at once about what needs it, and over time about the rest."""
     manifest = seen(number(), **status)
     manifest["metadata"].update(metadata)
     assert wakes.first_delay_s(manifest, now=NOW, resync_s=300.0, draw=lambda: 0.5) == expected
 
 
-def test_one_that_nobody_has_seen_to_is_looked_at_at_once() -> None:
+def test_an_object_that_was_never_reconciled_is_reconciled_at_once() -> None:
     """It was applied while no operator ran."""
     manifest = number()
     manifest["metadata"]["generation"] = 1
@@ -148,15 +160,15 @@ def test_one_that_nobody_has_seen_to_is_looked_at_at_once() -> None:
         ({}, None),
     ],
 )
-def test_whose_a_cron_job_is(labels: dict[str, str], expected: object) -> None:
-    """By both labels, for it lives in another namespace than its schedule."""
+def test_a_cron_job_names_its_schedule_by_two_labels(labels: dict[str, str], expected: object) -> None:
+    """It lives in another namespace than its schedule, so the name alone is not enough."""
     child = cron_job("child", "news")
     child["metadata"]["labels"] = labels
-    assert wakes.owner(child) == expected
+    assert wakes.schedule_of(child) == expected
 
 
-def test_dependents_follow_what_is_referred_to() -> None:
-    """A number that takes another Secret is woken by the new one only; one that is gone, by none."""
+def test_dependents_follow_changed_references() -> None:
+    """A number that refers to another Secret is woken by the new one only; a number that is gone, by none."""
     dependents, key = Dependents(), ("WhatsAppNumber", TEAM, "support")
     dependents.put(key, [("Secret", TEAM, "old"), ("ConfigMap", TEAM, "bot")])
     dependents.put(key, [("Secret", TEAM, "new"), ("ConfigMap", TEAM, "bot")])

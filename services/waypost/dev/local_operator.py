@@ -30,8 +30,8 @@ from waypost.operator.api.number_models import RECONCILE_REQUESTED
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.cluster.registry_secrets import AUDIENCES, LABELS
 from waypost.operator.engine.controller import Controller, Reconciler
-from waypost.operator.engine.object_cache import Known
-from waypost.operator.engine.watching import Change, Watching
+from waypost.operator.engine.event_router import Change, EventRouter
+from waypost.operator.engine.object_cache import ObjectCache
 from waypost.operator.engine.workers import Workers
 from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import OperatorOptions
@@ -73,15 +73,15 @@ class LocalOperator:
             plugins=plugins,
         )
         self.cluster = FileCluster(changed=self._changed, release_namespace=NAMESPACE)
-        known = Known()
-        known.complete = True
+        cache = ObjectCache()
+        cache.is_complete = True
         reconcilers: dict[str, Reconciler] = {
             NUMBER: NumberReconciler(self.cluster, graph, options),
             SCHEDULE: ScheduleReconciler(self.cluster, graph, options),
         }
-        controller = Controller(self.cluster, known, reconcilers, resync_s=options.resync_s)
+        controller = Controller(self.cluster, cache, reconcilers, resync_s=options.resync_s)
         self._workers = Workers(controller, concurrency=CONCURRENCY)
-        self._watching = Watching(known, self._workers, resync_s=options.resync_s)
+        self._router = EventRouter(cache, self._workers, resync_s=options.resync_s)
         self._cron_jobs = CronJobs(self.cluster, folder / "runs", _launch)
 
     def not_ready(self) -> str | None:
@@ -151,14 +151,14 @@ class LocalOperator:
         self._is_dirty = True
 
     def _changed(self, manifest: Manifest, is_there: bool) -> None:
-        change: Change = "MODIFIED" if is_there else "DELETED"
+        change = Change.MODIFIED if is_there else Change.DELETED
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         if kind in OURS:
-            self._watching.ours(change, manifest)
+            self._router.on_own(change, manifest)
         elif kind in ("Secret", "ConfigMap"):
-            self._watching.referenced(change, manifest)
+            self._router.on_referenced(change, manifest)
         elif kind == "CronJob":
-            self._watching.child(change, manifest)
+            self._router.on_cron_job(change, manifest)
         if kind == "Secret" and name.startswith("waypost-registry-"):
             self._publish()
         self._is_dirty = True

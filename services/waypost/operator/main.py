@@ -17,7 +17,7 @@ from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.cluster.interface import Cluster
 from waypost.operator.cluster.leader import LeaseLost
 from waypost.operator.engine.controller import Reconciler
-from waypost.operator.engine.runtime import Operator, Place
+from waypost.operator.engine.runtime import Operator, RuntimeOptions
 from waypost.operator.meta.budget_handover import BudgetHandover
 from waypost.operator.meta.measured_graph import MeasuredGraph
 from waypost.operator.number.reconcile import NumberReconciler
@@ -99,13 +99,13 @@ async def _run(settings: Settings, chosen: OperatorOptions) -> None:
                 SCHEDULE: ScheduleReconciler(cluster, graph, chosen),
             }
 
-        place = Place(
+        runtime = RuntimeOptions(
             identity=f"{os.environ.get('POD_NAME') or platform.node()}_{uuid.uuid4().hex[:8]}",
             kubeconfig=settings.kubeconfig,
             replicas=settings.operator_replicas,
             concurrency=settings.operator_concurrency,
         )
-        operator = Operator(chosen, place, reconcilers, on_lease_lost=_end_soon)
+        operator = Operator(chosen, runtime, reconcilers, on_lease_lost=_end_soon)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):  # until kopf sets its own
             loop.add_signal_handler(number, operator.stop)

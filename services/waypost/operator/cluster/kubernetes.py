@@ -14,7 +14,7 @@ from waypost.operator.api.kinds import KINDS, Kind
 from waypost.operator.cluster.api_calls import APPLY, MERGE, METADATA, KubernetesCalls, NotThere
 from waypost.operator.cluster.interface import ClusterAway, ClusterConflict, ClusterError, Manifest, Stored
 from waypost.operator.cluster.shared_secret import SharedSecret
-from waypost.operator.engine.object_cache import Known, slim
+from waypost.operator.engine.object_cache import ObjectCache, slim
 
 log = structlog.get_logger(__name__)
 
@@ -41,13 +41,13 @@ REMEMBERED_EVENTS = 4096
 class KubernetesCluster:
     """Every call may raise `ClusterError`.
 
-    `namespaces` None: all. `known` answers `objects`, so that asking for all of them for each of them stays cheap.
+    `namespaces` None: all. `cache` answers `objects`, because reconciles ask for all objects.
     """
 
     def __init__(
         self,
         calls: KubernetesCalls,
-        known: Known,
+        cache: ObjectCache,
         *,
         release_namespace: str,
         namespaces: Sequence[str] | None = None,
@@ -56,7 +56,7 @@ class KubernetesCluster:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._calls = calls
-        self._known = known
+        self._cache = cache
         self._release_namespace = release_namespace
         self._namespaces = namespaces
         self._instance = instance
@@ -173,8 +173,8 @@ class KubernetesCluster:
 
     async def objects(self, kind: str) -> list[Manifest]:
         """Returns all watched objects of one of our kinds, stripped. They are shared: never change one."""
-        if self._known.complete:
-            return self._known.all(kind)
+        if self._cache.is_complete:
+            return self._cache.all(kind)
         return [slim(item) async for item in self.listed(kind)]
 
     async def listed(self, kind: str, selector: str | None = None) -> AsyncIterator[Manifest]:

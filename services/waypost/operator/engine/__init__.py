@@ -1,1 +1,1 @@
-"""What drives reconciling: kopf's watches, wake-ups, the agenda, the workers."""
+"""Runs the reconcilers: kopf's watches, the wake-ups that follow from their events, the agenda and the workers."""

@@ -1,4 +1,4 @@
-"""When which object is reconciled next: one reconcile per object at a time, and none is forgotten. No I/O, no clock."""
+"""Decides which object is reconciled next, and when: one reconcile per object at a time. Does no I/O, has no clock."""
 
 import heapq
 import itertools
@@ -7,104 +7,109 @@ from dataclasses import dataclass
 from waypost.operator.engine.object_cache import Key
 
 SPACING_S = 0.5
-"""Between the end of a reconcile and the next of the same object, however often it is asked for."""
+"""Pause between the end of a reconcile and the next one of the same object, however often it is asked for."""
 
 
 @dataclass(frozen=True)
-class Taken:
-    """An object whose turn it is."""
+class DueObject:
+    """An object that is to be reconciled now."""
 
     key: Key
     due_at: float
 
 
 @dataclass(frozen=True)
-class _Plan:
-    at: float
-    urgent: bool
+class _Entry:
+    """A planned reconcile."""
 
-    def joined(self, other: "_Plan | None") -> "_Plan":
-        """The earlier of both, urgent if one is."""
-        return self if other is None else _Plan(min(self.at, other.at), self.urgent or other.urgent)
+    at: float
+    is_urgent: bool
+
+    def merged(self, other: "_Entry | None") -> "_Entry":
+        """Returns the earlier time of both, urgent if one of them is."""
+        return self if other is None else _Entry(min(self.at, other.at), self.is_urgent or other.is_urgent)
 
 
 @dataclass
-class _Run:
-    asked: _Plan | None = None
+class _Running:
+    """A reconcile that has begun."""
+
+    next: _Entry | None = None
     """What was asked for since it began."""
-    gone: bool = False
+    is_gone: bool = False
 
 
 class Agenda:
-    """Times are seconds of any one clock.
+    """Plans reconciles. Times are seconds of any one clock.
 
-    What is urgent (something changed) goes before what is merely due again, or a change would wait behind a resync of
-    everything.
+    Urgent entries (something changed) go before those that are merely due again, so a change does not wait while all
+    objects are resynced.
     """
 
     def __init__(self) -> None:
-        self._planned: dict[Key, _Plan] = {}
+        self._planned: dict[Key, _Entry] = {}
+        # An entry stays in its heap when its object is planned again; `_drop_stale` removes it at the top.
         self._heaps: dict[bool, list[tuple[float, int, Key]]] = {True: [], False: []}
         self._order = itertools.count()
-        self._running: dict[Key, _Run] = {}
+        self._running: dict[Key, _Running] = {}
         self._ended: dict[Key, float] = {}
 
     def add(self, key: Key, at: float, *, urgent: bool) -> None:
-        """Reconcile at that time, or earlier if that was planned; while one runs, once more after it."""
-        plan = _Plan(at, urgent)
-        if (run := self._running.get(key)) is not None:
-            run.asked = plan.joined(run.asked)
+        """Plans a reconcile, not later than one that is planned already. While one runs, the new one follows it."""
+        entry = _Entry(at, urgent)
+        if (running := self._running.get(key)) is not None:
+            running.next = entry.merged(running.next)
             return
-        self._plan(key, plan.joined(self._planned.get(key)))
+        self._plan(key, entry.merged(self._planned.get(key)))
 
-    def take(self, now: float) -> Taken | None:
-        """The next object whose turn it is; it counts as running until `done`."""
+    def take(self, now: float) -> DueObject | None:
+        """Returns the next object that is due. It counts as running until `done`."""
         for heap in (self._heaps[True], self._heaps[False]):
             self._drop_stale(heap)
             if heap and heap[0][0] <= now:
                 at, _, key = heapq.heappop(heap)
                 del self._planned[key]
-                self._running[key] = _Run()
-                return Taken(key, at)
+                self._running[key] = _Running()
+                return DueObject(key, at)
         return None
 
     def done(self, key: Key, now: float, *, again_at: float | None) -> None:
-        """Its reconcile has ended. `again_at` None: nothing more is planned for it."""
-        run = self._running.pop(key)
-        plan = run.asked
-        if again_at is not None and not run.gone:
-            plan = _Plan(again_at, urgent=False).joined(plan)
-        if plan is None:
+        """Notes the end of a reconcile. `again_at` None: it plans no further one."""
+        running = self._running.pop(key)
+        entry = running.next
+        if again_at is not None and not running.is_gone:
+            entry = _Entry(again_at, is_urgent=False).merged(entry)
+        if entry is None:
             self._ended.pop(key, None)
             return
         self._ended[key] = now
-        self._plan(key, plan)
+        self._plan(key, entry)
 
     def forget(self, key: Key) -> None:
-        """The object is gone. One that runs ends without another, unless `add` asks for it."""
+        """Drops an object that is gone. If it runs, no reconcile follows unless `add` asks for one."""
         self._planned.pop(key, None)
         self._ended.pop(key, None)
-        if (run := self._running.get(key)) is not None:
-            run.gone, run.asked = True, None
+        if (running := self._running.get(key)) is not None:
+            running.is_gone, running.next = True, None
 
     def next_at(self) -> float | None:
-        """The earliest time at which `take` gives something; None when nothing is planned."""
+        """Returns the earliest time at which `take` returns an object; None when nothing is planned."""
         for heap in self._heaps.values():
             self._drop_stale(heap)
         return min((heap[0][0] for heap in self._heaps.values() if heap), default=None)
 
     def overdue(self, now: float) -> int:
-        """Objects whose turn it is and that do not run. May be asked from another thread."""
-        return sum(1 for plan in list(self._planned.values()) if plan.at <= now)
+        """Returns how many objects are due and do not run. May be called from another thread."""
+        return sum(1 for entry in list(self._planned.values()) if entry.at <= now)
 
-    def _plan(self, key: Key, plan: _Plan) -> None:
-        plan = _Plan(max(plan.at, self._ended.get(key, float("-inf")) + SPACING_S), plan.urgent)
-        if self._planned.get(key) != plan:
-            self._planned[key] = plan
-            heapq.heappush(self._heaps[plan.urgent], (plan.at, next(self._order), key))
+    def _plan(self, key: Key, entry: _Entry) -> None:
+        entry = _Entry(max(entry.at, self._ended.get(key, float("-inf")) + SPACING_S), entry.is_urgent)
+        if self._planned.get(key) != entry:
+            self._planned[key] = entry
+            heapq.heappush(self._heaps[entry.is_urgent], (entry.at, next(self._order), key))
 
     def _drop_stale(self, heap: list[tuple[float, int, Key]]) -> None:
-        """Remove from the top what has been planned otherwise since."""
-        urgent = heap is self._heaps[True]
-        while heap and self._planned.get(heap[0][2]) != _Plan(heap[0][0], urgent):
+        """Removes entries from the top that have been replaced by others since."""
+        is_urgent = heap is self._heaps[True]
+        while heap and self._planned.get(heap[0][2]) != _Entry(heap[0][0], is_urgent):
             heapq.heappop(heap)

@@ -1,8 +1,8 @@
-"""Proof of life: the operator changes a small object of its own, and must see the change come back through its watch.
+"""Proves that the operator works: it changes a small object of its own and must see the change in its watch.
 
-That takes writing to the API server, a watch stream that still delivers, and an event loop that turns; a process that
-merely runs proves none of them. Streams that end and never come back are the way in which such operators die unseen
-(kopf issues 957, 1145, 1276).
+This takes a write to the API server, a watch stream that still delivers, and a running event loop; a process that
+merely runs proves none of them. Watch streams that end and are never opened again stop an operator without a trace
+(kopf issues 957, 1145 and 1276), so the liveness probe asks the canary.
 """
 
 import asyncio
@@ -16,17 +16,18 @@ from waypost.telemetry import metrics
 from waypost.telemetry.outage import Outage
 
 NAME = "waypost-operator-canary"
-"""ConfigMap in the release namespace."""
+"""Name of the ConfigMap in the release namespace."""
 MANAGER = "waypost-operator-canary"
 BEAT = f"{GROUP}/beat"
+"""Annotation that each beat changes."""
 
 BEAT_S = 20.0
 LONGEST_SILENCE_S = 120.0
-"""Longer than a watch stream takes to be noticed as dead (70 s) and opened again."""
+"""A new process is needed after this. A dead watch stream is noticed after 70 s and then opened again."""
 
 
 class Canary:
-    """`beat` touches the object, `seen` is told of its events, `unhealthy` is asked by the liveness probe."""
+    """Writes the object (`beat`), takes note of its events (`seen`), and answers the liveness probe (`unhealthy`)."""
 
     def __init__(self, cluster: Cluster, namespace: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
@@ -41,32 +42,32 @@ class Canary:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since an event of it came; before the first one, since the start."""
+        """Seconds since its last event; before the first one, since the start."""
         return self._clock() - self._last_seen
 
-    def is_mine(self, namespace: str, name: str) -> bool:
-        """Whether that ConfigMap is the canary."""
+    def is_canary(self, namespace: str, name: str) -> bool:
+        """Returns whether that ConfigMap is the canary."""
         return (namespace, name) == (self._namespace, NAME)
 
     def seen(self) -> None:
-        """An event of it came."""
+        """Notes that an event of it has come."""
         self._last_seen = self._clock()
 
     def unhealthy(self) -> str | None:
-        """One line on what is wrong, or None. May be called from any thread."""
+        """Returns what is wrong in one line, or None. May be called from any thread."""
         silence_s = self.silence_s
         if silence_s <= LONGEST_SILENCE_S:
             return None
         return f"nothing was seen through the watch for {silence_s:.0f} s"
 
     async def run(self) -> None:
-        """Beat until cancelled."""
+        """Beats until it is cancelled."""
         while True:
             await self.beat()
             await asyncio.sleep(BEAT_S)
 
     async def beat(self) -> None:
-        """Touch the object once. What goes wrong is told by the probe soon enough, and in the log once."""
+        """Changes the object once. A failure is logged once per outage; if it lasts, the liveness probe reports it."""
         self._count += 1
         manifest = {
             "apiVersion": "v1",
@@ -75,7 +76,7 @@ class Canary:
                 "name": NAME,
                 "namespace": self._namespace,
                 "labels": {WATCHED: "true", "app.kubernetes.io/managed-by": "waypost"},
-                # The start makes the first beat of a new process differ from the last one of the old.
+                # With the time, the first beat of a process differs from all those of the process before it.
                 "annotations": {BEAT: f"{time.time_ns() // 1_000_000}-{self._count}"},
             },
         }

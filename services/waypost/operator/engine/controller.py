@@ -1,4 +1,4 @@
-"""One reconcile of one object: read it as it is now, call its reconciler, tell how it went, and when to come again."""
+"""Reconciles one object once: reads it, calls its reconciler, counts the result, and decides when it is due again."""
 
 import asyncio
 import random
@@ -13,73 +13,73 @@ from opentelemetry.trace import SpanKind, StatusCode
 from waypost.operator.api.number_models import GROUP
 from waypost.operator.cluster.interface import Cluster, ClusterAway, ClusterConflict, ClusterRefused, Manifest
 from waypost.operator.engine import gauges
-from waypost.operator.engine.object_cache import Key, Known
-from waypost.operator.engine.outcome import Result
+from waypost.operator.engine.object_cache import Key, ObjectCache
+from waypost.operator.engine.outcome import NoOutcome, Outcome, Result
 from waypost.telemetry import metrics, tracing
 
 log = structlog.get_logger(__name__)
 
 DEADLINE_S = 180.0
-"""Of one reconcile. Its calls have deadlines of their own; this is for their sum, and for what nobody thought of."""
+"""Longest time of one reconcile. Its calls have deadlines of their own; this one limits their sum."""
 
 CONFLICT_S = 1.0
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 300.0
 JITTER = 0.1
-"""Part of the resync interval by which it varies, so that objects made together do not stay together."""
+"""Share of the resync interval by which it varies, so that objects created together are not resynced together."""
 
 
 class Reconciler(Protocol):
-    """What makes objects of one kind true. Both may raise `ClusterError`; nothing else is expected of them."""
+    """Brings objects of one kind to their desired state. Both methods may raise `ClusterError`, and no other error."""
 
     async def reconcile(self, manifest: Manifest) -> Result:
-        """Observe, plan, act; write the status if something changed."""
+        """Observes, plans and acts, and writes the status if something changed."""
 
     async def finalize(self, manifest: Manifest) -> Result:
-        """Take back what deletion takes back, and remove the finalizer once it may go."""
+        """Undoes what a deletion undoes, and removes the finalizer once the object may go."""
 
 
 @runtime_checkable
-class Sweeping(Protocol):
-    """A reconciler whose children no owner reference ties to their object."""
+class SupportsSweep(Protocol):
+    """A reconciler whose children are not tied to their object by an owner reference."""
 
     async def sweep(self) -> object:
-        """Delete children whose object is gone, whoever took its finalizer away. May raise `ClusterError`."""
+        """Deletes children whose object is gone without its finalizer having run. May raise `ClusterError`."""
 
 
 @runtime_checkable
-class HandingOver(Protocol):
-    """A reconciler that leaves something to the next process."""
+class SupportsHandOver(Protocol):
+    """A reconciler that leaves a record to the next process."""
 
     async def hand_over(self) -> None:
-        """Write it down, now that no reconcile is under way any more. May raise `ClusterError`."""
+        """Writes the record. No reconcile runs any more by then. May raise `ClusterError`."""
 
 
 class Controller:
-    """Called with a key; returns in how many seconds to come again, None: not before something changes.
+    """Called with a key; returns in how many seconds the object is due again, or None: not before something changes.
 
-    Reconcilers keep the back-off of what Meta refuses in the status. What is kept here is only that of reconciles that
-    could not be done at all, and a restart may forget it.
+    The back-off after a refusal by Meta is kept by reconcilers, in the status. The controller keeps only the back-off
+    of reconciles that could not be done at all, in memory: a restart may forget it.
     """
 
     def __init__(
         self,
         cluster: Cluster,
-        known: Known,
+        cache: ObjectCache,
         reconcilers: Mapping[str, Reconciler],
         *,
         resync_s: float,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self._cluster = cluster
-        self._known = known
+        self._cache = cache
         self._reconcilers = reconcilers
         self._resync_s = resync_s
         self._draw = draw
         self._failures: dict[Key, int] = {}
 
     async def __call__(self, key: Key) -> float | None:
-        """Reconcile once. Never raises, except for being cancelled."""
+        """Reconciles once. Raises nothing, unless it is cancelled."""
         kind, namespace, name = key
         started = time.monotonic()
         with (
@@ -94,14 +94,15 @@ class Controller:
             ) as span,
         ):
             error: Exception | None = None
-            result, again_s = "error", None
+            result: Outcome | NoOutcome = NoOutcome.ERROR
+            again_s = None
             try:
                 async with asyncio.timeout(DEADLINE_S):
                     result, again_s = await self._once(key)
             except ClusterConflict as caught:
-                error, result = caught, "conflict"
+                error, result = caught, NoOutcome.CONFLICT
             except ClusterAway as caught:
-                error, result = caught, "away"
+                error, result = caught, NoOutcome.AWAY
                 log.warning("the API server is away", error=str(caught))
             except ClusterRefused as caught:
                 error = caught
@@ -124,17 +125,17 @@ class Controller:
             metrics.reconcile_seconds.labels(kind=kind).observe(time.monotonic() - started)
             return again_s
 
-    async def _once(self, key: Key) -> tuple[str, float | None]:
+    async def _once(self, key: Key) -> tuple[Outcome | NoOutcome, float | None]:
         manifest = await self._cluster.read(*key)
         if manifest is None:
-            self._known.drop(key)
-            return "gone", None
-        gauges.token(manifest, now=time.time())
+            self._cache.drop(key)
+            return NoOutcome.GONE, None
+        gauges.update_token(manifest, now=time.time())
         reconciler = self._reconcilers[key[0]]
         metadata = manifest["metadata"]
         if metadata.get("deletionTimestamp"):
             if not any(each.startswith(f"{GROUP}/") for each in metadata.get("finalizers") or ()):
-                return "gone", None  # others keep it, we do not
+                return NoOutcome.GONE, None  # it is only held by finalizers of others
             found = await reconciler.finalize(manifest)
         else:
             found = await reconciler.reconcile(manifest)
@@ -142,9 +143,9 @@ class Controller:
         again_s = usual if found.requeue_after_s is None else min(found.requeue_after_s, usual)
         return found.outcome, again_s
 
-    def _retry_s(self, key: Key, result: str) -> float:
+    def _retry_s(self, key: Key, result: Outcome | NoOutcome) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
-        if result == "conflict" and failures <= 5:
+        if result is NoOutcome.CONFLICT and failures <= 5:
             return CONFLICT_S * self._draw()
         longest = min(LAST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(failures - 1, 20))
         return longest * (0.5 + 0.5 * self._draw())

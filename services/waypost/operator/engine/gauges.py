@@ -1,4 +1,4 @@
-"""How our objects stand, as metrics: kept from what the watch streams tell, so that no reconcile has to count."""
+"""Keeps metrics about our objects up to date from watch events, so that no reconcile has to count them."""
 
 from waypost.operator.api import conditions
 from waypost.operator.api.kinds import NUMBER
@@ -9,8 +9,8 @@ from waypost.telemetry import metrics
 _DAY_S = 86_400
 
 
-def moved(key: Key, before: Manifest | None, after: Manifest | None, *, now: float) -> None:
-    """An object went from one state to another; None: it was not there, or is gone. `now` in seconds since 1970."""
+def update(key: Key, before: Manifest | None, after: Manifest | None, *, now: float) -> None:
+    """Follows a change of an object. `before` None: it is new. `after` None: it is gone. `now`: seconds since 1970."""
     kind = key[0]
     old, new = _conditions(before), _conditions(after)
     for type_, status in old - new:
@@ -18,13 +18,13 @@ def moved(key: Key, before: Manifest | None, after: Manifest | None, *, now: flo
     for type_, status in new - old:
         metrics.condition.labels(kind=kind, type=type_, status=status).inc()
     if after is not None:
-        token(after, now=now)
+        update_token(after, now=now)
     elif before is not None and kind == NUMBER:
         metrics.token_days_left.remove(_number_id(before))
 
 
-def token(manifest: Manifest, *, now: float) -> None:
-    """A number as it is now; to be told at each resync, for days pass without an event."""
+def update_token(manifest: Manifest, *, now: float) -> None:
+    """Sets how many days the token of a number lasts. Called at each resync, since days pass without an event."""
     if manifest["kind"] != NUMBER:
         return
     status = (manifest.get("status") or {}).get("token") or {}

@@ -1,7 +1,7 @@
-"""kopf's part: it keeps the watch streams open and hands over their events. Nothing is decided here.
+"""Uses kopf to keep watch streams open and passes their events on. Decides nothing.
 
-Only its stateless `on.event` handlers are used. Those that react to differences would never see drift, keep a copy of
-each spec in an annotation, and their daemons and deletion handlers run side by side for one object; see
+Only kopf's stateless `on.event` handlers are used. Its handlers of changes never see drift and keep a copy of each spec
+in an annotation, and its daemons and deletion handlers run side by side for one object; see
 docs/adr/0006-how-kopf-is-used.md.
 """
 
@@ -18,85 +18,89 @@ from waypost.operator.api.number_models import GROUP
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.cluster.kubernetes import PAGE
 from waypost.operator.engine.canary import Canary
+from waypost.operator.engine.event_router import Change, EventRouter, manifest_of
 from waypost.operator.engine.selectors import SELECTORS
-from waypost.operator.engine.watching import Change, Watching, manifest_of
 
 REQUEST_TIMEOUT_S = 20.0
 CONNECT_TIMEOUT_S = 5.0
 RETRIES_S = (0.5, 1.0, 2.0, 3.0, *(5.0,) * 12)
-"""Between attempts to open a stream: it is back soon after the API server, and what is refused for a minute ends the
-process. kopf's own waits grow to 21 s."""
+"""Waits between attempts to open a stream, so that it is back soon after the API server. A stream that is refused for a
+minute ends the process. kopf's own waits grow to 21 s."""
 
 
 def registry(
-    watching: Watching, canary: Canary, login: Callable[[], Awaitable[kopf.ConnectionInfo]]
+    router: EventRouter, canary: Canary, login: Callable[[], Awaitable[kopf.ConnectionInfo]]
 ) -> kopf.OperatorRegistry:
-    """Handlers that feed `watching` and `canary`; a registry of its own, so that two operators can share a process."""
-    made = kopf.OperatorRegistry()
+    """Returns handlers that pass events to `router` and `canary`, in a registry of their own, not in kopf's global one,
+    so that two operators can share a process.
+    """
+    handlers = kopf.OperatorRegistry()
 
-    @kopf.on.login(registry=made)
+    @kopf.on.login(registry=handlers)
     async def connect(**_: Any) -> kopf.ConnectionInfo:
         return await login()
 
-    def referenced(change: Change, manifest: Manifest) -> None:
+    def on_config_map(change: Change | None, manifest: Manifest) -> None:
         metadata = manifest["metadata"]
-        if manifest["kind"] == "ConfigMap" and canary.is_mine(metadata["namespace"], metadata["name"]):
+        if canary.is_canary(metadata["namespace"], metadata["name"]):
             canary.seen()
         else:
-            watching.referenced(change, manifest)
+            router.on_referenced(change, manifest)
 
     for kind in OURS:
-        _feed(made, kind, watching.ours)
-    _feed(made, "Secret", referenced)
-    _feed(made, "ConfigMap", referenced)
-    _feed(made, "CronJob", watching.child)
-    return made
+        _watch(handlers, kind, router.on_own)
+    _watch(handlers, "Secret", router.on_referenced)
+    _watch(handlers, "ConfigMap", on_config_map)
+    _watch(handlers, "CronJob", router.on_cron_job)
+    return handlers
 
 
 def settings() -> kopf.OperatorSettings:
-    """kopf's settings, each on purpose."""
-    made = kopf.OperatorSettings()
-    # The names that kopf would use are shared by all kopf operators on an object. With `on.event` alone it writes
-    # nothing; should a handler of another sort be added, it writes under our name.
-    made.persistence.finalizer = f"{GROUP}/kopf"
-    made.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=f"kopf.{GROUP}")
-    made.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=f"kopf.{GROUP}")
-    # Events are posted by the reconcilers, and only when a state changed.
-    made.posting.enabled = False
-    # Our kinds and namespaces are known before kopf starts: it need not be allowed to list CRDs and namespaces.
-    made.scanning.disabled = True
-    made.networking.request_timeout = REQUEST_TIMEOUT_S
-    made.networking.connect_timeout = CONNECT_TIMEOUT_S
-    made.networking.error_backoffs = RETRIES_S
-    # Bookmarks come every minute: a stream without any has died, whatever TCP thinks.
-    made.watching.inactivity_timeout = 70.0
-    made.watching.chunk_size = PAGE
+    """Returns kopf's settings, with the reason for each that is not its default."""
+    chosen = kopf.OperatorSettings()
+    # By default all kopf operators write under the same names. With `on.event` alone kopf writes nothing; if a handler
+    # of another kind is ever added, it writes under our name.
+    chosen.persistence.finalizer = f"{GROUP}/kopf"
+    chosen.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=f"kopf.{GROUP}")
+    chosen.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=f"kopf.{GROUP}")
+    # Reconcilers post Kubernetes Events themselves, and only when a condition changed.
+    chosen.posting.enabled = False
+    # Our kinds and namespaces are known before kopf starts, so it needs no permission to list CRDs and namespaces.
+    chosen.scanning.disabled = True
+    chosen.networking.request_timeout = REQUEST_TIMEOUT_S
+    chosen.networking.connect_timeout = CONNECT_TIMEOUT_S
+    chosen.networking.error_backoffs = RETRIES_S
+    # Bookmarks come every minute: a stream without any is dead, even if its TCP connection still looks open.
+    chosen.watching.inactivity_timeout = 70.0
+    chosen.watching.chunk_size = PAGE
     for kind, selector in SELECTORS.items():
-        made.watching.label_selectors[KINDS[kind].group, KINDS[kind].version, KINDS[kind].plural] = selector
-    # A limit below the number of objects blocks the start for ever.
-    made.queueing.worker_limit = None
-    # A task per object is kept this long after its last event; at the start there is one for each of them.
-    made.queueing.idle_timeout = 0.1
-    # A pod's grace period ends a shutdown that hangs; kopf's own timer would kill whoever embeds it.
-    made.process.ultimate_exiting_timeout = None
-    return made
+        chosen.watching.label_selectors[KINDS[kind].group, KINDS[kind].version, KINDS[kind].plural] = selector
+    # kopf has a task per object at the start: a limit below the number of objects would block the start for ever.
+    chosen.queueing.worker_limit = None
+    # kopf keeps the task of an object this long after its last event. With its default, the start would hold a task
+    # for each of thousands of objects at the same time.
+    chosen.queueing.idle_timeout = 0.1
+    # A pod's grace period ends a shutdown that hangs; kopf's own timer would kill a process that embeds it (tests).
+    chosen.process.ultimate_exiting_timeout = None
+    return chosen
 
 
 async def run(handlers: kopf.OperatorRegistry, *, namespaces: Collection[str] | None, stop: asyncio.Event) -> None:
-    """Watch until `stop` is set or a signal comes, which sets it. Raises what ends a stream for good.
+    """Watches until `stop` is set; a signal sets it too. Raises the error that ended a stream for good.
 
-    kopf cancels every task that was begun after this one, so what is to outlive it is begun before.
+    At its end kopf cancels every task that was created after it started, so tasks that must outlive it are created
+    before.
     """
 
     @kopf.on.cleanup(registry=handlers)
-    async def ends(**_: Any) -> None:
-        # kopf hears signals by itself, and then gives its own task that waits for `stop` five seconds before it ends.
+    async def set_stop(**_: Any) -> None:
+        # kopf handles signals itself. Unless `stop` is set then, it waits five seconds for its own task that awaits it.
         stop.set()
 
     await kopf.operator(
         registry=handlers,
         settings=settings(),
-        # kopf would ask the system who it is, and a container's numeric user has no name.
+        # By default kopf asks the system for the user's name, and the numeric user of a container has none.
         identity=peering.Identity(socket.gethostname()),
         standalone=True,
         clusterwide=namespaces is None,
@@ -105,9 +109,10 @@ async def run(handlers: kopf.OperatorRegistry, *, namespaces: Collection[str] | 
     )
 
 
-def _feed(made: kopf.OperatorRegistry, name: str, sink: Callable[[Change, Manifest], None]) -> None:
+def _watch(handlers: kopf.OperatorRegistry, name: str, on_event: Callable[[Change | None, Manifest], None]) -> None:
     kind = KINDS[name]
 
-    @kopf.on.event(kind.group, kind.version, kind.plural, registry=made, id=f"watch-{kind.plural}")
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers, id=f"watch-{kind.plural}")
     async def watch(event: Any, **_: Any) -> None:
-        sink(event["type"], manifest_of(event, kind.name, kind.api_version))
+        change = None if event["type"] is None else Change(event["type"])
+        on_event(change, manifest_of(event, kind.name, kind.api_version))

@@ -1,4 +1,4 @@
-"""What the watch streams last told of our own objects: which there are, and how they stand."""
+"""Caches what the watch streams last said about our own objects: which there are, and their conditions."""
 
 import sys
 
@@ -7,47 +7,47 @@ from waypost.operator.api.number_models import GROUP
 from waypost.operator.cluster.interface import Manifest
 
 Key = tuple[str, str, str]
-"""Kind, namespace, name."""
+"""Kind, namespace and name of an object."""
 
 
 def key_of(manifest: Manifest) -> Key:
-    """The key of an object."""
+    """Returns the key of an object."""
     return manifest["kind"], manifest["metadata"]["namespace"], manifest["metadata"]["name"]
 
 
-class Known:
-    """Of each of our objects what others must know of it: identity, what it asks for, and its conditions.
+class ObjectCache:
+    """Holds of each of our objects what the reconciles of others need: identity, spec and conditions.
 
-    Kept small, for there may be thousands; who needs more of one reads it.
+    Entries are small, because there may be thousands. To see more of an object, read it from the API server.
     """
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[tuple[str, str], Manifest]] = {kind: {} for kind in OURS}
-        self.complete = False
-        """Whether everything has been listed once."""
+        self.is_complete = False
+        """Whether all objects have been listed once."""
 
     def put(self, manifest: Manifest) -> None:
-        """An object as it is now."""
+        """Adds or replaces an object."""
         kind, namespace, name = key_of(manifest)
         self._objects[kind][namespace, name] = slim(manifest)
 
     def drop(self, key: Key) -> None:
-        """It is gone."""
+        """Removes an object that is gone."""
         kind, namespace, name = key
         self._objects[kind].pop((namespace, name), None)
 
     def get(self, key: Key) -> Manifest | None:
-        """What was last told of it."""
+        """Returns an object as it was last seen."""
         kind, namespace, name = key
         return self._objects[kind].get((namespace, name))
 
     def all(self, kind: str) -> list[Manifest]:
-        """Of one kind. They are shared: never change one."""
+        """Returns all objects of a kind. They are shared: never change one."""
         return list(self._objects[kind].values())
 
 
 def slim(manifest: Manifest) -> Manifest:
-    """Without an action's audience, messages of conditions, and the bookkeeping in the metadata."""
+    """Returns an object without its action's audience, messages of conditions and most of its metadata."""
     metadata = manifest["metadata"]
     spec = manifest.get("spec")
     if isinstance(spec, dict):
@@ -62,18 +62,18 @@ def slim(manifest: Manifest) -> Manifest:
 
 
 def _identity(metadata: Manifest) -> Manifest:
-    kept = {key: metadata[key] for key in _METADATA if key in metadata}
-    kept["namespace"] = sys.intern(metadata["namespace"])
+    identity = {key: metadata[key] for key in _METADATA if key in metadata}
+    identity["namespace"] = sys.intern(metadata["namespace"])
     annotations = metadata.get("annotations") or {}
     if ours := {key: value for key, value in annotations.items() if key.startswith(f"{GROUP}/")}:
-        kept["annotations"] = ours
-    return kept
+        identity["annotations"] = ours
+    return identity
 
 
-def _condition(found: object) -> Manifest:
-    if not isinstance(found, dict):
+def _condition(condition: object) -> Manifest:
+    if not isinstance(condition, dict):
         return {}
-    return {key: sys.intern(str(found.get(key) or "")) for key in ("type", "status", "reason")}
+    return {key: sys.intern(str(condition.get(key) or "")) for key in ("type", "status", "reason")}
 
 
 _METADATA = ("name", "namespace", "uid", "generation", "creationTimestamp", "deletionTimestamp")

@@ -17,6 +17,18 @@ class Outcome(StrEnum):
     """A person must act."""
 
 
+class NoOutcome(StrEnum):
+    """What metrics count where a reconciler returned no outcome."""
+
+    GONE = "gone"
+    """The object is not there any more, or has nothing of ours."""
+    CONFLICT = "conflict"
+    """The object changed while it was reconciled."""
+    AWAY = "away"
+    """The API server did not answer."""
+    ERROR = "error"
+
+
 @dataclass(frozen=True)
 class Result:
     """What a reconciler returns to the controller."""

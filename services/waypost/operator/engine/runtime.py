@@ -1,4 +1,4 @@
-"""The parts of the operator put together, and the order in which they start and end."""
+"""Assembles the operator, and starts and ends its parts in the right order."""
 
 import asyncio
 import contextlib
@@ -16,78 +16,81 @@ from waypost.operator.cluster.kubernetes import KubernetesCluster
 from waypost.operator.cluster.leader import Leadership, LeaseLost
 from waypost.operator.engine import handlers
 from waypost.operator.engine.canary import Canary
-from waypost.operator.engine.controller import Controller, HandingOver, Reconciler, Sweeping
-from waypost.operator.engine.object_cache import Known
-from waypost.operator.engine.watching import Watching
+from waypost.operator.engine.controller import Controller, Reconciler, SupportsHandOver, SupportsSweep
+from waypost.operator.engine.event_router import EventRouter
+from waypost.operator.engine.object_cache import ObjectCache
 from waypost.operator.engine.workers import CONCURRENCY, Workers
 from waypost.operator.options import OperatorOptions
 
 log = structlog.get_logger(__name__)
 
+KINDS_MISSING = (
+    "the kinds WhatsAppNumber and BotSchedule are not installed: set crds.enabled in the chart, or apply crds/"
+)
 START_RETRY_S = 3.0
 FINISH_S = 25.0
-"""What is under way gets this long at the end: a Graph call may take 30 s, a pod's grace period is a minute."""
+"""At the end, running reconciles get this long: a Graph call may take 30 s, a pod's grace period is a minute."""
 HAND_OVER_S = 3.0
-"""Less than a process has that lost its Lease."""
+"""Longest time to write the record for the next process; less than a process that lost its Lease has left."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where and as whom the operator runs."""
+class RuntimeOptions:
+    """Options of this process, as opposed to `OperatorOptions`, which all replicas share."""
 
     identity: str
-    """Unlike that of any other replica: the pod's name."""
+    """Name that no other replica has: it starts with the pod's name."""
     kubeconfig: Path | None = None
     replicas: int = 1
     concurrency: int = CONCURRENCY
 
 
 class Operator:
-    """`await run()` until `stop()`, a signal, or an error that only a new process gets over."""
+    """Runs until `stop()`, a signal, or an error that only a new process can recover from."""
 
     def __init__(
         self,
         options: OperatorOptions,
-        place: Place,
+        runtime: RuntimeOptions,
         reconcilers: Callable[[Cluster], Mapping[str, Reconciler]],
         *,
         on_lease_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._on_lease_lost = on_lease_lost
         self._options = options
-        self._place = place
+        self._runtime = runtime
         self._reconcilers = reconcilers
         self._stop = asyncio.Event()
         self._canary: Canary | None = None
         self._waits_for: str | None = "starting"
 
     def stop(self) -> None:
-        """Begin to end; what is under way is finished."""
+        """Begins the end; running reconciles are finished."""
         self._stop.set()
 
     def not_ready(self) -> str | None:
-        """Why this operator cannot work, or None. A standby is ready. May be called from any thread."""
+        """Returns why this operator cannot work, or None. A standby is ready. May be called from any thread."""
         return self._waits_for
 
     def not_alive(self) -> str | None:
-        """Why a new process is needed, or None. May be called from any thread."""
+        """Returns why a new process is needed, or None. May be called from any thread."""
         return None if self._canary is None else self._canary.unhealthy()
 
     async def run(self) -> None:
-        """Raises `NoConnection`, `LeaseLost`, or what ended a watch stream for good."""
-        options, place = self._options, self._place
-        known = Known()
+        """Works until the end. Raises `NoConnection`, `LeaseLost`, or the error that ended a watch stream for good."""
+        options, runtime = self._options, self._runtime
+        cache = ObjectCache()
         calls = KubernetesCalls(
-            await connection.client(place.kubeconfig), lambda: connection.configuration(place.kubeconfig)
+            await connection.client(runtime.kubeconfig), lambda: connection.configuration(runtime.kubeconfig)
         )
         cluster = KubernetesCluster(
             calls,
-            known,
+            cache,
             release_namespace=options.release_namespace,
             namespaces=options.namespaces,
-            instance=place.identity,
+            instance=runtime.identity,
         )
-        leadership = Leadership(cluster, options.release_namespace, place.identity) if place.replicas > 1 else None
+        leadership = Leadership(cluster, options.release_namespace, runtime.identity) if runtime.replicas > 1 else None
         try:
             if leadership is not None:
                 self._waits_for = None
@@ -95,7 +98,7 @@ class Operator:
                     return
             reconcilers = self._reconcilers(cluster)
             try:
-                await self._lead(cluster, known, leadership, reconcilers)
+                await self._lead(cluster, cache, leadership, reconcilers)
             finally:
                 await self._hand_over(reconcilers.values())
         finally:
@@ -106,27 +109,27 @@ class Operator:
     async def _lead(
         self,
         cluster: KubernetesCluster,
-        known: Known,
+        cache: ObjectCache,
         leadership: Leadership | None,
         reconcilers: Mapping[str, Reconciler],
     ) -> None:
         options = self._options
-        controller = Controller(cluster, known, reconcilers, resync_s=options.resync_s)
-        workers = Workers(controller, concurrency=self._place.concurrency)
+        controller = Controller(cluster, cache, reconcilers, resync_s=options.resync_s)
+        workers = Workers(controller, concurrency=self._runtime.concurrency)
         namespaces = None if options.namespaces is None else frozenset(options.namespaces)
-        watching = Watching(known, workers, resync_s=options.resync_s, namespaces=namespaces)
+        router = EventRouter(cache, workers, resync_s=options.resync_s, namespaces=namespaces)
         canary = Canary(cluster, options.release_namespace)
         async with asyncio.TaskGroup() as group:
-            beside = [group.create_task(self._keep(leadership), name="lease")] if leadership is not None else []
-            if await self._unless_stopped(self._list_all(cluster, known, watching)):
+            background = [group.create_task(self._hold(leadership), name="lease")] if leadership is not None else []
+            if await self._unless_stopped(self._list_all(cluster, cache, router)):
                 working = group.create_task(workers.run(), name="workers")
-                beside.append(group.create_task(canary.run(), name="canary"))
-                beside.append(group.create_task(self._sweep(reconcilers.values()), name="sweep"))
-                await asyncio.sleep(0)  # so that they have begun, see handlers.run
+                background.append(group.create_task(canary.run(), name="canary"))
+                background.append(group.create_task(self._sweep(reconcilers.values()), name="sweep"))
+                await asyncio.sleep(0)  # so that they start before kopf, see handlers.run
                 self._canary, self._waits_for = canary, None
                 log.info("the operator works", namespaces=sorted(namespaces or ()) or "all")
                 await handlers.run(
-                    handlers.registry(watching, canary, lambda: connection.for_kopf(self._place.kubeconfig)),
+                    handlers.registry(router, canary, lambda: connection.for_kopf(self._runtime.kubeconfig)),
                     namespaces=None if namespaces is None else namespaces | {options.release_namespace},
                     stop=self._stop,
                 )
@@ -134,52 +137,52 @@ class Operator:
                 workers.stop()
                 await asyncio.wait([working], timeout=FINISH_S)
                 working.cancel()
-            for task in beside:
+            for task in background:
                 task.cancel()
 
-    async def _keep(self, leadership: Leadership) -> None:
+    async def _hold(self, leadership: Leadership) -> None:
         try:
             await leadership.keep()
         except LeaseLost:
             self._on_lease_lost()
             raise
 
-    async def _list_all(self, cluster: KubernetesCluster, known: Known, watching: Watching) -> None:
-        """Learn of all our objects before the first reconcile, for some decisions need to know of all."""
+    async def _list_all(self, cluster: KubernetesCluster, cache: ObjectCache, router: EventRouter) -> None:
+        """Lists all our objects before the first reconcile, since some decisions depend on all of them."""
         while True:
             try:
                 for kind in OURS:
                     async for manifest in cluster.listed(kind):
-                        watching.ours(None, manifest)
+                        router.on_own(None, manifest)
             except NotThere:
-                self._wait_for("the kinds WhatsAppNumber and BotSchedule are not installed: apply crds/")
+                self._wait_for(KINDS_MISSING)
             except ClusterError as error:
-                self._wait_for(f"our objects cannot be listed: {error}")
+                self._wait_for(f"the numbers and schedules cannot be listed: {error}")
             else:
-                known.complete = True
+                cache.is_complete = True
                 return
             await asyncio.sleep(START_RETRY_S)
 
     async def _sweep(self, reconcilers: Iterable[Reconciler]) -> None:
-        """Now, and then as often as everything is looked at: what outlived its object wakes nobody."""
+        """Sweeps now and once per resync interval, since children that outlived their object cause no event."""
         while True:
             for each in reconcilers:
-                if isinstance(each, Sweeping):
+                if isinstance(each, SupportsSweep):
                     try:
                         await each.sweep()
                     except ClusterError as error:
-                        log.warning("what outlived its object was not looked for", error=str(error))
+                        log.warning("children that outlived their object could not be swept", error=str(error))
             await asyncio.sleep(self._options.resync_s)
 
     async def _hand_over(self, reconcilers: Iterable[Reconciler]) -> None:
-        """Before the Lease is released, so that whoever takes it finds what was left."""
+        """Writes the record for the next process. The Lease is released after it, so that the next leader finds it."""
         for each in reconcilers:
-            if isinstance(each, HandingOver):
+            if isinstance(each, SupportsHandOver):
                 try:
                     async with asyncio.timeout(HAND_OVER_S):
                         await each.hand_over()
                 except (ClusterError, TimeoutError) as error:
-                    log.info("nothing was left to the next process", error=str(error) or "no answer in time")
+                    log.info("the record for the next process was not written", error=str(error) or "no answer in time")
 
     def _wait_for(self, reason: str) -> None:
         if self._waits_for != reason:
@@ -187,7 +190,7 @@ class Operator:
         self._waits_for = reason
 
     async def _unless_stopped(self, work: Awaitable[None]) -> bool:
-        """Whether `work` was done before somebody asked to stop."""
+        """Returns whether `work` was done before `stop` was called."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Which objects are watched, and by which labels: nothing is listed that does not concern us."""
+"""Label selectors of what is watched beside our own kinds, so that the API server sends nothing else."""
 
 from waypost.operator.api.number_models import CREDENTIALS_LABEL, GROUP
 from waypost.operator.engine.wakes import SCHEDULE_NAME
@@ -11,4 +11,4 @@ SELECTORS = {
     "ConfigMap": f"{WATCHED}=true",
     "CronJob": SCHEDULE_NAME,
 }
-"""By kind. Without its selector none of these is ever listed."""
+"""Selectors by kind. None of these kinds is ever listed without its selector."""

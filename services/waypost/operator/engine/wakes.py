@@ -1,4 +1,4 @@
-"""What a watch event means: is it a reason to reconcile, whom does it concern, and how soon? Pure."""
+"""Decides what a watch event means: whether it is a reason to reconcile, which objects, and how soon. Pure."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,20 +11,21 @@ from waypost.operator.cluster.interface import Manifest
 from waypost.operator.engine.object_cache import Key
 
 Reference = tuple[str, str, str]
-"""Kind, namespace, name of what an object depends on."""
+"""Kind, namespace and name of something that an object depends on."""
 
 CLAIM = "phoneNumberId"
 """Kind of the reference that all numbers with one `phoneNumberId` share: when one goes, another may have it."""
 
 SCHEDULE_NAMESPACE = f"{GROUP}/schedule-namespace"
 SCHEDULE_NAME = f"{GROUP}/schedule-name"
-"""Labels of a CronJob: whose it is."""
+"""Labels of a CronJob that name its schedule."""
 
 UNREADY_SPREAD_S = 30.0
+"""After a restart, objects that are not ready are reconciled within this time."""
 
 
 def references(manifest: Manifest) -> set[Reference]:
-    """What the object depends on; a change of any of it is a reason to reconcile. Tolerates any spec."""
+    """Returns what the object depends on: a change of any of it is a reason to reconcile. Tolerates any spec."""
     namespace = manifest["metadata"]["namespace"]
     spec = manifest.get("spec") or {}
     found: set[Reference] = set()
@@ -38,10 +39,10 @@ def references(manifest: Manifest) -> set[Reference]:
     return found
 
 
-def wish(manifest: Manifest) -> object:
-    """What somebody asks of us with this object; two equal ones ask for nothing new, whatever else has changed.
+def user_request(manifest: Manifest) -> object:
+    """Returns what users ask for with this object, as a value to compare: if it is the same, nothing new is asked for.
 
-    Its status and the bookkeeping in its metadata are not in it, or each write of ours would wake us again.
+    The status and the rest of the metadata are left out, or each write of the operator would wake it again.
     """
     metadata = manifest["metadata"]
     annotations = metadata.get("annotations") or {}
@@ -53,20 +54,21 @@ def wish(manifest: Manifest) -> object:
     )
 
 
-def offer(manifest: Manifest) -> object:
-    """What schedules get from this number (`schedule_plan.unusable`): when it changes they are woken.
+def availability(manifest: Manifest) -> object:
+    """Returns what schedules need of this number (`schedule.plan.unusable`), as a value to compare.
 
-    Whether messages reach a number that is connected is not in it, or each schedule would be looked at again for it.
+    When it changes, the number's schedules are woken. Why a connected number is not ready is left out, or each
+    schedule would be reconciled for each such change.
     """
     metadata, status = manifest["metadata"], manifest.get("status")
     reason = conditions.reason_of(status, ConditionType.READY)
     is_connected = conditions.is_true(status, ConditionType.REGISTERED)
-    told = reason if not is_connected or reason == Reason.CONFLICT else None
-    return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), is_connected, told
+    relevant_reason = reason if not is_connected or reason == Reason.CONFLICT else None
+    return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), is_connected, relevant_reason
 
 
 def run_state(cron_job: Manifest) -> object:
-    """What of a CronJob its schedule's status tells, or must be repaired."""
+    """Returns what a schedule reports of its CronJob or must repair in it, as a value to compare."""
     status = cron_job.get("status") or {}
     metadata = cron_job["metadata"]
     active = tuple(sorted(str(each.get("name")) for each in status.get("active") or () if isinstance(each, dict)))
@@ -79,18 +81,19 @@ def run_state(cron_job: Manifest) -> object:
     )
 
 
-def owner(cron_job: Manifest) -> Key | None:
-    """The schedule that a CronJob was made for."""
+def schedule_of(cron_job: Manifest) -> Key | None:
+    """Returns the schedule that a CronJob was made for."""
     labels = cron_job["metadata"].get("labels") or {}
     namespace, name = labels.get(SCHEDULE_NAMESPACE), labels.get(SCHEDULE_NAME)
     return (SCHEDULE, namespace, name) if namespace and name else None
 
 
 def first_delay_s(manifest: Manifest, *, now: float, resync_s: float, draw: Callable[[], float]) -> float:
-    """When to look first at an object that was there before this process: a restart must not ask Meta of all at once.
+    """Returns in how many seconds to reconcile an object that is older than this process.
 
-    What nobody has seen to yet goes first, what failed keeps its back-off, what is well comes some time within the
-    resync interval. `now` in seconds since 1970.
+    Objects with changes that no operator has acted on come first. Those that failed keep their back-off. All others
+    are spread over the resync interval, so that a restart does not ask Meta about all of them at once. `now`: seconds
+    since 1970.
     """
     metadata = manifest["metadata"]
     status = manifest.get("status") or {}
@@ -109,14 +112,14 @@ def first_delay_s(manifest: Manifest, *, now: float, resync_s: float, draw: Call
 
 
 class Dependents:
-    """Who depends on what."""
+    """Knows which objects depend on what."""
 
     def __init__(self) -> None:
         self._references: dict[Key, frozenset[Reference]] = {}
         self._dependents: dict[Reference, set[Key]] = {}
 
     def put(self, key: Key, references: Iterable[Reference]) -> None:
-        """`key` depends on exactly these."""
+        """Sets what `key` depends on: exactly these references."""
         now, before = frozenset(references), self._references.get(key, frozenset())
         for gone in before - now:
             self._dependents[gone].discard(key)
@@ -130,7 +133,7 @@ class Dependents:
             self._references.pop(key, None)
 
     def of(self, reference: Reference) -> frozenset[Key]:
-        """Who depends on it."""
+        """Returns the objects that depend on it."""
         return frozenset(self._dependents.get(reference, ()))
 
 

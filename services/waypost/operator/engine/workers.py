@@ -1,4 +1,4 @@
-"""Works the agenda off: a bounded number of reconciles at a time, each object's one after the other."""
+"""Runs the reconciles of the agenda: a bounded number at a time, and one at a time per object."""
 
 import asyncio
 import time
@@ -9,13 +9,12 @@ from waypost.operator.engine.object_cache import Key
 from waypost.telemetry import metrics
 
 CONCURRENCY = 48
-"""Reconciles at a time. They wait for Meta and the API server most of the time; each holds some 100 kB meanwhile."""
+"""Reconciles at a time. Most of the time they wait for Meta and the API server; each takes about 100 kB."""
 
 
 class Workers:
-    """`reconcile` does one and says in how many seconds to come again, None: not before something changes.
-
-    It must not raise; what goes wrong in it is its own to count.
+    """Calls `reconcile` for each object that is due. It returns after how many seconds the object is due again, or
+    None: not before something changes. It must not raise, and counts its own failures.
     """
 
     def __init__(
@@ -34,22 +33,22 @@ class Workers:
         metrics.reconcile_waiting.set_function(lambda: self._agenda.overdue(self._clock()))
 
     def wake(self, key: Key, *, after_s: float = 0.0, urgent: bool = True) -> None:
-        """Reconcile this object soon, or in `after_s` seconds."""
+        """Plans a reconcile of this object, now or in `after_s` seconds."""
         self._agenda.add(key, self._clock() + after_s, urgent=urgent)
         self._changed.set()
 
     def forget(self, key: Key) -> None:
-        """The object is gone."""
+        """Drops an object that is gone."""
         self._agenda.forget(key)
 
     async def run(self) -> None:
-        """Work until `stop`; reconciles under way then are finished."""
+        """Works until `stop`. Reconciles that run by then are finished."""
         async with asyncio.TaskGroup() as group:
             for number in range(self._concurrency):
                 group.create_task(self._work(), name=f"reconcile {number}")
 
     def stop(self) -> None:
-        """Begin no more."""
+        """Starts no further reconcile."""
         self._stopping = True
         self._changed.set()
 
@@ -57,18 +56,18 @@ class Workers:
         while not self._stopping:
             self._changed.clear()
             now = self._clock()
-            taken = self._agenda.take(now)
-            if taken is None:
+            due = self._agenda.take(now)
+            if due is None:
                 await self._wait(self._agenda.next_at(), now)
                 continue
-            metrics.resync_lag_seconds.observe(max(0.0, now - taken.due_at))
+            metrics.resync_lag_seconds.observe(max(0.0, now - due.due_at))
             again_s = None
             try:
                 with metrics.reconcile_running.track_inprogress():
-                    again_s = await self._reconcile(taken.key)
+                    again_s = await self._reconcile(due.key)
             finally:
                 now = self._clock()
-                self._agenda.done(taken.key, now, again_at=None if again_s is None else now + again_s)
+                self._agenda.done(due.key, now, again_at=None if again_s is None else now + again_s)
 
     async def _wait(self, until: float | None, now: float) -> None:
         try:
