@@ -28,7 +28,7 @@ REQUIRE_FOLDER = here=$$(pwd -P); case $$here in *[\"\$$\`\\:[:cntrl:]]*) false 
 or_say = || { echo 'make check: $(1)' >&2; exit 1; }
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/ready ## Run everything on this machine and let the example bot answer one message (ARGS=--once stops after that)
 	@$(BIN)/python -m waypost.cli dev examples/*.yaml $(ARGS)
