@@ -1,4 +1,4 @@
-"""Who writes what to a number, what was acknowledged, and what became of it: for all tests that nothing is lost."""
+"""A ledger of the messages to a number, of their acknowledgements and their outcome: proves that nothing is lost."""
 
 import random
 import secrets
@@ -16,7 +16,7 @@ from waypost.cloudapi.inbound.signature import sign
 
 
 class Identity(NamedTuple):
-    """The number that deliveries are for, and what they are signed with."""
+    """The number that deliveries are for, and the secret that signs them."""
 
     namespace: str
     name: str
@@ -26,25 +26,25 @@ class Identity(NamedTuple):
 
 
 class Installation(Protocol):
-    """A Waypost that a ledger writes to and asks: processes of a test's own, or a release in a cluster."""
+    """A Waypost installation that a ledger writes to and checks: processes of a test, or a release in a cluster."""
 
     identity: Identity
     http: httpx.Client
 
     def url(self, name: str) -> str:
-        """Where a webhook listens."""
+        """Return the address on which a webhook listens."""
 
     def wait(self, condition: Callable[[], object], *, deadline_s: float = ..., what: str = ...) -> None:
         """Poll until the condition holds."""
 
     def event_states(self) -> dict[str, str]:
-        """`{event key: state}` of all messages."""
+        """Return `{event key: state}` of all messages."""
 
     def sent(self) -> list[dict[str, object]]:
-        """What Meta accepted, in order."""
+        """Return the messages that Meta accepted, in order."""
 
     def assert_counts_hold(self) -> None:
-        """G9, over every number."""
+        """Assert G9 for every number: received = duplicate + done + dead + waiting."""
 
 
 _seeds = count()
@@ -52,12 +52,12 @@ _seeds = count()
 
 @dataclass
 class Ledger:
-    """Writes down every message id that got a 200, and checks afterwards what became of each."""
+    """Records every message id that got a 200, and checks afterwards what became of each message."""
 
     installation: Installation
     seed: int = field(default_factory=lambda: next(_seeds))
     run: str = field(default_factory=lambda: secrets.token_hex(4))
-    """In every id and text: what is kept from an earlier run is not taken for this one's."""
+    """A part of every id and text, so that messages of an earlier run are not taken for this run's."""
     acknowledged: list[str] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     order: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -67,7 +67,7 @@ class Ledger:
         self._counts = count(1)
 
     def message(self, contact: str, body: str | None = None) -> dict[str, object]:
-        """A new message of that contact, later by time stamp than the ones before."""
+        """Return a new message of that contact, with a later time stamp than the ones before."""
         number = next(self._counts)
         identity = f"wamid.L{self.run}{number:06}"
         self.texts[identity] = body if body is not None else f"{contact} {self.run}-{number}"
@@ -81,7 +81,7 @@ class Ledger:
         }
 
     def body(self, messages: Sequence[dict[str, object]]) -> bytes:
-        """The delivery that carries these messages."""
+        """Return the body of a delivery with these messages."""
         identity = self.installation.identity
         value = {
             "messaging_product": "whatsapp",
@@ -93,13 +93,13 @@ class Ledger:
         return msgspec.json.encode({"object": "whatsapp_business_account", "entry": [entry]})
 
     def request(self, body: bytes) -> tuple[str, dict[str, str]]:
-        """Path and headers that a delivery comes with."""
+        """Return the path and the headers of a delivery."""
         identity = self.installation.identity
         headers = {"X-Hub-Signature-256": sign(identity.app_secret, body), "Content-Type": "application/json"}
         return f"/webhooks/{identity.namespace}/{identity.name}", headers
 
     def post(self, body: bytes, webhook: str) -> int | None:
-        """Deliver once; the status, or None when the connection broke."""
+        """Deliver once; returns the status, or None if the connection broke."""
         path, headers = self.request(body)
         try:
             return self.installation.http.post(
@@ -109,7 +109,7 @@ class Ledger:
             return None
 
     def deliver(self, messages: Sequence[dict[str, object]], webhooks: Sequence[str]) -> None:
-        """Deliver until acknowledged, as Meta does for seven days; to any of the webhooks."""
+        """Deliver until acknowledged, to any of the webhooks. Meta does so for seven days."""
         body = self.body(messages)
         self.installation.wait(
             lambda: self.post(body, self.random.choice(list(webhooks))) == 200, what="an acknowledgement"
@@ -117,7 +117,7 @@ class Ledger:
         self.acknowledged.extend(str(message["id"]) for message in messages)
 
     def assert_nothing_lost(self, *, dead: Iterable[str] = ()) -> None:
-        """Every acknowledged id is handled; exactly the planted ones are dead."""
+        """Assert that every acknowledged message is handled, and that exactly those in `dead` are dead."""
         states = self.installation.event_states()
         lost = [identity for identity in self.acknowledged if identity not in states]
         assert not lost, f"{len(lost)} acknowledged messages are gone: {lost[:5]}"
@@ -126,7 +126,7 @@ class Ledger:
         self.installation.assert_counts_hold()
 
     def assert_replies(self, *, missing: Iterable[str] = ()) -> None:
-        """One reply per acknowledged message, in order within each conversation; none for `missing`."""
+        """Assert one reply per acknowledged message, in order within each conversation, and none for `missing`."""
         missing = set(missing)
         replies: dict[str, list[str]] = defaultdict(list)
         for sent in self.installation.sent():

@@ -68,7 +68,7 @@ def _explained(error: Exception) -> tuple[str, int] | None:
     if isinstance(error, ArgumentError):
         return "WAYPOST_DATABASE_URL is not an address; write it as postgresql://user@host/name", USAGE
     if isinstance(error, DBAPIError):
-        return f"the database cannot be used: {database.trouble(error)}; `waypost doctor` tells more", 1
+        return f"the database cannot be used: {database.explain(error)}; `waypost doctor` tells more", 1
     if isinstance(error, redis.exceptions.RedisError):
         return f"Redis cannot be used ({type(error).__name__}); `waypost doctor` tells more", 1
     return None

@@ -1,4 +1,4 @@
-"""Exports open safely in a spreadsheet, lose nothing, and do not grow in memory."""
+"""Exports open safely in a spreadsheet, lose nothing, and need little memory."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ SPAN = export.Span(NUMBER, date(2026, 3, 1), date(2026, 3, 2))
 
 @pytest.fixture
 def messages(database: Engine) -> Engine:
-    """A database with two messages of our number within the span, one after it, and one of another number."""
+    """Return a database with two messages of our number in the span, one after it, and those of another number."""
     with database.begin() as connection:
         connection.execute(
             text("""
@@ -52,7 +52,7 @@ def test_csv_holds_the_messages_of_the_span_and_number_only(messages: Engine) ->
 
 
 def test_no_cell_of_an_export_is_a_formula(messages: Engine) -> None:
-    """Profile names and texts are written by strangers, and opened by staff."""
+    """Strangers write profile names and texts, and staff opens them."""
     file = io.StringIO(newline="")
     export.messages(messages, SPAN, file, as_csv=True)
     for row in csv.reader(io.StringIO(file.getvalue(), newline="")):
@@ -71,7 +71,7 @@ def test_json_lines_hold_what_was_written_unchanged(messages: Engine) -> None:
 
 
 def test_days_come_as_csv_with_a_header(messages: Engine) -> None:
-    """One line per day, silent ones too."""
+    """There is one line per day, also for days without messages."""
     file = io.StringIO(newline="")
     assert export.days(messages, SPAN, file, as_csv=True) == 2
     rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
@@ -79,7 +79,7 @@ def test_days_come_as_csv_with_a_header(messages: Engine) -> None:
 
 
 def test_rows_are_written_as_they_are_read() -> None:
-    """A generator that sees its first row written before it yields the second proves that nothing is collected."""
+    """The generator finds its first row in the file before it yields the second, so rows are not collected."""
     file = io.StringIO()
 
     def rows() -> Iterator[tuple[str]]:
@@ -110,7 +110,7 @@ def test_rows_are_written_as_they_are_read() -> None:
     ],
 )
 def test_a_cell_shows_text_as_text(value: object, shown: object) -> None:
-    """OWASP's list of what starts a formula; numbers of ours stay numbers."""
+    """Texts that begin a formula by OWASP's list get an apostrophe; numbers of ours stay numbers."""
     assert export.cell(value) == shown
 
 

@@ -1,19 +1,22 @@
-"""The gauges tell Prometheus what the database holds, and never fail a scrape."""
+"""The gauges show the database's counts to Prometheus, and never fail a scrape."""
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine, text
 
 from waypost.analytics.gauges import FRESH_S, InstallationGauges
+from waypost.contracts.states import DailyCount
 from waypost.store import tally
 from waypost.store.connection import database as store_database
 
 
 @pytest.fixture
 def counted(database: Engine) -> Engine:
-    """A database with one number: five received, one of them dead, one waiting for 100 s."""
+    """Return a database with one number: five events received, one of them dead, one waiting for 100 s."""
     with database.begin() as connection:
-        tally.add(connection, 1, {("1", "received"): 5, ("1", "duplicate"): 2, ("1", "done"): 1})
+        tally.add(
+            connection, 1, {("1", DailyCount.RECEIVED): 5, ("1", DailyCount.DUPLICATE): 2, ("1", DailyCount.DONE): 1}
+        )
         connection.execute(
             text("""
                 INSERT INTO event
@@ -26,7 +29,7 @@ def counted(database: Engine) -> Engine:
 
 
 def scrape(gauges: InstallationGauges) -> dict[str, float]:
-    """What Prometheus would read."""
+    """Return the samples that Prometheus would read."""
     registry = CollectorRegistry()
     registry.register(gauges)
     lines = generate_latest(registry).decode().splitlines()
@@ -34,7 +37,7 @@ def scrape(gauges: InstallationGauges) -> dict[str, float]:
 
 
 def test_the_sum_is_exported_per_number(counted: Engine) -> None:
-    """received = duplicate + done + dead + waiting, as metrics."""
+    """The metrics satisfy received = duplicate + done + dead + waiting."""
     found = scrape(InstallationGauges(counted))
     parts = [found[f'waypost_inbox_{part}{{number="1"}}'] for part in ("duplicate", "done", "dead", "waiting")]
     assert parts == [2, 1, 1, 1]
@@ -43,7 +46,7 @@ def test_the_sum_is_exported_per_number(counted: Engine) -> None:
 
 
 def test_the_age_of_the_oldest_waiting_event_is_exported(counted: Engine) -> None:
-    """Workers are scaled on it."""
+    """Autoscaling of workers uses it."""
     assert 100 <= scrape(InstallationGauges(counted))['waypost_oldest_waiting_seconds{number="1"}'] < 1000
 
 
@@ -53,7 +56,7 @@ def test_scrapes_close_together_share_one_reading(counted: Engine) -> None:
     gauges = InstallationGauges(counted, clock=lambda: now[0])
     scrape(gauges)
     with counted.begin() as connection:
-        tally.add(connection, 1, {("1", "received"): 1, ("1", "done"): 1})
+        tally.add(connection, 1, {("1", DailyCount.RECEIVED): 1, ("1", DailyCount.DONE): 1})
     assert scrape(gauges)['waypost_inbox_done{number="1"}'] == 1
     now[0] = FRESH_S
     assert scrape(gauges)['waypost_inbox_done{number="1"}'] == 2
@@ -61,6 +64,6 @@ def test_scrapes_close_together_share_one_reading(counted: Engine) -> None:
 
 def test_a_scrape_without_a_database_says_so() -> None:
     """An alert needs the series; a failed scrape would hide all other metrics of the process."""
-    nowhere = store_database.connect("postgresql://nobody@127.0.0.1:1/none", application="test")
-    assert scrape(InstallationGauges(nowhere)) == {"waypost_snapshot_up": 0.0}
-    nowhere.dispose()
+    unreachable = store_database.connect("postgresql://user@127.0.0.1:1/none", application="test")
+    assert scrape(InstallationGauges(unreachable)) == {"waypost_snapshot_up": 0.0}
+    unreachable.dispose()

@@ -19,13 +19,13 @@ def test_hours_without_messages_are_zero() -> None:
 
 
 def test_the_last_hour_is_the_current_one() -> None:
-    """Oldest first, one hour apart."""
+    """The hours are in order, oldest first."""
     starts = [hour.start for hour in hourly.series(NOW, (), hours=48)]
     assert starts[-1] == NOW
     assert starts[0] == NOW - timedelta(hours=47)
 
 
 def test_all_numbers_are_summed_when_none_is_named() -> None:
-    """The overview's plot."""
+    """The overview's plot shows the sum of all numbers."""
     last = hourly.series(NOW, ROWS)[-1]
     assert (last.incoming, last.outgoing) == (13, 22)

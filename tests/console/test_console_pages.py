@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from waypost.console import app
+from waypost.contracts.states import DailyCount
 from waypost.store import tally
 from waypost.store.connection import database as store_database
 
@@ -88,7 +89,7 @@ def hostile(database: Engine) -> None:
             """),
             {"canary": CANARY, "body": PRIVATE[1], "wamid": PRIVATE[4]},
         )
-        tally.add(connection, 1, {(NUMBER, "received"): 1})
+        tally.add(connection, 1, {(NUMBER, DailyCount.RECEIVED): 1})
 
 
 @pytest.mark.anyio
@@ -147,8 +148,12 @@ async def test_an_empty_installation_has_a_page(client: httpx.AsyncClient) -> No
 async def test_the_page_marks_counts_that_do_not_add_up(database: Engine, client: httpx.AsyncClient) -> None:
     """✓ means received = duplicate + done + dead + waiting; ✗ comes with a concern."""
     with database.begin() as connection:
-        tally.add(connection, 1, {("1", "received"): 1234, ("1", "done"): 1230, ("1", "duplicate"): 4})
-        tally.add(connection, 1, {("2", "received"): 2})
+        tally.add(
+            connection,
+            1,
+            {("1", DailyCount.RECEIVED): 1234, ("1", DailyCount.DONE): 1230, ("1", DailyCount.DUPLICATE): 4},
+        )
+        tally.add(connection, 1, {("2", DailyCount.RECEIVED): 2})
     page = Page((await client.get("/")).text)
     assert "the sum holds" in page.text
     assert "the sum does not hold" in page.text

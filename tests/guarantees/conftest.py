@@ -1,4 +1,4 @@
-"""One installation for all of these tests: whatever a test kills is started again before the next."""
+"""One installation for all of these tests: what a test kills is started again before the next test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ def _installation(
 
 @pytest.fixture
 def running(_installation: Installation) -> Installation:
-    """The simulated Meta, two webhooks and two workers, all alive and quiet; one number with the ledger's bot."""
+    """Return an installation that runs and is quiet: a simulator, two webhooks, two workers, one number with a bot."""
     _installation.heal()
     _installation.seed_meta()
     return _installation

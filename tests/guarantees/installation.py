@@ -1,4 +1,4 @@
-"""A whole Waypost of a test's own: real PostgreSQL and Redis, real processes, the simulated Meta; and a ledger."""
+"""A whole installation for tests: real PostgreSQL and Redis, real processes, and the simulated Meta."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -33,7 +34,7 @@ PLUGINS = Path(__file__).parent / "plugins"
 
 
 class Installation:
-    """Processes by name (`webhook-1`, `worker-2`, `simulator`), each of which may be killed and started again."""
+    """Processes with names (`webhook-1`, `worker-2`, `simulator`), each of which may be killed and started again."""
 
     def __init__(
         self, folder: Path, postgres: EmbeddedPostgres, redis: EmbeddedRedis, free_port: Callable[[], int]
@@ -65,10 +66,10 @@ class Installation:
     # -- processes ----------------------------------------------------------------------------------------------
 
     def start(self, *names: str) -> None:
-        """Start processes side by side and wait until each says that it is ready."""
+        """Start processes together and wait until each is ready."""
         probes = {name: self._launch(name) for name in names}
         for name, probe in probes.items():
-            self.wait(lambda name=name, probe=probe: self._ready(name, probe), what=f"{name} to be ready")
+            self.wait(partial(self._ready, name, probe), what=f"{name} to be ready")
 
     def _launch(self, name: str) -> int:
         service = name.partition("-")[0]
@@ -92,7 +93,7 @@ class Installation:
         return probe
 
     def heal(self) -> None:
-        """Start again whatever an earlier test left dead, and let it become quiet."""
+        """Start again what an earlier test killed, and wait until the installation is quiet."""
         for server in (self.postgres, self.redis):
             if server.pid is None:
                 server.start()
@@ -113,29 +114,29 @@ class Installation:
             return False
 
     def kill(self, name: str) -> None:
-        """SIGKILL, as a node that loses power or memory would."""
+        """Send SIGKILL, which stands for a node that loses power or memory."""
         self._processes[name].kill()
         self._processes[name].wait()
 
     def terminate(self, name: str) -> int:
-        """SIGTERM, as a rollout would; returns the exit status."""
+        """Send SIGTERM, as a rollout does; returns the exit status."""
         self._processes[name].terminate()
         return self._processes[name].wait(60)
 
     def running(self, name: str) -> bool:
-        """Whether the process is there."""
+        """Return whether the process is alive."""
         return self._processes[name].poll() is None
 
     def pid(self, name: str) -> int:
-        """The process id."""
+        """Return the process id."""
         return self._processes[name].pid
 
     def url(self, name: str) -> str:
-        """Where a webhook or the simulator listens."""
+        """Return the address on which a webhook or the simulator listens."""
         return f"http://127.0.0.1:{self._ports[name]}"
 
     def close(self) -> None:
-        """End everything that is still there."""
+        """Kill every process that is still alive."""
         for process in self._processes.values():
             if process.poll() is None:
                 process.kill()
@@ -146,7 +147,7 @@ class Installation:
     # -- Meta ---------------------------------------------------------------------------------------------------
 
     def publish(self, *, messages_per_second: int = 1000) -> None:
-        """Write the number's registry files; the workers see them within a second, or when they start."""
+        """Write the number's registry files; the workers read them within a second, or when they start."""
         registry.publish(
             self.folder / "registry",
             registry.Route(
@@ -161,7 +162,7 @@ class Installation:
         )  # fmt: skip
 
     def seed_meta(self, *, messages_per_second: int = 1000, **behaviour: object) -> None:
-        """Tell the simulator who exists, and where the first webhook is."""
+        """Create app, account, number and token in the simulator, with the first webhook as callback address."""
         meta = self.url("simulator")
         world = {
             "apps": [{"app_id": APP, "app_secret": SECRET}],
@@ -206,7 +207,7 @@ class Installation:
         ).raise_for_status()
 
     def greet(self, contacts: Iterable[str]) -> None:
-        """Each contact writes once through Meta, which opens the 24 h window there."""
+        """Let each contact write once through Meta, which opens the 24 h window there."""
         for contact in contacts:
             self.http.post(
                 f"{self.url('simulator')}/_sim/inbound",
@@ -214,15 +215,16 @@ class Installation:
             ).raise_for_status()
 
     def sent(self) -> list[dict[str, object]]:
-        """What Meta accepted, in order."""
+        """Return the messages that Meta accepted, in order."""
         answer = self.http.get(f"{self.url('simulator')}/_sim/sent").raise_for_status().json()
-        return answer["sent"] if isinstance(answer, dict) else answer
+        sent: list[dict[str, object]] = answer["sent"] if isinstance(answer, dict) else answer
+        return sent
 
     def fault(self, **fault: object) -> None:
-        """Make the simulated Meta misbehave."""
+        """Make the simulated Meta fail in the given way."""
         self.http.post(f"{self.url('simulator')}/_sim/faults", json=fault).raise_for_status()
 
-    # -- looking ------------------------------------------------------------------------------------------------
+    # -- checks -------------------------------------------------------------------------------------------------
 
     def wait(self, condition: Callable[[], object], *, deadline_s: float = 90.0, what: str = "") -> None:
         """Poll until the condition holds."""
@@ -232,7 +234,7 @@ class Installation:
             time.sleep(0.05)
 
     def describe(self) -> dict[str, object]:
-        """What a failed wait should show."""
+        """Return what a failed `wait` shows."""
         with self.engine.connect() as connection:
             events = Counter(
                 (row.kind, row.state, row.reason)
@@ -244,10 +246,10 @@ class Installation:
         return {"events": dict(events), "outbox": dict(outbox)}
 
     def is_quiet(self) -> bool:
-        """Nothing waits, neither to be handled nor to be sent; False also while the database starts."""
+        """Return whether no event waits and no message is queued; False also while the database starts."""
         try:
             with self.engine.connect() as connection:
-                open_ = connection.execute(
+                waiting = connection.execute(
                     text("""
                         SELECT (SELECT count(*) FROM event WHERE state = 'waiting')
                              + (SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending'))
@@ -255,15 +257,15 @@ class Installation:
                 ).scalar_one()
         except OperationalError:
             return False
-        return not open_
+        return not waiting
 
     def quiesce(self) -> None:
-        """Wait until everything that was taken in is dealt with."""
+        """Wait until every event is handled and every message sent."""
         self.wait(self.is_quiet, what="nothing waiting")
 
     def unsettled(self) -> set[str]:
-        """Messages whose reply was cut off and not taken by Meta: visible as `unknown`, never resent."""
-        taken = {str(sent["biz_opaque_callback_data"]) for sent in self.sent()}
+        """Return the messages whose reply was cut off before Meta accepted it: `unknown`, and never sent again."""
+        accepted = {str(sent["biz_opaque_callback_data"]) for sent in self.sent()}
         with self.engine.connect() as connection:
             rows = connection.execute(
                 text("""
@@ -271,16 +273,16 @@ class Installation:
                     WHERE outbox.state = 'unknown'
                 """)
             )
-            return {row.event_key for row in rows if f"waypost:{row.correlation}" not in taken}
+            return {row.event_key for row in rows if f"waypost:{row.correlation}" not in accepted}
 
     def event_states(self) -> dict[str, str]:
-        """`{event key: state}` of all messages."""
+        """Return `{event key: state}` of all messages."""
         with self.engine.connect() as connection:
             rows = connection.execute(text("SELECT event_key, state FROM event WHERE kind = 'message'"))
             return {row.event_key: row.state for row in rows}
 
     def assert_counts_hold(self) -> None:
-        """G9, over every number."""
+        """Assert G9 for every number: received = duplicate + done + dead + waiting."""
         with self.engine.connect() as connection:
             for number, count in counts.by_number(connection).items():
                 assert count.received == count.duplicate + count.done + count.dead + count.waiting, (number, count)

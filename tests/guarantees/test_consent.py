@@ -1,4 +1,4 @@
-"""G5: nobody is spoken to who must not be."""
+"""G5: contacts who must not get messages get none."""
 
 from sqlalchemy import text
 
@@ -8,8 +8,8 @@ from .installation import Installation
 CONTACT = "15556000001"
 
 
-def test_after_stop_nobody_is_answered_until_start(running: Installation) -> None:
-    """The bot would answer everything; the gate in the sender refuses, and says why."""
+def test_after_stop_a_contact_gets_no_answer_until_start(running: Installation) -> None:
+    """The bot would answer every message; the gate in the sender refuses, and records the reason."""
     running.greet([CONTACT])
     ledger = Ledger(running)
     before = ledger.message(CONTACT)

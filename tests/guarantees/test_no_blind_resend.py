@@ -10,7 +10,7 @@ READER = "15555000002"
 
 
 def test_a_reply_lost_after_acceptance_is_settled_by_the_status_and_not_sent_twice(running: Installation) -> None:
-    """Meta accepts and the answer is lost: `unknown` until the status names our id, then `sent`; one message."""
+    """Meta accepts and the answer is lost: the row is `unknown` until the status carries our id, then `sent`."""
     running.greet([CONTACT])
     running.quiesce()
     running.seed_meta(sent_after_s=2.0, delivered_after_s=None)
@@ -30,7 +30,7 @@ def test_a_reply_lost_after_acceptance_is_settled_by_the_status_and_not_sent_twi
 
 
 def test_statuses_out_of_order_never_take_a_message_back(running: Installation) -> None:
-    """`delivered` after `read`, twice over: the message stays read, and every status is kept."""
+    """After `read`, a repeated `delivered` changes nothing: the message stays read, and every status is stored."""
     running.greet([READER])
     running.quiesce()
     sent = next(sent for sent in running.sent() if str(sent["to"]).endswith(READER))
@@ -46,7 +46,7 @@ def test_statuses_out_of_order_never_take_a_message_back(running: Installation) 
             ).one()
             return found.status, {entry["status"] for entry in found.statuses}
 
-    running.wait(lambda: row() == ("read", {"sent", "delivered", "read"}), what="all statuses kept, highest shown")
+    running.wait(lambda: row() == ("read", {"sent", "delivered", "read"}), what="all statuses stored, highest shown")
     running.quiesce()
     running.assert_counts_hold()
     assert row()[0] == "read"

@@ -9,7 +9,7 @@ WORDS = "canary words of a person"
 
 
 def test_planted_canaries_are_in_no_output(running: Installation) -> None:
-    """Messages, a failing bot, a refused signature, a wrong token at Meta: then every output is searched."""
+    """After messages, a failing bot, a refused signature and a refusal by Meta, no output has a planted text."""
     running.greet([CONTACT])
     ledger = Ledger(running)
     ledger.deliver([ledger.message(CONTACT, WORDS), ledger.message(CONTACT, "raise")], ["webhook-1"])
@@ -39,7 +39,7 @@ def test_planted_canaries_are_in_no_output(running: Installation) -> None:
 
 
 def _message_ids(running: Installation, ledger: Ledger) -> list[str]:
-    """Those of the contact's messages and of ours; without the part that all begin with."""
+    """Return the ids of the contact's messages and of ours, without their common prefix."""
     sent = [str(each["wamid"]) for each in running.sent() if str(each["to"]).lstrip("+") == CONTACT]
     assert sent
     return [each.removeprefix("wamid.") for each in (*ledger.acknowledged, *sent)]

@@ -1,4 +1,4 @@
-"""G1: nothing acknowledged is lost, whatever dies."""
+"""G1: no acknowledged message is lost, whatever process dies."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ WEBHOOKS = ["webhook-1", "webhook-2"]
 
 @contextmanager
 def load(ledger: Ledger, rounds: int) -> Iterator[Callable[[], int]]:
-    """Every contact writes `rounds` times, in order, from four threads; gives how many were acknowledged so far."""
+    """Let every contact write `rounds` times, in order, from four threads; yields a count of acknowledged messages."""
     failures: list[BaseException] = []
 
     def write(contacts: list[str]) -> None:
@@ -34,13 +34,20 @@ def load(ledger: Ledger, rounds: int) -> Iterator[Callable[[], int]]:
         raise failures[0]
 
 
+def _wait_for_load(running: Installation, acknowledged: Callable[[], int], goal: int) -> None:
+    running.wait(lambda: acknowledged() >= goal, what="some load")
+
+
 def test_killing_workers_and_webhooks_under_load_loses_nothing(running: Installation) -> None:
-    """SIGKILL at random points: every id that got a 200 is handled, once, in order; replies cut off are `unknown`."""
+    """Processes get SIGKILL at random points: every message that got a 200 is handled, once, in order.
+
+    A reply that was cut off is `unknown`.
+    """
     running.greet(CONTACTS)
     ledger = Ledger(running)
     with load(ledger, rounds=12) as acknowledged:
         for number, victim in enumerate(("worker-1", "webhook-1", "worker-2", "webhook-2", "worker-1")):
-            running.wait(lambda goal=30 * (number + 1): acknowledged() >= goal, what="some load")
+            _wait_for_load(running, acknowledged, 30 * (number + 1))
             running.kill(victim)
             running.start(victim)
     running.quiesce()
@@ -49,21 +56,21 @@ def test_killing_workers_and_webhooks_under_load_loses_nothing(running: Installa
 
 
 def test_flushing_redis_under_load_loses_nothing(running: Installation) -> None:
-    """FLUSHALL takes jobs, wake-ups, workers and rate limits; the sweeper finds every event again."""
+    """FLUSHALL removes jobs, wake-ups, workers and rate limits; the sweeper finds every event again."""
     running.greet(CONTACTS)
     ledger = Ledger(running)
     redis = running.redis.client()
     with load(ledger, rounds=6) as acknowledged:
         for goal in (20, 50, 80, 110):
-            running.wait(lambda goal=goal: acknowledged() >= goal, what="some load")
+            _wait_for_load(running, acknowledged, goal)
             redis.flushall()
     running.quiesce()
     ledger.assert_nothing_lost()
     ledger.assert_replies()
 
 
-def test_without_redis_messages_are_answered_all_the_same(running: Installation) -> None:
-    """Redis is killed: deliveries are acknowledged and answered while it is away, and after it is back."""
+def test_messages_are_answered_without_redis(running: Installation) -> None:
+    """Deliveries are acknowledged and answered while Redis is away, and after it is back."""
     running.greet(CONTACTS)
     ledger = Ledger(running)
     running.redis.kill()
@@ -80,11 +87,11 @@ def test_without_redis_messages_are_answered_all_the_same(running: Installation)
 
 
 def test_a_database_that_goes_away_and_comes_back_loses_nothing(running: Installation) -> None:
-    """Killed under load: deliveries get 503 meanwhile, and what had got a 200 is still there."""
+    """The database is killed under load: deliveries get 503 until it is back, and every message with a 200 is there."""
     running.greet(CONTACTS)
     ledger = Ledger(running)
     with load(ledger, rounds=8) as acknowledged:
-        running.wait(lambda: acknowledged() >= 40, what="some load")
+        _wait_for_load(running, acknowledged, 40)
         running.postgres.kill()
         probe = ledger.body([ledger.message("15559999999")])
         ledger.order.pop("15559999999")
@@ -96,7 +103,7 @@ def test_a_database_that_goes_away_and_comes_back_loses_nothing(running: Install
 
 
 def test_a_rollout_of_webhooks_refuses_no_delivery(running: Installation) -> None:
-    """SIGTERM lets what is in flight end: no delivery to a webhook that is being stopped gets anything but a 200."""
+    """After SIGTERM a webhook finishes the deliveries in flight: none of them gets anything but a 200."""
     ledger = Ledger(running)
     statuses: list[int | None] = []
 
@@ -115,6 +122,6 @@ def test_a_rollout_of_webhooks_refuses_no_delivery(running: Installation) -> Non
     running.wait(lambda: len(statuses) > 30, what="some load")
     assert running.terminate("webhook-1") == 0
     writer.join()
-    assert set(statuses) <= {200, None}, "a refused connection is the next pod's; an answer other than 200 is a loss"
+    assert set(statuses) <= {200, None}, "a refused connection goes to another pod; an answer other than 200 is a loss"
     running.quiesce()
     ledger.assert_nothing_lost()

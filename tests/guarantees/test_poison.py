@@ -1,4 +1,4 @@
-"""Poison: what cannot be handled is dead with a reason, and stops nobody else."""
+"""Poison: an event that cannot be handled is dead with a reason, and stops no other event."""
 
 import pytest
 
@@ -12,9 +12,10 @@ CONTACTS = ["15554000001", "15554000002", "15554000003"]
 
 @pytest.mark.parametrize("poison", ["raise", "hang", "crash"])
 def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Installation, poison: str) -> None:
-    """A bot that raises, never ends or ends its process costs three attempts; everybody else is answered.
+    """A bot that raises, hangs or ends its process uses up three attempts; all other messages are answered.
 
-    With the process a call for somebody else may be cut off before Meta has it; that is visible, and never resent.
+    The end of the process may cut off a call for another conversation before Meta has it. That reply is then `unknown`,
+    and never sent again.
     """
     running.greet(CONTACTS)
     ledger = Ledger(running)
@@ -29,7 +30,7 @@ def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Insta
                 running.start(worker)
         return running.is_quiet()
 
-    running.wait(quiet, what="the poison to be buried")
+    running.wait(quiet, what="the poison to be dead")
     ledger.assert_nothing_lost(dead=[str(planted["id"])])
     cut_off = running.unsettled() & set(ledger.acknowledged)
     ledger.assert_replies(missing=[str(planted["id"]), *cut_off])
@@ -50,10 +51,10 @@ def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Insta
     ],
     ids=["nul", "surrogate", "nan", "huge int", "depth", "invalid utf-8", "empty", "cut off"],
 )
-def test_hostile_content_with_a_good_signature_is_acknowledged_and_blocks_nobody(
+def test_hostile_content_with_a_good_signature_is_acknowledged_and_blocks_no_message(
     running: Installation, item: bytes
 ) -> None:
-    """It is stored, dead where it cannot be read, answered 200; a good message in the same delivery is handled."""
+    """It gets a 200 and is stored, dead if it cannot be read; a good message in the same delivery is handled."""
     running.greet(CONTACTS[:1])
     ledger = Ledger(running)
     good = ledger.message(CONTACTS[0])

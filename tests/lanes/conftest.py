@@ -1,4 +1,4 @@
-"""Events in a lane, put there directly, and a handler that writes down what it saw."""
+"""Events that are written into a lane directly, and a handler that records the events it gets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,24 +11,25 @@ from waypost.store.lanes import WaitingEvent
 
 @pytest.fixture
 def put(database: Engine) -> Callable[..., int]:
-    """`put(key, contact='…', at=seconds)` stores a waiting event in lane 0 and returns its id."""
+    """Return `put(key, contact='…', at=seconds)`, which stores a waiting event in lane 0 and returns its id."""
 
     def put(key: str, contact: str = "15550001", at: float = 1_000_000.0, kind: str = "message", lane: int = 0) -> int:
         with database.begin() as connection:
-            return connection.execute(
+            row = connection.execute(
                 text("""
                     INSERT INTO event (number_id, kind, event_key, lane, contact_key, occurred_at, payload)
                     VALUES ('100', :kind, :key, :lane, :contact, to_timestamp(:at), :payload) RETURNING id
                 """),
                 {"kind": kind, "key": key, "lane": lane, "contact": contact, "at": at, "payload": key.encode()},
-            ).scalar_one()
+            )
+            return int(row.scalar_one())
 
     return put
 
 
 @dataclass
 class Recorder:
-    """A handler: calls `on_event`, and stores each event's key as a message-like row in `effect`."""
+    """A handler that calls `on_event`, and stores each event's key as a row in the table `effect`."""
 
     on_event: Callable[[WaitingEvent], str | None] = lambda _event: None
     on_store: Callable[[list[str]], None] = lambda _keys: None
@@ -42,7 +43,7 @@ class Recorder:
 
 
 class RecordedBatch:
-    """The effects are rows of a table that has no unique key, so that a second effect would show."""
+    """A batch whose effects are rows of a table without a unique key, so that a second effect would show."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -65,7 +66,7 @@ class RecordedBatch:
 
 @pytest.fixture
 def recorder(database: Engine) -> Recorder:
-    """A handler whose effects can be read with `effects`."""
+    """Return a handler whose effects can be read with `effects`."""
     with database.begin() as connection:
         connection.execute(text("CREATE TABLE effect (id bigserial, key text CHECK (key <> 'unstorable'))"))
     return Recorder()
@@ -73,7 +74,7 @@ def recorder(database: Engine) -> Recorder:
 
 @pytest.fixture
 def effects(database: Engine) -> Callable[[], list[str]]:
-    """The keys of all effects, in the order in which they were stored."""
+    """Return a function for the keys of all effects, in the order in which they were stored."""
 
     def effects() -> list[str]:
         with database.connect() as connection:
@@ -84,7 +85,7 @@ def effects(database: Engine) -> Callable[[], list[str]]:
 
 @pytest.fixture
 def states(database: Engine) -> Callable[[], dict[str, tuple[str, int, str | None]]]:
-    """`{key: (state, attempts, reason)}` of all events."""
+    """Return a function for `{key: (state, attempts, reason)}` of all events."""
 
     def states() -> dict[str, tuple[str, int, str | None]]:
         with database.connect() as connection:

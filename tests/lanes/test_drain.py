@@ -1,4 +1,4 @@
-"""A drain: order, attempts, poison, crashes and zombies."""
+"""A drain: order, attempts, poisonous events, crashes, and processes that go on after their lease has expired."""
 
 import secrets
 import threading
@@ -20,7 +20,7 @@ NO_DELAY = Limits(retry_delays_s=(0.0, 0.0))
 def test_events_are_handled_in_the_order_of_metas_time_stamps(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
 ) -> None:
-    """Deliveries may come shuffled; what waits together is put in order."""
+    """Deliveries may arrive out of order; events that wait together are sorted."""
     put("third", at=30)
     put("first", at=10)
     put("second", at=20)
@@ -31,7 +31,7 @@ def test_events_are_handled_in_the_order_of_metas_time_stamps(
 def test_a_failing_event_holds_back_its_conversation_and_no_other(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
 ) -> None:
-    """Later messages of the same contact wait until the failed one had its next attempt."""
+    """Later messages of the same contact wait until the failed one has had its next attempt."""
 
     def fail(event: WaitingEvent) -> None:
         if event.event_key == "bad":
@@ -52,7 +52,7 @@ def test_a_poisonous_event_is_dead_after_three_attempts_and_its_conversation_goe
     effects: Callable[[], list[str]],
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """Three attempts, a reason that carries no content, then the next message gets its turn."""
+    """After three attempts it is dead, with a reason that has no content; then the next message gets its turn."""
     tries: list[str] = []
 
     def fail(event: WaitingEvent) -> None:
@@ -75,7 +75,7 @@ def test_an_event_that_can_never_be_handled_is_dead_at_once(
     recorder: Recorder,
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """`Unhandled` costs no further attempts."""
+    """`Unhandled` allows no further attempts."""
 
     def refuse(_event: WaitingEvent) -> None:
         raise Unhandled("Unreadable")
@@ -94,7 +94,7 @@ def test_a_turn_that_takes_too_long_or_ends_the_program_counts_as_an_attempt(
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
     raised: type[BaseException],
 ) -> None:
-    """Neither the deadline's exception nor a bot's `sys.exit()` is an `Exception`; both are handled all the same."""
+    """Neither the deadline's exception nor a bot's `sys.exit()` is an `Exception`, and both count as an attempt."""
 
     def end(_event: WaitingEvent) -> None:
         raise raised
@@ -105,7 +105,7 @@ def test_a_turn_that_takes_too_long_or_ends_the_program_counts_as_an_attempt(
     assert states()["ended"] == ("dead", 2, raised.__name__)
 
 
-def test_effects_that_cannot_be_stored_take_nobody_with_them(
+def test_effects_that_cannot_be_stored_harm_no_other_event(
     database: Engine,
     put: Callable[..., int],
     recorder: Recorder,
@@ -122,14 +122,14 @@ def test_effects_that_cannot_be_stored_take_nobody_with_them(
 
 
 @pytest.mark.parametrize("where", ["on_begin", "on_store"])
-def test_an_event_that_fails_outside_of_its_turn_is_dead_in_the_end_and_takes_nobody_with_it(
+def test_an_event_that_fails_outside_of_its_turn_is_dead_in_the_end_and_harms_no_other(
     database: Engine,
     put: Callable[..., int],
     recorder: Recorder,
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
     where: str,
 ) -> None:
-    """A defect in reading or storing that one event brings out must not keep its lane from ever going on."""
+    """One event that triggers a defect in reading or storing must not block its lane for ever."""
 
     def fail(keys: list[str]) -> None:
         if "poison" in keys:
@@ -144,14 +144,14 @@ def test_an_event_that_fails_outside_of_its_turn_is_dead_in_the_end_and_takes_no
     assert states()["before"][0] == states()["behind"][0] == "done"
 
 
-def test_effects_over_a_limit_of_the_database_cost_their_event_its_attempts(
+def test_effects_over_a_limit_of_the_database_use_up_their_events_attempts(
     database: Engine,
     put: Callable[..., int],
     recorder: Recorder,
     effects: Callable[[], list[str]],
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """PostgreSQL reports a value too long for an index as it reports an outage; it is about the row all the same."""
+    """PostgreSQL's error for a value too long for an index has the class of an outage, but it is about the row."""
     with database.begin() as connection:
         connection.execute(text("CREATE INDEX ON effect (key)"))
     too_long = secrets.token_hex(8_000)
@@ -173,7 +173,7 @@ def test_a_database_without_its_tables_costs_no_event_an_attempt(
     recorder: Recorder,
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """A worker that is newer than the schema, or has lost a right, must not kill all that waits."""
+    """A worker that is newer than the schema, or has lost a right, must not use up the attempts of waiting events."""
     with database.begin() as connection:
         connection.execute(text("ALTER TABLE effect RENAME TO gone"))
     put("innocent")
@@ -194,7 +194,7 @@ def test_a_crash_counts_as_an_attempt_of_what_was_being_tried(
     recorder: Recorder,
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """A process that vanishes leaves the ids it was trying; whoever takes the lane counts them, handles them alone."""
+    """A process that vanishes leaves the ids it was handling; the next drain counts them and handles them alone."""
     crashing = put("crashing", contact="A", at=1)
     put("innocent", contact="B", at=2)
     for _ in range(3):
@@ -207,10 +207,10 @@ def test_a_crash_counts_as_an_attempt_of_what_was_being_tried(
     assert states()["innocent"][0] == "done"
 
 
-def test_a_zombies_late_effects_are_refused(
+def test_late_effects_of_a_process_that_lost_its_lease_are_refused(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
 ) -> None:
-    """A drain that slept past its lease stores nothing; the one that took over stores each effect once."""
+    """A drain that was suspended past the end of its lease stores nothing."""
     put("once")
 
     def sleep_past_the_lease(_event: WaitingEvent) -> None:
@@ -219,7 +219,7 @@ def test_a_zombies_late_effects_are_refused(
             assert lanes.acquire(connection, 0, "successor", ttl_s=30) is not None
 
     recorder.on_event = sleep_past_the_lease
-    assert Drain(database, recorder, owner="zombie").run(0) == "lost"
+    assert Drain(database, recorder, owner="suspended").run(0) == "lost"
     assert effects() == []
     assert recorder.committed == []
 
@@ -227,7 +227,7 @@ def test_a_zombies_late_effects_are_refused(
 def test_a_lane_is_drained_by_one_process_at_a_time(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
 ) -> None:
-    """While one drain is inside its batch the other finds the lane held, and no event is left behind."""
+    """While one drain is inside its batch the other finds the lane held, and no event is forgotten."""
     put("early", at=1)
     inside, go_on = threading.Event(), threading.Event()
 
@@ -247,8 +247,8 @@ def test_a_lane_is_drained_by_one_process_at_a_time(
     assert effects() == ["early", "late"]
 
 
-def test_counts_hold_after_every_kind_of_ending(database: Engine, put: Callable[..., int], recorder: Recorder) -> None:
-    """G9: done is counted in the transaction that ends the event; dead and waiting are read from the rows."""
+def test_counts_hold_for_events_in_every_state(database: Engine, put: Callable[..., int], recorder: Recorder) -> None:
+    """G9: done is counted in the transaction that finishes the event; dead and waiting are counted as rows."""
 
     def judge(event: WaitingEvent) -> str | None:
         if event.event_key == "dead":
@@ -269,7 +269,7 @@ def test_counts_hold_after_every_kind_of_ending(database: Engine, put: Callable[
 def test_a_long_lane_is_drained_in_batches(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]], requested: int
 ) -> None:
-    """Every event is handled once, however many batches it takes."""
+    """Every event is handled once, in one batch or in several."""
     keys = [f"event {number:03}" for number in range(requested)]
     for at, key in enumerate(keys):
         put(key, at=at)

@@ -22,9 +22,9 @@ def test_a_held_lane_is_not_given_to_another_process(database: Engine) -> None:
 
 
 def test_an_expired_lease_is_taken_over_and_the_old_holder_is_refused(database: Engine) -> None:
-    """A process that slept past its lease cannot write under it."""
+    """A process that was suspended past the end of its lease cannot write under it."""
     with database.begin() as connection:
-        old = lanes.acquire(connection, 3, "sleeper", ttl_s=30)
+        old = lanes.acquire(connection, 3, "suspended", ttl_s=30)
     assert old is not None
     _expire(database, 3)
     with database.begin() as connection:
@@ -35,20 +35,20 @@ def test_an_expired_lease_is_taken_over_and_the_old_holder_is_refused(database: 
         lanes.renew(connection, old, ttl_s=30, trying=())
     with database.begin() as connection:
         assert not lanes.keep_alive(connection, old, ttl_s=30)
-        assert lanes.release(connection, old) is None
+        assert lanes.release_if_drained(connection, old) is None
         lanes.renew(connection, new, ttl_s=30, trying=())
 
 
-def test_a_wish_to_drain_that_came_too_late_for_the_job_keeps_the_holder_going(database: Engine) -> None:
-    """A job that finds the lane held leaves word; the holder cannot release before it looked again."""
+def test_a_request_to_drain_a_held_lane_keeps_its_holder_going(database: Engine) -> None:
+    """A job that finds the lane held records a request; the holder cannot release the lane before it looks again."""
     with database.begin() as connection:
         lease = lanes.acquire(connection, 3, "holder", ttl_s=30)
     assert lease is not None
     with database.begin() as connection:
         assert lanes.acquire(connection, 3, "late job", ttl_s=30) is None
     with database.begin() as connection:
-        again = lanes.release(connection, lease)
+        again = lanes.release_if_drained(connection, lease)
         assert again is not None
-        assert lanes.release(connection, again) is None
+        assert lanes.release_if_drained(connection, again) is None
     with database.begin() as connection:
         assert lanes.acquire(connection, 3, "next", ttl_s=30) is not None

@@ -1,4 +1,4 @@
-"""No connection is free for a while, because a hung server or too many probes hold them all: work goes on after it."""
+"""Work goes on after a time without a free connection, when a hung server or too many probes held them all."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from waypost.lanes.drain import Drain, LeaseKeeper
+from waypost.lanes.drain import Drain, LeaseRenewer
 from waypost.lanes.sweeper import Sweeper
 from waypost.store import lanes
+from waypost.store.lanes import WaitingEvent
 
 from .conftest import Recorder
 
@@ -29,7 +30,7 @@ class OneConnection(QueuePool):
 
 @pytest.fixture
 def scarce(database: Engine) -> Iterator[Engine]:
-    """An engine on `database` with one connection, for which nobody waits long."""
+    """Yield an engine on `database` with one connection and a short wait for it."""
     engine = create_engine(database.url, poolclass=OneConnection, pool_size=1, max_overflow=0, pool_timeout=0.01)
     yield engine
     engine.dispose()
@@ -41,7 +42,7 @@ def _refused(engine: Engine) -> int:
 
 
 def test_the_sweeper_goes_on(scarce: Engine, put: Callable[..., int], wait_for: Callable[..., object]) -> None:
-    """It is what finds lost wake-ups; if it ended in silence, a worker would look well and leave events waiting."""
+    """The sweeper finds lost wake-ups; if it ended silently, a worker would look healthy and leave events waiting."""
     put("waiting", lane=5)
     woken: list[int] = []
     sweeper = Sweeper(scarce, woken.extend, interval_s=0.01, retention_days=9)
@@ -54,34 +55,38 @@ def test_the_sweeper_goes_on(scarce: Engine, put: Callable[..., int], wait_for: 
 
 
 def test_leases_are_renewed_again(database: Engine, scarce: Engine, wait_for: Callable[..., object]) -> None:
-    """A keeper that ended would let every long turn lose its lane, for as long as the process lives."""
+    """If the renewer ended, every long turn would lose its lane, for as long as the process lives."""
     with database.begin() as connection:
         lease = lanes.acquire(connection, 0, "a", ttl_s=3600)
     assert lease is not None
-    keeper = LeaseKeeper(scarce, ttl_s=0.1)
+    renewer = LeaseRenewer(scarce, ttl_s=0.1)
     with scarce.connect():
-        keeper.hold(lease)
+        renewer.hold(lease)
         wait_for(lambda: _refused(scarce))
 
     def renewed() -> bool:
         with database.connect() as connection:
-            left = "SELECT lease_expires_at < now() + interval '1 min' FROM lane WHERE lane = 0"
-            return bool(connection.execute(text(left)).scalar_one())
+            query = text("SELECT lease_expires_at < now() + interval '1 min' FROM lane WHERE lane = 0")
+            return bool(connection.execute(query).scalar_one())
 
     wait_for(renewed)
-    keeper.hold(None)
+    renewer.hold(None)
 
 
-def test_a_batch_that_could_not_be_stored_is_nobodys_attempt(
+def test_a_batch_that_could_not_be_stored_is_no_attempt_of_its_events(
     scarce: Engine,
     put: Callable[..., int],
     recorder: Recorder,
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """As with a database that is away: the claim is taken back, and the same events are handled at once."""
+    """As after an outage of the database, the next drain releases the lane and handles the same events at once."""
     put("event")
     taken: list[Connection] = []
-    recorder.on_event = lambda _event: taken.append(scarce.connect())
+
+    def take_the_connection(_event: WaitingEvent) -> None:
+        taken.append(scarce.connect())
+
+    recorder.on_event = take_the_connection
     drain = Drain(scarce, recorder, owner="a")
     with pytest.raises(NoConnectionFree):
         drain.run(0)

@@ -1,4 +1,4 @@
-"""The sweeper: what Redis lost is found in the database."""
+"""The sweeper finds in the database what Redis has lost."""
 
 from collections.abc import Callable
 
@@ -15,14 +15,14 @@ def _sweeper(database: Engine, woken: list[int], interval_s: float = 0.0) -> Swe
 
 
 def test_a_lane_whose_wake_up_was_lost_is_woken(database: Engine, put: Callable[..., int]) -> None:
-    """Due events and nobody draining: exactly those lanes are woken."""
+    """The sweeper wakes exactly the lanes that have due events and are not drained."""
     put("waiting", lane=5)
     woken: list[int] = []
     _sweeper(database, woken).sweep()
     assert woken == [5]
 
 
-def test_a_lane_that_is_being_drained_or_not_due_is_left_alone(database: Engine, put: Callable[..., int]) -> None:
+def test_a_lane_that_is_being_drained_or_not_due_is_not_woken(database: Engine, put: Callable[..., int]) -> None:
     """A held lane needs no wake-up, and an event that waits for its next attempt is not due."""
     put("held", lane=1)
     put("later", lane=2)
@@ -36,10 +36,10 @@ def test_a_lane_that_is_being_drained_or_not_due_is_left_alone(database: Engine,
     assert woken == []
 
 
-def test_only_handled_events_past_their_retention_are_forgotten(
+def test_only_handled_events_past_their_retention_are_deleted(
     database: Engine, put: Callable[..., int], recorder: Recorder
 ) -> None:
-    """Waiting and dead events stay whatever their age; so do the keys of the last days, for Meta redelivers."""
+    """Waiting and dead events stay at any age; so do the events of the last days, because Meta redelivers."""
     for key in ("old", "new", "dead", "waiting"):
         put(key, contact=key, lane=0 if key in ("old", "new") else 1)
     Drain(database, recorder, owner="a").run(0)
@@ -50,5 +50,5 @@ def test_only_handled_events_past_their_retention_are_forgotten(
         )
     _sweeper(database, []).tidy()
     with database.connect() as connection:
-        left = set(connection.execute(text("SELECT event_key FROM event")).scalars())
-    assert left == {"new", "dead", "waiting"}
+        remaining = set(connection.execute(text("SELECT event_key FROM event")).scalars())
+    assert remaining == {"new", "dead", "waiting"}

@@ -1,4 +1,4 @@
-"""Wake-ups: one job per lane, none lost between setting and reading, nothing but ids in Redis."""
+"""Wake-ups: one job per lane, none is lost between setting and reading, and Redis gets ids only."""
 
 from collections.abc import Callable
 
@@ -13,35 +13,35 @@ from waypost.lanes import job, wake
 
 @pytest.fixture
 def redis(redis_server: EmbeddedRedis) -> Redis:
-    """A client of a Redis of this test's own."""
+    """Return a client of a Redis of this test's own."""
     return wake.connect(redis_server.url)
 
 
 def test_many_wake_ups_of_a_lane_are_one_job(redis: Redis) -> None:
-    """RQ's cost is per job, so a lane that already has one waiting gets no second."""
+    """RQ's cost is per job, so a lane that has one waiting gets no second."""
     assert wake.enqueue(redis, [1, 2, 1]) == 2
     assert wake.enqueue(redis, [1, 2, 3]) == 1
     assert job.queue(redis).count == 3
 
 
 def test_a_lane_can_be_woken_again_once_its_job_has_begun(redis: Redis) -> None:
-    """The job deletes the key before it reads the database, so what is committed later gets a job of its own."""
+    """The job deletes the key before it reads the database, so events that are committed later get another job."""
     wake.enqueue(redis, [1])
     wake.acknowledge(redis, 1)
     assert wake.enqueue(redis, [1]) == 1
 
 
-def test_wake_ups_that_nobody_reads_do_not_fill_redis(redis: Redis) -> None:
+def test_wake_ups_do_not_fill_redis_while_no_worker_runs(redis: Redis) -> None:
     """With no worker for hours, each lane that still gets events would add a job every five seconds."""
     for _ in range(20):
         wake.enqueue(redis, range(64))
         for lane in range(64):
-            wake.acknowledge(redis, lane)  # as when the key has run out
-    assert job.queue(redis).count <= wake.MOST_JOBS + 64
+            wake.acknowledge(redis, lane)  # as if the key had expired
+    assert job.queue(redis).count <= wake.MAX_JOBS + 64
 
 
 def test_a_waker_survives_redis_being_away(redis_server: EmbeddedRedis, wait_for: Callable[..., object]) -> None:
-    """Wake-ups while Redis is down are dropped without an error; later ones arrive."""
+    """Wake-ups while Redis is down are lost without an error; later ones arrive."""
     waker = wake.Waker(wake.connect(redis_server.url))
     redis_server.kill()
     waker.wake([1])
@@ -64,21 +64,28 @@ def test_a_job_that_names_another_function_is_refused(redis: Redis) -> None:
     worker.work(burst=True)
     found = job.LaneJob.fetch(queued.id, connection=redis, serializer=JSONSerializer)
     assert found.is_failed
-    assert "ForbiddenJob" in str(found.latest_result().exc_string)
+    result = found.latest_result()
+    assert result is not None
+    assert "ForbiddenJob" in str(result.exc_string)
 
 
 def test_an_allowed_job_runs(redis: Redis) -> None:
-    """A lane's job calls what the worker installed, with the lane."""
+    """A lane's job calls the function that the worker installed, with the lane."""
     drained: list[int] = []
-    job.install(lambda lane: drained.append(lane) or "emptied")
+
+    def drain(lane: int) -> str:
+        drained.append(lane)
+        return "emptied"
+
+    job.install(drain)
     wake.enqueue(redis, [7])
     worker = SimpleWorker([job.queue(redis)], connection=redis, job_class=job.LaneJob, serializer=JSONSerializer)
     worker.work(burst=True)
     assert drained == [7]
 
 
-def test_a_job_in_redis_says_nothing_but_its_lane(redis: Redis) -> None:
-    """No content, no arguments in the description, results kept for a while, abandoned jobs run again."""
+def test_a_job_in_redis_contains_nothing_but_its_lane(redis: Redis) -> None:
+    """It has no content and no arguments in its description; results stay for a while, abandoned jobs run again."""
     wake.enqueue(redis, [7])
     (queued,) = job.queue(redis).jobs
     assert (list(queued.args), queued.kwargs) == ([7], {})

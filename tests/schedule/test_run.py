@@ -58,7 +58,7 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(seen: Engine, run: 
     """Whoever has the message keeps it, the others get theirs."""
     with seen.begin() as connection:
         tick = Tick(UID, NINE)
-        schedules.take_up(
+        schedules.begin_or_resume(
             connection,
             tick,
             namespace="team-a",
@@ -69,8 +69,8 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(seen: Engine, run: 
         )
         known = conversations.load(connection, [Person(NUMBER, ANNA[1:], None, None, 0)])[0]
         body = {"type": "text", "text": {"body": "first"}}
-        queued = [schedules.Queued(known.id, known.contact_id, None)]
-        schedules.queue(connection, tick, queued, number_id=NUMBER, body=body, priority=1, traceparent=None)
+        queued = [schedules.ScheduledMessage(known.id, known.contact_id, None)]
+        schedules.queue_messages(connection, tick, queued, number_id=NUMBER, body=body, priority=1, traceparent=None)
 
     status, report = run(message_order([ANNA, BRUNO]))
 
@@ -85,7 +85,7 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(seen: Engine, run: 
 def test_what_a_tick_does_is_fixed_when_it_is_first_taken_up(seen: Engine, run: Run) -> None:
     """A spec that changes between two pods of one run must not send half of each."""
     with seen.begin() as connection:
-        schedules.take_up(
+        schedules.begin_or_resume(
             connection,
             Tick(UID, NINE),
             namespace="team-a",

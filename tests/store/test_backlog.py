@@ -1,10 +1,11 @@
-"""What a statement reads of a backlog that came after the statistics: its own rows, not all that wait."""
+"""A statement reads its own rows of a backlog that is newer than the statistics, not all waiting rows."""
 
 from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from waypost.contracts.states import OutboxState
 from waypost.store import lanes, outbox
 from waypost.store.outbox import RowUpdate
 
@@ -12,12 +13,12 @@ FINISHED = 20_000
 WAITING = 3_000
 AT_ONCE = 50
 PER_ROW = 8
-"""Rows that a statement may read for each of its own: the row, its conversation's others, and some room."""
+"""Rows that a statement may read for each of its own: the row, the others of its conversation, and a few more."""
 
 
 @pytest.fixture
 def backlog(database: Engine) -> Iterator[Connection]:
-    """Many finished rows, statistics that know only them, and then a backlog; in one transaction, whose reads count."""
+    """Yield a transaction on many finished rows, statistics about only these, and a backlog that came later."""
     with database.begin() as connection:
         connection.execute(
             text("INSERT INTO contact (number_id, wa_id) SELECT '1', i::text FROM generate_series(1, :waiting) AS i"),
@@ -54,32 +55,32 @@ def _add(connection: Connection, count: int, *, event: str, row: str) -> None:
 
 
 def read(connection: Connection, table: str) -> int:
-    """Rows of a table that this transaction has read so far, by index or otherwise."""
+    """Return how many rows of a table this transaction has read so far, by index or otherwise."""
     statement = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relname = :table"
     return int(connection.execute(text(statement), {"table": table}).scalar_one())
 
 
 def queued(connection: Connection) -> list[int]:
-    """Ids of some rows that wait."""
+    """Return ids of some queued rows."""
     rows = connection.execute(text("SELECT id FROM outbox WHERE state = 'queued' ORDER BY id LIMIT :n"), {"n": AT_ONCE})
     return [row.id for row in rows]
 
 
-def test_ending_events_reads_those_events_only(backlog: Connection) -> None:
-    """A drain after an outage does not get slower with every event that waits."""
+def test_marking_events_done_reads_those_events_only(backlog: Connection) -> None:
+    """A drain after an outage does not get slower with every waiting event."""
     events = lanes.due(backlog, 1, limit=AT_ONCE)
     before = read(backlog, "event")
-    lanes.finish(backlog, 1, [(event, None) for event in events])
+    lanes.mark_done(backlog, 1, [(event, None) for event in events])
     assert read(backlog, "event") - before <= len(events) * PER_ROW
 
 
 def test_writing_answers_reads_those_rows_only(backlog: Connection) -> None:
-    """An answer of Graph is written without a look at everything else that is queued."""
+    """An answer of Graph is written without reading all other queued rows."""
     wanted = queued(backlog)
     outbox.mark_sending(backlog, "sender", 15, dict.fromkeys(wanted))
     before = read(backlog, "outbox")
     written = outbox.finish(
-        backlog, "sender", [RowUpdate(outbox_id, "sent", wamid=str(outbox_id)) for outbox_id in wanted]
+        backlog, "sender", [RowUpdate(outbox_id, OutboxState.SENT, wamid=str(outbox_id)) for outbox_id in wanted]
     )
     assert len(written) == AT_ONCE
     assert read(backlog, "outbox") - before <= AT_ONCE * PER_ROW
@@ -93,7 +94,7 @@ def test_looking_for_due_conversations_reads_as_many_rows_as_it_finds(backlog: C
 
 
 def test_the_sweeper_reads_one_event_of_each_lane(backlog: Connection) -> None:
-    """That a lane was forgotten shows in its first event."""
+    """One due event is enough to show that a lane's wake-up was lost."""
     before = read(backlog, "event")
     assert len(lanes.lanes_with_due_events(backlog, idle_s=0)) == 64
     assert read(backlog, "event") - before <= 64 * PER_ROW

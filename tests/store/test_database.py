@@ -1,4 +1,4 @@
-"""The engine: what bounds its waits, and what is said when the server cannot be used."""
+"""The engine: the bounds of its waits, and the explanations of why the server cannot be used."""
 
 import contextlib
 import os
@@ -12,17 +12,17 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.dev.embedded import EmbeddedPostgres
-from waypost.store.connection.database import VANISHED_S, connect, trouble, wait
+from waypost.store.connection.database import SILENT_SERVER_S, connect, explain, wait
 
 
 class Captured(Exception):
-    """Ends the attempt to connect."""
+    """Raised to end the attempt to connect."""
 
 
-def test_a_server_whose_machine_vanished_is_given_up() -> None:
-    """The server's own time limits do not count then: a worker would wait for an answer until the kernel gives up."""
+def test_a_connection_to_a_vanished_machine_is_closed() -> None:
+    """The server cannot enforce its time limits then: a worker would wait until the kernel reports an error."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        engine = connect(f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none", application="test")
+        engine = connect(f"postgresql://user@127.0.0.1:{silent.getsockname()[1]}/none", application="test")
         given: dict[str, Any] = {}
 
         @event.listens_for(engine, "do_connect")
@@ -36,70 +36,70 @@ def test_a_server_whose_machine_vanished_is_given_up() -> None:
         attempt = psycopg.pq.PGconn.connect_start(psycopg.conninfo.make_conninfo(**asked, sslmode="disable").encode())
         attempt.connect_poll()
         with socket.socket(fileno=os.dup(attempt.socket)) as twin:
-            assert twin.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == VANISHED_S * 1000
-            assert twin.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == VANISHED_S // 2
+            assert twin.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == SILENT_SERVER_S * 1000
+            assert twin.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == SILENT_SERVER_S // 2
         attempt.finish()
 
 
-def _said(url: str) -> str:
+def _explanation(url: str) -> str:
     engine = connect(url, application="test")
     with pytest.raises(SQLAlchemyError) as caught:
         engine.connect()
     engine.dispose()
-    return trouble(caught.value)
+    return explain(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "explanation"),
     [
         ("postgresql://canary:canary@127.0.0.1:1/canary", "nothing listens at its address"),
         ("postgresql://canary:canary@canary.invalid/canary", "its name cannot be resolved"),
         ("postgresql://canary@/canary?host=/canary", "OperationalError"),
     ],
 )
-def test_it_is_said_why_the_database_cannot_be_used(url: str, said: str) -> None:
-    """Whoever set it up knows where to look; no address, name or password is told."""
-    assert _said(url) == said
+def test_an_explanation_names_the_cause_and_no_part_of_the_address(url: str, explanation: str) -> None:
+    """A person who set the database up learns where to look; no address, name or password is shown."""
+    assert _explanation(url) == explanation
 
 
-def test_a_database_that_is_not_there_is_told_from_a_server_that_is_not_there(database_url: str) -> None:
-    """By a server that answers."""
+def test_a_missing_database_has_another_explanation_than_a_missing_server(database_url: str) -> None:
+    """The server answers that it has no such database."""
     other = make_url(database_url).set(database="canary")
 
-    assert _said(other.render_as_string(hide_password=False)) == "it has no such user or database"
+    assert _explanation(other.render_as_string(hide_password=False)) == "it has no such user or database"
 
 
-def test_a_database_without_tables_is_told_from_a_server_without_the_database(empty_database_url: str) -> None:
-    """Who reads it knows what to do."""
+def test_a_database_without_tables_is_explained_by_the_missing_migration(empty_database_url: str) -> None:
+    """The explanation names the command that helps."""
     engine = connect(empty_database_url, application="test")
     with pytest.raises(SQLAlchemyError) as caught, engine.connect() as connection:
         connection.execute(text("SELECT canary FROM event"))
     engine.dispose()
 
-    assert trouble(caught.value) == "it lacks a migration; run `waypost migrate`"
+    assert explain(caught.value) == "it lacks a migration; run `waypost migrate`"
 
 
-def test_a_server_that_is_not_there_yet_is_waited_for(own_postgres: EmbeddedPostgres) -> None:
-    """What keeps it away is told once."""
+def test_wait_returns_once_a_missing_server_is_there(own_postgres: EmbeddedPostgres) -> None:
+    """It reports the same reason once."""
     own_postgres.stop()
-    told: list[str] = []
+    reported: list[str] = []
 
-    def tell(reason: str) -> None:
-        told.append(reason)
+    def report(reason: str) -> None:
+        reported.append(reason)
         own_postgres.start()
 
     engine = connect(own_postgres.url, application="test")
-    wait(engine, at_most_s=120, tell=tell)
+    wait(engine, at_most_s=120, report=report)
     engine.dispose()
 
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
-def test_waiting_ends_with_what_was_said_last() -> None:
-    """When the time is up."""
+def test_wait_raises_the_last_error_when_the_time_is_up() -> None:
+    """A caller that gives up can explain why."""
     engine = connect("postgresql://canary:canary@127.0.0.1:1/canary", application="test")
     with pytest.raises(SQLAlchemyError) as caught:
-        wait(engine, at_most_s=0, tell=pytest.fail)
+        wait(engine, at_most_s=0, report=pytest.fail)
     engine.dispose()
 
-    assert trouble(caught.value) == "nothing listens at its address"
+    assert explain(caught.value) == "nothing listens at its address"

@@ -1,4 +1,4 @@
-"""A database that is away is told from one that is there and refuses what it is asked."""
+"""A database that is away is logged differently from one that is there and refuses."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,12 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from waypost.store.connection.database import connect
 from waypost.store.connection.outage import DatabaseOutage
 
-Lines = list[Any]
+LogLines = list[Any]
 
 
 @pytest.fixture
-def lines() -> Iterator[Lines]:
-    """What is logged."""
+def lines() -> Iterator[LogLines]:
+    """Yield the log lines of the test."""
     with structlog.testing.capture_logs() as lines:
         yield lines
 
@@ -43,10 +43,10 @@ def _outage() -> DatabaseOutage:
         (("SELECT 1 / 0",), "DivisionByZero"),
     ],
 )
-def test_what_a_database_that_is_there_refuses_is_a_warning(
-    database: Engine, lines: Lines, statements: tuple[str, ...], refusal: str
+def test_a_refusal_of_a_database_that_is_there_is_a_warning(
+    database: Engine, lines: LogLines, statements: tuple[str, ...], refusal: str
 ) -> None:
-    """Readiness stays green then, so nothing else warns; the lane is named."""
+    """Readiness stays green, so nothing else warns; the warning names the lane."""
     _outage().failed(_error(database, *statements), lane=7)
 
     (line,) = lines
@@ -54,8 +54,8 @@ def test_what_a_database_that_is_there_refuses_is_a_warning(
     assert "canary" not in str(line)
 
 
-def test_a_lock_that_is_held_too_long_is_a_refusal(database: Engine, lines: Lines) -> None:
-    """PostgreSQL reports it as it reports that it ends."""
+def test_a_lock_that_is_held_too_long_is_a_refusal(database: Engine, lines: LogLines) -> None:
+    """PostgreSQL uses the same error class for it as for its shutdown."""
     with database.begin() as holder:
         holder.execute(text("LOCK TABLE event"))
         _outage().failed(_error(database, "SET lock_timeout = 10", "LOCK TABLE event"), lane=7)
@@ -63,8 +63,8 @@ def test_a_lock_that_is_held_too_long_is_a_refusal(database: Engine, lines: Line
     assert [(line["log_level"], line["error"]) for line in lines] == [("warning", "LockNotAvailable")]
 
 
-def test_a_refusal_is_told_once_for_each_lane_until_it_is_over(database: Engine, lines: Lines) -> None:
-    """A lane is tried again and again."""
+def test_a_refusal_is_logged_once_for_each_lane_until_it_is_over(database: Engine, lines: LogLines) -> None:
+    """A lane is tried many times, and one warning is enough."""
     outage, error = _outage(), _error(database, "SELECT * FROM canary")
     for lane in (1, 2, 1):
         outage.failed(error, lane=lane)
@@ -74,22 +74,22 @@ def test_a_refusal_is_told_once_for_each_lane_until_it_is_over(database: Engine,
     assert [line["lane"] for line in lines] == [1, 2, 1]
 
 
-def test_a_database_that_ends_is_away(database: Engine, lines: Lines) -> None:
-    """Its readiness warns, so this is no second warning."""
+def test_a_database_that_shuts_down_is_away(database: Engine, lines: LogLines) -> None:
+    """Readiness warns of it, so the log has no second warning."""
     _outage().failed(_error(database, "SELECT pg_terminate_backend(pg_backend_pid())"))
 
     assert [(line["log_level"], line["event"]) for line in lines] == [("info", "it is away")]
 
 
-def test_a_database_that_cannot_be_reached_is_away(lines: Lines) -> None:
-    """Its server is not there."""
-    _outage().failed(_error(connect("postgresql://nobody@127.0.0.1:1/none", application="test")))
+def test_a_database_that_cannot_be_reached_is_away(lines: LogLines) -> None:
+    """Nothing listens at its address."""
+    _outage().failed(_error(connect("postgresql://user@127.0.0.1:1/none", application="test")))
 
     assert [(line["log_level"], line["event"]) for line in lines] == [("info", "it is away")]
 
 
-def test_a_database_whose_connections_all_wait_is_away(database: Engine, lines: Lines) -> None:
-    """A server that is silent keeps them."""
+def test_a_database_whose_connections_all_wait_is_away(database: Engine, lines: LogLines) -> None:
+    """A silent server holds all connections of the pool."""
     engine = create_engine(database.url, pool_size=1, max_overflow=0, pool_timeout=0)
     with engine.connect():
         _outage().failed(_error(engine))

@@ -1,4 +1,4 @@
-"""How PostgreSQL goes about queries that must not read the whole inbox, which holds millions of handled events."""
+"""PostgreSQL's plans for queries that must not read the whole inbox, which has millions of handled events."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ DEAD = 2_000
 
 @pytest.fixture
 def inbox(database: Engine) -> Engine:
-    """Many handled events, and at the end, where they came last, the dead ones."""
+    """Return a database with many handled events, and after them the dead ones."""
     with database.begin() as connection:
         connection.execute(
             text("""
@@ -31,26 +31,26 @@ def inbox(database: Engine) -> Engine:
 
 
 def _most_rows(engine: Engine, query: Callable[[Connection], object]) -> int:
-    """The most rows that any step of the query's plan took in or threw away, in a transaction that is undone."""
-    asked: list[tuple[str, Any]] = []
+    """Return the most rows that any step of the query's plan read or removed, in a transaction that is rolled back."""
+    executed: list[tuple[str, Any]] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-        asked.append((statement, parameters))
+    def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+        executed.append((statement, parameters))
 
     with engine.connect() as connection:
-        event.listen(engine, "before_cursor_execute", note)
+        event.listen(engine, "before_cursor_execute", record)
         query(connection)
-        event.remove(engine, "before_cursor_execute", note)
+        event.remove(engine, "before_cursor_execute", record)
         connection.rollback()
-        statement, parameters = asked[0]
+        statement, parameters = executed[0]
         plan = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).scalar_one()
         connection.rollback()
     return max(_rows(plan[0]["Plan"]))
 
 
 def _rows(step: dict[str, Any]) -> list[int]:
-    thrown = sum(int(step.get(f"Rows Removed by {how}", 0)) for how in ("Filter", "Index Recheck"))
-    own = (int(step["Actual Rows"]) + thrown) * int(step["Actual Loops"])
+    removed = sum(int(step.get(f"Rows Removed by {how}", 0)) for how in ("Filter", "Index Recheck"))
+    own = (int(step["Actual Rows"]) + removed) * int(step["Actual Loops"])
     return [own, *(rows for below in step.get("Plans", ()) for rows in _rows(below))]
 
 
@@ -66,10 +66,10 @@ def _rows(step: dict[str, Any]) -> list[int]:
 def test_dead_events_are_found_without_reading_the_handled_ones(
     inbox: Engine, query: Callable[[Connection], object]
 ) -> None:
-    """At a few million events the statement's time limit would end `waypost dead`, when it is needed most."""
+    """With a few million events the statement timeout would end `waypost dead`, when it is needed most."""
     assert _most_rows(inbox, query) <= DEAD
 
 
-def test_looking_for_events_to_forget_costs_the_same_in_any_table(inbox: Engine) -> None:
-    """A scan that outgrows its time limit would never forget again, and the table would grow without end."""
-    assert _most_rows(inbox, lambda connection: lanes.forget_finished(connection, days=9, limit=10)) <= DEAD
+def test_looking_for_events_to_delete_costs_the_same_in_any_table(inbox: Engine) -> None:
+    """If the scan took longer than the statement timeout, nothing would be deleted, and the table would only grow."""
+    assert _most_rows(inbox, lambda connection: lanes.delete_finished(connection, days=9, limit=10)) <= DEAD

@@ -1,4 +1,4 @@
-"""Reports show figures and reasons, in order, without what people wrote."""
+"""Reports show counts and reasons, in order, without the texts that people wrote."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -10,7 +10,7 @@ ONE, TWO = "106540352242922", "106540352242923"
 
 
 def number(connection: Connection, number_id: str, name: str) -> int:
-    """A registered number with one contact and conversation; returns the conversation's id."""
+    """Insert a registered number with one contact and conversation; returns the conversation's id."""
     connection.execute(
         text("INSERT INTO number (number_id, namespace, name, waba_id) VALUES (:id, 'team-a', :name, 'waba')"),
         {"id": number_id, "name": name},
@@ -29,9 +29,9 @@ def number(connection: Connection, number_id: str, name: str) -> int:
 
 
 def message(
-    connection: Connection, number_id: str, conversation: int, direction: str, at: datetime, **given: str
+    connection: Connection, number_id: str, conversation: int, direction: str, at: datetime, **columns: str
 ) -> None:
-    """One message."""
+    """Insert one message."""
     connection.execute(
         text("""
             INSERT INTO message (number_id, conversation_id, direction, type, body, status, occurred_at)
@@ -39,12 +39,12 @@ def message(
         """),
         {"number": number_id, "conversation": conversation, "direction": direction, "at": at}
         | {"body": "hello", "status": None}
-        | given,
+        | columns,
     )
 
 
 def test_messages_are_counted_by_hour_direction_and_number(database: Engine) -> None:
-    """The 48th hour back is in, the 49th is not, nor is a time stamp of tomorrow."""
+    """The report includes the 48th hour back, but not the 49th, nor a time stamp of tomorrow."""
     with database.begin() as connection:
         one, two = number(connection, ONE, "support"), number(connection, TWO, "orders")
         now = connection.execute(text("SELECT date_trunc('hour', now(), 'UTC')")).scalar_one()
@@ -60,7 +60,7 @@ def test_messages_are_counted_by_hour_direction_and_number(database: Engine) -> 
     }
 
 
-def test_a_number_is_paused_until_its_time_has_come(database: Engine) -> None:
+def test_a_number_is_paused_until_its_pause_runs_out(database: Engine) -> None:
     """The database's clock decides, as it does for the sender."""
     with database.begin() as connection:
         number(connection, ONE, "support")
@@ -76,8 +76,8 @@ def test_a_number_is_paused_until_its_time_has_come(database: Engine) -> None:
     assert not found["orders"].paused
 
 
-def test_odd_conditions_do_not_break_the_report(database: Engine) -> None:
-    """Whatever an operator of another version has written, the page must come up."""
+def test_unexpected_conditions_do_not_break_the_report(database: Engine) -> None:
+    """The page must load whatever an operator of another version has written."""
     with database.begin() as connection:
         number(connection, ONE, "support")
         connection.execute(text("""UPDATE number SET conditions = '[{"type": "Ready"}, "odd", 3]'"""))
@@ -89,7 +89,7 @@ def test_odd_conditions_do_not_break_the_report(database: Engine) -> None:
 
 
 def test_the_newest_dead_events_of_a_number_come_first(database: Engine) -> None:
-    """What died last is what one looks for."""
+    """A person looks for the latest dead events first."""
     with database.begin() as connection:
         connection.execute(
             text("""
@@ -106,7 +106,7 @@ def test_the_newest_dead_events_of_a_number_come_first(database: Engine) -> None
 
 
 def test_days_have_no_gaps_and_add_up(database: Engine) -> None:
-    """Three days asked for are three rows, the last one included."""
+    """A report of three days has three rows, and includes the last day."""
     start, end = date(2026, 3, 1), date(2026, 3, 3)
     with database.begin() as connection:
         one = number(connection, ONE, "support")

@@ -1,4 +1,4 @@
-"""The bots of numbers: what a worker compiles or imports for them, and what it refuses."""
+"""The bots of numbers: a worker compiles scripts, and imports only plugins that are allowed."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import Engine
 
 from waypost.allowed_plugins import AllowedPlugins
+from waypost.bot.effects import Reply
 from waypost.bot.event import BotEvent
+from waypost.cloudapi.messages import Text
 from waypost.contracts.registry import Number
 from waypost.store import dead
 from waypost.worker.bots import Bots, BotUnusable
@@ -30,7 +32,7 @@ def turn(state, event):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the import path with two bots that leave a file when they are imported."""
+    """Yield a folder on the import path with two bots, each of which creates a file when it is imported."""
     for name in ("our_bot", "their_bot"):
         (tmp_path / f"{name}.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -48,8 +50,8 @@ def _replies(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["their_bot:turn", "os:_exit", "subprocess:Popen", "our_bot:turn.__globals__"])
-def test_a_plugin_that_is_not_listed_is_not_imported_for_anybody(folder: Path, path: str) -> None:
-    """Whoever may write a number in one namespace must not run code where those of all others are answered."""
+def test_a_plugin_that_is_not_listed_is_never_imported(folder: Path, path: str) -> None:
+    """The author of a number in one namespace must not run code in the workers that answer for all namespaces."""
     bots = Bots(AllowedPlugins.read("our_bot:turn"))
     with pytest.raises(BotUnusable):
         bots.turn(_asking_for(path))
@@ -57,15 +59,15 @@ def test_a_plugin_that_is_not_listed_is_not_imported_for_anybody(folder: Path, p
 
 
 def test_a_listed_plugin_answers(folder: Path) -> None:
-    """It is the one that the platform put there."""
+    """The platform has put this plugin on the list, so the worker imports it."""
     turn = Bots(AllowedPlugins.read("our_bot:turn")).turn(_asking_for("our_bot:turn"))
     assert turn is not None
-    _, (reply,) = turn({}, BotEvent("text", text="hello"))
-    assert reply.message.payload()["text"]["body"] == "from our_bot"
+    _, effects = turn({}, BotEvent("text", text="hello"))
+    assert list(effects) == [Reply(Text("from our_bot"))]
 
 
 def test_a_number_that_then_asks_for_what_is_not_listed_keeps_its_last_good_bot(folder: Path) -> None:
-    """As with a plugin that cannot be imported: people still get answers."""
+    """It is treated like a plugin that cannot be imported: people still get answers."""
     bots = Bots(AllowedPlugins.read("our_bot:turn"))
     good = bots.turn(_asking_for("our_bot:turn"))
     assert bots.turn(_asking_for("their_bot:turn")) is good
@@ -73,8 +75,10 @@ def test_a_number_that_then_asks_for_what_is_not_listed_keeps_its_last_good_bot(
 
 
 @pytest.mark.parametrize("path", ["their_bot:turn", "no_such_module_at_all:turn"])
-def test_messages_for_a_plugin_that_cannot_be_used_are_kept(database: Engine, folder: Path, path: str) -> None:
-    """One that may not be imported is treated as one that cannot be: nothing is done with them, and nothing is lost."""
+def test_messages_for_a_plugin_that_cannot_be_used_are_dead_and_not_lost(
+    database: Engine, folder: Path, path: str
+) -> None:
+    """A plugin that is not allowed is treated like one that cannot be imported: its events can be replayed."""
     world = World(database, number=_asking_for(path), bots=Bots(AllowedPlugins.read("no_such_module_at_all:turn")))
     world.say("hello")
     assert [tuple(row) for row in world.rows("SELECT state, reason FROM event")] == [("dead", "BotUnusable")]
@@ -83,7 +87,7 @@ def test_messages_for_a_plugin_that_cannot_be_used_are_kept(database: Engine, fo
 
 
 def test_messages_are_answered_once_their_plugin_is_listed(database: Engine, folder: Path) -> None:
-    """By the workers that start with the new list, after a replay of what was given up."""
+    """Workers that start with the new list answer the messages after a replay."""
     number = _asking_for("their_bot:turn")
     World(database, number=number, bots=Bots(AllowedPlugins())).say("hello")
     world = World(database, number=number, bots=Bots(AllowedPlugins.read("their_bot:turn")))
@@ -95,7 +99,7 @@ def test_messages_are_answered_once_their_plugin_is_listed(database: Engine, fol
 
 
 def test_stop_is_heard_though_the_plugin_may_not_run(database: Engine, folder: Path) -> None:
-    """Whoever asks to be left alone does not wait for a list."""
+    """An opt-out does not depend on the list of plugins."""
     world = World(database, number=_asking_for("their_bot:turn"), bots=Bots(AllowedPlugins()))
     world.say("STOP")
     assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]

@@ -1,4 +1,4 @@
-"""How lanes come to be drained: by RQ's jobs, and without Redis."""
+"""Lanes are drained for RQ's jobs, and without Redis."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from waypost.worker.rq_worker import connect as connect_rq
 
 @pytest.fixture
 def put(database: Engine) -> Callable[[int], None]:
-    """`put(lane)` stores a waiting event."""
+    """Return `put(lane)`, which stores a waiting event."""
 
     def put(lane: int) -> None:
         with database.begin() as connection:
@@ -39,10 +39,10 @@ def _work(
     return LaneWork(database, wake.connect(redis.url), redis.url, drain, stop or threading.Event())
 
 
-def test_a_worker_that_is_to_stop_takes_up_no_further_lane(
+def test_a_worker_that_must_stop_drains_no_further_lane(
     database: Engine, redis_server: EmbeddedRedis, put: Callable[[int], None]
 ) -> None:
-    """Without Redis all due lanes are gone through; with slow bots that would outlast a pod's grace period."""
+    """Without Redis it drains due lanes in turn; with slow bots that would take longer than a pod's grace period."""
     redis_server.kill()
     for lane in range(3):
         put(lane)
@@ -61,7 +61,7 @@ def test_a_worker_that_is_to_stop_takes_up_no_further_lane(
 def test_a_defect_in_one_drain_does_not_keep_the_other_lanes_waiting(
     database: Engine, redis_server: EmbeddedRedis, put: Callable[[int], None]
 ) -> None:
-    """Without Redis nobody else stands between a drain and the end of the process."""
+    """Without Redis no other code catches an error of a drain before it ends the process."""
     redis_server.kill()
     for lane in range(3):
         put(lane)
@@ -80,8 +80,8 @@ def test_a_defect_in_one_drain_does_not_keep_the_other_lanes_waiting(
     assert drained == [0, 1, 2]
 
 
-def test_a_lane_whose_rows_stay_locked_is_warned_of(database: Engine, redis_server: EmbeddedRedis) -> None:
-    """The worker stays ready, for the database is there: nobody else would name the lane."""
+def test_a_warning_names_a_lane_whose_rows_stay_locked(database: Engine, redis_server: EmbeddedRedis) -> None:
+    """The worker stays ready, because the database is there, so nothing else would name the lane."""
 
     def drain(_lane: int) -> str:
         with database.connect() as connection:
@@ -97,7 +97,7 @@ def test_a_lane_whose_rows_stay_locked_is_warned_of(database: Engine, redis_serv
 
 
 def test_a_failed_drain_leaves_no_text_of_its_error_in_redis(database: Engine, redis_server: EmbeddedRedis) -> None:
-    """RQ keeps the message of a job's exception, and nobody knows what that quotes (G8)."""
+    """RQ stores the message of a job's exception, which may quote anything (G8)."""
     stop = threading.Event()
 
     def drain(_lane: int) -> str:
@@ -115,13 +115,13 @@ def test_a_failed_drain_leaves_no_text_of_its_error_in_redis(database: Engine, r
 
 
 def test_an_rq_worker_waits_little_longer_for_an_answer_than_for_a_job(redis_server: EmbeddedRedis) -> None:
-    """RQ would raise the time-out by ten seconds, which a hung Redis then costs at every call."""
+    """RQ would raise the time-out by ten seconds, which every call to a hung Redis would then take."""
     worker = LaneWorker(connect_rq(redis_server.url), threading.Event())
     assert worker.connection.connection_pool.connection_kwargs["socket_timeout"] == ANSWER_S
 
 
 def test_an_rq_worker_whose_redis_went_away_leaves_no_thread_behind(redis_server: EmbeddedRedis) -> None:
-    """A worker starts a new one each time Redis is back; what stays behind would grow with every outage."""
+    """A worker starts a new RQ worker each time Redis is back; leaked threads would grow with every outage."""
     before = set(threading.enumerate())
     worker = LaneWorker(connect_rq(redis_server.url), threading.Event())
     killer = threading.Timer(0.5, redis_server.kill)

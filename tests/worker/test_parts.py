@@ -1,4 +1,4 @@
-"""The parts of a worker process: each lives on through what it must, and the process ends with what it cannot miss."""
+"""The parts of a worker process: each survives what it must, and the process ends with the parts that it needs."""
 
 import asyncio
 import subprocess
@@ -26,10 +26,10 @@ NUMBER = registry.Number(
 
 
 class BrokenSender(Sender):
-    """Ends by a defect as soon as it runs."""
+    """A sender with a defect that ends it as soon as it runs."""
 
     def __init__(self) -> None:
-        """Needs nothing."""
+        """Create a sender without any of its parts."""
 
     async def run(self) -> None:
         """Break down."""
@@ -38,7 +38,7 @@ class BrokenSender(Sender):
 
 
 def test_a_sender_that_breaks_down_ends_its_worker() -> None:
-    """The worker would go on to drain lanes, and nothing of what it says would ever be sent."""
+    """Otherwise the worker would go on to drain lanes, and its messages would never be sent."""
     ended = threading.Event()
     thread = SenderThread(BrokenSender, ended=ended)
     thread.start()
@@ -47,7 +47,7 @@ def test_a_sender_that_breaks_down_ends_its_worker() -> None:
 
 
 def test_a_turn_that_cannot_be_interrupted_lets_calls_in_flight_end_before_the_process_does() -> None:
-    """They are other people's messages: cut off, each would be unknown and never sent again."""
+    """The calls are for messages of other conversations: cut off, each would be unknown and never sent again."""
     script = """
         import time
         from waypost.worker.deadline import Deadline
@@ -70,29 +70,29 @@ def test_a_turn_that_cannot_be_interrupted_lets_calls_in_flight_end_before_the_p
 
 
 def test_a_registry_that_cannot_be_read_for_a_while_is_followed_again(database: Engine, tmp_path: Path) -> None:
-    """A new token must arrive without a restart, whatever happened to the mounted folder in between."""
+    """A new token must arrive without a restart, even if the mounted folder was away for a time."""
     folder, away = tmp_path / "worker", tmp_path / "away"
     folder.mkdir()
     file = folder / "team.support.json"
     file.write_bytes(msgspec.json.encode(NUMBER))
-    known = RegisteredNumbers(registry.numbers(tmp_path), database)
+    numbers = RegisteredNumbers(registry.numbers(tmp_path), database)
     folder.rename(away)
     folder.write_text("not a folder")
-    known.refresh()
-    assert known.problem() == "the registry cannot be read: NotADirectoryError"
-    assert known.number("100") == NUMBER
+    numbers.refresh()
+    assert numbers.problem() == "the registry cannot be read: NotADirectoryError"
+    assert numbers.number("100") == NUMBER
     folder.unlink()
     away.rename(folder)
     rotated = msgspec.structs.replace(NUMBER, access_token="two, and longer")
     file.write_bytes(msgspec.json.encode(rotated))
-    known.refresh()
-    assert known.problem() is None
-    assert known.number("100") == rotated
+    numbers.refresh()
+    assert numbers.problem() is None
+    assert numbers.number("100") == rotated
 
 
 @pytest.fixture
 def scarce(database: Engine) -> Iterator[Engine]:
-    """An engine on `database` with one connection."""
+    """Yield an engine on `database` with one connection."""
     engine = create_engine(database.url, pool_size=1, max_overflow=0, pool_timeout=60)
     yield engine
     engine.dispose()
@@ -101,7 +101,7 @@ def scarce(database: Engine) -> Iterator[Engine]:
 def test_probes_take_one_connection_of_a_database_that_does_not_answer(
     scarce: Engine, wait_for: Callable[..., object]
 ) -> None:
-    """Probes come faster than a hung database lets go of them; the drains need connections too."""
+    """Probes arrive faster than a hung database answers them, and the drains need connections too."""
     readiness = Readiness(scarce, [])
     answers: list[str | None] = []
     first = threading.Thread(target=lambda: answers.append(readiness.reason()))
@@ -113,7 +113,7 @@ def test_probes_take_one_connection_of_a_database_that_does_not_answer(
 
 
 def test_a_worker_is_not_ready_before_the_migration(empty_database_url: str) -> None:
-    """It could not do anything; and it says what is to be done."""
+    """It could not work, and its readiness names the command that helps."""
     engine = create_engine(make_url(empty_database_url).set(drivername="postgresql+psycopg"))
 
     assert "waypost migrate" in str(Readiness(engine, []).reason())

@@ -1,4 +1,4 @@
-"""Turns: what each kind of event leaves in the database."""
+"""Turns: the rows that each kind of event writes into the database."""
 
 import json
 import time
@@ -23,6 +23,7 @@ from waypost.worker.turns import Turns
 NUMBER = Number(
     namespace="team", name="support", phone_number_id="100", waba_id="200", app_id="300", access_token="token", bot="-"
 )
+SENDER = {"from": "15551234567"}
 Bot = Callable[[dict[str, Any], BotEvent], tuple[dict[str, Any], Sequence[Effect]]]
 
 
@@ -31,8 +32,8 @@ def echo(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequen
     return {"turns": state.get("turns", 0) + 1}, [Reply(Text(event.text or "-"))]
 
 
-class OneBot:
-    """The same turn function for every number."""
+class OneBot(Bots):
+    """Bots with the same turn function for every number."""
 
     def __init__(self, bot: Bot | None) -> None:
         self.bot = bot
@@ -42,7 +43,7 @@ class OneBot:
 
 
 class World:
-    """Deliver a value of Meta's, drain every lane, look at the rows."""
+    """An installation to which a test delivers values of Meta's; it drains every lane, and reads the rows."""
 
     def __init__(
         self, engine: Engine, bot: Bot | None = echo, number: Number | None = NUMBER, bots: Bots | None = None
@@ -72,8 +73,7 @@ class World:
         for lane in sorted(inserted.lanes):
             self.drain.run(lane)
 
-    def say(self, body: str, *, ago_s: float = 1, wamid: str | None = None, **who: Any) -> None:
-        sender = who or {"from": "15551234567"}
+    def say(self, body: str, *, ago_s: float = 1, wamid: str | None = None, sender: dict[str, str] = SENDER) -> None:
         message = {
             "id": wamid or f"wamid.{time.monotonic_ns()}",
             "timestamp": str(int(time.time() - ago_s)),
@@ -90,12 +90,12 @@ class World:
 
 @pytest.fixture
 def world(database: Engine) -> World:
-    """A number with a bot that echoes."""
+    """Return a number with a bot that echoes."""
     return World(database)
 
 
-def test_a_message_leaves_state_message_and_reply(world: World) -> None:
-    """One transaction: the message, the new state, the outbox row, the event done."""
+def test_a_message_writes_state_message_and_reply(world: World) -> None:
+    """The message and the new state are stored, the reply is queued, and the event is done."""
     world.say("one")
     world.say("two")
     assert [row.body for row in world.rows("SELECT body FROM message ORDER BY id")] == ["one", "two"]
@@ -119,27 +119,27 @@ def test_turns_of_one_delivery_build_on_each_other(world: World) -> None:
     assert [row.state for row in world.rows("SELECT state FROM conversation")] == [{"turns": 3}]
 
 
-def test_a_user_known_by_bsuid_and_phone_is_one_contact(world: World) -> None:
-    """First by phone, then by both, then by BSUID alone: one conversation."""
+def test_a_user_with_bsuid_and_phone_is_one_contact(world: World) -> None:
+    """Messages by phone, by both identities and by BSUID alone belong to one conversation."""
     world.say("a")
-    world.say("b", **{"from": "15551234567", "from_user_id": "US.13491208655302741918"})
-    world.say("c", from_user_id="US.13491208655302741918")
+    world.say("b", sender={"from": "15551234567", "from_user_id": "US.13491208655302741918"})
+    world.say("c", sender={"from_user_id": "US.13491208655302741918"})
     assert [row.state for row in world.rows("SELECT state FROM conversation")] == [{"turns": 3}]
     (contact,) = world.rows("SELECT wa_id, user_id FROM contact")
     assert tuple(contact) == ("15551234567", "US.13491208655302741918")
 
 
 def test_a_phone_number_that_changed_hands_starts_a_new_conversation(world: World) -> None:
-    """A BSUID dies with its phone number: the same phone with another BSUID is another person."""
-    world.say("old", **{"from": "15551234567", "from_user_id": "US.1111111111"})
-    world.say("new", **{"from": "15551234567", "from_user_id": "US.2222222222"})
+    """A BSUID ends with its phone number: the same phone with another BSUID is another person."""
+    world.say("old", sender={"from": "15551234567", "from_user_id": "US.1111111111"})
+    world.say("new", sender={"from": "15551234567", "from_user_id": "US.2222222222"})
     contacts = {row.user_id: row.wa_id for row in world.rows("SELECT user_id, wa_id FROM contact")}
     assert contacts == {"US.1111111111": None, "US.2222222222": "15551234567"}
     assert [row.state for row in world.rows("SELECT state FROM conversation")] == [{"turns": 1}, {"turns": 1}]
 
 
-def test_a_stale_message_is_kept_and_not_answered(world: World) -> None:
-    """A replay, or a delivery after days of outage: the window is closed by the message's own time."""
+def test_a_stale_message_is_stored_and_not_answered(world: World) -> None:
+    """After a replay or days of outage the window is closed, by the message's own time."""
     world.say("late", ago_s=25 * 3600)
     assert world.rows("SELECT * FROM outbox") == []
     assert [row.reason for row in world.rows("SELECT reason FROM event")] == ["Stale"]
@@ -147,15 +147,15 @@ def test_a_stale_message_is_kept_and_not_answered(world: World) -> None:
 
 
 def test_the_window_counts_from_the_messages_own_time(world: World) -> None:
-    """24 h after Meta's time stamp, not after our receipt; an older message never shortens it."""
+    """It closes 24 h after Meta's time stamp, not after our receipt; an older message never shortens it."""
     world.say("now", ago_s=60)
     world.say("older", ago_s=3600)
-    (row,) = world.rows("SELECT extract(epoch FROM window_expires_at - now()) AS left_s FROM conversation")
-    assert 24 * 3600 - 3600 < row.left_s <= 24 * 3600
+    (row,) = world.rows("SELECT extract(epoch FROM window_expires_at - now()) AS remaining_s FROM conversation")
+    assert 24 * 3600 - 3600 < row.remaining_s <= 24 * 3600
 
 
-def test_stop_is_kept_where_a_number_has_no_bot(database: Engine) -> None:
-    """Consent words count everywhere."""
+def test_stop_is_recorded_for_a_number_without_a_bot(database: Engine) -> None:
+    """The words for consent count everywhere."""
     world = World(database, bot=None, number=msgspec.structs.replace(NUMBER, bot=None))
     world.say("Stop")
     assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]
@@ -171,8 +171,8 @@ def test_stop_counts_before_a_plugin_is_asked(database: Engine) -> None:
     assert world.rows("SELECT * FROM outbox") == []
 
 
-def test_stop_is_heard_while_a_person_has_the_conversation(database: Engine) -> None:
-    """Nobody answers it, but a schedule may not write to this contact any more."""
+def test_stop_counts_while_a_person_has_the_conversation(database: Engine) -> None:
+    """The bot does not answer it, but a schedule may not write to this contact any more."""
     world = World(database, bot=lambda state, _event: (state, [HandOff()]))
     world.say("agent")
     world.say("STOP")
@@ -191,7 +191,7 @@ def test_only_the_first_notice_after_stop_passes_the_gate(database: Engine) -> N
 
 
 def test_a_hand_off_says_so_and_silences_the_bot(database: Engine) -> None:
-    """What the turn said before it still goes out; later messages are kept for the human."""
+    """Replies of the same turn still go out; later messages are stored for the person who took over."""
     world = World(
         database, bot=lambda state, _event: (state, [Reply(Text("One moment")), HandOff(30, Text("Ada will"))])
     )
@@ -224,18 +224,18 @@ def test_a_message_typed_by_a_person_silences_the_bot_for_a_while(world: World) 
     world.deliver({"message_echoes": [echoed]}, field="smb_message_echoes")
     world.say("thanks")
     assert len(world.rows("SELECT * FROM outbox")) == 1
-    (row,) = world.rows("SELECT owner, extract(epoch FROM owner_until - now()) AS left_s FROM conversation")
+    (row,) = world.rows("SELECT owner, extract(epoch FROM owner_until - now()) AS remaining_s FROM conversation")
     assert row.owner == "human"
-    assert 0 < row.left_s <= 1800
+    assert 0 < row.remaining_s <= 1800
 
 
 @pytest.mark.parametrize(
-    ("minutes", "least_s"), [(None, None), (480, 470 * 60)], ids=["until told", "for the working day"]
+    ("minutes", "least_s"), [(None, None), (480, 470 * 60)], ids=["without end", "for the working day"]
 )
 def test_a_message_typed_by_a_person_does_not_cut_a_hand_off_short(
     database: Engine, minutes: int | None, least_s: int | None
 ) -> None:
-    """Otherwise the bot would be back in the middle of a talk that it had handed over for longer (G5)."""
+    """Otherwise the bot would answer again in a conversation that it had handed over for longer (G5)."""
     world = World(database, bot=lambda state, _event: (state, [HandOff(minutes)]))
     world.say("a person, please")
     echoed = {
@@ -243,14 +243,14 @@ def test_a_message_typed_by_a_person_does_not_cut_a_hand_off_short(
         "type": "text", "text": {"body": "I am a person"},
     }  # fmt: skip
     world.deliver({"message_echoes": [echoed]}, field="smb_message_echoes")
-    (row,) = world.rows("SELECT owner, extract(epoch FROM owner_until - now()) AS left_s FROM conversation")
+    (row,) = world.rows("SELECT owner, extract(epoch FROM owner_until - now()) AS remaining_s FROM conversation")
     assert row.owner == "human"
-    assert row.left_s is None if least_s is None else row.left_s > least_s
+    assert row.remaining_s is None if least_s is None else row.remaining_s > least_s
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
 def test_the_notice_of_a_hand_off_does_not_pass_the_gate_after_stop(database: Engine, together: bool) -> None:
-    """It may wait for hours while its number is paused, and the contact has asked for silence since (G5)."""
+    """It may wait for hours while its number is paused, and the contact has opted out since (G5)."""
 
     def bot(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
         if event.text == "STOP":
@@ -258,15 +258,15 @@ def test_the_notice_of_a_hand_off_does_not_pass_the_gate_after_stop(database: En
         return state, [HandOff(None, Text("A person will write to you"))]
 
     world = World(database, bot=bot)
-    said = [_text("hello", ago_s=9), _text("STOP", ago_s=5)]
-    for messages in [said] if together else [[message] for message in said]:
+    texts = [_text("hello", ago_s=9), _text("STOP", ago_s=5)]
+    for messages in [texts] if together else [[message] for message in texts]:
         world.deliver({"messages": messages})
     rows = world.rows("SELECT consent_notice AS notice FROM outbox ORDER BY id")
     assert [row.notice for row in rows] == [False]
 
 
-def test_a_turn_that_fails_among_its_effects_says_nothing(database: Engine) -> None:
-    """Each of its attempts would otherwise send again what came before the effect that failed (G2)."""
+def test_a_turn_with_an_effect_that_fails_sends_nothing(database: Engine) -> None:
+    """Otherwise each attempt would send the effects before the failed one again (G2)."""
     world = World(database, bot=lambda state, _event: (state, [Reply(Text("once")), HandOff(10**12)]))
     world.say("hello")
     assert [tuple(row) for row in world.rows("SELECT state, reason FROM event")] == [("dead", "OverflowError")]
@@ -274,8 +274,8 @@ def test_a_turn_that_fails_among_its_effects_says_nothing(database: Engine) -> N
     assert world.rows("SELECT * FROM message") == []
 
 
-def test_what_a_failing_turn_did_to_its_state_is_not_kept(database: Engine) -> None:
-    """A bot may change the state in place before it fails; an earlier message of the batch must not carry that."""
+def test_changes_of_a_failing_turn_to_its_state_are_not_stored(database: Engine) -> None:
+    """A bot may change the state in place before it fails; an earlier message of the batch must not store that."""
 
     def bot(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
         state.setdefault("heard", []).append(event.text)
@@ -311,8 +311,8 @@ def test_a_contact_who_changes_number_keeps_the_conversation(world: World) -> No
     assert [row.wa_id for row in world.rows("SELECT wa_id FROM contact")] == ["15557654321"]
 
 
-def test_a_number_the_registry_does_not_name_yet_loses_its_events_nothing(database: Engine) -> None:
-    """The webhook may know it first: the message waits, and is answered once the worker knows the number."""
+def test_events_of_a_number_wait_until_the_worker_has_it(database: Engine) -> None:
+    """The webhook may have the number first: the message waits, and is answered once the worker has it too."""
     world = World(database, number=None)
     world.say("hello")
     world.say("are you there?")
@@ -332,8 +332,8 @@ def test_a_number_the_registry_does_not_name_yet_loses_its_events_nothing(databa
     ]
 
 
-def test_a_number_the_registry_never_names_leaves_its_events_dead(database: Engine) -> None:
-    """After a quarter of an hour it is no delay any more; the event can be replayed once the number is there."""
+def test_events_of_a_number_that_the_registry_never_gets_are_dead(database: Engine) -> None:
+    """After a quarter of an hour this is more than a delay; the event can be replayed once the number is there."""
     world = World(database, number=None)
     world.turns.clock = lambda: time.time() + 16 * 60
     world.say("hello")
@@ -341,7 +341,7 @@ def test_a_number_the_registry_never_names_leaves_its_events_dead(database: Engi
 
 
 def test_a_turn_that_never_ends_is_interrupted(database: Engine) -> None:
-    """Pure Python that swallows every `Exception` still meets its deadline."""
+    """The deadline ends even pure Python code that catches every `Exception`."""
 
     def stubborn(_state: dict[str, Any], _event: BotEvent) -> Any:
         while True:

@@ -1,1 +1,1 @@
-"""Numbers made of rows: messages by hour, gauges for Prometheus, exports for people."""
+"""Analytics of stored rows: messages by hour, gauges for Prometheus, exports for people."""

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from waypost.store import reports
 
 _FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠|")
-"""What a spreadsheet takes for a formula or a command (OWASP, CSV injection)."""
+"""First characters of a text that a spreadsheet takes for a formula or a command (OWASP, CSV injection)."""
 
 
 class Writable(Protocol):
@@ -23,7 +23,7 @@ class Writable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Days of one number, from `start` to `end`, both included (UTC)."""
+    """A span of days of one number, from `start` to `end`, both included (UTC)."""
 
     number_id: str
     start: date
@@ -31,9 +31,10 @@ class Span:
 
 
 def messages(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int:
-    """Write every message, oldest first; returns how many there were.
+    """Write every message, oldest first; returns how many.
 
-    CSV has a header line, otherwise each line is one JSON object. Memory does not grow with the number of messages.
+    CSV has a header line; without `as_csv` each line is one JSON object. Memory does not grow with the number of
+    messages.
     """
     with engine.begin() as connection:
         rows = reports.messages(connection, span.number_id, span.start, span.end)
@@ -52,7 +53,7 @@ def _write(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable) -> int:
-    """CSV as RFC 4180 has it, each cell safe to open in a spreadsheet; returns the number of rows."""
+    """Write CSV as RFC 4180 defines it, with cells that are safe in a spreadsheet; returns the number of rows."""
     writer = csv.writer(file)
     writer.writerow(columns)
     count = 0
@@ -63,7 +64,7 @@ def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writa
 
 
 def write_json(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable) -> int:
-    """One JSON object per line; times as ISO 8601. Returns the number of rows."""
+    """Write one JSON object per line, with times as ISO 8601; returns the number of rows."""
     count = 0
     for row in rows:
         file.write(json.dumps(dict(zip(columns, row, strict=True)), default=date.isoformat, ensure_ascii=False) + "\n")
@@ -72,7 +73,7 @@ def write_json(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writ
 
 
 def cell(value: object) -> str | int | float:
-    """What stands in a CSV cell. Text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    """Return the value of a CSV cell. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
     if value is None:
         return ""
     if isinstance(value, int | float):
@@ -80,7 +81,7 @@ def cell(value: object) -> str | int | float:
     if isinstance(value, date):
         return value.isoformat()
     text = str(value)
-    # Some spreadsheets drop leading blanks before they look for a formula.
+    # Some spreadsheets remove leading blanks before they look for a formula.
     if text[:1] in _FORMULA_STARTS or text.lstrip()[:1] in _FORMULA_STARTS:
         return f"'{text}"
     return text

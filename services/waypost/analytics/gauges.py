@@ -1,4 +1,4 @@
-"""What the database knows of the whole installation, as gauges: one process exports them, the console."""
+"""Counts of the whole installation as gauges for Prometheus. One process exports them: the console."""
 
 import threading
 import time
@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from waypost.contracts.states import OutboxState
 from waypost.store import counts
 
 FRESH_S = 5.0
@@ -18,7 +19,7 @@ FRESH_S = 5.0
 
 _EVENTS = (
     ("received", "Events received since the installation began; equals duplicate + done + dead + waiting."),
-    ("duplicate", "Events received that had been there before."),
+    ("duplicate", "Events received that were stored before."),
     ("done", "Events handled."),
     ("dead", "Events given up; a person decides with `waypost dead replay` or `waypost dead drop`."),
     ("waiting", "Events stored and not handled yet."),
@@ -36,11 +37,11 @@ class InstallationGauges(Collector):
         self._families: list[Metric] = []
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing beforehand: registering must not ask the database."""
+        """Return nothing: the registration must not query the database."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges, at most `FRESH_S` old."""
+        """Yield the gauges, at most `FRESH_S` old."""
         with self._lock:
             if self._clock() - self._read_at >= FRESH_S:
                 self._families = self._read()
@@ -74,7 +75,7 @@ def _event_families(events: dict[str, counts.Counts]) -> Iterator[Metric]:
     )
     oldest = GaugeMetricFamily(
         "waypost_oldest_waiting_seconds",
-        "Age of the oldest waiting event by the database's clock, 0 when none waits; what to scale workers on.",
+        "Age of the oldest waiting event by the database's clock, 0 when none waits; scale workers on it.",
         labels=["number"],
     )
     for number_id, of_number in events.items():
@@ -94,7 +95,7 @@ def _outbox_families(outbox: dict[str, counts.OutboxCounts]) -> Iterator[Metric]
         labels=["number"],
     )
     for number_id, of_number in outbox.items():
-        for state in ("queued", "sending", "unknown", "failed"):
+        for state in (OutboxState.QUEUED, OutboxState.SENDING, OutboxState.UNKNOWN, OutboxState.FAILED):
             states.add_metric([number_id, state], getattr(of_number, state))
         old.add_metric([number_id], of_number.unknown_old)
     yield states
@@ -108,7 +109,7 @@ def _paused(paused: int) -> Metric:
 
 
 def register(engine: Engine, registry: CollectorRegistry = REGISTRY) -> InstallationGauges:
-    """Export the gauges from this process; `registry.unregister` takes them back."""
+    """Export the gauges from this process; `registry.unregister` removes them."""
     gauges = InstallationGauges(engine)
     registry.register(gauges)
     return gauges

@@ -9,7 +9,7 @@ from waypost.store.reports import HourOfNumber
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """Messages in one hour; `start` is UTC."""
+    """Counts of messages in one hour; `start` is UTC."""
 
     start: datetime
     incoming: int
@@ -19,7 +19,7 @@ class Hour:
 def series(
     now: datetime, rows: Iterable[HourOfNumber], *, hours: int = 48, number_id: str | None = None
 ) -> tuple[Hour, ...]:
-    """`hours` hours that end with the one starting at `now`, oldest first; of one number, or of all summed."""
+    """Return `hours` hours, the last of which starts at `now`, oldest first; of one number, or of all summed."""
     incoming: dict[datetime, int] = {}
     outgoing: dict[datetime, int] = {}
     for row in rows:

@@ -87,7 +87,7 @@ def drop(engine: Engine, selection: Selection, *, progress: Console) -> int:
 def unknown_ids(engine: Engine, ids: Sequence[int]) -> list[int]:
     """Those of `ids` that are no dead events."""
     with engine.connect() as connection:
-        return dead.missing(connection, ids)
+        return dead.not_dead(connection, ids)
 
 
 def _in_batches(

@@ -122,7 +122,7 @@ def migrate(
     with one_line_errors():
         settings = load("database_url")
         with context.database(settings, "migrate") as engine, errors.status("Migrating"):
-            database.wait(engine, at_most_s=wait, tell=lambda why: errors.print(f"Waiting for the database: {why}."))
+            database.wait(engine, at_most_s=wait, report=lambda why: errors.print(f"Waiting for the database: {why}."))
             schema.migrate(engine)
         errors.print("The schema is current.")
 

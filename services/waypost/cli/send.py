@@ -54,7 +54,7 @@ def request(engine: Engine, number: str, to: Recipient, content: Outgoing, key: 
     with engine.begin() as connection:
         person = Person(number, to.wa_id, to.user_id, None, lane_of(number, to.key))
         conversation = conversations.load(connection, [person])[0]
-        return requests.ask(
+        return requests.submit(
             connection,
             number_id=number,
             conversation_id=conversation.id,

@@ -1,8 +1,8 @@
-"""Draining a lane: take the lease, handle what is due batch by batch, give the lane back when it is empty.
+"""Drains a lane: takes the lease, handles due events batch by batch, and releases the lane when it is empty.
 
 A batch is two transactions. The first reads the events and writes their ids into the lane's row (`trying`), so that a
-crash is counted as an attempt of each; the second stores all effects and ends the events. Between them run the turns,
-which are pure. An event that was tried before is handled alone, so that a poisonous one takes nobody with it.
+crash counts as an attempt of each. The second stores all effects and finishes the events. Between them run the turns,
+which are pure. An event that was tried before is handled alone, so that a poisonous one harms no other event.
 """
 
 import threading
@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from waypost.contracts.states import EventReason
 from waypost.store import lanes
 from waypost.store.connection.database import is_about_content
 from waypost.store.lanes import Lease, LeaseLost, WaitingEvent
@@ -25,39 +27,51 @@ log = structlog.get_logger(__name__)
 
 
 class Batch(Protocol):
-    """The effects of some events, gathered in memory until they are stored together."""
+    """The effects of several events, collected in memory until they are stored together."""
 
     def handle(self, event: WaitingEvent) -> str | None:
-        """Work out what the event changes; returns why it changes nothing, or None.
+        """Compute the effects of one event; returns why there are none, or None.
 
-        Raises `Unhandled` to refuse it; any other exception counts as a failed attempt. On an exception the batch
-        must be as it was before.
+        Raises `Unhandled` to refuse the event, `Postponed` to let it wait; any other exception counts as a failed
+        attempt. After an exception the batch must be as it was before.
         """
 
     def store(self, connection: Connection) -> None:
-        """Write the gathered effects in the caller's transaction."""
+        """Write the collected effects in the caller's transaction."""
 
     def committed(self) -> None:
-        """Called once the effects are durable."""
+        """React to the commit: the effects are durable now."""
 
 
 class Handler(Protocol):
-    """What is done with events; the worker brings the bot and the sender in through it."""
+    """The code that handles events; the worker plugs in the bot and the sender through it."""
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> Batch:
-        """Read what the turns of these events need to know, in the transaction that claims them."""
+        """Read what the turns of these events need, in the transaction that claims the events."""
 
 
 class Unhandled(Exception):
-    """An event can never be handled; it is dead at once with this reason (CamelCase). No retry makes sense."""
+    """Raised for an event that can never be handled: it is dead at once, with this CamelCase reason. Do not retry."""
 
 
 class Postponed(Exception):
-    """An event cannot be handled yet, through nobody's fault; says why (CamelCase). It waits and loses no attempt."""
+    """Raised for an event that cannot be handled yet, with a CamelCase reason. It waits and loses no attempt."""
 
 
 class TurnTimeout(BaseException):
-    """A turn took longer than allowed. Not an `Exception`, so that a bot's own `except Exception` cannot eat it."""
+    """Raised when a turn takes too long. It is no `Exception`, so that a bot's `except Exception` cannot catch it."""
+
+
+class DrainResult(StrEnum):
+    """Results of a drain, as the metrics count them and `rq info` shows them."""
+
+    EMPTIED = "emptied"
+    SLICED = "sliced"
+    """The time slice was over before the lane was empty."""
+    HELD = "held"
+    """Another process holds the lane."""
+    LOST = "lost"
+    """Another process took the lane over; the last batch had no effect."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +79,28 @@ class Limits:
     """Bounds of a drain; times in seconds."""
 
     batch: int = 100
-    """Events per transaction: large enough to make a commit cheap, small enough to end well within the lease."""
+    """Events per transaction: large enough to make a commit cheap, small enough to finish well within the lease."""
     slice_s: float = 5.0
-    """After this a drain gives the lane back and asks for another job, so that every lane gets its turn."""
+    """After this a drain releases the lane and requests another job, so that every lane gets its turn."""
     lease_ttl_s: float = 8.0
-    """A vanished process holds its lane this long at most."""
+    """Longest time that a vanished process holds its lane."""
     attempts: int = 3
     retry_delays_s: tuple[float, ...] = (1.0, 5.0)
     postponed_s: float = 2.0
 
 
-class LeaseKeeper:
-    """Renews the lease of the running drain every quarter of its time, from a thread of its own."""
+class LeaseRenewer:
+    """Renews the lease of the running drain after every quarter of its lifetime, from a thread of its own."""
 
     def __init__(self, engine: Engine, ttl_s: float) -> None:
         self._engine = engine
         self._ttl_s = ttl_s
         self._lease: Lease | None = None
         self._changed = threading.Condition()
-        threading.Thread(target=self._run, name="lease-keeper", daemon=True).start()
+        threading.Thread(target=self._run, name="lease-renewer", daemon=True).start()
 
     def hold(self, lease: Lease | None) -> None:
-        """Keep this lease alive from now on; None: keep none."""
+        """Renew this lease from now on; None stops the renewal."""
         with self._changed:
             self._lease = lease
             self._changed.notify()
@@ -100,7 +114,7 @@ class LeaseKeeper:
             if lease is None:
                 continue
             try:
-                with _claiming(self._engine) as connection:
+                with _lazy_transaction(self._engine) as connection:
                     lanes.keep_alive(connection, lease, ttl_s=self._ttl_s)
             except SQLAlchemyError as error:
                 log.warning("lease not renewed", lane=lease.lane, error=type(error).__name__)
@@ -116,64 +130,67 @@ class Drain:
         *,
         owner: str,
         limits: Limits | None = None,
-        again: Callable[[int], None] = lambda _lane: None,
+        request_drain: Callable[[int], None] = lambda _lane: None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`again(lane)` asks for another drain of a lane that is not empty yet; `stopping` ends a drain early."""
+        """Create a drain for `handler`; `owner` names this process in the lease.
+
+        `request_drain(lane)` requests another drain of a lane that is not empty yet; `stopping` ends a drain early.
+        """
         self._engine = engine
         self._handler = handler
         self._owner = owner
         self._limits = limits or Limits()
-        self._again = again
+        self._request_drain = request_drain
         self._stopping = stopping
-        self._keeper = LeaseKeeper(engine, self._limits.lease_ttl_s)
+        self._renewer = LeaseRenewer(engine, self._limits.lease_ttl_s)
         self._interrupted: Lease | None = None
 
-    def run(self, lane: int) -> str:
-        """Drain the lane until it is empty or the time slice is over; returns what happened, in a word."""
-        with _claiming(self._engine) as connection:
+    def run(self, lane: int) -> DrainResult:
+        """Drain the lane until it is empty or the time slice is over; returns the result."""
+        with _lazy_transaction(self._engine) as connection:
             if self._interrupted is not None:
-                lanes.abandon(connection, self._interrupted)
+                lanes.release_now(connection, self._interrupted)
             lease = lanes.acquire(connection, lane, self._owner, ttl_s=self._limits.lease_ttl_s)
         self._interrupted = None
         if lease is None:
-            metrics.lane_drains_total.labels(result="held").inc()
-            return "held"
-        self._keeper.hold(lease)
+            metrics.lane_drains_total.labels(result=DrainResult.HELD).inc()
+            return DrainResult.HELD
+        self._renewer.hold(lease)
         try:
             result = self._drain(lease)
         except LeaseLost:
             log.warning("lease lost; its effects were dropped", lane=lane)
-            result = "lost"
+            result = DrainResult.LOST
         except SQLAlchemyError:
-            # The database went away under a batch. That is no attempt of its events, so the claim is taken back
-            # before this process does anything else; should it die first, it counts as a crash.
+            # The database went away during a batch. That is no attempt of its events, so the next `run` of this
+            # process releases the lane before anything else. If the process dies first, it counts as a crash.
             self._interrupted = lease
             raise
         finally:
-            self._keeper.hold(None)
+            self._renewer.hold(None)
         metrics.lane_drains_total.labels(result=result).inc()
         return result
 
-    def _drain(self, lease: Lease) -> str:
+    def _drain(self, lease: Lease) -> DrainResult:
         deadline = time.monotonic() + self._limits.slice_s
         while True:
             handled = self._handle_next(lease, deadline)
             if handled:
                 if time.monotonic() < deadline and not self._stopping():
                     continue
-                with _claiming(self._engine) as connection:
-                    lanes.abandon(connection, lease)
-                self._again(lease.lane)
-                return "sliced"
-            with _claiming(self._engine) as connection:
-                wanted = lanes.release(connection, lease)
-            if wanted is None:
-                return "emptied"
-            lease = wanted
+                with _lazy_transaction(self._engine) as connection:
+                    lanes.release_now(connection, lease)
+                self._request_drain(lease.lane)
+                return DrainResult.SLICED
+            with _lazy_transaction(self._engine) as connection:
+                requested_again = lanes.release_if_drained(connection, lease)
+            if requested_again is None:
+                return DrainResult.EMPTIED
+            lease = requested_again
 
     def _handle_next(self, lease: Lease, deadline: float) -> int:
-        """Handle the next events together; where that fails, one by one. Returns how many have been handled."""
+        """Handle the next events together, or one by one if that fails; returns how many were handled."""
         try:
             return self._handle_batch(lease, self._limits.batch, deadline)
         except Exception as error:
@@ -189,45 +206,51 @@ class Drain:
         return handled
 
     def _handle_batch(self, lease: Lease, limit: int, deadline: float) -> int:
-        """Handle at most `limit` events in one go. With a limit of one, what fails around its turn is its own fault."""
+        """Handle at most `limit` events together; returns how many were handled.
+
+        With a limit of one, a failure in reading or storing counts as a failed attempt of that event.
+        """
         events: list[WaitingEvent] = []
         try:
-            with _claiming(self._engine) as connection:
+            with _lazy_transaction(self._engine) as connection:
                 events = self._claim(connection, lease, limit)
-                if self._bury_exhausted(connection, lease, events):
+                if self._mark_exhausted_dead(connection, lease, events):
                     return len(events)
                 batch = self._handler.begin(connection, events) if events else None
             if batch is None:
                 return 0
             turns = self._take_turns(batch, events, deadline)
-            self._end(lease, turns, batch)
+            self._finish(lease, turns, batch)
         except Exception as error:
             if limit > 1 or not events or not _is_about_events(error):
                 raise
             event = events[0]
             log.warning("event failed", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)
-            self._end(lease, _Turns(failed=[(event, type(error).__name__)]))
+            self._finish(lease, _Turns(failed=[(event, type(error).__name__)]))
             return 1
         batch.committed()
         return len(turns)
 
     def _claim(self, connection: Connection, lease: Lease, limit: int) -> list[WaitingEvent]:
-        """The next events, written down as being tried."""
-        events = _together(lanes.due(connection, lease.lane, limit=limit))
+        """Return the next events, after writing their ids into the lane's row."""
+        events = _leading_batch(lanes.due(connection, lease.lane, limit=limit))
         if events:
             lanes.renew(connection, lease, ttl_s=self._limits.lease_ttl_s, trying=[event.id for event in events])
         return events
 
-    def _bury_exhausted(self, connection: Connection, lease: Lease, events: Sequence[WaitingEvent]) -> bool:
-        """Whether these events, which then is only one, had all their attempts in processes that died of it."""
+    def _mark_exhausted_dead(self, connection: Connection, lease: Lease, events: Sequence[WaitingEvent]) -> bool:
+        """Mark an event dead whose last attempt crashed its process; returns whether there was one.
+
+        Only attempts that crash leave an event waiting with all its attempts used up. Such an event comes alone.
+        """
         exhausted = [event for event in events if event.attempts >= self._limits.attempts]
-        lanes.bury(connection, lease.lane, [(event, "WorkerCrashed") for event in exhausted])
+        lanes.mark_dead(connection, lease.lane, [(event, EventReason.WORKER_CRASHED) for event in exhausted])
         for event in exhausted:
-            metrics.events_dead_total.labels(event.number_id, "WorkerCrashed").inc()
+            metrics.events_dead_total.labels(event.number_id, EventReason.WORKER_CRASHED).inc()
         return bool(exhausted)
 
     def _take_turns(self, batch: Batch, events: Sequence[WaitingEvent], deadline: float) -> "_Turns":
-        """Let each event have its turn; what comes behind a failed one in its conversation stays where it is."""
+        """Handle each event; later events of a conversation whose event failed are left for another drain."""
         turns = _Turns()
         held: set[tuple[str, str, str]] = set()
         for event in events:
@@ -244,37 +267,38 @@ class Drain:
                 turns.postponed.append((event, str(wait)))
                 if event.contact_key:
                     held.add(conversation)
-            except (Exception, SystemExit, TurnTimeout) as error:  # noqa: BLE001 - a bot may raise anything: an attempt
+            except (Exception, SystemExit, TurnTimeout) as error:  # noqa: BLE001 - a bot may raise anything
                 log.warning("turn failed", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)
                 turns.failed.append((event, type(error).__name__))
                 if event.contact_key:
                     held.add(conversation)
         return turns
 
-    def _end(self, lease: Lease, turns: "_Turns", batch: Batch | None = None) -> None:
+    def _finish(self, lease: Lease, turns: "_Turns", batch: Batch | None = None) -> None:
         """Write how the turns ended, and the effects of `batch`, in one transaction."""
-        again = [item for item in turns.failed if item[0].attempts + 1 < self._limits.attempts]
+        retried = [item for item in turns.failed if item[0].attempts + 1 < self._limits.attempts]
         exhausted = [item for item in turns.failed if item[0].attempts + 1 >= self._limits.attempts]
         with self._engine.begin() as connection:
             lanes.renew(connection, lease, ttl_s=self._limits.lease_ttl_s, trying=())
             if batch is not None:
                 batch.store(connection)
-            lanes.finish(connection, lease.lane, turns.done)
-            lanes.bury(connection, lease.lane, [*turns.dead, *exhausted])
-            for event, reason in again:
+            lanes.mark_done(connection, lease.lane, turns.done)
+            lanes.mark_dead(connection, lease.lane, [*turns.dead, *exhausted])
+            for event, reason in retried:
                 delay = self._limits.retry_delays_s[min(event.attempts, len(self._limits.retry_delays_s) - 1)]
-                lanes.put_back(connection, event, delay_s=delay, reason=reason)
+                lanes.retry_later(connection, event, delay_s=delay, reason=reason)
             for event, reason in turns.postponed:
                 lanes.postpone(connection, event, delay_s=self._limits.postponed_s, reason=reason)
-        for buried, why in [*turns.dead, *exhausted]:
-            metrics.events_dead_total.labels(buried.number_id, why).inc()
+        for dead, why in [*turns.dead, *exhausted]:
+            metrics.events_dead_total.labels(dead.number_id, why).inc()
 
 
 @contextmanager
-def _claiming(engine: Engine) -> Iterator[Connection]:
-    """A transaction of leases and claims. Of the four commits of a small drain, only the one with effects then waits.
+def _lazy_transaction(engine: Engine) -> Iterator[Connection]:
+    """Run a transaction of leases and claims, whose commit does not wait for the disk.
 
-    What a claim finds out by the way, such as who is new or which event has had all its attempts, it would find again.
+    A small drain has four commits; only the one with effects waits. A claim may also add contacts or mark an exhausted
+    event dead; if a crash loses that, the next claim does it again.
     """
     with engine.begin() as connection:
         lanes.commit_lazily(connection)
@@ -283,7 +307,7 @@ def _claiming(engine: Engine) -> Iterator[Connection]:
 
 @dataclass(frozen=True, slots=True)
 class _Turns:
-    """How the turns of a batch ended, each with its reason."""
+    """The events of a batch by how their turns ended, each with its reason."""
 
     done: list[tuple[WaitingEvent, str | None]] = field(default_factory=list)
     dead: list[tuple[WaitingEvent, str]] = field(default_factory=list)
@@ -295,16 +319,18 @@ class _Turns:
 
 
 def _is_about_events(error: Exception) -> bool:
-    """Whether the events made it fail, which costs them an attempt. A lost lease or a database that is away, locked or
-    without its tables is nobody's attempt, or an outage would kill all that waits.
+    """Return whether an error is about the events, which then lose an attempt.
+
+    A lost lease, or a database that is away, locked or without its tables, is not. Otherwise an outage would use up the
+    attempts of all waiting events.
     """
     if isinstance(error, SQLAlchemyError):
         return is_about_content(error)
     return not isinstance(error, LeaseLost)
 
 
-def _together(events: list[WaitingEvent]) -> list[WaitingEvent]:
-    """The leading events that may share a transaction: an event that was tried before comes alone."""
+def _leading_batch(events: list[WaitingEvent]) -> list[WaitingEvent]:
+    """Return the leading events that may share a transaction: an event that was tried before is alone in its batch."""
     if not events:
         return []
     if events[0].attempts > 0:

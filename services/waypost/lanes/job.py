@@ -1,7 +1,7 @@
-"""The one RQ job of Waypost, and the only code that anybody who can write to Redis can make a worker run.
+"""The one RQ job of Waypost. A worker runs no other code for anybody who can write to Redis.
 
-RQ's JSON serializer keeps pickle out, but a job still names its function by dotted path, so a writer to Redis could
-call `os.system`. `LaneJob` resolves an allow-list instead and refuses everything else.
+RQ's JSON serializer avoids pickle, but a job still names its function by dotted path, so a writer to Redis could call
+`os.system`. `LaneJob` therefore looks the function up in an allow-list and refuses everything else.
 """
 
 from collections.abc import Callable
@@ -13,36 +13,36 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 QUEUE: Final = "waypost"
-"""The only queue. With two, RQ pops by BLPOP, and a worker killed between pop and start loses the job (rq/rq#2236)."""
+"""The only queue. With two, RQ uses BLPOP, and a worker killed between pop and start loses the job (rq/rq#2236)."""
 
 QUEUE_KEY: Final = f"{Queue.redis_queue_namespace_prefix}{QUEUE}"
 """The list in Redis that holds the ids of waiting jobs."""
 
 JOB_TIMEOUT_S: Final = 60
-"""Far above the time slice of a drain (5 s) plus one turn; RQ ends a job that hangs longer."""
+"""RQ ends a job that takes longer. It is far above the time slice of a drain (5 s) plus one turn."""
 
 RESULT_TTL_S: Final = 60
 """Never 0: RQ 3.0 then counts a finished job as failed once its execution record has expired, and runs it again."""
 
 FAILURE_TTL_S: Final = 3600
-"""RQ keeps failed jobs for a year by default. Ours are hints, so an hour is enough to look at one."""
+"""RQ stores failed jobs for a year by default. Ours are hints, so an hour is enough to look at one."""
 
 
 class ForbiddenJob(Exception):
-    """A job in Redis names a function that is not Waypost's. Somebody else writes to this Redis; do not retry."""
+    """Raised for a job that names a function that is not Waypost's: others write to this Redis. Do not retry."""
 
 
 _drain: Callable[[int], str] | None = None
 
 
 def install(drain: Callable[[int], str]) -> None:
-    """Give this process's jobs what they call; a worker does so before it starts to work."""
+    """Set the function that this process's jobs call; a worker does so before it starts to work."""
     global _drain  # noqa: PLW0603 - RQ calls a module-level function; the process has exactly one drain
     _drain = drain
 
 
 def drain_lane(lane: int) -> str:
-    """Drain one lane; returns a word for `rq info`, never content."""
+    """Drain one lane; returns the result for `rq info`, never content."""
     if _drain is None:
         raise ForbiddenJob("this worker is not a Waypost worker; start it with `waypost worker`")
     return _drain(lane)
@@ -56,7 +56,7 @@ class LaneJob(Job):
 
     @property
     def func(self) -> Callable[..., Any]:
-        """The allowed function that this job names. Raises `ForbiddenJob`."""
+        """Return the allowed function that this job names. Raises `ForbiddenJob`."""
         try:
             return _ALLOWED[self.func_name or ""]
         except KeyError:
@@ -64,18 +64,18 @@ class LaneJob(Job):
 
 
 class LaneQueue(Queue):
-    """RQ's queue, dealing in `LaneJob`s."""
+    """RQ's queue, with `LaneJob` as its job class."""
 
     job_class = LaneJob
 
 
 def queue(redis: Redis) -> LaneQueue:
-    """The queue of this installation."""
+    """Return the queue of this installation."""
     return LaneQueue(QUEUE, connection=redis, serializer=JSONSerializer)
 
 
 def job_for(lane: int) -> Any:
-    """What `Queue.enqueue_many` takes: ids only, a description without arguments, a retry for abandoned jobs."""
+    """Return a job for `Queue.enqueue_many`: ids only, a description without arguments, retries for abandoned jobs."""
     return Queue.prepare_data(
         "waypost.lanes.job.drain_lane",
         args=(lane,),

@@ -1,6 +1,6 @@
-"""The sweeper: finds lanes whose wake-up was lost and wakes them again; also forgets events nobody needs.
+"""The sweeper: finds lanes whose wake-up was lost and wakes them again; also deletes old events.
 
-It is what makes Redis expendable. Every worker runs one; two that find the same lane do no harm.
+It makes Redis expendable. Every worker runs one; two that find the same lane do no harm.
 """
 
 import threading
@@ -16,12 +16,12 @@ from waypost.store.connection.outage import DatabaseOutage
 from waypost.telemetry import metrics
 
 TIDY_EVERY_S: Final = 600.0
-FORGET_BATCH: Final = 2_000
-"""Rows per transaction: short enough that nobody waits for it."""
+DELETE_BATCH: Final = 2_000
+"""Rows that one transaction deletes, so that it is short and no other transaction waits long for it."""
 
 
 class Sweeper:
-    """Looks every `interval_s` seconds for lanes with events due that long; wakes them through `wake`."""
+    """Looks every `interval_s` seconds for lanes with events that have been due that long, and wakes them."""
 
     def __init__(
         self, engine: Engine, wake: Callable[[Iterable[int]], None], *, interval_s: float, retention_days: int
@@ -34,16 +34,16 @@ class Sweeper:
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
-        """Start looking, from a thread of its own."""
+        """Start to sweep, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the look that is going on."""
+        """Stop after the running sweep."""
         self._stop.set()
         self._thread.join(timeout=10)
 
     def sweep(self) -> list[int]:
-        """Look once; returns the lanes that were woken."""
+        """Sweep once; returns the lanes that were woken."""
         with self._engine.connect() as connection:
             found = lanes.lanes_with_due_events(connection, idle_s=self._interval_s)
         if found:
@@ -52,11 +52,11 @@ class Sweeper:
         return found
 
     def tidy(self) -> None:
-        """Forget events nobody needs, and fold old days of the counts into one row each."""
+        """Delete events past their retention, and fold old days of the counts into one row each."""
         while True:
             with self._engine.begin() as connection:
-                forgotten = lanes.forget_finished(connection, days=self._retention_days, limit=FORGET_BATCH)
-            if forgotten < FORGET_BATCH or self._stop.is_set():
+                deleted = lanes.delete_finished(connection, days=self._retention_days, limit=DELETE_BATCH)
+            if deleted < DELETE_BATCH or self._stop.is_set():
                 break
         with self._engine.begin() as connection:
             counts.fold(connection)

@@ -1,4 +1,4 @@
-"""Waking lanes: tell RQ that a lane has work. Hints only; nothing waits for them and nothing depends on them."""
+"""Wakes lanes: queues RQ jobs for lanes that have work. These are hints; nothing waits for them or depends on them."""
 
 import threading
 import time
@@ -14,22 +14,25 @@ from waypost.telemetry import metrics
 from waypost.telemetry.outage import Outage
 
 WAKE_TTL_MS: Final = 5_000
-"""How long a wake-up whose job got lost keeps others from being sent; the sweeper tries again after it."""
+"""Time for which a wake-up whose job was lost suppresses others; after it the sweeper tries again."""
 
 
-MOST_JOBS: Final = 1_000
-"""Jobs in the queue: enough for every lane many times over, and read within seconds once workers are back."""
+MAX_JOBS: Final = 1_000
+"""Jobs in the queue: enough for every lane many times over, and done within seconds once workers are back."""
 
 PACE_S: Final = 0.01
-"""Seconds between two pipelines of one process; the first wake-up after a pause goes out at once."""
+"""Seconds between two pipelines of one process; the first wake-up after a pause is sent at once."""
 
 LOADED_LANES: Final = 32
 LOADED_PACE_S: Final = 0.04
-"""The same when half of all lanes had been asked for and each had a job waiting: workers are behind, not idle."""
+"""Seconds between two pipelines while the workers are behind.
+
+That is so if a pipeline wakes half of all lanes or more, and each has a job waiting.
+"""
 
 
 def connect(url: str) -> Redis:
-    """A Redis client whose every wait is bounded: 0.5 s to connect, 1 s for an answer."""
+    """Return a Redis client whose every wait is bounded: 0.5 s to connect, 1 s for an answer."""
     return redis_address.connect(url, socket_connect_timeout=0.5, socket_timeout=1.0, health_check_interval=15)
 
 
@@ -40,33 +43,33 @@ def _key(lane: int) -> str:
 def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
     """Queue one drain job for each lane that has none waiting; returns how many. Raises `redis.RedisError`.
 
-    None are queued behind `MOST_JOBS`: without workers each lane would get another one with every `WAKE_TTL_MS`, until
-    Redis is full. The sweeper wakes what is left out.
+    It queues nothing if more than `MAX_JOBS` wait: without workers each lane would get another job in every
+    `WAKE_TTL_MS`, until Redis is full. The sweeper wakes the lanes that got none.
 
-    The key is set here and deleted by the job before it reads the database, so a lane whose key is already set will
-    still be read after whatever was committed before this call.
+    This function sets the lane's key; the job deletes it before it reads the database. So if the key is set already,
+    the job that waits will still read whatever was committed before this call.
     """
-    asked = sorted(set(lanes))
+    wanted = sorted(set(lanes))
     with redis.pipeline(transaction=False) as pipe:
         pipe.llen(job.QUEUE_KEY)
-        for lane in asked:
+        for lane in wanted:
             pipe.set(_key(lane), b"1", nx=True, px=WAKE_TTL_MS)
         waiting, *answers = pipe.execute()
-    if waiting > MOST_JOBS:
+    if waiting > MAX_JOBS:
         return 0
-    fresh = [lane for lane, answer in zip(asked, answers, strict=True) if answer]
-    if fresh:
-        job.queue(redis).enqueue_many([job.job_for(lane) for lane in fresh])
-    return len(fresh)
+    without_job = [lane for lane, answer in zip(wanted, answers, strict=True) if answer]
+    if without_job:
+        job.queue(redis).enqueue_many([job.job_for(lane) for lane in without_job])
+    return len(without_job)
 
 
 def acknowledge(redis: Redis, lane: int) -> None:
-    """From here on a new wake-up of the lane queues a new job. Called by the job before it reads."""
+    """Let the next wake-up of the lane queue a new job. The job calls this before it reads the database."""
     redis.delete(_key(lane))
 
 
 class Waker:
-    """Wakes lanes from a thread of its own, so that the caller never waits for Redis and never sees it fail."""
+    """Wakes lanes from a thread of its own, so that the caller never waits for Redis and sees none of its errors."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -77,13 +80,13 @@ class Waker:
         self._thread.start()
 
     def wake(self, lanes: Iterable[int]) -> None:
-        """Ask for a drain of these lanes soon. Never raises and never blocks."""
+        """Request a drain of these lanes. Never raises and never blocks."""
         with self._changed:
             self._pending.update(lanes)
             self._changed.notify()
 
     def close(self) -> None:
-        """Send what is pending and stop; waits at most two seconds."""
+        """Send the pending wake-ups and stop; waits at most two seconds."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -111,5 +114,6 @@ class Waker:
                 outage.answered()
                 if not sent and len(lanes) >= LOADED_LANES:
                     pace_s = LOADED_PACE_S
-            # Under load lanes gather meanwhile; a pipeline per commit, 300 a second, took a tenth of the webhook.
+            # Under load more lanes gather during the pause. A pipeline per commit, 300 a second, took a tenth of the
+            # webhook's time.
             time.sleep(pace_s)

@@ -19,7 +19,7 @@ from waypost.schedule.quiet_hours import QuietHours, send_at
 from waypost.store import conversations, schedules
 from waypost.store.conversations import Person
 from waypost.store.inbox import lane_of
-from waypost.store.schedules import Queued, Sends, Tick
+from waypost.store.schedules import ScheduledMessage, SendCounts, Tick
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ def queue(context: RunContext, action: MessageAction) -> ActionOutcome:
     for batch in _batches(found.recipients):
         with context.engine.begin() as connection:
             rows = _rows(connection, context.order.number_id, batch, moment_for)
-            new = schedules.queue(
+            new = schedules.queue_messages(
                 connection,
                 context.tick,
                 rows,
@@ -77,7 +77,7 @@ def _check_number(context: RunContext) -> None:
         raise RunRefused(RunResult.NUMBER_OF_ANOTHER, detail)
 
 
-def settled(engine: Engine, tick: Tick, *, within_s: float) -> Sends:
+def settled(engine: Engine, tick: Tick, *, within_s: float) -> SendCounts:
     """Returns the outcome of the run's messages, once all that may go out now have ended or the time is up."""
     deadline = time.monotonic() + within_s
     while True:
@@ -106,11 +106,11 @@ def _rows(
     number_id: str,
     recipients: Sequence[Recipient],
     moment_for: Callable[[Recipient], datetime | None],
-) -> list[Queued]:
+) -> list[ScheduledMessage]:
     people = _people(connection, number_id, recipients)
     found = conversations.load(connection, people)
     return [
-        Queued(conversation.id, conversation.contact_id, moment_for(recipient))
+        ScheduledMessage(conversation.id, conversation.contact_id, moment_for(recipient))
         for recipient, conversation in zip(recipients, found, strict=True)
     ]
 
@@ -118,7 +118,7 @@ def _rows(
 def _people(connection: Connection, number_id: str, recipients: Sequence[Recipient]) -> list[Person]:
     """Maps recipients to people: a contact known under another spelling of the number keeps its recorded consent."""
     candidates = [spelling for r in recipients if r.wa_id for spelling in spellings(r.wa_id)]
-    known = schedules.known_phones(connection, number_id, candidates)
+    known = schedules.phones_of_contacts(connection, number_id, candidates)
     people = []
     for recipient in recipients:
         wa_id = recipient.wa_id

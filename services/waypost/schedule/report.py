@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from waypost.store.schedules import Sends
+from waypost.store.schedules import SendCounts
 
 log = structlog.get_logger(__name__)
 
@@ -22,10 +22,10 @@ def report(
     detail: str = "",
     recipients: int = 0,
     skipped: Mapping[str, int] | None = None,
-    sends: Sends | None = None,
+    sends: SendCounts | None = None,
 ) -> dict[str, object]:
     """Returns `status.lastRun` of the `BotSchedule`: counts and reasons, without contacts or texts. Pure."""
-    sends = sends or Sends()
+    sends = sends or SendCounts()
     reasons = dict(skipped or {})
     for reason, count in sends.refused.items():
         reasons[reason] = reasons.get(reason, 0) + count

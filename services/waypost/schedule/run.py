@@ -21,7 +21,7 @@ from waypost.schedule.outcome import ActionOutcome, NotYet, RunRefused, RunResul
 from waypost.schedule.report import report
 from waypost.settings import Settings
 from waypost.store import schedules
-from waypost.store.schedules import Run, Sends, Tick
+from waypost.store.schedules import Run, SendCounts, Tick
 from waypost.telemetry import tracing
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ def perform(
     """
     tick = Tick(orders.uid, planned_at)
     with engine.begin() as connection:
-        run = schedules.take_up(
+        run = schedules.begin_or_resume(
             connection,
             tick,
             namespace=orders.namespace,
@@ -56,7 +56,7 @@ def perform(
             orders=orders.model_dump(by_alias=True),
             traceparent=tracing.current_traceparent(),
         )
-        schedules.forget_orders(connection, tick)
+        schedules.delete_orders(connection, tick)
     if run.finished_at is not None:
         log.info("this tick was run before", attempts=run.attempts)
         return ExitStatus.DONE, report(
@@ -139,6 +139,6 @@ def _finished(engine: Engine, tick: Tick, outcome: ActionOutcome, *, wait_s: flo
     )
 
 
-def _sends(engine: Engine, tick: Tick) -> Sends:
+def _sends(engine: Engine, tick: Tick) -> SendCounts:
     with engine.connect() as connection:
         return schedules.sends_of_run(connection, tick)

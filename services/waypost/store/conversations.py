@@ -1,4 +1,4 @@
-"""Who writes to whom: contacts, found by BSUID or phone, and the one conversation each has with a number."""
+"""Contacts, found by BSUID or phone, and the one conversation that each has with a number."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,16 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, text
 
+from waypost.contracts.states import OptOutSource
+
 
 class ConversationMoved(Exception):
-    """A conversation changed between reading and writing it; read again and repeat the turn."""
+    """Raised when a conversation changed between reading and writing it. Read again and repeat the turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who an event is about: at least one of the two identities is known."""
+    """The person that an event is about, with at least one of the two identities."""
 
     number_id: str
     wa_id: str | None
@@ -26,7 +28,7 @@ class Person:
 
 @dataclass(slots=True)
 class Conversation:
-    """One conversation as a turn sees it; changed in memory by the turns of a batch, written once by `write`."""
+    """One conversation as a turn sees it. The turns of a batch change it in memory; `write` writes it once."""
 
     id: int
     number_id: str
@@ -66,17 +68,17 @@ _FIND = text("""
 
 
 def load(connection: Connection, people: Sequence[Person]) -> list[Conversation]:
-    """The conversation of each person, in the order given; whoever is new gets a contact and a conversation.
+    """Return the conversation of each person, in the order given; a new person gets a contact and a conversation.
 
-    Two people of one conversation get the same object. A BSUID counts more than a phone number; an identity that was
-    missing so far is added, and a phone number that now belongs to another BSUID is taken from its old owner.
+    Two people of one conversation get the same object. A BSUID counts more than a phone number. An identity that was
+    missing is added, and a phone number that now belongs to another BSUID is removed from its old contact.
     """
     found = _find(connection, people)
-    _learn_identities(connection, people, found)
-    strangers = [person for position, person in enumerate(people) if position not in found]
-    if strangers:
-        _add(connection, strangers)
-    if strangers or any(row.id is None for row in found.values()):
+    _update_contacts(connection, people, found)
+    new_people = [person for position, person in enumerate(people) if position not in found]
+    if new_people:
+        _add(connection, new_people)
+    if new_people or any(row.id is None for row in found.values()):
         _open(connection, people, _find(connection, people))
         found = _find(connection, people)
     loaded: dict[int, Conversation] = {}
@@ -111,8 +113,8 @@ def _find(connection: Connection, people: Sequence[Person]) -> dict[int, Row[Any
     return {row.position: row for row in rows}
 
 
-def _learn_identities(connection: Connection, people: Sequence[Person], found: dict[int, Row[Any]]) -> None:
-    """Add a BSUID or phone that a known contact did not have; drop rows whose phone changed hands."""
+def _update_contacts(connection: Connection, people: Sequence[Person], found: dict[int, Row[Any]]) -> None:
+    """Add names and identities that contacts did not have; remove rows from `found` whose phone changed hands."""
     for position, person in enumerate(people):
         row = found.get(position)
         if row is None:
@@ -123,7 +125,7 @@ def _learn_identities(connection: Connection, people: Sequence[Person], found: d
                 {"name": person.profile_name, "id": row.contact_id},
             )
         if person.user_id and row.user_id and person.user_id != row.user_id:
-            # Found by phone, but the BSUID is another: the phone number has a new owner (a BSUID dies with its phone).
+            # Found by phone, but with another BSUID: the phone number has a new owner (a BSUID ends with its phone).
             connection.execute(text("UPDATE contact SET wa_id = NULL WHERE id = :id"), {"id": row.contact_id})
             del found[position]
         elif person.user_id and not row.user_id:
@@ -202,11 +204,12 @@ def write(connection: Connection, changed: Sequence[tuple[Conversation, str]]) -
     ]
     result = connection.execute(_WRITE, {"rows": msgspec.json.encode(rows).decode()})
     if result.rowcount != len(changed):
-        raise ConversationMoved(f"{len(changed) - result.rowcount} of {len(changed)} conversations changed meanwhile")
+        count = len(changed) - result.rowcount
+        raise ConversationMoved(f"{count} of {len(changed)} conversations were changed by another process")
 
 
-def set_consent(connection: Connection, contact_id: int, *, opted_out: bool, source: str) -> None:
-    """Record that a contact opted out of everything, or in again."""
+def set_consent(connection: Connection, contact_id: int, *, opted_out: bool, source: OptOutSource) -> None:
+    """Record that a contact opted out of all messages, or in again."""
     connection.execute(
         text("""
             UPDATE contact SET
@@ -227,9 +230,9 @@ def set_marketing(connection: Connection, contact_id: int, *, stopped: bool) -> 
 
 
 def move(connection: Connection, contact_id: int, *, wa_id: str | None, user_id: str | None) -> None:
-    """A contact changed phone number, and with it the BSUID: the conversation follows.
+    """Give a contact who changed phone number the new number and BSUID, so that the conversation goes on.
 
-    An identity that some other contact already has stays there; that contact wrote from the new number first.
+    An identity that another contact already has stays there; that contact wrote from the new number first.
     """
     for column, value in (("wa_id", wa_id), ("user_id", user_id)):
         if value is not None:

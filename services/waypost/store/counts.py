@@ -1,4 +1,4 @@
-"""What the installation holds, per number: the sum of G9, the outbox by state, who is paused."""
+"""Counts of an installation: events per number, whose sum holds (G9), outbox rows by state, paused numbers."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Events of one number. Read by `by_number` in one snapshot, `holds` is true at every moment."""
+    """Counts of one number's events. `by_number` reads them in one snapshot, in which `holds` is always true."""
 
     received: int = 0
-    """All that were stored or recognised as duplicates since the installation began."""
+    """All events that were stored or recognised as duplicates since the installation began."""
     duplicate: int = 0
     done: int = 0
     dead: int = 0
@@ -20,25 +20,25 @@ class Counts:
 
     @property
     def holds(self) -> bool:
-        """received = duplicate + done + dead + waiting."""
+        """True if received = duplicate + done + dead + waiting."""
         return self.received == self.duplicate + self.done + self.dead + self.waiting
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxCounts:
-    """Outbox rows of one number that are not sent."""
+    """Counts of one number's outbox rows that are not sent."""
 
     queued: int = 0
     sending: int = 0
     unknown: int = 0
-    """May have reached Meta; settled by a status webhook, never sent again by itself."""
+    """Rows that may have reached Meta. A status webhook settles them; they are never sent again by themselves."""
     unknown_old: int = 0
-    """Unknown for longer than asked for: a person should look."""
+    """Rows that have been unknown for longer than the given time: a person should look."""
     failed: int = 0
 
 
-# received, duplicate and done only ever grow and are summed over days and writers; dead and waiting are rows, few
-# enough to be counted by their partial indexes. One statement is one snapshot: the sum holds whoever writes meanwhile.
+# received, duplicate and done only grow, and are summed over days and writers. Dead and waiting events are few enough
+# to count their rows, by partial indexes. One statement reads one snapshot, so the sum holds while others write.
 _BY_NUMBER = text("""
     WITH tallied AS (
         SELECT number_id,
@@ -56,14 +56,14 @@ _BY_NUMBER = text("""
     SELECT number_id, coalesce(received, 0) AS received, coalesce(duplicate, 0) AS duplicate, coalesce(done, 0) AS done,
            coalesce(dead, 0) AS dead, coalesce(waiting, 0) AS waiting, oldest_waiting_s
     FROM (SELECT number_id FROM number UNION SELECT number_id FROM tallied UNION SELECT number_id FROM waiting
-          UNION SELECT number_id FROM dead) AS known
+          UNION SELECT number_id FROM dead) AS numbers
     LEFT JOIN tallied USING (number_id) LEFT JOIN waiting USING (number_id) LEFT JOIN dead USING (number_id)
     ORDER BY number_id
 """)
 
 
 def by_number(connection: Connection) -> dict[str, Counts]:
-    """The counts of every number known or seen, in one snapshot."""
+    """Return the counts of every number that is recorded or has events, in one snapshot."""
     return {
         row.number_id: Counts(
             received=int(row.received),
@@ -75,14 +75,6 @@ def by_number(connection: Connection) -> dict[str, Counts]:
         )
         for row in connection.execute(_BY_NUMBER)
     }
-
-
-def oldest_waiting(connection: Connection) -> float:
-    """Seconds since the oldest waiting event of all numbers was stored, by the database's clock; 0 when none waits."""
-    age = connection.execute(
-        text("SELECT extract(epoch FROM clock_timestamp() - min(received_at)) FROM event WHERE state = 'waiting'")
-    ).scalar()
-    return max(0.0, float(age)) if age is not None else 0.0
 
 
 _OUTBOX = text("""
@@ -102,7 +94,10 @@ _OUTBOX = text("""
 
 
 def outbox_by_number(connection: Connection, *, old_s: float = 3600.0) -> dict[str, OutboxCounts]:
-    """Outbox rows that are not sent, per number that has any. `old_s`: from when on an unknown row counts as old."""
+    """Return counts of the rows that are not sent, for each number that has any.
+
+    An unknown row counts as old after `old_s` seconds.
+    """
     return {
         row.number_id: OutboxCounts(row.queued, row.sending, row.unknown, row.unknown_old, row.failed)
         for row in connection.execute(_OUTBOX, {"old": old_s})
@@ -110,7 +105,7 @@ def outbox_by_number(connection: Connection, *, old_s: float = 3600.0) -> dict[s
 
 
 def paused(connection: Connection) -> int:
-    """How many numbers may not send now."""
+    """Return how many numbers may not send now."""
     return int(connection.execute(text("SELECT count(*) FROM number WHERE paused_until > now()")).scalar_one())
 
 
@@ -127,5 +122,5 @@ _FOLD = text("""
 
 
 def fold(connection: Connection) -> None:
-    """Sum days that nobody writes to any more over their writers: an old day then costs one row."""
+    """Sum past days, to which no process writes any more, over their writers: an old day then takes one row."""
     connection.execute(_FOLD)

@@ -1,4 +1,4 @@
-"""Dead events, and sends that failed or whose outcome is unknown: what a person must look at."""
+"""Dead events, and sends that failed or whose outcome is unknown: a person must look at them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,12 +7,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from waypost.contracts.states import DailyCount, EventReason
 from waypost.store import tally
 
 
 @dataclass(frozen=True)
 class DeadEvent:
-    """An event that will not be tried again by itself. Who it is about and what it says stay in the database."""
+    """An event that is not tried again by itself. Its contact and its content are not read from the database."""
 
     id: int
     number_id: str
@@ -21,7 +22,7 @@ class DeadEvent:
     attempts: int
     lane: int
     size: int
-    """Bytes of its payload."""
+    """Size of its payload in bytes."""
     occurred_at: datetime
     received_at: datetime
     finished_at: datetime | None
@@ -30,7 +31,7 @@ class DeadEvent:
 
 @dataclass(frozen=True)
 class OpenSend:
-    """A send that failed, or of which Meta's answer never came."""
+    """A send that failed, or whose answer from Meta never arrived."""
 
     id: int
     number_id: str
@@ -46,7 +47,7 @@ class OpenSend:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which dead events; what is left empty does not narrow."""
+    """A choice of dead events; an empty field does not narrow it."""
 
     ids: tuple[int, ...] = ()
     number_id: str | None = None
@@ -54,12 +55,13 @@ class Selection:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """For `_CHOSEN`."""
+        """The parameters of `_SELECTED`."""
         return {"ids": list(self.ids), "number": self.number_id, "reason": self.reason}
 
 
-# Ordered by `id + 0`: by `id` PostgreSQL would walk the primary key through all that is done to find the few dead ones.
-_CHOSEN = """
+# The queries order by `id + 0`, because with `id` PostgreSQL would read all handled events along the primary key to
+# find the few dead ones.
+_SELECTED = """
     state = 'dead'
     AND (cardinality(CAST(:ids AS bigint[])) = 0 OR id = ANY(CAST(:ids AS bigint[])))
     AND (CAST(:number AS text) IS NULL OR number_id = :number)
@@ -68,12 +70,12 @@ _CHOSEN = """
 
 
 def events(connection: Connection, selection: Selection, *, limit: int, after: int = 0) -> list[DeadEvent]:
-    """Dead events by id, from the first one behind `after`."""
+    """Return dead events by id, from the first one after `after`."""
     rows = connection.execute(
         text(f"""
             SELECT id, number_id, kind, reason, attempts, lane, octet_length(payload), occurred_at, received_at,
                 finished_at, traceparent
-            FROM event WHERE {_CHOSEN} AND id > :after ORDER BY id + 0 LIMIT :limit
+            FROM event WHERE {_SELECTED} AND id > :after ORDER BY id + 0 LIMIT :limit
         """),  # noqa: S608 - a constant
         {**selection.parameters, "after": after, "limit": limit},
     )
@@ -81,17 +83,17 @@ def events(connection: Connection, selection: Selection, *, limit: int, after: i
 
 
 def count(connection: Connection, selection: Selection) -> int:
-    """How many dead events there are."""
+    """Return how many dead events the selection has."""
     return int(
         connection.execute(
-            text(f"SELECT count(*) FROM event WHERE {_CHOSEN}"),  # noqa: S608 - a constant
+            text(f"SELECT count(*) FROM event WHERE {_SELECTED}"),  # noqa: S608 - a constant
             selection.parameters,
         ).scalar_one()
     )
 
 
 def sends(connection: Connection, *, number_id: str | None, limit: int, after: int = 0) -> list[OpenSend]:
-    """Sends in state `unknown` or `failed` by id, from the first one behind `after`."""
+    """Return sends in state `unknown` or `failed` by id, from the first one after `after`."""
     rows = connection.execute(
         text("""
             SELECT id, number_id, kind, state, error_code, reason, attempts, created_at, finished_at, traceparent
@@ -106,11 +108,11 @@ def sends(connection: Connection, *, number_id: str | None, limit: int, after: i
 
 
 def replay(connection: Connection, selection: Selection, *, limit: int) -> list[tuple[int, int]]:
-    """Let at most `limit` dead events wait again, with all their attempts. Returns `(id, lane)` of each."""
+    """Let at most `limit` dead events wait again, with all their attempts; returns `(id, lane)` of each."""
     rows = connection.execute(
         text(f"""
             UPDATE event SET state = 'waiting', attempts = 0, next_attempt_at = now(), finished_at = NULL, reason = NULL
-            WHERE id IN (SELECT id FROM event WHERE {_CHOSEN} ORDER BY id + 0 LIMIT :limit FOR UPDATE SKIP LOCKED)
+            WHERE id IN (SELECT id FROM event WHERE {_SELECTED} ORDER BY id + 0 LIMIT :limit FOR UPDATE SKIP LOCKED)
                 AND state = 'dead'
             RETURNING id, lane
         """),  # noqa: S608 - a constant
@@ -118,7 +120,7 @@ def replay(connection: Connection, selection: Selection, *, limit: int) -> list[
     ).all()
     lanes = sorted({row.lane for row in rows})
     if lanes:
-        # A drain that is about to end its lease must look once more, as for a newly stored event.
+        # A drain that is about to release its lane must look once more, as for a newly stored event.
         connection.execute(
             text("""
                 UPDATE lane SET requested = requested + 1 WHERE lane IN (
@@ -130,22 +132,23 @@ def replay(connection: Connection, selection: Selection, *, limit: int) -> list[
 
 
 def drop(connection: Connection, selection: Selection, *, limit: int, writer: int = 0) -> list[int]:
-    """Give at most `limit` dead events up: done without effect, and counted as done. Returns their ids."""
+    """Drop at most `limit` dead events: they become done, without effect, and count as done. Returns their ids."""
     rows = connection.execute(
         text(f"""
-            UPDATE event SET state = 'done', reason = 'Dropped', finished_at = now()
-            WHERE id IN (SELECT id FROM event WHERE {_CHOSEN} ORDER BY id + 0 LIMIT :limit FOR UPDATE SKIP LOCKED)
+            UPDATE event SET state = 'done', reason = :dropped, finished_at = now()
+            WHERE id IN (SELECT id FROM event WHERE {_SELECTED} ORDER BY id + 0 LIMIT :limit FOR UPDATE SKIP LOCKED)
                 AND state = 'dead'
             RETURNING id, number_id
         """),  # noqa: S608 - a constant
-        {**selection.parameters, "limit": limit},
+        {**selection.parameters, "limit": limit, "dropped": EventReason.DROPPED},
     ).all()
-    tally.add(connection, writer, Counter((row.number_id, "done") for row in rows))
+    per_number = Counter(row.number_id for row in rows)
+    tally.add(connection, writer, {(number_id, DailyCount.DONE): count for number_id, count in per_number.items()})
     return sorted(row.id for row in rows)
 
 
-def missing(connection: Connection, ids: Sequence[int]) -> list[int]:
-    """Those of `ids` that are no dead events, so that a mistyped one is not passed over in silence."""
+def not_dead(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """Return those of `ids` that are not dead events, so that a mistyped id can be reported."""
     found = connection.execute(
         text("SELECT id FROM event WHERE state = 'dead' AND id = ANY(CAST(:ids AS bigint[]))"), {"ids": list(ids)}
     ).scalars()

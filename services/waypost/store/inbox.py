@@ -1,4 +1,4 @@
-"""The inbox: events as they arrived, each once, counted in the statement that stores them."""
+"""The inbox: events as they arrived, each stored once, and counted by the statement that stores it."""
 
 import hashlib
 import zlib
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, text
 
 from waypost.cloudapi.inbound.delivery import Event
+from waypost.contracts.states import DailyCount
 from waypost.store import tally
 from waypost.store.connection import bulk
 from waypost.store.tables import LANES
@@ -15,14 +16,15 @@ from waypost.store.tables import LANES
 Arrival = tuple[Event, str | None]
 """An event and the `traceparent` of the delivery that brought it."""
 
-LONGEST_KEY = 512
-"""Bytes. PostgreSQL refuses an index entry over 2,704 bytes; number, kind and key share one."""
+MAX_KEY_BYTES = 512
+"""Largest size of an event key in bytes. PostgreSQL refuses an index entry over 2,704 bytes; number, kind and key share
+one."""
 
-LONGEST_NAME = 160
-"""Bytes of a number id or contact key; Meta's are under 60."""
+MAX_NAME_BYTES = 160
+"""Largest size of a number id or contact key in bytes; Meta's are under 60."""
 
 LAST_SECOND = 253_402_300_799.0
-"""31 December 9999, the last day that Python's `datetime` can hold."""
+"""The end of 31 December 9999, the last day that Python's `datetime` can hold; unix seconds."""
 
 
 Counts = dict[tuple[str, str], int]
@@ -30,19 +32,19 @@ Counts = dict[tuple[str, str], int]
 
 @dataclass
 class Inserted:
-    """What one `insert` did: received = duplicates + dead + waiting."""
+    """Counts of one `insert`: received = duplicates + dead + waiting."""
 
     received: Counts = field(default_factory=dict)
-    """By number id and kind."""
+    """Events by number id and kind."""
     duplicates: Counts = field(default_factory=dict)
-    """By number id and kind."""
+    """Events by number id and kind."""
     dead: Counts = field(default_factory=dict)
-    """By number id and reason."""
+    """Events by number id and reason."""
     lanes: set[int] = field(default_factory=set)
     """Lanes that hold a new waiting event."""
 
     def add(self, other: "Inserted") -> None:
-        """Count `other` in, as if both had been one call."""
+        """Add the counts of `other`, as if both had been one call."""
         for mine, theirs in (
             (self.received, other.received),
             (self.duplicates, other.duplicates),
@@ -54,20 +56,21 @@ class Inserted:
 
 
 def lane_of(number_id: str, contact_key: str) -> int:
-    """The lane of a conversation. It is stored with rows, so it must stay the same over versions and machines."""
+    """Return the lane of a conversation. Rows store it, so it must be the same in all versions and on all machines."""
     return zlib.crc32(f"{number_id}\0{contact_key}".encode("utf-8", "surrogatepass")) % LANES
 
 
 def unregistered(app_id: str, number_id: str) -> str:
-    """The number id under which an app's events are kept while it has no such number.
+    """Return the number id under which an app's events are stored while the app has no such number.
 
-    It holds the app, so that whoever signs for one app can never put a row, or a dedupe key, into another's number.
+    It contains the app, so that the holder of one app's secret can never put a row, or a dedupe key, into the number of
+    another app.
     """
     return f"app:{app_id}:{number_id}"
 
 
-# Ids are drawn in order of arrival, since they break ties within one of Meta's whole seconds; rows go in by key, so
-# that two processes that store the same events at once wait for each other in one order and cannot deadlock.
+# Ids are drawn in order of arrival, since they break ties within one of Meta's whole seconds. Rows are inserted by key,
+# so that two processes that store the same events at once lock them in one order and cannot deadlock.
 _INSERT = bulk.Statement(
     """
 WITH incoming AS MATERIALIZED (
@@ -88,13 +91,13 @@ WITH incoming AS MATERIALIZED (
   RETURNING number_id, kind, lane, reason
 ), arrived AS (
   SELECT number_id, kind, count(*) AS received FROM incoming GROUP BY number_id, kind
-), kept AS (
+), stored_counts AS (
   SELECT number_id, kind, count(*) AS stored, array_agg(reason) FILTER (WHERE reason IS NOT NULL) AS dead,
          array_agg(DISTINCT lane) FILTER (WHERE reason IS NULL) AS lanes
   FROM stored GROUP BY number_id, kind
 ), outcome AS (
   SELECT number_id, kind, received, received - coalesce(stored, 0) AS duplicates, dead, lanes
-  FROM arrived LEFT JOIN kept USING (number_id, kind)
+  FROM arrived LEFT JOIN stored_counts USING (number_id, kind)
 ), counted AS (
   INSERT INTO daily_metric (day, number_id, name, writer, value)
   SELECT (now() AT TIME ZONE 'UTC')::date, number_id, name, (%b::smallint[])[1], sum(value)
@@ -122,19 +125,19 @@ SELECT number_id, kind, received, duplicates, array_to_string(dead, ','), array_
 
 
 def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> Inserted:
-    """Store what is new of `arrivals`, in one statement, and count received and duplicate events of each number.
+    """Store the new events of `arrivals`, in one statement, and count received and duplicate events of each number.
 
-    An event with a `problem` is stored dead. `writer` (0…999) keeps the counters of concurrent processes apart. Texts
-    that PostgreSQL could not hold or index are replaced by their digest; the payload is bytes and is kept as it is.
+    An event with a `problem` is stored dead. `writer` (0…999) separates the counters of concurrent processes. A text
+    that PostgreSQL could not hold or index is replaced by its digest; the payload is bytes and is stored unchanged.
     Raises `sqlalchemy.exc.DBAPIError`.
     """
     events = [event for event, _ in arrivals]
-    numbers = [storable(event.number_id, LONGEST_NAME) for event in events]
-    contacts = [storable(event.contact_key, LONGEST_NAME) for event in events]
-    keys = [storable(event.key, LONGEST_KEY) for event in events]
+    numbers = [storable(event.number_id, MAX_NAME_BYTES) for event in events]
+    contacts = [storable(event.contact_key, MAX_NAME_BYTES) for event in events]
+    keys = [storable(event.key, MAX_KEY_BYTES) for event in events]
     kinds = [event.kind.value for event in events]
     lanes = list(map(lane_of, numbers, contacts))
-    # Not a number compares false, and is no time at all.
+    # A NaN compares false, so it counts as no time.
     times = [event.occurred_at if 0 < event.occurred_at < LAST_SECOND else 0.0 for event in events]
     reasons = [event.problem or "" for event in events]
     payloads = [event.payload for event in events]
@@ -157,7 +160,7 @@ def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> 
 
 
 def is_writable(connection: Connection) -> bool:
-    """Whether events can be stored here at all: not on a standby, nor on a server that was set read-only."""
+    """Return whether events can be stored here: not on a standby, nor on a server that was set read-only."""
     return bool(
         connection.exec_driver_sql(
             "SELECT NOT pg_is_in_recovery() AND NOT current_setting('default_transaction_read_only')::boolean"
@@ -165,16 +168,16 @@ def is_writable(connection: Connection) -> bool:
     )
 
 
-def storable(value: str, longest: int) -> str:
-    """`value` if a text column and its index can hold it, else `sha256:` and its digest."""
+def storable(value: str, max_bytes: int) -> str:
+    """Return `value` if a text column and its index can hold it, else `sha256:` and its digest."""
     # Neither NUL nor a lone surrogate is printable.
-    if len(value) <= longest and value.isprintable() and (value.isascii() or len(value.encode()) <= longest):
+    if len(value) <= max_bytes and value.isprintable() and (value.isascii() or len(value.encode()) <= max_bytes):
         return value
     return "sha256:" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def strays(connection: Connection) -> list[tuple[str, str]]:
-    """(app id, number id) of numbers that events came for while their app had no such number here."""
+def unregistered_numbers(connection: Connection) -> list[tuple[str, str]]:
+    """Return `(app id, number id)` of numbers that got events while their app had no such number here."""
     rows = connection.execute(
         text("SELECT DISTINCT number_id FROM event WHERE state = 'dead' AND number_id LIKE 'app:%:%' ORDER BY 1")
     )
@@ -183,10 +186,10 @@ def strays(connection: Connection) -> list[tuple[str, str]]:
 
 
 def adopt(connection: Connection, *, app_id: str, number_id: str, writer: int, limit: int = 1_000) -> int:
-    """Give a number, now that it is registered, dead events that came for it before; returns how many of them.
+    """Give a number that is registered now the dead events that arrived before; returns how many.
 
-    They stay dead: whether somebody is still to be answered is for a person to say, with `waypost dead replay`. What
-    the number has received again by itself becomes a duplicate. The counts move along, so that every sum still holds.
+    They stay dead: a person decides whether anybody is still to be answered, with `waypost dead replay`. An event that
+    the number has received again itself becomes a duplicate. The counts move too, so that every sum still holds.
     """
     apart = unregistered(app_id, number_id)
     rows = connection.execute(
@@ -199,7 +202,7 @@ def adopt(connection: Connection, *, app_id: str, number_id: str, writer: int, l
     if not rows:
         return 0
     ids = [row.id for row in rows]
-    known = connection.execute(
+    duplicates = connection.execute(
         text("""
             DELETE FROM event AS early USING event AS later
             WHERE early.id = ANY(:ids) AND later.number_id = :number
@@ -215,6 +218,10 @@ def adopt(connection: Connection, *, app_id: str, number_id: str, writer: int, l
         """),
         {"number": number_id, "ids": ids, "lanes": [lane_of(number_id, row.contact_key) for row in rows]},
     )
-    moved = {(number_id, "received"): len(rows), (number_id, "duplicate"): known, (apart, "received"): -len(rows)}
+    moved = {
+        (number_id, DailyCount.RECEIVED): len(rows),
+        (number_id, DailyCount.DUPLICATE): duplicates,
+        (apart, DailyCount.RECEIVED): -len(rows),
+    }
     tally.add(connection, writer, {name: count for name, count in moved.items() if count})
     return len(rows)

@@ -1,7 +1,8 @@
-"""Lanes and the waiting events in them: who may drain a lane, what is due, how each event ended.
+"""Lanes and the waiting events in them: leases, the events that are due, and the result of each event.
 
-A lease is exclusive by its fencing number: every write of a drain first touches its `lane` row under that number
-(`renew`), so a process that slept past its lease finds the number gone and writes nothing. Times are the database's.
+A lease is exclusive by its fencing number. Every transaction of a drain first updates its `lane` row under that number
+(`renew`). So a process that was suspended past the end of its lease finds another number there and writes nothing.
+All times are the database's.
 """
 
 from collections import Counter
@@ -11,11 +12,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
+from waypost.contracts.states import DailyCount, EventState
 from waypost.store import tally
 
 
 class LeaseLost(Exception):
-    """Another process holds the lane now; what was not committed must be dropped. Do not retry."""
+    """Raised when another process holds the lane now. Drop what was not committed; do not retry."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Lease:
     owner: str
     fence: int
     requested: int
-    """How many wishes to drain were known when the lane was last found empty."""
+    """The lane's count of requests to drain when the lane was last found empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +48,20 @@ class WaitingEvent:
     traceparent: str | None
 
 
-# The same as state = 'waiting' by the table's check, but no reason to walk the index of all that wait. After an outage
-# the statistics still say that nobody waits; the planner then takes that index for empty and a backlog becomes slower
-# with every event in it.
+# By the table's check this equals state = 'waiting', but it offers the planner no index of all waiting events. After an
+# outage the statistics still say that no event waits. The planner would take that index for empty and read all of it,
+# so that a backlog became slower with every event in it.
 _STILL_WAITS = "event.state NOT IN ('done', 'dead')"
 
 _COMMIT_LAZILY = text("SET LOCAL synchronous_commit TO off")
 
 
 def commit_lazily(connection: Connection) -> None:
-    """Let the commit of this transaction not wait for the disk: for leases and claims, never for effects.
+    """Let this transaction commit without waiting for the disk. Use it for leases and claims, never for effects.
 
-    Should the database crash, what is lost is the last of these transactions and nothing that was committed after them,
-    for the log is written in order. A lost lease or claim is as one that was never taken; nobody else can hold the
-    lane under its fence, since the owner counts too.
+    If the database crashes, the last of these transactions may be lost, but nothing that was committed after them,
+    because the log is written in order. A lost lease or claim is the same as one that was never taken. No other process
+    can hold the lane under the same fencing number, because the owner is compared too.
     """
     connection.execute(_COMMIT_LAZILY)
 
@@ -82,9 +84,9 @@ _ACQUIRE = text("""
 
 
 def acquire(connection: Connection, lane: int, owner: str, *, ttl_s: float) -> Lease | None:
-    """Take the lane, or leave word for its holder to look once more and return None.
+    """Take the lane. If it is held, request another look from its holder and return None.
 
-    Events that the previous holder was trying when it vanished have their attempt counted here: a crash counts.
+    This counts the attempt of events that the previous holder was handling when it vanished: a crash is an attempt.
     """
     row = connection.execute(_ACQUIRE, {"lane": lane, "owner": owner, "ttl": ttl_s}).one()
     if not row.free:
@@ -105,9 +107,9 @@ _RENEW = text("""
 
 
 def renew(connection: Connection, lease: Lease, *, ttl_s: float, trying: Sequence[int]) -> int:
-    """Extend the lease and hold its row for this transaction; `trying` are the events about to be handled.
+    """Extend the lease and lock its row for this transaction; `trying` are the events about to be handled.
 
-    Returns the wishes to drain known so far. Raises `LeaseLost`.
+    Returns the lane's count of requests to drain. Raises `LeaseLost`.
     """
     row = connection.execute(
         _RENEW,
@@ -119,7 +121,7 @@ def renew(connection: Connection, lease: Lease, *, ttl_s: float, trying: Sequenc
 
 
 def keep_alive(connection: Connection, lease: Lease, *, ttl_s: float) -> bool:
-    """Extend the lease while a batch is being handled; False when it is lost."""
+    """Extend the lease while a batch is being handled; returns False if it is lost."""
     result = connection.execute(
         text("""
             UPDATE lane SET lease_expires_at = clock_timestamp() + make_interval(secs => :ttl)
@@ -130,10 +132,10 @@ def keep_alive(connection: Connection, lease: Lease, *, ttl_s: float) -> bool:
     return result.rowcount == 1
 
 
-def release(connection: Connection, lease: Lease) -> Lease | None:
-    """Give the lane back, unless somebody asked for a drain since it was found empty.
+def release_if_drained(connection: Connection, lease: Lease) -> Lease | None:
+    """Release the lane, unless a drain was requested since the lane was found empty.
 
-    Returns None when released (or lost), else the lease to go on with.
+    Returns None if it was released (or lost), else the lease to go on with.
     """
     row = connection.execute(
         text("""
@@ -151,8 +153,8 @@ def release(connection: Connection, lease: Lease) -> Lease | None:
     return replace(lease, requested=int(row.requested))
 
 
-def abandon(connection: Connection, lease: Lease) -> None:
-    """Give the lane back whatever was asked for; the caller has queued the next drain itself."""
+def release_now(connection: Connection, lease: Lease) -> None:
+    """Release the lane even if a drain was requested; the caller requests the next drain itself."""
     connection.execute(
         text("""
             UPDATE lane SET owner = NULL, lease_expires_at = NULL, trying = '{}'
@@ -178,9 +180,9 @@ _DUE = text("""
 
 
 def due(connection: Connection, lane: int, *, limit: int) -> list[WaitingEvent]:
-    """The lane's next events, oldest first by Meta's time stamp.
+    """Return the lane's next events, oldest first by Meta's time stamp.
 
-    An event that waits for another attempt holds back the later ones of the same kind and contact: order is kept.
+    An event that waits for another attempt holds back the later ones of the same kind and contact, to keep their order.
     """
     delayed = connection.execute(_DELAYED, {"lane": lane}).all()
     rows = connection.execute(
@@ -196,37 +198,42 @@ def due(connection: Connection, lane: int, *, limit: int) -> list[WaitingEvent]:
     return [WaitingEvent(*row) for row in rows]
 
 
-def finish(connection: Connection, lane: int, outcomes: Sequence[tuple[WaitingEvent, str | None]]) -> None:
-    """Mark events done, each with the reason why it had no effect, or None; counts them in the same transaction."""
-    _end(connection, lane, "done", outcomes)
-    tally.add(connection, lane, Counter((event.number_id, "done") for event, _ in outcomes))
+Outcomes = Sequence[tuple[WaitingEvent, str | None]]
+"""Events, each with a reason: why it is dead, or why it had no effect. None means that it had its effect."""
 
 
-def bury(connection: Connection, lane: int, outcomes: Sequence[tuple[WaitingEvent, str | None]]) -> None:
-    """Mark events dead, each with its reason; `waypost dead` lists, replays and drops them."""
-    _end(connection, lane, "dead", outcomes)
+def mark_done(connection: Connection, lane: int, outcomes: Outcomes) -> None:
+    """Mark events done, and count them in the same transaction."""
+    _finish(connection, lane, EventState.DONE, outcomes)
+    per_number = Counter(event.number_id for event, _ in outcomes)
+    tally.add(connection, lane, {(number_id, DailyCount.DONE): count for number_id, count in per_number.items()})
 
 
-_END = text(f"""
-    UPDATE event SET state = :state, finished_at = now(), reason = ended.reason
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS ended(id, reason)
-    WHERE event.id = ended.id AND {_STILL_WAITS}
+def mark_dead(connection: Connection, lane: int, outcomes: Outcomes) -> None:
+    """Mark events dead; `waypost dead` lists, replays and drops them."""
+    _finish(connection, lane, EventState.DEAD, outcomes)
+
+
+_FINISH = text(f"""
+    UPDATE event SET state = :state, finished_at = now(), reason = finished.reason
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS finished(id, reason)
+    WHERE event.id = finished.id AND {_STILL_WAITS}
 """)  # noqa: S608 - put together from the constant above
 
 
-def _end(connection: Connection, lane: int, state: str, outcomes: Sequence[tuple[WaitingEvent, str | None]]) -> None:
+def _finish(connection: Connection, lane: int, state: EventState, outcomes: Outcomes) -> None:
     if not outcomes:
         return
     result = connection.execute(
-        _END,
+        _FINISH,
         {"state": state, "ids": [event.id for event, _ in outcomes], "reasons": [reason for _, reason in outcomes]},
     )
     if result.rowcount != len(outcomes):
-        raise LeaseLost(f"lane {lane}: {len(outcomes) - result.rowcount} events were ended by somebody else")
+        raise LeaseLost(f"lane {lane}: another process has finished {len(outcomes) - result.rowcount} of the events")
 
 
-def put_back(connection: Connection, event: WaitingEvent, *, delay_s: float, reason: str) -> None:
-    """Count a failed attempt and let the event wait `delay_s` seconds for the next."""
+def retry_later(connection: Connection, event: WaitingEvent, *, delay_s: float, reason: str) -> None:
+    """Count a failed attempt, and let the event wait `delay_s` seconds for the next."""
     connection.execute(
         text(f"""
             UPDATE event SET attempts = attempts + 1, reason = :reason,
@@ -238,7 +245,10 @@ def put_back(connection: Connection, event: WaitingEvent, *, delay_s: float, rea
 
 
 def postpone(connection: Connection, event: WaitingEvent, *, delay_s: float, reason: str) -> None:
-    """Let the event wait `delay_s` seconds. From then on it is handled alone, as one that was tried."""
+    """Let the event wait `delay_s` seconds without counting an attempt.
+
+    From then on it is handled alone, like an event that failed before.
+    """
     connection.execute(
         text(f"""
             UPDATE event SET attempts = greatest(attempts, 1), reason = :reason,
@@ -250,7 +260,7 @@ def postpone(connection: Connection, event: WaitingEvent, *, delay_s: float, rea
 
 
 def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]:
-    """Lanes that nobody drains though an event has been due for `idle_s` seconds: their wake-up was lost."""
+    """Return lanes that no process drains though an event has been due for `idle_s` seconds: their wake-up was lost."""
     rows = connection.execute(
         text("""
             SELECT lane.lane FROM lane
@@ -265,11 +275,11 @@ def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]
     return [row.lane for row in rows]
 
 
-def forget_finished(connection: Connection, *, days: int, limit: int) -> int:
+def delete_finished(connection: Connection, *, days: int, limit: int) -> int:
     """Delete handled events older than `days`, at most `limit`; returns how many. Dead ones stay until dropped.
 
-    Looks at the oldest by id only, so that it costs the same in a table of any size; an old event that ended late, such
-    as one that was dead for long, goes when its turn comes.
+    It looks at the oldest by id only, so that it costs the same in a table of any size. An old event that finished
+    late, for example because it was dead for long, is deleted later.
     """
     result = connection.execute(
         text("""

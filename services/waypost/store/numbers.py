@@ -1,13 +1,13 @@
-"""The numbers this installation answers for, as the registry last named them."""
+"""The numbers of this installation, as the registry last named them."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, text
 
 
-def record(connection: Connection, entries: Sequence[tuple[str, str, str, str]]) -> None:
-    """Keep `(number_id, namespace, name, waba_id)` of each number; what else is known of it stays."""
-    if not entries:
+def record(connection: Connection, numbers: Sequence[tuple[str, str, str, str]]) -> None:
+    """Write `(number_id, namespace, name, waba_id)` of each number; its other columns stay as they are."""
+    if not numbers:
         return
     connection.execute(
         text("""
@@ -20,9 +20,9 @@ def record(connection: Connection, entries: Sequence[tuple[str, str, str, str]])
                 IS DISTINCT FROM (excluded.namespace, excluded.name, excluded.waba_id)
         """),
         {
-            "ids": [entry[0] for entry in entries],
-            "namespaces": [entry[1] for entry in entries],
-            "names": [entry[2] for entry in entries],
-            "accounts": [entry[3] for entry in entries],
+            "ids": [number[0] for number in numbers],
+            "namespaces": [number[1] for number in numbers],
+            "names": [number[2] for number in numbers],
+            "accounts": [number[3] for number in numbers],
         },
     )

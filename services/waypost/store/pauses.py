@@ -1,4 +1,4 @@
-"""When a number or a pair has to be silent, and what Meta's answers tell of a contact."""
+"""Pauses of numbers and pairs, and facts about a contact that Meta's answers reveal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,15 @@ class PausedNumber:
 
     number_id: str
     token_digest: str | None
+    """Digest of the credentials that met the pause; None if they are unknown."""
 
 
 def pause_number(
     connection: Connection, number_id: str, *, seconds: float, code: int, reason: str, token_digest: str | None
 ) -> None:
-    """Send nothing from this number for a while; then one message tries whether it works again.
+    """Send nothing from this number for `seconds`; then one message tests whether it works again.
 
-    Raises nothing for a number that nobody has recorded: it cannot be paused before it is.
+    Does nothing for a number that is not recorded.
     """
     connection.execute(
         text("""
@@ -38,7 +39,10 @@ def pause_number(
 
 
 def claim_probe(connection: Connection, number_id: str, *, seconds: float) -> bool:
-    """Whether the caller may send one message of a number whose pause has run out; the pause goes on for the others."""
+    """Return whether the caller may send one message of a number whose pause has run out.
+
+    The pause goes on for all others, for `seconds`.
+    """
     result = connection.execute(
         text("""
             UPDATE number SET paused_until = clock_timestamp() + make_interval(secs => :seconds)
@@ -50,7 +54,7 @@ def claim_probe(connection: Connection, number_id: str, *, seconds: float) -> bo
 
 
 def resume_number(connection: Connection, number_id: str) -> None:
-    """End the pause of a number: a message went through, or its credentials are others."""
+    """End the pause of a number, because a message was accepted or its credentials changed."""
     connection.execute(
         text("""
             UPDATE number SET paused_until = NULL, pause_code = NULL, pause_reason = NULL, token_digest = NULL,
@@ -62,13 +66,13 @@ def resume_number(connection: Connection, number_id: str) -> None:
 
 
 def paused_numbers(connection: Connection) -> list[PausedNumber]:
-    """All numbers that are paused, or wait for a probe."""
+    """Return all numbers that are paused, or wait for a probe."""
     rows = connection.execute(text("SELECT number_id, token_digest FROM number WHERE paused_until IS NOT NULL"))
     return [PausedNumber(*row) for row in rows]
 
 
 def pause_pair(connection: Connection, conversation_id: int, *, seconds: float) -> None:
-    """Leave one contact alone for a while (131056)."""
+    """Send nothing to one contact for `seconds` (131056)."""
     connection.execute(
         text("""
             UPDATE conversation SET paused_until = clock_timestamp() + make_interval(secs => :seconds)
@@ -79,7 +83,7 @@ def pause_pair(connection: Connection, conversation_id: int, *, seconds: float) 
 
 
 def stop_marketing(connection: Connection, conversation_ids: Sequence[int]) -> None:
-    """Meta refused a message because its contact stopped marketing messages (131050)."""
+    """Record that these contacts stopped marketing messages, because Meta refused a message for it (131050)."""
     connection.execute(
         text("""
             UPDATE contact SET marketing_stopped_at = clock_timestamp()
@@ -92,9 +96,9 @@ def stop_marketing(connection: Connection, conversation_ids: Sequence[int]) -> N
 
 
 def close_window(connection: Connection, conversation_id: int, *, sent_at: float) -> None:
-    """Meta refused a message sent at `sent_at` (unix seconds) because the 24 h window was closed (131047).
+    """Close the 24 h window, because Meta refused a message sent at `sent_at` (unix seconds) outside of it (131047).
 
-    A window that the contact has opened again since then stays open.
+    A window that the contact has opened since then stays open.
     """
     connection.execute(
         text("""

@@ -1,4 +1,4 @@
-"""What people ask about: numbers and how they fare, messages by hour and day, what died or is unknown, exports."""
+"""Reports for people: numbers and their conditions, messages by hour and day, dead and unknown items, exports."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from waypost.store.dead import DeadEvent, OpenSend
 
 @dataclass(frozen=True, slots=True)
 class NumberReport:
-    """One number as the operator and the sender left it."""
+    """One number with what the operator and the sender recorded about it."""
 
     number_id: str
     namespace: str
     name: str
     waba_id: str
     conditions: tuple[dict[str, Any], ...]
-    """`type`, `status`, `reason`, `message` as in the custom resource."""
+    """Conditions with `type`, `status`, `reason` and `message`, as in the custom resource."""
     paused: bool
     paused_until: datetime | None
     pause_code: int | None
@@ -28,7 +28,7 @@ class NumberReport:
 
 
 def numbers(connection: Connection) -> list[NumberReport]:
-    """Every number, by namespace and name."""
+    """Return every number, by namespace and name."""
     rows = connection.execute(
         text("""
             SELECT number_id, namespace, name, waba_id, conditions, coalesce(paused_until > now(), false) AS paused,
@@ -82,14 +82,14 @@ _BY_HOUR = text("""
 
 
 def by_hour(connection: Connection, *, hours: int = 48) -> tuple[datetime, list[HourOfNumber]]:
-    """The current hour (UTC, by the database's clock) and the messages of the last `hours`, this one included."""
+    """Return the current hour (UTC, by the database's clock) and the messages of the last `hours`, with this one."""
     now = connection.execute(text("SELECT date_trunc('hour', now(), 'UTC')")).scalar_one()
     rows = connection.execute(_BY_HOUR, {"hours": hours})
     return now, [HourOfNumber(row.number_id, row.hour, row.incoming, row.outgoing) for row in rows]
 
 
 def newest_dead(connection: Connection, *, limit: int, number_id: str | None = None) -> list[DeadEvent]:
-    """The dead events that came last, of one number when it is given; newest first."""
+    """Return the newest dead events, newest first; of one number if `number_id` is given."""
     rows = connection.execute(
         text("""
             SELECT id, number_id, kind, reason, attempts, lane, octet_length(payload), occurred_at, received_at,
@@ -104,7 +104,7 @@ def newest_dead(connection: Connection, *, limit: int, number_id: str | None = N
 
 
 def newest_open_sends(connection: Connection, *, limit: int, number_id: str | None = None) -> list[OpenSend]:
-    """The sends that failed or are unknown, of one number when it is given; unknown ones first, then newest first."""
+    """Return sends that are unknown or failed, unknown ones first, then newest first; of one number if it is given."""
     rows = connection.execute(
         text("""
             SELECT id, number_id, kind, state, error_code, reason, attempts, created_at, finished_at, traceparent
@@ -145,11 +145,12 @@ DAY_COLUMNS = (
 
 
 def messages(connection: Connection, number_id: str, start: date, end: date) -> Iterator[tuple[Any, ...]]:
-    """The messages of a number from day `start` to day `end`, both included (UTC), oldest first, as `MESSAGE_COLUMNS`.
+    """Yield the messages of a number from day `start` to day `end`, both included (UTC), as `MESSAGE_COLUMNS`.
 
-    Streamed by a server-side cursor: memory does not grow with the result. The transaction must stay open meanwhile.
+    The oldest comes first. A server-side cursor streams them, so that memory does not grow with the result; the
+    transaction must stay open until the end.
     """
-    # Whoever reads may be slow (a pager, a network): the session's bound is meant for services.
+    # The reader may be slow (a pager, a network); the session's bound is meant for services.
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10min'"))
     rows = connection.execution_options(yield_per=500).execute(
         text("""
@@ -170,7 +171,7 @@ def messages(connection: Connection, number_id: str, start: date, end: date) -> 
 
 
 def days(connection: Connection, number_id: str, start: date, end: date) -> Iterator[tuple[Any, ...]]:
-    """Counts of a number for each day from `start` to `end`, both included (UTC), as `DAY_COLUMNS`; no gaps."""
+    """Yield counts of a number for every day from `start` to `end`, both included (UTC), as `DAY_COLUMNS`."""
     rows = connection.execute(
         text("""
             WITH day AS (

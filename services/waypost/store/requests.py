@@ -1,4 +1,4 @@
-"""Sends that somebody asked for by hand or by program: each under a key, so that asking twice is asking once."""
+"""Sends that a person or a program requests: each has a key, so that a repeated request is sent once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from sqlalchemy import Connection, text
 
 
 class KeyInUse(Exception):
-    """The key was used before for something else; take another key."""
+    """Raised when the key was used before, for another number or contact. Use another key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a requested send is."""
+    """The progress of a requested send."""
 
     outbox_id: int
     state: str
@@ -22,7 +22,7 @@ class Progress:
     error_code: int | None
 
 
-def ask(
+def submit(
     connection: Connection,
     *,
     number_id: str,
@@ -49,17 +49,17 @@ def ask(
     ).scalar_one_or_none()
     if inserted is not None:
         return int(inserted), True
-    # Only whom it is for is compared: the gate may have turned the body into a template meanwhile.
-    known = connection.execute(
+    # The body is not compared: the gate may have replaced it by a template.
+    earlier = connection.execute(
         text("SELECT id, number_id, conversation_id FROM outbox WHERE request_key = :key"), {"key": key}
     ).one()
-    if (known.number_id, known.conversation_id) != (number_id, conversation_id):
+    if (earlier.number_id, earlier.conversation_id) != (number_id, conversation_id):
         raise KeyInUse("this key was used before, for another number or contact")
-    return int(known.id), False
+    return int(earlier.id), False
 
 
 def progress(connection: Connection, outbox_id: int) -> Progress:
-    """How far it is. The row must exist."""
+    """Return the progress of a send. The row must exist."""
     row = connection.execute(
         text("SELECT id, state, reason, error_code FROM outbox WHERE id = :id"), {"id": outbox_id}
     ).one()

@@ -1,4 +1,4 @@
-"""Runs of schedules: one row per tick, and the outbox rows that each has made."""
+"""Runs of schedules: one row per tick, and the outbox rows that each run has queued."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,20 +11,20 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Identity of a run."""
+    """The identity of a run: its schedule and the minute it was planned for."""
 
     schedule_uid: str
     planned_at: datetime
 
     @property
     def key(self) -> str:
-        """What the request keys of its outbox rows begin with."""
+        """The prefix of the request keys of its outbox rows."""
         return f"schedule:{self.schedule_uid}:{int(self.planned_at.timestamp()) // 60}:"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as it stands. `orders` are those of whoever took it up first; None once it has ended."""
+    """The stored state of a run. `orders` are those of its first attempt; None once the run has ended."""
 
     attempts: int
     orders: dict[str, Any] | None = field(repr=False)
@@ -37,7 +37,7 @@ class Run:
     """The database's clock."""
 
 
-def take_up(
+def begin_or_resume(
     connection: Connection,
     tick: Tick,
     *,
@@ -47,7 +47,7 @@ def take_up(
     orders: Mapping[str, Any],
     traceparent: str | None,
 ) -> Run:
-    """Begin the run of this tick, or go on with it; if it has ended already, `result` says how."""
+    """Begin the run of this tick, or resume it; if it has ended already, `result` says how."""
     row = connection.execute(
         text("""
             INSERT INTO schedule_run (schedule_uid, planned_at, namespace, name, number_id, orders, traceparent)
@@ -69,8 +69,11 @@ def take_up(
     return Run(*row)
 
 
-def forget_orders(connection: Connection, tick: Tick) -> None:
-    """Of this schedule's runs that never ended and are a day older: nobody takes them up, and they name people."""
+def delete_orders(connection: Connection, tick: Tick) -> None:
+    """Delete the orders of this schedule's runs that never ended and are a day older than this one.
+
+    No process resumes those runs, and their orders name people.
+    """
     connection.execute(
         text("""
             UPDATE schedule_run SET orders = NULL
@@ -81,15 +84,15 @@ def forget_orders(connection: Connection, tick: Tick) -> None:
 
 
 def owner_of_number(connection: Connection, number_id: str) -> tuple[str, str] | None:
-    """Namespace and name of the number, as the workers' registry last said; None when no worker has seen it."""
+    """Return namespace and name of the number, as the workers last recorded them; None if no worker has."""
     row = connection.execute(
         text("SELECT namespace, name FROM number WHERE number_id = :id"), {"id": number_id}
     ).one_or_none()
     return None if row is None else (row.namespace, row.name)
 
 
-def known_phones(connection: Connection, number_id: str, phones: Sequence[str]) -> set[str]:
-    """Those of `phones` (digits) that the number has a contact for."""
+def phones_of_contacts(connection: Connection, number_id: str, phones: Sequence[str]) -> set[str]:
+    """Return those of `phones` (digits) that the number has a contact for."""
     rows = connection.execute(
         text("SELECT wa_id FROM contact WHERE number_id = :number AND wa_id = ANY(CAST(:phones AS text[]))"),
         {"number": number_id, "phones": list(phones)},
@@ -98,28 +101,28 @@ def known_phones(connection: Connection, number_id: str, phones: Sequence[str]) 
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class ScheduledMessage:
     """One message of a run."""
 
     conversation_id: int
     contact_id: int
     not_before: datetime | None
-    """None: now."""
+    """The earliest time to send it; None means now."""
 
 
-def queue(
+def queue_messages(
     connection: Connection,
     tick: Tick,
-    rows: Sequence[Queued],
+    rows: Sequence[ScheduledMessage],
     *,
     number_id: str,
     body: Mapping[str, Any],
     priority: int,
     traceparent: str | None,
 ) -> int:
-    """Put one message per contact into the outbox, whoever has one of this run already is left out; returns how many.
+    """Queue one message per contact, except for contacts that have one of this run already; returns how many are new.
 
-    The key holds the contact's id, so that two ways to name one person are one message.
+    The request key has the contact's id, so that a person who is named in two ways gets one message.
     """
     result = connection.execute(
         text("""
@@ -153,7 +156,10 @@ def finish(
     result: str,
     detail: str = "",
 ) -> datetime:
-    """Write down how the run ended, and forget its orders; returns when. A run that has ended keeps what it has."""
+    """Write the result of the run and delete its orders; returns when it ended.
+
+    A run that has ended already keeps its result.
+    """
     ended: datetime | None = connection.execute(
         text("""
             UPDATE schedule_run SET recipients = :recipients, skipped = CAST(:skipped AS jsonb), result = :result,
@@ -180,8 +186,8 @@ def finish(
 
 
 @dataclass(frozen=True, slots=True)
-class Sends:
-    """What became of a run's messages."""
+class SendCounts:
+    """Counts of a run's messages by their state."""
 
     waiting: int = 0
     """Queued for a later time: quiet hours, a paused number or pair."""
@@ -195,12 +201,12 @@ class Sends:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The number of all messages of the run."""
         return self.waiting + self.due + self.sent + self.failed + self.unknown + sum(self.refused.values())
 
 
-def sends_of_run(connection: Connection, tick: Tick) -> Sends:
-    """What became of the run's messages so far."""
+def sends_of_run(connection: Connection, tick: Tick) -> SendCounts:
+    """Return the counts of the run's messages by their current state."""
     rows = connection.execute(
         text("""
             SELECT CASE
@@ -214,7 +220,7 @@ def sends_of_run(connection: Connection, tick: Tick) -> Sends:
             WHERE request_key IS NOT NULL AND request_key COLLATE "C" >= :key AND request_key COLLATE "C" < :behind
             GROUP BY what, 2
         """),
-        {"key": tick.key, "behind": tick.key[:-1] + ";"},  # ";" is what follows ":"
+        {"key": tick.key, "behind": tick.key[:-1] + ";"},  # ";" is the character after ":"
     ).all()
     counts = {row.what: row.messages for row in rows if row.what != "refused"}
-    return Sends(**counts, refused={row.reason: row.messages for row in rows if row.what == "refused"})
+    return SendCounts(**counts, refused={row.reason: row.messages for row in rows if row.what == "refused"})

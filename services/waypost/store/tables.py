@@ -1,7 +1,7 @@
-"""The tables. `event` is the inbox, `outbox` what must be said; everything else follows from them.
+"""The tables. `event` is the inbox, `outbox` has the messages to send; everything else follows from them.
 
-Text that comes from Meta is kept twice at most: raw in `event.payload` (bytes, so that nothing Meta sends can be
-unstorable) and, made fit for PostgreSQL, in `message.body`.
+Text from Meta is stored twice at most: raw in `event.payload` (bytes, which can hold anything that Meta sends) and, in
+a form that PostgreSQL's text can hold, in `message.body`.
 """
 
 from sqlalchemy import (
@@ -37,7 +37,7 @@ metadata = MetaData(
 )
 
 LANES = 64
-"""Lanes of an installation, fixed: a conversation's lane is stored with its events."""
+"""Number of lanes. It is fixed, because a conversation's lane is stored with its events."""
 
 Timestamp = DateTime(timezone=True)
 
@@ -54,7 +54,7 @@ event = Table(
         comment="identity within (number, kind): wamid, wamid:status, digest",
     ),
     Column("lane", SmallInteger, nullable=False),
-    Column("contact_key", Text, nullable=False, comment="who it is about: BSUID or phone; empty for none"),
+    Column("contact_key", Text, nullable=False, comment="the contact that it is about: BSUID or phone; empty for none"),
     Column("occurred_at", Timestamp, nullable=False, comment="Meta's time stamp"),
     Column("received_at", Timestamp, nullable=False, server_default=func.now()),
     Column("state", Text, nullable=False, server_default="waiting"),
@@ -100,7 +100,7 @@ conversation = Table(
     Column("version", Integer, nullable=False, server_default="0"),
     Column("window_expires_at", Timestamp, comment="24 h after the contact's last message"),
     Column("owner", Text, nullable=False, server_default="bot", comment="bot, human or standby"),
-    Column("owner_until", Timestamp, comment="when the bot takes over again; none: until told"),
+    Column("owner_until", Timestamp, comment="when the bot takes over again; null: until a person says so"),
     Column("paused_until", Timestamp, comment="pair limit of Meta (131056)"),
     Column("updated_at", Timestamp, nullable=False, server_default=func.now()),
     CheckConstraint("owner IN ('bot', 'human', 'standby')", name="owner"),
@@ -115,7 +115,7 @@ message = Table(
     Column("direction", Text, nullable=False),
     Column("wamid", Text),
     Column("type", Text, nullable=False),
-    Column("body", Text, comment="what a person would read; made fit for text columns"),
+    Column("body", Text, comment="what a person would read, without what a text column cannot hold"),
     Column("status", Text, comment="highest status seen: sent, delivered, read, played, failed"),
     Column("status_rank", SmallInteger, nullable=False, server_default="0"),
     Column(
@@ -150,7 +150,7 @@ outbox = Table(
         Boolean,
         nullable=False,
         server_default="false",
-        comment="announces an opt-out or hand-off, and passes it",
+        comment="announces an opt-out or hand-off, which therefore does not stop it",
     ),
     Column("state", Text, nullable=False, server_default="queued"),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
@@ -165,7 +165,7 @@ outbox = Table(
         "request_key",
         Text,
         unique=True,
-        comment="given by whoever asked for it: the same request twice is one",
+        comment="key of the request that asked for it; a repeated request is not queued twice",
     ),
     Column("traceparent", Text),
     Column("created_at", Timestamp, nullable=False, server_default=func.now()),
@@ -177,7 +177,7 @@ outbox = Table(
     Index("outbox_unsettled_idx", "number_id", "id", postgresql_where=text("state IN ('unknown', 'failed')")),
     Index(
         "outbox_request_idx", text('request_key COLLATE "C"'), postgresql_where=text("request_key IS NOT NULL")
-    ),  # finds what a run has asked for: its keys begin alike
+    ),  # finds the rows of a schedule's run, whose keys have a common prefix
 )
 
 lane = Table(
@@ -187,7 +187,7 @@ lane = Table(
     Column("owner", Text),
     Column("fence", BigInteger, nullable=False, server_default="0", comment="grows with every acquisition"),
     Column("lease_expires_at", Timestamp),
-    Column("requested", BigInteger, nullable=False, server_default="0", comment="grows with every wish to drain"),
+    Column("requested", BigInteger, nullable=False, server_default="0", comment="grows with every request to drain"),
     Column(
         "trying",
         ARRAY(BigInteger),
@@ -232,8 +232,8 @@ schedule_run = Table(
     Column("namespace", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("number_id", Text, nullable=False),
-    Column("orders", JSONB, comment="what it was told when first taken up; forgotten at its end"),
-    Column("attempts", SmallInteger, nullable=False, server_default="1", comment="processes that took it up"),
+    Column("orders", JSONB, comment="the order as it was at the first attempt; deleted when the run ends"),
+    Column("attempts", SmallInteger, nullable=False, server_default="1", comment="processes that have worked on it"),
     Column("recipients", Integer, nullable=False, server_default="0"),
     Column(
         "skipped",

@@ -1,8 +1,10 @@
-"""Durable counts: added in the transaction that makes them true, so that sums over them always hold (G9)."""
+"""Durable daily counts: added in the transaction that makes them true, so that sums over them always hold (G9)."""
 
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, text
+
+from waypost.contracts.states import DailyCount
 
 _ADD = text("""
     INSERT INTO daily_metric (day, number_id, name, writer, value)
@@ -14,7 +16,7 @@ _ADD = text("""
 """)
 
 
-def add(connection: Connection, writer: int, counts: Mapping[tuple[str, str], int]) -> None:
+def add(connection: Connection, writer: int, counts: Mapping[tuple[str, DailyCount], int]) -> None:
     """Add `{(number_id, name): n}` to today's counts (UTC).
 
     `writer` spreads concurrent writers over rows, so that two processes do not wait for each other's commit.

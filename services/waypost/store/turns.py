@@ -1,4 +1,4 @@
-"""What a turn leaves behind: the message that came in, and the outbox rows that go out."""
+"""The rows that a turn writes: the message that came in, and the outbox rows that go out."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection, text
 
+from waypost.contracts.states import Direction, OutboxKind
+
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
@@ -14,7 +16,7 @@ class Incoming:
 
     number_id: str
     conversation_id: int
-    direction: str
+    direction: Direction
     wamid: str | None
     type: str
     body: str | None
@@ -24,18 +26,18 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One outbox row to be: `body` is the Graph payload, JSON text, without recipient and correlation."""
+    """A new outbox row. `body` is the Graph payload as JSON text, without recipient and correlation."""
 
     number_id: str
     conversation_id: int
     body: str
-    kind: str = "message"
+    kind: OutboxKind = OutboxKind.MESSAGE
     notice: bool = False
     event_id: int | None = None
     traceparent: str | None = None
 
 
-# Rows travel as one JSON text: psycopg writes arrays value by value in Python, which took a sixth of a drain.
+# Rows are sent as one JSON text: psycopg writes arrays value by value in Python, which took a sixth of a drain.
 
 _ADD_MESSAGES = text("""
     INSERT INTO message (number_id, conversation_id, direction, wamid, type, body, occurred_at, traceparent)
@@ -47,7 +49,7 @@ _ADD_MESSAGES = text("""
 
 
 def add_messages(connection: Connection, messages: Sequence[Incoming]) -> None:
-    """Keep messages that came in; one that is already there stays as it is."""
+    """Store messages that came in; one that is stored already stays as it is."""
     if messages:
         connection.execute(_ADD_MESSAGES, {"rows": msgspec.json.encode(messages).decode()})
 
@@ -63,16 +65,16 @@ _ADD_OUTGOING = text("""
 
 
 def add_outgoing(connection: Connection, rows: Sequence[Outgoing]) -> None:
-    """Queue what a turn wants said, in that order: outbox ids grow with it."""
+    """Queue the messages of turns, in the given order: outbox ids grow with it."""
     if rows:
         connection.execute(_ADD_OUTGOING, {"rows": msgspec.json.encode(rows).decode()})
 
 
 def withdraw_notices(connection: Connection, conversation_ids: Collection[int]) -> None:
-    """Let the gate judge what is queued of these conversations as it judges anything else.
+    """Make queued notices of these conversations ordinary messages, which the gate may refuse.
 
-    A hand-off that was to be announced may wait for hours while its number is paused; it must not go out to somebody
-    who has asked for silence meanwhile.
+    The notice of a hand-off may wait for hours while its number is paused. It must not go out to a contact who has
+    opted out since.
     """
     if conversation_ids:
         connection.execute(

@@ -46,8 +46,8 @@ class Adoption:
             for number_id in signer.numbers
         }
         with self._engine.connect() as connection:
-            strays = inbox.strays(connection)
-        for app_id, number_id in strays:
+            unregistered = inbox.unregistered_numbers(connection)
+        for app_id, number_id in unregistered:
             taken = 1 if (app_id, number_id) in registered else 0
             while taken:
                 with self._engine.begin() as connection:

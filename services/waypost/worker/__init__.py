@@ -1,1 +1,1 @@
-"""The worker: RQ workers whose jobs drain lanes, and beside them the sender that talks to the Graph API."""
+"""The worker: an RQ worker whose jobs drain lanes, and beside it the sender that talks to the Graph API."""

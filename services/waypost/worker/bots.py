@@ -1,4 +1,4 @@
-"""The bot of each number, compiled once and kept until its script changes."""
+"""The bot of each number, compiled once and reused until its script changes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,13 +18,16 @@ Turn = Callable[[dict[str, Any], BotEvent], tuple[dict[str, Any], Sequence[Effec
 
 
 class BotUnusable(Exception):
-    """A number's bot cannot be loaded, or may not be. Its events wait for their next attempt; mend it, then replay."""
+    """Raised when a number's bot cannot be loaded, or is a plugin that is not allowed.
+
+    Its events use up their attempts and are dead. Repair the bot, then replay them.
+    """
 
 
 class Bots:
-    """Compiled bots by number. One that cannot be loaded leaves the last good one in place.
+    """Compiled bots by number. If a new one cannot be loaded, the last good one stays in use.
 
-    This is where teams are kept apart: whatever a number asks for, only plugins that are allowed are imported.
+    This class separates teams: whatever a number asks for, only plugins that are allowed are imported.
     """
 
     def __init__(self, allowed: AllowedPlugins) -> None:
@@ -33,13 +36,13 @@ class Bots:
         self._refused: dict[str, tuple[str | None, str | None]] = {}
 
     def turn(self, number: Number) -> Turn | None:
-        """The turn function of a number, or None where it has no bot. Raises `BotUnusable`."""
+        """Return the turn function of a number, or None if it has no bot. Raises `BotUnusable`."""
         source = (number.bot, number.bot_plugin)
         if source == (None, None):
             return None
-        known = self._compiled.get(number.phone_number_id)
-        if known is not None and known[0] == source:
-            return known[1]
+        compiled = self._compiled.get(number.phone_number_id)
+        if compiled is not None and compiled[0] == source:
+            return compiled[1]
         if self._refused.get(number.phone_number_id) != source:
             try:
                 turn = _compile(number, self._allowed)
@@ -51,9 +54,9 @@ class Bots:
             else:
                 self._compiled[number.phone_number_id] = (source, turn)
                 return turn
-        if known is None:
+        if compiled is None:
             raise BotUnusable(f"the bot of {number.namespace}/{number.name} cannot be loaded; see the log")
-        return known[1]
+        return compiled[1]
 
 
 def _compile(number: Number, allowed: AllowedPlugins) -> Turn:

@@ -1,4 +1,4 @@
-"""What events change, gathered in memory until it is stored in one transaction."""
+"""Changes that events make, collected in memory until one transaction stores them."""
 
 from dataclasses import dataclass, field, replace
 
@@ -6,29 +6,30 @@ import msgspec
 from sqlalchemy import Connection
 
 from waypost.cloudapi.inbound.records import Identity
+from waypost.contracts.states import OptOutSource
 from waypost.store import conversations, turns
 from waypost.store.conversations import Conversation
 
 
 @dataclass(slots=True)
 class Changes:
-    """Of one event, or of a batch of them. Contacts are given by id."""
+    """The changes of one event, or of a batch of events. Contacts are given by id."""
 
     messages: list[turns.Incoming] = field(default_factory=list)
     outgoing: list[turns.Outgoing] = field(default_factory=list)
     conversations: dict[int, Conversation] = field(default_factory=dict)
-    """Those that changed, by id."""
+    """Changed conversations, by id."""
     silenced: set[int] = field(default_factory=set)
-    """Conversations whose contact has opted out: what was still to be announced to them is not."""
+    """Conversations whose contact has opted out: their queued notices become ordinary messages."""
     consents: list[tuple[int, bool]] = field(default_factory=list)
-    """Whether a contact has opted out, or in again."""
+    """Contacts, each with True if it has opted out, False if in again."""
     marketing: list[tuple[int, bool]] = field(default_factory=list)
-    """Whether a contact has stopped marketing messages, or resumed them."""
+    """Contacts, each with True if it has stopped marketing messages, False if it resumed them."""
     moved: list[tuple[int, Identity]] = field(default_factory=list)
-    """Contacts with another phone number now."""
+    """Contacts that changed phone number, each with its new identity."""
 
     def add(self, later: "Changes") -> None:
-        """Take in what a later event changes."""
+        """Take in the changes of a later event."""
         if later.silenced:
             self.outgoing = [
                 replace(row, notice=False) if row.conversation_id in later.silenced else row for row in self.outgoing
@@ -42,7 +43,7 @@ class Changes:
         self.moved += later.moved
 
     def store(self, connection: Connection) -> None:
-        """Write everything in the caller's transaction. Raises `ConversationMoved`, and what the database refuses."""
+        """Write everything in the caller's transaction. Raises `ConversationMoved` and the database's errors."""
         conversations.write(
             connection,
             [(changed, msgspec.json.encode(changed.state).decode()) for changed in self.conversations.values()],
@@ -51,7 +52,7 @@ class Changes:
         turns.withdraw_notices(connection, self.silenced)
         turns.add_outgoing(connection, self.outgoing)
         for contact_id, opted_out in self.consents:
-            conversations.set_consent(connection, contact_id, opted_out=opted_out, source="keyword")
+            conversations.set_consent(connection, contact_id, opted_out=opted_out, source=OptOutSource.KEYWORD)
         for contact_id, identity in self.moved:
             conversations.move(connection, contact_id, wa_id=identity.wa_id, user_id=identity.user_id)
         for contact_id, stopped in self.marketing:

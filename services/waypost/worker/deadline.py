@@ -1,7 +1,7 @@
-"""A deadline for code that we did not write: a bot's turn.
+"""A deadline for code that is not ours: a bot's turn.
 
-A signal interrupts Python code and regular expressions alike, but not a C extension that never looks up; for that a
-watchdog thread ends the process, whose supervisor starts it again. The attempt was counted before the turn began.
+A signal interrupts Python code and regular expressions, but not a C extension that never returns. For that case a
+watchdog thread ends the process, and its supervisor starts it again. The attempt was counted before the turn began.
 """
 
 import os
@@ -26,7 +26,8 @@ WATCHDOG_EXIT_STATUS: Final = 70
 class Deadline:
     """Bounds calls on the main thread to `seconds` each; `grace_s` later the watchdog ends the process.
 
-    `before_exit` is called by the watchdog, in its thread: the calls to Meta that are in flight are others' messages.
+    Before that, the watchdog calls `before_exit` in its thread, so that calls to Meta that are in flight can finish:
+    they are messages of other conversations.
     """
 
     def __init__(
@@ -44,9 +45,9 @@ class Deadline:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Raises `TurnTimeout` inside the block once its time is up.
+        """Raise `TurnTimeout` inside the block once its time is up.
 
-        Borrows the process's real-time timer from RQ's own job timeout and gives it back with the time that is left.
+        RQ's job timeout uses the process's real-time timer too. It is restored afterwards, with its remaining time.
         """
         previous_handler = signal.signal(signal.SIGALRM, _time_is_up)
         started = time.monotonic()
@@ -59,8 +60,8 @@ class Deadline:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous_handler)
             if previous_delay:
-                left = previous_delay - (time.monotonic() - started)
-                signal.setitimer(signal.ITIMER_REAL, max(left, 0.001))
+                remaining = previous_delay - (time.monotonic() - started)
+                signal.setitimer(signal.ITIMER_REAL, max(remaining, 0.001))
 
     def _watch(self) -> None:
         while True:

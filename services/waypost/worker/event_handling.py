@@ -1,4 +1,4 @@
-"""One event that is no status: who it is about, what the bot says to it, and what it changes."""
+"""Handles one event that is not a status: asks the bot, and collects what the event changes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +13,7 @@ from waypost.bot.event import BotEvent
 from waypost.cloudapi.inbound import records
 from waypost.cloudapi.messages import Outgoing as OutgoingMessage
 from waypost.contracts.registry import Number
+from waypost.contracts.states import ConversationOwner, Direction, EventReason, OutboxKind
 from waypost.lanes.drain import Postponed
 from waypost.store import turns
 from waypost.store.conversations import Conversation
@@ -26,19 +27,19 @@ WINDOW: Final = timedelta(hours=24)
 """The customer service window: free-form replies within 24 h of the contact's last message (Meta, Service messages)."""
 
 HUMAN_TAKES_OVER: Final = timedelta(minutes=30)
-"""After a message typed by a person in the WhatsApp Business app the bot is silent this long."""
+"""After a person writes a message in the WhatsApp Business app, the bot is silent for this time."""
 
 
 REGISTRY_LAG: Final = timedelta(minutes=15)
-"""The webhook may know a number before this worker does: kubelets bring a Secret to each pod in their own time."""
+"""Time for which a number may be missing here although the webhook has it: kubelets update each pod's Secret later."""
 
 
 class NumberMissing(Exception):
-    """The registry does not name this number, and should by now. Replay its events once it does."""
+    """Raised when the registry does not contain a number, and should by now. Replay its events once it does."""
 
 
-class Surroundings(Protocol):
-    """What an occasion needs to know of the process."""
+class Dependencies(Protocol):
+    """The parts of the process that handling an event needs."""
 
     numbers: Callable[[str], Number | None]
     bots: Bots
@@ -46,17 +47,20 @@ class Surroundings(Protocol):
     clock: Callable[[], float]
 
 
-class Occasion:
-    """Works on a copy of the conversation and gathers into `changes`: an event that fails leaves no trace."""
+class EventHandling:
+    """The handling of one event. It changes a copy of the conversation, so that an event that fails has no effect.
 
-    def __init__(self, around: Surroundings, event: WaitingEvent, conversation: Conversation | None) -> None:
-        self._around = around
+    After `handle`, `changes` has all effects of the event.
+    """
+
+    def __init__(self, dependencies: Dependencies, event: WaitingEvent, conversation: Conversation | None) -> None:
+        self._dependencies = dependencies
         self._event = event
         self._conversation = None if conversation is None else replace(conversation)
         self.changes = Changes()
 
-    def take(self, item: records.Inbound) -> str | None:
-        """Work out the changes; returns why there are none, or None.
+    def handle(self, item: records.Inbound) -> EventReason | None:
+        """Compute the changes; returns why there are none, or None.
 
         Raises `Postponed`, `NumberMissing`, `BotUnusable`, `TurnTimeout`, and whatever a bot's code raises.
         """
@@ -65,46 +69,46 @@ class Occasion:
             case records.InboundMessage():
                 return self._message(item)
             case records.Echo():
-                self._take_over(conversation, "human", HUMAN_TAKES_OVER)
+                self._take_over(conversation, ConversationOwner.HUMAN, HUMAN_TAKES_OVER)
                 return None
             case records.Standby():
-                self._take_over(conversation, "standby", WINDOW)
+                self._take_over(conversation, ConversationOwner.STANDBY, WINDOW)
                 return None
             case records.Preference():
                 if conversation is None:
-                    return "NoContact"
+                    return EventReason.NO_CONTACT
                 self.changes.marketing.append((conversation.contact_id, item.value == "stop"))
                 return None
             case records.Call():
                 if conversation is None or item.direction == "BUSINESS_INITIATED":
-                    return "Recorded"
+                    return EventReason.RECORDED
                 self._extend_window(conversation)
                 return None
             case _:
-                return "Recorded"
+                return EventReason.RECORDED
 
-    def _message(self, item: records.InboundMessage) -> str | None:
-        number = self._around.numbers(self._event.number_id)
+    def _message(self, item: records.InboundMessage) -> EventReason | None:
+        number = self._dependencies.numbers(self._event.number_id)
         if number is None:
-            waited_s = self._around.clock() - self._event.received_at.timestamp()
+            waited_s = self._dependencies.clock() - self._event.received_at.timestamp()
             if waited_s < REGISTRY_LAG.total_seconds():
-                raise Postponed("NumberMissing")
+                raise Postponed(EventReason.NUMBER_MISSING)
             raise NumberMissing(self._event.number_id)
         if item.group_id is not None:
-            return "Group"
+            return EventReason.GROUP
         conversation = self._conversation
         if conversation is None:
-            return "NoContact"
+            return EventReason.NO_CONTACT
         if item.type == "system":
             if item.changed_to is None:
-                return "Recorded"
+                return EventReason.RECORDED
             self.changes.moved.append((conversation.contact_id, item.changed_to))
             return None
         self.changes.messages.append(
             turns.Incoming(
                 number_id=self._event.number_id,
                 conversation_id=conversation.id,
-                direction="in",
+                direction=Direction.IN,
                 wamid=item.wamid or None,
                 type=item.type,
                 body=item.text,
@@ -113,7 +117,7 @@ class Occasion:
             )
         )
         if (reason := self._unanswered(conversation)) is not None:
-            # Nobody answers, but whoever asks to be left alone is heard all the same.
+            # The bot does not answer, but an opt-out counts all the same.
             if consent.classify(item.text) is consent.Consent.STOP:
                 self._apply(conversation, (OptOut(),))
             return reason
@@ -121,56 +125,58 @@ class Occasion:
         state, effects = self._turn(number, conversation, item)
         if number.mark_read and item.wamid:
             receipt = {"message_id": item.wamid, "typing": number.typing_indicator}
-            self._queue(conversation, msgspec.json.encode(receipt).decode(), kind="read")
+            self._queue(conversation, msgspec.json.encode(receipt).decode(), kind=OutboxKind.READ)
         self._apply(conversation, effects)
         conversation.state = state
         metrics.turns_total.labels(self._event.number_id, "done").inc()
         return None
 
-    def _unanswered(self, conversation: Conversation) -> str | None:
-        """Why the bot is not asked, or None. A message that somebody else answers opens the window all the same."""
+    def _unanswered(self, conversation: Conversation) -> EventReason | None:
+        """Return why the bot is not asked, or None. A message that a person answers opens the window all the same."""
         if self._event.occurred_at + WINDOW < self._now():
-            return "Stale"
-        if conversation.owner == "bot":
+            return EventReason.STALE
+        if conversation.owner == ConversationOwner.BOT:
             return None
         self._extend_window(conversation)
-        return "HumanOwnsConversation" if conversation.owner == "human" else "Standby"
+        if conversation.owner == ConversationOwner.HUMAN:
+            return EventReason.HUMAN_OWNS_CONVERSATION
+        return EventReason.STANDBY
 
     def _turn(
         self, number: Number, conversation: Conversation, item: records.InboundMessage
     ) -> tuple[dict[str, Any], Sequence[Effect]]:
-        wish = consent.classify(item.text)
+        keyword = consent.classify(item.text)
         try:
-            turn = self._around.bots.turn(number)
+            turn = self._dependencies.bots.turn(number)
         except BotUnusable:
-            if wish is not consent.Consent.STOP:
+            if keyword is not consent.Consent.STOP:
                 raise
             turn = None
-        # A script says for itself what it answers to STOP and START. Everywhere else the words count before anyone
-        # is asked.
-        if wish is consent.Consent.STOP and (turn is None or number.bot is None):
+        # A script itself defines its answers to STOP and START. For a plugin, or without a bot, the keywords count
+        # before any bot is asked.
+        if keyword is consent.Consent.STOP and (turn is None or number.bot is None):
             return conversation.state, (OptOut(),)
-        back = (OptIn(),) if wish is consent.Consent.START and number.bot is None else ()
+        opt_in = (OptIn(),) if keyword is consent.Consent.START and number.bot is None else ()
         if turn is None:
-            return conversation.state, back
-        occasion = BotEvent(
+            return conversation.state, opt_in
+        bot_event = BotEvent(
             type=item.type,
             text=item.text,
             button_id=item.button_id,
             profile_name=item.profile_name or conversation.profile_name,
             wamid=item.wamid,
             occurred_at=item.occurred_at,
-            now=self._around.clock(),
+            now=self._dependencies.clock(),
         )
-        # The bot's own copy: what it does to it before it fails must not be stored with an earlier event of the batch.
+        # The bot gets a copy: if it changes the state and then fails, an earlier event of the batch must not store it.
         state = msgspec.json.decode(msgspec.json.encode(conversation.state), type=dict[str, Any])
-        with metrics.turn_seconds.time(), self._around.deadline():
-            state, effects = turn(state, occasion)
-        return state, (*back, *effects)
+        with metrics.turn_seconds.time(), self._dependencies.deadline():
+            state, effects = turn(state, bot_event)
+        return state, (*opt_in, *effects)
 
     def _apply(self, conversation: Conversation, effects: Sequence[Effect]) -> None:
         may_speak = not conversation.opted_out
-        # What a turn says before it hands the conversation over was still said by the bot.
+        # Replies of a turn that hands the conversation over are the bot's last words, so they pass the gate as notices.
         handing_over = any(isinstance(effect, HandOff) for effect in effects)
         for effect in effects:
             match effect:
@@ -190,14 +196,16 @@ class Occasion:
                     self._say(conversation, confirmation)
                 case HandOff(minutes, reply):
                     self._say(conversation, reply, notice=may_speak)
-                    conversation.owner = "human"
+                    conversation.owner = ConversationOwner.HUMAN
                     conversation.owner_until = None if minutes is None else self._now() + timedelta(minutes=minutes)
 
     def _say(self, conversation: Conversation, message: OutgoingMessage | None, *, notice: bool = False) -> None:
         if message is not None:
             self._queue(conversation, msgspec.json.encode(message.payload()).decode(), notice=notice)
 
-    def _queue(self, conversation: Conversation, body: str, *, kind: str = "message", notice: bool = False) -> None:
+    def _queue(
+        self, conversation: Conversation, body: str, *, kind: OutboxKind = OutboxKind.MESSAGE, notice: bool = False
+    ) -> None:
         self.changes.outgoing.append(
             turns.Outgoing(
                 number_id=self._event.number_id,
@@ -210,14 +218,14 @@ class Occasion:
             )
         )
 
-    def _take_over(self, conversation: Conversation | None, owner: str, duration: timedelta) -> None:
+    def _take_over(self, conversation: Conversation | None, owner: ConversationOwner, duration: timedelta) -> None:
         if conversation is None:
             return
         until: datetime | None = self._now() + duration
-        if conversation.owner != "bot":
-            # Whoever has it may keep it for longer, or until told; a sign of life must not cut that short.
-            kept = conversation.owner_until
-            until = None if kept is None else max(self._now() + duration, kept)
+        if conversation.owner != ConversationOwner.BOT:
+            # A hand-off may last longer, or without end (None); another message of the person must not shorten it.
+            current = conversation.owner_until
+            until = None if current is None else max(self._now() + duration, current)
         conversation.owner, conversation.owner_until = owner, until
         self.changes.conversations[conversation.id] = conversation
 
@@ -228,4 +236,4 @@ class Occasion:
         self.changes.conversations[conversation.id] = conversation
 
     def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._around.clock(), UTC)
+        return datetime.fromtimestamp(self._dependencies.clock(), UTC)

@@ -1,4 +1,4 @@
-"""How this process comes to drain lanes: by RQ's jobs, or straight from the database while Redis is away."""
+"""Drains lanes in this process: for RQ's jobs, or straight from the database while Redis is away."""
 
 import threading
 from collections.abc import Callable
@@ -19,7 +19,10 @@ from waypost.worker.rq_worker import connect as connect_rq
 log = structlog.get_logger(__name__)
 
 DIRECT_LOOK_S: Final = 0.25
-"""How often a worker looks for due lanes itself while Redis is away."""
+"""Interval at which a worker looks for due lanes itself while Redis is away."""
+
+DATABASE_AWAY: Final = "database away"
+FAILED: Final = "failed"
 
 
 class LaneWork:
@@ -28,7 +31,7 @@ class LaneWork:
     def __init__(
         self, engine: Engine, redis: Redis, redis_url: str, drain: Callable[[int], str], stop: threading.Event
     ) -> None:
-        """`redis` answers at once or not at all; RQ gets a connection of its own to `redis_url`, for it waits in it."""
+        """Create the loop. `redis` has short time-outs; RQ blocks a connection of its own to `redis_url`."""
         self._engine = engine
         self._redis = redis
         self._redis_url = redis_url
@@ -39,26 +42,27 @@ class LaneWork:
         )
 
     def run(self) -> None:
-        """Work until `stop` is set; the lane at hand is brought to an end."""
+        """Work until `stop` is set; a running drain is finished first."""
         job.install(self.job)
         while not self._stop.is_set():
             try:
                 LaneWorker(connect_rq(self._redis_url), self._stop).work()
             except RedisError as error:
-                # Its rate limits warn of it.
+                # No warning: the sender's rate limits warn of the same outage.
                 log.info("redis is away; lanes are drained without it", error=type(error).__name__)
             self.until_redis_is_back()
 
     def job(self, lane: int) -> str:
-        """What RQ runs: returns a word. Raises `RedisError`, which ends RQ's loop, and nothing else.
+        """Drain one lane for RQ; returns the result. Raises `RedisError`, which ends RQ's loop, and nothing else.
 
-        RQ would write the text of any other exception into Redis, and try again at once; the sweeper asks again anyway.
+        RQ would write the text of any other exception into Redis, and try again at once. The sweeper wakes the lane
+        again anyway.
         """
         wake.acknowledge(self._redis, lane)
         return self._drained(lane)
 
     def until_redis_is_back(self) -> None:
-        """Drain what is due, asking nobody but the database, until Redis answers or `stop` is set."""
+        """Drain due lanes, which the database names, until Redis answers or `stop` is set."""
         while not self._stop.is_set():
             for lane in self._due():
                 if self._stop.is_set():
@@ -83,13 +87,13 @@ class LaneWork:
 
     def _drained(self, lane: int) -> str:
         try:
-            word = self._drain(lane)
+            result = self._drain(lane)
         except SQLAlchemyError as error:
             self._outage.failed(error, lane=lane)
-            return "database away"
+            return DATABASE_AWAY
         except Exception:
-            # A defect of ours. The lane is free when its lease has run out; what was tried has then cost an attempt.
+            # A defect of ours. The lane is free once its lease has expired; its batch has then lost an attempt.
             log.exception("a drain ended by a defect", lane=lane)
-            return "failed"
+            return FAILED
         self._outage.answered()
-        return word
+        return result

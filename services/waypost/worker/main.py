@@ -1,4 +1,4 @@
-"""`waypost worker`: one process that drains lanes and sends what they say."""
+"""`waypost worker`: one process that drains lanes and sends messages."""
 
 import gc
 import signal
@@ -31,7 +31,7 @@ from waypost.worker.turns import Turns
 log = structlog.get_logger(__name__)
 
 LAST_CALLS_S = 10.0
-"""What calls in flight get when a turn that cannot be interrupted ends the process."""
+"""Seconds that calls in flight get when a turn that cannot be interrupted ends the process."""
 
 
 class Worker:
@@ -56,7 +56,7 @@ class Worker:
                 charge=self._sender.charge,
             ),
             owner=self._owner,
-            again=lambda lane: self._waker.wake([lane]),
+            request_drain=lambda lane: self._waker.wake([lane]),
             stopping=self._stop.is_set,
         )
         self._lane_work = LaneWork(self._engine, self._redis, settings.redis_url, drain.run, self._stop)
@@ -68,7 +68,7 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT, then finish what is in flight. Raises SystemExit if the sender broke down."""
+        """Work until SIGTERM or SIGINT, then finish running work. Raises SystemExit if the sender broke down."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         readiness = Readiness(self._engine, [self._sender.problem, self._numbers.problem])
@@ -77,7 +77,7 @@ class Worker:
         self._sender.start()
         self._sweeper.start()
         threading.Thread(target=self._numbers.follow, args=(self._stop,), name="registry", daemon=True).start()
-        # What exists by now lives as long as the process: the garbage collector need not look at it again and again.
+        # Objects from the start live as long as the process, so the garbage collector need not look at them again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 10, 10)
@@ -116,7 +116,7 @@ class Worker:
 
 
 def run(settings: Settings) -> None:
-    """Entry of `waypost worker`."""
+    """Run `waypost worker`."""
     logs.configure("worker", settings.log_level)
     traces = tracing.configure("worker", settings.trace_dir)
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Whether this worker can work."""
+"""Readiness of a worker."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,15 +8,16 @@ from waypost.store.connection.readiness import DatabaseReadiness
 
 
 class Readiness:
-    """Asked from the probe's threads."""
+    """Checks whether this worker can work. The probe's threads call it."""
 
     def __init__(self, engine: Engine, problems: Sequence[Callable[[], str | None]]) -> None:
-        """Each of `problems` tells at once why its part cannot work, or None; the database is asked last."""
+        """Create a check. Each of `problems` returns at once why its part cannot work, or None."""
         self._database = DatabaseReadiness(engine)
         self._problems = problems
 
     def reason(self) -> str | None:
-        """None when ready, else one line on why not."""
+        """Return None if the worker is ready, else one line on why not."""
+        # The database comes last: only that check may wait.
         for problem in self._problems:
             if (reason := problem()) is not None:
                 return reason

@@ -1,4 +1,4 @@
-"""The numbers this worker answers for: follows the registry's files and records what they name in the database."""
+"""The numbers of this worker: follows the registry's files and records their numbers in the database."""
 
 import threading
 from typing import Final
@@ -17,7 +17,7 @@ INTERVAL_S: Final = 1.0
 
 
 class RegisteredNumbers:
-    """`number` answers from what was last read; `follow` keeps that up to date."""
+    """The registry's numbers as they were last read; `follow` reads them again when they change."""
 
     def __init__(self, registry: Registry[Number], engine: Engine) -> None:
         self._registry = registry
@@ -29,18 +29,18 @@ class RegisteredNumbers:
         )
 
     def number(self, phone_number_id: str) -> Number | None:
-        """What the registry says of a number, None if it does not name it."""
+        """Return the registry's entry of a number, or None if there is none."""
         return self._registry.current.by_phone_number_id.get(phone_number_id)
 
     def problem(self) -> str | None:
-        """Why what is known may be out of date, or None."""
+        """Return why the entries may be out of date, or None."""
         if self._unreadable is not None:
             return self._unreadable
         errors = self._registry.current.errors
         return "registry: " + "; ".join(errors) if errors else None
 
     def follow(self, stop: threading.Event) -> None:
-        """Look every second, until `stop` is set."""
+        """Read and record changes every second, until `stop` is set."""
         while True:
             self.refresh()
             self.record()
@@ -48,7 +48,7 @@ class RegisteredNumbers:
                 return
 
     def refresh(self) -> None:
-        """Read what has changed. A folder that cannot be read leaves what is known, and is looked at again."""
+        """Read the files that have changed. If the folder cannot be read, the entries stay as they are."""
         try:
             changed = self._registry.refresh()
         except OSError as error:
@@ -62,18 +62,18 @@ class RegisteredNumbers:
                 log.error("registry file cannot be read; its last good content stays in use", problem=problem)
 
     def record(self) -> None:
-        """Write the numbers into the database, unless they are there already; what fails is tried at the next look."""
-        entries = sorted(
+        """Write the numbers into the database if they have changed; the next call repeats a failed write."""
+        registered = sorted(
             (number.phone_number_id, number.namespace, number.name, number.waba_id)
             for number in self._registry.current.by_phone_number_id.values()
         )
-        if entries == self._recorded:
+        if registered == self._recorded:
             return
         try:
             with self._engine.begin() as connection:
-                numbers.record(connection, entries)
+                numbers.record(connection, registered)
         except SQLAlchemyError as error:
             self._outage.failed(error)
         else:
             self._outage.answered()
-            self._recorded = entries
+            self._recorded = registered

@@ -1,7 +1,7 @@
-"""The RQ worker of this process: a `SimpleWorker`, for a forked one could keep no connection to Meta, bounded in waits.
+"""The RQ worker of this process. It is a `SimpleWorker`, because a forking one could keep no connection to Meta open.
 
-What RQ does by itself and we do not want: it sits in a pop for minutes, sleeps for up to a minute when Redis is away,
-raises inside the pop when it is asked to stop (which can lose the popped job), and logs job arguments.
+It changes four habits of RQ 3.0: RQ waits in a pop for minutes, sleeps for up to a minute when Redis is away, raises
+inside the pop when it is asked to stop (which can lose the popped job), and logs job arguments.
 """
 
 import os
@@ -27,16 +27,17 @@ from waypost.lanes import job
 log = structlog.get_logger(__name__)
 
 WORKER_TTL_S: Final = 20
-"""`rq info` forgets a vanished worker this many seconds after its last heartbeat, plus RQ's own 60."""
+"""`rq info` drops a vanished worker this many seconds after its last heartbeat, plus RQ's own 60."""
 
 MAINTENANCE_INTERVAL_S: Final = 15
 POP_S: Final = 1
-"""Longest wait for a job before the worker looks whether it should stop."""
+"""Longest wait for a job before the worker checks whether it should stop."""
 ANSWER_S: Final = POP_S + 2
+"""Longest wait for an answer of Redis; a blocking pop answers after `POP_S`."""
 
 
 def connect(url: str) -> Redis:
-    """Redis for the worker's blocking pop, whose answer may take that much longer."""
+    """Return a Redis client for the worker's blocking pop, which waits up to `ANSWER_S` for an answer."""
     return redis_address.connect(url, socket_connect_timeout=0.5, socket_timeout=ANSWER_S, health_check_interval=15)
 
 
@@ -48,7 +49,7 @@ class LaneWorker(SimpleWorker):
     log_result_lifespan = False
 
     def __init__(self, redis: Redis, stop: threading.Event) -> None:
-        """`stop` is set when the process is to end; a signal that reaches RQ's handlers sets it too."""
+        """Create a worker that ends once `stop` is set; a signal that reaches RQ's handlers sets it too."""
         super().__init__(
             [job.queue(redis)],
             # Unique for every start: RQ refuses a name that a killed predecessor still holds.
@@ -63,18 +64,18 @@ class LaneWorker(SimpleWorker):
 
     @property
     def dequeue_timeout(self) -> int:
-        """Seconds of one blocking pop."""
+        """The seconds of one blocking pop."""
         return POP_S
 
     @property
     def connection_timeout(self) -> int:
-        """Seconds that an answer may take. RQ's ten more are what every call to a hung Redis would wait."""
+        """The seconds that an answer may take. RQ would add ten, which every call to a hung Redis would then wait."""
         return ANSWER_S
 
     def subscribe(self) -> None:
-        """No remote control: RQ would let whoever writes to Redis end this process.
+        """Do nothing: RQ's remote control would let anybody who can write to Redis end this process.
 
-        Its thread would also stay behind, with a connection, each time Redis goes away (RQ 3.0 skips `unsubscribe`).
+        Its thread and connection would also leak each time Redis goes away (RQ 3.0 skips `unsubscribe`).
         """
 
     def _set_ip_address(self, connection: Redis) -> None:
@@ -87,12 +88,12 @@ class LaneWorker(SimpleWorker):
             self.ip_address = "unknown"
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler
-        """Stop after the running job. RQ would raise in the middle of the pop, where a popped job can be lost."""
+        """Stop after the running job. RQ would raise in the middle of the pop, which can lose the popped job."""
         self._stop_requested = True
         self._stop.set()
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 - RQ's signature
-        """Seconds until a job whose worker vanished counts as abandoned: its timeout, without RQ's extra minute."""
+        """Return the seconds until a job of a vanished worker counts as abandoned: its timeout, without RQ's minute."""
         return int(job.timeout or 60) + 5
 
     def dequeue_job_and_maintain_ttl(
@@ -100,7 +101,7 @@ class LaneWorker(SimpleWorker):
         timeout: int | None,  # noqa: ARG002 - RQ's signature
         max_idle_time: int | None = None,  # noqa: ARG002 - RQ's signature
     ) -> tuple[Job, Queue] | None:
-        """The next job; looks every second whether to stop."""
+        """Return the next job; checks every second whether to stop."""
         while not self._stop.is_set():
             popped = super().dequeue_job_and_maintain_ttl(POP_S, max_idle_time=POP_S)
             if popped is not None:
@@ -108,7 +109,7 @@ class LaneWorker(SimpleWorker):
         raise StopRequested
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Leaves the work loop when Redis is away; RQ would wait in it, up to a minute at a time."""
+        """Send a heartbeat; leave the work loop if Redis is away. RQ would wait in it, up to a minute at a time."""
         try:
             super().heartbeat(timeout, pipeline)
         except (RedisConnectionError, RedisTimeoutError) as error:

@@ -1,4 +1,4 @@
-"""The sender's event loop, in a side thread: RQ needs the main thread, and Graph calls must overlap."""
+"""The sender's event loop in a thread of its own: RQ needs the main thread, and Graph calls must overlap."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -15,38 +15,38 @@ class SenderThread:
     """Runs a `Sender` in a thread of its own. `build` is called in that thread, inside its event loop."""
 
     def __init__(self, build: Callable[[], Sender], *, ended: threading.Event) -> None:
-        """`ended` is set when the sender is no more, asked or not: a worker that sends nothing must not live on."""
+        """Create the thread. `ended` is set when the sender ends for any reason: a worker must not go on without it."""
         self._build = build
         self._ended = ended
         self._sender: Sender | None = None
         self._started = threading.Event()
         self.failure: BaseException | None = None
-        """What broke the sender; None while it runs and after it was stopped."""
+        """The error that broke the sender; None while it runs and after it was stopped."""
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
     def start(self) -> None:
-        """Start and wait until wake-ups are taken. Raises what kept the sender from starting."""
+        """Start, and wait until the sender accepts wake-ups. Raises the error that kept it from starting."""
         self._thread.start()
         self._started.wait()
         if self._sender is None and self.failure is not None:
             raise self.failure
 
     def wake(self, conversation_ids: Iterable[int]) -> None:
-        """Rows of these conversations were committed."""
+        """Wake the sender for conversations whose rows were committed."""
         assert self._sender is not None
         self._sender.wake(conversation_ids)
 
     def charge(self, incoming: Mapping[str, int]) -> None:
-        """So many messages came in for these numbers."""
+        """Count messages that came in, by number."""
         assert self._sender is not None
         self._sender.charge(incoming)
 
     def problem(self) -> str | None:
-        """Why nothing is sent, or None."""
+        """Return why nothing is sent, or None."""
         return None if self._thread.is_alive() else "the sender has stopped"
 
     def stop(self, timeout_s: float) -> None:
-        """Let the calls in flight end, at most `timeout_s` seconds."""
+        """Stop the sender; waits at most `timeout_s` seconds for the calls in flight."""
         assert self._sender is not None
         self._sender.stop()
         self._thread.join(timeout=timeout_s)

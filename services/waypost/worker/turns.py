@@ -1,4 +1,4 @@
-"""What is done with a lane's events: messages get a turn of the bot, statuses settle sends, the rest is recorded."""
+"""Handles a lane's events: messages get a turn of the bot, statuses settle sends, other events are recorded."""
 
 import time
 from collections import Counter
@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from waypost.cloudapi.inbound import delivery, records
 from waypost.contracts.registry import Number
+from waypost.contracts.states import Direction
 from waypost.lanes.drain import Unhandled
 from waypost.sending import settle
 from waypost.store import conversations
@@ -18,7 +19,7 @@ from waypost.telemetry import metrics, tracing
 from waypost.worker.bots import Bots
 from waypost.worker.changes import Changes
 from waypost.worker.deadline import Deadline
-from waypost.worker.event_handling import Occasion
+from waypost.worker.event_handling import EventHandling
 
 
 class Turns:
@@ -39,26 +40,26 @@ class Turns:
         self.deadline = deadline
         self.wake_sender = wake_sender
         self.charge = charge
-        """Told how many messages came in for each number: Meta's throughput counts both directions."""
+        """Called with the count of messages that came in for each number: Meta's throughput counts both directions."""
         self.clock = clock
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> "TurnBatch":
         """Read the events and the conversations they belong to."""
         parsed: dict[int, records.Inbound | records.UnreadableEvent] = {}
         people: list[Person] = []
-        owners: list[int] = []
+        event_ids: list[int] = []
         for event in events:
-            parsed[event.id] = item = _read(event)
-            who = _contact(item)
-            if who is not None and (who.wa_id or who.user_id):
+            parsed[event.id] = item = _parse(event)
+            contact = _contact(item)
+            if contact is not None and (contact.wa_id or contact.user_id):
                 name = item.profile_name if isinstance(item, records.InboundMessage) else None
-                people.append(Person(event.number_id, who.wa_id, who.user_id, name, event.lane))
-                owners.append(event.id)
+                people.append(Person(event.number_id, contact.wa_id, contact.user_id, name, event.lane))
+                event_ids.append(event.id)
         loaded = conversations.load(connection, people) if people else []
-        return TurnBatch(self, parsed, dict(zip(owners, loaded, strict=True)))
+        return TurnBatch(self, parsed, dict(zip(event_ids, loaded, strict=True)))
 
 
-def _read(event: WaitingEvent) -> records.Inbound | records.UnreadableEvent:
+def _parse(event: WaitingEvent) -> records.Inbound | records.UnreadableEvent:
     try:
         return delivery.parse(event.payload)
     except records.UnreadableEvent as error:
@@ -66,10 +67,10 @@ def _read(event: WaitingEvent) -> records.Inbound | records.UnreadableEvent:
 
 
 def _contact(item: records.Inbound | records.UnreadableEvent) -> records.Identity | None:
-    """Whose conversation an event belongs to; None for what belongs to none, such as a status or a group's message."""
+    """Return the contact whose conversation an event belongs to; None for a status or a group's message."""
     match item:
         case records.InboundMessage(sender=person, group_id=None):
-            # Someone who changed their number is found by the old one.
+            # A contact who has changed number is found by the old one.
             return item.changed_from or person
         case records.Echo(recipient=person, group_id=None):
             return person
@@ -80,7 +81,7 @@ def _contact(item: records.Inbound | records.UnreadableEvent) -> records.Identit
 
 
 class TurnBatch:
-    """The effects of some events; `store` writes them all. Events of one conversation build on each other."""
+    """The effects of a batch of events; `store` writes them all. Events of one conversation build on each other."""
 
     def __init__(
         self,
@@ -98,7 +99,7 @@ class TurnBatch:
         self._settled: set[int] = set()
 
     def handle(self, event: WaitingEvent) -> str | None:
-        """One event; see `waypost.lanes.drain.Batch`."""
+        """Handle one event; see `waypost.lanes.drain.Batch`."""
         item = self._parsed[event.id]
         if isinstance(item, records.UnreadableEvent):
             raise Unhandled(item.reason)
@@ -106,7 +107,7 @@ class TurnBatch:
             metrics.events_unknown_total.labels(name).inc()
         reason = None
         if isinstance(item, records.InboundStatus):
-            # Its span comes with the effect: only then is known which send it is to be linked to.
+            # Its span starts in `store`, which finds the send that the span links to.
             self._statuses.append((event, item))
         else:
             reason = self._traced(event, item)
@@ -124,7 +125,7 @@ class TurnBatch:
             if span.is_recording():
                 span.set_attributes(_attributes(event))
             try:
-                reason = self._take(event, item)
+                reason = self._handle(event, item)
             except BaseException as error:
                 span.set_attribute("error.type", type(error).__name__)
                 span.set_status(Status(StatusCode.ERROR))
@@ -133,14 +134,14 @@ class TurnBatch:
                 span.set_attribute("waypost.reason", reason)
         return reason
 
-    def _take(self, event: WaitingEvent, item: records.Inbound) -> str | None:
+    def _handle(self, event: WaitingEvent, item: records.Inbound) -> str | None:
         conversation_id = self._conversation_of.get(event.id)
         conversation = None if conversation_id is None else self._conversations[conversation_id]
-        occasion = Occasion(self._turns, event, conversation)
-        reason = occasion.take(item)
-        # Nothing above this line changed the batch: an event that fails leaves no trace.
-        self._conversations |= occasion.changes.conversations
-        self._changes.add(occasion.changes)
+        handling = EventHandling(self._turns, event, conversation)
+        reason = handling.handle(item)
+        # An event that fails raises before this line, so that it leaves the batch unchanged.
+        self._conversations |= handling.changes.conversations
+        self._changes.add(handling.changes)
         return reason
 
     def store(self, connection: Connection) -> None:
@@ -158,7 +159,7 @@ class TurnBatch:
         woken = self._settled | {row.conversation_id for row in self._changes.outgoing}
         if woken:
             self._turns.wake_sender(woken)
-        incoming = Counter(message.number_id for message in self._changes.messages if message.direction == "in")
+        incoming = Counter(message.number_id for message in self._changes.messages if message.direction is Direction.IN)
         if incoming:
             self._turns.charge(incoming)
         now = time.time()
@@ -182,7 +183,7 @@ def _attributes(event: WaitingEvent) -> dict[str, str | int]:
 
 
 def _trace_status(event: WaitingEvent, status: records.InboundStatus, sent: str | None, began_ns: int) -> None:
-    """A span for a status: child of the delivery that brought it, linked to what made the send that it is about."""
+    """Record a span for a status: a child of its delivery's span, linked to the trace of the send that it is about."""
     link = tracing.link_to(sent)
     span = tracing.tracer().start_span(
         "process status",

@@ -1,13 +1,16 @@
-"""A bot for the ledger: it repeats what it was told, so that every reply names the message it answers."""
+"""A bot for the ledger: it repeats each message, so that every reply names the message that it answers."""
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
-from waypost.bot.effects import Reply
+from waypost.bot.effects import Effect, Reply
+from waypost.bot.event import BotEvent
 from waypost.cloudapi.messages import Text
 
 
-def turn(state, event):
-    """Reply with the text; some texts are poison."""
+def turn(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
+    """Reply with the text; a few texts raise, hang or crash instead."""
     text = event.text or ""
     if text == "raise":
         raise ValueError("a text that must not be logged")

@@ -1,7 +1,8 @@
-"""Arrays to PostgreSQL the short way: one prepared statement on libpq, its columns packed here.
+"""A fast way to send arrays to PostgreSQL: one prepared statement on libpq, with columns packed in this module.
 
-For a batch of thirty rows psycopg's cursor takes 0.35 ms of Python, this 0.15 ms; the webhook commits hundreds of such
-batches a second, in a process that has one core. Formats: PostgreSQL's `array_recv`, and the `…recv` of the elements.
+For a batch of thirty rows psycopg's cursor takes 0.35 ms of Python, this module 0.15 ms. The webhook commits hundreds
+of such batches a second, in a process that has one core. Formats: PostgreSQL's `array_recv`, and the `…recv` of the
+elements.
 """
 
 import struct
@@ -29,22 +30,22 @@ def _array(element: int, values: Sequence[bytes]) -> bytes:
 
 
 def texts(values: Sequence[str]) -> bytes:
-    """`text[]` without nulls."""
+    """Pack a `text[]` without nulls."""
     return _array(25, [value.encode() for value in values])
 
 
 def bytestrings(values: Sequence[bytes]) -> bytes:
-    """`bytea[]` without nulls."""
+    """Pack a `bytea[]` without nulls."""
     return _array(17, values)
 
 
 def smallints(values: Sequence[int]) -> bytes:
-    """`smallint[]` without nulls."""
+    """Pack a `smallint[]` without nulls."""
     return _DIMENSIONS(1, 0, 21, len(values), 1) + b"".join([_SMALLINT(2, value) for value in values])
 
 
 def doubles(values: Sequence[float]) -> bytes:
-    """`double precision[]` without nulls."""
+    """Pack a `double precision[]` without nulls."""
     return _DIMENSIONS(1, 0, 701, len(values), 1) + b"".join([_DOUBLE(8, value) for value in values])
 
 
@@ -64,10 +65,10 @@ class Statement:
         self._command = numbered.encode()
 
     def execute(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> list[tuple[str | None, ...]]:
-        """The rows of the result, each value as PostgreSQL writes it. Raises `sqlalchemy.exc.DBAPIError`.
+        """Return the rows of the result, each value as PostgreSQL writes it. Raises `sqlalchemy.exc.DBAPIError`.
 
-        Within a transaction, or when anything at all goes wrong, the statement takes the ordinary way, which knows how
-        to begin, to tell a broken connection from a refused row, and what to raise.
+        Within a transaction, or after any failure, SQLAlchemy executes the statement instead. It can begin a
+        transaction, distinguish a broken connection from a refused row, and raise the right error.
         """
         driver = connection.connection.driver_connection
         if isinstance(driver, DriverConnection) and driver.autocommit:
@@ -78,16 +79,16 @@ class Statement:
         return [tuple(None if value is None else str(value) for value in row) for row in result]
 
     def _execute(
-        self, driver: "DriverConnection[Any]", known: dict[Any, Any], columns: Sequence[Sequence[Any]]
+        self, driver: "DriverConnection[Any]", prepared: dict[Any, Any], columns: Sequence[Sequence[Any]]
     ) -> list[tuple[str | None, ...]] | None:
         server = driver.pgconn
         if server.status != pq.ConnStatus.OK:
             return None
-        if self._name not in known:
+        if self._name not in prepared:
             types = [_TYPES[packer] for packer in self._packers]
             if server.prepare(self._name, self._command, types).status != pq.ExecStatus.COMMAND_OK:
                 return None
-            known[self._name] = True
+            prepared[self._name] = True
         packed = [packer(column) for packer, column in zip(self._packers, columns, strict=True)]
         result = server.exec_prepared(self._name, packed, [pq.Format.BINARY] * len(packed))
         if result.status != pq.ExecStatus.TUPLES_OK:

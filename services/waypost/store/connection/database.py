@@ -1,4 +1,4 @@
-"""One way to reach the database: an engine whose every wait is bounded; and whom its errors are about."""
+"""The engine, whose every wait is bounded, and the meaning of the database's errors."""
 
 import re
 import time
@@ -10,17 +10,22 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-VANISHED_S = 12
-"""Seconds without a word from a server's machine. Linux would wait two hours, or a quarter of one for what it sent."""
+SILENT_SERVER_S = 12
+"""Seconds without a packet from the server's machine after which a connection is closed.
 
-WAIT_RETRY_S = 1.0
+Linux would wait two hours, or a quarter of an hour for the acknowledgement of what it has sent.
+"""
+
+CONNECT_RETRY_S = 1.0
+"""Delay between attempts to connect in `wait`."""
 
 
 def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
-    """An engine for `postgresql://…`; opens no connection yet.
+    """Return an engine for `postgresql://…`; it opens no connection yet.
 
     Bounds: 5 s to connect, 5 s per statement, 5 s for a lock, 10 s for a pooled connection, 20 s idle in a transaction.
-    The server keeps to them; a server whose machine vanished does not, and is given up after `VANISHED_S`.
+    The server enforces most of them. A server whose machine vanished cannot, so a connection to it is closed after
+    `SILENT_SERVER_S`.
     """
     target = make_url(url).set(drivername="postgresql+psycopg")
     return create_engine(
@@ -29,14 +34,14 @@ def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
         max_overflow=0,
         pool_timeout=10,
         pool_recycle=600,
-        hide_parameters=True,  # an error's text must not carry what people wrote
+        hide_parameters=True,  # an error's text must not contain what people wrote
         connect_args={
             "connect_timeout": 5,
             "application_name": application,
-            "keepalives_idle": VANISHED_S // 2,
-            "keepalives_interval": VANISHED_S // 4,
+            "keepalives_idle": SILENT_SERVER_S // 2,
+            "keepalives_interval": SILENT_SERVER_S // 4,
             "keepalives_count": 2,
-            "tcp_user_timeout": VANISHED_S * 1000,
+            "tcp_user_timeout": SILENT_SERVER_S * 1000,
             "options": "-c statement_timeout=5000 -c lock_timeout=5000 -c idle_in_transaction_session_timeout=20000"
             " -c timezone=UTC",
             "prepare_threshold": 2,
@@ -44,14 +49,14 @@ def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
     )
 
 
-def wait(engine: Engine, *, at_most_s: float, tell: Callable[[str], None]) -> None:
-    """Return as soon as a connection can be made. `tell` hears why it cannot, whenever that changes, see `trouble`.
+def wait(engine: Engine, *, at_most_s: float, report: Callable[[str], None]) -> None:
+    """Return as soon as a connection can be made. Calls `report` with the reason (see `explain`) when it changes.
 
-    A refused password or a missing database is waited out too: who makes them may come after us. Raises what was said
-    last, after `at_most_s` seconds.
+    It waits too while the password is refused or the database is missing, because they may be created later. After
+    `at_most_s` seconds it raises the last error.
     """
     deadline = time.monotonic() + at_most_s
-    told = None
+    reported = None
     while True:
         try:
             with engine.connect():
@@ -59,14 +64,14 @@ def wait(engine: Engine, *, at_most_s: float, tell: Callable[[str], None]) -> No
         except DBAPIError as error:
             if time.monotonic() > deadline:
                 raise
-            reason = trouble(error)
-        if reason != told:
-            tell(reason)
-            told = reason
-        time.sleep(WAIT_RETRY_S)
+            reason = explain(error)
+        if reason != reported:
+            report(reason)
+            reported = reason
+        time.sleep(CONNECT_RETRY_S)
 
 
-_TROUBLE = (
+_EXPLANATIONS = (
     ("password authentication failed", "it refuses the password"),
     ("no password supplied", "it asks for a password"),
     ('(role|database) ".*" does not exist', "it has no such user or database"),
@@ -80,39 +85,39 @@ _TROUBLE = (
     ("shutting down", "it is shutting down"),
     ("timeout", "it does not answer in time"),
 )
-"""What libpq and the server say, and what it means. Their own text has addresses and names in it."""
+"""Texts of libpq and the server, and their meaning. Their own text contains addresses and names."""
 
-_STOPPING = frozenset({"57P01", "57P02", "57P03"})
-"""SQLSTATEs of a server that ends, crashed, or is starting; those of a connection that broke begin with 08."""
+_UNAVAILABLE = frozenset({"57P01", "57P02", "57P03"})
+"""SQLSTATEs of a server that ends, crashed, or is starting; those of a broken connection begin with 08."""
 
 
-def trouble(error: SQLAlchemyError) -> str:
-    """Why the database cannot be used, in words that hold nothing of the address; else the error's class."""
+def explain(error: SQLAlchemyError) -> str:
+    """Return why the database cannot be used, without any part of its address; else the error's class."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    return next((said for words, said in _TROUBLE if re.search(words, str(cause))), type(cause).__name__)
+    return next((meaning for words, meaning in _EXPLANATIONS if re.search(words, str(cause))), type(cause).__name__)
 
 
 def refusal(error: Exception) -> str | None:
-    """The driver's class of what the database, which is there, did not do; None while it cannot be reached.
+    """Return the class of the driver's error if the database can be reached and refused; None if it is out of reach.
 
     A lock that is held too long, a statement that takes too long and a missing table are refusals: another connection
-    may find all well. A pool without a free connection is not: its connections wait for a server that is silent.
+    may work. A pool without a free connection is not a refusal: its connections wait for a silent server.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, PoolTimeout):
         return None
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
         state = cause.sqlstate
-        if state is None or state[:2] == "08" or state in _STOPPING:
+        if state is None or state[:2] == "08" or state in _UNAVAILABLE:
             return None
     return type(cause).__name__
 
 
 def is_about_content(error: SQLAlchemyError) -> bool:
-    """Whether the database refused what it was given: the same rows would be refused again, and others would not.
+    """Return whether the database refused the given values: it would refuse them again, and accept others.
 
     True for data exceptions, constraints and program limits (SQLSTATE 22, 23 and 54) and for values that psycopg
-    cannot send, which have no SQLSTATE. Everything else is about the server: away, too slow, locked, or without the
+    cannot send, which have no SQLSTATE. All other errors are about the server: away, too slow, locked, or without the
     table, column or right that the statement needs.
     """
     if not isinstance(error, DBAPIError):

@@ -1,4 +1,4 @@
-"""Whether a process can do its work with the database."""
+"""Readiness of the database for a process."""
 
 import threading
 
@@ -10,24 +10,24 @@ from waypost.store.connection import database, schema
 
 
 class DatabaseReadiness:
-    """Asked from the probes' threads; every wait in it is bounded."""
+    """Checks whether a process can work with the database. The probes' threads call it; every wait is bounded."""
 
     def __init__(self, engine: Engine, *, writes: bool = True) -> None:
-        """`writes`: whether it is ready only where rows can be written."""
+        """Create a check. With `writes`, the database is ready only if rows can be written."""
         self._engine = engine
         self._writes = writes
         self._asking = threading.Lock()
         self._migrated = False
 
     def reason(self) -> str | None:
-        """None when it can be used, else one line on why not."""
-        # One at a time, or the probes that a hung database does not answer would take every connection there is.
+        """Return None if the database can be used, else one line on why not."""
+        # One at a time. Otherwise probes that wait for a hung database would take every connection of the pool.
         if not self._asking.acquire(blocking=False):
             return "the database has not answered yet"
         try:
             return self._ask()
         except SQLAlchemyError as error:
-            return f"the database cannot be used: {database.trouble(error)}"
+            return f"the database cannot be used: {database.explain(error)}"
         finally:
             self._asking.release()
 

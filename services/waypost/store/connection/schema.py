@@ -1,4 +1,4 @@
-"""Bringing a database to the schema this version needs."""
+"""Migrations: bring a database to the schema that this version needs."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 _MIGRATION_LOCK = 7_391_166_015
-"""Advisory lock: pods that start together migrate one after the other; the later ones find nothing to do."""
+"""Key of the advisory lock by which pods that start together migrate one after the other; later ones have no work."""
 
 
 def _config() -> Config:
@@ -20,7 +20,7 @@ def _config() -> Config:
 
 
 def migrate(engine: Engine) -> None:
-    """Apply every migration that is missing. Safe to call from many processes at once."""
+    """Apply every missing migration. Many processes may call it at once."""
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '120s'"))
         connection.execute(text("SET LOCAL statement_timeout = '120s'"))
@@ -31,10 +31,10 @@ def migrate(engine: Engine) -> None:
 
 
 def pending(engine: Engine) -> bool:
-    """Whether a migration is missing; a service that sees True is not ready.
+    """Return whether a migration is missing; a service that gets True is not ready.
 
-    A schema that this version does not know is a newer one, which must leave the version before working: pods of that
-    may start during an upgrade, and after its rollback.
+    A schema that this version does not contain is a newer one. Newer schemas must work for the version before, because
+    its pods may start during an upgrade, and after a rollback.
     """
     with engine.connect() as connection:
         current = set(MigrationContext.configure(connection).get_current_heads())

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `waypost.store.schema` hands over, inside its transaction."""
+"""Alembic's entry: runs on the connection that `waypost.store.connection.schema` hands over, inside its transaction."""
 
 from alembic import context
 

@@ -48,7 +48,12 @@ def upgrade() -> None:
             comment="identity within (number, kind): wamid, wamid:status, digest",
         ),
         sa.Column("lane", sa.SmallInteger(), nullable=False),
-        sa.Column("contact_key", sa.Text(), nullable=False, comment="who it is about: BSUID or phone; empty for none"),
+        sa.Column(
+            "contact_key",
+            sa.Text(),
+            nullable=False,
+            comment="the contact that it is about: BSUID or phone; empty for none",
+        ),
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False, comment="Meta's time stamp"),
         sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("state", sa.Text(), server_default="waiting", nullable=False),
@@ -89,7 +94,11 @@ def upgrade() -> None:
         sa.Column("fence", sa.BigInteger(), server_default="0", nullable=False, comment="grows with every acquisition"),
         sa.Column("lease_expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
-            "requested", sa.BigInteger(), server_default="0", nullable=False, comment="grows with every wish to drain"
+            "requested",
+            sa.BigInteger(),
+            server_default="0",
+            nullable=False,
+            comment="grows with every request to drain",
         ),
         sa.Column(
             "trying",
@@ -146,7 +155,7 @@ def upgrade() -> None:
             "owner_until",
             sa.DateTime(timezone=True),
             nullable=True,
-            comment="when the bot takes over again; none: until told",
+            comment="when the bot takes over again; null: until a person says so",
         ),
         sa.Column("paused_until", sa.DateTime(timezone=True), nullable=True, comment="pair limit of Meta (131056)"),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -163,7 +172,9 @@ def upgrade() -> None:
         sa.Column("direction", sa.Text(), nullable=False),
         sa.Column("wamid", sa.Text(), nullable=True),
         sa.Column("type", sa.Text(), nullable=False),
-        sa.Column("body", sa.Text(), nullable=True, comment="what a person would read; made fit for text columns"),
+        sa.Column(
+            "body", sa.Text(), nullable=True, comment="what a person would read, without what a text column cannot hold"
+        ),
         sa.Column(
             "status", sa.Text(), nullable=True, comment="highest status seen: sent, delivered, read, played, failed"
         ),
@@ -208,7 +219,7 @@ def upgrade() -> None:
             sa.Boolean(),
             server_default="false",
             nullable=False,
-            comment="announces an opt-out or hand-off, and passes it",
+            comment="announces an opt-out or hand-off, which therefore does not stop it",
         ),
         sa.Column("state", sa.Text(), server_default="queued", nullable=False),
         sa.Column("attempts", sa.SmallInteger(), server_default="0", nullable=False),
@@ -223,7 +234,7 @@ def upgrade() -> None:
             "request_key",
             sa.Text(),
             nullable=True,
-            comment="given by whoever asked for it: the same request twice is one",
+            comment="key of the request that asked for it; a repeated request is not queued twice",
         ),
         sa.Column("traceparent", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),

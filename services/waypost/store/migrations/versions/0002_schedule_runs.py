@@ -22,10 +22,14 @@ def upgrade() -> None:
             "orders",
             postgresql.JSONB(astext_type=sa.Text()),
             nullable=True,
-            comment="what it was told when first taken up; forgotten at its end",
+            comment="the order as it was at the first attempt; deleted when the run ends",
         ),
         sa.Column(
-            "attempts", sa.SmallInteger(), server_default="1", nullable=False, comment="processes that took it up"
+            "attempts",
+            sa.SmallInteger(),
+            server_default="1",
+            nullable=False,
+            comment="processes that have worked on it",
         ),
         sa.Column("recipients", sa.Integer(), server_default="0", nullable=False),
         sa.Column(
