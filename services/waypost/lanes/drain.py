@@ -250,7 +250,7 @@ class Drain:
         return bool(exhausted)
 
     def _take_turns(self, batch: Batch, events: Sequence[WaitingEvent], deadline: float) -> "_Turns":
-        """Handle each event; later events of a conversation whose event failed are left for another drain."""
+        """Handle each event; after a failed event the later ones of its conversation wait for another drain."""
         turns = _Turns()
         held: set[tuple[str, str, str]] = set()
         for event in events:

@@ -52,7 +52,7 @@ class FinishedCall:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What a sweep found."""
+    """The results of a sweep."""
 
     expired: list[int]
     """Conversations of rows whose process had died."""
@@ -75,7 +75,7 @@ class SenderTransactions:
         self._uncertain: set[int] = set()
         """Rows of claims that failed. Their commit may have been done all the same; then no process would send them."""
         self._last_sweep_worked = False
-        """After an outage every living sender first renews its claims; only then may one expire those of others."""
+        """False after a start or an outage: other senders may be alive and not have renewed their claims yet."""
 
     def next_rows(self, conversation_ids: Sequence[int]) -> list[OutboxRow]:
         """Return the next row of each conversation."""
@@ -137,6 +137,7 @@ class SenderTransactions:
             case gate.Send():
                 template = decision.template
         if row.outbox_id not in allowed:
+            # The gate refused this row before and allows it now. It has not asked the limits, so it stays queued.
             return
         probe = isinstance(decision, gate.Probe)
         if probe and not pauses.claim_probe(connection, row.number_id, seconds=outcome.PAUSE_S):

@@ -29,7 +29,7 @@ PAIR_INTERVAL = 6 * SECOND
 PAIR_BURST = 44
 """Meta allows 1 message per 6 s to one contact, and 45 borrowed from the future (About the platform, 2025-12-05).
 
-One is left unused: Meta counts when a call arrives, and the first of a burst may take longer to arrive than the last.
+One stays unused: Meta counts when a call arrives, and the first of a burst may take longer to arrive than the last.
 """
 
 

@@ -135,7 +135,7 @@ class RateLimits:
                 pipe.zadd(SENDERS, {self._owner: now})
                 pipe.zremrangebyscore(SENDERS, 0, now - _SENDER_GONE_S)
                 pipe.zcard(SENDERS)
-                pipe.expire(SENDERS, int(_SENDER_GONE_S * 2))
+                pipe.expire(SENDERS, int(_SENDER_GONE_S * 2))  # the key disappears after the last sender
                 self._senders = max(1, int(pipe.execute()[2]))
         except RedisError as error:
             self._lost(error)

@@ -2,7 +2,7 @@
 
     wake ─▶ rows ─▶ gate ─▶ limits ─▶ claim (gate again, under lock; commit) ─▶ Graph call ─▶ finish (commit) ─▶ next
 
-Each step takes all the rows that have gathered since its last run, so that under load one transaction serves many rows.
+Each step takes all the rows that have arrived since its last run, so that under load one transaction serves many rows.
 Only one row of a conversation is in flight; conversations overlap. This process holds no state that the database does
 not have: a killed sender's claims run out and its rows become `unknown`, and sweeps find rows whose wake-up was lost.
 """
@@ -180,7 +180,7 @@ class Sender:
         assert self._loop is not None
         batch = self._queues.release(self._loop.time(), self._per_second)
         batch += self._wakes.take(BATCH - len(batch))
-        batch = list(dict.fromkeys(batch))
+        batch = list(dict.fromkeys(batch))  # a conversation may be released and woken at once
         if self._more_due and len(self._wakes) + len(self._queues) < SWEEP_LIMIT // 2:
             self._more_due = False
             self._sweep_now.set()

@@ -47,7 +47,7 @@ class OpenSend:
 
 @dataclass(frozen=True)
 class Selection:
-    """A choice of dead events; an empty field does not narrow it."""
+    """A selection of dead events; an empty field does not narrow it."""
 
     ids: tuple[int, ...] = ()
     number_id: str | None = None

@@ -17,8 +17,10 @@ Arrival = tuple[Event, str | None]
 """An event and the `traceparent` of the delivery that brought it."""
 
 MAX_KEY_BYTES = 512
-"""Largest size of an event key in bytes. PostgreSQL refuses an index entry over 2,704 bytes; number, kind and key share
-one."""
+"""Largest size of an event key in bytes.
+
+PostgreSQL refuses an index entry over 2,704 bytes; number, kind and key share one.
+"""
 
 MAX_NAME_BYTES = 160
 """Largest size of a number id or contact key in bytes; Meta's are under 60."""

@@ -166,7 +166,7 @@ _FINISH = text("""
         AS new(id, state, wamid, code, reason, delay_s, counts, body)
     WHERE outbox.id = new.id AND CASE outbox.state
         WHEN 'sending' THEN outbox.claimed_by = :owner
-        WHEN 'unknown' THEN new.state = 'sent' END
+        WHEN 'unknown' THEN new.state = 'sent' END  -- the answer came after the claim had expired
     RETURNING outbox.id, EXISTS (
         SELECT FROM outbox AS behind
         WHERE behind.conversation_id = outbox.conversation_id AND behind.state IN ('queued', 'sending')
