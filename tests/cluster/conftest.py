@@ -1,7 +1,8 @@
-"""A real API server: that of WAYPOST_TEST_KUBECONFIG, or etcd and kube-apiserver in the folder WAYPOST_TEST_KUBEBIN.
+"""Fixtures for tests on a real API server.
 
-Without either these tests are skipped. Nothing but the API server is needed, no nodes, no controllers; where there are
-some they do no harm. On a cluster that is given nothing is left behind.
+It is that of WAYPOST_TEST_KUBECONFIG, or etcd and kube-apiserver are started from the folder WAYPOST_TEST_KUBEBIN.
+Without either, these tests are skipped. They need only the API server, no nodes and no controllers; where there are
+some, they do no harm. The tests leave nothing behind on a cluster that they were given.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ DEFINITIONS = {f"{kind.plural}.{GROUP}": crd(kind) for kind in KINDS}
 
 @pytest.fixture(scope="session")
 def kubeconfig() -> Iterator[Path]:
-    """Of an API server on which a test may do everything."""
+    """Yields the kubeconfig of an API server on which a test may do everything."""
     if given := os.environ.get("WAYPOST_TEST_KUBECONFIG"):
         yield Path(given)
         return
@@ -48,13 +49,13 @@ def kubeconfig() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def api(kubeconfig: Path) -> Iterator[client.ApiClient]:
-    """A client of it; both CRDs are installed and served."""
+    """Yields a client of the API server, which has both CRDs installed and serves them."""
     with config.new_client_from_config(str(kubeconfig)) as made:
         extensions = client.ApiextensionsV1Api(made)
         ours = [name for name, body in DEFINITIONS.items() if _install(extensions, name, body)]
         until(lambda: all(_is_served(extensions, name) for name in DEFINITIONS))
         yield made
-        # Whoever installs the chart on this cluster next is to find nothing that Helm does not own.
+        # Helm refuses to install the chart on this cluster if it finds definitions that it does not own.
         for name in ours:
             extensions.delete_custom_resource_definition(name)
         until(lambda: not {each.metadata.name for each in _definitions(extensions)} & set(ours))
@@ -62,7 +63,7 @@ def api(kubeconfig: Path) -> Iterator[client.ApiClient]:
 
 @pytest.fixture
 def namespace(api: client.ApiClient) -> Iterator[str]:
-    """A namespace of the test's own."""
+    """Yields a namespace of the test's own."""
     name = f"wp-{uuid.uuid4().hex[:10]}"
     core = client.CoreV1Api(api)
     core.create_namespace({"metadata": {"name": name}})
@@ -72,9 +73,10 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def chart_namespaces(api: client.ApiClient) -> Iterator[tuple[str, ...]]:
-    """The chart's own and those of two teams; they enforce, and warn of, the restricted Pod Security Standard.
+    """Yields the chart's namespace and those of two teams.
 
-    For all tests together: a name is not free again before its namespace has ended.
+    They enforce the restricted Pod Security Standard and warn of what violates it. All tests share them: a name is not
+    free again before its namespace is gone.
     """
     names = (NAMESPACE, "team-a", "team-b")
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
@@ -86,13 +88,13 @@ def chart_namespaces(api: client.ApiClient) -> Iterator[tuple[str, ...]]:
 
 
 def end(api: client.ApiClient, namespace: str) -> None:
-    """Delete a namespace, and our objects in it, whose finalizers no operator is there to take off."""
+    """Delete a namespace and our objects in it; no operator runs that would remove their finalizers."""
     objects = client.CustomObjectsApi(api)
     for kind in KINDS:
         where = (GROUP, VERSION, namespace, kind.plural)
         objects.delete_collection_namespaced_custom_object(*where)
         for each in objects.list_namespaced_custom_object(*where)["items"]:
-            with contextlib.suppress(NotFoundException):  # the namespace's own end may be faster
+            with contextlib.suppress(NotFoundException):  # the namespace's own deletion may be faster
                 objects.patch_namespaced_custom_object(
                     *where, each["metadata"]["name"], {"metadata": {"finalizers": None}}
                 )
@@ -100,7 +102,7 @@ def end(api: client.ApiClient, namespace: str) -> None:
 
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run kubectl, which must succeed."""
+    """Run kubectl, assert that it succeeds, and return what it printed."""
     program = tool("kubectl")
     assert program is not None
     done = subprocess.run(
@@ -115,17 +117,17 @@ def kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> "subprocess.C
     return done
 
 
-def until(condition: object) -> None:
+def until(condition: Callable[[], object]) -> None:
     """Wait for a condition that the API server will make true."""
     deadline = time.monotonic() + DEADLINE_S
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError("the API server did not come to it")
+            raise AssertionError(f"the API server did not make the condition true within {DEADLINE_S:.0f} s")
         time.sleep(0.1)
 
 
 def _install(extensions: client.ApiextensionsV1Api, name: str, body: dict[str, Any]) -> bool:
-    """Whether it was not there before; what was there becomes as it is now, and stays whose it is."""
+    """Create a definition, or update the spec of one that exists. Return whether it was created."""
     try:
         extensions.create_custom_resource_definition(body)
     except ApiException as error:
@@ -204,7 +206,7 @@ def _api_server(binaries: Path, folder: Path) -> Iterator[Path]:
         yield kubeconfig
     finally:
         for process in (server, etcd):
-            # Nothing of it is kept, and its orderly end would wait a minute for whoever still watches.
+            # An orderly end would wait a minute for open watches, and nothing of this server is used again.
             process.kill()
             process.wait(30)
 
@@ -216,8 +218,8 @@ def _start(folder: Path, program: Path, *arguments: str) -> "subprocess.Popen[by
 
 def _is_ready(server: "subprocess.Popen[bytes]", folder: Path, kubeconfig: Path) -> bool:
     if server.poll() is not None:
-        words = (folder / "kube-apiserver.log").read_text()[-2000:]
-        raise AssertionError(f"the API server ended: {words}")
+        output = (folder / "kube-apiserver.log").read_text()[-2000:]
+        raise AssertionError(f"the API server ended: {output}")
     if not (folder / "certificates" / "apiserver.crt").exists():
         return False
     try:

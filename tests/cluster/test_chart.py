@@ -1,4 +1,4 @@
-"""The chart against a real API server: it takes every object as it is, and its policies refuse what they should."""
+"""The chart on a real API server: the server accepts every object, and the chart's policies refuse what they should."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from .conftest import kubectl, until
 
 TOKEN = "EAAJZCZA1aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789"
 FOREIGN = ("Gateway", "HTTPRoute", "ScaledObject", "PodMonitor", "ServiceMonitor", "PrometheusRule")
-"""Kinds of others, which the API server of a test need not know."""
+"""Kinds of other projects, which the API server of a test need not know."""
 
 POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
@@ -28,29 +28,29 @@ def _helm() -> None:
 
 
 @pytest.mark.parametrize("values", VALUES)
-def test_the_api_server_takes_every_object_as_it_is(kubeconfig: Path, chart_namespaces: object, values: str) -> None:
-    """Strictly: no unknown field, no field twice, no warning of a pod that is less than restricted."""
+def test_the_api_server_accepts_every_object_unchanged(kubeconfig: Path, chart_namespaces: object, values: str) -> None:
+    """Strict validation finds no unknown or duplicate field, and no pod that violates the restricted standard."""
     objects = [each for each in render(values).in_namespaces() if each["kind"] not in FOREIGN]
 
-    said = kubectl(
+    applied = kubectl(
         kubeconfig,
         *("apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-f", "-"),
         stdin=yaml.safe_dump_all(objects),
     )
 
-    assert said.stderr.strip() == ""
+    assert applied.stderr.strip() == ""
 
 
 def test_the_kinds_outlive_the_release(
     kubeconfig: Path, api: client.ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Installed, upgraded and removed by helm itself; nothing controls pods here, so it goes without hooks."""
+    """Helm installs, upgrades and removes the release; it skips hooks, since no controller here runs their pods."""
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     values = ("--values", str(CHART / "ci" / "trial-values.yaml"))
     custom = client.CustomObjectsApi(api)
     extensions = client.ApiextensionsV1Api(api)
     for crd in ("whatsappnumbers.waypost.dev", "botschedules.waypost.dev"):
-        # As an earlier release has left them.
+        # An earlier release leaves the definitions behind with these labels and annotations.
         labels = {"app.kubernetes.io/managed-by": "Helm"}
         owner = {"meta.helm.sh/release-name": "waypost", "meta.helm.sh/release-namespace": namespace}
         extensions.patch_custom_resource_definition(crd, {"metadata": {"labels": labels, "annotations": owner}})
@@ -72,7 +72,7 @@ def test_the_kinds_outlive_the_release(
 
 @pytest.fixture(scope="module")
 def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    """Where a number is, in the client's terms; afterwards it is there no longer."""
+    """Yields a number's group, version, namespace, plural and name; the number is deleted afterwards."""
     _, team, _ = chart_namespaces
     where = ("waypost.dev", "v1alpha1", team, "whatsappnumbers")
     spec = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "support-meta"}}
@@ -92,10 +92,10 @@ def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> Iterator
 
 @pytest.fixture(scope="module")
 def policies(kubeconfig: Path, api: client.ApiClient, number: tuple[str, ...]) -> Iterator[None]:
-    """The production chart's policies, in force; and in force no longer for whoever comes next.
+    """Installs the production chart's policies, and waits until they are in force and, afterwards, until they are not.
 
-    The API server takes them up and forgets them in its own time, one by one. So they are there for all tests together:
-    right after a policy was deleted it still refuses, and then no longer, though it is back.
+    The API server starts and stops to apply each policy with a delay. So all tests share one installation: a policy
+    that is deleted and created again may first still refuse, and then refuse nothing for a while.
     """
     chart: Rendered = render("production")
     manifests = yaml.safe_dump_all([each for each in chart.objects if each["kind"] in POLICIES])
@@ -129,7 +129,7 @@ def _schedule(namespace: str, message: dict[str, Any], **metadata: Any) -> dict[
 
 
 def _refusal(api: client.ApiClient, manifest: dict[str, Any]) -> str | None:
-    """The API server's words when it does not take the object; it is not kept."""
+    """Return the API server's message if it refuses the object, which is not stored either way."""
     custom = client.CustomObjectsApi(api)
     plural = {"BotSchedule": "botschedules", "WhatsAppNumber": "whatsappnumbers"}[manifest["kind"]]
     try:
@@ -159,24 +159,24 @@ def _components(text: object) -> dict[str, Any]:
 def test_a_spec_with_an_access_token_is_refused(
     api: client.ApiClient, namespace: str, place: str, message: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
-    """With words that say where it is, and without the token."""
-    words = _refusal(api, _schedule(namespace, message, **metadata))
+    """The message says where the token is, and does not quote it."""
+    refusal = _refusal(api, _schedule(namespace, message, **metadata))
 
-    assert words is not None
-    assert f"{place} holds what looks like an access token" in words
-    assert TOKEN not in words
+    assert refusal is not None
+    assert f"{place} holds what looks like an access token" in refusal
+    assert TOKEN not in refusal
 
 
 @pytest.mark.parametrize("message", [{"text": "EAA is a word"}, _components("fine"), _components(3)])
-def test_an_ordinary_spec_is_taken(
+def test_an_ordinary_spec_is_accepted(
     api: client.ApiClient, namespace: str, policies: None, message: dict[str, Any]
 ) -> None:
-    """Also one whose template parameters are of a form that nobody expected."""
+    """Template parameters of an unexpected form are accepted too."""
     assert _refusal(api, _schedule(namespace, message)) is None
 
 
 def _record(api: client.ApiClient, number: tuple[str, ...], url: str, **how: str) -> str | None:
-    """Write a callback into a number's status, as the operator does. The API server's words when it refuses."""
+    """Write a callback into a number's status, as the operator does. Return the API server's message if it refuses."""
     try:
         client.CustomObjectsApi(api).patch_namespaced_custom_object_status(
             *number, {"status": {"webhook": {"url": url}}}, **how
@@ -188,18 +188,18 @@ def _record(api: client.ApiClient, number: tuple[str, ...], url: str, **how: str
 
 @pytest.mark.usefixtures("policies")
 def test_a_callback_that_is_not_https_cannot_be_recorded(api: client.ApiClient, number: tuple[str, ...]) -> None:
-    """Whoever writes the status: Meta would deliver texts in the clear."""
-    words = _record(api, number, "http://a.example/webhooks/a/b")
+    """No writer of the status may do it: Meta would deliver message texts in the clear."""
+    refusal = _record(api, number, "http://a.example/webhooks/a/b")
 
-    assert words is not None
-    assert "a callback must be https" in words
+    assert refusal is not None
+    assert "a callback must be https" in refusal
 
 
 @pytest.mark.usefixtures("policies")
 def test_a_callback_by_https_is_recorded(api: client.ApiClient, number: tuple[str, ...]) -> None:
-    """As the operator does."""
-    words = _record(api, number, "https://a.example/webhooks/a/b")
+    """The operator records its callbacks like this."""
+    refusal = _record(api, number, "https://a.example/webhooks/a/b")
 
     found: Any = client.CustomObjectsApi(api).get_namespaced_custom_object(*number)
-    assert words is None
+    assert refusal is None
     assert found["status"]["webhook"]["url"].startswith("https://")

@@ -1,4 +1,4 @@
-"""The chart gives the rights that are kept in rbac/ and no more, and the operator does all of its work with them."""
+"""The chart grants exactly the rights that are listed in rbac/, and they suffice for all of the operator's work."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ def _tools() -> None:
 def namespaces(
     request: pytest.FixtureRequest, kubeconfig: Path, chart_namespaces: tuple[str, ...]
 ) -> Iterator[tuple[str, ...]]:
-    """The chart's accounts and roles are in place, for an operator of these namespaces."""
+    """Installs the chart's accounts and roles for an operator of these namespaces, and yields the namespaces."""
     sets = tuple(f"operator.namespaces[{n}]={name}" for n, name in enumerate(request.param))
     objects = yaml.safe_dump_all([each for each in render("trial", sets).in_namespaces() if each["kind"] in ACCESS])
     kubectl(kubeconfig, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=objects)
@@ -45,7 +45,7 @@ def namespaces(
 
 
 def _account(kubeconfig: Path, folder: Path, name: str, namespace: str) -> Path:
-    """A kubeconfig by which one is that service account."""
+    """Write a kubeconfig that authenticates as that service account."""
     token = kubectl(kubeconfig, "create", "token", name, "--namespace", namespace).stdout.strip()
     theirs = yaml.safe_load(kubeconfig.read_text())
     theirs["users"] = [{"name": theirs["users"][0]["name"], "user": {"token": token}}]
@@ -71,7 +71,7 @@ def _process(command: str, log: Path, **environment: str) -> Iterator[None]:
 def operator_log(
     kubeconfig: Path, namespaces: tuple[str, ...], tmp_path: Path, free_port: Callable[[], int]
 ) -> Iterator[Path]:
-    """The log of an operator that runs as its service account, with a simulated Meta; two replicas, so by a Lease."""
+    """Yields the log of an operator that runs as its service account, with a simulated Meta and a leader election."""
     account = _account(kubeconfig, tmp_path, "waypost-operator", NAMESPACE)
     declared = manifests.load(files.yaml_files([EXAMPLES]))
     meta = tmp_path / "world.json"
@@ -120,7 +120,7 @@ def _refusals(log: Path) -> list[dict[str, Any]]:
 def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
     kubeconfig: Path, api: client.ApiClient, operator_log: Path
 ) -> None:
-    """A number and its schedules are made, told of, and taken back; the registry and CronJobs come and go."""
+    """It publishes a number, creates CronJobs, writes statuses and Events, and removes all of it on deletion."""
     custom, core, batch = client.CustomObjectsApi(api), client.CoreV1Api(api), client.BatchV1Api(api)
     ours = ("waypost.dev", "v1alpha1", TEAM)
 
@@ -147,27 +147,27 @@ def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
     assert _refusals(operator_log) == []
 
 
-def _told(account: Path, namespace: str) -> rights.Rights:
-    """What the API server tells an account that it may do."""
+def _granted(account: Path, namespace: str) -> rights.Rights:
+    """Ask the API server what an account may do in a namespace."""
     with config.new_client_from_config(str(account)) as made:
         review = client.AuthorizationV1Api(made).create_self_subject_rules_review({"spec": {"namespace": namespace}})
         status = made.sanitize_for_serialization(review.status)
     return rights.rights([*status["resourceRules"], *status["nonResourceRules"]])
 
 
-def test_the_api_server_grants_what_is_kept_and_nothing_else(
+def test_the_api_server_grants_the_listed_rights_and_nothing_else(
     kubeconfig: Path, api: client.ApiClient, namespaces: tuple[str, ...], namespace: str, tmp_path: Path
 ) -> None:
-    """To each service account, in its own namespace, a team's and any other; less what it grants to whoever asks."""
+    """Each account is checked in its own namespace, a team's and another; rights that any account has do not count."""
     mode = next(name for name, given in rights.MODES.items() if given == namespaces)
-    kubectl(kubeconfig, "create", "serviceaccount", "nobody", "--namespace", namespace)
-    anybody = _told(_account(kubeconfig, tmp_path, "nobody", namespace), namespace)
+    kubectl(kubeconfig, "create", "serviceaccount", "unprivileged", "--namespace", namespace)
+    common = _granted(_account(kubeconfig, tmp_path, "unprivileged", namespace), namespace)
     found: dict[tuple[str, str], rights.Rights] = {}
     for name in rights.accounts(rights.in_mode(mode)):
         account = _account(kubeconfig, tmp_path, name, NAMESPACE)
         for place, where in rights.PLACES.items():
-            told = _told(account, where)
-            own = {resource: verbs - anybody.get(resource, set()) for resource, verbs in told.items()}
+            granted = _granted(account, where)
+            own = {resource: verbs - common.get(resource, set()) for resource, verbs in granted.items()}
             found[name, place] = {resource: verbs for resource, verbs in own.items() if verbs}
 
     rights.compare(mode, rights.text(mode, found))

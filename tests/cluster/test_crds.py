@@ -1,4 +1,4 @@
-"""The API server takes the CRDs, fills in defaults, and refuses what is wrong with a sentence that says what to do."""
+"""The API server accepts the CRDs, fills in defaults, and refuses invalid specs with a message that says what to do."""
 
 import json
 from copy import deepcopy
@@ -29,7 +29,7 @@ PLURALS = {"WhatsAppNumber": "whatsappnumbers", "BotSchedule": "botschedules"}
 
 
 def create(api: client.ApiClient, namespace: str, kind: str, spec: dict[str, Any], name: str = "one") -> dict[str, Any]:
-    """Create an object; returns it as stored."""
+    """Create an object and return it as stored."""
     body = {"apiVersion": "waypost.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
     found: dict[str, Any] = client.CustomObjectsApi(api).create_namespaced_custom_object(
         "waypost.dev", "v1alpha1", namespace, PLURALS[kind], body
@@ -38,7 +38,7 @@ def create(api: client.ApiClient, namespace: str, kind: str, spec: dict[str, Any
 
 
 def changed(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """The spec with one field set, or taken out where the value is None."""
+    """Return the spec with one field set, or removed if the value is None."""
     spec = deepcopy(spec)
     at, *names = spec, *path.split(".")
     for name in names[:-1]:
@@ -51,7 +51,7 @@ def changed(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 def test_defaults_stand_in_the_stored_object(api: client.ApiClient, namespace: str) -> None:
-    """Who reads the object sees what holds, not only what was written."""
+    """A reader of the object sees the values in effect, not only those that were written."""
     stored = create(api, namespace, "WhatsAppNumber", NUMBER)["spec"]
     assert stored["webhook"] == {"scope": "Number"}
     assert stored["limits"] == {"messagesPerSecond": 80}
@@ -59,21 +59,21 @@ def test_defaults_stand_in_the_stored_object(api: client.ApiClient, namespace: s
 
 
 def test_a_part_of_an_object_gets_the_rest_of_its_defaults(api: client.ApiClient, namespace: str) -> None:
-    """An empty bot.limits is not an object without limits."""
+    """An empty `limits` still gets the default rate."""
     stored = create(api, namespace, "WhatsAppNumber", NUMBER | {"limits": {}, "webhook": {}})["spec"]
     assert (stored["limits"], stored["webhook"]) == ({"messagesPerSecond": 80}, {"scope": "Number"})
 
 
-def test_a_schedule_is_taken(api: client.ApiClient, namespace: str) -> None:
-    """The example of the documentation, with parameters of a template of any shape."""
+def test_a_schedule_is_accepted(api: client.ApiClient, namespace: str) -> None:
+    """The documented example is accepted with any template parameters."""
     template = MESSAGE["template"] | {"components": [{"type": "body", "parameters": [{"type": "text", "text": "x"}]}]}
     stored = create(api, namespace, "BotSchedule", changed(SCHEDULE, "action.message.template", template))["spec"]
     assert stored["action"]["message"]["template"]["components"] == template["components"]
     assert (stored["concurrencyPolicy"], stored["startingDeadlineSeconds"]) == ("Forbid", 300)
 
 
-def test_contacts_without_a_phone_number_are_taken(api: client.ApiClient, namespace: str) -> None:
-    """By their business-scoped user id, beside others by phone number."""
+def test_contacts_without_a_phone_number_are_accepted(api: client.ApiClient, namespace: str) -> None:
+    """An audience may mix business-scoped user ids and phone numbers."""
     contacts = ["+393331234567", "IT.13491208655302741918", "US.ENT.11815799212886844830"]
     spec = changed(SCHEDULE, "action.message.audience.contacts", contacts)
     assert create(api, namespace, "BotSchedule", spec)["spec"]["action"]["message"]["audience"]["contacts"] == contacts
@@ -136,10 +136,10 @@ def test_contacts_without_a_phone_number_are_taken(api: client.ApiClient, namesp
         ("BotSchedule", "action.message.quietHours", {"from": "08:00", "to": "08:00"}, "must not begin and end at the"),
     ],
 )
-def test_what_is_wrong_is_refused_with_what_to_do(  # noqa: PLR0917 - fixtures and a table's columns
+def test_an_invalid_field_is_refused_with_what_to_do(  # noqa: PLR0917 - fixtures and a table's columns
     api: client.ApiClient, namespace: str, kind: str, path: str, value: Any, sentence: str
 ) -> None:
-    """Each rule speaks: the message tells the field's form, not an expression."""
+    """The message of each rule describes the field's form instead of quoting an expression."""
     spec = changed(NUMBER if kind == "WhatsAppNumber" else SCHEDULE, path, value)
     with pytest.raises(ApiException) as refused:
         create(api, namespace, kind, spec)
@@ -149,7 +149,7 @@ def test_what_is_wrong_is_refused_with_what_to_do(  # noqa: PLR0917 - fixtures a
 
 @pytest.mark.parametrize("kind", ["WhatsAppNumber", "BotSchedule"])
 def test_a_name_with_a_dot_is_refused(api: client.ApiClient, namespace: str, kind: str) -> None:
-    """It would become part of a file's name and of an address."""
+    """The name becomes part of a file name and of an address."""
     with pytest.raises(ApiException) as refused:
         create(api, namespace, kind, NUMBER if kind == "WhatsAppNumber" else SCHEDULE, name="a.b")
     assert "metadata.name must be small letters, digits and '-'" in refused.value.body
@@ -157,7 +157,7 @@ def test_a_name_with_a_dot_is_refused(api: client.ApiClient, namespace: str, kin
 
 @pytest.mark.parametrize("field", ["phoneNumberId", "wabaId"])
 def test_ids_are_immutable(api: client.ApiClient, namespace: str, field: str) -> None:
-    """Another number is another object; the sentence says how to get there."""
+    """Another number needs another object, and the message says how to replace it."""
     create(api, namespace, "WhatsAppNumber", NUMBER)
     with pytest.raises(ApiException) as refused:
         client.CustomObjectsApi(api).patch_namespaced_custom_object(
@@ -167,7 +167,7 @@ def test_ids_are_immutable(api: client.ApiClient, namespace: str, field: str) ->
 
 
 def test_numbers_can_be_selected_by_their_id(api: client.ApiClient, namespace: str) -> None:
-    """selectableFields: a duplicate is found without listing all."""
+    """`selectableFields` lets the operator find a duplicate without listing all numbers."""
     create(api, namespace, "WhatsAppNumber", NUMBER, name="one")
     create(api, namespace, "WhatsAppNumber", NUMBER | {"phoneNumberId": "999999999999999"}, name="two")
     found = client.CustomObjectsApi(api).list_namespaced_custom_object(
@@ -176,8 +176,8 @@ def test_numbers_can_be_selected_by_their_id(api: client.ApiClient, namespace: s
     assert [each["metadata"]["name"] for each in found["items"]] == ["two"]
 
 
-def test_the_status_takes_what_the_operator_writes(api: client.ApiClient, namespace: str) -> None:
-    """Nothing of a full status is pruned, and a plain update cannot write it."""
+def test_the_status_stores_what_the_operator_writes(api: client.ApiClient, namespace: str) -> None:
+    """No field of a full status is pruned, and an update of the object itself cannot write the status."""
     create(api, namespace, "WhatsAppNumber", NUMBER)
     objects = client.CustomObjectsApi(api)
     arguments = ("waypost.dev", "v1alpha1", namespace, "whatsappnumbers", "one")

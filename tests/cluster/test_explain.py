@@ -1,4 +1,4 @@
-"""`kubectl explain` reads like documentation: what the API server publishes of both kinds, it explains."""
+"""`kubectl explain` reads like documentation: the schemas that the API server publishes explain every field."""
 
 import json
 import re
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.cluster
 ENOUGH_WORDS = 4
 SENTENCES = re.compile(r"[`A-Z].*[.]")
 PYTHON = re.compile(r"\b(None|str|bool|dict|list of dict|Optional|Literal)\b|[a-z]+_[a-z]+")
-"""Words and names of the models that a user of the API never sees. Template names are written with `_` too."""
+"""Python words and model names, which a user of the API should not see. Template names are written with `_` too."""
 
 
 def published(api: client.ApiClient) -> dict[str, Any]:
-    """The schemas that `kubectl explain` reads, by their name."""
+    """Return the schemas that `kubectl explain` reads, by name."""
     request = api.param_serialize("GET", f"/openapi/v3/apis/{API_VERSION}", auth_settings=["BearerToken"])
     answer = api.call_api(*request)
     content = json.loads(answer.read()) if answer.status == 200 else {}
@@ -31,7 +31,7 @@ def published(api: client.ApiClient) -> dict[str, Any]:
 
 
 def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    """Path and description of each field."""
+    """Yield path and description of each field."""
     for name, field in schema.get("properties", {}).items():
         yield f"{path}.{name}", field.get("description", "")
         yield from fields(field, f"{path}.{name}")
@@ -40,22 +40,22 @@ def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_each_field_is_explained_in_a_sentence(api: client.ApiClient, kind: Kind) -> None:
-    """Of spec and status, down to the last one; in words of the API, not of the program."""
+    """All fields of spec and status have a sentence in words of the API, not of the program."""
     name = f"dev.waypost.v1alpha1.{kind.kind}"
     until(lambda: name in published(api))
     schema = published(api)[name]
     explained = dict(fields({"properties": {part: schema["properties"][part] for part in ("spec", "status")}}, ""))
     assert len(explained) > 30
     unexplained = {
-        path: said
-        for path, said in explained.items()
-        if not SENTENCES.fullmatch(said) or len(said.split()) < ENOUGH_WORDS or PYTHON.search(said)
+        path: text
+        for path, text in explained.items()
+        if not SENTENCES.fullmatch(text) or len(text.split()) < ENOUGH_WORDS or PYTHON.search(text)
     }
     assert unexplained == {}
 
 
-def test_what_may_be_written_is_told_where_it_is_explained(api: client.ApiClient) -> None:
-    """Defaults, bounds and rules: `kubectl explain` shows a field's description and nothing else of these."""
+def test_descriptions_include_defaults_bounds_and_rules(api: client.ApiClient) -> None:
+    """`kubectl explain` shows no defaults, bounds or rules beside a field's description."""
     until(lambda: "dev.waypost.v1alpha1.BotSchedule" in published(api))
     spec = published(api)["dev.waypost.v1alpha1.BotSchedule"]["properties"]["spec"]["properties"]
     message = spec["action"]["properties"]["message"]["properties"]

@@ -1,4 +1,4 @@
-"""A number on a real API server: made true, written no more than needed, and let go."""
+"""A number on a real API server becomes ready, is written no more than needed, and is removed completely."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ GROUP = ("waypost.dev", "v1alpha1")
 
 
 class Place:
-    """An operator's reconciler on that API server, the simulated Meta, and a webhook that answers whatever is asked."""
+    """An operator's reconciler on that API server, the simulated Meta, and a webhook that answers every challenge."""
 
     def __init__(self, namespace: str, cluster: KubernetesCluster, simulation: Any, graph: GraphClient) -> None:
         self.namespace = namespace
@@ -46,7 +46,7 @@ class Place:
         self.reconciler = NumberReconciler(cluster, graph, options, clock=lambda: self.now)
 
     async def reconcile(self, name: str, *, after_s: float = 5.0) -> Manifest | None:
-        """Once; returns the object as it is then."""
+        """Reconcile a number once and return the object as it is afterwards."""
         self.now += after_s
         manifest = await self.cluster.read("WhatsAppNumber", self.namespace, name)
         assert manifest is not None
@@ -56,7 +56,7 @@ class Place:
 
 @asynccontextmanager
 async def place(kubeconfig: Path, namespace: str, ids: list[str]) -> AsyncIterator[Place]:
-    """With these numbers at Meta."""
+    """Yield a place whose simulated Meta has numbers with these ids."""
     simulator = build()
     webhook = Starlette(routes=[Route("/{rest:path}", _echo)])
     calls = KubernetesCalls(await connection.client(kubeconfig))
@@ -64,7 +64,7 @@ async def place(kubeconfig: Path, namespace: str, ids: list[str]) -> AsyncIterat
     transport = httpx.ASGITransport(simulator)
     async with simulator.router.lifespan_context(simulator), GraphClient("http://g", "v26.0", transport=transport) as g:
         simulation = simulator.state.simulation
-        # The courier's own client would ask the network for the webhook.
+        # The client that the simulator makes for itself would look for the webhook on the network.
         simulation.courier._client = httpx.AsyncClient(transport=httpx.ASGITransport(webhook))
         async with httpx.AsyncClient(transport=transport, base_url="http://g") as control:
             phones = [{"phone_number_id": each, "display_phone_number": f"+1 555 {each[-7:]}"} for each in ids]
@@ -85,24 +85,24 @@ async def _echo(request: Request) -> PlainTextResponse:
 
 
 def run(kubeconfig: Path, namespace: str, ids: list[str], story: Callable[[Place], Awaitable[None]]) -> None:
-    """Tell the story on a loop of its own."""
+    """Run a test's coroutine on an event loop of its own."""
 
-    async def told() -> None:
+    async def in_place() -> None:
         async with place(kubeconfig, namespace, ids) as made:
             await story(made)
 
-    asyncio.run(told())
+    asyncio.run(in_place())
 
 
 @pytest.fixture
 def phone_number_id() -> str:
-    """One that no other test claims."""
+    """Returns an id that no other test claims."""
     return str(uuid.uuid4().int)[:15]
 
 
 @pytest.fixture
 def credentials(api: client.ApiClient, namespace: str) -> None:
-    """The team's Secret."""
+    """Creates the team's Secret."""
     values = {"appId": APP, "appSecret": SECRET, "accessToken": TOKEN}
     client.CoreV1Api(api).create_namespaced_secret(
         namespace,
@@ -114,14 +114,14 @@ def credentials(api: client.ApiClient, namespace: str) -> None:
 
 
 def declare(api: client.ApiClient, namespace: str, name: str, phone_number_id: str, **spec: Any) -> None:
-    """Create a number."""
+    """Create a WhatsAppNumber."""
     given = {"phoneNumberId": phone_number_id, "wabaId": WABA, "credentialsRef": {"name": "meta"}} | spec
     body = {"apiVersion": "waypost.dev/v1alpha1", "kind": "WhatsAppNumber", "metadata": {"name": name}, "spec": given}
     client.CustomObjectsApi(api).create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", body)
 
 
 def entries(api: client.ApiClient, namespace: str) -> set[str]:
-    """Keys of the registry."""
+    """Return the keys of all registry Secrets."""
     found = client.CoreV1Api(api).list_namespaced_secret(namespace, label_selector="waypost.dev/registry")
     return {key for each in found.items for key in each.data or {}}
 
@@ -129,7 +129,7 @@ def entries(api: client.ApiClient, namespace: str) -> set[str]:
 def test_a_number_becomes_ready_and_is_not_written_again(
     kubeconfig: Path, api: client.ApiClient, namespace: str, phone_number_id: str, credentials: None
 ) -> None:
-    """Ten resyncs later the object and every Secret are those of the first."""
+    """Ten resyncs later the object and every Secret have the versions of the first reconcile."""
     declare(api, namespace, "support", phone_number_id)
 
     async def story(it: Place) -> None:
@@ -148,10 +148,10 @@ def test_a_number_becomes_ready_and_is_not_written_again(
     assert entries(api, namespace) == {f"{namespace}.support.json"}
 
 
-def test_numbers_leave_each_other_alone_and_go_without_a_trace(
+def test_numbers_do_not_affect_each_other_and_leave_nothing_behind(
     kubeconfig: Path, api: client.ApiClient, namespace: str, phone_number_id: str, credentials: None
 ) -> None:
-    """Thirty at once share the registry's Secrets; one of them is deleted."""
+    """Thirty numbers share the registry's Secrets, and one of them is deleted."""
     ids = [f"{phone_number_id[:12]}{each:03d}" for each in range(30)]
     for each, id_ in enumerate(ids):
         declare(api, namespace, f"n{each}", id_, deletionPolicy="Delete")

@@ -1,4 +1,4 @@
-"""The operator's calls and its process against a real API server: what only that decides."""
+"""The operator's calls and its process on a real API server, for behaviour that only a real server shows."""
 
 import asyncio
 import base64
@@ -33,14 +33,14 @@ GROUP = ("waypost.dev", "v1alpha1")
 
 
 def number(namespace: str, name: str = "support", **spec: Any) -> Manifest:
-    """A number whose Secret is not there."""
+    """Return a WhatsAppNumber whose Secret does not exist."""
     given = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": "waypost.dev/v1alpha1", "kind": "WhatsAppNumber", "metadata": metadata, "spec": given | spec}
 
 
 class Cluster:
-    """The operator's cluster, each call on a loop of its own."""
+    """The operator's cluster; each call runs on an event loop of its own."""
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
         self._kubeconfig, self._namespace = kubeconfig, namespace
@@ -60,18 +60,18 @@ class Cluster:
 
 @pytest.fixture
 def cluster(kubeconfig: Path, namespace: str) -> Cluster:
-    """The operator's cluster, whose only namespace is the test's."""
+    """Returns the operator's cluster, whose only namespace is the test's."""
     return Cluster(kubeconfig, namespace)
 
 
 @pytest.fixture
 def objects(api: client.ApiClient) -> client.CustomObjectsApi:
-    """Objects of our kinds."""
+    """Returns a client for objects of our kinds."""
     return client.CustomObjectsApi(api)
 
 
-def test_each_manager_owns_just_its_keys(cluster: Cluster, namespace: str) -> None:
-    """Numbers share the registry's Secrets: none removes another's key, each can remove its own."""
+def test_each_manager_owns_only_its_keys(cluster: Cluster, namespace: str) -> None:
+    """Numbers share the registry's Secrets; none removes another's key, and each can remove its own."""
     shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": namespace}}
 
     async def applied(calls: KubernetesCluster) -> object:
@@ -84,7 +84,7 @@ def test_each_manager_owns_just_its_keys(cluster: Cluster, namespace: str) -> No
 
 
 def test_an_apply_without_a_change_writes_nothing(cluster: Cluster, namespace: str) -> None:
-    """A resync applies everything again; the resource version stays, so no watch is woken."""
+    """A resync applies everything again; the resource version stays, so no watch gets an event."""
     shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": namespace}}
 
     async def applied(calls: KubernetesCluster) -> list[str]:
@@ -95,8 +95,8 @@ def test_an_apply_without_a_change_writes_nothing(cluster: Cluster, namespace: s
     assert first == second
 
 
-def test_an_apply_at_a_version_is_done_at_no_other(cluster: Cluster, namespace: str) -> None:
-    """Of two that have read the same, one writes, though apply is with force. What is gone is made anew."""
+def test_an_apply_with_a_version_fails_at_any_other_version(cluster: Cluster, namespace: str) -> None:
+    """Of two that read the same version only one writes, even with force. A deleted object is created again."""
 
     def record(version: str, text: str) -> Manifest:
         metadata = {"name": "record", "namespace": namespace, "resourceVersion": version}
@@ -116,8 +116,8 @@ def test_an_apply_at_a_version_is_done_at_no_other(cluster: Cluster, namespace: 
     assert [each.data for each in cluster.do(applied)] == [{"record": b"one"}, {"record": b"two"}]
 
 
-def test_a_drifted_field_is_taken_back(cluster: Cluster, api: client.ApiClient, namespace: str) -> None:
-    """Somebody else's edit of what we own is undone by the next apply."""
+def test_a_drifted_field_is_restored(cluster: Cluster, api: client.ApiClient, namespace: str) -> None:
+    """The next apply undoes another client's edit of a field that we own."""
     shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": namespace}}
     wanted = {**shared, "data": {"one.json": "MQ=="}}
     cluster.do(lambda calls: calls.apply(wanted, manager="waypost-number-1"))
@@ -126,10 +126,10 @@ def test_a_drifted_field_is_taken_back(cluster: Cluster, api: client.ApiClient, 
     assert client.CoreV1Api(api).read_namespaced_secret("registry", namespace).data == {"one.json": "MQ=="}
 
 
-def test_a_status_is_written_apart_from_the_spec(
+def test_a_status_is_written_separately_from_the_spec(
     cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
 ) -> None:
-    """It does not raise the generation, and the old one is not written over a newer object."""
+    """Writing it does not raise the generation, and an outdated status does not overwrite a newer object."""
     made = objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
     written = cluster.do(lambda calls: calls.write_status(made, {"failureCount": 1, "observedGeneration": 1}))
     assert written["metadata"]["generation"] == 1
@@ -138,10 +138,10 @@ def test_a_status_is_written_apart_from_the_spec(
         cluster.do(lambda calls: calls.write_status(made, {"failureCount": 2}))
 
 
-def test_a_condition_that_the_new_status_lacks_is_gone(
+def test_a_condition_that_the_new_status_lacks_is_removed(
     cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
 ) -> None:
-    """A status is replaced whole, although its conditions are a list by type."""
+    """A status is replaced as a whole, although its conditions are a list with a key."""
     made = objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
 
     def condition(name: str) -> Manifest:
@@ -155,10 +155,10 @@ def test_a_condition_that_the_new_status_lacks_is_gone(
     assert [each["type"] for each in cluster.do(written)["status"]["conditions"]] == ["Ready"]
 
 
-def test_a_finalizer_holds_an_object_until_it_is_taken_off(
+def test_a_finalizer_holds_an_object_until_it_is_removed(
     cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
 ) -> None:
-    """By a merge-patch at the resource version read."""
+    """The finalizer is set and removed by a merge patch at the resource version that was read."""
     made = objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
     cluster.do(lambda calls: calls.write_metadata(made, {"finalizers": ["waypost.dev/number"]}))
     objects.delete_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", "support")
@@ -168,16 +168,16 @@ def test_a_finalizer_holds_an_object_until_it_is_taken_off(
     assert cluster.do(lambda calls: calls.read("WhatsAppNumber", namespace, "support")) is None
 
 
-def test_an_event_is_taken(cluster: Cluster, api: client.ApiClient, namespace: str) -> None:
-    """`kubectl describe` shows it; the API server is strict about what an Event must have."""
+def test_an_event_is_accepted(cluster: Cluster, api: client.ApiClient, namespace: str) -> None:
+    """The API server requires certain fields of an Event, which `kubectl describe` then shows."""
     about = {**number(namespace), "metadata": {"name": "support", "namespace": namespace, "uid": "1-2-3"}}
     cluster.do(lambda calls: calls.emit(about, type="Warning", reason="TokenExpiring", message="Three days left."))
     (event,) = client.CoreV1Api(api).list_namespaced_event(namespace).items
     assert (event.reason, event.involved_object.name, event.type) == ("TokenExpiring", "support", "Warning")
 
 
-def test_what_the_api_server_refuses_is_told_in_its_words(cluster: Cluster, namespace: str) -> None:
-    """A CEL rule's message reaches whoever reads the condition."""
+def test_a_refusal_quotes_the_api_server(cluster: Cluster, namespace: str) -> None:
+    """A CEL rule's message reaches the reader of the condition."""
     bad = number(namespace, phoneNumberId="abc")
     with pytest.raises(ClusterRefused, match="must be an id at Meta"):
         cluster.do(lambda calls: calls.apply(bad, manager="test"))
@@ -185,18 +185,18 @@ def test_what_the_api_server_refuses_is_told_in_its_words(cluster: Cluster, name
 
 @dataclass
 class Running:
-    """`waypost operator` as a process, with only the permissions that the chart gives."""
+    """`waypost operator` as a process, with only the permissions that the chart grants."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
     probe: int
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it has logged."""
+        """Return what it has logged."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def probes(self, path: str) -> tuple[int, str]:
-        """What a probe is told."""
+        """Return status and body of a probe's answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.probe}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -208,7 +208,7 @@ class Running:
 def start_operator(
     api: client.ApiClient, kubeconfig: Path, namespace: str, tmp_path: Path, free_port: Callable[[], int]
 ) -> Iterator[Callable[..., Running]]:
-    """Starts operators as the chart's service account, on a Graph API that nobody serves."""
+    """Starts operators as the chart's service account; their Graph API is a port on which nothing listens."""
     started: list[Running] = []
 
     def start(**environment: str) -> Running:
@@ -254,7 +254,7 @@ def _as_service_account(api: client.ApiClient, kubeconfig: Path, namespace: str,
 def permissions(
     request: pytest.FixtureRequest, api: client.ApiClient, namespace: str, pytestconfig: pytest.Config
 ) -> Iterator[dict[str, str]]:
-    """The chart's own RBAC, installed; gives the operator's settings for that mode."""
+    """Installs the chart's RBAC and yields the operator's settings for that mode."""
     binaries = os.environ.get("WAYPOST_TEST_KUBEBIN", "")
     helm = shutil.which("helm") or shutil.which("helm", path=binaries)
     if helm is None:
@@ -282,14 +282,14 @@ def permissions(
     end(api, f"{namespace}-team")
 
 
-def test_the_charts_permissions_are_enough_and_the_process_ends_in_order(
+def test_the_charts_permissions_suffice_and_the_process_ends_in_order(
     permissions: dict[str, str],
     start_operator: Callable[..., Running],
     objects: client.CustomObjectsApi,
     api: client.ApiClient,
     namespace: str,
 ) -> None:
-    """In both modes: from the start over a look at a number and its deletion to the end, nothing is refused."""
+    """In both modes nothing is refused from the start over a number's reconcile and deletion to the process's end."""
     running = start_operator(**permissions, WAYPOST_OPERATOR_REPLICAS="2")
     team, core = f"{namespace}-team", client.CoreV1Api(api)
     labels = {"waypost.dev/credentials": "true"}
@@ -298,14 +298,14 @@ def test_the_charts_permissions_are_enough_and_the_process_ends_in_order(
     core.create_namespaced_secret(team, {"metadata": {"name": "meta", "labels": labels}, "data": data})
     objects.create_namespaced_custom_object(*GROUP, team, "whatsappnumbers", number(team))
 
-    def told() -> Any:
+    def conditions() -> Any:
         found = objects.get_namespaced_custom_object(*GROUP, team, "whatsappnumbers", "support")
         return {each["type"]: each for each in found.get("status", {}).get("conditions", [])}
 
-    until(lambda: running.process.poll() is not None or "Ready" in told())
+    until(lambda: running.process.poll() is not None or "Ready" in conditions())
     assert running.process.poll() is None, running.log.read_text()
     until(lambda: running.probes("/healthz")[0] == running.probes("/readyz")[0] == 200)
-    until(lambda: "CredentialsValid" in told())
+    until(lambda: "CredentialsValid" in conditions())
     objects.patch_namespaced_custom_object(
         *GROUP,
         team,
@@ -320,17 +320,17 @@ def test_the_charts_permissions_are_enough_and_the_process_ends_in_order(
     assert running.process.wait(60) == 0
     refused = [line for line in metrics.splitlines() if re.search(r'_count.*result="(Forbidden|Invalid)"', line)]
     assert refused == []
-    loud = [line for line in running.lines() if line["level"] in {"error", "critical"}]
-    assert loud == []
+    errors = [line for line in running.lines() if line["level"] in {"error", "critical"}]
+    assert errors == []
     assert "canary-token-5e1f" not in running.log.read_text()
     lease = client.CoordinationV1Api(api).read_namespaced_lease("waypost-operator", namespace)
-    assert lease.spec.holder_identity == "", "it lets go of its lease"
+    assert lease.spec.holder_identity == "", "it releases its lease"
 
 
-def test_without_permissions_it_waits_and_the_probe_says_what_for(
+def test_without_permissions_it_waits_and_the_probe_names_what_is_missing(
     start_operator: Callable[..., Running], api: client.ApiClient, namespace: str
 ) -> None:
-    """A Role that is missing is no crash loop."""
+    """A missing Role causes no crash loop."""
     client.CoreV1Api(api).create_namespaced_service_account(namespace, {"metadata": {"name": "waypost-operator"}})
     running = start_operator()
     until(lambda: running.process.poll() is not None or "whatsappnumbers" in _reason(running))

@@ -1,7 +1,7 @@
-"""A CronJob that fires: what Kubernetes' own controllers call the Job, and how its report comes back.
+"""A CronJob fires: how Kubernetes' own controllers name the Job, and how its report reaches the status.
 
-Needs the CronJob and Job controllers, of a whole cluster or of kube-controller-manager beside the API server. No node
-is needed, and none is let take a pod: the test plays kubelet.
+The tests need the CronJob and Job controllers, either of a whole cluster or of a kube-controller-manager beside the API
+server. They need no node, and keep nodes from taking their pods: the tests write the pods' statuses in kubelet's place.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture
 def controllers(kubeconfig: Path, tmp_path: Path) -> Iterator[None]:
-    """The controllers that the API server alone does not have."""
+    """Runs the controllers that an API server alone does not have."""
     if os.environ.get("WAYPOST_TEST_KUBECONFIG"):
         yield
         return
@@ -51,16 +51,14 @@ def controllers(kubeconfig: Path, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def nodeless(place: Place) -> Place:  # noqa: F811 - the fixture
-    """The place, with pods that no node takes."""
+    """Returns the place, with pods that no node takes."""
     job = dataclasses.replace(place.options.job, node_selector={"waypost.dev/test": "nowhere"})
     place.options = dataclasses.replace(place.options, job=job)
     return place
 
 
-def test_a_run_is_known_by_its_planned_minute_and_its_report_reaches_the_status(
-    nodeless: Place, controllers: None
-) -> None:
-    """From the Job's name in the pod's label, to `status.lastRun` by the pod's termination message."""
+def test_a_run_finds_its_planned_minute_and_its_report_reaches_the_status(nodeless: Place, controllers: None) -> None:
+    """The minute is in the pod's Job label, and `status.lastRun` comes from the pod's termination message."""
     release = nodeless.options.release_namespace
     nodeless.add_schedule(schedule="* * * * *", timeZone="Etc/UTC")
     nodeless.reconcile()
@@ -94,13 +92,13 @@ def test_a_run_is_known_by_its_planned_minute_and_its_report_reaches_the_status(
     assert (last_run["result"], last_run["sent"]) == ("Succeeded", 1)
 
 
-def test_a_run_that_no_other_pod_could_do_ends_its_job_at_once(nodeless: Place, controllers: None) -> None:
-    """Exit status 2; three more pods would only say the same."""
+def test_a_run_that_a_retry_cannot_help_fails_its_job_at_once(nodeless: Place, controllers: None) -> None:
+    """Exit status 2 means that three more pods would fail in the same way."""
     release = nodeless.options.release_namespace
     nodeless.add_schedule()
     nodeless.reconcile()
     jobs = client.BatchV1Api(nodeless.core.api_client)
-    # As `kubectl create job --from=cronjob/…` does: what becomes of a Job does not wait for its minute.
+    # `kubectl create job --from=cronjob/…` does the same, so the test need not wait for the planned minute.
     template = nodeless.cron_jobs()[0].spec.job_template
     template.metadata.name = job = "by-hand"
     jobs.create_namespaced_job(release, {"metadata": template.metadata, "spec": template.spec})

@@ -1,4 +1,4 @@
-"""Schedules against a real API server: what it takes, what it adds by itself, and what it refuses."""
+"""Schedules on a real API server: what it accepts, what it adds by itself, and what it refuses."""
 
 import asyncio
 import uuid
@@ -55,7 +55,7 @@ class Place:
         )
 
     def add_number(self) -> None:
-        """Which was found to be connected."""
+        """Create a number with the status of a connected one."""
         spec = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
         made = self._create("whatsappnumbers", "WhatsAppNumber", "support", spec)
         condition = {"status": "True", "reason": "Connected", "lastTransitionTime": "2026-11-23T09:00:00Z"}
@@ -65,7 +65,7 @@ class Place:
         )
 
     def add_schedule(self, name: str = "weekly-news", **spec: Any) -> None:
-        """As a user would."""
+        """Create a schedule, as a user would."""
         self._create("botschedules", "BotSchedule", name, SPEC | spec)
 
     def _create(self, plural: str, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -76,13 +76,13 @@ class Place:
         return made
 
     def patch(self, merge: dict[str, Any]) -> None:
-        """Change the schedule."""
+        """Merge a change into the schedule."""
         self.objects.patch_namespaced_custom_object(
             "waypost.dev", "v1alpha1", self.tenant, "botschedules", "weekly-news", merge
         )
 
     def reconcile(self, name: str = "weekly-news") -> Result:
-        """Once, in a trace of its own, as the controller does it."""
+        """Reconcile or finalize the schedule once, in a trace of its own, as the controller does."""
 
         async def once(cluster: KubernetesCluster) -> Result:
             manifest = await cluster.read("BotSchedule", self.tenant, name)
@@ -96,7 +96,7 @@ class Place:
         return self.with_cluster(once)
 
     def with_cluster(self, use: Callable[[KubernetesCluster], Awaitable[Found]]) -> Found:
-        """Give it the operator's own view of the cluster."""
+        """Call the function with the operator's own view of the cluster, and return its result."""
 
         async def used() -> Found:
             calls = KubernetesCalls(
@@ -111,24 +111,24 @@ class Place:
         return asyncio.run(used())
 
     def schedule(self, name: str = "weekly-news") -> Manifest:
-        """As it is stored."""
+        """Return the schedule as it is stored."""
         found: Manifest = self.objects.get_namespaced_custom_object(
             "waypost.dev", "v1alpha1", self.tenant, "botschedules", name
         )
         return found
 
     def condition(self, type_: str) -> tuple[str, str, str]:
-        """Status, reason and message."""
+        """Return status, reason and message of a condition of the schedule."""
         each = next(each for each in self.schedule()["status"]["conditions"] if each["type"] == type_)
         return each["status"], each["reason"], each["message"]
 
     def cron_jobs(self) -> list[Any]:
-        """All of the release namespace."""
+        """Return all CronJobs of the release namespace."""
         found: list[Any] = self.batch.list_namespaced_cron_job(self.options.release_namespace).items
         return found
 
     def versions(self) -> list[str]:
-        """Resource versions of everything that concerns schedules: equal ones mean that nothing was written."""
+        """Return resource versions of everything that concerns schedules. Equal ones mean that nothing was written."""
         secrets = self.core.list_namespaced_secret(self.options.release_namespace).items
         return [
             self.schedule()["metadata"]["resourceVersion"],
@@ -138,12 +138,12 @@ class Place:
 
 @pytest.fixture
 def place(api: client.ApiClient, kubeconfig: Path, namespace: str) -> Iterator[Place]:
-    """Two namespaces; that of the release takes restricted pods only."""
+    """Yields a place in two new namespaces; that of the release accepts restricted pods only."""
     release = f"wp-{uuid.uuid4().hex[:10]}"
     core = client.CoreV1Api(api)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     core.create_namespace({"metadata": {"name": release, "labels": labels}})
-    # A whole cluster takes no pod of an account that is not there.
+    # A whole cluster refuses pods whose service account does not exist.
     core.create_namespaced_service_account(release, {"metadata": {"name": OperatorOptions.service_account}})
     made = Place(api, kubeconfig, namespace, release)
     made.add_number()
@@ -151,8 +151,8 @@ def place(api: client.ApiClient, kubeconfig: Path, namespace: str) -> Iterator[P
     end(api, release)
 
 
-def test_the_cronjob_is_taken_and_the_schedule_is_ready(place: Place) -> None:
-    """By server-side apply, with the time zone and all that its pods shall be."""
+def test_the_cronjob_is_accepted_and_the_schedule_is_ready(place: Place) -> None:
+    """The API server accepts the CronJob by server-side apply, with its time zone and its pods' settings."""
     place.add_schedule()
     assert place.reconcile().outcome == "ready"
 
@@ -162,8 +162,8 @@ def test_the_cronjob_is_taken_and_the_schedule_is_ready(place: Place) -> None:
     assert place.condition("Ready")[:2] == ("True", "Scheduled")
 
 
-def test_what_the_api_server_adds_by_itself_makes_no_second_write(place: Place) -> None:
-    """Defaults in the CronJob, and a trace of its own for each look: a quiet minute has no write."""
+def test_defaults_of_the_api_server_cause_no_second_write(place: Place) -> None:
+    """Repeated reconciles write nothing, though the CronJob got defaults and each reconcile has a trace of its own."""
     place.add_schedule()
     place.reconcile()
     before = place.versions()
@@ -173,27 +173,27 @@ def test_what_the_api_server_adds_by_itself_makes_no_second_write(place: Place) 
 
 
 @pytest.mark.parametrize(
-    ("spec", "reason", "words"),
+    ("spec", "reason", "quoted"),
     [
         ({"timeZone": "Mars/Olympus"}, "InvalidTimeZone", "Mars/Olympus"),
         ({"schedule": "61 * * * *"}, "InvalidSchedule", "61"),
         ({"schedule": "0 9 * * 8"}, "InvalidSchedule", "8"),
     ],
 )
-def test_what_the_api_server_refuses_is_told_in_its_own_words(
-    place: Place, spec: dict[str, Any], reason: str, words: str
+def test_a_refused_schedule_is_stalled_and_its_condition_quotes_the_api_server(
+    place: Place, spec: dict[str, Any], reason: str, quoted: str
 ) -> None:
-    """It alone knows which zones and schedules it takes."""
+    """Only the API server knows which time zones and cron expressions it accepts."""
     place.add_schedule(**spec)
     assert place.reconcile().outcome == "stalled"
-    status, told, message = place.condition("Stalled")
-    assert (status, told) == ("True", reason)
-    assert words in message
+    status, found, message = place.condition("Stalled")
+    assert (status, found) == ("True", reason)
+    assert quoted in message
     assert place.cron_jobs() == []
 
 
-def test_the_pods_of_runs_are_restricted_ones(place: Place) -> None:
-    """The API server's own admission takes them, and would refuse less."""
+def test_pods_of_runs_meet_the_restricted_standard(place: Place) -> None:
+    """The API server's admission accepts them, and refuses a pod with fewer restrictions."""
     place.add_schedule()
     place.reconcile()
     (cron_job,) = place.cron_jobs()
@@ -210,8 +210,8 @@ def test_the_pods_of_runs_are_restricted_ones(place: Place) -> None:
         pod("loose", loose)
 
 
-def test_an_edited_cronjob_is_set_right_and_what_others_add_is_left(place: Place) -> None:
-    """Server-side apply owns its fields, and those alone."""
+def test_an_edited_cronjob_is_corrected_and_fields_of_others_stay(place: Place) -> None:
+    """Server-side apply restores the fields that it owns and leaves all others."""
     place.add_schedule()
     place.reconcile()
     (cron_job,) = place.cron_jobs()
@@ -226,8 +226,8 @@ def test_an_edited_cronjob_is_set_right_and_what_others_add_is_left(place: Place
     assert cron_job.metadata.annotations["note"] == "kept"
 
 
-def test_a_changed_action_leaves_nothing_of_the_old_one(place: Place) -> None:
-    """A token check mounts the registry, a message does not: the volume goes when the action does."""
+def test_a_changed_action_removes_the_old_action_s_volume(place: Place) -> None:
+    """A token check mounts the registry and a message does not, so the volume goes with the action."""
     place.add_schedule(action={"tokenCheck": {}})
     place.reconcile()
     volumes = place.cron_jobs()[0].spec.job_template.spec.template.spec.volumes
@@ -243,8 +243,8 @@ def test_a_changed_action_leaves_nothing_of_the_old_one(place: Place) -> None:
     assert place.versions() == before
 
 
-def test_a_deleted_schedule_takes_its_children_along(place: Place) -> None:
-    """Across namespaces, where the garbage collector would not."""
+def test_a_deleted_schedule_deletes_its_children(place: Place) -> None:
+    """The operator deletes them across namespaces, where the garbage collector would not."""
     place.add_schedule()
     place.reconcile()
     place.objects.delete_namespaced_custom_object(
@@ -260,7 +260,7 @@ def test_a_deleted_schedule_takes_its_children_along(place: Place) -> None:
 
 
 def test_a_cronjob_that_outlived_its_schedule_is_swept(place: Place) -> None:
-    """Somebody took the finalizer away by hand."""
+    """The sweep removes a CronJob whose schedule lost its finalizer by hand."""
     place.add_schedule()
     place.reconcile()
     place.patch({"metadata": {"finalizers": None}})

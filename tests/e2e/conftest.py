@@ -1,4 +1,4 @@
-"""The release of `make e2e`, with one number of the tests' own, whose bot repeats what it is told."""
+"""The release of `make e2e`, with one number of the tests' own, whose bot repeats each message."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,25 +50,25 @@ TEAM_OBJECTS = (
 )
 
 
-MEANWHILE = ("test_webhook_rollout", "test_worker_killed", "test_redis_wiped")
-"""What makes a quiet minute for the operator: messages flow, and nobody writes a number, a schedule or a Secret."""
+TRAFFIC_ONLY = ("test_webhook_rollout", "test_worker_killed", "test_redis_wiped")
+"""Tests in which messages flow and no number, schedule or Secret is written: a quiet minute for the operator."""
 LAST = (
     *("test_traces", "test_schedule_fires", "test_upgrade"),
-    *("test_scale", *MEANWHILE, "test_quiet", "test_api_server_stopped"),
+    *("test_scale", *TRAFFIC_ONLY, "test_quiet", "test_api_server_stopped"),
 )
-"""What waits for minutes that pass meanwhile, removes the release, leaves much to clear up. An API server that is away
-comes last: kubelets find it in their own time, up to half a minute later."""
+"""Tests that need minutes to pass first, that remove the release, or that leave much to clean up. The one that stops
+the API server is the last: kubelets find it again with a delay of up to half a minute."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave others in the order that they are in."""
+    """Move the tests of `LAST` to the end; the others keep their order."""
     items.sort(key=lambda item: LAST.index(item.path.stem) if item.path.stem in LAST else -1)
 
 
 @pytest.fixture(scope="session")
 def values() -> dict[str, object]:
-    """The chart's values that these tests run with: two of everything that may be two, and the bot as a volume."""
+    """Returns the chart's values for these tests: two replicas where the chart allows it, and the bot as a volume."""
     if not is_asked_for():
         pytest.skip("these tests run on a cluster: make e2e")
     chosen = release.trial_values(offline=kind.uses_built_node_image())
@@ -80,7 +80,7 @@ def values() -> dict[str, object]:
         "data": {"ledger_bot.py": PLUGIN.read_text()},
     }
     return chosen | {
-        # A thousand numbers come at once here, and an account is asked of again and again.
+        # These tests create a thousand numbers at once and ask for the same accounts again and again.
         "operator": chosen["operator"] | {"graphCallsPerHour": 100_000},
         "webhook": chosen["webhook"] | {"replicas": 2},
         "bot": {"plugins": ["ledger_bot:turn"]},
@@ -105,7 +105,7 @@ def _upgraded(values: dict[str, object]) -> Iterator[tuple[Installed, Ledger]]:
 
 @pytest.fixture(scope="session")
 def upgrade_ledger(_upgraded: tuple[Installed, Ledger]) -> Ledger:
-    """What was delivered while the release was upgraded."""
+    """Returns the ledger of what was delivered while the release was upgraded."""
     return _upgraded[1]
 
 
@@ -119,7 +119,7 @@ def _release(_upgraded: tuple[Installed, Ledger]) -> Iterator[Installed]:
 
 @pytest.fixture
 def installed(_release: Installed) -> Installed:
-    """The release, with all its pods, no fault armed at Meta, and nothing waiting."""
+    """Returns the release with all its pods, no fault set at Meta, and no message waiting."""
     _release.meta("DELETE", "faults")
     for component in ("webhook", "worker", "operator", "console", "simulator"):
         _release.kubectl("rollout", "status", f"deployment/waypost-{component}", "--timeout=180s")
@@ -129,6 +129,6 @@ def installed(_release: Installed) -> Installed:
 
 @pytest.fixture(scope="session")
 def crowd(_release: Installed) -> Iterator[Crowd]:
-    """A thousand numbers and schedules, all ready; watched since then."""
+    """Yields a thousand numbers and schedules, all ready; their changes are counted since then."""
     with gathered(_release) as made:
         yield made

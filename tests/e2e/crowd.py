@@ -1,4 +1,4 @@
-"""A thousand numbers and a thousand schedules applied at once, and what the operator makes of them."""
+"""A thousand numbers and a thousand schedules that are created at once, and how the operator copes with them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from .installed import NAMESPACE, Installed, run
 
 COUNT = 1000
 READY_WITHIN_S = 600
-"""Generous: how long it took is told, not judged, for the machine may be busy."""
+"""This limit is generous, since the machine may be busy: the tests report the duration and do not judge it."""
 SETTLE_S = 5
 API = ("waypost.dev", "v1alpha1")
 PLURALS = ("whatsappnumbers", "botschedules")
@@ -24,7 +24,7 @@ AT_ONCE = 16
 
 
 class Crowd:
-    """All those objects, through the API server's own client: kubectl would wait between them."""
+    """All those objects, created through the Kubernetes client: kubectl would pause between them."""
 
     def __init__(self, installed: Installed, api: client.ApiClient) -> None:
         self.installed = installed
@@ -35,13 +35,13 @@ class Crowd:
             client.BatchV1Api(api),
         )
         (self.operator,) = installed.pods("operator")
-        """The pod that all of it is asked of."""
+        """Name of the operator's pod."""
         self.created_s = self.ready_s = 0.0
         self._watched_since = 0.0
         self._watched: dict[str, str] = {}
 
-    def come(self) -> None:
-        """Create everything, wait until all of it is ready and the last writes are over; from then on it is watched."""
+    def arrive(self) -> None:
+        """Create everything, wait until all is ready and the last writes are over; changes are counted from then on."""
         began = time.monotonic()
         self._create()
         self.created_s = time.monotonic() - began
@@ -51,21 +51,21 @@ class Crowd:
         self.installed.wait(self._is_settled, what="the last writes to be over")
 
     def watched_s(self) -> float:
-        """For how long it has been watched."""
+        """Return for how many seconds changes have been counted."""
         return time.monotonic() - self._watched_since
 
     def changes(self) -> int:
-        """How many objects are other ones, new or gone since then."""
+        """Return how many objects were changed, created or deleted since then."""
         before, after = self._watched, self._versions()
         return sum(after.get(uid) != before.get(uid) for uid in after.keys() | before.keys())
 
     def megabytes(self) -> float:
-        """The most memory that the operator's process had until now."""
+        """Return the peak memory of the operator's process in MB."""
         status = self.installed.kubectl("exec", self.operator, "--", "cat", "/proc/1/status")
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
     def are_ready(self) -> bool:
-        """Looks at the last ones first: listing all of them again and again would keep the API server busy."""
+        """Return whether all are ready. It reads the last ones first, since listing all loads the API server."""
         last, team = COUNT - 1, self.fleet.team(COUNT - 1)
         return (
             self.installed.is_ready(f"number-{last}", namespace=team)
@@ -77,7 +77,7 @@ class Crowd:
         self._watched, self._watched_since = self._versions(), time.monotonic()
 
     def _is_settled(self) -> bool:
-        """Nothing was written for a while; if something was, the while begins again."""
+        """Return whether nothing was written for `SETTLE_S`; a write restarts that time."""
         if self.watched_s() < SETTLE_S:
             return False
         if self.changes() == 0:
@@ -86,7 +86,7 @@ class Crowd:
         return False
 
     def _create(self) -> None:
-        """Everything but the namespaces, several at a time."""
+        """Create everything but the namespaces, several objects at a time."""
         fleet = self.fleet
         self._each(lambda index: self.core.create_namespaced_secret(fleet.team(index), fleet.secret(index)))
         for plural, body in zip(PLURALS, (fleet.number, fleet.schedule), strict=True):
@@ -103,12 +103,12 @@ class Crowd:
                 pass
 
     def _listed(self, plural: str) -> list[dict[str, Any]]:
-        """Those of our namespaces."""
+        """Return the objects in our namespaces."""
         found = self.objects.list_cluster_custom_object(*API, plural)["items"]
         return [each for each in found if each["metadata"]["namespace"] in self.fleet.teams]
 
     def _versions(self) -> dict[str, str]:
-        """Resource versions of everything that the operator writes, but for its proofs of life."""
+        """Return resource versions by uid of everything that the operator writes, except Leases."""
         secrets = self.core.list_namespaced_secret(NAMESPACE).items
         jobs = self.batch.list_namespaced_cron_job(NAMESPACE).items
         events = [each for team in self.fleet.teams for each in self.core.list_namespaced_event(team).items]
@@ -119,9 +119,9 @@ class Crowd:
 
 @contextmanager
 def gathered(installed: Installed) -> Iterator[Crowd]:
-    """They are there, in namespaces of their own, with their accounts at Meta. What is planned has ended before.
+    """Create the crowd in namespaces of its own, with its accounts at Meta, after the planned runs have ended.
 
-    All is deleted and not waited for: nobody comes after this, and the operator has its time to clear up.
+    All of it is deleted afterwards, without waiting: no later test needs the names.
     """
     planned.wait(installed)
     with config.new_client_from_config(str(KUBECONFIG)) as api:
@@ -131,7 +131,7 @@ def gathered(installed: Installed) -> Iterator[Crowd]:
         names = made.fleet.teams
         installed.apply(*({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names))
         try:
-            made.come()
+            made.arrive()
             yield made
         finally:
             run("kubectl", "delete", "namespaces", *names, "--wait=false")

@@ -1,4 +1,4 @@
-"""A release in a kind cluster, as tests see it: what a platform team, a product team and Meta do and look at."""
+"""A release in a kind cluster: what a platform team, a product team and Meta can do with it and see of it."""
 
 import copy
 import json
@@ -26,21 +26,21 @@ ACCOUNT = "202290129340398"
 APP = "200000000000001"
 APP_SECRET = "canary-app-secret-2f1d8e5b7a90"
 TOKEN = "canary-access-token-4b6c1d9e"
-"""Not secrets: of an app that exists at the simulated Meta only; but words that must turn up nowhere else."""
+"""Credentials of an app at the simulated Meta, so not real secrets; but they must not appear in any log or object."""
 
 PASSING = {"schedule", "test"}
-"""Components whose pods end, and stay for their logs: of schedules' Jobs, and of `helm test`."""
+"""Components whose pods end and stay for their logs: those of schedules' Jobs and of `helm test`."""
 
 QUICK = {"sent_after_s": 0.01, "delivered_after_s": 0.02, "read_after_s": None}
-"""The simulated Meta's behaviour, which it forgets when its pod ends."""
+"""Behaviour to set at the simulated Meta, which forgets it when its pod ends."""
 
 
 class CommandFailed(Exception):
-    """kubectl or helm ended with an error; the message holds its words."""
+    """A command such as kubectl or helm failed. The message holds its error output."""
 
 
 class Installed:
-    """The release that `make e2e` installed; its number `ledger` in `team-ledger` repeats what it is told."""
+    """The release that `make e2e` installed; its number `ledger` in `team-ledger` repeats each message."""
 
     def __init__(self) -> None:
         self.http = httpx.Client(trust_env=False, timeout=30)
@@ -48,23 +48,23 @@ class Installed:
         self._urls: dict[str, str] = {}
 
     def close(self) -> None:
-        """End the connections."""
+        """Close the connections."""
         self.http.close()
 
     # -- the cluster ----------------------------------------------------------------------------------------------
 
     def kubectl(self, *arguments: str, stdin: str | None = None, namespace: str = NAMESPACE) -> str:
-        """Run kubectl; its output. Raises `CommandFailed`."""
+        """Run kubectl and return its output. Raises `CommandFailed`."""
         return run("kubectl", "--namespace", namespace, *arguments, stdin=stdin)
 
     def get(self, kind_: str, name: str = "", *, namespace: str = NAMESPACE, selector: str = "") -> Any:
-        """An object, or without a name the list of them. Raises `CommandFailed`."""
+        """Return an object, or without a name the list of all. Raises `CommandFailed`."""
         chosen = [part for part in (name, f"--selector={selector}" if selector else "") if part]
         found = json.loads(self.kubectl("get", kind_, *chosen, "--output=json", namespace=namespace))
         return found if name else found["items"]
 
     def apply(self, *objects: dict[str, Any]) -> None:
-        """What a team would do with its files. Raises `CommandFailed`."""
+        """Apply objects, as a team would with its files. Raises `CommandFailed`."""
         run(
             "kubectl",
             "apply",
@@ -74,7 +74,7 @@ class Installed:
         )
 
     def another(self, team: str, name: str, serial: int) -> "Installed":
-        """The same release seen from another number, which `declare` brings into being; `serial` tells them apart."""
+        """Return the same release with another number, which `declare` creates; `serial` makes its ids unique."""
         other = copy.copy(self)
         number, account = str(int(NUMBER) + serial), str(int(ACCOUNT) + serial)
         other.identity = Identity(team, name, number, account, f"{APP_SECRET}-{serial}")
@@ -82,11 +82,11 @@ class Installed:
 
     @property
     def token(self) -> str:
-        """The access token that `declare` gives our number."""
+        """Access token that `declare` gives our number."""
         return f"{TOKEN}-{self.identity.number}"
 
     def declare(self, **spec: object) -> None:
-        """Our number exists at Meta, with an app, an account and a token of its own; its objects are applied."""
+        """Create our number at Meta with its own app, account and token, apply its objects, and wait for `Ready`."""
         namespace, name, number, account, app_secret = self.identity
         app = str(int(APP) + int(number) - int(NUMBER))
         listed = {"phone_number_id": number, "display_phone_number": f"+1555{number[-7:]}", "messages_per_second": 1000}
@@ -100,7 +100,7 @@ class Installed:
         self.wait(lambda: self.is_ready(name, namespace=namespace), what=f"{name} to be ready")
 
     def number(self, **spec: object) -> dict[str, Any]:
-        """The WhatsAppNumber that a team would write for our number."""
+        """Return the WhatsAppNumber that a team would write for our number."""
         namespace, name, number, account, _ = self.identity
         made = {
             "phoneNumberId": number,
@@ -118,19 +118,19 @@ class Installed:
         }
 
     def published(self, audience: str) -> list[Any]:
-        """What each pod of the webhook or worker reads of our number; None where there is nothing."""
+        """Return our number's registry entry as each pod of the webhook or worker sees it; None where it has none."""
         file = f"/etc/waypost/registry/{audience}/{self.identity.namespace}.{self.identity.name}.json"
         look = f"test ! -e {file} || cat {file}"
         texts = [self.kubectl("exec", pod, "--", "sh", "-c", look) for pod in self.pods(audience)]
         return [json.loads(text) if text else None for text in texts]
 
     def standing(self) -> list[dict[str, Any]]:
-        """Every pod of the release that is there to stay, those on their way out as well."""
+        """Return every pod of the release that should keep running, including those that are being deleted."""
         found = self.get("pods", selector=f"app.kubernetes.io/instance={RELEASE}")
         return [each for each in found if each["metadata"]["labels"]["app.kubernetes.io/component"] not in PASSING]
 
     def lives(self) -> dict[str, int]:
-        """Every pod that stays and runs, with the number of its restarts."""
+        """Return every pod of `standing` that runs, by name and uid, with the number of its restarts."""
         return {
             f"{pod['metadata']['name']} {pod['metadata']['uid']}": sum(
                 each["restartCount"] for each in pod["status"].get("containerStatuses", [])
@@ -141,8 +141,8 @@ class Installed:
 
     @contextmanager
     def team(self, name: str) -> Iterator[str]:
-        """A namespace of the test's own; it is deleted afterwards with all in it, and `wait_for_deletions` waits."""
-        # Of a run before, whether or not it came to its end.
+        """Create a namespace and delete it afterwards without waiting; `wait_for_deletions` waits for that."""
+        # An earlier run, finished or not, may have left the namespace.
         run("kubectl", "delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=180s")
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         try:
@@ -151,47 +151,47 @@ class Installed:
             run("kubectl", "delete", "namespace", name, "--wait=false")
 
     def wait_for_deletions(self) -> None:
-        """Until no namespace is on its way out: the operator has let go of all that was in them."""
+        """Wait until no namespace is being deleted: the operator has removed the finalizers of all objects in them."""
         leaving = "jsonpath={.items[?(@.status.phase=='Terminating')].metadata.name}"
         self.wait(
             lambda: not run("kubectl", "get", "namespaces", "--output", leaving), what="deleted namespaces to be gone"
         )
 
     def pods(self, component: str) -> list[str]:
-        """Names of the pods of a component that are not on their way out."""
+        """Return the names of a component's pods that are not being deleted."""
         found = self.get(
             "pods", selector=f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={component}"
         )
         return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     def present(self, component: str) -> set[str]:
-        """Names of all pods of a component, those on their way out as well."""
+        """Return the names of all pods of a component, including those that are being deleted."""
         selector = f"app.kubernetes.io/instance={RELEASE},app.kubernetes.io/component={component}"
         return {pod["metadata"]["name"] for pod in self.get("pods", selector=selector)}
 
     def node(self, *command: str) -> str:
-        """Run a command on the machine that the cluster consists of; its output. Raises `CommandFailed`."""
+        """Run a command on the cluster's only node and return its output. Raises `CommandFailed`."""
         return run("docker", "exec", kind.NODE, *command)
 
     def kill(self, *pods: str) -> None:
-        """SIGKILL to the processes of pods, as when memory ran out. The kubelet starts others in time."""
+        """Send SIGKILL to the processes of pods, as when memory ran out. The kubelet restarts them later."""
         found = [self.get("pod", pod)["status"]["containerStatuses"][0]["containerID"] for pod in pods]
         for container in found:
             name = container.removeprefix("containerd://")
             self.node("ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", name)
 
     def wipe(self, claim: str) -> None:
-        """Delete every file on the volume of a claim, which no pod may be using."""
+        """Delete every file on the volume of a claim. No pod may be using it."""
         name = self.get("persistentvolumeclaim", claim)["spec"]["volumeName"]
         volume = self.get("persistentvolume", name)["spec"]
         self.node("find", (volume.get("local") or volume["hostPath"])["path"], "-mindepth", "1", "-delete")
 
     def restarts(self, pod: str) -> int:
-        """How often the process of a pod was started again."""
+        """Return how often the process of a pod was restarted."""
         return int(self.get("pod", pod)["status"]["containerStatuses"][0]["restartCount"])
 
     def scale(self, component: str, replicas: int) -> None:
-        """Set the number of pods and wait until it is so."""
+        """Set the number of pods and wait until it is reached."""
         self.kubectl("scale", f"deployment/{RELEASE}-{component}", f"--replicas={replicas}")
         self.kubectl("rollout", "status", f"deployment/{RELEASE}-{component}", "--timeout=180s")
         self.wait(lambda: len(self.pods(component)) == replicas, what=f"{replicas} pods of {component}")
@@ -202,13 +202,13 @@ class Installed:
         self.kubectl("rollout", "status", f"deployment/{RELEASE}-{component}", "--timeout=180s")
 
     def inside(self, program: str, *, component: str = "worker") -> Any:
-        """What a Python program prints as JSON, run in a pod of ours with the pod's own settings and rights."""
+        """Run a Python program in a pod, with the pod's settings and rights, and return the JSON that it prints."""
         return json.loads(
             self.kubectl("exec", "--stdin", f"deployment/{RELEASE}-{component}", "--", "python", "-", stdin=program)
         )
 
     def query(self, statement: str) -> list[dict[str, Any]]:
-        """Rows of the database, as objects. Raises `CommandFailed`, also while the database is away."""
+        """Return rows of the database as dicts. Raises `CommandFailed`, also while the database is unreachable."""
         wrapped = f"SELECT coalesce(json_agg(r), '[]') FROM ({statement}) r"
         answer = self.kubectl("exec", "--stdin", f"{RELEASE}-postgresql-0", "--", "psql", "--no-psqlrc",
                               "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--host=/tmp",
@@ -219,29 +219,29 @@ class Installed:
     # -- Meta, and what it delivers -------------------------------------------------------------------------------
 
     def url(self, name: str) -> str:
-        """Where the webhook or the simulator is reached from outside of the cluster."""
+        """Return the URL at which the webhook or the simulator is reached from outside of the cluster."""
         service = name.partition("-")[0]
         if service not in self._urls:
             self._urls[service] = kind.outside_url(service)
         return self._urls[service]
 
     def meta(self, method: str, path: str, body: object = None) -> Any:
-        """A call of the simulator's control."""
+        """Call the simulator's control API and return its answer."""
         return self.http.request(method, f"{self.url('simulator')}/_sim/{path}", json=body).raise_for_status().json()
 
     def fault(self, **fault: object) -> None:
-        """Make the simulated Meta misbehave, as `POST /_sim/faults` tells it."""
+        """Make the simulated Meta misbehave; the arguments are the body of `POST /_sim/faults`."""
         self.meta("POST", "faults", fault)
 
     def greet(self, contacts: Iterable[str]) -> None:
-        """Each contact writes once through Meta, which opens the 24 h window there."""
+        """Let each contact write once through Meta, which opens the 24 h window there."""
         for contact in contacts:
             self.meta(
                 "POST", "inbound", {"number": self.identity.number, "from": contact, "text": f"hello from {contact}"}
             )
 
     def converse(self, contacts: Sequence[str]) -> Ledger:
-        """Each contact writes, and each gets its reply; what was written."""
+        """Deliver a message from each contact, assert that each got its reply, and return the ledger."""
         self.greet(contacts)
         ledger = Ledger(self)
         for contact in contacts:
@@ -252,37 +252,37 @@ class Installed:
         return ledger
 
     def sent(self) -> list[dict[str, object]]:
-        """What Meta accepted for our number, in order."""
+        """Return the messages that Meta accepted for our number, in order."""
         found: list[dict[str, object]] = self.meta("GET", f"sent?number={self.identity.number}&limit=100000")
         return found
 
     # -- looking --------------------------------------------------------------------------------------------------
 
     def wait(self, condition: Callable[[], object], *, deadline_s: float = 180.0, what: str = "") -> None:
-        """Poll until the condition holds."""
+        """Poll until the condition holds; fail with `what` and a list of pods after the deadline."""
         deadline = time.monotonic() + deadline_s
         while not condition():
             assert time.monotonic() < deadline, f"not within {deadline_s:.0f} s: {what}\n{self.describe()}"
             time.sleep(0.2)
 
     def describe(self) -> str:
-        """What a failed wait should show."""
+        """Return what a failed wait should show: pods and our objects."""
         try:
             return run("kubectl", "get", "pods,whatsapp", "--all-namespaces")
         except CommandFailed as failure:
             return str(failure)
 
     def conditions(self, name: str, *, namespace: str, kind_: str = "whatsappnumber") -> dict[str, tuple[str, str]]:
-        """`{type: (status, reason)}` of a number or schedule; empty before the operator has said anything."""
+        """Return `{type: (status, reason)}` of a number or schedule; empty before the operator wrote a status."""
         found = self.get(kind_, name, namespace=namespace).get("status", {}).get("conditions", [])
         return {each["type"]: (each["status"], each["reason"]) for each in found}
 
     def is_ready(self, name: str, *, namespace: str, kind_: str = "whatsappnumber") -> bool:
-        """Whether the operator says that a number or schedule is as desired."""
+        """Return whether a number or schedule has the condition `Ready`."""
         return self.conditions(name, namespace=namespace, kind_=kind_).get("Ready", ("", ""))[0] == "True"
 
     def reconcile(self, name: str, *, namespace: str) -> None:
-        """Ask the operator to look at a number now, and wait until it has, and finds it as desired."""
+        """Ask the operator to reconcile a number now, and wait until it has and the number is ready."""
         asked = token_hex(4)
         self.kubectl("annotate", "--overwrite", f"whatsappnumber/{name}", f"{REQUESTED}={asked}", namespace=namespace)
 
@@ -290,11 +290,11 @@ class Installed:
             status = self.get("whatsappnumber", name, namespace=namespace).get("status", {})
             return bool(status.get("lastHandledReconcileAt") == asked)
 
-        self.wait(is_handled, what=f"the operator to look at {name}")
+        self.wait(is_handled, what=f"the operator to reconcile {name}")
         self.wait(lambda: self.is_ready(name, namespace=namespace), what=f"{name} to be ready")
 
     def is_quiet(self) -> bool:
-        """Nothing waits, neither to be handled nor to be sent; False also while the database is away."""
+        """Return whether no event waits and no message is to be sent; False while the database is unreachable."""
         try:
             (row,) = self.query("""
                 SELECT (SELECT count(*) FROM event WHERE state = 'waiting')
@@ -305,20 +305,20 @@ class Installed:
         return row["open"] == 0
 
     def quiesce(self) -> None:
-        """Wait until everything that was taken in is dealt with."""
+        """Wait until every accepted event is handled and every reply is sent."""
         self.wait(self.is_quiet, what="nothing waiting")
 
     def event_states(self) -> dict[str, str]:
-        """`{event key: state}` of all messages."""
+        """Return `{event key: state}` of all messages."""
         rows = self.query("SELECT event_key, state FROM event WHERE kind = 'message'")
         return {row["event_key"]: row["state"] for row in rows}
 
     def reply_states(self, event_keys: Iterable[str]) -> dict[str, str]:
-        """`{event key: state of the reply}` of those messages that have one by now."""
+        """Return `{event key: state of the reply}` of those messages that have a reply by now."""
         return {row["event_key"]: row["state"] for row in self._replies() if row["event_key"] in set(event_keys)}
 
     def unsettled(self) -> set[str]:
-        """Messages whose reply nobody knows to be sent or not, without those that Meta did take."""
+        """Return the keys of messages whose reply is in state `unknown` and was not accepted by Meta."""
         taken = {str(sent["biz_opaque_callback_data"]) for sent in self.sent()}
         return {
             row["event_key"]
@@ -333,7 +333,7 @@ class Installed:
         """)
 
     def assert_counts_hold(self) -> None:
-        """G9, over every number, by the figures that the console exports."""
+        """Assert guarantee G9 for every number, by the figures that the console exports."""
         for number, count in self.inside(COUNTS).items():
             assert count["received"] == count["duplicate"] + count["done"] + count["dead"] + count["waiting"], (
                 number,
@@ -354,14 +354,14 @@ print(json.dumps({number: {name: getattr(count, name) for name in names} for num
 
 
 def secret(namespace: str, name: str, data: dict[str, str], *, opted_in: bool = True) -> dict[str, Any]:
-    """A Secret with credentials, which numbers of its namespace may use if it is opted in."""
+    """Return a Secret with credentials, which numbers of its namespace may use if it is opted in."""
     labels = {"waypost.dev/credentials": "true"} if opted_in else {}
     metadata = {"name": name, "namespace": namespace, "labels": labels}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
 
 
 def run(*command: str, stdin: str | None = None) -> str:
-    """A command with our tools and our cluster; its output. Raises `CommandFailed`."""
+    """Run a command with our tools on our cluster and return its output. Raises `CommandFailed`."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=dict(environment()))
     if done.returncode:
         raise CommandFailed(f"{' '.join(command)}: {done.stderr.strip()[-2000:]}")
@@ -369,5 +369,5 @@ def run(*command: str, stdin: str | None = None) -> str:
 
 
 def is_asked_for() -> bool:
-    """Whether these tests were asked for: `make e2e` says so."""
+    """Return whether these tests were asked for, as `make e2e` does with WAYPOST_E2E=1."""
     return os.environ.get("WAYPOST_E2E") == "1"

@@ -1,4 +1,4 @@
-"""A BotSchedule that is made before all tests and looked at by one of the last: its minutes pass meanwhile."""
+"""A BotSchedule that is created before all tests and checked by one of the last, after its minutes have passed."""
 
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -8,22 +8,22 @@ from .installed import TEAM, Installed
 
 NAME = "planned"
 TEXT = f"what was planned, {secrets.token_hex(4)}"
-"""Another one each time: what Meta took earlier is not taken for ours."""
+"""The text is unique to this test run, so that messages of an earlier one are not counted."""
 
 CONTACTS = [f"1555140{number:04}" for number in range(3)]
 AHEAD = timedelta(seconds=30)
-"""Within this time the operator has made the CronJob, also on a slow machine."""
+"""Time in which the operator creates the CronJob even on a slow machine."""
 
 RUNS = 2
 
 
 def create(installed: Installed) -> None:
-    """For the next two minutes, to contacts that wrote just now."""
-    delete(installed)  # of a run that was cut short
+    """Create the schedule for the next two minutes, to contacts that wrote just now."""
+    delete(installed)  # an earlier test run that was cut short may have left it
     installed.greet(CONTACTS)
     first = (datetime.now(UTC) + AHEAD + timedelta(minutes=1)).replace(second=0, microsecond=0)
     minutes = [first + timedelta(minutes=number) for number in range(RUNS)]
-    # Around a full hour, `59,0 8,9`: an hour later there would be more, and it is long deleted then.
+    # At a full hour this becomes `59,0 8,9`, which also names two minutes an hour later; it is deleted long before.
     minute, hour = (",".join(dict.fromkeys(each.strftime(part) for each in minutes)) for part in ("%M", "%H"))
     spec = {
         "numberRef": {"name": "ledger"},
@@ -41,13 +41,13 @@ def create(installed: Installed) -> None:
 
 
 def schedule(installed: Installed) -> Any:
-    """As it is in the cluster; None once it is deleted."""
+    """Return the schedule as stored; None once it is deleted."""
     found = installed.get("botschedules", namespace=TEAM)
     return next((each for each in found if each["metadata"]["name"] == NAME), None)
 
 
 def ended(installed: Installed) -> list[str]:
-    """The planned minutes of the runs that ended, in order."""
+    """Return the planned minutes of the runs that ended, in order."""
     rows = installed.query(f"""
         SELECT to_char(planned_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS minute FROM schedule_run
         WHERE schedule_uid = '{schedule(installed)["metadata"]["uid"]}' AND finished_at IS NOT NULL ORDER BY planned_at
@@ -56,12 +56,15 @@ def ended(installed: Installed) -> list[str]:
 
 
 def wait(installed: Installed) -> None:
-    """Until all runs have ended."""
+    """Wait until all runs have ended; return at once if the schedule is deleted."""
     if schedule(installed) is not None:
         installed.wait(lambda: len(ended(installed)) == RUNS, what="the planned runs to have ended", deadline_s=300)
 
 
 def delete(installed: Installed) -> None:
-    """If a test has not done it. kubectl itself would wait for ever where there is no operator any more."""
+    """Delete the schedule if it exists and wait until it is gone.
+
+    kubectl's own wait has no deadline, and the finalizer stays where no operator runs any more.
+    """
     installed.kubectl("delete", "botschedule", NAME, "--ignore-not-found", "--wait=false", namespace=TEAM)
     installed.wait(lambda: schedule(installed) is None, what="the planned schedule to be gone")

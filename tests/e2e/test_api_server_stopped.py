@@ -1,4 +1,4 @@
-"""The API server is away: messages do not need it."""
+"""Messages are answered while the API server is stopped."""
 
 import time
 from collections.abc import Iterator
@@ -14,13 +14,14 @@ pytestmark = pytest.mark.timeout(600)
 CONTACTS = [f"1555160{number:04}" for number in range(24)]
 AWAY_S = 60.0
 MANIFESTS = "/etc/kubernetes/manifests"
-KEPT = "/etc/kubernetes/stopped"
+STOPPED = "/etc/kubernetes/stopped"
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
-"""The first is to be stopped. Without it the others would end by themselves, and kubelet start them late."""
+"""The test is about the first. The others are stopped too: without it they would exit, and kubelet would restart them
+late."""
 
 
 def is_served(installed: Installed) -> bool:
-    """Whether the API server answers."""
+    """Return whether the API server answers."""
     try:
         installed.kubectl("get", "--raw", "/readyz", "--request-timeout=5s")
     except CommandFailed:
@@ -30,21 +31,21 @@ def is_served(installed: Installed) -> bool:
 
 @contextmanager
 def no_control_plane(installed: Installed) -> Iterator[None]:
-    """Stop it; afterwards it is there again, and answers."""
-    installed.node("mkdir", "-p", KEPT)
+    """Stop the control plane; afterwards start it again and wait until it answers."""
+    installed.node("mkdir", "-p", STOPPED)
     for program in reversed(CONTROL_PLANE):
-        installed.node("mv", f"{MANIFESTS}/{program}.yaml", KEPT)
+        installed.node("mv", f"{MANIFESTS}/{program}.yaml", STOPPED)
     try:
         installed.wait(lambda: not is_served(installed), what="the API server to be gone")
         yield
     finally:
         for program in CONTROL_PLANE:
-            installed.node("mv", f"{KEPT}/{program}.yaml", MANIFESTS)
+            installed.node("mv", f"{STOPPED}/{program}.yaml", MANIFESTS)
             installed.wait(lambda: is_served(installed), what="the API server to be back")
 
 
-def test_messages_are_answered_while_the_api_server_is_away_for_a_minute(installed: Installed) -> None:
-    """Every second brings replies meanwhile; afterwards a number that is touched is reconciled again."""
+def test_messages_are_answered_while_the_api_server_is_stopped_for_a_minute(installed: Installed) -> None:
+    """Replies are sent every second of that minute; afterwards the operator reconciles a number without a restart."""
     installed.greet(CONTACTS)
     (operator,) = installed.pods("operator")
     restarts = installed.restarts(operator)

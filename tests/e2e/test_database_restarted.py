@@ -1,4 +1,4 @@
-"""PostgreSQL goes away and comes back while messages flow."""
+"""PostgreSQL is stopped and started again while messages flow."""
 
 from collections.abc import Callable
 
@@ -15,14 +15,14 @@ SERVER = "statefulset/waypost-postgresql"
 
 
 def kill(installed: Installed, _traffic: Traffic) -> None:
-    """What it had in memory is gone. It may be back before anybody delivers."""
+    """Kill PostgreSQL, which loses its memory. It may be back before the next delivery."""
     restarts = installed.restarts(DATABASE)
     installed.kill(DATABASE)
     installed.wait(lambda: installed.restarts(DATABASE) > restarts, what="PostgreSQL to be started again")
 
 
 def replace(installed: Installed, traffic: Traffic) -> None:
-    """In good order, by a new pod, after somebody was told to come again."""
+    """Replace PostgreSQL's pod in an orderly way, after at least one delivery got 503."""
     installed.kubectl("scale", SERVER, "--replicas=0")
     installed.wait(lambda: traffic.count(503), what="a delivery to get 503")
     installed.kubectl("wait", "--for=delete", f"pod/{DATABASE}", "--timeout=180s")
@@ -30,10 +30,10 @@ def replace(installed: Installed, traffic: Traffic) -> None:
 
 
 @pytest.mark.parametrize("end", [kill, replace])
-def test_a_database_that_is_ended_costs_no_acknowledged_message(
+def test_a_database_restart_loses_no_acknowledged_message(
     installed: Installed, end: Callable[[Installed, Traffic], None]
 ) -> None:
-    """Meanwhile deliveries get 503 and come again; what had got a 200 is there and is answered."""
+    """Deliveries get 503 and are repeated; every message that got a 200 is stored and answered."""
     installed.greet(CONTACTS)
     with Traffic(Ledger(installed), CONTACTS, per_second=12) as traffic:
         traffic.wait_for_more(12)

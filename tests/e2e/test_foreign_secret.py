@@ -1,4 +1,4 @@
-"""Secrets whose owner did not allow their use."""
+"""Secrets whose owner did not allow numbers to use them."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ CRAFTED = ("team-owner/owner-meta", "team-owner.owner-meta", "../team-owner/owne
 
 
 def test_a_secret_of_another_namespace_or_without_the_label_is_never_used(installed: Installed) -> None:
-    """Not by name, not by a crafted name, and not by a user who may write numbers and read no Secret."""
+    """Neither its name nor a crafted name helps a user who may write numbers but read no Secret."""
     with installed.team("team-owner"), installed.team("team-thief") as thief:
         owned = {"appId": "200000000000400", "appSecret": HIDDEN, "accessToken": f"{HIDDEN}-token"}
         installed.apply(
@@ -44,11 +44,11 @@ def test_a_secret_of_another_namespace_or_without_the_label_is_never_used(instal
                 _write(installed, thief, f"crafted-{index}", name)
         _write(installed, thief, "foreign", "owner-meta")
         _write(installed, thief, "unlabelled", "unlabelled")
-        _write(installed, thief, "kept", "waypost-registry-worker-0")
+        _write(installed, thief, "registry", "waypost-registry-worker-0")
 
-        told = {"foreign": "SecretMissing", "unlabelled": "SecretNotOptedIn", "kept": "SecretMissing"}
-        for name, reason in told.items():
-            installed.wait(_says(installed, thief, name, reason), what=f"{name} to say {reason}")
+        expected = {"foreign": "SecretMissing", "unlabelled": "SecretNotOptedIn", "registry": "SecretMissing"}
+        for name, reason in expected.items():
+            installed.wait(_has_reason(installed, thief, name, reason), what=f"{name} to have the reason {reason}")
             number = installed.another(thief, name, 400)
             assert set(number.published("webhook")) == {None}
         for verb, what in (("get", "secrets"), ("patch", "secrets"), ("get", "pods"), ("create", "pods")):
@@ -60,14 +60,14 @@ def test_a_secret_of_another_namespace_or_without_the_label_is_never_used(instal
 
 
 def _write(installed: Installed, namespace: str, name: str, credentials: str) -> None:
-    """As the user would."""
+    """Create a number as the user would, by impersonation."""
     number = installed.another(namespace, name, 400).number(credentialsRef={"name": credentials})
     installed.kubectl("create", "--filename", "-", f"--as={USER}", stdin=json.dumps(number), namespace=namespace)
 
 
-def _says(installed: Installed, namespace: str, name: str, reason: str) -> Callable[[], bool]:
-    def said() -> bool:
+def _has_reason(installed: Installed, namespace: str, name: str, reason: str) -> Callable[[], bool]:
+    def holds() -> bool:
         found = installed.conditions(name, namespace=namespace)
         return found.get("CredentialsValid") == ("False", reason) and found.get("Ready", ("",))[0] == "False"
 
-    return said
+    return holds

@@ -1,4 +1,4 @@
-"""What is in the image, and what is not."""
+"""The image holds what Waypost needs and no tools to build with."""
 
 import re
 
@@ -13,7 +13,7 @@ ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")
 
 
 def test_the_image_is_small_has_nothing_to_build_with_and_starts_waypost(installed: Installed) -> None:
-    """Over its base at most 250 MB; neither pip nor a compiler; a user that is not root; the command is `waypost`."""
+    """It is at most 250 MB over its base, has no pip and no compiler, is not run as root, and starts `waypost`."""
     offline = kind.uses_built_node_image()
     image = release.app_image(offline=offline)
     size, base_size = (
@@ -26,7 +26,7 @@ def test_the_image_is_small_has_nothing_to_build_with_and_starts_waypost(install
     )
     pod = installed.pods("worker")[0]
     look = f"for tool in {' '.join(ABSENT)}; do command -v $tool; done; waypost --version"
-    # The version, and no path of a tool before it.
+    # The version is all of the output: `command -v` would print the path of each tool that it finds.
     assert re.fullmatch(r"\d+\.\d+\.\d+", installed.kubectl("exec", pod, "--", "sh", "-c", look))
     for module in ("pip", "ensurepip"):
         with pytest.raises(CommandFailed, match=f"No module named '?{module}"):

@@ -1,4 +1,4 @@
-"""What a release says of what it needs and has not got."""
+"""A release that lacks something it needs says what is missing."""
 
 import json
 import secrets
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.timeout(600)
 NAMESPACE = "waypost-lacking"
 PASSWORD = "canary-of-a-database-password"
 NOWHERE = "127.0.0.1:9"
-"""Nothing listens there, in no pod."""
+"""Address on which nothing listens in any pod."""
 
 VALUES: dict[str, Any] = {
     "publicUrl": "https://whatsapp.example.com",
-    # The kinds, the policy and the roles of people are of the other release.
+    # CRDs, policy and the roles of people belong to the other release.
     "crds": {"enabled": False},
     "admissionPolicy": {"enabled": False},
     "rbac": {"aggregate": False},
@@ -35,26 +35,26 @@ VALUES: dict[str, Any] = {
 
 
 def test_pods_without_a_database_are_not_ready_and_say_so_in_one_line(installed: Installed) -> None:
-    """No restart, no traceback, no password."""
+    """They do not restart, and log neither a traceback nor the password."""
     with _lacking(database={"url": f"postgresql://waypost:{PASSWORD}@{NOWHERE}/waypost"}) as namespace:
         for component in ("webhook", "worker", "console"):
             installed.wait(
-                lambda c=component: "database" in str(_said(namespace, c)), what=f"{component} to name the database"
+                lambda c=component: "database" in str(_warnings(namespace, c)), what=f"{component} to name the database"
             )
         pods = _pods(namespace)
         for component in ("webhook", "worker", "console"):
             (status,) = pods[component]["status"]["containerStatuses"]
             assert not status["ready"]
             assert status["restartCount"] == 0, component
-            told = [f"{line['event']} {line.get('reason', '')}" for line in _said(namespace, component)]
-            assert sum("database" in each for each in told) == 1, told
-            assert len(told) == len(set(told)) <= 2, told  # a worker misses Redis too
+            logged = [f"{line['event']} {line.get('reason', '')}" for line in _warnings(namespace, component)]
+            assert sum("database" in each for each in logged) == 1, logged
+            assert len(logged) == len(set(logged)) <= 2, logged  # a worker lacks Redis too
             assert "Traceback" not in _log(namespace, component)
             assert PASSWORD not in _log(namespace, component)
 
 
 def test_pods_without_a_secret_wait_and_name_it(installed: Installed) -> None:
-    """They are not started, so they do not crash; what is missing stands in their status."""
+    """Their containers do not start, so they do not crash; the pod status names the Secret."""
     with _lacking(database={"existingSecret": {"name": "forgotten"}}) as namespace:
         for component in ("webhook", "worker", "console"):
             installed.wait(
@@ -64,26 +64,26 @@ def test_pods_without_a_secret_wait_and_name_it(installed: Installed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "quoted"),
     [
         ({"webhok": {}}, "webhok"),
         ({"webhook": {"replicas": "two"}}, "replicas"),
         ({"publicUrl": "http://whatsapp.example.com"}, "publicUrl"),
     ],
 )
-def test_wrong_values_are_refused_before_anything_is_made(
-    installed: Installed, given: dict[str, Any], words: str
+def test_invalid_values_are_refused_before_anything_is_created(
+    installed: Installed, given: dict[str, Any], quoted: str
 ) -> None:
-    """By the schema, which names the key."""
+    """The schema refuses them and names the key."""
     before = _namespaces()
-    with pytest.raises(CommandFailed, match=words), _lacking(database={"url": "postgresql://u@h/d"}, **given):
+    with pytest.raises(CommandFailed, match=quoted), _lacking(database={"url": "postgresql://u@h/d"}, **given):
         pass
     assert _namespaces() <= before
 
 
 @contextmanager
 def _lacking(**values: object) -> Iterator[str]:
-    """A second release, in a namespace of its own, which is not waited for when it goes."""
+    """Install a second release in a namespace of its own; the namespace is deleted afterwards without waiting."""
     namespace = f"{NAMESPACE}-{secrets.token_hex(3)}"
     repository, _, tag = release.app_image(offline=kind.uses_built_node_image()).partition(":")
     image = {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
@@ -111,12 +111,12 @@ def _log(namespace: str, component: str) -> str:
     pod = _pods(namespace).get(component)
     try:
         return run("kubectl", "--namespace", namespace, "logs", pod["metadata"]["name"]) if pod else ""
-    except CommandFailed:  # its container has not been made yet
+    except CommandFailed:  # its container does not exist yet
         return ""
 
 
-def _said(namespace: str, component: str) -> list[dict[str, str]]:
-    """Lines of warning or worse."""
+def _warnings(namespace: str, component: str) -> list[dict[str, str]]:
+    """Return the log lines of level warning or worse."""
     lines = [json.loads(line) for line in _log(namespace, component).splitlines()]
     return [line for line in lines if line["level"] not in ("debug", "info")]
 

@@ -12,10 +12,10 @@ CONTACTS = [f"1555130{number:04}" for number in range(4)]
 KINDS = "whatsappnumbers.waypost.dev"
 
 
-def test_numbers_deleted_without_an_operator_go_when_it_is_back_and_others_answer_meanwhile(
+def test_numbers_deleted_without_an_operator_are_removed_when_it_returns_and_others_keep_answering(
     installed: Installed,
 ) -> None:
-    """The finalizer holds, messages flow, and Meta is then left as each deletionPolicy says."""
+    """The finalizer holds, messages flow, and afterwards Meta is cleaned up as each deletionPolicy says."""
     with installed.team("team-away") as team:
         leaving = installed.another(team, "leaving", 300)
         staying = installed.another(team, "staying", 301)
@@ -33,7 +33,7 @@ def test_numbers_deleted_without_an_operator_go_when_it_is_back_and_others_answe
         assert _callback(leaving) not in _callbacks(installed)
         assert _callback(staying) in _callbacks(installed)
         installed.wait(
-            lambda: _published(leaving) | _published(staying) == {None}, what="the data plane to forget both"
+            lambda: _published(leaving) | _published(staying) == {None}, what="webhook and workers to lose both entries"
         )
 
 
@@ -46,7 +46,7 @@ def _callback(number: Installed) -> str:
 
 
 def _callbacks(installed: Installed) -> set[str]:
-    """Paths of what Meta would deliver to."""
+    """Return the paths of all callbacks that Meta would deliver to."""
     return {urlsplit(each["callback_url"]).path for each in installed.meta("GET", "subscriptions")}
 
 

@@ -1,4 +1,4 @@
-"""What the operator writes while nobody asks it for anything."""
+"""The operator writes nothing while no object changes."""
 
 import pytest
 
@@ -9,8 +9,8 @@ pytestmark = pytest.mark.timeout(1800)
 QUIET_S = 60
 
 
-def test_nothing_is_written_of_a_thousand_numbers_and_schedules_that_are_as_they_should_be(crowd: Crowd) -> None:
-    """In a minute or longer in which messages may flow, but no object is touched."""
+def test_a_thousand_ready_numbers_and_schedules_cause_no_write(crowd: Crowd) -> None:
+    """Nothing changes in a minute or longer in which messages may flow but no object is edited."""
     crowd.installed.wait(lambda: crowd.watched_s() >= QUIET_S, what="a minute to have passed")
 
     assert crowd.changes() == 0

@@ -1,4 +1,4 @@
-"""Redis loses everything it had."""
+"""Redis loses all its data."""
 
 import pytest
 
@@ -11,8 +11,8 @@ CONTACTS = [f"1555130{number:04}" for number in range(24)]
 SERVER = "statefulset/waypost-valkey"
 
 
-def test_redis_that_comes_back_with_an_empty_volume_costs_no_message(installed: Installed) -> None:
-    """Its pod is deleted and its volume wiped: messages are answered meanwhile and afterwards, each of them once."""
+def test_redis_that_restarts_with_an_empty_volume_loses_no_message(installed: Installed) -> None:
+    """Its pod is deleted and its volume wiped; messages are answered once each, without Redis and after its return."""
     installed.greet(CONTACTS)
     with Traffic(Ledger(installed), CONTACTS, per_second=12) as traffic:
         traffic.wait_for_more(12)

@@ -14,8 +14,8 @@ TOKEN_FILE = "/var/run/secrets/kubernetes.io/serviceaccount/token"
 LOOK = f"cat /proc/1/status /proc/1/mounts; test -e {TOKEN_FILE} && echo token || echo no token"
 
 
-def test_every_pod_is_restricted_without_root_and_writes_to_no_image(installed: Installed) -> None:
-    """The API server finds nothing to warn of; processes have no root, no root to write to, and no token but one."""
+def test_every_pod_is_restricted_without_root_and_has_a_read_only_root(installed: Installed) -> None:
+    """No process runs as root, has a capability or can write to its image, and only the operator's has a token."""
     assert installed.get("namespace", NAMESPACE)["metadata"]["labels"][ENFORCE] == "restricted"
     with_token = set()
     seen = set()
@@ -24,8 +24,8 @@ def test_every_pod_is_restricted_without_root_and_writes_to_no_image(installed: 
             continue
         name, component = pod["metadata"]["name"], pod["metadata"]["labels"]["app.kubernetes.io/component"]
         for container in pod["spec"]["containers"]:
-            said = installed.kubectl("exec", name, "--container", container["name"], "--", "sh", "-c", LOOK)
-            lines = said.splitlines()
+            output = installed.kubectl("exec", name, "--container", container["name"], "--", "sh", "-c", LOOK)
+            lines = output.splitlines()
             users = next(line for line in lines if line.startswith("Uid:")).split()[1:]
             assert "0" not in users, (name, users)
             assert next(line for line in lines if line.startswith("CapEff:")).split()[1].strip("0") == "", name
@@ -40,7 +40,7 @@ def test_every_pod_is_restricted_without_root_and_writes_to_no_image(installed: 
 
 
 def test_helm_test_delivers_to_the_release_and_sees_the_effect(installed: Installed) -> None:
-    """Handshake, signed delivery and what came of it, from a pod that `restricted` lets in."""
+    """A pod that `restricted` admits does the handshake and a signed delivery, and sees the event handled."""
     webhooks = "app.kubernetes.io/component=webhook"
     with ThreadPoolExecutor(1) as pool:
         tested = pool.submit(run, "helm", "test", RELEASE, "--namespace", NAMESPACE, "--timeout", "300s")
@@ -49,11 +49,11 @@ def test_helm_test_delivers_to_the_release_and_sees_the_effect(installed: Instal
             lambda: tested.done() or route in installed.kubectl("get", "secrets", "--output=name").splitlines(),
             what=route,
         )
-        # Kubelet mounts it within two minutes; a changed annotation, which the operator would set, makes that seconds.
+        # Kubelet updates the mount within two minutes; an annotation, as the operator sets it, makes that seconds.
         installed.kubectl(
             "annotate", "pods", f"--selector={webhooks}", "--overwrite", f"waypost.dev/test={time.time()}"
         )
         assert "Succeeded" in tested.result()
-    said = installed.kubectl("logs", f"{RELEASE}-test")
+    log = installed.kubectl("logs", f"{RELEASE}-test")
     for step in ("handshake", "delivery", "handled"):
-        assert step in said
+        assert step in log

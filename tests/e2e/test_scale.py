@@ -1,4 +1,4 @@
-"""A thousand numbers and a thousand schedules, applied at once to the operator that runs."""
+"""A thousand numbers and a thousand schedules are created at once while the operator runs."""
 
 import sys
 
@@ -12,7 +12,7 @@ MOST_MEGABYTES = 200
 
 
 def test_a_thousand_numbers_and_schedules_become_ready(crowd: Crowd, capsys: pytest.CaptureFixture[str]) -> None:
-    """With at most 200 MB of memory and no restart."""
+    """The operator needs at most 200 MB of memory and no restart."""
     megabytes = crowd.megabytes()
     figures = (
         f"{COUNT} numbers and {COUNT} schedules created in {crowd.created_s:.0f} s, ready after {crowd.ready_s:.0f} s; "

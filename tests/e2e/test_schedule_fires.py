@@ -1,4 +1,4 @@
-"""A BotSchedule fires by its CronJob."""
+"""A BotSchedule sends its messages by a CronJob."""
 
 from collections import Counter
 from typing import Any
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def test_each_planned_minute_sends_its_message_once_and_no_other_does(installed: Installed) -> None:
-    """One run for each minute, one message of it for each contact; suspended and deleted, its CronJob is so too."""
+    """Each minute has one run with one message per contact; the CronJob is suspended and deleted with the schedule."""
     planned.wait(installed)
     installed.quiesce()
     got = Counter(str(sent["to"]).lstrip("+") for sent in installed.sent() if sent["text"] == planned.TEXT)
@@ -20,10 +20,14 @@ def test_each_planned_minute_sends_its_message_once_and_no_other_does(installed:
 
     ended = planned.ended(installed)
     assert ",".join(each.split(":")[1] for each in ended) == planned.schedule(installed)["spec"]["schedule"].split()[0]
-    installed.wait(lambda: _told(installed, ended[-1]), what="the last run told in the status")
-    told = _told(installed, ended[-1])
-    assert told["result"] == "Succeeded"
-    assert (told["recipients"], told["sent"], told["failed"]) == (len(planned.CONTACTS), len(planned.CONTACTS), 0)
+    installed.wait(lambda: _last_run(installed, ended[-1]), what="the last run to be in the status")
+    last_run = _last_run(installed, ended[-1])
+    assert last_run["result"] == "Succeeded"
+    assert (last_run["recipients"], last_run["sent"], last_run["failed"]) == (
+        len(planned.CONTACTS),
+        len(planned.CONTACTS),
+        0,
+    )
 
     job = planned.schedule(installed)["status"]["cronJobName"]
     suspend = ("patch", "botschedule", planned.NAME, "--type=merge", '--patch={"spec":{"suspend":true}}')
@@ -33,7 +37,7 @@ def test_each_planned_minute_sends_its_message_once_and_no_other_does(installed:
     assert job not in {each["metadata"]["name"] for each in installed.get("cronjobs")}
 
 
-def _told(installed: Installed, planned_at: str) -> dict[str, Any]:
-    """What the status tells of that run, once it has ended."""
+def _last_run(installed: Installed, planned_at: str) -> dict[str, Any]:
+    """Return `status.lastRun` if it is that run and it has ended, else an empty dict."""
     last: dict[str, Any] = planned.schedule(installed)["status"].get("lastRun", {})
     return last if last.get("plannedAt") == planned_at and "finishedAt" in last else {}

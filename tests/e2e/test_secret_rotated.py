@@ -1,4 +1,4 @@
-"""Credentials that are exchanged while Meta delivers."""
+"""Credentials are rotated while Meta delivers."""
 
 import time
 from collections import Counter
@@ -20,7 +20,7 @@ NEW_SECRET, NEW_TOKEN = "canary-app-secret-rotated", "canary-access-token-rotate
 
 
 def test_new_credentials_need_no_restart_and_refuse_no_delivery(installed: Installed) -> None:
-    """Signed with the old app secret and then with the new one, all get 200; nothing misses the revoked token."""
+    """Deliveries signed with the old or the new app secret get 200, and replies do not need the revoked token."""
     with installed.team("team-rotated") as team:
         before = installed.another(team, "rotated", SERIAL)
         before.declare()
@@ -31,7 +31,7 @@ def test_new_credentials_need_no_restart_and_refuse_no_delivery(installed: Insta
 
         with Traffic(Ledger(before), CONTACTS[::2], per_second=PER_SECOND) as old:
             old.wait_for_more(PER_SECOND)
-            app, token = _exchange(before)
+            app, token = _rotate(before)
             for pod in installed.pods("webhook"):
                 installed.wait(lambda pod=pod: _accepts(after, pod), what=f"{pod} to accept the new signature")
             installed.wait(
@@ -55,8 +55,8 @@ def test_new_credentials_need_no_restart_and_refuse_no_delivery(installed: Insta
         assert not {each for each in (NEW_SECRET, NEW_TOKEN, token, before.identity.app_secret) if each in seen}
 
 
-def _exchange(number: Installed) -> tuple[str, str]:
-    """What a person does: new credentials at Meta, then the Secret. Returns the app and the token that is replaced."""
+def _rotate(number: Installed) -> tuple[str, str]:
+    """Create new credentials at Meta, then update the Secret. Return the app and the token that was replaced."""
     name = f"{number.identity.name}-meta"
     app, token = str(int(APP) + SERIAL), number.token
     number.meta("PUT", "world", {
@@ -69,7 +69,7 @@ def _exchange(number: Installed) -> tuple[str, str]:
 
 
 def _accepts(number: Installed, pod: str) -> bool:
-    """Whether this one webhook takes a delivery of ours, of a field that no bot hears; asked in its own pod."""
+    """Return whether this webhook pod accepts our delivery, sent from inside the pod, of a field that no bot gets."""
     change = {"field": "signature_test", "value": {"at": time.time_ns()}}
     body = msgspec.json.encode({
         "object": "whatsapp_business_account", "entry": [{"id": number.identity.account, "changes": [change]}],

@@ -1,4 +1,4 @@
-"""What a collector in the cluster receives: the whole way of a message as one trace, and nothing of what it said."""
+"""A collector in the cluster receives the whole way of a message as one trace, without the message's content."""
 
 import base64
 import time
@@ -24,7 +24,7 @@ PLANNED_SEND = [("INTERNAL", "schedule run", "waypost-schedule"), ANSWERED[-1]]
 def test_one_trace_shows_a_message_from_its_delivery_to_the_reply_and_its_statuses_are_linked(
     installed: Installed,
 ) -> None:
-    """Received, durable, handled, sent, across pods; what Meta tells of the reply later leads back to the turn."""
+    """The trace spans receipt, storage, turn and send across pods; later statuses of the reply link to the turn."""
     ledger = _exchange(installed)
     (row,) = installed.query(f"SELECT traceparent FROM event WHERE event_key = '{ledger.acknowledged[0]}'")
     trace = trace_id_of(row["traceparent"])
@@ -44,7 +44,7 @@ def test_one_trace_shows_a_message_from_its_delivery_to_the_reply_and_its_status
 def test_a_run_of_a_schedule_is_a_trace_of_its_own_and_linked_to_the_reconcile_that_made_it(
     installed: Installed,
 ) -> None:
-    """By the link one finds what was asked for when; the messages of the run are in its trace."""
+    """The link leads to the reconcile that applied the schedule; the run's messages are in the run's own trace."""
     uid = installed.get("botschedule", planned.NAME, namespace=TEAM)["metadata"]["uid"]
     ran = f"SELECT traceparent FROM schedule_run WHERE schedule_uid = '{uid}' AND finished_at IS NOT NULL"
     installed.wait(lambda: installed.query(ran), what="a run to have ended", deadline_s=300)
@@ -64,7 +64,7 @@ def test_a_run_of_a_schedule_is_a_trace_of_its_own_and_linked_to_the_reconcile_t
 
 
 def test_every_span_of_every_service_keeps_to_the_conventions(installed: Installed) -> None:
-    """Those of a refused send and of the operator's calls too."""
+    """The spans include those of a refused send and of the operator's calls."""
     began_ns = time.time_ns()
     installed.reconcile("ledger", namespace=TEAM)
     installed.fault(match={"path": "messages", "to": CONTACT}, status=400, code=131026, times=1)
@@ -82,8 +82,8 @@ def test_every_span_of_every_service_keeps_to_the_conventions(installed: Install
     assert [each for span in since(spans) for each in violations(span)] == []
 
 
-def test_no_secret_number_or_word_is_in_what_the_collector_received(installed: Installed) -> None:
-    """Byte by byte, in every spelling: of a person, of what was said, of every Secret that our pods read."""
+def test_the_collector_receives_no_secret_no_phone_number_and_no_text(installed: Installed) -> None:
+    """A search in every encoding finds no contact, no message text and no value of a Secret that our pods read."""
     ledger = _exchange(installed)
     (row,) = installed.query(f"SELECT traceparent FROM event WHERE event_key = '{ledger.acknowledged[0]}'")
     trace = trace_id_of(row["traceparent"])
@@ -100,7 +100,7 @@ def test_no_secret_number_or_word_is_in_what_the_collector_received(installed: I
 
 
 def _exchange(installed: Installed) -> Ledger:
-    """A message that was answered."""
+    """Deliver a message, wait until it is answered, and return the ledger."""
     installed.greet([CONTACT])
     ledger = Ledger(installed)
     ledger.deliver([ledger.message(CONTACT, f"{WORDS}, {ledger.run}")], ["webhook"])
@@ -110,7 +110,7 @@ def _exchange(installed: Installed) -> Ledger:
 
 
 def _received(installed: Installed, complete: Callable[[list[Record]], object], *, what: str) -> list[Record]:
-    """All spans, as soon as they are complete: each process sends its own, every few seconds."""
+    """Wait until the spans are complete and return all: each process exports its own every few seconds."""
     spans: list[Record] = []
 
     def look() -> object:
@@ -126,19 +126,19 @@ def _refused(spans: list[Record]) -> list[Record]:
 
 
 def _statuses(spans: list[Record], way: list[Record]) -> set[str]:
-    """What the deliveries that are linked to the turn of this way told of its send."""
+    """Return the send's statuses, from the deliveries that link to the turn of this way."""
     return {span["attributes"]["waypost.status"] for span in linked_to(spans, way[-2])}
 
 
 def _message_ids(installed: Installed, ledger: Ledger) -> dict[str, str]:
-    """Those of our message and of every reply to its contact, without what all of them begin with."""
+    """Return the ids of our message and of every reply to its contact, without their common prefix."""
     sent = [str(each["wamid"]) for each in installed.sent() if str(each["to"]).lstrip("+") == CONTACT]
     assert sent
     return {f"wamid {number}": each.removeprefix("wamid.") for number, each in enumerate((*ledger.acknowledged, *sent))}
 
 
 def _secrets(installed: Installed) -> dict[str, str]:
-    """Every value of the numbers' Secrets and of the connections, without ids."""
+    """Return every value of the numbers' Secrets and of the connections Secret, except app ids."""
     found = {}
     for namespace, prefixes in ((NAMESPACE, ("waypost-number-", "waypost-connections")), (TEAM, ("ledger-meta",))):
         for secret in installed.get("secrets", namespace=namespace):

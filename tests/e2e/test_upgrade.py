@@ -1,4 +1,4 @@
-"""The release was upgraded under traffic before all tests; here it is removed, and comes back."""
+"""The release was upgraded under traffic before all tests; here it is removed and installed again."""
 
 import json
 import re
@@ -22,7 +22,7 @@ KINDS = ("whatsappnumbers", "botschedules")
 
 @dataclass(frozen=True)
 class Removal:
-    """What was there before the release was removed, and after."""
+    """Objects and CRDs before and after the release was removed."""
 
     ledger: Ledger
     before: Mapping[str, str]
@@ -32,14 +32,14 @@ class Removal:
 
 @pytest.fixture(scope="module")
 def removal(_release: Installed, values: dict[str, object]) -> Removal:
-    """`helm uninstall` with everything that was declared left, and the release installed again."""
+    """Uninstalls the release without deleting numbers or schedules, installs it again, and returns what was seen."""
     installed = _release
     planned.wait(installed)
     planned.delete(installed)
     installed.wait_for_deletions()
     ledger = installed.converse(CONTACTS)
-    with installed.team("team-left") as team:
-        installed.another(team, "left", 600).declare()
+    with installed.team("team-orphaned") as team:
+        installed.another(team, "orphaned", 600).declare()
         before = _declared(installed)
         uninstall(installed)
         after = _declared(installed)
@@ -52,30 +52,28 @@ def removal(_release: Installed, values: dict[str, object]) -> Removal:
 
 
 def test_an_upgrade_under_traffic_loses_no_acknowledged_message(installed: Installed, upgrade_ledger: Ledger) -> None:
-    """Though it replaces every pod, PostgreSQL's too; afterwards the number answers as before."""
+    """The upgrade replaces every pod, PostgreSQL's too; afterwards the number answers as before."""
     upgrade_ledger.assert_nothing_lost()
-    # The simulated Meta is of the release too, and has forgotten earlier replies.
+    # The simulated Meta is part of the release and has lost earlier replies.
     installed.converse(CONTACTS)
 
 
-def test_removing_the_release_leaves_what_was_declared_and_nothing_that_runs(removal: Removal) -> None:
-    """Kinds, numbers and schedules stay; and a namespace can be let go as documented, or `removal` fails."""
+def test_removing_the_release_leaves_numbers_schedules_and_crds(removal: Removal) -> None:
+    """No pod of the release runs any more; a namespace can be deleted as documented, or `removal` fails."""
     assert removal.after == removal.before
     assert {f"customresourcedefinition.apiextensions.k8s.io/{kind}.waypost.dev" for kind in KINDS} <= set(removal.kinds)
 
 
-def test_a_release_that_comes_back_has_its_messages_and_takes_its_numbers_up(
-    installed: Installed, removal: Removal
-) -> None:
-    """The same volume and the same objects, which have their finalizer again."""
+def test_a_release_that_is_installed_again_has_its_messages_and_numbers(installed: Installed, removal: Removal) -> None:
+    """It has the same volume and the same objects, and they have their finalizer."""
     removal.ledger.assert_nothing_lost()
-    assert _declared(installed) == {name: uid for name, uid in removal.before.items() if "team-left" not in name}
+    assert _declared(installed) == {name: uid for name, uid in removal.before.items() if "team-orphaned" not in name}
     assert installed.get("whatsappnumber", "ledger", namespace=TEAM)["metadata"]["finalizers"]
     installed.converse(CONTACTS)
 
 
 def _declared(installed: Installed) -> dict[str, str]:
-    """Every number and schedule, with its uid."""
+    """Return every number and schedule with its uid."""
     found = json.loads(run("kubectl", "get", ",".join(KINDS), "--all-namespaces", "--output=json"))["items"]
     return {
         f"{each['kind']} {each['metadata']['namespace']}/{each['metadata']['name']}": each["metadata"]["uid"]
@@ -84,7 +82,7 @@ def _declared(installed: Installed) -> dict[str, str]:
 
 
 def _documented_command() -> str:
-    """How docs/install.md lets go of what waits for an operator that is gone."""
+    """Return the command of docs/install.md that removes finalizers when no operator runs."""
     blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "docs/install.md").read_text(), re.DOTALL)
     (command,) = (each for each in blocks if '"finalizers":null' in each)
     return command

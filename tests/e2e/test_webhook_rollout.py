@@ -1,4 +1,4 @@
-"""The webhook is rolled out while Meta delivers."""
+"""The webhook is rolled out while Meta delivers messages."""
 
 import pytest
 
@@ -12,7 +12,7 @@ PER_SECOND = 50
 
 
 def test_a_rollout_of_the_webhook_breaks_no_delivery(installed: Installed) -> None:
-    """At 50 deliveries a second: only 200, and no connection ends without having been said to."""
+    """At 50 deliveries a second every answer is 200, and no connection closes without being announced."""
     installed.greet(CONTACTS)
     old = set(installed.pods("webhook"))
     with Traffic(Ledger(installed), CONTACTS, per_second=PER_SECOND) as traffic:

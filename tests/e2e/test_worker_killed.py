@@ -1,4 +1,4 @@
-"""Workers die in the middle of calls to Meta."""
+"""Workers are killed in the middle of calls to Meta."""
 
 import pytest
 
@@ -10,11 +10,11 @@ pytestmark = pytest.mark.timeout(600)
 CONTACTS = [f"1555150{number:04}" for number in range(8)]
 TAKEN, DROPPED = CONTACTS[:4], CONTACTS[4:]
 HELD_S = 20.0
-"""Longer than killing takes, shorter than a worker waits for Meta."""
+"""How long Meta delays its answer: longer than killing takes, shorter than a worker waits."""
 
 
-def test_calls_that_die_with_their_worker_are_not_made_again(installed: Installed) -> None:
-    """What Meta took is settled by its status; what Meta dropped stays visible as unknown; nothing is said twice."""
+def test_calls_of_a_killed_worker_are_not_repeated(installed: Installed) -> None:
+    """A status settles what Meta accepted, what Meta dropped stays visible as unknown, and nothing is sent twice."""
     installed.greet(CONTACTS)
     installed.quiesce()
     for contact in CONTACTS:
@@ -32,7 +32,7 @@ def test_calls_that_die_with_their_worker_are_not_made_again(installed: Installe
     assert not {sent["text"] for sent in installed.sent()} & set(ledger.texts.values()), "nothing was cut off"
 
     states = {identity: "unknown" if identity in dropped else "sent" for identity in states}
-    installed.wait(lambda: installed.reply_states(states) == states, what="what is known to be settled")
+    installed.wait(lambda: installed.reply_states(states) == states, what="the accepted replies to be settled")
     for contact in CONTACTS:
         ledger.deliver([ledger.message(contact)], ["webhook"])
     installed.quiesce()

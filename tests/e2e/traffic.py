@@ -1,4 +1,4 @@
-"""Contacts that write at a steady pace while something is done to the installation; and the connections they use."""
+"""Contacts that write at a steady pace while a test changes the installation, and the connections they use."""
 
 import http.client
 import threading
@@ -13,22 +13,22 @@ from urllib.parse import urlsplit
 from ..ledger import Ledger
 
 LANES = 24
-"""Deliveries that may be under way at a time."""
-PATIENCE_S = 20.0
-"""For one answer; the webhook promises one within 6 s."""
+"""Number of deliveries that may be under way at a time."""
+ANSWER_TIMEOUT_S = 20.0
+"""Timeout for one answer; the webhook promises one within 6 s."""
 
 
 class Connection:
-    """HTTP/1.1 as a strict client speaks it: kept until the server says that it closes, or new for each delivery."""
+    """An HTTP/1.1 connection of a strict client: reused until the server announces its close, or new per delivery."""
 
-    def __init__(self, url: str, *, kept: bool) -> None:
+    def __init__(self, url: str, *, reused: bool) -> None:
         address = urlsplit(url)
         assert address.hostname is not None
-        self._http = http.client.HTTPConnection(address.hostname, address.port, timeout=PATIENCE_S)
-        self.kept = kept
+        self._http = http.client.HTTPConnection(address.hostname, address.port, timeout=ANSWER_TIMEOUT_S)
+        self.reused = reused
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> int | None:
-        """The status, or None when the connection was refused, or ended without having been said to."""
+        """Return the status, or None if the connection was refused or closed without being announced."""
         try:
             self._http.request("POST", path, body, headers)
             answer = self._http.getresponse()
@@ -36,26 +36,26 @@ class Connection:
         except (OSError, http.client.HTTPException):
             self.close()
             return None
-        if not self.kept:
+        if not self.reused:
             self.close()
         return answer.status
 
     def close(self) -> None:
-        """End the connection; the next delivery makes a new one."""
+        """Close the connection; the next delivery opens a new one."""
         self._http.close()
 
 
 class Traffic:
-    """Each contact writes in turn, each message is delivered again until it is acknowledged, as Meta does.
+    """Contacts write in turn, and each message is delivered again until it is acknowledged, as Meta does.
 
-    The clock sets the pace: an answer that takes long makes later deliveries late, but never fewer. Half of the lanes
-    keep their connection. A contact belongs to one lane, so its messages go out in order.
+    The clock sets the pace: a slow answer makes later deliveries late, but never fewer. Half of the lanes reuse their
+    connection. A contact belongs to one lane, so its messages go out in order.
     """
 
     def __init__(self, ledger: Ledger, contacts: Sequence[str], *, per_second: float) -> None:
         self.ledger = ledger
-        self.answers: dict[str, Counter[int | None]] = {"kept connections": Counter(), "new connections": Counter()}
-        """How often each status came; None: the connection broke."""
+        self.answers: dict[str, Counter[int | None]] = {"reused connections": Counter(), "new connections": Counter()}
+        """Counts of each status by kind of connection; None stands for a broken connection."""
         self._lanes = min(LANES, len(contacts))
         self._contacts = contacts
         self._every_s = self._lanes / per_second
@@ -65,22 +65,22 @@ class Traffic:
 
     @property
     def acknowledged(self) -> int:
-        """Messages that got a 200 so far."""
+        """Number of messages that got a 200 so far."""
         return len(self.ledger.acknowledged)
 
     def wait_for_more(self, messages: int) -> None:
-        """Until so many further messages are acknowledged."""
+        """Wait until that many further messages are acknowledged."""
         goal = self.acknowledged + messages
         self.ledger.installation.wait(
             lambda: self.acknowledged >= goal or self._failures, what=f"{messages} messages to be acknowledged"
         )
 
     def count(self, status: int) -> int:
-        """Answers of that status so far."""
+        """Return the number of answers with that status so far."""
         return sum(seen[status] for seen in self.answers.values())
 
     def refused(self) -> dict[str, dict[int | None, int]]:
-        """Answers other than 200, by the kind of connection; None stands for a broken one."""
+        """Return counts of answers other than 200, by kind of connection; None stands for a broken one."""
         found = {how: {status: n for status, n in seen.items() if status != 200} for how, seen in self.answers.items()}
         return {how: seen for how, seen in found.items() if seen}
 
@@ -98,7 +98,7 @@ class Traffic:
             raise self._failures[0]
 
     def _write(self, lane: int) -> None:
-        connection = Connection(self.ledger.installation.url("webhook"), kept=lane % 2 == 0)
+        connection = Connection(self.ledger.installation.url("webhook"), reused=lane % 2 == 0)
         try:
             due = self._began + self._every_s * lane / self._lanes
             for contact in cycle(self._contacts[lane :: self._lanes]):
@@ -106,7 +106,7 @@ class Traffic:
                     return
                 due += self._every_s
                 self._deliver(contact, connection)
-        except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
             self._failures.append(error)
         finally:
             connection.close()
@@ -115,7 +115,7 @@ class Traffic:
         message = self.ledger.message(contact)
         body = self.ledger.body([message])
         path, headers = self.ledger.request(body)
-        answers = self.answers["kept connections" if connection.kept else "new connections"]
+        answers = self.answers["reused connections" if connection.reused else "new connections"]
 
         def is_acknowledged() -> bool:
             status = connection.post(path, body, headers)

@@ -1,6 +1,6 @@
-"""The release that these tests run on: the chart before this one on empty volumes, upgraded to this one under traffic.
+"""The release that these tests run on: the previous chart on empty volumes, upgraded to this chart under traffic.
 
-It is the chart that is upgraded: both run the image of now.
+Only the chart is upgraded: both releases run today's image.
 """
 
 import json
@@ -13,7 +13,7 @@ from .installed import NAMESPACE, QUICK, RELEASE, TEAM, Installed, run
 from .traffic import Ledger, Traffic
 
 (PREVIOUS,) = (Path(__file__).parent / "previous").glob("waypost-*.tgz")
-"""The chart of the last release: `helm package` of it."""
+"""The last release's chart, packaged by `helm package`."""
 VOLUMES = ("data-waypost-postgresql-0", "data-waypost-valkey-0")
 
 CONTACTS = [f"1555160{number:04}" for number in range(12)]
@@ -21,10 +21,10 @@ PER_SECOND = 10
 
 
 def upgrade(installed: Installed, values: dict[str, object], team: tuple[dict[str, Any], ...]) -> Ledger:
-    """Bring it about; `team` are the objects of the number that is delivered to. Returns what was delivered meanwhile.
+    """Install the previous chart, upgrade it under traffic, and return the ledger of what was delivered.
 
-    Of a cluster that was kept the release of before goes first, with its data: the PostgreSQL of that chart does not
-    start in a new pod on an old volume.
+    `team` are the objects of the number that is delivered to. A release that an earlier test run left in the cluster
+    is removed first, with its data: the previous chart's PostgreSQL does not start in a new pod on an old volume.
     """
     uninstall(installed)
     there = {each["metadata"]["name"] for each in installed.get("persistentvolumeclaims")}
@@ -46,21 +46,21 @@ def upgrade(installed: Installed, values: dict[str, object], team: tuple[dict[st
 
 
 def uninstall(installed: Installed) -> None:
-    """Helm deletes Deployments and does not wait for their pods, which finish what they do."""
+    """Remove the release and wait for its pods: helm does not wait for them, and they finish their work."""
     run("helm", "uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout", "180s")
-    installed.wait(lambda: not installed.standing(), what="no pod of the release to be left")
+    installed.wait(lambda: not installed.standing(), what="all pods of the release to be gone")
 
 
 def settle(installed: Installed) -> None:
-    """Until Meta, which is new, delivers to our number again, and the operator says that all is well."""
+    """Set up the new simulated Meta, and reconcile so that it delivers to our number and the number is ready."""
     installed.meta("PUT", "behaviour", QUICK)
     installed.reconcile("ledger", namespace=TEAM)
 
 
 def _of_previous(values: dict[str, object]) -> dict[str, object]:
-    """The same for the chart before, which does not know `bot.plugins`, though the image that it runs wants the list.
+    """Return the values for the previous chart, which lacks `bot.plugins`, though today's image needs the list.
 
-    This can go when the chart before is one that knows it.
+    This can go when the previous chart is one that has `bot.plugins`.
     """
     listed = {"name": "WAYPOST_BOT_PLUGINS", "value": "ledger_bot:turn"}
     return {name: value for name, value in values.items() if name != "bot"} | {"extraEnv": [listed]}

@@ -1,7 +1,9 @@
-"""An API server in memory, for a real kopf operator to run against. It serves what this operator uses, and faithfully:
-discovery, paged lists with label selectors, watches from a resource version (410 when too old), optimistic locking,
-server-side apply with ownership by field manager, the status subresource, generations, finalizers, and writes without a
-change, which make no event. It knows no schemas, no garbage collection and no RBAC: tests/cluster has those.
+"""An API server in memory, against which a real kopf operator runs.
+
+It implements what this operator uses: discovery, paged lists with label selectors, watches from a resource version (410
+when too old), optimistic locking, server-side apply with ownership by field manager, the status subresource,
+generations, finalizers, and writes without a change, which cause no event. It has no schemas, no garbage collection and
+no RBAC: tests/cluster covers those.
 
 kmock was tried for this: it has neither resource versions nor apply, selectors or a status apart from the object.
 """
@@ -31,6 +33,8 @@ _WITH_GENERATION = {*OURS, "CronJob"}
 
 
 class Refusal(Exception):
+    """The request is answered with this status and reason."""
+
     def __init__(self, status: int, reason: str, message: str = "") -> None:
         super().__init__(reason)
         self.status, self.reason, self.message = status, reason, message
@@ -38,7 +42,7 @@ class Refusal(Exception):
 
 @dataclass
 class Write:
-    """A write as asked for. `changed`: it made a difference; `partial`: the answer left out the content."""
+    """A write that was requested. `changed`: it had an effect; `partial`: the answer left out the content."""
 
     verb: str
     kind: str
@@ -60,7 +64,7 @@ class Fault:
 
 
 class ApiServer:
-    """Runs in a thread of its own, so that kopf's way of ending (it cancels every task of its loop) does not end it."""
+    """The server, in a thread of its own: when kopf ends, it cancels every task of its own event loop."""
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[Where, Manifest]] = {name: {} for name in KINDS}
@@ -76,19 +80,21 @@ class ApiServer:
         self.faults: list[Fault] = []
         self.url = ""
 
-    # what tests do and ask
+    # what tests call
 
     def start(self) -> None:
+        """Start the server and wait until it listens."""
         threading.Thread(target=self._run, name="api server", daemon=True).start()
         assert self._ready.wait(10)
 
     def stop(self) -> None:
+        """Stop the server and close its watches; does nothing if it has stopped."""
         if not self._thread_done.is_set():
             self._loop.call_soon_threadsafe(self._stopped.set)
             self._thread_done.wait(10)
 
     def kubeconfig(self, folder: Path) -> Path:
-        """A kubeconfig that leads here."""
+        """Write a kubeconfig for this server and return its path."""
         path = folder / "kubeconfig"
         entry = {"clusters": [{"name": "c", "cluster": {"server": self.url}}], "users": [{"name": "u", "user": {}}]}
         entry |= {"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}
@@ -96,7 +102,7 @@ class ApiServer:
         return path
 
     def put(self, manifest: Manifest) -> Manifest:
-        """Create or replace, as `kubectl apply` by a user would."""
+        """Create or replace an object, as `kubectl apply` by a user would."""
 
         async def written() -> Manifest:
             return self._put(manifest)
@@ -104,14 +110,16 @@ class ApiServer:
         return self._do(written())
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        """Return a copy of an object, or None."""
         found = self._objects[kind].get((namespace, name))
         return copy.deepcopy(found)
 
     def all(self, kind: str) -> list[Manifest]:
+        """Return copies of all objects of a kind."""
         return copy.deepcopy(list(self._objects[kind].values()))
 
     def edit(self, kind: str, namespace: str, name: str, change: Callable[[Manifest], object]) -> Manifest:
-        """Change a copy of an object in place and write it, status and all."""
+        """Let `change` modify a copy of an object, and write the copy, including its status."""
 
         async def edited() -> Manifest:
             manifest = copy.deepcopy(self._objects[kind][namespace, name])
@@ -121,39 +129,41 @@ class ApiServer:
         return self._do(edited())
 
     def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete an object, or mark it as deleted if it has finalizers."""
+
         async def deleted() -> None:
             self._delete(kind, (namespace, name))
 
         self._do(deleted())
 
-    def end_streams(self, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Close every watch and forget the history up to now, so that they must list anew.
+    def end_streams(self, unseen: Callable[[], object] = lambda: None) -> None:
+        """Close every watch and forget the history up to now, so that clients must list again.
 
-        `meanwhile` happens in between, unseen by any stream; it may use `store` and `remove`.
+        `unseen` is called in between, so no watch sees its changes; it may use `store` and `remove`.
         """
 
         async def ended() -> None:
             for queue in list(self._watchers):
                 queue.put_nowait(None)
-            meanwhile()
+            unseen()
             self._oldest = self._version
 
         self._do(ended())
 
     def store(self, manifest: Manifest) -> None:
-        """`put`, for `meanwhile`."""
+        """Do what `put` does; only for the function that `end_streams` calls."""
         self._put(manifest)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """`delete`, for `meanwhile`."""
+        """Do what `delete` does; only for the function that `end_streams` calls."""
         self._delete(kind, (namespace, name))
 
     def watching(self, kind: str) -> bool:
-        """Whether anybody watches that kind."""
+        """Return whether any client watches that kind."""
         return kind in list(self._watchers.values())
 
     def changes(self, kind: str | None = None) -> list[Write]:
-        """Writes that made a difference."""
+        """Return the writes that had an effect."""
         return [each for each in list(self.writes) if each.changed and kind in {None, each.kind}]
 
     # the server
@@ -210,7 +220,7 @@ class ApiServer:
             verb = "apply"
         asked = name or (body or {}).get("metadata", {}).get("name") or ""
         self.requests.append((verb, kind.name, asked))
-        self._fail_if_told(verb, kind.name, asked)
+        self._fail_if_armed(verb, kind.name, asked)
         where = (namespace or "", asked)
         if verb == "get":
             if where not in self._objects[kind.name]:
@@ -226,7 +236,7 @@ class ApiServer:
             return web.json_response(answer)
         return web.json_response(manifest, status=201 if verb == "create" else 200)
 
-    def _fail_if_told(self, verb: str, kind: str, name: str) -> None:
+    def _fail_if_armed(self, verb: str, kind: str, name: str) -> None:
         for fault in self.faults:
             if fault.times > 0 and fault.matches(verb, kind, name):
                 fault.times -= 1
@@ -262,9 +272,9 @@ class ApiServer:
             manifest = {key: value for key, value in wanted.items() if key != "status"}
             if status is not None:
                 manifest["status"] = status
-            kept = ("uid", "creationTimestamp", "deletionTimestamp", "generation", "name", "namespace")
+            immutable = ("uid", "creationTimestamp", "deletionTimestamp", "generation", "name", "namespace")
             manifest["metadata"] = {**wanted["metadata"]} | {
-                key: present["metadata"][key] for key in kept if key in present["metadata"]
+                key: present["metadata"][key] for key in immutable if key in present["metadata"]
             }
         return self._store(kind.name, manifest)
 
@@ -323,10 +333,10 @@ class ApiServer:
                 metadata["generation"] = present["metadata"]["generation"] + 1
         if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
             self._objects[kind].pop(where, None)
-            self._tell("DELETED", kind, manifest)
+            self._publish("DELETED", kind, manifest)
             return manifest, True
         self._objects[kind][where] = manifest
-        self._tell("ADDED" if present is None else "MODIFIED", kind, manifest)
+        self._publish("ADDED" if present is None else "MODIFIED", kind, manifest)
         return manifest, True
 
     def _delete(self, kind: str, where: Where) -> Manifest:
@@ -339,21 +349,21 @@ class ApiServer:
             return self._store(kind, manifest)[0]
         del self._objects[kind][where]
         self._owned.pop((kind, where), None)
-        self._tell("DELETED", kind, manifest)
+        self._publish("DELETED", kind, manifest)
         return manifest
 
-    def _tell(self, change: str, kind: str, manifest: Manifest) -> None:
+    def _publish(self, change: str, kind: str, manifest: Manifest) -> None:
         self._version += 1
         manifest["metadata"]["resourceVersion"] = str(self._version)
-        told = copy.deepcopy(manifest)
-        self._history.append((self._version, change, kind, told))
+        snapshot = copy.deepcopy(manifest)
+        self._history.append((self._version, change, kind, snapshot))
         for queue in self._watchers:
-            queue.put_nowait((change, kind, told))
+            queue.put_nowait((change, kind, snapshot))
 
     def _list(self, request: web.Request, kind: Kind, namespace: str | None) -> Manifest:
         selector = request.query.get("labelSelector", "")
         self.requests.append(("list", kind.name, ""))
-        self._fail_if_told("list", kind.name, "")
+        self._fail_if_armed("list", kind.name, "")
         self.selectors.append((kind.name, selector))
         found = [
             manifest

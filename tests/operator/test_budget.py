@@ -1,4 +1,4 @@
-"""Management calls of an account never exceed its limit, and those that need them come first."""
+"""Management calls of an account never exceed its limit, and numbers that need them most come first."""
 
 from bisect import bisect_left
 
@@ -20,37 +20,37 @@ from .installation import Clock
 
 
 def opened(clock: Clock, limit: int = 200, left: Remaining | None = None, *, age_s: float = 0.0) -> Budget:
-    """Of an operator that is the first in this hour, or begins with what is given."""
+    """Return an open budget: that of the first operator in this hour, or one with the calls that are given."""
     budget = Budget(limit, clock)
     budget.open(left or initial_grant(before=0), age_s=age_s)
     return budget
 
 
 def spent(budget: Budget, account: str = "a", *, routine: bool = False, most: int = 1000) -> int:
-    """How many calls can be made right now."""
+    """Make calls until the budget refuses one, and return how many it allowed."""
     return next((calls for calls in range(most) if budget.take(account, routine=routine)), most)
 
 
 def closed(budget: Budget) -> Remaining:
-    """What it leaves."""
+    """Close the budget and return what remains of it."""
     left = budget.close()
     assert left is not None
     return left
 
 
 def test_a_new_operator_begins_with_little() -> None:
-    """So that one that is killed again and again does not use up the hour each time."""
+    """An operator that is killed again and again must not use up the hour's calls each time."""
     assert spent(opened(Clock())) == 30
 
 
 @pytest.mark.parametrize(("before", "share"), [(0, 0.15), (1, 0.075), (2, 0.0375), (32, 0)])
-def test_each_grant_of_an_hour_is_half_of_the_one_before(before: int, share: float) -> None:
-    """All of an hour are less than 30 % of its calls."""
+def test_each_grant_within_an_hour_is_half_of_the_previous_one(before: int, share: float) -> None:
+    """All grants of an hour together are less than 30 % of its calls."""
     assert initial_grant(before).others == pytest.approx(share, abs=1e-9)
 
 
-def test_looks_at_healthy_numbers_leave_a_reserve() -> None:
-    """After a rest, half of what was saved up is kept for new and broken numbers."""
+def test_routine_calls_leave_a_reserve() -> None:
+    """After an hour without calls, half of what was saved up is reserved for new and broken numbers."""
     clock = Clock()
     budget = opened(clock)
     spent(budget)
@@ -59,8 +59,8 @@ def test_looks_at_healthy_numbers_leave_a_reserve() -> None:
 
 
 @pytest.mark.parametrize("age_s", [0.0, -60.0], ids=["refilled from the start", "refilled later"])
-def test_it_tells_when_to_ask_again(age_s: float) -> None:
-    """And then a call is free."""
+def test_a_refusal_says_when_to_ask_again(age_s: float) -> None:
+    """After that time one call is allowed."""
     clock = Clock()
     budget = opened(clock, age_s=age_s)
     spent(budget)
@@ -71,14 +71,14 @@ def test_it_tells_when_to_ask_again(age_s: float) -> None:
 
 
 def test_accounts_do_not_share() -> None:
-    """Meta counts by account."""
+    """Meta counts calls by account."""
     budget = opened(Clock())
     spent(budget)
     assert budget.take("b", routine=False) == 0
 
 
-def test_metas_own_word_precedes_our_count() -> None:
-    """80007: somebody else used the limit up."""
+def test_a_refusal_by_meta_overrides_our_count() -> None:
+    """Meta answers 80007 when another client has used up the limit."""
     clock = Clock()
     budget = opened(clock)
     budget.block("a", 1800)
@@ -88,7 +88,7 @@ def test_metas_own_word_precedes_our_count() -> None:
 
 
 def test_a_clock_that_goes_back_refills_nothing_twice() -> None:
-    """Though it passes the same minute again."""
+    """The same minutes pass several times and count once."""
     clock = Clock()
     budget = opened(clock)
     spent(budget)
@@ -97,24 +97,24 @@ def test_a_clock_that_goes_back_refills_nothing_twice() -> None:
         assert spent(budget) == 0
 
 
-def test_a_budget_gives_nothing_before_it_is_told_what_there_is() -> None:
-    """What was not written down is not spent."""
+def test_a_budget_allows_nothing_before_it_is_opened() -> None:
+    """A grant that was not recorded is not spent."""
     budget = Budget(200, Clock())
     budget.block("a", 5)
     assert budget.take("a", routine=False) == pytest.approx(36)
     assert budget.close() is None
 
 
-def test_a_budget_that_told_what_is_left_gives_no_more() -> None:
-    """The next process has it now."""
+def test_a_closed_budget_allows_nothing() -> None:
+    """The next process owns the rest now."""
     budget = opened(Clock())
     assert closed(budget).others == 0.15
     assert budget.take("a", routine=False) > 0
     assert budget.close() is None
 
 
-def test_the_next_process_goes_on_where_the_last_one_ended() -> None:
-    """With what was left of each account, and what has come in since."""
+def test_the_next_process_continues_where_the_last_one_ended() -> None:
+    """It has what remained of each account, and what was refilled since."""
     clock = Clock()
     budget = opened(clock)
     assert spent(budget, "a", most=20) == 20
@@ -126,7 +126,7 @@ def test_the_next_process_goes_on_where_the_last_one_ended() -> None:
 
 @pytest.mark.parametrize("limit", [200, 20, 5000], ids=["the same limit", "a lower one", "a higher one"])
 def test_meta_s_refusal_outlives_the_process(limit: int) -> None:
-    """No call before it has passed, and then no rush; whoever is told of it may well change the limit."""
+    """No call is made before it ends, and then no burst, even if the limit was changed because of the refusal."""
     clock = Clock()
     budget = opened(clock)
     budget.block("a", 1800)
@@ -139,7 +139,7 @@ def test_meta_s_refusal_outlives_the_process(limit: int) -> None:
 
 
 def test_a_shorter_refusal_does_not_end_a_longer_one_of_another_process() -> None:
-    """The answer to a call that was under way when its account was handed over."""
+    """The shorter one is the answer to a call that was under way when its account was handed over."""
     clock = Clock()
     budget = opened(clock, left=Remaining(-0.5))
     budget.block("a", 5)
@@ -149,33 +149,33 @@ def test_a_shorter_refusal_does_not_end_a_longer_one_of_another_process() -> Non
 
 @pytest.mark.parametrize(("limit", "calls"), [(200, 20), (20, 2), (5000, 500)])
 def test_a_changed_limit_leaves_the_same_share_of_the_hour(limit: int, calls: int) -> None:
-    """One that was set too low gives room at once when it is raised; a lowered one gives no more than it stands for."""
+    """A raised limit helps at once; a lowered one allows no more than its own share."""
     before = opened(Clock())
     assert spent(before, "a", most=10) == 10
     assert spent(opened(Clock(), limit, closed(before)), "a") == calls
 
 
-def test_no_more_than_can_be_saved_up_is_taken_over() -> None:
-    """After a pause of years."""
+def test_a_long_pause_saves_up_no_more_than_the_maximum() -> None:
+    """The next process starts decades later."""
     assert spent(opened(Clock(), left=Remaining(0.2, {"a": 0.2}), age_s=1e9), "a") == 40
 
 
 @pytest.mark.parametrize(
-    ("accounts", "left"),
+    ("accounts", "remaining"),
     [
         ({}, Remaining(0.099999)),
         ({"full": 0.2, "same": 0.0999999}, Remaining(0.099999)),
         ({"less": 0.0123459, "none": 0.0, "blocked": -0.5}, Remaining(0.012345, {"none": 0.0, "blocked": -0.5})),
     ],
-    ids=["nobody", "those that have no less", "more than are told"],
+    ids=["no account", "accounts that have no less", "more accounts than are named"],
 )
-def test_those_with_the_least_are_told_one_by_one(accounts: dict[str, float], left: Remaining) -> None:
-    """The others have at least what is told of them all."""
-    assert summarize(0.0999999, accounts, most=2) == left
+def test_a_summary_names_the_accounts_with_the_least(accounts: dict[str, float], remaining: Remaining) -> None:
+    """All other accounts have at least the common share of the summary."""
+    assert summarize(0.0999999, accounts, most=2) == remaining
 
 
-def test_what_is_left_of_thousands_of_accounts_stays_small() -> None:
-    """A ConfigMap holds 1 MiB, and each account but the few with nothing still has what it had, or nearly."""
+def test_the_summary_of_thousands_of_accounts_stays_small() -> None:
+    """A ConfigMap holds 1 MiB. Accounts that are not named keep nearly what they had."""
     clock = Clock()
     budget = opened(clock, left=Remaining(BURST_SHARE))
     for number in range(5000):
@@ -186,8 +186,8 @@ def test_what_is_left_of_thousands_of_accounts_stays_small() -> None:
     assert left.accounts[str(10**15)] == 0.05
 
 
-def test_an_account_that_was_forgotten_gets_nothing_anew() -> None:
-    """More accounts than are kept do not have more calls by that."""
+def test_a_forgotten_account_gets_no_new_grant() -> None:
+    """Using more accounts than are remembered does not yield more calls."""
     budget = opened(Clock())
     spent(budget, "first")
     for number in range(MOST_ACCOUNTS):
@@ -202,7 +202,7 @@ def test_an_account_that_was_forgotten_gets_nothing_anew() -> None:
     tries=st.integers(1, 60),
 )
 def test_no_hour_sees_more_calls_than_the_limit(limit: int, waits: list[float], tries: int) -> None:
-    """Whenever they are asked for; over several processes, see `test_starts.py`."""
+    """The limit holds whenever calls are asked for; `test_budget_handover.py` checks it over several processes."""
     clock = Clock()
     made: list[float] = []
     budget = opened(clock, limit, Remaining(BURST_SHARE))

@@ -1,4 +1,4 @@
-"""What an operator begins with depends on what the ones before it left, and on how often they left nothing."""
+"""An operator begins with what earlier ones left of the budget, or with a grant that shrinks when they left nothing."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waypost.dev.file_cluster import FileCluster
-from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, Manifest
+from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, Manifest, Stored
 from waypost.operator.meta.budget import Remaining
 from waypost.operator.meta.budget_handover import (
     KEPT,
@@ -37,12 +37,10 @@ HALF = Remaining(0.06, {WABA: 0.015})
 @pytest.mark.parametrize(
     ("ages_s", "share"),
     [((), 0.15), ((60,), 0.075), ((60, 10), 0.0375), ((3660,), 0.15), ((3659,), 0.075), ((7200, 3599), 0.075)],
-    ids=["first", "second", "third", "long ago", "an hour ago, maybe with somebody beside it", "one of two"],
+    ids=["first", "second", "third", "long ago", "an hour ago, maybe with an overlap", "one of two"],
 )
-def test_each_start_that_knows_of_nothing_halves_what_the_next_one_gets(
-    ages_s: tuple[float, ...], share: float
-) -> None:
-    """And whoever came before may still be at work for a minute, so nothing comes in as long."""
+def test_each_start_without_a_handover_halves_the_next_grant(ages_s: tuple[float, ...], share: float) -> None:
+    """The previous operator may still be at work for a minute, so nothing is refilled for that long."""
     grants = tuple(NOW - age_s for age_s in ages_s)
     begun = opening_after(Record(NOW - 1, grants), NOW)
     assert (begun.left, begun.age_s) == (Remaining(share), -OVERLAP_S)
@@ -50,15 +48,15 @@ def test_each_start_that_knows_of_nothing_halves_what_the_next_one_gets(
 
 
 @pytest.mark.parametrize(("now", "at", "age_s"), [(NOW + 90, NOW + 90, 90), (NOW - 90, NOW, 0)], ids=["on", "back"])
-def test_a_start_after_an_orderly_end_goes_on_with_what_was_left(now: float, at: float, age_s: float) -> None:
-    """It is no grant; and a record from the future counts, but nothing has come in since."""
+def test_a_start_after_an_orderly_end_continues_with_what_remained(now: float, at: float, age_s: float) -> None:
+    """It is not counted as a grant. A record from the future is used too, but nothing was refilled since."""
     begun = opening_after(Record(NOW, (NOW - 60,), HALF), now)
     assert (begun.left, begun.age_s) == (HALF, age_s)
     assert begun.record == Record(at, (NOW - 60,), None)
 
 
 def test_a_clock_that_went_back_makes_no_start_older() -> None:
-    """It is recorded no earlier than the one before it, so that it counts as long once the clock is right again."""
+    """A start is recorded no earlier than the one before it, so it still counts when the clock is right again."""
     begun = opening_after(Record(NOW, (NOW,)), NOW - 7200)
     assert begun.record == Record(NOW, (NOW, NOW))
 
@@ -86,8 +84,8 @@ def test_a_clock_that_went_back_makes_no_start_older() -> None:
     ],
     ids=lambda content: content[:50].decode(errors="replace") or "nothing",
 )
-def test_what_somebody_else_wrote_there_grants_nothing(content: bytes) -> None:
-    """Nothing is known of this hour then; what comes in can be spent all the same, and an hour later all is as ever."""
+def test_an_invalid_record_grants_nothing(content: bytes) -> None:
+    """The hour so far is then unknown: only refilled calls can be spent, and after an hour starts are normal again."""
     begun = opening_after(read(content, NOW), NOW)
     assert begun.left.others == pytest.approx(0, abs=1e-9)
     assert begun.record == Record(NOW, (NOW,) * KEPT)
@@ -95,35 +93,37 @@ def test_what_somebody_else_wrote_there_grants_nothing(content: bytes) -> None:
 
 @pytest.fixture
 def clock() -> Clock:
+    """Returns the clock of a test."""
     return Clock()
 
 
 @pytest.fixture
 def cluster(clock: Clock) -> FileCluster:
+    """Returns a cluster without objects."""
     return FileCluster(clock=clock)
 
 
 async def begun(cluster: FileCluster, clock: Clock, limit: int = 200) -> BudgetHandover:
-    """An operator that starts now."""
+    """Start an operator now and return its handover."""
     handover = BudgetHandover(cluster, RELEASE, limit, clock=clock, steady=clock)
     await handover.begin()
     return handover
 
 
 def spent(handover: BudgetHandover, most: int = 1000) -> int:
-    """How many calls it can make right now."""
+    """Make calls until the budget refuses one, and return how many it allowed."""
     return next((calls for calls in range(most) if handover.budget.take(WABA, routine=False)), most)
 
 
 async def written(cluster: FileCluster, clock: Clock) -> Record:
-    """What one that begins now would find."""
+    """Return the record that an operator would find now."""
     stored = await cluster.config_map(RELEASE, NAME)
     assert stored is not None
     return read(stored.data[KEY], clock())
 
 
 async def test_rollouts_cost_nothing(cluster: FileCluster, clock: Clock) -> None:
-    """Each process uses a call and ends in order; the tenth has what one that never ended would have."""
+    """Each process makes one call and ends in order; the tenth has as many left as one that never ended."""
     endless = await begun(FileCluster(clock=clock), clock)
     for _ in range(9):
         handover = await begun(cluster, clock)
@@ -134,15 +134,15 @@ async def test_rollouts_cost_nothing(cluster: FileCluster, clock: Clock) -> None
     assert spent(await begun(cluster, clock)) == spent(endless) == 37
 
 
-async def test_an_end_without_order_costs_half(cluster: FileCluster, clock: Clock) -> None:
-    """That one told nobody what it had left."""
+async def test_a_killed_process_costs_half_of_the_next_grant(cluster: FileCluster, clock: Clock) -> None:
+    """It did not record what remained."""
     assert [spent(await begun(cluster, clock)) for _ in range(3)] == [30, 15, 7]
     clock.advance(3661)
     assert spent(await begun(cluster, clock)) == 30
 
 
-async def test_what_was_left_is_used_once(cluster: FileCluster, clock: Clock) -> None:
-    """The one that took it over and was killed has used it up, for all that is known."""
+async def test_what_remained_is_used_only_once(cluster: FileCluster, clock: Clock) -> None:
+    """A process that took it over and was killed is assumed to have used it up."""
     first = await begun(cluster, clock)
     assert spent(first, most=10) == 10
     await first.end()
@@ -151,8 +151,8 @@ async def test_what_was_left_is_used_once(cluster: FileCluster, clock: Clock) ->
     assert spent(await begun(cluster, clock)) == 15
 
 
-async def test_clocks_of_nodes_that_differ_add_once_what_they_differ_by(cluster: FileCluster, clock: Clock) -> None:
-    """An operator that moves between two nodes, one of them ten minutes ahead, does not gain them with each move."""
+async def test_a_difference_between_node_clocks_is_gained_once(cluster: FileCluster, clock: Clock) -> None:
+    """An operator that moves between two nodes, one of them ten minutes ahead, does not gain that with each move."""
     calls = []
     for ahead_s in (0.0, 600.0) * 5:
         wall = Clock(clock() + ahead_s)
@@ -165,10 +165,8 @@ async def test_clocks_of_nodes_that_differ_add_once_what_they_differ_by(cluster:
     assert (calls[0], sum(calls[1:])) == (30, 17)
 
 
-async def test_a_limit_that_is_changed_with_a_rollout_leaves_meta_s_refusal_as_it_was(
-    cluster: FileCluster, clock: Clock
-) -> None:
-    """It is what one does about a refusal: too high a limit is lowered, too low a one raised."""
+async def test_a_limit_changed_with_a_rollout_keeps_meta_s_refusal(cluster: FileCluster, clock: Clock) -> None:
+    """A user who sees a refusal may lower or raise the limit."""
     for limit in (5000, 200, 20, 5000):
         handover = await begun(cluster, clock, limit)
         handover.budget.block(WABA, 3600)
@@ -180,7 +178,7 @@ async def test_a_limit_that_is_changed_with_a_rollout_leaves_meta_s_refusal_as_i
 async def test_the_longest_refusal_can_be_read_by_the_next_process(
     cluster: FileCluster, clock: Clock, for_s: float
 ) -> None:
-    """What is no more than that is nobody's record."""
+    """The record stays valid: longer refusals are cut to a day."""
     handover = await begun(cluster, clock)
     handover.budget.block(WABA, for_s)
     await handover.end()
@@ -188,8 +186,8 @@ async def test_the_longest_refusal_can_be_read_by_the_next_process(
     assert (await begun(cluster, clock)).budget.take(WABA, routine=False) == pytest.approx(86_436, abs=0.1)
 
 
-async def test_a_config_map_without_the_record_is_none(cluster: FileCluster, clock: Clock) -> None:
-    """As if it were not there, and what else is in it stays."""
+async def test_a_config_map_without_the_record_counts_as_missing(cluster: FileCluster, clock: Clock) -> None:
+    """The record is added to it, and its other keys stay."""
     metadata = {"name": NAME, "namespace": RELEASE}
     await cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"note": "ours"}})
     assert [spent(await begun(cluster, clock)) for _ in range(2)] == [30, 15]
@@ -198,8 +196,8 @@ async def test_a_config_map_without_the_record_is_none(cluster: FileCluster, clo
     assert set(stored.data) == {KEY, "note"}
 
 
-async def test_one_that_was_overtaken_leaves_nothing(cluster: FileCluster, clock: Clock) -> None:
-    """Its node was thought lost: another one has begun with a grant, and the next one must not get both."""
+async def test_an_operator_that_was_replaced_hands_nothing_over(cluster: FileCluster, clock: Clock) -> None:
+    """Its node seemed lost and another operator began with a grant; the next operator must not get both."""
     first, _ = await begun(cluster, clock), await begun(cluster, clock)
     with pytest.raises(ClusterConflict):
         await first.end()
@@ -207,22 +205,22 @@ async def test_one_that_was_overtaken_leaves_nothing(cluster: FileCluster, clock
     assert first.budget.take(WABA, routine=False) > 0
 
 
-async def test_of_two_that_begin_at_once_one_begins_again(clock: Clock) -> None:
-    """Both found what was left, or nothing at all; only one may have it."""
+async def test_of_two_operators_that_begin_at_once_one_must_begin_again(clock: Clock) -> None:
+    """Both find the same remainder, or none; only one of them may use it."""
 
-    class Rival(FileCluster):
-        """Lets another operator begin between the other's look and its write."""
+    class Concurrent(FileCluster):
+        """A cluster on which another operator begins between one operator's read and its write."""
 
         other: BudgetHandover | None = None
 
-        async def config_map(self, namespace: str, name: str):  # type: ignore[no-untyped-def]
+        async def config_map(self, namespace: str, name: str) -> Stored | None:
             found = await super().config_map(namespace, name)
             if self.other is not None:
                 other, self.other = self.other, None
                 await other.begin()
             return found
 
-    cluster = Rival(clock=clock)
+    cluster = Concurrent(clock=clock)
     for calls in ([30, 15], [7, 3]):
         other = cluster.other = BudgetHandover(cluster, RELEASE, 200, clock=clock, steady=clock)
         handover = BudgetHandover(cluster, RELEASE, 200, clock=clock, steady=clock)
@@ -233,8 +231,8 @@ async def test_of_two_that_begin_at_once_one_begins_again(clock: Clock) -> None:
         assert [spent(other), spent(handover)] == calls
 
 
-async def test_a_process_writes_when_it_begins_and_when_it_ends(cluster: FileCluster, clock: Clock) -> None:
-    """A write per call would be the hot loop that this is instead of."""
+async def test_a_process_writes_only_when_it_begins_and_when_it_ends(cluster: FileCluster, clock: Clock) -> None:
+    """A write per call would load the API server."""
     versions = []
     handover = BudgetHandover(cluster, RELEASE, 200, clock=clock, steady=clock)
     for step in (handover.end, handover.begin, handover.begin, handover.begin, handover.end, handover.end):
@@ -245,29 +243,29 @@ async def test_a_process_writes_when_it_begins_and_when_it_ends(cluster: FileClu
 
 
 async def test_an_endless_crash_loop_does_not_fill_the_config_map(cluster: FileCluster, clock: Clock) -> None:
-    """The latest starts are enough to know that nothing is left."""
+    """The latest starts are enough to know that the next grant is nothing."""
     for _ in range(2 * KEPT):
         await begun(cluster, clock)
     assert len((await written(cluster, clock)).grants) == KEPT
 
 
 class Unwritable(FileCluster):
-    """An API server that takes no ConfigMap."""
+    """A cluster that refuses to create ConfigMaps."""
 
     async def create(self, manifest: Manifest) -> Manifest:
         raise ClusterRefused("Forbidden", "configmaps is forbidden")
 
 
-async def test_what_cannot_be_written_down_is_not_spent(clock: Clock) -> None:
-    """Or a crash loop of an operator that may not write would be counted by nobody."""
+async def test_a_grant_that_cannot_be_recorded_is_not_spent(clock: Clock) -> None:
+    """Otherwise the starts of an operator in a crash loop that may not write would not be counted."""
     handover = BudgetHandover(Unwritable(clock=clock), RELEASE, 200, clock=clock, steady=clock)
     with pytest.raises(ClusterRefused):
         await handover.begin()
     assert spent(handover) == 0
 
 
-async def test_a_deletion_does_not_wait_for_what_cannot_be_written_down() -> None:
-    """A finalizer must never hang, and letting go of a number needs none of its account's calls."""
+async def test_a_deletion_does_not_wait_for_a_record_that_cannot_be_written() -> None:
+    """A finalizer must never hang, and removing this number needs none of its account's calls."""
     async with installation() as it:
         it.cluster.put(secret())
         it.cluster.put(number())
@@ -284,7 +282,7 @@ async def test_a_deletion_does_not_wait_for_what_cannot_be_written_down() -> Non
 
 
 async def test_the_record_holds_ids_and_counts_only() -> None:
-    """No token, no secret, no phone number; the account's id stands in the spec, too."""
+    """It holds no token, no secret and no phone number; the account's id is in the spec too."""
     async with installation() as it:
         it.cluster.put(secret())
         it.cluster.put(number())
@@ -303,17 +301,17 @@ async def test_the_record_holds_ids_and_counts_only() -> None:
 
 @dataclass
 class Life:
-    """Of one process; times in seconds."""
+    """What one process does, with times in seconds."""
 
     moments: list[tuple[float, bool]]
-    """Waits, after each of which it spends whatever it has, or nothing."""
+    """Waits, each followed by spending all that the process has (True) or nothing (False)."""
     ends: str
     back: float
-    """By how much the clock of the wall goes back before it."""
+    """By how much the wall clock goes back before the process begins."""
     limit: int
-    """Of calls per hour, as it is set for this process."""
+    """This process's limit of calls per hour."""
     pause: float
-    """Until the next one begins; below zero: the next one begins as long before the end of this one."""
+    """Time until the next process begins; if negative, the next one begins that long before this one ends."""
 
 
 LIVES = st.builds(
@@ -327,7 +325,7 @@ LIVES = st.builds(
 
 
 async def calls_of(lives: list[Life]) -> list[tuple[float, float]]:
-    """When calls were made, and which share of an hour's calls each was."""
+    """Run the processes and return when calls were made, each with its share of an hour's calls."""
     steady, lag = Clock(), 0.0
     cluster = FileCluster(clock=steady)
     made: list[tuple[float, float]] = []
@@ -339,16 +337,16 @@ async def calls_of(lives: list[Life]) -> list[tuple[float, float]]:
 
     async def end(handover: BudgetHandover, life: Life) -> None:
         if life.ends == "in order":
-            with contextlib.suppress(ClusterConflict):  # it was overtaken
+            with contextlib.suppress(ClusterConflict):  # another process began before
                 await handover.end()
         elif life.ends == "overwritten":
             stray = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME, "namespace": RELEASE}}
-            await cluster.apply({**stray, "data": {KEY: "{}x"}}, manager="somebody")
+            await cluster.apply({**stray, "data": {KEY: "{}x"}}, manager="other")
 
     for life in lives:
         lag += life.back
         behind = lag
-        clock = lambda: steady() - behind  # noqa: B023, E731 - begun at once
+        clock = lambda: steady() - behind  # noqa: B023, E731 - `begin` calls it in this round
         handover = BudgetHandover(cluster, RELEASE, life.limit, clock=clock, steady=steady)
         await handover.begin()
         if before is not None:
@@ -371,7 +369,7 @@ async def calls_of(lives: list[Life]) -> list[tuple[float, float]]:
 
 
 def most_in_an_hour(made: Sequence[tuple[float, float]]) -> float:
-    """What the calls of any hour were together, as a share of an hour's."""
+    """Return the largest sum of shares within any hour."""
     moments = [at for at, _ in made]
     until = [0.0, *itertools.accumulate(share for _, share in made)]
     within = (until[bisect_left(moments, at + 3600)] - until[index] for index, at in enumerate(moments))
@@ -380,10 +378,10 @@ def most_in_an_hour(made: Sequence[tuple[float, float]]) -> float:
 
 @settings(deadline=None, max_examples=200)
 @given(lives=st.lists(LIVES, min_size=1, max_size=12))
-def test_no_hour_sees_more_calls_than_the_limit_whoever_makes_them(lives: list[Life]) -> None:
-    """However processes end, overlap, write over each other's record, and whatever a clock does that only goes back.
+def test_no_hour_sees_more_calls_than_the_limit_over_many_processes(lives: list[Life]) -> None:
+    """The limit holds however processes end, overlap or overwrite each other's record, and for clocks that go back.
 
-    With limits that differ: together no more than the shares of them that are an hour's.
+    Where limits differ, the shares that calls have of their process's limit add up to at most one.
     """
     assert most_in_an_hour(asyncio.run(calls_of(lives))) <= 1
 
@@ -391,7 +389,7 @@ def test_no_hour_sees_more_calls_than_the_limit_whoever_makes_them(lives: list[L
 @pytest.mark.parametrize("ends", ["in order", "killed", "unwritten", "overwritten"])
 @pytest.mark.parametrize("pause", [0.0, -10.0, 5.0])
 async def test_a_loop_of_starts_stays_below_the_limit(ends: str, pause: float) -> None:
-    """Each process uses up whatever it has and lives for ten seconds; first of all everything was saved up."""
+    """Each process spends all that it has and lives for ten seconds, after an hour in which calls were saved up."""
     saved = Life([(3600.0, False)], "in order", 0.0, 200, 0.0)
     lives = [Life([(0.0, True), (10.0, True)], ends, 0.0, 200, pause) for _ in range(600)]
     assert most_in_an_hour(await calls_of([saved, *lives])) <= 1

@@ -1,4 +1,4 @@
-"""Conditions move only when the state does, and a status is read without being trusted."""
+"""Conditions change only when the state does, and an invalid status in the cluster does no harm."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_an_unchanged_state_is_an_unchanged_list() -> None:
 
 
 def test_the_transition_time_moves_with_the_status_only() -> None:
-    """Another reason keeps the time, another status moves it."""
+    """Another reason keeps the time, and another status changes it."""
     first = conditions.merged(None, [READY], generation=1, now=0.0)
     reason = conditions.merged(first, [Condition(ConditionType.READY, TRUE, Reason.SUSPENDED)], generation=2, now=60.0)
     status = conditions.merged(
@@ -27,14 +27,14 @@ def test_the_transition_time_moves_with_the_status_only() -> None:
     assert times == ["1970-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "1970-01-01T00:02:00Z"]
 
 
-def test_each_condition_tells_the_generation_it_speaks_of() -> None:
-    """observedGeneration is that of the reconcile, not of the transition."""
+def test_each_condition_has_the_generation_of_its_reconcile() -> None:
+    """`observedGeneration` is that of the reconcile, not of the transition."""
     first = conditions.merged(None, [READY], generation=1, now=0.0)
     assert conditions.merged(first, [READY], generation=2, now=60.0)[0]["observedGeneration"] == 2
 
 
-def test_types_that_were_not_found_any_more_are_dropped() -> None:
-    """A condition that no longer applies does not stay behind as a lie."""
+def test_types_that_no_longer_apply_are_dropped() -> None:
+    """A condition that is not reported any more is removed from the status."""
     first = conditions.merged(
         None, [READY, Condition(ConditionType.BOT_LOADED, TRUE, Reason.LOADED)], generation=1, now=0.0
     )
@@ -49,14 +49,14 @@ def test_types_that_were_not_found_any_more_are_dropped() -> None:
         [{"type": ConditionType.READY, "status": TRUE, "lastTransitionTime": "soon"}],
     ],
 )
-def test_a_status_that_somebody_else_spoilt_is_written_anew(broken: list[object]) -> None:
-    """Whatever stands in the list, the result is well formed."""
+def test_an_invalid_status_is_replaced(broken: list[object]) -> None:
+    """Whatever is in the list, the result is well formed."""
     merged = conditions.merged(broken, [READY], generation=1, now=5.0)  # type: ignore[arg-type]
     assert merged[0]["lastTransitionTime"] == "1970-01-01T00:00:05Z"
 
 
-def test_a_new_wording_is_no_change_worth_an_event() -> None:
-    """Events follow status and reason; a message may count down days."""
+def test_a_new_message_alone_is_no_change() -> None:
+    """Events depend on status and reason only, because a message may count down days."""
     first = conditions.merged(None, [READY], generation=1, now=0.0)
     reworded = conditions.merged(
         first, [Condition(ConditionType.READY, TRUE, Reason.AS_DESIRED, "other")], generation=1, now=1.0

@@ -1,4 +1,4 @@
-"""The generated files are those of the models, and the models check what the API server checks."""
+"""The generated files match the models, and the models check what the API server checks."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("path", sorted(generate.files(), key=str), ids=str)
-def test_a_generated_file_is_what_the_models_say(path: Path) -> None:
+def test_a_generated_file_matches_the_models(path: Path) -> None:
     """`make generate` was run after the last change of the models."""
     assert (ROOT / path).read_text(encoding="utf-8") == generate.files()[path]
 
@@ -35,7 +35,7 @@ STATUSES = [*_nodes(crd.structural(NumberStatus), "number"), *_nodes(crd.structu
 
 @pytest.mark.parametrize(("at", "schema"), [*SPECS, *STATUSES], ids=lambda each: each if isinstance(each, str) else "")
 def test_every_field_has_a_bound(at: str, schema: dict[str, Any]) -> None:
-    """Strings and lists end somewhere: etcd's and CEL's budgets are finite."""
+    """Strings and lists have a maximum length, since etcd and CEL have size limits."""
     assert schema["type"] in {"object", "array", "string", "integer", "boolean"}
     if schema["type"] == "string":
         assert "maxLength" in schema or "enum" in schema
@@ -45,7 +45,7 @@ def test_every_field_has_a_bound(at: str, schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: kind.kind)
 def test_no_status_field_has_a_default(kind: crd.Kind) -> None:
-    """The API server would fill it in, and each reconcile would find a status that is not what it wrote."""
+    """The API server would fill it in, and each reconcile would find a status that differs from what it wrote."""
     schema = crd.crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
     assert [at for at, each in _nodes(schema, "status") if "default" in each] == []
 
@@ -79,7 +79,7 @@ SCHEDULE = {
     ],
 )
 def test_the_models_refuse_what_the_schema_refuses(model: type[BaseModel], spec: dict[str, Any]) -> None:
-    """The same files drive a laptop without an API server."""
+    """`waypost dev` uses the same files without an API server."""
     with pytest.raises(ValidationError):
         model.model_validate(spec)
 
@@ -87,8 +87,8 @@ def test_the_models_refuse_what_the_schema_refuses(model: type[BaseModel], spec:
 @pytest.mark.parametrize(
     "contact", ["+393331234567", "IT.13491208655302741918", "US.ENT.11815799212886844830", f"BR.{'x' * 128}"]
 )
-def test_an_audience_is_written_as_a_run_reads_it(contact: str) -> None:
-    """By phone number, or by the id of a contact who shows none: what the schema takes, the run takes."""
+def test_a_contact_that_the_schema_accepts_is_accepted_by_the_run(contact: str) -> None:
+    """A contact is a phone number, or the id of a contact who shows no number."""
     action = {"message": {"text": "x", "audience": {"contacts": [contact]}}}
     spec = ScheduleSpec.model_validate(SCHEDULE | {"action": action})
     assert spec.action.message is not None
@@ -96,6 +96,6 @@ def test_an_audience_is_written_as_a_run_reads_it(contact: str) -> None:
 
 
 @pytest.mark.parametrize(("model", "spec"), [(NumberSpec, NUMBER), (ScheduleSpec, SCHEDULE)])
-def test_the_models_take_the_least_that_is_needed(model: type[BaseModel], spec: dict[str, Any]) -> None:
-    """Everything else has a default."""
+def test_the_models_accept_a_minimal_spec(model: type[BaseModel], spec: dict[str, Any]) -> None:
+    """Every other field has a default."""
     model.model_validate(spec)

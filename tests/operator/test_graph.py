@@ -1,4 +1,4 @@
-"""Calls to Meta are counted, for Meta counts them too."""
+"""Calls to Meta are counted, since Meta counts them too."""
 
 import httpx
 import pytest
@@ -10,7 +10,7 @@ from waypost.telemetry import metrics
 
 
 def calls(call: str, result: str) -> float:
-    """How many were counted."""
+    """Return how many calls with that result were counted."""
     samples = next(iter(metrics.graph_call_seconds.collect())).samples
     wanted = {"call": call, "result": result}
     return sum(each.value for each in samples if each.name.endswith("_count") and each.labels == wanted)
@@ -18,7 +18,7 @@ def calls(call: str, result: str) -> float:
 
 @pytest.mark.anyio
 async def test_each_call_is_counted_by_its_address_without_ids() -> None:
-    """One series per sort of call, whatever number it is about, and the failures apart."""
+    """Each kind of call has one series for all numbers, and one more per kind of failure."""
     answers = iter([httpx.Response(200, json={"id": "1"}), httpx.Response(400, json={"error": {"code": 100}})])
     call = "GET /{phone_number_id}"
     before = calls(call, "ok"), calls(call, "GraphRefused")

@@ -1,4 +1,4 @@
-"""The cluster over HTTP: what is asked of the API server, and what its answers become."""
+"""The cluster over HTTP: which requests the API server gets, and what its answers become."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Naps:
-    """Stands in for sleeping: remembers how long, and lets others run meanwhile."""
+    """A sleep that does not wait: it records the durations and lets other tasks run."""
 
     def __init__(self) -> None:
         self.taken: list[float] = []
@@ -31,15 +31,15 @@ class Naps:
         await asyncio.sleep(0)
 
 
-async def test_what_is_not_there_is_none(cluster: KubernetesCluster) -> None:
+async def test_an_object_that_does_not_exist_is_none(cluster: KubernetesCluster) -> None:
     """Absence is an answer, not an error."""
-    assert await cluster.read("WhatsAppNumber", TEAM, "nobody") is None
-    assert await cluster.secret(TEAM, "nobody") is None
-    assert await cluster.config_map(TEAM, "nobody") is None
+    assert await cluster.read("WhatsAppNumber", TEAM, "absent") is None
+    assert await cluster.secret(TEAM, "absent") is None
+    assert await cluster.config_map(TEAM, "absent") is None
 
 
 async def test_a_secret_is_read_decoded(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The caller gets bytes, labels and the version; the values are in no repr."""
+    """The caller gets bytes, labels and the version; the repr does not show the values."""
     api.put(secret("support-meta", value="t0ken"))
     stored = await cluster.secret(TEAM, "support-meta")
     assert stored is not None
@@ -50,15 +50,15 @@ async def test_a_secret_is_read_decoded(api: ApiServer, cluster: KubernetesClust
 
 
 async def test_a_config_map_is_read_as_text(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Its values are not base64, and are not decoded."""
+    """A ConfigMap's values are not base64, so they are not decoded."""
     api.put(config_map("support-bot", text="aGk="))
     stored = await cluster.config_map(TEAM, "support-bot")
     assert stored is not None
     assert stored.data == {"bot.yaml": b"aGk="}
 
 
-async def test_each_manager_owns_just_its_keys(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Two numbers share a Secret: neither removes the other's key, each can remove its own."""
+async def test_each_manager_owns_only_its_keys(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """Two numbers share a Secret; neither removes the other's key, and each can remove its own."""
     shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": RELEASE}}
     await cluster.apply({**shared, "data": {"one": "MQ=="}}, manager="number-1")
     await cluster.apply({**shared, "data": {"two": "Mg=="}}, manager="number-2")
@@ -68,8 +68,8 @@ async def test_each_manager_owns_just_its_keys(api: ApiServer, cluster: Kubernet
     assert stored.data == {"two": b"2"}
 
 
-async def test_an_apply_at_a_version_is_done_at_no_other(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Of two that have read the same, one writes, though apply is with force."""
+async def test_an_apply_with_a_version_fails_at_any_other_version(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """Of two that read the same version only one writes, although the apply is forced."""
     version = api.put(config_map("record", RELEASE, "zero"))["metadata"]["resourceVersion"]
     one, two = (config_map("record", RELEASE, text) for text in ("one", "two"))
     for each in (one, two):
@@ -80,8 +80,8 @@ async def test_an_apply_at_a_version_is_done_at_no_other(api: ApiServer, cluster
     assert (api.get("ConfigMap", RELEASE, "record") or {})["data"] == {"bot.yaml": "one"}
 
 
-async def test_a_status_is_replaced_whole(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """What the new status does not have is gone; spec and metadata are not touched by it."""
+async def test_a_status_is_replaced_as_a_whole(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """Fields that the new status lacks are removed; spec and metadata stay."""
     manifest = api.put(number())
     written = await cluster.write_status(manifest, {"failureCount": 1, "phone": {"ending": "42"}})
     written = await cluster.write_status({**written, "spec": {}}, {"failureCount": 2})
@@ -90,7 +90,7 @@ async def test_a_status_is_replaced_whole(api: ApiServer, cluster: KubernetesClu
 
 
 async def test_a_status_is_not_written_over_a_newer_object(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Somebody changed it since it was read: the reconcile starts over."""
+    """The object was changed since it was read, so the reconcile must start over."""
     manifest = api.put(number())
     api.put(number(suspend=True))
     with pytest.raises(ClusterConflict):
@@ -98,28 +98,28 @@ async def test_a_status_is_not_written_over_a_newer_object(api: ApiServer, clust
 
 
 async def test_metadata_is_not_written_over_a_newer_object(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """A finalizer list is replaced whole, so it must not be an old one."""
+    """A list of finalizers is replaced as a whole, so it must not be outdated."""
     manifest = api.put(number())
     api.put(number(suspend=True))
     with pytest.raises(ClusterConflict):
         await cluster.write_metadata(manifest, {"finalizers": ["waypost.dev/number"]})
 
 
-async def test_writing_to_what_is_gone_is_a_conflict(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Deleted meanwhile is one more way of having changed meanwhile."""
+async def test_writing_to_a_deleted_object_is_a_conflict(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """An object that was deleted since it was read has changed, like any other."""
     manifest = api.put(number())
     api.delete("WhatsAppNumber", TEAM, "support")
     with pytest.raises(ClusterConflict):
         await cluster.write_status(manifest, {"failureCount": 1})
 
 
-async def test_deleting_what_is_gone_is_done(cluster: KubernetesCluster) -> None:
-    """Deletion is repeated after a crash."""
-    await cluster.delete("CronJob", RELEASE, "nobody")
+async def test_deleting_a_deleted_object_succeeds(cluster: KubernetesCluster) -> None:
+    """A deletion is repeated after a crash."""
+    await cluster.delete("CronJob", RELEASE, "absent")
 
 
 async def test_all_objects_are_listed_page_by_page(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """More than fit on one page are all there, each with its kind."""
+    """A list that spans pages is complete, and each object has its kind."""
     for index in range(201):
         api.put(number(f"number-{index}"))
     found = await cluster.objects("WhatsAppNumber")
@@ -127,8 +127,8 @@ async def test_all_objects_are_listed_page_by_page(api: ApiServer, cluster: Kube
     assert {each["kind"] for each in found} == {"WhatsAppNumber"}
 
 
-async def test_objects_that_are_known_are_not_listed(api: ApiServer, connect: Connect) -> None:
-    """Each of a thousand numbers may ask for all of them."""
+async def test_cached_objects_are_not_listed(api: ApiServer, connect: Connect) -> None:
+    """Each of a thousand numbers may need the list of all numbers."""
     cache = ObjectCache()
     cache.put(api.put(number()))
     cache.is_complete = True
@@ -138,7 +138,7 @@ async def test_objects_that_are_known_are_not_listed(api: ApiServer, connect: Co
 
 
 async def test_in_namespaced_mode_only_those_namespaces_are_listed(api: ApiServer, connect: Connect) -> None:
-    """A Role in each is all that it needs."""
+    """The operator then needs a Role in each of them only."""
     for namespace in ("team-a", "team-b", "team-c"):
         api.put(number(namespace=namespace))
     cluster = await connect(namespaces=("team-a", "team-c"))
@@ -150,40 +150,40 @@ async def test_in_namespaced_mode_only_those_namespaces_are_listed(api: ApiServe
     ("status", "error"),
     [(500, ClusterAway), (503, ClusterAway), (429, ClusterAway), (409, ClusterConflict), (403, ClusterRefused)],
 )
-async def test_what_an_answer_means(
+async def test_an_error_status_becomes_one_of_three_errors(
     api: ApiServer, cluster: KubernetesCluster, status: int, error: type[Exception]
 ) -> None:
-    """Server trouble is waited out, a conflict is looked at again, a refusal is told."""
+    """Server errors are waited out, a conflict is read again, and a refusal is reported."""
     api.faults.append(Fault(lambda *_: True, status, 1))
     with pytest.raises(error):
         await cluster.read("WhatsAppNumber", TEAM, "support")
 
 
-async def test_no_answer_at_all_is_being_away(api: ApiServer, connect: Connect) -> None:
-    """A port that nobody listens on is no defect of ours."""
+async def test_no_answer_means_that_the_server_is_away(api: ApiServer, connect: Connect) -> None:
+    """A refused connection is treated like a server error."""
     cluster = await connect()
     api.stop()
     with pytest.raises(ClusterAway):
         await cluster.read("WhatsAppNumber", TEAM, "support")
 
 
-async def test_a_token_that_lapsed_is_read_anew(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Service account tokens are rotated under the running process; no reconcile fails by that."""
+async def test_an_expired_token_is_read_again(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """Service account tokens are rotated while the process runs, and no reconcile fails because of that."""
     api.put(number())
     api.faults.append(Fault(lambda *_: True, 401, 1))
     assert await cluster.read("WhatsAppNumber", TEAM, "support") is not None
 
 
 async def test_a_refusal_about_a_secret_does_not_quote_it(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The API server's sentence may hold what was sent; of a Secret only the reason goes on."""
+    """The API server's message may quote what was sent, so for a Secret only the reason is reported."""
     api.faults.append(Fault(lambda *_: True, 422, 1, message='Invalid value: "t0ken"'))
     with pytest.raises(ClusterRefused) as caught:
         await cluster.apply(secret("support-meta", value="t0ken"), manager="test")
     assert "t0ken" not in str(caught.value)
 
 
-async def test_an_event_is_posted_once(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The same news about the same object is told once; another reason is other news."""
+async def test_a_repeated_event_is_posted_once(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """The same reason for the same object is posted once; another reason is another Event."""
     manifest = api.put(number())
     for reason in ("TokenExpiring", "TokenExpiring", "Ready"):
         await cluster.emit(manifest, type="Warning", reason=reason, message="Seven days left.")
@@ -193,7 +193,7 @@ async def test_an_event_is_posted_once(api: ApiServer, cluster: KubernetesCluste
 
 
 async def test_an_event_that_cannot_be_posted_fails_nothing(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Events are a courtesy."""
+    """A reconcile does not depend on its Events."""
     manifest = api.put(number())
     api.faults.append(Fault(lambda _, kind, __: kind == "Event", 403, 1))
     await cluster.emit(manifest, type="Normal", reason="Ready", message="")
@@ -202,7 +202,7 @@ async def test_an_event_that_cannot_be_posted_fails_nothing(api: ApiServer, clus
 async def test_many_changes_of_the_registry_touch_each_pod_once(
     api: ApiServer, connect: Connect, eventually: Callable[..., Awaitable[object]]
 ) -> None:
-    """A thousand numbers that are published together are one round over the pods, and only over those that mount it."""
+    """Many numbers that are published together cause one round, and only over the pods that mount the registry."""
     naps = Naps()
     cluster = await connect(sleep=naps)
     for component in ("webhook", "worker", "console"):
@@ -216,10 +216,10 @@ async def test_many_changes_of_the_registry_touch_each_pod_once(
     assert naps.taken == [1.0]
 
 
-async def test_rounds_over_the_pods_keep_apart(
+async def test_rounds_over_the_pods_are_spaced(
     api: ApiServer, connect: Connect, eventually: Callable[..., Awaitable[object]]
 ) -> None:
-    """While a thousand numbers come one by one, kubelets are not at it all the time."""
+    """While a thousand numbers arrive one by one, kubelets must not remount all the time."""
     naps = Naps()
     cluster = await connect(sleep=naps, clock=lambda: 100.0)
     labels = {"app.kubernetes.io/part-of": "waypost", "app.kubernetes.io/component": "webhook"}
@@ -231,7 +231,7 @@ async def test_rounds_over_the_pods_keep_apart(
 
 
 async def test_a_call_is_a_span_without_content(api: ApiServer, cluster: KubernetesCluster, tmp_path: Path) -> None:
-    """It tells verb, kind, whose and how it ended; nothing of what the object holds."""
+    """It has verb, kind, namespace, name and status, and nothing of the object's content."""
     api.put(secret("support-meta", value="t0ken"))
     traces = tracing.configure("operator", tmp_path)
     await cluster.secret(TEAM, "support-meta")
@@ -251,8 +251,8 @@ async def test_a_call_is_a_span_without_content(api: ApiServer, cluster: Kuberne
     }
 
 
-async def test_a_create_that_came_second_is_a_conflict(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Two candidates make the same Lease: one of them is told."""
+async def test_a_second_create_is_a_conflict(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """When two candidates create the same Lease, one of them gets a conflict."""
     lease: Manifest = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {}}
     lease["metadata"] = {"name": "waypost-operator", "namespace": RELEASE}
     await cluster.create(lease)
@@ -270,76 +270,72 @@ SHARED: Manifest = {
 
 @pytest.fixture
 def naps() -> Naps:
-    """What a cluster slept."""
+    """Returns the record of a cluster's sleeps."""
     return Naps()
 
 
 @pytest.fixture
-async def shelf(connect: Connect, naps: Naps) -> KubernetesCluster:
-    """A cluster that does not really wait between two patches of a Secret, and whose time stands still."""
+async def frozen_cluster(connect: Connect, naps: Naps) -> KubernetesCluster:
+    """Returns a cluster that does not really wait between two patches of a Secret, and whose clock stands still."""
     return await connect(sleep=naps, clock=lambda: 100.0)
 
 
-async def test_entries_written_together_share_few_patches(api: ApiServer, shelf: KubernetesCluster) -> None:
-    """A thousand numbers that begin together are not a thousand rewrites of one Secret."""
-    await asyncio.gather(*(shelf.write_entry(SHARED, f"{index}.json", b"x") for index in range(250)))
-    stored = await shelf.secret(RELEASE, "registry")
+async def test_entries_written_together_share_few_patches(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
+    """A thousand numbers that begin together must not cause a thousand writes of one Secret."""
+    await asyncio.gather(*(frozen_cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(250)))
+    stored = await frozen_cluster.secret(RELEASE, "registry")
     assert stored is not None
     assert len(stored.data) == 250
     assert stored.labels == {"waypost.dev/registry": "worker"}
     assert len(api.changes("Secret")) <= 4
 
 
-async def test_an_entry_is_removed_and_the_others_stay(api: ApiServer, shelf: KubernetesCluster) -> None:
-    """A number that is deleted takes its own entry only; that there is no Secret is fine."""
-    await shelf.write_entry(SHARED, "nobody.json", None)
+async def test_an_entry_is_removed_and_the_others_stay(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
+    """A deleted number removes only its own entry; it is no error if the Secret does not exist."""
+    await frozen_cluster.write_entry(SHARED, "absent.json", None)
     for key in ("one.json", "two.json"):
-        await shelf.write_entry(SHARED, key, b"x")
-    await shelf.write_entry(SHARED, "one.json", None)
-    stored = await shelf.secret(RELEASE, "registry")
+        await frozen_cluster.write_entry(SHARED, key, b"x")
+    await frozen_cluster.write_entry(SHARED, "one.json", None)
+    stored = await frozen_cluster.secret(RELEASE, "registry")
     assert stored is not None
     assert stored.data == {"two.json": b"x"}
 
 
-async def test_an_entry_that_was_not_written_is_told_to_all_who_wait_for_it(
-    api: ApiServer, shelf: KubernetesCluster
-) -> None:
-    """Whoever shares a patch shares its failure, and each comes again by itself."""
+async def test_a_failed_patch_fails_every_entry_in_it(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
+    """All entries that share a patch share its error, and each reconcile retries by itself."""
     api.faults.append(Fault(lambda verb, kind, _: (verb, kind) == ("patch", "Secret"), 503, 100))
     results = await asyncio.gather(
-        *(shelf.write_entry(SHARED, f"{index}.json", b"x") for index in range(5)), return_exceptions=True
+        *(frozen_cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(5)), return_exceptions=True
     )
     assert {type(each) for each in results} == {ClusterAway}
     api.faults.clear()
-    await shelf.write_entry(SHARED, "0.json", b"x")
+    await frozen_cluster.write_entry(SHARED, "0.json", b"x")
 
 
-async def test_one_who_gives_up_does_not_take_the_others_entries_along(
-    api: ApiServer, shelf: KubernetesCluster
-) -> None:
-    """The reconcile that sends for all may be cancelled in the middle of it."""
-    writes = [asyncio.create_task(shelf.write_entry(SHARED, f"{index}.json", b"x")) for index in range(5)]
+async def test_a_cancelled_write_does_not_cancel_the_others(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
+    """The reconcile that sends the patch for all may be cancelled before it is done."""
+    writes = [asyncio.create_task(frozen_cluster.write_entry(SHARED, f"{index}.json", b"x")) for index in range(5)]
     await asyncio.sleep(0)
     writes[0].cancel()
     await asyncio.gather(*writes[1:])
-    stored = await shelf.secret(RELEASE, "registry")
+    stored = await frozen_cluster.secret(RELEASE, "registry")
     assert stored is not None
     assert {f"{index}.json" for index in range(1, 5)} <= set(stored.data)
 
 
-async def test_what_comes_right_after_a_patch_waits_and_goes_with_what_comes_then(
-    api: ApiServer, shelf: KubernetesCluster, naps: Naps
+async def test_entries_right_after_a_patch_wait_and_share_the_next_one(
+    api: ApiServer, frozen_cluster: KubernetesCluster, naps: Naps
 ) -> None:
-    """One number alone is written at once; while many come, each Secret is rewritten once a second."""
-    await shelf.write_entry(SHARED, "0.json", b"x")
+    """A single number is written at once; while many arrive, each Secret is patched once a second."""
+    await frozen_cluster.write_entry(SHARED, "0.json", b"x")
     assert naps.taken == []
-    await asyncio.gather(*(shelf.write_entry(SHARED, f"{index}.json", b"x") for index in range(1, 6)))
+    await asyncio.gather(*(frozen_cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(1, 6)))
     assert naps.taken == [SPACING_S]
     assert [each.verb for each in api.changes("Secret")] == ["create", "patch"]
 
 
-async def test_one_who_gives_up_before_its_turn_leaves_nothing_behind(connect: Connect) -> None:
-    """Its number may be deleted by the time that somebody else's entry is written."""
+async def test_a_write_that_is_cancelled_while_it_waits_writes_nothing(connect: Connect) -> None:
+    """Its number may be deleted by the time that the next entry is written."""
     asleep, awake = asyncio.Event(), asyncio.Event()
 
     async def sleep(_: float) -> None:
@@ -359,8 +355,8 @@ async def test_one_who_gives_up_before_its_turn_leaves_nothing_behind(connect: C
     assert set(stored.data) == {"one.json", "two.json"}
 
 
-async def test_the_answer_to_a_patch_holds_no_entry(api: ApiServer, shelf: KubernetesCluster) -> None:
-    """Hundreds of kB for each, which nobody reads."""
+async def test_the_answer_to_a_patch_holds_no_entry(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
+    """The operator does not read it, and it would be hundreds of kB for each patch."""
     for key in ("one.json", "two.json"):
-        await shelf.write_entry(SHARED, key, b"x")
+        await frozen_cluster.write_entry(SHARED, key, b"x")
     assert [each.partial for each in api.changes("Secret") if each.verb == "patch"] == [True]

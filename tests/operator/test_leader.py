@@ -1,4 +1,4 @@
-"""One of several operators works."""
+"""Of several operators exactly one works at a time."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from .running import RELEASE, TEAM, Fleet, Notes, number, until
 
 
 def lease(holder: str, version: str = "1", lasts: int | None = DURATION_S) -> Manifest:
-    """A Lease as read."""
+    """Return a Lease as it is read."""
     spec = {"holderIdentity": holder, "leaseDurationSeconds": lasts, "leaseTransitions": 2}
     return {"kind": "Lease", "metadata": {"name": NAME, "resourceVersion": version}, "spec": spec}
 
@@ -30,10 +30,10 @@ def lease(holder: str, version: str = "1", lasts: int | None = DURATION_S) -> Ma
         (lease("other", lasts=None), lease("other", lasts=None), DURATION_S + 0.1, "take"),
     ],
 )
-def test_what_is_done_about_a_lease(
+def test_the_state_of_a_lease_decides_the_next_move(
     found: Manifest | None, later: Manifest | None, seconds: float, expected: Move
 ) -> None:
-    """A Lease is abandoned when we ourselves saw it unchanged for as long as it lasts; no clock of another counts."""
+    """A Lease is abandoned when this process saw it unchanged for its duration; other nodes' clocks do not count."""
     election = Election("me")
     election.move(found, 100.0)
     assert election.move(later, 100.0 + seconds) == expected
@@ -51,7 +51,7 @@ def test_a_lease_that_is_taken_over_counts_the_change() -> None:
 
 
 class Clock:
-    """Time that passes only by sleeping."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -63,19 +63,19 @@ class Clock:
     async def sleep(self, seconds: float) -> None:
         self.now += seconds
         self.most -= 1
-        assert self.most, "it waits for ever"
+        assert self.most, "it waits forever"
 
 
 def candidate(cluster: KubernetesCluster, name: str, clock: Clock) -> Leadership:
-    """Somebody who wants to lead."""
+    """Return a candidate for leadership."""
     return Leadership(cluster, RELEASE, name, clock=clock, sleep=clock.sleep)
 
 
 @pytest.mark.anyio
-async def test_a_leader_that_died_is_replaced_when_its_lease_has_run_out(
+async def test_a_leader_that_died_is_replaced_when_its_lease_has_expired(
     api: ApiServer, cluster: KubernetesCluster
 ) -> None:
-    """Nobody releases it: the second waits for its duration, not longer than one more look."""
+    """The Lease is not released: the second candidate waits for its duration and at most one more interval."""
     clock = Clock()
     await candidate(cluster, "first", clock).acquire()
     began = clock.now
@@ -86,7 +86,7 @@ async def test_a_leader_that_died_is_replaced_when_its_lease_has_run_out(
 
 @pytest.mark.anyio
 async def test_a_leader_that_was_replaced_stops(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """It was suspended for a while, say; what it finds makes it end."""
+    """It may have been suspended for a while; it ends when it finds another holder."""
     clock = Clock()
     first = candidate(cluster, "first", clock)
     await first.acquire()
@@ -99,7 +99,7 @@ async def test_a_leader_that_was_replaced_stops(api: ApiServer, cluster: Kuberne
 async def test_a_leader_that_cannot_renew_stops_before_another_may_begin(
     api: ApiServer, cluster: KubernetesCluster
 ) -> None:
-    """The API server is away for it, and perhaps not for others."""
+    """The API server is unreachable for it, and perhaps not for others."""
     clock = Clock()
     leader = candidate(cluster, "first", clock)
     await leader.acquire()
@@ -111,8 +111,8 @@ async def test_a_leader_that_cannot_renew_stops_before_another_may_begin(
 
 
 @pytest.mark.anyio
-async def test_a_leader_that_ends_lets_go(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The next one begins at its next look."""
+async def test_a_leader_that_ends_releases_its_lease(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """The next candidate takes it at once."""
     clock = Clock()
     leader = candidate(cluster, "first", clock)
     await leader.acquire()
@@ -123,8 +123,8 @@ async def test_a_leader_that_ends_lets_go(api: ApiServer, cluster: KubernetesClu
 
 
 @pytest.mark.anyio
-async def test_who_does_not_lead_releases_nothing(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """A standby that ends leaves the leader alone."""
+async def test_a_standby_releases_nothing(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """A standby that ends does not affect the leader."""
     clock = Clock()
     await candidate(cluster, "first", clock).acquire()
     await candidate(cluster, "second", clock).release()
@@ -132,7 +132,7 @@ async def test_who_does_not_lead_releases_nothing(api: ApiServer, cluster: Kuber
 
 
 def test_of_two_operators_one_works_and_the_other_takes_over(api: ApiServer, fleet: Fleet) -> None:
-    """The standby is ready and idle; when the leader ends, it does what comes up."""
+    """The standby is ready and idle, and works when the leader has ended."""
     first, second = Notes(), Notes()
     holders: list[object] = []
 
@@ -149,12 +149,12 @@ def test_of_two_operators_one_works_and_the_other_takes_over(api: ApiServer, fle
     api.put(number("after"))
     until(lambda: second.reconciled["after"], "the other takes over")
     assert first.reconciled["after"] == 0
-    assert holders == ["first", "first"], "the one that takes over finds what was left"
+    assert holders == ["first", "first"], "the lease is still held while the budget is handed over"
     assert (api.get("WhatsAppNumber", TEAM, "before") or {})["status"]
 
 
-def test_an_operator_that_lost_its_lease_says_so_at_once_and_ends(api: ApiServer, fleet: Fleet) -> None:
-    """Before its orderly end, for which the other one does not wait; and it does not take the lease back."""
+def test_an_operator_that_lost_its_lease_stops_at_once_and_ends(api: ApiServer, fleet: Fleet) -> None:
+    """It notices before its orderly end, for which the other does not wait, and it does not take the lease back."""
 
     def holder() -> str:
         return str((api.get("Lease", RELEASE, NAME) or {}).get("spec", {}).get("holderIdentity"))
@@ -165,5 +165,5 @@ def test_an_operator_that_lost_its_lease_says_so_at_once_and_ends(api: ApiServer
     api.edit("Lease", RELEASE, NAME, lambda each: each["spec"].update(holderIdentity="other"))
     until(notes.lease_lost.is_set, "it notices")
     until(lambda: isinstance(fleet.take_error(), BaseExceptionGroup), "it ends")
-    assert notes.handed_over == 2, "it leaves what it can all the same"
+    assert notes.handed_over == 2, "it hands over what it can"
     assert holder() == "other"

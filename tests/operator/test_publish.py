@@ -1,4 +1,4 @@
-"""Entries of many numbers share a few Secrets, and none touches another's."""
+"""Entries of many numbers share a few Secrets, and no number changes another's entry."""
 
 import asyncio
 from collections import Counter
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 def entries(name: str, token: str = "t") -> tuple[registry.Route, registry.Number]:
-    """Of a number."""
+    """Return both registry entries of a number."""
     both = {"namespace": "team-a", "name": name, "phone_number_id": "1", "waba_id": "2", "app_id": "3"}
     return (
         registry.Route(**both, app_secrets=("s",), verify_tokens=("v",)),  # type: ignore[arg-type]
@@ -27,65 +27,65 @@ def entries(name: str, token: str = "t") -> tuple[registry.Route, registry.Numbe
 
 @pytest.fixture
 def cluster() -> FileCluster:
-    """Empty."""
+    """Returns a cluster without objects."""
     return FileCluster()
 
 
-async def test_what_is_written_is_read(cluster: FileCluster) -> None:
-    """And what is not there is None."""
-    shelf = Registry(cluster, "waypost", 4)
+async def test_an_entry_is_read_as_it_was_written(cluster: FileCluster) -> None:
+    """A number without entries reads as an empty `Published`."""
+    store = Registry(cluster, "waypost", 4)
     route, number = entries("one")
-    assert await shelf.write(Published(), route, number)
-    assert await shelf.read("team-a", "one") == Published(route, number)
-    assert await shelf.read("team-a", "two") == Published()
+    assert await store.write(Published(), route, number)
+    assert await store.read("team-a", "one") == Published(route, number)
+    assert await store.read("team-a", "two") == Published()
 
 
-async def test_what_is_as_it_was_is_not_written(cluster: FileCluster) -> None:
+async def test_an_unchanged_entry_is_not_written(cluster: FileCluster) -> None:
     """A resync of a thousand numbers writes nothing."""
-    shelf = Registry(cluster, "waypost", 4)
-    await shelf.write(Published(), *entries("one"))
+    store = Registry(cluster, "waypost", 4)
+    await store.write(Published(), *entries("one"))
     before = cluster.dump()
-    assert not await shelf.write(await shelf.read("team-a", "one"), *entries("one"))
+    assert not await store.write(await store.read("team-a", "one"), *entries("one"))
     assert cluster.dump() == before
 
 
-async def test_numbers_of_one_secret_leave_each_other_alone(cluster: FileCluster) -> None:
-    """With one shard all share it: changes and withdrawals are of one key."""
-    shelf = Registry(cluster, "waypost", 1)
+async def test_numbers_of_one_secret_do_not_affect_each_other(cluster: FileCluster) -> None:
+    """With one shard all numbers share a Secret, and each change or withdrawal concerns one key."""
+    store = Registry(cluster, "waypost", 1)
     for name in ("one", "two", "three"):
-        await shelf.write(Published(), *entries(name))
-    await shelf.write(await shelf.read("team-a", "two"), *entries("two", token="new"))
-    await shelf.withdraw("team-a", "one")
+        await store.write(Published(), *entries(name))
+    await store.write(await store.read("team-a", "two"), *entries("two", token="new"))
+    await store.withdraw("team-a", "one")
     assert {key: each.access_token for key, each in published(cluster)[1].items()} == {
         "team-a.two.json": "new",
         "team-a.three.json": "t",
     }
 
 
-async def test_a_successor_can_withdraw_what_its_predecessor_left(cluster: FileCluster) -> None:
-    """Entries go by name: an object whose finalizer was torn off leaves nothing that cannot be removed."""
+async def test_an_operator_can_withdraw_an_entry_of_an_earlier_one(cluster: FileCluster) -> None:
+    """Entries are found by name, so those of an object that lost its finalizer can still be removed."""
     await Registry(cluster, "waypost", 1).write(Published(), *entries("one"))
     await Registry(cluster, "waypost", 1).withdraw("team-a", "one")
     assert published(cluster) == ({}, {})
 
 
 async def test_an_entry_that_cannot_be_read_is_replaced(cluster: FileCluster) -> None:
-    """Somebody wrote into the Secret by hand."""
-    shelf = Registry(cluster, "waypost", 1)
+    """An entry that was edited by hand is written again."""
+    store = Registry(cluster, "waypost", 1)
     route, number = entries("one")
-    await shelf.write(Published(), route, number)
+    await store.write(Published(), route, number)
     stored = cluster.get("Secret", "waypost", "waypost-registry-webhook-0")
     assert stored is not None
     stored["data"]["team-a.one.json"] = "e30="
     cluster.put(stored)
-    found = await shelf.read("team-a", "one")
+    found = await store.read("team-a", "one")
     assert found == Published(None, number)
-    await shelf.write(found, route, number)
-    assert await shelf.read("team-a", "one") == Published(route, number)
+    await store.write(found, route, number)
+    assert await store.read("team-a", "one") == Published(route, number)
 
 
-async def test_what_is_written_while_the_secret_is_read_is_not_forgotten() -> None:
-    """The answer is from before, and arrives after."""
+async def test_a_write_during_a_read_is_not_lost() -> None:
+    """The read's answer is older than the write and arrives after it."""
     answered, arrives = asyncio.Event(), asyncio.Event()
 
     class Slow(FileCluster):
@@ -96,26 +96,26 @@ async def test_what_is_written_while_the_secret_is_read_is_not_forgotten() -> No
             return found
 
     cluster = Slow()
-    shelf = Registry(cluster, "waypost", 1, fresh_s=60.0)
-    reading = asyncio.create_task(shelf.read("team-a", "coming"))
+    store = Registry(cluster, "waypost", 1, fresh_s=60.0)
+    reading = asyncio.create_task(store.read("team-a", "coming"))
     await answered.wait()
-    await shelf.write(Published(), *entries("coming"))
+    await store.write(Published(), *entries("coming"))
     arrives.set()
     await reading
-    assert await shelf.read("team-a", "coming") == Published(*entries("coming"))
+    assert await store.read("team-a", "coming") == Published(*entries("coming"))
 
 
 async def test_a_token_in_use_anywhere_is_found(cluster: FileCluster) -> None:
-    """In whichever shard: it must not be revoked."""
-    shelf = Registry(cluster, "waypost", 4)
+    """All shards are searched, since a token in use must not be revoked."""
+    store = Registry(cluster, "waypost", 4)
     for each in range(20):
-        await shelf.write(Published(), *entries(f"n{each}", token=f"t{each}"))
-    assert await shelf.carries("t13")
-    assert not await shelf.carries("t20")
+        await store.write(Published(), *entries(f"n{each}", token=f"t{each}"))
+    assert await store.carries("t13")
+    assert not await store.carries("t20")
 
 
 def test_numbers_are_spread_over_the_secrets() -> None:
-    """A Secret holds 1 MiB."""
+    """The numbers are spread evenly, since a Secret holds 1 MiB."""
     names = Counter(registry_secrets.secret_name("worker", "team", f"number-{each}", 4) for each in range(1000))
     assert len(names) == 4
     assert max(names.values()) < 350
