@@ -1,4 +1,4 @@
-"""Graph clients over a transport that answers as told, and servers that fail on real sockets."""
+"""Fixtures: a Graph client whose responses a test chooses, and servers on loopback that can fail."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 class Meta:
-    """Answers every request with `answer`, and keeps the requests."""
+    """Responds to every request with `answer`, and records the requests."""
 
     def __init__(self) -> None:
         self.answer: Callable[[httpx.Request], httpx.Response] = lambda _request: httpx.Response(200, json=ACCEPTED)
@@ -32,9 +32,9 @@ class Meta:
         return self.answer(request)
 
     def replies(self, status: int, body: object = None, *, headers: dict[str, str] | None = None) -> None:
-        """The same answer to everything; `body` is JSON, or bytes as they are."""
+        """Gives the same response to every request; `body` is JSON, or bytes that are sent unchanged."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        # As a stream: given content httpx would decompress it here instead of in the client.
+        # A stream, because httpx would decompress plain content here instead of in the client.
         self.answer = lambda _request: httpx.Response(status, stream=httpx.ByteStream(content), headers=headers)
 
     @property
@@ -50,19 +50,19 @@ class Meta:
 
 @pytest.fixture
 def meta() -> Meta:
-    """Meta, played by a function."""
+    """Returns a Meta whose responses a test chooses."""
     return Meta()
 
 
 @pytest.fixture
 async def graph(meta: Meta, anyio_backend: str) -> AsyncIterator[GraphClient]:
-    """A client whose requests all go to `meta`."""
+    """Yields a client whose requests all go to `meta`."""
     async with GraphClient("https://graph.facebook.com", "v26.0", transport=httpx.MockTransport(meta)) as client:
         yield client
 
 
 class Sockets:
-    """A server on loopback whose connections are handled by a given function."""
+    """Servers on loopback whose connections are handled by a given function."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -70,7 +70,7 @@ class Sockets:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def listen(self, handler: Handler) -> str:
-        """Start a server and return its base URL."""
+        """Starts a server and returns its base URL."""
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
@@ -88,7 +88,7 @@ class Sockets:
             writer.close()
 
     async def close(self) -> None:
-        """Stop all servers and drop their connections."""
+        """Stops all servers and drops their connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -98,14 +98,14 @@ class Sockets:
 
 @pytest.fixture
 async def sockets(anyio_backend: str) -> AsyncIterator[Sockets]:
-    """Servers that are stopped after the test."""
+    """Yields servers that are stopped after the test."""
     servers = Sockets()
     yield servers
     await servers.close()
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:
-    """One whole HTTP request."""
+    """Reads one whole HTTP request."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(
         (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0
@@ -114,12 +114,12 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 
 def response(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes:
-    """A whole HTTP response; `headers` are lines that end in CRLF."""
+    """Returns a whole HTTP response; `headers` are lines that end in CRLF."""
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Close with RST instead of FIN."""
+    """Closes the connection with RST instead of FIN."""
     peer: socket.socket = writer.get_extra_info("socket")
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -17,25 +17,25 @@ pytestmark = pytest.mark.anyio
 
 
 async def refused(graph: GraphClient) -> GraphRefused:
-    """The refusal of a send."""
+    """Returns the refusal of a send."""
     with pytest.raises(GraphRefused) as raised:
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     return raised.value
 
 
 def error(code: object, **more: object) -> dict[str, object]:
-    """Graph's envelope."""
+    """Returns Graph's envelope of an error."""
     return {"error": {"message": f"(#{code}) Something", "type": "OAuthException", "code": code, **more}}
 
 
 async def test_a_send_posts_the_message_to_the_numbers_edge(graph: GraphClient, meta: Meta) -> None:
-    """Version and number stand in the path, the message in the body as it was given."""
+    """The path has version and number; the body is the message, unchanged."""
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     assert (meta.last.method, meta.last.url.path, meta.sent) == ("POST", f"/v26.0/{NUMBER}/messages", MESSAGE)
 
 
-async def test_an_accepted_send_tells_what_meta_said(graph: GraphClient, meta: Meta) -> None:
-    """Message id, the number as Meta knows it, and whether the template is held back."""
+async def test_an_accepted_send_returns_what_meta_said(graph: GraphClient, meta: Meta) -> None:
+    """The result has the message id, the number as Meta knows it, and whether the template is held back."""
     meta.replies(
         200,
         {
@@ -48,40 +48,40 @@ async def test_an_accepted_send_tells_what_meta_said(graph: GraphClient, meta: M
 
 
 async def test_the_token_travels_in_the_header_and_nowhere_else(graph: GraphClient, meta: Meta) -> None:
-    """A token in a URL would end in the access logs of every proxy on the way."""
+    """A token in a URL would end up in the access logs of every proxy on the way."""
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     assert meta.last.headers["authorization"] == f"Bearer {CREDENTIALS.token}"
     assert CREDENTIALS.token not in str(meta.last.url)
 
 
 async def test_a_rotated_token_is_used_by_the_very_next_call(graph: GraphClient, meta: Meta) -> None:
-    """The client keeps no token."""
+    """The client stores no token."""
     await graph.send(Credentials("EAAold"), NUMBER, MESSAGE)
     await graph.send(Credentials("EAAnew"), NUMBER, MESSAGE)
     assert [r.headers["authorization"] for r in meta.requests] == ["Bearer EAAold", "Bearer EAAnew"]
 
 
 async def test_a_call_carries_the_proof_of_its_credentials_and_no_app_secret(graph: GraphClient, meta: Meta) -> None:
-    """Meta refuses calls without it if the app says so."""
+    """An app can be set to refuse calls without a proof."""
     await graph.send(Credentials("EAAtoken", appsecret_proof("EAAtoken", "app secret")), NUMBER, MESSAGE)
     assert meta.last.url.params["appsecret_proof"] == appsecret_proof("EAAtoken", "app secret")
 
 
 def test_an_app_acts_with_its_own_token_and_that_tokens_proof() -> None:
-    """Meta takes id and secret for the token of an app, and an app may demand the proof of that one too."""
+    """Meta accepts id and secret as the token of an app, and an app may require the proof of that token too."""
     assert Credentials.of_app("7007", "app secret") == Credentials(
         "7007|app secret", appsecret_proof("7007|app secret", "app secret")
     )
 
 
 async def test_a_call_without_a_proof_has_no_query(graph: GraphClient, meta: Meta) -> None:
-    """Nothing is added that was not asked for."""
+    """Nothing is added that was not requested."""
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     assert meta.last.url.query == b""
 
 
 async def test_a_cookie_set_for_one_number_is_not_sent_for_another(graph: GraphClient, meta: Meta) -> None:
-    """All numbers share one pool of connections, and nothing else."""
+    """Numbers share connections and nothing else."""
     meta.replies(200, ACCEPTED, headers={"set-cookie": "session=1; Path=/"})
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     await graph.send(CREDENTIALS, "2", MESSAGE)
@@ -89,7 +89,7 @@ async def test_a_cookie_set_for_one_number_is_not_sent_for_another(graph: GraphC
 
 
 async def test_a_message_is_marked_as_read(graph: GraphClient, meta: Meta) -> None:
-    """The body is the one of Meta's page."""
+    """The body equals the one on Meta's page."""
     meta.replies(200, {"success": True})
     await graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc")
     assert meta.sent == {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.abc"}
@@ -103,15 +103,15 @@ async def test_typing_is_shown_together_with_reading(graph: GraphClient, meta: M
     assert meta.sent["typing_indicator"] == {"type": "text"}
 
 
-@pytest.mark.parametrize("said", [{"success": True}, {"success": "true"}, True])
-async def test_success_is_understood_in_every_spelling(graph: GraphClient, meta: Meta, said: object) -> None:
-    """Meta's pages show true and "true", older edges answer the bare word."""
-    meta.replies(200, said)
+@pytest.mark.parametrize("text", [{"success": True}, {"success": "true"}, True])
+async def test_success_is_read_in_every_spelling(graph: GraphClient, meta: Meta, text: object) -> None:
+    """Meta's pages show true and "true"; older edges respond with the bare word."""
+    meta.replies(200, text)
     await graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc")
 
 
 async def test_success_false_is_a_refusal(graph: GraphClient, meta: Meta) -> None:
-    """A 200 that says no is a no."""
+    """A 200 with success: false counts as a refusal."""
     meta.replies(200, {"success": False})
     with pytest.raises(GraphRefused):
         await graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc")
@@ -119,30 +119,30 @@ async def test_success_false_is_a_refusal(graph: GraphClient, meta: Meta) -> Non
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 500, 503])
 async def test_the_code_decides_whatever_the_status_is(graph: GraphClient, meta: Meta, status: int) -> None:
-    """Meta has sent throughput errors with 400, 403 and 429, and says to look at the code."""
+    """Meta has sent throughput errors with 400, 403 and 429, and says to decide by the code."""
     meta.replies(status, error(130429))
     refusal = await refused(graph)
     assert (refusal.code, refusal.verdict) == (130429, Verdict.RETRY)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "API calls from the server require an appsecret_proof argument",
         "Invalid appsecret_proof provided in the API argument",
         "(#100) Invalid appsecret_proof provided in the API argument",
     ],
 )
-async def test_a_refused_proof_is_no_fault_of_the_message(graph: GraphClient, meta: Meta, said: str) -> None:
-    """Meta gives it the code of a wrong parameter and tells it in words only; every call would be refused so."""
-    meta.replies(400, error(100, message=said, type="GraphMethodException"))
+async def test_a_refused_proof_is_not_the_fault_of_the_message(graph: GraphClient, meta: Meta, text: str) -> None:
+    """Meta uses the code of a wrong parameter and says the rest in words; every other call would be refused too."""
+    meta.replies(400, error(100, message=text, type="GraphMethodException"))
     refusal = await refused(graph)
     assert (refusal.code, refusal.verdict) == (100, Verdict.PAUSE_NUMBER)
     assert str(refusal) == "proof of the app secret is missing or wrong (code 100)"
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "(#100) Invalid parameter: Invalid appsecret_proof provided in the API argument",
         "(#100) Param text['body'] must not be API calls from the server require an appsecret_proof argument",
@@ -150,9 +150,9 @@ async def test_a_refused_proof_is_no_fault_of_the_message(graph: GraphClient, me
         None,
     ],
 )
-async def test_a_wrong_parameter_is_final_whatever_it_quotes(graph: GraphClient, meta: Meta, said: object) -> None:
-    """Else a user could stop a number by what he writes to it."""
-    meta.replies(400, error(100, message=said))
+async def test_a_wrong_parameter_is_final_whatever_it_quotes(graph: GraphClient, meta: Meta, text: object) -> None:
+    """Otherwise a user could stop a number with the text of a message."""
+    meta.replies(400, error(100, message=text))
     assert (await refused(graph)).verdict is Verdict.FINAL
 
 
@@ -164,7 +164,7 @@ async def test_a_refusal_carries_what_support_asks_for(graph: GraphClient, meta:
 
 
 async def test_a_code_written_as_a_string_is_a_code(graph: GraphClient, meta: Meta) -> None:
-    """Proxies of Meta's partners have done so."""
+    """Proxies of Meta's partners have sent it so."""
     meta.replies(401, error("190"))
     assert (await refused(graph)).code == 190
 
@@ -180,7 +180,7 @@ async def test_an_error_without_a_usable_code_is_judged_by_its_status(
 
 
 async def test_error_data_that_is_a_string_is_understood(graph: GraphClient, meta: Meta) -> None:
-    """Old answers hold a string where newer ones hold an object."""
+    """Old responses have a string where newer ones have an object."""
     meta.replies(400, error(100, error_data="Before override, your app must be subscribed"))
     with pytest.raises(GraphRefused) as raised:
         await graph.subscribe_app(CREDENTIALS, "102290129340398")
@@ -189,7 +189,7 @@ async def test_error_data_that_is_a_string_is_understood(graph: GraphClient, met
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_a_5xx_without_a_graph_error_leaves_a_send_unknown(graph: GraphClient, meta: Meta, status: int) -> None:
-    """A gateway that gave up does not know what the server behind it did."""
+    """A gateway that timed out does not know what the server behind it did."""
     meta.replies(status, b"<html>Bad gateway</html>")
     with pytest.raises(GraphOutcomeUnknown):
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
@@ -209,7 +209,7 @@ async def test_a_5xx_without_a_graph_error_leaves_a_send_unknown(graph: GraphCli
     ],
 )
 async def test_a_success_that_cannot_be_read_leaves_a_send_unknown(graph: GraphClient, meta: Meta, body: bytes) -> None:
-    """200 without a message id: it was probably accepted, and cannot be said to have failed."""
+    """A 200 without a message id was probably accepted; it must not count as failed."""
     meta.replies(200, body)
     with pytest.raises(GraphOutcomeUnknown):
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
@@ -217,14 +217,14 @@ async def test_a_success_that_cannot_be_read_leaves_a_send_unknown(graph: GraphC
 
 @pytest.mark.parametrize("status", [404, 413, 429])
 async def test_a_4xx_without_a_graph_error_is_a_refusal(graph: GraphClient, meta: Meta, status: int) -> None:
-    """Whoever said it, nothing was accepted."""
+    """Whichever server refused, nothing was accepted."""
     meta.replies(status, b"<html>no</html>")
     refusal = await refused(graph)
     assert (refusal.code, refusal.http_status) == (NO_CODE, status)
 
 
 async def test_a_redirect_is_not_followed(graph: GraphClient, meta: Meta) -> None:
-    """It would carry the token to wherever it points."""
+    """It would send the token to whatever host it names."""
     meta.replies(307, b"", headers={"location": "https://elsewhere.example/"})
     with pytest.raises(GraphOutcomeUnknown):
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
@@ -257,15 +257,15 @@ async def test_a_redirect_is_not_followed(graph: GraphClient, meta: Meta) -> Non
         ),
     ],
 )
-async def test_the_wait_that_meta_asks_for_is_told(
+async def test_the_wait_that_meta_asks_for_is_returned(
     graph: GraphClient, meta: Meta, headers: dict[str, str], seconds: float | None
 ) -> None:
-    """Seconds of Retry-After, minutes of the usage header, the longer of both, at most a day."""
+    """Retry-After is in seconds, the usage header in minutes; the longer wait counts, up to one day."""
     meta.replies(400, error(80007), headers=headers)
     assert (await refused(graph)).retry_after_s == seconds
 
 
-async def test_a_wait_given_as_a_date_is_told_in_seconds(graph: GraphClient, meta: Meta) -> None:
+async def test_a_wait_given_as_a_date_is_converted_to_seconds(graph: GraphClient, meta: Meta) -> None:
     """RFC 9110 allows a date in Retry-After."""
     at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
     meta.replies(503, error(4), headers={"retry-after": email.utils.format_datetime(at, usegmt=True)})
@@ -275,22 +275,22 @@ async def test_a_wait_given_as_a_date_is_told_in_seconds(graph: GraphClient, met
 
 
 @pytest.mark.parametrize("number", ["", "..", "1/2", "1?x=1", "1#", "1 2", "%2e%2e", "é"])
-async def test_an_id_that_would_make_another_address_is_not_sent(graph: GraphClient, meta: Meta, number: str) -> None:
-    """Ids come from custom resources and webhooks; none of them may pick another call."""
+async def test_an_id_that_would_change_the_address_is_not_sent(graph: GraphClient, meta: Meta, number: str) -> None:
+    """Ids come from custom resources and webhooks; none of them may select another call."""
     with pytest.raises(GraphRefused, match="phone_number_id is not an id"):
         await graph.send(CREDENTIALS, number, MESSAGE)
     assert meta.requests == []
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a\nb", "tökén", "a\x00b"])
-async def test_a_token_that_is_none_is_not_sent(graph: GraphClient, meta: Meta, token: str) -> None:
+async def test_an_invalid_token_is_not_sent(graph: GraphClient, meta: Meta, token: str) -> None:
     """A Secret with a stray newline fails with one clear line that does not quote it."""
-    with pytest.raises(GraphRefused, match="the token holds characters that no token has"):
+    with pytest.raises(GraphRefused, match="the token contains characters that no token has"):
         await graph.send(Credentials(token), NUMBER, MESSAGE)
     assert meta.requests == []
 
 
-async def test_a_payload_that_is_no_json_is_not_sent(graph: GraphClient, meta: Meta) -> None:
+async def test_a_payload_that_is_not_json_is_not_sent(graph: GraphClient, meta: Meta) -> None:
     """A lone surrogate cannot be written as UTF-8, so there is nothing to send."""
     with pytest.raises(GraphRefused, match="cannot be written as JSON"):
         await graph.send(CREDENTIALS, NUMBER, {"text": "\ud800"})
@@ -315,7 +315,7 @@ async def test_a_payload_that_is_no_json_is_not_sent(graph: GraphClient, meta: M
 async def test_a_failure_of_the_network_is_only_called_harmless_if_nothing_was_sent(
     graph: GraphClient, meta: Meta, failure: Exception, expected: type[Exception]
 ) -> None:
-    """The whole rule against blind resends rests on this table."""
+    """The rule against blind resends depends on this table."""
 
     def fail(_request: httpx.Request) -> httpx.Response:
         raise failure

@@ -1,4 +1,4 @@
-"""What the errors of Graph calls say, and what they keep to themselves."""
+"""Errors of Graph calls have useful messages that reveal no secrets."""
 
 import pytest
 
@@ -18,19 +18,19 @@ def test_every_failure_of_a_call_is_a_graph_error(kind: type[Exception]) -> None
     assert issubclass(kind, GraphError)
 
 
-def test_a_refusal_tells_code_subcode_and_our_own_title() -> None:
+def test_a_refusal_shows_code_subcode_and_our_own_title() -> None:
     """The message names what to look up, in words that cannot quote anything."""
     error = GraphRefused(190, 401, subcode=463, details="Session of somebody has expired")
     assert str(error) == "access token is invalid or has expired (code 190/463)"
 
 
-def test_a_refusal_without_a_code_tells_the_status() -> None:
-    """Where a proxy answered, the status is all there is."""
+def test_a_refusal_without_a_code_shows_the_status() -> None:
+    """If a proxy responded, the status is the only information."""
     assert str(GraphRefused(NO_CODE, 404)) == "error unknown to this version (HTTP 404)"
 
 
 def test_a_refusal_by_this_client_is_final_and_names_no_status() -> None:
-    """What was never sent is wrong again the next time, and no status was ever received."""
-    error = GraphRefused.by_us("not sent: the given media_id is not an id")
+    """A call that was not sent would be wrong again, and it has no status."""
+    error = GraphRefused.by_client("not sent: the given media_id is not an id")
     assert error.verdict is Verdict.FINAL
     assert str(error) == "not sent: the given media_id is not an id"

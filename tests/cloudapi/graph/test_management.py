@@ -1,4 +1,4 @@
-"""Management calls: what each sends, and what it makes of Meta's answer."""
+"""Management calls send what Meta documents and read Meta's responses."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -30,29 +30,6 @@ CALLS: dict[str, tuple[Callable[[GraphClient], Awaitable[object]], str, str, dic
         lambda g: g.register(CREDENTIALS, NUMBER, pin="123456", data_localization_region="DE"),
         "POST", f"/{NUMBER}/register", {},
         {"messaging_product": "whatsapp", "pin": "123456", "data_localization_region": "DE"},
-    ),
-    "deregister": (
-        lambda g: g.deregister(CREDENTIALS, NUMBER),
-        "POST", f"/{NUMBER}/deregister", {}, {"messaging_product": "whatsapp"},
-    ),
-    "request a code": (
-        lambda g: g.request_code(CREDENTIALS, NUMBER, language="it"),
-        "POST", f"/{NUMBER}/request_code", {}, {"code_method": "SMS", "language": "it"},
-    ),
-    "request a code by voice": (
-        lambda g: g.request_code(CREDENTIALS, NUMBER, language="it", by_voice=True),
-        "POST", f"/{NUMBER}/request_code", {}, {"code_method": "VOICE", "language": "it"},
-    ),
-    "verify a code": (
-        lambda g: g.verify_code(CREDENTIALS, NUMBER, code="654321"),
-        "POST", f"/{NUMBER}/verify_code", {}, {"code": "654321"},
-    ),
-    "set the PIN": (
-        lambda g: g.set_pin(CREDENTIALS, NUMBER, pin="123456"), "POST", f"/{NUMBER}", {}, {"pin": "123456"},
-    ),
-    "set the display name": (
-        lambda g: g.set_display_name(CREDENTIALS, NUMBER, name="Shop & Co"),
-        "POST", f"/{NUMBER}", {"new_display_name": "Shop & Co"}, None,
     ),
     "override a number's callback": (
         lambda g: g.override_number_webhook(CREDENTIALS, NUMBER, OVERRIDE),
@@ -89,10 +66,6 @@ CALLS: dict[str, tuple[Callable[[GraphClient], Awaitable[object]], str, str, dic
             "fields": "messages,calls", "include_values": True,
         },
     ),
-    "delete the app's callback": (
-        lambda g: g.delete_app_subscription(APP_TOKEN, APP),
-        "DELETE", f"/{APP}/subscriptions", {"object": "whatsapp_business_account"}, None,
-    ),
     "revoke a token": (
         lambda g: g.revoke_token(APP, "secret", "EAAold", with_token="EAAnew"),
         "GET", "/oauth/revoke", {"client_id": APP, "client_secret": "secret", "revoke_token": "EAAold"}, None,
@@ -114,8 +87,8 @@ CALLS: dict[str, tuple[Callable[[GraphClient], Awaitable[object]], str, str, dic
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_change_is_asked_for_as_meta_documents_it(graph: GraphClient, meta: Meta, name: str) -> None:
-    """Method, path, query and body of each call that answers with success."""
+async def test_a_change_is_requested_as_meta_documents_it(graph: GraphClient, meta: Meta, name: str) -> None:
+    """Each call that answers with success has the documented method, path, query and body."""
     call, method, path, query, body = CALLS[name]
     meta.replies(200, {"success": True})
     await call(graph)
@@ -125,17 +98,15 @@ async def test_a_change_is_asked_for_as_meta_documents_it(graph: GraphClient, me
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_a_change_that_meta_does_not_confirm_is_not_taken_for_done(
-    graph: GraphClient, meta: Meta, name: str
-) -> None:
-    """An empty 200 is no success."""
+async def test_a_change_that_meta_does_not_confirm_is_not_a_success(graph: GraphClient, meta: Meta, name: str) -> None:
+    """An empty 200 is not a success."""
     meta.replies(200, {})
     with pytest.raises(GraphOutcomeUnknown):
         await CALLS[name][0](graph)
 
 
 async def test_the_state_of_a_number_is_read_with_all_its_parts(graph: GraphClient, meta: Meta) -> None:
-    """Nested objects are typed, and what this version does not know is passed over."""
+    """Nested objects are typed, and unknown members are ignored."""
     meta.replies(
         200,
         {
@@ -157,7 +128,7 @@ async def test_the_state_of_a_number_is_read_with_all_its_parts(graph: GraphClie
 
 
 async def test_a_number_asks_for_the_fields_that_the_operator_needs(graph: GraphClient, meta: Meta) -> None:
-    """Without `fields` Graph answers with next to nothing."""
+    """Without `fields`, Graph returns almost nothing."""
     meta.replies(200, {"id": NUMBER})
     await graph.phone_number(CREDENTIALS, NUMBER)
     assert {"status", "health_status", "webhook_configuration", "platform_type"} <= set(
@@ -165,45 +136,40 @@ async def test_a_number_asks_for_the_fields_that_the_operator_needs(graph: Graph
     )
 
 
-async def test_health_tells_which_link_of_the_chain_is_broken(graph: GraphClient, meta: Meta) -> None:
-    """Number, account, business and app are judged each."""
+async def test_health_shows_which_link_of_the_chain_is_broken(graph: GraphClient, meta: Meta) -> None:
+    """Number, account, business and app are judged separately."""
     problem = {"error_code": 141006, "error_description": "No payment method", "possible_solution": "Add one"}
     entity = {"entity_type": "WABA", "id": WABA, "can_send_message": "BLOCKED", "errors": [problem]}
     meta.replies(200, {"health_status": {"can_send_message": "BLOCKED", "entities": [entity]}, "id": NUMBER})
-    assert await graph.health(CREDENTIALS, NUMBER) == Health(
+    assert (await graph.phone_number(CREDENTIALS, NUMBER)).health_status == Health(
         "BLOCKED", [HealthEntity("WABA", WABA, "BLOCKED", [HealthError(141006, "No payment method", "Add one")])]
     )
 
 
 async def test_the_callback_of_a_number_is_read_back(graph: GraphClient, meta: Meta) -> None:
-    """All three levels, for the first that is set gets the deliveries."""
+    """All three levels are read, because the first one that is set gets the deliveries."""
     meta.replies(
         200, {"id": NUMBER, "webhook_configuration": {"phone_number": "https://a", "application": "https://b"}}
     )
-    assert await graph.number_webhook(CREDENTIALS, NUMBER) == WebhookConfiguration("https://a", None, "https://b")
-
-
-async def test_a_number_without_any_callback_has_an_empty_configuration(graph: GraphClient, meta: Meta) -> None:
-    """Graph leaves fields without a value out."""
-    meta.replies(200, {"id": NUMBER})
-    assert await graph.number_webhook(CREDENTIALS, NUMBER) == WebhookConfiguration()
+    number = await graph.phone_number(CREDENTIALS, NUMBER)
+    assert number.webhook_configuration == WebhookConfiguration("https://a", None, "https://b")
 
 
 @pytest.mark.parametrize(("data", "about"), [([{"about": "Hi", "messaging_product": "whatsapp"}], "Hi"), ([], None)])
 async def test_a_profile_is_unwrapped(graph: GraphClient, meta: Meta, data: list[Any], about: str | None) -> None:
-    """Graph wraps the one profile of a number in a list."""
+    """Graph returns the single profile of a number in a list."""
     meta.replies(200, {"data": data})
     assert (await graph.profile(CREDENTIALS, NUMBER)).about == about
 
 
 async def test_the_state_of_an_account_is_read(graph: GraphClient, meta: Meta) -> None:
-    """Numbers written as numbers are taken where texts are usual."""
+    """Numbers are accepted where texts are usual."""
     meta.replies(200, {"id": WABA, "name": "Shop", "account_review_status": "APPROVED", "timezone_id": "1"})
     account = await graph.account(CREDENTIALS, WABA)
     assert (account.name, account.account_review_status) == ("Shop", "APPROVED")
 
 
-async def test_subscribed_apps_tell_their_override(graph: GraphClient, meta: Meta) -> None:
+async def test_subscribed_apps_have_their_override(graph: GraphClient, meta: Meta) -> None:
     """The operator reads back what it has set."""
     meta.replies(
         200,
@@ -220,8 +186,8 @@ async def test_subscribed_apps_tell_their_override(graph: GraphClient, meta: Met
     )
 
 
-async def test_app_subscriptions_tell_callback_and_fields(graph: GraphClient, meta: Meta) -> None:
-    """Fields with versions, and the plain names of old answers."""
+async def test_app_subscriptions_have_callback_and_fields(graph: GraphClient, meta: Meta) -> None:
+    """Fields have versions; old responses have plain names."""
     meta.replies(
         200,
         {
@@ -246,7 +212,7 @@ async def test_app_subscriptions_tell_callback_and_fields(graph: GraphClient, me
 
 
 async def test_a_token_is_inspected_with_the_apps_token(graph: GraphClient, meta: Meta) -> None:
-    """Validity, end, scopes and the accounts they hold for."""
+    """The result has validity, expiry, scopes and the accounts they apply to."""
     meta.replies(
         200,
         {
@@ -270,31 +236,24 @@ async def test_a_token_is_inspected_with_the_apps_token(graph: GraphClient, meta
     assert details.granular_scopes[0].target_ids == [WABA]
 
 
-async def test_an_invalid_token_tells_why(graph: GraphClient, meta: Meta) -> None:
-    """The code and subcode, never Meta's words."""
+async def test_an_invalid_token_has_a_reason(graph: GraphClient, meta: Meta) -> None:
+    """The result has the code and subcode, never Meta's words."""
     meta.replies(200, {"data": {"is_valid": False, "error": {"code": 190, "subcode": 463, "message": "expired"}}})
     fault = (await graph.debug_token(APP_TOKEN, "EAAinspected")).error
     assert fault is not None
     assert (fault.code, fault.subcode) == (190, 463)
 
 
-async def test_the_apps_own_token_is_fetched_without_credentials(graph: GraphClient, meta: Meta) -> None:
-    """Id and secret are the credentials."""
-    meta.replies(200, {"access_token": f"{APP}|abc", "token_type": "bearer"})
-    issued = await graph.app_access_token(APP, "secret")
-    assert (issued.token, issued.expires_in_s, "authorization" in meta.last.headers) == (f"{APP}|abc", None, False)
-
-
-async def test_a_refreshed_token_tells_its_life(graph: GraphClient, meta: Meta) -> None:
-    """Meta is asked for 60 days and says how many seconds it gave."""
+async def test_a_token_is_refreshed_for_sixty_days(graph: GraphClient, meta: Meta) -> None:
+    """Meta is asked for 60 days."""
     meta.replies(200, {"access_token": "EAAnew", "token_type": "bearer", "expires_in": 5183944})
     issued = await graph.refresh_token(APP, "secret", "EAAold")
-    assert (issued.token, issued.expires_in_s) == ("EAAnew", 5183944)
+    assert issued.token == "EAAnew"
     assert meta.last.url.params["set_token_expires_in_60_days"] == "true"
 
 
 def paged(*pages: list[dict[str, object]]) -> Callable[[httpx.Request], httpx.Response]:
-    """A listing with cursors c1, c2, …; each page names the next by an address that must not be followed."""
+    """Responds with a listing that has cursors c1, c2, …; the `next` addresses must not be followed."""
 
     def answer(request: httpx.Request) -> httpx.Response:
         index = int(request.url.params.get("after", "c0")[1:])
@@ -310,40 +269,40 @@ def paged(*pages: list[dict[str, object]]) -> Callable[[httpx.Request], httpx.Re
 
 
 async def test_a_listing_is_followed_to_its_end(graph: GraphClient, meta: Meta) -> None:
-    """An account may have more numbers than fit on a page."""
+    """An account may have more templates than fit on a page."""
     meta.answer = paged([{"id": "1"}, {"id": "2"}], [], [{"id": "3"}])
-    assert [number.id async for number in graph.phone_numbers(CREDENTIALS, WABA)] == ["1", "2", "3"]
+    assert [template.id async for template in graph.templates(CREDENTIALS, WABA)] == ["1", "2", "3"]
 
 
 async def test_a_listing_is_followed_by_cursor_and_not_by_address(graph: GraphClient, meta: Meta) -> None:
-    """The address that Meta gives holds the token, and could name any host."""
+    """Meta's address has the token in it, and could name any host."""
     meta.answer = paged([{"id": "1"}], [{"id": "2"}])
     assert [template.id async for template in graph.templates(CREDENTIALS, WABA)] == ["1", "2"]
     assert {request.url.host for request in meta.requests} == {"graph.facebook.com"}
 
 
-async def test_a_listing_that_does_not_move_on_is_an_error(graph: GraphClient, meta: Meta) -> None:
-    """The same cursor twice would be followed for ever."""
+async def test_a_listing_that_does_not_advance_is_an_error(graph: GraphClient, meta: Meta) -> None:
+    """The same cursor twice would be followed forever."""
     meta.replies(200, {"data": [], "paging": {"cursors": {"after": "c"}, "next": "https://graph.facebook.com/x"}})
-    with pytest.raises(GraphOutcomeUnknown, match="does not move on"):
+    with pytest.raises(GraphOutcomeUnknown, match="does not advance"):
         assert [template async for template in graph.templates(CREDENTIALS, WABA)]
 
 
 async def test_templates_are_found_by_name(graph: GraphClient, meta: Meta) -> None:
-    """One name may stand for several languages."""
+    """One name may have several languages."""
     meta.replies(200, {"data": [{"id": "7", "name": "hello", "language": "it", "status": "APPROVED"}]})
     found = [template async for template in graph.templates(CREDENTIALS, WABA, name="hello")]
     assert (meta.last.url.params["name"], found[0].language, found[0].status) == ("hello", "it", "APPROVED")
 
 
 async def test_a_template_is_looked_up_by_its_id(graph: GraphClient, meta: Meta) -> None:
-    """The id is what webhooks about templates carry."""
+    """Webhooks about templates carry the id."""
     meta.replies(200, {"id": "7", "name": "hello", "status": "PAUSED", "components": [{"type": "BODY", "text": "Hi"}]})
     template = await graph.template(CREDENTIALS, "7")
     assert (template.status, template.components) == ("PAUSED", [{"type": "BODY", "text": "Hi"}])
 
 
-async def test_a_new_template_tells_its_review(graph: GraphClient, meta: Meta) -> None:
+async def test_a_new_template_returns_its_review(graph: GraphClient, meta: Meta) -> None:
     """Meta may put it into another category at once."""
     meta.replies(200, {"id": "7", "status": "PENDING", "category": "MARKETING"})
     created = await graph.create_template(
@@ -361,19 +320,17 @@ async def test_a_new_template_tells_its_review(graph: GraphClient, meta: Meta) -
 
 
 @pytest.mark.parametrize("answer", [[], {"data": 1}, {"data": [{"id": 1}]}, "text", None])
-async def test_an_answer_of_another_shape_is_an_error_of_the_tree(
-    graph: GraphClient, meta: Meta, answer: object
-) -> None:
-    """Whatever comes back, a caller need catch nothing but GraphError."""
+async def test_a_response_of_another_shape_is_a_graph_error(graph: GraphClient, meta: Meta, answer: object) -> None:
+    """A caller only has to catch GraphError."""
     meta.replies(200, answer)
     with pytest.raises(GraphOutcomeUnknown):
         await graph.subscribed_apps(CREDENTIALS, WABA)
 
 
-async def test_a_failed_callback_check_tells_what_meta_saw(graph: GraphClient, meta: Meta) -> None:
-    """The operator shows a person the status that the callback gave."""
-    told = "(#2200) Callback verification failed with the following errors: HTTP Status Code = 404"
-    meta.replies(400, {"error": {"message": told, "code": 2200}})
+async def test_a_failed_callback_check_returns_what_meta_saw(graph: GraphClient, meta: Meta) -> None:
+    """The operator shows the status that the callback returned."""
+    message = "(#2200) Callback verification failed with the following errors: HTTP Status Code = 404"
+    meta.replies(400, {"error": {"message": message, "code": 2200}})
     with pytest.raises(GraphRefused) as raised:
         await graph.subscribe_app(CREDENTIALS, WABA, OVERRIDE)
-    assert raised.value.details == told
+    assert raised.value.details == message

@@ -1,4 +1,4 @@
-"""Media: upload, look-up, download from Meta's hosts only, delete."""
+"""Media can be uploaded, looked up, downloaded from Meta's hosts only, and deleted."""
 
 import httpx
 import pytest
@@ -15,7 +15,7 @@ URL = "https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1&hash=abc
 
 
 async def download(graph: GraphClient, url: str, **options: int) -> bytes:
-    """What a download writes."""
+    """Returns what a download writes."""
     content = bytearray()
     length = await graph.download_media(CREDENTIALS, url, content.extend, **options)
     assert length == len(content)
@@ -23,7 +23,7 @@ async def download(graph: GraphClient, url: str, **options: int) -> bytes:
 
 
 async def test_an_upload_is_a_form_with_the_file(graph: GraphClient, meta: Meta) -> None:
-    """Three parts, as Meta's page shows them; the answer is the id."""
+    """The form has three parts, as on Meta's page; the response is the id."""
     meta.replies(200, {"id": "1234567890"})
     media_id = await graph.upload_media(CREDENTIALS, NUMBER, File("a.png", b"\x89PNG bytes", "image/png"))
     form = meta.last.content
@@ -46,12 +46,12 @@ async def test_an_upload_is_a_form_with_the_file(graph: GraphClient, meta: Meta)
     ],
 )
 def test_each_type_of_media_has_its_limit(mime_type: str, limit: int) -> None:
-    """Those of Meta's page; what is neither picture nor sound is a document."""
+    """The limits are those of Meta's page; other types count as documents."""
     assert limits.limit_of(mime_type) == limit
 
 
 async def test_too_large_a_file_is_not_sent(graph: GraphClient, meta: Meta) -> None:
-    """Meta would refuse it after all of it has travelled."""
+    """Meta would refuse it only after the whole upload."""
     with pytest.raises(GraphRefused, match="not sent"):
         await graph.upload_media(CREDENTIALS, NUMBER, File("a", bytes(500 * 1024 + 1), "image/webp"))
     assert meta.requests == []
@@ -65,7 +65,7 @@ async def test_a_media_object_is_looked_up(graph: GraphClient, meta: Meta) -> No
 
 
 async def test_media_is_downloaded_with_the_token(graph: GraphClient, meta: Meta) -> None:
-    """The address alone is not enough for Meta."""
+    """Meta does not accept the address alone."""
     meta.replies(200, b"bytes")
     assert await download(graph, URL) == b"bytes"
     assert meta.last.headers["authorization"] == f"Bearer {CREDENTIALS.token}"
@@ -82,7 +82,7 @@ async def test_media_is_downloaded_with_the_token(graph: GraphClient, meta: Meta
     ],
 )
 async def test_media_of_metas_hosts_is_downloaded(graph: GraphClient, meta: Meta, url: str) -> None:
-    """These are where Meta's pages and its webhooks point."""
+    """Meta's pages and webhooks point to these hosts."""
     meta.replies(200, b"bytes")
     assert await download(graph, url) == b"bytes"
 
@@ -107,14 +107,14 @@ async def test_media_of_metas_hosts_is_downloaded(graph: GraphClient, meta: Meta
     ],
 )
 async def test_no_other_host_is_asked_and_none_gets_the_token(graph: GraphClient, meta: Meta, url: str) -> None:
-    """The address comes out of a webhook; following it blindly would hand the token to whoever wrote it."""
+    """The address comes from a webhook; following it blindly would give the token to its author."""
     with pytest.raises(GraphRefused, match="not sent"):
         await download(graph, url)
     assert meta.requests == []
 
 
 async def test_a_redirect_within_meta_is_followed(graph: GraphClient, meta: Meta) -> None:
-    """Media may lie on another of Meta's hosts."""
+    """Media may be stored on another of Meta's hosts."""
     target = "https://scontent.xx.fbcdn.net/a"
     meta.answer = lambda request: (
         httpx.Response(200, content=b"bytes")
@@ -125,21 +125,21 @@ async def test_a_redirect_within_meta_is_followed(graph: GraphClient, meta: Meta
 
 
 async def test_a_redirect_away_from_meta_is_not_followed(graph: GraphClient, meta: Meta) -> None:
-    """Each hop is checked like the first."""
+    """Every hop is checked like the first."""
     meta.replies(302, b"", headers={"location": "https://elsewhere.example/"})
     with pytest.raises(GraphRefused, match="not on one of Meta's hosts"):
         await download(graph, URL)
     assert len(meta.requests) == 1
 
 
-async def test_a_circle_of_redirects_ends(graph: GraphClient, meta: Meta) -> None:
-    """After three it is given up."""
+async def test_a_loop_of_redirects_ends(graph: GraphClient, meta: Meta) -> None:
+    """The client gives up after three redirects."""
     meta.replies(302, b"", headers={"location": "/again"})
     with pytest.raises(GraphRefused, match="redirects too often"):
         await download(graph, URL)
 
 
-async def test_media_larger_than_the_limit_is_broken_off(graph: GraphClient, meta: Meta) -> None:
+async def test_a_download_larger_than_the_limit_is_stopped(graph: GraphClient, meta: Meta) -> None:
     """Nothing past the limit is written."""
     meta.replies(200, b"x" * 1001)
     content = bytearray()
@@ -148,30 +148,30 @@ async def test_media_larger_than_the_limit_is_broken_off(graph: GraphClient, met
     assert len(content) <= 1000
 
 
-async def test_media_of_exactly_the_limit_is_taken(graph: GraphClient, meta: Meta) -> None:
-    """The limit is what may come, not what may not."""
+async def test_media_of_exactly_the_limit_is_accepted(graph: GraphClient, meta: Meta) -> None:
+    """The limit is the largest size that is accepted."""
     meta.replies(200, b"x" * 1000)
     assert len(await download(graph, URL, limit_bytes=1000)) == 1000
 
 
-async def test_an_address_that_has_run_out_is_told_by_its_status(graph: GraphClient, meta: Meta) -> None:
-    """A 404 means: look the media up again."""
+async def test_an_expired_address_is_recognised_by_its_status(graph: GraphClient, meta: Meta) -> None:
+    """After a 404 the media must be looked up again."""
     meta.replies(404, b"gone")
     with pytest.raises(GraphRefused) as raised:
         await download(graph, URL)
     assert raised.value.http_status == 404
 
 
-async def test_media_that_is_compressed_is_not_taken(graph: GraphClient, meta: Meta) -> None:
-    """Its size could not be bounded by what travels."""
+async def test_compressed_media_is_not_accepted(graph: GraphClient, meta: Meta) -> None:
+    """Its size could not be limited by the bytes that were sent."""
     meta.replies(200, b"bytes", headers={"content-encoding": "gzip"})
     with pytest.raises(GraphRefused, match="compressed"):
         await download(graph, URL)
 
 
 @pytest.mark.parametrize("status", [204, 500, 503])
-async def test_an_answer_that_is_no_media_is_an_error(graph: GraphClient, meta: Meta, status: int) -> None:
-    """Half a file is never taken for one."""
+async def test_a_response_that_is_not_media_is_an_error(graph: GraphClient, meta: Meta, status: int) -> None:
+    """An incomplete file never counts as complete."""
     meta.replies(status, b"{}")
     with pytest.raises(GraphOutcomeUnknown):
         await download(graph, URL)

@@ -21,12 +21,12 @@ DEADLINE_S = 3.0
 
 
 def client_of(url: str, *, timeout_s: float = 20, connections: int = 10) -> GraphClient:
-    """A client over the real network stack."""
+    """Returns a client that uses the real network."""
     return GraphClient(url, "v26.0", timeout_s=timeout_s, connections=connections)
 
 
 async def test_a_refused_connection_is_unreachable(sockets: Sockets) -> None:
-    """Nobody listens, so nothing can have been sent."""
+    """No server listens, so nothing can have been sent."""
     url = await sockets.listen(lambda _reader, _writer: asyncio.sleep(0))
     await sockets.close()
     async with client_of(url) as graph:
@@ -35,7 +35,7 @@ async def test_a_refused_connection_is_unreachable(sockets: Sockets) -> None:
 
 
 async def test_a_tls_handshake_that_never_ends_is_unreachable(sockets: Sockets) -> None:
-    """The deadline ran out before any byte of the request could leave."""
+    """The deadline passed before any byte of the request was sent."""
 
     async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -47,7 +47,7 @@ async def test_a_tls_handshake_that_never_ends_is_unreachable(sockets: Sockets) 
 
 
 async def test_a_half_open_connection_leaves_the_outcome_unknown(sockets: Sockets) -> None:
-    """The request was read, the answer never comes: it may have gone out."""
+    """The request was read but never answered, so it may have been processed."""
 
     async def half_open(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -59,7 +59,7 @@ async def test_a_half_open_connection_leaves_the_outcome_unknown(sockets: Socket
 
 
 async def test_a_reset_after_the_request_leaves_the_outcome_unknown(sockets: Sockets) -> None:
-    """The server was killed between accepting and answering."""
+    """The server was killed between accepting and responding."""
 
     async def resetting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -80,8 +80,8 @@ async def test_a_reset_after_the_request_leaves_the_outcome_unknown(sockets: Soc
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
-async def test_an_answer_that_breaks_off_leaves_the_outcome_unknown(sockets: Sockets, answer: bytes) -> None:
-    """A cut or garbled answer says nothing on what was done."""
+async def test_a_truncated_response_leaves_the_outcome_unknown(sockets: Sockets, answer: bytes) -> None:
+    """A truncated or garbled response does not say what was done."""
 
     async def breaking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -93,8 +93,8 @@ async def test_an_answer_that_breaks_off_leaves_the_outcome_unknown(sockets: Soc
             await graph.send(CREDENTIALS, NUMBER, MESSAGE)
 
 
-async def test_an_answer_that_drips_is_cut_off_by_the_total_deadline(sockets: Sockets) -> None:
-    """Each byte comes in time, the whole never does: a read timeout alone would wait for ever."""
+async def test_a_slow_response_is_stopped_by_the_total_deadline(sockets: Sockets) -> None:
+    """Every byte arrives in time, but the whole response never does: a read timeout alone would wait forever."""
 
     async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -110,7 +110,7 @@ async def test_an_answer_that_drips_is_cut_off_by_the_total_deadline(sockets: So
 
 
 async def test_a_call_that_found_no_free_connection_is_unreachable(sockets: Sockets) -> None:
-    """It waited in the pool the whole time, so it never began."""
+    """It waited for a connection the whole time, so it never started."""
 
     begun = asyncio.Event()
 
@@ -130,8 +130,8 @@ async def test_a_call_that_found_no_free_connection_is_unreachable(sockets: Sock
             await upload
 
 
-async def test_a_cancelled_call_does_not_cost_its_connection(sockets: Sockets) -> None:
-    """The only place of the pool is free again, and the half-used connection is not."""
+async def test_a_cancelled_call_frees_its_connection(sockets: Sockets) -> None:
+    """The slot is free again, and the half-used connection is closed."""
     first_waits = asyncio.Event()
 
     async def slow_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +152,7 @@ async def test_a_cancelled_call_does_not_cost_its_connection(sockets: Sockets) -
 
 
 async def test_many_calls_share_few_connections(sockets: Sockets) -> None:
-    """What waits is sent when a connection is free."""
+    """Waiting calls are sent as connections become free."""
 
     async def keeping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -164,7 +164,7 @@ async def test_many_calls_share_few_connections(sockets: Sockets) -> None:
     assert sockets.connections <= 3
 
 
-async def test_connections_are_kept_and_used_again(sockets: Sockets) -> None:
+async def test_connections_are_reused(sockets: Sockets) -> None:
     """A TLS handshake for each message would double its time."""
 
     async def keeping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -178,8 +178,8 @@ async def test_connections_are_kept_and_used_again(sockets: Sockets) -> None:
     assert sockets.connections == 1
 
 
-async def test_a_kept_connection_that_meta_closed_costs_no_send(sockets: Sockets) -> None:
-    """The closed one is noticed before it is used, and another is opened."""
+async def test_an_idle_connection_that_meta_closed_costs_no_send(sockets: Sockets) -> None:
+    """The closed connection is noticed before it is used, and another one is opened."""
     closed = asyncio.Event()
 
     async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -197,7 +197,7 @@ async def test_a_kept_connection_that_meta_closed_costs_no_send(sockets: Sockets
     assert accepted.wamid == "wamid.abc"
 
 
-async def test_a_compressed_answer_is_read(sockets: Sockets) -> None:
+async def test_a_compressed_response_is_read(sockets: Sockets) -> None:
     """Pages of templates come as gzip."""
     body = gzip.compress(json.dumps(ACCEPTED).encode())
 
@@ -222,9 +222,9 @@ async def test_a_compressed_answer_is_read(sockets: Sockets) -> None:
         response(json.dumps(ACCEPTED).encode(), headers="Content-Encoding: gzip\r\n"),
         response(json.dumps(ACCEPTED).encode(), headers="Content-Encoding: br\r\n"),
     ],
-    ids=["longer than 1 MB", "a gzip bomb", "cut gzip", "gzip that is none", "an encoding not asked for"],
+    ids=["longer than 1 MB", "a gzip bomb", "cut gzip", "gzip that is not", "an encoding that was not requested"],
 )
-async def test_an_answer_that_is_too_long_or_garbled_is_not_taken(sockets: Sockets, answer: bytes) -> None:
+async def test_a_response_that_is_too_long_or_garbled_is_not_accepted(sockets: Sockets, answer: bytes) -> None:
     """Reading stops at 1 MB after decompression; the send itself stays unknown."""
 
     async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -237,8 +237,8 @@ async def test_an_answer_that_is_too_long_or_garbled_is_not_taken(sockets: Socke
             await graph.send(CREDENTIALS, NUMBER, MESSAGE)
 
 
-async def test_an_endless_answer_is_broken_off(sockets: Sockets) -> None:
-    """The connection is closed, not drained: the server notices."""
+async def test_an_endless_response_is_stopped(sockets: Sockets) -> None:
+    """The connection is closed instead of drained, so the server notices."""
     noticed = asyncio.Event()
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

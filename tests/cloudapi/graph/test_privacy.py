@@ -1,4 +1,4 @@
-"""What a call leaves behind: no token, secret, number or text in logs, traces or errors, whatever happens."""
+"""Calls leave no token, secret, number or text in logs, traces or errors, whatever happens."""
 
 import asyncio
 import logging
@@ -36,7 +36,6 @@ CALLS: dict[str, Callable[[GraphClient], Awaitable[object]]] = {
     "debug token": lambda g: g.debug_token(CREDENTIALS, INSPECTED),
     "refresh": lambda g: g.refresh_token("1", SECRET, INSPECTED),
     "revoke": lambda g: g.revoke_token("1", SECRET, INSPECTED, with_token=TOKEN),
-    "app token": lambda g: g.app_access_token("1", SECRET),
     "override": lambda g: g.subscribe_app(CREDENTIALS, "2", Override("https://a.example/w", VERIFY)),
     "register": lambda g: g.register(CREDENTIALS, NUMBER, pin=PIN),
     "upload": lambda g: g.upload_media(CREDENTIALS, NUMBER, File("a.txt", TEXT.encode(), "text/plain")),
@@ -45,7 +44,7 @@ CALLS: dict[str, Callable[[GraphClient], Awaitable[object]]] = {
 
 
 def quoting(request: httpx.Request) -> httpx.Response:
-    """A refusal that repeats the whole request in all of its texts."""
+    """Responds with a refusal that repeats the whole request in all of its texts."""
     whole = f"{request.url} {request.headers.get('authorization', '')} {request.content.decode('latin-1')}"
     error = {
         "message": f"Malformed access token: {whole}",
@@ -61,7 +60,7 @@ def quoting(request: httpx.Request) -> httpx.Response:
 
 @pytest.fixture
 def trace_dir(tmp_path: Path) -> Iterator[Path]:
-    """A folder that all spans of the test are written to."""
+    """Yields a folder that receives all spans of the test."""
     configured = tracing.configure("test", tmp_path)
     yield tmp_path
     configured.shutdown()
@@ -70,24 +69,24 @@ def trace_dir(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 async def sockets_graph(sockets: Sockets) -> AsyncIterator[GraphClient]:
-    """A client of a server that resets each connection once it has read the request."""
+    """Yields a client of a server that resets each connection after it has read the request."""
 
-    async def resetting(reader: object, writer: object) -> None:
-        await read_request(reader)  # type: ignore[arg-type]
-        reset(writer)  # type: ignore[arg-type]
+    async def resetting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        reset(writer)
 
     async with GraphClient(await sockets.listen(resetting), "v26.0") as client:
         yield client
 
 
 def spans(trace_dir: Path) -> str:
-    """All that was traced, as text."""
+    """Returns everything that was traced, as text."""
     tracing.tracer()
     return "".join(path.read_text() for path in trace_dir.iterdir())
 
 
 async def outcome(graph: GraphClient, name: str) -> str:
-    """The error of a call in every way it could be written down."""
+    """Returns the error of a call in every form in which it could be written."""
     with pytest.raises(GraphError) as raised:
         await CALLS[name](graph)
     error = raised.value
@@ -95,7 +94,7 @@ async def outcome(graph: GraphClient, name: str) -> str:
 
 
 def found(text: str) -> list[str]:
-    """The canaries in `text`."""
+    """Returns the canaries in `text`."""
     return [canary for canary in CANARIES if canary in text]
 
 
@@ -109,8 +108,8 @@ async def test_an_error_of_meta_that_quotes_the_request_is_not_passed_on(
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name != "download"])
-async def test_an_error_of_the_network_tells_nothing_of_the_request(sockets_graph: GraphClient, name: str) -> None:
-    """httpx hangs the request, URL and headers and all, on its errors; ours do not show them."""
+async def test_an_error_of_the_network_reveals_nothing_of_the_request(sockets_graph: GraphClient, name: str) -> None:
+    """httpx attaches the request, with URL and headers, to its errors; ours do not show it."""
     assert found(await outcome(sockets_graph, name)) == []
 
 
@@ -118,7 +117,7 @@ async def test_an_error_of_the_network_tells_nothing_of_the_request(sockets_grap
 async def test_nothing_is_logged_of_a_call_at_any_level(
     graph: GraphClient, meta: Meta, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    """httpx logs each URL at INFO, and some of ours hold a token in their query."""
+    """httpx logs each URL at INFO, and some URLs have a token in their query."""
     caplog.set_level(logging.DEBUG)
     meta.answer = quoting
     await outcome(graph, name)
@@ -136,7 +135,7 @@ async def test_nothing_is_logged_of_a_call_over_a_real_connection(
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_the_span_of_a_call_holds_no_secret(graph: GraphClient, meta: Meta, trace_dir: Path, name: str) -> None:
-    """Contrib's instrumentation would have exported the whole URL."""
+    """OpenTelemetry's own instrumentation would export the whole URL."""
     meta.answer = quoting
     await outcome(graph, name)
     tracing.configure("test", None)
@@ -144,7 +143,7 @@ async def test_the_span_of_a_call_holds_no_secret(graph: GraphClient, meta: Meta
 
 
 async def test_the_span_of_a_call_is_named_by_its_template(graph: GraphClient, trace_dir: Path) -> None:
-    """Method and template, the number's id, the status: enough to read a trace."""
+    """Method, template, the number's id and the status are enough to read a trace."""
     configured = tracing.configure("test", trace_dir)
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     configured.flush()
@@ -154,8 +153,8 @@ async def test_the_span_of_a_call_is_named_by_its_template(graph: GraphClient, t
     configured.shutdown()
 
 
-async def test_a_refusal_is_told_by_its_span(graph: GraphClient, meta: Meta, trace_dir: Path) -> None:
-    """Code and verdict are what one looks for in a failed trace."""
+async def test_the_span_of_a_refusal_has_code_and_verdict(graph: GraphClient, meta: Meta, trace_dir: Path) -> None:
+    """Code and verdict explain a failed trace."""
     configured = tracing.configure("test", trace_dir)
     meta.replies(400, {"error": {"code": 131056}})
     with pytest.raises(GraphRefused):
@@ -167,10 +166,8 @@ async def test_a_refusal_is_told_by_its_span(graph: GraphClient, meta: Meta, tra
     configured.shutdown()
 
 
-async def test_a_call_that_nobody_waits_for_any_more_is_an_error_in_its_trace(
-    sockets: Sockets, trace_dir: Path
-) -> None:
-    """The sender's deadline cancels a call; a span that ends as if all were well would hide it."""
+async def test_a_cancelled_call_is_an_error_in_its_trace(sockets: Sockets, trace_dir: Path) -> None:
+    """The sender's deadline cancels a call; a span that ended normally would hide it."""
     configured = tracing.configure("test", trace_dir)
     asked = asyncio.Event()
 
@@ -187,16 +184,16 @@ async def test_a_call_that_nobody_waits_for_any_more_is_an_error_in_its_trace(
             await call
     configured.shutdown()
     (span,) = spanfile.read(trace_dir)
-    assert (span["status"], span["attributes"]["error.type"]) == ("ERROR", "cancelled")  # type: ignore[index]
+    assert (span["status"], span["attributes"]["error.type"]) == ("ERROR", "cancelled")  # type: ignore[index]  # nested JSON
 
 
 @pytest.mark.parametrize("value", [CREDENTIALS, Override("https://a.example/w", VERIFY)])
-def test_what_holds_a_secret_does_not_show_it(value: object) -> None:
+def test_an_object_with_a_secret_does_not_show_it(value: object) -> None:
     """A `repr` ends up in logs sooner or later."""
     assert found(repr(value)) == []
 
 
-async def test_an_issued_token_does_not_show_itself(graph: GraphClient, meta: Meta) -> None:
-    """Nor does what Meta hands out."""
+async def test_an_issued_token_is_not_shown(graph: GraphClient, meta: Meta) -> None:
+    """The tokens that Meta returns are hidden too."""
     meta.answer = lambda _request: httpx.Response(200, json={"access_token": INSPECTED})
     assert found(repr(await graph.refresh_token("1", SECRET, "EAAold"))) == []

@@ -1,4 +1,4 @@
-"""The verdict table: every code that Meta documents, and what holds for any number that could come."""
+"""The verdict table covers every code that Meta documents, and any other number gets a safe verdict."""
 
 import pytest
 from hypothesis import given
@@ -40,13 +40,13 @@ STATUSES = [0, 200, 302, 400, 401, 403, 404, 429, 500, 503]
 
 @pytest.mark.parametrize(("code", "expected"), ROWS)
 def test_a_documented_code_has_its_verdict(code: int, expected: Verdict) -> None:
-    """Each code of Meta's page is judged as the research says."""
+    """Each code of Meta's page has the verdict that the research gives."""
     assert verdict(code, 400) is expected
 
 
 @pytest.mark.parametrize("code", KNOWN)
-def test_the_http_status_never_decides_where_the_code_is_known(code: int) -> None:
-    """Meta asks to decide on the code; the statuses that it sends with one vary."""
+def test_the_http_status_never_decides_if_the_code_is_known(code: int) -> None:
+    """Meta asks to decide by the code; the statuses that come with one vary."""
     assert len({verdict(code, status) for status in STATUSES}) == 1
 
 
@@ -72,13 +72,13 @@ def test_a_documented_code_has_a_title_and_a_reason(code: int) -> None:
     ],
 )
 def test_an_unknown_code_is_judged_by_its_status_and_with_caution(status: int, expected: Verdict) -> None:
-    """What may have been processed is never called safe to repeat."""
+    """Anything that may have been processed is never called safe to repeat."""
     assert verdict(987654321, status) is expected
 
 
 @given(st.integers(), st.integers())
 def test_any_code_with_any_status_has_a_verdict(code: int, status: int) -> None:
-    """The function is total: no answer of Meta can make it raise."""
+    """The function is total: no response of Meta makes it raise."""
     assert verdict(code, status) in Verdict
 
 
@@ -95,7 +95,7 @@ def test_only_rate_limits_and_callback_checks_are_repeated(code: int, status: in
 
 
 @given(st.integers(), st.integers())
-def test_a_number_is_only_paused_by_a_code_that_says_so(code: int, status: int) -> None:
+def test_only_codes_for_a_pause_pause_a_number(code: int, status: int) -> None:
     """An unknown error may fail a message, but does not silence a number."""
     pausing = code in DOCUMENTED[Verdict.PAUSE_NUMBER] or 200 <= code <= 299
     assert (verdict(code, status) is Verdict.PAUSE_NUMBER) == pausing

@@ -1,4 +1,4 @@
-"""The client and the simulated Meta, each written from Meta's pages on its own, agree on every call."""
+"""The client and the simulated Meta, each written independently from Meta's pages, agree on every call."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,13 +46,13 @@ WORLD = {
 
 @pytest.fixture
 def simulator() -> Starlette:
-    """A simulator in this process."""
+    """Returns a simulator in this process."""
     return build()
 
 
 @pytest.fixture
 async def control(simulator: Starlette) -> AsyncIterator[httpx.AsyncClient]:
-    """Its control interface; the world is a small one."""
+    """Yields the simulator's control interface, with a small world."""
     async with (
         simulator.router.lifespan_context(simulator),
         httpx.AsyncClient(transport=httpx.ASGITransport(simulator), base_url="http://graph") as client,
@@ -64,14 +64,14 @@ async def control(simulator: Starlette) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def simulated(simulator: Starlette, control: httpx.AsyncClient) -> AsyncIterator[GraphClient]:
-    """A client of that simulator."""
+    """Yields a client of that simulator."""
     async with GraphClient("http://graph", "v26.0", transport=httpx.ASGITransport(simulator)) as client:
         yield client
 
 
 @pytest.fixture
 async def received(control: httpx.AsyncClient) -> str:
-    """The wamid of a message that a person wrote to the number."""
+    """Returns the wamid of a message that a person wrote to the number."""
     written = await control.post("/_sim/inbound", json={"number": NUMBER, "from": PHONE, "text": "Hi"})
     assert written.is_success, written.text
     return str(written.json()["wamid"])
@@ -79,7 +79,7 @@ async def received(control: httpx.AsyncClient) -> str:
 
 @pytest.fixture
 async def callback(sockets: Sockets) -> str:
-    """The address of a callback that passes Meta's check."""
+    """Returns the address of a callback that passes Meta's check."""
 
     async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target = (await read_request(reader)).split(b" ")[1].decode()
@@ -91,7 +91,7 @@ async def callback(sockets: Sockets) -> str:
 
 
 async def test_a_message_is_read_and_answered(simulated: GraphClient, received: str) -> None:
-    """The two calls of every answer."""
+    """Every answer consists of these two calls."""
     await simulated.mark_read(TOKEN, NUMBER, received, typing_indicator=True)
     body = messages.addressed(messages.Text("Hello").payload(), to=PHONE, recipient=None, callback_data="7")
     accepted = await simulated.send(TOKEN, NUMBER, body)
@@ -99,7 +99,7 @@ async def test_a_message_is_read_and_answered(simulated: GraphClient, received: 
 
 
 async def test_a_message_outside_the_window_needs_a_template(simulated: GraphClient) -> None:
-    """Who never wrote has no window."""
+    """A contact who never wrote has no window."""
     body = messages.addressed(messages.Text("Hello").payload(), to="+16505550100", recipient=None, callback_data="7")
     with pytest.raises(GraphRefused) as raised:
         await simulated.send(TOKEN, NUMBER, body)
@@ -107,7 +107,8 @@ async def test_a_message_outside_the_window_needs_a_template(simulated: GraphCli
 
 
 async def test_the_life_of_a_subscription(simulated: GraphClient, callback: str) -> None:
-    """App callback, subscribed account, override for account and number, and all of it taken away."""
+    """It sets the app's callback, subscribes the account, overrides it for account and number, and removes all of
+    it."""
     await simulated.set_app_subscription(
         APP_TOKEN, APP, callback_url=callback, verify_token="verify", fields=["messages", "calls"]
     )
@@ -117,7 +118,8 @@ async def test_the_life_of_a_subscription(simulated: GraphClient, callback: str)
 
     (subscription,) = await simulated.app_subscriptions(APP_TOKEN, APP)
     (app,) = await simulated.subscribed_apps(TOKEN, WABA)
-    found = await simulated.number_webhook(TOKEN, NUMBER)
+    found = (await simulated.phone_number(TOKEN, NUMBER)).webhook_configuration
+    assert found is not None
     assert (subscription.callback_url, [field.name for field in subscription.fields]) == (
         callback,
         ["messages", "calls"],
@@ -131,16 +133,20 @@ async def test_the_life_of_a_subscription(simulated: GraphClient, callback: str)
 
     await simulated.override_number_webhook(TOKEN, NUMBER, None)
     await simulated.subscribe_app(TOKEN, WABA)
-    assert (await simulated.number_webhook(TOKEN, NUMBER)).phone_number is None
+    found = (await simulated.phone_number(TOKEN, NUMBER)).webhook_configuration
+    assert found is not None
+    assert found.phone_number is None
     await simulated.unsubscribe_app(TOKEN, WABA)
-    await simulated.delete_app_subscription(APP_TOKEN, APP)
+    await simulated.call(
+        "DELETE", "/{app_id}/subscriptions", APP_TOKEN, ids={"app_id": APP}, query={"object": subscription.object}
+    )
     assert await simulated.app_subscriptions(APP_TOKEN, APP) == ()
 
 
 async def test_an_override_before_the_subscription_is_refused_with_metas_reason(
     simulated: GraphClient, callback: str
 ) -> None:
-    """The operator tells it from any other 100 by these words."""
+    """The operator recognises this case of error 100 by these words."""
     with pytest.raises(GraphRefused) as raised:
         await simulated.subscribe_app(TOKEN, WABA, Override(callback, "verify"))
     assert raised.value.code == 100
@@ -148,7 +154,7 @@ async def test_an_override_before_the_subscription_is_refused_with_metas_reason(
 
 
 async def test_a_callback_that_does_not_answer_is_refused_with_2200(simulated: GraphClient, sockets: Sockets) -> None:
-    """It works once the endpoint answers, so it is worth another try."""
+    """It works once the endpoint answers, so a retry makes sense."""
     url = await sockets.listen(lambda _reader, _writer: asyncio.sleep(0))
     with pytest.raises(GraphRefused) as raised:
         await simulated.set_app_subscription(
@@ -158,9 +164,8 @@ async def test_a_callback_that_does_not_answer_is_refused_with_2200(simulated: G
 
 
 async def test_the_life_of_a_token(simulated: GraphClient) -> None:
-    """Inspect, refresh, use the new one, revoke the old one."""
-    app_token = await simulated.app_access_token(APP, SECRET)
-    assert (await simulated.debug_token(Credentials(app_token.token), TOKEN.token)).is_valid
+    """The token is inspected, refreshed and replaced; then the old one is revoked."""
+    assert (await simulated.debug_token(APP_TOKEN, TOKEN.token)).is_valid
     fresh = await simulated.refresh_token(APP, SECRET, TOKEN.token)
     await simulated.revoke_token(APP, SECRET, TOKEN.token, with_token=fresh.token)
     details = await simulated.debug_token(APP_TOKEN, TOKEN.token)
@@ -168,37 +173,41 @@ async def test_the_life_of_a_token(simulated: GraphClient) -> None:
     assert (await simulated.phone_number(Credentials.proven(fresh.token, SECRET), NUMBER)).id == NUMBER
 
 
+async def deregister(simulated: GraphClient) -> None:
+    """Disconnects the number from the Cloud API."""
+    body = {"messaging_product": "whatsapp"}
+    await simulated.call("POST", "/{phone_number_id}/deregister", TOKEN, ids={"phone_number_id": NUMBER}, body=body)
+
+
 async def test_the_life_of_a_number(simulated: GraphClient) -> None:
-    """Deregistered, registered with its PIN, PIN changed, health and profile read."""
-    await simulated.deregister(TOKEN, NUMBER)
-    assert (await simulated.health(TOKEN, NUMBER)).can_send_message == "BLOCKED"
+    """The number is deregistered, registered with its PIN, given another PIN, and read with health and profile."""
+    await deregister(simulated)
+    health = (await simulated.phone_number(TOKEN, NUMBER)).health_status
+    assert health is not None
+    assert health.can_send_message == "BLOCKED"
     await simulated.register(TOKEN, NUMBER, pin="123456")
-    await simulated.set_pin(TOKEN, NUMBER, pin="654321")
-    await simulated.set_display_name(TOKEN, NUMBER, name="Shop & Co")
+    ids = {"phone_number_id": NUMBER}
+    await simulated.call("POST", "/{phone_number_id}", TOKEN, ids=ids, body={"pin": "654321"})
+    await simulated.call("POST", "/{phone_number_id}", TOKEN, ids=ids, query={"new_display_name": "Shop & Co"})
     await simulated.set_profile(TOKEN, NUMBER, Profile(about="Open daily"))
     number = await simulated.phone_number(TOKEN, NUMBER)
     assert (number.status, number.is_pin_enabled, number.new_name_status) == ("CONNECTED", True, "PENDING_REVIEW")
     assert (await simulated.profile(TOKEN, NUMBER)).about == "Open daily"
-    assert [each.id async for each in simulated.phone_numbers(TOKEN, WABA, page_size=1)] == [NUMBER, NEW_NUMBER]
+    listing = simulated.pages("/{waba_id}/phone_numbers", TOKEN, ids={"waba_id": WABA}, query={"limit": "1"})
+    assert len([number async for number in listing]) == 2
     assert (await simulated.account(TOKEN, WABA)).id == WABA
 
 
-async def test_a_wrong_pin_is_for_a_person(simulated: GraphClient) -> None:
-    """Trying again by itself would lock the number."""
-    await simulated.deregister(TOKEN, NUMBER)
+async def test_a_wrong_pin_needs_a_person(simulated: GraphClient) -> None:
+    """Retrying automatically would lock the number."""
+    await deregister(simulated)
     with pytest.raises(GraphRefused) as raised:
         await simulated.register(TOKEN, NUMBER, pin="000000")
     assert (raised.value.code, raised.value.verdict) == (133005, Verdict.OPERATOR)
 
 
-async def test_a_code_is_asked_for_and_given_back(simulated: GraphClient) -> None:
-    """The simulator takes one fixed code."""
-    await simulated.request_code(TOKEN, NEW_NUMBER, language="en_US")
-    await simulated.verify_code(TOKEN, NEW_NUMBER, code="123456")
-
-
 async def test_the_life_of_a_template(simulated: GraphClient) -> None:
-    """Handed in, found, changed, deleted."""
+    """It is created, found, changed and deleted."""
     created = await simulated.create_template(
         TOKEN,
         WABA,
@@ -215,7 +224,7 @@ async def test_the_life_of_a_template(simulated: GraphClient) -> None:
 
 
 async def test_the_life_of_a_media_object(simulated: GraphClient) -> None:
-    """Uploaded, looked up, downloaded, deleted."""
+    """It is uploaded, looked up, downloaded and deleted."""
     media_id = await simulated.upload_media(TOKEN, NUMBER, File("a.txt", b"bytes", "text/plain"))
     found = await simulated.media(TOKEN, media_id, phone_number_id=NUMBER)
     content = bytearray()

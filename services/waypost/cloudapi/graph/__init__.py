@@ -1,1 +1,1 @@
-"""Calls to the Graph API: one client, its calls by subject, and what its answers and errors mean."""
+"""Calls to the Graph API: one client, its calls grouped by resource, and the meaning of responses and errors."""

@@ -1,4 +1,4 @@
-"""What every group of Graph calls stands on: whose credentials, and one abstract `call` that `client.py` makes real."""
+"""The base of all groups of Graph calls: credentials, and one abstract `call` that `client.py` implements."""
 
 import abc
 import dataclasses
@@ -7,48 +7,52 @@ from typing import NamedTuple, Self
 
 import msgspec
 
-from waypost.cloudapi.graph import answers
+from waypost.cloudapi.graph import responses
 from waypost.cloudapi.graph.errors import GraphOutcomeUnknown
 from waypost.cloudapi.graph.proof import appsecret_proof
 
 PAGES_LIMIT = 1000
-"""A listing longer than this many pages is a fault of its server, not a listing."""
+"""A listing with more pages than this is a fault of the server."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Credentials:
-    """Whose call it is. Given with each call, so that a rotated token is used at once. Its `repr` hides both values."""
+    """The credentials of one call. They are passed with each call, so that a rotated token takes effect at once.
+
+    Their `repr` hides both values.
+    """
 
     token: str = dataclasses.field(repr=False)
     proof: str | None = dataclasses.field(default=None, repr=False)
-    """The `appsecret_proof` of exactly this token. An app may demand one, and Meta refuses a wrong one of any app."""
+    """The `appsecret_proof` of exactly this token. An app may require one, and Meta refuses a wrong one for any app."""
 
     @classmethod
     def proven(cls, token: str, app_secret: str) -> Self:
-        """A token with its proof, for whoever holds the app secret."""
+        """Returns a token with its proof, which requires the app secret."""
         return cls(token, appsecret_proof(token, app_secret))
 
     @classmethod
     def of_app(cls, app_id: str, app_secret: str) -> Self:
-        """To act as the app itself. Meta takes id and secret for its token, and wants the proof of that one too."""
+        """Returns the credentials of the app itself. Meta accepts id and secret as its token, and expects a proof of it
+        too."""
         return cls.proven(f"{app_id}|{app_secret}", app_secret)
 
 
 @dataclasses.dataclass(frozen=True)
 class Override:
-    """A callback that takes precedence over the app's, for an account or a number."""
+    """A callback for one account or number that takes precedence over the app's callback."""
 
     callback_uri: str
     """At most 200 characters."""
     verify_token: str = dataclasses.field(repr=False)
 
     def json(self) -> dict[str, object]:
-        """Graph's object."""
+        """Returns the JSON object."""
         return {"override_callback_uri": self.callback_uri, "verify_token": self.verify_token}
 
 
 class File(NamedTuple):
-    """One file of a multipart upload."""
+    """A file of a multipart upload."""
 
     name: str
     content: bytes
@@ -70,7 +74,7 @@ class _Page(msgspec.Struct):
 
 
 class GraphCalls(abc.ABC):
-    """The one thing that the groups of calls need from the client."""
+    """Base class of the groups of calls. It declares what they need from the client."""
 
     @abc.abstractmethod
     async def call(
@@ -88,13 +92,14 @@ class GraphCalls(abc.ABC):
         secrets: tuple[str, ...] = (),
         timeout_s: float | None = None,
     ) -> object:
-        """Do one call and return its decoded JSON.
+        """Makes one call and returns its decoded JSON.
 
-        `template` is the path below the version, `/{phone_number_id}/messages`; `ids` fill it. It is all that a trace
-        tells of the address. `query` may hold secrets: it is never logged or traced. `body` travels as JSON; `form`
-        and `file` as multipart. `quotable` and `secrets`: see `answers.read`. `timeout_s` overrules the client's.
+        `template` is the path after the version, such as `/{phone_number_id}/messages`; `ids` fill it. Traces show only
+        the template. `query` may contain secrets: it is never logged or traced. `body` is sent as JSON, `form` and
+        `file` as multipart. For `quotable` and `secrets` see `responses.decode`. `timeout_s` overrides the client's
+        timeout.
 
-        Raises the errors of `errors.py`, nothing else.
+        Raises the errors of `errors.py` and no others.
         """
 
     @abc.abstractmethod
@@ -107,10 +112,10 @@ class GraphCalls(abc.ABC):
         limit_bytes: int,
         timeout_s: float,
     ) -> int:
-        """Hand the bytes behind a media address to `write`, piece by piece, and return how many they were.
+        """Passes the bytes behind a media address to `write`, piece by piece, and returns their number.
 
-        Only Meta's media hosts are asked, and only they get the token, after a redirect too. Raises the errors of
-        `errors.py`; after any of them what was written so far is worthless.
+        Only Meta's media hosts are page_query, and only they get the token, also after a redirect. Raises the errors of
+        `errors.py`; after any of them, the bytes written so far are worthless.
         """
 
     async def pages(
@@ -121,20 +126,20 @@ class GraphCalls(abc.ABC):
         ids: Mapping[str, str],
         query: Mapping[str, str] | None = None,
     ) -> AsyncIterator[object]:
-        """The items of a listing, page by page.
+        """Yields the items of a listing, page by page.
 
-        The cursor is followed, never the `next` address that Meta gives: it holds the token in its query.
+        It follows the cursor, never the `next` address that Meta gives: that address has the token in its query.
         """
         after: str | None = None
         for _ in range(PAGES_LIMIT):
-            asked = dict(query or {}) | ({"after": after} if after else {})
-            page = answers.understood(await self.call("GET", template, credentials, ids=ids, query=asked), _Page)
+            page_query = dict(query or {}) | ({"after": after} if after else {})
+            page = responses.convert(await self.call("GET", template, credentials, ids=ids, query=page_query), _Page)
             for item in page.data:
                 yield item
             cursors = page.paging.cursors if page.paging else None
             if page.paging is None or page.paging.next is None or cursors is None or cursors.after is None:
                 return
             if cursors.after == after:
-                raise GraphOutcomeUnknown("the listing does not move on: the same cursor came twice")
+                raise GraphOutcomeUnknown("the listing does not advance: the same cursor came twice")
             after = cursors.after
         raise GraphOutcomeUnknown(f"the listing has more than {PAGES_LIMIT} pages")

@@ -1,8 +1,8 @@
-"""The only HTTP to Meta: connections shared by all numbers, bounded in time and size, traced without secrets.
+"""The only HTTP client for Meta: connections shared by all numbers, limits in time and size, traces without secrets.
 
-The token travels in the `Authorization` header and nowhere else, except where Meta's own interface wants one as a
-parameter (`debug_token`, refresh, revoke). Therefore no URL may be told to anyone: the span of a call carries the
-template of its path only, errors carry neither URL nor cause, and httpx's own log of requests is off.
+The token travels in the `Authorization` header only, except where Meta's interface requires it as a parameter
+(`debug_token`, refresh, revoke). URLs must therefore never be shown: the span of a call has only the template of its
+path, errors have neither URL nor cause, and httpx's own log of requests is off.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import httpx
 import msgspec
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
-from waypost.cloudapi.graph import answers
+from waypost.cloudapi.graph import responses
 from waypost.cloudapi.graph.apps import AppCalls
 from waypost.cloudapi.graph.business_accounts import AccountCalls
 from waypost.cloudapi.graph.calls import Credentials, File, Override
@@ -33,49 +33,52 @@ from waypost.telemetry import tracing
 
 __all__ = ["Accepted", "Credentials", "File", "GraphClient", "Override"]
 
-LARGEST_ANSWER = 1024 * 1024
-"""Bytes of an answer after decompression; Graph's longest pages of templates stay well below."""
+LARGEST_RESPONSE = 1024 * 1024
+"""Bytes of a response after decompression. Graph's longest pages of templates are well below."""
 
 LONGEST_CONNECT_S = 5.0
-"""Seconds that a call waits for a free connection, and again for a new one to be made."""
+"""Seconds that a call waits for a free connection, and again for a new connection to open."""
 
 HEADERS = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "waypost"}
 
 MEDIA_HOSTS = ("lookaside.fbsbx.com", ".fbcdn.net", ".whatsapp.net")
-"""Hosts that media may come from, and that may see the token; a leading dot stands for any host below."""
+"""Hosts that serve media and may see the token. A leading dot stands for any host below."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 3
 
-# httpx logs the whole URL of each request at INFO, with whatever token its query holds; httpcore logs headers at DEBUG.
+# httpx logs the whole URL of each request at INFO, including any token in its query; httpcore logs headers at DEBUG.
 for _library in ("httpx", "httpcore"):
     logging.getLogger(_library).setLevel(logging.WARNING)
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
-class _Progress:
-    """How far a request got, told by httpcore's trace extension; without it no time-out is sure that nothing left."""
+class _SendProgress:
+    """Records how far a request got, as httpcore's trace extension reports it.
 
-    def __init__(self, *, told: bool) -> None:
-        self._told = told
-        self._began = False
+    Without those reports (`observable` is False), no time-out proves that nothing was sent.
+    """
+
+    def __init__(self, *, observable: bool) -> None:
+        self._observable = observable
+        self._headers_started = False
 
     async def observe(self, event: str, _info: object) -> None:
         if event.endswith("send_request_headers.started"):
-            self._began = True
+            self._headers_started = True
 
     @property
-    def nothing_left(self) -> bool:
-        """Certain that no byte of the request has left."""
-        return self._told and not self._began
+    def nothing_sent(self) -> bool:
+        """True if it is certain that no byte of the request was sent."""
+        return self._observable and not self._headers_started
 
 
 class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountCalls, AppCalls):
-    """Calls to the Graph API. Safe for many concurrent calls of one event loop; close it with `aclose`.
+    """Makes calls to the Graph API. Safe for many concurrent calls of one event loop; close it with `aclose`.
 
-    `timeout_s` is the deadline of one call, from taking a connection to the last byte. `connections` bounds the calls
-    that are under way; one that finds none free for 5 s is `GraphUnreachable`. `transport` stands for the network in
-    tests.
+    `timeout_s` is the deadline of one call, from waiting for a connection to the last byte. `connections` limits the
+    number of concurrent calls; a call that gets no connection within 5 s is `GraphUnreachable`. `transport` replaces
+    the network in tests.
 
     Each call raises `GraphRefused`, `GraphUnreachable` or `GraphOutcomeUnknown`, and nothing else.
     """
@@ -94,7 +97,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         self._base = httpx.URL(base_url.rstrip("/"))
         self._version = version
         self._timeout_s = timeout_s
-        self._tells_progress = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
+        self._progress_is_observable = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
         self._connections = Connections(connections, transport)
 
     async def __aenter__(self) -> Self:
@@ -106,7 +109,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close all connections."""
+        """Closes all connections."""
         await self._connections.aclose()
 
     async def call(
@@ -124,17 +127,17 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         secrets: tuple[str, ...] = (),
         timeout_s: float | None = None,
     ) -> object:
-        """See `GraphCalls.call`. Public for calls of the Graph API that have no method of their own yet."""
+        """Implements `GraphCalls.call`. Public for calls of the Graph API that have no method of their own."""
         with self._span(method, "/{version}" + template, ids or {}) as span:
             try:
-                url = f"{self._base}/{self._version}{_filled(template, ids or {})}"
+                url = f"{self._base}/{self._version}{_filled_path(template, ids or {})}"
                 request = self._request(method, url, credentials, query=query or {}, body=body, form=form, file=file)
                 if credentials is not None:
                     secrets = (*secrets, credentials.token, credentials.proof or "")
-                async with self._answer(request, timeout_s or self._timeout_s) as response:
+                async with self._response(request, timeout_s or self._timeout_s) as response:
                     span.set_attribute("http.response.status_code", response.status_code)
-                    content = await _bounded(response, LARGEST_ANSWER)
-                return answers.read(
+                    content = await _read_bounded(response, LARGEST_RESPONSE)
+                return responses.decode(
                     response.status_code,
                     response.headers,
                     content,
@@ -143,7 +146,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
                     secrets=secrets,
                 )
             except GraphError as error:
-                _note(span, error)
+                _record_error(span, error)
                 raise
 
     async def fetch(
@@ -155,51 +158,51 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         limit_bytes: int,
         timeout_s: float,
     ) -> int:
-        """See `GraphCalls.fetch`; `media_hosts` and the host of the Graph API itself are asked, no other."""
-        # The address of a media object is a secret of five minutes, so the span tells nothing of it.
+        """Implements `GraphCalls.fetch`. Only `media_hosts` and the host of the Graph API are asked."""
+        # The address of a media object is a secret for five minutes, so the span does not show it.
         with self._span("GET", "/{media_url}", {}) as span:
             try:
                 async with asyncio.timeout(timeout_s):
-                    return await self._fetched(url, credentials, write, limit_bytes, timeout_s)
+                    return await self._fetch(url, credentials, write, limit_bytes, timeout_s)
             except TimeoutError:
-                failure: GraphError = _failure(f"no end of the media within {timeout_s:g} s", never_sent=False)
+                failure: GraphError = _failure(f"the media did not end within {timeout_s:g} s", never_sent=False)
             except GraphError as error:
                 failure = error
-            _note(span, failure)
+            _record_error(span, failure)
             raise failure from None
 
-    async def _fetched(
+    async def _fetch(
         self, url: str, credentials: Credentials, write: Callable[[bytes], object], limit_bytes: int, timeout_s: float
     ) -> int:
         for _ in range(_MOST_REDIRECTS + 1):
             address = self._media_address(url)
-            headers = {"authorization": f"Bearer {_checked(credentials.token)}", "accept-encoding": "identity"}
+            headers = {"authorization": f"Bearer {_checked_token(credentials.token)}", "accept-encoding": "identity"}
             request = httpx.Request("GET", address, headers=HEADERS | headers)
-            async with self._answer(request, timeout_s) as response:
+            async with self._response(request, timeout_s) as response:
                 if response.status_code in _REDIRECTS and "location" in response.headers:
                     url = str(address.join(response.headers["location"]))
                     continue
                 if response.status_code == 200:
-                    return await _written(response, write, limit_bytes)
-                content = await _bounded(response, LARGEST_ANSWER)
+                    return await _write_media(response, write, limit_bytes)
+                content = await _read_bounded(response, LARGEST_RESPONSE)
             now = datetime.datetime.now(datetime.UTC)
-            answers.read(response.status_code, response.headers, content, now=now, quotable=False)
-            raise GraphOutcomeUnknown("the answer is no media", http_status=response.status_code)
-        raise GraphRefused.by_us("the media address redirects too often")
+            responses.decode(response.status_code, response.headers, content, now=now, quotable=False)
+            raise GraphOutcomeUnknown("the response is not media", http_status=response.status_code)
+        raise GraphRefused.by_client("the media address redirects too often")
 
     def _media_address(self, url: str) -> httpx.URL:
         try:
             address = httpx.URL(url)
         except httpx.InvalidURL:
-            raise GraphRefused.by_us("not sent: the media address is not a URL") from None
+            raise GraphRefused.by_client("not sent: the media address is not a URL") from None
         graph = (self._base.scheme, self._base.host, self._base.port)
         if (address.scheme, address.host, address.port) == graph:
             return address
         host = address.host.lower()
-        of_meta = any(host.endswith(each) if each.startswith(".") else host == each for each in self._media_hosts)
-        if address.scheme == "https" and address.port is None and of_meta:
+        is_meta_host = any(host.endswith(each) if each.startswith(".") else host == each for each in self._media_hosts)
+        if address.scheme == "https" and address.port is None and is_meta_host:
             return address
-        raise GraphRefused.by_us("not sent: the media address is not on one of Meta's hosts")
+        raise GraphRefused.by_client("not sent: the media address is not on one of Meta's hosts")
 
     def _request(
         self,
@@ -214,7 +217,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
     ) -> httpx.Request:
         headers = {}
         if credentials is not None:
-            headers["authorization"] = f"Bearer {_checked(credentials.token)}"
+            headers["authorization"] = f"Bearer {_checked_token(credentials.token)}"
             if credentials.proof is not None:
                 query = {**query, "appsecret_proof": credentials.proof}
         content = None
@@ -232,11 +235,12 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         )
 
     @contextlib.asynccontextmanager
-    async def _answer(self, request: httpx.Request, timeout_s: float) -> AsyncIterator[httpx.Response]:
-        """The answer, its body still to be read, all within `timeout_s`; failures become those of `errors.py`."""
-        progress = _Progress(told=self._tells_progress)
-        # Waiting for a connection and making one end before the whole deadline does: httpcore leaves the socket of a
-        # TLS handshake open when it is cancelled, but not when it times out.
+    async def _response(self, request: httpx.Request, timeout_s: float) -> AsyncIterator[httpx.Response]:
+        """Yields the response, whose body is still unread, within `timeout_s`. Failures become errors of
+        `errors.py`."""
+        progress = _SendProgress(observable=self._progress_is_observable)
+        # Connecting times out before the whole deadline: httpcore (1.0) leaves the socket of a TLS handshake open when
+        # it is cancelled, but not when it times out.
         wait_s = min(LONGEST_CONNECT_S, timeout_s / 2)
         timeouts = httpx.Timeout(timeout_s, connect=wait_s, pool=wait_s)
         request.extensions |= {"trace": progress.observe, "timeout": timeouts.as_dict()}
@@ -248,13 +252,13 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
                 finally:
                     await response.aclose()
         except TimeoutError:
-            failure = _failure(f"no answer within {timeout_s:g} s", never_sent=progress.nothing_left)
+            failure = _failure(f"no response within {timeout_s:g} s", never_sent=progress.nothing_sent)
         except httpx.HTTPError as error:
-            never_sent = isinstance(error, _NEVER_SENT) or progress.nothing_left
+            never_sent = isinstance(error, _NEVER_SENT) or progress.nothing_sent
             failure = _failure(type(error).__name__, never_sent=never_sent)
         else:
             return
-        # The cause is left out: its request holds the URL and the token, and its message can quote a header.
+        # The cause is dropped: its request has the URL and the token, and its message can quote a header.
         raise failure from None
 
     @contextlib.contextmanager
@@ -277,13 +281,13 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
             try:
                 yield span
             except asyncio.CancelledError:
-                # Whoever waited has given up, or the process ends: no answer was seen.
+                # The caller gave up, or the process ends: no response was seen.
                 span.set_status(StatusCode.ERROR)
                 span.set_attribute("error.type", "cancelled")
                 raise
 
 
-def _note(span: Span, error: GraphError) -> None:
+def _record_error(span: Span, error: GraphError) -> None:
     span.set_status(StatusCode.ERROR)
     span.set_attribute("error.type", type(error).__name__)
     if isinstance(error, GraphRefused):
@@ -297,17 +301,17 @@ def _failure(what: str, *, never_sent: bool) -> GraphError:
     return GraphOutcomeUnknown(f"outcome of the call is unknown: {what}")
 
 
-def _filled(template: str, ids: Mapping[str, str]) -> str:
+def _filled_path(template: str, ids: Mapping[str, str]) -> str:
     for name, given in ids.items():
-        # An id with a slash, a dot segment or a query would make another call than the one that is meant.
+        # An id with a slash, a dot segment or a query would turn this call into another one.
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", given):
-            raise GraphRefused.by_us(f"not sent: the given {name} is not an id")
+            raise GraphRefused.by_client(f"not sent: the value of {name} is not an id")
     return template.format_map(ids)
 
 
-def _checked(token: str) -> str:
+def _checked_token(token: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]+", token):
-        raise GraphRefused.by_us("not sent: the token holds characters that no token has")
+        raise GraphRefused.by_client("not sent: the token contains characters that no token has")
     return token
 
 
@@ -315,13 +319,13 @@ def _encoded(body: Mapping[str, object]) -> bytes:
     try:
         return msgspec.json.encode(body)
     except (UnicodeEncodeError, TypeError, ValueError, RecursionError):
-        raise GraphRefused.by_us("not sent: the payload cannot be written as JSON") from None
+        raise GraphRefused.by_client("not sent: the payload cannot be written as JSON") from None
 
 
-async def _bounded(response: httpx.Response, limit: int) -> bytes | None:
-    """The body, decompressed; None as soon as it is longer than `limit`, or if it cannot be decompressed.
+async def _read_bounded(response: httpx.Response, limit: int) -> bytes | None:
+    """Returns the decompressed body, or None if it is longer than `limit` or cannot be decompressed.
 
-    Not httpx's own decoding: that inflates a whole chunk at once, and 64 KB of gzip can hold 64 MB.
+    httpx's own decoding is not used: it inflates a whole chunk at once, and 64 KB of gzip can contain 64 MB.
     """
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip"}:
@@ -340,15 +344,15 @@ async def _bounded(response: httpx.Response, limit: int) -> bytes | None:
     return None if inflate and not inflate.eof else bytes(content)
 
 
-async def _written(response: httpx.Response, write: Callable[[bytes], object], limit: int) -> int:
+async def _write_media(response: httpx.Response, write: Callable[[bytes], object], limit: int) -> int:
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise GraphRefused.by_us("media came compressed, which was not asked for")
+        raise GraphRefused.by_client("media was compressed although that was not requested")
     stream = response.stream
     assert isinstance(stream, httpx.AsyncByteStream), "an AsyncClient's streams are asynchronous"
     length = 0
     async for chunk in stream:
         length += len(chunk)
         if length > limit:
-            raise GraphRefused.by_us(f"media is larger than {limit} bytes")
+            raise GraphRefused.by_client(f"media is larger than {limit} bytes")
         write(chunk)
     return length

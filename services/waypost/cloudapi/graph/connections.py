@@ -1,9 +1,9 @@
-"""A bounded number of HTTP connections, each a client of its own.
+"""A limited number of HTTP connections, each with an httpx client of its own.
 
-httpx's pool (httpcore 1.0) looks at every connection for each other one whenever a request begins or ends: with 50
-connections a call costs 2.5 times the CPU that it costs with one, and with 100 it gets worse fourfold. And a call that
-is cancelled at the wrong moment can leave its place in that pool taken for good. One small pool per connection has
-neither fault.
+httpx's pool (httpcore 1.0) compares every connection with every other whenever a request begins or ends: with 50
+connections a call costs 2.5 times the CPU of a single one, and the excess grows with the square of their number. A call
+that is cancelled at the wrong moment can also occupy its slot in that pool forever. One small pool per connection has
+neither fault; it can go once httpcore's pool has neither.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from collections.abc import AsyncIterator
 import httpx
 
 KEEP_ALIVE_S = 30.0
-"""An idle connection is closed after this: using one that Meta has just closed would cost an unknown send."""
+"""Idle connections are closed after this time: using one that Meta has just closed would leave a send unknown."""
 
 
 class Connections:
-    """At most `limit` calls at a time. A `transport` of the caller serves all of them instead of the network."""
+    """Allows at most `limit` concurrent calls. A `transport` of the caller replaces the network for all of them."""
 
     def __init__(self, limit: int, transport: httpx.AsyncBaseTransport | None) -> None:
         self._slots = asyncio.Semaphore(limit)
@@ -31,7 +31,7 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def one(self, wait_s: float) -> AsyncIterator[httpx.AsyncClient]:
-        """A client that nobody else uses meanwhile; the one used last first, for its connection is warm.
+        """Yields a client that no other call uses. The most recently used client comes first: its connection is warm.
 
         Raises `httpx.PoolTimeout` if none is free within `wait_s`.
         """
@@ -47,7 +47,7 @@ class Connections:
             client = self._idle.pop()[0] if self._idle else self._client(None)
             try:
                 yield client
-            except BaseException:  # a cancelled or failed call leaves a connection that nobody should rely on
+            except BaseException:  # The state of a connection after a cancelled or failed call is unknown.
                 await client.aclose()
                 raise
             self._idle.append((client, time.monotonic()))
@@ -57,7 +57,7 @@ class Connections:
             self._slots.release()
 
     async def aclose(self) -> None:
-        """Close what is idle; calls under way close their own."""
+        """Closes idle connections. Calls in progress close their own."""
         if self._shared is not None:
             await self._shared.aclose()
         while self._idle:
@@ -71,7 +71,7 @@ class Connections:
         return httpx.AsyncClient(
             transport=transport,
             verify=self._tls if transport is None else True,
-            follow_redirects=False,  # a redirect would carry the token to wherever it points
+            follow_redirects=False,  # A redirect would send the token to whatever host it names.
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=KEEP_ALIVE_S),
             # A connection serves all numbers, so a cookie set for one must not be sent for another.
             cookies=http.cookiejar.CookieJar(http.cookiejar.DefaultCookiePolicy(allowed_domains=[])),

@@ -1,15 +1,16 @@
-"""What can go wrong on a call to the Graph API, and what each error code means for a message.
+"""Errors of calls to the Graph API, and the meaning of each error code for a message.
 
     GraphError
-    ├── GraphRefused         Meta (or, before sending, this client) said no. `verdict` says what to do about it.
+    ├── GraphRefused         Meta (or this client, before sending) refused. `verdict` says what to do about it.
     ├── GraphUnreachable     No connection was made, so nothing was sent. Safe to repeat.
-    └── GraphOutcomeUnknown  Request bytes may have left and no usable answer came. A send must not be repeated.
+    └── GraphOutcomeUnknown  Request bytes may have been sent and no usable response came. Never repeat a send.
 
-No message of these errors holds a token, a phone number, a body or a URL query; they are fit for logs and conditions.
+No message of these errors contains a token, a phone number, a body or a URL query; they may be logged and shown in
+conditions.
 
 Codes, their meaning and the judgement on retries come from Meta's "Error codes" page (copy of 2026-09-11) and, where
-that page is silent, from integrators. Meta asks to decide on `code`, never on titles, subcodes or the HTTP status; the
-one exception is `proof_refused`, which Meta tells in words only.
+that page is silent, from integrators. Meta asks to decide by `code`, never by titles, subcodes or the HTTP status. The
+one exception is `proof_refused`, which Meta expresses in words only.
 """
 
 import enum
@@ -18,24 +19,24 @@ from typing import NamedTuple
 
 
 class Verdict(enum.StrEnum):
-    """What a code means for the message (or call) that met it."""
+    """What an error code means for the message, or the call, that received it."""
 
     RETRY = "retry"
     """Rejected before processing: repeat it later, with back-off."""
     AMBIGUOUS = "ambiguous"
-    """It may have gone out. Never repeat a send: a status webhook settles it. A read may be repeated."""
+    """It may have been sent. Never repeat a send: a status webhook settles it. A read may be repeated."""
     FINAL = "final"
     """This message will never be accepted; the next one may be."""
     PAUSE_NUMBER = "pause-number"
-    """Every message of this number would fail the same way, or make it worse: stop the number and call a person."""
+    """Every message of this number would fail in the same way, or make it worse: stop the number and alert a person."""
     PAUSE_PAIR = "pause-pair"
-    """Only this contact must wait; the message was not processed and is repeated later."""
+    """Only this contact must wait. The message was not processed and is repeated later."""
     NEEDS_TEMPLATE = "needs-template"
     """The 24 h window is closed: only a template may be sent."""
     OPTED_OUT = "opted-out"
-    """The contact does not want this; never send it again."""
+    """The contact refuses this kind of message; never send it again."""
     OPERATOR = "operator"
-    """Final for this call, and the operator or a person must act; other messages of the number may still go out."""
+    """Final for this call. The operator or a person must act; other messages of the number may still be sent."""
 
 
 class Rule(NamedTuple):
@@ -44,13 +45,13 @@ class Rule(NamedTuple):
     verdict: Verdict
     reason: str
     codes: Mapping[int | range, str]
-    """Code (or range of codes) to a title in plain words."""
+    """Maps a code, or a range of codes, to a title in plain words."""
 
 
 RULES: tuple[Rule, ...] = (
     Rule(
         Verdict.PAUSE_NUMBER,
-        "the token is no good, so every call with it fails until it is replaced",
+        "the token is not valid, so every call with it fails until it is replaced",
         {0: "access token could not be authenticated", 190: "access token is invalid or has expired"},
     ),
     Rule(
@@ -64,7 +65,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.PAUSE_NUMBER,
-        "Meta blocked or locked the account; sending on is refused and can make the block longer",
+        "Meta blocked or locked the account; further sends are refused and can prolong the block",
         {368: "account is blocked for a policy violation", 131031: "account is locked"},
     ),
     Rule(
@@ -108,7 +109,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.AMBIGUOUS,
-        "trouble on Meta's side at an unknown point: the message may have gone out",
+        "an error on Meta's side at an unknown point: the message may have been sent",
         {
             1: "unknown error at Meta",
             2: "service temporarily unavailable at Meta",
@@ -131,7 +132,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.OPERATOR,
-        "the app may not use this kind of call; other kinds may work, so the number goes on",
+        "the app may not use this kind of call; other kinds may work, so the number continues",
         {
             3: "app lacks the capability for this call",
             131063: "marketing templates are turned off on this interface",
@@ -141,7 +142,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.OPERATOR,
-        "registration, number code or two-step PIN: repeating it by itself can lock the number for days",
+        "registration, verification code or two-step PIN: repeating it automatically can lock the number for days",
         {
             133000: "an earlier deregistration is incomplete",
             133005: "two-step verification PIN is wrong",
@@ -150,13 +151,13 @@ RULES: tuple[Rule, ...] = (
             133009: "two-step verification PIN was entered too fast",
             133015: "number was deleted a short time ago; wait 5 minutes",
             133016: "more than 10 registrations or deregistrations in 72 hours",
-            136024: "request for a number code was refused",
-            136025: "verification of a number code was refused",
+            136024: "request for a verification code was refused",
+            136025: "verification code was refused",
         },
     ),
     Rule(
         Verdict.FINAL,
-        "the request itself is wrong or names something that is not there; it is wrong again the next time",
+        "the request itself is wrong or names something that does not exist; a repetition would fail too",
         {
             33: "object does not exist or is not accessible",
             100: "a parameter is wrong, or the object is not accessible",
@@ -185,17 +186,17 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.FINAL,
-        "the media itself is the problem: gone, too large or of a wrong type",
+        "the media is the problem: deleted, too large or of a wrong type",
         {131052: "media could not be downloaded", 131053: "media could not be uploaded"},
     ),
     Rule(
         Verdict.FINAL,
-        "Meta reports an incoming message that it cannot show; nothing of ours failed",
+        "Meta reports an incoming message that it cannot show; no call of ours failed",
         {131060: "incoming message is unavailable"},
     ),
     Rule(
         Verdict.FINAL,
-        "the template or flow does not fit the message or may not be used; a person changes it, then new messages pass",
+        "the template or flow does not fit the message or is blocked; once a person corrects it, new messages pass",
         {
             132000: "number of parameters differs from the template",
             132001: "template does not exist in this language or is not approved",
@@ -211,22 +212,22 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         Verdict.FINAL,
-        "generic refusal, also given when pacing drops a held template; Meta's page gives no retry",
+        "generic refusal, also used when pacing drops a held template; Meta's page does not suggest a retry",
         {135000: "generic error"},
     ),
     Rule(
         Verdict.FINAL,
-        "synchronisation with the WhatsApp Business app can only be asked for once, and in time",
-        {2593107: "synchronisation limit exceeded", 2593108: "synchronisation was asked for too late"},
+        "synchronisation with the WhatsApp Business app can be requested only once, and only in time",
+        {2593107: "synchronisation limit exceeded", 2593108: "synchronisation was requested too late"},
     ),
 )
 
 PROOF_REFUSED = "proof of the app secret is missing or wrong"
-"""Title of a refusal that Meta gives the code of a wrong parameter, though no message is wrong: every call with these
-credentials is refused until the app secret here is the one at Meta."""
+"""Title for a missing or wrong proof. Meta uses the code of a wrong parameter, although no message is wrong: every call
+with these credentials is refused until the app secret here equals the one at Meta."""
 
 NO_CODE = -1
-"""`GraphRefused.code` where the answer carried no Graph code, or where this client refused before sending."""
+"""`GraphRefused.code` if the response had no Graph code, or if this client refused before sending."""
 
 
 def _rows() -> dict[int, tuple[Rule, str]]:
@@ -234,7 +235,7 @@ def _rows() -> dict[int, tuple[Rule, str]]:
     for rule in RULES:
         for key, title in rule.codes.items():
             for code in key if isinstance(key, range) else (key,):
-                assert code not in rows, f"code {code} stands twice in the verdict table"
+                assert code not in rows, f"code {code} occurs twice in the verdict table"
                 rows[code] = (rule, title)
     return rows
 
@@ -243,10 +244,10 @@ _ROWS = _rows()
 
 
 def verdict(code: int, http_status: int) -> Verdict:
-    """What to do about `code`. The HTTP status counts only for codes that the table does not know.
+    """Returns what to do about `code`. The HTTP status counts only for codes that the table does not contain.
 
-    For those: 429 is RETRY, any other 4xx FINAL, everything else AMBIGUOUS. Total: never raises. For an error in a
-    status webhook, which has no HTTP status, pass 400: Meta has reported a failure, so nothing is ambiguous.
+    For those, 429 is RETRY, any other 4xx FINAL, everything else AMBIGUOUS. Never raises. For an error in a status
+    webhook, which has no HTTP status, pass 400: Meta has reported a failure, so nothing is ambiguous.
     """
     row = _ROWS.get(code)
     if row is not None:
@@ -259,25 +260,25 @@ def verdict(code: int, http_status: int) -> Verdict:
 
 
 def title(code: int) -> str:
-    """The meaning of `code` in plain words, from the table; fit for logs, unlike Meta's `message`, which can quote."""
+    """Returns the meaning of `code` from the table. It may be logged, unlike Meta's `message`, which can quote."""
     row = _ROWS.get(code)
     return row[1] if row is not None else "error unknown to this version"
 
 
 def reason(code: int) -> str | None:
-    """Why the table judges `code` as it does; None for a code it does not know."""
+    """Returns the reason for the verdict on `code`, or None for a code that the table does not contain."""
     row = _ROWS.get(code)
     return row[0].reason if row is not None else None
 
 
 class GraphError(Exception):
-    """Any failure of a Graph call. Never raised itself; see the tree above."""
+    """Base class of all failures of Graph calls; see the tree above."""
 
 
 class GraphRefused(GraphError):
-    """Refused with a code, or so wrong that it was not sent. `verdict` tells whether a retry makes sense.
+    """The call was refused with a code, or it was so wrong that it was not sent. `verdict` says whether to retry.
 
-    `str()` carries the code and a title from the table, never Meta's own words: those can quote a token or a text.
+    `str()` has the code and a title from the table, never Meta's own words: those can quote a token or a text.
     """
 
     def __init__(
@@ -302,11 +303,11 @@ class GraphRefused(GraphError):
         self.details = details
         """Meta's explanation without tokens and long numbers; empty for calls that carry message content."""
         self.retry_after_s = retry_after_s
-        """How long Meta asks to wait, in seconds; None when it does not say."""
+        """The wait that Meta asks for, in seconds, or None."""
         self.is_transient = is_transient
-        """Meta's own hint. Reported, not obeyed: it says nothing on whether a message has gone out."""
+        """Meta's own hint. It is recorded but not followed: it does not say whether a message was sent."""
         self.fbtrace_id = fbtrace_id
-        """What Meta's support asks for."""
+        """The trace id that Meta's support asks for."""
         if code != NO_CODE:
             where = f" (code {code})" if subcode is None else f" (code {code}/{subcode})"
         else:
@@ -314,8 +315,8 @@ class GraphRefused(GraphError):
         super().__init__(self.title + where)
 
     @classmethod
-    def by_us(cls, why: str) -> "GraphRefused":
-        """A refusal of this client itself: the call was not made, or its answer not taken. Always FINAL."""
+    def by_client(cls, why: str) -> "GraphRefused":
+        """Returns a refusal by this client: the call was not made, or its response was not accepted. Always FINAL."""
         error = cls(NO_CODE, 0, title_override=why)
         error.verdict = Verdict.FINAL
         return error
@@ -326,7 +327,10 @@ class GraphUnreachable(GraphError):
 
 
 class GraphOutcomeUnknown(GraphError):
-    """Perhaps sent, but no usable answer: time-out, reset, 5xx or 2xx that cannot be read. Never repeat a send."""
+    """The request may have been sent, but there is no usable response. Never repeat a send.
+
+    Causes are a time-out, a reset, a 5xx, or a 2xx that cannot be read.
+    """
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
         self.http_status = http_status

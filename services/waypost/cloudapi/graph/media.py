@@ -1,27 +1,27 @@
-"""Media at Meta: upload, look up, download, delete.
+"""Calls about media at Meta: upload, look up, download, delete.
 
-Source: Meta's "Media" (2026-04-17). An upload lives 30 days and belongs to its number; the address of a media object
-lives 5 minutes, so look it up right before each download.
+Source: Meta's "Media" (2026-04-17). An upload is kept for 30 days and belongs to its number. The address of a media
+object is valid for 5 minutes, so look it up right before each download.
 """
 
 from collections.abc import Callable
 
 import msgspec
 
-from waypost.cloudapi.graph import answers
+from waypost.cloudapi.graph import responses
 from waypost.cloudapi.graph.calls import Credentials, File, GraphCalls
 from waypost.cloudapi.graph.errors import GraphRefused
 
 MEBIBYTE = 1024 * 1024
 LIMITS = {"image/webp": 500 * 1024, "image": 5 * MEBIBYTE, "audio": 16 * MEBIBYTE, "video": 16 * MEBIBYTE}
-"""Bytes that Meta takes per type; the longest name that fits counts, and anything else is a document."""
+"""Bytes that Meta accepts per type. The longest matching name counts; anything else is a document."""
 DOCUMENT_LIMIT = 100 * MEBIBYTE
 TRANSFER_TIMEOUT_S = 300.0
 """Deadline of one upload or download: 100 MB at 3 Mbit/s."""
 
 
 class MediaDetails(msgspec.Struct, frozen=True):
-    """Where the bytes are, and what they are."""
+    """The address and the properties of a media object."""
 
     id: str
     url: str
@@ -36,18 +36,18 @@ class _Uploaded(msgspec.Struct):
 
 
 def limit_of(mime_type: str) -> int:
-    """How many bytes Meta takes of this type."""
+    """Returns the number of bytes that Meta accepts for this type."""
     return LIMITS.get(mime_type, LIMITS.get(mime_type.partition("/")[0], DOCUMENT_LIMIT))
 
 
 class MediaCalls(GraphCalls):
-    """`/{phone_number_id}/media` and `/{media_id}`."""
+    """The calls `/{phone_number_id}/media` and `/{media_id}`."""
 
     async def upload_media(self, credentials: Credentials, phone_number_id: str, file: File) -> str:
-        """Upload a file and return its media id. Too large a file is refused here, before any byte is sent."""
+        """Uploads a file and returns its media id. A file that is too large is refused before any byte is sent."""
         limit = limit_of(file.mime_type)
         if len(file.content) > limit:
-            raise GraphRefused.by_us(f"not sent: more than the {limit} bytes of this media type")
+            raise GraphRefused.by_client(f"not sent: more than the {limit} bytes of this media type")
         reply = await self.call(
             "POST",
             "/{phone_number_id}/media",
@@ -58,15 +58,15 @@ class MediaCalls(GraphCalls):
             quotable=False,
             timeout_s=TRANSFER_TIMEOUT_S,
         )
-        return answers.understood(reply, _Uploaded).id
+        return responses.convert(reply, _Uploaded).id
 
     async def media(
         self, credentials: Credentials, media_id: str, *, phone_number_id: str | None = None
     ) -> MediaDetails:
-        """Look a media object up; with `phone_number_id` Meta checks that it belongs to that number."""
+        """Looks up a media object. With `phone_number_id`, Meta checks that it belongs to that number."""
         query = {"phone_number_id": phone_number_id} if phone_number_id else None
         reply = await self.call("GET", "/{media_id}", credentials, ids={"media_id": media_id}, query=query)
-        return answers.understood(reply, MediaDetails)
+        return responses.convert(reply, MediaDetails)
 
     async def download_media(
         self,
@@ -76,9 +76,9 @@ class MediaCalls(GraphCalls):
         *,
         limit_bytes: int = DOCUMENT_LIMIT,
     ) -> int:
-        """Hand the bytes at `url` (of `media`, or of a webhook) to `write`; returns their number.
+        """Passes the bytes at `url` (from `media`, or from a webhook) to `write` and returns their number.
 
-        `GraphRefused` with `http_status` 404 means that the address has run out: look it up again. Other hosts than
+        `GraphRefused` with `http_status` 404 means that the address has expired: look it up again. Hosts other than
         Meta's, and more than `limit_bytes`, are `GraphRefused` too.
         """
         return await self.fetch(url, credentials, write, limit_bytes=limit_bytes, timeout_s=TRANSFER_TIMEOUT_S)
@@ -86,8 +86,8 @@ class MediaCalls(GraphCalls):
     async def delete_media(
         self, credentials: Credentials, media_id: str, *, phone_number_id: str | None = None
     ) -> None:
-        """Delete a media object."""
+        """Deletes a media object."""
         query = {"phone_number_id": phone_number_id} if phone_number_id else None
-        answers.succeeded(
+        responses.require_success(
             await self.call("DELETE", "/{media_id}", credentials, ids={"media_id": media_id}, query=query)
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from waypost.cloudapi.graph.callback import CallbackProbe
+from waypost.cloudapi.graph.callback_probe import CallbackProbe
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.cloudapi.graph.errors import GraphRefused
 from waypost.operator.api.condition_types import ConditionType, Reason

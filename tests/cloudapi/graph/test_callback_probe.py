@@ -1,4 +1,4 @@
-"""The look at a callback before Meta is told of it."""
+"""A callback is checked before Meta is given its address."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from waypost.cloudapi.graph.callback import CallbackProbe
+from waypost.cloudapi.graph.callback_probe import CallbackProbe
 
 pytestmark = pytest.mark.anyio
 TOKEN = "canary-verify-token"
@@ -14,7 +14,7 @@ TOKEN = "canary-verify-token"
 
 @contextlib.asynccontextmanager
 async def server(answer: bytes | None) -> AsyncIterator[str]:
-    """Gives this answer, in which CHALLENGE stands for the challenge; None: never any."""
+    """Yields the URL of a server with this response, in which CHALLENGE is replaced; with None it never responds."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -26,7 +26,7 @@ async def server(answer: bytes | None) -> AsyncIterator[str]:
                 writer.write(answer.replace(b"CHALLENGE", challenge))
                 await writer.drain()
         except ConnectionError:
-            pass  # it went while it was answered, which some of these answers make it do
+            pass  # Some of these responses make the client close the connection.
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
@@ -47,31 +47,31 @@ OK = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "text"),
     [
         (OK + b"CHALLENGE", None),
-        (OK + b"CHALLENGE\n", "another answer than the challenge"),
-        (OK + b"x" * 100_000, "another answer than the challenge"),
+        (OK + b"CHALLENGE\n", "the response is not the challenge"),
+        (OK + b"x" * 100_000, "the response is not the challenge"),
         (b"HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n", "HTTP 404"),
         (b"HTTP/1.1 302 Found\r\nlocation: http://elsewhere.example/\r\n\r\n", "HTTP 302"),
-        (b"", "no answer (RemoteProtocolError)"),
+        (b"", "no response (RemoteProtocolError)"),
     ],
 )
-async def test_only_the_bare_challenge_will_do(answer: bytes, said: str | None) -> None:
-    """As Meta judges it; a redirect is not followed."""
+async def test_only_the_bare_challenge_is_accepted(answer: bytes, text: str | None) -> None:
+    """Meta judges in the same way; a redirect is not followed."""
     async with server(answer) as url:
-        assert await CallbackProbe(url).serves("/webhooks/team-a/support", TOKEN) == said
+        assert await CallbackProbe(url).serves("/webhooks/team-a/support", TOKEN) == text
 
 
-async def test_a_callback_that_never_answers_is_given_up() -> None:
-    """The next look comes soon."""
+async def test_a_callback_that_never_responds_is_given_up() -> None:
+    """The next check follows soon."""
     async with server(None) as url:
-        said = await CallbackProbe(url, timeout_s=0.1).serves("/x", TOKEN)
-    assert said is not None
-    assert said.startswith("no answer (")
+        text = await CallbackProbe(url, timeout_s=0.1).serves("/x", TOKEN)
+    assert text is not None
+    assert text.startswith("no response (")
 
 
-async def test_nobody_there_is_told_without_the_token() -> None:
-    """What is said goes into a condition."""
-    said = await CallbackProbe("http://127.0.0.1:1").serves("/x", TOKEN)
-    assert said == "no answer (ConnectError)"
+async def test_an_unreachable_callback_is_reported_without_the_token() -> None:
+    """The text is shown in a condition."""
+    text = await CallbackProbe("http://127.0.0.1:1").serves("/x", TOKEN)
+    assert text == "no response (ConnectError)"

@@ -1,7 +1,8 @@
-"""From an HTTP answer of the Graph API to a value or to one of the errors of `errors.py`. Pure: no I/O, no clock.
+"""Turns an HTTP response of the Graph API into a value, or into an error of `errors.py`. Pure: no I/O, no clock.
 
-The envelope of an error: `{"error": {"message", "type", "code", "error_subcode"?, "error_data"?, "fbtrace_id"?, …}}`,
-where `error_data` is an object with `details`, or a string in older answers. A code decides, whatever the status is.
+The envelope of an error is `{"error": {"message", "type", "code", "error_subcode"?, "error_data"?, "fbtrace_id"?, …}}`,
+where `error_data` is an object with `details`, or a string in older responses. The code decides, whatever the HTTP
+status is.
 """
 
 import datetime
@@ -16,22 +17,22 @@ from waypost.cloudapi.graph.errors import NO_CODE, GraphOutcomeUnknown, GraphRef
 from waypost.telemetry import redaction
 
 LONGEST_WAIT_S = 86_400.0
-"""A longer wait than a day is cut to one: a broken header must not silence a number for a year."""
+"""Longer waits are cut to one day: a broken header must not silence a number for a year."""
 
 _LONGEST_DETAILS = 500
 _PROOF_REFUSED = re.compile(
     r"(?:\(#\d+\) )?(?:API calls from the server require an|Invalid) appsecret_proof\b", re.IGNORECASE
 )
-"""How Meta says, with code 100 as for a wrong parameter and without a subcode, that the proof is missing or wrong.
+"""Meta's sentence for a missing or wrong proof. It comes with code 100, as for a wrong parameter, without a subcode.
 
-Its own sentence only, from its beginning: further on it may quote a message in which somebody wrote that word.
+Only the beginning of the text is compared: further on, Meta may quote a message that contains the same words.
 """
 _UNREADABLE = object()
 
-Understood = TypeVar("Understood")
+Shape = TypeVar("Shape")
 
 
-def read(
+def decode(
     status: int,
     headers: Mapping[str, str],
     body: bytes | None,
@@ -40,12 +41,12 @@ def read(
     quotable: bool,
     secrets: Iterable[str] = (),
 ) -> object:
-    """The decoded JSON of a success. `body` is None where it was too long or could not be decompressed.
+    """Returns the decoded JSON of a success. `body` is None if it was too long or could not be decompressed.
 
-    `quotable` allows Meta's explanation into `GraphRefused.details`, less the `secrets` of the call; it must be False
-    for a call that carries message content, for Meta quotes what it refuses.
+    `quotable` allows Meta's explanation into `GraphRefused.details`, without the `secrets` of the call. It must be
+    False for a call that carries message content, because Meta quotes what it refuses.
 
-    Raises `GraphRefused` for an answer with a Graph error and for any other 4xx, `GraphOutcomeUnknown` for the rest.
+    Raises `GraphRefused` for a response with a Graph error and for any other 4xx, `GraphOutcomeUnknown` for the rest.
     """
     reply = _decoded(body)
     error = reply.get("error") if isinstance(reply, dict) else None
@@ -61,32 +62,34 @@ def read(
     return reply
 
 
-def understood(reply: object, shape: type[Understood]) -> Understood:
-    """`reply` as `shape`, lax on numbers written as strings. Raises `GraphOutcomeUnknown` if it does not fit."""
+def convert(reply: object, shape: type[Shape]) -> Shape:
+    """Converts `reply` to `shape`; numbers may be written as strings. Raises `GraphOutcomeUnknown` if it does not
+    fit."""
     try:
         return msgspec.convert(reply, shape, strict=False)
     except msgspec.ValidationError:
-        # msgspec's message can quote the value, so it is not passed on.
-        raise GraphOutcomeUnknown(f"the answer is not a {shape.__name__}") from None
+        # msgspec's message can quote the value, so it is dropped.
+        raise GraphOutcomeUnknown(f"the response is not a {shape.__name__}") from None
 
 
-def succeeded(reply: object) -> None:
-    """Accept `{"success": true}`, the string "true" (Meta's page shows both) and the bare `true` of older edges.
+def require_success(reply: object) -> None:
+    """Accepts `{"success": true}`, the string "true" (Meta's page shows both) and the bare `true` of older edges.
 
-    Raises `GraphRefused` when Meta says false, `GraphOutcomeUnknown` when it says neither.
+    Raises `GraphRefused` if Meta says false, `GraphOutcomeUnknown` if it says neither.
     """
     said = reply.get("success") if isinstance(reply, dict) else reply
     if said is True or said == "true":
         return
     if said is False or said == "false":
         raise GraphRefused(NO_CODE, 200, title_override="answered with success: false")
-    raise GraphOutcomeUnknown("the answer does not say whether it succeeded", http_status=200)
+    raise GraphOutcomeUnknown("the response does not say whether it succeeded", http_status=200)
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime.datetime) -> float | None:
-    """The wait that the answer asks for, in seconds: the longer of `Retry-After` and `X-Business-Use-Case-Usage`.
+    """Returns the wait that the response asks for, in seconds, or None.
 
-    `Retry-After` is seconds or an HTTP date (RFC 9110, 10.2.3); `estimated_time_to_regain_access` is in minutes.
+    It is the longer of `Retry-After` and `X-Business-Use-Case-Usage`. `Retry-After` is a number of seconds or an HTTP
+    date (RFC 9110, 10.2.3); `estimated_time_to_regain_access` is in minutes.
     """
     waits = [wait for wait in (_from_retry_after(headers, now), _from_usage(headers)) if wait is not None]
     return min(max(waits), LONGEST_WAIT_S) if waits else None
@@ -102,7 +105,7 @@ def _from_retry_after(headers: Mapping[str, str], now: datetime.datetime) -> flo
         until = email.utils.parsedate_to_datetime(given)
     except (ValueError, OverflowError):
         return None
-    if until.tzinfo is None:  # "-0000" says UTC without saying where
+    if until.tzinfo is None:  # "-0000" means UTC without a known place.
         until = until.replace(tzinfo=datetime.UTC)
     return max(0.0, (until - now).total_seconds())
 
@@ -166,10 +169,10 @@ def _integer(given: object) -> int | None:
 
 
 def _details(error: dict[str, object]) -> str:
-    """The most telling text of the envelope."""
+    """Returns the most specific text of the envelope."""
     data = error.get("error_data")
-    told = data.get("details") if isinstance(data, dict) else data
-    for text in (told, error.get("error_user_msg"), error.get("message")):
+    error_data = data.get("details") if isinstance(data, dict) else data
+    for text in (error_data, error.get("error_user_msg"), error.get("message")):
         if isinstance(text, str) and text.strip():
             return text.strip()
     return ""
