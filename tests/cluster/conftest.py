@@ -28,6 +28,7 @@ from waypost.operator.api.crd import KINDS, crd
 from waypost.operator.api.number_models import GROUP, VERSION
 
 from ..chart.rendered import NAMESPACE, tool
+from ..untyped import untyped
 
 DEADLINE_S = 120.0
 DEFINITIONS = {f"{kind.plural}.{GROUP}": crd(kind) for kind in KINDS}
@@ -50,7 +51,7 @@ def kubeconfig() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def api(kubeconfig: Path) -> Iterator[client.ApiClient]:
     """Yields a client of the API server, which has both CRDs installed and serves them."""
-    with config.new_client_from_config(str(kubeconfig)) as made:
+    with untyped(config).new_client_from_config(str(kubeconfig)) as made:
         extensions = client.ApiextensionsV1Api(made)
         ours = [name for name, body in DEFINITIONS.items() if _install(extensions, name, body)]
         until(lambda: all(_is_served(extensions, name) for name in DEFINITIONS))
@@ -66,7 +67,7 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
     """Yields a namespace of the test's own."""
     name = f"wp-{uuid.uuid4().hex[:10]}"
     core = client.CoreV1Api(api)
-    core.create_namespace({"metadata": {"name": name}})
+    core.create_namespace(untyped({"metadata": {"name": name}}))
     yield name
     end(api, name)
 
@@ -81,7 +82,7 @@ def chart_namespaces(api: client.ApiClient) -> Iterator[tuple[str, ...]]:
     names = (NAMESPACE, "team-a", "team-b")
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
     for name in names:
-        client.CoreV1Api(api).create_namespace({"metadata": {"name": name, "labels": labels}})
+        client.CoreV1Api(api).create_namespace(untyped({"metadata": {"name": name, "labels": labels}}))
     yield names
     for name in names:
         end(api, name)
@@ -93,7 +94,7 @@ def end(api: client.ApiClient, namespace: str) -> None:
     for kind in KINDS:
         where = (GROUP, VERSION, namespace, kind.plural)
         objects.delete_collection_namespaced_custom_object(*where)
-        for each in objects.list_namespaced_custom_object(*where)["items"]:
+        for each in untyped(objects.list_namespaced_custom_object(*where))["items"]:
             with contextlib.suppress(NotFoundException):  # the namespace's own deletion may be faster
                 objects.patch_namespaced_custom_object(
                     *where, each["metadata"]["name"], {"metadata": {"finalizers": None}}
@@ -129,7 +130,7 @@ def until(condition: Callable[[], object]) -> None:
 def _install(extensions: client.ApiextensionsV1Api, name: str, body: dict[str, Any]) -> bool:
     """Create a definition, or update the spec of one that exists. Return whether it was created."""
     try:
-        extensions.create_custom_resource_definition(body)
+        extensions.create_custom_resource_definition(untyped(body))
     except ApiException as error:
         if error.status != 409:
             raise
@@ -223,7 +224,7 @@ def _is_ready(server: "subprocess.Popen[bytes]", folder: Path, kubeconfig: Path)
     if not (folder / "certificates" / "apiserver.crt").exists():
         return False
     try:
-        with config.new_client_from_config(str(kubeconfig)) as made:
+        with untyped(config).new_client_from_config(str(kubeconfig)) as made:
             client.CoreV1Api(made).read_namespace("default")
     except Exception:  # noqa: BLE001 - whatever is wrong before it is ready, the deadline ends it
         return False

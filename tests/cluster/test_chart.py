@@ -10,11 +10,15 @@ from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from ..chart.rendered import CHART, VALUES, Rendered, helm, render, tool
+from ..untyped import untyped
 from .conftest import kubectl, until
 
 TOKEN = "EAAJZCZA1aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789"
 FOREIGN = ("Gateway", "HTTPRoute", "ScaledObject", "PodMonitor", "ServiceMonitor", "PrometheusRule")
 """Kinds of other projects, which the API server of a test need not know."""
+
+Where = tuple[str, str, str, str, str]
+"""Group, version, namespace, plural and name of an object."""
 
 POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
@@ -61,7 +65,7 @@ def test_the_kinds_outlive_the_release(
     )
     more = ("--set", "image.tag=next", "--set", "worker.replicas=3")
     helm("upgrade", "waypost", str(CHART), "--namespace", namespace, "--no-hooks", *values, *more)
-    upgraded = client.AppsV1Api(api).read_namespaced_deployment("waypost-worker", namespace)
+    upgraded = untyped(client.AppsV1Api(api).read_namespaced_deployment("waypost-worker", namespace))
     helm("uninstall", "waypost", "--namespace", namespace, "--no-hooks")
 
     assert upgraded.spec.replicas == 3
@@ -71,7 +75,7 @@ def test_the_kinds_outlive_the_release(
 
 
 @pytest.fixture(scope="module")
-def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> Iterator[Where]:
     """Yields a number's group, version, namespace, plural and name; the number is deleted afterwards."""
     _, team, _ = chart_namespaces
     where = ("waypost.dev", "v1alpha1", team, "whatsappnumbers")
@@ -91,7 +95,7 @@ def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def policies(kubeconfig: Path, api: client.ApiClient, number: tuple[str, ...]) -> Iterator[None]:
+def policies(kubeconfig: Path, api: client.ApiClient, number: Where) -> Iterator[None]:
     """Installs the production chart's policies, and waits until they are in force and, afterwards, until they are not.
 
     The API server starts and stops to apply each policy with a delay. So all tests share one installation: a policy
@@ -175,11 +179,11 @@ def test_an_ordinary_spec_is_accepted(
     assert _refusal(api, _schedule(namespace, message)) is None
 
 
-def _record(api: client.ApiClient, number: tuple[str, ...], url: str, **how: str) -> str | None:
+def _record(api: client.ApiClient, number: Where, url: str, dry_run: str | None = None) -> str | None:
     """Write a callback into a number's status, as the operator does. Return the API server's message if it refuses."""
     try:
         client.CustomObjectsApi(api).patch_namespaced_custom_object_status(
-            *number, {"status": {"webhook": {"url": url}}}, **how
+            *number, {"status": {"webhook": {"url": url}}}, dry_run=dry_run
         )
     except ApiException as error:
         return str(error.body)
@@ -187,7 +191,7 @@ def _record(api: client.ApiClient, number: tuple[str, ...], url: str, **how: str
 
 
 @pytest.mark.usefixtures("policies")
-def test_a_callback_that_is_not_https_cannot_be_recorded(api: client.ApiClient, number: tuple[str, ...]) -> None:
+def test_a_callback_that_is_not_https_cannot_be_recorded(api: client.ApiClient, number: Where) -> None:
     """No writer of the status may do it: Meta would deliver message texts in the clear."""
     refusal = _record(api, number, "http://a.example/webhooks/a/b")
 
@@ -196,7 +200,7 @@ def test_a_callback_that_is_not_https_cannot_be_recorded(api: client.ApiClient, 
 
 
 @pytest.mark.usefixtures("policies")
-def test_a_callback_by_https_is_recorded(api: client.ApiClient, number: tuple[str, ...]) -> None:
+def test_a_callback_by_https_is_recorded(api: client.ApiClient, number: Where) -> None:
     """The operator records its callbacks like this."""
     refusal = _record(api, number, "https://a.example/webhooks/a/b")
 

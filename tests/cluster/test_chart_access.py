@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from kubernetes import client, config
 from waypost.dev import files, manifests, simulated_world
 
 from ..chart import rights
-from ..chart.rendered import CHART, NAMESPACE, Manifest, render, tool
+from ..chart.rendered import CHART, NAMESPACE, render, tool
+from ..untyped import untyped
 from .conftest import kubectl, until
 
 EXAMPLES = CHART.parents[1] / "examples"
@@ -128,9 +130,12 @@ def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
         found = core.list_namespaced_secret(NAMESPACE, label_selector="waypost.dev/registry=worker").items
         return any("team-a.support.json" in (each.data or {}) for each in found)
 
-    def cron_jobs() -> list[Manifest]:
-        found: list[Manifest] = batch.list_namespaced_cron_job(NAMESPACE).items
+    def cron_jobs() -> list[client.V1CronJob]:
+        found: list[client.V1CronJob] = batch.list_namespaced_cron_job(NAMESPACE).items
         return found
+
+    def is_gone(plural: str) -> bool:
+        return not untyped(custom.list_namespaced_custom_object(*ours, plural))["items"]
 
     kubectl(kubeconfig, "apply", "--recursive", "-f", str(EXAMPLES))
     until(published)
@@ -139,7 +144,7 @@ def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
     until(lambda: core.list_namespaced_event(TEAM, field_selector="involvedObject.kind=BotSchedule").items)
     kubectl(kubeconfig, "delete", "--recursive", "--wait=false", "-f", str(EXAMPLES))
     for plural in ("botschedules", "whatsappnumbers"):
-        until(lambda plural=plural: not custom.list_namespaced_custom_object(*ours, plural)["items"])
+        until(partial(is_gone, plural))
 
     assert number["status"]["conditions"]
     assert not published()
@@ -149,8 +154,10 @@ def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
 
 def _granted(account: Path, namespace: str) -> rights.Rights:
     """Ask the API server what an account may do in a namespace."""
-    with config.new_client_from_config(str(account)) as made:
-        review = client.AuthorizationV1Api(made).create_self_subject_rules_review({"spec": {"namespace": namespace}})
+    with untyped(config).new_client_from_config(str(account)) as made:
+        review = client.AuthorizationV1Api(made).create_self_subject_rules_review(
+            untyped({"spec": {"namespace": namespace}})
+        )
         status = made.sanitize_for_serialization(review.status)
     return rights.rights([*status["resourceRules"], *status["nonResourceRules"]])
 

@@ -8,6 +8,8 @@ import pytest
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from ..untyped import untyped
+
 pytestmark = pytest.mark.cluster
 
 NUMBER: dict[str, Any] = {
@@ -31,8 +33,10 @@ PLURALS = {"WhatsAppNumber": "whatsappnumbers", "BotSchedule": "botschedules"}
 def create(api: client.ApiClient, namespace: str, kind: str, spec: dict[str, Any], name: str = "one") -> dict[str, Any]:
     """Create an object and return it as stored."""
     body = {"apiVersion": "waypost.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-    found: dict[str, Any] = client.CustomObjectsApi(api).create_namespaced_custom_object(
-        "waypost.dev", "v1alpha1", namespace, PLURALS[kind], body
+    found: dict[str, Any] = untyped(
+        client.CustomObjectsApi(api).create_namespaced_custom_object(
+            "waypost.dev", "v1alpha1", namespace, PLURALS[kind], body
+        )
     )
     return found
 
@@ -144,7 +148,7 @@ def test_an_invalid_field_is_refused_with_what_to_do(  # noqa: PLR0917 - fixture
     with pytest.raises(ApiException) as refused:
         create(api, namespace, kind, spec)
     assert refused.value.status == 422
-    assert sentence in json.loads(refused.value.body)["message"]
+    assert sentence in json.loads(refused.value.body or "")["message"]
 
 
 @pytest.mark.parametrize("kind", ["WhatsAppNumber", "BotSchedule"])
@@ -152,7 +156,7 @@ def test_a_name_with_a_dot_is_refused(api: client.ApiClient, namespace: str, kin
     """The name becomes part of a file name and of an address."""
     with pytest.raises(ApiException) as refused:
         create(api, namespace, kind, NUMBER if kind == "WhatsAppNumber" else SCHEDULE, name="a.b")
-    assert "metadata.name must be small letters, digits and '-'" in refused.value.body
+    assert "metadata.name must be small letters, digits and '-'" in (refused.value.body or "")
 
 
 @pytest.mark.parametrize("field", ["phoneNumberId", "wabaId"])
@@ -163,14 +167,14 @@ def test_ids_are_immutable(api: client.ApiClient, namespace: str, field: str) ->
         client.CustomObjectsApi(api).patch_namespaced_custom_object(
             "waypost.dev", "v1alpha1", namespace, "whatsappnumbers", "one", {"spec": {field: "999999999999999"}}
         )
-    assert f"{field} is immutable; delete the object and create it again" in refused.value.body
+    assert f"{field} is immutable; delete the object and create it again" in (refused.value.body or "")
 
 
 def test_numbers_can_be_selected_by_their_id(api: client.ApiClient, namespace: str) -> None:
     """`selectableFields` lets the operator find a duplicate without listing all numbers."""
     create(api, namespace, "WhatsAppNumber", NUMBER, name="one")
     create(api, namespace, "WhatsAppNumber", NUMBER | {"phoneNumberId": "999999999999999"}, name="two")
-    found = client.CustomObjectsApi(api).list_namespaced_custom_object(
+    found: Any = client.CustomObjectsApi(api).list_namespaced_custom_object(
         "waypost.dev", "v1alpha1", namespace, "whatsappnumbers", field_selector="spec.phoneNumberId=999999999999999"
     )
     assert [each["metadata"]["name"] for each in found["items"]] == ["two"]
@@ -202,7 +206,7 @@ def test_the_status_stores_what_the_operator_writes(api: client.ApiClient, names
         "nextAttemptTime": moment,
         "lastHandledReconcileAt": "now",
     }
-    written = objects.patch_namespaced_custom_object_status(*arguments, {"status": status})
+    written: Any = objects.patch_namespaced_custom_object_status(*arguments, {"status": status})
     assert written["status"] == status
     objects.patch_namespaced_custom_object(*arguments, {"status": {"failureCount": 9}})
-    assert objects.get_namespaced_custom_object(*arguments)["status"]["failureCount"] == 2
+    assert untyped(objects.get_namespaced_custom_object(*arguments))["status"]["failureCount"] == 2

@@ -11,6 +11,7 @@ from kubernetes import client
 from waypost.operator.api.crd import KINDS, Kind
 from waypost.operator.api.number_models import API_VERSION
 
+from ..untyped import untyped
 from .conftest import until
 
 pytestmark = pytest.mark.cluster
@@ -25,7 +26,7 @@ def published(api: client.ApiClient) -> dict[str, Any]:
     """Return the schemas that `kubectl explain` reads, by name."""
     request = api.param_serialize("GET", f"/openapi/v3/apis/{API_VERSION}", auth_settings=["BearerToken"])
     answer = api.call_api(*request)
-    content = json.loads(answer.read()) if answer.status == 200 else {}
+    content = json.loads(untyped(answer).read()) if answer.status == 200 else {}
     found: dict[str, Any] = content.get("components", {}).get("schemas", {})
     return found
 

@@ -27,6 +27,8 @@ from waypost.operator.number.reconcile import NumberReconciler
 from waypost.operator.options import OperatorOptions
 from waypost.simulator.app import build
 
+from ..untyped import untyped
+
 pytestmark = pytest.mark.cluster
 
 APP, SECRET, TOKEN, WABA = "100000000000001", "app-secret", "EAAtoken", "102290129340398"
@@ -106,10 +108,12 @@ def credentials(api: client.ApiClient, namespace: str) -> None:
     values = {"appId": APP, "appSecret": SECRET, "accessToken": TOKEN}
     client.CoreV1Api(api).create_namespaced_secret(
         namespace,
-        {
-            "metadata": {"name": "meta", "labels": {"waypost.dev/credentials": "true"}},
-            "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
-        },
+        untyped(
+            {
+                "metadata": {"name": "meta", "labels": {"waypost.dev/credentials": "true"}},
+                "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
+            }
+        ),
     )
 
 
@@ -171,5 +175,5 @@ def test_numbers_do_not_affect_each_other_and_leave_nothing_behind(
 
 
 def _versions(api: client.ApiClient, namespace: str) -> dict[str, str]:
-    found = client.CoreV1Api(api).list_namespaced_secret(namespace)
+    found = untyped(client.CoreV1Api(api).list_namespaced_secret(namespace))
     return {each.metadata.name: each.metadata.resource_version for each in found.items}

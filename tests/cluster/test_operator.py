@@ -25,6 +25,7 @@ from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, 
 from waypost.operator.cluster.kubernetes import KubernetesCluster
 from waypost.operator.engine.object_cache import ObjectCache
 
+from ..untyped import untyped
 from .conftest import end, until
 
 pytestmark = pytest.mark.cluster
@@ -130,7 +131,9 @@ def test_a_status_is_written_separately_from_the_spec(
     cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
 ) -> None:
     """Writing it does not raise the generation, and an outdated status does not overwrite a newer object."""
-    made = objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
+    made: Manifest = untyped(
+        objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
+    )
     written = cluster.do(lambda calls: calls.write_status(made, {"failureCount": 1, "observedGeneration": 1}))
     assert written["metadata"]["generation"] == 1
     assert written["status"]["failureCount"] == 1
@@ -142,7 +145,9 @@ def test_a_condition_that_the_new_status_lacks_is_removed(
     cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
 ) -> None:
     """A status is replaced as a whole, although its conditions are a list with a key."""
-    made = objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
+    made: Manifest = untyped(
+        objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
+    )
 
     def condition(name: str) -> Manifest:
         moment = "2026-01-01T00:00:00Z"
@@ -159,7 +164,9 @@ def test_a_finalizer_holds_an_object_until_it_is_removed(
     cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
 ) -> None:
     """The finalizer is set and removed by a merge patch at the resource version that was read."""
-    made = objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
+    made: Manifest = untyped(
+        objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
+    )
     cluster.do(lambda calls: calls.write_metadata(made, {"finalizers": ["waypost.dev/number"]}))
     objects.delete_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", "support")
     held = cluster.do(lambda calls: calls.read("WhatsAppNumber", namespace, "support"))
@@ -241,10 +248,10 @@ def start_operator(
 
 def _as_service_account(api: client.ApiClient, kubeconfig: Path, namespace: str, folder: Path) -> Path:
     requested = client.CoreV1Api(api).create_namespaced_service_account_token(
-        "waypost-operator", namespace, {"spec": {"expirationSeconds": 3600}}
+        "waypost-operator", namespace, untyped({"spec": {"expirationSeconds": 3600}})
     )
     content = yaml.safe_load(kubeconfig.read_text())
-    content["users"] = [{"name": content["users"][0]["name"], "user": {"token": requested.status.token}}]
+    content["users"] = [{"name": content["users"][0]["name"], "user": {"token": untyped(requested.status).token}}]
     path = folder / "kubeconfig"
     path.write_text(yaml.safe_dump(content))
     return path
@@ -260,18 +267,19 @@ def permissions(
     if helm is None:
         pytest.skip("needs helm, to render the chart's RBAC")
     chart = pytestconfig.rootpath / "charts/waypost"
-    command = [helm, "template", "waypost", chart, "--namespace", namespace, "--kube-version", "v1.34.0"]
+    command: list[str | Path] = [helm, "template", "waypost", chart]
+    command += ["--namespace", namespace, "--kube-version", "v1.34.0"]
     command += ["--values", chart / "ci/trial-values.yaml", "--set", "fullnameOverride=waypost"]
     command += ["--show-only", "templates/rbac.yaml", "--show-only", "templates/accounts.yaml"]
     if request.param == "namespaced":
         command += ["--set", f"operator.namespaces={{{namespace}-team}}", "--set", "rbac.aggregate=false"]
     rendered = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
     core = client.CoreV1Api(api)
-    core.create_namespace({"metadata": {"name": f"{namespace}-team"}})
+    core.create_namespace(untyped({"metadata": {"name": f"{namespace}-team"}}))
     manifests = [each for each in yaml.safe_load_all(rendered) if each]
     for each in manifests:
         each["metadata"].setdefault("namespace", namespace)
-        utils.create_from_dict(api, each)
+        untyped(utils).create_from_dict(api, each)
     yield {"WAYPOST_NAMESPACES": f"{namespace}-team" if request.param == "namespaced" else ""}
     rules = client.RbacAuthorizationV1Api(api)
     for each in manifests:
@@ -295,11 +303,11 @@ def test_the_charts_permissions_suffice_and_the_process_ends_in_order(
     labels = {"waypost.dev/credentials": "true"}
     token = base64.b64encode(b"canary-token-5e1f").decode()
     data = {"appId": base64.b64encode(b"100000000000001").decode(), "appSecret": token, "accessToken": token}
-    core.create_namespaced_secret(team, {"metadata": {"name": "meta", "labels": labels}, "data": data})
+    core.create_namespaced_secret(team, untyped({"metadata": {"name": "meta", "labels": labels}, "data": data}))
     objects.create_namespaced_custom_object(*GROUP, team, "whatsappnumbers", number(team))
 
     def conditions() -> Any:
-        found = objects.get_namespaced_custom_object(*GROUP, team, "whatsappnumbers", "support")
+        found: Any = objects.get_namespaced_custom_object(*GROUP, team, "whatsappnumbers", "support")
         return {each["type"]: each for each in found.get("status", {}).get("conditions", [])}
 
     until(lambda: running.process.poll() is not None or "Ready" in conditions())
@@ -314,7 +322,7 @@ def test_the_charts_permissions_suffice_and_the_process_ends_in_order(
         {"metadata": {"annotations": {"waypost.dev/abandon": "true"}}},
     )
     objects.delete_namespaced_custom_object(*GROUP, team, "whatsappnumbers", "support")
-    until(lambda: not objects.list_namespaced_custom_object(*GROUP, team, "whatsappnumbers")["items"])
+    until(lambda: not untyped(objects.list_namespaced_custom_object(*GROUP, team, "whatsappnumbers"))["items"])
     metrics = running.probes("/metrics")[1]
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(60) == 0
@@ -324,14 +332,16 @@ def test_the_charts_permissions_suffice_and_the_process_ends_in_order(
     assert errors == []
     assert "canary-token-5e1f" not in running.log.read_text()
     lease = client.CoordinationV1Api(api).read_namespaced_lease("waypost-operator", namespace)
-    assert lease.spec.holder_identity == "", "it releases its lease"
+    assert untyped(lease.spec).holder_identity == "", "it releases its lease"
 
 
 def test_without_permissions_it_waits_and_the_probe_names_what_is_missing(
     start_operator: Callable[..., Running], api: client.ApiClient, namespace: str
 ) -> None:
     """A missing Role causes no crash loop."""
-    client.CoreV1Api(api).create_namespaced_service_account(namespace, {"metadata": {"name": "waypost-operator"}})
+    client.CoreV1Api(api).create_namespaced_service_account(
+        namespace, untyped({"metadata": {"name": "waypost-operator"}})
+    )
     running = start_operator()
     until(lambda: running.process.poll() is not None or "whatsappnumbers" in _reason(running))
     assert running.process.poll() is None, running.log.read_text()

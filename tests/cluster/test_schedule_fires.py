@@ -17,6 +17,7 @@ from kubernetes import client
 
 from waypost.schedule import tick
 
+from ..untyped import untyped
 from .conftest import until
 from .test_schedules import Place, place  # noqa: F401 - a fixture
 
@@ -66,7 +67,7 @@ def test_a_run_finds_its_planned_minute_and_its_report_reaches_the_status(nodele
 
     until(lambda: nodeless.core.list_namespaced_pod(release).items)
 
-    pod = nodeless.core.list_namespaced_pod(release).items[0]
+    pod = untyped(nodeless.core.list_namespaced_pod(release)).items[0]
     (run,) = pod.spec.containers
     by_label = "metadata.labels['batch.kubernetes.io/job-name']"
     assert any(each.value_from and each.value_from.field_ref.field_path == by_label for each in run.env)
@@ -101,9 +102,9 @@ def test_a_run_that_a_retry_cannot_help_fails_its_job_at_once(nodeless: Place, c
     # `kubectl create job --from=cronjob/…` does the same, so the test need not wait for the planned minute.
     template = nodeless.cron_jobs()[0].spec.job_template
     template.metadata.name = job = "by-hand"
-    jobs.create_namespaced_job(release, {"metadata": template.metadata, "spec": template.spec})
+    jobs.create_namespaced_job(release, untyped({"metadata": template.metadata, "spec": template.spec}))
     until(lambda: nodeless.core.list_namespaced_pod(release).items)
-    pod = nodeless.core.list_namespaced_pod(release).items[0]
+    pod = untyped(nodeless.core.list_namespaced_pod(release)).items[0]
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     terminated = {"exitCode": 2, "startedAt": now, "finishedAt": now}
     container = {"name": "run", "image": "i", "imageID": "i", "ready": False, "restartCount": 0}
@@ -114,7 +115,7 @@ def test_a_run_that_a_retry_cannot_help_fails_its_job_at_once(nodeless: Place, c
     )
 
     def reasons() -> set[str]:
-        found = jobs.read_namespaced_job(job, release)
+        found = untyped(jobs.read_namespaced_job(job, release))
         return {
             each.reason for each in found.status.conditions or () if each.type == "Failed" and each.status == "True"
         }

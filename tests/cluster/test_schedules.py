@@ -21,6 +21,7 @@ from waypost.operator.options import OperatorOptions
 from waypost.operator.schedule.reconcile import ScheduleReconciler
 from waypost.telemetry import tracing
 
+from ..untyped import untyped
 from .conftest import end
 
 pytestmark = pytest.mark.cluster
@@ -70,8 +71,8 @@ class Place:
 
     def _create(self, plural: str, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
         body = {"apiVersion": "waypost.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-        made: dict[str, Any] = self.objects.create_namespaced_custom_object(
-            "waypost.dev", "v1alpha1", self.tenant, plural, body
+        made: dict[str, Any] = untyped(
+            self.objects.create_namespaced_custom_object("waypost.dev", "v1alpha1", self.tenant, plural, body)
         )
         return made
 
@@ -112,8 +113,8 @@ class Place:
 
     def schedule(self, name: str = "weekly-news") -> Manifest:
         """Return the schedule as it is stored."""
-        found: Manifest = self.objects.get_namespaced_custom_object(
-            "waypost.dev", "v1alpha1", self.tenant, "botschedules", name
+        found: Manifest = untyped(
+            self.objects.get_namespaced_custom_object("waypost.dev", "v1alpha1", self.tenant, "botschedules", name)
         )
         return found
 
@@ -129,7 +130,7 @@ class Place:
 
     def versions(self) -> list[str]:
         """Return resource versions of everything that concerns schedules. Equal ones mean that nothing was written."""
-        secrets = self.core.list_namespaced_secret(self.options.release_namespace).items
+        secrets = untyped(self.core.list_namespaced_secret(self.options.release_namespace)).items
         return [
             self.schedule()["metadata"]["resourceVersion"],
             *(each.metadata.resource_version for each in [*self.cron_jobs(), *secrets]),
@@ -142,9 +143,9 @@ def place(api: client.ApiClient, kubeconfig: Path, namespace: str) -> Iterator[P
     release = f"wp-{uuid.uuid4().hex[:10]}"
     core = client.CoreV1Api(api)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    core.create_namespace({"metadata": {"name": release, "labels": labels}})
+    core.create_namespace(untyped({"metadata": {"name": release, "labels": labels}}))
     # A whole cluster refuses pods whose service account does not exist.
-    core.create_namespaced_service_account(release, {"metadata": {"name": OperatorOptions.service_account}})
+    core.create_namespaced_service_account(release, untyped({"metadata": {"name": OperatorOptions.service_account}}))
     made = Place(api, kubeconfig, namespace, release)
     made.add_number()
     yield made
@@ -197,11 +198,11 @@ def test_pods_of_runs_meet_the_restricted_standard(place: Place) -> None:
     place.add_schedule()
     place.reconcile()
     (cron_job,) = place.cron_jobs()
-    template = client.ApiClient().sanitize_for_serialization(cron_job.spec.job_template.spec.template)
+    template = untyped(client.ApiClient()).sanitize_for_serialization(cron_job.spec.job_template.spec.template)
 
     def pod(name: str, spec: dict[str, Any]) -> None:
         body = {"metadata": {"name": name}, "spec": spec}
-        place.core.create_namespaced_pod(place.options.release_namespace, body, dry_run="All")
+        place.core.create_namespaced_pod(place.options.release_namespace, untyped(body), dry_run="All")
 
     pod("as-made", template["spec"])
     loose = deepcopy(template["spec"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def values() -> dict[str, object]:
     """Returns the chart's values for these tests: two replicas where the chart allows it, and the bot as a volume."""
     if not is_asked_for():
         pytest.skip("these tests run on a cluster: make e2e")
-    chosen = release.trial_values(offline=kind.uses_built_node_image())
+    chosen: dict[str, Any] = release.trial_values(offline=kind.uses_built_node_image())
     world = chosen["simulator"]["world"]
     bots = {
         "apiVersion": "v1",

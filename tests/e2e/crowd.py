@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from kubernetes import client, config
@@ -11,6 +12,7 @@ from kubernetes import client, config
 from benchmarks.operator_scale_fleet import Fleet
 from tools.machine import KUBECONFIG
 
+from ..untyped import untyped
 from . import planned
 from .installed import NAMESPACE, Installed, run
 
@@ -88,13 +90,12 @@ class Crowd:
     def _create(self) -> None:
         """Create everything but the namespaces, several objects at a time."""
         fleet = self.fleet
-        self._each(lambda index: self.core.create_namespaced_secret(fleet.team(index), fleet.secret(index)))
+        self._each(lambda index: self.core.create_namespaced_secret(fleet.team(index), untyped(fleet.secret(index))))
         for plural, body in zip(PLURALS, (fleet.number, fleet.schedule), strict=True):
-            self._each(
-                lambda index, plural=plural, body=body: self.objects.create_namespaced_custom_object(
-                    *API, fleet.team(index), plural, body(index)
-                )
-            )
+            self._each(partial(self._create_one, plural, body))
+
+    def _create_one(self, plural: str, body: Callable[[int], dict[str, Any]], index: int) -> None:
+        self.objects.create_namespaced_custom_object(*API, self.fleet.team(index), plural, body(index))
 
     @staticmethod
     def _each(make: Callable[[int], object]) -> None:
@@ -104,7 +105,7 @@ class Crowd:
 
     def _listed(self, plural: str) -> list[dict[str, Any]]:
         """Return the objects in our namespaces."""
-        found = self.objects.list_cluster_custom_object(*API, plural)["items"]
+        found = untyped(self.objects.list_cluster_custom_object(*API, plural))["items"]
         return [each for each in found if each["metadata"]["namespace"] in self.fleet.teams]
 
     def _versions(self) -> dict[str, str]:
@@ -112,9 +113,10 @@ class Crowd:
         secrets = self.core.list_namespaced_secret(NAMESPACE).items
         jobs = self.batch.list_namespaced_cron_job(NAMESPACE).items
         events = [each for team in self.fleet.teams for each in self.core.list_namespaced_event(team).items]
-        found = {each.metadata.uid: each.metadata.resource_version for each in (*secrets, *jobs, *events)}
-        listed = [each["metadata"] for plural in PLURALS for each in self._listed(plural)]
-        return found | {str(each["uid"]): str(each["resourceVersion"]) for each in listed}
+        listed: list[Any] = [*secrets, *jobs, *events]
+        found = {each.metadata.uid: each.metadata.resource_version for each in listed}
+        ours = [each["metadata"] for plural in PLURALS for each in self._listed(plural)]
+        return found | {str(each["uid"]): str(each["resourceVersion"]) for each in ours}
 
 
 @contextmanager
@@ -124,7 +126,7 @@ def gathered(installed: Installed) -> Iterator[Crowd]:
     All of it is deleted afterwards, without waiting: no later test needs the names.
     """
     planned.wait(installed)
-    with config.new_client_from_config(str(KUBECONFIG)) as api:
+    with untyped(config).new_client_from_config(str(KUBECONFIG)) as api:
         api.configuration.connection_pool_maxsize = AT_ONCE
         made = Crowd(installed, api)
         installed.meta("PUT", "world", made.fleet.world())

@@ -302,7 +302,7 @@ class Installed:
             """)
         except CommandFailed:
             return False
-        return row["open"] == 0
+        return bool(row["open"] == 0)
 
     def quiesce(self) -> None:
         """Wait until every accepted event is handled and every reply is sent."""

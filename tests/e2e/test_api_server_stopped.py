@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
+from ..ledger import Ledger
 from .installed import TEAM, CommandFailed, Installed
-from .traffic import Ledger, Traffic
+from .traffic import Traffic
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -27,6 +29,11 @@ def is_served(installed: Installed) -> bool:
     except CommandFailed:
         return False
     return True
+
+
+def has_sent(installed: Installed, messages: int) -> bool:
+    """Return whether Meta has accepted at least that many messages for our number."""
+    return len(installed.sent()) >= messages
 
 
 @contextmanager
@@ -55,7 +62,7 @@ def test_messages_are_answered_while_the_api_server_is_stopped_for_a_minute(inst
             while time.monotonic() < deadline:
                 answered = len(installed.sent())
                 traffic.wait_for_more(12)
-                installed.wait(lambda answered=answered: len(installed.sent()) >= answered + 6, what="replies")
+                installed.wait(partial(has_sent, installed, answered + 6), what="replies")
         traffic.wait_for_more(12)
     assert traffic.refused() == {}
     installed.quiesce()

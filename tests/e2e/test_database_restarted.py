@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from ..ledger import Ledger
 from .installed import Installed
-from .traffic import Ledger, Traffic
+from .traffic import Traffic
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -5,6 +5,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ def test_pods_without_a_database_are_not_ready_and_say_so_in_one_line(installed:
     with _lacking(database={"url": f"postgresql://waypost:{PASSWORD}@{NOWHERE}/waypost"}) as namespace:
         for component in ("webhook", "worker", "console"):
             installed.wait(
-                lambda c=component: "database" in str(_warnings(namespace, c)), what=f"{component} to name the database"
+                partial(_warns_of, namespace, component, "database"), what=f"{component} to name the database"
             )
         pods = _pods(namespace)
         for component in ("webhook", "worker", "console"):
@@ -58,7 +59,7 @@ def test_pods_without_a_secret_wait_and_name_it(installed: Installed) -> None:
     with _lacking(database={"existingSecret": {"name": "forgotten"}}) as namespace:
         for component in ("webhook", "worker", "console"):
             installed.wait(
-                lambda c=component: _waits_for(namespace, c, "forgotten"), what=f"{component} to name the Secret"
+                partial(_waits_for, namespace, component, "forgotten"), what=f"{component} to name the Secret"
             )
             assert _pods(namespace)[component]["status"]["containerStatuses"][0]["restartCount"] == 0
 
@@ -119,6 +120,10 @@ def _warnings(namespace: str, component: str) -> list[dict[str, str]]:
     """Return the log lines of level warning or worse."""
     lines = [json.loads(line) for line in _log(namespace, component).splitlines()]
     return [line for line in lines if line["level"] not in ("debug", "info")]
+
+
+def _warns_of(namespace: str, component: str, word: str) -> bool:
+    return word in str(_warnings(namespace, component))
 
 
 def _waits_for(namespace: str, component: str, missing: str) -> bool:

@@ -2,14 +2,16 @@
 
 import time
 from collections import Counter
+from functools import partial
 
 import msgspec
 import pytest
 
 from waypost.cloudapi.inbound.signature import sign
 
+from ..ledger import Ledger
 from .installed import APP, Installed, secret
-from .traffic import Ledger, Traffic
+from .traffic import Traffic
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -33,7 +35,7 @@ def test_new_credentials_need_no_restart_and_refuse_no_delivery(installed: Insta
             old.wait_for_more(PER_SECOND)
             app, token = _rotate(before)
             for pod in installed.pods("webhook"):
-                installed.wait(lambda pod=pod: _accepts(after, pod), what=f"{pod} to accept the new signature")
+                installed.wait(partial(_accepts, after, pod), what=f"{pod} to accept the new signature")
             installed.wait(
                 lambda: all(each["accessToken"] == NEW_TOKEN for each in after.published("worker")),
                 what="the new token in every worker",

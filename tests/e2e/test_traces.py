@@ -139,7 +139,7 @@ def _message_ids(installed: Installed, ledger: Ledger) -> dict[str, str]:
 
 def _secrets(installed: Installed) -> dict[str, str]:
     """Return every value of the numbers' Secrets and of the connections Secret, except app ids."""
-    found = {}
+    found: dict[str, str] = {}
     for namespace, prefixes in ((NAMESPACE, ("waypost-number-", "waypost-connections")), (TEAM, ("ledger-meta",))):
         for secret in installed.get("secrets", namespace=namespace):
             name = secret["metadata"]["name"]

@@ -10,9 +10,9 @@ import pytest
 from tools.cluster import release
 from tools.machine import REPOSITORY
 
+from ..ledger import Ledger
 from . import planned
 from .installed import TEAM, Installed, run
-from .traffic import Ledger
 from .upgraded import CONTACTS, settle, uninstall
 
 pytestmark = pytest.mark.timeout(900)
@@ -84,5 +84,5 @@ def _declared(installed: Installed) -> dict[str, str]:
 def _documented_command() -> str:
     """Return the command of docs/install.md that removes finalizers when no operator runs."""
     blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "docs/install.md").read_text(), re.DOTALL)
-    (command,) = (each for each in blocks if '"finalizers":null' in each)
+    (command,) = (str(each) for each in blocks if '"finalizers":null' in each)
     return command

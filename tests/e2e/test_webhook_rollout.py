@@ -2,8 +2,9 @@
 
 import pytest
 
+from ..ledger import Ledger
 from .installed import Installed
-from .traffic import Ledger, Traffic
+from .traffic import Traffic
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from ..ledger import Ledger
 from .installed import Installed
-from .traffic import Ledger
 
 pytestmark = pytest.mark.timeout(600)
 

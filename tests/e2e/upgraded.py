@@ -9,8 +9,9 @@ from typing import Any
 
 from tools.cluster import release
 
+from ..ledger import Ledger
 from .installed import NAMESPACE, QUICK, RELEASE, TEAM, Installed, run
-from .traffic import Ledger, Traffic
+from .traffic import Traffic
 
 (PREVIOUS,) = (Path(__file__).parent / "previous").glob("waypost-*.tgz")
 """The last release's chart, packaged by `helm package`."""

@@ -19,12 +19,13 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from waypost.operator.api.kinds import KINDS, OURS, Kind
 
+T = TypeVar("T")
 Manifest = dict[str, Any]
 Where = tuple[str, str]
 
@@ -96,7 +97,10 @@ class ApiServer:
     def kubeconfig(self, folder: Path) -> Path:
         """Write a kubeconfig for this server and return its path."""
         path = folder / "kubeconfig"
-        entry = {"clusters": [{"name": "c", "cluster": {"server": self.url}}], "users": [{"name": "u", "user": {}}]}
+        entry: Manifest = {
+            "clusters": [{"name": "c", "cluster": {"server": self.url}}],
+            "users": [{"name": "u", "user": {}}],
+        }
         entry |= {"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}
         path.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", **entry}))
         return path
@@ -188,7 +192,7 @@ class ApiServer:
             queue.put_nowait(None)
         await runner.cleanup()
 
-    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
