@@ -18,7 +18,7 @@ import redis
 from sqlalchemy import Engine, text
 
 from benchmarks import deliveries, machine
-from waypost.contracts import registry
+from tests.registry_files import publish
 from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
 from waypost.store.connection import schema
 from waypost.store.connection.database import connect
@@ -99,7 +99,7 @@ class Stage:
 
     def register(self, bot_plugin: str) -> None:
         """Publish the one number, with this bot, at 1,000 messages a second."""
-        registry.publish(self.folder / "registry", *deliveries.entries(bot_plugin=bot_plugin))
+        publish(self.folder / "registry", *deliveries.entries(bot_plugin=bot_plugin))
 
     def waypost(self, service: str, *, count: int = 1, **environment: str) -> list[Process]:
         """Start `waypost <service>` that many times and wait until all are ready."""

@@ -1,4 +1,4 @@
-"""The registry's files between an operator and a reader of different versions, and what an entry shows of itself."""
+"""Tests of the registry: reader and operator of different versions, and the repr of entries."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +10,15 @@ from rich.pretty import pretty_repr
 from waypost.contracts import registry
 from waypost.contracts.registry import Number, Route
 
+from .registry_files import publish
+
 BOTH = {"namespace": "team-a", "name": "support", "phone_number_id": "1", "waba_id": "2", "app_id": "3"}
 ROUTE = Route(**BOTH, app_secrets=("canary-app-secret",), verify_tokens=("canary-verify",))
 NUMBER = Number(**BOTH, access_token="canary-token", app_secret_proof="canary-proof", messages_per_second=5)
 
 
 class NumberWithoutProof(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The fields that a worker must have, as they were before there was a proof."""
+    """The fields of a worker's entry before the proof was added."""
 
     namespace: str
     name: str
@@ -28,8 +30,8 @@ class NumberWithoutProof(msgspec.Struct, frozen=True, kw_only=True, rename="came
     messages_per_second: int = 80
 
 
-def test_a_reader_reads_what_an_operator_without_proofs_published(tmp_path: Path) -> None:
-    """A worker that was rolled out before its operator goes on as before it: without a proof."""
+def test_a_reader_accepts_an_entry_without_a_proof(tmp_path: Path) -> None:
+    """A worker that is newer than its operator works without a proof."""
     before = NumberWithoutProof(**BOTH, access_token="canary-token", messages_per_second=5)
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker/team-a.support.json").write_bytes(msgspec.json.encode(before))
@@ -38,25 +40,25 @@ def test_a_reader_reads_what_an_operator_without_proofs_published(tmp_path: Path
     assert found.by_name == {("team-a", "support"): Number(**BOTH, access_token="canary-token", messages_per_second=5)}
 
 
-def test_a_reader_without_proofs_reads_what_is_published_now(tmp_path: Path) -> None:
-    """An operator that was rolled out before its workers takes nothing from them."""
-    registry.publish(tmp_path, ROUTE, NUMBER)
+def test_an_older_reader_accepts_an_entry_with_a_proof(tmp_path: Path) -> None:
+    """Workers that are older than their operator ignore the proof."""
+    publish(tmp_path, ROUTE, NUMBER)
     content = (tmp_path / "worker/team-a.support.json").read_bytes()
     found = msgspec.json.decode(content, type=NumberWithoutProof)
     assert found == NumberWithoutProof(**BOTH, access_token="canary-token", messages_per_second=5)
 
 
-def test_what_is_published_is_read_again(tmp_path: Path) -> None:
-    """Both halves of a number, the proof with its token."""
-    registry.publish(tmp_path, ROUTE, NUMBER)
+def test_published_entries_are_read_back(tmp_path: Path) -> None:
+    """Both entries of a number are equal to what was published."""
+    publish(tmp_path, ROUTE, NUMBER)
     key = ("team-a", "support")
     assert registry.routes(tmp_path).current.by_name[key] == ROUTE
     assert registry.numbers(tmp_path).current.by_name[key] == NUMBER
 
 
 @pytest.mark.parametrize("show", [repr, pretty_repr])
-def test_an_entry_shows_what_it_is_of_and_none_of_its_secrets(show: Callable[[object], str]) -> None:
-    """An error that quotes one ends in a log, a traceback with its locals on a terminal: typer prints those by rich."""
+def test_the_repr_of_an_entry_hides_its_secrets(show: Callable[[object], str]) -> None:
+    """It may be written into a log, and typer prints the locals of a traceback with rich."""
     shown = f"{show(ROUTE)} {show(NUMBER)}"
     assert "canary" not in shown
     assert "name='support'" in shown

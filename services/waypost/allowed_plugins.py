@@ -1,10 +1,10 @@
-"""Which bots in Python may run: a list that the platform sets. Pure.
+"""The platform's list of bots in Python that may run. Pure.
 
-A worker serves the numbers of all teams, and what it imports runs as the worker: whoever may write a number must not
-thereby choose that.
+A worker serves the numbers of all teams, and code that it imports runs with the worker's rights. So the platform, not
+the author of a number, decides what may be imported.
 
-The list is entries with commas between them: one function, `support_bot:turn`, or `acme_bots.*`, the public functions
-of every public module inside that package. `*` alone is everything that can be imported.
+The list has entries separated by commas: a function, `support_bot:turn`, or a package, `acme_bots.*`, which allows the
+public functions of every public module inside it. The entry `*` allows everything that can be imported.
 """
 
 import re
@@ -12,28 +12,29 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 EVERYTHING: Final = "*"
-"""Where whoever writes numbers may run anything anyway: on a developer's own machine."""
+"""The entry that allows every plugin. It is for a developer's own machine, whose user can run any code anyway."""
 
 _MODULE: Final = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
 _FUNCTION: Final = r":[A-Za-z_][A-Za-z0-9_]*"
 PATH: Final = re.compile(_MODULE + _FUNCTION)
-"""What names a plugin; the function is one name, so that nothing is reached through it."""
+"""Form of a plugin's path; the function is a single name, so that none of its attributes can be reached."""
 ENTRY: Final = re.compile(rf"{_MODULE}({_FUNCTION}|\.\*)")
+"""Form of an entry of the list, except `EVERYTHING`."""
 
 
 class PluginListInvalid(ValueError):
-    """The list holds something that is no entry. No retry makes sense."""
+    """The list contains an invalid entry. A retry makes no sense."""
 
 
 @dataclass(frozen=True)
 class AllowedPlugins:
-    """The list. Without entries, as it is unless somebody sets it, no plugin is allowed."""
+    """The list. By default it is empty, and no plugin is allowed."""
 
     entries: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The list as a setting writes it; nothing in it is nothing allowed. Raises `PluginListInvalid`."""
+        """Parses the list of a setting; an empty text allows no plugin. Raises `PluginListInvalid`."""
         entries = text.split(",") if text else []
         for entry in entries:
             if entry != EVERYTHING and not ENTRY.fullmatch(entry):
@@ -41,7 +42,7 @@ class AllowedPlugins:
         return cls(frozenset(entries))
 
     def __contains__(self, path: str) -> bool:
-        """Whether the plugin at `path`, as a number writes it, may be imported and called."""
+        """Returns whether the plugin at `path`, as a number names it, may be imported and called."""
         if not PATH.fullmatch(path):
             return False
         return path in self.entries or EVERYTHING in self.entries or self._has_package_of(path)
@@ -50,7 +51,7 @@ class AllowedPlugins:
         module, _, function = path.partition(":")
         parts = module.split(".")
         for depth in range(1, len(parts)):
-            # An underscore says that others are not to use it, and importing `__main__` would run a program.
+            # A leading underscore marks private names. Importing `__main__` would run a program.
             is_public = not any(name.startswith("_") for name in (*parts[depth:], function))
             if is_public and f"{'.'.join(parts[:depth])}.*" in self.entries:
                 return True

@@ -1,6 +1,6 @@
-"""How a command ends when it cannot do its work: one clear line on stderr, and the exit status.
+"""Ends a command that cannot do its work with one clear line on stderr and an exit status.
 
-Every process goes through here, so what is heavy to import (the errors of database and Redis) is imported when needed.
+Every process imports this module, so the errors of database and Redis, which are slow to import, are imported on use.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,13 +13,13 @@ from rich.console import Console
 from waypost.settings import SettingsError
 
 USAGE = 2
-"""Exit status for wrong arguments, files or settings; what failed for another reason ends with 1."""
+"""Exit status for wrong arguments, files or settings; other failures end with 1."""
 
 errors = Console(stderr=True, soft_wrap=True)
 
 
 class CommandError(Exception):
-    """A command cannot go on; each of `problems` is one line that says what to do. A retry alone makes no sense."""
+    """A command cannot continue; each of `problems` is one line that says what to do. A retry alone makes no sense."""
 
     status = 1
 
@@ -29,13 +29,13 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """What the user gave cannot be meant."""
+    """Arguments or files of the user are wrong."""
 
     status = USAGE
 
 
 def fail(problems: str | Sequence[str], status: int = 1) -> NoReturn:
-    """Print one line for each problem and end."""
+    """Prints one line for each problem and ends the process with `status`."""
     for problem in (problems,) if isinstance(problems, str) else problems:
         errors.print(f"waypost: {problem}", markup=False, highlight=False, style="red")
     raise typer.Exit(status)
@@ -43,7 +43,7 @@ def fail(problems: str | Sequence[str], status: int = 1) -> NoReturn:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what may be expected to go wrong into one line. A defect of ours still shows its traceback."""
+    """Turns expected errors into one line and an exit status. A defect of ours still shows its traceback."""
     try:
         yield
     except CommandError as error:
@@ -53,22 +53,25 @@ def one_line_errors() -> Iterator[None]:
     except OSError as error:
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except Exception as error:
-        if (explained := _explained(error)) is None:
+        if (explanation := _explanation(error)) is None:
             raise
-        fail(*explained)
+        fail(*explanation)
 
 
-def _explained(error: Exception) -> tuple[str, int] | None:
-    """What went wrong with a server, and the exit status. A driver's own text may quote data, so the class is told."""
-    import redis  # noqa: PLC0415 - see above
-    from sqlalchemy.exc import ArgumentError, DBAPIError  # noqa: PLC0415 - see above
+def _explanation(error: Exception) -> tuple[str, int] | None:
+    """Returns what went wrong with a server, and the exit status; None for other errors.
 
-    from waypost.store.connection import database  # noqa: PLC0415 - see above
+    It names the class of an error only, because a driver's own text may quote data.
+    """
+    import redis  # noqa: PLC0415 - slow to import
+    from sqlalchemy.exc import ArgumentError, DBAPIError  # noqa: PLC0415 - slow to import
+
+    from waypost.store.connection import database  # noqa: PLC0415 - slow to import
 
     if isinstance(error, ArgumentError):
         return "WAYPOST_DATABASE_URL is not an address; write it as postgresql://user@host/name", USAGE
     if isinstance(error, DBAPIError):
-        return f"the database cannot be used: {database.explain(error)}; `waypost doctor` tells more", 1
+        return f"the database cannot be used: {database.explain(error)}; run `waypost doctor` for details", 1
     if isinstance(error, redis.exceptions.RedisError):
-        return f"Redis cannot be used ({type(error).__name__}); `waypost doctor` tells more", 1
+        return f"Redis cannot be used ({type(error).__name__}); run `waypost doctor` for details", 1
     return None

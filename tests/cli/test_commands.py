@@ -1,4 +1,4 @@
-"""The command line: exit statuses, one clear line for what is wrong, and beside a `waypost dev` no environment."""
+"""Tests of the command line: exit statuses, one line per error, and defaults from a running `waypost dev`."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from waypost.store.connection import schema
 
 
 def waypost(*arguments: str, **environment: str | None) -> Result:
-    """Run it in this process."""
+    """Runs a command in this process."""
     clean = {"WAYPOST_DATABASE_URL": None, "WAYPOST_REDIS_URL": None, "WAYPOST_REGISTRY_DIR": None}
     return CliRunner().invoke(app, arguments, env={**clean, **environment}, catch_exceptions=False)
 
@@ -30,10 +30,10 @@ def waypost(*arguments: str, **environment: str | None) -> Result:
         (["send", "a/b", "--to", "+393331234567"], {}, "WAYPOST_DATABASE_URL is not set"),
     ],
 )
-def test_what_the_user_got_wrong_is_one_line_and_exit_status_two(
+def test_a_wrong_argument_or_setting_is_one_line_and_exit_status_two(
     arguments: list[str], environment: dict[str, str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No traceback, and the line names what to change."""
+    """There is no traceback, and the line names what to change."""
     monkeypatch.chdir(tmp_path)
     answer = waypost(*arguments, **environment)
 
@@ -43,17 +43,19 @@ def test_what_the_user_got_wrong_is_one_line_and_exit_status_two(
     assert answer.stdout == ""
 
 
-def test_a_database_that_is_away_is_one_line_and_exit_status_one() -> None:
-    """It is nobody's mistake in the arguments."""
+def test_an_unreachable_database_is_one_line_and_exit_status_one() -> None:
+    """The arguments are right, so the status is not 2."""
     answer = waypost("dead", "list", WAYPOST_DATABASE_URL="postgresql://canary:canary@127.0.0.1:1/none")
 
     assert answer.exit_code == 1
-    assert "the database cannot be used: nothing listens at its address; `waypost doctor` tells more" in answer.stderr
+    assert (
+        "the database cannot be used: nothing listens at its address; run `waypost doctor` for details" in answer.stderr
+    )
     assert "canary" not in answer.output
 
 
-def test_migrate_makes_an_empty_database_fit(empty_database_url: str) -> None:
-    """And doing it again changes nothing."""
+def test_migrate_creates_the_schema_in_an_empty_database(empty_database_url: str) -> None:
+    """A second run changes nothing."""
     for _ in range(2):
         assert waypost("migrate", WAYPOST_DATABASE_URL=empty_database_url).exit_code == 0
     engine = create_engine(make_url(empty_database_url).set(drivername="postgresql+psycopg"))
@@ -62,7 +64,7 @@ def test_migrate_makes_an_empty_database_fit(empty_database_url: str) -> None:
 
 
 def test_beside_a_running_dev_no_environment_is_needed(database_url: str, tmp_path: Path) -> None:
-    """Its dev.json tells where everything is."""
+    """Its `dev.json` has all addresses."""
     (tmp_path / "dev.json").write_text(
         json.dumps(
             {
@@ -78,13 +80,13 @@ def test_beside_a_running_dev_no_environment_is_needed(database_url: str, tmp_pa
 
 
 def test_the_environment_counts_more_than_a_dev_json(database_url: str, tmp_path: Path) -> None:
-    """Whoever names an installation means that one."""
+    """A user who names an installation means that one."""
     (tmp_path / "dev.json").write_text("{}")
 
     answer = waypost("dead", "list", "--json", "--data", str(tmp_path), WAYPOST_DATABASE_URL=database_url)
     assert answer.exit_code == 0
 
 
-def test_the_version_is_told() -> None:
-    """For bug reports."""
+def test_the_version_is_printed() -> None:
+    """Bug reports need it."""
     assert waypost("--version").stdout.strip()

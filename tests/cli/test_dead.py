@@ -1,4 +1,4 @@
-"""`waypost dead`: what was given up is shown without its content, tried again, or dropped, and the sum still holds."""
+"""Tests of `waypost dead`: events are listed without their content, replayed or dropped, and the counts add up."""
 
 import json
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Waypost = Callable[..., Result]
 
 
 def store(database: Engine, *keys: str, reason: str = "InvalidItem", number: str = NUMBER) -> list[int]:
-    """Dead events with these keys; their ids."""
+    """Stores dead events with these keys; returns their ids."""
     arrivals = [
         (Event(number, EventKind.MESSAGE, key, "393331234567", 1_790_000_000.0, SECRET_TEXT, reason), None)
         for key in keys
@@ -36,13 +36,13 @@ def store(database: Engine, *keys: str, reason: str = "InvalidItem", number: str
 
 
 def states(database: Engine) -> dict[str, str]:
-    """Event key to state."""
+    """Returns the state of each event by its key."""
     with database.connect() as connection:
         return {row.event_key: row.state for row in connection.execute(text("SELECT event_key, state FROM event"))}
 
 
-def balance(database: Engine, number: str = NUMBER) -> None:
-    """received = duplicate + done + dead + waiting."""
+def assert_counts_add_up(database: Engine, number: str = NUMBER) -> None:
+    """Checks that received = duplicate + done + dead + waiting."""
     with database.connect() as connection:
         found = counts.by_number(connection)[number]
     assert found.received == found.duplicate + found.done + found.dead + found.waiting
@@ -51,7 +51,7 @@ def balance(database: Engine, number: str = NUMBER) -> None:
 
 @pytest.fixture
 def waypost(database_url: str) -> Waypost:
-    """Runs `waypost …` on the test's database, without Redis unless told."""
+    """Returns a function that runs `waypost …` on the test's database; without a Redis by default."""
 
     def run(*arguments: str, redis: str = "unix:///nowhere/redis.sock") -> Result:
         return CliRunner().invoke(
@@ -64,8 +64,8 @@ def waypost(database_url: str) -> Waypost:
     return run
 
 
-def test_the_list_tells_why_but_not_who_or_what(database: Engine, waypost: Waypost) -> None:
-    """Reason and number, never the contact or the text."""
+def test_the_list_shows_reasons_but_no_contacts_and_texts(database: Engine, waypost: Waypost) -> None:
+    """Events are personal data."""
     store(database, "a", "b", reason="TurnFailed")
     answer = waypost("dead", "list")
 
@@ -75,8 +75,8 @@ def test_the_list_tells_why_but_not_who_or_what(database: Engine, waypost: Waypo
     assert "393331234567" not in answer.stdout
 
 
-def test_the_list_as_json_is_for_programs(database: Engine, waypost: Waypost) -> None:
-    """Nothing but JSON on stdout, also when there is nothing."""
+def test_the_list_can_be_printed_as_json(database: Engine, waypost: Waypost) -> None:
+    """Standard output has nothing but JSON, also if there are no events."""
     assert json.loads(waypost("dead", "list", "--json").stdout) == []
     ids = store(database, "a")
 
@@ -85,7 +85,7 @@ def test_the_list_as_json_is_for_programs(database: Engine, waypost: Waypost) ->
 
 
 def test_a_replayed_event_waits_again_with_all_its_attempts(database: Engine, waypost: Waypost) -> None:
-    """As if it had just come, and counted as waiting."""
+    """It is like an event that has just arrived, and counts as waiting."""
     ids = store(database, "a", "b")
     with database.begin() as connection:
         connection.execute(text("UPDATE event SET attempts = 3"))
@@ -96,11 +96,11 @@ def test_a_replayed_event_waits_again_with_all_its_attempts(database: Engine, wa
     with database.connect() as connection:
         row = connection.execute(text("SELECT attempts, reason, finished_at FROM event WHERE event_key = 'a'")).one()
     assert tuple(row) == (0, None, None)
-    balance(database)
+    assert_counts_add_up(database)
 
 
 def test_a_replay_wakes_the_lanes_at_once(database: Engine, waypost: Waypost, redis_server: EmbeddedRedis) -> None:
-    """Not only when the sweeper comes by."""
+    """Its event does not have to wait for the sweeper."""
     ids = store(database, "a")
     waypost("dead", "replay", str(ids[0]), redis=redis_server.url)
 
@@ -109,36 +109,36 @@ def test_a_replay_wakes_the_lanes_at_once(database: Engine, waypost: Waypost, re
 
 
 def test_a_replay_needs_no_redis(database: Engine, waypost: Waypost) -> None:
-    """Redis is expendable; the sweep finds the events."""
+    """Without Redis the sweeper finds the events."""
     ids = store(database, "a")
     answer = waypost("dead", "replay", str(ids[0]))
 
     assert answer.exit_code == 0
-    assert "Redis is away" in answer.stderr
+    assert "Redis cannot be reached" in answer.stderr
 
 
 def test_a_dropped_event_is_done_and_counted(database: Engine, waypost: Waypost) -> None:
-    """The sum still holds, for `done` grew in the same transaction."""
+    """The count `done` grows in the same transaction."""
     ids = store(database, "a", "b")
     answer = waypost("dead", "drop", str(ids[1]), "--json")
 
     assert json.loads(answer.stdout) == {"dropped": 1}
     assert states(database) == {"a": "dead", "b": "done"}
-    balance(database)
+    assert_counts_add_up(database)
 
 
-def test_only_what_was_selected_is_touched(database: Engine, waypost: Waypost) -> None:
-    """By reason here; the others stay dead."""
+def test_only_selected_events_are_changed(database: Engine, waypost: Waypost) -> None:
+    """Events with another reason stay dead."""
     store(database, "a", "b", reason="TurnFailed")
     store(database, "c", reason="InvalidItem")
     waypost("dead", "drop", "--reason", "TurnFailed")
 
     assert states(database) == {"a": "done", "b": "done", "c": "dead"}
-    balance(database)
+    assert_counts_add_up(database)
 
 
-def test_a_number_that_nobody_knows_is_a_usage_error(waypost: Waypost) -> None:
-    """And not "nothing to do"."""
+def test_an_unknown_number_is_a_usage_error(waypost: Waypost) -> None:
+    """It must not look as if there was nothing to do."""
     answer = waypost("dead", "replay", "--number", "team-a/nowhere")
 
     assert answer.exit_code == 2
@@ -146,17 +146,17 @@ def test_a_number_that_nobody_knows_is_a_usage_error(waypost: Waypost) -> None:
 
 
 def test_a_mistyped_id_changes_nothing(database: Engine, waypost: Waypost) -> None:
-    """The whole command is refused, the good ids in it too."""
+    """The whole command is refused, although other ids are right."""
     ids = store(database, "a")
     answer = waypost("dead", "drop", str(ids[0]), "999999")
 
     assert answer.exit_code == 2
-    assert "no dead event: 999999; nothing was changed" in answer.stderr
+    assert "not a dead event: 999999; nothing was changed" in answer.stderr
     assert states(database) == {"a": "dead"}
 
 
 @pytest.mark.parametrize("verb", ["replay", "drop"])
-def test_nothing_is_decided_without_a_choice(database: Engine, waypost: Waypost, verb: str) -> None:
+def test_a_command_without_a_selection_changes_nothing(database: Engine, waypost: Waypost, verb: str) -> None:
     """A bare `waypost dead drop` must not drop everything."""
     store(database, "a")
     answer = waypost("dead", verb)
@@ -167,13 +167,13 @@ def test_nothing_is_decided_without_a_choice(database: Engine, waypost: Waypost,
 
 
 def test_more_than_one_batch_is_replayed_to_the_last(database: Engine, waypost: Waypost) -> None:
-    """Locks are held for 500 rows at a time; the user sees one number."""
+    """Each transaction locks 500 rows; the user sees the total."""
     store(database, *(f"key-{number}" for number in range(1201)))
     answer = waypost("dead", "replay", "--all")
 
     assert answer.stdout == "1201 replayed\n"
     assert set(states(database).values()) == {"waiting"}
-    balance(database)
+    assert_counts_add_up(database)
 
 
 def test_a_waiting_or_done_event_cannot_be_dropped(database: Engine) -> None:
@@ -187,7 +187,7 @@ def test_a_waiting_or_done_event_cannot_be_dropped(database: Engine) -> None:
 
 
 def test_a_replay_makes_the_holder_of_the_lane_look_again(database: Engine) -> None:
-    """Else a drain that is about to end would leave the event to the sweeper."""
+    """Otherwise a drain that is about to end would leave the event to the sweeper."""
     ids = store(database, "a")
     with database.begin() as connection:
         before = connection.execute(text("SELECT sum(requested) FROM lane")).scalar_one()
@@ -198,7 +198,7 @@ def test_a_replay_makes_the_holder_of_the_lane_look_again(database: Engine) -> N
 
 
 def test_sends_that_failed_or_are_unknown_are_listed(database: Engine, waypost: Waypost) -> None:
-    """With code and reason, without recipient and text."""
+    """The list has code and reason, but no recipient and no text."""
     with database.begin() as connection:
         connection.execute(
             text("""

@@ -1,4 +1,4 @@
-"""`waypost doctor`: what is wrong is found, with what to do, and no secret is shown."""
+"""Tests of `waypost doctor`: it finds what is wrong, says what to do, and shows no secret."""
 
 import json
 from collections.abc import Callable
@@ -9,57 +9,59 @@ from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
 from waypost.cli import doctor
-from waypost.cli.doctor import Finding
+from waypost.cli.doctor import Finding, FindingState
 from waypost.cli.main import app
 from waypost.cloudapi.graph.apps import TokenDetails
 from waypost.contracts import registry
 from waypost.contracts.registry import Number, Route
 from waypost.dev.embedded import EmbeddedRedis
 
+from ..registry_files import publish
+
 SECRET, TOKEN = "canary-app-secret", "canary-access-token"
 DAY_S = 86_400.0
 
 
 def published(folder: Path) -> Path:
-    """A registry with one number."""
+    """Publishes one number in a registry; returns its folder."""
     identity = {"namespace": "team-a", "name": "support", "phone_number_id": "1", "waba_id": "2", "app_id": "3"}
     route = Route(**identity, app_secrets=(SECRET,), verify_tokens=("canary-verify",))
-    registry.publish(folder, route, Number(**identity, access_token=TOKEN))
+    publish(folder, route, Number(**identity, access_token=TOKEN))
     return folder
 
 
-def named(findings: list[Finding], check: str) -> Finding:
-    """The one finding of that name."""
+def find(findings: list[Finding], check: str) -> Finding:
+    """Returns the only finding of that check."""
     (found,) = [finding for finding in findings if finding.check == check]
     return found
 
 
-def of_registry(folder: Path) -> list[Finding]:
-    """What is found about the registry files."""
+def check_registry(folder: Path) -> list[Finding]:
+    """Returns the findings about the registry files."""
     return list(doctor.check_registry(folder, registry.routes(folder).current, registry.numbers(folder).current))
 
 
 def test_a_good_database_is_ok(database_url: str) -> None:
-    """Reachable, migrated, durable."""
+    """It is reachable, migrated and durable."""
     findings = list(doctor.check_database(database_url))
 
     assert [finding.check for finding in findings] == ["database", "schema", "durability"]
     assert {finding.state for finding in findings} == {"ok"}
 
 
-def test_a_database_without_tables_lacks_a_migration(empty_database_url: str) -> None:
-    """And the command that brings it is named."""
-    finding = named(list(doctor.check_database(empty_database_url)), "schema")
+def test_a_database_without_tables_needs_a_migration(empty_database_url: str) -> None:
+    """The advice names the command."""
+    finding = find(list(doctor.check_database(empty_database_url)), "schema")
 
     assert (finding.state, finding.advice) == ("wrong", "run `waypost migrate`")
 
 
 def test_a_database_that_would_lose_acknowledged_messages_is_wrong(database: Engine, database_url: str) -> None:
-    """synchronous_commit = off breaks the first guarantee in silence."""
+    """synchronous_commit = off breaks the first guarantee without any error."""
     name = database.url.database
     with database.begin() as connection:
         connection.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = off'))
-    finding = named(list(doctor.check_database(database_url)), "durability")
+    finding = find(list(doctor.check_database(database_url)), "durability")
 
     assert finding.state == "wrong"
     assert "synchronous_commit = on" in finding.advice
@@ -73,8 +75,8 @@ def test_a_database_that_would_lose_acknowledged_messages_is_wrong(database: Eng
         ("postgresql://user:canary-password@127.0.0.1:1/none", "cannot be reached"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_told_without_its_password(url: str, detail: str) -> None:
-    """One finding, and what to look at."""
+def test_an_unusable_database_is_reported_without_its_password(url: str, detail: str) -> None:
+    """There is one finding, with advice."""
     (finding,) = doctor.check_database(url)
 
     assert finding.state == "wrong"
@@ -84,20 +86,20 @@ def test_a_database_that_cannot_be_used_is_told_without_its_password(url: str, d
 
 
 def test_a_good_redis_is_ok(redis_server: EmbeddedRedis) -> None:
-    """Ours has its append-only file and never evicts."""
+    """The embedded server has an append-only file and never evicts."""
     assert {finding.state for finding in doctor.check_redis(redis_server.url)} == {"ok"}
 
 
 def test_a_redis_that_evicts_or_forgets_is_found(redis_server: EmbeddedRedis) -> None:
-    """Each with the setting that mends it."""
+    """The advice names the setting to change."""
     with redis_server.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.config_set("appendonly", "no")
     findings = list(doctor.check_redis(redis_server.url))
 
-    assert named(findings, "redis eviction").state == "wrong"
-    assert named(findings, "redis eviction").advice == "set maxmemory-policy noeviction"
-    assert named(findings, "redis persistence").state == "warning"
+    assert find(findings, "redis eviction").state == "wrong"
+    assert find(findings, "redis eviction").advice == "set maxmemory-policy noeviction"
+    assert find(findings, "redis persistence").state == "warning"
 
 
 @pytest.mark.parametrize(
@@ -108,8 +110,8 @@ def test_a_redis_that_evicts_or_forgets_is_found(redis_server: EmbeddedRedis) ->
         ("redis://:canary-password@127.0.0.1:1/0", "cannot be reached"),
     ],
 )
-def test_a_redis_that_cannot_be_used_is_told_without_its_password(url: str, detail: str) -> None:
-    """One finding, and what to look at."""
+def test_an_unusable_redis_is_reported_without_its_password(url: str, detail: str) -> None:
+    """There is one finding, with advice."""
     (finding,) = doctor.check_redis(url)
 
     assert finding.state == "wrong"
@@ -118,63 +120,63 @@ def test_a_redis_that_cannot_be_used_is_told_without_its_password(url: str, deta
 
 
 def test_a_registry_with_a_number_is_ok(tmp_path: Path) -> None:
-    """As it is published."""
-    assert of_registry(published(tmp_path)) == [Finding("registry", "ok", "1 number")]
+    """The files are as the operator publishes them."""
+    assert check_registry(published(tmp_path)) == [Finding("registry", FindingState.OK, "1 number")]
 
 
 def test_an_empty_registry_is_wrong(tmp_path: Path) -> None:
-    """Nothing could be accepted or answered."""
-    assert of_registry(tmp_path)[0].state == "wrong"
+    """Without numbers no message can be accepted or answered."""
+    assert check_registry(tmp_path)[0].state == "wrong"
 
 
-def test_a_file_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
-    """By its name, without its content."""
+def test_a_file_that_cannot_be_decoded_is_find(tmp_path: Path) -> None:
+    """The finding has the name of the file, not its content."""
     published(tmp_path)
     (tmp_path / "worker" / "team-a.support.json").write_text('{"accessToken": "canary')
-    findings = of_registry(tmp_path)
+    findings = check_registry(tmp_path)
 
     assert "team-a.support.json" in findings[0].detail
     assert "canary" not in repr(findings)
 
 
 def test_half_of_a_number_is_found(tmp_path: Path) -> None:
-    """It would be accepted and never answered."""
+    """Messages to it would be accepted and never answered."""
     published(tmp_path)
     (tmp_path / "worker" / "team-a.support.json").unlink()
 
-    assert Finding("registry", "wrong", "team-a/support: no worker file", "have it published again") in of_registry(
-        tmp_path
-    )
+    assert Finding(
+        "registry", FindingState.WRONG, "team-a/support: no worker file", doctor.PUBLISH_AGAIN
+    ) in check_registry(tmp_path)
 
 
 def test_files_that_everybody_may_read_are_a_warning(tmp_path: Path) -> None:
-    """They hold secrets."""
+    """They contain secrets."""
     published(tmp_path)
     (tmp_path / "webhook" / "team-a.support.json").chmod(0o644)
 
-    assert named(of_registry(tmp_path), "registry permissions").state == "warning"
+    assert find(check_registry(tmp_path), "registry permissions").state == "warning"
 
 
 @pytest.mark.parametrize(
     ("token", "state", "words"),
     [
-        (TokenDetails(is_valid=False), "wrong", "is not valid any more"),
+        (TokenDetails(is_valid=False), "wrong", "is no longer valid"),
         (TokenDetails(is_valid=True, scopes=["whatsapp_business_messaging"]), "wrong", "lacks whatsapp_business_man"),
-        (TokenDetails(is_valid=True, scopes=list(doctor.NEEDED_SCOPES)), "ok", "valid, never ends"),
+        (TokenDetails(is_valid=True, scopes=list(doctor.NEEDED_SCOPES)), "ok", "valid, never expires"),
         (
             TokenDetails(is_valid=True, scopes=list(doctor.NEEDED_SCOPES), expires_at=int(3.5 * DAY_S)),
             "warning",
-            "ends in 3 days",
+            "expires in 3 days",
         ),
         (
             TokenDetails(is_valid=True, scopes=list(doctor.NEEDED_SCOPES), expires_at=int(60 * DAY_S)),
             "ok",
-            "valid, ends in 60 days",
+            "valid, expires in 60 days",
         ),
     ],
 )
-def test_a_token_is_judged_by_what_meta_says_of_it(token: TokenDetails, state: str, words: str) -> None:
-    """Validity, permissions, and how long it lives."""
+def test_a_token_is_judged_by_what_meta_says_about_it(token: TokenDetails, state: str, words: str) -> None:
+    """Meta says whether it is valid, which permissions it has, and when it expires."""
     (finding,) = doctor.judge_token("token", token, now=0.0)
 
     assert finding.state == state
@@ -183,7 +185,7 @@ def test_a_token_is_judged_by_what_meta_says_of_it(token: TokenDetails, state: s
 
 @pytest.fixture
 def run(database_url: str, redis_server: EmbeddedRedis, tmp_path: Path) -> Callable[..., Result]:
-    """`waypost doctor` on good servers and a registry of one number; the Graph API is away."""
+    """Runs `waypost doctor` with good servers and a registry of one number, but without a Graph API."""
 
     def doctor_on(*arguments: str, registry_dir: Path | None = None) -> Result:
         environment = {
@@ -197,17 +199,17 @@ def run(database_url: str, redis_server: EmbeddedRedis, tmp_path: Path) -> Calla
     return doctor_on
 
 
-def test_the_command_ends_with_one_when_anything_is_wrong(run: Callable[..., Result]) -> None:
-    """Here the Graph API cannot be reached; all else was looked at all the same."""
+def test_the_command_ends_with_status_one_if_anything_is_wrong(run: Callable[..., Result]) -> None:
+    """Here the Graph API cannot be reached; everything else is checked nevertheless."""
     answer = run()
 
     assert answer.exit_code == 1
-    assert "→ look at the network's way to it" in answer.stdout
+    assert "→ check the network and proxy on the way to it" in answer.stdout
     assert "canary" not in answer.output
 
 
 def test_the_command_prints_json_for_programs(run: Callable[..., Result]) -> None:
-    """The same findings, nothing else on stdout."""
+    """Standard output has the same findings and nothing else."""
     findings = json.loads(run("--json").stdout)
 
     assert {finding["check"]: finding["state"] for finding in findings} == {

@@ -1,4 +1,4 @@
-"""`waypost send`: what it takes, whom it finds, and that a key is good for one message."""
+"""Tests of `waypost send`: its arguments, the number and contact that it finds, and its keys."""
 
 import pytest
 from sqlalchemy import Engine, text
@@ -14,7 +14,7 @@ NUMBER = "106540352242922"
 
 
 def rows(database: Engine) -> list[tuple[object, ...]]:
-    """The outbox."""
+    """Returns the rows of the outbox."""
     with database.connect() as connection:
         return [
             tuple(row)
@@ -31,13 +31,13 @@ def rows(database: Engine) -> list[tuple[object, ...]]:
     ],
 )
 def test_a_recipient_is_a_phone_number_or_a_bsuid(word: str, expected: Recipient) -> None:
-    """In any usual spelling."""
+    """Spaces in a phone number do not matter."""
     assert send.recipient(word) == expected
 
 
 @pytest.mark.parametrize("word", ["3331234567", "canary", "+39", "+390000000000000000", ""])
-def test_a_recipient_that_is_neither_is_refused_without_being_repeated(word: str) -> None:
-    """Meta would put the business's own country before it, and a shell's history is no place for it either."""
+def test_an_invalid_recipient_is_refused_without_repeating_it(word: str) -> None:
+    """Without a country code, Meta would assume that of the business. The address is personal data."""
     with pytest.raises(CannotSend) as caught:
         send.recipient(word)
     assert not word or word not in str(caught.value).replace("+393331234567", "")
@@ -45,24 +45,24 @@ def test_a_recipient_that_is_neither_is_refused_without_being_repeated(word: str
 
 @pytest.mark.parametrize(("words", "template"), [(None, None), ("hello", "greeting:en"), (None, "greeting")])
 def test_the_message_is_a_text_or_a_template_with_its_language(words: str | None, template: str | None) -> None:
-    """Neither, both, or half of a template is refused."""
+    """Neither, both, or a template without a language is refused."""
     with pytest.raises(CannotSend):
         send.message(words, template)
 
 
 def test_a_number_is_found_by_its_name_or_its_id(database: Engine) -> None:
-    """And an unknown one is told with those that are known."""
+    """The error for an unknown number lists the existing ones."""
     with database.begin() as connection:
         numbers.record(connection, [(NUMBER, "team-a", "support", "1")])
 
     assert send.number_id(database, "team-a/support") == NUMBER
     assert send.number_id(database, NUMBER) == NUMBER
-    with pytest.raises(CannotSend, match="known are team-a/support"):
+    with pytest.raises(CannotSend, match="there are team-a/support"):
         send.number_id(database, "team-a/other")
 
 
 def test_the_same_key_twice_is_one_row(database: Engine) -> None:
-    """Whoever runs a script again must not write twice."""
+    """A script that is run again must not send a message twice."""
     to = Recipient("393331234567", None)
     first = send.request(database, NUMBER, to, Text("hello"), "monday")
     second = send.request(database, NUMBER, to, Text("hello"), "monday")
@@ -72,8 +72,8 @@ def test_the_same_key_twice_is_one_row(database: Engine) -> None:
     assert rows(database) == [(first[0], "queued", 0, "text")]
 
 
-def test_without_a_key_every_request_is_one_of_its_own(database: Engine) -> None:
-    """Saying the same thing twice can be meant."""
+def test_without_a_key_every_request_is_a_new_message(database: Engine) -> None:
+    """Sending the same text twice may be intended."""
     to = Recipient("393331234567", None)
     for _ in range(2):
         send.request(database, NUMBER, to, Text("hello"), None)
@@ -81,8 +81,8 @@ def test_without_a_key_every_request_is_one_of_its_own(database: Engine) -> None
     assert len(rows(database)) == 2
 
 
-def test_a_key_that_was_used_for_somebody_else_is_refused(database: Engine) -> None:
-    """Answering "sent" would be a lie."""
+def test_a_key_that_was_used_for_another_contact_is_refused(database: Engine) -> None:
+    """The second message is not sent, so the answer must not be "sent"."""
     send.request(database, NUMBER, Recipient("393331234567", None), Text("hello"), "monday")
     with pytest.raises(KeyInUse):
         send.request(database, NUMBER, Recipient("393331234568", None), Text("hello"), "monday")
@@ -91,7 +91,7 @@ def test_a_key_that_was_used_for_somebody_else_is_refused(database: Engine) -> N
 
 
 def test_a_contact_that_wrote_before_keeps_its_conversation(database: Engine) -> None:
-    """So that the 24-hour window and consent of that contact count."""
+    """The 24-hour window and the consent of that contact apply."""
     to = Recipient("393331234567", None)
     for _ in range(2):
         send.request(database, NUMBER, to, Text("hello"), None)
@@ -99,8 +99,8 @@ def test_a_contact_that_wrote_before_keeps_its_conversation(database: Engine) ->
         assert connection.execute(text("SELECT count(*) FROM conversation")).scalar_one() == 1
 
 
-def test_the_outcome_is_told_as_far_as_it_is_known(database: Engine) -> None:
-    """With nobody sending, it is still queued when the time is up."""
+def test_the_outcome_is_returned_after_the_deadline_at_the_latest(database: Engine) -> None:
+    """Without a worker, the message is still queued then."""
     outbox_id, _ = send.request(database, NUMBER, Recipient("393331234567", None), Text("hello"), None)
     assert send.outcome(database, outbox_id, within_s=0.0).state == "queued"
 

@@ -17,15 +17,16 @@ def root(pytestconfig: pytest.Config) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_every_setting_is_documented_with_its_default(root: Path, name: str) -> None:
+def test_every_setting_is_documented_with_its_default_and_description(root: Path, name: str) -> None:
     """A variable that nobody can find out about does not exist."""
     line = next(
         (line for line in (root / "docs/settings.md").read_text().splitlines() if f"`WAYPOST_{name.upper()}`" in line),
         "",
     )
-    default = Settings.model_fields[name].default
+    default, description = Settings.model_fields[name].default, Settings.model_fields[name].description
 
     assert f"| `{default}` |" in line if default not in {None, ""} else "| – |" in line
+    assert line.endswith(f"| {description} |")
 
 
 @pytest.mark.parametrize("name", sorted(get_command(app).commands))  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ from waypost.store.connection import schema
 from waypost.store.connection.database import connect
 
 from ..ledger import Identity
+from ..registry_files import publish
 
 NUMBER = "106540352242922"
 ACCOUNT = "102290129340398"
@@ -148,7 +149,7 @@ class Installation:
 
     def publish(self, *, messages_per_second: int = 1000) -> None:
         """Write the number's registry files; the workers read them within a second, or when they start."""
-        registry.publish(
+        publish(
             self.folder / "registry",
             registry.Route(
                 namespace="team", name="support", phone_number_id=NUMBER, waba_id=ACCOUNT, app_id=APP,

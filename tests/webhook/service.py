@@ -18,6 +18,7 @@ from waypost.webhook.directory import Directory
 from waypost.webhook.intake import QUEUE_ROWS, Intake
 from waypost.webhook.throttle import Throttle
 
+from ..registry_files import publish
 from . import posts
 
 NEVER_S = 600
@@ -44,7 +45,7 @@ def publish_number(
     tokens: tuple[str, ...] = (posts.TOKEN, posts.PREVIOUS_TOKEN),
 ) -> None:
     """Write the registry's files of one number."""
-    registry.publish(
+    publish(
         folder,
         registry.Route(
             namespace=namespace,

@@ -1,0 +1,1 @@
+"""The `waypost` command and what its subcommands do."""

@@ -1,4 +1,4 @@
-"""`python -m waypost.cli`, for starting a service with this very interpreter."""
+"""Runs `python -m waypost.cli`, which starts a service with the current interpreter."""
 
 from waypost.cli.main import main
 

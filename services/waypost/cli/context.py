@@ -1,4 +1,4 @@
-"""Settings of a command that people call: from the environment, or from the `dev.json` of a running `waypost dev`."""
+"""Settings of the commands for people: from the environment, or from the `dev.json` of a running `waypost dev`."""
 
 import json
 import os
@@ -13,17 +13,17 @@ from waypost.settings import Settings
 from waypost.store.connection.database import connect
 
 
-def of_person(data: Path, *required: str) -> Settings:
-    """The settings, those of the `waypost dev` in `data` standing in where the environment is silent.
+def load_settings(data: Path, *required: str) -> Settings:
+    """Returns the settings from the environment; those of the `waypost dev` in `data` are the defaults.
 
-    Raises `SettingsError`.
+    Raises `SettingsError` if one of the `required` fields has no value in either.
     """
-    return settings.load(*required, defaults=_of_dev(data))
+    return settings.load(*required, defaults=_settings_of_dev(data))
 
 
 @contextmanager
 def database(settings: Settings, command: str) -> Iterator[Engine]:
-    """An engine for one command; its connections are closed however the command ends."""
+    """Yields an engine for one command and closes its connections however the command ends."""
     engine = connect(settings.database_url, application=f"waypost-{command}", pool_size=1)
     try:
         yield engine
@@ -31,9 +31,10 @@ def database(settings: Settings, command: str) -> Iterator[Engine]:
         engine.dispose()
 
 
-def _of_dev(data: Path) -> dict[str, str]:
+def _settings_of_dev(data: Path) -> dict[str, str]:
     if os.environ.get("WAYPOST_DATABASE_URL"):
-        return {}  # the environment speaks of an installation; mixing two would be worse than missing one
+        # The environment names an installation. Settings of `waypost dev` must not be mixed with it.
+        return {}
     try:
         state = json.loads((data / "dev.json").read_text())
         return {

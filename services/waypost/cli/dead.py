@@ -1,4 +1,4 @@
-"""`waypost dead`: look at what was given up, and decide."""
+"""The commands `waypost dead list`, `replay` and `drop`."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -17,13 +17,11 @@ from waypost.store import dead
 from waypost.store.dead import DeadEvent, OpenSend, Selection
 
 BATCH = 500
-"""Events per transaction, so that no lock is held for long."""
-
-SHOWN = 50
+"""Events per transaction; a small number, so that no lock is held for long."""
 
 
 def show_events(engine: Engine, selection: Selection, *, limit: int, as_json: bool, out: Console) -> None:
-    """Dead events, oldest first, without saying who or what they are about."""
+    """Prints dead events, oldest first, without contacts or texts."""
     with engine.connect() as connection:
         found = dead.events(connection, selection, limit=limit)
         total = dead.count(connection, selection)
@@ -38,11 +36,11 @@ def show_events(engine: Engine, selection: Selection, *, limit: int, as_json: bo
         cells = (event.id, event.number_id, event.kind, event.reason, event.attempts, event.size)
         table.add_row(*(str(cell) for cell in cells), _time(event.received_at))
     out.print(table)
-    out.print(f"{len(found)} of {total}. `waypost dead replay` tries again, `waypost dead drop` gives up for good.")
+    out.print(f"{len(found)} of {total}. `waypost dead replay` tries them again; `waypost dead drop` gives them up.")
 
 
 def show_sends(engine: Engine, number_id: str | None, *, limit: int, as_json: bool, out: Console) -> None:
-    """Sends that failed or whose outcome is unknown."""
+    """Prints sends that failed or whose outcome is unknown."""
     with engine.connect() as connection:
         found = dead.sends(connection, number_id=number_id, limit=limit)
     if as_json:
@@ -51,41 +49,41 @@ def show_sends(engine: Engine, number_id: str | None, *, limit: int, as_json: bo
     if not found:
         out.print("No failed or unknown sends.")
         return
-    table = Table("id", "number", "state", "code", "reason", "attempts", "asked for", box=None)
+    table = Table("id", "number", "state", "code", "reason", "attempts", "requested", box=None)
     for send in found:
         cells = (send.id, send.number_id, send.state, send.error_code or "", send.reason or "", send.attempts)
         table.add_row(*(str(cell) for cell in cells), _time(send.created_at))
     out.print(table)
-    out.print("An unknown one may have gone out, so it is never sent again; a status from Meta settles it.")
+    out.print("An unknown send may have reached Meta, so it is never repeated; a status from Meta settles it.")
 
 
 def replay(engine: Engine, selection: Selection, redis_url: str, *, progress: Console) -> int:
-    """Let the selected events wait again and wake their lanes; returns how many. Redis may be away."""
+    """Lets the selected events wait again and wakes their lanes; returns how many. Works without Redis too."""
 
-    def one(connection: Connection) -> Sequence[tuple[int, int]]:
+    def replay_batch(connection: Connection) -> Sequence[tuple[int, int]]:
         return dead.replay(connection, selection, limit=BATCH)
 
-    changed = _in_batches(engine, selection, one, "Replaying", progress)
+    changed = _in_batches(engine, selection, replay_batch, "Replaying", progress)
     if changed and redis_url:
         try:
             with wake.connect(redis_url) as client:
                 wake.enqueue(client, {lane for _, lane in changed})
         except redis.exceptions.RedisError:
-            progress.print("Redis is away; the workers' sweep finds the events within seconds.")
+            progress.print("Redis cannot be reached; the workers find the events by themselves within seconds.")
     return len(changed)
 
 
 def drop(engine: Engine, selection: Selection, *, progress: Console) -> int:
-    """Give the selected events up; returns how many."""
+    """Gives the selected events up for good; returns how many."""
 
-    def one(connection: Connection) -> Sequence[int]:
+    def drop_batch(connection: Connection) -> Sequence[int]:
         return dead.drop(connection, selection, limit=BATCH)
 
-    return len(_in_batches(engine, selection, one, "Dropping", progress))
+    return len(_in_batches(engine, selection, drop_batch, "Dropping", progress))
 
 
 def unknown_ids(engine: Engine, ids: Sequence[int]) -> list[int]:
-    """Those of `ids` that are no dead events."""
+    """Returns those of `ids` that are not dead events."""
     with engine.connect() as connection:
         return dead.not_dead(connection, ids)
 
@@ -93,19 +91,19 @@ def unknown_ids(engine: Engine, ids: Sequence[int]) -> list[int]:
 def _in_batches(
     engine: Engine,
     selection: Selection,
-    one: Callable[[Connection], Sequence[Any]],
-    what: str,
+    change_batch: Callable[[Connection], Sequence[Any]],
+    description: str,
     console: Console,
 ) -> list[Any]:
     changed: list[Any] = []
     with engine.connect() as connection:
         total = dead.count(connection, selection)
-    # What dies again while we go on must not be taken up again, so the number known at the start is the limit.
+    # An event that dies again meanwhile must not be replayed twice, so the count at the start is the limit.
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task(what, total=total)
+        task = progress.add_task(description, total=total)
         while len(changed) < total:
             with engine.begin() as connection:
-                batch = one(connection)
+                batch = change_batch(connection)
             if not batch:
                 break
             changed.extend(batch)
@@ -114,8 +112,8 @@ def _in_batches(
 
 
 def _write_json(found: Sequence[DeadEvent] | Sequence[OpenSend], out: Console) -> None:
-    out.file.write(json.dumps([asdict(one) for one in found], indent=2, default=datetime.isoformat) + "\n")
+    out.file.write(json.dumps([asdict(each) for each in found], indent=2, default=datetime.isoformat) + "\n")
 
 
-def _time(when: datetime) -> str:
-    return when.strftime("%Y-%m-%d %H:%M:%SZ")
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,4 +1,4 @@
-"""`waypost doctor`: each thing that must be right, and what to do where it is not. Never prints a secret."""
+"""The command `waypost doctor`: checks an installation and says what to do. It never prints a secret."""
 
 import asyncio
 import json
@@ -6,8 +6,8 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
 
 import redis
 from rich.console import Console
@@ -26,23 +26,36 @@ from waypost.settings import Settings
 from waypost.store.connection import database, schema
 
 WARN_BEFORE_S = 14 * 24 * 3600.0
-"""A token that ends within this needs a person's attention."""
+"""Remaining lifetime of a token below which a person should act."""
+
+PUBLISH_AGAIN = "the operator or `waypost dev` must publish it again; see its log"
 
 NEEDED_SCOPES = ("whatsapp_business_messaging", "whatsapp_business_management")
 
 
+class FindingState(StrEnum):
+    """Results of a check. Only `WRONG` makes the command fail."""
+
+    OK = "ok"
+    WARNING = "warning"
+    WRONG = "wrong"
+
+
+OK, WARNING, WRONG = FindingState
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `advice` says what to do, where something is to be done."""
+    """The result of one check. `advice` says what to do; it is empty if nothing needs to be done."""
 
     check: str
-    state: Literal["ok", "warning", "wrong"]
+    state: FindingState
     detail: str
     advice: str = ""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at everything, one finding after the other, so that a person sees progress."""
+def check_all(settings: Settings) -> Iterator[Finding]:
+    """Yields the findings of all checks, one after the other."""
     yield from check_database(settings.database_url)
     yield from check_redis(settings.redis_url)
     routes, numbers = registry.routes(settings.registry_dir), registry.numbers(settings.registry_dir)
@@ -53,15 +66,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def check_database(url: str) -> Iterator[Finding]:
-    """Reachable, migrated, writable, and durable when it says so."""
+    """Checks that PostgreSQL is reachable, migrated, writable and durable."""
     if not url:
-        yield Finding("database", "wrong", "WAYPOST_DATABASE_URL is not set", "set it to postgresql://user@host/name")
+        yield Finding("database", WRONG, "WAYPOST_DATABASE_URL is not set", "set it to postgresql://user@host/name")
         return
     try:
         engine = database.connect(url, application="waypost-doctor", pool_size=1)
     except ArgumentError:
         yield Finding(
-            "database", "wrong", "WAYPOST_DATABASE_URL is not an address", "write it as postgresql://user@host/name"
+            "database", WRONG, "WAYPOST_DATABASE_URL is not an address", "write it as postgresql://user@host/name"
         )
         return
     try:
@@ -72,44 +85,44 @@ def check_database(url: str) -> Iterator[Finding]:
                     "current_setting('fsync'), pg_is_in_recovery()"
                 )
             ).one()
-        lacks_migration = schema.pending(engine)
+        is_outdated = schema.pending(engine)
     except SQLAlchemyError as error:
         reason = type(getattr(error, "orig", None) or error).__name__
         yield Finding(
-            "database", "wrong", f"cannot be reached ({reason})", "look at host, name, user and password in its URL"
+            "database", WRONG, f"cannot be reached ({reason})", "check the address and password in WAYPOST_DATABASE_URL"
         )
         return
     finally:
         engine.dispose()
-    yield Finding("database", "ok", f"PostgreSQL {version}")
+    yield Finding("database", OK, f"PostgreSQL {version}")
     if recovering:
-        yield Finding("database role", "wrong", "is a read-only standby", "point WAYPOST_DATABASE_URL at the primary")
-    if lacks_migration:
-        yield Finding("schema", "wrong", "lacks a migration", "run `waypost migrate`")
+        yield Finding("database role", WRONG, "is a read-only standby", "point WAYPOST_DATABASE_URL at the primary")
+    if is_outdated:
+        yield Finding("schema", WRONG, "a migration is missing", "run `waypost migrate`")
     else:
-        yield Finding("schema", "ok", "current")
-    # "local" is as durable on one machine; "off" loses what was acknowledged when the server's machine dies.
+        yield Finding("schema", OK, "current")
+    # "local" is durable on one machine; "off" loses acknowledged messages if the server's machine dies.
     if synchronous == "off" or fsync == "off":
-        which = "synchronous_commit" if synchronous == "off" else "fsync"
+        setting = "synchronous_commit" if synchronous == "off" else "fsync"
         yield Finding(
             "durability",
-            "wrong",
-            f"{which} is off: a power loss would lose acknowledged messages",
-            f"set {which} = on for this database",
+            WRONG,
+            f"{setting} is off: a power loss would lose acknowledged messages",
+            f"set {setting} = on for this database",
         )
     else:
-        yield Finding("durability", "ok", f"synchronous_commit={synchronous}, fsync={fsync}")
+        yield Finding("durability", OK, f"synchronous_commit={synchronous}, fsync={fsync}")
 
 
 def check_redis(url: str) -> Iterator[Finding]:
-    """Reachable, keeps what it has over a restart, and never evicts."""
+    """Checks that Redis is reachable, keeps its data over a restart, and never evicts."""
     if not url:
-        yield Finding("redis", "wrong", "WAYPOST_REDIS_URL is not set", "set it to redis://host:6379/0")
+        yield Finding("redis", WRONG, "WAYPOST_REDIS_URL is not set", "set it to redis://host:6379/0")
         return
     try:
         client = redis_address.connect(url, socket_connect_timeout=3, socket_timeout=3)
     except ValueError:
-        yield Finding("redis", "wrong", "WAYPOST_REDIS_URL is not an address", "write it as redis://host:6379/0")
+        yield Finding("redis", WRONG, "WAYPOST_REDIS_URL is not an address", "write it as redis://host:6379/0")
         return
     try:
         server = client.info("server")
@@ -118,62 +131,62 @@ def check_redis(url: str) -> Iterator[Finding]:
     except redis.exceptions.RedisError as error:
         yield Finding(
             "redis",
-            "wrong",
+            WRONG,
             f"cannot be reached ({type(error).__name__})",
-            "messages flow without it, slower; look at host and password in WAYPOST_REDIS_URL",
+            "messages are handled without it, but slower; check host and password in WAYPOST_REDIS_URL",
         )
         return
     finally:
         client.close()
-    yield Finding("redis", "ok", f"version {server.get('valkey_version') or server.get('redis_version')}")
+    yield Finding("redis", OK, f"version {server.get('valkey_version') or server.get('redis_version')}")
     if not persistence.get("aof_enabled"):
         yield Finding(
             "redis persistence",
-            "warning",
-            "append-only file is off: a restart forgets rate limits",
+            WARNING,
+            "the append-only file is off: a restart loses the state of the rate limits",
             "set appendonly yes",
         )
     else:
-        yield Finding("redis persistence", "ok", "append-only file")
+        yield Finding("redis persistence", OK, "append-only file")
     policy = memory.get("maxmemory_policy")
     if policy != "noeviction":
         yield Finding(
             "redis eviction",
-            "wrong",
-            f"maxmemory-policy is {policy}: it may throw away rate limits and jobs",
+            WRONG,
+            f"maxmemory-policy is {policy}: rate limits and jobs may be evicted",
             "set maxmemory-policy noeviction",
         )
     else:
-        yield Finding("redis eviction", "ok", "noeviction")
+        yield Finding("redis eviction", OK, "noeviction")
 
 
 def check_registry(
     folder: Path, routes: registry.Snapshot[registry.Route], numbers: registry.Snapshot[registry.Number]
 ) -> Iterator[Finding]:
-    """Files there, readable, complete, and closed to other users."""
+    """Checks that each number has both registry files, readable, and closed to other users."""
     for error in (*routes.errors, *numbers.errors):
-        yield Finding("registry", "wrong", f"{error}: cannot be decoded", "have it published again")
+        yield Finding("registry", WRONG, f"{error}: cannot be decoded", PUBLISH_AGAIN)
     if not routes.by_name and not numbers.by_name:
         yield Finding(
             "registry",
-            "wrong",
+            WRONG,
             f"no number in {folder}",
-            "look at WAYPOST_REGISTRY_DIR; the operator or `waypost dev` writes there",
+            "check WAYPOST_REGISTRY_DIR; the operator or `waypost dev` writes there",
         )
         return
     for namespace, name in sorted(set(routes.by_name) ^ set(numbers.by_name)):
         half = "worker" if (namespace, name) in routes.by_name else "webhook"
-        yield Finding("registry", "wrong", f"{namespace}/{name}: no {half} file", "have it published again")
+        yield Finding("registry", WRONG, f"{namespace}/{name}: no {half} file", PUBLISH_AGAIN)
     open_files = [path for path in _files(folder) if stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO]
     if open_files:
         yield Finding(
             "registry permissions",
-            "warning",
-            f"{len(open_files)} files with secrets are open to every user of the machine",
+            WARNING,
+            f"{len(open_files)} files with secrets are open to every user of this machine",
             f"chmod -R o= {folder}",
         )
     count = len(set(routes.by_name) | set(numbers.by_name))
-    yield Finding("registry", "ok", f"{count} {'number' if count == 1 else 'numbers'}")
+    yield Finding("registry", OK, f"{count} {'number' if count == 1 else 'numbers'}")
 
 
 async def check_tokens(
@@ -184,7 +197,7 @@ async def check_tokens(
     *,
     now: float,
 ) -> list[Finding]:
-    """Whether the Graph API answers, and takes each number's token."""
+    """Checks that the Graph API answers and accepts each number's token; `now` in seconds since 1970."""
     findings: list[Finding] = []
     async with GraphClient(graph_url, version, timeout_s=10) as graph:
         for (namespace, name), number in sorted(numbers.by_name.items()):
@@ -196,43 +209,43 @@ async def check_tokens(
             try:
                 token = await graph.debug_token(app, number.access_token)
             except GraphRefused as error:
-                findings.append(Finding(check, "wrong", str(error), "look at appId and appSecret in its Secret"))
+                findings.append(Finding(check, WRONG, str(error), "check appId and appSecret in its Secret"))
             except GraphError as error:
                 findings.append(
-                    Finding("graph", "wrong", f"{graph_url}: {error}", "look at the network's way to it and its proxy")
+                    Finding("graph", WRONG, f"{graph_url}: {error}", "check the network and proxy on the way to it")
                 )
                 return findings
             else:
                 findings.extend(judge_token(check, token, now=now))
     if findings:
-        findings.insert(0, Finding("graph", "ok", graph_url))
+        findings.insert(0, Finding("graph", OK, graph_url))
     return findings
 
 
 def judge_token(check: str, token: TokenDetails, *, now: float) -> Iterator[Finding]:
-    """What Meta says of a token, judged. Pure."""
+    """Yields the finding for what Meta says about a token; `now` in seconds since 1970. Pure."""
     renew = "make a new token for the system user (Business settings) and put it into the Secret"
     if not token.is_valid:
-        yield Finding(check, "wrong", "is not valid any more", renew)
+        yield Finding(check, WRONG, "is no longer valid", renew)
         return
     lacking = [scope for scope in NEEDED_SCOPES if scope not in token.scopes]
     if lacking:
-        yield Finding(check, "wrong", f"lacks {', '.join(lacking)}", "make a token with these permissions")
+        yield Finding(check, WRONG, f"lacks {', '.join(lacking)}", "create a token with these permissions")
         return
     if token.expires_at and token.expires_at - now < WARN_BEFORE_S:
         days = max(0, int((token.expires_at - now) // 86400))
-        yield Finding(check, "warning", f"ends in {days} days", renew)
+        yield Finding(check, WARNING, f"expires in {days} days", renew)
         return
-    ends = "never ends" if not token.expires_at else f"ends in {int((token.expires_at - now) // 86400)} days"
-    yield Finding(check, "ok", f"valid, {ends}")
+    expiry = "never expires" if not token.expires_at else f"expires in {int((token.expires_at - now) // 86400)} days"
+    yield Finding(check, OK, f"valid, {expiry}")
 
 
 def report(findings: Sequence[Finding], out: Console, *, as_json: bool) -> int:
-    """Print the findings; 1 when anything is wrong, else 0. Warnings do not count as wrong."""
+    """Prints the findings; returns the exit status, 1 if anything is wrong. Warnings do not count as wrong."""
     if as_json:
         out.file.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
     else:
-        colours = {"ok": "green", "warning": "yellow", "wrong": "bold red"}
+        colours = {OK: "green", WARNING: "yellow", WRONG: "bold red"}
         table = Table.grid(padding=(0, 2))
         for finding in findings:
             detail = Text(finding.detail)
@@ -240,7 +253,7 @@ def report(findings: Sequence[Finding], out: Console, *, as_json: bool) -> int:
                 detail.append(f"\n→ {finding.advice}", style="bold")
             table.add_row(Text(finding.state, style=colours[finding.state]), Text(finding.check), detail)
         out.print(table)
-    return 1 if any(finding.state == "wrong" for finding in findings) else 0
+    return 1 if any(finding.state is WRONG for finding in findings) else 0
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -1,6 +1,6 @@
-"""`waypost …`: every process of the platform, and what a person does with it.
+"""The command line: `waypost COMMAND` starts every process of the platform, and is the tool of its operators.
 
-Commands import what they need when they run: one process need not hold the code of the others, and starts faster so.
+Each command imports what it needs when it runs, so that a process starts fast and does not load the code of the others.
 """
 
 import json
@@ -30,34 +30,35 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="WhatsApp Business numbers, run the way cert-manager runs certificates.",
+    help="Run WhatsApp Business numbers the way cert-manager runs certificates.",
 )
-dead_app = typer.Typer(no_args_is_help=True, help="Events that were given up: list, replay, drop.")
+dead_app = typer.Typer(no_args_is_help=True, help="List, replay or drop events that were given up.")
 app.add_typer(dead_app, name="dead")
-schedule_app = typer.Typer(no_args_is_help=True, help="Runs of a BotSchedule.")
+schedule_app = typer.Typer(no_args_is_help=True, help="Perform the runs of a BotSchedule.")
 app.add_typer(schedule_app, name="schedule")
 
 DATA = Path(".waypost")
-"""Where `waypost dev` keeps everything unless told otherwise, below the current folder."""
+"""Default data folder of `waypost dev`, relative to the current folder."""
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DataFolder = Annotated[
     Path,
-    typer.Option("--data", help="Folder of a running `waypost dev`; asked only where WAYPOST_DATABASE_URL is unset."),
+    typer.Option("--data", help="Folder of a running `waypost dev`; used only if WAYPOST_DATABASE_URL is not set."),
 ]
-NumberName = Annotated[
-    str, typer.Argument(metavar="NAMESPACE/NAME", help="The number, as its WhatsAppNumber is named.")
+NumberName = Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="Namespace and name of the WhatsAppNumber.")]
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]…", help="Ids of events, as `waypost dead list` shows.")]
+NumberFilter = Annotated[
+    str | None, typer.Option("--number", metavar="NAMESPACE/NAME", help="Select only what belongs to this number.")
 ]
-Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]…", help="Events, as `waypost dead list` numbers them.")]
-OfNumber = Annotated[str | None, typer.Option("--number", metavar="NAMESPACE/NAME", help="Only those of this number.")]
-WithReason = Annotated[str | None, typer.Option("--reason", help="Only those with this reason.")]
-
-Everything = Annotated[bool, typer.Option("--all", help="All that --number and --reason leave.")]
+ReasonFilter = Annotated[str | None, typer.Option("--reason", help="Select only events with this reason.")]
+SelectAll = Annotated[
+    bool, typer.Option("--all", help="Select all events, or all that match --number and --reason if these are given.")
+]
 
 
 @app.callback(invoke_without_command=True)
 def _version(
-    *, version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False
+    *, version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False
 ) -> None:
     if version:
         typer.echo(__version__)
@@ -73,25 +74,25 @@ def _serve(service: str, *required: str) -> None:
 
 @app.command()
 def webhook() -> None:
-    """Serve Meta's deliveries: store, then acknowledge."""
+    """Receive Meta's deliveries: store them, then acknowledge."""
     _serve("webhook", "database_url", "redis_url")
 
 
 @app.command()
 def worker() -> None:
-    """Answer stored events and send what is to be said."""
+    """Answer stored events and send messages."""
     _serve("worker", "database_url", "redis_url")
 
 
 @app.command()
 def operator() -> None:
-    """Make WhatsAppNumber and BotSchedule objects of a cluster true, and keep them true."""
+    """Reconcile the WhatsAppNumber and BotSchedule objects of a cluster."""
     _serve("operator", "release_namespace", "public_url", "job_image")
 
 
 @app.command("local-operator", hidden=True)
 def local_operator(folder: Path) -> None:
-    """The operator of `waypost dev`, on the files of its folder."""
+    """Run the operator of `waypost dev` on the files in its data folder."""
     from waypost.dev import local_operator
 
     with one_line_errors():
@@ -106,16 +107,16 @@ def console() -> None:
 
 @app.command()
 def simulator() -> None:
-    """Play Meta: a Graph API for development and tests, with a chat page."""
+    """Simulate Meta for development and tests: the Graph API, and a chat page."""
     _serve("simulator")
 
 
 @app.command()
 def migrate(
     *,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for a database that is not there yet.", min=0)] = 0,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for a database that is not up yet.", min=0)] = 0,
 ) -> None:
-    """Bring the database to the schema that this version needs. Safe to run from several places at once."""
+    """Bring the database to the schema of this version. Several processes may do this at once."""
     from waypost.cli import context
     from waypost.store.connection import database, schema
 
@@ -129,23 +130,25 @@ def migrate(
 
 @app.command()
 def dev(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="YAML files, or folders of them.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="YAML files, or folders that contain them.")],
     *,
-    port_webhook: Annotated[int, typer.Option(help="0 takes any free port.", min=0, max=65535)] = 8080,
-    port_console: Annotated[int, typer.Option(help="0 takes any free port.", min=0, max=65535)] = 8081,
-    port_simulator: Annotated[int, typer.Option(help="0 takes any free port.", min=0, max=65535)] = 8082,
-    data: Annotated[Path, typer.Option(help="Where databases, logs and dev.json are kept.")] = DATA,
-    workers: Annotated[int, typer.Option(help="Worker processes.", min=1, max=32)] = 2,
+    port_webhook: Annotated[int, typer.Option(help="Port of the webhook; 0: any free one.", min=0, max=65535)] = 8080,
+    port_console: Annotated[int, typer.Option(help="Port of the console; 0: any free one.", min=0, max=65535)] = 8081,
+    port_simulator: Annotated[
+        int, typer.Option(help="Port of the simulator; 0: any free one.", min=0, max=65535)
+    ] = 8082,
+    data: Annotated[Path, typer.Option(help="Folder for databases, logs and dev.json.")] = DATA,
+    workers: Annotated[int, typer.Option(help="Number of worker processes.", min=1, max=32)] = 2,
     once: Annotated[
-        bool, typer.Option("--once", help="End after the demonstration; exit status 1 if it failed.")
+        bool, typer.Option("--once", help="Exit after the demonstration, with status 1 if it failed.")
     ] = False,
 ) -> None:
-    """Run everything on this machine, with a simulated Meta, from the same files that a cluster takes."""
+    """Run everything on this machine, with a simulated Meta, from the YAML files that a cluster takes."""
     from waypost.dev import run as development
 
     options = development.Options(tuple(files), data, port_webhook, port_console, port_simulator, workers, once=once)
     with one_line_errors():
-        status = development.run(options, _out(), errors)
+        status = development.run(options, _standard_output(), errors)
     raise typer.Exit(status)
 
 
@@ -153,22 +156,25 @@ def dev(
 def send(
     number: NumberName,
     *,
-    to: Annotated[str, typer.Option(help="Phone number with + and country code, or a BSUID.")],
-    text: Annotated[str | None, typer.Option(help="Works within 24 h of the contact's last message.")] = None,
-    template: Annotated[str | None, typer.Option(metavar="NAME:LANGUAGE", help="An approved template.")] = None,
-    key: Annotated[str | None, typer.Option(help="Of your choice: the same key twice sends once.")] = None,
+    to: Annotated[str, typer.Option(help="Phone number with + and country code, or business-scoped user id.")],
+    text: Annotated[
+        str | None, typer.Option(help="Text to send; Meta takes it within 24 h of the contact's last message.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(metavar="NAME:LANGUAGE", help="Approved template to send.")] = None,
+    key: Annotated[str | None, typer.Option(help="Key of your choice; requests with the same key send once.")] = None,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the outcome.", min=0, max=600)] = 10.0,
     data: DataFolder = DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Send one message, through the same gate and limits as every other."""
+    """Send one message, through the same gate and limits as any other."""
     from waypost.cli import context
     from waypost.cli import send as sending
     from waypost.cloudapi.messages.checks import InvalidMessage
+    from waypost.contracts.states import OutboxState
     from waypost.store.requests import KeyInUse
 
     with one_line_errors():
-        settings = context.of_person(data, "database_url")
+        settings = context.load_settings(data, "database_url")
         with context.database(settings, "send") as engine, errors.status("Sending"):
             try:
                 content, recipient = sending.message(text, template), sending.recipient(to)
@@ -181,98 +187,100 @@ def send(
             report = {"id": outbox_id, "new": is_new, "state": progress.state, "reason": progress.reason}
             typer.echo(json.dumps(report | {"error_code": progress.error_code}))
         else:
-            again = "" if is_new else " (asked for before; not sent twice)"
+            again = "" if is_new else " (requested before; not sent again)"
             why = ", ".join(str(part) for part in (progress.reason, progress.error_code) if part)
             typer.echo(f"{outbox_id}: {progress.state}{f' ({why})' if why else ''}{again}")
-        raise typer.Exit(1 if progress.state in {"failed", "unknown"} else 0)
+        raise typer.Exit(1 if progress.state in {OutboxState.FAILED, OutboxState.UNKNOWN} else 0)
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _SelectedEvents:
     engine: "Engine"
     selection: "Selection"
     redis_url: str
 
 
 @contextmanager
-def _chosen(data: Path, ids: Sequence[int], number: str | None, reason: str | None) -> Iterator[_Chosen]:
-    """The dead events that the arguments name. An id that is no dead event ends the command before it does anything."""
+def _selected_events(
+    data: Path, ids: Sequence[int], number: str | None, reason: str | None
+) -> Iterator[_SelectedEvents]:
+    """Yields the selection that the arguments make. An id that is not a dead event ends the command at once."""
     from waypost.cli import context, dead
     from waypost.cli import send as sending
     from waypost.store.dead import Selection
 
     with one_line_errors():
-        settings = context.of_person(data, "database_url")
+        settings = context.load_settings(data, "database_url")
         with context.database(settings, "dead") as engine:
             number_id = sending.number_id(engine, number) if number else None
             if unknown := dead.unknown_ids(engine, ids):
-                fail(f"no dead event: {', '.join(map(str, unknown))}; nothing was changed", USAGE)
-            yield _Chosen(engine, Selection(tuple(ids), number_id, reason), settings.redis_url)
+                fail(f"not a dead event: {', '.join(map(str, unknown))}; nothing was changed", USAGE)
+            yield _SelectedEvents(engine, Selection(tuple(ids), number_id, reason), settings.redis_url)
 
 
 @dead_app.command("list")
 def dead_list(
     ids: Ids = None,
-    number: OfNumber = None,
-    reason: WithReason = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    number: NumberFilter = None,
+    reason: ReasonFilter = None,
+    limit: Annotated[int, typer.Option(help="Maximum number of rows to show.", min=1, max=10_000)] = 50,
     data: DataFolder = DATA,
     *,
-    sends: Annotated[bool, typer.Option("--sends", help="Failed and unknown sends instead of events.")] = False,
+    sends: Annotated[bool, typer.Option("--sends", help="Show failed and unknown sends instead of events.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was given up, without saying who or what it is about."""
+    """List what was given up, without contacts or texts."""
     from waypost.cli import dead
 
-    out = _out()
-    with _chosen(data, ids or (), number, reason) as chosen:
+    out = _standard_output()
+    with _selected_events(data, ids or (), number, reason) as selected:
         if sends:
-            dead.show_sends(chosen.engine, chosen.selection.number_id, limit=limit, as_json=as_json, out=out)
+            dead.show_sends(selected.engine, selected.selection.number_id, limit=limit, as_json=as_json, out=out)
         else:
-            dead.show_events(chosen.engine, chosen.selection, limit=limit, as_json=as_json, out=out)
+            dead.show_events(selected.engine, selected.selection, limit=limit, as_json=as_json, out=out)
 
 
 @dead_app.command("replay")
 def dead_replay(
     ids: Ids = None,
-    number: OfNumber = None,
-    reason: WithReason = None,
+    number: NumberFilter = None,
+    reason: ReasonFilter = None,
     data: DataFolder = DATA,
     *,
-    everything: Everything = False,
+    select_all: SelectAll = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let events be tried again, with all their attempts."""
+    """Try events again; each gets all its attempts back."""
     from waypost.cli import dead
 
-    _need_choice(ids, number, reason, everything=everything)
-    with _chosen(data, ids or (), number, reason) as chosen:
-        count = dead.replay(chosen.engine, chosen.selection, chosen.redis_url, progress=errors)
+    _require_selection(ids, number, reason, select_all=select_all)
+    with _selected_events(data, ids or (), number, reason) as selected:
+        count = dead.replay(selected.engine, selected.selection, selected.redis_url, progress=errors)
     typer.echo(json.dumps({"replayed": count}) if as_json else f"{count} replayed")
 
 
 @dead_app.command("drop")
 def dead_drop(
     ids: Ids = None,
-    number: OfNumber = None,
-    reason: WithReason = None,
+    number: NumberFilter = None,
+    reason: ReasonFilter = None,
     data: DataFolder = DATA,
     *,
-    everything: Everything = False,
+    select_all: SelectAll = False,
     as_json: AsJson = False,
 ) -> None:
-    """Give events up for good: they count as done, without effect."""
+    """Give events up for good; they count as done and have no effect."""
     from waypost.cli import dead
 
-    _need_choice(ids, number, reason, everything=everything)
-    with _chosen(data, ids or (), number, reason) as chosen:
-        count = dead.drop(chosen.engine, chosen.selection, progress=errors)
+    _require_selection(ids, number, reason, select_all=select_all)
+    with _selected_events(data, ids or (), number, reason) as selected:
+        count = dead.drop(selected.engine, selected.selection, progress=errors)
     typer.echo(json.dumps({"dropped": count}) if as_json else f"{count} dropped")
 
 
-def _need_choice(ids: list[int] | None, number: str | None, reason: str | None, *, everything: bool) -> None:
-    if not (ids or number or reason or everything):
-        fail("say which: ids, --number, --reason or --all", USAGE)
+def _require_selection(ids: list[int] | None, number: str | None, reason: str | None, *, select_all: bool) -> None:
+    if not (ids or number or reason or select_all):
+        fail("select events by id, --number, --reason or --all", USAGE)
 
 
 @schedule_app.command("run")
@@ -280,10 +288,10 @@ def schedule_run(
     *,
     at: Annotated[
         str | None,
-        typer.Option(metavar="MOMENT", help="The planned minute, as 2026-11-24T09:00Z, for a Job made by hand."),
+        typer.Option(metavar="MOMENT", help="Planned minute, as 2026-11-24T09:00Z, for a Job created by hand."),
     ] = None,
 ) -> None:
-    """Do one run, as the Jobs of its CronJob do. Exit status 1: worth another try; 2: not."""
+    """Do one run, as the Jobs of its CronJob do. Exit status 1 means that a retry makes sense, 2 that it does not."""
     from waypost.schedule import main as scheduled
 
     with one_line_errors():
@@ -292,26 +300,29 @@ def schedule_run(
 
 @app.command()
 def doctor(data: DataFolder = DATA, *, as_json: AsJson = False) -> None:
-    """Check database, Redis, registry files, the Graph API and each token; say what to do. Exit status 1 if wrong."""
+    """Check database, Redis, registry files, the Graph API and each token, and say what to do.
+
+    The exit status is 1 if anything is wrong.
+    """
     from waypost.cli import context
-    from waypost.cli import doctor as examination
+    from waypost.cli import doctor as checks
 
     with one_line_errors():
-        settings = context.of_person(data)
-        with errors.status("Looking"):
-            findings = list(examination.examine(settings))
-        raise typer.Exit(examination.report(findings, _out(), as_json=as_json))
+        settings = context.load_settings(data)
+        with errors.status("Checking"):
+            findings = list(checks.check_all(settings))
+        raise typer.Exit(checks.report(findings, _standard_output(), as_json=as_json))
 
 
-class What(StrEnum):
-    """What can be exported."""
+class ExportContent(StrEnum):
+    """Contents of an export."""
 
     MESSAGES = "messages"
     DAYS = "days"
 
 
-class Form(StrEnum):
-    """How it is written; JSON is one object per line."""
+class ExportFormat(StrEnum):
+    """Formats of an export; JSON is one object per line."""
 
     CSV = "csv"
     JSON = "json"
@@ -320,15 +331,24 @@ class Form(StrEnum):
 @app.command()
 def export(
     number: NumberName,
-    what: Annotated[What, typer.Argument(help="Every message, or the counts of each day.")] = What.MESSAGES,
+    what: Annotated[
+        ExportContent, typer.Argument(help="Every message, or the counts of each day.")
+    ] = ExportContent.MESSAGES,
     *,
-    start: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC).")] = None,
-    end: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC).")] = None,
-    form: Annotated[Form, typer.Option("--format")] = Form.CSV,
-    output: Annotated[Path | None, typer.Option(help="File to write; standard output otherwise.")] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option("--from", formats=["%Y-%m-%d"], help="First day (UTC); by default 29 days before the last."),
+    ] = None,
+    end: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (UTC); by default today.")
+    ] = None,
+    file_format: Annotated[
+        ExportFormat, typer.Option("--format", help="Format to write; json is one object per line.")
+    ] = ExportFormat.CSV,
+    output: Annotated[Path | None, typer.Option(help="File to write; by default standard output.")] = None,
     data: DataFolder = DATA,
 ) -> None:
-    """Write messages or daily counts of a number, of the last 30 days unless told otherwise."""
+    """Export the messages or the daily counts of a number; by default of the last 30 days."""
     from waypost.analytics import export as exporting
     from waypost.cli import context
     from waypost.cli import send as sending
@@ -338,24 +358,24 @@ def export(
     first = start.date() if start else last - timedelta(days=29)
     if first > last:
         fail("--from is after --to", USAGE)
-    write = exporting.messages if what is What.MESSAGES else exporting.days
+    write = exporting.messages if what is ExportContent.MESSAGES else exporting.days
     with one_line_errors():
-        settings = context.of_person(data, "database_url")
+        settings = context.load_settings(data, "database_url")
         with (
             context.database(settings, "export") as engine,
             errors.status("Exporting"),
             output.open("w", encoding="utf-8", newline="") if output else nullcontext(sys.stdout) as file,
         ):
             span = exporting.Span(sending.number_id(engine, number), first, last)
-            count = write(engine, span, file, as_csv=form is Form.CSV)
+            count = write(engine, span, file, as_csv=file_format is ExportFormat.CSV)
     errors.print(f"{count} rows, {first} to {last}", highlight=False)
 
 
-def _out() -> Console:
-    """Standard output; in a pipe or file lines are as long as they need to be."""
+def _standard_output() -> Console:
+    """Returns a console on standard output; a pipe or file gets lines of up to 160 characters."""
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def main() -> None:
-    """Entry of the `waypost` command."""
+    """Runs the `waypost` command."""
     app()

@@ -1,4 +1,4 @@
-"""`waypost send`: one message through the outbox, and so through the same gate and limits as any other."""
+"""The command `waypost send`: puts one message into the outbox, so the gate and limits of all messages apply."""
 
 import time
 from uuid import uuid4
@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from waypost.cloudapi.messages import Outgoing, Template, Text
 from waypost.cloudapi.messages.recipient import InvalidRecipient, Recipient, parse
 from waypost.command_errors import UsageError
+from waypost.contracts.states import OutboxState
 from waypost.store import conversations, reports, requests
 from waypost.store.conversations import Person
 from waypost.store.inbox import lane_of
@@ -15,19 +16,19 @@ from waypost.store.requests import Progress
 
 
 class CannotSend(UsageError):
-    """The request is not one that could be carried out; the message says what to change."""
+    """The request is invalid; the message says what to change."""
 
 
-def recipient(word: str) -> Recipient:
-    """`+393331234567` or `US.134912…`. Raises `CannotSend`, which never repeats the number."""
+def recipient(address: str) -> Recipient:
+    """Parses `+393331234567` or `US.134912…`. Raises `CannotSend`, whose message never repeats the address."""
     try:
-        return parse(word)
+        return parse(address)
     except InvalidRecipient as error:
         raise CannotSend(f"--to {error}") from None
 
 
 def message(text: str | None, template: str | None) -> Outgoing:
-    """A text, or a template as `name:language`. Raises `CannotSend` and `InvalidMessage`."""
+    """Returns a text message, or a template given as `name:language`. Raises `CannotSend` and `InvalidMessage`."""
     if (text is None) == (template is None):
         raise CannotSend("give either --text or --template")
     if text is not None:
@@ -39,18 +40,18 @@ def message(text: str | None, template: str | None) -> Outgoing:
 
 
 def number_id(engine: Engine, name: str) -> str:
-    """The id of the number `namespace/name`. Raises `CannotSend`."""
+    """Returns the phone number id of `namespace/name`; also accepts such an id. Raises `CannotSend`."""
     with engine.connect() as connection:
-        known = {f"{number.namespace}/{number.name}": number.number_id for number in reports.numbers(connection)}
-    if name in known:
-        return known[name]
-    if name in known.values():
+        ids = {f"{number.namespace}/{number.name}": number.number_id for number in reports.numbers(connection)}
+    if name in ids:
+        return ids[name]
+    if name in ids.values():
         return name
-    raise CannotSend(f"no number {name}; known are {', '.join(sorted(known)) or 'none (a worker must run first)'}")
+    raise CannotSend(f"no number {name}; there are {', '.join(sorted(ids)) or 'none (a worker must run first)'}")
 
 
 def request(engine: Engine, number: str, to: Recipient, content: Outgoing, key: str | None) -> tuple[int, bool]:
-    """Queue it; returns its outbox id, and whether it is new. Raises `KeyInUse`."""
+    """Queues the message; returns its outbox id and whether it is new. Raises `KeyInUse`."""
     with engine.begin() as connection:
         person = Person(number, to.wa_id, to.user_id, None, lane_of(number, to.key))
         conversation = conversations.load(connection, [person])[0]
@@ -64,11 +65,11 @@ def request(engine: Engine, number: str, to: Recipient, content: Outgoing, key: 
 
 
 def outcome(engine: Engine, outbox_id: int, *, within_s: float) -> Progress:
-    """How far the send is, once it has ended or the time is up."""
+    """Waits until the send has ended or `within_s` seconds are over; returns its progress."""
     deadline = time.monotonic() + within_s
     while True:
         with engine.connect() as connection:
             progress = requests.progress(connection, outbox_id)
-        if progress.state not in {"queued", "sending"} or time.monotonic() > deadline:
+        if progress.state not in {OutboxState.QUEUED, OutboxState.SENDING} or time.monotonic() > deadline:
             return progress
         time.sleep(0.1)

@@ -1,16 +1,14 @@
-"""The registry: what the operator publishes and the data plane reads, one JSON file per number and audience.
+"""The registry: the operator publishes it and the data plane reads it, one JSON file per number and audience.
 
 `<dir>/webhook/<namespace>.<name>.json` holds a `Route` (app secrets, verify tokens),
 `<dir>/worker/<namespace>.<name>.json` a `Number` (access token, bot, limits). In a cluster both folders are mounted
-Secrets, so a change is an atomic swap of the `..data` link; readers call `refresh()` and see a new snapshot, never a
-mixed one. A namespace holds no dot, so the first dot of a file name ends it.
+Secrets, which kubelet changes atomically by the `..data` link; readers call `refresh()` and get a consistent snapshot.
+A namespace contains no dot, so it ends at the first dot of the file name.
 
-Writer and reader may be of different versions during an upgrade: a reader passes over fields that it does not know,
-and a field that came later has a default which means what its absence did.
+Writer and reader may have different versions during an upgrade: a reader ignores unknown fields, and a field that was
+added later has a default with the meaning of its absence.
 """
 
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -19,7 +17,7 @@ import msgspec
 
 
 class _RedactedStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A struct whose repr, plain or by rich, hides its secrets: an entry may end in an error or a log by mistake."""
+    """A struct whose repr hides its `secrets`, also when rich prints it, because it may end up in an error or a log."""
 
     secrets: ClassVar[frozenset[str]]
 
@@ -31,7 +29,7 @@ class _RedactedStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 class Route(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
-    """What the webhook must know of one number. Index 0 of each tuple is current, the others are still accepted."""
+    """The webhook's entry for one number. Item 0 of each tuple is the current secret; the others are still accepted."""
 
     namespace: str
     name: str
@@ -52,7 +50,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Number(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
-    """What a worker must know of one number to answer for it."""
+    """The workers' entry for one number."""
 
     namespace: str
     name: str
@@ -61,12 +59,12 @@ class Number(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
     app_id: str
     access_token: str
     app_secret_proof: str | None = None
-    """`appsecret_proof` of `access_token`: who may send needs no app secret, which signs deliveries and makes tokens.
-    None, as an operator before this field published it, leaves the proof out."""
+    """`appsecret_proof` of `access_token`. Workers get it in place of the app secret, which could also sign deliveries
+    and create tokens. None, as published by an operator from before this field, means that calls carry no proof."""
     bot: str | None = None
-    """The bot script, YAML text; None: messages are stored, not answered."""
+    """The bot script as YAML text. None: messages are stored but not answered."""
     bot_plugin: str | None = None
-    """`package.module:function` with the signature of `turn`, instead of a script."""
+    """A function with the signature of `turn`, as `package.module:function`, in place of a script."""
     messages_per_second: int = 80
     outside_window: Template | None = None
     mark_read: bool = False
@@ -75,16 +73,12 @@ class Number(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
     secrets = frozenset({"access_token", "app_secret_proof"})
 
 
-class RegistryError(Exception):
-    """A registry file cannot be read; the message names the file. The last good snapshot stays in use."""
-
-
 Entry = TypeVar("Entry", Route, Number)
 
 
 @dataclass(frozen=True)
 class Snapshot(Generic[Entry]):
-    """One consistent reading of a folder."""
+    """The entries of a folder, read at one time."""
 
     by_name: dict[tuple[str, str], Entry] = field(default_factory=dict)
     by_phone_number_id: dict[str, Entry] = field(default_factory=dict)
@@ -93,7 +87,7 @@ class Snapshot(Generic[Entry]):
 
 
 class Registry(Generic[Entry]):
-    """A folder of entries, re-read when it changes. `current` is replaced whole, so readers need no lock."""
+    """A folder of entries. `current` is replaced as a whole, so readers need no lock."""
 
     def __init__(self, folder: Path, entry: type[Entry]) -> None:
         self._folder = folder
@@ -102,11 +96,11 @@ class Registry(Generic[Entry]):
         self.current: Snapshot[Entry] = Snapshot()
 
     def refresh(self) -> bool:
-        """Re-read the folder if it changed; True when `current` is new. A missing folder is an empty one.
+        """Reads the folder again if it has changed; returns whether `current` is new. A missing folder counts as empty.
 
-        A file that cannot be decoded keeps its previous entry and is named in `current.errors`.
+        If a file cannot be decoded, its previous entry stays and `current.errors` names the file.
         """
-        fingerprint = self._look()
+        fingerprint = self._current_fingerprint()
         if fingerprint == self._fingerprint:
             return False
         previous = self.current
@@ -139,7 +133,7 @@ class Registry(Generic[Entry]):
         except FileNotFoundError:
             return []
 
-    def _look(self) -> object:
+    def _current_fingerprint(self) -> object:
         seen = []
         for path in self._files():
             try:
@@ -151,25 +145,14 @@ class Registry(Generic[Entry]):
 
 
 def routes(registry_dir: Path) -> Registry[Route]:
-    """The webhook's half of the registry, already read once."""
+    """Returns the webhook's half of the registry, already read once."""
     registry = Registry(registry_dir / "webhook", Route)
     registry.refresh()
     return registry
 
 
 def numbers(registry_dir: Path) -> Registry[Number]:
-    """The worker's half of the registry, already read once."""
+    """Returns the workers' half of the registry, already read once."""
     registry = Registry(registry_dir / "worker", Number)
     registry.refresh()
     return registry
-
-
-def publish(registry_dir: Path, route: Route, number: Number) -> None:
-    """Write both files of a number, each by rename, so that no reader meets half a file."""
-    for folder, entry in (("webhook", route), ("worker", number)):
-        directory = registry_dir / folder
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, temporary = tempfile.mkstemp(dir=directory, prefix=".")
-        with os.fdopen(handle, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(entry)))
-        Path(temporary).replace(directory / f"{entry.namespace}.{entry.name}.json")
