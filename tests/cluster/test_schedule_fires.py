@@ -71,7 +71,7 @@ def test_a_run_finds_its_planned_minute_and_its_report_reaches_the_status(nodele
     (run,) = pod.spec.containers
     by_label = "metadata.labels['batch.kubernetes.io/job-name']"
     assert any(each.value_from and each.value_from.field_ref.field_path == by_label for each in run.env)
-    planned_at = tick.of_job(pod.metadata.labels["batch.kubernetes.io/job-name"])
+    planned_at = tick.minute_of_job(pod.metadata.labels["batch.kubernetes.io/job-name"])
     assert planned_at.second == 0
     assert timedelta(0) <= planned_at - before.replace(second=0, microsecond=0) <= timedelta(minutes=2)
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from waypost.operator.api import crd, generate
 from waypost.operator.api.number_models import NumberSpec, NumberStatus
 from waypost.operator.api.schedule_models import ScheduleSpec, ScheduleStatus
-from waypost.schedule.audience import of_contacts
+from waypost.schedule.audience import from_contacts
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,7 +92,7 @@ def test_a_contact_that_the_schema_accepts_is_accepted_by_the_run(contact: str) 
     action = {"message": {"text": "x", "audience": {"contacts": [contact]}}}
     spec = ScheduleSpec.model_validate(SCHEDULE | {"action": action})
     assert spec.action.message is not None
-    assert of_contacts(spec.action.message.audience.contacts or ()).skipped == {}
+    assert from_contacts(spec.action.message.audience.contacts or ()).skipped == {}
 
 
 @pytest.mark.parametrize(("model", "spec"), [(NumberSpec, NUMBER), (ScheduleSpec, SCHEDULE)])

@@ -46,7 +46,7 @@ def test_a_childs_name_is_one_that_kubernetes_takes(namespace: str, name: str) -
     child = Owner(namespace, name, "uid").child
     assert len(child) <= 52
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", child)
-    assert tick.of_job(f"{child}-29730780")
+    assert tick.minute_of_job(f"{child}-29730780")
 
 
 @given(st.lists(st.tuples(names, names), min_size=2, max_size=2, unique=True))

@@ -1,4 +1,4 @@
-"""What the tests of runs share: a number that a worker has seen, and orders for it."""
+"""Fixtures of the tests of runs: a number that a worker has recorded, and orders for it."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 def message_order(contacts: Sequence[str], **action: Any) -> dict[str, Any]:
-    """The file of a schedule that sends `weekly_news` to these contacts, as JSON."""
+    """Returns the order of a schedule that sends `weekly_news` to these contacts, as parsed JSON."""
     message: dict[str, Any] = {"template": {"name": "weekly_news", "language": "it"}}
     message["audience"] = {"contacts": list(contacts)}
     message = {name: value for name, value in (message | action).items() if value is not None}
@@ -40,7 +40,7 @@ def message_order(contacts: Sequence[str], **action: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def seen(database: Engine) -> Engine:
-    """A database in which a worker has noted the number."""
+    """Returns a database in which a worker has recorded the number."""
     with database.begin() as connection:
         numbers.record(connection, [(NUMBER, "team-a", "support", "102290129340398")])
     return database
@@ -48,7 +48,7 @@ def seen(database: Engine) -> Engine:
 
 @pytest.fixture
 def run(seen: Engine) -> Callable[..., tuple[int, dict[str, object]]]:
-    """`run(content, at=NINE)` performs one run in this process and returns exit status and report."""
+    """Returns `run(content, at=NINE)`, which performs one run in this process and returns exit status and report."""
 
     def perform_one(content: dict[str, Any], at: datetime = NINE, **settings: Any) -> tuple[int, dict[str, object]]:
         parsed: Order = order.load(msgspec.json.encode(content))
@@ -58,7 +58,7 @@ def run(seen: Engine) -> Callable[..., tuple[int, dict[str, object]]]:
 
 
 def rows(engine: Engine) -> list[Row]:
-    """The outbox, with whom each row is for."""
+    """Returns the rows of the outbox with their contacts."""
     with engine.connect() as connection:
         return [
             dict(row)
@@ -73,14 +73,14 @@ def rows(engine: Engine) -> list[Row]:
 
 
 def runs(engine: Engine) -> list[Row]:
-    """The table of runs."""
+    """Returns the rows of the table of runs."""
     with engine.connect() as connection:
         return [dict(row) for row in connection.execute(text("SELECT * FROM schedule_run")).mappings()]
 
 
 @pytest.fixture
 def order_file(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
-    """Writes an order where `waypost schedule run` finds it."""
+    """Returns a function that writes an order where `waypost schedule run` finds it."""
 
     def write(content: dict[str, Any]) -> Path:
         path = tmp_path / "order.json"

@@ -1,4 +1,4 @@
-"""Every action of a schedule has all its parts."""
+"""Tests that every action of a schedule has all its parts."""
 
 import importlib
 import pkgutil
@@ -21,7 +21,7 @@ MODULES = sorted(
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_of_actions_is_in_the_table(module: str) -> None:
-    """An action that is missing there can neither be declared nor run."""
+    """An action that is not in the table can neither be declared nor run."""
     action = importlib.import_module(f"waypost.schedule.actions.{module}").ACTION
 
     assert isinstance(action, ScheduleAction)
@@ -29,7 +29,7 @@ def test_a_module_of_actions_is_in_the_table(module: str) -> None:
 
 
 def test_spec_action_has_one_field_per_action() -> None:
-    """The field's name and model are those of the table."""
+    """Names and models of the fields are the same as in the table."""
     fields = {field.alias: field.annotation for field in Action.model_fields.values()}
 
     assert fields == {name: action.model | None for name, action in ACTIONS.items()}
@@ -37,19 +37,19 @@ def test_spec_action_has_one_field_per_action() -> None:
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_an_action_is_in_the_reference(pytestconfig: pytest.Config, name: str) -> None:
-    """`make generate` was run after it was added."""
+    """`make generate` writes it there."""
     assert f"`spec.action.{name}`" in (pytestconfig.rootpath / "docs/reference/botschedule.md").read_text()
 
 
 @pytest.mark.parametrize("name", [name for name, action in ACTIONS.items() if action.run is not None])
 def test_an_action_that_can_run_has_an_example(pytestconfig: pytest.Config, name: str) -> None:
-    """Authors copy examples before they read references."""
+    """Users copy examples before they read a reference."""
     assert f"    {name}:" in (pytestconfig.rootpath / "examples/schedule.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", [name for name, action in ACTIONS.items() if action.run is not None])
 def test_an_action_that_can_run_has_a_test_of_its_own(name: str) -> None:
-    """A run of it is tested beside this file."""
+    """Another file of this folder tests a run of it."""
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py") if path != Path(__file__))
 
     assert f"{ACTIONS[name].model.__name__}" in tests

@@ -1,4 +1,4 @@
-"""The order of a run, as read from its file."""
+"""Tests of reading a run's order."""
 
 import json
 from typing import Any
@@ -23,8 +23,8 @@ def load(content: dict[str, Any]) -> ActionModel:
     return action
 
 
-def test_a_template_goes_out_with_the_components_as_written() -> None:
-    """They are Meta's own form, and Meta judges them."""
+def test_a_template_is_sent_with_its_components_as_written() -> None:
+    """They have Meta's own form, and Meta checks them."""
     components = [{"type": "body", "parameters": [{"type": "text", "text": "Monday"}]}]
     template = {"name": "weekly_news", "language": "it", "components": components}
     action = load(message_order(TO, template=template))
@@ -35,15 +35,15 @@ def test_a_template_goes_out_with_the_components_as_written() -> None:
     }
 
 
-def test_a_text_goes_out_as_text() -> None:
-    """It reaches those whose window is open."""
+def test_a_text_is_sent_as_text() -> None:
+    """It reaches contacts whose window is open."""
     action = load(message_order(TO, template=None, text="hello"))
     assert isinstance(action, MessageAction)
     assert action.body() == {"type": "text", "text": {"body": "hello", "preview_url": False}}
 
 
-def test_a_token_check_is_the_other_action() -> None:
-    """With its default."""
+def test_a_token_check_is_an_action_too() -> None:
+    """Its fields have defaults."""
     content = message_order(TO) | {"action": {"tokenCheck": {}}}
     assert load(content) == TokenCheckAction.model_validate({"warnDays": 14})
 
@@ -60,8 +60,8 @@ def test_a_token_check_is_the_other_action() -> None:
         pytest.param(message_order(TO, text="nul \0"), id="a NUL character"),
     ],
 )
-def test_an_order_that_cannot_be_meant_is_refused(change: dict[str, Any]) -> None:
-    """Before anything is claimed or sent."""
+def test_an_invalid_order_is_refused(change: dict[str, Any]) -> None:
+    """The error names no contact."""
     with pytest.raises(InvalidOrder) as refused:
         load(message_order(TO) | change)
     assert TO[0] not in str(refused.value)
@@ -69,21 +69,21 @@ def test_an_order_that_cannot_be_meant_is_refused(change: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("action", [{"text": "both"}, {"template": None}], ids=["both", "none"])
 def test_a_message_has_either_a_template_or_a_text(action: dict[str, Any]) -> None:
-    """Both or none would leave open what is sent."""
+    """With both or none, the message is undefined."""
     with pytest.raises(InvalidOrder, match="exactly one of template and text"):
         load(message_order(TO, **action))
 
 
-def test_a_message_that_meta_would_refuse_is_no_order() -> None:
-    """It would fail for each recipient."""
+def test_a_message_that_meta_would_refuse_is_an_invalid_order() -> None:
+    """It would fail for every recipient."""
     message = load(message_order(TO, template=None, text=" "))
     assert isinstance(message, MessageAction)
     with pytest.raises(InvalidOrder):
         message.body()
 
 
-def test_an_order_never_prints_whom_it_is_for() -> None:
-    """Its repr may land in a log."""
+def test_the_repr_of_an_order_names_no_contact() -> None:
+    """A repr may be written into a log."""
     content = message_order(TO)
     parsed = order.load(json.dumps(content).encode())
     assert TO[0] not in f"{parsed!r} {parsed} {parse_action(parsed)!r} {parse_action(parsed)}"

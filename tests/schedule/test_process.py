@@ -1,4 +1,4 @@
-"""`waypost schedule run` as a process: killed at any point and started again, it leaves one message per contact."""
+"""Tests of `waypost schedule run` as a process that may be killed at any point."""
 
 import json
 import os
@@ -21,18 +21,18 @@ from .conftest import message_order, rows, runs
 MINUTE = 29730780
 JOB = f"team-a-weekly-news-0f1e2d3c-{MINUTE}"
 RECONCILE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-SECRET_WORDS = "nobody but the reader"
+SECRET_TEXT = "only for the reader"
 
 
 @dataclass
 class Command:
-    """Starts the command as a Job's pod would."""
+    """The command with the environment of a Job's pod."""
 
     environment: dict[str, str]
     folder: Path
 
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        """A process of it; what it prints goes into a file."""
+        """Starts a process whose output goes into a file."""
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "waypost.cli", "schedule", "run"],
@@ -42,24 +42,24 @@ class Command:
             )
 
     def run(self, **environment: str) -> int:
-        """To its end; the exit status."""
+        """Runs it to its end; returns the exit status."""
         return self.start(**environment).wait(60)
 
     @property
     def report(self) -> dict[str, Any]:
-        """What the operator would read."""
+        """The report, as the operator would read it."""
         content: dict[str, Any] = json.loads((self.folder / "report").read_bytes())
         return content
 
     @property
     def output(self) -> str:
-        """All that was printed."""
+        """Everything that was printed."""
         return (self.folder / "log").read_text()
 
 
 @pytest.fixture
 def command(seen: Engine, database_url: str, tmp_path: Path) -> Command:
-    """The command with an environment like that of its pod."""
+    """Returns the command with an environment like that of its pod."""
     environment = {
         **os.environ,
         "WAYPOST_DATABASE_URL": database_url,
@@ -74,14 +74,14 @@ def command(seen: Engine, database_url: str, tmp_path: Path) -> Command:
 
 
 def contacts(count: int) -> list[str]:
-    """As many phone numbers."""
+    """Returns that many phone numbers."""
     return [f"+39333{position:07}" for position in range(1_000_000, 1_000_000 + count)]
 
 
 def test_a_run_is_traced_as_a_root_that_links_to_its_reconcile(
     command: Command, seen: Engine, order_file: Callable[[dict[str, Any]], Path]
 ) -> None:
-    """All runs in one trace would make it endless; the rows carry the run's context on."""
+    """Otherwise all runs would share one endless trace. The queued rows carry the run's trace context."""
     order_file(message_order(contacts(3)))
     assert command.run() == 0
 
@@ -92,24 +92,22 @@ def test_a_run_is_traced_as_a_root_that_links_to_its_reconcile(
     assert {row["traceparent"].split("-")[1] for row in rows(seen)} == {span["trace_id"]}
 
 
-def test_neither_contacts_nor_words_are_in_any_output(
-    command: Command, order_file: Callable[[dict[str, Any]], Path]
-) -> None:
-    """Logs, report and trace; the order is the only file that holds them."""
+def test_no_output_contains_contacts_or_texts(command: Command, order_file: Callable[[dict[str, Any]], Path]) -> None:
+    """This holds for logs, report and trace; only the order contains them."""
     audience = contacts(3)
-    order_file(message_order([*audience, "+1000000"], template=None, text=SECRET_WORDS))
+    order_file(message_order([*audience, "+1000000"], template=None, text=SECRET_TEXT))
     assert command.run() == 0
 
     outputs = [command.output, str(command.report)]
     outputs += [path.read_text() for path in (command.folder / "traces").glob("*")]
     assert "run ended" in command.output
     for output in outputs:
-        assert SECRET_WORDS not in output
+        assert SECRET_TEXT not in output
         assert not any(contact[1:] in output for contact in audience)
 
 
 @pytest.mark.parametrize(
-    ("environment", "status", "told"),
+    ("environment", "status", "words"),
     [
         ({"WAYPOST_SCHEDULE_JOB": "made-by-hand"}, 2, "--at"),
         ({"WAYPOST_DATABASE_URL": ""}, 2, "WAYPOST_DATABASE_URL"),
@@ -117,24 +115,24 @@ def test_neither_contacts_nor_words_are_in_any_output(
         ({"WAYPOST_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, 1, "database cannot be used"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line_and_by_the_exit_status(
+def test_an_error_is_reported_in_one_line_and_by_the_exit_status(
     command: Command,
     order_file: Callable[[dict[str, Any]], Path],
     environment: dict[str, str],
     status: int,
-    told: str,
+    words: str,
 ) -> None:
-    """1 is worth another try, 2 is not."""
+    """A retry makes sense after 1, but not after 2."""
     order_file(message_order(contacts(1)))
     assert command.run(**environment) == status
-    assert told in command.output
+    assert words in command.output
     assert "Traceback" not in command.output
 
 
-def test_an_order_of_another_version_is_reported_as_such(
+def test_an_order_of_another_version_is_reported_as_invalid(
     command: Command, order_file: Callable[[dict[str, Any]], Path]
 ) -> None:
-    """The schedule's status then says it."""
+    """The schedule's status then shows that."""
     order_file({"action": {"retention": {}}})
     assert command.run() == 2
     assert command.report["result"] == "InvalidOrder"
@@ -143,7 +141,7 @@ def test_an_order_of_another_version_is_reported_as_such(
 def test_killed_at_any_point_a_run_leaves_one_message_per_contact(
     command: Command, seen: Engine, order_file: Callable[[dict[str, Any]], Path], wait_for: Callable[..., object]
 ) -> None:
-    """SIGKILL again and again, at moments spread over the whole run, and at last once to the end."""
+    """It gets SIGKILL at moments spread over the whole run; the last process runs to the end."""
     seed = time.time_ns()
     dice = random.Random(seed)
     audience = contacts(5000)
@@ -168,7 +166,7 @@ def test_killed_at_any_point_a_run_leaves_one_message_per_contact(
 def test_two_processes_of_one_tick_at_once_leave_one_message_per_contact(
     command: Command, seen: Engine, order_file: Callable[[dict[str, Any]], Path]
 ) -> None:
-    """A Job may have two pods for a while, when a node is lost."""
+    """A Job may have two pods for a while if a node is lost."""
     audience = contacts(2000)
     order_file(message_order(audience, maxRecipients=2000))
     processes = [command.start() for _ in range(3)]
@@ -179,11 +177,11 @@ def test_two_processes_of_one_tick_at_once_leave_one_message_per_contact(
 
 
 def queued(engine: Engine) -> int:
-    """Rows of the outbox."""
+    """Returns the number of rows in the outbox."""
     with engine.connect() as connection:
         return int(connection.execute(text("SELECT count(*) FROM outbox")).scalar_one())
 
 
 def digits(audience: Sequence[str]) -> list[str | None]:
-    """Contacts as WhatsApp knows them."""
+    """Returns the WhatsApp ids of the contacts."""
     return [parse(contact).wa_id for contact in audience]

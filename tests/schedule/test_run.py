@@ -1,4 +1,4 @@
-"""Runs: who gets what, once, and what is told of it."""
+"""Tests of runs: each recipient gets one message, and the report says so."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ ANNA, BRUNO, CARLA = "+393331234567", "+393331234568", "+12125550123"
 
 
 def test_everybody_in_the_audience_gets_one_bulk_message(seen: Engine, run: Run) -> None:
-    """Behind replies, and traceable to the run."""
+    """Bulk messages are sent after replies."""
     status, report = run(message_order([ANNA, BRUNO, "IT.13491208655302741918"]))
 
     queued = rows(seen)
@@ -38,7 +38,7 @@ def test_everybody_in_the_audience_gets_one_bulk_message(seen: Engine, run: Run)
 
 
 def test_the_same_tick_twice_is_one_run(seen: Engine, run: Run) -> None:
-    """CronJobs run about once; the second reports what the first has done."""
+    """A CronJob may start a tick twice; the second run reports what the first has done."""
     first = run(message_order([ANNA, BRUNO]))
     second = run(message_order([ANNA, BRUNO]))
 
@@ -54,8 +54,8 @@ def test_the_next_tick_is_another_run(seen: Engine, run: Run) -> None:
     assert len(rows(seen)) == 2
 
 
-def test_a_run_that_was_interrupted_goes_on_where_it_stopped(seen: Engine, run: Run) -> None:
-    """Whoever has the message keeps it, the others get theirs."""
+def test_an_interrupted_run_continues_where_it_stopped(seen: Engine, run: Run) -> None:
+    """Recipients that have a message get no second one; the others get theirs."""
     with seen.begin() as connection:
         tick = Tick(UID, NINE)
         schedules.begin_or_resume(
@@ -67,9 +67,9 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(seen: Engine, run: 
             orders=message_order([ANNA, BRUNO]),
             traceparent=None,
         )
-        known = conversations.load(connection, [Person(NUMBER, ANNA[1:], None, None, 0)])[0]
+        conversation = conversations.load(connection, [Person(NUMBER, ANNA[1:], None, None, 0)])[0]
         body = {"type": "text", "text": {"body": "first"}}
-        queued = [schedules.ScheduledMessage(known.id, known.contact_id, None)]
+        queued = [schedules.ScheduledMessage(conversation.id, conversation.contact_id, None)]
         schedules.queue_messages(connection, tick, queued, number_id=NUMBER, body=body, priority=1, traceparent=None)
 
     status, report = run(message_order([ANNA, BRUNO]))
@@ -82,8 +82,8 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(seen: Engine, run: 
     assert runs(seen)[0]["attempts"] == 2
 
 
-def test_what_a_tick_does_is_fixed_when_it_is_first_taken_up(seen: Engine, run: Run) -> None:
-    """A spec that changes between two pods of one run must not send half of each."""
+def test_the_order_of_a_tick_is_fixed_when_it_is_first_claimed(seen: Engine, run: Run) -> None:
+    """If the spec changes between two pods of one run, the run must not send half of each."""
     with seen.begin() as connection:
         schedules.begin_or_resume(
             connection,
@@ -98,14 +98,14 @@ def test_what_a_tick_does_is_fixed_when_it_is_first_taken_up(seen: Engine, run: 
     assert [row["wa_id"] for row in rows(seen)] == [ANNA[1:]]
 
 
-def test_a_run_that_has_ended_keeps_neither_contacts_nor_text(seen: Engine, run: Run) -> None:
-    """Erasing a contact must not have to look there."""
+def test_a_run_that_has_ended_stores_no_contacts_and_no_text(seen: Engine, run: Run) -> None:
+    """Erasing a contact does not have to search the runs."""
     run(message_order([ANNA]))
     assert runs(seen)[0]["orders"] is None
 
 
-def test_a_run_that_never_ended_is_forgotten_by_a_later_one(seen: Engine, run: Run) -> None:
-    """What it was told names people; one of the same day may still be taken up."""
+def test_the_order_of_an_abandoned_run_is_deleted_by_a_later_one(seen: Engine, run: Run) -> None:
+    """The order names people. A run of the last days may still be continued, so it keeps its order."""
     with seen.begin() as connection:
         connection.execute(text("DELETE FROM number"))
     for days in (0, 6.5):
@@ -121,7 +121,7 @@ def test_a_run_that_never_ended_is_forgotten_by_a_later_one(seen: Engine, run: R
 
 
 def test_one_person_named_in_two_ways_gets_one_message(seen: Engine, run: Run) -> None:
-    """Twice in the list, by phone and BSUID, or in an old spelling of the number."""
+    """The person is listed twice, by phone number and BSUID, or by an old spelling of the number."""
     with seen.begin() as connection:
         people = [
             Person(NUMBER, ANNA[1:], "IT.13491208655302741918", None, 0),
@@ -136,22 +136,22 @@ def test_one_person_named_in_two_ways_gets_one_message(seen: Engine, run: Run) -
     assert report["message"] == "2 Duplicate"
 
 
-def test_a_contact_that_is_no_number_does_not_stop_the_others(seen: Engine, run: Run) -> None:
-    """It is counted."""
+def test_an_invalid_contact_does_not_stop_the_others(seen: Engine, run: Run) -> None:
+    """It is counted as skipped."""
     _, report = run(message_order(["+1000000", ANNA]))
     assert [row["wa_id"] for row in rows(seen)] == [ANNA[1:]]
     assert (report["skipped"], report["message"]) == (1, "1 InvalidContact")
 
 
 def test_an_audience_above_the_limit_sends_nothing(seen: Engine, run: Run) -> None:
-    """A mistake in a list must not reach the first thousand of it."""
+    """With a wrong list, not even its first contacts get a message."""
     status, report = run(message_order([ANNA, BRUNO, CARLA], maxRecipients=2))
     assert rows(seen) == []
     assert (status, report["result"], report["recipients"]) == (ExitStatus.NEVER, "TooManyRecipients", 3)
 
 
 def test_quiet_hours_defer_by_the_recipients_clock(seen: Engine, tmp_path: Path) -> None:
-    """Whom it disturbs now waits, whom it does not gets it at once."""
+    """One contact is in quiet hours, the other is not."""
     orders = order.convert(message_order([ANNA, CARLA], quietHours={"from": "21:00", "to": "08:00"}))
     evening = datetime(2026, 11, 23, 20, 30, tzinfo=UTC)
     _, _, action = parse_action(orders).chosen
@@ -165,8 +165,8 @@ def test_quiet_hours_defer_by_the_recipients_clock(seen: Engine, tmp_path: Path)
     assert carla["not_before"] - carla["created_at"] < timedelta(minutes=5), "half past three in New York: at once"
 
 
-def test_a_number_that_no_worker_knows_yet_is_tried_again(database: Engine, run: Run) -> None:
-    """Just after an installation; nothing is queued meanwhile."""
+def test_a_number_that_no_worker_has_recorded_is_tried_again(database: Engine, run: Run) -> None:
+    """This happens just after an installation; nothing is queued."""
     with database.begin() as connection:
         connection.execute(text("DELETE FROM number"))
     status, report = run(message_order([ANNA]))
@@ -174,13 +174,13 @@ def test_a_number_that_no_worker_knows_yet_is_tried_again(database: Engine, run:
 
 
 def test_a_number_of_another_namespace_is_never_used(seen: Engine, run: Run) -> None:
-    """Whoever writes a schedule may send from the numbers of its own namespace only."""
+    """A schedule may use only the numbers of its own namespace."""
     status, report = run(message_order([ANNA]) | {"namespace": "team-b"})
     assert (status, report["result"], rows(seen)) == (ExitStatus.NEVER, "NumberOfAnother", [])
 
 
-def test_the_counts_tell_what_became_of_the_messages(seen: Engine, run: Run) -> None:
-    """Sent, failed at Meta, and left out by the gate."""
+def test_the_counts_show_the_outcome_of_the_messages(seen: Engine, run: Run) -> None:
+    """Messages are sent, fail at Meta, or are refused by the gate."""
     run(message_order([ANNA, BRUNO, CARLA, "+393331234569"]))
     with seen.begin() as connection:
         for contact, change in (
@@ -203,7 +203,7 @@ def test_the_counts_tell_what_became_of_the_messages(seen: Engine, run: Run) -> 
 
 
 def test_rows_of_other_runs_are_not_counted(seen: Engine, run: Run) -> None:
-    """Keys of two ticks, and of two schedules, begin differently."""
+    """Keys of other ticks and other schedules have other prefixes."""
     run(message_order([ANNA]))
     run(message_order([ANNA, BRUNO]), at=NINE + timedelta(minutes=1))
     run(message_order([ANNA, BRUNO, CARLA]) | {"uid": UID + "1"})
@@ -212,7 +212,7 @@ def test_rows_of_other_runs_are_not_counted(seen: Engine, run: Run) -> None:
 
 
 def test_the_rows_of_a_run_are_found_by_an_index(seen: Engine, run: Run) -> None:
-    """The outbox holds everything that was ever asked for."""
+    """The outbox contains the messages of all runs, so a scan would be slow."""
     with seen.begin() as connection:
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = connection.execute(
@@ -225,7 +225,7 @@ def test_the_rows_of_a_run_are_found_by_an_index(seen: Engine, run: Run) -> None
         assert "outbox_request_idx" in "\n".join(plan)
 
 
-def test_nothing_that_is_reported_names_a_contact(run: Run) -> None:
-    """The report ends in the status of an object that anybody may read."""
+def test_the_report_names_no_contact(run: Run) -> None:
+    """The report becomes part of a status that many people can read."""
     _, report = run(message_order([ANNA, "+1000000", BRUNO]))
     assert not any(contact.lstrip("+") in str(report) for contact in (ANNA, BRUNO))

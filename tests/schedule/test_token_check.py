@@ -1,4 +1,4 @@
-"""The action `tokenCheck`: what Meta says becomes the run's result."""
+"""Tests of the action `tokenCheck`: Meta's answer becomes the run's result."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ CHECK = TokenCheckAction.model_validate({"warnDays": 14})
 
 
 @pytest.mark.parametrize(
-    ("token", "result", "said"),
+    ("token", "result", "words"),
     [
         (TokenDetails(is_valid=True), "Succeeded", "never expires"),
         (TokenDetails(is_valid=True, expires_at=AT + 15 * DAY), "Succeeded", "expires in 15 days"),
@@ -37,16 +37,16 @@ CHECK = TokenCheckAction.model_validate({"warnDays": 14})
         (TokenDetails(is_valid=False, expires_at=AT + 99 * DAY), "TokenInvalid", "make a new token"),
     ],
 )
-def test_the_result_says_how_long_the_token_lasts(token: TokenDetails, result: str, said: str) -> None:
-    """And what a person must do where only a person can."""
-    ending = judge(token, warn_days=14, now=AT)
-    assert ending.result == result
-    assert said in ending.detail
+def test_the_result_says_how_long_the_token_lasts(token: TokenDetails, result: str, words: str) -> None:
+    """It also says what a person must do."""
+    outcome = judge(token, warn_days=14, now=AT)
+    assert outcome.result == result
+    assert words in outcome.detail
 
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    """A registry folder with the number in it."""
+    """Returns a registry folder that contains the number."""
     number = Number(
         namespace="team-a", name="support", phone_number_id=NUMBER, waba_id="1", app_id="7007", access_token=TOKEN,
         app_secret_proof=PROOF,
@@ -57,17 +57,17 @@ def published(tmp_path: Path) -> Path:
 
 
 def orders() -> Order:
-    """A token check of that number."""
+    """Returns the order of a token check of that number."""
     return order.convert(message_order([]) | {"action": {"tokenCheck": {}}})
 
 
 def ask(folder: Path, status: int, content: object) -> ActionOutcome:
-    """Check, while Meta answers that."""
-    return asked_by(folder, httpx.MockTransport(lambda _request: httpx.Response(status, json=content)))
+    """Runs the check while Meta gives this answer."""
+    return check_with(folder, httpx.MockTransport(lambda _request: httpx.Response(status, json=content)))
 
 
-def asked_by(folder: Path, transport: httpx.MockTransport) -> ActionOutcome:
-    """Check, with that for Meta."""
+def check_with(folder: Path, transport: httpx.MockTransport) -> ActionOutcome:
+    """Runs the check with this transport in place of Meta."""
     context = RunContext(
         engine=create_engine("postgresql+psycopg://"),  # never connected to
         order=orders(),
@@ -81,45 +81,45 @@ def asked_by(folder: Path, transport: httpx.MockTransport) -> ActionOutcome:
 
 
 def test_meta_is_asked_about_the_token_of_the_registry(published: Path) -> None:
-    """The one that the workers use."""
+    """The workers use the same token."""
     assert ask(published, 200, {"data": {"is_valid": True, "expires_at": 0}}).result == "Succeeded"
 
 
 def test_the_token_asks_about_itself_with_its_proof(published: Path) -> None:
-    """An app may demand the proof of every call, and a run holds no app secret."""
+    """An app may demand the proof with every call, and a run has no app secret."""
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(request)
         return httpx.Response(200, json={"data": {"is_valid": True}})
 
-    asked_by(published, httpx.MockTransport(answer))
+    check_with(published, httpx.MockTransport(answer))
     (only,) = asked
     assert (only.headers["authorization"], only.url.params["appsecret_proof"]) == (f"Bearer {TOKEN}", PROOF)
 
 
-def test_a_refused_proof_says_nothing_of_the_token(published: Path) -> None:
-    """It is the app secret that is another one at Meta; the next pod reads the proof by the new one."""
-    said = "Invalid appsecret_proof provided in the API argument"
+def test_a_refused_proof_says_nothing_about_the_token(published: Path) -> None:
+    """The app secret was changed at Meta; the next pod reads the proof by the new one."""
+    message = "Invalid appsecret_proof provided in the API argument"
     with pytest.raises(NotYet, match="proof of the app secret"):
-        ask(published, 400, {"error": {"code": 100, "message": said}})
+        ask(published, 400, {"error": {"code": 100, "message": message}})
 
 
 def test_a_token_that_cannot_even_ask_about_itself_is_invalid(published: Path) -> None:
-    """Code 190."""
+    """Meta answers with code 190."""
     assert ask(published, 401, {"error": {"code": 190, "message": "expired"}}).result == "TokenInvalid"
 
 
 @pytest.mark.parametrize(
     ("status", "content"), [(500, {}), (400, {"error": {"code": 4, "message": "too many calls"}}), (200, "no JSON")]
 )
-def test_without_an_answer_nothing_is_said_of_the_token(published: Path, status: int, content: object) -> None:
-    """The Job tries again."""
+def test_without_an_answer_the_run_is_tried_again(published: Path, status: int, content: object) -> None:
+    """Nothing is known about the token then."""
     with pytest.raises(NotYet):
         ask(published, status, content)
 
 
 def test_a_number_that_is_not_published_yet_is_tried_again(tmp_path: Path) -> None:
-    """Its Secret may be on its way."""
+    """The operator may be about to publish it."""
     with pytest.raises(NotYet, match="team-a/support"):
         ask(tmp_path, 200, {})

@@ -1,1 +1,1 @@
-"""What one process writes for another: one model per document."""
+"""Documents that one process writes for another: one model for each."""

@@ -1,6 +1,6 @@
-"""The order of a run: what the operator writes into the Secret of a schedule, and `waypost schedule run` reads.
+"""The order of a run, a JSON file: the operator writes it into the schedule's Secret, `waypost schedule run` reads it.
 
-A JSON file. It names who gets which message, so it belongs in a Secret.
+It contains contacts and texts, so it belongs in a Secret.
 """
 
 import json
@@ -11,11 +11,11 @@ from pydantic.alias_generators import to_camel
 
 
 class InvalidOrder(Exception):
-    """The order cannot be carried out. The message names the field, never a value. A retry changes nothing."""
+    """The order is invalid. The message names the field, never a value. A retry changes nothing."""
 
 
 class Order(BaseModel):
-    """What the runs of one schedule do."""
+    """The work of one schedule's runs."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -34,7 +34,7 @@ class Order(BaseModel):
     """Name of the `WhatsAppNumber`, in the same namespace."""
     number_id: str
     time_zone: str
-    """The schedule's zone, taken for recipients whose own zone is unknown."""
+    """The schedule's zone; it is used for recipients whose own zone is unknown."""
     action: dict[str, Any]
     """`spec.action` of the schedule, defaults filled in; `schedule.actions.table.Action` is its model."""
 
@@ -50,9 +50,9 @@ class Order(BaseModel):
 
 
 def load(content: bytes) -> Order:
-    """Reads the file. Raises `InvalidOrder`."""
+    """Parses the file's content. Raises `InvalidOrder`."""
     if b"\\u0000" in content:
-        raise InvalidOrder("the order holds a NUL character, which no message may")
+        raise InvalidOrder("the order contains a NUL character, which no message may contain")
     try:
         parsed = json.loads(content)
     except ValueError:
@@ -61,7 +61,7 @@ def load(content: bytes) -> Order:
 
 
 def convert(content: Any) -> Order:
-    """Reads an order from parsed JSON. Raises `InvalidOrder`."""
+    """Validates an order from parsed JSON. Raises `InvalidOrder`."""
     try:
         return Order.model_validate(content)
     except ValidationError as error:

@@ -1,1 +1,1 @@
-"""One run of a `BotSchedule`: what the Jobs of its CronJob do, `waypost schedule run`."""
+"""The command `waypost schedule run`: one run of a `BotSchedule`, as the Jobs of its CronJob do it."""

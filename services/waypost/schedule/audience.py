@@ -1,31 +1,41 @@
-"""Who a run writes to. Consent, the 24 h window and hand-off are the sender's gate, right before each message."""
+"""Finds the recipients of a run. The sender's gate checks consent, 24 h window and hand-off before each message."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from waypost.cloudapi.messages.recipient import InvalidRecipient, Recipient, parse
 
 
+class SkipReason(StrEnum):
+    """Reasons for which a contact of the list is not a recipient of its own."""
+
+    INVALID_CONTACT = "InvalidContact"
+    """The contact is neither a phone number nor a BSUID."""
+    DUPLICATE = "Duplicate"
+    """The same person is listed more than once."""
+
+
 @dataclass(frozen=True)
 class Audience:
-    """`recipients` in the order given, each once; `skipped` counts the others by reason."""
+    """The `recipients` in the given order, each once; `skipped` counts the other contacts by reason."""
 
     recipients: tuple[Recipient, ...]
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-def of_contacts(contacts: Iterable[str]) -> Audience:
-    """From phone numbers and BSUIDs. One that is neither is counted, for it must not stop all the others."""
+def from_contacts(contacts: Iterable[str]) -> Audience:
+    """Returns the audience for phone numbers and BSUIDs. Any other contact is counted and does not stop the rest."""
     skipped: Counter[str] = Counter()
     recipients: dict[Recipient, None] = {}
     for contact in contacts:
         try:
             recipient = parse(contact)
         except InvalidRecipient:
-            skipped["InvalidContact"] += 1
+            skipped[SkipReason.INVALID_CONTACT] += 1
             continue
         if recipient in recipients:
-            skipped["Duplicate"] += 1
+            skipped[SkipReason.DUPLICATE] += 1
         recipients[recipient] = None
     return Audience(tuple(recipients), skipped)

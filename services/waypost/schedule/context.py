@@ -1,4 +1,4 @@
-"""What a run hands to its action."""
+"""The context that a run gives to its action."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from waypost.store.schedules import Tick
 
 @dataclass(frozen=True)
 class RunContext:
-    """One run of a schedule: its order and tick, and what it works with."""
+    """One run of a schedule: its order and tick, and the services that it uses."""
 
     engine: Engine
     order: Order
     tick: Tick
     now: datetime
-    """The database's clock when this attempt began."""
+    """Time of the database when this attempt began."""
     traceparent: str | None
     """W3C trace context of this attempt; stored with the messages it queues."""
     registry_dir: Path
     graph: Callable[[], GraphClient]
-    """Makes a client of the Graph API; the caller closes it."""
+    """Returns a new client of the Graph API; the caller closes it."""

@@ -1,4 +1,4 @@
-"""`waypost schedule run`: the process that a run is."""
+"""The process of one run: reads its order, performs it, and writes its report."""
 
 import os
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Command:
-    """One call of the command."""
+    """Arguments of one call of the command."""
 
     settings: Settings
     at: str | None = None
-    """The planned minute, where the Job's name does not tell it."""
+    """The planned minute; needed if the Job's name does not contain it."""
 
 
 def run(command: Command) -> int:
-    """Entry of `waypost schedule run`; returns the exit status. Errors of the database come through."""
+    """Runs `waypost schedule run`; returns the exit status. Database errors propagate."""
     settings = command.settings
     logs.configure("schedule", settings.log_level)
     traces = tracing.configure("schedule", settings.trace_dir)
@@ -44,7 +44,7 @@ def run(command: Command) -> int:
 def _run(command: Command) -> int:
     settings = command.settings
     try:
-        planned_at = tick.of_moment(command.at) if command.at else tick.of_job(settings.schedule_job)
+        planned_at = tick.parse_minute(command.at) if command.at else tick.minute_of_job(settings.schedule_job)
     except NoTick as error:
         log.error("this is no run of a schedule", problem=str(error))  # noqa: TRY400 - no defect
         return ExitStatus.NEVER
@@ -62,7 +62,7 @@ def _run(command: Command) -> int:
     try:
         with (
             bound_contextvars(schedule=schedule, planned_at=planned_at.isoformat(), number_id=orders.number_id),
-            # A root of its own: the template of a CronJob lives long, and all its runs would share one trace.
+            # Each run is the root of a trace: all runs of a CronJob get the same TRACEPARENT from its template.
             tracing.tracer().start_as_current_span(
                 "schedule run", context=Context(), links=[link] if link else []
             ) as span,

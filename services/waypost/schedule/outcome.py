@@ -1,10 +1,10 @@
-"""How an action of a run ended.
+"""Outcomes and errors of an action.
 
-A run ends for good with a result (`Succeeded`, or why not) or is interrupted, and then goes on in its Job's next pod:
+A run ends for good with a result, or is interrupted and continues in the next pod of its Job:
 
 RunError
-├── RunRefused    the run will never do its work; `result` says why. No retry makes sense
-└── NotYet        something is not there yet; the next pod tries again
+├── RunRefused    the run can never do its work; `result` says why. A retry makes no sense
+└── NotYet        something that the run needs is missing; the next pod tries again
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class RunResult(StrEnum):
-    """`status.lastRun.result` of a `BotSchedule`: how the run ended, or what it waits for."""
+    """Results of a run, as `status.lastRun.result` of a `BotSchedule` shows them."""
 
     SUCCEEDED = "Succeeded"
     WAITING = "Waiting"
@@ -29,7 +29,7 @@ class RunError(Exception):
 
 
 class RunRefused(RunError):
-    """The run will never do its work. `detail` is for people and names no contact."""
+    """The run can never do its work. `detail` explains it to people and names no contact."""
 
     def __init__(self, result: RunResult, detail: str, *, recipients: int = 0) -> None:
         super().__init__(f"{result}: {detail}")
@@ -39,12 +39,12 @@ class RunRefused(RunError):
 
 
 class NotYet(RunError):
-    """What the run needs is not there yet; the message says what."""
+    """Something that the run needs is missing so far; the message says what."""
 
 
 @dataclass(frozen=True)
 class ActionOutcome:
-    """What an action did."""
+    """The outcome of an action."""
 
     result: RunResult = RunResult.SUCCEEDED
     detail: str = ""

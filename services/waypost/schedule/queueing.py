@@ -1,4 +1,4 @@
-"""Queues the messages of a run: one outbox row per recipient, even if the process is killed and started again."""
+"""Queues the messages of a run: one outbox row per recipient, even if the process is killed and restarted."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,22 +31,22 @@ POLL_S = 0.5
 
 
 def queue(context: RunContext, action: MessageAction) -> ActionOutcome:
-    """Queues the message for each recipient who has none of this tick yet.
+    """Queues the message for each recipient that has none of this tick yet.
 
     Raises `NotYet` and `RunRefused` before anything is queued.
     """
     _check_number(context)
     body = action.body()
-    found = audience.of_contacts(action.audience.contacts or ())
+    found = audience.from_contacts(action.audience.contacts or ())
     size = len(found.recipients)
     if size > action.max_recipients:
-        detail = f"the audience is {size} people, maxRecipients is {action.max_recipients}; nothing was sent"
+        detail = f"the audience has {size} people, but maxRecipients is {action.max_recipients}; nothing was sent"
         raise RunRefused(RunResult.TOO_MANY_RECIPIENTS, detail, recipients=size)
-    moment_for = _moments(action, context.now, context.order.time_zone)
+    not_before = _not_before(action, context.now, context.order.time_zone)
     done = 0
     for batch in _batches(found.recipients):
         with context.engine.begin() as connection:
-            rows = _rows(connection, context.order.number_id, batch, moment_for)
+            rows = _rows(connection, context.order.number_id, batch, not_before)
             new = schedules.queue_messages(
                 connection,
                 context.tick,
@@ -60,25 +60,28 @@ def queue(context: RunContext, action: MessageAction) -> ActionOutcome:
         log.info("queueing", done=done, of=size, new=new)
     with context.engine.connect() as connection:
         queued = schedules.sends_of_run(connection, context.tick).total
-    # One person may be listed in two ways: by BSUID and phone number, or in two spellings of a number.
-    found.skipped["Duplicate"] += size - queued
+    # One person may be listed twice: by BSUID and phone number, or by two spellings of a number.
+    found.skipped[audience.SkipReason.DUPLICATE] += size - queued
     return ActionOutcome(recipients=size, skipped=+found.skipped)
 
 
 def _check_number(context: RunContext) -> None:
-    """Checks once more, after the operator, that the schedule's own number is meant: the sender knows ids alone."""
+    """Checks that the number belongs to the schedule's namespace, because the sender checks ids only.
+
+    Raises `NotYet` if no worker has recorded the number, and `RunRefused` if it belongs to another.
+    """
     with context.engine.connect() as connection:
         owner = schedules.owner_of_number(connection, context.order.number_id)
     if owner is None:
         raise NotYet("no worker has seen this number yet")
     expected = (context.order.namespace, context.order.number)
     if owner != expected:
-        detail = f"this phone number is not that of {'/'.join(expected)}"
+        detail = f"the phone number does not belong to {'/'.join(expected)}"
         raise RunRefused(RunResult.NUMBER_OF_ANOTHER, detail)
 
 
 def settled(engine: Engine, tick: Tick, *, within_s: float) -> SendCounts:
-    """Returns the outcome of the run's messages, once all that may go out now have ended or the time is up."""
+    """Waits until all messages that are due have ended, or `within_s` seconds are over; returns their outcome."""
     deadline = time.monotonic() + within_s
     while True:
         with engine.connect() as connection:
@@ -88,48 +91,48 @@ def settled(engine: Engine, tick: Tick, *, within_s: float) -> SendCounts:
         time.sleep(POLL_S)
 
 
-def _moments(action: MessageAction, now: datetime, schedule_zone: str) -> Callable[[Recipient], datetime | None]:
+def _not_before(action: MessageAction, now: datetime, schedule_zone: str) -> Callable[[Recipient], datetime | None]:
     if action.quiet_hours is None:
         return lambda _recipient: None
     begin, end = (time_of_day.fromisoformat(word) for word in (action.quiet_hours.from_, action.quiet_hours.to))
     quiet = QuietHours(begin, end)
 
-    def moment_for(recipient: Recipient) -> datetime | None:
+    def after_quiet_hours(recipient: Recipient) -> datetime | None:
         moment = send_at(now, quiet, time_zones(recipient), schedule_zone)
         return None if moment == now else moment
 
-    return moment_for
+    return after_quiet_hours
 
 
 def _rows(
     connection: Connection,
     number_id: str,
     recipients: Sequence[Recipient],
-    moment_for: Callable[[Recipient], datetime | None],
+    not_before: Callable[[Recipient], datetime | None],
 ) -> list[ScheduledMessage]:
     people = _people(connection, number_id, recipients)
     found = conversations.load(connection, people)
     return [
-        ScheduledMessage(conversation.id, conversation.contact_id, moment_for(recipient))
+        ScheduledMessage(conversation.id, conversation.contact_id, not_before(recipient))
         for recipient, conversation in zip(recipients, found, strict=True)
     ]
 
 
 def _people(connection: Connection, number_id: str, recipients: Sequence[Recipient]) -> list[Person]:
-    """Maps recipients to people: a contact known under another spelling of the number keeps its recorded consent."""
+    """Maps recipients to people. A contact stored under another spelling of the number keeps its recorded consent."""
     candidates = [spelling for r in recipients if r.wa_id for spelling in spellings(r.wa_id)]
-    known = schedules.phones_of_contacts(connection, number_id, candidates)
+    stored = schedules.phones_of_contacts(connection, number_id, candidates)
     people = []
     for recipient in recipients:
         wa_id = recipient.wa_id
         if wa_id is not None:
-            wa_id = next((spelling for spelling in spellings(wa_id) if spelling in known), wa_id)
+            wa_id = next((spelling for spelling in spellings(wa_id) if spelling in stored), wa_id)
         key = recipient.user_id or wa_id or ""
         people.append(Person(number_id, wa_id, recipient.user_id, None, lane_of(number_id, key)))
     return people
 
 
 def _batches(recipients: Sequence[Recipient]) -> Iterator[tuple[Recipient, ...]]:
-    rest = iter(recipients)
-    while batch := tuple(islice(rest, BATCH)):
+    remaining = iter(recipients)
+    while batch := tuple(islice(remaining, BATCH)):
         yield batch

@@ -1,4 +1,4 @@
-"""Quiet hours: when a recipient may be written to, by the clocks of everywhere that the recipient may be. Pure."""
+"""Quiet hours: computes when a recipient may get a message, in all time zones where the recipient may be. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,18 +7,18 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 LONGEST = timedelta(hours=48)
-"""If no moment within this time suits all zones, none ever does."""
+"""Time within which a moment that suits all zones is found, if there is one."""
 
 
 @dataclass(frozen=True)
 class QuietHours:
-    """From `begin` until before `end` on the recipient's wall clock; `begin` after `end` means over midnight."""
+    """The time from `begin` until before `end` on the recipient's clock; over midnight if `begin` is after `end`."""
 
     begin: time
     end: time
 
     def cover(self, wall_clock: time) -> bool:
-        """Whether it is quiet then."""
+        """Returns whether that time of day is in the quiet hours."""
         if self.begin <= self.end:
             return self.begin <= wall_clock < self.end
         return wall_clock >= self.begin or wall_clock < self.end
@@ -26,19 +26,19 @@ class QuietHours:
 
 @lru_cache(maxsize=1024)
 def send_at(now: datetime, quiet: QuietHours, zones: tuple[str, ...], fallback: str) -> datetime:
-    """The first moment from `now` on that is not quiet in any of `zones`.
+    """Returns the first moment from `now` on that is not quiet in any of `zones`.
 
-    Where they are unknown, or so far apart that there is no such moment, the zone `fallback` decides alone. In the hour
-    that a clock skips in spring it may be up to an hour later than necessary, never earlier.
+    If the zones are unknown, or so far apart that there is no such moment, the zone `fallback` alone decides. In the
+    hour that clocks skip in spring, the result may be up to an hour later than necessary, but never earlier.
     """
-    known = tuple(_known(zones))
-    if known and (moment := _loud_everywhere(now, quiet, known)) is not None:
+    existing = tuple(_existing(zones))
+    if existing and (moment := _first_allowed(now, quiet, existing)) is not None:
         return moment
-    moment = _loud_everywhere(now, quiet, tuple(_known([fallback])))
+    moment = _first_allowed(now, quiet, tuple(_existing([fallback])))
     return moment or now
 
 
-def _loud_everywhere(now: datetime, quiet: QuietHours, zones: tuple[ZoneInfo, ...]) -> datetime | None:
+def _first_allowed(now: datetime, quiet: QuietHours, zones: tuple[ZoneInfo, ...]) -> datetime | None:
     moment = now
     while moment - now <= LONGEST:
         later = max((_end_of_quiet(moment, quiet, zone) for zone in zones), default=moment)
@@ -49,21 +49,21 @@ def _loud_everywhere(now: datetime, quiet: QuietHours, zones: tuple[ZoneInfo, ..
 
 
 def _end_of_quiet(moment: datetime, quiet: QuietHours, zone: ZoneInfo) -> datetime:
-    """`moment` where it is not quiet then."""
+    """Returns the end of the quiet hours that contain `moment`, or `moment` itself if it is not in any."""
     local = moment.astimezone(zone)
     if not quiet.cover(local.time()):
         return moment
     ends = (
         datetime.combine(local.date() + timedelta(days=day), quiet.end, zone).replace(fold=fold).astimezone(UTC)
         for day in (0, 1, 2)
-        for fold in (0, 1)  # the end may come twice, when clocks are set back
+        for fold in (0, 1)  # the end occurs twice if clocks are set back over it
     )
     return min(end for end in ends if end > moment and not quiet.cover(end.astimezone(zone).time()))
 
 
-def _known(zones: Iterable[str]) -> Iterable[ZoneInfo]:
+def _existing(zones: Iterable[str]) -> Iterable[ZoneInfo]:
     for zone in zones:
         try:
             yield ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError):
-            continue  # a name of another release of the IANA database
+            continue  # not in this release of the IANA database

@@ -1,7 +1,7 @@
-"""One run: claims the tick, does its action, reports the result.
+"""Performs one run: claims the tick, does its action, and reports the result.
 
-The tick's identity is (uid of the BotSchedule, planned minute). The first process to take a tick up fixes what it does.
-If it is killed, the next one goes on with the same run; a run that has ended is only reported once more.
+The tick's identity is (uid of the BotSchedule, planned minute). The first process that claims a tick fixes its order.
+If it is killed, the next one continues the same run; a run that has ended is only reported again.
 """
 
 from datetime import datetime
@@ -28,22 +28,22 @@ log = structlog.get_logger(__name__)
 
 
 class ExitStatus(IntEnum):
-    """How the process ends. The CronJob's pod failure policy ends the Job at once on `NEVER`."""
+    """Exit statuses of the process. The CronJob's pod failure policy ends the Job at once on `NEVER`."""
 
     DONE = 0
-    """The run is done, now or before."""
+    """The run is done, by this process or an earlier one."""
     AGAIN = 1
-    """The run is not done, and another try makes sense."""
+    """The run is not done, and a retry makes sense."""
     NEVER = 2
-    """The run is not done, and no other try would do it."""
+    """The run is not done, and a retry makes no sense."""
 
 
 def perform(
     engine: Engine, settings: Settings, orders: Order, planned_at: datetime
 ) -> tuple[ExitStatus, dict[str, object]]:
-    """Does the run of this tick, or what is left of it; returns the exit status and the report.
+    """Performs the run of this tick, or its remaining part; returns the exit status and the report.
 
-    Database errors propagate: the run stays as it is, and another process may go on with it.
+    Database errors propagate: the run stays as it is, and another process may continue it.
     """
     tick = Tick(orders.uid, planned_at)
     with engine.begin() as connection:
@@ -85,10 +85,10 @@ def perform(
 
 def parse_action(orders: Order) -> Action:
     """Returns the order's action. Raises `InvalidOrder`, also for one that this version cannot carry out."""
-    # A run that an older version took up may hold the other actions as null.
-    given = {name: value for name, value in orders.action.items() if value is not None}
+    # The stored order of a run that an older version claimed may contain the other actions as null.
+    present = {name: value for name, value in orders.action.items() if value is not None}
     try:
-        action = Action.model_validate(given)
+        action = Action.model_validate(present)
     except ValidationError as error:
         raise InvalidOrder(order.explain(error, within="action")) from None
     name, entry, _ = action.chosen
@@ -98,7 +98,7 @@ def parse_action(orders: Order) -> Action:
 
 
 def _act(engine: Engine, settings: Settings, orders: Order, tick: Tick, run: Run) -> tuple[ActionOutcome, float]:
-    """Returns what the action did, and for how many seconds its messages may be waited for."""
+    """Performs the action; returns its outcome, and for how many seconds to wait for its messages."""
 
     def graph() -> GraphClient:
         return GraphClient(settings.graph_url, settings.graph_version, timeout_s=settings.graph_timeout_s)
@@ -118,7 +118,7 @@ def _act(engine: Engine, settings: Settings, orders: Order, tick: Tick, run: Run
 
 
 def _finished(engine: Engine, tick: Tick, outcome: ActionOutcome, *, wait_s: float = 0.0) -> dict[str, object]:
-    """Records how the run ended, then waits at most `wait_s` for the outcome of its messages; returns the report."""
+    """Records the end of the run, then waits at most `wait_s` seconds for its messages; returns the report."""
     with engine.begin() as connection:
         finished_at = schedules.finish(
             connection,

@@ -1,7 +1,7 @@
-"""Which tick of the schedule a Job is for.
+"""Finds the planned minute (the tick) that a Job is for.
 
-The CronJob controller names its Jobs `<cronjob>-<minutes since 1970 of the planned time>`, and the pod learns the
-name by its label `batch.kubernetes.io/job-name`: so retried pods, and a Job made twice, know that they are the same.
+The CronJob controller names its Jobs `<cronjob>-<minutes since 1970 of the planned time>`, and the pod gets the name
+from its label `batch.kubernetes.io/job-name`. So retried pods, and a Job created twice, have the same tick.
 Source: `getJobName` in Kubernetes' pkg/controller/cronjob/utils.go.
 """
 
@@ -13,22 +13,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NoTick(Exception):
-    """It cannot be told which tick is meant; says what to do instead. A retry changes nothing."""
+    """The tick is unknown; the message says what to do. A retry changes nothing."""
 
 
-def of_job(name: str) -> datetime:
-    """The minute that the Job called `name` was planned for. Raises `NoTick`."""
+def minute_of_job(name: str) -> datetime:
+    """Returns the minute that the Job called `name` was planned for. Raises `NoTick`."""
     if (match := _MINUTE.fullmatch(name)) is None:
-        raise NoTick("the Job's name does not end in the minute it was planned for; say which with --at")
+        raise NoTick("the Job's name does not end in its planned minute; give it with --at")
     return _EPOCH + timedelta(minutes=int(match[1]))
 
 
-def of_moment(written: str) -> datetime:
-    """A minute as a person writes it, `2026-11-24T09:00Z`. Raises `NoTick`."""
+def parse_minute(text: str) -> datetime:
+    """Parses a minute as a person writes it, `2026-11-24T09:00Z`. Raises `NoTick`."""
     try:
-        moment = datetime.fromisoformat(written)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise NoTick("--at must be a moment with its zone, as 2026-11-24T09:00Z") from None
     if moment.tzinfo is None:
-        raise NoTick("--at needs a zone at its end, as 2026-11-24T09:00Z")
+        raise NoTick("--at must end in a zone, as 2026-11-24T09:00Z")
     return moment.astimezone(UTC).replace(second=0, microsecond=0)

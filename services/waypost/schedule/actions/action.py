@@ -26,7 +26,7 @@ Model = TypeVar("Model", bound=ActionModel)
 
 @dataclass(frozen=True)
 class PodNeeds:
-    """What the pod of a run gets beside the database and its order."""
+    """Needs of a run's pod beside the database and its order."""
 
     access_token: bool
     """Whether the registry entry of the schedule's number, which holds its access token, is mounted."""
@@ -34,7 +34,7 @@ class PodNeeds:
 
 @dataclass(frozen=True)
 class ScheduleAction(Generic[Model]):
-    """One action: everything that the operator and a run have to know of it."""
+    """One action: everything that the operator and a run must know about it."""
 
     model: type[Model]
     pod: PodNeeds
@@ -47,5 +47,5 @@ class ScheduleAction(Generic[Model]):
 
 
 def everything_is_supported(_model: ActionModel) -> str | None:
-    """An action without fields that this version cannot honour."""
+    """Returns None: this version supports every field of the action."""
     return None

@@ -1,4 +1,4 @@
-"""The action `message`: one message to each of an audience."""
+"""The action `message`: sends one message to each contact of an audience."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,32 +37,32 @@ Tag = Annotated[
 
 
 class ScheduledTemplate(TemplateName):
-    """A message template that Meta has approved, with what fills its variables."""
+    """A message template that Meta has approved, with the values of its variables."""
 
     components: list[dict[str, Any]] = Field(
         default=[],
         max_length=16,
         json_schema_extra={"items": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
     )
-    """What fills the variables of header, body and buttons, in the form that Meta's API takes as `components`."""
+    """Values for the variables of header, body and buttons, in the form that Meta's API takes as `components`."""
 
 
 class ConfigMapKey(NameReference):
-    """A key of a ConfigMap of the same namespace."""
+    """A key of a ConfigMap in the same namespace."""
 
     key: str = Field(default="contacts.txt", pattern=r"^[-._a-zA-Z0-9]{1,253}$", max_length=253)
-    """Key whose text holds one contact per line, written as in `contacts`."""
+    """Key whose text has one contact per line, written as in `contacts`."""
 
 
 class Selector(Strict):
-    """Contacts of the number by what is known of them; everything that is given must hold."""
+    """Contacts of the number that meet all the given conditions."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(rule("has(self.tags) || has(self.lastSeenWithin) || has(self.noReplyFor)", NOT_EMPTY))
     )
 
     tags: list[Tag] | None = Field(default=None, min_length=1, max_length=32)
-    """Tags that a contact must carry, all of them."""
+    """Tags that a contact must have, all of them."""
     last_seen_within: Duration | None = None
     """Time within which the contact must have written."""
     no_reply_for: Duration | None = None
@@ -70,16 +70,16 @@ class Selector(Strict):
 
 
 class Audience(Strict):
-    """Who gets the message."""
+    """Contacts that get the message."""
 
     model_config = ConfigDict(json_schema_extra=rules(one_of("contacts", "selector", "configMapRef")))
 
     # The number of contacts is a limit of the custom resource's size, not of a run: ScheduleSpec checks it.
     contacts: list[Contact] | None = Field(default=None, min_length=1, json_schema_extra={"maxItems": MOST_CONTACTS})
-    """Contacts, one by one: phone numbers in E.164, as `+393331234567`, or business-scoped user ids, as
-    `IT.13491208655302741918`, of those who show no phone number."""
+    """List of contacts: phone numbers in E.164, as `+393331234567`, or business-scoped user ids, as
+    `IT.13491208655302741918`, of people who show no phone number."""
     selector: Selector | None = None
-    """Contacts of the number by what is known of them. This version cannot carry it out: such a schedule is not
+    """Conditions that select contacts of the number. This version cannot carry it out: such a schedule is not
     supported, and its condition says so."""
     config_map_ref: ConfigMapKey | None = None
     """A ConfigMap with one contact per line. This version cannot carry it out: such a schedule is not supported, and
@@ -109,14 +109,14 @@ class MessageAction(ActionModel):
     template: ScheduledTemplate | None = None
     """The template to send. Meta takes templates at any time, and asks that recipients have agreed to get them."""
     text: str | None = Field(default=None, min_length=1, max_length=4096)
-    """The text to send, instead of a template. It reaches only those who wrote within the last 24 hours; the others are
-    counted as skipped."""
+    """The text to send, instead of a template. It reaches only contacts who wrote within the last 24 hours; the others
+    are counted as skipped."""
     audience: Audience
-    """Who gets the message. Contacts who opted out are skipped, whatever is written here."""
+    """Contacts that get the message. Contacts that have opted out are always skipped."""
     quiet_hours: QuietHours | None = None
-    """Hours in which no message is sent, by the recipient's own clock. What falls into them is sent at their end."""
+    """Hours in which no message is sent, by the recipient's own clock. A message due in them is sent at their end."""
     max_recipients: int = Field(default=1000, ge=1, le=100_000)
-    """Size of the audience above which a run sends nothing at all, and says so: a safeguard against a wrong list."""
+    """Size of the audience above which a run sends nothing and reports that: a safeguard against a wrong list."""
 
     _one_body = exactly_one("template", "text")
 
@@ -135,7 +135,7 @@ class MessageAction(ActionModel):
 
 
 def run(context: "RunContext", action: MessageAction) -> ActionOutcome:
-    """Queues the message for each of the audience, with the database that only a run has."""
+    """Queues the message for each contact of the audience. It needs the database, which only a run has."""
     from waypost.schedule import queueing  # noqa: PLC0415 - the operator imports this module without a database
 
     return queueing.queue(context, action)

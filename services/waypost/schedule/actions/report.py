@@ -9,7 +9,7 @@ class ReportAction(ActionModel):
     """Write a report on the number's traffic."""
 
     period: Literal["Day", "Week", "Month"] = "Day"
-    """What the report covers: the last full day, week or month in the schedule's time zone."""
+    """Period of the report: the last full day, week or month in the schedule's time zone."""
     format: Literal["CSV", "JSON"] = "CSV"
     """Format in which the report is written."""
 

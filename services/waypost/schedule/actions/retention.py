@@ -5,10 +5,10 @@ from waypost.schedule.actions.action import ActionModel, PodNeeds, ScheduleActio
 
 
 class RetentionAction(ActionModel):
-    """Erase what is older than the number's retention."""
+    """Erase messages that are older than the number's retention."""
 
     messages: Duration | None = None
-    """Age at which messages are erased; without it the age that the number's own `retention` says."""
+    """Age at which messages are erased; by default the age in the number's own `retention`."""
 
 
 ACTION = ScheduleAction(

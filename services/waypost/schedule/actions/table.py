@@ -1,4 +1,4 @@
-"""The table of actions, and `spec.action`, which names exactly one of them."""
+"""The table of all actions, and the model of `spec.action`, which contains exactly one of them."""
 
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ ACTIONS: Final[dict[str, ScheduleAction[Any]]] = {
 
 
 class Action(Strict):
-    """What a run does."""
+    """Action that a run performs."""
 
     model_config = ConfigDict(json_schema_extra=rules(one_of(*ACTIONS)))
 
@@ -32,7 +32,7 @@ class Action(Strict):
     """Write a report on the number's traffic. This version cannot carry it out: such a schedule is not supported, and
     its condition says so."""
     token_check: TokenCheckAction | None = None
-    """Ask Meta whether the number's access token is still valid, and warn ahead of its end."""
+    """Ask Meta whether the number's access token is still valid, and warn before it expires."""
     retention: RetentionAction | None = None
     """Erase messages that are older than allowed. This version cannot carry it out: such a schedule is not supported,
     and its condition says so."""
@@ -41,7 +41,7 @@ class Action(Strict):
 
     @property
     def chosen(self) -> tuple[str, ScheduleAction[Any], ActionModel]:
-        """Returns the one action that is given: its name, its entry in the table and its fields."""
+        """The one action that is given: its name, its entry in the table and its fields."""
         (found,) = (
             (field.alias, model)
             for name, field in type(self).model_fields.items()

@@ -22,14 +22,14 @@ _TOKEN_REFUSED = 190
 
 
 class TokenCheckAction(ActionModel):
-    """Check the number's access token at Meta, and warn of its end."""
+    """Check the number's access token at Meta, and warn before it expires."""
 
     warn_days: int = Field(default=14, ge=1, le=60)
-    """How many days ahead of the token's end a run begins to warn."""
+    """Number of days before the token expires from which a run warns."""
 
 
 def run(context: "RunContext", action: TokenCheckAction) -> ActionOutcome:
-    """Asks Meta. Raises `NotYet` while the number is not published or Meta does not answer."""
+    """Asks Meta about the token. Raises `NotYet` while the number is not published or Meta does not answer."""
     order = context.order
     number = registry.numbers(context.registry_dir).current.by_name.get((order.namespace, order.number))
     if number is None:
@@ -46,14 +46,14 @@ def run(context: "RunContext", action: TokenCheckAction) -> ActionOutcome:
 
 
 async def _ask(context: "RunContext", number: Number) -> TokenDetails:
-    # An app may ask about any of its tokens. A run has no app secret, so the token is asked about itself.
+    # An app may ask about any of its tokens. A run has no app secret, so the token asks about itself.
     credentials = Credentials(number.access_token, number.app_secret_proof)
     async with context.graph() as client:
         return await client.debug_token(credentials, number.access_token)
 
 
 def judge(token: TokenDetails, *, warn_days: int, now: float) -> ActionOutcome:
-    """Returns the run's result. Pure; `now` in seconds since 1970."""
+    """Returns the outcome for what Meta says about the token; `now` in seconds since 1970. Pure."""
     if not token.is_valid:
         return ActionOutcome(RunResult.TOKEN_INVALID, f"the access token is not valid; {RENEW}")
     if not token.expires_at:
