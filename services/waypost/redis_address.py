@@ -1,8 +1,9 @@
-"""One way to reach Redis or Valkey by an address: a server, or the primary that Sentinels name.
+"""Connects to Redis or Valkey by an address: to a server, or to the primary that Sentinels name.
 
-`redis://[user:password@]host:6379/0`, `rediss://…` by TLS, `unix:///path`, and
-`redis+sentinel://[user:password@]host:26379[,host:26379…]/service[/db]`, `rediss+sentinel://…` by TLS. Sentinels that
-want a password of their own get `?sentinel_password=…`; `?ssl_ca_certs=PATH` names the authority of either.
+Addresses are `redis://[user:password@]host:6379/0` (`rediss://…` for TLS), `unix:///path`, and
+`redis+sentinel://[user:password@]host:26379[,host:26379…]/service[/db]` (`rediss+sentinel://…` for TLS).
+`?sentinel_password=…` is the password of the Sentinels themselves; `?ssl_ca_certs=PATH` is the certificate authority of
+servers and Sentinels.
 """
 
 import os
@@ -18,9 +19,9 @@ SENTINEL_PORT = 26379
 
 
 def connect(url: str, **options: Any) -> Redis:
-    """A client; it opens no connection yet. `options` are redis-py's and hold for the Sentinels' answers as well.
+    """Returns a client that has no connection yet. `options` are redis-py's; they also apply to the Sentinels.
 
-    Raises ValueError when it is no address; the message does not repeat it, for it may hold a password.
+    Raises ValueError for an invalid address; the message does not repeat it, because it may contain a password.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES:
@@ -55,5 +56,5 @@ def _address(host: str) -> tuple[str, int]:
     if not colon or name.endswith(":") or host.endswith("]"):
         return host.strip("[]"), SENTINEL_PORT
     if not port.isdecimal():
-        raise ValueError("a port of a Sentinel is no number")
+        raise ValueError("a port of a Sentinel is not a number")
     return name.strip("[]"), int(port)

@@ -1,4 +1,4 @@
-"""CronJobs without Kubernetes: what `waypost dev` does for schedules."""
+"""Tests of running schedules in `waypost dev`, without Kubernetes."""
 
 import json
 import os
@@ -27,7 +27,7 @@ REPORT = {"result": "Succeeded", "recipients": 1, "sent": 1, "finishedAt": "2026
 
 
 class Run:
-    """A process that ends when it is told to."""
+    """A process that ends when the test says so."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def order(self) -> dict[str, Any]:
-        """What it was told to do."""
+        """Content of its order file."""
         content: dict[str, Any] = json.loads(Path(self.environment["WAYPOST_SCHEDULE_ORDER"]).read_text())
         return content
 
@@ -52,7 +52,7 @@ class Run:
 
 
 class Laptop:
-    """A cluster made of memory with one schedule, and its CronJobs played."""
+    """A cluster in memory with one schedule, whose CronJobs are run."""
 
     def __init__(self, folder: Path) -> None:
         self.now = NINE - 30
@@ -71,22 +71,22 @@ class Laptop:
         return self.runs[-1]
 
     async def add(self, **spec: Any) -> None:
-        """A connected number and its schedule, reconciled."""
+        """Adds a connected number with its schedule and reconciles them."""
         number = {"phoneNumberId": NUMBER, "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
         stored = self.cluster.put(_object("WhatsAppNumber", "support", number))
         condition = {"type": "Registered", "status": "True", "reason": "Connected"}
         await self.cluster.write_status(stored, {"conditions": [condition]})
-        given = {
+        fields = {
             "numberRef": {"name": "support"},
             "schedule": "*/5 * * * *",
             "timeZone": "Europe/Rome",
             "action": {"message": {"text": "hello", "audience": {"contacts": ["+393331234567"]}}},
         }
-        self.cluster.put(_object("BotSchedule", "news", given | spec))
+        self.cluster.put(_object("BotSchedule", "news", fields | spec))
         await self.reconcile()
 
     async def reconcile(self) -> None:
-        """The schedule."""
+        """Reconciles the schedule."""
         found = self.cluster.get("BotSchedule", "team-a", "news")
         assert found is not None
         if found["metadata"].get("deletionTimestamp"):
@@ -94,14 +94,14 @@ class Laptop:
         else:
             await self._reconciler.reconcile(found)
 
-    async def look(self, at: float) -> None:
-        """At that time."""
+    async def check(self, at: float) -> None:
+        """Checks the CronJobs at that time."""
         self.now = at
-        await self.cron_jobs.look()
+        await self.cron_jobs.check()
 
     @property
     def last_run(self) -> dict[str, Any]:
-        """As the schedule's status tells it."""
+        """`lastRun` of the schedule's status."""
         found = self.cluster.get("BotSchedule", "team-a", "news")
         assert found is not None
         last: dict[str, Any] = found["status"].get("lastRun", {})
@@ -115,7 +115,7 @@ def _object(kind: str, name: str, spec: dict[str, Any]) -> Manifest:
 
 @pytest.fixture
 def laptop(tmp_path: Path) -> Laptop:
-    """Nothing is declared yet."""
+    """Returns a laptop without a schedule."""
     return Laptop(tmp_path / "schedules")
 
 
@@ -137,7 +137,7 @@ def laptop(tmp_path: Path) -> Laptop:
 def test_a_tick_is_due_once_and_not_too_late(
     now: str, changes: dict[str, Any], last: str | None, expected: str | None
 ) -> None:
-    """In the schedule's zone (Rome is an hour ahead)."""
+    """The cron expression is read in the schedule's zone (Rome is an hour ahead)."""
     spec = {"schedule": "*/5 * * * *", "timeZone": "Europe/Rome", "startingDeadlineSeconds": 300} | changes
     cron_job: Manifest = {"metadata": {"creationTimestamp": "2026-11-23T08:58:00Z"}, "spec": spec}
     if last:
@@ -146,10 +146,10 @@ def test_a_tick_is_due_once_and_not_too_late(
     assert (found and found.strftime("%H:%M")) == expected
 
 
-async def test_a_run_is_started_told_and_reported(laptop: Laptop) -> None:
-    """As a pod of a real CronJob would: it knows its tick, and its report ends in the schedule's status."""
+async def test_a_run_is_started_with_its_order_and_reported(laptop: Laptop) -> None:
+    """It gets its tick and its order, and its report is written into the schedule's status."""
     await laptop.add()
-    await laptop.look(NINE)
+    await laptop.check(NINE)
     (run,) = laptop.runs
     assert run.environment["WAYPOST_SCHEDULE_JOB"].endswith(f"-{int(NINE) // 60}")
     assert run.order["numberId"] == NUMBER
@@ -157,19 +157,19 @@ async def test_a_run_is_started_told_and_reported(laptop: Laptop) -> None:
     assert laptop.last_run["result"] == "Running"
 
     run.end(0, REPORT)
-    await laptop.look(NINE + 10)
+    await laptop.check(NINE + 10)
     await laptop.reconcile()
     assert (laptop.last_run["plannedAt"], laptop.last_run["sent"]) == ("2026-11-23T09:00:00Z", 1)
-    await laptop.look(NINE + 20)
+    await laptop.check(NINE + 20)
     assert len(laptop.runs) == 1
 
 
 @pytest.mark.parametrize(("status", "starts"), [(0, 1), (2, 1), (1, 4), (-9, 4)])
-async def test_a_run_is_tried_again_where_that_makes_sense(laptop: Laptop, status: int, starts: int) -> None:
-    """Three times more, as its Job says; then it has failed."""
+async def test_a_run_is_retried_if_its_exit_status_allows_it(laptop: Laptop, status: int, starts: int) -> None:
+    """It is retried three times, as its Job says; then it has failed."""
     await laptop.add()
     for second in range(0, 120, int(RETRY_S / 2)):
-        await laptop.look(NINE + second)
+        await laptop.check(NINE + second)
         if laptop.runs and laptop.runs[-1].status is None:
             laptop.runs[-1].end(status)
     assert len(laptop.runs) == starts
@@ -177,44 +177,46 @@ async def test_a_run_is_tried_again_where_that_makes_sense(laptop: Laptop, statu
 
 
 @pytest.mark.parametrize(("policy", "starts", "killed"), [("Forbid", 1, 0), ("Allow", 2, 0), ("Replace", 2, 1)])
-async def test_a_run_that_still_runs_at_the_next_tick(laptop: Laptop, policy: str, starts: int, killed: int) -> None:
-    """Goes on alone, or beside the next, or makes way for it."""
+async def test_the_concurrency_policy_decides_about_a_run_that_still_runs(
+    laptop: Laptop, policy: str, starts: int, killed: int
+) -> None:
+    """At the next tick it continues alone, runs beside the new run, or is killed."""
     await laptop.add(concurrencyPolicy=policy)
-    await laptop.look(NINE)
-    await laptop.look(NINE + 300)
+    await laptop.check(NINE)
+    await laptop.check(NINE + 300)
     assert len(laptop.runs) == starts
     assert sum(run.status == -9 for run in laptop.runs) == killed
 
 
 async def test_a_run_ends_with_its_schedule(laptop: Laptop) -> None:
-    """As Jobs go with their CronJob."""
+    """In Kubernetes the Jobs of a deleted CronJob are deleted too."""
     await laptop.add()
-    await laptop.look(NINE)
+    await laptop.check(NINE)
     laptop.cluster.remove("BotSchedule", "team-a", "news")
     await laptop.reconcile()
-    await laptop.look(NINE + 1)
+    await laptop.check(NINE + 1)
     assert laptop.runs[0].status == -9
 
 
 async def test_a_real_run_queues_its_messages(
     tmp_path: Path, database: Engine, database_url: str, wait_for: Callable[..., object]
 ) -> None:
-    """The process that the cluster would run, with the order that the operator wrote."""
+    """The process is the same as in a cluster, and its order was written by the operator."""
     laptop = Laptop(tmp_path / "schedules")
     with database.begin() as connection:
         numbers.record(connection, [(NUMBER, "team-a", "support", "102290129340398")])
     processes: list[subprocess.Popen[bytes]] = []
 
     def launch(_name: str, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        whole = {**os.environ, **environment, "WAYPOST_DATABASE_URL": database_url, "WAYPOST_SCHEDULE_WAIT_S": "0"}
-        processes.append(subprocess.Popen([sys.executable, "-m", "waypost.cli", "schedule", "run"], env=whole))
+        variables = {**os.environ, **environment, "WAYPOST_DATABASE_URL": database_url, "WAYPOST_SCHEDULE_WAIT_S": "0"}
+        processes.append(subprocess.Popen([sys.executable, "-m", "waypost.cli", "schedule", "run"], env=variables))
         return processes[-1]
 
     laptop.cron_jobs = CronJobs(laptop.cluster, tmp_path / "schedules", launch, clock=lambda: laptop.now)
     await laptop.add()
-    await laptop.look(NINE)
+    await laptop.check(NINE)
     assert processes[0].wait(60) == 0
-    await laptop.look(NINE + 5)
+    await laptop.check(NINE + 5)
     await laptop.reconcile()
 
     assert (laptop.last_run["result"], laptop.last_run["queued"]) == ("Succeeded", 1)

@@ -1,4 +1,4 @@
-"""The demonstration's parts: the trace as a tree, the words of a reply, and reasons when nothing comes back."""
+"""Tests of the demonstration's parts: the trace as a tree, the text of a reply, and the reason of a failure."""
 
 import io
 from typing import Any
@@ -10,7 +10,7 @@ from waypost.dev import demonstration, trace_tree
 
 
 def span(span_id: str, parent: str | None, start: int, **other: Any) -> dict[str, Any]:
-    """A span as the services write it."""
+    """Returns a span as the services write it."""
     return {
         "trace_id": "t1",
         "span_id": span_id,
@@ -26,21 +26,21 @@ def span(span_id: str, parent: str | None, start: int, **other: Any) -> dict[str
     }
 
 
-def test_spans_become_a_tree_in_order_of_their_starts() -> None:
-    """Whatever the order in which the processes wrote them."""
+def test_spans_become_a_tree_ordered_by_start() -> None:
+    """The processes write them in any order."""
     (root,) = trace_tree.roots([span("c", "a", 30), span("b", "a", 20), span("d", "b", 25), span("a", None, 10)])
 
     assert [node.name for node in trace_tree.walk([root])] == ["span a", "span b", "span d", "span c"]
     assert root.milliseconds == 2.0
 
 
-def test_a_span_without_its_parent_is_shown_on_the_top() -> None:
-    """A process that was killed may never have written it."""
+def test_a_span_without_its_parent_is_a_root() -> None:
+    """A killed process may not have written the parent."""
     assert [node.name for node in trace_tree.roots([span("b", "lost", 1), span("a", None, 2)])] == ["span b", "span a"]
 
 
 def test_only_traces_that_began_since_then_count_and_the_earliest_comes_first() -> None:
-    """The folder also holds what happened before."""
+    """The folder also contains older traces."""
     spans = [
         span("a", None, 5, trace_id="old"),
         span("b", None, 30, trace_id="later"),
@@ -52,15 +52,15 @@ def test_only_traces_that_began_since_then_count_and_the_earliest_comes_first() 
 
 
 def test_a_failed_span_and_its_details_are_shown() -> None:
-    """What went wrong must be seen at a glance."""
+    """The user must see at a glance what went wrong."""
     (node,) = trace_tree.roots([span("a", None, 0, status="ERROR", attributes={"waypost.result": "failed", "x": 1})])
 
     assert node.failed
     assert node.detail == "result=failed"
 
 
-def test_buttons_and_rows_are_shown_beside_the_words() -> None:
-    """That is what the user sees."""
+def test_buttons_and_rows_are_shown_beside_the_text() -> None:
+    """The user of WhatsApp sees them too."""
     result = demonstration.Exchange(
         question="Hello",
         answers=(
@@ -100,7 +100,7 @@ def test_buttons_and_rows_are_shown_beside_the_words() -> None:
         ({"attempts": [{"status": None, "error": "ConnectError"}], "hint": None}, "ConnectError"),
     ],
 )
-def test_a_delivery_that_nobody_took_says_why(answer: dict[str, Any], reason: str) -> None:
-    """A demonstration that fails must say how far it got."""
+def test_a_delivery_that_was_not_acknowledged_gives_the_reason(answer: dict[str, Any], reason: str) -> None:
+    """A failed demonstration must say how far it got."""
     with pytest.raises(demonstration.NoReply, match=reason):
-        demonstration.acknowledged(answer)
+        demonstration.acknowledged_attempt(answer)

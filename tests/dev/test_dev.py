@@ -1,4 +1,4 @@
-"""`waypost dev` as a person runs it: one command, real processes, and what happens when they are killed."""
+"""Tests of `waypost dev` as a user runs it: one command, real processes, some of which are killed."""
 
 import itertools
 import json
@@ -30,7 +30,7 @@ SERVICES = ("postgres", "redis", "simulator", "webhook", "operator", "worker-1",
 
 
 class Dev:
-    """A `waypost dev` in a process of its own."""
+    """A `waypost dev` that runs in its own process."""
 
     def __init__(self, folder: Path, files: list[Path], *arguments: str) -> None:
         self.data = folder / "data"
@@ -48,17 +48,17 @@ class Dev:
 
     @property
     def text(self) -> str:
-        """All it has printed."""
+        """Everything that it has printed."""
         return self.output.read_text()
 
     @property
     def state(self) -> dict[str, Any]:
-        """dev.json."""
+        """Content of `dev.json`."""
         found: dict[str, Any] = json.loads((self.data / "dev.json").read_text())
         return found
 
     def sent(self) -> list[dict[str, Any]]:
-        """What the simulated Meta took."""
+        """Returns the messages that the simulated Meta accepted."""
         try:
             answer = httpx.get(f"{self.state['simulator']}/_sim/sent", trust_env=False)
         except httpx.TransportError:
@@ -67,7 +67,7 @@ class Dev:
         return found
 
     def write(self, sender: str, text: str) -> dict[str, Any]:
-        """A user writes to the number."""
+        """Lets a user write to the number; returns the simulator's answer."""
         try:
             answer = httpx.post(
                 f"{self.state['simulator']}/_sim/inbound",
@@ -81,7 +81,7 @@ class Dev:
         return {"accepted": 0} | found
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`waypost …` beside it."""
+        """Runs another `waypost` command on its data folder."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
         return subprocess.run(
             [sys.executable, "-m", "waypost.cli", *arguments, "--data", self.data],
@@ -93,13 +93,13 @@ class Dev:
         )
 
     def stop(self) -> int:
-        """Ctrl-C."""
+        """Sends Ctrl-C; returns the exit status."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(60)
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
+    """Returns whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -108,7 +108,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.fixture(scope="module")
 def files(pytestconfig: pytest.Config, short_folder: Path) -> list[Path]:
-    """A copy of the examples that a test may edit."""
+    """Returns a copy of the examples that a test may edit."""
     folder = short_folder / "examples"
     shutil.copytree(pytestconfig.rootpath / "examples", folder, dirs_exist_ok=True)
     return sorted(folder.glob("*.yaml"))
@@ -116,43 +116,43 @@ def files(pytestconfig: pytest.Config, short_folder: Path) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def dev(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[Dev]:
-    """One that runs while this module's tests do."""
+    """Yields a `waypost dev` that runs during all tests of this module."""
     with demonstrating(files, short_folder, wait_for) as running:
         yield running
 
 
 @contextmanager
 def demonstrating(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[Dev]:
-    """One in a folder of its own, which has shown its conversation; it ends with the block."""
+    """Yields a `waypost dev` in its own folder after its demonstration; it ends with the block."""
     folder = short_folder / f"d{uuid.uuid4().hex[:6]}"
     folder.mkdir()
     running = Dev(folder, files)
     try:
-        demonstrated(running, wait_for)
+        wait_for_demonstration(running, wait_for)
         yield running
     finally:
         running.stop()
 
 
-def demonstrated(dev: Dev, wait_for: WaitFor) -> None:
-    """It has shown its conversation. One that ends, or gets no reply, says why: that is shown then, at once."""
+def wait_for_demonstration(dev: Dev, wait_for: WaitFor) -> None:
+    """Waits until the demonstration was shown. If it fails, or the process ends, fails with all output at once."""
 
     def is_over() -> bool:
         words = ("Ctrl-C ends everything", "The demonstration failed")
         return dev.process.poll() is not None or any(each in dev.text for each in words)
 
-    wait_for(is_over, what="the demonstration, or why there is none")
+    wait_for(is_over, what="the demonstration or its failure")
     assert "Ctrl-C ends everything" in dev.text, dev.text
 
 
-def answered(dev: Dev, sender: str, wait_for: WaitFor) -> None:
-    """A message of that user is answered; written until the webhook takes it, as Meta would deliver it again."""
+def assert_answered(dev: Dev, sender: str, wait_for: WaitFor) -> None:
+    """Checks that a message of that user is answered. It is sent again until the webhook accepts it, as Meta does."""
     wait_for(lambda: dev.write(sender, "hello")["accepted"], what="an acknowledgement")
     wait_for(lambda: any(sent["to"] == f"+{sender}" for sent in dev.sent()), what="the reply")
 
 
 def test_the_demonstration_shows_the_conversation_the_times_and_the_trace(dev: Dev) -> None:
-    """What the README promises, also where the output is a plain file."""
+    """The README promises it; here the output is a plain file."""
     for expected in (
         "user  Hello",
         "I am the support bot",
@@ -167,9 +167,9 @@ def test_the_demonstration_shows_the_conversation_the_times_and_the_trace(dev: D
     assert "\x1b" not in dev.text
 
 
-def test_dev_json_tells_every_address_and_process(dev: Dev, wait_for: WaitFor) -> None:
-    """Others find everything from this one file, and the processes run."""
-    wait_for(lambda: set(dev.state["processes"]) == set(SERVICES), what="all of them run")
+def test_dev_json_names_every_address_and_process(dev: Dev, wait_for: WaitFor) -> None:
+    """Other programs find everything through this file, and the processes run."""
+    wait_for(lambda: set(dev.state["processes"]) == set(SERVICES), what="all processes")
     state = dev.state
 
     assert all(is_running(pid) for pid in state["processes"].values())
@@ -183,7 +183,7 @@ def test_dev_json_tells_every_address_and_process(dev: Dev, wait_for: WaitFor) -
 
 
 def responds(url: str) -> bool:
-    """Whether a GET gives 200; a process that is being started does not answer yet."""
+    """Returns whether a GET gives 200; a process that is starting does not answer yet."""
     try:
         return httpx.get(url, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
@@ -191,7 +191,7 @@ def responds(url: str) -> bool:
 
 
 def _or_none(read: Callable[[], int]) -> int | None:
-    """What it gives, None while the database is being started again."""
+    """Returns what `read` returns, or None while the database is restarting."""
     try:
         return read()
     except OperationalError:
@@ -199,19 +199,21 @@ def _or_none(read: Callable[[], int]) -> int | None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_killed_process_is_started_again_and_messages_are_answered(dev: Dev, name: str, wait_for: WaitFor) -> None:
-    """SIGKILL, for each of them: dev.json names the new process, and the next message gets its reply."""
+def test_a_killed_process_is_started_again_and_messages_are_assert_answered(
+    dev: Dev, name: str, wait_for: WaitFor
+) -> None:
+    """After SIGKILL to any process, `dev.json` names the new one and the next message gets its reply."""
     before = dev.state["processes"][name]
     os.kill(before, signal.SIGKILL)
     wait_for(lambda: dev.state["processes"].get(name, before) != before, what=f"{name} has another pid")
 
     assert is_running(dev.state["processes"][name])
-    wait_for(lambda: f"{name} ended (SIGKILL)" in dev.text, what="the end is told")
-    answered(dev, f"4477009{SERVICES.index(name):05d}", wait_for)
+    wait_for(lambda: f"{name} ended (SIGKILL)" in dev.text, what="a line about its end")
+    assert_answered(dev, f"4477009{SERVICES.index(name):05d}", wait_for)
 
 
-def test_what_was_acknowledged_before_a_kill_of_everything_is_handled(dev: Dev, wait_for: WaitFor) -> None:
-    """All seven at once, right after 20 acknowledgements: each of these messages is in the database and gets done."""
+def test_acknowledged_messages_are_handled_although_every_process_is_killed(dev: Dev, wait_for: WaitFor) -> None:
+    """All processes get SIGKILL right after 20 acknowledgements; each of these messages is in the database."""
     acknowledged = [dev.write(f"4477009100{number:02d}", "hello") for number in range(20)]
     wamids = [answer["wamid"] for answer in acknowledged if answer["accepted"]]
     assert wamids
@@ -220,7 +222,7 @@ def test_what_was_acknowledged_before_a_kill_of_everything_is_handled(dev: Dev, 
         os.kill(pid, signal.SIGKILL)
     wait_for(
         lambda: all(dev.state["processes"].get(name, pid) != pid for name, pid in pids.items()),
-        what="seven new processes",
+        what="new processes",
     )
     engine = database.connect(dev.state["database"], application="test")
 
@@ -240,7 +242,7 @@ def test_what_was_acknowledged_before_a_kill_of_everything_is_handled(dev: Dev, 
 
 
 def test_an_edited_file_is_published_while_everything_runs(dev: Dev, files: list[Path], wait_for: WaitFor) -> None:
-    """The bot says the new words to the next message, without a restart."""
+    """The bot answers the next message with the new text, without a restart."""
     bot = next(file for file in files if "I am the support bot" in file.read_text())
     bot.write_text(bot.read_text().replace("I am the support bot", "I am the edited bot"))
     wait_for(lambda: "the files changed and were published" in dev.text)
@@ -249,29 +251,29 @@ def test_an_edited_file_is_published_while_everything_runs(dev: Dev, files: list
         dev.write("447700920000", "hello")
         return any("I am the edited bot" in sent["text"] for sent in dev.sent())
 
-    wait_for(says_it, what="the new words")
+    wait_for(says_it, what="the new text")
 
 
-def test_a_mistake_in_an_edited_file_is_told_and_changes_nothing(
+def test_a_mistake_in_an_edited_file_is_reported_and_changes_nothing(
     dev: Dev, files: list[Path], wait_for: WaitFor
 ) -> None:
-    """What was good last goes on."""
+    """The last good content stays in use."""
     good = files[0].read_text()
     files[0].write_text(good + "\n---\nkind: Nonsense\n")
     try:
-        wait_for(lambda: "kind Nonsense is not known here" in dev.text)
-        answered(dev, "447700930000", wait_for)
+        wait_for(lambda: "kind Nonsense is not supported here" in dev.text)
+        assert_answered(dev, "447700930000", wait_for)
     finally:
         files[0].write_text(good)
 
 
-def test_a_bot_in_python_answers_without_anybody_listing_it(dev: Dev, files: list[Path], wait_for: WaitFor) -> None:
-    """On a cluster the platform says what may run; here that is whoever wrote the bot."""
+def test_a_bot_in_python_answers_without_being_listed(dev: Dev, files: list[Path], wait_for: WaitFor) -> None:
+    """In a cluster the platform lists the bots that may run; here their author may run any code anyway."""
     number = next(file for file in files if file.name == "number.yaml")
     good = number.read_text()
     number.write_text(good.replace("configMapRef:\n      name: support-bot", "plugin: callback_bot:turn"))
 
-    # A contact of its own for each try: Meta's limit for one would leave replies waiting for the tests that follow.
+    # Each try has its own contact, because Meta's limit per contact would delay replies of the tests that follow.
     contacts = itertools.count(447700940000)
 
     def asks_when_to_call() -> bool:
@@ -285,8 +287,8 @@ def test_a_bot_in_python_answers_without_anybody_listing_it(dev: Dev, files: lis
 
 
 def test_doctor_finds_nothing_wrong_with_it(dev: Dev, wait_for: WaitFor) -> None:
-    """All checks, through its dev.json."""
-    wait_for(lambda: dev.command("doctor").returncode == 0, what="doctor is content")
+    """It finds everything through `dev.json`, and all checks pass."""
+    wait_for(lambda: dev.command("doctor").returncode == 0, what="doctor to find nothing wrong")
     findings = json.loads(dev.command("doctor", "--json").stdout)
 
     assert {finding["state"] for finding in findings} == {"ok"}
@@ -296,8 +298,8 @@ def test_doctor_finds_nothing_wrong_with_it(dev: Dev, wait_for: WaitFor) -> None
 
 
 def test_send_goes_out_once_for_each_key(dev: Dev, wait_for: WaitFor) -> None:
-    """The same request twice, as a script that is run again makes it, is one message."""
-    answered(dev, "447700940000", wait_for)
+    """The same request twice, as from a script that is run again, sends one message."""
+    assert_answered(dev, "447700940000", wait_for)
     request = ("send", "team-a/support", "--to", "+447700940000", "--text", "by hand", "--key", "k1", "--json")
     first = json.loads(dev.command(*request).stdout)
     second = json.loads(dev.command(*request).stdout)
@@ -307,8 +309,8 @@ def test_send_goes_out_once_for_each_key(dev: Dev, wait_for: WaitFor) -> None:
     assert [sent["text"] for sent in dev.sent() if sent["to"] == "+447700940000"].count("by hand") == 1
 
 
-def test_send_to_somebody_who_never_wrote_fails_visibly(dev: Dev) -> None:
-    """Outside the window only a template may go out; the number here has one, so it goes out as that."""
+def test_send_to_a_contact_that_never_wrote_uses_the_template(dev: Dev) -> None:
+    """Outside the window only a template may be sent, and the number declares one for that."""
     request = ("send", "team-a/support", "--to", "+447700950000", "--text", "hello", "--json", "--wait", "60")
     answer = dev.command(*request)
 
@@ -317,7 +319,7 @@ def test_send_to_somebody_who_never_wrote_fails_visibly(dev: Dev) -> None:
 
 
 def test_the_messages_can_be_exported(dev: Dev) -> None:
-    """Both directions, with a header."""
+    """The export has a header and both directions."""
     lines = dev.command("export", "team-a/support").stdout.splitlines()
 
     assert lines[0].startswith("occurred_at,direction,")
@@ -325,7 +327,7 @@ def test_the_messages_can_be_exported(dev: Dev) -> None:
 
 
 def test_a_second_one_in_the_same_folder_is_refused(dev: Dev, files: list[Path]) -> None:
-    """Two databases on the same files would be the end of both."""
+    """Two databases on the same files would destroy both."""
     answer = dev.command("dev", *map(str, files))
 
     assert answer.returncode == 1
@@ -333,7 +335,7 @@ def test_a_second_one_in_the_same_folder_is_refused(dev: Dev, files: list[Path])
 
 
 def test_a_taken_port_is_named_with_the_flag_that_changes_it(files: list[Path], tmp_path: Path) -> None:
-    """Before anything is started."""
+    """The command ends before it starts anything."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -350,14 +352,14 @@ def test_a_taken_port_is_named_with_the_flag_that_changes_it(files: list[Path], 
     assert "--port-console" in answer.stderr
 
 
-def test_after_the_supervisor_was_killed_nothing_runs_and_the_next_start_goes_on(
+def test_after_the_supervisor_was_killed_nothing_runs_and_the_next_start_works(
     files: list[Path], short_folder: Path, wait_for: WaitFor
 ) -> None:
-    """SIGKILL of the parent: its children end, and the same folder serves again, with all that was stored."""
+    """After SIGKILL of the parent its children end, and the next start works with the same folder."""
     folder = short_folder / f"s{uuid.uuid4().hex[:6]}"
     folder.mkdir()
     first = Dev(folder, files, "--workers", "1")
-    demonstrated(first, wait_for)
+    wait_for_demonstration(first, wait_for)
     pids = list(first.state["processes"].values())
     first.process.kill()
     first.process.wait()
@@ -369,19 +371,19 @@ def test_after_the_supervisor_was_killed_nothing_runs_and_the_next_start_goes_on
 
 
 def test_the_demonstration_fails_with_a_reason_when_nothing_would_answer(files: list[Path], tmp_path: Path) -> None:
-    """Exit status 1 and one line on why, before anything is started: here no number has a bot."""
+    """No number has a bot: the command ends with status 1 and one line, before it starts anything."""
     number = tmp_path / "number.yaml"
     source = next(file for file in files if "WhatsAppNumber" in file.read_text()).read_text()
     number.write_text(source.replace("  bot:\n    configMapRef:\n      name: support-bot\n", ""))
-    mute = Dev(tmp_path, [number], "--once")
+    without_bot = Dev(tmp_path, [number], "--once")
 
-    assert mute.process.wait(120) == 1
-    assert "no number has a bot" in mute.text
-    assert not mute.data.exists()
+    assert without_bot.process.wait(120) == 1
+    assert "no number has a bot" in without_bot.text
+    assert not without_bot.data.exists()
 
 
 def test_the_demonstration_fails_with_a_reason_when_no_reply_comes(dev: Dev, tmp_path: Path, wait_for: WaitFor) -> None:
-    """The message is acknowledged, but Meta refuses every send: the reason says how far it got."""
+    """Meta refuses every send: the error says that the message was acknowledged."""
     fault = {"match": "POST .*/messages", "code": 131026, "times": 1}
     wait_for(lambda: responds(f"{dev.state['simulator']}/_sim/sent"))
     httpx.post(f"{dev.state['simulator']}/_sim/faults", json=fault, trust_env=False).raise_for_status()

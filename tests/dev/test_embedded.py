@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis as child processes: durable, killable, and nothing left behind."""
+"""Tests of PostgreSQL and Redis as child processes: they are durable and leave nothing behind."""
 
 import contextlib
 import os
@@ -18,36 +18,36 @@ import pytest
 from waypost.dev.embedded import SOCKET_PATH_LIMIT, EmbeddedError, EmbeddedPostgres, EmbeddedRedis, socket_folder
 
 
-def test_what_was_committed_survives_a_killed_postgres(own_postgres: EmbeddedPostgres) -> None:
-    """SIGKILL, start again, and the row is there: fsync and the write-ahead log are on."""
+def test_committed_data_survives_a_killed_postgres(own_postgres: EmbeddedPostgres) -> None:
+    """After SIGKILL and a restart the row is there, because fsync and the write-ahead log are on."""
     with psycopg.connect(own_postgres.url) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+        connection.execute("CREATE TABLE stored AS SELECT 42 AS answer")
     own_postgres.kill()
     assert own_postgres.pid is None
 
     own_postgres.start()
     with psycopg.connect(own_postgres.url) as connection:
-        assert connection.execute("SELECT answer, current_setting('fsync') FROM kept").fetchone() == (42, "on")
+        assert connection.execute("SELECT answer, current_setting('fsync') FROM stored").fetchone() == (42, "on")
 
 
 def test_postgres_is_closed_to_other_users(own_postgres: EmbeddedPostgres) -> None:
-    """Whoever can reach the socket is superuser, so nobody else may reach it, and no port is open."""
+    """Everyone who can reach the socket is superuser, so other users cannot, and no port is open."""
     assert stat.S_IMODE(own_postgres.sockets.stat().st_mode) & 0o077 == 0
     with psycopg.connect(own_postgres.url) as connection:
         assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
 
 
-def test_what_redis_was_told_survives_a_graceful_stop(redis_server: EmbeddedRedis) -> None:
+def test_the_data_of_redis_survives_a_graceful_stop(redis_server: EmbeddedRedis) -> None:
     """The append-only file is on."""
-    redis_server.client().set("kept", "42")
+    redis_server.client().set("stored", "42")
     redis_server.stop()
     redis_server.start()
 
-    assert redis_server.client().get("kept") == b"42"
+    assert redis_server.client().get("stored") == b"42"
 
 
 def test_redis_never_evicts(redis_server: EmbeddedRedis) -> None:
-    """Rate limits must not vanish when memory is short."""
+    """Rate limits must not be lost when memory is short."""
     assert redis_server.client().config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
@@ -133,7 +133,7 @@ def test_a_socket_is_not_put_where_another_user_can_reach_it(tmp_path: Path) -> 
 
 
 def test_a_start_ends_a_server_that_outlived_its_parent(short_folder: Path, wait_for: Callable[..., object]) -> None:
-    """A parent killed by SIGKILL leaves the servers ending or, at worst, running; the next start must succeed."""
+    """After SIGKILL to their parent, servers may still run or be ending; the next start must succeed."""
     folder = short_folder / f"o{uuid.uuid4().hex[:8]}"
     orphaned = EmbeddedPostgres(folder)
     orphaned.start()
@@ -149,7 +149,7 @@ def test_a_start_ends_a_server_that_outlived_its_parent(short_folder: Path, wait
 
 
 def test_servers_end_when_their_parent_is_killed(short_folder: Path, wait_for: Callable[..., object]) -> None:
-    """Nothing keeps running behind a supervisor that got SIGKILL."""
+    """No server keeps running after its supervisor got SIGKILL."""
     folder = short_folder / f"k{uuid.uuid4().hex[:8]}"
     program = (
         "import sys, time; from pathlib import Path; from waypost.dev.embedded import *;"
@@ -178,6 +178,6 @@ def _is_running(pid: int) -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to hand PostgreSQL to another user")
 def test_postgres_does_not_run_as_root(own_postgres: EmbeddedPostgres) -> None:
-    """PostgreSQL refuses to, for good reasons."""
+    """PostgreSQL refuses to run as root."""
     assert own_postgres.pid is not None
     assert Path(f"/proc/{own_postgres.pid}").stat().st_uid != 0

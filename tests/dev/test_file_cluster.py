@@ -1,4 +1,4 @@
-"""The cluster of `waypost dev` keeps the promises that reconciling relies on."""
+"""Tests that the cluster of `waypost dev` behaves as reconciling relies on."""
 
 import base64
 from typing import Any
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 def thing(**members: Any) -> Manifest:
-    """An object of one of our kinds."""
+    """Returns an object of one of our kinds."""
     return {
         "apiVersion": "waypost.dev/v1alpha1",
         "kind": "WhatsAppNumber",
@@ -22,7 +22,7 @@ def thing(**members: Any) -> Manifest:
 
 
 def config(data: dict[str, str], *, labels: dict[str, str] | None = None) -> Manifest:
-    """What is applied."""
+    """Returns a ConfigMap to apply."""
     metadata: dict[str, Any] = {"name": "shared", "namespace": "team-a"}
     if labels:
         metadata["labels"] = labels
@@ -31,12 +31,12 @@ def config(data: dict[str, str], *, labels: dict[str, str] | None = None) -> Man
 
 @pytest.fixture
 def cluster() -> FileCluster:
-    """Empty."""
+    """Returns a cluster without objects."""
     return FileCluster()
 
 
 async def test_a_user_replaces_the_spec_and_not_the_status(cluster: FileCluster) -> None:
-    """The generation moves with the spec, and with nothing else."""
+    """The generation changes with the spec, and with nothing else."""
     made = cluster.put(thing())
     await cluster.write_status(made, {"ready": True})
     labelled = cluster.put(thing(metadata={"name": "one", "namespace": "team-a", "labels": {"x": "y"}}))
@@ -46,13 +46,13 @@ async def test_a_user_replaces_the_spec_and_not_the_status(cluster: FileCluster)
     assert changed["metadata"]["uid"] == made["metadata"]["uid"]
 
 
-async def test_the_same_object_again_is_no_change(cluster: FileCluster) -> None:
-    """A version is a change."""
+async def test_putting_the_same_object_again_is_not_a_change(cluster: FileCluster) -> None:
+    """Its resource version stays the same."""
     assert cluster.put(thing()) == cluster.put(thing())
 
 
 async def test_a_write_at_an_old_version_is_refused(cluster: FileCluster) -> None:
-    """Somebody else changed the object since it was read."""
+    """The object was changed by another after it was read."""
     made = cluster.put(thing())
     cluster.put(thing(spec={"a": 2}))
     with pytest.raises(ClusterConflict):
@@ -61,16 +61,16 @@ async def test_a_write_at_an_old_version_is_refused(cluster: FileCluster) -> Non
         await cluster.write_metadata(made, {"finalizers": ["x"]})
 
 
-async def test_a_write_to_what_is_gone_is_refused(cluster: FileCluster) -> None:
-    """It is not made anew by that."""
+async def test_a_write_to_a_deleted_object_is_refused(cluster: FileCluster) -> None:
+    """The write does not create it again."""
     made = cluster.put(thing())
     cluster.remove("WhatsAppNumber", "team-a", "one")
     with pytest.raises(ClusterRefused):
         await cluster.write_status(made, {})
 
 
-async def test_a_finalizer_holds_what_is_deleted(cluster: FileCluster) -> None:
-    """Marked at first; gone with the last finalizer."""
+async def test_a_finalizer_delays_a_deletion(cluster: FileCluster) -> None:
+    """The object is marked at first and removed with its last finalizer."""
     made = await cluster.write_metadata(cluster.put(thing()), {"finalizers": ["ours"]})
     await cluster.delete("WhatsAppNumber", "team-a", "one")
     marked = await cluster.read("WhatsAppNumber", "team-a", "one")
@@ -82,23 +82,26 @@ async def test_a_finalizer_holds_what_is_deleted(cluster: FileCluster) -> None:
 
 
 async def test_each_manager_owns_what_it_applied(cluster: FileCluster) -> None:
-    """What one leaves out is removed, what another applied stays."""
+    """A field that its manager omits is removed; fields of other managers stay."""
     await cluster.apply(config({"a": "1", "b": "1"}), manager="first")
     await cluster.apply(config({"c": "2"}), manager="second")
-    left = await cluster.apply(config({"a": "1"}), manager="first")
-    assert left["data"] == {"a": "1", "c": "2"}
+    remaining = await cluster.apply(config({"a": "1"}), manager="first")
+    assert remaining["data"] == {"a": "1", "c": "2"}
 
 
-async def test_what_two_managers_own_stays_until_both_leave_it(cluster: FileCluster) -> None:
-    """With force the last value is the value."""
+async def test_a_field_of_two_managers_stays_until_both_omit_it(cluster: FileCluster) -> None:
+    """Applies are forced, so the last value counts."""
     await cluster.apply(config({"a": "1"}, labels={"x": "y"}), manager="first")
     await cluster.apply(config({"a": "1"}), manager="second")
     assert (await cluster.apply(config({}), manager="first"))["data"] == {"a": "1"}
     assert (await cluster.apply(config({"a": "3"}), manager="third"))["data"] == {"a": "3"}
 
 
-async def test_an_apply_at_a_version_is_done_at_no_other(cluster: FileCluster) -> None:
-    """Of two that have read the same, one writes, though apply is with force. What is gone is made anew."""
+async def test_an_apply_at_a_version_is_refused_at_another(cluster: FileCluster) -> None:
+    """If two have read the same version, only one can write, although applies are forced.
+
+    An object that was deleted since then is created again.
+    """
     version = (await cluster.create(config({"a": "1"})))["metadata"]["resourceVersion"]
     at_version = config({"a": "2"})
     at_version["metadata"]["resourceVersion"] = version
@@ -110,21 +113,21 @@ async def test_an_apply_at_a_version_is_done_at_no_other(cluster: FileCluster) -
     assert (await cluster.apply(at_version, manager="second"))["data"] == {"a": "2"}
 
 
-async def test_what_is_there_is_not_created(cluster: FileCluster) -> None:
-    """Of two that found nothing, one makes it."""
+async def test_an_existing_object_is_not_created(cluster: FileCluster) -> None:
+    """If two try to create an object, one succeeds."""
     await cluster.create(config({"a": "1"}))
     with pytest.raises(ClusterConflict):
         await cluster.create(config({"a": "2"}))
 
 
-async def test_an_apply_without_a_change_is_none(cluster: FileCluster) -> None:
-    """A resync writes nothing."""
+async def test_an_apply_without_a_change_writes_nothing(cluster: FileCluster) -> None:
+    """A resync applies all objects again."""
     first = await cluster.apply(config({"a": "1"}), manager="first")
     assert await cluster.apply(config({"a": "1"}), manager="first") == first
 
 
 async def test_a_secret_is_read_decoded(cluster: FileCluster) -> None:
-    """From either form; a copy, which nobody can spoil."""
+    """Values of `data` and `stringData` are found, and the repr hides them."""
     data = {"a": base64.b64encode(b"1").decode()}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": data}
     cluster.put(secret | {"stringData": {"b": "2"}})
@@ -134,16 +137,16 @@ async def test_a_secret_is_read_decoded(cluster: FileCluster) -> None:
     assert "1" not in repr(found).replace(found.resource_version, "")
 
 
-async def test_what_is_read_is_a_copy(cluster: FileCluster) -> None:
-    """As from an API server."""
+async def test_a_read_object_is_a_copy(cluster: FileCluster) -> None:
+    """A change to it does not change the stored object."""
     cluster.put(thing())
     (found,) = await cluster.objects("WhatsAppNumber")
     found["spec"]["a"] = 9
     assert cluster.get("WhatsAppNumber", "team-a", "one")["spec"] == {"a": 1}  # type: ignore[index]
 
 
-async def test_everything_outlives_the_process(cluster: FileCluster) -> None:
-    """Ownership too."""
+async def test_a_dump_restores_everything(cluster: FileCluster) -> None:
+    """It includes the owners of fields."""
     cluster.put(thing())
     await cluster.apply(config({"a": "1", "b": "1"}), manager="first")
     other = FileCluster()
@@ -153,18 +156,18 @@ async def test_everything_outlives_the_process(cluster: FileCluster) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"version": 1, "objects": [{}], "owners": []}'])
-def test_what_is_no_state_is_refused(cluster: FileCluster, text: str) -> None:
-    """And leaves the cluster usable."""
+def test_a_text_that_is_not_a_dump_is_refused(cluster: FileCluster, text: str) -> None:
+    """The cluster stays usable."""
     with pytest.raises(ValueError, match=r".+"):
         cluster.load(text)
     cluster.put(thing())
 
 
-def test_changes_are_told() -> None:
-    """With the object, and whether it is still there."""
-    told: list[tuple[str, bool]] = []
-    cluster = FileCluster(changed=lambda manifest, is_there: told.append((manifest["metadata"]["name"], is_there)))
+def test_changes_are_reported() -> None:
+    """The callback gets the object, and whether it still exists."""
+    changes: list[tuple[str, bool]] = []
+    cluster = FileCluster(changed=lambda manifest, exists: changes.append((manifest["metadata"]["name"], exists)))
     cluster.put(thing())
     cluster.put(thing())
     cluster.remove("WhatsAppNumber", "team-a", "one")
-    assert told == [("one", True), ("one", False)]
+    assert changes == [("one", True), ("one", False)]

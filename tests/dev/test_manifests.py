@@ -1,4 +1,4 @@
-"""The user's files: what they declare, and what is said when they cannot be used."""
+"""Tests of reading the user's YAML files: the declared objects, and the message for each mistake."""
 
 import base64
 from pathlib import Path
@@ -21,7 +21,7 @@ intents:
 
 
 def documents() -> dict[str, Any]:
-    """One number with all it needs; each test changes what it is about."""
+    """Returns the documents of one number with all that it needs; each test changes some of them."""
     return {
         "secret": {
             "apiVersion": "v1",
@@ -50,21 +50,21 @@ def documents() -> dict[str, Any]:
 
 
 def load(tmp_path: Path, parts: dict[str, Any] | str) -> Declared:
-    """Write the documents into one file and read it."""
+    """Writes the documents into one file and reads it."""
     file = tmp_path / "number.yaml"
     file.write_text(parts if isinstance(parts, str) else yaml.safe_dump_all(parts.values()))
     return manifests.load([file])
 
 
 def problems(tmp_path: Path, parts: dict[str, Any] | str) -> str:
-    """All complaints about the documents, with the folder cut away."""
+    """Returns all problems of the documents, without the name of the folder."""
     with pytest.raises(ManifestError) as caught:
         load(tmp_path, parts)
     return "\n".join(caught.value.problems).replace(f"{tmp_path}/", "")
 
 
 def test_a_number_comes_with_its_secret_and_bot(tmp_path: Path) -> None:
-    """What it refers to is found in the same files, and the objects are kept as they were written."""
+    """References are resolved in the same files, and the objects stay as they were written."""
     declared = load(tmp_path, documents())
     number = declared.numbers[0]
 
@@ -74,7 +74,7 @@ def test_a_number_comes_with_its_secret_and_bot(tmp_path: Path) -> None:
 
 
 def test_values_may_come_as_base64_and_lose_the_newline_of_echo(tmp_path: Path) -> None:
-    """`echo token | base64` puts a newline into the Secret; it is no part of the token."""
+    """`echo token | base64` puts a newline into the Secret; it is not part of the token."""
     parts = documents()
     del parts["secret"]["stringData"]["accessToken"]
     parts["secret"]["data"] = {"accessToken": base64.b64encode(b"token-with-newline\n").decode()}
@@ -83,7 +83,7 @@ def test_values_may_come_as_base64_and_lose_the_newline_of_echo(tmp_path: Path) 
 
 
 def test_an_object_without_a_namespace_is_in_the_default_one(tmp_path: Path) -> None:
-    """As with kubectl."""
+    """It is the same as with kubectl."""
     parts = documents()
     for part in parts.values():
         del part["metadata"]["namespace"]
@@ -107,7 +107,7 @@ SCHEDULE = {
 
 
 def test_a_schedule_is_taken_with_its_number(tmp_path: Path) -> None:
-    """The same files work in a cluster and here; the simulated Meta has the template that it sends."""
+    """The same files work in a cluster, and the simulated Meta gets the template that the schedule sends."""
     declared = load(tmp_path, documents() | {"schedule": SCHEDULE})
 
     assert [each.metadata.name for each in declared.schedules] == ["weekly"]
@@ -123,8 +123,8 @@ def test_a_schedule_without_its_number_is_refused(tmp_path: Path) -> None:
     assert expected in problems(tmp_path, documents() | {"schedule": elsewhere})
 
 
-def test_a_suspended_number_is_left_aside_with_a_note(tmp_path: Path) -> None:
-    """`suspend: true` means hands off."""
+def test_a_suspended_number_is_skipped_with_a_note(tmp_path: Path) -> None:
+    """`suspend: true` means that nothing is done for the number."""
     parts = documents()
     parts["number"]["spec"]["suspend"] = True
 
@@ -215,12 +215,12 @@ CASES: dict[str, tuple[list[str], Any, str]] = {
         "waypost.dev/v1",
         "document 3 (WhatsAppNumber): apiVersion must be waypost.dev/v1alpha1",
     ),
-    "a kind nobody knows": (["bot", "kind"], "Deployment", "document 2: kind Deployment is not known here"),
+    "an unknown kind": (["bot", "kind"], "Deployment", "document 2: kind Deployment is not supported here"),
     "a name with a dot": (["number", "metadata", "name"], "support.eu", "metadata.name: must be small letters"),
     "the namespace that apps' routes use": (
         ["number", "metadata", "namespace"],
         "apps",
-        "metadata.namespace: apps is taken by the routes of apps",
+        "metadata.namespace: apps is reserved for the routes of apps",
     ),
 }
 
@@ -254,16 +254,16 @@ def test_a_file_that_holds_no_objects_is_refused(tmp_path: Path, text: str, expe
     assert expected in problems(tmp_path, text)
 
 
-def test_no_complaint_repeats_a_secret(tmp_path: Path) -> None:
-    """What is wrong may be a token; the line that says so must not show it."""
+def test_no_problem_repeats_a_secret(tmp_path: Path) -> None:
+    """The wrong value may be a token, so the message must not contain it."""
     parts = documents()
     parts["secret"]["stringData"] = {"appId": "canary-id", "appSecret": "s" * 300 + "canary", "accessToken": "canary x"}
 
     assert "canary" not in problems(tmp_path, parts)
 
 
-def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
-    """Nobody should have to run it five times for five mistakes."""
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
+    """A user should not have to run the command five times for five mistakes."""
     parts = documents()
     parts["number"]["spec"]["credentialsRef"] = {"name": "nowhere"}
     parts["number"]["spec"]["bot"] = {"configMapRef": {"name": "nowhere"}}
@@ -276,11 +276,11 @@ def test_a_phone_number_has_one_owner(tmp_path: Path) -> None:
     parts = documents()
     parts["other"] = {**documents()["number"], "metadata": {"name": "second", "namespace": "team-a"}}
 
-    assert "document 4 (WhatsAppNumber team-a/second): spec.phoneNumberId: is claimed by" in problems(tmp_path, parts)
+    assert "document 4 (WhatsAppNumber team-a/second): spec.phoneNumberId: is also used by" in problems(tmp_path, parts)
 
 
 def test_the_same_object_twice_is_refused(tmp_path: Path) -> None:
-    """Which of the two would count?"""
+    """It would be unclear which of the two counts."""
     parts = documents()
     parts["again"] = documents()["number"]
 
@@ -294,7 +294,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_means_the_yaml_files_in_it(tmp_path: Path) -> None:
-    """As with kubectl."""
+    """It is the same as with kubectl."""
     for name in ("b.yaml", "a.yml", "notes.txt"):
         (tmp_path / name).touch()
 
@@ -302,7 +302,7 @@ def test_a_folder_means_the_yaml_files_in_it(tmp_path: Path) -> None:
 
 
 def test_an_edited_file_changes_the_fingerprint(tmp_path: Path) -> None:
-    """That is how a change is noticed."""
+    """`waypost dev` notices changes by it."""
     file = tmp_path / "a.yaml"
     file.write_text("one")
     before = fingerprint([tmp_path])
@@ -312,7 +312,7 @@ def test_an_edited_file_changes_the_fingerprint(tmp_path: Path) -> None:
 
 
 def test_the_simulated_meta_holds_what_was_declared(tmp_path: Path) -> None:
-    """App, account, number, token and the template for after the window."""
+    """The seed has app, account, number, token and the template for closed windows."""
     parts = documents()
     parts["number"]["spec"]["outsideWindow"] = {"template": {"name": "follow_up", "language": "en"}}
     seed = simulated_world.seed(load(tmp_path, parts).numbers)
@@ -324,7 +324,7 @@ def test_the_simulated_meta_holds_what_was_declared(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_the_project_load(pytestconfig: pytest.Config) -> None:
-    """What the README tells people to run."""
+    """The README's demonstration runs them."""
     declared = manifests.load(yaml_files([pytestconfig.rootpath / "examples"]))
 
     assert [number.name for number in declared.numbers] == ["support"]

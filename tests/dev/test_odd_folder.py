@@ -1,4 +1,4 @@
-"""`waypost dev` where the code, the files and the data are below a folder with an odd name."""
+"""Test of `waypost dev` with code, files and data below a folder with an odd name."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 
 def test_the_bot_answers_below_a_folder_with_an_odd_name(pytestconfig: pytest.Config, short_folder: Path) -> None:
-    """Spaces, signs that mean something in addresses and settings, and letters beyond ASCII reach every process."""
+    """The name has spaces, special characters of addresses and settings, and letters beyond ASCII."""
     folder = short_folder / "my wörk #1 100%" / "o'clock? a,b=c"
     root = pytestconfig.rootpath
     shutil.copytree(root / "services" / "waypost", folder / "services" / "waypost")

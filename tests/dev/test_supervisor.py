@@ -1,4 +1,4 @@
-"""The supervisor: what it does when a process ends, told by a clock of the test's own."""
+"""Tests of the supervisor with fake processes and a clock that the test controls."""
 
 import sys
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from waypost.dev.supervisor import Service, Supervisor, describe, last_words, restart_delay
+from waypost.dev.supervisor import Service, Supervisor, describe, last_log_line, restart_delay
 
 
 class FakeChild:
-    """A process that ends when the test says so."""
+    """A child that ends when the test sets its status."""
 
     def __init__(self, name: str, log: Path, journal: list[str]) -> None:
         self.name = name
@@ -22,32 +22,32 @@ class FakeChild:
 
     @property
     def pid(self) -> int | None:
-        """Grows with each launch."""
+        """A number that grows with each launch; None while it does not run."""
         return None if self.status is not None or not self.launches else 1000 + self.launches
 
     def launch(self) -> None:
-        """Run."""
+        """Starts it and records that."""
         self.launches += 1
         self.status = None
         self.ready = False
         self._journal.append(f"launch {self.name}")
 
     def poll(self) -> int | None:
-        """As `Popen.poll`."""
+        """Returns the status that the test has set."""
         return self.status
 
     def is_ready(self) -> bool:
-        """As the test says."""
+        """Returns what the test has set."""
         return self.ready
 
     def stop(self, deadline_s: float = 0.0) -> None:
-        """End."""
+        """Ends it and records that."""
         self.status = 0
         self._journal.append(f"stop {self.name}")
 
 
 class World:
-    """A supervisor with one clock, and what it told."""
+    """A supervisor with a clock, and a record of its calls."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.now = 100.0
@@ -65,7 +65,7 @@ class World:
         )
 
     def add(self, name: str) -> FakeChild:
-        """A running fake."""
+        """Adds a running fake child."""
         child = FakeChild(name, self.log, self.journal)
         self.supervisor.add(child)
         return child
@@ -73,89 +73,89 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    """A fresh one."""
+    """Returns a supervisor without children."""
     return World(tmp_path)
 
 
 def test_a_process_that_ends_is_started_again_at_once(world: World) -> None:
-    """One end is an accident, and waiting would only cost time."""
+    """A single end is an accident, so there is no delay."""
     child = world.add("webhook")
     child.status = -9
-    world.supervisor.look()
-    world.supervisor.look()
+    world.supervisor.check()
+    world.supervisor.check()
 
     assert child.launches == 2
     assert world.said == ["webhook ended (SIGKILL) and is started again"]
 
 
-def test_the_state_is_told_at_every_start_and_end(world: World) -> None:
-    """dev.json must never name a process that is gone."""
+def test_the_state_is_written_at_every_start_and_end(world: World) -> None:
+    """`dev.json` must never name a process that has ended."""
     child = world.add("webhook")
     child.status = 1
-    world.supervisor.look()
-    world.supervisor.look()
+    world.supervisor.check()
+    world.supervisor.check()
 
     assert world.states == [{"webhook": 1001}, {}, {"webhook": 1002}]
 
 
-def test_a_crash_loop_is_slowed_down_and_shown_with_its_last_words(world: World) -> None:
-    """Whoever looks must see why, without a log that fills the disk meanwhile."""
+def test_a_crash_loop_is_slowed_down_and_shown_with_its_last_log_line(world: World) -> None:
+    """The user must see the reason, and the log must not fill the disk."""
     world.log.write_text('noise\n{"event": "cannot start", "error": "the port is taken"}\n')
     child = world.add("webhook")
     for _ in range(3):
         child.status = 1
-        world.supervisor.look()
+        world.supervisor.check()
         world.now += 1.0
-        world.supervisor.look()
+        world.supervisor.check()
 
     assert child.launches == 4
-    assert "keeps ending (exit status 1), 3 times now" in world.said[-1]
+    assert "keeps ending (exit status 1), 3 times in a row" in world.said[-1]
     assert "cannot start: the port is taken" in world.said[-1]
 
 
-def test_before_its_delay_is_over_a_process_is_not_started(world: World) -> None:
-    """The delay is one of the supervisor's clock."""
+def test_a_process_is_not_restarted_before_its_delay_is_over(world: World) -> None:
+    """The delay is measured by the supervisor's clock."""
     child = world.add("webhook")
     for _ in range(4):
         child.status = 1
-        world.supervisor.look()
+        world.supervisor.check()
         world.now += 0.1
-        world.supervisor.look()
+        world.supervisor.check()
 
     assert child.launches == 3
 
 
 def test_a_process_that_lived_long_starts_with_a_clean_record(world: World) -> None:
-    """Two accidents a day are no crash loop."""
+    """Two ends a day are not a crash loop."""
     child = world.add("worker")
     for _ in range(10):
         world.now += 60.0
         child.status = -9
-        world.supervisor.look()
-        world.supervisor.look()
+        world.supervisor.check()
+        world.supervisor.check()
 
     assert child.launches == 11
     assert all("is started again" in line for line in world.said)
 
 
-def test_becoming_ready_is_told_once_for_each_life(world: World) -> None:
-    """A simulator that was started again must be told about the world again."""
+def test_becoming_ready_is_reported_once_per_start(world: World) -> None:
+    """A restarted simulator must get its world again."""
     child = world.add("simulator")
     child.ready = True
-    world.supervisor.look()
-    world.supervisor.look()
+    world.supervisor.check()
+    world.supervisor.check()
     child.status = -9
-    world.supervisor.look()
+    world.supervisor.check()
     assert not world.supervisor.is_ready("simulator")
-    world.supervisor.look()
+    world.supervisor.check()
     child.ready = True
-    world.supervisor.look()
+    world.supervisor.check()
 
     assert world.became_ready == ["simulator", "simulator"]
 
 
-def test_a_process_that_cannot_even_be_started_is_tried_again(world: World) -> None:
-    """A full disk passes."""
+def test_a_process_that_cannot_be_started_is_tried_again(world: World) -> None:
+    """The cause, such as a full disk, may go away."""
 
     class Broken(FakeChild):
         def launch(self) -> None:
@@ -167,17 +167,17 @@ def test_a_process_that_cannot_even_be_started_is_tried_again(world: World) -> N
     child = Broken("redis", world.log, world.journal)
     world.supervisor.add(child)
     child.status = 1
-    world.supervisor.look()
-    world.supervisor.look()
+    world.supervisor.check()
+    world.supervisor.check()
     world.now += 5.0
-    world.supervisor.look()
+    world.supervisor.check()
 
     assert child.pid is not None
     assert any("cannot be started" in line for line in world.said)
 
 
 def test_processes_are_ended_group_after_group(world: World) -> None:
-    """What takes in ends first, what stores ends last."""
+    """Those that receive messages end first, those that store them last."""
     for name in ("postgres", "worker", "webhook"):
         world.add(name)
     world.journal.clear()
@@ -191,15 +191,15 @@ def test_processes_are_ended_group_after_group(world: World) -> None:
     ("failures", "delay"), [(0, 0.0), (1, 0.0), (2, 0.2), (3, 0.4), (7, 6.4), (8, 10.0), (99, 10.0)]
 )
 def test_the_delay_doubles_up_to_ten_seconds(failures: int, delay: float) -> None:
-    """At once, then slower and slower."""
+    """The first restart has no delay."""
     assert restart_delay(failures) == pytest.approx(delay)
 
 
 @pytest.mark.parametrize(
     ("status", "words"), [(0, "exit status 0"), (-15, "SIGTERM"), (-9, "SIGKILL"), (3, "exit status 3")]
 )
-def test_an_exit_status_is_said_as_people_say_it(status: int, words: str) -> None:
-    """-9 means nothing to most."""
+def test_an_exit_status_is_described_in_words(status: int, words: str) -> None:
+    """A signal has its name, because few people know what -9 means."""
     assert describe(status) == words
 
 
@@ -213,18 +213,18 @@ def test_an_exit_status_is_said_as_people_say_it(status: int, words: str) -> Non
         ("{not json\n", "{not json"),
     ],
 )
-def test_the_last_words_are_what_the_log_ends_with(tmp_path: Path, text: str, words: str) -> None:
-    """JSON lines are said in words."""
+def test_the_last_line_of_a_log_is_found(tmp_path: Path, text: str, words: str) -> None:
+    """A JSON line is reduced to its event and error."""
     log = tmp_path / "x.log"
     log.write_text(text)
 
-    assert last_words(log) == words
+    assert last_log_line(log) == words
 
 
 def test_a_service_that_ignores_sigterm_is_killed_at_the_deadline(
     tmp_path: Path, wait_for: Callable[..., object]
 ) -> None:
-    """Ctrl-C must end everything, also what hangs."""
+    """Ctrl-C must end everything, also a process that hangs."""
     program = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     service = Service("deaf", [sys.executable, "-c", program], {}, tmp_path / "deaf.log")
     service.launch()
@@ -237,7 +237,7 @@ def test_a_service_that_ignores_sigterm_is_killed_at_the_deadline(
 
 
 def test_a_service_gets_a_probe_port_of_its_own_at_each_start(tmp_path: Path, wait_for: Callable[..., object]) -> None:
-    """The old one may have been taken by somebody else meanwhile."""
+    """Another process may have taken the old one."""
     log = tmp_path / "port.log"
     program = "import os; print(os.environ['WAYPOST_PROBE_PORT'], flush=True)"
     service = Service("port", [sys.executable, "-c", program], {}, log)

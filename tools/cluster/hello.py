@@ -44,7 +44,7 @@ def exchange_messages() -> None:
     spans = _wait_for(deadline, lambda: _find_trace(started_ns), f"no trace arrived; see `{logs}`")
     console = Console()
     for root in trace_tree.roots(spans):
-        console.print(demonstration.tree_of(root))
+        console.print(demonstration.rich_tree(root))
 
 
 def _print_exchange(question: str, answer: str) -> None:

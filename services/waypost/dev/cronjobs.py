@@ -1,6 +1,6 @@
-"""CronJobs without Kubernetes: plays their controller and kubelet for the schedules of `waypost dev`.
+"""Runs CronJobs without Kubernetes: replaces their controller and the kubelet for the schedules of `waypost dev`.
 
-What a run leaves is put where Kubernetes would put it, so that the schedule's reconcile finds it there.
+The results of a run are written where Kubernetes would write them, so that the schedule's reconcile finds them there.
 """
 
 import base64
@@ -23,20 +23,21 @@ from waypost.operator.schedule import children
 log = structlog.get_logger(__name__)
 
 _JOB_NAME = "batch.kubernetes.io/job-name"
-_OF_THE_POD = frozenset({"WAYPOST_SCHEDULE_JOB", "WAYPOST_SCHEDULE_ORDER", "WAYPOST_SCHEDULE_REPORT"}) | {
+_POD_VARIABLES = frozenset({"WAYPOST_SCHEDULE_JOB", "WAYPOST_SCHEDULE_ORDER", "WAYPOST_SCHEDULE_REPORT"}) | {
     "WAYPOST_REGISTRY_DIR"
 }
 RETRY_S = 10.0
+"""Delay before a failed run is started again."""
 
 
 class Process(Protocol):
-    """A run that was started."""
+    """A started process."""
 
     def poll(self) -> int | None:
-        """Its exit status, None while it runs."""
+        """Returns its exit status, or None while it runs."""
 
     def kill(self) -> None:
-        """End it at once."""
+        """Ends it at once."""
 
 
 @dataclass
@@ -50,24 +51,27 @@ class _Job:
 
 
 def due(cron_job: Manifest, now: datetime) -> datetime | None:
-    """The tick that is to be run now, if there is one: the last one, not run yet and not too long ago. Pure."""
+    """Returns the last planned time, if it has not been run yet and its starting deadline has not passed. Pure."""
     spec, status = cron_job["spec"], cron_job.get("status") or {}
     if spec.get("suspend"):
         return None
-    begin = status.get("lastScheduleTime") or cron_job["metadata"]["creationTimestamp"]
+    since = status.get("lastScheduleTime") or cron_job["metadata"]["creationTimestamp"]
     try:
         local = (now + timedelta(seconds=1)).astimezone(ZoneInfo(spec["timeZone"]))
         last: datetime = croniter(spec["schedule"], local).get_prev(datetime)
     except (CroniterError, ZoneInfoNotFoundError, ValueError):
         return None
     last = last.astimezone(UTC)
-    if last <= datetime.fromisoformat(begin) or now - last > timedelta(seconds=spec["startingDeadlineSeconds"]):
+    if last <= datetime.fromisoformat(since) or now - last > timedelta(seconds=spec["startingDeadlineSeconds"]):
         return None
     return last
 
 
 class CronJobs:
-    """The CronJobs of a `FileCluster`. `launch(name, environment)` starts a run; `folder` keeps orders and reports."""
+    """Runs the CronJobs of a `FileCluster`; `launch(name, environment)` starts a run.
+
+    `folder` holds the orders and reports of the runs.
+    """
 
     def __init__(
         self,
@@ -84,17 +88,17 @@ class CronJobs:
         self._jobs: dict[str, _Job] = {}
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    async def look(self) -> None:
-        """Start what is due, and write down what has ended. To be called every second or so; never blocks."""
+    async def check(self) -> None:
+        """Starts due runs and records those that have ended. Call it about once a second; it never blocks."""
         for job in list(self._jobs.values()):
-            await self._look_at(job)
+            await self._check_job(job)
         now = datetime.fromtimestamp(self._clock(), UTC)
         for cron_job in self._cluster.all("CronJob"):
             if (planned_at := due(cron_job, now)) is not None and self._may_start(cron_job):
                 await self._start(cron_job, planned_at)
 
     def stop(self) -> None:
-        """End every run at once. What is left of it stays undone, as when a Job is deleted."""
+        """Ends every run at once; its remaining work is not done, as when a Job is deleted."""
         for job in self._jobs.values():
             if job.process is not None:
                 job.process.kill()
@@ -112,10 +116,10 @@ class CronJobs:
         name = f"{_name(cron_job)}-{int(planned_at.timestamp()) // 60}"
         job = _Job(name, cron_job, planned_at, None)
         if not self._run(job):
-            return  # its order is not there yet
+            return  # the operator has not written its order yet
         self._jobs[name] = job
-        await self._tell_pod(job, None)
-        await self._tell_cron_job(job, active=True)
+        await self._write_pod_status(job, None)
+        await self._write_cron_job_status(job, active=True)
 
     def _run(self, job: _Job) -> bool:
         namespace = job.cron_job["metadata"]["namespace"]
@@ -126,8 +130,8 @@ class CronJobs:
         replace(order, base64.b64decode(secret["data"][children.ORDER_KEY]).decode())
         report.unlink(missing_ok=True)
         container = job.cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
-        given = {each["name"]: each["value"] for each in container["env"] if "value" in each}
-        environment = {name: value for name, value in given.items() if name not in _OF_THE_POD}
+        container_environment = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+        environment = {name: value for name, value in container_environment.items() if name not in _POD_VARIABLES}
         environment |= {
             "WAYPOST_SCHEDULE_JOB": job.name,
             "WAYPOST_SCHEDULE_ORDER": str(order),
@@ -137,7 +141,7 @@ class CronJobs:
         job.process = self._launch(job.name, environment)
         return True
 
-    async def _look_at(self, job: _Job) -> None:
+    async def _check_job(self, job: _Job) -> None:
         namespace = job.cron_job["metadata"]["namespace"]
         if self._cluster.get("CronJob", namespace, _name(job.cron_job)) is None:
             self._end(job)  # as the garbage collector would
@@ -149,13 +153,13 @@ class CronJobs:
             return
         if (status := job.process.poll()) is None:
             return
-        tries = job.cron_job["spec"]["jobTemplate"]["spec"]["backoffLimit"]
-        if status not in {0, children.NO_RETRY} and job.pods <= tries:
+        retries = job.cron_job["spec"]["jobTemplate"]["spec"]["backoffLimit"]
+        if status not in {0, children.NO_RETRY} and job.pods <= retries:
             job.process, job.retry_at = None, self._clock() + RETRY_S
             return
         del self._jobs[job.name]
-        await self._tell_pod(job, status)
-        await self._tell_cron_job(job, active=False)
+        await self._write_pod_status(job, status)
+        await self._write_cron_job_status(job, active=False)
 
     def _end(self, job: _Job) -> None:
         if job.process is not None:
@@ -165,8 +169,8 @@ class CronJobs:
     def _report(self, job: _Job) -> Path:
         return self._folder / f"{_name(job.cron_job)}.report.json"
 
-    async def _tell_pod(self, job: _Job, status: int | None) -> None:
-        """One pod for each CronJob: that of its last run."""
+    async def _write_pod_status(self, job: _Job, status: int | None) -> None:
+        """Writes the one pod of a CronJob: that of its last run, with its exit status if it has ended."""
         metadata = job.cron_job["metadata"]
         template = job.cron_job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]
         pod = self._cluster.put(
@@ -192,7 +196,7 @@ class CronJobs:
             }
         await self._cluster.write_status(pod, {"containerStatuses": [{"name": children.CONTAINER, "state": state}]})
 
-    async def _tell_cron_job(self, job: _Job, *, active: bool) -> None:
+    async def _write_cron_job_status(self, job: _Job, *, active: bool) -> None:
         metadata = job.cron_job["metadata"]
         now = self._cluster.get("CronJob", metadata["namespace"], metadata["name"])
         if now is None:

@@ -1,4 +1,4 @@
-"""The data folder of `waypost dev`: one run at a time uses it, and old logs and traces are removed at the start."""
+"""The data folder of `waypost dev`: locks it for one run at a time and removes old logs and traces."""
 
 import contextlib
 import fcntl
@@ -11,7 +11,7 @@ from pathlib import Path
 from waypost.command_errors import CommandError
 
 LOG_LIMIT = 8 * 1024 * 1024
-"""Bytes; a larger log is renamed at the next start."""
+"""Size in bytes above which a log is renamed at the next start."""
 
 TRACES_MAX_AGE_S = 24 * 3600.0
 
@@ -22,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class DevError(CommandError):
-    """`waypost dev` cannot start or go on; the message says what to do."""
+    """`waypost dev` cannot start or continue; the message says what to do."""
 
 
 def make(data: Path) -> None:
@@ -45,7 +45,7 @@ def make(data: Path) -> None:
 
 @contextlib.contextmanager
 def sole_owner(data: Path) -> Iterator[None]:
-    """Locks the folder. The kernel frees the lock however the process ends.
+    """Holds a lock on the folder. The kernel releases it however the process ends.
 
     Raises `DevError` while another `waypost dev` uses the folder.
     """

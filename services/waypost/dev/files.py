@@ -1,4 +1,4 @@
-"""The files of `waypost dev` on disk: which ones, whether they changed, and how one is replaced."""
+"""Files on disk: lists YAML files, notices changes, and replaces a file atomically."""
 
 import contextlib
 import os
@@ -10,13 +10,13 @@ from waypost.dev.manifests import ManifestError
 
 
 def yaml_files(paths: Sequence[Path]) -> list[Path]:
-    """The files themselves, and those directly inside of folders. Raises `ManifestError` for a folder without any."""
+    """Returns the files among `paths` and the YAML files in its folders. Raises `ManifestError` for an empty folder."""
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in path.iterdir() if p.suffix in {".yaml", ".yml"})
             if not inside:
-                raise ManifestError([f"{path}: holds no .yaml file; name one"])
+                raise ManifestError([f"{path}: contains no .yaml or .yml file; name one"])
             files.extend(inside)
         else:
             files.append(path)
@@ -24,7 +24,7 @@ def yaml_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def fingerprint(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
-    """Changes when a file is edited, replaced, added or removed."""
+    """Returns a value that changes if a file is edited, replaced, added or removed."""
     seen = []
     for path in paths:
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
@@ -35,7 +35,7 @@ def fingerprint(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
 
 
 def replace(path: Path, text: str) -> None:
-    """Write a file whole, readable by its owner alone, so that a reader never meets half of it."""
+    """Replaces a file atomically, so that a reader never sees half of it; only its owner can read it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)

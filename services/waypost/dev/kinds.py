@@ -1,4 +1,4 @@
-"""What a user writes, as files hold it: our own kinds, and the Secrets and ConfigMaps that they name."""
+"""Models of the documents in a user's files: our own kinds, and the Secrets and ConfigMaps that they refer to."""
 
 import base64
 import binascii
@@ -12,29 +12,29 @@ from waypost.operator.api.schedule_models import ScheduleSpec
 
 
 class _Lenient(BaseModel):
-    """Objects that Kubernetes owns: only what we read is looked at."""
+    """An object of Kubernetes. Fields that we do not read are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
 class Metadata(_Lenient):
-    """Of any object."""
+    """The metadata of any object."""
 
     name: ObjectName
     namespace: ObjectName = "default"
     labels: dict[str, str] = {}
 
 
-def _not_apps(namespace: str) -> str:
+def _not_reserved(namespace: str) -> str:
     if namespace == "apps":
-        raise ValueError("apps is taken by the routes of apps (/webhooks/apps/…); use another namespace")
+        raise ValueError("apps is reserved for the routes of apps (/webhooks/apps/…); use another namespace")
     return namespace
 
 
 class NumberMetadata(Metadata):
-    """Of a number, whose namespace becomes a part of its callback's address."""
+    """The metadata of a number, whose namespace becomes a part of its callback's address."""
 
-    namespace: Annotated[ObjectName, AfterValidator(_not_apps)] = "default"
+    namespace: Annotated[ObjectName, AfterValidator(_not_reserved)] = "default"
 
 
 class WhatsAppNumber(_Lenient):
@@ -52,14 +52,14 @@ class BotSchedule(_Lenient):
 
 
 class ConfigMap(_Lenient):
-    """A ConfigMap's text."""
+    """A ConfigMap with text values."""
 
     metadata: Metadata
     data: dict[str, str] = {}
 
 
 class Secret(_Lenient):
-    """A Secret's values, decoded; `stringData` wins over `data`, as in Kubernetes."""
+    """A Secret; `stringData` takes precedence over `data`, as in Kubernetes."""
 
     metadata: Metadata
     data: dict[str, str] = Field(default={}, repr=False)
@@ -67,7 +67,7 @@ class Secret(_Lenient):
 
     @property
     def is_opted_in(self) -> bool:
-        """Whether its owner allows numbers of the namespace to use it."""
+        """Whether its label allows the numbers of its namespace to use it."""
         return self.metadata.labels.get(CREDENTIALS_LABEL) == "true"
 
     @model_validator(mode="after")
@@ -80,6 +80,6 @@ class Secret(_Lenient):
         return self
 
     def values(self) -> dict[str, str]:
-        """Key to text. A newline at the end, which `echo | base64` leaves, is dropped."""
+        """Returns the decoded values by key, without the newline at the end that `echo | base64` leaves."""
         decoded = {key: base64.b64decode(value).decode() for key, value in self.data.items()}
         return {key: value.rstrip("\r\n") for key, value in {**decoded, **self.string_data}.items()}

@@ -1,8 +1,8 @@
 """The operator of `waypost dev`: the same controller and reconcilers as in a cluster, without an API server.
 
-`DIR/objects.json` says what was declared (written by `waypost dev` from the YAML files), `DIR/cluster.json` keeps all
-objects with their status, `DIR/operator.json` tells how they stand, and the registry's Secrets become the files that
-the other processes read.
+It reads the declared objects from `DIR/objects.json`, which `waypost dev` writes from the YAML files. It writes all
+objects with their status into `DIR/cluster.json`, those that are not ready into `DIR/operator.json`, and the registry's
+Secrets as files for the other processes.
 """
 
 import asyncio
@@ -42,27 +42,27 @@ from waypost.telemetry import logs, probes, tracing
 log = structlog.get_logger(__name__)
 
 NAMESPACE = "waypost"
-"""What the release namespace is in a cluster."""
+"""The namespace that stands for the release's namespace in a cluster."""
 OBJECTS, STATE, CLUSTER = "objects.json", "operator.json", "cluster.json"
-LOOK_S = 0.1
-CRON_S = 1.0
+POLL_S = 0.1
+CRON_CHECK_S = 1.0
 CONCURRENCY = 8
-NOT_LOOKED_AT = "not looked at yet"
+NOT_RECONCILED = "not reconciled yet"
 _MANAGED_BY = "app.kubernetes.io/managed-by"
-_OF_USERS = (*OURS, "Secret", "ConfigMap")
+_DECLARED_KINDS = (*OURS, "Secret", "ConfigMap")
 
 
 class LocalOperator:
-    """`await run(stop)` until the event is set; `folder` as the module says."""
+    """Runs until the event given to `run` is set. See the module for the files in `folder`."""
 
     def __init__(
         self, folder: Path, registry_dir: Path, graph: GraphClient, public_url: str, plugins: AllowedPlugins
     ) -> None:
         self._folder = folder
         self._registry_dir = registry_dir
-        self._objects_seen: tuple[int, int] | None = None
+        self._declared_version: tuple[int, int] | None = None
         self._digest = ""
-        self._life = ""
+        self._incarnation = ""
         self._is_dirty = False
         options = OperatorOptions(
             release_namespace=NAMESPACE,
@@ -85,11 +85,11 @@ class LocalOperator:
         self._cron_jobs = CronJobs(self.cluster, folder / "runs", _launch)
 
     def not_ready(self) -> str | None:
-        """Why it is of no use yet, for the probe."""
-        return None if self._digest else "nothing was declared yet"
+        """Returns why the operator is not ready yet, for the probe; None if it is."""
+        return None if self._digest else "no objects are declared yet"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work, and keep what must outlive the process."""
+        """Reconciles, and saves the state for the next process."""
         self._restore()
         async with asyncio.TaskGroup() as group:
             working = group.create_task(self._workers.run())
@@ -98,7 +98,7 @@ class LocalOperator:
                 self._declare()
                 self._save()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), LOOK_S)
+                    await asyncio.wait_for(stop.wait(), POLL_S)
             self._workers.stop()
             running.cancel()
             await asyncio.wait([working], timeout=10)
@@ -108,8 +108,8 @@ class LocalOperator:
 
     async def _run_schedules(self) -> None:
         while True:
-            await self._cron_jobs.look()
-            await asyncio.sleep(CRON_S)
+            await self._cron_jobs.check()
+            await asyncio.sleep(CRON_CHECK_S)
 
     def _restore(self) -> None:
         try:
@@ -117,41 +117,41 @@ class LocalOperator:
         except FileNotFoundError:
             return
         except ValueError:
-            # Everything in it can be found anew: it is a cache of what was declared and of what is at Meta.
-            log.warning("the kept state cannot be read; beginning anew")
+            # It is only a cache of the declared objects and of the state at Meta, so it can be rebuilt.
+            log.warning("the stored state cannot be read and is rebuilt")
             return
         for manifest in self.cluster.all():
-            self._changed(manifest, is_there=True)
+            self._changed(manifest, exists=True)
 
     def _declare(self) -> None:
-        """Take over what the files say, if that changed."""
+        """Takes over the declared objects if they have changed."""
         path = self._folder / OBJECTS
         try:
             stat = path.stat()
-            if (seen := (stat.st_ino, stat.st_mtime_ns)) == self._objects_seen:
+            if (version := (stat.st_ino, stat.st_mtime_ns)) == self._declared_version:
                 return
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return
-        self._objects_seen = seen
-        self._life = str(content["life"])
-        wanted = set()
+        self._declared_version = version
+        self._incarnation = str(content["incarnation"])
+        declared = set()
         for manifest in content["objects"]:
             if manifest["kind"] == NUMBER:
-                # A Meta that begins anew has forgotten every callback: that is to be seen now, not at the next resync.
+                # A restarted simulator has lost every callback. Reconcile now, not only at the next resync.
                 annotations = manifest["metadata"].setdefault("annotations", {})
-                annotations[RECONCILE_REQUESTED] = self._life
-            wanted.add(_key(self.cluster.put(manifest)))
-        for kind in _OF_USERS:
+                annotations[RECONCILE_REQUESTED] = self._incarnation
+            declared.add(_key(self.cluster.put(manifest)))
+        for kind in _DECLARED_KINDS:
             for manifest in self.cluster.all(kind):
                 labels = manifest["metadata"].get("labels") or {}
-                if _key(manifest) not in wanted and labels.get(_MANAGED_BY) != LABELS[_MANAGED_BY]:
+                if _key(manifest) not in declared and labels.get(_MANAGED_BY) != LABELS[_MANAGED_BY]:
                     self.cluster.remove(*_key(manifest))
         self._digest = str(content["digest"])
         self._is_dirty = True
 
-    def _changed(self, manifest: Manifest, is_there: bool) -> None:
-        change = Change.MODIFIED if is_there else Change.DELETED
+    def _changed(self, manifest: Manifest, exists: bool) -> None:
+        change = Change.MODIFIED if exists else Change.DELETED
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         if kind in OURS:
             self._router.on_own(change, manifest)
@@ -164,21 +164,21 @@ class LocalOperator:
         self._is_dirty = True
 
     def _publish(self) -> None:
-        """Make the registry's folders hold what its Secrets hold, as a kubelet would."""
+        """Writes the registry's Secrets as files, as a kubelet would."""
         for audience in AUDIENCES:
             folder = self._registry_dir / audience
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            wanted: dict[str, str] = {}
+            files: dict[str, str] = {}
             for manifest in self.cluster.all("Secret"):
                 if manifest["metadata"]["name"].startswith(f"waypost-registry-{audience}-"):
                     data = manifest.get("data") or {}
-                    wanted |= {key: base64.b64decode(value).decode() for key, value in data.items()}
-            for key, text in wanted.items():
+                    files |= {key: base64.b64decode(value).decode() for key, value in data.items()}
+            for key, text in files.items():
                 path = folder / key
                 if not path.exists() or path.read_text(encoding="utf-8") != text:
                     replace(path, text)
             for path in folder.glob("*.json"):
-                if path.name not in wanted:
+                if path.name not in files:
                     path.unlink()
 
     def _save(self) -> None:
@@ -186,26 +186,26 @@ class LocalOperator:
             return
         self._is_dirty = False
         replace(self._folder / CLUSTER, self.cluster.dump())
-        state = {"digest": self._digest, "numbers": self._standing(NUMBER), "schedules": self._standing(SCHEDULE)}
+        state = {"digest": self._digest, "numbers": self._unready(NUMBER), "schedules": self._unready(SCHEDULE)}
         replace(self._folder / STATE, json.dumps(state))
 
-    def _standing(self, kind: str) -> dict[str, str]:
-        """Objects that are not as desired, and why."""
+    def _unready(self, kind: str) -> dict[str, str]:
+        """Returns the objects that are not ready, with the reason."""
         found = {}
         for manifest in self.cluster.all(kind):
             metadata, status = manifest["metadata"], manifest.get("status") or {}
             ready = find(status, ConditionType.READY) or {}
             is_current = status.get("observedGeneration") == metadata["generation"]
             if kind == NUMBER and not (manifest.get("spec") or {}).get("suspend"):
-                is_current = is_current and status.get("lastHandledReconcileAt") == self._life
+                is_current = is_current and status.get("lastHandledReconcileAt") == self._incarnation
             if status_of(ready) is not ConditionStatus.TRUE or not is_current:
-                message = str(ready.get("message") or ready.get("reason") or NOT_LOOKED_AT)
-                found[f"{metadata['namespace']}/{metadata['name']}"] = message if is_current else NOT_LOOKED_AT
+                message = str(ready.get("message") or ready.get("reason") or NOT_RECONCILED)
+                found[f"{metadata['namespace']}/{metadata['name']}"] = message if is_current else NOT_RECONCILED
         return found
 
 
 def run(settings: Settings, folder: Path) -> None:
-    """The process that `waypost dev` starts, until SIGTERM."""
+    """Runs the process that `waypost dev` starts, until SIGTERM."""
     logs.configure("operator", settings.log_level)
     traces = tracing.configure("operator", settings.trace_dir)
     try:

@@ -1,7 +1,7 @@
-"""The user's YAML files, read as a cluster would read them, and turned into registry entries.
+"""Reads the user's YAML files as a cluster would, and resolves the references between their objects.
 
 Every error names file, document and field and says what to do; all of them are reported at once. No error repeats a
-value: it may be a secret.
+value, because it may be a secret.
 """
 
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ _ADVICE = {
     "missing": "is missing",
     "extra_forbidden": "is not a field here; check its spelling and indentation",
     "string_type": "must be text; write it in quotes",
-    "string_pattern_mismatch": "does not have the form it must have",
+    "string_pattern_mismatch": "has the wrong form",
 }
 _FORMS = {
     "phoneNumberId": "must be the id of the number at Meta: digits, in quotes",
@@ -51,12 +51,12 @@ Kind = TypeVar("Kind", Secret, ConfigMap, WhatsAppNumber, BotSchedule)
 
 
 class ManifestError(UsageError):
-    """The files do not say what can be done. Nothing was changed."""
+    """The files contain mistakes. Nothing was changed."""
 
 
 @dataclass(frozen=True)
 class DeclaredNumber:
-    """A number with all it refers to."""
+    """A number with the objects that it refers to."""
 
     number: WhatsAppNumber
     credentials: Credentials
@@ -64,45 +64,49 @@ class DeclaredNumber:
 
     @property
     def namespace(self) -> str:
-        """Where it was declared."""
+        """Namespace of its `WhatsAppNumber`."""
         return self.number.metadata.namespace
 
     @property
     def name(self) -> str:
-        """What its users call it."""
+        """Name of its `WhatsAppNumber`."""
         return self.number.metadata.name
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a set of files declares. `notes` are for the user to read: what was left aside, and why."""
+    """The objects that a set of files declares. `notes` say for the user what is skipped, and why."""
 
     numbers: tuple[DeclaredNumber, ...] = ()
     schedules: tuple[BotSchedule, ...] = ()
     objects: tuple[Manifest, ...] = field(default=(), repr=False)
-    """Everything as it was written, for the operator; they hold secrets."""
+    """All objects as they were written, for the operator. They contain secrets."""
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class _Found(Generic[Kind]):
+class _Located(Generic[Kind]):
+    """An object, and the file and document in which it was found."""
+
     where: str
     content: Kind
 
 
 @dataclass
 class _Reading:
-    numbers: dict[tuple[str, str], _Found[WhatsAppNumber]] = field(default_factory=dict)
-    secrets: dict[tuple[str, str], _Found[Secret]] = field(default_factory=dict)
-    config_maps: dict[tuple[str, str], _Found[ConfigMap]] = field(default_factory=dict)
-    schedules: dict[tuple[str, str], _Found[BotSchedule]] = field(default_factory=dict)
+    """Everything that was read so far."""
+
+    numbers: dict[tuple[str, str], _Located[WhatsAppNumber]] = field(default_factory=dict)
+    secrets: dict[tuple[str, str], _Located[Secret]] = field(default_factory=dict)
+    config_maps: dict[tuple[str, str], _Located[ConfigMap]] = field(default_factory=dict)
+    schedules: dict[tuple[str, str], _Located[BotSchedule]] = field(default_factory=dict)
     objects: list[Manifest] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
 def load(paths: Iterable[Path]) -> Declared:
-    """Read all documents of all files. Raises `ManifestError` with every problem that was found."""
+    """Reads all documents of all files. Raises `ManifestError` with every problem that was found."""
     reading = _Reading()
     for path in paths:
         try:
@@ -118,14 +122,14 @@ def load(paths: Iterable[Path]) -> Declared:
             continue
         _read(text, str(path), reading)
     numbers = [resolved for found in reading.numbers.values() if (resolved := _resolve(found, reading))]
-    _refuse_double_ids(reading)
-    _find_numbers(reading)
+    _refuse_duplicate_ids(reading)
+    _check_schedules(reading)
     if not reading.numbers and not reading.problems:
         reading.problems.append(f"no WhatsAppNumber ({API_VERSION}) in these files; see examples/")
     if reading.problems:
         raise ManifestError(reading.problems)
     active = tuple(resolved for resolved in numbers if not resolved.number.spec.suspend)
-    notes = [f"{n.namespace}/{n.name} is suspended and is left aside" for n in numbers if n.number.spec.suspend]
+    notes = [f"{n.namespace}/{n.name} is suspended and is skipped" for n in numbers if n.number.spec.suspend]
     schedules = tuple(found.content for found in reading.schedules.values())
     return Declared(active, schedules, tuple(reading.objects), (*reading.notes, *notes))
 
@@ -154,7 +158,7 @@ def _take(document: Any, where: str, reading: _Reading) -> None:
     expected = API_VERSION if kind in {"WhatsAppNumber", "BotSchedule"} else "v1"
     if kind not in {"WhatsAppNumber", "BotSchedule", "Secret", "ConfigMap", "Namespace"}:
         reading.problems.append(
-            f"{where}: kind {kind} is not known here; only WhatsAppNumber, Secret and ConfigMap are"
+            f"{where}: kind {kind} is not supported here; use WhatsAppNumber, BotSchedule, Secret or ConfigMap"
         )
         return
     if version != expected:
@@ -162,13 +166,13 @@ def _take(document: Any, where: str, reading: _Reading) -> None:
         return
     where = f"{where} ({kind} {_label(document)})"
     if kind == "BotSchedule":
-        _keep(BotSchedule, document, where, reading.schedules, reading)
+        _add(BotSchedule, document, where, reading.schedules, reading)
     elif kind == "Secret":
-        _keep(Secret, document, where, reading.secrets, reading)
+        _add(Secret, document, where, reading.secrets, reading)
     elif kind == "ConfigMap":
-        _keep(ConfigMap, document, where, reading.config_maps, reading)
+        _add(ConfigMap, document, where, reading.config_maps, reading)
     elif kind == "WhatsAppNumber":
-        _keep(WhatsAppNumber, document, where, reading.numbers, reading)
+        _add(WhatsAppNumber, document, where, reading.numbers, reading)
 
 
 def _label(document: dict[str, Any]) -> str:
@@ -177,17 +181,17 @@ def _label(document: dict[str, Any]) -> str:
     return f"{metadata.get('namespace', 'default')}/{metadata.get('name', '?')}"
 
 
-def _keep(
+def _add(
     model: type[Kind],
     document: dict[str, Any],
     where: str,
-    kept: dict[tuple[str, str], _Found[Kind]],
+    objects: dict[tuple[str, str], _Located[Kind]],
     reading: _Reading,
 ) -> None:
     if (content := _parse(model, document, where, reading)) is None:
         return
     reading.objects.append({**document, "metadata": {**document["metadata"], "namespace": content.metadata.namespace}})
-    first = kept.setdefault((content.metadata.namespace, content.metadata.name), _Found(where, content))
+    first = objects.setdefault((content.metadata.namespace, content.metadata.name), _Located(where, content))
     if first.where != where:
         reading.problems.append(f"{where}: is declared twice, first in {first.where}; remove one")
 
@@ -207,7 +211,7 @@ def _parse(model: type[Model], document: object, where: str, reading: _Reading, 
         return None
 
 
-def _resolve(found: _Found[WhatsAppNumber], reading: _Reading) -> DeclaredNumber | None:
+def _resolve(found: _Located[WhatsAppNumber], reading: _Reading) -> DeclaredNumber | None:
     namespace, spec = found.content.metadata.namespace, found.content.spec
     before = len(reading.problems)
     credentials = _credentials(found.where, namespace, spec.credentials_ref.name, reading)
@@ -227,8 +231,8 @@ def _credentials(where: str, namespace: str, name: str, reading: _Reading) -> Cr
     if not secret.content.is_opted_in:
         reading.problems.append(f'{secret.where}: metadata.labels: must carry {CREDENTIALS_LABEL}: "true" to be used')
         return None
-    known = {"appId", "appSecret", "accessToken", "previousAppSecret", "pin"}
-    values = {key: value for key, value in secret.content.values().items() if key in known}
+    keys = {"appId", "appSecret", "accessToken", "previousAppSecret", "pin"}
+    values = {key: value for key, value in secret.content.values().items() if key in keys}
     return _parse(Credentials, values, secret.where, reading, "stringData")
 
 
@@ -251,15 +255,15 @@ def _bot(where: str, namespace: str, name: str, reading: _Reading) -> str | None
     return text
 
 
-def _refuse_double_ids(reading: _Reading) -> None:
+def _refuse_duplicate_ids(reading: _Reading) -> None:
     first: dict[str, str] = {}
     for found in reading.numbers.values():
         other = first.setdefault(found.content.spec.phone_number_id, found.where)
         if other != found.where:
-            reading.problems.append(f"{found.where}: spec.phoneNumberId: is claimed by {other} too")
+            reading.problems.append(f"{found.where}: spec.phoneNumberId: is also used by {other}")
 
 
-def _find_numbers(reading: _Reading) -> None:
+def _check_schedules(reading: _Reading) -> None:
     for found in reading.schedules.values():
         namespace, name = found.content.metadata.namespace, found.content.spec.number_ref.name
         if (namespace, name) not in reading.numbers:

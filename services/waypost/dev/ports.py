@@ -1,4 +1,4 @@
-"""TCP ports on loopback: which are free, and what to say when one is not."""
+"""TCP ports on loopback: finds free ones and checks chosen ones."""
 
 import socket
 
@@ -6,18 +6,18 @@ from waypost.command_errors import CommandError
 
 
 class PortTaken(CommandError):
-    """A port cannot be used; the message names the flag that chooses another."""
+    """A port cannot be used; the message names the option that chooses another."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Returns a port on which no process listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def ports_for(*, webhook: int, console: int, simulator: int) -> tuple[int, int, int]:
-    """The three ports, 0 replaced by a free one. Raises `PortTaken`."""
+    """Returns the three ports, with 0 replaced by a free port. Raises `PortTaken`."""
     wanted = {"webhook": webhook, "console": console, "simulator": simulator}
     found = tuple(_usable(name, port) for name, port in wanted.items())
     if len(set(found)) < len(found):

@@ -1,4 +1,4 @@
-"""`waypost dev`: everything on one machine, from the same YAML files that a cluster takes, under one supervisor."""
+"""The command `waypost dev`: starts all processes under one supervisor and connects them to a simulated Meta."""
 
 import contextlib
 import hashlib
@@ -25,18 +25,18 @@ from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.dev.files import fingerprint, replace, yaml_files
 from waypost.dev.manifests import Declared, ManifestError
 from waypost.dev.ports import ports_for
-from waypost.dev.supervisor import Child, Service, Supervisor, last_words
+from waypost.dev.supervisor import Child, Service, Supervisor, last_log_line
 from waypost.store.connection import database, schema
 
-STARTING_S = 60.0
-"""How long a service may take until it is of use, on a slow machine."""
+READY_WITHIN_S = 60.0
+"""Deadline for a service to become ready, on a slow machine."""
 
 TICK_S = 0.1
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line said."""
+    """Options of the command line."""
 
     files: tuple[Path, ...]
     data: Path
@@ -49,7 +49,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where everything listens."""
+    """Addresses of the processes."""
 
     webhook: str
     console: str
@@ -59,13 +59,13 @@ class Addresses:
 
 
 def run(options: Options, out: Console, err: Console) -> int:
-    """Run until told to end (or, with `once`, until the demonstration is over). Returns the exit status.
+    """Runs until a signal (or, with `once`, until the demonstration is over). Returns the exit status.
 
-    Raises `DevError`, `ManifestError` and `EmbeddedError` when it cannot start.
+    Raises `DevError`, `ManifestError` and `EmbeddedError` if it cannot start.
     """
     declared = manifests.load(yaml_files(options.files))
     if options.once and _with_bot(declared) is None:
-        raise DevError("no number has a bot, so nothing would answer; give one spec.bot, or leave --once out")
+        raise DevError("no number has a bot, so nothing would answer; give one spec.bot, or omit --once")
     data_folder.make(options.data)
     with data_folder.sole_owner(options.data):
         dev = Dev(options, declared, out, err)
@@ -87,26 +87,26 @@ class Dev:
         self._data = options.data.resolve()
         self._registry = self._data / "registry"
         self._started_at = time.monotonic()
-        self._ending = threading.Event()
+        self._stop_requested = threading.Event()
         self._calls = ThreadPoolExecutor(max_workers=1, thread_name_prefix="meta")
-        self._telling: Future[None] | None = None
-        self._told: tuple[int | None, Declared] | None = None
-        self._tell_after = 0.0
+        self._update: Future[None] | None = None
+        self._applied: tuple[int | None, Declared] | None = None
+        self._retry_update_at = 0.0
         self._digest = ""
-        self._seen_standing: dict[str, str] = {}
-        self._look_at_standing_after = 0.0
-        self._said: str | None = None
+        self._previous_unready: dict[str, str] = {}
+        self._next_unready_check = 0.0
+        self._last_line: str | None = None
         self._services: dict[str, Service] = {}
-        self._seen_files = fingerprint(options.files)
-        self._look_at_files_after = 0.0
+        self._files_fingerprint = fingerprint(options.files)
+        self._next_file_check = 0.0
         self._supervisor = Supervisor(changed=self._write_state, became_ready=self._became_ready, say=self._say)
         self._addresses: Addresses | None = None
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """Ctrl-C, SIGTERM and a closed terminal end the run in order."""
+        """Makes Ctrl-C, SIGTERM and a closed terminal end the run in order."""
         previous = {
-            number: signal.signal(number, lambda *_: self._ending.set())
+            number: signal.signal(number, lambda *_: self._stop_requested.set())
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         }
         try:
@@ -116,7 +116,7 @@ class Dev:
                 signal.signal(number, handler)
 
     def run(self) -> int:
-        """Start, show the demonstration, and stay."""
+        """Starts everything, shows the demonstration, and runs until a signal. Returns the exit status."""
         for note in self._declared.notes:
             self._err.print(note, style="yellow", markup=False, highlight=False)
         ports = ports_for(
@@ -126,17 +126,17 @@ class Dev:
         )
         data_folder.tidy(self._data)
         self._start_stores(ports)
-        self._publish()
+        self._write_world()
         self._start_services(ports)
-        if not self._until(lambda: all(map(self._supervisor.is_ready, self._services)), "services"):
+        if not self._wait_until(lambda: all(map(self._supervisor.is_ready, self._services)), "services"):
             return 0
-        if not self._until(lambda: self._is_connected, "the numbers at the simulated Meta"):
+        if not self._wait_until(lambda: self._is_connected, "the numbers at the simulated Meta"):
             return 0
         self._progress("ready")
         return self._demonstrate()
 
     def stop(self) -> None:
-        """End everything, what takes in first and what stores last."""
+        """Ends all processes: those that receive messages first, those that store them last."""
         self._calls.shutdown(wait=False, cancel_futures=True)
         workers = [name for name in self._services if name.startswith("worker")]
         self._supervisor.stop([["webhook", "console", "operator"], workers, ["simulator"], ["redis"], ["postgres"]])
@@ -159,7 +159,9 @@ class Dev:
         self._addresses = Addresses(webhook, console, simulator, database_url, redis_url)
         for store in stores:
             self._supervisor.add(store)
-        if not self._until(lambda: all(self._supervisor.is_ready(store.name) for store in stores), "PostgreSQL, Redis"):
+        if not self._wait_until(
+            lambda: all(self._supervisor.is_ready(store.name) for store in stores), "PostgreSQL, Redis"
+        ):
             raise SystemExit(0)
         engine = database.connect(database_url, application="waypost-dev")
         try:
@@ -174,7 +176,7 @@ class Dev:
     def _start_services(self, ports: tuple[int, int, int]) -> None:
         assert self._addresses is not None
         environment = {
-            # Whoever runs this writes the numbers too, and may run any code here anyway.
+            # The user who declares the numbers here can run any code on this machine anyway.
             "WAYPOST_BOT_PLUGINS": EVERYTHING,
             **os.environ,
             "WAYPOST_DATABASE_URL": self._addresses.database,
@@ -203,7 +205,7 @@ class Dev:
         assert self._addresses is not None
         exchange: Future[demonstration.Exchange] | None = None
         if (number := _with_bot(self._declared)) is None:
-            self._err.print("No number has a bot, so nothing would answer: the demonstration is left out.")
+            self._err.print("No number has a bot, so nothing would answer: the demonstration is skipped.")
             demonstration.show_addresses(self._addresses, self._data, self._out)
         else:
             exchange = self._calls.submit(
@@ -213,8 +215,8 @@ class Dev:
                 self._data / "traces",
             )
         shown = exchange is None
-        while not self._ending.is_set():
-            self._pump()
+        while not self._stop_requested.is_set():
+            self._step()
             if exchange is not None and exchange.done() and not shown:
                 shown = True
                 succeeded = self._show(exchange)
@@ -235,40 +237,40 @@ class Dev:
             demonstration.show_addresses(self._addresses, self._data, self._out)
         return True
 
-    def _until(self, condition: Callable[[], bool], what: str) -> bool:
-        """Keep all running until the condition holds; False when told to end. Raises `DevError` at the deadline."""
-        deadline = time.monotonic() + STARTING_S
+    def _wait_until(self, condition: Callable[[], bool], what: str) -> bool:
+        """Keeps all running until the condition holds; returns False on a signal. Raises `DevError` at the deadline."""
+        deadline = time.monotonic() + READY_WITHIN_S
         while not condition():
-            if self._ending.is_set():
+            if self._stop_requested.is_set():
                 return False
             if time.monotonic() > deadline:
                 late = [s for s in self._services.values() if not self._supervisor.is_ready(s.name)]
-                words = "; ".join(f"{s.name}: {last_words(s.log)}" for s in late)
+                reasons = "; ".join(f"{s.name}: {last_log_line(s.log)}" for s in late)
                 raise DevError(
-                    f"{what} did not get ready in {STARTING_S:.0f} s; {words or self._said or ''} "
+                    f"not ready within {READY_WITHIN_S:.0f} s: {what}; {reasons or self._last_line or ''} "
                     f"(logs: {self._data / 'logs'})"
                 )
-            self._pump()
+            self._step()
         return True
 
-    def _pump(self) -> None:
-        self._supervisor.look()
+    def _step(self) -> None:
+        self._supervisor.check()
         self._reread()
         self._connect()
-        self._ending.wait(TICK_S)
+        self._stop_requested.wait(TICK_S)
 
     @property
     def _target(self) -> tuple[int | None, Declared]:
-        """What must be known at the simulated Meta, and in which life of it."""
+        """The simulator's process id and what is declared: what the simulated Meta and the operator must know."""
         return self._supervisor.processes.get("simulator"), self._declared
 
     @property
     def _is_connected(self) -> bool:
-        """Everything that was declared is as desired, at the simulated Meta as it is now."""
-        return self._told == self._target and self._standing() == {}
+        """Whether all declared numbers are ready at the simulator that runs now."""
+        return self._applied == self._target and self._unready_numbers() == {}
 
-    def _standing(self) -> dict[str, str] | None:
-        """Numbers that are not as desired, and why; None while the operator has not taken over what was declared."""
+    def _unready_numbers(self) -> dict[str, str] | None:
+        """Returns the numbers that are not ready, and why; None until the operator has read what is declared."""
         try:
             state = json.loads((self._data / local_operator.STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -279,75 +281,79 @@ class Dev:
         return numbers
 
     def _connect(self) -> None:
-        """Tell the simulated Meta what exists, then the operator what is wanted, whenever either is new."""
-        if self._telling is not None:
-            if not self._telling.done():
+        """Gives the declared objects to the simulator, then to the operator, whenever they or the simulator are new."""
+        if self._update is not None:
+            if not self._update.done():
                 return
-            self._finish_telling(self._telling)
-            self._telling = None
-        if self._told == self._target:
-            self._say_standing()
+            self._finish_update(self._update)
+            self._update = None
+        if self._applied == self._target:
+            self._report_unready()
             return
-        if not self._supervisor.is_ready("simulator") or time.monotonic() < self._tell_after:
+        if not self._supervisor.is_ready("simulator") or time.monotonic() < self._retry_update_at:
             return
         assert self._addresses is not None
         target = self._target
         seed = simulated_world.seed(self._declared.numbers, self._declared.schedules)
 
-        def tell(simulator: str) -> None:
+        def update(simulator: str) -> None:
             demonstration.put_world(simulator, seed)
-            life, declared = target
-            text = json.dumps({"life": str(life), "objects": declared.objects}, default=str)
+            simulator_pid, declared = target
+            text = json.dumps({"incarnation": str(simulator_pid), "objects": declared.objects}, default=str)
             self._digest = hashlib.sha256(text.encode()).hexdigest()
             replace(self._data / local_operator.OBJECTS, json.dumps({**json.loads(text), "digest": self._digest}))
-            self._told = target
+            self._applied = target
 
-        self._telling = self._calls.submit(tell, self._addresses.simulator)
+        self._update = self._calls.submit(update, self._addresses.simulator)
 
-    def _finish_telling(self, telling: "Future[None]") -> None:
+    def _finish_update(self, update: "Future[None]") -> None:
         try:
-            telling.result()
+            update.result()
         except httpx.HTTPError as error:
-            self._tell_after = time.monotonic() + 0.5
-            self._say_once(f"the simulated Meta cannot be told what exists: {error}")
+            self._retry_update_at = time.monotonic() + 0.5
+            self._say_once(f"cannot set up the simulated Meta: {error}")
 
-    def _say_standing(self) -> None:
-        """What keeps a number from being as desired, once it has lasted."""
-        if time.monotonic() < self._look_at_standing_after:
+    def _report_unready(self) -> None:
+        """Prints why a number is not ready, once the same reason was found twice in a row."""
+        if time.monotonic() < self._next_unready_check:
             return
-        self._look_at_standing_after = time.monotonic() + 2.0
-        lasting = {name: why for name, why in (self._standing() or {}).items() if self._seen_standing.get(name) == why}
-        self._seen_standing = self._standing() or {}
+        self._next_unready_check = time.monotonic() + 2.0
+        lasting = {
+            name: why
+            for name, why in (self._unready_numbers() or {}).items()
+            if self._previous_unready.get(name) == why
+        }
+        self._previous_unready = self._unready_numbers() or {}
         for name, why in lasting.items():
-            if why != local_operator.NOT_LOOKED_AT:
+            if why != local_operator.NOT_RECONCILED:
                 self._say_once(f"{name}: {why}")
 
     def _say_once(self, line: str) -> None:
-        if line != self._said:
-            self._said = line
+        if line != self._last_line:
+            self._last_line = line
             self._say(line)
 
     def _reread(self) -> None:
-        """Take a change of the YAML files over; with an error in them what was good last stays."""
-        if time.monotonic() < self._look_at_files_after:
+        """Reads the YAML files again if they changed; with mistakes in them, the last good content stays in use."""
+        if time.monotonic() < self._next_file_check:
             return
-        self._look_at_files_after = time.monotonic() + 0.5
-        seen = fingerprint(self._options.files)
-        if seen == self._seen_files:
+        self._next_file_check = time.monotonic() + 0.5
+        current = fingerprint(self._options.files)
+        if current == self._files_fingerprint:
             return
-        self._seen_files = seen
+        self._files_fingerprint = current
         try:
             self._declared = manifests.load(yaml_files(self._options.files))
         except ManifestError as error:
-            self._say("the files changed, but cannot be used; what was good last stays")
+            self._say("the files changed but contain mistakes; the last good content stays in use")
             for problem in error.problems:
                 self._err.print(f"  {problem}", style="red", markup=False, highlight=False)
             return
-        self._publish()
+        self._write_world()
         self._say("the files changed and were published")
 
-    def _publish(self) -> None:
-        # A simulator that starts again must know its numbers before it answers: a refused token would pause them.
+    def _write_world(self) -> None:
+        # A restarted simulator must know its numbers before it answers, because a refused token would pause them.
         seed = simulated_world.seed(self._declared.numbers, self._declared.schedules)
         replace(self._data / "world.json", json.dumps(seed))
 
@@ -356,7 +362,7 @@ class Dev:
             self._progress(f"{name} is ready")
 
     def _write_state(self) -> None:
-        """`dev.json`: where everything is, and which process runs it. Replaced whole, so a reader meets no half."""
+        """Writes `dev.json`: all addresses and processes."""
         if self._addresses is None:
             return
         state: dict[str, Any] = {
@@ -380,5 +386,5 @@ class Dev:
 
 
 def _with_bot(declared: Declared) -> manifests.DeclaredNumber | None:
-    """The number that the demonstration talks to."""
+    """Returns the number that the demonstration talks to: the first one with a bot."""
     return next((number for number in declared.numbers if number.number.spec.bot is not None), None)

@@ -1,4 +1,4 @@
-"""What the simulated Meta must hold so that the declared numbers work there: the body of `PUT /_sim/world`. Pure."""
+"""Builds the body of `PUT /_sim/world`, which makes the declared numbers work at the simulated Meta. Pure."""
 
 import zlib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from waypost.dev.manifests import DeclaredNumber
 
 
 def seed(numbers: Iterable[DeclaredNumber], schedules: Iterable[BotSchedule] = ()) -> dict[str, Any]:
-    """Apps, accounts with numbers and templates, and tokens. The same numbers give the same body."""
+    """Returns apps, accounts with numbers and templates, and tokens. Equal numbers give an equal body."""
     apps: dict[str, dict[str, Any]] = {}
     accounts: dict[str, dict[str, Any]] = {}
     tokens: dict[str, dict[str, Any]] = {}
@@ -33,8 +33,8 @@ def seed(numbers: Iterable[DeclaredNumber], schedules: Iterable[BotSchedule] = (
         }
         account["numbers"].append(number | ({"pin": credentials.pin} if credentials.pin else {}))
         templates = [spec.outside_window.template] if spec.outside_window else []
-        templates += _of_schedules(declared, planned)
-        # The text is nobody's: what a template says is known at Meta alone.
+        templates += _scheduled_templates(declared, planned)
+        # The text of a template is stored at Meta only, so the simulated one gets a placeholder.
         account["templates"] += [
             {"name": name, "language": language, "components": [{"type": "BODY", "text": f"(the template {name})"}]}
             for name, language in dict.fromkeys((each.name, each.language) for each in templates)
@@ -43,7 +43,7 @@ def seed(numbers: Iterable[DeclaredNumber], schedules: Iterable[BotSchedule] = (
     return {"apps": list(apps.values()), "accounts": list(accounts.values()), "tokens": list(tokens.values())}
 
 
-def _of_schedules(declared: DeclaredNumber, schedules: Iterable[BotSchedule]) -> list[TemplateName]:
+def _scheduled_templates(declared: DeclaredNumber, schedules: Iterable[BotSchedule]) -> list[TemplateName]:
     return [
         schedule.spec.action.message.template
         for schedule in schedules
@@ -54,6 +54,6 @@ def _of_schedules(declared: DeclaredNumber, schedules: Iterable[BotSchedule]) ->
 
 
 def phone(phone_number_id: str) -> str:
-    """An American phone number for a number of the simulation; the same id always has the same one."""
+    """Returns an American phone number for a number of the simulation, always the same one for an id."""
     digits = zlib.crc32(phone_number_id.encode())
     return f"+1 555 {digits // 10_000 % 800 + 200:03d} {digits % 10_000:04d}"

@@ -1,4 +1,4 @@
-"""One parent that keeps a set of processes running: starts, watches, restarts and, in the right order, ends them."""
+"""Keeps a set of child processes running: starts, checks and restarts them, and ends them in a given order."""
 
 import contextlib
 import json
@@ -17,44 +17,45 @@ from waypost.dev.embedded import EmbeddedError, end_with_parent
 from waypost.dev.ports import free_port
 
 SETTLED_AFTER_S = 10.0
-"""A process that lived this long is no crash loop; its next end is answered at once again."""
+"""Lifetime after which the end of a process no longer counts towards a crash loop."""
 
 LONGEST_DELAY_S = 10.0
+"""Upper bound of the delay before a restart."""
 
-LOOP_AFTER = 3
-"""Ends in a row after which it is called a crash loop."""
+CRASH_LOOP_AFTER = 3
+"""Consecutive ends of a process that count as a crash loop."""
 
 
 class Child(Protocol):
-    """A process that can be started, watched and ended."""
+    """A process that can be started, checked and ended."""
 
     @property
     def name(self) -> str:
-        """What it is called in `dev.json` and in messages."""
+        """Name in `dev.json` and in messages."""
 
     @property
     def pid(self) -> int | None:
-        """None while it does not run."""
+        """Process id, or None while it does not run."""
 
     @property
     def log(self) -> Path:
-        """Where its output goes."""
+        """File that gets its output."""
 
     def launch(self) -> None:
-        """Start it, without waiting until it is of use."""
+        """Starts it without waiting until it is ready."""
 
     def poll(self) -> int | None:
-        """Its exit status, None while it runs or was never started."""
+        """Returns its exit status, or None while it runs or was never started."""
 
     def is_ready(self) -> bool:
-        """Whether it is of use now; bounded in time."""
+        """Returns whether it is ready now; must not block for long."""
 
     def stop(self, deadline_s: float = ...) -> None:
-        """End it in good order, or kill it at the deadline."""
+        """Ends it gracefully, or kills it at the deadline."""
 
 
 class Service:
-    """One of Waypost's own services, run by this interpreter; `/readyz` on its probe port tells when it is of use."""
+    """One of Waypost's services, run by this interpreter. It is ready when `/readyz` on its probe port says so."""
 
     def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -67,16 +68,16 @@ class Service:
 
     @property
     def pid(self) -> int | None:
-        """None while it does not run."""
+        """Process id, or None while it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     @property
     def metrics_url(self) -> str:
-        """Where Prometheus would scrape it."""
+        """Address at which Prometheus would scrape it."""
         return f"http://127.0.0.1:{self.probe_port}/metrics"
 
     def launch(self) -> None:
-        """Start it. The probe port is a new one each time, for the old one may have been taken meanwhile."""
+        """Starts it with a new probe port, because another process may have taken the old one."""
         self.probe_port = free_port()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -86,23 +87,23 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in a terminal is for the supervisor, who ends all in order
+                start_new_session=True,  # Ctrl-C is for the supervisor, which ends all in order
                 preexec_fn=end_with_parent(signal.SIGKILL),  # noqa: PLW1509 - runs two system calls only
             )
 
     def poll(self) -> int | None:
-        """Its exit status, None while it runs or was never started."""
+        """Returns its exit status, or None while it runs or was never started."""
         return None if self._process is None else self._process.poll()
 
     def is_ready(self) -> bool:
-        """Whether `/readyz` says so."""
+        """Returns whether `/readyz` answers 200."""
         try:
             return self._probe.get(f"http://127.0.0.1:{self.probe_port}/readyz").status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 
     def stop(self, deadline_s: float = 15.0) -> None:
-        """SIGTERM, and SIGKILL when it has not ended by the deadline."""
+        """Sends SIGTERM, and SIGKILL if it has not ended by the deadline."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()
@@ -113,12 +114,14 @@ class Service:
             self._process.wait()
 
     def close(self) -> None:
-        """Give up the connections of the probe."""
+        """Closes the connections of the probe."""
         self._probe.close()
 
 
 @dataclass
-class _Watched:
+class _Supervised:
+    """A child and what is recorded about it."""
+
     child: Child
     failures: int = 0
     launched_at: float = 0.0
@@ -128,84 +131,85 @@ class _Watched:
 
 @dataclass
 class Supervisor:
-    """Keeps `children` running. All of its methods belong to one thread: the main one, see `end_with_parent`.
+    """Keeps its children running. Call its methods on the main thread only, see `end_with_parent`.
 
-    `changed` is called after each start and end, `became_ready` when a process is of use (again), `say` with one line
-    for the user.
+    `changed` is called after each start and end, `became_ready` each time that a started process becomes ready, `say`
+    with one line for the user.
     """
 
     changed: Callable[[], None]
     became_ready: Callable[[str], None]
     say: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
-    _watched: dict[str, _Watched] = field(default_factory=dict)
+    _supervised: dict[str, _Supervised] = field(default_factory=dict)
 
     @property
     def processes(self) -> dict[str, int]:
-        """Name to pid of what runs now."""
-        return {name: pid for name, watched in self._watched.items() if (pid := watched.child.pid) is not None}
+        """Process ids of the running children, by name."""
+        return {name: pid for name, supervised in self._supervised.items() if (pid := supervised.child.pid) is not None}
 
     def is_ready(self, name: str) -> bool:
-        """Whether the process was seen to be of use since its last start."""
-        return name in self._watched and self._watched[name].is_ready
+        """Returns whether the process has become ready since its last start."""
+        return name in self._supervised and self._supervised[name].is_ready
 
     def add(self, child: Child) -> None:
-        """Start a process and keep it running from now on. Raises `EmbeddedError` when it cannot be started at all."""
-        watched = self._watched[child.name] = _Watched(child)
-        self._launch(watched)
+        """Starts a process and keeps it running from now on. Raises `EmbeddedError` if it cannot be started."""
+        supervised = self._supervised[child.name] = _Supervised(child)
+        self._launch(supervised)
 
-    def look(self) -> None:
-        """Look at every process once: note what became ready, start again what ended. Never waits for a process."""
-        for watched in self._watched.values():
-            if watched.restart_at is not None:
-                if self.clock() >= watched.restart_at:
-                    self._relaunch(watched)
-            elif (status := watched.child.poll()) is not None:
-                self._ended(watched, status)
-            elif not watched.is_ready and watched.child.is_ready():
-                watched.is_ready = True
-                self.became_ready(watched.child.name)
+    def check(self) -> None:
+        """Checks every process once: notes which became ready, restarts those that ended. Never waits for one."""
+        for supervised in self._supervised.values():
+            if supervised.restart_at is not None:
+                if self.clock() >= supervised.restart_at:
+                    self._relaunch(supervised)
+            elif (status := supervised.child.poll()) is not None:
+                self._ended(supervised, status)
+            elif not supervised.is_ready and supervised.child.is_ready():
+                supervised.is_ready = True
+                self.became_ready(supervised.child.name)
 
     def stop(self, order: Sequence[Sequence[str]], deadline_s: float = 15.0) -> None:
-        """End everything, group after group; those of a group are told at the same time."""
+        """Ends all processes, one group after another; those of a group end at the same time."""
         named = {name for group in order for name in group}
-        groups = [*order, [name for name in self._watched if name not in named]]
+        groups = [*order, [name for name in self._supervised if name not in named]]
         for group in groups:
-            members = [self._watched[name].child for name in group if name in self._watched]
+            members = [self._supervised[name].child for name in group if name in self._supervised]
             for child in members[1:]:
-                _tell_to_end(child)
+                _terminate(child)
             deadline = time.monotonic() + deadline_s
             for child in members:
                 child.stop(max(0.1, deadline - time.monotonic()))
-        self._watched.clear()
+        self._supervised.clear()
         self.changed()
 
-    def _launch(self, watched: _Watched) -> None:
-        watched.is_ready = False
-        watched.restart_at = None
-        watched.launched_at = self.clock()
-        watched.child.launch()
+    def _launch(self, supervised: _Supervised) -> None:
+        supervised.is_ready = False
+        supervised.restart_at = None
+        supervised.launched_at = self.clock()
+        supervised.child.launch()
         self.changed()
 
-    def _relaunch(self, watched: _Watched) -> None:
+    def _relaunch(self, supervised: _Supervised) -> None:
         try:
-            self._launch(watched)
+            self._launch(supervised)
         except (EmbeddedError, OSError) as error:
-            watched.failures += 1
-            watched.restart_at = self.clock() + restart_delay(watched.failures)
-            self.say(f"{watched.child.name} cannot be started: {error}")
+            supervised.failures += 1
+            supervised.restart_at = self.clock() + restart_delay(supervised.failures)
+            self.say(f"{supervised.child.name} cannot be started: {error}")
 
-    def _ended(self, watched: _Watched, status: int) -> None:
-        lived = self.clock() - watched.launched_at
-        watched.failures = 0 if lived >= SETTLED_AFTER_S else watched.failures + 1
-        watched.is_ready = False
-        delay = restart_delay(watched.failures)
-        watched.restart_at = self.clock() + delay
-        name = watched.child.name
-        if watched.failures >= LOOP_AFTER:
+    def _ended(self, supervised: _Supervised, status: int) -> None:
+        lived = self.clock() - supervised.launched_at
+        supervised.failures = 0 if lived >= SETTLED_AFTER_S else supervised.failures + 1
+        supervised.is_ready = False
+        delay = restart_delay(supervised.failures)
+        supervised.restart_at = self.clock() + delay
+        name = supervised.child.name
+        if supervised.failures >= CRASH_LOOP_AFTER:
             self.say(
-                f"{name} keeps ending ({describe(status)}), {watched.failures} times now; next try in {delay:.1f} s. "
-                f"Its last words: {last_words(watched.child.log)} (all of them: {watched.child.log})"
+                f"{name} keeps ending ({describe(status)}), {supervised.failures} times in a row; "
+                f"next start in {delay:.1f} s. "
+                f"Last line of its log: {last_log_line(supervised.child.log)} (see {supervised.child.log})"
             )
         else:
             self.say(f"{name} ended ({describe(status)}) and is started again")
@@ -213,12 +217,12 @@ class Supervisor:
 
 
 def restart_delay(failures: int) -> float:
-    """Seconds before the next start after so many ends in a row: at once, then 0.2 s doubling up to 10 s."""
+    """Returns the seconds to wait after that many consecutive ends: none at first, then 0.2 s, doubling up to 10 s."""
     return 0.0 if failures <= 1 else min(LONGEST_DELAY_S, 0.1 * 2.0 ** min(failures - 1, 10))
 
 
 def describe(status: int) -> str:
-    """An exit status as a person says it."""
+    """Returns an exit status in words, with the signal's name if a signal ended the process."""
     if status >= 0:
         return f"exit status {status}"
     try:
@@ -227,8 +231,8 @@ def describe(status: int) -> str:
         return f"signal {-status}"
 
 
-def last_words(log: Path) -> str:
-    """The last line of a log; of a JSON line what happened and why."""
+def last_log_line(log: Path) -> str:
+    """Returns the last line of a log; of a JSON line only its event, error and exception."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 8192))
@@ -244,7 +248,7 @@ def last_words(log: Path) -> str:
     return lines[-1][:400]
 
 
-def _tell_to_end(child: Child) -> None:
+def _terminate(child: Child) -> None:
     if (pid := child.pid) is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)

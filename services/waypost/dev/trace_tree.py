@@ -1,4 +1,4 @@
-"""One trace as a tree, from the spans that the services wrote into `WAYPOST_TRACE_DIR`. Pure."""
+"""Turns spans that the services wrote into `WAYPOST_TRACE_DIR` into trees, one per trace. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +13,12 @@ SHOWN = (
     "http.response.status_code",
     "error.type",
 )
-"""Attributes worth a place in the tree."""
+"""Attributes that the tree shows."""
 
 
 @dataclass
 class SpanNode:
-    """A span with its children, in order of their starts."""
+    """A span with its children, ordered by start."""
 
     name: str
     kind: str
@@ -31,17 +31,17 @@ class SpanNode:
 
     @property
     def milliseconds(self) -> float:
-        """How long it took."""
+        """Duration of the span in milliseconds."""
         return (self.end_ns - self.start_ns) / 1e6
 
     @property
     def detail(self) -> str:
-        """Attributes worth a place, as `key=value`."""
+        """The shown attributes as `key=value`."""
         return " ".join(f"{key.rpartition('.')[2]}={self.attributes[key]}" for key in SHOWN if key in self.attributes)
 
 
 def roots(spans: Iterable[Mapping[str, Any]]) -> list[SpanNode]:
-    """The trees of one trace; a span whose parent was not written is a root too."""
+    """Returns the roots of one trace. A span whose parent was not written is a root too."""
     nodes: dict[str, SpanNode] = {}
     parents: dict[str, str | None] = {}
     for span in spans:
@@ -65,14 +65,14 @@ def roots(spans: Iterable[Mapping[str, Any]]) -> list[SpanNode]:
 
 
 def walk(nodes: Iterable[SpanNode]) -> Iterator[SpanNode]:
-    """Every span, parents first."""
+    """Yields every span, parents first."""
     for node in nodes:
         yield node
         yield from walk(node.children)
 
 
 def traces_since(spans: Iterable[Mapping[str, Any]], start_ns: int) -> dict[str, list[Mapping[str, Any]]]:
-    """The spans of each trace that began at or after `start_ns`, the earliest trace first."""
+    """Returns the spans of each trace that began at or after `start_ns`, the earliest trace first."""
     by_trace: dict[str, list[Mapping[str, Any]]] = {}
     for span in spans:
         by_trace.setdefault(str(span["trace_id"]), []).append(span)

@@ -1,4 +1,4 @@
-"""An app that demands a proof with every call, whose secret is changed at Meta: real processes, operator included."""
+"""Test of a changed app secret, with real processes: the app demands a proof with every call."""
 
 import time
 import uuid
@@ -16,7 +16,7 @@ from waypost.cloudapi.graph.proof import appsecret_proof
 from waypost.cloudapi.inbound.signature import sign
 from waypost.store.connection import database
 
-from .test_dev import NUMBER, Dev, answered, demonstrating
+from .test_dev import NUMBER, Dev, assert_answered, demonstrating
 from .test_dev import files as files  # noqa: PLC0414 - the fixture of that module, with a copy of the examples of our own
 
 WaitFor = Callable[..., Any]
@@ -29,48 +29,48 @@ OLD, NEW = "simulator-app-secret-not-real", "simulator-app-secret-changed"
 
 @pytest.fixture
 def dev(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[Dev]:
-    """One of this test's own."""
+    """Yields a `waypost dev` for this test only."""
     with demonstrating(files, short_folder, wait_for) as running:
         yield running
 
 
 @pytest.fixture
 def engine(dev: Dev) -> Iterator[Engine]:
-    """Its database."""
+    """Yields an engine on its database."""
     engine = database.connect(dev.state["database"], application="test")
     yield engine
     engine.dispose()
 
 
 def test_a_changed_app_secret_fails_no_message(dev: Dev, engine: Engine, files: list[Path], wait_for: WaitFor) -> None:
-    """What was taken in before is answered with the proof by the new secret, once that is here; until then it waits."""
-    _at_meta(dev, {"app_id": APP, "require_proof": True})
+    """A reply waits until the new secret is declared, and is then sent with the proof by it."""
+    _change_app_at_meta(dev, {"app_id": APP, "require_proof": True})
     assert _ask_meta(dev, {}) == 100
-    answered(dev, CONTACT, wait_for)
+    assert_answered(dev, CONTACT, wait_for)
 
-    _at_meta(dev, {"app_id": APP, "app_secret": NEW})
+    _change_app_at_meta(dev, {"app_id": APP, "app_secret": NEW})
     assert _ask_meta(dev, {"appsecret_proof": appsecret_proof(TOKEN, OLD)}) == 100
     before = len(_replies(dev))
     assert _deliver(dev, signed_with=OLD) == 200
-    wait_for(lambda: _pause_code(engine) == 100, what="the number is paused")
+    wait_for(lambda: _pause_code(engine) == 100, what="the number to be paused")
     wait_for(lambda: _outbox(engine)["queued"] == 1, what="the reply waits")
 
     declared = next(file for file in files if OLD in file.read_text())
     declared.write_text(declared.read_text().replace(OLD, NEW))
     wait_for(lambda: len(_replies(dev)) > before, what="the reply, proven by the new secret")
-    answered(dev, "447700940001", wait_for)
+    assert_answered(dev, "447700940001", wait_for)
     wait_for(lambda: _pause_code(engine) is None, what="the pause is over")
     wait_for(lambda: not {"queued", "sending"} & set(_outbox(engine)), what="nothing is under way")
     assert set(_outbox(engine)) == {"sent"}
 
 
-def _at_meta(dev: Dev, app: dict[str, Any]) -> None:
+def _change_app_at_meta(dev: Dev, app: dict[str, Any]) -> None:
     answer = httpx.put(f"{dev.state['simulator']}/_sim/world", json={"apps": [app]}, trust_env=False)
     answer.raise_for_status()
 
 
 def _ask_meta(dev: Dev, query: dict[str, str]) -> int:
-    """The code of the error that a call with the token gets."""
+    """Returns the error code of a call with the token."""
     answer = httpx.get(
         f"{dev.state['simulator']}/v26.0/{NUMBER}",
         params=query,
@@ -81,7 +81,7 @@ def _ask_meta(dev: Dev, query: dict[str, str]) -> int:
 
 
 def _deliver(dev: Dev, *, signed_with: str) -> int:
-    """A delivery that Meta signed before the change and that arrives after it."""
+    """Delivers a message that Meta signed with this secret; returns the status."""
     value = {
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": "15550783881", "phone_number_id": NUMBER},
@@ -115,7 +115,7 @@ def _pause_code(engine: Engine) -> int | None:
 
 
 def _outbox(engine: Engine) -> Counter[str]:
-    """Messages by state."""
+    """Returns the number of messages by state."""
     with engine.connect() as connection:
         rows = connection.execute(text("SELECT state FROM outbox WHERE kind = 'message'"))
         return Counter(row.state for row in rows)
