@@ -1,6 +1,6 @@
-"""Real servers for every test: embedded ones, or those of WAYPOST_DATABASE_URL and WAYPOST_REDIS_URL where set.
+"""Fixtures of real servers: embedded ones, or those of WAYPOST_DATABASE_URL and WAYPOST_REDIS_URL if set.
 
-A test gets a database of its own, copied from a migrated template, and may ask for a Redis of its own that it may kill.
+Each test gets its own database, copied from a migrated template, and may get its own Redis, which it may kill.
 """
 
 import asyncio
@@ -23,32 +23,32 @@ from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.store.connection import database as store_database
 from waypost.store.connection import schema
 
-# Hypothesis fails an example that takes longer than 200 ms, which says how busy the machine is and nothing of the code.
+# By default Hypothesis fails an example that takes longer than 200 ms, which depends on how busy the machine is.
 hypothesis.settings.register_profile("waypost", deadline=None)
 hypothesis.settings.load_profile("waypost")
 
-LONG = ("tests/guarantees/", "tests/operator/test_process", "tests/operator/test_handlers", "tests/dev/test_dev")
+LONG_FILES = ("tests/guarantees/", "tests/operator/test_process", "tests/operator/test_handlers", "tests/dev/test_dev")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The longest files first, for pytest's other processes wait for the last one. Else the order is as it was."""
+    """Puts the longest files first, because pytest's processes wait for the last one; keeps the order otherwise."""
 
     def is_long(item: pytest.Item) -> bool:
-        return item.path.relative_to(config.rootpath).as_posix().startswith(LONG)
+        return item.path.relative_to(config.rootpath).as_posix().startswith(LONG_FILES)
 
     items.sort(key=lambda item: not is_long(item))
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """The services run on asyncio (uvloop), so the tests do too."""
+    """Makes the tests run on asyncio, as the services do (on uvloop)."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
-    """A folder with a short name, for sockets; pytest's own is too long for them on some machines."""
+    """Yields a folder with a short name for sockets; names of `tmp_path` are too long for them on some machines."""
     folder = Path(tempfile.mkdtemp(prefix="wp-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -56,7 +56,7 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres_server(short_folder: Path) -> Iterator[EmbeddedPostgres | None]:
-    """Embedded PostgreSQL; None where WAYPOST_DATABASE_URL names a server. Never kill it: ask for `own_postgres`."""
+    """Yields the session's PostgreSQL, or None if WAYPOST_DATABASE_URL is set. Do not kill it; use `own_postgres`."""
     if os.environ.get("WAYPOST_DATABASE_URL"):
         yield None
         return
@@ -68,13 +68,13 @@ def postgres_server(short_folder: Path) -> Iterator[EmbeddedPostgres | None]:
 
 @pytest.fixture(scope="session")
 def postgres_url(postgres_server: EmbeddedPostgres | None) -> str:
-    """Where databases may be created."""
+    """Returns the address of the server on which databases are created."""
     return postgres_server.url if postgres_server else os.environ["WAYPOST_DATABASE_URL"]
 
 
 @pytest.fixture(scope="session")
 def redis_url(short_folder: Path) -> Iterator[str]:
-    """A Redis shared by the session: never flush it. A test that needs to itself asks for `redis_server`."""
+    """Yields the address of a Redis that the session shares. Do not flush it; use `redis_server`."""
     if url := os.environ.get("WAYPOST_REDIS_URL"):
         yield url
         return
@@ -97,7 +97,7 @@ def _template_database(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def database(postgres_url: str, _template_database: str) -> Iterator[Engine]:
-    """An engine on a fresh, migrated database. Other processes reach it by `database_url`."""
+    """Yields an engine on a fresh, migrated database. Other processes reach it by `database_url`."""
     name = f"waypost_{uuid.uuid4().hex[:12]}"
     _administer(postgres_url, f'CREATE DATABASE "{name}" TEMPLATE "{_template_database}"')
     engine = store_database.connect(_on(postgres_url, name), application="waypost-tests", pool_size=8)
@@ -108,13 +108,13 @@ def database(postgres_url: str, _template_database: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def database_url(database: Engine) -> str:
-    """`postgresql://…` of `database`, for WAYPOST_DATABASE_URL of a child process."""
+    """Returns the address of `database`, `postgresql://…`, for WAYPOST_DATABASE_URL of a child process."""
     return database.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
-    """`postgresql://…` of a fresh database without any table."""
+    """Yields the address of a fresh database without any table, `postgresql://…`."""
     name = f"waypost_{uuid.uuid4().hex[:12]}"
     _administer(postgres_url, f'CREATE DATABASE "{name}"')
     yield _on(postgres_url, name)
@@ -123,7 +123,7 @@ def empty_database_url(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def redis_server(short_folder: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis of the test's own: it may be flushed, stopped, killed and started again."""
+    """Yields a Redis for this test only, which it may flush, stop, kill and start again."""
     server = EmbeddedRedis(short_folder / f"r{uuid.uuid4().hex[:8]}")
     server.start()
     yield server
@@ -133,7 +133,7 @@ def redis_server(short_folder: Path) -> Iterator[EmbeddedRedis]:
 
 @pytest.fixture
 def own_postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL of the test's own, empty: it may be stopped, killed and started again."""
+    """Yields an empty PostgreSQL for this test only, which it may stop, kill and start again."""
     server = EmbeddedPostgres(short_folder / f"p{uuid.uuid4().hex[:8]}")
     server.start()
     yield server
@@ -143,19 +143,19 @@ def own_postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    """Gives a TCP port on loopback that nobody listens on now."""
+    """Returns a function that returns a TCP port on loopback on which no process listens now."""
     return _free_port
 
 
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., object]:
-    """`wait_for(condition)` polls until the condition is truthy and returns what it gave."""
+    """Returns `wait_for(condition)`, which polls until the condition is truthy and returns its value."""
     return _wait_for
 
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Awaitable[object]]:
-    """`await eventually(condition, deadline_s=120)`: `wait_for` for async tests; the condition is a plain function."""
+    """Returns `eventually(condition, deadline_s=120)`: `wait_for` for async tests; the condition is not async."""
     return _eventually
 
 
@@ -189,6 +189,6 @@ def _administer(url: str, statement: str) -> None:
 
 
 def _on(url: str, database: str | None = None) -> str:
-    """The same server, for psycopg; another database where one is named."""
+    """Returns the address for psycopg, with another database if one is given."""
     target = make_url(url).set(drivername="postgresql")
     return (target.set(database=database) if database else target).render_as_string(hide_password=False)

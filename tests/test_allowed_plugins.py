@@ -1,4 +1,4 @@
-"""The platform's list of bots in Python: what it allows, and what is no list."""
+"""Tests of the platform's list of bots in Python: which paths it allows, and which lists are refused."""
 
 import json
 import re
@@ -27,8 +27,8 @@ PACKAGE = "acme_bots.*"
         (EVERYTHING, "acme_bots._orders:turn"),
     ],
 )
-def test_what_is_listed_may_run(text: str, path: str) -> None:
-    """One function by its path, the public ones of a package's modules by the package, or anything."""
+def test_a_listed_plugin_may_run(text: str, path: str) -> None:
+    """An entry allows one function, the public functions of a package's modules, or everything."""
     assert path in AllowedPlugins.read(text)
 
 
@@ -46,7 +46,7 @@ def test_what_is_listed_may_run(text: str, path: str) -> None:
         ":turn",
         "support_bot:",
         "support_bot",
-        # Nearly what is listed.
+        # Almost the same as what is listed.
         " support_bot:turn",
         "support_bot:turn ",
         "support_bot:turn\n",
@@ -64,12 +64,12 @@ def test_what_is_listed_may_run(text: str, path: str) -> None:
         "support_bot:*",
         "*",
         "*:*",
-        # Through it to something else.
+        # Attributes of what is listed.
         "support_bot:turn.__globals__",
         "support_bot:turn.__globals__.__getitem__",
         "support_bot:turn:x",
         "support_bot:os.system",
-        # Beside the package, or not in public in it.
+        # Beside the package, or private in it.
         "acme_bots:turn",
         "acme_bots.*",
         "acme_bots.*:turn",
@@ -86,7 +86,7 @@ def test_what_is_listed_may_run(text: str, path: str) -> None:
         "acme_bots.orders:_turn",
         "acme_bots.orders:__init__",
         "acme_bots.orders:turn.__globals__",
-        # Letters that only look the same, and those that Python's own parser would take for the same.
+        # Letters that look the same, or that Python's parser treats as the same.
         "ѕupport_bot:turn",
         "support_bоt:turn",
         "support\u200b_bot:turn",
@@ -99,14 +99,14 @@ def test_what_is_listed_may_run(text: str, path: str) -> None:
         "acme_bots.оrders:turn",
     ],
 )
-def test_what_is_not_listed_may_not_run(text: str, path: str) -> None:
-    """Above all what every worker can import anyway; and nothing at all unless somebody set the list."""
+def test_a_plugin_that_is_not_listed_may_not_run(text: str, path: str) -> None:
+    """This matters most for modules that every worker can import. An empty list allows nothing."""
     assert path not in AllowedPlugins.read(text)
 
 
 @pytest.mark.parametrize("path", ["os", "os:path.join", " os:system", "оs:system", "os.*", "*", ""])
-def test_not_even_where_everything_may_run_is_anything_but_a_path_taken(path: str) -> None:
-    """What may be imported is still named as a number's schema has it."""
+def test_only_a_path_is_allowed_even_if_everything_may_run(path: str) -> None:
+    """The path must still have the form that a number's schema requires."""
     assert path not in AllowedPlugins.read(EVERYTHING)
 
 
@@ -138,15 +138,15 @@ WRONG = [
 
 
 @pytest.mark.parametrize("entry", WRONG)
-def test_a_list_with_anything_else_in_it_is_refused_whole(entry: str) -> None:
-    """A typing error must not quietly allow more, or less, than was meant."""
+def test_a_list_with_an_invalid_entry_is_refused(entry: str) -> None:
+    """A typing error must not silently allow more, or less, than intended."""
     with pytest.raises(PluginListInvalid, match=r"is neither package\.module:function nor package\.\*"):
         AllowedPlugins.read(f"{LISTED},{entry}")
 
 
 @pytest.mark.parametrize("entry", [LISTED, PACKAGE, "acme.bots.orders:turn", EVERYTHING, *WRONG])
-def test_the_chart_takes_just_the_entries_that_the_processes_take(pytestconfig: pytest.Config, entry: str) -> None:
-    """But for everything, which is for a developer's own machine."""
+def test_the_chart_accepts_the_same_entries_as_the_processes(pytestconfig: pytest.Config, entry: str) -> None:
+    """The only exception is `*`, which is for a developer's own machine."""
     schema = json.loads((pytestconfig.rootpath / "charts/waypost/values.schema.json").read_text())
     pattern = schema["properties"]["bot"]["properties"]["plugins"]["items"]["pattern"]
 
@@ -156,7 +156,7 @@ def test_the_chart_takes_just_the_entries_that_the_processes_take(pytestconfig: 
 
 
 def test_a_wrong_list_stops_the_start_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names the variable and the entry."""
+    """The line names the variable and the entry."""
     monkeypatch.setenv("WAYPOST_BOT_PLUGINS", "support_bot:turn,os")
     with pytest.raises(settings.SettingsError) as refused:
         settings.load()

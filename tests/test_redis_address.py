@@ -1,4 +1,4 @@
-"""Addresses of Redis: of a server, and of Sentinels, which here are real."""
+"""Tests of Redis addresses: of a server, and of Sentinels, with a real Sentinel."""
 
 import contextlib
 import secrets
@@ -45,13 +45,13 @@ def _server(folder: Path, binary: str, configuration: str, *flags: str) -> Itera
 def sentinel(
     tmp_path: Path, binary: str, free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> Iterator[int]:
-    """The port of a Sentinel that watches a primary with a password."""
+    """Yields the port of a Sentinel that monitors a primary with a password."""
     primary, port = free_port(), free_port()
     common = f"bind 127.0.0.1\ndir {tmp_path}\n"
-    watched = f"sentinel monitor main 127.0.0.1 {primary} 1\nsentinel auth-pass main {PASSWORD}\n"
+    monitoring = f"sentinel monitor main 127.0.0.1 {primary} 1\nsentinel auth-pass main {PASSWORD}\n"
     with (
         _server(tmp_path, binary, f"{common}port {primary}\nrequirepass {PASSWORD}\n"),
-        _server(tmp_path, binary, f"{common}port {port}\n{watched}", "--sentinel"),
+        _server(tmp_path, binary, f"{common}port {port}\n{monitoring}", "--sentinel"),
     ):
         wait_for(lambda: _answers(primary, PASSWORD) and _answers(port, None))
         yield port
@@ -66,7 +66,7 @@ def _answers(port: int, password: str | None) -> bool:
 
 
 def test_the_primary_is_found_by_its_sentinels(sentinel: int) -> None:
-    """One that is away, first in the list, does not matter."""
+    """A Sentinel that does not answer, first in the list, does not matter."""
     url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:1,127.0.0.1:{sentinel}/main/1"
     with contextlib.closing(redis_address.connect(url, socket_timeout=2, socket_connect_timeout=2)) as client:
         client.set("key", "value")
@@ -75,8 +75,8 @@ def test_the_primary_is_found_by_its_sentinels(sentinel: int) -> None:
         assert client.connection_pool.connection_kwargs["db"] == 1
 
 
-def test_a_service_that_no_sentinel_knows_is_an_error_of_connection(sentinel: int) -> None:
-    """So whoever does without Redis does without it here too."""
+def test_an_unknown_service_is_a_connection_error(sentinel: int) -> None:
+    """Code that continues without Redis then does so here too."""
     url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{sentinel}/other"
     with (
         contextlib.closing(redis_address.connect(url, socket_timeout=2)) as client,
@@ -85,8 +85,8 @@ def test_a_service_that_no_sentinel_knows_is_an_error_of_connection(sentinel: in
         client.ping()
 
 
-def test_a_plain_address_means_what_it_always_did() -> None:
-    """Options included."""
+def test_a_plain_address_is_passed_to_redis() -> None:
+    """Its options are passed too."""
     client = redis_address.connect("rediss://:word@host:7000/2?ssl_ca_certs=/ca.crt", socket_timeout=3)
     given = client.connection_pool.connection_kwargs
 
@@ -125,8 +125,8 @@ def test_a_worker_runs_jobs_by_a_socket_with_a_space_and_an_equals_sign_in_its_p
     assert drained == [7]
 
 
-def test_sentinels_by_tls_are_asked_by_tls() -> None:
-    """With the same authority, and a password of their own."""
+def test_sentinels_are_asked_over_tls() -> None:
+    """They use the same certificate authority, and their own password."""
     client = redis_address.connect("rediss+sentinel://user:p%40ss@a,[::1]:2/main?sentinel_password=s&ssl_ca_certs=/c")
     pool = client.connection_pool
     assert isinstance(pool, SentinelConnectionPool)
@@ -142,16 +142,16 @@ def test_sentinels_by_tls_are_asked_by_tls() -> None:
 @pytest.mark.parametrize(
     "url", ["redis+sentinel://host", "redis+sentinel:///main", "redis+sentinel://h:x/main", "redis+sentinel://h/main/x"]
 )
-def test_what_is_no_address_is_refused_without_repeating_it(url: str) -> None:
-    """It may hold a password."""
+def test_an_invalid_address_is_refused_without_repeating_it(url: str) -> None:
+    """It may contain a password."""
     with pytest.raises(ValueError, match="Sentinel") as refused:
         redis_address.connect(url.replace("://", "://:secret-word@"))
 
     assert "secret-word" not in str(refused.value)
 
 
-def test_lanes_are_woken_and_drained_by_way_of_sentinels(sentinel: int) -> None:
-    """RQ takes such a client as any other."""
+def test_lanes_are_woken_and_drained_through_sentinels(sentinel: int) -> None:
+    """RQ works with such a client."""
     url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{sentinel}/main"
     drained: list[int] = []
     job.install(lambda lane: drained.append(lane) or "emptied")  # type: ignore[func-returns-value]
