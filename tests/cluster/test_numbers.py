@@ -67,7 +67,7 @@ async def place(kubeconfig: Path, namespace: str, ids: list[str]) -> AsyncIterat
     async with simulator.router.lifespan_context(simulator), GraphClient("http://g", "v26.0", transport=transport) as g:
         simulation = simulator.state.simulation
         # The client that the simulator makes for itself would look for the webhook on the network.
-        simulation.courier._client = httpx.AsyncClient(transport=httpx.ASGITransport(webhook))
+        simulation.delivery_sender._client = httpx.AsyncClient(transport=httpx.ASGITransport(webhook))
         async with httpx.AsyncClient(transport=transport, base_url="http://g") as control:
             phones = [{"phone_number_id": each, "display_phone_number": f"+1 555 {each[-7:]}"} for each in ids]
             world = {

@@ -268,7 +268,7 @@ async def test_many_numbers_of_one_account_stay_below_its_limit() -> None:
                 assert {it.condition(ConditionType.READY, f"n{each}") for each in ids} == {(TRUE, Reason.AS_DESIRED)}
             it.clock.advance(RESYNC_S)
         assert {it.condition(ConditionType.RECONCILING, f"n{each}")[0] for each in ids} == {FALSE}
-        assert it.simulation.budget.used((APP, WABA)) < 30
+        assert it.simulation.hourly_limit.used((APP, WABA)) < 30
 
 
 async def test_a_number_that_is_not_connected_is_registered_with_the_pin(it: Installation) -> None:

@@ -1,4 +1,4 @@
-"""A simulator in process with a small world, and a real callback server on loopback."""
+"""Provides a simulator in process with a small world, and a real callback server on loopback."""
 
 from collections.abc import AsyncIterator
 
@@ -7,14 +7,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from waypost.simulator.app import build
-
-from .meta import FAST, WORLD, CallbackServer, Driver, LoopbackServer
+from .meta import WORLD, CallbackServer, Driver, LoopbackServer, build_simulator
 
 
 @pytest.fixture
 async def callback() -> AsyncIterator[CallbackServer]:
-    """A callback at `/hook` and below."""
+    """Run a callback at `/hook` and below."""
     server = CallbackServer()
     routes = [Route("/{rest:path}", server.handle, methods=["GET", "POST"])]
     async with LoopbackServer(Starlette(routes=routes)) as listening:
@@ -24,8 +22,8 @@ async def callback() -> AsyncIterator[CallbackServer]:
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Driver]:
-    """A simulator with one app, account, number and token; nothing is subscribed yet."""
-    app = build(FAST)
+    """Run a simulator with one app, account, number and token, and without subscriptions."""
+    app = build_simulator()
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://graph") as client,

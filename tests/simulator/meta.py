@@ -1,4 +1,4 @@
-"""A driver of a simulator in process, and the callback server that it delivers to."""
+"""Drives a simulator in process, and runs the callback server that it delivers to."""
 
 import asyncio
 import socket
@@ -12,11 +12,16 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
+from waypost.simulator.app import build
+from waypost.simulator.simulation import Clock, Simulation
 from waypost.simulator.world.config import SimulatorConfig
 
 APP, SECRET, WABA, NUMBER, TOKEN = "1001", "s3cret", "2001", "3001", "EAAtoken"
 USER = "+393331112223"
-DEADLINE_S = 60.0
+NEVER_S = 600.0
+"""A time limit that no test reaches on a busy machine: pytest ends the test before."""
+NOW = 1_790_000_000.0
+"""The simulated time, which stands still until a test moves it by `POST /_sim/clock`."""
 FAST = SimulatorConfig(
     sent_after_s=0.0,
     delivered_after_s=0.001,
@@ -24,19 +29,25 @@ FAST = SimulatorConfig(
     status_tick_s=0.001,
     retry_delays_s=(0.0, 0.005),
     template_review_s=0.0,
-    verification_timeout_s=DEADLINE_S,
+    verification_timeout_s=NEVER_S,
+    delivery_timeout_s=NEVER_S,
 )
 
 
+def build_simulator() -> Starlette:
+    """Return a simulator that delivers at once, and whose windows and rate limits no busy machine can move."""
+    return build(FAST, clock=Clock(lambda: NOW), inbound_wait_s=NEVER_S)
+
+
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition that the event loop will make true; fails after a generous deadline."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - the condition may be of a thread or another process
+    """Wait for a condition that the event loop will make true."""
+    async with asyncio.timeout(NEVER_S):
+        while not condition():  # noqa: ASYNC110 - conditions have no event
             await asyncio.sleep(0.002)
 
 
 class CallbackServer:
-    """What Meta calls. Keeps every POST; answers with the next of `answers`, then 200."""
+    """A callback as Meta calls it. Records every POST; answers with the next of `answers`, then 200."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -49,6 +60,7 @@ class CallbackServer:
         self.url = ""
 
     async def handle(self, request: Request) -> Response:
+        """Answer a request."""
         if request.method == "GET":
             self.challenges.append(dict(request.query_params))
             if self.on_challenge is not None:
@@ -63,20 +75,21 @@ class CallbackServer:
         return Response(status_code=self.answers.pop(0) if self.answers else 200)
 
     def items(self, part: str) -> list[dict[str, Any]]:
-        """All `messages` or `statuses` received, in order of arrival."""
+        """Return all `messages` or `statuses` received, in order of arrival."""
         return [item for body in self.bodies for value in values(body) for item in value.get(part, [])]
 
     def statuses_of(self, wamid: str) -> list[str]:
+        """Return the statuses received of a message, in order of arrival."""
         return [item["status"] for item in self.items("statuses") if item["id"] == wamid]
 
 
 def values(body: bytes) -> list[dict[str, Any]]:
-    """Every `value` of a webhook body."""
+    """Return every `value` in a webhook body."""
     return [change["value"] for entry in msgspec.json.decode(body)["entry"] for change in entry["changes"]]
 
 
 class LoopbackServer:
-    """An ASGI application on a free port of 127.0.0.1, in this event loop."""
+    """Serves an ASGI application on a free port of 127.0.0.1, in this event loop."""
 
     def __init__(self, app: Any, **options: Any) -> None:
         self._socket = socket.socket()
@@ -97,18 +110,20 @@ class LoopbackServer:
 
 
 class Driver:
-    """A simulator in process, and the calls that tests repeat."""
+    """A simulator in process, and the calls that many tests make."""
 
     def __init__(self, app: Starlette, client: httpx.AsyncClient) -> None:
         self.app = app
         self.http = client
-        self.simulation = app.state.simulation
+        self.simulation: Simulation = app.state.simulation
 
     async def graph(self, method: str, path: str, *, token: str | None = TOKEN, **options: Any) -> httpx.Response:
+        """Call the Graph API."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
         return await self.http.request(method, f"/v26.0/{path}", headers=headers, **options)
 
     async def send(self, body: dict[str, Any] | None = None, **changes: Any) -> httpx.Response:
+        """Send a text, or another message, from the number to the user."""
         message: dict[str, Any] = {
             "messaging_product": "whatsapp",
             "to": USER,
@@ -117,14 +132,15 @@ class Driver:
         }
         return await self.graph("POST", f"{NUMBER}/messages", json=(body or message) | changes)
 
-    async def inbound(self, **order: Any) -> dict[str, Any]:
-        answer = await self.http.post("/_sim/inbound", json={"number": NUMBER, "from": USER, "text": "hi"} | order)
+    async def inbound(self, **changes: Any) -> dict[str, Any]:
+        """Let the user write to the number."""
+        answer = await self.http.post("/_sim/inbound", json={"number": NUMBER, "from": USER, "text": "hi"} | changes)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
 
     async def subscribe(self, url: str, *, app: str = APP, secret: str = SECRET, fields: str = "messages") -> None:
-        """Subscribe the app the way a real one does, and the app to the account."""
+        """Subscribe the app as a real one does, and the app to the account."""
         answer = await self.graph(
             "POST",
             f"{app}/subscriptions",
@@ -142,7 +158,7 @@ class Driver:
 
 
 def code(answer: httpx.Response) -> int:
-    """Meta's code of a refusal; 0 for a success."""
+    """Return Meta's code of a refusal, 0 of a success."""
     return 0 if answer.status_code == 200 else int(answer.json()["error"]["code"])
 
 

@@ -1,25 +1,37 @@
-"""Faults on demand."""
+"""Tests faults on demand."""
 
 from typing import Any
 
 import httpx
 import pytest
 
-from waypost.simulator.app import build
 from waypost.simulator.main import CuttableProtocol
 
-from .meta import FAST, NUMBER, TOKEN, WABA, WORLD, CallbackServer, Driver, LoopbackServer, code, until
+from .meta import (
+    NEVER_S,
+    NUMBER,
+    TOKEN,
+    WABA,
+    WORLD,
+    CallbackServer,
+    Driver,
+    LoopbackServer,
+    build_simulator,
+    code,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 
 
 async def arm(simulator: Driver, **fault: Any) -> None:
+    """Arm a fault."""
     answer = await simulator.http.post("/_sim/faults", json=fault)
     assert answer.status_code == 200, answer.text
 
 
-async def test_a_fault_hits_as_often_as_told_and_then_no_more(simulator: Driver) -> None:
-    """`times` counts down; the code brings Meta's envelope and status."""
+async def test_a_fault_hits_the_given_number_of_times(simulator: Driver) -> None:
+    """`times` counts down; the code determines the error and the HTTP status."""
     await simulator.inbound()
     await arm(simulator, match="messages", code=131016, times=2)
     answers = [await simulator.send() for _ in range(3)]
@@ -49,29 +61,29 @@ async def test_a_fault_hits_as_often_as_told_and_then_no_more(simulator: Driver)
         ({"path": "messages$", "type": "image"}, False),
     ],
 )
-async def test_a_fault_hits_only_what_it_is_meant_for(simulator: Driver, match: Any, hit: bool) -> None:
-    """A word is a pattern for method and path, or a type; an object names several facts that must all hold."""
+async def test_a_fault_hits_matching_calls_only(simulator: Driver, match: Any, hit: bool) -> None:
+    """A string is a pattern for method and path, or a type; the facts in an object must all hold."""
     await simulator.inbound()
     await arm(simulator, match=match, code=131000)
     assert code(await simulator.send()) == (131000 if hit else 0)
 
 
 async def test_a_status_without_a_code_is_an_unspecific_error(simulator: Driver) -> None:
-    """With headers of choice, for instance Retry-After."""
+    """A fault can also have headers, for instance Retry-After."""
     await arm(simulator, match="messages", status=503, headers={"retry-after": "7"})
     answer = await simulator.send()
     assert (answer.status_code, answer.headers["retry-after"], code(answer)) == (503, "7", 2)
 
 
 async def test_a_reply_can_be_garbage(simulator: Driver) -> None:
-    """A proxy's page instead of JSON, with any status."""
+    """A proxy may answer with a page instead of JSON, with any status."""
     await arm(simulator, match="messages", status=200, body="<html>busy</html>")
     answer = await simulator.send()
     assert (answer.status_code, answer.text) == (200, "<html>busy</html>")
 
 
 async def test_a_message_can_be_accepted_and_then_fail(simulator: Driver, callback: CallbackServer) -> None:
-    """`fail_after_accept` with a code: the reply is a success, the status is `failed`."""
+    """With `fail_after_accept` the reply is a success, and the status is `failed`."""
     await simulator.subscribe(callback.url)
     await simulator.inbound()
     await arm(simulator, match="messages", code=131026, fail_after_accept=True)
@@ -81,14 +93,14 @@ async def test_a_message_can_be_accepted_and_then_fail(simulator: Driver, callba
     assert (item["status"], item["errors"][0]["code"]) == ("failed", 131026)
 
 
-async def test_a_fault_that_makes_no_sense_is_refused(simulator: Driver) -> None:
-    """A pattern that does not compile, an unknown key, no times."""
+async def test_an_invalid_fault_is_refused(simulator: Driver) -> None:
+    """Patterns, keys, times and combinations are checked."""
     for fault in ({"match": "("}, {"matches": "x"}, {"times": 0}, {"reset": True, "reset_after_accept": True}):
         assert (await simulator.http.post("/_sim/faults", json=fault)).status_code == 422
 
 
-async def test_armed_faults_can_be_seen_and_disarmed(simulator: Driver) -> None:
-    """`times: null` stays until it is taken away."""
+async def test_armed_faults_can_be_listed_and_disarmed(simulator: Driver) -> None:
+    """A fault with `times: null` stays armed until it is disarmed."""
     await arm(simulator, match="messages", code=131000, times=None)
     assert [code(await simulator.send()) for _ in range(2)] == [131000, 131000]
     [shown] = (await simulator.http.get("/_sim/faults")).json()
@@ -98,9 +110,12 @@ async def test_armed_faults_can_be_seen_and_disarmed(simulator: Driver) -> None:
 
 
 async def test_a_lost_reply_leaves_the_message_sent(callback: CallbackServer) -> None:
-    """`reset_after_accept` over a real connection: no reply at all, yet the message and its statuses exist."""
-    app = build(FAST)
-    async with LoopbackServer(app, http=CuttableProtocol) as server, httpx.AsyncClient(base_url=server.url) as client:
+    """After `reset_after_accept` over a real connection there is no reply, yet the message and its statuses exist."""
+    app = build_simulator()
+    async with (
+        LoopbackServer(app, http=CuttableProtocol) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=NEVER_S) as client,
+    ):
         await client.put("/_sim/world", json=WORLD)
         driver = Driver(app, client)
         await driver.subscribe(callback.url)
@@ -119,7 +134,7 @@ async def test_a_lost_reply_leaves_the_message_sent(callback: CallbackServer) ->
 
 
 async def test_in_process_a_lost_reply_raises_what_a_reset_would(simulator: Driver) -> None:
-    """There is no connection to cut; the transport's caller sees the same error."""
+    """There is no connection to close, but the client gets the same error."""
     await simulator.inbound()
     await arm(simulator, match="messages", reset_after_accept=True)
     with pytest.raises(httpx.RemoteProtocolError):
@@ -128,7 +143,7 @@ async def test_in_process_a_lost_reply_raises_what_a_reset_would(simulator: Driv
 
 
 async def test_a_management_call_can_fail_too(simulator: Driver) -> None:
-    """Faults reach every Graph path."""
+    """Faults apply to every Graph path."""
     await arm(simulator, match="GET /2001", code=80007)
     headers = {"authorization": f"Bearer {TOKEN}"}
     assert code(await simulator.http.get(f"/v26.0/{WABA}", headers=headers)) == 80007

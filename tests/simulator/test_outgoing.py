@@ -1,4 +1,4 @@
-"""What the shape of a message must be, row by row, with the code that Meta gives."""
+"""Tests the shape of messages, row by row, with the code that Meta gives."""
 
 from typing import Any
 
@@ -11,11 +11,13 @@ TO = {"messaging_product": "whatsapp", "to": "+393331112223"}
 WAMID = "wamid.HBgMMzkzMzM"
 
 
-def text(body: Any = "hi", **more: Any) -> dict[str, Any]:
+def text(body: object = "hi", **more: object) -> dict[str, Any]:
+    """Return a text message."""
     return TO | {"type": "text", "text": {"body": body} | more}
 
 
-def interactive(kind: str, action: Any, **more: Any) -> dict[str, Any]:
+def interactive(kind: str, action: object, **more: object) -> dict[str, Any]:
+    """Return an interactive message."""
     return TO | {
         "type": "interactive",
         "interactive": {"type": kind, "body": {"text": "Choose"}, "action": action} | more,
@@ -23,22 +25,27 @@ def interactive(kind: str, action: Any, **more: Any) -> dict[str, Any]:
 
 
 def reply(identifier: str, title: str = "Yes") -> dict[str, Any]:
+    """Return a reply button."""
     return {"type": "reply", "reply": {"id": identifier, "title": title}}
 
 
 def buttons(*replies: dict[str, Any]) -> dict[str, Any]:
+    """Return a message with reply buttons."""
     return interactive("button", {"buttons": list(replies)})
 
 
 def rows(*identifiers: str) -> list[dict[str, Any]]:
+    """Return rows of a list."""
     return [{"id": identifier, "title": "Row"} for identifier in identifiers]
 
 
 def listing(*sections: dict[str, Any], label: str = "Open") -> dict[str, Any]:
+    """Return a list message."""
     return interactive("list", {"button": label, "sections": list(sections)})
 
 
 def section(title: str, identifiers: str) -> dict[str, Any]:
+    """Return a section of a list, with a row per letter."""
     return {"title": title, "rows": rows(*identifiers)}
 
 
@@ -143,14 +150,14 @@ REFUSED: dict[str, tuple[dict[str, Any], int]] = {
 
 
 @pytest.mark.parametrize("body", ACCEPTED.values(), ids=ACCEPTED.keys())
-def test_a_message_that_meta_takes_is_taken(body: dict[str, Any]) -> None:
-    """Every kind of message in its plain form passes."""
+def test_a_message_that_meta_accepts_is_accepted(body: dict[str, Any]) -> None:
+    """Every kind of message is accepted in its plain form."""
     assert check_message(body) == body.get("type", "text")
 
 
 @pytest.mark.parametrize(("body", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_message_that_meta_refuses_is_refused_with_its_code(body: dict[str, Any], code: int) -> None:
-    """100 for what is no such parameter or type, 131008 for what is missing, 131009 for what is out of bounds."""
+    """Unknown parameters and wrong types are 100, missing ones 131008, and values out of bounds 131009."""
     with pytest.raises(Refusal) as refused:
         check_message(body)
     assert refused.value.code == code, refused.value.details or refused.value.message
@@ -190,8 +197,8 @@ def test_a_refusal_never_repeats_the_text_of_a_message() -> None:
         ),
     ],
 )
-def test_mark_as_read_has_one_shape(body: dict[str, Any], code: int | None) -> None:
-    """Status `read`, a message id, and perhaps a typing indicator of type text."""
+def test_a_mark_as_read_has_one_shape(body: dict[str, Any], code: int | None) -> None:
+    """It has the status `read`, a message id, and optionally a typing indicator of type text."""
     if code is None:
         check_mark(body)
         return

@@ -1,4 +1,4 @@
-"""`POST /{phone-number-id}/messages` against the state of the simulated Meta."""
+"""Tests `POST /{phone-number-id}/messages` against the state of the simulated Meta."""
 
 import hashlib
 import hmac
@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from waypost.simulator.graph.sends import dialled
+from waypost.simulator.graph.sends import normalize_phone
 
 from .meta import APP, NUMBER, TOKEN, USER, WABA, Driver, code
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_accepted_message_is_answered_as_meta_does_and_kept_in_order(simulator: Driver) -> None:
-    """The reply has contacts and a wamid; `/_sim/sent` shows what was accepted."""
+async def test_an_accepted_message_is_answered_as_meta_does_and_listed(simulator: Driver) -> None:
+    """The reply has contacts and a wamid; `/_sim/sent` lists accepted messages in order."""
     await simulator.inbound()
     first = await simulator.send(biz_opaque_callback_data="row-1")
     second = await simulator.send(text={"body": "again"})
@@ -25,8 +25,8 @@ async def test_an_accepted_message_is_answered_as_meta_does_and_kept_in_order(si
     assert (sent[0]["text"], sent[0]["biz_opaque_callback_data"]) == ("hello", "row-1")
 
 
-async def test_the_envelope_of_an_error_is_metas(simulator: Driver) -> None:
-    """Message, type, code, details under error_data, and a trace id."""
+async def test_an_error_has_the_form_of_metas(simulator: Driver) -> None:
+    """It has message, type, code, details under error_data, and a trace id."""
     answer = await simulator.send()
     error = answer.json()["error"]
     assert error["code"] == 131047
@@ -52,7 +52,7 @@ async def test_the_envelope_of_an_error_is_metas(simulator: Driver) -> None:
 async def test_a_token_that_may_not_send_is_refused(
     simulator: Driver, token: str | None, changes: dict[str, Any], expected: int
 ) -> None:
-    """190 for a token that is none any more, 10 for a missing scope, 200 for a foreign account or no token."""
+    """An invalid token is 190, a missing scope 10, and another's account or no token at all 200."""
     await simulator.inbound()
     await simulator.http.put("/_sim/world", json={"tokens": [{"token": TOKEN, "app_id": APP} | changes]})
     answer = await simulator.graph(
@@ -64,8 +64,8 @@ async def test_a_token_that_may_not_send_is_refused(
     assert code(answer) == expected
 
 
-async def test_an_appsecret_proof_must_be_right_and_there_when_the_app_asks_for_it(simulator: Driver) -> None:
-    """Missing or wrong: 100; the HMAC of the token under the app secret: accepted."""
+async def test_an_appsecret_proof_must_be_right_and_present_if_required(simulator: Driver) -> None:
+    """The HMAC of the token with the app secret is accepted; a missing or wrong one is code 100."""
     await simulator.inbound()
     await simulator.http.put("/_sim/world", json={"apps": [{"app_id": APP, "require_proof": True}]})
     assert code(await simulator.send()) == 100
@@ -75,7 +75,7 @@ async def test_an_appsecret_proof_must_be_right_and_there_when_the_app_asks_for_
 
 
 async def test_free_text_is_refused_once_the_users_last_message_is_a_day_old(simulator: Driver) -> None:
-    """131047 after 24 h, while a template still goes."""
+    """After 24 hours the code is 131047, while templates are still accepted."""
     await simulator.inbound()
     assert code(await simulator.send()) == 0
     await simulator.http.post("/_sim/clock", json={"advance_s": 86_401})
@@ -85,8 +85,8 @@ async def test_free_text_is_refused_once_the_users_last_message_is_a_day_old(sim
     assert code(await simulator.send(body)) == 0
 
 
-async def test_the_window_of_one_number_does_not_open_that_of_another(simulator: Driver) -> None:
-    """The window belongs to the pair of number and user."""
+async def test_each_number_has_its_own_window(simulator: Driver) -> None:
+    """A window belongs to the pair of number and user."""
     other = {"phone_number_id": "3002", "display_phone_number": "+39 02 5550999"}
     await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [other]}]})
     await simulator.inbound()
@@ -94,8 +94,8 @@ async def test_the_window_of_one_number_does_not_open_that_of_another(simulator:
     assert code(await simulator.graph("POST", "3002/messages", json=body)) == 131047
 
 
-async def test_the_46th_message_to_one_user_in_a_row_meets_the_pair_limit(simulator: Driver) -> None:
-    """A burst of 45, then one each six seconds: 131056."""
+async def test_the_46th_message_to_one_user_at_once_exceeds_the_pair_limit(simulator: Driver) -> None:
+    """The limit is a burst of 45 and then one in six seconds; the code is 131056."""
     await simulator.inbound()
     answers = [code(await simulator.send()) for _ in range(46)]
     assert answers == [0] * 45 + [131056]
@@ -103,8 +103,8 @@ async def test_the_46th_message_to_one_user_in_a_row_meets_the_pair_limit(simula
     assert [code(await simulator.send()) for _ in range(2)] == [0, 131056]
 
 
-async def test_a_number_that_sends_too_fast_is_told_so(simulator: Driver) -> None:
-    """130429 over the number's messages per second, which inbound messages use up too."""
+async def test_a_number_that_sends_too_fast_is_refused(simulator: Driver) -> None:
+    """The code is 130429 above the number's messages per second, which inbound messages count towards."""
     number = {"phone_number_id": NUMBER, "messages_per_second": 2}
     await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [number]}]})
     await simulator.inbound()
@@ -113,7 +113,7 @@ async def test_a_number_that_sends_too_fast_is_told_so(simulator: Driver) -> Non
 
 
 @pytest.mark.parametrize(
-    ("of_number", "of_account", "expected"),
+    ("number_changes", "account_changes", "expected"),
     [
         ({"status": "DISCONNECTED"}, {}, 133010),
         ({"status": "BANNED"}, {}, 131031),
@@ -124,13 +124,15 @@ async def test_a_number_that_sends_too_fast_is_told_so(simulator: Driver) -> Non
         ({}, {"has_payment_method": False}, 131042),
     ],
 )
-async def test_a_number_or_account_in_trouble_may_not_send(
-    simulator: Driver, of_number: dict[str, Any], of_account: dict[str, Any], expected: int
+async def test_a_number_or_account_with_a_problem_may_not_send(
+    simulator: Driver, number_changes: dict[str, Any], account_changes: dict[str, Any], expected: int
 ) -> None:
-    """Each trouble has its own code."""
+    """Each problem has its own code."""
     await simulator.inbound()
-    number = {"phone_number_id": NUMBER} | of_number
-    await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [number]} | of_account]})
+    number = {"phone_number_id": NUMBER} | number_changes
+    await simulator.http.put(
+        "/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [number]} | account_changes]}
+    )
     assert code(await simulator.send()) == expected
 
 
@@ -150,12 +152,12 @@ async def test_a_number_or_account_in_trouble_may_not_send(
 def test_a_recipient_without_a_plus_gets_the_business_numbers_country(
     to: str, calling_code: str, expected: str | None
 ) -> None:
-    """So digits of another country go wrong, as they do at Meta."""
-    assert dialled(to, calling_code) == expected
+    """Digits of another country are then wrong, as they are at Meta."""
+    assert normalize_phone(to, calling_code) == expected
 
 
 async def test_a_user_without_a_phone_is_written_to_by_bsuid(simulator: Driver) -> None:
-    """The reply names the BSUID and no wa_id."""
+    """The reply has the BSUID and no wa_id."""
     user = "IT.13491208655302741918"
     await simulator.inbound(**{"from": user})
     body = {"messaging_product": "whatsapp", "recipient": user, "text": {"body": "x"}}
@@ -163,8 +165,8 @@ async def test_a_user_without_a_phone_is_written_to_by_bsuid(simulator: Driver) 
     assert answer.json()["contacts"] == [{"input": user, "user_id": user}]
 
 
-async def test_a_bsuid_nobody_has_is_undeliverable(simulator: Driver) -> None:
-    """131026 for an unknown one, 131009 for what is none."""
+async def test_an_unknown_bsuid_is_undeliverable(simulator: Driver) -> None:
+    """An unknown BSUID is 131026, an invalid one 131009."""
     body = {"messaging_product": "whatsapp", "text": {"body": "x"}}
     assert code(await simulator.send(body | {"recipient": "IT.1"})) == 131026
     assert code(await simulator.send(body | {"recipient": "someone"})) == 131009
@@ -187,19 +189,20 @@ TEMPLATES = [
         "components": [{"type": "BODY", "text": "Hi {{who}}!"}],
     },
     {
-        "name": "asleep",
+        "name": "paused",
         "language": "en",
         "status": "PAUSED",
         "components": [{"type": "BODY", "text": "Hi"}],
     },
-    {"name": "off", "language": "en", "status": "DISABLED", "components": [{"type": "BODY", "text": "Hi"}]},
-    {"name": "waiting", "language": "en", "status": "PENDING", "components": [{"type": "BODY", "text": "Hi"}]},
+    {"name": "disabled", "language": "en", "status": "DISABLED", "components": [{"type": "BODY", "text": "Hi"}]},
+    {"name": "pending", "language": "en", "status": "PENDING", "components": [{"type": "BODY", "text": "Hi"}]},
 ]
 IMAGE = {"type": "header", "parameters": [{"type": "image", "image": {"link": "https://a.example/i.png"}}]}
 URL = {"type": "button", "sub_type": "url", "index": "0", "parameters": [{"type": "text", "text": "7"}]}
 
 
-def body_of(*words: str, **more: Any) -> dict[str, Any]:
+def body_of(*words: str, **more: str) -> dict[str, Any]:
+    """Return the parameters of a template's body."""
     return {"type": "body", "parameters": [{"type": "text", "text": word} | more for word in words]}
 
 
@@ -217,16 +220,16 @@ def body_of(*words: str, **more: Any) -> dict[str, Any]:
         ("order", "en", [IMAGE, body_of("Ada", "bread")], 131008),
         ("named", "en", [body_of("Ada", parameter_name="who")], 0),
         ("named", "en", [body_of("Ada")], 132000),
-        ("asleep", "en", [], 132015),
-        ("off", "en", [], 132016),
-        ("waiting", "en", [], 132001),
+        ("paused", "en", [], 132015),
+        ("disabled", "en", [], 132016),
+        ("pending", "en", [], 132001),
         ("hello_world", "en_US", [body_of("too much")], 132000),
     ],
 )
 async def test_a_template_must_exist_and_be_filled_exactly(
     simulator: Driver, name: str, language: str, components: list[Any], expected: int
 ) -> None:
-    """Existence, status, number and kind of parameters, each with its code."""
+    """Existence, status, number and kind of parameters have a code each."""
     await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "templates": TEMPLATES}]})
     template = {"name": name, "language": {"code": language}, "components": components}
     body = {"messaging_product": "whatsapp", "to": USER, "type": "template", "template": template}
@@ -234,19 +237,19 @@ async def test_a_template_must_exist_and_be_filled_exactly(
 
 
 async def test_a_media_id_of_another_number_is_refused(simulator: Driver) -> None:
-    """An upload belongs to the number it was made for."""
+    """An upload belongs to the number for which it was made."""
     await simulator.inbound()
     assert code(await simulator.send(type="image", image={"id": "12345"}, text=None)) == 131009
 
 
-async def test_marking_as_read_marks_the_earlier_ones_too(simulator: Driver) -> None:
+async def test_marking_a_message_as_read_marks_the_earlier_ones_too(simulator: Driver) -> None:
     """Both messages of the user are read; an unknown id is refused."""
     first = await simulator.inbound()
     second = await simulator.inbound(text="more")
     body = {"messaging_product": "whatsapp", "status": "read", "message_id": second["wamid"]}
     answer = await simulator.send(body, typing_indicator={"type": "text"})
     assert answer.json() == {"success": True}
-    received = simulator.simulation.ledger.received
+    received = simulator.simulation.history.received
     assert received[first["wamid"]].read
     assert received[second["wamid"]].read
     assert code(await simulator.send(body | {"message_id": "wamid.unknown"})) == 131009
@@ -263,8 +266,8 @@ async def test_marking_as_read_marks_the_earlier_ones_too(simulator: Driver) -> 
         ("/3001/messages", 131047),
     ],
 )
-async def test_paths_that_graph_does_not_have_are_refused(simulator: Driver, path: str, expected: int) -> None:
-    """Dead and future versions, unknown objects and edges; without a version the newest one answers."""
+async def test_unknown_paths_are_refused(simulator: Driver, path: str, expected: int) -> None:
+    """Old and future versions, unknown objects and edges have a code; without a version the newest one answers."""
     headers = {"authorization": f"Bearer {TOKEN}"}
     body = {"messaging_product": "whatsapp", "to": USER, "text": {"body": "x"}}
     answer = await simulator.http.post(path, headers=headers, json=body)
@@ -272,15 +275,15 @@ async def test_paths_that_graph_does_not_have_are_refused(simulator: Driver, pat
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"x"', b"[" * 100_000, b"\xff"])
-async def test_a_body_that_is_no_json_object_is_code_100(simulator: Driver, raw: bytes) -> None:
-    """Never a 500."""
+async def test_a_body_that_is_not_a_json_object_is_code_100(simulator: Driver, raw: bytes) -> None:
+    """No body causes a 500."""
     answer = await simulator.graph("POST", f"{NUMBER}/messages", content=raw)
     assert code(answer) == 100
 
 
-async def test_the_ledger_keeps_the_last_sends_only(simulator: Driver) -> None:
+async def test_only_the_last_messages_are_listed(simulator: Driver) -> None:
     """Memory stays bounded."""
-    simulator.simulation.ledger._kept = 3
+    simulator.simulation.history._capacity = 3
     await simulator.inbound()
     for index in range(5):
         await simulator.send(biz_opaque_callback_data=str(index))

@@ -1,4 +1,4 @@
-"""The simulator as a process of its own."""
+"""Runs the simulator as a process of its own."""
 
 import os
 import signal
@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import httpx
 
-from .meta import WORLD
+from .meta import NEVER_S, WORLD
 
 
 def test_the_process_serves_answers_probes_cuts_replies_and_stops_on_sigterm(
     free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> None:
-    """`waypost simulator` with ports from the environment; a reset is a reset on the wire; the end is status 0."""
+    """Ports come from the environment; a cut connection is one on the wire; the process ends with status 0."""
     port, probe_port = free_port(), free_port()
     environment = os.environ | {
         "WAYPOST_HOST": "127.0.0.1",
@@ -28,7 +28,7 @@ def test_the_process_serves_answers_probes_cuts_replies_and_stops_on_sigterm(
     ]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=NEVER_S) as client:
 
             def is_up() -> bool:
                 try:
@@ -37,7 +37,9 @@ def test_the_process_serves_answers_probes_cuts_replies_and_stops_on_sigterm(
                     return False
 
             wait_for(is_up)
-            assert httpx.get(f"http://127.0.0.1:{probe_port}/readyz", trust_env=False).status_code == 200
+            assert (
+                httpx.get(f"http://127.0.0.1:{probe_port}/readyz", trust_env=False, timeout=NEVER_S).status_code == 200
+            )
             client.put("/_sim/world", json=WORLD)
             client.post("/_sim/faults", json={"match": "GET /3001", "reset_after_accept": True})
             headers = {"authorization": "Bearer EAAtoken"}
@@ -49,7 +51,7 @@ def test_the_process_serves_answers_probes_cuts_replies_and_stops_on_sigterm(
             assert isinstance(error, httpx.RemoteProtocolError | httpx.ReadError)
             assert client.get("/v26.0/3001", headers=headers).status_code == 200
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate()
     finally:
         process.kill()
         process.wait()

@@ -1,15 +1,40 @@
-"""Statuses of what was sent."""
+"""Tests the statuses of messages that were sent."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from .meta import NUMBER, USER, CallbackServer, Driver, until
+from waypost.simulator.world.history import Sent
+from waypost.simulator.world.statuses import DueStatus, StatusSchedule
+from waypost.simulator.world.values import SendStatus
+from waypost.simulator.world.world import User
+
+from ..manual_loop import ManualLoop
+from .meta import NOW, NUMBER, USER, WABA, CallbackServer, Driver, until
 
 pytestmark = pytest.mark.anyio
+SENT = Sent(
+    seq=1,
+    wamid="wamid.1",
+    phone_number_id=NUMBER,
+    waba_id=WABA,
+    to=USER,
+    user=User(phone=None, user_id="IT.1", name="Ada"),
+    by_user_id=True,
+    type="text",
+    body={},
+    context=None,
+    time=NOW,
+    callback_data=None,
+    category="service",
+    billable=False,
+)
+DUE: DueStatus = (SENT, SendStatus.SENT, NOW, None)
 
 
 async def accepted(simulator: Driver, **changes: Any) -> str:
+    """Send a message and return its wamid."""
     answer = await simulator.send(**changes)
     assert answer.status_code == 200, answer.text
     wamid: str = answer.json()["messages"][0]["id"]
@@ -19,7 +44,7 @@ async def accepted(simulator: Driver, **changes: Any) -> str:
 async def test_an_accepted_message_is_sent_then_delivered_then_read(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """Three statuses with our callback data; pricing on the first two; the ledger shows the last."""
+    """All three have the callback data, the first two a price; `/_sim/sent` shows the last."""
     await simulator.http.put("/_sim/behaviour", json={"delivery_concurrency": 1})
     await simulator.subscribe(callback.url)
     await simulator.inbound()
@@ -52,8 +77,8 @@ async def test_the_1001st_service_message_of_a_number_is_billed(simulator: Drive
     assert {(price["billable"], price["type"]) for price in priced} == {(True, "regular")}
 
 
-async def test_a_message_to_a_bsuid_has_statuses_with_the_bsuid(simulator: Driver, callback: CallbackServer) -> None:
-    """`recipient_user_id` is there, `recipient_id` is not."""
+async def test_statuses_of_a_message_to_a_bsuid_name_the_bsuid(simulator: Driver, callback: CallbackServer) -> None:
+    """They have `recipient_user_id` and no `recipient_id`."""
     await simulator.subscribe(callback.url)
     await simulator.inbound(**{"from": "IT.42"})
     body = {"messaging_product": "whatsapp", "recipient": "IT.42", "text": {"body": "x"}}
@@ -63,23 +88,45 @@ async def test_a_message_to_a_bsuid_has_statuses_with_the_bsuid(simulator: Drive
     assert not any("recipient_id" in item for item in callback.items("statuses"))
 
 
+def test_statuses_that_are_due_within_one_tick_are_delivered_together() -> None:
+    """Many messages then need few deliveries."""
+    released: list[int] = []
+
+    async def scenario(loop: ManualLoop) -> None:
+        schedule = StatusSchedule(lambda due: released.append(len(due)), lambda: 1.0)
+        for _ in range(40):
+            for after_s in (0.0, 0.5, 1.5):
+                schedule.add(after_s, DUE)
+        for _ in range(3):
+            loop.advance(1.0)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=ManualLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, ManualLoop)
+        runner.run(scenario(loop))
+    assert released == [80, 40]
+
+
 async def test_many_statuses_share_few_bodies(simulator: Driver, callback: CallbackServer) -> None:
-    """What falls due in one tick travels together."""
-    await simulator.http.put(
-        "/_sim/behaviour", json={"sent_after_s": 0.05, "delivered_after_s": 0.05, "read_after_s": None}
-    )
+    """The statuses that are due while a delivery is in flight share the next body."""
+    await simulator.http.put("/_sim/behaviour", json={"delivery_concurrency": 1, "read_after_s": None})
     await simulator.subscribe(callback.url)
     await simulator.inbound()
+    callback.gate = asyncio.Event()
     for _ in range(40):
         await accepted(simulator)
+    await until(lambda: simulator.simulation.delivery_sender.waiting == 80)
+    callback.gate.set()
     await until(lambda: len(callback.items("statuses")) == 80)
-    assert len(callback.bodies) < 40
+    assert len(callback.bodies) <= 3
 
 
 async def test_a_refusal_outside_the_window_may_come_as_a_failed_status(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """Meta does both; `window_refusal` chooses. A failed status has errors and no contacts."""
+    """Meta does both; `window_refusal` selects one. A failed status has errors and no contacts."""
     await simulator.http.put("/_sim/behaviour", json={"window_refusal": "status"})
     await simulator.subscribe(callback.url)
     await accepted(simulator)
@@ -90,8 +137,8 @@ async def test_a_refusal_outside_the_window_may_come_as_a_failed_status(
     assert b'"contacts"' not in callback.bodies[0]
 
 
-async def test_a_chosen_status_can_be_emitted_for_any_message(simulator: Driver, callback: CallbackServer) -> None:
-    """Out of order, failed with a code, or for a message that was never accepted here."""
+async def test_any_status_can_be_delivered_for_any_message(simulator: Driver, callback: CallbackServer) -> None:
+    """It may be out of order, failed with a code, or for a message that was never accepted here."""
     await simulator.http.put(
         "/_sim/behaviour", json={"sent_after_s": None, "delivered_after_s": None, "read_after_s": None}
     )
@@ -105,8 +152,8 @@ async def test_a_chosen_status_can_be_emitted_for_any_message(simulator: Driver,
     assert shown["status"] == "read"
     unseen = {"wamid": "wamid.elsewhere", "status": "failed", "code": 131026}
     assert (await simulator.http.post("/_sim/status", json=unseen)).status_code == 404
-    order = unseen | {"number": NUMBER, "to": USER, "callback_data": "row-9"}
-    assert (await simulator.http.post("/_sim/status", json=order)).status_code == 200
+    request = unseen | {"number": NUMBER, "to": USER, "callback_data": "row-9"}
+    assert (await simulator.http.post("/_sim/status", json=request)).status_code == 200
     await until(lambda: len(callback.items("statuses")) == 4)
     last = next(item for item in callback.items("statuses") if item["id"] == "wamid.elsewhere")
     assert last["errors"][0]["code"] == 131026
@@ -114,11 +161,11 @@ async def test_a_chosen_status_can_be_emitted_for_any_message(simulator: Driver,
 
 
 async def test_any_other_field_can_be_delivered(simulator: Driver, callback: CallbackServer) -> None:
-    """Its value is passed on as given, with the time on the entry."""
+    """Its value is unchanged, and the entry has the time."""
     await simulator.subscribe(callback.url, fields="messages,account_update")
     value = {"event": "ACCOUNT_RESTRICTION", "phone_number": "39025550123"}
-    order = {"field": "account_update", "number": NUMBER, "value": value}
-    assert (await simulator.http.post("/_sim/field", json=order)).status_code == 200
+    request = {"field": "account_update", "number": NUMBER, "value": value}
+    assert (await simulator.http.post("/_sim/field", json=request)).status_code == 200
     await until(lambda: len(callback.bodies) == 1)
     assert b'"field":"account_update"' in callback.bodies[0]
     assert b'"time":' in callback.bodies[0]

@@ -1,4 +1,4 @@
-"""Message templates: their life at Meta."""
+"""Tests the calls on message templates, and their review."""
 
 from typing import Any
 
@@ -11,14 +11,13 @@ PATH = f"{WABA}/message_templates"
 
 
 def template(**changes: Any) -> dict[str, Any]:
+    """Return the body that creates a template."""
     body = {"type": "BODY", "text": "Hi {{1}}, your bread is ready.", "example": {"body_text": [["Ada"]]}}
     return {"name": "ready", "language": "en_US", "category": "UTILITY", "components": [body]} | changes
 
 
-async def test_a_template_is_reviewed_then_sendable_and_the_webhook_says_so(
-    simulator: Driver, callback: CallbackServer
-) -> None:
-    """PENDING in the reply, APPROVED by webhook with an integer id, then the send is accepted."""
+async def test_a_template_can_be_sent_once_it_is_approved(simulator: Driver, callback: CallbackServer) -> None:
+    """It is PENDING in the reply; a webhook with an integer id says that it is APPROVED."""
     await simulator.subscribe(callback.url, fields="messages,message_template_status_update")
     created = (await simulator.graph("POST", PATH, json=template())).json()
     assert created["status"] == "PENDING"
@@ -52,12 +51,12 @@ async def test_a_template_is_reviewed_then_sendable_and_the_webhook_says_so(
     ],
 )
 async def test_a_template_that_meta_would_not_review_is_refused(simulator: Driver, changes: dict[str, Any]) -> None:
-    """Names, categories, variables without an example or at an edge."""
+    """Names, categories, and variables without an example or at an end are checked."""
     assert code(await simulator.graph("POST", PATH, json=template(**changes))) in (100, 131009)
 
 
 async def test_the_same_name_and_language_cannot_be_created_twice(simulator: Driver) -> None:
-    """Subcode 2388024; another language is fine."""
+    """The subcode is 2388024; another language is accepted."""
     assert code(await simulator.graph("POST", PATH, json=template())) == 0
     answer = await simulator.graph("POST", PATH, json=template())
     assert answer.json()["error"]["error_subcode"] == 2388024
@@ -65,7 +64,7 @@ async def test_the_same_name_and_language_cannot_be_created_twice(simulator: Dri
 
 
 async def test_templates_are_listed_filtered_edited_and_deleted(simulator: Driver) -> None:
-    """Delete by name takes all languages, with `hsm_id` only one."""
+    """Deleting by name deletes all languages, with `hsm_id` only one."""
     first = (await simulator.graph("POST", PATH, json=template())).json()["id"]
     await simulator.graph("POST", PATH, json=template(language="it"))
     found = (await simulator.graph("GET", PATH, params={"name": "ready", "fields": "name,language"})).json()["data"]
@@ -73,6 +72,6 @@ async def test_templates_are_listed_filtered_edited_and_deleted(simulator: Drive
     assert code(await simulator.graph("POST", first, json={"category": "MARKETING"})) == 0
     assert (await simulator.graph("GET", first)).json()["category"] == "MARKETING"
     assert code(await simulator.graph("DELETE", PATH, params={"name": "ready", "hsm_id": first})) == 0
-    left = (await simulator.graph("GET", PATH, params={"name": "ready"})).json()["data"]
-    assert [one["language"] for one in left] == ["it"]
-    assert code(await simulator.graph("DELETE", PATH, params={"name": "nobody"})) == 100
+    remaining = (await simulator.graph("GET", PATH, params={"name": "ready"})).json()["data"]
+    assert [one["language"] for one in remaining] == ["it"]
+    assert code(await simulator.graph("DELETE", PATH, params={"name": "unknown"})) == 100

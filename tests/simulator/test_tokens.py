@@ -1,4 +1,4 @@
-"""Tokens: inspection, refresh, revocation."""
+"""Tests tokens: inspection, refresh, revocation."""
 
 from typing import Any
 
@@ -12,13 +12,14 @@ CLIENT = {"client_id": APP, "client_secret": SECRET}
 
 
 async def inspect(simulator: Driver, token: str) -> dict[str, Any]:
+    """Return what the app learns about a token."""
     answer = await simulator.graph("GET", "debug_token", token=APP_TOKEN, params={"input_token": token})
     data: dict[str, Any] = answer.json()["data"]
     return data
 
 
 async def test_a_token_is_described_to_its_app(simulator: Driver) -> None:
-    """App, validity, expiry (0 = never), scopes, and the accounts it reaches."""
+    """It learns app, validity, expiry (0 means never), scopes and accounts."""
     await simulator.http.put("/_sim/world", json={"tokens": [{"token": TOKEN, "app_id": APP, "wabas": [WABA]}]})
     data = await inspect(simulator, TOKEN)
     assert (data["app_id"], data["is_valid"], data["expires_at"], data["type"]) == (APP, True, 0, "SYSTEM_USER")
@@ -29,10 +30,10 @@ async def test_a_token_is_described_to_its_app(simulator: Driver) -> None:
 @pytest.mark.parametrize(
     ("changes", "subcode"), [({"revoked": True}, 467), ({"expires_at": 1.0}, 463), ({"token": "EAAother"}, None)]
 )
-async def test_a_token_that_is_worth_nothing_is_described_as_invalid(
+async def test_an_invalid_token_is_described_as_invalid(
     simulator: Driver, changes: dict[str, Any], subcode: int | None
 ) -> None:
-    """Code 190 inside the data, with HTTP 200."""
+    """The code 190 is in the data, and the HTTP status is 200."""
     await simulator.http.put("/_sim/world", json={"tokens": [{"token": TOKEN, "app_id": APP} | changes]})
     data = await inspect(simulator, TOKEN if "token" not in changes else "EAAunknown")
     assert data["is_valid"] is False
@@ -41,14 +42,14 @@ async def test_a_token_that_is_worth_nothing_is_described_as_invalid(
 
 
 async def test_an_app_cannot_inspect_the_token_of_another(simulator: Driver) -> None:
-    """Code 100 inside the data."""
+    """The data has the code 100."""
     await simulator.http.put("/_sim/world", json={"apps": [{"app_id": "1002", "app_secret": "x"}]})
     answer = await simulator.graph("GET", "debug_token", token="1002|x", params={"input_token": TOKEN})
     assert answer.json()["data"]["error"]["code"] == 100
 
 
-async def test_refresh_gives_a_sixty_day_token_and_leaves_the_old_one_working_until_revoked(simulator: Driver) -> None:
-    """Refresh, deploy, revoke: the order that loses no call."""
+async def test_a_refresh_returns_a_sixty_day_token_and_the_old_one_stays_valid(simulator: Driver) -> None:
+    """The old token works until it is revoked, so that a rotation loses no call."""
     expires_at = simulator.simulation.now() + 86_400
     await simulator.http.put(
         "/_sim/world", json={"tokens": [{"token": TOKEN, "app_id": APP, "expires_at": expires_at}]}
@@ -58,26 +59,26 @@ async def test_refresh_gives_a_sixty_day_token_and_leaves_the_old_one_working_un
         "set_token_expires_in_60_days": "true",
         "fb_exchange_token": TOKEN,
     }
-    fresh = (await simulator.graph("GET", "oauth/access_token", token=None, params=exchange)).json()
-    assert fresh["token_type"] == "bearer"
-    assert 5_000_000 < fresh["expires_in"] <= 5_184_000
-    for token in (TOKEN, fresh["access_token"]):
+    new = (await simulator.graph("GET", "oauth/access_token", token=None, params=exchange)).json()
+    assert new["token_type"] == "bearer"
+    assert 5_000_000 < new["expires_in"] <= 5_184_000
+    for token in (TOKEN, new["access_token"]):
         assert code(await simulator.graph("GET", NUMBER, token=token)) == 0
-    revoke = CLIENT | {"revoke_token": TOKEN, "access_token": fresh["access_token"]}
+    revoke = CLIENT | {"revoke_token": TOKEN, "access_token": new["access_token"]}
     assert code(await simulator.graph("GET", "oauth/revoke", token=None, params=revoke)) == 0
     assert code(await simulator.graph("GET", NUMBER)) == 190
-    assert code(await simulator.graph("GET", NUMBER, token=fresh["access_token"])) == 0
+    assert code(await simulator.graph("GET", NUMBER, token=new["access_token"])) == 0
 
 
-async def test_a_lapsed_token_cannot_be_refreshed(simulator: Driver) -> None:
-    """Code 190, whatever the client says."""
+async def test_an_expired_token_cannot_be_refreshed(simulator: Driver) -> None:
+    """The code is 190, even with the right app secret."""
     await simulator.http.put("/_sim/world", json={"tokens": [{"token": TOKEN, "app_id": APP, "expires_at": 1.0}]})
     exchange = CLIENT | {"grant_type": "fb_exchange_token", "fb_exchange_token": TOKEN}
     assert code(await simulator.graph("GET", "oauth/access_token", token=None, params=exchange)) == 190
 
 
-async def test_an_app_token_comes_for_the_right_secret_only(simulator: Driver) -> None:
-    """`client_credentials`; a wrong secret is code 1."""
+async def test_an_app_token_needs_the_right_secret(simulator: Driver) -> None:
+    """A wrong secret is code 1."""
     right = CLIENT | {"grant_type": "client_credentials"}
     answer = await simulator.graph("GET", "oauth/access_token", token=None, params=right)
     token = answer.json()["access_token"]

@@ -1,4 +1,4 @@
-"""Callback verification on subscription: one GET before the answer, and Meta's error 2200 when it fails."""
+"""Tests the verification of callbacks: one GET before the answer, and Meta's error 2200 if it fails."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,6 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def subscribe(simulator: Driver, url: str, **changes: str) -> httpx.Response:
+    """Subscribe the app with this callback."""
     parameters = {
         "object": "whatsapp_business_account",
         "callback_url": url,
@@ -23,15 +24,15 @@ async def subscribe(simulator: Driver, url: str, **changes: str) -> httpx.Respon
     return await simulator.graph("POST", f"{APP}/subscriptions", token=f"{APP}|{SECRET}", params=parameters | changes)
 
 
-async def test_the_callback_is_asked_before_the_subscription_is_confirmed(
+async def test_the_callback_is_verified_before_the_subscription_is_confirmed(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """`hub.mode`, `hub.challenge` and `hub.verify_token` arrive, and what the URL asked already is kept."""
+    """It gets `hub.mode`, `hub.challenge` and `hub.verify_token` in addition to the query of its URL."""
     answer = await subscribe(simulator, f"{callback.url}?tenant=a%20b&x=1")
     assert answer.json() == {"success": True}
-    [asked] = callback.challenges
-    assert asked.pop("hub.challenge").isdigit()
-    assert asked == {"tenant": "a b", "x": "1", "hub.mode": "subscribe", "hub.verify_token": "abc"}
+    [query] = callback.challenges
+    assert query.pop("hub.challenge").isdigit()
+    assert query == {"tenant": "a b", "x": "1", "hub.mode": "subscribe", "hub.verify_token": "abc"}
     [shown] = (await simulator.graph("GET", f"{APP}/subscriptions", token=f"{APP}|{SECRET}")).json()["data"]
     assert shown["callback_url"].endswith("x=1")
     assert shown["fields"] == [{"name": "messages", "version": "v26.0"}]
@@ -60,7 +61,7 @@ async def _never_answers(_request: Request) -> Response:
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "words"),
+    ("behaviour", "text"),
     [
         (_refuses, "HTTP Status Code = 403; HTTP Message = Forbidden"),
         (_accepts_with_201, "HTTP Status Code = 201; HTTP Message = Created"),
@@ -70,9 +71,9 @@ async def _never_answers(_request: Request) -> Response:
     ],
 )
 async def test_a_callback_that_fails_the_handshake_is_error_2200(
-    simulator: Driver, callback: CallbackServer, behaviour: Callable[[Request], Awaitable[Response]], words: str
+    simulator: Driver, callback: CallbackServer, behaviour: Callable[[Request], Awaitable[Response]], text: str
 ) -> None:
-    """Anything but 200 and the bare challenge in time; the old subscription stays."""
+    """Only 200 and the bare challenge in time are accepted; after a failure the old subscription stays."""
     await subscribe(simulator, callback.url)
     callback.on_challenge = behaviour
     if behaviour is _never_answers:
@@ -83,12 +84,14 @@ async def test_a_callback_that_fails_the_handshake_is_error_2200(
     assert answer.json()["error"]["message"].startswith(
         "(#2200) Callback verification failed with the following errors"
     )
-    assert words in answer.json()["error"]["message"]
-    assert simulator.simulation.world.apps[APP].subscription.url == callback.url
+    assert text in answer.json()["error"]["message"]
+    subscription = simulator.simulation.world.apps[APP].subscription
+    assert subscription is not None
+    assert subscription.url == callback.url
 
 
-async def test_a_callback_nobody_listens_on_is_error_2200(simulator: Driver, free_port: Callable[[], int]) -> None:
-    """As curl reports it: number 7."""
+async def test_a_callback_without_a_listener_is_error_2200(simulator: Driver, free_port: Callable[[], int]) -> None:
+    """The message has curl's number 7."""
     answer = await subscribe(simulator, f"http://127.0.0.1:{free_port()}/hook")
     assert code(answer) == 2200
     assert "curl_errno = 7" in answer.json()["error"]["message"]
@@ -109,21 +112,21 @@ async def test_a_callback_nobody_listens_on_is_error_2200(simulator: Driver, fre
 async def test_a_subscription_with_a_wrong_parameter_is_code_100(
     simulator: Driver, callback: CallbackServer, changes: dict[str, str], expected: int
 ) -> None:
-    """And the callback is not asked."""
+    """The callback is not called."""
     answer = await subscribe(simulator, callback.url, **changes)
     assert code(answer) == expected
     assert callback.challenges == []
 
 
 async def test_only_the_apps_own_token_may_subscribe_it(simulator: Driver, callback: CallbackServer) -> None:
-    """A system user's token is code 15."""
+    """A system user's token gets code 15."""
     assert code(await simulator.graph("POST", f"{APP}/subscriptions", json={"callback_url": callback.url})) == 15
 
 
 async def test_an_override_needs_a_subscribed_app_and_a_callback_that_answers(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """Code 100 before the app is subscribed to the account; 2200 for a deaf callback; then it is shown."""
+    """The code is 100 before the app is subscribed to the account, and 2200 if the callback refuses."""
     override = {"override_callback_uri": callback.url, "verify_token": "abc"}
     early = await simulator.graph("POST", f"{WABA}/subscribed_apps", json=override)
     assert code(early) == 100
@@ -143,7 +146,7 @@ async def test_an_override_needs_a_subscribed_app_and_a_callback_that_answers(
 async def test_a_numbers_own_callback_is_verified_shown_and_removed(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """`webhook_configuration` on the number; an empty URI removes it."""
+    """It is the number's `webhook_configuration`; an empty URI removes it."""
     await simulator.graph("POST", f"{WABA}/subscribed_apps")
     configuration = {"override_callback_uri": callback.url, "verify_token": "abc"}
     answer = await simulator.graph("POST", NUMBER, json={"webhook_configuration": configuration})
@@ -156,7 +159,7 @@ async def test_a_numbers_own_callback_is_verified_shown_and_removed(
 
 
 async def test_an_override_longer_than_200_characters_is_refused(simulator: Driver, callback: CallbackServer) -> None:
-    """Code 100, before any request to it."""
+    """The code is 100, and the callback is not called."""
     await simulator.graph("POST", f"{WABA}/subscribed_apps")
     override = {"override_callback_uri": f"{callback.url}/{'x' * 200}", "verify_token": "abc"}
     assert code(await simulator.graph("POST", f"{WABA}/subscribed_apps", json=override)) == 100

@@ -17,6 +17,7 @@ from waypost.webhook import app, server
 from waypost.webhook.directory import Directory
 from waypost.webhook.intake import Intake
 
+from ..manual_loop import ManualLoop
 from . import posts
 from .service import NEVER_S
 
@@ -156,20 +157,6 @@ def test_single_bytes_do_not_extend_the_deadline_for_headers(short_for_headers: 
             if closed:
                 break
     assert closed
-
-
-class ManualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock a test can move forward."""
-
-    _ahead_s = 0.0
-
-    def time(self) -> float:
-        """Return the real time plus what was added."""
-        return super().time() + self._ahead_s
-
-    def advance(self, seconds: float) -> None:
-        """Let timers fall due that much earlier."""
-        self._ahead_s += seconds
 
 
 async def exchange_with_pauses(loop: ManualLoop, application: Router, requests: list[bytes], pause_s: float) -> None:

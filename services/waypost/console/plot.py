@@ -33,7 +33,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What the template needs to draw, in units of the `viewBox`."""
+    """All that the template needs to draw, in units of the `viewBox`."""
 
     width: float
     height: float

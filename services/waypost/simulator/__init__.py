@@ -1,1 +1,1 @@
-"""A Graph API of one's own: strict as Meta about what it accepts, signed deliveries, statuses, faults on demand."""
+"""Simulates Meta: a Graph API that is as strict, signed deliveries, statuses, and faults on demand."""

@@ -1,4 +1,4 @@
-"""The simulator as one ASGI application."""
+"""Builds the simulator as one ASGI application."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,22 +9,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from waypost.simulator.control.control import Control, reply
+from waypost.simulator.control.control import INBOUND_WAIT_S, Control, json_response
 from waypost.simulator.graph.api import GraphApi
-from waypost.simulator.graph.edges import EDGES, ROOTS
 from waypost.simulator.graph.media import download
+from waypost.simulator.graph.routes import NODE_ROUTES, PATH_ROUTES
 from waypost.simulator.page.chat import Chat
-from waypost.simulator.simulation import Simulation
+from waypost.simulator.simulation import Clock, Simulation
 from waypost.simulator.world.config import SimulatorConfig
 from waypost.simulator.world.refusal import Refusal
 
 
-def build(config: SimulatorConfig | None = None) -> Starlette:
-    """The application. Its state is `app.state.simulation`; the lifespan ends deliveries and connections.
+def build(
+    config: SimulatorConfig | None = None, *, clock: Clock | None = None, inbound_wait_s: float = INBOUND_WAIT_S
+) -> Starlette:
+    """Return the application. Its state is `app.state.simulation`; its lifespan ends deliveries and connections.
 
-    In process, use it as `async with app.router.lifespan_context(app)`, with `httpx.ASGITransport(app)`.
+    In process, use it within `async with app.router.lifespan_context(app)`, with `httpx.ASGITransport(app)`.
+    `inbound_wait_s` limits how long `POST /_sim/inbound` waits for the first attempts.
     """
-    sim = Simulation(config or SimulatorConfig())
+    sim = Simulation(config or SimulatorConfig(), clock or Clock())
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -37,11 +40,16 @@ def build(config: SimulatorConfig | None = None) -> Starlette:
         try:
             return await download(sim, request)
         except Refusal as refusal:
-            return reply(refusal.envelope(), refusal.status)
+            return json_response(refusal.envelope(), refusal.status)
 
     attachments = Route("/whatsapp_business/attachments/", attachment, methods=["GET"])
     app = Starlette(
-        routes=[*Control(sim).routes(), *Chat(sim).routes(), attachments, Mount("/", app=GraphApi(sim, EDGES, ROOTS))],
+        routes=[
+            *Control(sim, inbound_wait_s).routes(),
+            *Chat(sim).routes(),
+            attachments,
+            Mount("/", app=GraphApi(sim, NODE_ROUTES, PATH_ROUTES)),
+        ],
         exception_handlers={HTTPException: _plain},
         lifespan=lifespan,
     )
@@ -51,4 +59,4 @@ def build(config: SimulatorConfig | None = None) -> Starlette:
 
 async def _plain(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return reply({"error": error.detail}, error.status_code)
+    return json_response({"error": error.detail}, error.status_code)

@@ -1,4 +1,4 @@
-"""The simulator as a process."""
+"""Runs `waypost simulator`."""
 
 import signal
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from waypost.telemetry import logs, probes
 
 
 class CuttableProtocol(HttpToolsProtocol):
-    """HTTP/1.1 that lets the application drop the connection: the only way to lose a reply after the work is done."""
+    """HTTP/1.1 that lets the application close the connection, so that a reply is lost after the work is done."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -25,7 +25,7 @@ class CuttableProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Ends by returning: uvicorn would raise the signal again and kill the process before it has cleaned up."""
+    """Returns after a signal; uvicorn would raise the signal again, and end the process before it has cleaned up."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM. State is in memory: after a restart only `simulator_world` is there.
+    """Serve until SIGTERM. All state is in memory: after a restart only the file `simulator_world` is left.
 
     Raises OSError and `msgspec.MsgspecError` when that file cannot be read.
     """

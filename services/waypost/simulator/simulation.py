@@ -1,4 +1,4 @@
-"""The whole simulated Meta: its world, its clock, what was sent and what is on its way."""
+"""Holds the whole state of the simulated Meta: objects, clock, limits, messages and deliveries."""
 
 import asyncio
 import time
@@ -8,85 +8,92 @@ from typing import Any
 from waypost.simulator.graph.faults import Faults
 from waypost.simulator.world.config import SimulatorConfig
 from waypost.simulator.world.deliveries import item_update
-from waypost.simulator.world.delivery_sender import Courier, Ticket
-from waypost.simulator.world.ledger import Ledger, Received, Sent
-from waypost.simulator.world.limits import HourlyBudget, Pace
+from waypost.simulator.world.delivery_sender import DeliveryReceipt, DeliverySender
+from waypost.simulator.world.history import MessageHistory, Received, Sent
+from waypost.simulator.world.limits import HourlyLimit, RateLimit
 from waypost.simulator.world.refusal import Refusal
-from waypost.simulator.world.statuses import Agenda, Due, status_update
+from waypost.simulator.world.statuses import DueStatus, StatusSchedule, status_update
+from waypost.simulator.world.values import SendStatus
 from waypost.simulator.world.world import Number, User, World
 
 
 class Clock:
-    """Unix time, and how far it was moved ahead by hand."""
+    """Unix time plus an offset, which `POST /_sim/clock` increases."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Callable[[], float] = time.time) -> None:
+        self._source = source
         self.offset_s = 0.0
 
     def now(self) -> float:
-        return time.time() + self.offset_s
+        """Return the simulated time in Unix seconds."""
+        return self._source() + self.offset_s
 
 
 class Simulation:
-    """All state of one simulator."""
+    """The state of one simulator."""
 
-    def __init__(self, config: SimulatorConfig) -> None:
+    def __init__(self, config: SimulatorConfig, clock: Clock) -> None:
         self.config = config
         self.initial = config
-        self.clock = Clock()
+        self.clock = clock
         self.now = self.clock.now
         self.world = World(config.kept_media_bytes)
-        self.ledger = Ledger(config.kept_sends)
+        self.history = MessageHistory(config.kept_sends)
         self.faults = Faults()
-        self.pairs = Pace()
-        self.throughput = Pace()
-        self.budget = HourlyBudget()
+        self.pair_limit = RateLimit()
+        self.throughput_limit = RateLimit()
+        self.hourly_limit = HourlyLimit()
         self.free_service: dict[str, int] = {}
-        """Service messages of each number: the first 1,000 are free."""
-        self.courier = Courier(self.world, lambda: self.config, self.now)
+        """Number of service messages that each number has sent; the first 1,000 are free."""
+        self.delivery_sender = DeliverySender(self.world, lambda: self.config, self.now)
         self._timers: set[asyncio.TimerHandle] = set()
-        self.agenda = Agenda(self._release, lambda: self.config.status_tick_s)
+        self.status_schedule = StatusSchedule(self._release, lambda: self.config.status_tick_s)
 
     def inbound(
         self, number: Number, user: User, message: dict[str, Any], *, contact: dict[str, Any], times: int = 1
-    ) -> tuple[Received, Ticket]:
-        """A user's message reaches the number: it is recorded, opens the window, and is delivered `times` times."""
+    ) -> tuple[Received, DeliveryReceipt]:
+        """Record a user's message to the number, which opens the window, and deliver it `times` times."""
         now = self.now()
-        ticket = Ticket()
+        receipt = DeliveryReceipt()
         received = Received(
-            seq=self.ledger.next_seq(),
+            seq=self.history.next_seq(),
             wamid=message["id"],
             phone_number_id=number.phone_number_id,
             user=user,
             message=message,
             time=now,
-            ticket=ticket,
+            receipt=receipt,
         )
-        self.ledger.add_received(received)
+        self.history.add_received(received)
         if number.messages_per_second:
-            self.throughput.spend(number.phone_number_id, now, 1 / number.messages_per_second)
+            self.throughput_limit.count(number.phone_number_id, now, 1 / number.messages_per_second)
         update = item_update(self.world.account_of(number), number, "messages", message, contact=contact, at=now)
-        self.courier.submit([update] * times, ticket)
-        return received, ticket
+        self.delivery_sender.submit([update] * times, receipt)
+        return received, receipt
 
     def plan_statuses(self, sent: Sent, failure: Refusal | None) -> None:
-        """Let an accepted message be sent, delivered and read, or fail."""
+        """Schedule the statuses of an accepted message: sent, delivered and read, or failed."""
         config = self.config
         if failure is not None:
             after = config.sent_after_s or 0.0
-            self.agenda.add(after, (sent, "failed", sent.time + after, failure))
+            self.status_schedule.add(after, (sent, SendStatus.FAILED, sent.time + after, failure))
             return
-        plan = (("sent", config.sent_after_s), ("delivered", config.delivered_after_s), ("read", config.read_after_s))
+        plan = (
+            (SendStatus.SENT, config.sent_after_s),
+            (SendStatus.DELIVERED, config.delivered_after_s),
+            (SendStatus.READ, config.read_after_s),
+        )
         for status, after_s in plan:
             if after_s is not None:
-                self.agenda.add(after_s, (sent, status, sent.time + after_s, None))
+                self.status_schedule.add(after_s, (sent, status, sent.time + after_s, None))
 
-    def _release(self, due: list[Due]) -> None:
+    def _release(self, due: list[DueStatus]) -> None:
         updates = [status_update(self.world, *one) for one in due]
-        self.ledger.version += 1
-        self.courier.submit(update for update in updates if update is not None)
+        self.history.version += 1
+        self.delivery_sender.submit(update for update in updates if update is not None)
 
     def later(self, after_s: float, action: Callable[[], None]) -> None:
-        """Do something after a while, unless the simulation is reset before."""
+        """Run an action after some seconds, unless the simulation is reset before."""
 
         def due() -> None:
             self._timers.discard(timer)
@@ -101,22 +108,22 @@ class Simulation:
         self._timers.clear()
 
     def reset(self, *, world: bool) -> None:
-        """Forget the traffic; with `world` also every app, account, number and token."""
+        """Forget all traffic; with `world` also every app, account, number and token."""
         self.config = self.initial
         self.clock.offset_s = 0.0
-        self.agenda.clear()
+        self.status_schedule.clear()
         self._cancel_timers()
-        self.courier.forget()
-        self.ledger.clear()
+        self.delivery_sender.clear()
+        self.history.clear()
         self.faults.armed.clear()
-        self.pairs.clear()
-        self.throughput.clear()
-        self.budget.clear()
+        self.pair_limit.clear()
+        self.throughput_limit.clear()
+        self.hourly_limit.clear()
         self.free_service.clear()
-        self.world.forget(everything=world)
+        self.world.reset(everything=world)
 
     async def close(self) -> None:
-        """Stop the agenda and all deliveries."""
-        self.agenda.clear()
+        """Stop all statuses and deliveries."""
+        self.status_schedule.clear()
         self._cancel_timers()
-        await self.courier.close()
+        await self.delivery_sender.close()

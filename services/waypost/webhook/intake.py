@@ -22,10 +22,10 @@ from waypost.store import inbox
 from waypost.webhook.committer import ROWS_PER_COMMIT, Committer, name_of
 
 WAIT_S = 5.0
-"""How long a delivery waits for its commit before it is refused."""
+"""Seconds that a delivery waits for its commit before it is refused."""
 QUEUE_ROWS = 40_000
 QUEUE_BYTES = 32 * 1024 * 1024
-"""How much may wait in memory; a process should stay under 120 MB."""
+"""Limits of what waits in memory; a process should stay under 120 MB."""
 
 log = structlog.get_logger(__name__)
 
@@ -39,9 +39,9 @@ class Commit:
     """The commit that made a delivery durable, together with others."""
 
     began_ns: int
-    """When the batch was handed to the database, in nanoseconds since the epoch, like the times of spans."""
+    """Time at which the batch was handed to the database, in nanoseconds since the epoch, as spans have it."""
     ended_ns: int
-    """When the batch was durable; from then on no crash loses any of it."""
+    """Time at which the batch was durable; from then on no crash loses any of it."""
     events: int
     """Events in the batch, of all its deliveries."""
 

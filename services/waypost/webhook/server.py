@@ -21,14 +21,14 @@ _CLOSE = (b"connection", b"close")
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long a client may take, in seconds."""
+    """Time limits for clients, in seconds."""
 
     headers_s: float = 10.0
-    """From a request's first byte (or from the connection) to the end of its headers."""
+    """Limit from a request's first byte (or from the connection) to the end of its headers."""
     body_s: float = 5.0
-    """From there to the end of the body."""
+    """Limit from there to the end of the body."""
     last_answers_s: int = LAST_ANSWERS_S
-    """For the deliveries in flight, once no new ones are accepted."""
+    """Limit for the deliveries in flight, once no new ones are accepted."""
 
 
 DEADLINES = Deadlines()
@@ -68,7 +68,7 @@ class Protocol(HttpToolsProtocol):
     config: Config
 
     _expected = 1
-    """What has still to arrive: odd, the headers of a request; even, its body; 0, nothing.
+    """The part that has still to arrive: odd, the headers of a request; even, its body; 0, none.
 
     Each request has its own two values, so that a timer for one never counts as the timer for the next.
     """

@@ -1,1 +1,1 @@
-"""`/_sim/*`: how tests, developers and the chat page drive the simulator."""
+"""The routes `/_sim/*`, with which tests, developers and the chat page control the simulator."""

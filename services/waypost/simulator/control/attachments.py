@@ -1,9 +1,9 @@
-"""Files of users, and the URL that Meta hands out for any file."""
+"""Adds files to media messages of users, as Meta does."""
 
 import base64
 from typing import Any
 
-from waypost.simulator.graph.media import RECEIVED_FOR_S, download_url, keep
+from waypost.simulator.graph.media import RECEIVED_LIFETIME_S, download_url, store_media
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.world import Media, Number
 
@@ -17,15 +17,17 @@ SAMPLES: dict[str, tuple[str, bytes]] = {
     "audio": ("audio/ogg; codecs=opus", b"OggS"),
     "document": ("application/pdf", b"%PDF-1.4\n%%EOF\n"),
 }
-"""What a user sends when nothing in particular is given."""
+"""The file of each type that a user sends if none is given."""
 
 
 def attach(sim: Simulation, number: Number, message: dict[str, Any], base_url: str) -> None:
-    """Give a media message of a user what Meta puts in: `id`, `mime_type`, `sha256` and a `url`."""
+    """Add to a media message of a user what Meta adds: `id`, `mime_type`, `sha256` and a `url`."""
     kind = str(message.get("type"))
     content = message.get(kind)
     if kind not in SAMPLES or not isinstance(content, dict) or content.get("id"):
         return
     mime_type, sample = SAMPLES[kind]
-    media: Media = keep(sim, number, str(content.get("mime_type") or mime_type), sample, for_s=RECEIVED_FOR_S)
+    media: Media = store_media(
+        sim, number, str(content.get("mime_type") or mime_type), sample, for_s=RECEIVED_LIFETIME_S
+    )
     content.update(id=media.id, mime_type=media.mime_type, sha256=media.sha256, url=download_url(sim, base_url, media))

@@ -1,4 +1,4 @@
-"""The bodies that `/_sim/*` takes. An unknown key is refused, so that a misspelt one does not pass in silence."""
+"""Defines the bodies of `/_sim/*`. Unknown keys are refused, so that a misspelt one is noticed."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Sender(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A user, spelled out. Without `phone` the business sees the BSUID alone."""
+    """A user as an object. Without `phone` the business sees only the BSUID."""
 
     phone: str | None = None
     user_id: str | None = None
@@ -14,12 +14,12 @@ class Sender(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     username: str | None = None
 
 
-class Inbound(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"sender": "from"}):
+class InboundRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"sender": "from"}):
     """The body of `POST /_sim/inbound`: exactly one of `text` and `message`.
 
-    `number` is a phone number id or a phone number; `from` a phone number, a BSUID or a `Sender`. `message` is the
-    message as Meta writes it, for instance `{"type": "image", "image": {…}}`; `id`, `timestamp` and `from` are added
-    unless given.
+    `number` is a phone number id or a phone number; `from` is a phone number, a BSUID or a `Sender`. `message` is a
+    message in Meta's form, for instance `{"type": "image", "image": {…}}`; `id`, `timestamp` and `from` are added
+    if they are missing.
     """
 
     number: str
@@ -28,15 +28,15 @@ class Inbound(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={
     message: dict[str, Any] | None = None
     name: str | None = None
     context: str | None = None
-    """Id of the message that this one answers."""
+    """Id of the message that this one replies to."""
     times: int = 1
-    """How often Meta delivers it."""
+    """The number of times that Meta delivers it."""
     wait: bool = True
-    """Answer only after the first attempt of each delivery has ended, at most 5 s later."""
+    """Whether to reply only after the first attempt of each delivery has ended, at most 5 s later."""
 
 
-class StatusOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/status`: a status now, for a send of the ledger or for one it never saw."""
+class StatusRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /_sim/status`: a status now, for a message that was accepted here or for any other."""
 
     wamid: str
     status: str
@@ -49,7 +49,7 @@ class StatusOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     times: int = 1
 
 
-class FieldOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class FieldRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/field`: any webhook field with its value, for instance `account_update`."""
 
     field: str
@@ -58,21 +58,21 @@ class FieldOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     account: str | None = None
 
 
-class ClockOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class ClockRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/clock`."""
 
     advance_s: float
 
 
-class Redelivery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/redeliver`: the last `count` bodies again, `times` times."""
+class RedeliveryRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /_sim/redeliver`: the last `count` bodies, `times` times each."""
 
     count: int = 1
     times: int = 1
     shuffle: bool = False
 
 
-class ResetOrder(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/reset`. `world` also forgets apps, accounts, numbers, tokens and subscriptions."""
+class ResetRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /_sim/reset`. With `world`, apps, accounts, numbers, tokens and subscriptions go too."""
 
     world: bool = False

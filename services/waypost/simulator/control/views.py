@@ -1,13 +1,13 @@
-"""What `/_sim/*` shows of the simulation. Secrets and verify tokens are not shown."""
+"""Converts objects to what `/_sim/*` shows, without secrets and verify tokens."""
 
 from typing import Any
 
-from waypost.simulator.world.ledger import Sent
+from waypost.simulator.world.history import Sent
 from waypost.simulator.world.world import Number, World
 
 
 def sent_view(sent: Sent) -> dict[str, Any]:
-    """A send as `/_sim/sent` shows it; `text` is what a person would read."""
+    """Return a message of a business for `/_sim/sent`; `text` is what the user reads."""
     return {
         "seq": sent.seq,
         "wamid": sent.wamid,
@@ -17,7 +17,7 @@ def sent_view(sent: Sent) -> dict[str, Any]:
         "user_id": sent.user.user_id,
         "type": sent.type,
         "body": sent.body,
-        "text": sent.rendered.get("body", "") if sent.rendered else readable(sent.type, sent.body),
+        "text": sent.rendered.get("body", "") if sent.rendered else readable_text(sent.type, sent.body),
         "template": sent.rendered,
         "context": sent.context,
         "time": sent.time,
@@ -28,8 +28,8 @@ def sent_view(sent: Sent) -> dict[str, Any]:
     }
 
 
-def readable(kind: str, body: Any) -> str:
-    """The words of a message that a person would see."""
+def readable_text(kind: str, body: Any) -> str:
+    """Return the text of a message that the user reads."""
     if not isinstance(body, dict):
         return ""
     if kind == "text":
@@ -44,6 +44,7 @@ def readable(kind: str, body: Any) -> str:
 
 
 def number_view(number: Number) -> dict[str, Any]:
+    """Return a number for `/_sim/world`."""
     return {
         "phone_number_id": number.phone_number_id,
         "display_phone_number": number.display_phone_number,
@@ -53,7 +54,7 @@ def number_view(number: Number) -> dict[str, Any]:
 
 
 def world_view(world: World) -> dict[str, Any]:
-    """Apps, accounts, numbers and templates."""
+    """Return all apps, accounts, numbers and templates for `/_sim/world`."""
     return {
         "apps": [{"app_id": app.app_id, "name": app.name} for app in world.apps.values()],
         "accounts": [
@@ -61,7 +62,7 @@ def world_view(world: World) -> dict[str, Any]:
                 "waba_id": account.waba_id,
                 "name": account.name,
                 "subscribed_apps": list(account.subscribers),
-                "numbers": [number_view(world.numbers[one]) for one in account.numbers],
+                "numbers": [number_view(world.numbers[number_id]) for number_id in account.numbers],
                 "templates": [
                     {"name": t.name, "language": t.language, "status": t.status} for t in account.templates.values()
                 ],
@@ -72,7 +73,7 @@ def world_view(world: World) -> dict[str, Any]:
 
 
 def callbacks(world: World) -> list[dict[str, Any]]:
-    """Every callback in force: of apps, of accounts and of numbers."""
+    """Return every callback that is in use: of apps, of accounts and of numbers."""
     found: list[dict[str, Any]] = [
         {
             "scope": "app",

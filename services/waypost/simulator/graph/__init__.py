@@ -1,1 +1,1 @@
-"""The Graph API of the simulated Meta: calls, edges, and the checks on what they take."""
+"""The Graph API of the simulated Meta: its calls, and the checks on their parameters."""

@@ -1,21 +1,23 @@
-"""Edges of a WhatsApp Business account: the node, its numbers, and the apps that get its webhooks."""
+"""Calls on a WhatsApp Business account: its fields, its numbers, and the apps that get its webhooks."""
 
 from typing import Any
 
-from waypost.simulator.graph.call import MANAGEMENT, Call, Grant
+from waypost.simulator.graph.call import MANAGEMENT, Call, Caller
 from waypost.simulator.graph.handshake import verified_override
 from waypost.simulator.graph.numbers import DEFAULT_FIELDS, number_fields
-from waypost.simulator.graph.paging import chosen_fields, page
+from waypost.simulator.graph.paging import page, selected_fields
 from waypost.simulator.simulation import Simulation
+from waypost.simulator.world.values import CanSend
 from waypost.simulator.world.world import Account
 
 
-def _allowed(caller: Grant, account: Account) -> None:
-    caller.need(MANAGEMENT)
-    caller.need_account(account.waba_id)
+def _allowed(caller: Caller, account: Account) -> None:
+    caller.require_scope(MANAGEMENT)
+    caller.require_account(account.waba_id)
 
 
-async def node(_sim: Simulation, call: Call, caller: Grant, account: Account) -> dict[str, Any]:
+async def node(_sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
+    """Return the fields of the account."""
     _allowed(caller, account)
     fields = {
         "id": account.waba_id,
@@ -32,37 +34,41 @@ async def node(_sim: Simulation, call: Call, caller: Grant, account: Account) ->
             "can_send_message": account.can_send_message,
             "entities": [
                 {"entity_type": "WABA", "id": account.waba_id, "can_send_message": account.can_send_message},
-                {"entity_type": "APP", "id": caller.app.app_id, "can_send_message": "AVAILABLE"},
+                {"entity_type": "APP", "id": caller.app.app_id, "can_send_message": CanSend.AVAILABLE},
             ],
         },
     }
     default = ("name", "timezone_id", "message_template_namespace")
-    return chosen_fields(call, fields, default, "WhatsAppBusinessAccount")
+    return selected_fields(call, fields, default, "WhatsAppBusinessAccount")
 
 
-async def phone_numbers(sim: Simulation, call: Call, caller: Grant, account: Account) -> dict[str, Any]:
+async def phone_numbers(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
+    """List the numbers of the account, in pages."""
     _allowed(caller, account)
-    numbers = [sim.world.numbers[one] for one in account.numbers]
+    numbers = [sim.world.numbers[number_id] for number_id in account.numbers]
     views = [
-        chosen_fields(call, number_fields(sim.world, caller.app, number), DEFAULT_FIELDS, "WhatsAppBusinessPhoneNumber")
+        selected_fields(
+            call, number_fields(sim.world, caller.app, number), DEFAULT_FIELDS, "WhatsAppBusinessPhoneNumber"
+        )
         for number in numbers
     ]
     return page(call, views)
 
 
-async def subscribe(sim: Simulation, call: Call, caller: Grant, account: Account) -> dict[str, Any]:
-    """Without a body: subscribe the app and drop its override. With one: verify and set the override."""
+async def subscribe(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
+    """Subscribe the app and drop its override or, with a body, verify and set the override."""
     _allowed(caller, account)
     app_id = caller.app.app_id
-    url = call.word("override_callback_uri")
+    url = call.text("override_callback_uri")
     if url is None:
         account.subscribers[app_id] = None
         return {"success": True}
-    account.subscribers[app_id] = await verified_override(sim, account, app_id, url, call.word("verify_token"))
+    account.subscribers[app_id] = await verified_override(sim, account, app_id, url, call.text("verify_token"))
     return {"success": True}
 
 
-async def subscribed(sim: Simulation, _call: Call, caller: Grant, account: Account) -> dict[str, Any]:
+async def subscribed(sim: Simulation, _call: Call, caller: Caller, account: Account) -> dict[str, Any]:
+    """List the subscribed apps with their overrides."""
     _allowed(caller, account)
     data = []
     for app_id, override in account.subscribers.items():
@@ -80,7 +86,8 @@ async def subscribed(sim: Simulation, _call: Call, caller: Grant, account: Accou
     return {"data": data}
 
 
-async def unsubscribe(_sim: Simulation, _call: Call, caller: Grant, account: Account) -> dict[str, Any]:
+async def unsubscribe(_sim: Simulation, _call: Call, caller: Caller, account: Account) -> dict[str, Any]:
+    """Unsubscribe the app that calls."""
     _allowed(caller, account)
     account.subscribers.pop(caller.app.app_id, None)
     return {"success": True}

@@ -1,4 +1,4 @@
-"""The Graph API's front door: version, token, object, edge, faults, and the reply."""
+"""Handles every Graph call: checks version and token, applies faults, finds the handler, and writes the reply."""
 
 import asyncio
 import math
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from waypost.simulator.graph.call import Call, Grant, grant, read
+from waypost.simulator.graph.call import Call, Caller, authenticate, read_call
 from waypost.simulator.graph.faults import Fault
 from waypost.simulator.graph.sends import post_messages
 from waypost.simulator.simulation import Simulation
@@ -19,24 +19,27 @@ from waypost.simulator.world.refusal import Refusal, no_such_object
 from waypost.simulator.world.world import Account, App, Media, Number, Template
 
 Node = App | Account | Number | Media | tuple[Account, Template]
-Edge = Callable[[Simulation, Call, Grant, Any], Awaitable[dict[str, Any]]]
-"""Answers a call on a node. Raises `Refusal`."""
-Root = Callable[[Simulation, Call], Awaitable[dict[str, Any]]]
-"""Answers a call on a path without a node; looks at the token itself. Raises `Refusal`."""
+NodeHandler = Callable[[Simulation, Call, Caller, Any], Awaitable[dict[str, Any]]]
+"""Answers a call on a node, an object with an id. Raises `Refusal`."""
+PathHandler = Callable[[Simulation, Call], Awaitable[dict[str, Any]]]
+"""Answers a call on a path that names no node, and checks the token itself. Raises `Refusal`."""
 
 CUT = "waypost.cut"
-"""ASGI extension of `simulator.main`: closes the client's connection at once, without a reply."""
+"""Name of an ASGI extension of `simulator.main` that closes the client's connection without a reply."""
 
 
 class GraphApi:
-    """ASGI application of every path that is not the simulator's own."""
+    """ASGI application for every path that is not the simulator's own."""
 
     def __init__(
-        self, sim: Simulation, edges: dict[tuple[type[Any], str, str], Edge], roots: dict[tuple[str, str], Root]
+        self,
+        sim: Simulation,
+        node_routes: dict[tuple[type[Any], str, str], NodeHandler],
+        path_routes: dict[tuple[str, str], PathHandler],
     ) -> None:
         self._sim = sim
-        self._edges = edges
-        self._roots = roots
+        self._node_routes = node_routes
+        self._path_routes = path_routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -51,7 +54,7 @@ class GraphApi:
 
     async def _answer(self, request: Request) -> Response:
         sim = self._sim
-        call = await read(request)
+        call = await read_call(request)
         fault = sim.faults.take(call, self._caller(call)) if sim.faults.armed else None
         if fault is not None:
             if fault.delay_s:
@@ -59,7 +62,7 @@ class GraphApi:
             if fault.reset:
                 raise ConnectionCut
             if fault.is_refusal:
-                return _broken(fault)
+                return _fault_response(fault)
         self._check_version(call)
         result = await self._serve(call, fault)
         if fault is not None and fault.reset_after_accept:
@@ -67,7 +70,7 @@ class GraphApi:
         return _json(result, 200, call.headers)
 
     def _caller(self, call: Call) -> str | None:
-        """The app that the token speaks for, valid or not."""
+        """Return the id of the token's app, whether or not the token is valid."""
         token = self._sim.world.tokens.get(call.token or "")
         return token.app_id if token else (call.token or "").partition("|")[0]
 
@@ -76,17 +79,17 @@ class GraphApi:
             call.version = self._sim.config.versions[-1]
         if call.version in self._sim.config.versions:
             return
-        oldest = _order(self._sim.config.versions[0])
-        if _order(call.version) < oldest:
+        oldest = _version_key(self._sim.config.versions[0])
+        if _version_key(call.version) < oldest:
             raise Refusal(2635, message=f"(#2635) You are calling a deprecated version of the API ({call.version}).")
         raise Refusal(2500, message=f"Unknown path components: /{call.version}{call.path}")
 
     async def _serve(self, call: Call, fault: Fault | None) -> dict[str, Any]:
         sim = self._sim
-        root = self._roots.get((call.path, call.method))
+        root = self._path_routes.get((call.path, call.method))
         if root is not None:
             return await root(sim, call)
-        caller = grant(sim.world, call, sim.now())
+        caller = authenticate(sim.world, call, sim.now())
         if not call.segments or len(call.segments) > 2:
             raise Refusal(2500, message=f"Unknown path components: {call.path}")
         name, edge = call.segments[0], call.segments[1] if len(call.segments) == 2 else ""
@@ -96,25 +99,25 @@ class GraphApi:
         node = number or self._node(name)
         if node is None:
             raise no_such_object(name, call.method)
-        handler = self._edges.get((type(node), edge, call.method))
+        handler = self._node_routes.get((type(node), edge, call.method))
         if handler is None:
-            if edge and not any((type(node), edge) == key[:2] for key in self._edges):
+            if edge and not any((type(node), edge) == key[:2] for key in self._node_routes):
                 raise Refusal(2500, message=f"Unknown path components: /{edge}")
             raise no_such_object(name, call.method)
-        self._spend(call, caller, node)
+        self._count_management_call(call, caller, node)
         return await handler(sim, call, caller, node)
 
-    def _spend(self, call: Call, caller: Grant, node: Node) -> None:
-        """Management calls on an account are counted per app and account. Raises `Refusal` 80007."""
+    def _count_management_call(self, call: Call, caller: Caller, node: Node) -> None:
+        """Count a management call per app and account, and report the usage. Raises `Refusal` 80007 over the limit."""
         budget = self._sim.config.management_calls_per_hour
         account = node[0] if isinstance(node, tuple) else node
         if budget is None or not isinstance(account, Account):
             return
         key = (caller.app.app_id, account.waba_id)
-        wait_s = self._sim.budget.take(key, self._sim.now(), budget)
+        wait_s = self._sim.hourly_limit.take(key, self._sim.now(), budget)
         usage = {
             "type": "whatsapp_business_management",
-            "call_count": min(100, 100 * self._sim.budget.used(key) // budget),
+            "call_count": min(100, 100 * self._sim.hourly_limit.used(key) // budget),
             "total_cputime": 0,
             "total_time": 0,
             "estimated_time_to_regain_access": math.ceil(wait_s / 60),
@@ -135,20 +138,20 @@ class GraphApi:
 
 
 class ConnectionCut(Exception):
-    """The fault asks for no reply at all. Never leaves this module when a server can cut."""
+    """Raised inside this module when a fault wants no reply at all."""
 
 
 async def _cut(scope: Scope, receive: Receive) -> None:
     cut = scope.get("extensions", {}).get(CUT)
     if cut is None:
-        # In process there is no connection: the client's transport raises what a reset would make it raise.
+        # In process there is no connection to close: raise what the client sees after a reset.
         raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
     cut()
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-def _broken(fault: Fault) -> Response:
+def _fault_response(fault: Fault) -> Response:
     if fault.body is not None:
         return Response(fault.body, fault.status or 200, fault.headers, "application/json")
     refusal = fault.refusal()
@@ -159,5 +162,5 @@ def _json(content: Any, status: int, headers: dict[str, str]) -> Response:
     return Response(msgspec.json.encode(content), status, headers or None, "application/json")
 
 
-def _order(version: str) -> tuple[int, ...]:
+def _version_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version[1:].split("."))

@@ -1,4 +1,4 @@
-"""The app's own edges: its webhook subscription, and the life of tokens."""
+"""Calls on an app: its webhook subscription, and its tokens."""
 
 import hmac
 import secrets
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from waypost.simulator.graph.call import Call, Grant, grant
+from waypost.simulator.graph.call import Call, Caller, authenticate
 from waypost.simulator.graph.handshake import verify
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.refusal import Refusal
@@ -18,30 +18,30 @@ TRUE = frozenset({"true", "1"})
 
 
 def _check_object(call: Call, *, required: bool) -> None:
-    name = call.word("object", required=required)
+    name = call.text("object", required=required)
     if name is not None and name != OBJECT:
         raise Refusal(100, message=f"(#100) Param object must be one of {{{OBJECT.upper()}}}.")
 
 
 def _field_names(call: Call) -> list[str]:
     given = call.parameters.get("fields")
-    words = given if isinstance(given, list) else str(given or "").split(",")
-    names = [str(word).strip() for word in words if str(word).strip()]
+    listed = given if isinstance(given, list) else str(given or "").split(",")
+    names = [str(name).strip() for name in listed if str(name).strip()]
     for index, name in enumerate(names):
         if name not in SUBSCRIBABLE:
             raise Refusal(100, message=f"(#100) Param fields[{index}] is not a field of {OBJECT}: {name}.")
     return names
 
 
-async def subscribe(sim: Simulation, call: Call, caller: Grant, app: App) -> dict[str, Any]:
-    """Verify the callback, then replace the app's subscription; the old one stays when the callback fails."""
-    caller.need_app(app.app_id)
+async def subscribe(sim: Simulation, call: Call, caller: Caller, app: App) -> dict[str, Any]:
+    """Verify the callback, then replace the app's subscription; if the callback fails, the old one stays."""
+    caller.require_app(app.app_id)
     _check_object(call, required=True)
     names = _field_names(call)
     if not names:
         raise Refusal(100, message="(#100) The parameter fields is required.")
-    url = call.word("callback_url", required=True)
-    verify_token = call.word("verify_token", required=True)
+    url = call.text("callback_url", required=True)
+    verify_token = call.text("verify_token", required=True)
     assert url is not None
     assert verify_token is not None
     await verify(sim, url, verify_token)
@@ -51,9 +51,9 @@ async def subscribe(sim: Simulation, call: Call, caller: Grant, app: App) -> dic
     return {"success": True}
 
 
-async def subscription(_sim: Simulation, _call: Call, caller: Grant, app: App) -> dict[str, Any]:
-    """The subscription without its verify token."""
-    caller.need_app(app.app_id)
+async def subscription(_sim: Simulation, _call: Call, caller: Caller, app: App) -> dict[str, Any]:
+    """Return the subscription, without its verify token."""
+    caller.require_app(app.app_id)
     found = app.subscription
     if found is None:
         return {"data": []}
@@ -61,9 +61,9 @@ async def subscription(_sim: Simulation, _call: Call, caller: Grant, app: App) -
     return {"data": [{"object": OBJECT, "callback_url": found.url, "active": True, "fields": fields}]}
 
 
-async def unsubscribe(_sim: Simulation, call: Call, caller: Grant, app: App) -> dict[str, Any]:
-    """Drop the subscription, or only the named fields of it."""
-    caller.need_app(app.app_id)
+async def unsubscribe(_sim: Simulation, call: Call, caller: Caller, app: App) -> dict[str, Any]:
+    """Delete the subscription, or only some fields of it."""
+    caller.require_app(app.app_id)
     _check_object(call, required=False)
     names = _field_names(call)
     if app.subscription is not None:
@@ -74,16 +74,17 @@ async def unsubscribe(_sim: Simulation, call: Call, caller: Grant, app: App) -> 
     return {"success": True}
 
 
-async def node(_sim: Simulation, _call: Call, caller: Grant, app: App) -> dict[str, Any]:
+async def node(_sim: Simulation, _call: Call, caller: Caller, app: App) -> dict[str, Any]:
+    """Return the fields of the app."""
     if caller.app.app_id != app.app_id:
         raise Refusal(200)
     return {"id": app.app_id, "name": app.name, "link": f"https://www.facebook.com/games/?app_id={app.app_id}"}
 
 
 async def debug_token(sim: Simulation, call: Call) -> dict[str, Any]:
-    """What a token is worth. An invalid one is described, not refused."""
-    caller = grant(sim.world, call, sim.now())
-    inspected = call.word("input_token", required=True)
+    """Describe a token. An invalid one is described as such, not refused."""
+    caller = authenticate(sim.world, call, sim.now())
+    inspected = call.text("input_token", required=True)
     assert inspected is not None
     token = sim.world.tokens.get(inspected)
     if token is None:
@@ -131,8 +132,8 @@ def _described(token: Token, app: App) -> dict[str, Any]:
 
 
 def _client(sim: Simulation, call: Call) -> App:
-    client_id = call.word("client_id", required=True)
-    secret = call.word("client_secret", required=True)
+    client_id = call.text("client_id", required=True)
+    secret = call.text("client_secret", required=True)
     app = sim.world.apps.get(client_id or "")
     if app is None:
         raise Refusal(101, message="Error validating application. Cannot get application info due to a system error.")
@@ -142,36 +143,36 @@ def _client(sim: Simulation, call: Call) -> App:
 
 
 async def access_token(sim: Simulation, call: Call) -> dict[str, Any]:
-    """An app token, or a fresh 60-day token for one that has not lapsed; the old one works until its own expiry."""
+    """Return an app token, or a new 60-day token for one that has not expired; the old one keeps its own expiry."""
     app = _client(sim, call)
-    kind = call.word("grant_type", required=True)
+    kind = call.text("grant_type", required=True)
     if kind == "client_credentials":
         return {"access_token": f"{app.app_id}|{app.app_secret}", "token_type": "bearer"}
     if kind != "fb_exchange_token":
         raise Refusal(100, message="(#100) Param grant_type must be one of {client_credentials, fb_exchange_token}.")
-    old = sim.world.tokens.get(call.word("fb_exchange_token", required=True) or "")
+    old = sim.world.tokens.get(call.text("fb_exchange_token", required=True) or "")
     if old is None or old.app_id != app.app_id or old.revoked:
         raise Refusal(190, message="Invalid OAuth access token - Cannot parse access token")
     now = sim.now()
     if old.expires_at and old.expires_at <= now:
         raise Refusal(190, message="Error validating access token: Session has expired.", subcode=463)
-    lasting = (call.word("set_token_expires_in_60_days") or "").lower() not in TRUE and not old.expires_at
-    fresh = msgspec.structs.replace(
+    never_expires = (call.text("set_token_expires_in_60_days") or "").lower() not in TRUE and not old.expires_at
+    new = msgspec.structs.replace(
         old,
         token="EAA" + secrets.token_urlsafe(120).replace("-", "Z").replace("_", "Z"),
         issued_at=now,
-        expires_at=0.0 if lasting else now + SIXTY_DAYS_S,
+        expires_at=0.0 if never_expires else now + SIXTY_DAYS_S,
     )
-    sim.world.tokens[fresh.token] = fresh
-    answer = {"access_token": fresh.token, "token_type": "bearer"}
-    return answer if lasting else answer | {"expires_in": SIXTY_DAYS_S}
+    sim.world.tokens[new.token] = new
+    answer = {"access_token": new.token, "token_type": "bearer"}
+    return answer if never_expires else answer | {"expires_in": SIXTY_DAYS_S}
 
 
 async def revoke(sim: Simulation, call: Call) -> dict[str, Any]:
-    """Make a token invalid for good."""
+    """Make a token invalid for ever."""
     app = _client(sim, call)
-    caller = grant(sim.world, call, sim.now())
-    token = sim.world.tokens.get(call.word("revoke_token", required=True) or "")
+    caller = authenticate(sim.world, call, sim.now())
+    token = sim.world.tokens.get(call.text("revoke_token", required=True) or "")
     if token is None or token.app_id != app.app_id or caller.app is not app:
         raise Refusal(190, message="Invalid OAuth access token - Cannot parse access token")
     token.revoked = True

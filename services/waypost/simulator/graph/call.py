@@ -1,4 +1,4 @@
-"""One call of the Graph API: its path, its parameters from wherever they came, and whose token it carries."""
+"""Parses a call of the Graph API: its path, its parameters from query and body, and its token."""
 
 import hashlib
 import hmac
@@ -31,7 +31,7 @@ class Upload:
 
 @dataclass(slots=True)
 class Call:
-    """A parsed call. `parameters` joins query and body; the body wins."""
+    """A parsed call. `parameters` has the query and the body; the body takes precedence."""
 
     method: str
     version: str
@@ -47,10 +47,11 @@ class Call:
 
     @property
     def path(self) -> str:
+        """The path without the version."""
         return "/" + "/".join(self.segments)
 
-    def word(self, name: str, *, required: bool = False) -> str | None:
-        """A parameter as text; None when absent. Raises `Refusal` 100 when it must be there."""
+    def text(self, name: str, *, required: bool = False) -> str | None:
+        """Return a parameter as text, None if it is absent. Raises `Refusal` 100 if it is absent and required."""
         value = self.parameters.get(name)
         if value is None or value == "":
             if required:
@@ -59,14 +60,14 @@ class Call:
         return value if isinstance(value, str) else json.dumps(value)
 
     def fields(self) -> list[str]:
-        """Names in `fields=a,b{c},d`, without what is in braces."""
+        """Return the names in `fields=a,b{c},d`, without what is in braces."""
         return [
-            name for name in re.sub(r"\{[^}]*\}|\.[a-z_]+\([^)]*\)", "", self.word("fields") or "").split(",") if name
+            name for name in re.sub(r"\{[^}]*\}|\.[a-z_]+\([^)]*\)", "", self.text("fields") or "").split(",") if name
         ]
 
 
-async def read(request: Request) -> Call:
-    """Take a request apart. Raises `Refusal` 100 or 2500 for what cannot be read."""
+async def read_call(request: Request) -> Call:
+    """Parse a request. Raises `Refusal` 100 for a body that cannot be parsed, 131053 for a file that is too large."""
     segments = [segment for segment in request.url.path.split("/") if segment]
     version = ""
     if segments and VERSION.fullmatch(segments[0]):
@@ -102,7 +103,7 @@ async def _body(request: Request) -> tuple[dict[str, Any], dict[str, Upload]]:
     if not raw:
         return {}, {}
     if kind == "application/x-www-form-urlencoded":
-        return {key: _loose(value) for key, value in parse_qsl(raw.decode("utf-8", "replace"))}, {}
+        return {key: _decode_json(value) for key, value in parse_qsl(raw.decode("utf-8", "replace"))}, {}
     try:
         decoded = msgspec.json.decode(bytes(raw))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -123,12 +124,12 @@ async def _form(request: Request) -> tuple[dict[str, Any], dict[str, Upload]]:
                 content = await value.read()
                 files[name] = Upload(value.filename or "", value.content_type or "", content)
             else:
-                body[name] = _loose(value)
+                body[name] = _decode_json(value)
     return body, files
 
 
-def _loose(value: str) -> Any:
-    """Form values may hold JSON, as Graph accepts it."""
+def _decode_json(value: str) -> Any:
+    """Decode a form value that holds JSON, which Graph accepts; return any other as it is."""
     if value[:1] in ("{", "["):
         try:
             return msgspec.json.decode(value)
@@ -146,24 +147,24 @@ def _token(request: Request, parameters: dict[str, Any]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """Who calls: an app, and the token of one of its system users unless the app calls for itself."""
+class Caller:
+    """An app that calls, and the token of one of its system users unless it calls with its own token."""
 
     app: App
     token: Token | None
 
-    def need(self, scope: str) -> None:
-        """Raises `Refusal` 10 unless the token carries the scope."""
+    def require_scope(self, scope: str) -> None:
+        """Raise `Refusal` 10 unless the token has the scope."""
         if self.token is None or scope not in self.token.scopes:
             raise Refusal(10, message=f"(#10) Application does not have permission for this action: {scope}")
 
-    def need_account(self, waba_id: str) -> None:
-        """Raises `Refusal` 200 unless the token's user has access to the account."""
+    def require_account(self, waba_id: str) -> None:
+        """Raise `Refusal` 200 unless the token's user has access to the account."""
         if self.token is None or (self.token.wabas is not None and waba_id not in self.token.wabas):
             raise Refusal(200, "The system user has no access to this WhatsApp Business account.")
 
-    def need_app(self, app_id: str) -> None:
-        """Raises `Refusal` 15 unless the call carries that app's own token."""
+    def require_app(self, app_id: str) -> None:
+        """Raise `Refusal` 15 unless the call has that app's own token."""
         if self.token is not None or self.app.app_id != app_id:
             raise Refusal(15)
 
@@ -172,8 +173,8 @@ MANAGEMENT = SCOPES[1]
 MESSAGING = SCOPES[2]
 
 
-def grant(world: World, call: Call, now: float) -> Grant:
-    """Whose token the call carries. Raises `Refusal` 200, 190 or 100 (`appsecret_proof`)."""
+def authenticate(world: World, call: Call, now: float) -> Caller:
+    """Return the caller that the token belongs to. Raises `Refusal` 200, 190 or 100 (`appsecret_proof`)."""
     if call.token is None:
         raise Refusal(200, message="(#200) An access token is required to request this resource.")
     found = _resolve(world, call.token, now)
@@ -194,13 +195,13 @@ def grant(world: World, call: Call, now: float) -> Grant:
     return found
 
 
-def _resolve(world: World, text: str, now: float) -> Grant:
+def _resolve(world: World, text: str, now: float) -> Caller:
     app_id, bar, secret = text.partition("|")
     if bar:
         app = world.apps.get(app_id)
         if app is None or not hmac.compare_digest(app.app_secret.encode(), secret.encode()):
             raise Refusal(190, message="Invalid OAuth access token signature.")
-        return Grant(app, None)
+        return Caller(app, None)
     token = world.tokens.get(text)
     if token is None or token.app_id not in world.apps:
         raise Refusal(190, message="Invalid OAuth access token - Cannot parse access token")
@@ -212,4 +213,4 @@ def _resolve(world: World, text: str, now: float) -> Grant:
         )
     if token.expires_at and token.expires_at <= now:
         raise Refusal(190, message="Error validating access token: Session has expired.", subcode=463)
-    return Grant(world.apps[token.app_id], token)
+    return Caller(world.apps[token.app_id], token)

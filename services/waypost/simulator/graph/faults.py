@@ -1,4 +1,4 @@
-"""Faults on demand: what goes wrong, for which calls, how many times."""
+"""Defines faults: what goes wrong, for which calls, and how many times."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ from waypost.simulator.world.refusal import Refusal
 
 
 class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """All that is given must hold. `path` is a regular expression, searched in `METHOD /path` without the version."""
+    """Facts of a call that must all hold. `path` is a regular expression for `METHOD /path`, without the version."""
 
     path: str | None = None
     method: str | None = None
@@ -25,9 +25,9 @@ class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/faults`.
 
-    `match` is a `Match`, or a word: a regular expression for `METHOD /path`, or the type of a message. With `code` the
-    reply is Meta's envelope of that code; with `status` alone it is what a broken proxy would say; `body` sets the
-    reply's text. `times` counts down, null never ends.
+    `match` is a `Match`, a regular expression for `METHOD /path`, or the type of a message. With `code` the reply is
+    Meta's error of that code; with `status` alone it is an unspecific error; `body` replaces the text of the reply.
+    `times` is the number of calls that are hit; null means all.
     """
 
     match: Match | str | None = None
@@ -40,20 +40,20 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     delay_s: float = 0.0
     times: int | None = 1
     reset: bool = False
-    """Cut the connection before anything is done."""
+    """Close the connection before anything is done."""
     reset_after_accept: bool = False
-    """Do everything, also the deliveries, then cut the connection without a reply."""
+    """Do everything, deliveries included, then close the connection without a reply."""
     fail_after_accept: bool = False
-    """Accept the message, then send a `failed` status with `code` instead of the usual ones."""
+    """Accept the message, then send a `failed` status with `code` instead of the usual statuses."""
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the call is answered without being done."""
+        """Whether the call is answered without being executed."""
         given = self.code is not None or self.status is not None or self.body is not None
         return given and not self.fail_after_accept and not self.reset_after_accept
 
     def refusal(self) -> Refusal:
-        """What the call is refused with."""
+        """Return the error that the call is answered with."""
         if self.code is None:
             code = 2 if (self.status or 500) >= 500 else 1
             return Refusal(code, self.details, status=self.status, headers=self.headers)
@@ -61,7 +61,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def check(fault: Fault) -> None:
-    """Raises `ValueError` with what is wrong, for instance a pattern that does not compile."""
+    """Raise a `ValueError` that says what is wrong, for instance a pattern that does not compile."""
     pattern = fault.match.path if isinstance(fault.match, Match) else fault.match
     if pattern is not None:
         try:
@@ -75,21 +75,21 @@ def check(fault: Fault) -> None:
 
 
 def matches(fault: Fault, call: Call, app_id: str | None) -> bool:
-    """Whether the fault is meant for this call."""
+    """Return whether the fault applies to this call."""
     wanted = fault.match
     if wanted is None:
         return True
     kind = _type(call)
-    line = f"{call.method} {call.path}"
+    method_and_path = f"{call.method} {call.path}"
     if isinstance(wanted, str):
-        return wanted == kind or re.search(wanted, line) is not None
+        return wanted == kind or re.search(wanted, method_and_path) is not None
     facts: dict[str, Any] = {
         "method": call.method,
         "type": kind,
         "number": call.segments[0] if call.segments else None,
         "app": app_id,
     }
-    if wanted.path is not None and not re.search(wanted.path, line):
+    if wanted.path is not None and not re.search(wanted.path, method_and_path):
         return False
     if wanted.to is not None and not _is_for(call, wanted.to):
         return False
@@ -111,17 +111,18 @@ def _is_for(call: Call, recipient: str) -> bool:
 
 
 class Faults:
-    """The armed faults, in the order they were armed; the first that fits is taken."""
+    """The armed faults, in the order in which they were armed; the first that matches a call applies to it."""
 
     def __init__(self) -> None:
         self.armed: list[Fault] = []
 
     def arm(self, fault: Fault) -> None:
+        """Add a fault. Raises `ValueError`, see `check`."""
         check(fault)
         self.armed.append(fault)
 
     def take(self, call: Call, app_id: str | None) -> Fault | None:
-        """The fault that hits this call, used up by one."""
+        """Return the fault that applies to this call, if any, and count it down."""
         for fault in self.armed:
             if matches(fault, call, app_id):
                 if fault.times is not None:

@@ -1,4 +1,4 @@
-"""Callback verification: Meta asks the callback for its challenge before it stores it."""
+"""Verifies callbacks: Meta stores one only after it has echoed a challenge."""
 
 import asyncio
 import secrets
@@ -21,18 +21,18 @@ PREFIX = "(#2200) Callback verification failed with the following errors: "
 
 
 async def verify(sim: Simulation, url: str, verify_token: str) -> None:
-    """One GET with `hub.*`: the callback must answer 200 and the bare challenge in time.
+    """Send one GET with `hub.*`, which the callback must answer in time with 200 and the bare challenge.
 
-    Raises `Refusal` 100 for a URL that is none, 2200 with Meta's text for all else.
+    Raises `Refusal` 100 for an invalid URL, 2200 with Meta's text for any other failure.
     """
     check_url(sim, url)
     challenge = str(secrets.randbelow(2_000_000_000))
-    question = urlencode({"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": verify_token})
-    target = f"{url}{'&' if urlsplit(url).query else '?'}{question}"
+    query = urlencode({"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": verify_token})
+    target = f"{url}{'&' if urlsplit(url).query else '?'}{query}"
     timeout_s = sim.config.verification_timeout_s
     try:
         async with asyncio.timeout(timeout_s):
-            status, body = await _ask(sim.courier.client, target, timeout_s)
+            status, body = await _get(sim.delivery_sender.client, target, timeout_s)
     except (TimeoutError, httpx.TimeoutException):
         milliseconds = int(timeout_s * 1000)
         raise _failed(
@@ -51,7 +51,7 @@ async def verify(sim: Simulation, url: str, verify_token: str) -> None:
 async def verified_override(
     sim: Simulation, account: Account, app_id: str, url: str, verify_token: str | None
 ) -> Callback:
-    """An override whose callback answered. Raises `Refusal` 100 or 2200."""
+    """Return an override after its callback was verified. Raises `Refusal` 100 or 2200."""
     if app_id not in account.subscribers:
         raise Refusal(100, message=NOT_SUBSCRIBED)
     if len(url) > CALLBACK_MAX:
@@ -65,7 +65,7 @@ async def verified_override(
 
 
 def check_url(sim: Simulation, url: str) -> None:
-    """Raises `Refusal` 100 unless the text is an absolute URL that Meta would call."""
+    """Raise `Refusal` 100 unless the text is an absolute URL that Meta would call."""
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment and " " not in url
@@ -77,7 +77,7 @@ def check_url(sim: Simulation, url: str) -> None:
         raise Refusal(100, message="(#100) Callback URLs must be secure (https).")
 
 
-async def _ask(client: httpx.AsyncClient, target: str, timeout_s: float) -> tuple[int, bytes]:
+async def _get(client: httpx.AsyncClient, target: str, timeout_s: float) -> tuple[int, bytes]:
     async with client.stream("GET", target, timeout=timeout_s) as response:
         body = b""
         async for chunk in response.aiter_bytes():
@@ -91,15 +91,15 @@ def _failed(reason: str) -> Refusal:
     return Refusal(2200, message=PREFIX + reason)
 
 
-def _curl(number: int, words: str) -> str:
-    return f"curl_errno = {number}; curl_error = {words}; HTTP Status Code = 0; HTTP Message = "
+def _curl(number: int, text: str) -> str:
+    return f"curl_errno = {number}; curl_error = {text}; HTTP Status Code = 0; HTTP Message = "
 
 
 def _connect_error(error: httpx.ConnectError) -> str:
-    words = str(error).lower()
-    if "certificate" in words or "ssl" in words:
+    text = str(error).lower()
+    if "certificate" in text or "ssl" in text:
         return _curl(60, "SSL certificate problem")
-    if "name" in words and ("resolution" in words or "known" in words):
+    if "name" in text and ("resolution" in text or "known" in text):
         return _curl(6, "Could not resolve host")
     return _curl(7, "Failed to connect")
 

@@ -1,4 +1,4 @@
-"""The shapes of interactive messages that Meta accepts, one rule per kind."""
+"""Defines the shapes of interactive messages that Meta accepts, one rule per kind."""
 
 from collections.abc import Callable
 from typing import Any

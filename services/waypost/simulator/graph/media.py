@@ -1,4 +1,4 @@
-"""Media: upload, look-up, download, delete. A download URL lives five minutes and needs the token."""
+"""Calls on media: upload, look-up, download, delete. A download URL is valid for five minutes and needs the token."""
 
 import hashlib
 import hmac
@@ -8,16 +8,16 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from waypost.simulator.graph.call import MESSAGING, Call, Grant, grant, read
+from waypost.simulator.graph.call import MESSAGING, Call, Caller, authenticate, read_call
 from waypost.simulator.graph.outgoing import check_product
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.config import DAY_S
 from waypost.simulator.world.refusal import Refusal
 from waypost.simulator.world.world import Media, Number, new_id
 
-UPLOADED_FOR_S = 30 * DAY_S
-RECEIVED_FOR_S = 7 * DAY_S
-URL_FOR_S = 300
+UPLOADED_LIFETIME_S = 30 * DAY_S
+RECEIVED_LIFETIME_S = 7 * DAY_S
+URL_LIFETIME_S = 300
 MB = 1024 * 1024
 SIZES: dict[str, int] = {
     **dict.fromkeys(("image/jpeg", "image/png"), 5 * MB),
@@ -38,20 +38,20 @@ SIZES: dict[str, int] = {
         100 * MB,
     ),
 }
-"""MIME types that Meta takes, and how large each may be."""
+"""MIME types that Meta accepts, and the largest size of each in bytes."""
 
 _url_key = secrets.token_bytes(32)
 
 
-async def upload(sim: Simulation, call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    """Keep a file for this number, 30 days."""
-    caller.need(MESSAGING)
-    caller.need_account(number.waba_id)
+async def upload(sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Store a file for this number, for 30 days."""
+    caller.require_scope(MESSAGING)
+    caller.require_account(number.waba_id)
     check_product(call.parameters)
     file = call.files.get("file")
     if file is None:
         raise Refusal(100, message="(#100) The parameter file is required.")
-    mime_type = (call.word("type") or file.mime_type).partition(";")[0].strip().lower()
+    mime_type = (call.text("type") or file.mime_type).partition(";")[0].strip().lower()
     limit = SIZES.get(mime_type)
     if limit is None:
         raise Refusal(
@@ -61,14 +61,14 @@ async def upload(sim: Simulation, call: Call, caller: Grant, number: Number) -> 
         raise Refusal(131053, "The file is empty.")
     if len(file.content) > limit:
         raise Refusal(131053, f"The file is larger than {limit} bytes, the most for {mime_type}.")
-    media = keep(sim, number, mime_type, file.content, for_s=UPLOADED_FOR_S, filename=file.filename or None)
+    media = store_media(sim, number, mime_type, file.content, for_s=UPLOADED_LIFETIME_S, filename=file.filename or None)
     return {"id": media.id}
 
 
-def keep(
+def store_media(
     sim: Simulation, number: Number, mime_type: str, content: bytes, *, for_s: float, filename: str | None = None
 ) -> Media:
-    """Store a file under a new id."""
+    """Store a file under a new id for so many seconds."""
     media = Media(
         id=new_id(),
         phone_number_id=number.phone_number_id,
@@ -82,10 +82,10 @@ def keep(
     return media
 
 
-def _allowed(sim: Simulation, caller: Grant, media: Media, call: Call) -> None:
-    caller.need(MESSAGING)
+def _allowed(sim: Simulation, caller: Caller, media: Media, call: Call) -> None:
+    caller.require_scope(MESSAGING)
     number = sim.world.numbers.get(media.phone_number_id)
-    asked = call.word("phone_number_id")
+    asked = call.text("phone_number_id")
     if number is None or asked not in (None, media.phone_number_id) or media.expires_at <= sim.now():
         raise Refusal(
             100,
@@ -94,11 +94,11 @@ def _allowed(sim: Simulation, caller: Grant, media: Media, call: Call) -> None:
             subcode=33,
             kind="GraphMethodException",
         )
-    caller.need_account(number.waba_id)
+    caller.require_account(number.waba_id)
 
 
-async def node(sim: Simulation, call: Call, caller: Grant, media: Media) -> dict[str, Any]:
-    """Where the file can be fetched for the next five minutes."""
+async def node(sim: Simulation, call: Call, caller: Caller, media: Media) -> dict[str, Any]:
+    """Return a URL of the file that is valid for five minutes, with its facts."""
     _allowed(sim, caller, media, call)
     return {
         "url": download_url(sim, call.base_url, media),
@@ -110,35 +110,36 @@ async def node(sim: Simulation, call: Call, caller: Grant, media: Media) -> dict
     }
 
 
-async def delete(sim: Simulation, call: Call, caller: Grant, media: Media) -> dict[str, Any]:
+async def delete(sim: Simulation, call: Call, caller: Caller, media: Media) -> dict[str, Any]:
+    """Delete the file."""
     _allowed(sim, caller, media, call)
     sim.world.remove_media(media.id)
     return {"success": True}
 
 
 def download_url(sim: Simulation, base_url: str, media: Media) -> str:
-    """A URL that works for five minutes, and only with a token."""
-    until = int(sim.now()) + URL_FOR_S
-    return f"{base_url}/whatsapp_business/attachments/?mid={media.id}&ext={until}&hash={_seal(media.id, until)}"
+    """Return a URL that works for five minutes, and only with a token."""
+    until = int(sim.now()) + URL_LIFETIME_S
+    return f"{base_url}/whatsapp_business/attachments/?mid={media.id}&ext={until}&hash={_url_hash(media.id, until)}"
 
 
-def _seal(media_id: str, until: int) -> str:
+def _url_hash(media_id: str, until: int) -> str:
     return hmac.new(_url_key, f"{media_id} {until}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
 async def download(sim: Simulation, request: Request) -> Response:
-    """The file itself. Raises `Refusal`; an expired or invented URL is a 404."""
-    call = await read(request)
-    caller = grant(sim.world, call, sim.now())
+    """Return the file itself, or 404 for an expired or forged URL. Raises `Refusal`."""
+    call = await read_call(request)
+    caller = authenticate(sim.world, call, sim.now())
     until = call.query.get("ext", "0")
     media = sim.world.media.get(call.query.get("mid", ""))
-    good = (
+    is_valid = (
         media is not None
         and until.isdigit()
         and int(until) > sim.now()
-        and hmac.compare_digest(_seal(media.id, int(until)).encode(), call.query.get("hash", "").encode())
+        and hmac.compare_digest(_url_hash(media.id, int(until)).encode(), call.query.get("hash", "").encode())
     )
-    if media is None or not good:
+    if media is None or not is_valid:
         return Response(status_code=404)
     _allowed(sim, caller, media, call)
     return Response(media.content, media_type=media.mime_type)

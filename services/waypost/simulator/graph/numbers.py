@@ -1,14 +1,15 @@
-"""The node of a business phone number: its fields, its own callback, its PIN, its registration."""
+"""Calls on a business phone number: its fields, its own callback, its PIN, its registration."""
 
 import hmac
 from typing import Any
 
-from waypost.simulator.graph.call import MANAGEMENT, Call, Grant
+from waypost.simulator.graph.call import MANAGEMENT, Call, Caller
 from waypost.simulator.graph.handshake import verified_override
 from waypost.simulator.graph.outgoing import check_product
-from waypost.simulator.graph.paging import chosen_fields
+from waypost.simulator.graph.paging import selected_fields
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.refusal import Refusal, unexpected_key
+from waypost.simulator.world.values import CanSend, CodeVerification, NameStatus, NumberStatus
 from waypost.simulator.world.world import App, Number, World
 
 DEFAULT_FIELDS = (
@@ -25,17 +26,17 @@ DEFAULT_FIELDS = (
 REGISTRATION_WINDOW_S = 72 * 3600.0
 WRONG_PINS_MAX = 5
 CODE = "123456"
-"""What `verify_code` takes; no text message is sent."""
+"""The code that `verify_code` accepts; no text message is sent."""
 
 
-def allowed(caller: Grant, number: Number) -> None:
-    """Raises `Refusal` unless the caller may manage the number."""
-    caller.need(MANAGEMENT)
-    caller.need_account(number.waba_id)
+def check_access(caller: Caller, number: Number) -> None:
+    """Raise `Refusal` unless the caller may manage the number."""
+    caller.require_scope(MANAGEMENT)
+    caller.require_account(number.waba_id)
 
 
 def number_fields(world: World, app: App, number: Number) -> dict[str, Any]:
-    """Every field that the node has; None means that Meta leaves it out."""
+    """Return every field of the number; Meta omits those that are None."""
     account = world.account_of(number)
     app_callback = app.subscription.url if app.subscription else None
     override = account.subscribers.get(app.app_id)
@@ -65,24 +66,24 @@ def number_fields(world: World, app: App, number: Number) -> dict[str, Any]:
         "whatsapp_business_manager_messaging_limit": number.messaging_limit,
         "messaging_limit_tier": number.messaging_limit,
         "health_status": health(world, app, number),
-        "last_onboarded_time": "2026-01-15T09:00:00+0000" if number.status == "CONNECTED" else None,
+        "last_onboarded_time": "2026-01-15T09:00:00+0000" if number.status == NumberStatus.CONNECTED else None,
     }
 
 
 def health(world: World, app: App, number: Number) -> dict[str, Any]:
-    """`health_status`: the worst of the number, its account, and what the number's status says."""
+    """Return `health_status`, the worst of the number's own, its account's, and what the number's status implies."""
     account = world.account_of(number)
-    of_number = "BLOCKED" if number.status != "CONNECTED" else number.can_send_message
-    of_account = "BLOCKED" if account.locked else account.can_send_message
-    if of_account == "AVAILABLE" and not account.has_payment_method:
-        of_account = "LIMITED"
+    number_can_send = CanSend.BLOCKED if number.status != NumberStatus.CONNECTED else number.can_send_message
+    account_can_send = CanSend.BLOCKED if account.locked else account.can_send_message
+    if account_can_send == CanSend.AVAILABLE and not account.has_payment_method:
+        account_can_send = CanSend.LIMITED
     entities: list[dict[str, Any]] = [
-        {"entity_type": "PHONE_NUMBER", "id": number.phone_number_id, "can_send_message": of_number},
-        {"entity_type": "WABA", "id": account.waba_id, "can_send_message": of_account},
-        {"entity_type": "BUSINESS", "id": "1" + account.waba_id, "can_send_message": "AVAILABLE"},
-        {"entity_type": "APP", "id": app.app_id, "can_send_message": "AVAILABLE"},
+        {"entity_type": "PHONE_NUMBER", "id": number.phone_number_id, "can_send_message": number_can_send},
+        {"entity_type": "WABA", "id": account.waba_id, "can_send_message": account_can_send},
+        {"entity_type": "BUSINESS", "id": "1" + account.waba_id, "can_send_message": CanSend.AVAILABLE},
+        {"entity_type": "APP", "id": app.app_id, "can_send_message": CanSend.AVAILABLE},
     ]
-    if number.status != "CONNECTED":
+    if number.status != NumberStatus.CONNECTED:
         entities[0]["errors"] = [
             {
                 "error_code": 141000,
@@ -98,15 +99,15 @@ def health(world: World, app: App, number: Number) -> dict[str, Any]:
                 "possible_solution": "Add a payment method to the WhatsApp Business account.",
             }
         ]
-    order = ("AVAILABLE", "LIMITED", "BLOCKED")
-    worst = max((str(entity["can_send_message"]) for entity in entities), key=order.index)
+    worst = max((str(entity["can_send_message"]) for entity in entities), key=[value.value for value in CanSend].index)
     return {"can_send_message": worst, "entities": entities}
 
 
-async def node(sim: Simulation, call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    allowed(caller, number)
+async def node(sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Return the fields of the number."""
+    check_access(caller, number)
     fields = number_fields(sim.world, caller.app, number)
-    return chosen_fields(call, fields, DEFAULT_FIELDS, "WhatsAppBusinessPhoneNumber")
+    return selected_fields(call, fields, DEFAULT_FIELDS, "WhatsAppBusinessPhoneNumber")
 
 
 def _check_pin(pin: Any) -> str:
@@ -115,27 +116,27 @@ def _check_pin(pin: Any) -> str:
     return str(pin)
 
 
-async def change(sim: Simulation, call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    """Set or remove the number's own callback, change the PIN, or ask for another display name."""
-    allowed(caller, number)
-    known = {"webhook_configuration", "pin", "new_display_name", "messaging_product"}
+async def change(sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Set or remove the number's own callback, change the PIN, or request another display name."""
+    check_access(caller, number)
+    permitted = {"webhook_configuration", "pin", "new_display_name", "messaging_product"}
     given = {key: value for key, value in call.parameters.items() if key not in ("access_token", "appsecret_proof")}
     for key in given:
-        if key not in known:
+        if key not in permitted:
             raise unexpected_key(key, "phone_number")
     if not given:
         raise Refusal(100, message="(#100) One of webhook_configuration, pin, new_display_name is required.")
     if "pin" in given:
         number.pin = _check_pin(given["pin"])
     if "new_display_name" in given:
-        number.new_display_name = call.word("new_display_name", required=True)
-        number.new_name_status = "PENDING_REVIEW"
+        number.new_display_name = call.text("new_display_name", required=True)
+        number.new_name_status = NameStatus.PENDING_REVIEW
     if "webhook_configuration" in given:
         await _set_callback(sim, caller, number, given["webhook_configuration"])
     return {"success": True}
 
 
-async def _set_callback(sim: Simulation, caller: Grant, number: Number, configuration: Any) -> None:
+async def _set_callback(sim: Simulation, caller: Caller, number: Number, configuration: Any) -> None:
     if not isinstance(configuration, dict) or not isinstance(configuration.get("override_callback_uri"), str):
         raise Refusal(100, message="(#100) Param webhook_configuration must hold override_callback_uri.")
     for key in configuration:
@@ -158,15 +159,15 @@ def _count_registration(sim: Simulation, number: Number) -> None:
     number.registrations.append(now)
 
 
-async def register(sim: Simulation, call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    """Connect the number. Sets the PIN if there is none, else it must match. Every call counts against 10 in 72 h."""
-    allowed(caller, number)
+async def register(sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Connect the number. The first PIN is set, later ones must match. Each call counts towards 10 in 72 h."""
+    check_access(caller, number)
     check_product(call.parameters)
     pin = _check_pin(call.parameters.get("pin"))
     _count_registration(sim, number)
-    if number.code_verification_status != "VERIFIED":
+    if number.code_verification_status != CodeVerification.VERIFIED:
         raise Refusal(133006, "The phone number must be verified by code before it can be registered.")
-    if number.status == "BANNED":
+    if number.status == NumberStatus.BANNED:
         raise Refusal(131031)
     if number.wrong_pins >= WRONG_PINS_MAX:
         raise Refusal(133008, "Too many wrong PINs; try again after 12 hours.")
@@ -175,30 +176,33 @@ async def register(sim: Simulation, call: Call, caller: Grant, number: Number) -
         raise Refusal(133005, "The two-step verification PIN does not match.")
     number.wrong_pins = 0
     number.pin = pin
-    number.status = "CONNECTED"
+    number.status = NumberStatus.CONNECTED
     return {"success": True}
 
 
-async def deregister(sim: Simulation, _call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    allowed(caller, number)
+async def deregister(sim: Simulation, _call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Disconnect the number; it counts as a registration too."""
+    check_access(caller, number)
     _count_registration(sim, number)
-    number.status = "DISCONNECTED"
+    number.status = NumberStatus.DISCONNECTED
     return {"success": True}
 
 
-async def request_code(_sim: Simulation, call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    allowed(caller, number)
-    if call.word("code_method", required=True) not in ("SMS", "VOICE"):
+async def request_code(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Pretend to send the verification code, which is `CODE`."""
+    check_access(caller, number)
+    if call.text("code_method", required=True) not in ("SMS", "VOICE"):
         raise Refusal(100, message="(#100) Param code_method must be one of {SMS, VOICE}.")
-    call.word("language", required=True)
-    if number.code_verification_status == "VERIFIED":
+    call.text("language", required=True)
+    if number.code_verification_status == CodeVerification.VERIFIED:
         raise Refusal(136024, "The phone number is verified already.")
     return {"success": True}
 
 
-async def verify_code(_sim: Simulation, call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    allowed(caller, number)
-    if call.word("code", required=True) != CODE:
+async def verify_code(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Verify the number by its code."""
+    check_access(caller, number)
+    if call.text("code", required=True) != CODE:
         raise Refusal(136025, "The code is not correct.")
-    number.code_verification_status = "VERIFIED"
+    number.code_verification_status = CodeVerification.VERIFIED
     return {"success": True}

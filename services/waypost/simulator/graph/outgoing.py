@@ -1,4 +1,4 @@
-"""What the body of `POST /{phone-number-id}/messages` may look like, checked without a look at any state."""
+"""Checks the shape of the body of `POST /{phone-number-id}/messages`, without any state."""
 
 from typing import Any
 
@@ -11,24 +11,26 @@ def _media(**optional: Rule) -> Rule:
     return record(optional={"id": text(200), "link": URL} | optional, exactly_one=("id", "link"))
 
 
-WORD = text(1000, minimum=0)
+STRING = text(1000, minimum=0)
 CARD = record(
     {
         "name": record(
             {"formatted_name": text(1000)},
-            dict.fromkeys(("first_name", "last_name", "middle_name", "suffix", "prefix"), WORD),
+            dict.fromkeys(("first_name", "last_name", "middle_name", "suffix", "prefix"), STRING),
         )
     },
     {
         "addresses": array(
-            record(optional=dict.fromkeys(("street", "city", "state", "zip", "country", "country_code", "type"), WORD)),
+            record(
+                optional=dict.fromkeys(("street", "city", "state", "zip", "country", "country_code", "type"), STRING)
+            ),
             maximum=100,
         ),
         "birthday": text(10, pattern=r"\d{4}-\d\d-\d\d"),
-        "emails": array(record(optional={"email": WORD, "type": WORD}), maximum=100),
-        "org": record(optional={"company": WORD, "department": WORD, "title": WORD}),
-        "phones": array(record(optional={"phone": WORD, "type": WORD, "wa_id": WORD}), maximum=100),
-        "urls": array(record(optional={"url": WORD, "type": WORD}), maximum=100),
+        "emails": array(record(optional={"email": STRING, "type": STRING}), maximum=100),
+        "org": record(optional={"company": STRING, "department": STRING, "title": STRING}),
+        "phones": array(record(optional={"phone": STRING, "type": STRING, "wa_id": STRING}), maximum=100),
+        "urls": array(record(optional={"url": STRING, "type": STRING}), maximum=100),
     },
 )
 PLACE = record(
@@ -104,11 +106,12 @@ MARK = record(
     },
     {"typing_indicator": record({"type": one_of("text")})},
 )
-FREE_OF_GRAPH = frozenset({"access_token", "appsecret_proof"})
+AUTHENTICATION = frozenset({"access_token", "appsecret_proof"})
+"""Parameters that every call may have."""
 
 
 def check_product(body: dict[str, Any]) -> None:
-    """`messaging_product` must be there and name WhatsApp, in every POST of the Cloud API that has a body."""
+    """Raise `Refusal` unless `messaging_product` is WhatsApp, which every POST of the Cloud API with a body needs."""
     product = body.get("messaging_product")
     if product is None:
         raise Refusal(100, message="(#100) The parameter messaging_product is required.")
@@ -117,14 +120,14 @@ def check_product(body: dict[str, Any]) -> None:
 
 
 def check_message(body: dict[str, Any]) -> str:
-    """The type of a message whose shape Meta accepts. Raises `Refusal`."""
+    """Return the type of a message whose shape Meta accepts. Raises `Refusal` for any other."""
     check_product(body)
     kind = body.get("type", "text")
     if not isinstance(kind, str) or kind not in BODIES:
-        words = ", ".join(word.upper() for word in BODIES)
-        raise Refusal(100, message=f"(#100) Param type must be one of {{{words}}}.")
+        types = ", ".join(name.upper() for name in BODIES)
+        raise Refusal(100, message=f"(#100) Param type must be one of {{{types}}}.")
     for key, value in body.items():
-        if key in FREE_OF_GRAPH or key == kind:
+        if key in AUTHENTICATION or key == kind:
             continue
         if key in BODIES:
             raise Refusal(131009, f"Param {key} does not belong to a message of type {kind}.")
@@ -144,6 +147,6 @@ def check_message(body: dict[str, Any]) -> str:
 
 
 def check_mark(body: dict[str, Any]) -> None:
-    """The shape of "mark as read", with or without the typing indicator. Raises `Refusal`."""
+    """Raise `Refusal` unless the body marks a message as read, with or without the typing indicator."""
     check_product(body)
-    MARK({key: value for key, value in body.items() if key not in FREE_OF_GRAPH}, "messages")
+    MARK({key: value for key, value in body.items() if key not in AUTHENTICATION}, "messages")

@@ -1,4 +1,4 @@
-"""Listing edges as Graph pages them, and the choice of fields on a node."""
+"""Pages lists and selects fields as Graph does."""
 
 import base64
 import binascii
@@ -8,16 +8,16 @@ from urllib.parse import urlencode
 from waypost.simulator.graph.call import Call
 from waypost.simulator.world.refusal import Refusal
 
-PAGE = 25
+PAGE_DEFAULT = 25
 PAGE_MAX = 1000
 
 
 def page(call: Call, items: list[dict[str, Any]]) -> dict[str, Any]:
-    """`data` and `paging` for `limit`, `after` and `before`. Raises `Refusal` 100 for a cursor that is none."""
+    """Return `data` and `paging` for `limit`, `after` and `before`. Raises `Refusal` 100 for an invalid cursor."""
     limit = _limit(call)
-    start = _position(call.word("after")) if call.word("after") else 0
-    if call.word("before"):
-        start = max(0, _position(call.word("before")) - 1 - limit)
+    start = _position(call.text("after")) if call.text("after") else 0
+    if call.text("before"):
+        start = max(0, _position(call.text("before")) - 1 - limit)
     shown = items[start : start + limit]
     if not shown:
         return {"data": []}
@@ -29,8 +29,8 @@ def page(call: Call, items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"data": shown, "paging": paging}
 
 
-def chosen_fields(call: Call, node: dict[str, Any], default: tuple[str, ...], kind: str) -> dict[str, Any]:
-    """The fields asked for, plus `id`. Raises `Refusal` 100 for one that the node does not have."""
+def selected_fields(call: Call, node: dict[str, Any], default: tuple[str, ...], kind: str) -> dict[str, Any]:
+    """Return the requested fields and `id`. Raises `Refusal` 100 for one that the node does not have."""
     names = call.fields() or default
     for name in names:
         if name not in node:
@@ -39,12 +39,12 @@ def chosen_fields(call: Call, node: dict[str, Any], default: tuple[str, ...], ki
 
 
 def _limit(call: Call) -> int:
-    word = call.word("limit")
-    if word is None:
-        return PAGE
-    if not word.isdigit() or not 1 <= int(word) <= PAGE_MAX:
+    given = call.text("limit")
+    if given is None:
+        return PAGE_DEFAULT
+    if not given.isdigit() or not 1 <= int(given) <= PAGE_MAX:
         raise Refusal(100, message=f"(#100) Param limit must be an integer between 1 and {PAGE_MAX}.")
-    return int(word)
+    return int(given)
 
 
 def _cursor(position: int) -> str:

@@ -1,10 +1,10 @@
-"""What users see of a business: its profile and its commerce switches."""
+"""Calls on what users see of a business: its profile and its commerce settings."""
 
 from typing import Any
 
-from waypost.simulator.graph.call import Call, Grant
-from waypost.simulator.graph.numbers import allowed
-from waypost.simulator.graph.outgoing import check_product
+from waypost.simulator.graph.call import Call, Caller
+from waypost.simulator.graph.numbers import check_access
+from waypost.simulator.graph.outgoing import AUTHENTICATION, check_product
 from waypost.simulator.graph.shape import URL, Rule, anything, array, boolean, one_of, record, text
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.refusal import Refusal
@@ -28,15 +28,15 @@ PROFILE: Rule = record(
     },
 )
 COMMERCE: Rule = record(optional={"is_catalog_visible": boolean, "is_cart_enabled": boolean})
-AUTHORISATION = ("access_token", "appsecret_proof")
 
 
 def _given(call: Call) -> dict[str, Any]:
-    return {key: value for key, value in call.parameters.items() if key not in AUTHORISATION}
+    return {key: value for key, value in call.parameters.items() if key not in AUTHENTICATION}
 
 
-async def profile(_sim: Simulation, call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    allowed(caller, number)
+async def profile(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Return the profile, in a list of one."""
+    check_access(caller, number)
     names = call.fields() or list(FIELDS)
     for name in names:
         if name not in FIELDS:
@@ -45,8 +45,9 @@ async def profile(_sim: Simulation, call: Call, caller: Grant, number: Number) -
     return {"data": [shown | {"messaging_product": "whatsapp"}]}
 
 
-async def change_profile(_sim: Simulation, call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    allowed(caller, number)
+async def change_profile(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Change the fields of the profile that are given."""
+    check_access(caller, number)
     given = _given(call)
     check_product(given)
     PROFILE(given, "whatsapp_business_profile")
@@ -54,15 +55,17 @@ async def change_profile(_sim: Simulation, call: Call, caller: Grant, number: Nu
     return {"success": True}
 
 
-async def commerce(_sim: Simulation, _call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    allowed(caller, number)
+async def commerce(_sim: Simulation, _call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Return the commerce settings, in a list of one."""
+    check_access(caller, number)
     return {
         "data": [{"id": number.phone_number_id, "is_catalog_visible": False, "is_cart_enabled": True} | number.commerce]
     }
 
 
-async def change_commerce(_sim: Simulation, call: Call, caller: Grant, number: Number) -> dict[str, Any]:
-    allowed(caller, number)
+async def change_commerce(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
+    """Change the commerce settings that are given."""
+    check_access(caller, number)
     given = _given(call)
     COMMERCE(given, "whatsapp_commerce_settings")
     number.commerce.update({key: str(value).lower() == "true" for key, value in given.items()})

@@ -1,4 +1,4 @@
-"""`POST /{phone-number-id}/messages`: who may be written to, how fast, with what."""
+"""Answers `POST /{phone-number-id}/messages`: who may be written to, how fast, and with what."""
 
 import asyncio
 import re
@@ -7,29 +7,30 @@ from typing import Any
 
 import phonenumbers
 
-from waypost.simulator.graph.call import MESSAGING, Call, Grant
+from waypost.simulator.graph.call import MESSAGING, Call, Caller
 from waypost.simulator.graph.faults import Fault
 from waypost.simulator.graph.outgoing import check_mark, check_message
-from waypost.simulator.graph.template_use import check_parameters, chosen, rendered
+from waypost.simulator.graph.template_use import check_parameters, rendered, sendable_template
 from waypost.simulator.simulation import Simulation
-from waypost.simulator.world.ledger import Sent, wamid
+from waypost.simulator.world.history import Sent, wamid
 from waypost.simulator.world.refusal import Refusal
+from waypost.simulator.world.values import NameStatus, NumberStatus, TemplateCategory
 from waypost.simulator.world.world import Number, Template, User, country, only_digits
 
 BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 FREE_SERVICE_MESSAGES = 1000
 MEDIA_TYPES = ("image", "video", "audio", "document", "sticker")
-UNREGISTERED = frozenset({"PENDING", "DISCONNECTED", "UNVERIFIED", "DELETED", "MIGRATED", "UNKNOWN"})
+UNREGISTERED = frozenset(NumberStatus) - {NumberStatus.CONNECTED, NumberStatus.BANNED}
 
 
 async def post_messages(
-    sim: Simulation, call: Call, grant: Grant, number: Number, fault: Fault | None = None
+    sim: Simulation, call: Call, caller: Caller, number: Number, fault: Fault | None = None
 ) -> dict[str, Any]:
-    """Accept a message, or a mark-as-read. Raises `Refusal` with the code Meta would use."""
-    grant.need(MESSAGING)
-    grant.need_account(number.waba_id)
+    """Accept a message or a mark-as-read. Raises `Refusal` with the code that Meta uses."""
+    caller.require_scope(MESSAGING)
+    caller.require_account(number.waba_id)
     if "status" in call.body:
-        return _mark(sim, call, number)
+        return _mark_as_read(sim, call, number)
     body = call.body or call.parameters
     kind = check_message(body)
     _check_sender(sim, number)
@@ -37,11 +38,11 @@ async def post_messages(
     _check_recipient(number, user, by_user_id)
     template = _template(sim, number, body, by_user_id=by_user_id) if kind == "template" else None
     _check_media(sim, number, kind, body[kind])
-    late = _check_window(sim, number, user) if template is None else None
+    late_failure = _check_window(sim, number, user) if template is None else None
     _check_limits(sim, number, user)
     category, billable = _price(sim, number, template)
     sent = Sent(
-        seq=sim.ledger.next_seq(),
+        seq=sim.history.next_seq(),
         wamid=wamid(user.phone or user.user_id, outgoing=True),
         phone_number_id=number.phone_number_id,
         waba_id=number.waba_id,
@@ -57,9 +58,9 @@ async def post_messages(
         billable=billable,
         rendered=rendered(template, body["template"].get("components") or []) if template else None,
     )
-    sim.ledger.add_sent(sent)
-    asked = Refusal(fault.code or 131000, fault.details) if fault and fault.fail_after_accept else None
-    sim.plan_statuses(sent, asked or late)
+    sim.history.add_sent(sent)
+    ordered = Refusal(fault.code or 131000, fault.details) if fault and fault.fail_after_accept else None
+    sim.plan_statuses(sent, ordered or late_failure)
     if sim.config.reply_after_s:
         await asyncio.sleep(sim.config.reply_after_s)
     contact: dict[str, Any] = {"input": sent.to}
@@ -74,37 +75,37 @@ async def post_messages(
     }
 
 
-def _mark(sim: Simulation, call: Call, number: Number) -> dict[str, Any]:
+def _mark_as_read(sim: Simulation, call: Call, number: Number) -> dict[str, Any]:
     check_mark(call.body)
-    received = sim.ledger.received.get(call.body["message_id"])
+    received = sim.history.received.get(call.body["message_id"])
     if received is None or received.phone_number_id != number.phone_number_id:
         raise Refusal(131009, "Param message_id does not name a message that this number has received.")
-    for earlier in sim.ledger.received.values():
+    for earlier in sim.history.received.values():
         if earlier.user is received.user and earlier.seq <= received.seq:
             earlier.read = True
     if "typing_indicator" in call.body:
         received.typing_until = sim.now() + 25
-    sim.ledger.version += 1
+    sim.history.version += 1
     return {"success": True}
 
 
 def _check_sender(sim: Simulation, number: Number) -> None:
     account = sim.world.account_of(number)
-    if account.locked or number.status == "BANNED":
+    if account.locked or number.status == NumberStatus.BANNED:
         raise Refusal(131031, "Your account has been locked.")
     if number.status in UNREGISTERED:
         raise Refusal(133010, "The phone number is not registered on the WhatsApp Business Platform.")
-    if number.name_status in ("DECLINED", "NONE"):
+    if number.name_status in (NameStatus.DECLINED, NameStatus.NONE):
         raise Refusal(131037)
     if not account.has_payment_method:
         raise Refusal(131042, "There was an error related to your payment method.")
 
 
 @lru_cache(maxsize=65_536)
-def dialled(to: str, calling_code: str) -> str | None:
-    """Digits that Meta would write to; None when they can be no phone number.
+def normalize_phone(to: str, calling_code: str) -> str | None:
+    """Return the digits that Meta would write to; None if they cannot be a phone number.
 
-    Without `+` the business number's calling code goes in front, unless the digits begin with it already.
+    Without `+` the business number's calling code is added, unless the digits begin with it.
     """
     digits = only_digits(to)
     if re.search(r"[^0-9+()\-. ]", to) or not 5 <= len(digits) <= 20:
@@ -122,7 +123,7 @@ def dialled(to: str, calling_code: str) -> str | None:
 
 
 def recipient(sim: Simulation, number: Number, body: dict[str, Any]) -> tuple[User, bool]:
-    """Whom a message goes to, and whether it was addressed by BSUID. With both, `to` wins. Raises `Refusal`."""
+    """Return the recipient, and whether the message names a BSUID; `to` takes precedence. Raises `Refusal`."""
     if body.get("recipient_type", "individual") == "group":
         raise Refusal(131051, "The simulator has no groups.")
     to = body.get("to")
@@ -130,11 +131,11 @@ def recipient(sim: Simulation, number: Number, body: dict[str, Any]) -> tuple[Us
         user_id = body["recipient"]
         if not BSUID.fullmatch(user_id):
             raise Refusal(131009, "Param recipient is not a business-scoped user ID.")
-        known = sim.world.users.get(user_id)
-        if known is None:
+        user = sim.world.users.get(user_id)
+        if user is None:
             raise Refusal(131026, "No user with this business-scoped user ID.")
-        return known, True
-    digits = dialled(to, country(number.digits)[0])
+        return user, True
+    digits = normalize_phone(to, country(number.digits)[0])
     if digits is None:
         raise Refusal(131009, "Param to is not a valid phone number.")
     return sim.world.user(phone=digits), False
@@ -150,7 +151,7 @@ def _check_recipient(number: Number, user: User, by_user_id: bool) -> None:
 
 
 def _check_window(sim: Simulation, number: Number, user: User) -> Refusal | None:
-    last = sim.ledger.last_inbound.get((number.phone_number_id, user.user_id), float("-inf"))
+    last = sim.history.last_inbound.get((number.phone_number_id, user.user_id), float("-inf"))
     if sim.now() - last <= sim.config.window_s:
         return None
     refusal = Refusal(
@@ -165,19 +166,19 @@ def _check_window(sim: Simulation, number: Number, user: User) -> Refusal | None
 def _check_limits(sim: Simulation, number: Number, user: User) -> None:
     now = sim.now()
     rate = number.messages_per_second
-    if rate and sim.throughput.take(number.phone_number_id, now, 1 / rate, rate):
+    if rate and sim.throughput_limit.take(number.phone_number_id, now, 1 / rate, rate):
         raise Refusal(130429, "Cloud API message throughput has been reached.")
     config = sim.config
     pair = (number.phone_number_id, user.user_id)
-    if config.pair_burst and sim.pairs.take(pair, now, config.pair_interval_s, config.pair_burst):
+    if config.pair_burst and sim.pair_limit.take(pair, now, config.pair_interval_s, config.pair_burst):
         raise Refusal(131056, "Too many messages sent from this phone number to the same recipient.")
 
 
 def _template(sim: Simulation, number: Number, body: dict[str, Any], *, by_user_id: bool) -> Template:
     given = body["template"]
     templates = sim.world.account_of(number).templates.values()
-    template = chosen(templates, given["name"], given["language"]["code"])
-    if by_user_id and template.category == "AUTHENTICATION":
+    template = sendable_template(templates, given["name"], given["language"]["code"])
+    if by_user_id and template.category == TemplateCategory.AUTHENTICATION:
         raise Refusal(131062)
     check_parameters(template, given.get("components") or [])
     return template

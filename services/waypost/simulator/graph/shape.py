@@ -1,6 +1,6 @@
-"""Rules that a JSON value must obey, put together from small ones; each refuses with the code Meta uses.
+"""Rules for JSON values, composed of small ones; each refuses with the code that Meta uses.
 
-A missing key is 131008, a value that is out of bounds 131009, a wrong JSON type or a key nobody knows 100.
+A missing key is 131008, a value out of bounds 131009, and a wrong JSON type or an unknown key 100.
 """
 
 import re
@@ -10,15 +10,16 @@ from typing import Any
 from waypost.simulator.world.refusal import Refusal, unexpected_key
 
 Rule = Callable[[Any, str], None]
-"""Checks a value; the string is the path of the parameter, for the message. Raises `Refusal`."""
+"""Checks a value; the string is the path of the parameter, which error messages name. Raises `Refusal`."""
 
 
 def wrong_type(path: str, wanted: str) -> Refusal:
+    """Return Meta's error for a value of a wrong JSON type."""
     return Refusal(100, message=f"(#100) Param {path} must be {wanted}.")
 
 
 def text(maximum: int, *, minimum: int = 1, pattern: str | None = None) -> Rule:
-    """A string whose length, in characters, lies within the bounds."""
+    """Return a rule for strings whose length in characters is within the bounds."""
     compiled = re.compile(pattern) if pattern else None
 
     def rule(value: Any, path: str) -> None:
@@ -40,12 +41,13 @@ URL = text(2000, pattern=r"https?://[^\s]+")
 
 
 def boolean(value: Any, path: str) -> None:
+    """Check for a boolean, also one written as a string."""
     if not isinstance(value, bool) and value not in ("true", "false"):
         raise wrong_type(path, "a boolean")
 
 
 def number(low: float, high: float) -> Rule:
-    """A number, or a string that holds one, within the bounds."""
+    """Return a rule for numbers within the bounds, also written as strings."""
 
     def rule(value: Any, path: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -61,7 +63,7 @@ def number(low: float, high: float) -> Rule:
 
 
 def one_of(*values: str) -> Rule:
-    """Exactly one of the words, as written."""
+    """Return a rule for exactly these strings."""
 
     def rule(value: Any, path: str) -> None:
         if not isinstance(value, str) or value not in values:
@@ -71,11 +73,11 @@ def one_of(*values: str) -> Rule:
 
 
 def anything(_value: Any, _path: str) -> None:
-    return
+    """Accept any value."""
 
 
 def array(item: Rule, *, maximum: int, minimum: int = 1) -> Rule:
-    """A list of that many values, each obeying `item`."""
+    """Return a rule for lists of so many values, each of which follows `item`."""
 
     def rule(value: Any, path: str) -> None:
         if not isinstance(value, list):
@@ -97,22 +99,22 @@ def record(
     exactly_one: Sequence[str] = (),
     then: Rule | None = None,
 ) -> Rule:
-    """An object with these keys and no other; of `exactly_one` one key must be there; `then` looks at the whole."""
+    """Return a rule for objects with these keys and no others, one of `exactly_one`; `then` checks the whole object."""
     needed = dict(required or {})
-    known = needed | dict(optional or {})
+    permitted = needed | dict(optional or {})
 
     def rule(value: Any, path: str) -> None:
         if not isinstance(value, dict):
             raise wrong_type(path, "a JSON object")
         for key in value:
-            if key not in known:
+            if key not in permitted:
                 raise unexpected_key(str(key), path)
         for key in needed:
             if value.get(key) is None:
                 raise Refusal(131008, f"Required parameter {path}['{key}'] is missing.")
         for key, member in value.items():
             if member is not None or key in needed:
-                known[key](member, f"{path}['{key}']")
+                permitted[key](member, f"{path}['{key}']")
         if exactly_one:
             present = [key for key in exactly_one if value.get(key) is not None]
             if not present:
@@ -126,15 +128,15 @@ def record(
 
 
 def tagged(tag: str, cases: Mapping[str, Rule]) -> Rule:
-    """An object whose shape depends on the word at `tag`."""
+    """Return a rule for objects whose shape depends on the value of `tag`."""
 
     def rule(value: Any, path: str) -> None:
         if not isinstance(value, dict):
             raise wrong_type(path, "a JSON object")
-        word = value.get(tag)
-        if word is None:
+        case_name = value.get(tag)
+        if case_name is None:
             raise Refusal(131008, f"Required parameter {path}['{tag}'] is missing.")
-        case = cases.get(word) if isinstance(word, str) else None
+        case = cases.get(case_name) if isinstance(case_name, str) else None
         if case is None:
             raise Refusal(100, message=f"(#100) Param {path}['{tag}'] must be one of {{{', '.join(cases)}}}.")
         case(value, path)

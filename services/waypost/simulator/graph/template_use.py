@@ -1,22 +1,24 @@
-"""Whether a template message fits the template that was approved: existence, status, parameters."""
+"""Checks that a template message fits an approved template: existence, status, parameters."""
 
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from waypost.simulator.world.refusal import Refusal
+from waypost.simulator.world.values import ParameterFormat, TemplateStatus
 from waypost.simulator.world.world import Template
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
-BLOCKED = {"PAUSED": 132015, "DISABLED": 132016}
+BLOCKED: dict[str, int] = {TemplateStatus.PAUSED: 132015, TemplateStatus.DISABLED: 132016}
+"""Statuses that forbid sending, and the code of each."""
 
 
-def chosen(templates: Iterable[Template], name: str, language: str) -> Template:
-    """The template that may be sent. Raises `Refusal` 132001, 132015 or 132016."""
+def sendable_template(templates: Iterable[Template], name: str, language: str) -> Template:
+    """Return the template if it may be sent. Raises `Refusal` 132001, 132015 or 132016."""
     found = next((t for t in templates if (t.name, t.language) == (name, language)), None)
     if found is not None and found.status in BLOCKED:
         raise Refusal(BLOCKED[found.status], f"Template {name} in {language} is {found.status.lower()}.")
-    if found is None or found.status != "APPROVED":
+    if found is None or found.status != TemplateStatus.APPROVED:
         raise Refusal(
             132001,
             f"template name ({name}) does not exist in {language}",
@@ -26,7 +28,7 @@ def chosen(templates: Iterable[Template], name: str, language: str) -> Template:
 
 
 def check_parameters(template: Template, sent: list[dict[str, Any]]) -> None:
-    """The parameters sent fill exactly the places that the template has. Raises `Refusal` 132000, 132005 or 132012."""
+    """Raise `Refusal` unless the parameters fill exactly the variables of the template: 132000, 132005 or 132012."""
     given = {str(part.get("type")): part for part in sent if part.get("type") in ("header", "body")}
     buttons = {int(part.get("index", 0)): part for part in sent if part.get("type") == "button"}
     for component in template.components:
@@ -46,24 +48,24 @@ def check_parameters(template: Template, sent: list[dict[str, Any]]) -> None:
 
 
 def _texts(template: Template, name: str, wording: str, part: dict[str, Any] | None, longest: int) -> None:
-    wanted = list(dict.fromkeys(PLACEHOLDER.findall(wording)))
+    variables = list(dict.fromkeys(PLACEHOLDER.findall(wording)))
     parameters = (part or {}).get("parameters") or []
-    if len(parameters) != len(wanted):
+    if len(parameters) != len(variables):
         raise Refusal(
             132000,
             f"{name}: number of localizable_params ({len(parameters)}) does not match the expected number of params "
-            f"({len(wanted)})",
+            f"({len(variables)})",
         )
-    named = template.parameter_format.upper() == "NAMED"
+    named = template.parameter_format.upper() == ParameterFormat.NAMED
     for index, parameter in enumerate(parameters):
-        place = parameter.get("parameter_name") if named else wanted[index]
-        if place not in wanted:
+        variable = parameter.get("parameter_name") if named else variables[index]
+        if variable not in variables:
             raise Refusal(132000, f"{name}: parameter_name is missing or unknown for a template with named parameters")
         value = parameter.get(parameter["type"])
         if parameter["type"] not in ("text", "currency", "date_time") or value is None:
             raise Refusal(132012, f"{name}: parameter {index} must be text, currency or date_time and carry a value")
-        words = value if isinstance(value, str) else value["fallback_value"]
-        if re.search(r"[\n\t]| {5,}", words):
+        shown = value if isinstance(value, str) else value["fallback_value"]
+        if re.search(r"[\n\t]| {5,}", shown):
             raise Refusal(
                 132012, f"{name}: Param text cannot have new-line/tab characters or more than 4 consecutive spaces"
             )
@@ -97,7 +99,7 @@ def _buttons(defined: list[dict[str, Any]], sent: dict[int, dict[str, Any]]) -> 
 
 
 def rendered(template: Template, sent: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the user reads: the parts of the template with the parameters in their places."""
+    """Return what the user reads: the parts of the template, filled with the parameters."""
     given = {str(part.get("type")): part.get("parameters") or [] for part in sent if part.get("type") != "button"}
     buttons = {int(part.get("index", 0)): part.get("parameters") or [] for part in sent if part.get("type") == "button"}
     shown: dict[str, Any] = {}
@@ -120,10 +122,10 @@ def rendered(template: Template, sent: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _filled(wording: str, parameters: list[dict[str, Any]]) -> str:
-    places = list(dict.fromkeys(PLACEHOLDER.findall(wording)))
-    words: dict[str, str] = {}
-    for index, parameter in enumerate(parameters[: len(places)]):
+    variables = list(dict.fromkeys(PLACEHOLDER.findall(wording)))
+    values: dict[str, str] = {}
+    for index, parameter in enumerate(parameters[: len(variables)]):
         value = parameter.get(parameter["type"])
-        name = parameter.get("parameter_name") or places[index]
-        words[name] = value if isinstance(value, str) else str((value or {}).get("fallback_value", ""))
-    return PLACEHOLDER.sub(lambda match: words.get(match[1], match[0]), wording)
+        name = parameter.get("parameter_name") or variables[index]
+        values[name] = value if isinstance(value, str) else str((value or {}).get("fallback_value", ""))
+    return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), wording)

@@ -1,19 +1,19 @@
-"""Message templates: create, list, read, edit, delete, and Meta's review of them."""
+"""Calls on message templates: create, list, read, edit, delete, and Meta's review of them."""
 
 import re
 from typing import Any
 
-from waypost.simulator.graph.call import MANAGEMENT, Call, Grant
-from waypost.simulator.graph.paging import chosen_fields, page
+from waypost.simulator.graph.call import MANAGEMENT, Call, Caller
+from waypost.simulator.graph.paging import page, selected_fields
 from waypost.simulator.graph.shape import Rule, anything, array, one_of, record, text
 from waypost.simulator.graph.template_use import PLACEHOLDER
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.deliveries import value_update
 from waypost.simulator.world.refusal import Refusal, unexpected_key
+from waypost.simulator.world.values import ParameterFormat, TemplateCategory, TemplateStatus
 from waypost.simulator.world.world import Account, Template
 
 CREATIONS_PER_HOUR = 100
-CATEGORIES = ("AUTHENTICATION", "MARKETING", "UTILITY")
 FORMATS = ("TEXT", "IMAGE", "VIDEO", "DOCUMENT", "LOCATION", "GIF", "PRODUCT")
 BUTTONS = (
     "QUICK_REPLY",
@@ -56,7 +56,7 @@ COMPONENT: Rule = record(
     },
 )
 COMPONENTS: Rule = array(COMPONENT, maximum=10)
-KNOWN = frozenset(
+PARAMETERS = frozenset(
     {
         *("name", "language", "category", "components", "parameter_format", "allow_category_change"),
         *("message_send_ttl_seconds", "access_token", "appsecret_proof", "library_template_name"),
@@ -64,9 +64,9 @@ KNOWN = frozenset(
 )
 
 
-def _allowed(caller: Grant, account: Account) -> None:
-    caller.need(MANAGEMENT)
-    caller.need_account(account.waba_id)
+def _allowed(caller: Caller, account: Account) -> None:
+    caller.require_scope(MANAGEMENT)
+    caller.require_account(account.waba_id)
 
 
 def _invalid(details: str, subcode: int | None = None) -> Refusal:
@@ -74,7 +74,7 @@ def _invalid(details: str, subcode: int | None = None) -> Refusal:
 
 
 def check_components(components: Any, *, named: bool) -> None:
-    """Raises `Refusal` unless a template of these parts can be reviewed."""
+    """Raise `Refusal` unless Meta would review a template of these components."""
     COMPONENTS(components, "components")
     kinds = [str(part["type"]).upper() for part in components]
     if kinds.count("BODY") != 1:
@@ -84,37 +84,37 @@ def check_components(components: Any, *, named: bool) -> None:
         limit = {"HEADER": 60, "FOOTER": 60}.get(kind, 1024)
         if len(wording) > limit:
             raise _invalid(f"{kind} text is longer than {limit} characters.", 2388040)
-        places = list(dict.fromkeys(PLACEHOLDER.findall(wording)))
-        if kind == "FOOTER" and places:
+        variables = list(dict.fromkeys(PLACEHOLDER.findall(wording)))
+        if kind == "FOOTER" and variables:
             raise _invalid("FOOTER takes no variables.", 2388043)
-        if not named and places != [str(index + 1) for index in range(len(places))]:
+        if not named and variables != [str(index + 1) for index in range(len(variables))]:
             raise _invalid("Variables must be numbered {{1}}, {{2}}, … without gaps.", 2388023)
         if kind == "BODY" and re.match(r"\s*\{\{|.*\}\}\s*\Z", wording, re.DOTALL):
             raise _invalid("Variables can't be at the start or end of the template.", 2388299)
-        if places and not part.get("example"):
+        if variables and not part.get("example"):
             raise _invalid(f"{kind} has variables but no example.", 2388043)
 
 
-async def create(sim: Simulation, call: Call, caller: Grant, account: Account) -> dict[str, Any]:
-    """A new template, PENDING until the review ends."""
+async def create(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
+    """Create a template, which is PENDING until its review ends."""
     _allowed(caller, account)
     for key in call.parameters:
-        if key not in KNOWN:
+        if key not in PARAMETERS:
             raise unexpected_key(key, "message_templates")
-    name, language = call.word("name", required=True) or "", call.word("language", required=True) or ""
-    category = (call.word("category", required=True) or "").upper()
+    name, language = call.text("name", required=True) or "", call.text("language", required=True) or ""
+    category = (call.text("category", required=True) or "").upper()
     if not re.fullmatch(r"[a-z0-9_]{1,512}", name):
         raise _invalid("name may hold lower-case letters, digits and underscores, at most 512.")
     if not re.fullmatch(r"[a-z]{2,3}(_[A-Z]{2,3})?", language):
         raise _invalid("language is not a language code such as en_US.")
-    if category not in CATEGORIES:
-        raise Refusal(100, message=f"(#100) Param category must be one of {{{', '.join(CATEGORIES)}}}.")
-    parameter_format = (call.word("parameter_format") or "POSITIONAL").upper()
+    if category not in list(TemplateCategory):
+        raise Refusal(100, message=f"(#100) Param category must be one of {{{', '.join(TemplateCategory)}}}.")
+    parameter_format = (call.text("parameter_format") or ParameterFormat.POSITIONAL).upper()
     components = call.parameters.get("components")
-    check_components(components, named=parameter_format == "NAMED")
+    check_components(components, named=parameter_format == ParameterFormat.NAMED)
     if any((t.name, t.language) == (name, language) for t in account.templates.values()):
         raise _invalid("There is already content in this language for this template.", 2388024)
-    if sim.budget.take(("templates", account.waba_id), sim.now(), CREATIONS_PER_HOUR):
+    if sim.hourly_limit.take(("templates", account.waba_id), sim.now(), CREATIONS_PER_HOUR):
         raise Refusal(80007, "At most 100 templates may be created in an hour.")
     template = sim.world.add_template(
         account,
@@ -122,7 +122,7 @@ async def create(sim: Simulation, call: Call, caller: Grant, account: Account) -
             name=name,
             language=language,
             category=category,
-            status="PENDING",
+            status=TemplateStatus.PENDING,
             parameter_format=parameter_format,
             components=components if isinstance(components, list) else [],
         ),
@@ -133,11 +133,11 @@ async def create(sim: Simulation, call: Call, caller: Grant, account: Account) -
 
 def _review(sim: Simulation, account: Account, template: Template) -> None:
     if sim.config.template_review_s is not None:
-        sim.later(sim.config.template_review_s, lambda: decide(sim, account, template, "APPROVED"))
+        sim.later(sim.config.template_review_s, lambda: decide(sim, account, template, TemplateStatus.APPROVED))
 
 
 def decide(sim: Simulation, account: Account, template: Template, event: str, reason: str = "NONE") -> None:
-    """Meta's decision on a template: it takes the status and the webhook tells it."""
+    """Give a template the status that Meta decided on, and send the webhook about it."""
     template.status = event
     value: dict[str, Any] = {
         "event": event,
@@ -147,7 +147,7 @@ def decide(sim: Simulation, account: Account, template: Template, event: str, re
         "message_template_category": template.category,
         "reason": reason,
     }
-    sim.courier.submit([value_update(account, None, "message_template_status_update", value, sim.now())])
+    sim.delivery_sender.submit([value_update(account, None, "message_template_status_update", value, sim.now())])
 
 
 def _fields(template: Template) -> dict[str, Any]:
@@ -167,22 +167,22 @@ def _fields(template: Template) -> dict[str, Any]:
 DEFAULT_FIELDS = ("name", "parameter_format", "components", "language", "status", "category", "id")
 
 
-async def listing(_sim: Simulation, call: Call, caller: Grant, account: Account) -> dict[str, Any]:
-    """All templates, filtered by `name`, `language`, `status` or `category`, in pages."""
+async def listing(_sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
+    """List templates, filtered by `name`, `language`, `status` or `category`, in pages."""
     _allowed(caller, account)
     found = list(account.templates.values())
     for name in ("name", "language", "status", "category"):
-        wanted = call.word(name)
+        wanted = call.text(name)
         if wanted is not None:
             found = [template for template in found if str(getattr(template, name)).lower() == wanted.lower()]
-    views = [chosen_fields(call, _fields(template), DEFAULT_FIELDS, "MessageTemplate") for template in found]
+    views = [selected_fields(call, _fields(template), DEFAULT_FIELDS, "MessageTemplate") for template in found]
     return page(call, views)
 
 
-async def delete(sim: Simulation, call: Call, caller: Grant, account: Account) -> dict[str, Any]:
-    """All languages of a name, or only the one with `hsm_id`."""
+async def delete(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
+    """Delete all languages of a name, or only the one with `hsm_id`."""
     _allowed(caller, account)
-    name, hsm_id = call.word("name", required=True), call.word("hsm_id")
+    name, hsm_id = call.text("name", required=True), call.text("hsm_id")
     found = [t for t in account.templates.values() if t.name == name and hsm_id in (None, t.id)]
     if not found:
         raise _invalid("Message template not found", 2593002)
@@ -191,27 +191,28 @@ async def delete(sim: Simulation, call: Call, caller: Grant, account: Account) -
     return {"success": True}
 
 
-async def node(_sim: Simulation, call: Call, caller: Grant, owned: tuple[Account, Template]) -> dict[str, Any]:
+async def node(_sim: Simulation, call: Call, caller: Caller, owned: tuple[Account, Template]) -> dict[str, Any]:
+    """Return the fields of a template."""
     account, template = owned
     _allowed(caller, account)
-    return chosen_fields(call, _fields(template), DEFAULT_FIELDS, "MessageTemplate")
+    return selected_fields(call, _fields(template), DEFAULT_FIELDS, "MessageTemplate")
 
 
-async def edit(sim: Simulation, call: Call, caller: Grant, owned: tuple[Account, Template]) -> dict[str, Any]:
-    """Replace the parts or the category; the template is reviewed again."""
+async def edit(sim: Simulation, call: Call, caller: Caller, owned: tuple[Account, Template]) -> dict[str, Any]:
+    """Replace the components or the category; the template is reviewed again."""
     account, template = owned
     _allowed(caller, account)
     for key in call.parameters:
-        if key not in KNOWN - {"name", "language"}:
+        if key not in PARAMETERS - {"name", "language"}:
             raise unexpected_key(key, "message_template")
     if "components" in call.parameters:
-        check_components(call.parameters["components"], named=template.parameter_format == "NAMED")
+        check_components(call.parameters["components"], named=template.parameter_format == ParameterFormat.NAMED)
         template.components = call.parameters["components"]
     if "category" in call.parameters:
         category = str(call.parameters["category"]).upper()
-        if category not in CATEGORIES:
-            raise Refusal(100, message=f"(#100) Param category must be one of {{{', '.join(CATEGORIES)}}}.")
+        if category not in list(TemplateCategory):
+            raise Refusal(100, message=f"(#100) Param category must be one of {{{', '.join(TemplateCategory)}}}.")
         template.category = category
-    template.status = "PENDING"
+    template.status = TemplateStatus.PENDING
     _review(sim, account, template)
     return {"success": True, "id": template.id, "name": template.name, "category": template.category}

@@ -1,8 +1,8 @@
 "use strict";
-// Everything a bot or a user wrote reaches the page through textContent, never as markup.
+// Text that a bot or a user wrote reaches the page through textContent only, never as markup.
 
 const $ = (id) => document.getElementById(id);
-const state = { number: "", from: "", name: "", hidden: false, version: "", listVersion: "", shown: new Map(), order: "" };
+const state = { number: "", from: "", name: "", hidden: false, version: "", listVersion: "", shown: new Map() };
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -32,10 +32,10 @@ const initial = (name) => (Array.from((name || "").trim())[0] || "?").toUpperCas
 const isPhone = (word) => !/^[A-Z]{2}\./.test(word);
 const shownUser = (user) => (user.phone ? `+${user.phone}` : user.user_id);
 
-// WhatsApp's own marks: *bold*, _italic_, ~struck~, ```mono```, and links.
+// WhatsApp's formatting: *bold*, _italic_, ~struck~, ```mono```, and links.
 const MARKS = /(https?:\/\/[^\s<>"]+[^\s<>".,;:!?)])|```([^`]+)```|(?<![\w*])\*(\S(?:[^*\n]*\S)?)\*(?![\w*])|(?<![\w_])_(\S(?:[^_\n]*\S)?)_(?![\w_])|(?<![\w~])~(\S(?:[^~\n]*\S)?)~(?![\w~])/g;
 
-function words(text, className = "words") {
+function formatted(text, className = "words") {
   const node = make("p", className);
   let at = 0;
   for (const match of text.matchAll(MARKS)) {
@@ -93,9 +93,9 @@ function media(kind, content) {
   return file;
 }
 
-// The bubble's inside and the buttons under it, for a message of either side.
+// Returns the nodes inside the bubble of a message, and the buttons below it.
 function content(message) {
-  const inside = [];
+  const parts = [];
   const actions = [];
   const body = message.body || {};
   const reply = (label, answer, enabled = true) => {
@@ -107,36 +107,36 @@ function content(message) {
   };
   if (message.type === "template" && message.template) {
     const template = message.template;
-    if (template.header) inside.push(make("h3", "", template.header));
-    inside.push(words(template.body || ""));
-    if (template.footer) inside.push(make("p", "footer", template.footer));
+    if (template.header) parts.push(make("h3", "", template.header));
+    parts.push(formatted(template.body || ""));
+    if (template.footer) parts.push(make("p", "footer", template.footer));
     for (const button of template.buttons || []) {
       const quick = button.type === "quick_reply";
       reply(button.text || button.type, { type: "button", button: { payload: button.payload, text: button.text } }, quick);
     }
   } else if (message.type === "interactive" && !message.from_user) {
-    interactive(body, inside, actions, reply, message);
+    interactive(body, parts, actions, reply, message);
   } else if (["image", "video", "audio", "document", "sticker"].includes(message.type)) {
-    inside.push(media(message.type, body));
-    if (body.caption) inside.push(words(body.caption));
+    parts.push(media(message.type, body));
+    if (body.caption) parts.push(formatted(body.caption));
   } else if (message.type === "location") {
-    inside.push(card("place", [body.name, body.address, `${body.latitude}, ${body.longitude}`].filter(Boolean).join(" · ")));
+    parts.push(card("place", [body.name, body.address, `${body.latitude}, ${body.longitude}`].filter(Boolean).join(" · ")));
   } else if (message.type === "contacts") {
-    for (const one of Array.isArray(body) ? body : []) inside.push(card("contact", (one.name || {}).formatted_name || ""));
+    for (const one of Array.isArray(body) ? body : []) parts.push(card("contact", (one.name || {}).formatted_name || ""));
   } else if (message.type === "reaction") {
-    inside.push(words(body.emoji ? `Reacted ${body.emoji}` : "Took the reaction back"));
+    parts.push(formatted(body.emoji ? `Reacted ${body.emoji}` : "Removed the reaction"));
   } else {
-    inside.push(words(message.text || `(${message.type})`));
+    parts.push(formatted(message.text || `(${message.type})`));
   }
-  return { inside, actions };
+  return { parts, actions };
 }
 
-function interactive(body, inside, actions, reply, message) {
+function interactive(body, parts, actions, reply, message) {
   const header = body.header || {};
-  if (header.type === "text") inside.push(make("h3", "", header.text));
-  else if (header.type && header[header.type]) inside.push(media(header.type, header[header.type]));
-  if (body.body) inside.push(words(body.body.text || ""));
-  if (body.footer) inside.push(make("p", "footer", body.footer.text || ""));
+  if (header.type === "text") parts.push(make("h3", "", header.text));
+  else if (header.type && header[header.type]) parts.push(media(header.type, header[header.type]));
+  if (body.body) parts.push(formatted(body.body.text || ""));
+  if (body.footer) parts.push(make("p", "footer", body.footer.text || ""));
   const action = body.action || {};
   const parameters = action.parameters || {};
   if (body.type === "button") {
@@ -182,9 +182,9 @@ function showList(action, message) {
 function bubble(message, first, quoted) {
   const item = make("li", `${message.from_user ? "mine" : ""} ${first ? "turn" : ""}`);
   const box = make("div", "bubble");
-  const { inside, actions } = content(message);
+  const { parts, actions } = content(message);
   if (quoted) box.append(make("p", "quote", quoted.text || quoted.type));
-  box.append(...inside);
+  box.append(...parts);
   const meta = make("div", "meta");
   if (message.status === "failed") meta.append(make("span", "failed", `failed ${message.error || ""}`));
   meta.append(make("span", "", clock(message.time)));
@@ -201,20 +201,21 @@ function bubble(message, first, quoted) {
   return item;
 }
 
+// Draws a conversation. Nodes whose content is unchanged stay, so that focus and selection are not lost.
 function render(conversation) {
   const list = $("messages");
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
   const byId = new Map(conversation.messages.map((message) => [message.wamid, message]));
-  const wanted = [];
-  const kept = new Map();
+  const nodes = [];
+  const shown = new Map();
   const put = (key, fingerprint, build) => {
     const old = state.shown.get(key);
     const entry = old && old.fingerprint === fingerprint ? old : { fingerprint, node: build() };
-    kept.set(key, entry);
-    wanted.push(entry.node);
+    shown.set(key, entry);
+    nodes.push(entry.node);
   };
   let lastDay = "";
-  let lastSide = null;
+  let lastFromUser = null;
   for (const message of conversation.messages) {
     const today = day(message.time);
     if (today !== lastDay) {
@@ -223,11 +224,11 @@ function render(conversation) {
         item.append(make("span", "", today));
         return item;
       });
-      lastSide = null;
+      lastFromUser = null;
     }
     lastDay = today;
-    const first = message.from_user !== lastSide;
-    lastSide = message.from_user;
+    const first = message.from_user !== lastFromUser;
+    lastFromUser = message.from_user;
     put(message.wamid, JSON.stringify([message, first]), () => bubble(message, first, byId.get(message.context)));
   }
   if (conversation.typing) {
@@ -242,15 +243,15 @@ function render(conversation) {
   if (!conversation.messages.length) {
     put("empty", "", () => {
       const item = make("li", "empty");
-      item.append(make("strong", "", "Say hello"), make("span", "", "What you type reaches the bot through its signed webhook, as from WhatsApp."));
+      item.append(make("strong", "", "Say hello"), make("span", "", "The bot gets your messages through its signed webhook, as from WhatsApp."));
       return item;
     });
   }
-  wanted.forEach((node, index) => {
+  nodes.forEach((node, index) => {
     if (list.children[index] !== node) list.insertBefore(node, list.children[index] || null);
   });
-  while (list.children.length > wanted.length) list.lastChild.remove();
-  state.shown = kept;
+  while (list.children.length > nodes.length) list.lastChild.remove();
+  state.shown = shown;
   if (atEnd) list.scrollTop = list.scrollHeight;
   const closes = conversation.window_closes_at;
   const hours = closes ? (closes - Date.now() / 1000) / 3600 : -1;
@@ -305,14 +306,14 @@ function open(from, name) {
   tick();
 }
 
-async function send(order) {
+async function send(request) {
   const from = isPhone(state.from) ? { phone: state.from } : { user_id: state.from };
   if (state.name) from.name = state.name;
   try {
-    const answer = await ask("/_sim/inbound", { number: state.number, from, ...order });
+    const answer = await ask("/_sim/inbound", { number: state.number, from, ...request });
     const failed = answer.attempts.find((attempt) => attempt.status !== 200);
     if (answer.hint) notice(`Not delivered: ${answer.hint}.`);
-    else if (failed) notice(`The webhook answered ${failed.status || failed.error}; the simulator tries again, as Meta would.`);
+    else if (failed) notice(`The webhook answered ${failed.status || failed.error}; the simulator will retry, as Meta does.`);
     else notice("");
   } catch (error) {
     notice(error.message);
@@ -330,6 +331,7 @@ const ATTACHMENTS = [
   ["Unsupported message", { type: "unsupported", errors: [{ code: 131051, title: "Message type unknown" }], unsupported: { type: "poll_creation" } }],
 ];
 
+// Reads the conversation and the list twice a second while the page is visible.
 let timer;
 async function tick() {
   clearTimeout(timer);
@@ -348,7 +350,7 @@ async function tick() {
   timer = setTimeout(tick, 500);
 }
 
-function chooseNumber(id) {
+function selectNumber(id) {
   state.number = id;
   const option = $("number").selectedOptions[0];
   $("title").textContent = option ? option.textContent : "No number yet";
@@ -375,20 +377,20 @@ async function start() {
   const wanted = new URLSearchParams(location.hash.slice(1));
   if (!numbers.length) {
     const item = make("li", "empty");
-    item.append(make("strong", "", "There is no number yet"), make("span", "", "Declare one with PUT /_sim/world, or start with waypost dev."));
+    item.append(make("strong", "", "There is no number yet"), make("span", "", "Declare one with PUT /_sim/world, or start waypost dev."));
     $("messages").replaceChildren(item);
     setTimeout(() => location.reload(), 3000);
     return;
   }
   const asked = wanted.get("number");
   if (numbers.some((number) => number.phone_number_id === asked)) $("number").value = asked;
-  chooseNumber($("number").value);
+  selectNumber($("number").value);
   state.name = wanted.get("name") || "Ada";
   open(wanted.get("from") || "+393331234567", state.name);
 }
 
 $("number").addEventListener("change", () => {
-  chooseNumber($("number").value);
+  selectNumber($("number").value);
   open(state.from, state.name);
 });
 $("new-chat").addEventListener("submit", (event) => {

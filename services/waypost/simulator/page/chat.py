@@ -1,4 +1,4 @@
-"""The chat page, and what it asks: conversations of a number, and the messages of one."""
+"""Serves the chat page and its data: the conversations of a number, and the messages of a conversation."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from waypost.simulator.control.control import reply
-from waypost.simulator.control.views import readable, sent_view
+from waypost.simulator.control.control import json_response
+from waypost.simulator.control.views import readable_text, sent_view
 from waypost.simulator.simulation import Simulation
-from waypost.simulator.world.ledger import Received, Sent
+from waypost.simulator.world.history import Received, Sent
+from waypost.simulator.world.values import SendStatus
 from waypost.simulator.world.world import Number, User, only_digits
 
 FOLDER = Path(__file__).parent
@@ -38,12 +39,13 @@ SHOWN = 200
 
 
 class Chat:
-    """Routes of the page."""
+    """The routes of the page."""
 
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
 
     def routes(self) -> list[Route]:
+        """Return all routes."""
         files = [Route(path, self.file, methods=["GET"]) for path in PAGES]
         return [
             *files,
@@ -54,14 +56,16 @@ class Chat:
         ]
 
     async def file(self, request: Request) -> Response:
+        """Return a file of the page."""
         name, kind = PAGES[request.url.path]
         return Response((FOLDER / name).read_bytes(), headers=SECURITY, media_type=kind)
 
     async def icon(self, _request: Request) -> Response:
+        """Return the icon of the page."""
         return Response(ICON, headers=SECURITY, media_type="image/svg+xml")
 
     def _version(self) -> str:
-        return f"{self._sim.ledger.version}.{self._sim.courier.accepted}"
+        return f"{self._sim.history.version}.{self._sim.delivery_sender.accepted}"
 
     def _number(self, request: Request) -> Number:
         number = self._sim.world.number(request.query_params.get("number", ""))
@@ -70,13 +74,13 @@ class Chat:
         return number
 
     async def conversations(self, request: Request) -> Response:
-        """Users who exchanged messages with the number, the latest first."""
+        """Return the users who exchanged messages with the number, the latest first."""
         number = self._number(request)
         version = self._version()
         if request.query_params.get("version") == version:
-            return reply({"version": version, "unchanged": True})
+            return json_response({"version": version, "unchanged": True})
         latest: dict[str, dict[str, Any]] = {}
-        for item in _merged(self._sim, number):
+        for item in _messages_of(self._sim, number):
             text = _text(item)
             latest.pop(item.user.user_id, None)
             latest[item.user.user_id] = {
@@ -86,23 +90,23 @@ class Chat:
                 "text": text[:120],
                 "time": item.time,
             }
-        return reply({"version": version, "conversations": list(latest.values())[::-1][:SHOWN]})
+        return json_response({"version": version, "conversations": list(latest.values())[::-1][:SHOWN]})
 
     async def conversation(self, request: Request) -> Response:
-        """The last messages between the number and `from`, a phone number or a BSUID."""
+        """Return the last messages between the number and `from`, a phone number or a BSUID."""
         number = self._number(request)
         version = self._version()
         if request.query_params.get("version") == version:
-            return reply({"version": version, "unchanged": True})
+            return json_response({"version": version, "unchanged": True})
         name = request.query_params.get("from", "")
         user = self._sim.world.users.get(name) or self._sim.world.users.get(only_digits(name))
-        ledger = self._sim.ledger
+        ledger = self._sim.history
         if user is None:
-            return reply({"version": version, "messages": [], "typing": False})
-        found = [item for item in _merged(self._sim, number) if item.user is user][-SHOWN:]
+            return json_response({"version": version, "messages": [], "typing": False})
+        found = [item for item in _messages_of(self._sim, number) if item.user is user][-SHOWN:]
         now = self._sim.now()
         last_reply = max((item.time for item in found if isinstance(item, Sent)), default=0.0)
-        return reply(
+        return json_response(
             {
                 "version": version,
                 "user": _user(user),
@@ -114,7 +118,7 @@ class Chat:
         )
 
     async def media(self, request: Request) -> Response:
-        """A stored file for the page; only pictures are shown, all else is a download."""
+        """Return a stored file; only pictures are shown in the page, other files are downloads."""
         media = self._sim.world.media.get(request.path_params["media_id"])
         if media is None:
             raise HTTPException(404, "no such file")
@@ -125,11 +129,11 @@ class Chat:
         return Response(media.content, headers=headers, media_type="application/octet-stream")
 
 
-def _merged(sim: Simulation, number: Number) -> list[Sent | Received]:
-    ledger = sim.ledger
+def _messages_of(sim: Simulation, number: Number) -> list[Sent | Received]:
+    ledger = sim.history
     items: list[Sent | Received] = [*ledger.sent.values(), *ledger.received.values()]
-    mine = [item for item in items if item.phone_number_id == number.phone_number_id]
-    return sorted(mine, key=lambda item: item.seq)
+    of_number = [item for item in items if item.phone_number_id == number.phone_number_id]
+    return sorted(of_number, key=lambda item: item.seq)
 
 
 def _user(user: User) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def _text(item: Sent | Received) -> str:
         return str(answer.get("title", "")) if isinstance(answer, dict) else ""
     if kind == "button" and isinstance(content, dict):
         return str(content.get("text", ""))
-    return readable(kind, content)
+    return readable_text(kind, content)
 
 
 def _shown(item: Sent | Received) -> dict[str, Any]:
@@ -154,7 +158,7 @@ def _shown(item: Sent | Received) -> dict[str, Any]:
         return sent_view(item) | {"from_user": False}
     kind = str(item.message.get("type"))
     context = item.message.get("context")
-    status = "read" if item.read else "delivered" if item.ticket.accepted else "sent"
+    status = SendStatus.READ if item.read else SendStatus.DELIVERED if item.receipt.accepted else SendStatus.SENT
     return {
         "from_user": True,
         "seq": item.seq,

@@ -1,1 +1,1 @@
-"""The state of the simulated Meta: apps, accounts, numbers, users, what was sent and delivered."""
+"""The state of the simulated Meta: apps, accounts, numbers, users, messages and deliveries."""

@@ -1,4 +1,4 @@
-"""Webhook bodies as Meta composes them, and where each update goes."""
+"""Composes webhook bodies as Meta does, and finds the callback of each update."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -15,19 +15,19 @@ OVERRIDABLE = frozenset(
         *("smb_message_echoes", "smb_app_state_sync", "history", "account_settings_update"),
     }
 )
-"""Fields that a number's or an account's own callback receives; all others go to the app's callback, always."""
+"""Fields that go to a number's or an account's own callback, if it has one; all others always go to the app's."""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happened, encoded once. `item` is a message or a status, or the whole value of another field."""
+    """An item of a webhook, already encoded: a message, a status, or the whole value of another field."""
 
     waba_id: str
     phone_number_id: str | None
     field: str
     part: str | None
-    """`messages` or `statuses` for items that share a value with others; None: the item is the value."""
+    """`messages` or `statuses` if the item shares a value with others; None if the item is the whole value."""
     item: bytes
     contact: bytes | None = None
     metadata: bytes | None = None
@@ -37,7 +37,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
 def item_update(
     account: Account, number: Number, part: str, item: dict[str, Any], *, contact: dict[str, Any] | None, at: float
 ) -> Update:
-    """A message or a status of a number, for the field `messages`."""
+    """Return the update of a message or a status, for the field `messages`."""
     return Update(
         waba_id=account.waba_id,
         phone_number_id=number.phone_number_id,
@@ -51,7 +51,7 @@ def item_update(
 
 
 def value_update(account: Account, number: Number | None, field: str, value: dict[str, Any], at: float) -> Update:
-    """Any other field, whose value is given whole."""
+    """Return the update of any other field, whose value is given whole."""
     return Update(
         waba_id=account.waba_id,
         phone_number_id=number.phone_number_id if number else None,
@@ -63,10 +63,10 @@ def value_update(account: Account, number: Number | None, field: str, value: dic
 
 
 def body(updates: Iterable[Update]) -> bytes:
-    """The POST body: an entry per run of one account, a change per run of one number, field and kind; order is kept."""
+    """Return the body of a delivery. Updates keep their order; neighbours of one account or number share an object."""
     entries = []
-    for waba_id, of_account in groupby(updates, key=lambda update: update.waba_id):
-        members = list(of_account)
+    for waba_id, group in groupby(updates, key=lambda update: update.waba_id):
+        members = list(group)
         entry: dict[str, Any] = {"id": waba_id}
         if any(update.field != "messages" for update in members):
             entry["time"] = max(update.at for update in members)
@@ -91,7 +91,7 @@ def _changes(updates: list[Update]) -> Iterator[dict[str, Any]]:
 
 
 def route(world: World, update: Update) -> list[tuple[App, str]]:
-    """Each app that gets the update and the callback it wants it at: number before account before app."""
+    """Return the apps that get the update and their callbacks: the number's, else the account's, else the app's."""
     account = world.accounts.get(update.waba_id)
     if account is None:
         return []

@@ -1,6 +1,6 @@
-"""Meta's refusals: one exception, one table of codes with the title and the HTTP status that Meta uses.
+"""Meta's errors: one exception, and one table of codes with Meta's title and HTTP status for each.
 
-The HTTP statuses are weak knowledge (the error page no longer prints them); a fault may set another one.
+The HTTP statuses are uncertain, since Meta's page of errors no longer lists them; a fault may set another one.
 """
 
 import secrets
@@ -76,7 +76,7 @@ TRANSIENT = frozenset({1, 2, 4, 80007, 130429, 131000, 131016, 131056, 131057, 1
 
 
 class Refusal(Exception):
-    """Meta says no. `envelope()` is the reply's body, `status` its HTTP status; the caller may correct and repeat."""
+    """Raised when Meta refuses a call; the caller may correct it and call again. `status` is the HTTP status."""
 
     def __init__(
         self,
@@ -89,18 +89,18 @@ class Refusal(Exception):
         kind: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        known_status, self.title, known_kind = TITLES.get(code, (400, "Unknown error", "OAuthException"))
+        usual_status, self.title, usual_kind = TITLES.get(code, (400, "Unknown error", "OAuthException"))
         super().__init__(f"(#{code}) {self.title}")
         self.code = code
         self.details = details
         self.subcode = subcode
-        self.status = known_status if status is None else status
-        self.kind = kind or known_kind
+        self.status = usual_status if status is None else status
+        self.kind = kind or usual_kind
         self.headers = headers or {}
         self.message = message or f"(#{code}) {self.title}"
 
     def envelope(self) -> dict[str, Any]:
-        """`{"error": {...}}` as the Cloud API writes it; `error_data` only for messaging codes and with details."""
+        """Return `{"error": {...}}` as the Cloud API writes it, with `error_data` if there are details."""
         error: dict[str, Any] = {"message": self.message, "type": self.kind, "code": self.code}
         if self.details:
             error["error_data"] = {"messaging_product": "whatsapp", "details": self.details}
@@ -112,7 +112,7 @@ class Refusal(Exception):
         return {"error": error}
 
     def webhook_error(self) -> dict[str, Any]:
-        """The same refusal as an item of `errors` in a status webhook."""
+        """Return the error as an item of `errors` in a status webhook."""
         return {
             "code": self.code,
             "title": self.title,
@@ -123,12 +123,12 @@ class Refusal(Exception):
 
 
 def unexpected_key(key: str, owner: str) -> Refusal:
-    """Meta's answer to a key that its schema does not have."""
+    """Return Meta's error for a key that its schema does not have."""
     return Refusal(100, message=f'(#100) Unexpected key "{key}" on param "{owner}".')
 
 
 def no_such_object(node: str, method: str = "GET") -> Refusal:
-    """Meta does not tell a missing object from one that the token may not see."""
+    """Return Meta's error for an object that is missing or that the token may not see; Meta does not say which."""
     return Refusal(
         100,
         message=(

@@ -1,4 +1,4 @@
-"""Statuses of accepted messages: what they say, and the agenda that lets them fall due in batches."""
+"""Composes the statuses of accepted messages, and schedules them in batches."""
 
 import asyncio
 import heapq
@@ -6,15 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from waypost.simulator.world.deliveries import Update, item_update
-from waypost.simulator.world.ledger import Sent
+from waypost.simulator.world.history import Sent
 from waypost.simulator.world.refusal import Refusal
+from waypost.simulator.world.values import SendStatus
 from waypost.simulator.world.world import World
 
-RANK = {"accepted": 0, "sent": 1, "delivered": 2, "read": 3, "played": 4, "failed": 5}
+RANK: dict[str, int] = {status: rank for rank, status in enumerate(SendStatus)}
+"""Order of the statuses; a later status never gives way to an earlier one."""
 
 
 def status_item(sent: Sent, status: str, at: float, error: Refusal | None = None) -> dict[str, Any]:
-    """One item of `statuses`. Pricing comes with `sent` and `delivered`; no `conversation` since v24.0."""
+    """Return an item of `statuses`; `sent` and `delivered` have a price. Since v24.0 there is no `conversation`."""
     item: dict[str, Any] = {"id": sent.wamid, "status": status, "timestamp": str(int(at))}
     if sent.user.phone is not None:
         item["recipient_id"] = sent.user.phone
@@ -22,7 +24,7 @@ def status_item(sent: Sent, status: str, at: float, error: Refusal | None = None
         item["recipient_user_id"] = sent.user.user_id
     if sent.callback_data is not None:
         item["biz_opaque_callback_data"] = sent.callback_data
-    if status in ("sent", "delivered"):
+    if status in (SendStatus.SENT, SendStatus.DELIVERED):
         item["pricing"] = {
             "billable": sent.billable,
             "pricing_model": "PMP",
@@ -35,8 +37,8 @@ def status_item(sent: Sent, status: str, at: float, error: Refusal | None = None
 
 
 def contact(sent: Sent, status: str) -> dict[str, Any] | None:
-    """The contact that goes with a status; a failed one has none."""
-    if status == "failed":
+    """Return the contact that goes with a status; a failed one has none."""
+    if status == SendStatus.FAILED:
         return None
     found: dict[str, Any] = {"profile": {"name": sent.user.name}, "user_id": sent.user.user_id}
     if sent.user.phone is not None:
@@ -45,7 +47,7 @@ def contact(sent: Sent, status: str) -> dict[str, Any] | None:
 
 
 def status_update(world: World, sent: Sent, status: str, at: float, error: Refusal | None = None) -> Update | None:
-    """The webhook update of one status, None when the number is gone; the send remembers it."""
+    """Record a status of a message and return its update, None if the number no longer exists."""
     number = world.numbers.get(sent.phone_number_id)
     if number is None:
         return None
@@ -58,28 +60,30 @@ def status_update(world: World, sent: Sent, status: str, at: float, error: Refus
     return item_update(world.account_of(number), number, "statuses", item, contact=contact(sent, status), at=at)
 
 
-Due = tuple[Sent, str, float, Refusal | None]
+DueStatus = tuple[Sent, str, float, Refusal | None]
+"""The arguments of `status_update` but for the world."""
 
 
-class Agenda:
-    """Statuses by the moment they fall due. `release` is called with all that are due within one tick."""
+class StatusSchedule:
+    """Orders statuses by the time when they are due. `release` is called with all that are due within one tick."""
 
-    def __init__(self, release: Callable[[list[Due]], None], tick_s: Callable[[], float]) -> None:
+    def __init__(self, release: Callable[[list[DueStatus]], None], tick_s: Callable[[], float]) -> None:
         self._release = release
         self._tick_s = tick_s
-        self._heap: list[tuple[float, int, Due]] = []
+        self._heap: list[tuple[float, int, DueStatus]] = []
         self._count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = float("inf")
 
-    def add(self, after_s: float, due: Due) -> None:
-        """Plan a status so many seconds from now."""
+    def add(self, after_s: float, due: DueStatus) -> None:
+        """Schedule a status so many seconds from now."""
         loop = asyncio.get_running_loop()
         self._count += 1
         heapq.heappush(self._heap, (loop.time() + after_s, self._count, due))
         self._plan(loop)
 
     def clear(self) -> None:
+        """Drop all scheduled statuses."""
         self._heap.clear()
         if self._timer is not None:
             self._timer.cancel()

@@ -1,6 +1,6 @@
-"""What exists at the simulated Meta: apps, accounts, numbers, tokens, templates, media and WhatsApp users.
+"""Holds the objects of the simulated Meta: apps, accounts, numbers, tokens, templates, media and WhatsApp users.
 
-Everything lives in memory. `World.merge` takes the declarative form of `PUT /_sim/world` and can be repeated.
+All are in memory. `World.merge` applies the body of `PUT /_sim/world` and may be repeated.
 """
 
 import hashlib
@@ -12,7 +12,17 @@ from typing import Any
 import msgspec
 import phonenumbers
 
-FIELDS = (
+from waypost.simulator.world.values import (
+    CanSend,
+    CodeVerification,
+    NameStatus,
+    NumberStatus,
+    ParameterFormat,
+    TemplateCategory,
+    TemplateStatus,
+)
+
+_FIELDS = (
     "account_alerts account_review_update account_settings_update account_update automatic_events "
     "business_capability_update business_username_update business_username_updates calls consumer_profile flows "
     "group_lifecycle_update group_participants_update group_settings_update group_status_update history "
@@ -21,16 +31,16 @@ FIELDS = (
     "phone_number_name_update phone_number_quality_update security smb_app_state_sync smb_message_echoes standby "
     "template_category_update tracking_events user_preferences"
 )
-SUBSCRIBABLE = frozenset(FIELDS.split())
+SUBSCRIBABLE = frozenset(_FIELDS.split())
 
-KEPT_USERS = 200_000
-"""Names kept, a phone and a BSUID each; a user who is forgotten gets the same BSUID again."""
+USERS_MAX = 200_000
+"""Phone numbers and BSUIDs of users that are stored at most; a user who was dropped gets the same BSUID again."""
 
 SCOPES = ("business_management", "whatsapp_business_management", "whatsapp_business_messaging")
 
 
 class Callback(msgspec.Struct, kw_only=True):
-    """Where deliveries go, and the verify token that was proven for it."""
+    """A URL for deliveries, and the verify token with which it was verified."""
 
     url: str
     verify_token: str
@@ -43,7 +53,7 @@ class Subscription(Callback, kw_only=True):
 
 
 class App(msgspec.Struct, kw_only=True):
-    """A Meta app. Its secret signs every delivery."""
+    """A Meta app, whose secret signs every delivery."""
 
     app_id: str
     app_secret: str
@@ -59,9 +69,9 @@ class Template(msgspec.Struct, kw_only=True):
     id: str = ""
     name: str
     language: str = "en_US"
-    category: str = "UTILITY"
-    status: str = "APPROVED"
-    parameter_format: str = "POSITIONAL"
+    category: str = TemplateCategory.UTILITY
+    status: str = TemplateStatus.APPROVED
+    parameter_format: str = ParameterFormat.POSITIONAL
     components: list[dict[str, Any]] = msgspec.field(default_factory=list)
 
 
@@ -72,24 +82,24 @@ class Number(msgspec.Struct, kw_only=True):
     waba_id: str = ""
     display_phone_number: str
     verified_name: str = "Simulated business"
-    status: str = "CONNECTED"
+    status: str = NumberStatus.CONNECTED
     quality_rating: str = "GREEN"
-    name_status: str = "APPROVED"
+    name_status: str = NameStatus.APPROVED
     new_display_name: str | None = None
-    new_name_status: str = "NONE"
-    code_verification_status: str = "VERIFIED"
+    new_name_status: str = NameStatus.NONE
+    code_verification_status: str = CodeVerification.VERIFIED
     platform_type: str = "CLOUD_API"
     throughput: str = "STANDARD"
     messaging_limit: str = "TIER_250"
     account_mode: str = "LIVE"
-    can_send_message: str = "AVAILABLE"
+    can_send_message: str = CanSend.AVAILABLE
     pin: str | None = None
     messages_per_second: int = 80
-    """Inbound and outbound together; 0 switches the limit off."""
+    """Limit for inbound and outbound messages together; 0 disables it."""
     allowed_recipients: list[str] | None = None
-    """Only these may be written to: a test number. None: everybody."""
+    """The only recipients of a test number; None allows all."""
     callbacks: dict[str, Callback] = msgspec.field(default_factory=dict)
-    """App id to that app's override for this number."""
+    """Overrides of this number by app id."""
     profile: dict[str, Any] = msgspec.field(default_factory=dict)
     commerce: dict[str, bool] = msgspec.field(default_factory=dict)
     registrations: list[float] = msgspec.field(default_factory=list)
@@ -97,6 +107,7 @@ class Number(msgspec.Struct, kw_only=True):
 
     @property
     def digits(self) -> str:
+        """The digits of the phone number."""
         return only_digits(self.display_phone_number)
 
 
@@ -110,14 +121,14 @@ class Account(msgspec.Struct, kw_only=True):
     status: str = "ACTIVE"
     account_review_status: str = "APPROVED"
     business_verification_status: str = "verified"
-    can_send_message: str = "AVAILABLE"
+    can_send_message: str = CanSend.AVAILABLE
     has_payment_method: bool = True
     locked: bool = False
-    """Sends are refused with 131031."""
+    """Whether sends are refused with 131031."""
     numbers: list[str] = msgspec.field(default_factory=list)
     templates: dict[str, Template] = msgspec.field(default_factory=dict)
     subscribers: dict[str, Callback | None] = msgspec.field(default_factory=dict)
-    """App id to that app's override, or None."""
+    """Subscribed apps by id, with the override of each, or None."""
 
 
 class Token(msgspec.Struct, kw_only=True):
@@ -127,9 +138,9 @@ class Token(msgspec.Struct, kw_only=True):
     app_id: str
     scopes: tuple[str, ...] = SCOPES
     expires_at: float = 0.0
-    """Unix seconds; 0 = never."""
+    """Unix seconds; 0 means never."""
     wabas: tuple[str, ...] | None = None
-    """Accounts the system user has access to; None: all."""
+    """Accounts that the system user has access to; None means all."""
     issued_at: float = 0.0
     revoked: bool = False
     user_id: str = "122100000000000001"
@@ -148,7 +159,7 @@ class Media(msgspec.Struct, kw_only=True):
 
 
 class User(msgspec.Struct, kw_only=True):
-    """A WhatsApp user. Without a phone the business sees the business-scoped id (BSUID) alone."""
+    """A WhatsApp user. A business sees only the business-scoped user id (BSUID) of one without a phone."""
 
     phone: str | None
     """Digits without `+`."""
@@ -157,7 +168,7 @@ class User(msgspec.Struct, kw_only=True):
 
 
 class AccountSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """An account as `PUT /_sim/world` declares it; what is left out keeps its value or takes its default."""
+    """An account in `PUT /_sim/world`; what is omitted keeps its value or takes its default."""
 
     waba_id: str
     name: str | None = None
@@ -175,7 +186,7 @@ class AccountSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class UserSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A user as `PUT /_sim/world` declares it, with a phone, a BSUID or both."""
+    """A user in `PUT /_sim/world`, with a phone, a BSUID or both."""
 
     phone: str | None = None
     user_id: str | None = None
@@ -192,12 +203,13 @@ class WorldSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def only_digits(value: str) -> str:
+    """Return the ASCII digits of a text."""
     return "".join(character for character in value if character in "0123456789")
 
 
 @lru_cache(maxsize=4096)
 def country(digits: str) -> tuple[str, str]:
-    """(calling code, region) of a full international number; ("", "ZZ") when it is none."""
+    """Return calling code and region of an international number; ("", "ZZ") if it is invalid."""
     try:
         parsed = phonenumbers.parse("+" + digits)
     except phonenumbers.NumberParseException:
@@ -206,17 +218,17 @@ def country(digits: str) -> tuple[str, str]:
 
 
 def _merged(existing: Any, kind: type[Any], given: dict[str, Any]) -> Any:
-    known = msgspec.structs.asdict(existing) if existing is not None else {}
+    current = msgspec.structs.asdict(existing) if existing is not None else {}
     unknown = set(given) - {field.name for field in msgspec.structs.fields(kind)}
     if unknown:
         raise msgspec.ValidationError(f"{kind.__name__} has no field {', '.join(sorted(unknown))}")
-    return msgspec.convert(known | given, kind, from_attributes=True)
+    return msgspec.convert(current | given, kind, from_attributes=True)
 
 
 class World:
-    """All objects, by the ids that Graph paths use."""
+    """All objects by their ids in Graph paths."""
 
-    def __init__(self, kept_media_bytes: int) -> None:
+    def __init__(self, media_bytes_max: int) -> None:
         self.apps: dict[str, App] = {}
         self.accounts: dict[str, Account] = {}
         self.numbers: dict[str, Number] = {}
@@ -224,11 +236,11 @@ class World:
         self.templates: dict[str, tuple[Account, Template]] = {}
         self.media: OrderedDict[str, Media] = OrderedDict()
         self.users: OrderedDict[str, User] = OrderedDict()
-        self._kept_media_bytes = kept_media_bytes
+        self._media_bytes_max = media_bytes_max
         self._media_bytes = 0
 
     def merge(self, seed: WorldSeed, now: float) -> None:
-        """Add or change the objects named in `seed`; others stay. Raises `msgspec.ValidationError`."""
+        """Add or change the objects in `seed`; others stay as they are. Raises `msgspec.ValidationError`."""
         apps = [_merged(self.apps.get(str(app.get("app_id"))), App, app) for app in seed.apps]
         numbers = [
             (account, [self._merged_number(account.waba_id, number) for number in account.numbers])
@@ -242,7 +254,7 @@ class World:
             )
             for given in seed.tokens
         ]
-        # All of the seed is valid: from here on nothing raises, so no half of it can be left in place.
+        # The whole seed is valid. Nothing raises from here on, so that it is applied completely or not at all.
         self.apps.update((app.app_id, app) for app in apps)
         for account, members in numbers:
             self._merge_account(account, members)
@@ -276,7 +288,7 @@ class World:
             account.subscribers = {app: account.subscribers.get(app) for app in seed.subscribed_apps}
 
     def add_template(self, account: Account, template: Template) -> Template:
-        """Store a template under a new id, or under its old one when name and language exist already."""
+        """Store a template under a new id, or under its old one if its name and language exist."""
         for old in account.templates.values():
             if (old.name, old.language) == (template.name, template.language):
                 template.id = old.id
@@ -286,21 +298,23 @@ class World:
         return template
 
     def remove_template(self, account: Account, template: Template) -> None:
+        """Remove a template from its account."""
         account.templates.pop(template.id, None)
         self.templates.pop(template.id, None)
 
     def account_of(self, number: Number) -> Account:
+        """Return the account that the number belongs to."""
         return self.accounts[number.waba_id]
 
     def number(self, name: str) -> Number | None:
-        """A number by its id, or by its phone number in any spelling."""
+        """Find a number by its id, or by its phone number in any spelling."""
         if name in self.numbers:
             return self.numbers[name]
         digits = only_digits(name)
         return next((n for n in self.numbers.values() if digits and n.digits == digits), None)
 
     def user(self, *, phone: str | None = None, user_id: str | None = None, name: str | None = None) -> User:
-        """The user with that phone or BSUID; made on first mention, with a BSUID derived from the phone."""
+        """Find or create the user with that phone or BSUID; a missing BSUID is derived from the phone."""
         found = (self.users.get(user_id) if user_id else None) or (self.users.get(phone) if phone else None)
         if found is None:
             found = User(phone=phone, user_id=user_id or bsuid(phone or new_id()), name=name or "WhatsApp user")
@@ -311,11 +325,11 @@ class World:
         self.users[found.user_id] = found
         if phone:
             self.users[phone] = found
-        while len(self.users) > KEPT_USERS:
+        while len(self.users) > USERS_MAX:
             self.users.popitem(last=False)
         return found
 
-    def forget(self, *, everything: bool) -> None:
+    def reset(self, *, everything: bool) -> None:
         """Drop users, media and registration history; with `everything` all objects."""
         self.users.clear()
         self.media.clear()
@@ -328,20 +342,21 @@ class World:
                 objects.clear()
 
     def add_media(self, media: Media) -> None:
-        """Keep a file; the oldest ones go when all together exceed the bound."""
+        """Store a file; the oldest ones are dropped if all together are too large."""
         self.media[media.id] = media
         self._media_bytes += len(media.content)
-        while self._media_bytes > self._kept_media_bytes and len(self.media) > 1:
+        while self._media_bytes > self._media_bytes_max and len(self.media) > 1:
             self._media_bytes -= len(self.media.popitem(last=False)[1].content)
 
     def remove_media(self, media_id: str) -> None:
+        """Remove a file, if it exists."""
         media = self.media.pop(media_id, None)
         if media is not None:
             self._media_bytes -= len(media.content)
 
 
 def bsuid(phone: str) -> str:
-    """The business-scoped id of a phone: the same after a restart, so that a conversation goes on."""
+    """Return the BSUID of a phone, which is the same after a restart, so that conversations continue."""
     region = country(phone)[1]
     digest = int.from_bytes(hashlib.sha256(phone.encode()).digest()[:9])
     return f"{region if region.isalpha() else 'ZZ'}.{digest:020d}"
@@ -351,5 +366,5 @@ HELLO = "Welcome and congratulations!! This message demonstrates your ability to
 
 
 def new_id() -> str:
-    """A fresh Graph object id: fifteen digits."""
+    """Make an id of a Graph object, of fifteen digits."""
     return str(10**14 + secrets.randbelow(9 * 10**14))

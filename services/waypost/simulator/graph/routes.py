@@ -1,15 +1,15 @@
-"""Which call leads where: the edges of each kind of node, and the paths that have no node."""
+"""Lists the handler of each call: by the kind of node and what follows its id, or by path where there is no node."""
 
 from typing import Any
 
 from waypost.simulator.graph import accounts, apps, media, numbers, profile, templates
-from waypost.simulator.graph.api import Edge, Root
+from waypost.simulator.graph.api import NodeHandler, PathHandler
 from waypost.simulator.world.world import Account, App, Media, Number
 
 OWNED_TEMPLATE: type[Any] = tuple
-"""A template comes with its account."""
+"""The type of a template's node: the template together with its account."""
 
-EDGES: dict[tuple[type[Any], str, str], Edge] = {
+NODE_ROUTES: dict[tuple[type[Any], str, str], NodeHandler] = {
     (App, "", "GET"): apps.node,
     (App, "subscriptions", "GET"): apps.subscription,
     (App, "subscriptions", "POST"): apps.subscribe,
@@ -39,7 +39,7 @@ EDGES: dict[tuple[type[Any], str, str], Edge] = {
     (Media, "", "DELETE"): media.delete,
 }
 
-ROOTS: dict[tuple[str, str], Root] = {
+PATH_ROUTES: dict[tuple[str, str], PathHandler] = {
     ("/debug_token", "GET"): apps.debug_token,
     ("/oauth/access_token", "GET"): apps.access_token,
     ("/oauth/access_token", "POST"): apps.access_token,

@@ -1,4 +1,4 @@
-"""Deliveries: routing, signature, batches, retries."""
+"""Tests deliveries: routing, signature, batches, retries."""
 
 import asyncio
 import hashlib
@@ -16,19 +16,19 @@ from .meta import APP, NUMBER, SECRET, USER, WABA, CallbackServer, Driver, until
 pytestmark = pytest.mark.anyio
 
 
-def _world(*, of_number: bool, of_account: bool, fields: tuple[str, ...]) -> World:
+def _world(*, number_callback: bool, account_callback: bool, fields: tuple[str, ...]) -> World:
     world = World(1)
     subscription = Subscription(url="app", verify_token="t", fields=dict.fromkeys(fields, "v26.0"))
     world.apps["1"] = App(app_id="1", app_secret="s", subscription=subscription)
-    override = Callback(url="account", verify_token="t") if of_account else None
+    override = Callback(url="account", verify_token="t") if account_callback else None
     world.accounts["2"] = Account(waba_id="2", numbers=["3"], subscribers={"1": override})
-    own = {"1": Callback(url="number", verify_token="t")} if of_number else {}
+    own = {"1": Callback(url="number", verify_token="t")} if number_callback else {}
     world.numbers["3"] = Number(phone_number_id="3", waba_id="2", display_phone_number="+39", callbacks=own)
     return world
 
 
 @pytest.mark.parametrize(
-    ("field", "of_number", "of_account", "expected"),
+    ("field", "number_callback", "account_callback", "expected"),
     [
         *((field, True, True, "number") for field in sorted(OVERRIDABLE)),
         *((field, False, True, "account") for field in sorted(OVERRIDABLE)),
@@ -40,23 +40,23 @@ def _world(*, of_number: bool, of_account: bool, fields: tuple[str, ...]) -> Wor
     ],
 )
 def test_a_numbers_callback_comes_before_the_accounts_and_that_before_the_apps(
-    field: str, of_number: bool, of_account: bool, expected: str
+    field: str, number_callback: bool, account_callback: bool, expected: str
 ) -> None:
-    """For the fields that can be overridden; template and account fields always go to the app's callback."""
-    world = _world(of_number=of_number, of_account=of_account, fields=(field,))
+    """This holds for fields that can be overridden; template and account fields always go to the app's callback."""
+    world = _world(number_callback=number_callback, account_callback=account_callback, fields=(field,))
     update = Update(waba_id="2", phone_number_id="3", field=field, part=None, item=b"{}")
     assert [url for _, url in route(world, update)] == [expected]
 
 
 def test_a_field_that_is_not_subscribed_goes_nowhere() -> None:
-    """An override does not subscribe anything."""
-    world = _world(of_number=True, of_account=True, fields=("messages",))
+    """An override alone subscribes to nothing."""
+    world = _world(number_callback=True, account_callback=True, fields=("messages",))
     update = Update(waba_id="2", phone_number_id="3", field="history", part=None, item=b"{}")
     assert route(world, update) == []
 
 
 def test_updates_of_several_accounts_and_numbers_share_a_body_in_order() -> None:
-    """An entry per run of an account, a change per run of a number and kind; other fields stand alone."""
+    """Neighbours of one account share an entry, those of one number and kind a change; other fields are alone."""
 
     def item(waba: str, number: str, part: str, identifier: str) -> Update:
         return Update(
@@ -98,7 +98,7 @@ def test_updates_of_several_accounts_and_numbers_share_a_body_in_order() -> None
 
 
 async def test_a_delivery_is_signed_over_its_exact_bytes(simulator: Driver, callback: CallbackServer) -> None:
-    """HMAC-SHA256 with the app secret, which is read anew for each delivery."""
+    """The signature is an HMAC-SHA256 with the app secret at the time of the delivery."""
     await simulator.subscribe(callback.url)
     await simulator.inbound(text="caffè ☕ </script>")
     simulator.simulation.world.apps[APP].app_secret = "rotated"
@@ -107,8 +107,8 @@ async def test_a_delivery_is_signed_over_its_exact_bytes(simulator: Driver, call
         assert signature == "sha256=" + hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest()
 
 
-async def test_an_inbound_message_has_metas_envelope(simulator: Driver, callback: CallbackServer) -> None:
-    """Object, entry, change, metadata, contact and message, with the timestamp as a string."""
+async def test_an_inbound_message_has_the_form_of_metas(simulator: Driver, callback: CallbackServer) -> None:
+    """It has object, entry, change, metadata, contact and message, and its timestamp is a string."""
     await simulator.subscribe(callback.url)
     answer = await simulator.inbound(name="Ada")
     assert (answer["deliveries"], answer["accepted"]) == (1, 1)
@@ -129,7 +129,7 @@ async def test_an_inbound_message_has_metas_envelope(simulator: Driver, callback
     }
 
 
-async def test_a_user_without_a_phone_shows_the_bsuid_alone(simulator: Driver, callback: CallbackServer) -> None:
+async def test_a_user_without_a_phone_has_a_bsuid_only(simulator: Driver, callback: CallbackServer) -> None:
     """`from` and `wa_id` are absent, not empty."""
     await simulator.subscribe(callback.url)
     await simulator.inbound(**{"from": {"user_id": "IT.77", "name": "Ada", "username": "ada"}})
@@ -140,23 +140,23 @@ async def test_a_user_without_a_phone_shows_the_bsuid_alone(simulator: Driver, c
 
 
 async def test_without_a_subscription_nothing_is_delivered_and_the_reply_says_why(simulator: Driver) -> None:
-    """The costliest failure in the field is silence; here it is named."""
+    """At Meta nothing says why a number receives no messages."""
     answer = await simulator.inbound()
     assert answer["deliveries"] == 0
     assert "subscribed" in answer["hint"]
 
 
 @pytest.mark.parametrize("status", [201, 204, 302, 400, 500])
-async def test_a_delivery_comes_again_until_it_gets_a_200(
+async def test_a_delivery_is_repeated_until_it_gets_a_200(
     simulator: Driver, callback: CallbackServer, status: int
 ) -> None:
-    """Only 200 counts; each attempt carries the same bytes."""
+    """Only 200 counts; each attempt has the same bytes."""
     await simulator.subscribe(callback.url)
     callback.answers = [status, status, status]
     answer = await simulator.inbound()
     assert answer["accepted"] == 0
     await until(lambda: len(callback.bodies) == 4)
-    await until(lambda: simulator.simulation.courier.waiting == 0)
+    await until(lambda: simulator.simulation.delivery_sender.waiting == 0)
     assert len(set(callback.bodies)) == 1
     shown = (await simulator.http.get("/_sim/deliveries")).json()
     assert [attempt["status"] for attempt in shown] == [status, status, status, 200]
@@ -171,6 +171,7 @@ async def test_a_callback_that_is_away_gets_the_delivery_once_it_is_back(
     """A refused connection is a failed attempt, recorded without a status."""
     await simulator.subscribe(callback.url)
     subscription = simulator.simulation.world.apps[APP].subscription
+    assert subscription is not None
     subscription.url = "http://127.0.0.1:9/hook"
     answer = await simulator.inbound()
     assert answer["attempts"][0]["status"] is None
@@ -180,17 +181,17 @@ async def test_a_callback_that_is_away_gets_the_delivery_once_it_is_back(
 
 
 async def test_after_seven_days_a_delivery_is_given_up(simulator: Driver, callback: CallbackServer) -> None:
-    """Simulated days: the clock is moved, not awaited."""
+    """The simulated clock is moved forward by seven days."""
     await simulator.subscribe(callback.url)
     callback.answers = [500] * 10_000
     await simulator.inbound()
     await simulator.http.post("/_sim/clock", json={"advance_s": 7 * 86_400 + 1})
-    await until(lambda: simulator.simulation.courier.dropped == 1)
-    assert simulator.simulation.courier.waiting == 0
+    await until(lambda: simulator.simulation.delivery_sender.dropped == 1)
+    assert simulator.simulation.delivery_sender.waiting == 0
 
 
-async def test_what_gathers_during_a_delivery_travels_together(simulator: Driver, callback: CallbackServer) -> None:
-    """With one delivery in flight, the next body holds all that came meanwhile, up to the limit."""
+async def test_updates_that_wait_for_a_delivery_share_the_next_one(simulator: Driver, callback: CallbackServer) -> None:
+    """While one delivery is in flight, the next body collects all updates, up to the limit."""
     await simulator.http.put("/_sim/behaviour", json={"delivery_concurrency": 1, "batch_max": 3})
     await simulator.subscribe(callback.url)
     callback.gate = asyncio.Event()
@@ -203,35 +204,35 @@ async def test_what_gathers_during_a_delivery_travels_together(simulator: Driver
     assert [item["text"]["body"] for item in callback.items("messages")] == list("012345")
 
 
-async def test_deliveries_run_side_by_side(simulator: Driver, callback: CallbackServer) -> None:
-    """A slow answer holds back no other delivery while there is room."""
+async def test_deliveries_are_concurrent(simulator: Driver, callback: CallbackServer) -> None:
+    """A slow answer delays no other delivery up to the limit."""
     await simulator.subscribe(callback.url)
     callback.gate = asyncio.Event()
     for _ in range(3):
         await simulator.inbound(wait=False)
-    channel = next(iter(simulator.simulation.courier._channels.values()))
-    assert channel.in_flight == 3
+    queue = next(iter(simulator.simulation.delivery_sender._queues.values()))
+    assert queue.in_flight == 3
     callback.gate.set()
     await until(lambda: len(callback.bodies) == 3)
 
 
 async def test_a_message_can_be_delivered_several_times(simulator: Driver, callback: CallbackServer) -> None:
-    """At-least-once on demand: `times` for one message, `duplicates` for all, `redeliver` for the past."""
+    """`times` repeats one message, `duplicates` all of them, and `redeliver` earlier bodies."""
     await simulator.subscribe(callback.url)
     await simulator.inbound(times=3)
     await until(lambda: len(callback.items("messages")) == 3)
     await simulator.http.put("/_sim/behaviour", json={"duplicates": 1})
     await simulator.inbound()
     await until(lambda: len(callback.items("messages")) == 5)
-    await until(lambda: len(simulator.simulation.courier.attempts) == len(callback.bodies))
+    await until(lambda: len(simulator.simulation.delivery_sender.attempts) == len(callback.bodies))
     before = len(callback.bodies)
     answer = await simulator.http.post("/_sim/redeliver", json={"count": 2, "times": 2, "shuffle": True})
     assert answer.json() == {"queued": 4}
     await until(lambda: len(callback.bodies) == before + 4)
 
 
-async def test_the_last_bodies_can_be_looked_at(simulator: Driver, callback: CallbackServer) -> None:
-    """Byte for byte what was posted."""
+async def test_the_last_bodies_can_be_read(simulator: Driver, callback: CallbackServer) -> None:
+    """They are the posted bytes."""
     await simulator.subscribe(callback.url)
     await simulator.inbound(text="caffè")
     [attempt] = (await simulator.http.get("/_sim/deliveries", params={"body": "1"})).json()
@@ -241,7 +242,7 @@ async def test_the_last_bodies_can_be_looked_at(simulator: Driver, callback: Cal
 async def test_every_subscribed_app_gets_the_update_signed_with_its_own_secret(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """And a retry reaches them all, so the one that had answered sees a duplicate it did not cause."""
+    """A retry goes to all apps, so that one that had answered gets a duplicate."""
     await simulator.http.put("/_sim/world", json={"apps": [{"app_id": "1002", "app_secret": "other"}]})
     await simulator.subscribe(f"{callback.url}/one")
     await simulator.subscribe(f"{callback.url}/two", app="1002", secret="other")
@@ -256,7 +257,7 @@ async def test_every_subscribed_app_gets_the_update_signed_with_its_own_secret(
 
 
 @pytest.mark.parametrize(
-    ("order", "status"),
+    ("changes", "status"),
     [
         ({"text": None}, 422),
         ({"message": {"type": "text"}}, 422),
@@ -266,20 +267,18 @@ async def test_every_subscribed_app_gets_the_update_signed_with_its_own_secret(
         ({"txt": "hi"}, 422),
     ],
 )
-async def test_an_inbound_order_that_makes_no_sense_is_refused(
-    simulator: Driver, order: dict[str, Any], status: int
-) -> None:
-    """With a reason, and without a delivery."""
-    body = {"number": NUMBER, "from": USER, "text": "hi"} | order
+async def test_an_invalid_inbound_message_is_refused(simulator: Driver, changes: dict[str, Any], status: int) -> None:
+    """The answer gives the reason."""
+    body = {"number": NUMBER, "from": USER, "text": "hi"} | changes
     answer = await simulator.http.post("/_sim/inbound", json={k: v for k, v in body.items() if v is not None})
     assert answer.status_code == status
     assert answer.json()["error"]
 
 
-async def test_a_reset_forgets_traffic_and_keeps_the_world_unless_told_otherwise(
+async def test_a_reset_forgets_traffic_and_keeps_the_world_unless_asked(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """Sends, users, faults, deliveries and the clock go; numbers and subscriptions stay."""
+    """Messages, users, faults, deliveries and the clock are reset; numbers and subscriptions stay."""
     await simulator.subscribe(callback.url)
     await simulator.inbound()
     await simulator.send()
@@ -295,7 +294,7 @@ async def test_a_reset_forgets_traffic_and_keeps_the_world_unless_told_otherwise
 
 
 async def test_no_secret_leaves_through_the_control_routes(simulator: Driver, callback: CallbackServer) -> None:
-    """Not the app secret, the token or the verify token, for the page may be open on a screen."""
+    """Neither the app secret nor a token or verify token is shown; others may see the screen."""
     await simulator.subscribe(callback.url)
     await simulator.inbound()
     for path in ("world", "subscriptions", "deliveries?body=1", "sent", "behaviour", "faults"):
@@ -303,7 +302,7 @@ async def test_no_secret_leaves_through_the_control_routes(simulator: Driver, ca
         assert not [secret for secret in (SECRET, "EAAtoken", '"vt"') if secret in shown], path
 
 
-async def test_a_page_of_another_site_cannot_drive_the_simulator(simulator: Driver) -> None:
-    """A browser tells where a request comes from; control calls from elsewhere are refused."""
+async def test_a_page_of_another_site_cannot_control_the_simulator(simulator: Driver) -> None:
+    """The browser names the site of a request; control calls from other sites are refused."""
     answer = await simulator.http.post("/_sim/reset", headers={"sec-fetch-site": "cross-site"}, json={})
     assert answer.status_code == 403

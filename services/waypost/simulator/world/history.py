@@ -1,4 +1,4 @@
-"""What the business sent and what users sent, in order, the last so many of each."""
+"""Keeps the last messages that businesses and users sent, in order."""
 
 import base64
 import secrets
@@ -7,35 +7,36 @@ from typing import Any
 
 import msgspec
 
-from waypost.simulator.world.delivery_sender import Ticket
+from waypost.simulator.world.delivery_sender import DeliveryReceipt
+from waypost.simulator.world.values import SendStatus
 from waypost.simulator.world.world import User
 
 
 class Sent(msgspec.Struct, kw_only=True):
-    """A send that was accepted."""
+    """A message of a business that was accepted."""
 
     seq: int
     wamid: str
     phone_number_id: str
     waba_id: str
     to: str
-    """The recipient as the caller wrote it."""
+    """The recipient in the caller's spelling."""
     user: User
     by_user_id: bool
     type: str
     body: Any
-    """The object under the message's type, as received."""
+    """The content of the message, the object under its type."""
     context: str | None
     time: float
     callback_data: str | None
     category: str
     billable: bool
     rendered: dict[str, Any] | None = None
-    """A template filled in: `header`, `body`, `footer`, `buttons`."""
-    status: str = "accepted"
+    """The filled template: `header`, `body`, `footer`, `buttons`."""
+    status: str = SendStatus.ACCEPTED
     statuses: list[str] = msgspec.field(default_factory=list)
     error: int | None = None
-    """Code of the `failed` status."""
+    """The code of the `failed` status."""
 
 
 class Received(msgspec.Struct, kw_only=True):
@@ -47,44 +48,48 @@ class Received(msgspec.Struct, kw_only=True):
     user: User
     message: dict[str, Any]
     time: float
-    ticket: Ticket
+    receipt: DeliveryReceipt
     read: bool = False
     typing_until: float = 0.0
 
 
-class Ledger:
-    """Both directions, bounded, and when each user last wrote to each number."""
+class MessageHistory:
+    """The last messages in both directions, and when each user last wrote to each number."""
 
-    def __init__(self, kept: int) -> None:
+    def __init__(self, capacity: int) -> None:
         self.sent: OrderedDict[str, Sent] = OrderedDict()
         self.received: OrderedDict[str, Received] = OrderedDict()
         self.last_inbound: OrderedDict[tuple[str, str], float] = OrderedDict()
         self.version = 0
-        """Grows with each change, so that a page knows when to look."""
-        self._kept = kept
+        """Grows with each change, so that a page knows whether to read."""
+        self._capacity = capacity
         self._seq = 0
 
     def next_seq(self) -> int:
+        """Return the next number in the order of all messages."""
         self._seq += 1
         self.version += 1
         return self._seq
 
     def add_sent(self, sent: Sent) -> None:
+        """Add a message of a business; the oldest one is dropped if there are too many."""
         self.sent[sent.wamid] = sent
-        if len(self.sent) > self._kept:
+        if len(self.sent) > self._capacity:
             self.sent.popitem(last=False)
 
     def add_received(self, received: Received) -> None:
+        """Add a message of a user, which opens the window; the oldest one is dropped if there are too many."""
         self.received[received.wamid] = received
-        if len(self.received) > self._kept:
+        if len(self.received) > self._capacity:
             self.received.popitem(last=False)
         key = (received.phone_number_id, received.user.user_id)
         self.last_inbound[key] = max(received.time, self.last_inbound.get(key, 0.0))
         self.last_inbound.move_to_end(key)
-        if len(self.last_inbound) > 10 * self._kept:
+        if len(self.last_inbound) > 10 * self._capacity:
             self.last_inbound.popitem(last=False)
 
     def clear(self) -> None:
+        """Drop all messages."""
         self.sent.clear()
         self.received.clear()
         self.last_inbound.clear()
@@ -92,7 +97,7 @@ class Ledger:
 
 
 def wamid(digits: str, *, outgoing: bool) -> str:
-    """A message id in Meta's form; like Meta's it embeds the user's phone number, so it is personal data."""
+    """Make a message id in Meta's form. Like Meta's it contains the user's phone number, so it is personal data."""
     name = digits.encode()
     direction = b"\x15\x02\x00\x11\x18\x12" if outgoing else b"\x15\x02\x00\x12\x18\x14"
     tail = secrets.token_hex(9 if outgoing else 10).upper().encode()
