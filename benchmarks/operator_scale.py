@@ -30,6 +30,7 @@ from kubernetes import client, config
 from kubernetes.client.exceptions import ConflictException
 
 from benchmarks.operator_scale_fleet import Fleet
+from tests.untyped import untyped
 from waypost.operator.api.crd import KINDS, crd
 
 API = ("waypost.dev", "v1alpha1")
@@ -72,12 +73,12 @@ class Scale:
 
     def __enter__(self) -> Self:
         self.folder = Path(self._exit.enter_context(tempfile.TemporaryDirectory(prefix="wps-")))
-        made = self._exit.enter_context(config.new_client_from_config(str(self._kubeconfig)))
+        made = self._exit.enter_context(untyped(config.new_client_from_config)(str(self._kubeconfig)))
         made.configuration.connection_pool_maxsize = AT_ONCE
         self.core, self.objects = client.CoreV1Api(made), client.CustomObjectsApi(made)
         self._exit.enter_context(_kinds(client.ApiextensionsV1Api(made)))
         for namespace in (self.fleet.release, *self.fleet.teams):
-            self.core.create_namespace({"metadata": {"name": namespace}})
+            self.core.create_namespace(untyped({"metadata": {"name": namespace}}))
             self._exit.callback(self.core.delete_namespace, namespace)
         webhook = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handshake)
         threading.Thread(target=webhook.serve_forever, daemon=True).start()
@@ -160,7 +161,7 @@ class Scale:
         return sum(len(self._list(team, plural)) for team in self.fleet.teams for plural in PLURALS)
 
     def _list(self, team: str, plural: str) -> list[dict[str, Any]]:
-        listed: dict[str, Any] = self.objects.list_namespaced_custom_object(*API, team, plural)
+        listed = untyped(self.objects.list_namespaced_custom_object(*API, team, plural))
         found: list[dict[str, Any]] = listed["items"]
         return found
 
@@ -194,14 +195,17 @@ def _kinds(extensions: client.ApiextensionsV1Api) -> Iterator[None]:
     ours = []
     for name, body in definitions.items():
         try:
-            extensions.create_custom_resource_definition(body)
+            extensions.create_custom_resource_definition(untyped(body))
             ours.append(name)
         except ConflictException:
             extensions.patch_custom_resource_definition(name, {"spec": body["spec"]})
 
     def served() -> bool:
         states = [extensions.read_custom_resource_definition(name).status for name in definitions]
-        return all(any(c.type == "Established" and c.status == "True" for c in s.conditions or ()) for s in states)
+        return all(
+            state is not None and any(c.type == "Established" and c.status == "True" for c in state.conditions or ())
+            for state in states
+        )
 
     _until(served, 60, "the kinds are served")
     try:
@@ -215,7 +219,8 @@ def measure(scale: Scale, quiet_s: float) -> dict[str, float]:
     """The figures."""
     fleet = scale.fleet
     scale.create(
-        lambda index: scale.core.create_namespaced_secret(fleet.team(index), fleet.secret(index)), fleet.numbers
+        lambda index: scale.core.create_namespaced_secret(fleet.team(index), untyped(fleet.secret(index))),
+        fleet.numbers,
     )
     operator = scale.start_operator()
     began, processor = time.monotonic(), _processor_seconds(operator.pid)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from waypost.contracts.registry import Number, Route
 
 from .registry_files import publish
 
-BOTH = {"namespace": "team-a", "name": "support", "phone_number_id": "1", "waba_id": "2", "app_id": "3"}
+BOTH: dict[str, Any] = {"namespace": "team-a", "name": "support", "phone_number_id": "1", "waba_id": "2", "app_id": "3"}
 ROUTE = Route(**BOTH, app_secrets=("canary-app-secret",), verify_tokens=("canary-verify",))
 NUMBER = Number(**BOTH, access_token="canary-token", app_secret_proof="canary-proof", messages_per_second=5)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -24,7 +25,13 @@ DAY_S = 86_400.0
 
 def published(folder: Path) -> Path:
     """Publishes one number in a registry; returns its folder."""
-    identity = {"namespace": "team-a", "name": "support", "phone_number_id": "1", "waba_id": "2", "app_id": "3"}
+    identity: dict[str, Any] = {
+        "namespace": "team-a",
+        "name": "support",
+        "phone_number_id": "1",
+        "waba_id": "2",
+        "app_id": "3",
+    }
     route = Route(**identity, app_secrets=(SECRET,), verify_tokens=("canary-verify",))
     publish(folder, route, Number(**identity, access_token=TOKEN))
     return folder
