@@ -20,10 +20,12 @@ from waypost.cloudapi.graph.errors import GraphRefused
 from waypost.cloudapi.graph.numbers import Health, HealthEntity, HealthError, PhoneNumber, WebhookConfiguration
 from waypost.operator.api.number_models import CREDENTIALS_LABEL, NumberSpec
 from waypost.operator.cluster.interface import Stored
+from waypost.operator.number import actions as act
 from waypost.operator.number import credentials
+from waypost.operator.number.actions import Action
 from waypost.operator.number.plan import DAY_S
 from waypost.operator.number.registration import Registration
-from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, AtMeta, Desired, Observed
+from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, Desired, MetaState, Observed
 from waypost.operator.number.status.judgement import judge
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +75,7 @@ def unhealthy(entity: str, *codes: int, send: str = "BLOCKED") -> PhoneNumber:
 
 
 def found(
-    *, failed: dict[str, Exception] | None = None, registration: Registration | None = None, **at_meta: Any
+    *, failed: dict[type[Action], Exception] | None = None, registration: Registration | None = None, **at_meta: Any
 ) -> Observed:
     """A number with nothing wrong, but for what is given."""
     app = AppSubscription(OBJECT, DESIRED.app_url(APP), True, tuple(map(SubscribedField, FIELDS)))
@@ -83,12 +85,12 @@ def found(
         "account": (SubscribedApp(APP),),
         "app": (app,),
     }
-    status = {"registration": registration.written()} if registration else {}
+    status = {"registration": registration.as_status()} if registration else {}
     meta |= {key: value for key, value in at_meta.items() if key != "secret"}
     return Observed(
         at_meta.get("secret", credentials_of()),
         secret_version="7",
-        meta=AtMeta(**meta),
+        meta=MetaState(**meta),
         failed=failed or {},
         status=status,
     )
@@ -124,7 +126,7 @@ SITUATIONS = [
     token(expires_at=int(NOW + 3 * DAY_S)),
     found(account=NO_ACCESS),
     found(number=phone(health_status=Health("AVAILABLE", [HealthEntity("WABA", "1", "AVAILABLE")]))),
-    found(account=(), failed={"SubscribeApp": GraphRefused(200, 403)}),
+    found(account=(), failed={act.SubscribeApp: GraphRefused(200, 403)}),
     found(number=NO_ACCESS),
     found(number=phone(status="PENDING", code_verification_status="NOT_VERIFIED")),
     found(number=phone(status="BANNED")),
@@ -135,7 +137,7 @@ SITUATIONS = [
     refused(133016),
     refused(131037),
     refused(131042),
-    found(failed={"SetNumberCallback": GraphRefused(2200, 400)}),
+    found(failed={act.SetNumberCallback: GraphRefused(2200, 400)}),
     found(app=(AppSubscription(OBJECT, DESIRED.app_url(APP)),)),
     found(number=unhealthy("WABA", 141006)),
     found(number=unhealthy("BUSINESS", 141010)),

@@ -1,4 +1,4 @@
-"""Without Kubernetes: a cluster in memory, the simulated Meta, and a webhook that answers for what is published."""
+"""Runs a number's reconciler without Kubernetes: a cluster in memory, the simulated Meta, and a webhook."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ DEADLINE_S = 60.0
 
 
 class Clock:
-    """Time that moves by hand only."""
+    """A clock that a test moves by hand."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
@@ -52,7 +52,7 @@ class Clock:
 
 
 def number(name: str = NAME, *, namespace: str = NAMESPACE, **spec: Any) -> Manifest:
-    """A `WhatsAppNumber`."""
+    """Returns a `WhatsAppNumber`."""
     return {
         "apiVersion": "waypost.dev/v1alpha1",
         "kind": "WhatsAppNumber",
@@ -64,7 +64,7 @@ def number(name: str = NAME, *, namespace: str = NAMESPACE, **spec: Any) -> Mani
 def secret(
     name: str = "support-meta", *, namespace: str = NAMESPACE, labels: Mapping[str, str] | None = None, **data: str
 ) -> Manifest:
-    """A credentials Secret that is opted in."""
+    """Returns a credentials Secret, by default one whose owner opted in."""
     values = {"appId": APP, "appSecret": SECRET, "accessToken": TOKEN} | data
     return {
         "apiVersion": "v1",
@@ -79,7 +79,7 @@ def secret(
 
 
 def script(text: str = BOT, name: str = "support-bot") -> Manifest:
-    """A ConfigMap with a bot."""
+    """Returns a ConfigMap with a bot."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -89,7 +89,7 @@ def script(text: str = BOT, name: str = "support-bot") -> Manifest:
 
 
 class Webhook:
-    """Stands for the webhook's pods: it answers a handshake for what is published, once the pods have it."""
+    """Stands for the webhook's pods: it answers a handshake for each published number, while it is up."""
 
     def __init__(self, cluster: FileCluster) -> None:
         self._cluster = cluster
@@ -98,7 +98,7 @@ class Webhook:
         self.app = Starlette(routes=[Path("/webhooks/{namespace}/{name}", self._answer)])
 
     def reads(self, cluster: FileCluster) -> None:
-        """Answer for what is published there from now on."""
+        """Answers for the numbers that are published in another cluster from now on."""
         self._cluster = cluster
 
     async def _answer(self, request: Request) -> Response:
@@ -120,7 +120,7 @@ class Webhook:
         )
 
     async def serves(self, path: str, verify_token: str) -> str | None:
-        """The operator's own look, over no network."""
+        """Answers the operator's probe, without a network."""
         self.probes += 1
         asked = {"hub.mode": "subscribe", "hub.verify_token": verify_token, "hub.challenge": "1"}
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://webhook") as client:
@@ -129,7 +129,7 @@ class Webhook:
 
 
 def published(cluster: FileCluster) -> tuple[dict[str, registry.Route], dict[str, registry.Number]]:
-    """What the data plane would read."""
+    """Returns the registry entries that webhook and workers would read."""
     routes: dict[str, registry.Route] = {}
     numbers: dict[str, registry.Number] = {}
     for stored in cluster.all("Secret"):
@@ -144,7 +144,7 @@ def published(cluster: FileCluster) -> tuple[dict[str, registry.Route], dict[str
 
 
 class Installation:
-    """All of it; `reconcile` runs until nothing is due at once."""
+    """A cluster, the simulated Meta, a webhook, and an operator whose reconciles a test runs one by one."""
 
     def __init__(
         self, public_url: str, simulator: Starlette, cluster: FileCluster, webhook: Webhook, clock: Clock
@@ -162,25 +162,25 @@ class Installation:
         self.reconciler = self.operator()
 
     def client(self, timeout_s: float = 10.0) -> GraphClient:
-        """A client of the simulated Meta that notes each call."""
-        return GraphClient("http://graph", "v26.0", timeout_s=timeout_s, transport=_Noting(self.asgi, self.calls))
+        """Returns a client of the simulated Meta that records each call."""
+        return GraphClient("http://graph", "v26.0", timeout_s=timeout_s, transport=_Recording(self.asgi, self.calls))
 
     def operator(
         self, cluster: Cluster | None = None, *, handover: BudgetHandover | None = None, **options: Any
     ) -> NumberReconciler:
-        """An operator that has just started; without `handover` it is the first in this hour."""
+        """Returns an operator that has just started; without `handover` it is the first in this hour."""
         chosen, where = dataclasses.replace(self.options, **options), cluster or self.cluster
         return NumberReconciler(where, self.graph, chosen, clock=self.clock, probe=self.webhook, handover=handover)
 
     async def reconcile(self, name: str = NAME, namespace: str = NAMESPACE, *, after_s: float = 5.0) -> Result:
-        """One reconcile, `after_s` after the last."""
+        """Reconciles once, `after_s` after the last time."""
         self.clock.advance(after_s)
         manifest = self.cluster.get("WhatsAppNumber", namespace, name)
         assert manifest is not None
         return await self.reconciler.reconcile(manifest)
 
     async def settle(self, name: str = NAME, namespace: str = NAMESPACE) -> Result:
-        """Reconcile until nothing is due before the next resync."""
+        """Reconciles until nothing is due before the next resync."""
         for _ in range(30):
             result = await self.reconcile(name, namespace)
             if result.requeue_after_s is None or result.requeue_after_s > 60:
@@ -194,7 +194,7 @@ class Installation:
         return found
 
     def condition(self, type_: str, name: str = NAME, namespace: str = NAMESPACE) -> tuple[str, str]:
-        """(status, reason)."""
+        """Returns status and reason of a condition."""
         found = find(self.status(name, namespace), type_)
         return (found["status"], found["reason"]) if found else ("", "")
 
@@ -203,18 +203,18 @@ class Installation:
         return str(found["message"]) if found else ""
 
     async def world(self, **seed: Any) -> None:
-        """Change what exists at Meta."""
+        """Changes what exists at Meta."""
         answer = await self.control.put("/_sim/world", json=seed)
         assert answer.is_success, answer.text
 
     async def fault(self, match: Any, **fault: Any) -> None:
-        """Let calls go wrong."""
+        """Makes calls fail that match."""
         answer = await self.control.post("/_sim/faults", json={"match": match} | fault)
         assert answer.is_success, answer.text
 
     @property
     def at_meta(self) -> dict[str, Any]:
-        """What is registered at Meta: who gets deliveries, and where."""
+        """What is registered at Meta: callbacks, subscriptions and states."""
         world = self.simulation.world
         return {
             "app": world.apps[APP].subscription
@@ -225,7 +225,7 @@ class Installation:
         }
 
 
-class _Noting(httpx.ASGITransport):
+class _Recording(httpx.ASGITransport):
     def __init__(self, app: Any, calls: list[str]) -> None:
         super().__init__(app)
         self._calls = calls
@@ -237,7 +237,7 @@ class _Noting(httpx.ASGITransport):
 
 @contextlib.asynccontextmanager
 async def installation(config: SimulatorConfig | None = None) -> AsyncIterator[Installation]:
-    """With one app, account, number and token at Meta; nothing is declared or registered yet."""
+    """Yields an installation with one app, account, number and token at Meta. No object exists yet."""
     simulator = build(config or SimulatorConfig(verification_timeout_s=DEADLINE_S))
     clock = Clock()
     cluster = FileCluster(clock=clock)
@@ -263,10 +263,10 @@ async def _listening(app: Starlette) -> AsyncIterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     task = asyncio.create_task(server.serve([listener]))
     async with asyncio.timeout(DEADLINE_S):
-        while not server.started:  # noqa: ASYNC110 - uvicorn tells it by a flag only
+        while not server.started:  # noqa: ASYNC110 - uvicorn only sets a flag
             await asyncio.sleep(0.002)
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    # Nothing is under way any more, so its orderly end, which takes a fifth of a second, is not waited for.
+    # No request runs any more, so the test does not wait for uvicorn's orderly end, which takes a fifth of a second.
     for each in server.servers:
         each.close()
     for connection in list(server.server_state.connections):

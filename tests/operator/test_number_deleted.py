@@ -1,4 +1,4 @@
-"""A deleted number goes: what is at Meta stays or goes as its policy says, and nothing can hold it back for long."""
+"""A deleted number always goes. What is registered at Meta stays or is removed, as its policy says."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -28,33 +28,33 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Credentials are there; nothing is declared yet."""
+    """Has credentials; no number exists yet."""
     async with installation() as made:
         made.cluster.put(secret())
         yield made
 
 
 async def deleted(it: Installation, name: str = NAME, *, after_s: float = 5.0) -> bool:
-    """Delete and reconcile once; whether it is gone."""
+    """Deletes the number and reconciles once; returns whether it is gone."""
     it.cluster.remove("WhatsAppNumber", NAMESPACE, name)
     await it.reconcile(name, after_s=after_s)
     return it.cluster.get("WhatsAppNumber", NAMESPACE, name) is None
 
 
 async def declared(it: Installation, name: str = NAME, **spec: Any) -> None:
-    """A number that is ready."""
+    """Creates a number and reconciles until it is ready."""
     it.cluster.put(number(name, **spec))
     await it.settle(name)
 
 
 def leftovers(it: Installation) -> list[str]:
-    """Secrets of the operator that still hold anything."""
-    ours = [each for each in it.cluster.all("Secret") if each["metadata"]["namespace"] == "waypost"]
-    return [each["metadata"]["name"] for each in ours if each.get("data")]
+    """Returns the operator's Secrets that still hold anything."""
+    secrets = [each for each in it.cluster.all("Secret") if each["metadata"]["namespace"] == "waypost"]
+    return [each["metadata"]["name"] for each in secrets if each.get("data")]
 
 
 async def test_an_orphaned_number_stays_at_meta(it: Installation) -> None:
-    """The default: deleting an object by mistake must not unsubscribe a business."""
+    """This is the default: deleting an object by mistake must not unsubscribe a business."""
     await declared(it)
     at_meta = it.at_meta
     it.calls.clear()
@@ -63,8 +63,8 @@ async def test_an_orphaned_number_stays_at_meta(it: Installation) -> None:
     assert (published(it.cluster), leftovers(it)) == (({}, {}), [])
 
 
-async def test_a_number_to_be_deleted_takes_its_callback_with_it(it: Installation) -> None:
-    """And nothing more: it stays registered."""
+async def test_the_policy_delete_removes_the_callback(it: Installation) -> None:
+    """The number itself stays registered."""
     await declared(it, deletionPolicy="Delete")
     assert await deleted(it)
     assert (it.at_meta["numbers"][NUMBER], it.at_meta["account"]) == ({}, {})
@@ -73,7 +73,7 @@ async def test_a_number_to_be_deleted_takes_its_callback_with_it(it: Installatio
 
 
 async def test_the_account_stays_subscribed_for_its_other_numbers(it: Installation) -> None:
-    """One of two goes."""
+    """One of two numbers is deleted."""
     phones = [{"phone_number_id": "777777777", "display_phone_number": "+1 555 078 3899"}]
     await it.world(accounts=[{"waba_id": WABA, "numbers": phones}])
     await declared(it, deletionPolicy="Delete")
@@ -84,24 +84,24 @@ async def test_the_account_stays_subscribed_for_its_other_numbers(it: Installati
     assert it.condition(ConditionType.READY, "second") == (TRUE, Reason.AS_DESIRED)
 
 
-async def test_another_systems_callback_is_not_taken_away(it: Installation) -> None:
-    """Somebody took the number over at Meta."""
+async def test_another_systems_callback_is_not_removed(it: Installation) -> None:
+    """The number was taken over at Meta."""
     await declared(it, deletionPolicy="Delete")
     it.simulation.world.numbers[NUMBER].callbacks[APP].url = "https://crm.example/hook"
     assert await deleted(it)
     assert it.at_meta["numbers"][NUMBER] == {APP: "https://crm.example/hook"}
 
 
-async def test_credentials_that_went_first_are_found_where_they_were_published(it: Installation) -> None:
-    """`kubectl delete -f` deletes the Secret in the same breath."""
+async def test_deleted_credentials_are_taken_from_the_registry(it: Installation) -> None:
+    """`kubectl delete -f` deletes the Secret at the same time."""
     await declared(it, deletionPolicy="Delete")
     it.cluster.remove("Secret", NAMESPACE, "support-meta")
     assert await deleted(it)
     assert it.at_meta["numbers"][NUMBER] == {}
 
 
-async def test_without_any_credentials_it_goes_and_tells_what_is_left(it: Installation) -> None:
-    """The operator's own Secrets are gone too."""
+async def test_a_deletion_without_credentials_says_what_is_left(it: Installation) -> None:
+    """The operator's own Secrets are gone, too."""
     await declared(it, deletionPolicy="Delete")
     for each in it.cluster.all("Secret"):
         it.cluster.remove("Secret", each["metadata"]["namespace"], each["metadata"]["name"])
@@ -109,8 +109,8 @@ async def test_without_any_credentials_it_goes_and_tells_what_is_left(it: Instal
     assert it.cluster.events[-1][:2] == ("Warning", Reason.LEFT_AT_META)
 
 
-async def test_a_revoked_token_holds_nothing_back(it: Installation) -> None:
-    """A refusal is final; the Event tells what is left."""
+async def test_a_revoked_token_does_not_block_a_deletion(it: Installation) -> None:
+    """A refusal is final, and the Event says what is left."""
     await declared(it, deletionPolicy="Delete")
     it.simulation.world.tokens[TOKEN].revoked = True
     assert await deleted(it)
@@ -118,18 +118,18 @@ async def test_a_revoked_token_holds_nothing_back(it: Installation) -> None:
     assert leftovers(it) == []
 
 
-async def test_a_meta_that_is_away_is_waited_for_until_a_deadline(it: Installation) -> None:
-    """An object that cannot go is worse than a leftover at Meta."""
+async def test_a_deletion_waits_for_meta_until_a_deadline(it: Installation) -> None:
+    """An object that cannot be deleted is worse than a leftover at Meta."""
     await declared(it, deletionPolicy="Delete")
     await it.fault(".*", status=500, times=None)
     assert not await deleted(it)
-    assert published(it.cluster)[0], "deliveries are still taken in while Meta makes them"
+    assert published(it.cluster)[0], "the webhook still accepts deliveries while Meta makes them"
     assert await deleted(it, after_s=it.options.finalize_deadline_s)
     assert it.cluster.events[-1][:2] == ("Warning", Reason.LEFT_AT_META)
 
 
-async def test_a_meta_that_comes_back_is_asked_again(it: Installation) -> None:
-    """Before the deadline nothing is left behind."""
+async def test_a_deletion_asks_meta_again_before_the_deadline(it: Installation) -> None:
+    """Once Meta answers, nothing is left there."""
     await declared(it, deletionPolicy="Delete")
     await it.fault(".*", status=500, times=1)
     assert not await deleted(it)
@@ -137,8 +137,8 @@ async def test_a_meta_that_comes_back_is_asked_again(it: Installation) -> None:
     assert it.at_meta["numbers"][NUMBER] == {}
 
 
-async def test_the_annotation_abandon_ends_the_waiting(it: Installation) -> None:
-    """For whoever cannot wait: Meta is not asked."""
+async def test_the_annotation_abandon_ends_the_wait(it: Installation) -> None:
+    """Meta is then not asked."""
     await declared(it, deletionPolicy="Delete")
     await it.fault(".*", status=500, times=None)
     assert not await deleted(it)
@@ -149,8 +149,8 @@ async def test_the_annotation_abandon_ends_the_waiting(it: Installation) -> None
     assert await deleted(it)
 
 
-async def test_a_number_deleted_while_the_operator_was_down_goes_when_it_is_back(it: Installation) -> None:
-    """Level-based: the mark is there, whoever comes sees it."""
+async def test_a_deletion_is_done_by_an_operator_that_starts_later(it: Installation) -> None:
+    """The object is still marked as deleted."""
     await declared(it, deletionPolicy="Delete")
     it.cluster.remove("WhatsAppNumber", NAMESPACE, NAME)
     it.reconciler = it.operator()
@@ -159,8 +159,8 @@ async def test_a_number_deleted_while_the_operator_was_down_goes_when_it_is_back
     assert it.at_meta["numbers"][NUMBER] == {}
 
 
-async def test_a_loser_of_a_conflict_takes_nothing_with_it(it: Installation) -> None:
-    """Its deletion is not the winner's."""
+async def test_deleting_the_younger_claim_changes_nothing_for_the_older(it: Installation) -> None:
+    """The policy Delete of the younger object does not apply to the number of the older."""
     it.cluster.put(number("first"))
     it.clock.advance(10)
     it.cluster.put(number("second", deletionPolicy="Delete"))
@@ -172,8 +172,8 @@ async def test_a_loser_of_a_conflict_takes_nothing_with_it(it: Installation) -> 
     assert set(published(it.cluster)[0]) == {f"{NAMESPACE}.first.json"}
 
 
-async def test_a_number_made_anew_is_ready_again(it: Installation) -> None:
-    """Nothing of the old one is in its way."""
+async def test_a_number_that_is_created_again_becomes_ready(it: Installation) -> None:
+    """No leftover of the old object prevents it."""
     await declared(it, deletionPolicy="Delete")
     assert await deleted(it)
     await declared(it)
@@ -181,8 +181,8 @@ async def test_a_number_made_anew_is_ready_again(it: Installation) -> None:
     assert published(it.cluster)[0][f"{NAMESPACE}.{NAME}.json"].app_secrets == (SECRET,)
 
 
-async def test_what_outlived_its_number_is_swept(it: Installation) -> None:
-    """Its finalizer was taken off by hand while no operator was there."""
+async def test_a_number_without_an_object_is_swept(it: Installation) -> None:
+    """Its finalizer was removed by hand while no operator ran."""
     await declared(it)
     manifest = it.cluster.get("WhatsAppNumber", NAMESPACE, NAME)
     assert manifest is not None
@@ -195,8 +195,8 @@ async def test_what_outlived_its_number_is_swept(it: Installation) -> None:
     assert (published(it.cluster), leftovers(it)) == (({}, {}), [])
 
 
-async def test_a_sweep_leaves_what_is_there(it: Installation) -> None:
-    """And what was just made, or cannot be looked at."""
+async def test_a_sweep_leaves_existing_numbers_alone(it: Installation) -> None:
+    """Nothing in the cluster changes."""
     await declared(it)
     before = it.cluster.dump()
     assert await it.operator().sweep() == 0

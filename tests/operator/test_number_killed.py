@@ -1,4 +1,4 @@
-"""An operator that is killed after any of its writes, in the cluster or at Meta, leaves nothing the next one minds."""
+"""An operator that is killed after any write, in the cluster or at Meta, leaves a state that the next can handle."""
 
 import base64
 import json
@@ -31,23 +31,23 @@ DAY_S = 86_400.0
 
 
 class Killed(BaseException):
-    """The process ends here: nothing catches it."""
+    """Ends the process: nothing catches it."""
 
 
 class Countdown:
-    """Ends the operator right after its k-th write."""
+    """Kills the operator right after its k-th write."""
 
     def __init__(self, writes: int) -> None:
-        self.left = writes
+        self._remaining = writes
 
     def written(self) -> None:
-        self.left -= 1
-        if self.left == 0:
+        self._remaining -= 1
+        if self._remaining == 0:
             raise Killed
 
 
 def mortal(cluster: Cluster, countdown: Countdown) -> Cluster:
-    """The cluster, whose writes are counted."""
+    """Returns the cluster with its writes counted."""
 
     class Mortal:
         def __getattr__(self, name: str) -> Any:
@@ -62,11 +62,11 @@ def mortal(cluster: Cluster, countdown: Countdown) -> Cluster:
 
             return write
 
-    return Mortal()  # type: ignore[return-value] - it has all that the cluster has
+    return Mortal()
 
 
 class MortalTransport(httpx.ASGITransport):
-    """The simulated Meta, whose changes are counted; the operator dies before it hears the answer."""
+    """The simulated Meta with its changes counted. The operator is killed before it gets the answer."""
 
     def __init__(self, app: Any, countdown: Countdown) -> None:
         super().__init__(app)
@@ -81,7 +81,7 @@ class MortalTransport(httpx.ASGITransport):
 
 
 async def run(it: Installation, countdown: Countdown | None, steps: list[float]) -> None:
-    """Reconcile at each step; die if the countdown says so."""
+    """Reconciles after each step, in seconds, until the countdown kills the operator."""
     if countdown is None:
         operator, graph = it.operator(), it.graph
     else:
@@ -97,7 +97,7 @@ async def run(it: Installation, countdown: Countdown | None, steps: list[float])
 
 
 def outcome(it: Installation) -> dict[str, Any]:
-    """All that must be the same however often the operator died: no times, no versions, no random tokens."""
+    """Returns everything that must not depend on kills: no times, no versions, no random tokens."""
     manifest = it.cluster.get("WhatsAppNumber", NAMESPACE, NAME)
     routes, numbers = published(it.cluster)
     status = (manifest or {}).get("status") or {}
@@ -116,17 +116,17 @@ def outcome(it: Installation) -> dict[str, Any]:
     return same
 
 
-def kept_token_is_published(it: Installation) -> bool:
-    """The webhook answers for the very token that is kept."""
+def saved_token_is_published(it: Installation) -> bool:
+    """Returns whether the webhook accepts the verify token that the operator saved."""
     stored = it.cluster.get("Secret", "waypost", f"waypost-number-{NAMESPACE}.{NAME}")
     if stored is None:
         return not published(it.cluster)[0]
-    kept = base64.b64decode(stored["data"]["verifyToken"]).decode()
-    return all(each.verify_tokens[0] == kept for each in published(it.cluster)[0].values())
+    saved = base64.b64decode(stored["data"]["verifyToken"]).decode()
+    return all(each.verify_tokens[0] == saved for each in published(it.cluster)[0].values())
 
 
 async def a_new_number(it: Installation) -> None:
-    """Not connected yet, so that everything there is must be done."""
+    """Prepares a number that is not connected yet, so that every step is needed."""
     facts = {"phone_number_id": NUMBER, "display_phone_number": PHONE, "status": "PENDING"}
     await it.world(accounts=[{"waba_id": WABA, "numbers": [facts]}])
     it.cluster.put(secret(pin="123456"))
@@ -134,7 +134,7 @@ async def a_new_number(it: Installation) -> None:
 
 
 async def an_expiring_token(it: Installation) -> None:
-    """A number that is as desired, whose token will lapse."""
+    """Prepares a number that is as desired and whose token expires soon."""
     it.cluster.put(secret())
     it.cluster.put(number(deletionPolicy="Delete"))
     await run(it, None, [1.0])
@@ -142,7 +142,7 @@ async def an_expiring_token(it: Installation) -> None:
 
 
 async def a_deletion(it: Installation) -> None:
-    """A number that is as desired, and is deleted with all that is at Meta."""
+    """Prepares a number that is as desired and was deleted with the policy Delete."""
     it.cluster.put(secret())
     it.cluster.put(number(deletionPolicy="Delete"))
     await run(it, None, [1.0])
@@ -156,8 +156,8 @@ STORIES: dict[str, tuple[Callable[[Installation], Awaitable[None]], list[float]]
 }
 
 
-async def told(story: str, die_after: int | None) -> tuple[dict[str, Any], bool]:
-    """The story with an operator that dies once; returns how it ended, and whether it did die."""
+async def play(story: str, die_after: int | None) -> tuple[dict[str, Any], bool]:
+    """Plays a story with an operator that is killed once; returns its outcome, and whether the operator was killed."""
     prepare, steps = STORIES[story]
     async with installation() as it:
         await prepare(it)
@@ -169,17 +169,17 @@ async def told(story: str, die_after: int | None) -> tuple[dict[str, Any], bool]
                 died = True
             it.graph = it.client()
         await run(it, None, steps)
-        assert kept_token_is_published(it)
+        assert saved_token_is_published(it)
         return outcome(it), died
 
 
 @pytest.mark.parametrize("story", STORIES)
-async def test_an_operator_killed_after_its_kth_write_changes_nothing_in_the_end(story: str) -> None:
-    """For every k, until one run has no k-th write any more."""
-    undisturbed, _ = await told(story, None)
+async def test_a_kill_after_any_write_does_not_change_the_outcome(story: str) -> None:
+    """The operator is killed after its k-th write, for every k until a story has no k-th write."""
+    undisturbed, _ = await play(story, None)
     die_after, died = 1, True
     while died:
-        ended, died = await told(story, die_after)
+        ended, died = await play(story, die_after)
         assert ended == undisturbed, f"killed after write {die_after}"
         die_after += 1
-    assert die_after > 4, "the story writes too little to show anything"
+    assert die_after > 4, "the story has too few writes to show anything"

@@ -1,4 +1,4 @@
-"""A number becomes true at the simulated Meta and stays true: registration, callbacks, registry, status."""
+"""A number is set up at the simulated Meta and kept as desired: registration, callbacks, registry, status."""
 
 import asyncio
 import base64
@@ -12,7 +12,7 @@ from waypost.cloudapi.graph.proof import appsecret_proof
 from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.number_models import FINALIZER
 from waypost.operator.engine.outcome import Outcome
-from waypost.operator.number.reconcile import KEPT_FRESH_S
+from waypost.operator.number.reconcile import SECRETS_FRESH_S
 
 from .installation import (
     APP,
@@ -41,7 +41,7 @@ RESYNC_S = 300.0
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Credentials and a bot are there, the number is not declared yet."""
+    """Has credentials and a bot; the number does not exist yet."""
     async with installation() as made:
         made.cluster.put(secret())
         made.cluster.put(script())
@@ -49,7 +49,7 @@ async def it() -> AsyncIterator[Installation]:
 
 
 async def test_a_declared_number_becomes_ready(it: Installation) -> None:
-    """Callback registered and read back, app subscribed, registry published, and every side says so."""
+    """The callback is registered, the app subscribed and the registry written, and each condition says so."""
     it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
     result = await it.settle()
     assert (result.outcome, it.condition(ConditionType.READY)) == (Outcome.READY, (TRUE, Reason.AS_DESIRED))
@@ -63,18 +63,16 @@ async def test_a_declared_number_becomes_ready(it: Installation) -> None:
     assert "Hello!" in str(numbers[KEY].bot)
 
 
-async def test_ready_is_there_from_the_first_second(it: Installation) -> None:
-    """Before Meta is asked anything the summary says that it is not known yet."""
-    seen = []
+async def test_ready_is_unknown_before_meta_has_answered(it: Installation) -> None:
+    """The condition exists after the first reconcile, even if Meta fails."""
     await it.fault(".*", status=500, times=None)
     it.cluster.put(number())
     await it.reconcile()
-    seen.append(it.condition(ConditionType.READY))
-    assert seen == [(UNKNOWN, Reason.META_UNAVAILABLE)]
+    assert it.condition(ConditionType.READY) == (UNKNOWN, Reason.META_UNAVAILABLE)
 
 
-async def test_nothing_is_done_twice(it: Installation) -> None:
-    """A second reconcile asks and writes nothing, a resync asks and writes nothing."""
+async def test_a_number_that_is_as_desired_causes_no_writes(it: Installation) -> None:
+    """A second reconcile neither asks nor writes; a resync asks Meta and writes nothing."""
     it.cluster.put(number())
     await it.settle()
     before, at_meta = it.cluster.dump(), it.at_meta
@@ -88,7 +86,7 @@ async def test_nothing_is_done_twice(it: Installation) -> None:
 
 
 async def test_the_verify_token_is_long_and_plain(it: Installation) -> None:
-    """Letters and digits, at least 32: Meta mangles others."""
+    """It has at least 32 letters and digits: Meta changes other characters."""
     it.cluster.put(number())
     await it.settle()
     (token,) = published(it.cluster)[0][KEY].verify_tokens
@@ -101,10 +99,10 @@ async def test_the_verify_token_is_long_and_plain(it: Installation) -> None:
     ("scope", "own", "account", "delivers"),
     [("Number", True, False, "own"), ("Account", False, True, "app"), ("App", False, False, "app")],
 )
-async def test_the_callback_is_registered_at_the_wanted_scope(
+async def test_the_callback_is_registered_at_its_scope_only(
     it: Installation, scope: str, own: bool, account: bool, delivers: str
 ) -> None:
-    """And at no other: a narrower one would take precedence."""
+    """A narrower callback would take precedence."""
     it.cluster.put(number(webhook={"scope": scope}))
     await it.settle()
     app_url = f"{it.public_url}/webhooks/apps/{APP}"
@@ -116,7 +114,7 @@ async def test_the_callback_is_registered_at_the_wanted_scope(
 
 @pytest.mark.parametrize(("before", "after"), [("Number", "App"), ("Account", "App"), ("App", "Number")])
 async def test_another_scope_leaves_nothing_of_the_old_one(it: Installation, before: str, after: str) -> None:
-    """The spec changes, and what would take precedence is taken away."""
+    """A narrower callback is removed when the spec changes."""
     it.cluster.put(number(webhook={"scope": before}))
     await it.settle()
     it.cluster.put(number(webhook={"scope": after}))
@@ -127,7 +125,7 @@ async def test_another_scope_leaves_nothing_of_the_old_one(it: Installation, bef
 
 
 async def test_drift_of_the_callback_is_repaired(it: Installation) -> None:
-    """Somebody pointed the number elsewhere by hand: the next resync takes it back."""
+    """A person set another callback by hand: the next resync sets it back."""
     it.cluster.put(number())
     await it.settle()
     wanted = it.at_meta
@@ -137,7 +135,7 @@ async def test_drift_of_the_callback_is_repaired(it: Installation) -> None:
 
 
 async def test_an_app_that_was_unsubscribed_is_subscribed_again(it: Installation) -> None:
-    """Without it nothing arrives."""
+    """Without the subscription no message arrives."""
     it.cluster.put(number())
     await it.settle()
     it.simulation.world.accounts[WABA].subscribers.clear()
@@ -147,7 +145,7 @@ async def test_an_app_that_was_unsubscribed_is_subscribed_again(it: Installation
 
 
 async def test_another_systems_app_callback_is_left_alone(it: Installation) -> None:
-    """A number's own callback does not need the app's; it is told where account events go."""
+    """A number's own callback does not need the app's; a condition says where account events go."""
     await it.world(
         apps=[
             {
@@ -168,24 +166,24 @@ async def test_another_systems_app_callback_is_left_alone(it: Installation) -> N
     assert it.condition(ConditionType.WEBHOOK_VERIFIED) == (TRUE, Reason.APP_CALLBACK_ELSEWHERE)
 
 
-@pytest.mark.parametrize("lost", ["entries", "kept"])
-async def test_a_deleted_child_comes_back_as_it_was(it: Installation, lost: str) -> None:
-    """The registry's Secrets or the kept verify token were deleted: no new token, no call to Meta."""
+@pytest.mark.parametrize("prefix", ["waypost-registry", "waypost-number"])
+async def test_a_deleted_secret_of_the_operator_is_restored(it: Installation, prefix: str) -> None:
+    """Without registry or verify token, the same token is published again, and Meta is not asked."""
     it.cluster.put(number())
     await it.settle()
     before = [each["data"] for each in it.cluster.all("Secret")]
     for each in it.cluster.all("Secret"):
         name = each["metadata"]["name"]
-        if name.startswith("waypost-registry" if lost == "entries" else "waypost-number"):
+        if name.startswith(prefix):
             it.cluster.remove("Secret", "waypost", name)
     it.calls.clear()
-    await it.reconcile(after_s=KEPT_FRESH_S)
+    await it.reconcile(after_s=SECRETS_FRESH_S)
     assert [each["data"] for each in it.cluster.all("Secret")] == before
     assert it.calls == []
 
 
-async def test_meta_is_not_asked_again_about_what_it_was_not_told(it: Installation) -> None:
-    """A callback is missing and the webhook does not serve its route: one look is all, until it does."""
+async def test_meta_is_asked_once_while_the_webhook_does_not_serve_the_callback(it: Installation) -> None:
+    """Until the webhook serves it, no callback is registered, so nothing changes at Meta."""
     it.cluster.put(number())
     await it.settle()
     it.simulation.world.numbers[NUMBER].callbacks.clear()
@@ -197,7 +195,7 @@ async def test_meta_is_not_asked_again_about_what_it_was_not_told(it: Installati
 
 
 async def test_a_changed_bot_is_published_without_asking_meta(it: Installation) -> None:
-    """The script is ours alone."""
+    """Meta does not know the script."""
     it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
     await it.settle()
     it.calls.clear()
@@ -212,7 +210,7 @@ async def test_a_changed_bot_is_published_without_asking_meta(it: Installation) 
     [("version: 1\n", Reason.SCRIPT_INVALID), (None, Reason.CONFIG_MAP_MISSING), ("", Reason.SCRIPT_INVALID)],
 )
 async def test_a_broken_bot_leaves_the_last_good_one(it: Installation, text: str | None, reason: str) -> None:
-    """The condition names the line; people still get answers."""
+    """The condition says what is wrong, and contacts still get answers."""
     it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
     await it.settle()
     if text is None:
@@ -224,10 +222,10 @@ async def test_a_broken_bot_leaves_the_last_good_one(it: Installation, text: str
     assert (it.condition(ConditionType.READY), it.condition(ConditionType.STALLED)) == ((FALSE, reason), (TRUE, reason))
 
 
-async def test_a_plugin_that_is_not_allowed_stalls_its_number_until_an_operator_starts_with_another_list(
+async def test_a_refused_plugin_stalls_its_number_until_the_platform_allows_it(
     it: Installation,
 ) -> None:
-    """The number stays published, so nothing that comes for it is lost; whoever serves it decides what runs."""
+    """The number stays published, so its messages are stored, and the workers do not run the plugin."""
     it.cluster.put(number(bot={"plugin": "shop_bot:turn"}))
     await it.settle()
     assert (it.condition(ConditionType.BOT_LOADED), it.condition(ConditionType.READY)) == (
@@ -243,8 +241,8 @@ async def test_a_plugin_that_is_not_allowed_stalls_its_number_until_an_operator_
     )
 
 
-async def test_a_rotated_app_secret_is_taken_beside_the_old_one(it: Installation) -> None:
-    """Deliveries signed with the old one are on their way; after an hour it is no longer accepted."""
+async def test_a_rotated_app_secret_is_accepted_beside_the_old_one(it: Installation) -> None:
+    """Deliveries signed with the old one may still arrive; after an hour it is no longer accepted."""
     it.cluster.put(number())
     await it.settle()
     await it.world(apps=[{"app_id": APP, "app_secret": "another-app-secret"}])
@@ -256,7 +254,7 @@ async def test_a_rotated_app_secret_is_taken_beside_the_old_one(it: Installation
 
 
 async def test_an_app_that_demands_proofs_gets_one_with_every_call(it: Installation) -> None:
-    """Of the operator's own calls, as the app and with the token, and of the workers' later."""
+    """The operator proves its calls as the app and with the token, and publishes a proof for the workers."""
     await it.world(apps=[{"app_id": APP, "require_proof": True}])
     it.cluster.put(number())
     await it.settle()
@@ -264,8 +262,8 @@ async def test_an_app_that_demands_proofs_gets_one_with_every_call(it: Installat
     assert published(it.cluster)[1][KEY].app_secret_proof == appsecret_proof(TOKEN, SECRET)
 
 
-async def test_a_rotated_app_secret_makes_another_proof_of_the_same_token(it: Installation) -> None:
-    """Meta takes no call any more that the old secret proves, even while deliveries signed with it are on their way."""
+async def test_a_rotated_app_secret_changes_the_proof_of_the_same_token(it: Installation) -> None:
+    """Meta accepts no proof with the old secret, even while deliveries signed with it are accepted here."""
     it.cluster.put(number())
     await it.settle()
     await it.world(apps=[{"app_id": APP, "app_secret": "another-app-secret"}])
@@ -276,7 +274,7 @@ async def test_a_rotated_app_secret_makes_another_proof_of_the_same_token(it: In
 
 
 async def test_a_wrong_app_secret_never_reaches_the_webhook(it: Installation) -> None:
-    """Meta is asked first; until it is right, the good one stays in use."""
+    """Meta is asked first, and the last valid one stays in use."""
     it.cluster.put(number())
     await it.settle()
     it.cluster.put(secret(appSecret="a-typing-error"))
@@ -289,28 +287,28 @@ async def test_a_wrong_app_secret_never_reaches_the_webhook(it: Installation) ->
     assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
 
 
-async def test_a_verify_token_changed_by_hand_is_taken_beside_the_old_one(it: Installation) -> None:
-    """The webhook answers for both while Meta may still ask with the old one."""
+async def test_a_verify_token_changed_by_hand_is_accepted_beside_the_old_one(it: Installation) -> None:
+    """Meta may still verify with the old one."""
     it.cluster.put(number())
     await it.settle()
     (old,) = published(it.cluster)[0][KEY].verify_tokens
-    kept = it.cluster.get("Secret", "waypost", f"waypost-number-{NAMESPACE}.{NAME}")
-    assert kept is not None
-    kept["data"]["verifyToken"] = base64.b64encode(b"n" * 40).decode()
-    it.cluster.put(kept)
-    await it.reconcile(after_s=KEPT_FRESH_S)
+    stored = it.cluster.get("Secret", "waypost", f"waypost-number-{NAMESPACE}.{NAME}")
+    assert stored is not None
+    stored["data"]["verifyToken"] = base64.b64encode(b"n" * 40).decode()
+    it.cluster.put(stored)
+    await it.reconcile(after_s=SECRETS_FRESH_S)
     await it.reconcile()
     assert published(it.cluster)[0][KEY].verify_tokens == ("n" * 40, old)
 
 
-async def test_new_credentials_right_after_a_verify_token_by_hand_do_not_undo_it(it: Installation) -> None:
-    """The operator remembers what it keeps for a while; but what it writes, it has read before."""
+async def test_new_credentials_do_not_undo_a_verify_token_changed_by_hand(it: Installation) -> None:
+    """The operator caches its Secret, but reads it before it writes it."""
     it.cluster.put(number())
     await it.settle()
-    kept = it.cluster.get("Secret", "waypost", f"waypost-number-{NAMESPACE}.{NAME}")
-    assert kept is not None
-    kept["data"]["verifyToken"] = base64.b64encode(b"n" * 40).decode()
-    it.cluster.put(kept)
+    stored = it.cluster.get("Secret", "waypost", f"waypost-number-{NAMESPACE}.{NAME}")
+    assert stored is not None
+    stored["data"]["verifyToken"] = base64.b64encode(b"n" * 40).decode()
+    it.cluster.put(stored)
     await it.world(apps=[{"app_id": APP, "app_secret": "another-app-secret"}])
     it.cluster.put(secret(appSecret="another-app-secret"))
     await it.reconcile()
@@ -318,7 +316,7 @@ async def test_new_credentials_right_after_a_verify_token_by_hand_do_not_undo_it
 
 
 async def test_a_secret_that_was_not_opted_in_is_not_used(it: Installation) -> None:
-    """Nor is told what is in it."""
+    """Neither is its content mentioned."""
     it.cluster.put(secret(labels={}, appSecret=""))
     it.cluster.put(number())
     await it.settle()
@@ -327,7 +325,7 @@ async def test_a_secret_that_was_not_opted_in_is_not_used(it: Installation) -> N
     assert "appSecret" not in it.message(ConditionType.CREDENTIALS_VALID)
 
 
-async def test_taking_the_label_away_takes_the_number_from_the_data_plane(it: Installation) -> None:
+async def test_removing_the_label_withdraws_the_number(it: Installation) -> None:
     """The owner of the Secret decides."""
     it.cluster.put(number())
     await it.settle()
@@ -337,7 +335,7 @@ async def test_taking_the_label_away_takes_the_number_from_the_data_plane(it: In
 
 
 async def test_a_deleted_secret_stops_changes_not_messages(it: Installation) -> None:
-    """A mistake with kubectl must not silence a business."""
+    """A mistake with kubectl must not stop a business from answering."""
     it.cluster.put(number())
     await it.settle()
     before = published(it.cluster)
@@ -348,7 +346,7 @@ async def test_a_deleted_secret_stops_changes_not_messages(it: Installation) -> 
 
 
 async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
-    """Drift is not repaired, nothing is withdrawn; the summary says why."""
+    """Drift is not repaired and nothing is withdrawn; the summary says why."""
     it.cluster.put(number())
     await it.settle()
     it.cluster.put(number(suspend=True))
@@ -363,8 +361,8 @@ async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
     assert it.at_meta["account"] == {APP: None}
 
 
-async def test_of_two_numbers_with_one_id_the_older_has_it(it: Installation) -> None:
-    """The younger says so, publishes nothing, and takes over when the older is gone."""
+async def test_the_older_of_two_objects_with_one_phone_number_has_it(it: Installation) -> None:
+    """The younger one says so, publishes nothing, and takes over when the older one is gone."""
     it.cluster.put(number("first"))
     it.clock.advance(10)
     it.cluster.put(number("second"))
@@ -381,8 +379,8 @@ async def test_of_two_numbers_with_one_id_the_older_has_it(it: Installation) -> 
     assert set(published(it.cluster)[0]) == {f"{NAMESPACE}.second.json"}
 
 
-async def test_a_rival_of_another_team_is_not_named(it: Installation) -> None:
-    """Names of another namespace are its own business."""
+async def test_an_older_claim_of_another_team_is_not_named(it: Installation) -> None:
+    """Users of one namespace must not learn names of another."""
     it.cluster.put(number("theirs", namespace="team-b"))
     it.clock.advance(10)
     it.cluster.put(number())
@@ -392,8 +390,8 @@ async def test_a_rival_of_another_team_is_not_named(it: Installation) -> None:
     assert "team-b" not in it.message(ConditionType.READY)
 
 
-async def test_a_request_by_annotation_looks_at_once_and_is_told(it: Installation) -> None:
-    """And only once for each value."""
+async def test_a_request_by_annotation_is_done_at_once_and_confirmed(it: Installation) -> None:
+    """Each value of the annotation causes one reconcile."""
     it.cluster.put(number())
     await it.settle()
     it.calls.clear()
@@ -408,8 +406,8 @@ async def test_a_request_by_annotation_looks_at_once_and_is_told(it: Installatio
     assert it.calls == []
 
 
-async def test_a_restart_is_no_reason_to_ask_meta(it: Installation) -> None:
-    """A healthy number waits for a moment of its own within the resync."""
+async def test_a_restart_does_not_ask_meta_at_once(it: Installation) -> None:
+    """Each healthy number waits for its own time within the resync interval."""
     it.cluster.put(number())
     await it.settle()
     it.calls.clear()
@@ -422,20 +420,20 @@ async def test_a_restart_is_no_reason_to_ask_meta(it: Installation) -> None:
     assert it.calls
 
 
-async def test_no_secret_and_no_phone_number_is_told(it: Installation) -> None:
-    """Neither in the status nor in an Event; the number shows by its last two digits."""
+async def test_status_and_events_hold_no_secret_and_no_phone_number(it: Installation) -> None:
+    """The phone number shows by its last two digits only."""
     it.cluster.put(number())
     await it.settle()
     digits = "".join(each for each in PHONE if each.isdigit())
     (token,) = published(it.cluster)[0][KEY].verify_tokens
-    told = f"{it.status()} {it.cluster.events}"
+    shown = f"{it.status()} {it.cluster.events}"
     assert it.status()["phone"]["ending"] == digits[-2:]
     for canary in (TOKEN, SECRET, token, digits, PHONE, digits[-7:]):
-        assert canary not in told
+        assert canary not in shown
 
 
 async def test_a_number_in_the_namespace_apps_is_refused(it: Installation) -> None:
-    """Its route would be an app's."""
+    """Its callback would have the address of an app's."""
     it.cluster.put(secret(namespace="apps"))
     it.cluster.put(number(namespace="apps"))
     await it.reconcile(namespace="apps")
@@ -443,8 +441,8 @@ async def test_a_number_in_the_namespace_apps_is_refused(it: Installation) -> No
     assert it.calls == []
 
 
-async def test_an_object_written_past_the_schema_is_told_and_can_be_deleted(it: Installation) -> None:
-    """Not a traceback every five minutes."""
+async def test_an_invalid_object_is_reported_and_can_be_deleted(it: Installation) -> None:
+    """An older CRD may have accepted it. It must not end in a traceback every five minutes."""
     broken = number()
     del broken["spec"]["credentialsRef"]
     broken["metadata"]["finalizers"] = [FINALIZER]
@@ -456,22 +454,22 @@ async def test_an_object_written_past_the_schema_is_told_and_can_be_deleted(it: 
     assert it.cluster.get("WhatsAppNumber", NAMESPACE, NAME) is None
 
 
-async def test_a_spec_that_changes_meanwhile_is_not_told_to_be_done(it: Installation) -> None:
-    """The status speaks of the generation that was worked on; the next reconcile does the new one."""
+async def test_a_spec_that_changes_during_a_reconcile_is_done_by_the_next_one(it: Installation) -> None:
+    """The status names the generation that was reconciled."""
     it.cluster.put(number())
     await it.settle()
     changes = [number(limits={"messagesPerSecond": 10}), number(limits={"messagesPerSecond": 20})]
     it.cluster.put(changes[0])
 
     class Changing:
-        """A cluster in which the user edits the object while its entry is written."""
+        """A cluster in which a user edits the object while its entry is written."""
 
         def __getattr__(self, name: str) -> Any:
             if name == "write_entry" and len(changes) > 1:
                 it.cluster.put(changes.pop())
             return getattr(it.cluster, name)
 
-    it.reconciler = it.operator(Changing())  # type: ignore[arg-type]
+    it.reconciler = it.operator(Changing())
     await it.reconcile()
     manifest = it.cluster.get("WhatsAppNumber", NAMESPACE, NAME)
     assert manifest is not None
@@ -481,8 +479,8 @@ async def test_a_spec_that_changes_meanwhile_is_not_told_to_be_done(it: Installa
     assert it.status()["observedGeneration"] == 3
 
 
-async def test_two_hundred_numbers_at_once_share_what_they_have_in_common(it: Installation) -> None:
-    """All become ready, and app and account are set up once, not two hundred times."""
+async def test_two_hundred_numbers_set_up_their_app_and_account_once(it: Installation) -> None:
+    """All become ready, although they are reconciled at the same time."""
     ids = [str(400_000_000 + each) for each in range(200)]
     phones = [{"phone_number_id": each, "display_phone_number": f"+1 555 {each[-7:]}"} for each in ids]
     await it.world(accounts=[{"waba_id": WABA, "numbers": phones}])

@@ -1,4 +1,4 @@
-"""What can go wrong at Meta, and what becomes of the number: told, waited for, repaired, never looped on."""
+"""Failures at Meta are reported, waited out or repaired, and no call is repeated in a loop."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -36,20 +36,20 @@ DAY_S = 86_400.0
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Credentials are there, with a PIN; the number is not declared yet."""
+    """Has credentials with a PIN; the number does not exist yet."""
     async with installation() as made:
         made.cluster.put(secret(pin="123456"))
         yield made
 
 
 async def phone(it: Installation, **fields: Any) -> None:
-    """The number at Meta is another than it was."""
+    """Changes the number at Meta."""
     facts = {"phone_number_id": NUMBER, "display_phone_number": PHONE}
     await it.world(accounts=[{"waba_id": WABA, "numbers": [facts | fields]}])
 
 
-async def test_a_revoked_token_is_told_and_another_one_heals(it: Installation) -> None:
-    """The message names the step; what was published stays, for the worker pauses by itself."""
+async def test_a_revoked_token_is_reported_and_a_new_one_is_used(it: Installation) -> None:
+    """The message names the step. The entry stays published, because workers pause the number by themselves."""
     it.cluster.put(number())
     await it.settle()
     it.simulation.world.tokens[TOKEN].revoked = True
@@ -77,10 +77,10 @@ async def test_a_revoked_token_is_told_and_another_one_heals(it: Installation) -
         ({"expires_at": 1.0}, Reason.TOKEN_EXPIRED, "expired"),
     ],
 )
-async def test_a_token_that_is_not_enough_is_told_with_the_step(
+async def test_an_insufficient_token_is_reported_with_the_step(
     it: Installation, token: dict[str, Any], reason: str, word: str
 ) -> None:
-    """Before anything is published or registered."""
+    """Nothing has been published or registered by then."""
     await it.world(tokens=[{"token": TOKEN, "app_id": APP} | token])
     it.cluster.put(number())
     await it.settle()
@@ -90,8 +90,8 @@ async def test_a_token_that_is_not_enough_is_told_with_the_step(
     assert all(call.startswith("GET ") for call in it.calls)
 
 
-async def test_a_token_of_another_app_is_told(it: Installation) -> None:
-    """Mixed up Secrets are a common mistake."""
+async def test_a_token_of_another_app_is_reported(it: Installation) -> None:
+    """To confuse two Secrets is a common mistake."""
     await it.world(apps=[{"app_id": "200000000000002", "app_secret": "x"}])
     await it.world(tokens=[{"token": "EAAother", "app_id": "200000000000002"}])
     it.cluster.put(secret(accessToken="EAAother"))
@@ -100,8 +100,8 @@ async def test_a_token_of_another_app_is_told(it: Installation) -> None:
     assert it.condition(ConditionType.TOKEN_VALID) == (FALSE, Reason.TOKEN_OF_OTHER_APP)
 
 
-async def test_somebody_elses_number_is_never_published(it: Installation) -> None:
-    """A tenant that names a number its token may not act for receives nothing for it."""
+async def test_a_number_of_another_business_is_never_published(it: Installation) -> None:
+    """A tenant receives nothing for a number that its token may not act for."""
     await it.world(
         accounts=[
             {
@@ -117,8 +117,8 @@ async def test_somebody_elses_number_is_never_published(it: Installation) -> Non
     assert published(it.cluster) == ({}, {})
 
 
-async def test_a_claim_that_meta_denied_keeps_nobody_from_the_number(it: Installation) -> None:
-    """Whoever is first to create an object could else lock others out of their own number."""
+async def test_a_claim_that_meta_denied_does_not_block_others(it: Installation) -> None:
+    """Otherwise the first to create an object could keep others from their own number."""
     await it.world(tokens=[{"token": "EAAstranger", "app_id": APP, "wabas": ["999999999"]}])
     it.cluster.put(secret(namespace="team-b", accessToken="EAAstranger"))
     it.cluster.put(number("theirs", namespace="team-b"))
@@ -130,16 +130,16 @@ async def test_a_claim_that_meta_denied_keeps_nobody_from_the_number(it: Install
     assert set(published(it.cluster)[0]) == {KEY}
 
 
-async def test_a_number_of_another_account_than_declared_is_told(it: Installation) -> None:
-    """Its deliveries would never come."""
+async def test_a_number_of_another_account_than_declared_is_reported(it: Installation) -> None:
+    """Its deliveries would never arrive."""
     await it.world(accounts=[{"waba_id": "555555555"}])
     it.cluster.put(number(wabaId="555555555"))
     await it.settle()
     assert it.condition(ConditionType.READY) == (FALSE, Reason.WRONG_ACCOUNT)
 
 
-async def test_the_webhook_is_waited_for_without_asking_meta(it: Installation) -> None:
-    """Meta is told of the callback when it is served, within seconds, and not before."""
+async def test_meta_is_not_asked_while_the_webhook_is_waited_for(it: Installation) -> None:
+    """The callback is registered within seconds after the webhook serves it, and not before."""
     it.webhook.is_up = False
     it.cluster.put(number())
     await it.reconcile()
@@ -156,8 +156,8 @@ async def test_the_webhook_is_waited_for_without_asking_meta(it: Installation) -
     assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
 
 
-async def test_a_callback_that_meta_cannot_verify_is_tried_again(it: Installation) -> None:
-    """2200: the webhook answers us and not yet Meta; what Meta said is told."""
+async def test_a_callback_that_meta_could_not_verify_is_tried_again(it: Installation) -> None:
+    """2200: the webhook answers the operator but not yet Meta."""
     await it.fault("POST /106540352242922", code=2200, details="HTTP Status Code = 503", times=2)
     it.cluster.put(number())
     await it.reconcile()
@@ -169,10 +169,10 @@ async def test_a_callback_that_meta_cannot_verify_is_tried_again(it: Installatio
 
 
 async def test_a_failed_attempt_is_not_repeated_before_its_time(it: Installation) -> None:
-    """The back-off stands in the status, so a restarted operator keeps it."""
+    """The back-off is in the status, so a restarted operator keeps it."""
     await it.fault("POST /106540352242922", code=2200, times=None)
     it.cluster.put(number())
-    waits = []
+    waits: list[float] = []
     for _ in range(6):
         result = await it.reconcile(after_s=(waits[-1] + 1) if waits else 1.0)
         assert result.requeue_after_s is not None
@@ -186,7 +186,7 @@ async def test_a_failed_attempt_is_not_repeated_before_its_time(it: Installation
 
 
 async def test_a_changed_spec_is_tried_at_once(it: Installation) -> None:
-    """Whatever the back-off says: the user may have mended it."""
+    """The back-off does not delay it, because the user may have corrected the cause."""
     await it.fault("POST /106540352242922", code=2200, times=4)
     it.cluster.put(number())
     for _ in range(4):
@@ -199,8 +199,8 @@ async def test_a_changed_spec_is_tried_at_once(it: Installation) -> None:
 @pytest.mark.parametrize(
     "fault", [{"status": 500}, {"code": 2}, {"code": 131016}, {"reset": True}, {"status": 503, "body": "<html>"}]
 )
-async def test_trouble_at_meta_does_not_make_a_good_number_bad(it: Installation, fault: dict[str, Any]) -> None:
-    """What was known stands; that Meta could not be asked is told, and asked again soon."""
+async def test_a_failure_at_meta_leaves_a_healthy_number_ready(it: Installation, fault: dict[str, Any]) -> None:
+    """The last known conditions stay; `Reconciling` says that Meta could not be asked, and it is asked again soon."""
     it.cluster.put(number())
     await it.settle()
     await it.fault(".*", times=None, **fault)
@@ -214,8 +214,8 @@ async def test_trouble_at_meta_does_not_make_a_good_number_bad(it: Installation,
     assert it.condition(ConditionType.RECONCILING) == (FALSE, Reason.NOT_RECONCILING)
 
 
-async def test_a_meta_that_hangs_ends_with_the_deadline(it: Installation) -> None:
-    """A call has an end, and so has a reconcile."""
+async def test_a_call_that_hangs_ends_at_its_deadline(it: Installation) -> None:
+    """The reconcile goes on and ends."""
     it.graph = it.client(timeout_s=0.2)
     it.reconciler = it.operator()
     await it.fault(".*", delay_s=30, times=None)
@@ -225,8 +225,8 @@ async def test_a_meta_that_hangs_ends_with_the_deadline(it: Installation) -> Non
     assert it.condition(ConditionType.READY) == (UNKNOWN, Reason.META_UNAVAILABLE)
 
 
-async def test_a_used_up_limit_is_waited_out(it: Installation) -> None:
-    """80007: no call on the account until Meta's own time, and the number stays as good as it was."""
+async def test_no_call_is_made_on_an_account_over_its_limit(it: Installation) -> None:
+    """80007: calls on the account stop for as long as Meta says, and the number stays ready."""
     it.cluster.put(number())
     await it.settle()
     await it.fault("subscribed_apps", code=80007, status=400, headers={"retry-after": "1800"})
@@ -240,8 +240,8 @@ async def test_a_used_up_limit_is_waited_out(it: Installation) -> None:
     assert any("subscribed_apps" in call for call in it.calls)
 
 
-async def test_a_look_that_was_put_off_is_no_trouble(it: Installation) -> None:
-    """The account's calls are used up by others for now: nothing is told, and the number is looked at later."""
+async def test_a_call_that_is_put_off_changes_no_condition(it: Installation) -> None:
+    """The account's calls are used up for now: the number is reconciled later."""
     it.reconciler = it.operator(graph_calls_per_hour=40)
     it.cluster.put(number())
     await it.settle()
@@ -252,7 +252,7 @@ async def test_a_look_that_was_put_off_is_no_trouble(it: Installation) -> None:
 
 
 async def test_many_numbers_of_one_account_stay_below_its_limit() -> None:
-    """100 numbers become ready and are looked after within 200 calls an hour."""
+    """100 numbers become ready and are checked for drift within 200 calls an hour."""
     config = SimulatorConfig(management_calls_per_hour=200, verification_timeout_s=20.0)
     async with installation(config) as it:
         it.cluster.put(secret())
@@ -272,7 +272,7 @@ async def test_many_numbers_of_one_account_stay_below_its_limit() -> None:
 
 
 async def test_a_number_that_is_not_connected_is_registered_with_the_pin(it: Installation) -> None:
-    """Once, and written down before."""
+    """It is called once, and recorded before."""
     await phone(it, status="PENDING")
     it.cluster.put(number())
     await it.settle()
@@ -283,7 +283,7 @@ async def test_a_number_that_is_not_connected_is_registered_with_the_pin(it: Ins
 
 
 async def test_a_connected_number_is_never_registered(it: Installation) -> None:
-    """Each call counts at Meta."""
+    """Meta counts each call."""
     it.cluster.put(number())
     await it.settle()
     assert not any("register" in call for call in it.calls)
@@ -304,10 +304,10 @@ async def test_a_connected_number_is_never_registered(it: Installation) -> None:
         ({"status": "BANNED"}, "123456", "Banned", "review"),
     ],
 )
-async def test_what_only_a_person_can_do_for_the_number_is_told(
+async def test_a_step_that_only_a_person_can_take_is_reported(
     it: Installation, fields: dict[str, Any], pin: str, reason: str, word: str
 ) -> None:
-    """With step and page; the number is not registered again and again."""
+    """The message names step and page, and the number is not registered again and again."""
     it.cluster.put(secret(pin=pin))
     await phone(it, **fields)
     it.cluster.put(number())
@@ -321,8 +321,8 @@ async def test_what_only_a_person_can_do_for_the_number_is_told(
     assert sum("register" in call for call in it.calls) <= 1
 
 
-async def test_another_pin_in_the_secret_is_tried(it: Installation) -> None:
-    """The person did what was asked."""
+async def test_a_new_pin_in_the_secret_is_tried(it: Installation) -> None:
+    """A person did what the condition asked for."""
     await phone(it, status="PENDING", pin="654321")
     it.cluster.put(number())
     await it.settle()
@@ -334,7 +334,7 @@ async def test_another_pin_in_the_secret_is_tried(it: Installation) -> None:
 
 @pytest.mark.parametrize("code", [131045, 133016])
 async def test_a_refused_registration_is_not_repeated(it: Installation, code: int) -> None:
-    """Not even over days."""
+    """It is not repeated within days."""
     await phone(it, status="PENDING")
     await it.fault("register", code=code, times=None)
     it.cluster.put(number())
@@ -345,7 +345,7 @@ async def test_a_refused_registration_is_not_repeated(it: Installation, code: in
     assert sum("/register" in call for call in it.calls) == 1
 
 
-async def test_registrations_that_fail_for_a_passing_reason_keep_below_metas_limit(it: Installation) -> None:
+async def test_failing_registrations_stay_below_metas_limit(it: Installation) -> None:
     """Meta locks a number after ten calls in 72 hours."""
     await phone(it, status="PENDING")
     await it.fault("register", status=500, times=None)
@@ -355,8 +355,8 @@ async def test_registrations_that_fail_for_a_passing_reason_keep_below_metas_lim
     assert 2 <= sum("/register" in call for call in it.calls) <= 9
 
 
-async def test_a_missing_payment_method_is_told(it: Installation) -> None:
-    """The number works within limits, so it is ready; who must do what stands beside it."""
+async def test_a_missing_payment_method_is_reported(it: Installation) -> None:
+    """The number works within limits, so it is ready; `CanSend` says what to do."""
     await it.world(accounts=[{"waba_id": WABA, "has_payment_method": False}])
     it.cluster.put(number())
     await it.settle()
@@ -364,8 +364,8 @@ async def test_a_missing_payment_method_is_told(it: Installation) -> None:
     assert "billing_hub" in it.message(ConditionType.CAN_SEND)
 
 
-async def test_a_blocked_account_is_told(it: Installation) -> None:
-    """Nothing the operator does would let it send."""
+async def test_a_blocked_account_is_reported(it: Installation) -> None:
+    """The operator cannot do anything about it."""
     await it.world(accounts=[{"waba_id": WABA, "can_send_message": "BLOCKED"}])
     it.cluster.put(number())
     await it.settle()
@@ -374,8 +374,8 @@ async def test_a_blocked_account_is_told(it: Installation) -> None:
 
 
 @pytest.mark.parametrize(("days", "warned"), [(13.5, 14), (6.5, 7), (2.5, 3), (0.5, 1)])
-async def test_the_end_of_a_token_is_told_ahead(it: Installation, days: float, warned: int) -> None:
-    """If it cannot be refreshed: 14, 7, 3 and 1 days before, one Event each."""
+async def test_a_warning_comes_before_a_token_expires(it: Installation, days: float, warned: int) -> None:
+    """If it cannot be refreshed, there is one Event each 14, 7, 3 and 1 days before."""
     await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + days * DAY_S}])
     await it.fault("oauth/access_token", code=190, times=None)
     it.cluster.put(number())
@@ -387,8 +387,8 @@ async def test_the_end_of_a_token_is_told_ahead(it: Installation, days: float, w
     assert [reason for _, reason, _ in it.cluster.events].count(Reason.TOKEN_EXPIRES) == 1
 
 
-async def test_an_expiring_token_is_refreshed_then_deployed_then_revoked(it: Installation) -> None:
-    """In this order, and the old one only when no pod can hold it any more."""
+async def test_an_expiring_token_is_refreshed_then_published_then_revoked(it: Installation) -> None:
+    """The old token is revoked when no pod can hold it any more."""
     await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + 10 * DAY_S}])
     it.cluster.put(number())
     await it.settle()
@@ -404,10 +404,10 @@ async def test_an_expiring_token_is_refreshed_then_deployed_then_revoked(it: Ins
     assert fresh not in str(it.status())
 
 
-async def test_a_token_that_two_numbers_share_is_refreshed_once_and_revoked_when_both_have_the_new_one(
+async def test_a_shared_token_is_revoked_when_both_numbers_have_the_new_one(
     it: Installation,
 ) -> None:
-    """Else the first to refresh would take the other's away."""
+    """It is refreshed once. Revoked earlier, it would stop the other number."""
     await it.world(
         accounts=[
             {"waba_id": WABA, "numbers": [{"phone_number_id": "777777777", "display_phone_number": "+1 555 078 3899"}]}
@@ -431,7 +431,7 @@ async def test_a_token_that_two_numbers_share_is_refreshed_once_and_revoked_when
     assert sum("/oauth/access_token" in call for call in it.calls) == 1
 
 
-async def test_another_token_in_the_secret_precedes_a_refreshed_one(it: Installation) -> None:
+async def test_a_new_token_in_the_secret_precedes_a_refreshed_one(it: Installation) -> None:
     """The Secret's owner decides."""
     await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + 10 * DAY_S}])
     it.cluster.put(number())

@@ -1,1 +1,3 @@
-"""A `WhatsAppNumber` made true: `observe.py` looks, `plan.py` and `judgement.py` decide (pure), `reconcile.py` does."""
+"""Reconciles `WhatsAppNumber` objects: `cluster_facts` and `meta_view` observe, `plan` and `status` decide (pure),
+`execution` acts, `reconcile` runs them in turn.
+"""

@@ -1,42 +1,41 @@
-"""What can be done about a number. Each action is harmless to repeat, and says which others it cannot do without."""
+"""Actions that a plan consists of. Each can be repeated without harm, and names the actions that it needs."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from waypost.contracts.registry import Number, Route
-from waypost.operator.number.operator_secrets import Kept
+from waypost.operator.number.operator_secrets import NumberSecrets
 
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do. Its class's name tells it apart from the others of a plan."""
+    """One thing to do for a number. A plan holds at most one action of each class."""
 
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Names of actions without whose success this one is left out."""
-    moves_meta: ClassVar[bool] = True
-    """Whether Meta, or the token it is asked with, is another one afterwards: then it is looked at again."""
-
-    @property
-    def name(self) -> str:
-        """Of its class."""
-        return type(self).__name__
+    purpose: ClassVar[str]
+    """What it does, as an infinitive, for conditions."""
+    needs: ClassVar[tuple[type["Action"], ...]] = ()
+    """Actions without whose success this one is left out."""
+    changes_meta: ClassVar[bool] = True
+    """Whether Meta must be asked again afterwards, because its state, or the token to ask with, is another one."""
 
 
 @dataclass(frozen=True)
-class Keep(Action):
-    """Write verify tokens and the previous app secret where the operator keeps them."""
+class SaveSecrets(Action):
+    """Saves verify tokens and the previous app secret in the operator's own Secret."""
 
-    moves_meta: ClassVar[bool] = False
+    purpose: ClassVar[str] = "save the verify token"
+    changes_meta: ClassVar[bool] = False
 
-    kept: Kept
+    secrets: NumberSecrets
 
 
 @dataclass(frozen=True)
 class Publish(Action):
-    """Tell the data plane what it needs to know of the number."""
+    """Writes the number's registry entries for webhook and workers."""
 
-    needs: ClassVar[tuple[str, ...]] = ("Keep",)
-    moves_meta: ClassVar[bool] = False
+    purpose: ClassVar[str] = "publish the number to webhook and workers"
+    needs: ClassVar[tuple[type[Action], ...]] = (SaveSecrets,)
+    changes_meta: ClassVar[bool] = False
 
     route: Route = field(repr=False)
     number: Number = field(repr=False)
@@ -44,71 +43,85 @@ class Publish(Action):
 
 @dataclass(frozen=True)
 class Withdraw(Action):
-    """Take the number from the data plane."""
+    """Removes the number's registry entries."""
 
-    moves_meta: ClassVar[bool] = False
+    purpose: ClassVar[str] = "withdraw the number from webhook and workers"
+    changes_meta: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
 class AwaitRoute(Action):
-    """See that the webhook answers for an address, before Meta asks it."""
+    """Checks that the webhook serves a callback, before Meta verifies it."""
 
-    needs: ClassVar[tuple[str, ...]] = ("Keep", "Publish")
-    moves_meta: ClassVar[bool] = False
+    purpose: ClassVar[str] = "check that the webhook serves the callback"
+    needs: ClassVar[tuple[type[Action], ...]] = (SaveSecrets, Publish)
+    changes_meta: ClassVar[bool] = False
 
     url: str
-    """Below the public address; the webhook is asked at its address in the cluster."""
+    """The callback below the public address. The webhook is asked at its address in the cluster."""
 
 
 @dataclass(frozen=True)
 class SetAppCallback(Action):
-    """Register the app's callback and its fields."""
+    """Registers the callback of the app, and its fields."""
 
-    needs: ClassVar[tuple[str, ...]] = ("Keep", "Publish", "AwaitRoute")
+    purpose: ClassVar[str] = "register the callback of the app"
+    needs: ClassVar[tuple[type[Action], ...]] = (SaveSecrets, Publish, AwaitRoute)
 
     url: str
 
 
 @dataclass(frozen=True)
 class SubscribeApp(Action):
-    """Subscribe the app to the account, without a callback for the account: that removes one."""
+    """Subscribes the app to the account without a callback for the account, which removes one that is set."""
+
+    purpose: ClassVar[str] = "subscribe the app to the WhatsApp account"
 
 
 @dataclass(frozen=True)
 class SetAccountCallback(Action):
-    """Register a callback for the account."""
+    """Registers a callback for the account."""
 
-    needs: ClassVar[tuple[str, ...]] = ("Keep", "Publish", "AwaitRoute", "SubscribeApp")
+    purpose: ClassVar[str] = "register the callback of the WhatsApp account"
+    needs: ClassVar[tuple[type[Action], ...]] = (SaveSecrets, Publish, AwaitRoute, SubscribeApp)
 
     url: str
 
 
 @dataclass(frozen=True)
 class SetNumberCallback(Action):
-    """Register the number's own callback; with None, take it away."""
+    """Registers the number's own callback; with None, removes it."""
 
-    needs: ClassVar[tuple[str, ...]] = ("Keep", "Publish", "AwaitRoute", "SubscribeApp")
+    purpose: ClassVar[str] = "register the callback of the number"
+    needs: ClassVar[tuple[type[Action], ...]] = (SaveSecrets, Publish, AwaitRoute, SubscribeApp)
 
     url: str | None
 
 
 @dataclass(frozen=True)
 class Register(Action):
-    """Connect the number to the Cloud API with the PIN of the credentials Secret. Counted by Meta."""
+    """Connects the number to the Cloud API with the PIN of the credentials Secret. Meta counts these calls."""
+
+    purpose: ClassVar[str] = "register the number"
 
 
 @dataclass(frozen=True)
 class RefreshToken(Action):
-    """Get a new token for one that will lapse, and keep it."""
+    """Obtains a new token for one that expires soon, and saves it."""
+
+    purpose: ClassVar[str] = "refresh the token"
 
 
 @dataclass(frozen=True)
 class RevokeToken(Action):
-    """End the token that a refreshed one replaced."""
+    """Revokes the token that a refreshed one replaced."""
 
-    needs: ClassVar[tuple[str, ...]] = ("Publish",)
+    purpose: ClassVar[str] = "revoke the replaced token"
+    needs: ClassVar[tuple[type[Action], ...]] = (Publish,)
 
 
 @dataclass(frozen=True)
-class ForgetAccess(Action):
-    """Delete a refreshed token, for the credentials Secret now holds another one."""
+class DeleteRefreshedToken(Action):
+    """Deletes a refreshed token, because the credentials Secret now holds another one."""
+
+    purpose: ClassVar[str] = "delete the refreshed token"

@@ -1,4 +1,4 @@
-"""Who claims which phone number: of two objects that name the same one, the older has it."""
+"""Decides which object owns a phone number: of several that name the same one, the oldest."""
 
 import asyncio
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from waypost.operator.cluster.interface import Cluster, Manifest
 
 @dataclass(frozen=True, order=True)
 class Claim:
-    """One object's claim; the least one is the oldest."""
+    """An object's claim on a phone number. Claims sort by age, the oldest first."""
 
     created: str
     """RFC 3339, so it sorts by time."""
@@ -23,8 +23,8 @@ class Claim:
     credentials: str
 
 
-def claim(manifest: Manifest) -> Claim | None:
-    """The claim of an object; None where its spec names no number."""
+def claim_of(manifest: Manifest) -> Claim | None:
+    """Returns the claim of an object; None where its spec names no number."""
     metadata, spec = manifest.get("metadata") or {}, manifest.get("spec") or {}
     try:
         return Claim(
@@ -41,7 +41,9 @@ def claim(manifest: Manifest) -> Claim | None:
 
 
 class Claims:
-    """All claims, read once and kept up by every reconcile: a listing per reconcile would be a thousand squared."""
+    """Holds all claims. They are listed once, then each reconcile updates its own: a listing per reconcile would read
+    a million objects for a thousand numbers.
+    """
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -51,24 +53,25 @@ class Claims:
         self._loading = asyncio.Lock()
 
     async def load(self) -> None:
-        """Read all objects, the first time."""
+        """Lists all objects, the first time it is called."""
         async with self._loading:
             if self._is_loaded:
                 return
             for manifest in await self._cluster.objects(NUMBER):
-                if (found := claim(manifest)) is not None and (found.namespace, found.name) not in self._by_object:
+                found = claim_of(manifest)
+                if found is not None and (found.namespace, found.name) not in self._by_object:
                     self.put(found)
             self._is_loaded = True
 
     def put(self, new: Claim) -> None:
-        """Take an object's claim as it is now."""
+        """Adds or replaces an object's claim."""
         self.drop(new.namespace, new.name)
         key = (new.namespace, new.name)
         self._by_object[key] = new
         self._by_number.setdefault(new.phone_number_id, set()).add(key)
 
     def drop(self, namespace: str, name: str) -> None:
-        """The object is gone."""
+        """Removes the claim of an object that is gone."""
         old = self._by_object.pop((namespace, name), None)
         if old is None:
             return
@@ -77,18 +80,19 @@ class Claims:
         if not members:
             del self._by_number[old.phone_number_id]
 
-    async def rival(self, mine: Claim) -> Claim | None:
-        """The oldest other claim on the same number that precedes mine. It is looked up, for it may be gone.
+    async def older_claim(self, mine: Claim) -> Claim | None:
+        """Returns the oldest claim on the same number that precedes mine, if there is one.
 
-        A claim that Meta denied, because its token may not act for the number, is none: else whoever creates an object
-        first could keep a number from those it belongs to.
+        A claim that Meta denied, because its token may not act for the number, does not count: otherwise anyone who
+        creates an object first could keep a number from those that it belongs to.
         """
         others = sorted(self._by_object[key] for key in self._by_number.get(mine.phone_number_id, ()))
         for other in others:
             if other >= mine:
                 return None
+            # The object may have changed or gone since its last reconcile, so it is read.
             found = await self._cluster.read(NUMBER, other.namespace, other.name)
-            now = claim(found) if found else None
+            now = claim_of(found) if found else None
             if now is None or now.phone_number_id != mine.phone_number_id:
                 self.drop(other.namespace, other.name)
                 continue
@@ -97,7 +101,7 @@ class Claims:
         return None
 
     def others(self, mine: Claim, *, account: str | None = None, credentials: str | None = None) -> list[Claim]:
-        """Other objects of the same account, or (in the same namespace) of the same credentials Secret."""
+        """Returns other objects of the same account, or (in the same namespace) of the same credentials Secret."""
         return [
             each
             for key, each in self._by_object.items()

@@ -1,4 +1,4 @@
-"""Reads from the cluster what a number needs: everything that is observed but Meta."""
+"""Reads from the cluster everything that is observed about a number except Meta's answers."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,64 +8,77 @@ from waypost.operator.api.condition_types import Reason
 from waypost.operator.cluster.interface import Cluster
 from waypost.operator.cluster.registry_secrets import Registry
 from waypost.operator.number import credentials as secret
-from waypost.operator.number import operator_secrets
 from waypost.operator.number.claims import Claim, Claims
-from waypost.operator.number.operator_secrets import Keeping
+from waypost.operator.number.operator_secrets import OperatorSecrets, new_verify_token
+from waypost.operator.number.resource import NumberResource
 from waypost.operator.number.state import Desired, Observed, Script
-from waypost.operator.number.subject import Subject
 
 BOT_KEY = "bot.yaml"
 
 
-class Gatherer:
-    """Of all numbers of one operator."""
+class ClusterFacts:
+    """Reads facts of all numbers of one operator."""
 
     def __init__(
-        self, cluster: Cluster, registry: Registry, keeping_: Keeping, claims: Claims, clock: Callable[[], float]
+        self,
+        cluster: Cluster,
+        registry: Registry,
+        secrets: OperatorSecrets,
+        claims: Claims,
+        clock: Callable[[], float],
     ) -> None:
         self._cluster = cluster
         self._registry = registry
-        self._keeping = keeping_
+        self._secrets = secrets
         self._claims = claims
         self._clock = clock
 
-    async def gather(self, subject: Subject, desired: Desired, *, may_refresh: bool) -> Observed:
-        """All but Meta, as it is now. Raises `ClusterError`."""
+    async def read(self, resource: NumberResource, desired: Desired, *, may_refresh: bool) -> Observed:
+        """Returns everything but Meta's answers. Raises `ClusterError`."""
         credentials = desired.spec.credentials_ref.name
         stored = await self._cluster.secret(desired.namespace, credentials)
         observed = Observed(
             credentials=secret.read(stored, desired.namespace, credentials),
             secret_version=stored.resource_version if stored else "",
             script=await self._script(desired),
-            status=subject.status,
-            may_retry_refused=subject.is_requested,
+            status=resource.status,
+            may_retry_refused=resource.is_requested,
         )
-        # New credentials make us write what we keep: a verify token that a person put there just now must not be lost.
-        anew = subject.is_requested or observed.checked_version != observed.secret_version
-        return await self.ours(observed, subject, desired, may_refresh=may_refresh, anew=anew)
+        # After new credentials the operator's Secret is written. A verify token that a person has just put there by
+        # hand must not be lost, so the Secret is read first.
+        bypass_cache = resource.is_requested or observed.checked_version != observed.secret_version
+        return await self.reread_own(observed, resource, desired, may_refresh=may_refresh, bypass_cache=bypass_cache)
 
-    async def ours(
-        self, observed: Observed, subject: Subject, desired: Desired, *, may_refresh: bool, anew: bool = False
+    async def reread_own(
+        self,
+        observed: Observed,
+        resource: NumberResource,
+        desired: Desired,
+        *,
+        may_refresh: bool,
+        bypass_cache: bool = False,
     ) -> Observed:
-        """The same with what the operator writes as it is now, after it acted. What others write and is changed
-        meanwhile makes another reconcile. `anew`: even what was written just now is read. Raises `ClusterError`.
+        """Returns `observed` with what the operator itself writes read again, after it acted. Raises `ClusterError`.
+
+        What others write is not read again: a change of it causes another reconcile. `bypass_cache`: what was read or
+        written a moment ago is read again, too.
         """
         namespace, name, credentials = desired.namespace, desired.name, desired.spec.credentials_ref.name
-        access = await self._keeping.read_access(namespace, credentials, anew=anew)
-        rival = await self._claims.rival(subject.claim)
+        refreshed = await self._secrets.read_refreshed(namespace, credentials, bypass_cache=bypass_cache)
+        older_claim = await self._claims.older_claim(resource.claim)
         in_use = True
-        if access is not None and access.retired is not None and access.retire_at <= self._clock():
-            in_use = await self._registry.carries(access.retired)
+        if refreshed is not None and refreshed.retired is not None and refreshed.retire_at <= self._clock():
+            in_use = await self._registry.carries(refreshed.retired)
         return dataclasses.replace(
             observed,
-            kept=await self._keeping.read(namespace, name, anew=anew),
-            access=access,
+            secrets=await self._secrets.read(namespace, name, bypass_cache=bypass_cache),
+            refreshed=refreshed,
             published=await self._registry.read(namespace, name),
-            rival=_named(rival, namespace) if rival else None,
-            status=subject.status,
+            older_claim=_described(older_claim, namespace) if older_claim else None,
+            status=resource.status,
             old_token_in_use=in_use,
             may_refresh=may_refresh,
-            candidate_verify_token=operator_secrets.verify_token(),
+            candidate_verify_token=new_verify_token(),
         )
 
     async def _script(self, desired: Desired) -> Script:
@@ -93,6 +106,6 @@ class Gatherer:
         return Script(text=text)
 
 
-def _named(rival: Claim, namespace: str) -> str:
-    """Other teams' objects are not named to this one."""
-    return f"WhatsAppNumber {rival.name}" if rival.namespace == namespace else "a number in another namespace"
+def _described(older: Claim, namespace: str) -> str:
+    """Returns words for the object with the older claim. Objects of other namespaces are not named to this one."""
+    return f"WhatsAppNumber {older.name}" if older.namespace == namespace else "A number in another namespace"

@@ -1,4 +1,4 @@
-"""What the Secret of a number holds, read only where its owner opted in."""
+"""Reads the credentials of a number from a Secret whose owner opted in."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from waypost.operator.api.number_models import CREDENTIALS_LABEL
 from waypost.operator.cluster.interface import Stored
 
 KEYS = frozenset({"appId", "appSecret", "accessToken", "previousAppSecret", "pin"})
-"""All others are somebody else's and are not looked at."""
+"""Keys that are read. All others are ignored."""
 
 _FORMS = {
     "appId": "must be the id of the app at Meta, digits",
@@ -22,7 +22,7 @@ _FORMS = {
 
 
 class Credentials(Strict):
-    """Whose app it is, and the token to act with."""
+    """App and access token of a number."""
 
     app_id: MetaId
     app_secret: str = Field(min_length=1, max_length=256, repr=False)
@@ -33,18 +33,19 @@ class Credentials(Strict):
 
 @dataclass(frozen=True)
 class Unusable:
-    """Why there are no credentials, as a condition tells it. `is_withdrawn`: the owner does not allow their use."""
+    """Why there are no credentials, as the condition `CredentialsValid` says it."""
 
     reason: Reason
     message: str
     is_withdrawn: bool = False
+    """Whether the owner of the Secret does not allow its use."""
 
 
 def read(secret: Stored | None, namespace: str, name: str) -> Credentials | Unusable:
-    """The credentials in `secret`, which was asked for by that namespace and name. No message repeats a value.
+    """Returns the credentials in `secret`, which is the Secret of that namespace and name. No message repeats a value.
 
-    The label is looked at before the content: who may create a number may not thereby use, or learn of the content of,
-    a Secret that was not meant for it.
+    The label is checked before the content: a user who may create a number must not thereby use a Secret that is not
+    meant for it, or learn anything about its content.
     """
     if secret is None:
         message = f"There is no Secret {name} in namespace {namespace}. Create it, or correct spec.credentialsRef."
@@ -58,7 +59,7 @@ def read(secret: Stored | None, namespace: str, name: str) -> Credentials | Unus
     values = {}
     for key in sorted(KEYS & secret.data.keys()):
         try:
-            # A newline at the end is what `echo | base64` and most editors leave.
+            # `echo | base64` and most editors leave a newline at the end.
             values[key] = secret.data[key].decode().rstrip("\r\n")
         except UnicodeDecodeError:
             return Unusable(Reason.SECRET_INVALID, f"Correct the Secret {name}: {key} is not text.")

@@ -1,7 +1,7 @@
-"""What the operator itself must remember and may show nobody: verify tokens, and access tokens that it refreshed.
+"""Stores the operator's own secrets: verify tokens, and access tokens that it refreshed.
 
-Kept in Secrets of the release namespace, where no tenant reads or writes. A verify token belongs to a number; a
-refreshed access token to a credentials Secret, for several numbers can share one.
+They are in Secrets of the release namespace, which no tenant reads or writes. A verify token belongs to a number. A
+refreshed access token belongs to a credentials Secret, because several numbers can share one.
 """
 
 import asyncio
@@ -24,55 +24,56 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Of one number."""
+class NumberSecrets:
+    """Secrets that the operator stores for one number."""
 
     verify_token: str = field(repr=False)
     previous_verify_token: str | None = field(default=None, repr=False)
     previous_app_secret: str | None = field(default=None, repr=False)
-    """The app secret before the one in use now; deliveries signed with it are still on their way."""
+    """The app secret before the one in use now. Deliveries that are signed with it may still arrive."""
     previous_app_secret_until: float = 0.0
-    """Seconds since 1970; after it the previous one is no longer accepted."""
+    """When the previous app secret is no longer accepted, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
-class Access:
-    """A newer access token than the one in a credentials Secret."""
+class RefreshedToken:
+    """An access token that the operator obtained in place of the one in a credentials Secret."""
 
     token: str = field(repr=False)
     source: str
-    """`digest` of the token that it was refreshed from, so that another one in the Secret takes precedence."""
+    """`digest` of the token that was refreshed. If the Secret holds another token now, that one takes precedence."""
     retired: str | None = field(default=None, repr=False)
-    """The token that it replaces, until that is revoked."""
+    """The token that this one replaces, until it is revoked."""
     retire_at: float = 0.0
-    """Not revoked before: mounted Secrets take up to two minutes to reach every pod."""
+    """Earliest time to revoke it, in seconds since 1970: mounted Secrets take up to two minutes to reach every pod."""
 
 
-def verify_token() -> str:
-    """A fresh verify token. Letters and digits only: Meta mangles others on the way."""
+def new_verify_token() -> str:
+    """Returns a random verify token of letters and digits, since Meta changes other characters on the way."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(40))
 
 
 def digest(token: str) -> str:
-    """Tells one token from another without being one."""
+    """Returns a hash by which a token can be recognised without being stored."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def number_secret_name(namespace: str, name: str) -> str:
-    """Where a number's verify token is kept."""
+    """Returns the name of the Secret with a number's verify token."""
     return f"waypost-number-{namespace}.{name}"
 
 
-def access_secret_name(namespace: str, credentials: str) -> str:
-    """Where the refreshed token of a credentials Secret is kept."""
+def refreshed_secret_name(namespace: str, credentials: str) -> str:
+    """Returns the name of the Secret with the refreshed token of a credentials Secret."""
     return f"waypost-access-{namespace}.{credentials}"
 
 
-class Keeping:
-    """Those Secrets in a cluster.
+class OperatorSecrets:
+    """Reads and writes these Secrets.
 
-    One that was read or written less than `fresh_s` ago is not read again: a number is looked at several times until
-    its webhook serves it, and most have no refreshed token. Nobody else writes them, but for a mistake.
+    A Secret that was read or written less than `fresh_s` ago is not read again: a number is reconciled several times
+    until its webhook serves it, and most numbers have no refreshed token. Only the operator writes these Secrets,
+    unless a person edits one by hand; `bypass_cache` sees that at once.
     """
 
     def __init__(
@@ -82,63 +83,65 @@ class Keeping:
         self._namespace = namespace
         self._fresh_s = fresh_s
         self._clock = clock
-        self._known: OrderedDict[str, tuple[float, dict[str, str]]] = OrderedDict()
+        self._cache: OrderedDict[str, tuple[float, dict[str, str]]] = OrderedDict()
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def read(self, namespace: str, name: str, *, anew: bool = False) -> Kept | None:
-        """What is kept of a number; None if there is nothing, or no verify token in it."""
-        data = await self._read(number_secret_name(namespace, name), anew=anew)
+    async def read(self, namespace: str, name: str, *, bypass_cache: bool = False) -> NumberSecrets | None:
+        """Returns the secrets of a number; None if there are none, or no verify token among them."""
+        data = await self._read(number_secret_name(namespace, name), bypass_cache=bypass_cache)
         token = data.get("verifyToken")
         if not token:
             return None
-        return Kept(
+        return NumberSecrets(
             token,
             data.get("previousVerifyToken") or None,
             data.get("previousAppSecret") or None,
             seconds(data.get("previousAppSecretUntil")) or 0.0,
         )
 
-    async def write(self, namespace: str, name: str, kept: Kept) -> None:
-        """Replace what is kept of a number."""
+    async def save(self, namespace: str, name: str, found: NumberSecrets) -> None:
+        """Replaces the secrets of a number."""
         data = {
-            "verifyToken": kept.verify_token,
-            "previousVerifyToken": kept.previous_verify_token,
-            "previousAppSecret": kept.previous_app_secret,
-            "previousAppSecretUntil": timestamp(kept.previous_app_secret_until) if kept.previous_app_secret else None,
+            "verifyToken": found.verify_token,
+            "previousVerifyToken": found.previous_verify_token,
+            "previousAppSecret": found.previous_app_secret,
+            "previousAppSecretUntil": timestamp(found.previous_app_secret_until) if found.previous_app_secret else None,
         }
         await self._apply(number_secret_name(namespace, name), data)
 
-    async def forget(self, namespace: str, name: str) -> None:
-        """Delete what is kept of a number."""
+    async def delete(self, namespace: str, name: str) -> None:
+        """Deletes the secrets of a number."""
         await self._delete(number_secret_name(namespace, name))
 
-    async def read_access(self, namespace: str, credentials: str, *, anew: bool = False) -> Access | None:
-        """The refreshed token of a credentials Secret."""
-        data = await self._read(access_secret_name(namespace, credentials), anew=anew)
+    async def read_refreshed(
+        self, namespace: str, credentials: str, *, bypass_cache: bool = False
+    ) -> RefreshedToken | None:
+        """Returns the refreshed token of a credentials Secret."""
+        data = await self._read(refreshed_secret_name(namespace, credentials), bypass_cache=bypass_cache)
         token, source = data.get("accessToken"), data.get("source")
         if not token or not source:
             return None
-        return Access(token, source, data.get("retired") or None, seconds(data.get("retireAt")) or 0.0)
+        return RefreshedToken(token, source, data.get("retired") or None, seconds(data.get("retireAt")) or 0.0)
 
-    async def write_access(self, namespace: str, credentials: str, access: Access) -> None:
-        """Replace the refreshed token of a credentials Secret."""
+    async def save_refreshed(self, namespace: str, credentials: str, refreshed: RefreshedToken) -> None:
+        """Replaces the refreshed token of a credentials Secret."""
         data = {
-            "accessToken": access.token,
-            "source": access.source,
-            "retired": access.retired,
-            "retireAt": timestamp(access.retire_at) if access.retired else None,
+            "accessToken": refreshed.token,
+            "source": refreshed.source,
+            "retired": refreshed.retired,
+            "retireAt": timestamp(refreshed.retire_at) if refreshed.retired else None,
         }
-        await self._apply(access_secret_name(namespace, credentials), data)
+        await self._apply(refreshed_secret_name(namespace, credentials), data)
 
-    async def forget_access(self, namespace: str, credentials: str) -> None:
-        """Delete the refreshed token of a credentials Secret."""
-        await self._delete(access_secret_name(namespace, credentials))
+    async def delete_refreshed(self, namespace: str, credentials: str) -> None:
+        """Deletes the refreshed token of a credentials Secret."""
+        await self._delete(refreshed_secret_name(namespace, credentials))
 
-    async def _read(self, name: str, *, anew: bool) -> dict[str, str]:
+    async def _read(self, name: str, *, bypass_cache: bool) -> dict[str, str]:
         async with self._lock(name):
-            known = self._known.get(name)
-            if known is not None and not anew and self._clock() - known[0] < self._fresh_s:
-                return known[1]
+            cached = self._cache.get(name)
+            if cached is not None and not bypass_cache and self._clock() - cached[0] < self._fresh_s:
+                return cached[1]
             data = _texts(await self._cluster.secret(self._namespace, name))
             self._remember(name, data)
             return data
@@ -146,7 +149,7 @@ class Keeping:
     async def _apply(self, name: str, data: dict[str, str | None]) -> None:
         texts = {key: value for key, value in data.items() if value}
         async with self._lock(name):
-            self._known.pop(name, None)  # who knows what is there, should this fail
+            self._cache.pop(name, None)  # if the call fails, the write may still have been made
             await self._cluster.apply(
                 {
                     "apiVersion": "v1",
@@ -161,18 +164,18 @@ class Keeping:
 
     async def _delete(self, name: str) -> None:
         async with self._lock(name):
-            self._known.pop(name, None)
+            self._cache.pop(name, None)
             await self._cluster.delete("Secret", self._namespace, name)
 
     def _remember(self, name: str, data: dict[str, str]) -> None:
         now = self._clock()
-        self._known[name] = now, data
-        self._known.move_to_end(name)
-        while self._known and now - next(iter(self._known.values()))[0] >= self._fresh_s:
-            self._known.popitem(last=False)
+        self._cache[name] = now, data
+        self._cache.move_to_end(name)
+        while self._cache and now - next(iter(self._cache.values()))[0] >= self._fresh_s:
+            self._cache.popitem(last=False)
 
     def _lock(self, name: str) -> asyncio.Lock:
-        """One at a time, or an answer from before a write would be remembered after it."""
+        """Returns the lock of a Secret. Without it, an answer from before a write could be cached after the write."""
         return self._locks.setdefault(name, asyncio.Lock())
 
 

@@ -1,54 +1,54 @@
-"""When Meta is looked at: at once when something is new, else at the pace of the resync or of the back-off."""
+"""Decides when to ask Meta about a number: at once when something is new, else at the pace of resync or back-off."""
 
 from waypost.operator.api.condition_types import Reason
 from waypost.operator.api.conditions import seconds
+from waypost.operator.number.resource import NumberResource
 from waypost.operator.number.state import Observed
 from waypost.operator.number.status.compose import fraction
-from waypost.operator.number.subject import Subject
 
 EARLY_SHARE = 0.8
-"""Of the resync, after which a look is due: resyncs are spread by a jitter, and none shall come in vain."""
+"""Share of the resync interval after which Meta is asked again: resyncs vary by a jitter, and an early one must ask."""
 
 
 class Pace:
-    """Remembers when each number was looked at. Nothing of it must outlive a restart: see `in_s`."""
+    """Remembers when Meta was last asked about each number. A restart loses nothing that matters: see `wait_s`."""
 
     def __init__(self, started_at: float, resync_s: float) -> None:
         self._started_at = started_at
         self._resync_s = resync_s
-        self._looked_at: dict[str, float] = {}
+        self._asked_at: dict[str, float] = {}
 
-    def looked(self, uid: str, now: float) -> None:
-        """The number was looked at."""
-        self._looked_at[uid] = now
+    def asked(self, uid: str, now: float) -> None:
+        """Notes that Meta was asked about the number."""
+        self._asked_at[uid] = now
 
     def forget(self, uid: str) -> None:
-        """The object is gone."""
-        self._looked_at.pop(uid, None)
+        """Drops an object that is gone."""
+        self._asked_at.pop(uid, None)
 
-    def is_new(self, subject: Subject, observed: Observed) -> bool:
-        """The spec, the credentials or a person's wish changed since Meta was last looked at."""
+    def has_news(self, resource: NumberResource, observed: Observed) -> bool:
+        """Returns whether spec or credentials changed, or a user asked for a reconcile, since Meta was last asked."""
         return (
-            subject.status.get("observedGeneration") != subject.metadata.generation
+            resource.status.get("observedGeneration") != resource.metadata.generation
             or observed.checked_version != observed.secret_version
-            or subject.is_requested
-            or subject.ready_reason in ("", Reason.SUSPENDED, Reason.CONFLICT)
+            or resource.is_requested
+            or resource.ready_reason in ("", Reason.SUSPENDED, Reason.CONFLICT)
         )
 
-    def in_s(self, subject: Subject, observed: Observed, now: float) -> float:
-        """0 when Meta is to be looked at now, else in how many seconds.
+    def wait_s(self, resource: NumberResource, observed: Observed, now: float) -> float:
+        """Returns in how many seconds to ask Meta; 0 for now.
 
-        After a restart a settled number is treated as if it was looked at some time before, differently long ago for
-        each: a restart is no reason to ask Meta about all numbers at once.
+        After a restart, Pace takes each settled number as asked about at a different time before the start: a restart
+        is no reason to ask Meta about all numbers at once.
         """
-        if self.is_new(subject, observed):
+        if self.has_news(resource, observed):
             return 0.0
-        if (next_attempt := seconds(subject.status.get("nextAttemptTime"))) is not None:
+        if (next_attempt := seconds(resource.status.get("nextAttemptTime"))) is not None:
             return max(0.0, next_attempt - now)
-        uid = subject.metadata.uid
-        last = self._looked_at.get(uid)
-        if last is None and subject.is_settled:
-            last = self._looked_at[uid] = self._started_at - (1 - fraction(uid)) * EARLY_SHARE * self._resync_s
-        if last is None or subject.ready_reason == Reason.WAITING_FOR_WEBHOOK:
+        uid = resource.metadata.uid
+        last = self._asked_at.get(uid)
+        if last is None and resource.is_settled:
+            last = self._asked_at[uid] = self._started_at - (1 - fraction(uid)) * EARLY_SHARE * self._resync_s
+        if last is None or resource.ready_reason == Reason.WAITING_FOR_WEBHOOK:
             return 0.0
         return max(0.0, last + EARLY_SHARE * self._resync_s - now)

@@ -1,7 +1,8 @@
-"""From what is wanted and what was found to what is to be done, in order. Pure.
+"""Plans what to do for a number, in order, from what is desired and what was observed. Pure.
 
-A plan holds only what differs: planned again after it was done, it is empty. Nothing is published of a number before
-Meta has shown that these credentials may act for it, or a tenant could name another's number and receive for it.
+A plan holds only what differs: once it is executed, the next plan is empty. Nothing is published of a number before
+Meta has shown that these credentials may act for it. Otherwise a tenant could name another's number and receive its
+messages.
 """
 
 from dataclasses import dataclass
@@ -16,81 +17,88 @@ from waypost.operator.number import actions as act
 from waypost.operator.number import registration
 from waypost.operator.number.actions import Action
 from waypost.operator.number.credentials import Credentials, Unusable
-from waypost.operator.number.operator_secrets import Kept
-from waypost.operator.number.state import FIELDS, Desired, Observed, app_path, passes
+from waypost.operator.number.operator_secrets import NumberSecrets
+from waypost.operator.number.state import FIELDS, Desired, Observed, app_path, is_transient
 
 DAY_S = 86_400.0
 REFRESH_BEFORE_S = 20 * DAY_S
-"""A token that can be refreshed is, this long before its end: before the first warning, with days left for failures."""
+"""A token that can be refreshed is refreshed this long before it expires: some days before the first warning, so that
+failures can be repeated."""
 APP_SECRET_OVERLAP_S = 3600.0
-"""Deliveries signed with a replaced app secret are taken this long, if the Secret does not name the previous one."""
+"""How long deliveries signed with a replaced app secret are accepted, if the Secret does not name the previous one."""
 CONNECTED = frozenset({"CONNECTED", "FLAGGED", "RATE_LIMITED"})
-"""States in which the number is registered, whatever else is the matter."""
+"""States at Meta in which the number is registered, whatever else may be wrong with it."""
 REGISTRABLE = frozenset({"PENDING", "DISCONNECTED", "UNVERIFIED"})
-"""States that `register` ends. Others (banned, migrated, deleted, unknown) are a person's matter."""
+"""States at Meta that `register` ends. A person must deal with all others (banned, migrated, deleted, unknown)."""
 LONGEST_CALLBACK = 200
+"""Characters of a callback that Meta accepts for a number."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`again_in_s`: something is due then even if nothing changes."""
+    """Actions to execute now, in order."""
 
     actions: tuple[Action, ...] = ()
     again_in_s: float | None = None
+    """When to plan again although nothing changes; None: no such time."""
 
 
 def plan(desired: Desired, observed: Observed, now: float) -> Plan:
-    """What to do now."""
+    """Returns what to do now."""
     is_published = observed.published.route is not None or observed.published.number is not None
     credentials = observed.credentials
-    if observed.rival or (isinstance(credentials, Unusable) and credentials.is_withdrawn):
+    if observed.older_claim or (isinstance(credentials, Unusable) and credentials.is_withdrawn):
         return Plan((act.Withdraw(),) if is_published else ())
     if isinstance(credentials, Unusable):
         # A Secret that is gone or broken stops changes, not messages: what was published is still good.
         return Plan()
-    if observed.access is not None and not observed.is_refreshed:
-        return Plan((act.ForgetAccess(),))
+    if observed.refreshed is not None and not observed.is_refreshed:
+        return Plan((act.DeleteRefreshedToken(),))
     if _refresh_is_due(observed, now):
-        # Alone: everything after it is planned with the new token.
+        # The only action of its plan, because everything after it is planned with the new token.
         return Plan((act.RefreshToken(),))
     waits: list[float] = []
-    steps = [
+    actions = (
         *_publishing(desired, observed, credentials, now, waits),
         *_registering(observed, credentials, now, waits),
         *_callbacks(desired, observed, credentials),
         *_revoking(observed, now, waits),
-    ]
-    todo = tuple(step for step in steps if step.name not in observed.failed)
-    return Plan(_possible(todo, observed), min(waits, default=None))
+    )
+    untried = tuple(each for each in actions if type(each) not in observed.failed)
+    return Plan(_possible(untried, observed), min(waits, default=None))
 
 
-def kept(observed: Observed, credentials: Credentials, now: float) -> Kept:
-    """What is to be kept of the number: the tokens there are, and whatever was in use until now."""
+def secrets_of(observed: Observed, credentials: Credentials, now: float) -> NumberSecrets:
+    """Returns the secrets to save for the number: those that it has, and those that were in use until now."""
     route = observed.published.route
-    of_route = route.verify_tokens if route else ()
-    before = observed.kept
-    current = before.verify_token if before else (of_route[0] if of_route else observed.candidate_verify_token)
+    published_tokens = route.verify_tokens if route else ()
+    before = observed.secrets
+    if before:
+        current = before.verify_token
+    else:
+        # A lost verify token is taken from what is published: a new one would cost calls to Meta.
+        current = published_tokens[0] if published_tokens else observed.candidate_verify_token
     previous = before.previous_verify_token if before else None
-    if of_route and of_route[0] != current:
-        previous = of_route[0]
-    secret, until = _previous_secret(observed, credentials, now)
-    return Kept(current, previous, secret, until)
+    if published_tokens and published_tokens[0] != current:
+        previous = published_tokens[0]
+    secret, until = _previous_app_secret(observed, credentials, now)
+    return NumberSecrets(current, previous, secret, until)
 
 
-def _previous_secret(observed: Observed, credentials: Credentials, now: float) -> tuple[str | None, float]:
-    route, before = observed.published.route, observed.kept
+def _previous_app_secret(observed: Observed, credentials: Credentials, now: float) -> tuple[str | None, float]:
+    route, before = observed.published.route, observed.secrets
     if route and route.app_secrets and route.app_secrets[0] != credentials.app_secret:
         return route.app_secrets[0], now + APP_SECRET_OVERLAP_S
-    known = before is not None and before.previous_app_secret not in (None, credentials.app_secret)
-    if before and known and before.previous_app_secret_until > now:
+    has_other = before is not None and before.previous_app_secret not in (None, credentials.app_secret)
+    if before and has_other and before.previous_app_secret_until > now:
         return before.previous_app_secret, before.previous_app_secret_until
     return None, 0.0
 
 
-def route(desired: Desired, credentials: Credentials, kept_: Kept) -> registry.Route:
-    """What the webhook is to know."""
-    secrets = (credentials.app_secret, credentials.previous_app_secret, kept_.previous_app_secret)
-    tokens = (kept_.verify_token, kept_.previous_verify_token)
+def route_of(desired: Desired, credentials: Credentials, own: NumberSecrets) -> registry.Route:
+    """Returns the registry entry for the webhook."""
+    secrets = (credentials.app_secret, credentials.previous_app_secret, own.previous_app_secret)
+    tokens = (own.verify_token, own.previous_verify_token)
     return registry.Route(
         namespace=desired.namespace,
         name=desired.name,
@@ -102,8 +110,8 @@ def route(desired: Desired, credentials: Credentials, kept_: Kept) -> registry.R
     )
 
 
-def number(desired: Desired, observed: Observed, credentials: Credentials) -> registry.Number:
-    """What a worker is to know. A bot that cannot be used now stays as it was."""
+def number_of(desired: Desired, observed: Observed, credentials: Credentials) -> registry.Number:
+    """Returns the registry entry for the workers."""
     spec = desired.spec
     template = spec.outside_window.template if spec.outside_window else None
     script, plugin = _bot(desired, observed)
@@ -115,7 +123,8 @@ def number(desired: Desired, observed: Observed, credentials: Credentials) -> re
         waba_id=spec.waba_id,
         app_id=credentials.app_id,
         access_token=token,
-        # By the current app secret alone: a previous one still signs deliveries on their way, but proves no call.
+        # With the current app secret only: deliveries signed with the previous one are accepted, but Meta accepts no
+        # call that is proven with it.
         app_secret_proof=appsecret_proof(token, credentials.app_secret),
         bot=script,
         bot_plugin=plugin,
@@ -127,26 +136,28 @@ def number(desired: Desired, observed: Observed, credentials: Credentials) -> re
 
 
 def _bot(desired: Desired, observed: Observed) -> tuple[str | None, str | None]:
-    """Script and plugin. A plugin that is not allowed is published where nothing else can answer: a worker refuses it
-    and keeps the messages to be replayed, whereas without any bot they would be done with.
+    """Returns script and plugin to publish. If the desired bot cannot be used, the one that is published stays.
+
+    A plugin that is not allowed is still published where no other bot can answer: a worker refuses it and keeps the
+    messages to be replayed, whereas without any bot the messages would count as done.
     """
     wanted = (observed.script.text, desired.spec.bot.plugin if desired.spec.bot else None)
     before = observed.published.number
     if before is None or (observed.script.problem is None and desired.refused_plugin is None):
         return wanted
-    answers = before.bot is not None or (before.bot_plugin is not None and before.bot_plugin in desired.plugins)
-    return (before.bot, before.bot_plugin) if answers else wanted
+    can_answer = before.bot is not None or (before.bot_plugin is not None and before.bot_plugin in desired.plugins)
+    return (before.bot, before.bot_plugin) if can_answer else wanted
 
 
 def is_believed(observed: Observed) -> bool:
-    """Whether Meta accepted these credentials for this number: this time, or last time and they are the same."""
+    """Returns whether Meta accepts these credentials for this number: now, or when it was last asked about the same."""
     meta = observed.meta
     if meta is not None:
         if meta.is_proven:
             return True
         if isinstance(meta.token, TokenDetails) and not meta.token.is_valid:
             return False
-        if any(isinstance(each, GraphError) and not passes(each) for each in (meta.token, meta.number)):
+        if any(isinstance(each, GraphError) and not is_transient(each) for each in (meta.token, meta.number)):
             return False
     return observed.is_accepted
 
@@ -156,16 +167,16 @@ def _publishing(
 ) -> list[Action]:
     if not is_believed(observed):
         return []
-    keeping = kept(observed, credentials, now)
-    if keeping.previous_app_secret:
-        waits.append(keeping.previous_app_secret_until - now)
-    steps: list[Action] = []
-    if keeping != observed.kept:
-        steps.append(act.Keep(keeping))
-    wanted = (route(desired, credentials, keeping), number(desired, observed, credentials))
+    secrets = secrets_of(observed, credentials, now)
+    if secrets.previous_app_secret:
+        waits.append(secrets.previous_app_secret_until - now)
+    actions: list[Action] = []
+    if secrets != observed.secrets:
+        actions.append(act.SaveSecrets(secrets))
+    wanted = (route_of(desired, credentials, secrets), number_of(desired, observed, credentials))
     if wanted != (observed.published.route, observed.published.number):
-        steps.append(act.Publish(*wanted))
-    return steps
+        actions.append(act.Publish(*wanted))
+    return actions
 
 
 def _registering(observed: Observed, credentials: Credentials, now: float, waits: list[float]) -> list[Action]:
@@ -189,28 +200,28 @@ def _callbacks(desired: Desired, observed: Observed, credentials: Credentials) -
         return []
     scope, app_url = desired.spec.webhook.scope, desired.app_url(credentials.app_id)
     levels = meta.number.webhook_configuration or WebhookConfiguration()
-    steps: list[Action] = []
+    actions: list[Action] = []
     if _app_callback_differs(desired, observed, credentials.app_id):
-        steps.append(act.SetAppCallback(app_url))
+        actions.append(act.SetAppCallback(app_url))
     if isinstance(meta.account, tuple):
         ours = next((each for each in meta.account if each.id == credentials.app_id), None)
         override = ours.override_callback_uri if ours else None
         if ours is None or (scope == "App" and override not in (None, app_url)):
-            steps.append(act.SubscribeApp())
+            actions.append(act.SubscribeApp())
         if scope == "Account" and override != app_url:
-            steps.append(act.SetAccountCallback(app_url))
+            actions.append(act.SetAccountCallback(app_url))
     wanted = desired.own_url if scope == "Number" else None
-    # Meta takes an override only for an app that is subscribed, so what is not known of that must be known first.
+    # Meta accepts an override only for an app that is subscribed. If that is not known, it is asked again first.
     may_override = isinstance(meta.account, tuple) and len(desired.own_url) <= LONGEST_CALLBACK
     if may_override and (levels.phone_number or None) != wanted:
-        steps.append(act.SetNumberCallback(wanted))
-    if any(not isinstance(step, act.SubscribeApp) for step in steps):
-        steps.insert(0, act.AwaitRoute(desired.own_url))
-    return steps
+        actions.append(act.SetNumberCallback(wanted))
+    if any(not isinstance(each, act.SubscribeApp) for each in actions):
+        actions.insert(0, act.AwaitRoute(desired.own_url))
+    return actions
 
 
 def _app_callback_differs(desired: Desired, observed: Observed, app_id: str) -> bool:
-    """The app's callback is taken over only at scope App: elsewhere it may be another system's."""
+    """Returns whether to register the app's callback. One of another system is taken over only at scope App."""
     assert observed.meta is not None
     if not isinstance(observed.meta.app, tuple):
         return False
@@ -224,7 +235,7 @@ def _app_callback_differs(desired: Desired, observed: Observed, app_id: str) -> 
 
 
 def is_foreign(callback_url: str, app_id: str) -> bool:
-    """Whether an app's callback is not one that this project ever registers, at whatever host."""
+    """Returns whether an app's callback belongs to another system: no Waypost, at any host, registers such a path."""
     return not urlsplit(callback_url).path.endswith(app_path(app_id))
 
 
@@ -233,20 +244,20 @@ def _refresh_is_due(observed: Observed, now: float) -> bool:
     if not isinstance(details, TokenDetails) or not details.is_valid or "SYSTEM_USER" not in details.type:
         return False
     left_s = details.expires_at - now
-    waiting = "RefreshToken" not in observed.failed and observed.may_refresh
-    return waiting and details.expires_at > 0 and 0 < left_s <= REFRESH_BEFORE_S
+    may_try = act.RefreshToken not in observed.failed and observed.may_refresh
+    return may_try and details.expires_at > 0 and 0 < left_s <= REFRESH_BEFORE_S
 
 
 def _revoking(observed: Observed, now: float, waits: list[float]) -> list[Action]:
-    access = observed.access
-    if access is None or access.retired is None or observed.meta is None or not observed.meta.is_proven:
+    refreshed = observed.refreshed
+    if refreshed is None or refreshed.retired is None or observed.meta is None or not observed.meta.is_proven:
         return []
-    if access.retire_at > now:
-        waits.append(access.retire_at - now)
+    if refreshed.retire_at > now:
+        waits.append(refreshed.retire_at - now)
         return []
     return [] if observed.old_token_in_use else [act.RevokeToken()]
 
 
-def _possible(steps: tuple[Action, ...], observed: Observed) -> tuple[Action, ...]:
-    """Without those that cannot work because one that they need has failed in this reconcile."""
-    return tuple(step for step in steps if not any(name in observed.failed for name in step.needs))
+def _possible(actions: tuple[Action, ...], observed: Observed) -> tuple[Action, ...]:
+    """Returns the actions without those that need one that has failed in this reconcile."""
+    return tuple(each for each in actions if not any(needed in observed.failed for needed in each.needs))

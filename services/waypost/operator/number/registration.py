@@ -1,8 +1,8 @@
-"""When `register` may be called. Pure.
+"""Decides when `register` may be called. Pure.
 
-Meta counts `register` and `deregister` together, 10 in 72 hours, and then locks the number for 72 hours (133016); wrong
-PINs lock it too (133005, 133008). So a call is rare, is written down before it is made, and is never repeated against
-a refusal that only a person can remove. Source: Meta's "Register a number" (2026-03-31).
+Meta counts `register` and `deregister` together: after 10 calls in 72 hours it locks the number for 72 hours (133016).
+Wrong PINs lock it too (133005, 133008). So calls are rare, each is recorded before it is made, and none is repeated
+after a refusal that only a person can remove. Source: Meta's "Register a number" (2026-03-31).
 """
 
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ from waypost.operator.api.conditions import seconds, timestamp
 
 WINDOW_S = 72 * 3600.0
 MOST_IN_WINDOW = 8
-"""Two fewer than Meta allows: a person may have to call it too."""
+"""Two fewer than Meta allows, because a person may have to register the number too."""
 SPACING_S = (0.0, 300.0, 1800.0, 7200.0, 28_800.0)
-"""Wait after the n-th call of a window; the last one repeats."""
+"""Waits after the n-th call of a window; the last one repeats."""
 
 _WAITS_S = {133016: WINDOW_S, 133008: 12 * 3600.0, 133009: 3600.0, 133015: 300.0}
-"""By code: Meta says how long these last, or nearly so."""
-_PASSES = frozenset({133015})
-"""Refusals that end by themselves."""
+"""Waits by code, as long as Meta says that the refusal lasts, or a little longer."""
+_TRANSIENT = frozenset({133015})
+"""Codes of refusals that end by themselves, although their verdict is final."""
 
 
 @dataclass(frozen=True)
 class Registration:
-    """Calls made for one number, as its status remembers them. Times are seconds since 1970."""
+    """Calls of `register` that were made for one number, as its status records them. Times are seconds since 1970."""
 
     attempts: tuple[float, ...] = ()
     blocked_until: float = 0.0
@@ -34,7 +34,7 @@ class Registration:
     refused_secret_version: str = ""
 
     def wait_s(self, now: float) -> float:
-        """0 when a call may be made now; else how long not."""
+        """Returns how long no call may be made; 0 when one may be made now."""
         recent = [at for at in self.attempts if at > now - WINDOW_S]
         until = self.blocked_until
         if len(recent) >= MOST_IN_WINDOW:
@@ -44,23 +44,23 @@ class Registration:
         return max(0.0, until - now)
 
     def is_refused(self, secret_version: str) -> bool:
-        """A person must act first; another version of the credentials Secret may hold another PIN."""
+        """Returns whether a person must act first. Another version of the credentials Secret may hold another PIN."""
         return self.refused_code is not None and self.refused_secret_version == secret_version
 
-    def attempted(self, now: float) -> "Registration":
-        """With one more call, to be written down before it is made."""
+    def with_attempt(self, now: float) -> "Registration":
+        """Returns the record with one more call, which is written before the call is made."""
         recent = tuple(at for at in self.attempts if at > now - WINDOW_S)
         return Registration((*recent, now)[-10:], self.blocked_until)
 
-    def refused(self, error: GraphRefused, secret_version: str, now: float) -> "Registration":
-        """After a refusal. One that is not Meta's last word only spaces the calls."""
+    def with_refusal(self, error: GraphRefused, secret_version: str, now: float) -> "Registration":
+        """Returns the record after a refusal. A refusal that may end by itself only delays the next call."""
         until = max(self.blocked_until, now + _WAITS_S.get(error.code, 0.0))
-        if error.code in _PASSES or error.verdict in (Verdict.RETRY, Verdict.AMBIGUOUS):
+        if error.code in _TRANSIENT or error.verdict in (Verdict.RETRY, Verdict.AMBIGUOUS):
             return Registration(self.attempts, until)
         return Registration(self.attempts, until, error.code, secret_version)
 
-    def written(self) -> dict[str, Any] | None:
-        """As the status holds it; None when there is nothing to remember."""
+    def as_status(self) -> dict[str, Any] | None:
+        """Returns the record as the status holds it; None when it is empty."""
         if not self.attempts and not self.blocked_until and self.refused_code is None:
             return None
         found: dict[str, Any] = {"attempts": [timestamp(at) for at in self.attempts]}
@@ -72,7 +72,7 @@ class Registration:
 
 
 def read(status: Mapping[str, Any]) -> Registration:
-    """What a status remembers; nothing where it cannot be read."""
+    """Returns the record in a status; an empty one where the status cannot be read."""
     found = status.get("registration")
     if not isinstance(found, dict):
         return Registration()

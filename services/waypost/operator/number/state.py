@@ -1,4 +1,4 @@
-"""What is wanted of a number, and what was found: the facts that planning and judging are functions of."""
+"""The facts about a number: what is desired and what was observed. Planning and judging are functions of these two."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,8 +13,9 @@ from waypost.operator.api import conditions
 from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.number_models import NumberSpec
 from waypost.operator.cluster.registry_secrets import Published
+from waypost.operator.number.actions import Action
 from waypost.operator.number.credentials import Credentials, Unusable
-from waypost.operator.number.operator_secrets import Access, Kept, digest
+from waypost.operator.number.operator_secrets import NumberSecrets, RefreshedToken, digest
 
 FIELDS = (
     "messages",
@@ -23,28 +24,29 @@ FIELDS = (
     "user_preferences",
     "phone_number_quality_update",
 )
-"""What an app subscribes to. Template and account fields always go to the app's callback, whatever a number's is."""
+"""Fields that an app subscribes to. Meta sends template and account fields to the app's callback always, even when the
+number has its own."""
 
 NEEDED_SCOPES = ("whatsapp_business_management", "whatsapp_business_messaging")
-"""What a token must be allowed to: manage the number, and send."""
+"""Scopes that a token needs, to manage the number and to send."""
 
 
 @dataclass(frozen=True)
 class Desired:
-    """A number as declared."""
+    """A number as its object declares it."""
 
     namespace: str
     name: str
     generation: int
     spec: NumberSpec
     public_url: str
-    """Without a slash at its end."""
+    """The public address, without a slash at its end."""
     plugins: AllowedPlugins = field(default_factory=AllowedPlugins)
     """Bots in Python that the platform allows."""
 
     @property
     def refused_plugin(self) -> str | None:
-        """The bot in Python that it asks for and that the workers will not import."""
+        """The plugin that the spec names, if the platform does not allow it."""
         plugin = self.spec.bot.plugin if self.spec.bot else None
         return None if plugin is None or plugin in self.plugins else plugin
 
@@ -54,35 +56,36 @@ class Desired:
         return f"{self.public_url}/webhooks/{self.namespace}/{self.name}"
 
     def app_url(self, app_id: str) -> str:
-        """The callback of the app, which serves all its numbers."""
+        """Returns the callback of the app, which serves all its numbers."""
         return f"{self.public_url}{app_path(app_id)}"
 
     def callback_url(self, app_id: str) -> str:
-        """Where Meta shall deliver this number's messages."""
+        """Returns the callback that Meta is to deliver this number's messages to."""
         return self.own_url if self.spec.webhook.scope == "Number" else self.app_url(app_id)
 
 
 def app_path(app_id: str) -> str:
-    """The path of an app's callback: by it one of our own addresses is known after the host changed."""
+    """Returns the path of an app's callback. It shows that an address is ours, even after the host changed."""
     return f"/webhooks/apps/{app_id}"
 
 
-def passes(error: Exception) -> bool:
-    """Whether the failure of a management call may end by itself; none of these says anything about the number."""
+def is_transient(error: Exception) -> bool:
+    """Returns whether a management call may succeed later. Such a failure says nothing about the number itself."""
     return not isinstance(error, GraphRefused) or error.verdict in (Verdict.RETRY, Verdict.AMBIGUOUS)
 
 
 @dataclass(frozen=True)
 class Script:
-    """The bot of a number. `problem`: why there is none although one is wanted, as (reason, message)."""
+    """The script of a number's bot."""
 
     text: str | None = None
     problem: tuple[Reason, str] | None = None
+    """Reason and message, if the spec names a script that cannot be used."""
 
 
 @dataclass(frozen=True)
-class AtMeta:
-    """What Meta said this time. None: it was not asked, for an earlier answer made that pointless."""
+class MetaState:
+    """Meta's answers in this reconcile. None: not asked, because an earlier answer made it pointless."""
 
     token: TokenDetails | GraphError | None = None
     number: PhoneNumber | GraphError | None = None
@@ -91,14 +94,14 @@ class AtMeta:
 
     @property
     def app_subscription(self) -> AppSubscription | None:
-        """The app's callback for WhatsApp, if it was read and is there."""
+        """The app's callback for WhatsApp, if Meta was asked and there is one."""
         if not isinstance(self.app, tuple):
             return None
         return next((each for each in self.app if each.object == OBJECT), None)
 
     @property
     def is_proven(self) -> bool:
-        """These credentials are good, and may act for this number: what is published of it may be believed."""
+        """Whether the token is valid and may act for this number, so that the number may be published."""
         token = self.token
         if not isinstance(token, TokenDetails) or not token.is_valid:
             return False
@@ -107,53 +110,54 @@ class AtMeta:
 
 @dataclass(frozen=True)
 class Observed:
-    """All that was found."""
+    """Everything that was observed about a number."""
 
     credentials: Credentials | Unusable
     secret_version: str = ""
-    kept: Kept | None = None
-    access: Access | None = None
+    """Resource version of the credentials Secret."""
+    secrets: NumberSecrets | None = None
+    refreshed: RefreshedToken | None = None
     published: Published = field(default_factory=Published)
     script: Script = field(default_factory=Script)
-    rival: str | None = None
-    """Who else, and earlier, claims the phone number id; as a user may be told."""
-    meta: AtMeta | None = None
-    """None: Meta was not looked at this time."""
+    older_claim: str | None = None
+    """The object that claims the phone number too and is older, in words that the user may read."""
+    meta: MetaState | None = None
+    """None: Meta was not asked in this reconcile."""
     status: Mapping[str, Any] = field(default_factory=dict)
-    """The status written last."""
-    failed: Mapping[str, Exception] = field(default_factory=dict)
-    """Actions of this reconcile that did not work, by the name of their class: they are not tried twice in one."""
+    """The status that was written last."""
+    failed: Mapping[type[Action], Exception] = field(default_factory=dict)
+    """Actions that failed in this reconcile; they are not tried a second time in it."""
     old_token_in_use: bool = True
-    """Whether some number is still published with the token that a refreshed one replaced."""
+    """Whether any number is still published with the token that a refreshed one replaced."""
     may_retry_refused: bool = False
-    """A person asked for this reconcile by annotation."""
+    """Whether a user asked for this reconcile by annotation, so that refused calls are tried again."""
     may_refresh: bool = True
-    """Refreshing the token did not fail a short time ago."""
+    """Whether the token may be refreshed; not for some hours after a failure."""
     candidate_verify_token: str = field(default="", repr=False)
-    """Taken where none is kept; made outside, so that planning stays a function of its facts."""
+    """A new verify token, used if the number has none. It is created outside, so that planning stays pure."""
 
     @property
     def token(self) -> str | None:
-        """The access token in use: the one in the Secret, or what it was refreshed to."""
+        """The access token in use: the one in the Secret, or the one that it was refreshed to."""
         if not isinstance(self.credentials, Credentials):
             return None
-        return self.access.token if self.is_refreshed and self.access else self.credentials.access_token
+        return self.refreshed.token if self.is_refreshed and self.refreshed else self.credentials.access_token
 
     @property
     def is_refreshed(self) -> bool:
-        """Whether the token in use is one that the operator got."""
-        if not isinstance(self.credentials, Credentials) or self.access is None:
+        """Whether the token in use is one that the operator obtained."""
+        if not isinstance(self.credentials, Credentials) or self.refreshed is None:
             return False
-        return self.access.source == digest(self.credentials.access_token)
+        return self.refreshed.source == digest(self.credentials.access_token)
 
     @property
     def checked_version(self) -> str:
-        """The version of the credentials Secret that was last shown to Meta, whatever came of it."""
+        """The version of the credentials Secret that Meta was last asked about, whatever the answer was."""
         return str((self.status.get("token") or {}).get("secretResourceVersion") or "")
 
     @property
     def is_accepted(self) -> bool:
-        """Whether Meta accepted the credentials when they were last shown, and they are the same still."""
+        """Whether Meta accepted the credentials when it was last asked, and they have not changed since."""
         if not self.secret_version or self.checked_version != self.secret_version:
             return False
         needed = (ConditionType.CREDENTIALS_VALID, ConditionType.TOKEN_VALID)

@@ -1,4 +1,4 @@
-"""The status of a number from what was found: the same facts give the same status, and then no write. Pure."""
+"""Composes the status of a number. The same facts give the same status, which is then not written again. Pure."""
 
 import re
 import zlib
@@ -13,7 +13,7 @@ from waypost.operator.engine.outcome import Outcome
 from waypost.operator.number.credentials import Credentials
 from waypost.operator.number.operator_secrets import number_secret_name
 from waypost.operator.number.registration import Registration
-from waypost.operator.number.state import Desired, Observed, passes
+from waypost.operator.number.state import Desired, Observed, is_transient
 from waypost.operator.number.status.judgement import WARN_DAYS, days_left
 
 FIRST_RETRY_S = 2.0
@@ -27,21 +27,21 @@ def status(
     *,
     generation: int,
     now: float,
-    found: Mapping[str, Any] | None = None,
+    details: Mapping[str, Any] | None = None,
     failures: int = 0,
     next_attempt: float | None = None,
     registration: Registration | None = None,
 ) -> dict[str, Any]:
-    """The whole status: conditions anew, of the rest what was found now, else what was known before."""
+    """Returns the whole status: these conditions, and for each other field its new value or the one from before."""
     whole: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": merged(before.get("conditions"), conditions, generation=generation, now=now),
     }
     for key in _CARRIED:
-        value = (found or {}).get(key, before.get(key))
+        value = (details or {}).get(key, before.get(key))
         if value:
             whole[key] = value
-    calls = registration.written() if registration else before.get("registration")
+    calls = registration.as_status() if registration else before.get("registration")
     if calls:
         whole["registration"] = calls
     if failures:
@@ -51,49 +51,49 @@ def status(
     return whole
 
 
-def found(desired: Desired, observed: Observed, release_namespace: str, now: float) -> dict[str, Any]:
-    """What this look adds. Only fields on which there is news."""
-    news: dict[str, Any] = {}
+def details(desired: Desired, observed: Observed, release_namespace: str, now: float) -> dict[str, Any]:
+    """Returns the fields beside the conditions that this reconcile found out something about."""
+    found: dict[str, Any] = {}
     meta, credentials = observed.meta, observed.credentials
     if meta is not None and (token := _token(observed, now)) is not None:
-        news["token"] = token
+        found["token"] = token
     if meta is not None and isinstance(meta.number, PhoneNumber):
-        news["phone"] = _phone(meta.number)
+        found["phone"] = _phone(meta.number)
     if isinstance(credentials, Credentials):
-        news["webhook"] = {"url": desired.callback_url(credentials.app_id), "scope": desired.spec.webhook.scope}
-    if observed.kept is not None:
+        found["webhook"] = {"url": desired.callback_url(credentials.app_id), "scope": desired.spec.webhook.scope}
+    if observed.secrets is not None:
         name = number_secret_name(desired.namespace, desired.name)
-        news["tokenSecretRef"] = {"namespace": release_namespace, "name": name}
-    return news
+        found["tokenSecretRef"] = {"namespace": release_namespace, "name": name}
+    return found
 
 
 def _token(observed: Observed, now: float) -> dict[str, Any] | None:
-    said = observed.meta.token if observed.meta else None
-    if said is None or (isinstance(said, GraphError) and passes(said)):
+    answer = observed.meta.token if observed.meta else None
+    if answer is None or (isinstance(answer, GraphError) and is_transient(answer)):
         return None
     token: dict[str, Any] = {
         "source": "Refreshed" if observed.is_refreshed else "Secret",
         "secretResourceVersion": observed.secret_version,
     }
-    if isinstance(said, TokenDetails) and said.expires_at:
-        token["expiresAt"] = timestamp(said.expires_at)
-        if (warned := warned_days(said, now)) is not None:
+    if isinstance(answer, TokenDetails) and answer.expires_at:
+        token["expiresAt"] = timestamp(answer.expires_at)
+        if (warned := warned_days(answer, now)) is not None:
             token["warnedDays"] = warned
     return token
 
 
-def warned_days(said: TokenDetails, now: float) -> int | None:
-    """The warning that is due: 14, 7, 3 or 1 days; None before the first."""
-    if not said.is_valid or not said.expires_at:
+def warned_days(answer: TokenDetails, now: float) -> int | None:
+    """Returns the warning that is due, in days before the end: 14, 7, 3 or 1; None before the first."""
+    if not answer.is_valid or not answer.expires_at:
         return None
-    left = days_left(said, now)
-    return min((days for days in WARN_DAYS if left <= days), default=None)
+    remaining = days_left(answer, now)
+    return min((days for days in WARN_DAYS if remaining <= days), default=None)
 
 
 def _phone(number: PhoneNumber) -> dict[str, Any]:
     digits = re.sub(r"\D", "", number.display_phone_number)
     values = {
-        # Two digits tell numbers apart for whoever knows them, and are no personal data.
+        # Two digits are enough for people who know their numbers, and are no personal data.
         "ending": digits[-2:],
         "verifiedName": number.verified_name[:128],
         "connection": number.status[:32],
@@ -106,7 +106,10 @@ def _phone(number: PhoneNumber) -> dict[str, Any]:
 
 
 def retry_s(outcome: Outcome, failures: int, uid: str) -> float | None:
-    """When to try again; None where the usual resync will do. Spread by object, so that many do not come at once."""
+    """Returns in how many seconds to try again; None where the usual resync is enough.
+
+    It varies by object, so that objects that failed together are not all tried at the same time.
+    """
     if outcome is not Outcome.FAILED:
         return None
     base: float = min(FIRST_RETRY_S * 2 ** min(max(failures - 1, 0), 16), LONGEST_RETRY_S)
@@ -114,5 +117,5 @@ def retry_s(outcome: Outcome, failures: int, uid: str) -> float | None:
 
 
 def fraction(text: str) -> float:
-    """A number in [0, 1) that belongs to the text."""
+    """Returns a number in [0, 1) that is always the same for the same text."""
     return zlib.crc32(text.encode()) / 2**32

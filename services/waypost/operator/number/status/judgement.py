@@ -13,10 +13,12 @@ from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
 from waypost.operator.api import conditions
 from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import Condition
+from waypost.operator.number import actions as act
 from waypost.operator.number import registration
+from waypost.operator.number.actions import Action
 from waypost.operator.number.credentials import Credentials, Unusable
 from waypost.operator.number.plan import CONNECTED, DAY_S, LONGEST_CALLBACK, REGISTRABLE, is_foreign
-from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, Desired, Observed, passes
+from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, Desired, Observed, is_transient
 from waypost.operator.number.status import remedies
 from waypost.operator.number.status.health import health
 
@@ -81,7 +83,7 @@ def _credentials(observed: Observed) -> Judged:
         return _false(type_, found.reason, found.message, needs_person=True)
     answer = observed.meta.token if observed.meta else None
     if isinstance(answer, GraphError):
-        if passes(answer):
+        if is_transient(answer):
             return _unavailable(observed, type_, answer)
         message = f"Meta refuses appId and appSecret ({answer}). {remedies.APP_SECRET.format(app_id=found.app_id)}"
         return _false(type_, Reason.APP_SECRET_REFUSED, message, needs_person=True)
@@ -93,7 +95,7 @@ def _credentials(observed: Observed) -> Judged:
 def _token(desired: Desired, observed: Observed, now: float) -> Judged:
     type_ = ConditionType.TOKEN_VALID
     answer = observed.meta.token if observed.meta else None
-    if isinstance(observed.credentials, Unusable) or (isinstance(answer, GraphError) and not passes(answer)):
+    if isinstance(observed.credentials, Unusable) or (isinstance(answer, GraphError) and not is_transient(answer)):
         message = "The token cannot be checked without a valid app id and app secret."
         return _unknown(type_, Reason.NO_CREDENTIALS, message)
     if isinstance(answer, GraphError):
@@ -117,7 +119,7 @@ def _token(desired: Desired, observed: Observed, now: float) -> Judged:
     if days > WARN_DAYS[0]:
         return _true(type_, Reason.VALID, f"The token is valid until {until}.")
     message = f"The token expires in {days} {'day' if days == 1 else 'days'}, on {until}. {remedies.NEW_TOKEN}"
-    if (refused := observed.failed.get("RefreshToken")) is not None:
+    if (refused := observed.failed.get(act.RefreshToken)) is not None:
         message = f"{message} The operator could not refresh it ({refused})."
     return _true(type_, Reason.EXPIRES_SOON, message)
 
@@ -138,7 +140,7 @@ def days_left(answer: TokenDetails, now: float) -> int:
 
 def _unreadable(observed: Observed, type_: ConditionType, error: GraphError, what: str, field: str) -> Judged:
     """Returns the condition for a number or account that cannot be read with a valid token."""
-    if passes(error):
+    if is_transient(error):
         return _unavailable(observed, type_, error)
     message = f"The token may not read the {what} ({error}). Check {field}. If it is right: {remedies.ASSIGN_ASSETS}"
     return _false(type_, Reason.NO_ACCESS, message, needs_person=True)
@@ -177,7 +179,7 @@ def _registering(observed: Observed, now: float) -> Judged:
             f"one at {next_call}."
         )
         return _false(type_, Reason.WAITING_TO_REGISTER, message)
-    failed = observed.failed.get("Register")
+    failed = observed.failed.get(act.Register)
     message = f"The number could not be registered ({failed}). The operator tries again by itself." if failed else ""
     return _false(type_, Reason.REGISTERING, message)
 
@@ -215,7 +217,7 @@ def _subscribed(desired: Desired, observed: Observed) -> Judged:
         return _false(type_, Reason.WRONG_ACCOUNT, message, needs_person=True)
     if any(each.id == observed.credentials.app_id for each in account):
         return _true(type_, Reason.SUBSCRIBED, "The app receives the deliveries of the WhatsApp account.")
-    failed = observed.failed.get("SubscribeApp")
+    failed = observed.failed.get(act.SubscribeApp)
     if failed is None:
         return _false(type_, Reason.SUBSCRIBING)
     what = "The app could not be subscribed to the WhatsApp account"
@@ -224,16 +226,16 @@ def _subscribed(desired: Desired, observed: Observed) -> Judged:
 
 def _refused(type_: ConditionType, reason: Reason, error: Exception, what: str) -> Judged:
     details = f": {error.details}" if isinstance(error, GraphRefused) and error.details else ""
-    if passes(error):
+    if is_transient(error):
         return _false(type_, reason, f"{what} ({error}{details}). The operator tries again by itself.")
     return _false(type_, reason, f"{what} ({error}{details}).", needs_person=True)
 
 
-_CALLBACK_FAILURES = (
-    ("AwaitRoute", Reason.WAITING_FOR_WEBHOOK, "The webhook does not serve the callback yet"),
-    ("SetAppCallback", Reason.CALLBACK_REFUSED, "Meta did not accept the callback of the app"),
-    ("SetAccountCallback", Reason.CALLBACK_REFUSED, "Meta did not accept the callback of the WhatsApp account"),
-    ("SetNumberCallback", Reason.CALLBACK_REFUSED, "Meta did not accept the callback of the number"),
+_CALLBACK_FAILURES: tuple[tuple[type[Action], Reason, str], ...] = (
+    (act.AwaitRoute, Reason.WAITING_FOR_WEBHOOK, "The webhook does not serve the callback yet"),
+    (act.SetAppCallback, Reason.CALLBACK_REFUSED, "Meta did not accept the callback of the app"),
+    (act.SetAccountCallback, Reason.CALLBACK_REFUSED, "Meta did not accept the callback of the WhatsApp account"),
+    (act.SetNumberCallback, Reason.CALLBACK_REFUSED, "Meta did not accept the callback of the number"),
 )
 
 
@@ -249,8 +251,8 @@ def _webhook(desired: Desired, observed: Observed) -> Judged:
     phone = meta.number if meta else None
     if meta is None or not isinstance(phone, PhoneNumber) or not isinstance(observed.credentials, Credentials):
         return _last_known(observed, type_)
-    for name, reason, what in _CALLBACK_FAILURES:
-        if (failed := observed.failed.get(name)) is not None:
+    for action, reason, what in _CALLBACK_FAILURES:
+        if (failed := observed.failed.get(action)) is not None:
             return _refused(type_, reason, failed, what)
     levels = phone.webhook_configuration or WebhookConfiguration()
     url = desired.callback_url(observed.credentials.app_id)

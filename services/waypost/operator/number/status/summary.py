@@ -7,7 +7,9 @@ from waypost.operator.api.condition_types import ConditionStatus, ConditionType,
 from waypost.operator.api.conditions import NOT_RECONCILING, NOT_STALLED, Condition, is_true, reason_of
 from waypost.operator.engine.outcome import Outcome
 from waypost.operator.meta.budget import BudgetSpent
-from waypost.operator.number.state import AtMeta, Observed, passes
+from waypost.operator.number import actions as act
+from waypost.operator.number.actions import Action
+from waypost.operator.number.state import MetaState, Observed, is_transient
 from waypost.operator.number.status.judgement import Judged
 
 NEEDED = (
@@ -39,11 +41,11 @@ def summarise(judged: Sequence[Judged], observed: Observed) -> Summary:
     by_type = {each.condition.type: each for each in judged}
     failing = next((by_type[name] for name in NEEDED if name in by_type and _is_failing(by_type[name])), None)
     transient = _transient_failure(observed)
-    if observed.rival is not None:
-        message = f"{observed.rival} claims this phone number and is older. Delete one of the two."
+    if observed.older_claim is not None:
+        message = f"{observed.older_claim} claims this phone number and is older. Delete one of the two."
         return _stalled(aspects, Reason.CONFLICT, message)
-    if "Publish" in observed.failed:
-        message = f"The number could not be published to webhook and workers ({observed.failed['Publish']})."
+    if act.Publish in observed.failed:
+        message = _failed(act.Publish, observed.failed[act.Publish])
         return _reconciling(aspects, _ready(ConditionStatus.FALSE, Reason.PUBLISH_FAILED, message), Outcome.FAILED)
     if failing is None:
         return _as_desired(aspects, transient)
@@ -67,7 +69,7 @@ def refused(reason: Reason, message: str) -> tuple[Condition, ...]:
     return _stalled((), reason, message).conditions
 
 
-def beginning() -> tuple[Condition, ...]:
+def first_reconcile() -> tuple[Condition, ...]:
     """Returns the conditions of an object that is reconciled for the first time."""
     reason, message = Reason.RECONCILING, "The operator looks at the number for the first time."
     ready = _ready(ConditionStatus.UNKNOWN, reason, message)
@@ -88,16 +90,21 @@ def _was_stalled(observed: Observed, condition: Condition) -> bool:
 
 def _transient_failure(observed: Observed) -> tuple[Reason, str] | None:
     """Returns reason and message of something that failed for a passing reason, if anything did."""
-    meta = observed.meta or AtMeta()
+    meta = observed.meta or MetaState()
     for answer in (meta.token, meta.number, meta.account, meta.app):
         # A call that was put off to spare the account's budget is no failure: it is made later.
-        if isinstance(answer, Exception) and passes(answer) and not isinstance(answer, BudgetSpent):
+        if isinstance(answer, Exception) and is_transient(answer) and not isinstance(answer, BudgetSpent):
             message = f"Meta could not be asked ({answer}). The conditions are from the last look."
             return Reason.META_UNAVAILABLE, message
-    for name, error in observed.failed.items():
-        if name not in ("AwaitRoute", "RefreshToken", "RevokeToken"):
-            return Reason.ACTION_FAILED, f"{name} failed: {error}"
+    for action, error in observed.failed.items():
+        # A condition reports the first two, and a token that could not be revoked does no harm.
+        if action not in (act.AwaitRoute, act.RefreshToken, act.RevokeToken):
+            return Reason.ACTION_FAILED, _failed(action, error)
     return None
+
+
+def _failed(action: type[Action], error: Exception) -> str:
+    return f"The operator could not {action.purpose} ({error}). It tries again by itself."
 
 
 def _as_desired(aspects: tuple[Condition, ...], transient: tuple[Reason, str] | None) -> Summary:

@@ -1,4 +1,4 @@
-"""One object while it is being reconciled."""
+"""A `WhatsAppNumber` object while it is reconciled."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,36 +11,37 @@ from waypost.operator.number.claims import Claim
 
 
 @dataclass
-class Subject:
-    """`manifest` is replaced by every write to it; `metadata` is as it was read first."""
+class NumberResource:
+    """A `WhatsAppNumber` object, and what its status says. Each write to the object replaces `manifest`."""
 
     manifest: Manifest
     metadata: Metadata
+    """The metadata as it was read first."""
     claim: Claim
 
     @property
     def status(self) -> dict[str, Any]:
-        """As it was written last."""
+        """The status that was written last."""
         found = self.manifest.get("status")
         return found if isinstance(found, dict) else {}
 
     @property
     def ready_reason(self) -> str:
-        """Of the condition `Ready`; empty if there is none yet."""
+        """The reason of the condition `Ready`; empty if there is no such condition yet."""
         return reason_of(self.status, ConditionType.READY)
 
     @property
     def is_healthy(self) -> bool:
-        """As desired when it was last looked at."""
+        """Whether the number was as desired at the last reconcile."""
         return is_true(self.status, ConditionType.READY) and self.ready_reason != Reason.SUSPENDED
 
     @property
     def is_settled(self) -> bool:
-        """As desired, or a person must act: nothing that another look at Meta would further."""
+        """Whether the number is as desired or a person must act, so that asking Meta again would change nothing."""
         return self.is_healthy or is_true(self.status, ConditionType.STALLED)
 
     @property
     def is_requested(self) -> bool:
-        """Somebody asked for a reconcile that was not done yet."""
+        """Whether a user asked by annotation for a reconcile that was not done yet."""
         requested = self.metadata.annotations.get(RECONCILE_REQUESTED, "")
         return requested[:64] != str(self.status.get("lastHandledReconcileAt", ""))

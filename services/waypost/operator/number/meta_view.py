@@ -1,4 +1,4 @@
-"""Looks at Meta: what numbers have in common is asked once and shared, and no look exceeds the account's budget."""
+"""Asks Meta about numbers. Answers that numbers have in common are shared, and no account's call budget is exceeded."""
 
 import asyncio
 import weakref
@@ -15,32 +15,33 @@ from waypost.operator.api.number_models import NumberSpec
 from waypost.operator.meta.budget import Budget, BudgetSpent
 from waypost.operator.number import credentials as secret
 from waypost.operator.number.operator_secrets import digest
-from waypost.operator.number.state import AtMeta, Observed
+from waypost.operator.number.state import MetaState, Observed
 
 FRESH_S = 2.0
-"""An answer this young is shared where a new one would do: numbers that begin together ask together."""
-ANEW_S = -1.0
-"""As `age_s`: only what is asked now will do."""
-KEPT_ANSWERS = 20_000
+"""Age up to which an answer is shared where a new one would do, so that numbers that are created together share it."""
+NO_CACHE = -1.0
+"""As `max_age_s`: no cached answer is used."""
+CACHED_ANSWERS = 20_000
 LIMIT_CODES = frozenset({4, 80007})
+"""Meta's codes for a rate limit of the app or of the account."""
 LIMITED_S = 300.0
 """Wait after such a refusal that does not say how long."""
 
 Answer = TypeVar("Answer")
 
 
-def of_app(credentials: secret.Credentials) -> Credentials:
-    """To act as the app itself."""
+def as_app(credentials: secret.Credentials) -> Credentials:
+    """Returns the credentials to act as the app itself."""
     return Credentials.of_app(credentials.app_id, credentials.app_secret)
 
 
-def of_token(credentials: secret.Credentials, token: str) -> Credentials:
-    """To act with an access token; always with a proof, for an app may demand one and none refuses it."""
+def with_token(credentials: secret.Credentials, token: str) -> Credentials:
+    """Returns the credentials to act with an access token, with a proof: some apps demand one, and none refuses it."""
     return Credentials.proven(token, credentials.app_secret)
 
 
 class MetaView:
-    """The last answers on tokens, accounts and apps, by which numbers share their looks."""
+    """Caches Meta's last answers about tokens, accounts and apps, so that numbers share them."""
 
     def __init__(self, graph: GraphClient, budget: Budget, clock: Callable[[], float]) -> None:
         self._graph = graph
@@ -50,49 +51,51 @@ class MetaView:
         self._versions: dict[tuple[str, ...], int] = {}
         self._locks: weakref.WeakValueDictionary[tuple[str, ...], asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def look(self, observed: Observed, spec: NumberSpec, *, routine: bool, age_s: float) -> AtMeta:
-        """Ask for everything, as far as the answers allow. `age_s`: how old a shared answer may be."""
+    async def observe(self, observed: Observed, spec: NumberSpec, *, routine: bool, max_age_s: float) -> MetaState:
+        """Asks about token, number, account and app, in this order, as far as the answers allow.
+
+        `max_age_s`: how old a shared answer may be. `routine`: nothing is known to be wrong, so the call may be put
+        off to spare the account's budget.
+        """
         found = observed.credentials
         assert isinstance(found, secret.Credentials)
         token = observed.token or found.access_token
         try:
-            details = await self._token(found, token, age_s)
+            details = await self._token(found, token, max_age_s)
         except GraphError as error:
-            return AtMeta(token=error)
+            return MetaState(token=error)
         if not details.is_valid:
-            return AtMeta(token=details)
-        who = of_token(found, token)
+            return MetaState(token=details)
+        caller = with_token(found, token)
         try:
-            number = await self._graph.phone_number(who, spec.phone_number_id)
+            number = await self._graph.phone_number(caller, spec.phone_number_id)
         except GraphError as error:
-            return AtMeta(token=details, number=error)
-        account = await _answer(self.account(found, token, spec.waba_id, routine=routine, age_s=age_s))
-        app = await _answer(self._app(found, age_s))
-        return AtMeta(token=details, number=number, account=account, app=app)
+            return MetaState(token=details, number=error)
+        account = await _answer(self._account(found, token, spec.waba_id, routine=routine, max_age_s=max_age_s))
+        app = await _answer(self._app(found, max_age_s))
+        return MetaState(token=details, number=number, account=account, app=app)
 
-    async def _token(self, found: secret.Credentials, token: str, age_s: float) -> TokenDetails:
+    async def _token(self, found: secret.Credentials, token: str, max_age_s: float) -> TokenDetails:
         key = ("token", found.app_id, digest(found.app_secret), digest(token))
-        return await self._shared(key, age_s, lambda: self._graph.debug_token(of_app(found), token))
+        return await self._shared(key, max_age_s, lambda: self._graph.debug_token(as_app(found), token))
 
-    async def _app(self, found: secret.Credentials, age_s: float) -> tuple[AppSubscription, ...]:
+    async def _app(self, found: secret.Credentials, max_age_s: float) -> tuple[AppSubscription, ...]:
         return await self._shared(
-            app_key(found), age_s, lambda: self._graph.app_subscriptions(of_app(found), found.app_id)
+            app_key(found), max_age_s, lambda: self._graph.app_subscriptions(as_app(found), found.app_id)
         )
 
-    async def account(
-        self, found: secret.Credentials, token: str, waba_id: str, *, routine: bool, age_s: float
+    async def _account(
+        self, found: secret.Credentials, token: str, waba_id: str, *, routine: bool, max_age_s: float
     ) -> tuple[SubscribedApp, ...]:
-        """The apps of an account. Raises `GraphError`."""
-
         async def ask() -> tuple[SubscribedApp, ...]:
             return await self.spend(
-                waba_id, lambda: self._graph.subscribed_apps(of_token(found, token), waba_id), routine=routine
+                waba_id, lambda: self._graph.subscribed_apps(with_token(found, token), waba_id), routine=routine
             )
 
-        return await self._shared(account_key(found, waba_id), age_s, ask)
+        return await self._shared(account_key(found, waba_id), max_age_s, ask)
 
     async def spend(self, waba_id: str, call: Callable[[], Awaitable[Answer]], *, routine: bool = False) -> Answer:
-        """Make a call that Meta counts on the account. Raises `BudgetSpent` and the call's `GraphError`."""
+        """Makes a call that Meta counts on the account. Raises `BudgetSpent`, or the call's `GraphError`."""
         if wait_s := self._budget.take(waba_id, routine=routine):
             raise BudgetSpent(wait_s)
         try:
@@ -103,41 +106,41 @@ class MetaView:
             raise
 
     def lock(self, *key: str) -> asyncio.Lock:
-        """One at a time changes what is shared."""
+        """Returns the lock under which one number at a time changes what is shared."""
         return self._locks.setdefault(key, asyncio.Lock())
 
     def version(self, key: tuple[str, ...]) -> int:
-        """Moves with every change of what is shared, so that nobody acts on a look from before it."""
+        """Returns a count of the changes to what is shared; it shows whether an answer is from before a change."""
         return self._versions.get(key, 0)
 
     def changed(self, key: tuple[str, ...]) -> None:
-        """It was changed: the next look asks again."""
+        """Notes a change of what is shared, so that Meta is asked again."""
         self._versions[key] = self.version(key) + 1
         self._answers.pop(key, None)
 
-    async def _shared(self, key: tuple[str, ...], age_s: float, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _shared(self, key: tuple[str, ...], max_age_s: float, ask: Callable[[], Awaitable[Answer]]) -> Answer:
         async with self.lock("answer", *key):
             found = self._answers.get(key)
-            if found is not None and self._clock() - found[0] <= age_s:
-                known: Answer = found[1]
-                return known
+            if found is not None and self._clock() - found[0] <= max_age_s:
+                cached: Answer = found[1]
+                return cached
             version, asked_at = self.version(key), self._clock()
             answer = await ask()
             if self.version(key) == version:
                 self._answers[key] = (asked_at, answer)
                 self._answers.move_to_end(key)
-            if len(self._answers) > KEPT_ANSWERS:
+            if len(self._answers) > CACHED_ANSWERS:
                 self._answers.popitem(last=False)
             return answer
 
 
 def app_key(found: secret.Credentials) -> tuple[str, ...]:
-    """Of the app's callback."""
+    """Returns the key of the app's callback."""
     return ("app", found.app_id, digest(found.app_secret))
 
 
 def account_key(found: secret.Credentials, waba_id: str) -> tuple[str, ...]:
-    """Of the account's apps, as one app sees them."""
+    """Returns the key of the account's subscribed apps, as one app sees them."""
     return ("account", waba_id, found.app_id)
 
 

@@ -1,0 +1,101 @@
+"""The operator's own Secrets are cached, and read again only where another writer is possible."""
+
+import pytest
+
+from waypost.dev.file_cluster import FileCluster
+from waypost.operator.cluster.interface import ClusterAway, Manifest, Stored
+from waypost.operator.number.operator_secrets import NumberSecrets, OperatorSecrets, RefreshedToken
+
+from .installation import Clock
+
+pytestmark = pytest.mark.anyio
+
+FRESH_S = 60.0
+NUMBER = ("team-a", "support")
+
+
+class CountingCluster(FileCluster):
+    """Counts reads of Secrets. With `loses_answers` a write is made, and then fails as if its answer was lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self.loses_answers = False
+
+    async def secret(self, namespace: str, name: str) -> Stored | None:
+        """Counts the read."""
+        self.reads += 1
+        return await super().secret(namespace, name)
+
+    async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
+        """Writes, and fails if answers are lost."""
+        written = await super().apply(manifest, manager=manager)
+        if self.loses_answers:
+            raise ClusterAway("no answer from the API server")
+        return written
+
+
+@pytest.fixture
+def cluster() -> CountingCluster:
+    """Returns an empty cluster."""
+    return CountingCluster()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Returns a clock that the test moves."""
+    return Clock()
+
+
+@pytest.fixture
+def secrets(cluster: CountingCluster, clock: Clock) -> OperatorSecrets:
+    """Returns the secrets of one operator."""
+    return OperatorSecrets(cluster, "waypost", fresh_s=FRESH_S, clock=clock)
+
+
+async def test_saved_secrets_are_returned_without_a_read(cluster: CountingCluster, secrets: OperatorSecrets) -> None:
+    """A number is reconciled again and again until its webhook serves it."""
+    saved = NumberSecrets("v" * 40, previous_app_secret="before", previous_app_secret_until=1_800_000_060.0)
+    await secrets.save(*NUMBER, saved)
+    assert await secrets.read(*NUMBER) == saved
+    assert cluster.reads == 0
+
+
+async def test_a_missing_secret_is_read_once(cluster: CountingCluster, secrets: OperatorSecrets) -> None:
+    """Most credentials have no refreshed token."""
+    assert [await secrets.read_refreshed(*NUMBER) for _ in range(3)] == [None] * 3
+    assert cluster.reads == 1
+
+
+async def test_the_write_of_another_is_seen_after_a_while_or_without_the_cache(
+    cluster: CountingCluster, secrets: OperatorSecrets, clock: Clock
+) -> None:
+    """Another process stands for a person who edits the Secret."""
+    await secrets.save(*NUMBER, NumberSecrets("v" * 40))
+    other = OperatorSecrets(cluster, "waypost")
+    await other.save(*NUMBER, NumberSecrets("w" * 40))
+    assert await secrets.read(*NUMBER, bypass_cache=True) == NumberSecrets("w" * 40)
+    await other.save(*NUMBER, NumberSecrets("x" * 40))
+    clock.advance(FRESH_S)
+    assert await secrets.read(*NUMBER) == NumberSecrets("x" * 40)
+
+
+async def test_deleted_secrets_are_not_returned(secrets: OperatorSecrets) -> None:
+    """Neither those of a number, nor a refreshed token."""
+    await secrets.save(*NUMBER, NumberSecrets("v" * 40))
+    await secrets.save_refreshed(*NUMBER, RefreshedToken("t", "s"))
+    await secrets.delete(*NUMBER)
+    await secrets.delete_refreshed(*NUMBER)
+    assert await secrets.read(*NUMBER) is None
+    assert await secrets.read_refreshed(*NUMBER) is None
+
+
+async def test_after_a_write_whose_answer_was_lost_the_secret_is_read(
+    cluster: CountingCluster, secrets: OperatorSecrets
+) -> None:
+    """The operator cannot tell whether the write was made."""
+    await secrets.save(*NUMBER, NumberSecrets("v" * 40))
+    cluster.loses_answers = True
+    with pytest.raises(ClusterAway):
+        await secrets.save(*NUMBER, NumberSecrets("w" * 40))
+    assert await secrets.read(*NUMBER) == NumberSecrets("w" * 40)
