@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 
 class Verdict(enum.StrEnum):
-    """What an error code means for the message, or the call, that received it."""
+    """The meaning of an error code for the message, or the call, that received it."""
 
     RETRY = "retry"
     """Rejected before processing: repeat it later, with back-off."""

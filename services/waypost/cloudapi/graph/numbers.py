@@ -105,7 +105,7 @@ class Profile(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     email: str | None = None
     profile_picture_url: str | None = None
     profile_picture_handle: str | None = None
-    """For `set_profile` only: the handle of a resumable upload."""
+    """Handle of a resumable upload; used by `set_profile` only."""
     websites: list[str] | None = None
     vertical: str | None = None
 

@@ -35,7 +35,7 @@ class _Running:
     """A reconcile that has begun."""
 
     next: _Entry | None = None
-    """What was asked for since it began."""
+    """Reconciles that were asked for since the running one began."""
     is_gone: bool = False
 
 

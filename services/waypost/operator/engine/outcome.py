@@ -18,7 +18,7 @@ class Outcome(StrEnum):
 
 
 class NoOutcome(StrEnum):
-    """What metrics count where a reconciler returned no outcome."""
+    """Counted by metrics when a reconciler returned no outcome."""
 
     GONE = "gone"
     """The object is not there any more, or has nothing of ours."""
@@ -31,7 +31,7 @@ class NoOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """What a reconciler returns to the controller."""
+    """The result that a reconciler returns to the controller."""
 
     requeue_after_s: float | None
     """When to reconcile again; None: at the usual resync, or when something that is watched changes."""

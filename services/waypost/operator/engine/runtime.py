@@ -29,7 +29,7 @@ KINDS_MISSING = (
 )
 START_RETRY_S = 3.0
 FINISH_S = 25.0
-"""At the end, running reconciles get this long: a Graph call may take 30 s, a pod's grace period is a minute."""
+"""Seconds that running reconciles get at the end: a Graph call may take 30 s, a pod's grace period is a minute."""
 HAND_OVER_S = 3.0
 """Longest time to write the record for the next process; less than a process that lost its Lease has left."""
 

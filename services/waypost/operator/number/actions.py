@@ -12,7 +12,7 @@ class Action:
     """One thing to do for a number. A plan holds at most one action of each class."""
 
     purpose: ClassVar[str]
-    """What it does, as an infinitive, for conditions."""
+    """The action as an infinitive, for conditions: "register the number"."""
     needs: ClassVar[tuple[type["Action"], ...]] = ()
     """Actions without whose success this one is left out."""
     changes_meta: ClassVar[bool] = True

@@ -36,7 +36,7 @@ class NotServed(GraphError):
 
 @dataclass
 class Dependencies:
-    """What actions need. One for all numbers."""
+    """The clients and registries that actions use. One object serves all numbers."""
 
     cluster: Cluster
     graph: GraphClient

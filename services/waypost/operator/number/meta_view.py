@@ -20,7 +20,7 @@ from waypost.operator.number.state import MetaState, Observed
 FRESH_S = 2.0
 """Age up to which an answer is shared where a new one would do, so that numbers that are created together share it."""
 NO_CACHE = -1.0
-"""As `max_age_s`: no cached answer is used."""
+"""Value of `max_age_s` with which no cached answer is used."""
 CACHED_ANSWERS = 20_000
 LIMIT_CODES = frozenset({4, 80007})
 """Meta's codes for a rate limit of the app or of the account."""

@@ -1,4 +1,4 @@
-"""What a `BotSchedule` becomes in the release namespace: a Secret with the order, and a CronJob that carries it out.
+"""The children of a `BotSchedule` in the release namespace: a Secret with the order, and a CronJob that runs it.
 
 docs/adr/0005-where-schedules-run.md says why there. Pure.
 """
@@ -28,7 +28,7 @@ MANAGER = "waypost-schedule"
 """Field manager."""
 
 LONGEST_NAME = 52
-"""Of a CronJob: its Jobs' names add eleven characters, and end as values of labels with at most 63."""
+"""Longest name of a CronJob: its Jobs' names add eleven characters and become label values of at most 63."""
 
 CONTAINER = "run"
 ORDER_KEY = "order.json"
@@ -57,7 +57,7 @@ class Owner:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Of all children."""
+        """Labels of all children."""
         return {
             **registry_secrets.LABELS,
             "app.kubernetes.io/component": "schedule",
@@ -167,7 +167,7 @@ def as_desired(observed: Manifest | None, desired: Manifest) -> bool:
 
 
 def traceparent_of(cron_job: Manifest) -> str | None:
-    """What its runs link to."""
+    """Returns the trace context that the runs of this CronJob link to."""
     try:
         variables = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"]
     except (KeyError, IndexError, TypeError):

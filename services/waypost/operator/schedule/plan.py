@@ -22,7 +22,7 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the children of a schedule are to be."""
+    """The desired children of a schedule."""
 
     write_order: bool
     """Whether the Secret with the order is written; otherwise it stays as it is."""

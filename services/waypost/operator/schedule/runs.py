@@ -1,4 +1,4 @@
-"""What the runs of a schedule report, read from the termination messages of their pods; and when the next one is due.
+"""The reports of a schedule's runs, read from the termination messages of their pods, and the time of the next run.
 
 The operator knows no database, and the pods know no Kubernetes: kubelet carries the report from one to the other.
 """
@@ -63,7 +63,7 @@ def last_run(pods: Sequence[Manifest]) -> dict[str, Any] | None:
 
 
 def next_run(schedule: str, zone: str, now: float) -> str | None:
-    """When the schedule fires next; None when that cannot be told here, whatever the API server makes of it. Pure."""
+    """Returns when the schedule fires next; None when croniter cannot read it, even if the API server can. Pure."""
     try:
         start = datetime.fromtimestamp(now, ZoneInfo(zone))
         following: datetime = croniter(schedule, start).get_next(datetime)
