@@ -84,7 +84,7 @@ CODES = [
     "code", [code for code, rule in CODES if rule.verdict in (Verdict.FINAL, Verdict.OPERATOR, Verdict.OPTED_OUT)]
 )
 def test_a_permanent_code_is_never_retried(code: int) -> None:
-    """G7, over Meta's whole list: failed at the first answer, with the code in the row."""
+    """G7: each permanent code of Meta's list fails the row at the first answer; the row has the code."""
     update = judge(ROW, GraphRefused(code, 400), number(outside_window=TEMPLATE), draw=lambda: 0.5).update
     assert (update.state, update.code) == ("failed", code)
 

@@ -183,7 +183,7 @@ def test_the_trace_of_the_send_is_returned_for_each_status(tables: Tables) -> No
 
 
 def test_a_batch_of_a_hundred_is_applied_together(tables: Tables) -> None:
-    """Several statuses of one message in one batch count as well."""
+    """The batch has two statuses of each message, and both are stored."""
     for index in range(50):
         sent(tables, f"wamid.{index}")
     reported = [status(name, wamid=f"wamid.{index}") for name in ("delivered", "sent") for index in range(50)]

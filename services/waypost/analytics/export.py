@@ -42,7 +42,7 @@ def messages(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int
 
 
 def days(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int:
-    """Write the counts of each day, in the same two forms; returns how many days."""
+    """Write the counts of each day, as CSV or JSON lines; returns how many days."""
     with engine.begin() as connection:
         rows = reports.days(connection, span.number_id, span.start, span.end)
         return _write(reports.DAY_COLUMNS, rows, file, as_csv=as_csv)

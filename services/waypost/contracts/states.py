@@ -16,17 +16,16 @@ class EventState(StrEnum):
 
 
 class EventReason(StrEnum):
-    """Reasons that an event's row gives. Beside these it may be the class of an exception, or a problem of the payload.
+    """Reasons that an event's row gives, beside the class of an exception and the problems of a payload.
 
-    The first four belong to events that wait, died or were dropped; the others to events that are done without effect.
+    The first three belong to events that wait, died or were dropped; the others to events that are done without effect.
     """
 
     NUMBER_MISSING = "NumberMissing"
     """The registry of the workers does not contain the number."""
     WORKER_CRASHED = "WorkerCrashed"
     """Every process that handled it died before it had finished."""
-    BOT_UNUSABLE = "BotUnusable"
-    """The number's bot cannot be loaded, or is a plugin that is not allowed."""
+
     DROPPED = "Dropped"
     """A person gave it up with `waypost dead drop`."""
 
@@ -122,9 +121,6 @@ class OptOutSource(StrEnum):
     """Ways by which a contact opted out."""
 
     KEYWORD = "keyword"
-    PREFERENCE = "preference"
-    ERROR = "error"
-    CLI = "cli"
 
 
 class DailyCount(StrEnum):

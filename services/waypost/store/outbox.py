@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
-from waypost.contracts.states import OutboxState
+from waypost.contracts.states import OutboxState, SendReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,13 +276,14 @@ def expire_claims(connection: Connection) -> list[int]:
     """
     rows = connection.execute(
         text("""
-            UPDATE outbox SET state = CASE WHEN kind = 'read' THEN 'failed' ELSE 'unknown' END, reason = 'ClaimExpired',
+            UPDATE outbox SET state = CASE WHEN kind = 'read' THEN 'failed' ELSE 'unknown' END, reason = :reason,
                 claimed_by = NULL, claim_expires_at = NULL, finished_at = clock_timestamp()
             WHERE id IN (
                 SELECT id FROM outbox WHERE state = 'sending' AND claim_expires_at < clock_timestamp()
                 ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
             RETURNING conversation_id
-        """)
+        """),
+        {"reason": SendReason.CLAIM_EXPIRED},
     )
     return [row[0] for row in rows]
 

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from waypost.cloudapi.inbound.records import InboundStatus
-from waypost.contracts.states import MessageStatus
+from waypost.contracts.states import MessageStatus, SendReason
 from waypost.store import outbox
 
 CALLBACK_PREFIX = "waypost:"
@@ -236,13 +236,14 @@ def _write(connection: Connection, messages: Iterable[_Message]) -> None:
         connection.execute(
             text("""
                 UPDATE outbox SET state = CASE WHEN new.failed THEN 'failed' ELSE 'sent' END, error_code = new.code,
-                    reason = CASE WHEN new.failed THEN 'FailedAtMeta' END
+                    reason = CASE WHEN new.failed THEN :reason END
                 FROM unnest(CAST(:ids AS bigint[]), CAST(:failed AS boolean[]), CAST(:codes AS int[]))
                     AS new(id, failed, code)
                 WHERE outbox.id = new.id
             """),
             {
                 "ids": [message.outbox_id for message in turned],
+                "reason": SendReason.FAILED_AT_META,
                 "failed": [message.merged.status == MessageStatus.FAILED for message in turned],
                 "codes": [message.merged.error_code or None for message in turned],
             },
