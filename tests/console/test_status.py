@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from waypost.console.status import Status, age, concerns, plural, tone, trace_id
-from waypost.store.counts import Counts, OutboxCounts
+from waypost.store.counts import EventCounts, OutboxCounts
 from waypost.store.reports import NumberReport
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -29,7 +29,7 @@ def number(**given: Any) -> NumberReport:
     return NumberReport(**healthy | given)
 
 
-def status(*numbers: NumberReport, events: Counts | None = None, outbox: OutboxCounts | None = None) -> Status:
+def status(*numbers: NumberReport, events: EventCounts | None = None, outbox: OutboxCounts | None = None) -> Status:
     """Return a status of these numbers; the counts are those of number 1."""
     return Status(
         at=NOW,
@@ -52,10 +52,10 @@ BAD_TOKEN = {"type": "TokenValid", "status": "False", "reason": "Expired", "mess
     [
         (status(), []),
         (status(number()), []),
-        (status(number(), events=Counts(5, 1, 3, 0, 1, oldest_waiting_s=59.0)), []),
-        (status(events=Counts(1, waiting=1, oldest_waiting_s=61.0)), ["An event has been waiting for 1 min"]),
-        (status(events=Counts(1, dead=1)), ["1 event given up"]),
-        (status(events=Counts(5, 1, 1, 1, 1)), ["1: the events do not add up", "1 event given up"]),
+        (status(number(), events=EventCounts(5, 1, 3, 0, 1, oldest_waiting_s=59.0)), []),
+        (status(events=EventCounts(1, waiting=1, oldest_waiting_s=61.0)), ["An event has been waiting for 1 min"]),
+        (status(events=EventCounts(1, dead=1)), ["1 event given up"]),
+        (status(events=EventCounts(5, 1, 1, 1, 1)), ["1: the events do not add up", "1 event given up"]),
         (status(outbox=OutboxCounts(unknown=3)), []),
         (status(outbox=OutboxCounts(unknown=3, unknown_old=2)), ["2 sends of unknown outcome for over an hour"]),
         (status(outbox=OutboxCounts(failed=7)), []),
@@ -75,14 +75,14 @@ def test_a_concern_is_what_needs_a_person(given: Status, problems: list[str]) ->
 
 def test_the_worst_comes_first() -> None:
     """A paused number precedes a dead event."""
-    found = concerns(status(number(paused=True), events=Counts(1, dead=1)))
+    found = concerns(status(number(paused=True), events=EventCounts(1, dead=1)))
     assert [concern.level for concern in found] == ["bad", "warn"]
 
 
 def test_an_event_that_waits_for_minutes_is_worse() -> None:
     """After ten minutes something has stopped working."""
-    (short,) = concerns(status(events=Counts(1, waiting=1, oldest_waiting_s=100)))
-    (long,) = concerns(status(events=Counts(1, waiting=1, oldest_waiting_s=1000)))
+    (short,) = concerns(status(events=EventCounts(1, waiting=1, oldest_waiting_s=100)))
+    (long,) = concerns(status(events=EventCounts(1, waiting=1, oldest_waiting_s=1000)))
     assert (short.level, long.level) == ("warn", "bad")
 
 

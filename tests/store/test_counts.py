@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 
 from waypost.cloudapi.inbound.delivery import Event, EventKind
 from waypost.store import counts, dead, inbox, lanes
-from waypost.store.counts import Counts
+from waypost.store.counts import EventCounts
 
 NUMBER = "106540352242922"
 
@@ -42,7 +42,7 @@ def test_a_number_without_events_counts_zero(database: Engine) -> None:
     """A new number has zeros; it is not missing."""
     with database.begin() as connection:
         connection.execute(text("INSERT INTO number (number_id, namespace, name, waba_id) VALUES ('1', 'a', 'b', 'c')"))
-        assert counts.by_number(connection) == {"1": Counts()}
+        assert counts.by_number(connection) == {"1": EventCounts()}
 
 
 def test_each_event_is_counted_by_its_state(database: Engine) -> None:

@@ -18,7 +18,7 @@ from waypost.sending.sender import Sender
 from waypost.worker.deadline import WATCHDOG_EXIT_STATUS
 from waypost.worker.readiness import Readiness
 from waypost.worker.registered import RegisteredNumbers
-from waypost.worker.sending import SenderThread
+from waypost.worker.sender_thread import SenderThread
 
 NUMBER = registry.Number(
     namespace="team", name="support", phone_number_id="100", waba_id="200", app_id="300", access_token="one"

@@ -64,7 +64,7 @@ class InstallationGauges(Collector):
         return [up, *_event_families(events), *_outbox_families(outbox), _paused(paused)]
 
 
-def _event_families(events: dict[str, counts.Counts]) -> Iterator[Metric]:
+def _event_families(events: dict[str, counts.EventCounts]) -> Iterator[Metric]:
     for name, help_text in _EVENTS:
         family = GaugeMetricFamily(f"waypost_inbox_{name}", help_text, labels=["number"])
         for number_id, of_number in events.items():

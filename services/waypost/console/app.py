@@ -21,7 +21,7 @@ from waypost.console.access import Guard, SecurityHeaders, Throttle
 from waypost.console.status import Reader, Status
 from waypost.contracts.states import OutboxState
 from waypost.store import reports
-from waypost.store.counts import Counts, OutboxCounts
+from waypost.store.counts import EventCounts, OutboxCounts
 
 _FOLDER = Path(__file__).parent
 _STYLE = (_FOLDER / "static" / "style.css").read_bytes()
@@ -43,7 +43,7 @@ def _environment() -> Environment:
         tone=status.tone,
         plural=status.plural,
         style=hashlib.sha256(_STYLE).hexdigest()[:12],
-        no_counts=Counts(),
+        no_counts=EventCounts(),
         OutboxState=OutboxState,
         no_outbox=OutboxCounts(),
     )

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from waypost.analytics import hourly
 from waypost.store import counts, reports
-from waypost.store.counts import Counts, OutboxCounts
+from waypost.store.counts import EventCounts, OutboxCounts
 from waypost.store.dead import DeadEvent, OpenSend
 from waypost.store.reports import HourOfNumber, NumberReport
 
@@ -57,7 +57,7 @@ class Status:
     at: datetime
     """The time of the reading, by the database's clock."""
     numbers: tuple[NumberReport, ...]
-    events: dict[str, Counts]
+    events: dict[str, EventCounts]
     outbox: dict[str, OutboxCounts]
     hour: datetime
     by_hour: tuple[HourOfNumber, ...]
@@ -78,11 +78,11 @@ class Status:
         return f"{number.namespace}/{number.name}" if number else number_id
 
     @property
-    def total(self) -> Counts:
+    def total(self) -> EventCounts:
         """The events of all numbers together."""
         every = self.events.values()
         ages = [each.oldest_waiting_s for each in every if each.oldest_waiting_s is not None]
-        return Counts(
+        return EventCounts(
             received=sum(each.received for each in every),
             duplicate=sum(each.duplicate for each in every),
             done=sum(each.done for each in every),
@@ -317,7 +317,7 @@ def _number_as_json(status: Status, number: NumberReport) -> dict[str, Any]:
     }
 
 
-def _counts_as_json(events: Counts) -> dict[str, Any]:
+def _counts_as_json(events: EventCounts) -> dict[str, Any]:
     return {
         "received": events.received,
         "duplicate": events.duplicate,

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class EventCounts:
     """Counts of one number's events. `by_number` reads them in one snapshot, in which `holds` is always true."""
 
     received: int = 0
@@ -62,10 +62,10 @@ _BY_NUMBER = text("""
 """)
 
 
-def by_number(connection: Connection) -> dict[str, Counts]:
+def by_number(connection: Connection) -> dict[str, EventCounts]:
     """Return the counts of every number that is recorded or has events, in one snapshot."""
     return {
-        row.number_id: Counts(
+        row.number_id: EventCounts(
             received=int(row.received),
             duplicate=int(row.duplicate),
             done=int(row.done),

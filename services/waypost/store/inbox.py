@@ -29,18 +29,18 @@ LAST_SECOND = 253_402_300_799.0
 """The end of 31 December 9999, the last day that Python's `datetime` can hold; unix seconds."""
 
 
-Counts = dict[tuple[str, str], int]
+CountsByKey = dict[tuple[str, str], int]
 
 
 @dataclass
 class Inserted:
     """Counts of one `insert`: received = duplicates + dead + waiting."""
 
-    received: Counts = field(default_factory=dict)
+    received: CountsByKey = field(default_factory=dict)
     """Events by number id and kind."""
-    duplicates: Counts = field(default_factory=dict)
+    duplicates: CountsByKey = field(default_factory=dict)
     """Events by number id and kind."""
-    dead: Counts = field(default_factory=dict)
+    dead: CountsByKey = field(default_factory=dict)
     """Events by number id and reason."""
     lanes: set[int] = field(default_factory=set)
     """Lanes that hold a new waiting event."""

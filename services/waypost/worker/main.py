@@ -25,7 +25,7 @@ from waypost.worker.deadline import Deadline
 from waypost.worker.lane_work import LaneWork
 from waypost.worker.readiness import Readiness
 from waypost.worker.registered import RegisteredNumbers
-from waypost.worker.sending import SenderThread
+from waypost.worker.sender_thread import SenderThread
 from waypost.worker.turns import Turns
 
 log = structlog.get_logger(__name__)
