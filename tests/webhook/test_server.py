@@ -56,8 +56,8 @@ Address = tuple[str, int]
 
 def address_of(web: server.Server) -> Address:
     """Return where the server listens."""
-    assert web.port is not None
-    return ("127.0.0.1", web.port)
+    host, port = web.servers[0].sockets[0].getsockname()
+    return (host, port)
 
 
 @pytest.fixture

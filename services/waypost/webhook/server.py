@@ -166,11 +166,3 @@ class Server(uvicorn.Server):
         if ends:
             self._on_end()
         return ends
-
-    @property
-    def port(self) -> int | None:
-        """The port it listens on, once it does."""
-        for server in getattr(self, "servers", ()):
-            for listener in server.sockets:
-                return int(listener.getsockname()[1])
-        return None

@@ -42,9 +42,6 @@ class Throttle:
             self._failures.popitem(last=False)
         return count >= self._limit
 
-    def __len__(self) -> int:
-        return len(self._failures)
-
 
 def networks(text: str) -> tuple[Network, ...]:
     """Parse networks such as `10.0.0.0/8, 192.0.2.7`. Raises a ValueError that names the wrong part."""

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from waypost.simulator.graph.call import MANAGEMENT, Call, Caller
+from waypost.simulator.graph.call import Call, Caller
 from waypost.simulator.graph.handshake import verified_override
 from waypost.simulator.graph.numbers import DEFAULT_FIELDS, number_fields
 from waypost.simulator.graph.paging import page, selected_fields
 from waypost.simulator.simulation import Simulation
-from waypost.simulator.world.values import CanSend
+from waypost.simulator.world.values import CanSend, Scope
 from waypost.simulator.world.world import Account
 
 
 def _allowed(caller: Caller, account: Account) -> None:
-    caller.require_scope(MANAGEMENT)
+    caller.require_scope(Scope.MANAGEMENT)
     caller.require_account(account.waba_id)
 
 

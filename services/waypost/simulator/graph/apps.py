@@ -10,6 +10,7 @@ from waypost.simulator.graph.call import Call, Caller, authenticate
 from waypost.simulator.graph.handshake import verify
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.refusal import Refusal
+from waypost.simulator.world.values import Scope
 from waypost.simulator.world.world import SUBSCRIBABLE, App, Subscription, Token
 
 OBJECT = "whatsapp_business_account"
@@ -114,7 +115,7 @@ def _described(token: Token, app: App) -> dict[str, Any]:
     scopes = []
     for scope in token.scopes:
         granular: dict[str, Any] = {"scope": scope}
-        if token.wabas is not None and scope != "business_management":
+        if token.wabas is not None and scope != Scope.BUSINESS:
             granular["target_ids"] = list(token.wabas)
         scopes.append(granular)
     return {

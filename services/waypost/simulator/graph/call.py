@@ -12,8 +12,9 @@ import msgspec
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from waypost.simulator.world.refusal import Refusal
-from waypost.simulator.world.world import SCOPES, App, Token, World
+from waypost.simulator.world.refusal import ErrorType, Refusal
+from waypost.simulator.world.values import Scope
+from waypost.simulator.world.world import App, Token, World
 
 VERSION = re.compile(r"v\d{1,3}\.\d")
 BODY_MAX = 6_000_000
@@ -153,7 +154,7 @@ class Caller:
     app: App
     token: Token | None
 
-    def require_scope(self, scope: str) -> None:
+    def require_scope(self, scope: Scope) -> None:
         """Raise `Refusal` 10 unless the token has the scope."""
         if self.token is None or scope not in self.token.scopes:
             raise Refusal(10, message=f"(#10) Application does not have permission for this action: {scope}")
@@ -169,10 +170,6 @@ class Caller:
             raise Refusal(15)
 
 
-MANAGEMENT = SCOPES[1]
-MESSAGING = SCOPES[2]
-
-
 def authenticate(world: World, call: Call, now: float) -> Caller:
     """Return the caller that the token belongs to. Raises `Refusal` 200, 190 or 100 (`appsecret_proof`)."""
     if call.token is None:
@@ -184,13 +181,13 @@ def authenticate(world: World, call: Call, now: float) -> Caller:
             raise Refusal(
                 100,
                 message="API calls from the server require an appsecret_proof argument",
-                kind="GraphMethodException",
+                kind=ErrorType.GRAPH_METHOD,
             )
     else:
         expected = hmac.new(found.app.app_secret.encode(), call.token.encode(), hashlib.sha256).hexdigest()
         if not isinstance(proof, str) or not hmac.compare_digest(expected.encode(), proof.encode()):
             raise Refusal(
-                100, message="Invalid appsecret_proof provided in the API argument", kind="GraphMethodException"
+                100, message="Invalid appsecret_proof provided in the API argument", kind=ErrorType.GRAPH_METHOD
             )
     return found
 

@@ -8,11 +8,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from waypost.simulator.graph.call import MESSAGING, Call, Caller, authenticate, read_call
+from waypost.simulator.graph.call import Call, Caller, authenticate, read_call
 from waypost.simulator.graph.outgoing import check_product
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.config import DAY_S
-from waypost.simulator.world.refusal import Refusal
+from waypost.simulator.world.refusal import ErrorType, Refusal
+from waypost.simulator.world.values import Scope
 from waypost.simulator.world.world import Media, Number, new_id
 
 UPLOADED_LIFETIME_S = 30 * DAY_S
@@ -45,7 +46,7 @@ _url_key = secrets.token_bytes(32)
 
 async def upload(sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
     """Store a file for this number, for 30 days."""
-    caller.require_scope(MESSAGING)
+    caller.require_scope(Scope.MESSAGING)
     caller.require_account(number.waba_id)
     check_product(call.parameters)
     file = call.files.get("file")
@@ -83,7 +84,7 @@ def store_media(
 
 
 def _allowed(sim: Simulation, caller: Caller, media: Media, call: Call) -> None:
-    caller.require_scope(MESSAGING)
+    caller.require_scope(Scope.MESSAGING)
     number = sim.world.numbers.get(media.phone_number_id)
     asked = call.text("phone_number_id")
     if number is None or asked not in (None, media.phone_number_id) or media.expires_at <= sim.now():
@@ -92,7 +93,7 @@ def _allowed(sim: Simulation, caller: Caller, media: Media, call: Call) -> None:
             message=f"Unsupported {call.method.lower()} request. Object with ID '{media.id}' does not exist, cannot be "
             "loaded due to missing permissions, or does not support this operation.",
             subcode=33,
-            kind="GraphMethodException",
+            kind=ErrorType.GRAPH_METHOD,
         )
     caller.require_account(number.waba_id)
 

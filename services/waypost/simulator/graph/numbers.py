@@ -3,13 +3,13 @@
 import hmac
 from typing import Any
 
-from waypost.simulator.graph.call import MANAGEMENT, Call, Caller
+from waypost.simulator.graph.call import Call, Caller
 from waypost.simulator.graph.handshake import verified_override
 from waypost.simulator.graph.outgoing import check_product
 from waypost.simulator.graph.paging import selected_fields
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.refusal import Refusal, unexpected_key
-from waypost.simulator.world.values import CanSend, CodeVerification, NameStatus, NumberStatus
+from waypost.simulator.world.values import CanSend, CodeVerification, NameStatus, NumberStatus, Scope
 from waypost.simulator.world.world import App, Number, World
 
 DEFAULT_FIELDS = (
@@ -31,7 +31,7 @@ CODE = "123456"
 
 def check_access(caller: Caller, number: Number) -> None:
     """Raise `Refusal` unless the caller may manage the number."""
-    caller.require_scope(MANAGEMENT)
+    caller.require_scope(Scope.MANAGEMENT)
     caller.require_account(number.waba_id)
 
 

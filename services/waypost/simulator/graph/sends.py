@@ -7,14 +7,14 @@ from typing import Any
 
 import phonenumbers
 
-from waypost.simulator.graph.call import MESSAGING, Call, Caller
+from waypost.simulator.graph.call import Call, Caller
 from waypost.simulator.graph.faults import Fault
 from waypost.simulator.graph.outgoing import check_mark, check_message
 from waypost.simulator.graph.template_use import check_parameters, rendered, sendable_template
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.history import Sent, wamid
 from waypost.simulator.world.refusal import Refusal
-from waypost.simulator.world.values import NameStatus, NumberStatus, TemplateCategory
+from waypost.simulator.world.values import NameStatus, NumberStatus, Scope, TemplateCategory
 from waypost.simulator.world.world import Number, Template, User, country, only_digits
 
 BSUID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
@@ -27,7 +27,7 @@ async def post_messages(
     sim: Simulation, call: Call, caller: Caller, number: Number, fault: Fault | None = None
 ) -> dict[str, Any]:
     """Accept a message or a mark-as-read. Raises `Refusal` with the code that Meta uses."""
-    caller.require_scope(MESSAGING)
+    caller.require_scope(Scope.MESSAGING)
     caller.require_account(number.waba_id)
     if "status" in call.body:
         return _mark_as_read(sim, call, number)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from waypost.simulator.world.refusal import Refusal
-from waypost.simulator.world.values import ParameterFormat, TemplateStatus
+from waypost.simulator.world.values import ComponentType, ParameterFormat, TemplateStatus
 from waypost.simulator.world.world import Template
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
@@ -33,15 +33,16 @@ def check_parameters(template: Template, sent: list[dict[str, Any]]) -> None:
     buttons = {int(part.get("index", 0)): part for part in sent if part.get("type") == "button"}
     for component in template.components:
         kind = str(component.get("type", "")).upper()
-        if kind == "BODY":
+        if kind == ComponentType.BODY:
             _texts(template, "body", str(component.get("text", "")), given.get("body"), 32768)
-        elif kind == "HEADER":
+        elif kind == ComponentType.HEADER:
             _header(template, component, given.get("header"))
-        elif kind == "BUTTONS":
+        elif kind == ComponentType.BUTTONS:
             _buttons(component.get("buttons", []), buttons)
     kinds = {str(component.get("type", "")).upper() for component in template.components}
-    for name in ("header", "body"):
-        if name.upper() not in kinds and given.get(name, {}).get("parameters"):
+    for kind in (ComponentType.HEADER, ComponentType.BODY):
+        name = kind.lower()
+        if kind not in kinds and given.get(name, {}).get("parameters"):
             raise Refusal(
                 132000, f"{name}: number of localizable_params does not match the expected number of params (0)"
             )

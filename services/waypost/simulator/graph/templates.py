@@ -3,14 +3,14 @@
 import re
 from typing import Any
 
-from waypost.simulator.graph.call import MANAGEMENT, Call, Caller
+from waypost.simulator.graph.call import Call, Caller
 from waypost.simulator.graph.paging import page, selected_fields
 from waypost.simulator.graph.shape import Rule, anything, array, one_of, record, text
 from waypost.simulator.graph.template_use import PLACEHOLDER
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.deliveries import value_update
 from waypost.simulator.world.refusal import Refusal, unexpected_key
-from waypost.simulator.world.values import ParameterFormat, TemplateCategory, TemplateStatus
+from waypost.simulator.world.values import ComponentType, ParameterFormat, Scope, TemplateCategory, TemplateStatus
 from waypost.simulator.world.world import Account, Template
 
 CREATIONS_PER_HOUR = 100
@@ -42,7 +42,7 @@ BUTTON: Rule = record(
         ),
     },
 )  # fmt: skip
-COMPONENT_TYPES = ("HEADER", "BODY", "FOOTER", "BUTTONS", "CAROUSEL", "LIMITED_TIME_OFFER", "CALL_PERMISSION_REQUEST")
+COMPONENT_TYPES = (*ComponentType, "CAROUSEL", "LIMITED_TIME_OFFER", "CALL_PERMISSION_REQUEST")
 COMPONENT: Rule = record(
     {"type": one_of(*COMPONENT_TYPES, *(word.lower() for word in COMPONENT_TYPES))},
     {
@@ -65,7 +65,7 @@ PARAMETERS = frozenset(
 
 
 def _allowed(caller: Caller, account: Account) -> None:
-    caller.require_scope(MANAGEMENT)
+    caller.require_scope(Scope.MANAGEMENT)
     caller.require_account(account.waba_id)
 
 
@@ -77,19 +77,19 @@ def check_components(components: Any, *, named: bool) -> None:
     """Raise `Refusal` unless Meta would review a template of these components."""
     COMPONENTS(components, "components")
     kinds = [str(part["type"]).upper() for part in components]
-    if kinds.count("BODY") != 1:
+    if kinds.count(ComponentType.BODY) != 1:
         raise _invalid("components must have exactly one BODY.", 2388042)
     for part in components:
         kind, wording = str(part["type"]).upper(), str(part.get("text", ""))
-        limit = {"HEADER": 60, "FOOTER": 60}.get(kind, 1024)
+        limit = 60 if kind in (ComponentType.HEADER, ComponentType.FOOTER) else 1024
         if len(wording) > limit:
             raise _invalid(f"{kind} text is longer than {limit} characters.", 2388040)
         variables = list(dict.fromkeys(PLACEHOLDER.findall(wording)))
-        if kind == "FOOTER" and variables:
+        if kind == ComponentType.FOOTER and variables:
             raise _invalid("FOOTER takes no variables.", 2388043)
         if not named and variables != [str(index + 1) for index in range(len(variables))]:
             raise _invalid("Variables must be numbered {{1}}, {{2}}, … without gaps.", 2388023)
-        if kind == "BODY" and re.match(r"\s*\{\{|.*\}\}\s*\Z", wording, re.DOTALL):
+        if kind == ComponentType.BODY and re.match(r"\s*\{\{|.*\}\}\s*\Z", wording, re.DOTALL):
             raise _invalid("Variables can't be at the start or end of the template.", 2388299)
         if variables and not part.get("example"):
             raise _invalid(f"{kind} has variables but no example.", 2388043)

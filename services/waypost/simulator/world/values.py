@@ -72,3 +72,20 @@ class ParameterFormat(StrEnum):
 
     POSITIONAL = "POSITIONAL"
     NAMED = "NAMED"
+
+
+class ComponentType(StrEnum):
+    """Types of a template's components that are checked."""
+
+    HEADER = "HEADER"
+    BODY = "BODY"
+    FOOTER = "FOOTER"
+    BUTTONS = "BUTTONS"
+
+
+class Scope(StrEnum):
+    """Permissions of an access token."""
+
+    BUSINESS = "business_management"
+    MANAGEMENT = "whatsapp_business_management"
+    MESSAGING = "whatsapp_business_messaging"

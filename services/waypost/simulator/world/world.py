@@ -15,9 +15,11 @@ import phonenumbers
 from waypost.simulator.world.values import (
     CanSend,
     CodeVerification,
+    ComponentType,
     NameStatus,
     NumberStatus,
     ParameterFormat,
+    Scope,
     TemplateCategory,
     TemplateStatus,
 )
@@ -35,8 +37,6 @@ SUBSCRIBABLE = frozenset(_FIELDS.split())
 
 USERS_MAX = 200_000
 """Phone numbers and BSUIDs of users that are stored at most; a user who was dropped gets the same BSUID again."""
-
-SCOPES = ("business_management", "whatsapp_business_management", "whatsapp_business_messaging")
 
 
 class Callback(msgspec.Struct, kw_only=True):
@@ -136,7 +136,7 @@ class Token(msgspec.Struct, kw_only=True):
 
     token: str
     app_id: str
-    scopes: tuple[str, ...] = SCOPES
+    scopes: tuple[str, ...] = tuple(Scope)
     expires_at: float = 0.0
     """Unix seconds; 0 means never."""
     wabas: tuple[str, ...] | None = None
@@ -281,7 +281,9 @@ class World:
             if number.phone_number_id not in account.numbers:
                 account.numbers.append(number.phone_number_id)
         if not account.templates:
-            self.add_template(account, Template(name="hello_world", components=[{"type": "BODY", "text": HELLO}]))
+            self.add_template(
+                account, Template(name="hello_world", components=[{"type": ComponentType.BODY, "text": HELLO}])
+            )
         for template in seed.templates:
             self.add_template(account, template)
         if seed.subscribed_apps is not None:
