@@ -88,7 +88,7 @@ class Place:
         async def once(cluster: KubernetesCluster) -> Result:
             manifest = await cluster.read("BotSchedule", self.tenant, name)
             assert manifest is not None
-            reconciler = ScheduleReconciler(cluster, None, self.options)
+            reconciler = ScheduleReconciler(cluster, self.options)
             with tracing.tracer().start_as_current_span("reconcile"):
                 if manifest["metadata"].get("deletionTimestamp"):
                     return await reconciler.finalize(manifest)
@@ -269,7 +269,7 @@ def test_a_cronjob_that_outlived_its_schedule_is_swept(place: Place) -> None:
         "waypost.dev", "v1alpha1", place.tenant, "botschedules", "weekly-news"
     )
 
-    swept = place.with_cluster(lambda cluster: ScheduleReconciler(cluster, None, place.options).sweep())
+    swept = place.with_cluster(lambda cluster: ScheduleReconciler(cluster, place.options).sweep())
 
     assert len(swept) == 1
     assert place.cron_jobs() == []

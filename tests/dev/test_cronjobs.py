@@ -61,7 +61,6 @@ class Laptop:
         self.cron_jobs = CronJobs(self.cluster, folder, self._launch, clock=lambda: self.now)
         self._reconciler = ScheduleReconciler(
             self.cluster,
-            None,
             OperatorOptions(release_namespace="waypost", public_url="http://x"),
             clock=lambda: self.now,
         )

@@ -1,4 +1,4 @@
-"""What the tests of schedules share: a cluster in memory, a connected number, and what a tenant would write."""
+"""Helps to test schedules: a cluster in memory, a connected number, and objects as a tenant writes them."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,13 +23,13 @@ CONTACT = "+393331234567"
 
 
 def message(**action: Any) -> dict[str, Any]:
-    """An action."""
+    """Returns an action that sends a message."""
     given = {"template": {"name": "weekly_news", "language": "it"}, "audience": {"contacts": [CONTACT]}}
     return {"message": given | action}
 
 
 def schedule(name: str = "weekly-news", namespace: str = TEAM, **spec: Any) -> Manifest:
-    """As a user writes it."""
+    """Returns a schedule as a user writes it."""
     given = {
         "numberRef": {"name": "support"},
         "schedule": "0 9 * * 1",
@@ -45,16 +45,16 @@ def schedule(name: str = "weekly-news", namespace: str = TEAM, **spec: Any) -> M
 
 
 def number(name: str = "support", namespace: str = TEAM, phone_number_id: str = NUMBER_ID) -> Manifest:
-    """As a user writes it."""
+    """Returns a number as a user writes it."""
     spec = {"phoneNumberId": phone_number_id, "wabaId": "102290129340398", "credentialsRef": {"name": "support-meta"}}
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": "waypost.dev/v1alpha1", "kind": "WhatsAppNumber", "metadata": metadata, "spec": spec}
 
 
-def standing(
+def number_status(
     ready: ConditionStatus = TRUE, reason: Reason = Reason.AS_DESIRED, *, registered: ConditionStatus = TRUE
 ) -> dict[str, Any]:
-    """The status of a number."""
+    """Returns the status of a number."""
     return {
         "conditions": [
             {"type": ConditionType.READY, "status": ready, "reason": reason},
@@ -63,19 +63,19 @@ def standing(
     }
 
 
-class Watched(FileCluster):
-    """Counts writes, and may be told to fail."""
+class CountingCluster(FileCluster):
+    """Records writes, and can fail after one of them."""
 
     def __init__(self) -> None:
         super().__init__(clock=lambda: NOW, release_namespace=RELEASE)
         self.writes: list[str] = []
         self.fail_at: int | None = None
-        """Raise after this many writes, once they are done: a process that was killed."""
+        """Number of the write after which it raises `Killed`, as if the process was killed."""
         self.refuse: Exception | None = None
-        """What the API server says to a CronJob."""
+        """Error with which the API server answers to a CronJob."""
 
     def _store(self, key: tuple[str, str, str], manifest: Manifest) -> Manifest:
-        """With uids that are the same in each test, so that whole clusters can be compared."""
+        """Gives objects uids that are the same in each test, so that whole clusters can be compared."""
         before = self._objects.get(key)
         manifest["metadata"]["uid"] = before["metadata"]["uid"] if before else f"{key[2]}-{len(self._objects)}"
         return super()._store(key, manifest)
@@ -108,12 +108,12 @@ class Watched(FileCluster):
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Ends the process."""
 
 
 @dataclass
 class Clock:
-    """Moves by hand only."""
+    """A clock that a test moves by hand."""
 
     now: float = NOW
 
@@ -123,46 +123,46 @@ class Clock:
 
 @dataclass
 class Team:
-    """A namespace with a connected number, and the reconciler of its schedules."""
+    """A namespace with its number, and the reconciler of its schedules."""
 
-    cluster: Watched = field(default_factory=Watched)
+    cluster: CountingCluster = field(default_factory=CountingCluster)
     clock: Clock = field(default_factory=Clock)
     options: OperatorOptions = OPTIONS
 
     async def with_number(self, **status: Any) -> "Team":
-        """Add the number."""
-        await self.cluster.write_status(self.cluster.put(number()), standing(**status))
+        """Adds the number, connected by default."""
+        await self.cluster.write_status(self.cluster.put(number()), number_status(**status))
         self.cluster.writes.clear()
         return self
 
     async def reconcile(self, name: str = "weekly-news") -> Result:
-        """Once, as the controller does it."""
+        """Reconciles or finalizes the schedule once, as the controller does."""
         manifest = self.cluster.get("BotSchedule", TEAM, name)
         assert manifest is not None
-        reconciler = ScheduleReconciler(self.cluster, None, self.options, clock=self.clock)
+        reconciler = ScheduleReconciler(self.cluster, self.options, clock=self.clock)
         if manifest["metadata"].get("deletionTimestamp"):
             return await reconciler.finalize(manifest)
         return await reconciler.reconcile(manifest)
 
     def status(self, name: str = "weekly-news") -> dict[str, Any]:
-        """Of the schedule."""
+        """Returns the status of the schedule."""
         manifest = self.cluster.get("BotSchedule", TEAM, name)
         assert manifest is not None
         status: dict[str, Any] = manifest.get("status", {})
         return status
 
     def condition(self, type_: str, name: str = "weekly-news") -> tuple[str, str]:
-        """Status and reason."""
+        """Returns status and reason of a condition."""
         found = next(each for each in self.status(name)["conditions"] if each["type"] == type_)
         return found["status"], found["reason"]
 
     def cron_job(self) -> Manifest:
-        """The only one."""
+        """Returns the only CronJob."""
         (found,) = self.cluster.all("CronJob")
         return found
 
     async def order(self) -> Stored:
-        """The only one."""
+        """Returns the only Secret, which holds the order."""
         (found,) = self.cluster.all("Secret")
         stored = await self.cluster.secret(RELEASE, found["metadata"]["name"])
         assert stored is not None

@@ -1,4 +1,4 @@
-"""What a schedule becomes: names, an order that the run reads, and a pod that may do nothing but its work."""
+"""A schedule's children have valid names, an order that the run understands, and a pod with few rights."""
 
 import copy
 import re
@@ -25,24 +25,24 @@ names = st.from_regex(r"\A[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 
 
 def spec(**changes: Any) -> ScheduleSpec:
-    """A valid spec."""
+    """Returns a valid spec."""
     return ScheduleSpec.model_validate(schedule(**changes)["spec"])
 
 
 def cron_job(*, suspend: bool = False, traceparent: str | None = None, **changes: Any) -> Manifest:
-    """The CronJob of a spec."""
+    """Returns the CronJob of a spec."""
     return children.cron_job(OWNER, spec(**changes), OPTIONS, suspend=suspend, traceparent=traceparent)
 
 
 def pod(manifest: Manifest) -> Manifest:
-    """The pod's spec."""
+    """Returns the pod's spec in a CronJob."""
     found: Manifest = manifest["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     return found
 
 
 @given(names, names)
-def test_a_childs_name_is_one_that_kubernetes_takes(namespace: str, name: str) -> None:
-    """And that leaves room for the planned minute behind it."""
+def test_a_childs_name_is_valid_in_kubernetes(namespace: str, name: str) -> None:
+    """It leaves room for the planned minute behind it."""
     child = Owner(namespace, name, "uid").child
     assert len(child) <= 52
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", child)
@@ -51,7 +51,7 @@ def test_a_childs_name_is_one_that_kubernetes_takes(namespace: str, name: str) -
 
 @given(st.lists(st.tuples(names, names), min_size=2, max_size=2, unique=True))
 def test_two_schedules_never_share_a_child(pair: list[tuple[str, str]]) -> None:
-    """Not even `a-b/c` and `a/b-c`, nor names that differ only behind what is cut."""
+    """`a-b/c` and `a/b-c` do not, nor do names that differ only in what is cut."""
     first, second = (Owner(*each, "uid").child for each in pair)
     assert first != second
 
@@ -67,15 +67,15 @@ def test_two_schedules_never_share_a_child(pair: list[tuple[str, str]]) -> None:
     ],
 )
 def test_the_run_understands_the_order(action: dict[str, Any]) -> None:
-    """Operator and run are written apart; what one writes the other reads."""
+    """The run reads everything that the operator writes."""
     read = order.load(children.order(OWNER, spec(action=action), NUMBER_ID))
     assert (read.uid, read.namespace, read.name) == (OWNER.uid, "team-a", "weekly-news")
     assert (read.number, read.number_id, read.time_zone) == ("support", NUMBER_ID, "Europe/Rome")
     assert parse_action(read).chosen[0] == next(iter(action))
 
 
-def test_the_examples_of_the_project_can_be_run(pytestconfig: pytest.Config) -> None:
-    """As they stand."""
+def test_the_examples_become_orders(pytestconfig: pytest.Config) -> None:
+    """They are used unchanged."""
     documents = list(yaml.safe_load_all((pytestconfig.rootpath / "examples/schedule.yaml").read_text()))
     for document in documents:
         read = order.load(children.order(OWNER, ScheduleSpec.model_validate(document["spec"]), NUMBER_ID))
@@ -84,12 +84,12 @@ def test_the_examples_of_the_project_can_be_run(pytestconfig: pytest.Config) -> 
 
 
 def test_no_contact_is_in_the_cronjob() -> None:
-    """It may be read by more people than the Secret."""
+    """More people may read it than the Secret."""
     assert CONTACT[1:] not in str(cron_job())
 
 
-def test_the_pod_is_a_restricted_one_without_a_token() -> None:
-    """Pod Security Standard `restricted`, and no way to the Kubernetes API."""
+def test_the_pod_is_restricted_and_has_no_service_account_token() -> None:
+    """It meets the Pod Security Standard `restricted` and cannot use the Kubernetes API."""
     found = pod(cron_job())
     (container,) = found["containers"]
     assert found["automountServiceAccountToken"] is False
@@ -103,8 +103,8 @@ def test_the_pod_is_a_restricted_one_without_a_token() -> None:
     assert container["resources"]["limits"]["memory"]
 
 
-def test_a_run_is_bounded_in_time_tries_and_leftovers() -> None:
-    """And one that no other pod could do either is not tried again."""
+def test_a_run_has_limits_of_time_retries_and_history() -> None:
+    """A run that would fail in another pod too is not tried again."""
     found = cron_job()["spec"]
     job = found["jobTemplate"]["spec"]
     assert (job["activeDeadlineSeconds"], job["backoffLimit"], job["ttlSecondsAfterFinished"]) == (900, 3, 86_400)
@@ -112,16 +112,16 @@ def test_a_run_is_bounded_in_time_tries_and_leftovers() -> None:
     assert job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"] == [2]
 
 
-def test_only_a_token_check_sees_a_token_and_only_its_own() -> None:
-    """The registry's Secret holds those of many numbers."""
+def test_only_a_token_check_sees_an_access_token() -> None:
+    """It sees that of its own number, although the registry's Secret holds those of many."""
     assert "waypost-registry" not in str(cron_job())
 
     (volume,) = [each for each in pod(cron_job(action={"tokenCheck": {}}))["volumes"] if each["name"] == "registry"]
     assert volume["secret"]["items"] == [{"key": "team-a.support.json", "path": "team-a.support.json"}]
 
 
-def test_the_platforms_options_are_in_the_pod() -> None:
-    """Database and labels for network policies; what the operator itself sets wins."""
+def test_the_pod_has_the_platforms_options() -> None:
+    """Variables and labels that the operator itself sets take precedence."""
     job = JobOptions(
         environment=(
             {"name": "WAYPOST_DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}},
@@ -144,7 +144,7 @@ def test_the_platforms_options_are_in_the_pod() -> None:
 
 
 def served(manifest: Manifest) -> Manifest:
-    """As an API server gives it back: with defaults, a status and what others have added."""
+    """Returns the CronJob as an API server would: with defaults, a status and what others have added."""
     found = copy.deepcopy(manifest)
     found["status"] = {"lastScheduleTime": "2026-11-23T09:00:00Z"}
     found["metadata"] |= {"uid": "u", "generation": 3}
@@ -158,16 +158,16 @@ def served(manifest: Manifest) -> Manifest:
     return found
 
 
-def test_what_the_api_server_adds_is_no_reason_to_write() -> None:
-    """Or every resync would write, and every write would wake."""
-    assert children.as_desired(served(cron_job()), cron_job())
+def test_additions_of_the_api_server_cause_no_write() -> None:
+    """Otherwise every resync would write, and every write would cause a reconcile."""
+    assert children.is_as_desired(served(cron_job()), cron_job())
 
 
-def test_another_reconcile_is_no_reason_to_write() -> None:
-    """Its trace is a new one each time."""
+def test_another_trace_causes_no_write() -> None:
+    """Each reconcile has a new one."""
     before = served(cron_job(traceparent="00-" + "1" * 32 + "-" + "1" * 16 + "-01"))
-    assert children.as_desired(before, cron_job(traceparent="00-" + "2" * 32 + "-" + "2" * 16 + "-01"))
-    assert children.as_desired(before, cron_job(traceparent=None))
+    assert children.is_as_desired(before, cron_job(traceparent="00-" + "2" * 32 + "-" + "2" * 16 + "-01"))
+    assert children.is_as_desired(before, cron_job(traceparent=None))
 
 
 @pytest.mark.parametrize(
@@ -182,14 +182,14 @@ def test_another_reconcile_is_no_reason_to_write() -> None:
         lambda found: pod(found)["containers"][0]["securityContext"]["capabilities"].update(drop=[]),
     ],
 )
-def test_what_somebody_edited_is_a_reason_to_write(edit: Any) -> None:
-    """Drift is repaired."""
+def test_an_edit_causes_a_write(edit: Any) -> None:
+    """Drift from the desired CronJob is repaired."""
     drifted = served(cron_job())
     edit(drifted)
-    assert not children.as_desired(drifted, cron_job())
+    assert not children.is_as_desired(drifted, cron_job())
 
 
-def test_what_is_no_longer_wanted_is_a_reason_to_write() -> None:
-    """Its absence cannot be seen in what is wanted now, so the digest tells."""
-    assert not children.as_desired(served(cron_job(action={"tokenCheck": {}})), cron_job())
-    assert not children.as_desired(None, cron_job())
+def test_a_field_that_is_no_longer_desired_causes_a_write() -> None:
+    """The desired CronJob does not show its absence, so the digest does."""
+    assert not children.is_as_desired(served(cron_job(action={"tokenCheck": {}})), cron_job())
+    assert not children.is_as_desired(None, cron_job())

@@ -17,7 +17,7 @@ from waypost.operator.schedule.reconcile import ScheduleReconciler
 
 from .apiserver import ApiServer
 from .running import Notes, NotingReconciler, RunningOperator, settled, until
-from .schedules import OPTIONS, RELEASE, TEAM, number, schedule, standing
+from .schedules import OPTIONS, RELEASE, TEAM, number, number_status, schedule
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def start(api: ApiServer, tmp_path: Path) -> Iterator[Callable[[], Callable[[], 
         operator = Operator(
             OPTIONS,
             runtime,
-            lambda cluster: {NUMBER: _Idle(cluster, notes), SCHEDULE: ScheduleReconciler(cluster, None, OPTIONS)},
+            lambda cluster: {NUMBER: _Idle(cluster, notes), SCHEDULE: ScheduleReconciler(cluster, OPTIONS)},
         )
         made = RunningOperator(operator)
         running.append(made)
@@ -63,7 +63,7 @@ class _Idle(NotingReconciler):
 
 def connect(api: ApiServer) -> None:
     """Sets the status of the number to connected."""
-    api.edit(NUMBER, TEAM, "support", lambda found: found.update(status=standing()))
+    api.edit(NUMBER, TEAM, "support", lambda found: found.update(status=number_status()))
 
 
 def reason(api: ApiServer, name: str = "weekly-news") -> str | None:

@@ -1,4 +1,4 @@
-"""Decisions about a schedule: whose number may be used, and what the API server's refusals mean."""
+"""Tables of decisions about a schedule: which number may be used, and what the API server's refusals mean."""
 
 from typing import Any
 
@@ -10,33 +10,43 @@ from waypost.operator.cluster.interface import ClusterRefused
 from waypost.operator.engine.outcome import Outcome
 from waypost.operator.schedule.plan import conditions, outcome, plan, refusal
 
-from .schedules import FALSE, TRUE, message, number, schedule, standing
+from .schedules import FALSE, TRUE, message, number, number_status, schedule
 
 SELECTOR = {"audience": {"selector": {"tags": ["vip"]}}}
 
 
 def spec(**changes: Any) -> ScheduleSpec:
-    """A valid spec."""
+    """Returns a valid spec."""
     return ScheduleSpec.model_validate(schedule(**changes)["spec"])
 
 
 @pytest.mark.parametrize(
     ("status", "is_bound", "reason"),
     [
-        pytest.param(standing(), False, None, id="as desired"),
-        pytest.param(standing(FALSE, Reason.TOKEN_EXPIRED), False, None, id="connected, in trouble"),
+        pytest.param(number_status(), False, None, id="as desired"),
+        pytest.param(number_status(FALSE, Reason.TOKEN_EXPIRED), False, None, id="connected, and failing"),
         pytest.param(
-            standing(FALSE, Reason.TOKEN_REVOKED, registered=FALSE), False, Reason.NUMBER_NOT_READY, id="never seen"
+            number_status(FALSE, Reason.TOKEN_REVOKED, registered=FALSE),
+            False,
+            Reason.NUMBER_NOT_READY,
+            id="never connected",
         ),
-        pytest.param({}, False, Reason.NUMBER_NOT_READY, id="not looked at"),
-        pytest.param(standing(FALSE, Reason.TOKEN_REVOKED, registered=FALSE), True, None, id="bound, then in trouble"),
-        pytest.param(standing(FALSE, Reason.CONFLICT), True, Reason.NUMBER_CONFLICT, id="another object has it"),
+        pytest.param({}, False, Reason.NUMBER_NOT_READY, id="not reconciled yet"),
+        pytest.param(
+            number_status(FALSE, Reason.TOKEN_REVOKED, registered=FALSE), True, None, id="bound, then failing"
+        ),
+        pytest.param(
+            number_status(FALSE, Reason.CONFLICT),
+            True,
+            Reason.NUMBER_CONFLICT,
+            id="another object has the phone number",
+        ),
     ],
 )
 def test_a_number_is_used_once_its_own_credentials_reached_it(
     status: dict[str, Any], is_bound: bool, reason: Reason | None
 ) -> None:
-    """Whoever writes another team's `phoneNumberId` into an object of their own sends nothing from it."""
+    """A user who writes another team's `phoneNumberId` into their own object sends nothing from it."""
     planned = plan(spec(), number() | {"status": status}, has_cron_job=True, is_bound=is_bound)
     assert (planned.obstacle.reason if planned.obstacle else None) == reason
     assert (planned.write_order, planned.suspend) == (reason is None, reason is not None)
@@ -44,7 +54,7 @@ def test_a_number_is_used_once_its_own_credentials_reached_it(
 
 @pytest.mark.parametrize("gone", [None, number() | {"metadata": {"deletionTimestamp": "2026-11-23T09:00:00Z"}}])
 def test_without_its_number_no_run_starts(gone: Any) -> None:
-    """Runs that were set up are suspended; none is set up."""
+    """A CronJob that exists is suspended; none is created."""
     for has_cron_job in (True, False):
         planned = plan(spec(), gone, has_cron_job=has_cron_job, is_bound=True)
         assert planned.obstacle is not None
@@ -53,9 +63,9 @@ def test_without_its_number_no_run_starts(gone: Any) -> None:
 
 
 @pytest.mark.parametrize("action", [{"report": {}}, {"retention": {}}, message(**SELECTOR)])
-def test_what_runs_cannot_do_is_told_before_they_try(action: dict[str, Any]) -> None:
-    """A person must change it."""
-    planned = plan(spec(action=action), number() | {"status": standing()}, has_cron_job=False, is_bound=False)
+def test_an_unsupported_action_is_reported_before_a_run(action: dict[str, Any]) -> None:
+    """A person must change the spec."""
+    planned = plan(spec(action=action), number() | {"status": number_status()}, has_cron_job=False, is_bound=False)
     assert planned.obstacle is not None
     assert (planned.obstacle.reason, outcome(planned.obstacle)) == (Reason.NOT_SUPPORTED, Outcome.STALLED)
 
@@ -80,13 +90,13 @@ def test_what_runs_cannot_do_is_told_before_they_try(action: dict[str, Any]) -> 
     ],
 )
 def test_the_api_servers_refusal_becomes_a_reason(reason: str, text: str, expected: Reason, ends: Outcome) -> None:
-    """In its own words where the user can act on them."""
+    """Its own words are passed on where the user can act on them."""
     obstacle = refusal(ClusterRefused(reason, text))
     assert (obstacle.reason, outcome(obstacle)) == (expected, ends)
     assert (text in obstacle.message) == (ends == Outcome.STALLED)
 
 
-def test_suspended_is_as_desired() -> None:
-    """And not a failure that somebody would be woken for."""
+def test_a_suspended_schedule_is_ready() -> None:
+    """It is no failure, so no alert fires."""
     ready = conditions(spec(suspend=True), None)[0]
     assert (ready.type, ready.status, ready.reason) == (ConditionType.READY, TRUE, Reason.SUSPENDED)

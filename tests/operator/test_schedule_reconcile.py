@@ -1,4 +1,4 @@
-"""Schedules made true and kept true, in a cluster that is made of memory."""
+"""A schedule is set up and kept as desired, in a cluster in memory."""
 
 import dataclasses
 import json
@@ -25,8 +25,8 @@ from .schedules import (
     Team,
     message,
     number,
+    number_status,
     schedule,
-    standing,
 )
 
 pytestmark = pytest.mark.anyio
@@ -34,12 +34,12 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def team() -> Team:
-    """A namespace with a connected number."""
+    """Returns a namespace with a connected number."""
     return await Team().with_number()
 
 
 async def test_a_schedule_becomes_a_cronjob_and_an_order(team: Team) -> None:
-    """In the release namespace, named in the status."""
+    """They are in the release namespace, and the status names the CronJob."""
     team.cluster.put(schedule())
     result = await team.reconcile()
 
@@ -53,8 +53,8 @@ async def test_a_schedule_becomes_a_cronjob_and_an_order(team: Team) -> None:
     assert (status["cronJobNamespace"], status["nextRunAt"]) == (RELEASE, "2026-11-30T08:00:00Z")
 
 
-async def test_a_second_look_writes_nothing(team: Team) -> None:
-    """Also in another trace, and a little later."""
+async def test_a_second_reconcile_writes_nothing(team: Team) -> None:
+    """Neither another trace nor a later time matters."""
     team.cluster.put(schedule())
     for _ in range(3):
         with tracing.tracer().start_as_current_span("reconcile"):
@@ -64,7 +64,7 @@ async def test_a_second_look_writes_nothing(team: Team) -> None:
 
 
 async def test_runs_link_to_the_reconcile_that_last_changed_them(team: Team) -> None:
-    """A trace of its own for each spec."""
+    """Each changed spec gives them another trace."""
     team.cluster.put(schedule())
     traceparents = []
     for minute in ("0", "0", "5"):
@@ -88,8 +88,8 @@ async def test_runs_link_to_the_reconcile_that_last_changed_them(team: Team) -> 
         {"action": {"tokenCheck": {}}},
     ],
 )
-async def test_a_changed_spec_is_what_a_new_one_would_have_been(change: dict[str, Any], team: Team) -> None:
-    """Nothing of the old one is left."""
+async def test_a_changed_spec_gives_what_a_new_schedule_would_give(change: dict[str, Any], team: Team) -> None:
+    """Nothing of the old spec is left."""
     team.cluster.put(schedule())
     await team.reconcile()
     team.cluster.put(schedule(**change))
@@ -104,8 +104,8 @@ async def test_a_changed_spec_is_what_a_new_one_would_have_been(change: dict[str
 
 
 @pytest.mark.parametrize("kind", ["CronJob", "Secret"])
-async def test_a_child_that_was_deleted_comes_back(kind: str, team: Team) -> None:
-    """Drift is repaired at the next look."""
+async def test_a_deleted_child_is_created_again(kind: str, team: Team) -> None:
+    """Drift is repaired by the next reconcile."""
     team.cluster.put(schedule())
     await team.reconcile()
     team.cluster.remove(kind, RELEASE, team.cron_job()["metadata"]["name"])
@@ -113,8 +113,8 @@ async def test_a_child_that_was_deleted_comes_back(kind: str, team: Team) -> Non
     assert len(team.cluster.all(kind)) == 1
 
 
-async def test_an_edited_cronjob_is_set_right(team: Team) -> None:
-    """Whoever may edit it must not make it fire at other times."""
+async def test_an_edited_cronjob_is_repaired(team: Team) -> None:
+    """Users who may edit it must not make it fire at other times."""
     team.cluster.put(schedule())
     await team.reconcile()
     cron_job = team.cron_job()
@@ -124,7 +124,7 @@ async def test_an_edited_cronjob_is_set_right(team: Team) -> None:
     assert team.cron_job()["spec"]["schedule"] == "0 9 * * 1"
 
 
-async def test_a_number_of_another_namespace_cannot_be_named(team: Team) -> None:
+async def test_a_number_of_another_namespace_cannot_be_used(team: Team) -> None:
     """`numberRef` is looked up in the schedule's own namespace."""
     team.cluster.put(number("sales", namespace="team-b"))
     team.cluster.put(schedule(numberRef={"name": "sales"}))
@@ -133,7 +133,7 @@ async def test_a_number_of_another_namespace_cannot_be_named(team: Team) -> None
     assert team.cluster.all("CronJob") == []
 
 
-async def test_a_schedule_before_its_number_waits_for_it() -> None:
+async def test_a_schedule_waits_for_its_number() -> None:
     """The order in which files are applied does not matter."""
     team = Team()
     team.cluster.put(schedule())
@@ -144,8 +144,8 @@ async def test_a_schedule_before_its_number_waits_for_it() -> None:
     assert (await team.reconcile()).outcome == Outcome.READY
 
 
-async def test_when_the_number_goes_runs_are_suspended_until_it_is_back(team: Team) -> None:
-    """A new object of the same name is another number until its own credentials have reached it."""
+async def test_runs_are_suspended_while_the_number_is_gone(team: Team) -> None:
+    """A new object of the same name counts as another number until its own credentials have reached it."""
     team.cluster.put(schedule())
     await team.reconcile()
 
@@ -158,24 +158,24 @@ async def test_when_the_number_goes_runs_are_suspended_until_it_is_back(team: Te
     await team.reconcile()
     assert team.condition(ConditionType.READY) == (FALSE, Reason.NUMBER_NOT_READY)
 
-    await team.cluster.write_status(again, standing())
+    await team.cluster.write_status(again, number_status())
     await team.reconcile()
     assert team.cron_job()["spec"]["suspend"] is False
 
 
-async def test_a_passing_trouble_of_the_number_stops_no_run(team: Team) -> None:
-    """A dead operator, or a Meta that does not answer it, stops changes, never messages."""
+async def test_a_failing_number_stops_no_run(team: Team) -> None:
+    """A failure of the operator or of Meta stops changes, never messages."""
     team.cluster.put(schedule())
     await team.reconcile()
     found = team.cluster.get("WhatsAppNumber", TEAM, "support")
     assert found is not None
-    await team.cluster.write_status(found, standing(FALSE, Reason.TOKEN_REVOKED, registered=UNKNOWN))
+    await team.cluster.write_status(found, number_status(FALSE, Reason.TOKEN_REVOKED, registered=UNKNOWN))
     assert (await team.reconcile()).outcome == Outcome.READY
     assert team.cron_job()["spec"]["suspend"] is False
 
 
-async def test_what_the_api_server_refuses_leaves_the_last_good_as_it_was(team: Team) -> None:
-    """Order and CronJob belong together; the user reads why in the API server's words."""
+async def test_a_refused_cronjob_leaves_the_last_valid_one(team: Team) -> None:
+    """Its order stays too, because both belong together. The Event says why."""
     team.cluster.put(schedule())
     await team.reconcile()
     before = team.cron_job(), await team.order()
@@ -192,8 +192,8 @@ async def test_what_the_api_server_refuses_leaves_the_last_good_as_it_was(team: 
     assert ("Warning", Reason.INVALID_TIME_ZONE) in [event[:2] for event in team.cluster.events]
 
 
-async def test_an_api_server_that_is_away_is_somebody_elses_business(team: Team) -> None:
-    """The controller comes again; nothing is said of the schedule."""
+async def test_an_api_server_that_does_not_answer_changes_no_status(team: Team) -> None:
+    """The error propagates, and the controller retries."""
     team.cluster.put(schedule())
     team.cluster.refuse = ClusterAway("503")
     with pytest.raises(ClusterAway):
@@ -201,8 +201,8 @@ async def test_an_api_server_that_is_away_is_somebody_elses_business(team: Team)
     assert team.status() == {}
 
 
-async def test_the_status_tells_of_the_last_run(team: Team) -> None:
-    """From what its pod left, when the CronJob says that there was a run."""
+async def test_the_status_shows_the_last_run(team: Team) -> None:
+    """The report is read from the run's pod once the CronJob shows that there was a run."""
     team.cluster.put(schedule())
     await team.reconcile()
     cron_job = team.cron_job()
@@ -230,11 +230,11 @@ async def test_the_status_tells_of_the_last_run(team: Team) -> None:
 
     team.cluster.remove("Pod", RELEASE, f"{name}-x")
     await team.reconcile()
-    assert team.status()["lastRun"] == last_run, "it outlives the pod"
+    assert team.status()["lastRun"] == last_run, "it stays after the pod is gone"
 
 
-async def test_a_deleted_schedule_takes_its_children_along(team: Team) -> None:
-    """Owner references cannot cross namespaces, so nobody else would."""
+async def test_a_deleted_schedule_deletes_its_children(team: Team) -> None:
+    """Owner references cannot lead to another namespace, so Kubernetes does not delete them."""
     team.cluster.put(schedule())
     await team.reconcile()
     stray = team.cron_job()
@@ -257,8 +257,8 @@ async def test_a_deleted_schedule_takes_its_children_along(team: Team) -> None:
     assert len(team.cluster.all("Secret")) == 1
 
 
-async def test_cronjobs_that_outlived_their_schedule_are_swept(team: Team) -> None:
-    """Somebody took the finalizer away; their messages must not go out for ever."""
+async def test_cronjobs_without_a_schedule_are_swept(team: Team) -> None:
+    """The finalizer was removed by hand; their messages must not be sent for ever."""
     team.cluster.put(schedule())
     await team.reconcile()
     team.cluster.put(schedule("other"))
@@ -268,7 +268,7 @@ async def test_cronjobs_that_outlived_their_schedule_are_swept(team: Team) -> No
     await team.cluster.write_metadata(found, {"finalizers": []})
     team.cluster.remove("BotSchedule", TEAM, "weekly-news")
 
-    swept = await ScheduleReconciler(team.cluster, None, team.options).sweep()
+    swept = await ScheduleReconciler(team.cluster, team.options).sweep()
 
     assert len(swept) == 1
     assert [each["metadata"]["labels"]["waypost.dev/schedule-name"] for each in team.cluster.all("CronJob")] == [
@@ -276,17 +276,17 @@ async def test_cronjobs_that_outlived_their_schedule_are_swept(team: Team) -> No
     ]
 
 
-async def test_a_schedule_that_cannot_be_read_says_so(team: Team) -> None:
-    """Written past the schema, by an older CRD; its last run stays told."""
-    team.cluster.put(schedule(action={"message": {"audience": {"contacts": ["nobody"]}}}))
+async def test_an_invalid_schedule_is_reported(team: Team) -> None:
+    """An older CRD may have accepted it. The message does not repeat its values."""
+    team.cluster.put(schedule(action={"message": {"audience": {"contacts": ["no number"]}}}))
     assert (await team.reconcile()).outcome == Outcome.STALLED
     assert team.condition(ConditionType.STALLED) == (TRUE, Reason.INVALID_SPEC)
-    assert "nobody" not in str(team.status())
+    assert "no number" not in str(team.status())
 
 
 @pytest.mark.parametrize("steps", [["create"], ["create", "change"], ["create", "number goes"], ["create", "delete"]])
-async def test_killed_after_any_write_it_ends_the_same(steps: list[str]) -> None:
-    """After the k-th write for every k, and then started again, it leaves what it would have left undisturbed."""
+async def test_a_kill_after_any_write_does_not_change_the_outcome(steps: list[str]) -> None:
+    """For every k the operator is killed after its k-th write and started again."""
     undisturbed = await Team().with_number()
     await _walk(undisturbed, steps)
     writes = len(undisturbed.cluster.writes)
@@ -316,15 +316,15 @@ async def _walk(team: Team, steps: list[str]) -> None:
 
 
 def _settled(team: Team) -> list[Any]:
-    """All objects, whatever number of writes it took."""
+    """Returns all objects without their versions, which count writes."""
     found = team.cluster.all()
     for each in found:
         each["metadata"].pop("resourceVersion")
     return found
 
 
-async def test_the_finalizer_is_there_before_the_first_child(team: Team) -> None:
-    """Killed in between, a deletion must still find what there is."""
+async def test_the_finalizer_is_written_before_the_first_child(team: Team) -> None:
+    """If the operator is killed in between, a deletion must still find the child."""
     team.cluster.put(schedule())
     team.cluster.fail_at = 2
     with pytest.raises(Killed):
@@ -334,8 +334,8 @@ async def test_the_finalizer_is_there_before_the_first_child(team: Team) -> None
     assert found["metadata"]["finalizers"] == [FINALIZER]
 
 
-async def test_an_image_that_changed_with_the_platform_reaches_the_cronjob(team: Team) -> None:
-    """It is set apart from the operator's own, so only whoever means it changes it."""
+async def test_a_changed_image_option_reaches_the_cronjob(team: Team) -> None:
+    """The option is separate from the operator's own image, so it changes only on purpose."""
     team.cluster.put(schedule())
     await team.reconcile()
     team.options = dataclasses.replace(team.options, image="registry.example.org/waypost@sha256:1")

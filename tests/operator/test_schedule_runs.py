@@ -1,4 +1,4 @@
-"""What is told of a schedule's runs, and when the next one is."""
+"""The status of a schedule shows its last run and the time of the next one."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from waypost.operator.cluster.interface import Manifest
-from waypost.operator.schedule.runs import is_known, last_run, next_run
+from waypost.operator.schedule.runs import is_up_to_date, last_run, next_run
 
 NINE = 29_923_740
 """Minutes since 1970 of 2026-11-23T09:00Z."""
@@ -24,7 +24,7 @@ REPORT = {
 
 
 def pod(minute: int, terminated: dict[str, Any] | None, *, created: str = "2026-11-23T09:00:01Z") -> Manifest:
-    """A pod of the run of that minute."""
+    """Returns a pod of the run of that minute."""
     state = {"running": {}} if terminated is None else {"terminated": terminated}
     return {
         "metadata": {
@@ -36,39 +36,39 @@ def pod(minute: int, terminated: dict[str, Any] | None, *, created: str = "2026-
 
 
 def ended(report: Any = REPORT, code: int = 0) -> dict[str, Any]:
-    """A container that has ended with that report."""
+    """Returns the state of a container that ended with that report."""
     message = report if isinstance(report, str) else json.dumps(report)
     return {"exitCode": code, "message": message, "reason": "Completed", "finishedAt": "2026-11-23T09:00:08Z"}
 
 
-def test_the_report_of_the_newest_tick_is_told() -> None:
-    """Whatever order the pods come in."""
+def test_the_report_of_the_newest_run_is_shown() -> None:
+    """The order of the pods does not matter."""
     older = ended(REPORT | {"sent": 99})
     assert last_run([pod(NINE, ended()), pod(NINE - 10_080, older)]) == REPORT
 
 
-def test_of_one_tick_the_last_pod_counts() -> None:
-    """It went on where the others were interrupted."""
+def test_the_last_pod_of_a_run_counts() -> None:
+    """It went on where the earlier ones were interrupted."""
     first = pod(NINE, {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-23T09:00:02Z"})
     second = pod(NINE, ended(), created="2026-11-23T09:00:12Z")
     assert last_run([second, first]) == REPORT
 
 
-def test_a_run_under_way_is_told_as_such() -> None:
-    """Without counts."""
+def test_a_run_that_has_not_ended_is_shown_as_running() -> None:
+    """It has no counts yet."""
     assert last_run([pod(NINE, None)]) == {"plannedAt": "2026-11-23T09:00:00Z", "result": "Running"}
 
 
 @pytest.mark.parametrize("message", ["", "no JSON", "[]", '{"recipients": -1}', '{"result": 7}', "null"])
 def test_a_pod_without_a_report_has_failed(message: str) -> None:
-    """What it left is not believed, and its exit code is told."""
+    """Its message is not trusted, and its exit code is shown."""
     found = last_run([pod(NINE, ended(message, 1))]) or {}
     assert (found["result"], found["finishedAt"]) == ("Failed", "2026-11-23T09:00:08Z")
     assert "exit code 1" in found["message"]
 
 
-def test_pods_of_no_tick_tell_nothing() -> None:
-    """A Job made by hand, or no pod at all."""
+def test_pods_that_belong_to_no_run_are_ignored() -> None:
+    """A person may have created a Job by hand."""
     by_hand = pod(NINE, ended())
     by_hand["metadata"]["labels"]["batch.kubernetes.io/job-name"] = "by-hand"
     assert last_run([by_hand]) is None
@@ -76,7 +76,7 @@ def test_pods_of_no_tick_tell_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "known", "expected"),
+    ("status", "reported", "expected"),
     [
         ({}, None, True),
         ({"lastScheduleTime": "2026-11-23T09:00:00Z"}, None, False),
@@ -86,9 +86,9 @@ def test_pods_of_no_tick_tell_nothing() -> None:
         ({"lastScheduleTime": "2026-11-23T09:00:00Z", "active": [{"name": "x"}]}, REPORT, False),
     ],
 )
-def test_pods_are_asked_only_when_there_is_news(status: dict[str, Any], known: Any, expected: bool) -> None:
-    """A thousand schedules that are quiet cost nothing."""
-    assert is_known({"status": status}, known) is expected
+def test_pods_are_read_only_after_a_new_run(status: dict[str, Any], reported: Any, expected: bool) -> None:
+    """A thousand schedules without runs cost no requests."""
+    assert is_up_to_date({"status": status}, reported) is expected
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,6 @@ def test_pods_are_asked_only_when_there_is_news(status: dict[str, Any], known: A
         ("0 0 30 2 *", "Etc/UTC", None),
     ],
 )
-def test_the_next_run_is_told_in_the_schedules_zone(schedule: str, zone: str, expected: str | None) -> None:
-    """Or not at all, where it cannot be."""
+def test_the_next_run_is_computed_in_the_schedules_zone(schedule: str, zone: str, expected: str | None) -> None:
+    """It is left out where it cannot be computed."""
     assert next_run(schedule, zone, 1_795_424_400.0) == expected

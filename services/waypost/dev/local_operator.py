@@ -77,7 +77,7 @@ class LocalOperator:
         cache.is_complete = True
         reconcilers: dict[str, Reconciler] = {
             NUMBER: NumberReconciler(self.cluster, graph, options),
-            SCHEDULE: ScheduleReconciler(self.cluster, graph, options),
+            SCHEDULE: ScheduleReconciler(self.cluster, options),
         }
         controller = Controller(self.cluster, cache, reconcilers, resync_s=options.resync_s)
         self._workers = Workers(controller, concurrency=CONCURRENCY)

@@ -96,7 +96,7 @@ async def _run(settings: Settings, chosen: OperatorOptions) -> None:
             handover = BudgetHandover(cluster, chosen.release_namespace, chosen.graph_calls_per_hour)
             return {
                 NUMBER: NumberReconciler(cluster, graph, chosen, handover=handover),
-                SCHEDULE: ScheduleReconciler(cluster, graph, chosen),
+                SCHEDULE: ScheduleReconciler(cluster, chosen),
             }
 
         runtime = RuntimeOptions(

@@ -1,1 +1,1 @@
-"""Reconciles a `BotSchedule`: `plan.py` decides (pure), `reconcile.py` acts, `runs.py` reports."""
+"""Reconciles `BotSchedule` objects: `plan` decides (pure), `children` builds, `reconcile` acts, `runs` reports."""

@@ -1,6 +1,6 @@
-"""The children of a `BotSchedule` in the release namespace: a Secret with the order, and a CronJob that runs it.
+"""Builds the children of a `BotSchedule`: a Secret with the order, and a CronJob whose runs carry it out. Pure.
 
-docs/adr/0005-where-schedules-run.md says why there. Pure.
+They are in the release namespace; docs/adr/0005-where-schedules-run.md says why.
 """
 
 import base64
@@ -19,11 +19,11 @@ from waypost.operator.engine.wakes import SCHEDULE_NAME, SCHEDULE_NAMESPACE
 from waypost.operator.options import OperatorOptions
 
 SCHEDULE_UID = f"{GROUP}/schedule-uid"
-"""Label of everything that is made for a schedule, pods included."""
+"""Label of everything that is created for a schedule, pods included."""
 NUMBER_UID = f"{GROUP}/number-uid"
-"""Label of the order: the number that was found usable for it. A new one of the same name is another."""
+"""Label of the order's Secret: uid of the number that was found usable. A new object of the same name has another."""
 DESIRED = f"{GROUP}/desired"
-"""Annotation of a CronJob: digest of what was wanted of it, without what changes by itself."""
+"""Annotation of a CronJob: digest of the desired one without the trace. It shows fields that are no longer desired."""
 MANAGER = "waypost-schedule"
 """Field manager."""
 
@@ -36,13 +36,13 @@ ORDER_FOLDER = "/etc/waypost/schedule"
 REGISTRY_FOLDER = "/etc/waypost/registry"
 REPORT = "/dev/termination-log"
 NO_RETRY = 2
-"""Exit status of a run that another pod could not do either."""
+"""Exit status of a run that would fail in another pod, too."""
 _JOB_NAME = "batch.kubernetes.io/job-name"
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The schedule that children are made for."""
+    """The schedule that children belong to."""
 
     namespace: str
     name: str
@@ -50,7 +50,7 @@ class Owner:
 
     @property
     def child(self) -> str:
-        """Name of CronJob and Secret. The digest tells `a-b/c` from `a/b-c`, and apart what was cut to the same."""
+        """Name of CronJob and Secret. Its digest differs for `a-b/c` and `a/b-c`, and for names that are cut alike."""
         whole = f"{self.namespace}/{self.name}"
         digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
         return f"{whole.replace('/', '-')[: LONGEST_NAME - 9].rstrip('-')}-{digest}"
@@ -81,7 +81,7 @@ def order(owner: Owner, spec: ScheduleSpec, number_id: str) -> bytes:
 
 
 def secret(owner: Owner, content: bytes, number_uid: str, options: OperatorOptions) -> Manifest:
-    """The order, in a Secret: it holds who gets what."""
+    """Returns the Secret with the order. The order names contacts, so it is no ConfigMap."""
     labels = {**owner.labels, NUMBER_UID: number_uid}
     return {
         "apiVersion": "v1",
@@ -92,25 +92,25 @@ def secret(owner: Owner, content: bytes, number_uid: str, options: OperatorOptio
     }
 
 
-def holds(stored: Stored | None, wanted: Manifest) -> bool:
-    """Whether the Secret is as it should be."""
+def is_current(stored: Stored | None, desired: Manifest) -> bool:
+    """Returns whether the Secret is as desired."""
     return (
         stored is not None
-        and stored.data.get(ORDER_KEY) == base64.b64decode(wanted["data"][ORDER_KEY])
-        and _within(wanted["metadata"]["labels"], stored.labels)
+        and stored.data.get(ORDER_KEY) == base64.b64decode(desired["data"][ORDER_KEY])
+        and _is_part(desired["metadata"]["labels"], stored.labels)
     )
 
 
 def cron_job(
     owner: Owner, spec: ScheduleSpec, options: OperatorOptions, *, suspend: bool, traceparent: str | None
 ) -> Manifest:
-    """The CronJob, with defaults of the API server left out.
+    """Returns the desired CronJob, without the defaults that the API server fills in.
 
-    `traceparent` is of the reconcile that applies it: runs link to it. It is no part of what is compared, or every
-    reconcile would be a write.
+    `traceparent`: trace of the reconcile that applies the CronJob; its runs link to it. It is not compared, or every
+    reconcile would write.
     """
     job = options.job
-    wanted: Manifest = {
+    desired: Manifest = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
         "metadata": {"namespace": options.release_namespace, "name": owner.child, "labels": owner.labels},
@@ -148,22 +148,22 @@ def cron_job(
             },
         },
     }
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
-    wanted["metadata"]["annotations"] = {DESIRED: digest}
-    _set_traceparent(wanted, traceparent)
-    return wanted
+    digest = hashlib.sha256(json.dumps(desired, sort_keys=True).encode()).hexdigest()[:16]
+    desired["metadata"]["annotations"] = {DESIRED: digest}
+    _set_traceparent(desired, traceparent)
+    return desired
 
 
-def as_desired(observed: Manifest | None, desired: Manifest) -> bool:
-    """Whether nothing would change: what was last wanted is what is wanted, and nobody has changed it since.
+def is_as_desired(observed: Manifest | None, desired: Manifest) -> bool:
+    """Returns whether applying `desired` would change nothing.
 
-    Fields that are not ours (defaults, status, others' annotations) are not looked at.
+    Fields that the operator does not set (defaults, status, annotations of others) are ignored.
     """
     if observed is None:
         return False
     expected = json.loads(json.dumps(desired))
     _set_traceparent(expected, traceparent_of(observed))
-    return _within(expected, observed)
+    return _is_part(expected, observed)
 
 
 def traceparent_of(cron_job: Manifest) -> str | None:
@@ -183,26 +183,26 @@ def _set_traceparent(cron_job: Manifest, value: str | None) -> None:
         variables.append({"name": "TRACEPARENT", "value": value})
 
 
-def _within(expected: Any, observed: Any) -> bool:
+def _is_part(expected: Any, observed: Any) -> bool:
     if isinstance(expected, Mapping):
         return isinstance(observed, Mapping) and all(
-            _within(value, observed.get(name)) for name, value in expected.items()
+            _is_part(value, observed.get(name)) for name, value in expected.items()
         )
     if isinstance(expected, list):
         if isinstance(observed, list) and all(isinstance(each, Mapping) and "name" in each for each in expected):
-            # Others may add to lists that are merged by name; what of ours was left out shows in the digest.
+            # Others may add to lists that are merged by name. An element that is no longer desired changes the digest.
             by_name = {each.get("name"): each for each in observed if isinstance(each, Mapping)}
-            return all(_within(each, by_name.get(each["name"])) for each in expected)
+            return all(_is_part(each, by_name.get(each["name"])) for each in expected)
         return (
             isinstance(observed, list)
             and len(expected) == len(observed)
-            and all(_within(*pair) for pair in zip(expected, observed, strict=True))
+            and all(_is_part(*pair) for pair in zip(expected, observed, strict=True))
         )
     return bool(expected == observed)
 
 
 def _pod(owner: Owner, spec: ScheduleSpec, options: OperatorOptions) -> Manifest:
-    """A pod as the restricted Pod Security Standard wants it, with no way to the API of the cluster."""
+    """Returns a pod that meets the restricted Pod Security Standard and has no access to the Kubernetes API."""
     job = options.job
     volumes: list[Mapping[str, Any]] = [
         {"name": "order", "secret": {"secretName": owner.child}},
@@ -211,10 +211,10 @@ def _pod(owner: Owner, spec: ScheduleSpec, options: OperatorOptions) -> Manifest
     ]
     mounts: list[Mapping[str, Any]] = [
         {"name": "order", "mountPath": ORDER_FOLDER, "readOnly": True},
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - the container's own
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the container
         *job.volume_mounts,
     ]
-    ours: list[Manifest] = [
+    own: list[Manifest] = [
         {"name": "WAYPOST_SCHEDULE_JOB", "valueFrom": _field(f"metadata.labels['{_JOB_NAME}']")},
         {"name": "WAYPOST_SCHEDULE_ORDER", "value": f"{ORDER_FOLDER}/{ORDER_KEY}"},
         {"name": "WAYPOST_SCHEDULE_REPORT", "value": REPORT},
@@ -228,14 +228,14 @@ def _pod(owner: Owner, spec: ScheduleSpec, options: OperatorOptions) -> Manifest
         name = registry_secrets.secret_name("worker", owner.namespace, spec.number_ref.name, options.registry_shards)
         volumes.append({"name": "registry", "secret": {"secretName": name, "items": [{"key": key, "path": key}]}})
         mounts.append({"name": "registry", "mountPath": f"{REGISTRY_FOLDER}/worker", "readOnly": True})
-        ours.append({"name": "WAYPOST_REGISTRY_DIR", "value": REGISTRY_FOLDER})
-    taken = {each["name"] for each in ours} | {"TRACEPARENT"}
+        own.append({"name": "WAYPOST_REGISTRY_DIR", "value": REGISTRY_FOLDER})
+    reserved = {each["name"] for each in own} | {"TRACEPARENT"}
     container: Manifest = {
         "name": CONTAINER,
         "image": options.image,
         "command": ["waypost", "schedule", "run"],
-        # A name that comes twice is refused by server-side apply.
-        "env": [*(dict(each) for each in job.environment if each["name"] not in taken), *ours],
+        # Server-side apply refuses a list with the same name twice.
+        "env": [*(dict(each) for each in job.environment if each["name"] not in reserved), *own],
         "resources": {"requests": dict(job.requests), "limits": dict(job.limits)},
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -1,7 +1,6 @@
-"""Makes one schedule true: its order and its CronJob, and tells of its runs.
+"""Reconciles a schedule: writes its order and its CronJob, and reports its runs in the status.
 
-Level-based: it may be ended after any of its writes and called again. Errors of the cluster come through; the caller
-comes again.
+It is level-based: it may be interrupted after any write and called again. Cluster errors propagate; the caller retries.
 """
 
 import json
@@ -12,7 +11,6 @@ from typing import Any, Literal
 import structlog
 from pydantic import ValidationError
 
-from waypost.cloudapi.graph.client import GraphClient
 from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import changed, find, merged
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
@@ -30,19 +28,19 @@ from waypost.telemetry import tracing
 
 FINALIZER = "waypost.dev/schedule"
 WAIT_S = 15.0
-"""Until the number is looked at again, for not each of its changes wakes its schedules."""
+"""Wait before the number is read again, since only some of its changes wake its schedules."""
 REFUSED_S = 60.0
+"""Wait after the API server refused the CronJob for a reason that may pass."""
 
 log = structlog.get_logger(__name__)
 
 
 class ScheduleReconciler:
-    """Reconciles all schedules of one operator. It asks Meta nothing, so `graph` may be None."""
+    """Reconciles all schedules of one operator. It does not need Meta."""
 
     def __init__(
         self,
         cluster: Cluster,
-        graph: GraphClient | None,  # noqa: ARG002 - both reconcilers are made alike
         options: OperatorOptions,
         *,
         clock: Callable[[], float] = time.time,
@@ -52,7 +50,7 @@ class ScheduleReconciler:
         self._clock = clock
 
     async def reconcile(self, manifest: Manifest) -> Result:
-        """Make the object true, or tell in its status why it is not."""
+        """Brings the schedule to its desired state, or says in its status why that is not possible."""
         try:
             metadata = Metadata.model_validate(manifest["metadata"])
             spec = ScheduleSpec.model_validate(manifest.get("spec") or {})
@@ -61,46 +59,47 @@ class ScheduleReconciler:
             message = f"Correct these fields, which are not valid: {', '.join(fields)}."
             invalid = Obstacle(Reason.INVALID_SPEC, message, needs_person=True)
             before = manifest.get("status") or {}
-            kept = {name: before.get(name) for name in ("cronJobName", "cronJobNamespace", "lastRun")}
-            return await self._tell(manifest, None, invalid, kept)
+            unchanged = {name: before.get(name) for name in ("cronJobName", "cronJobNamespace", "lastRun")}
+            return await self._finish(manifest, None, invalid, unchanged)
         if FINALIZER not in metadata.finalizers:
-            # Before the first child, which no owner reference can tie to an object of another namespace.
+            # It is added before the first child: an owner reference cannot lead to another namespace, so only the
+            # finalizer deletes the children.
             manifest = await self._cluster.write_metadata(manifest, {"finalizers": [*metadata.finalizers, FINALIZER]})
         owner = Owner(metadata.namespace, metadata.name, metadata.uid)
         release = self._options.release_namespace
         number = await self._cluster.read(NUMBER, metadata.namespace, spec.number_ref.name)
         cron_job = await self._cluster.read("CronJob", release, owner.child)
         stored = await self._cluster.secret(release, owner.child)
-        wanted = planning.plan(
+        planned = planning.plan(
             spec, number, has_cron_job=cron_job is not None, is_bound=_is_bound(stored, owner, spec, number)
         )
-        obstacle: Obstacle | None = wanted.obstacle
-        if wanted.cron_job:
+        obstacle: Obstacle | None = planned.obstacle
+        if planned.cron_job:
             desired = children.cron_job(
-                owner, spec, self._options, suspend=wanted.suspend, traceparent=tracing.current_traceparent()
+                owner, spec, self._options, suspend=planned.suspend, traceparent=tracing.current_traceparent()
             )
             try:
-                if not children.as_desired(cron_job, desired):
+                if not children.is_as_desired(cron_job, desired):
                     cron_job = await self._cluster.apply(desired, manager=children.MANAGER)
             except ClusterRefused as error:
-                # What was good last stays as it is, order included.
+                # The last valid CronJob stays as it is, and so does the order, which belongs to it.
                 log.warning("the CronJob was refused", reason=error.reason)
                 obstacle = obstacle or planning.refusal(error)
-        if wanted.write_order and obstacle is None and number is not None:
+        if planned.write_order and obstacle is None and number is not None:
             content = children.order(owner, spec, str(number["spec"]["phoneNumberId"]))
             secret = children.secret(owner, content, str(number["metadata"].get("uid") or ""), self._options)
-            if not children.holds(stored, secret):
+            if not children.is_current(stored, secret):
                 await self._cluster.apply(secret, manager=children.MANAGER)
-        news: dict[str, Any] = {}
+        details: dict[str, Any] = {}
         if cron_job is not None:
-            news = {"cronJobName": owner.child, "cronJobNamespace": release}
-            news["lastRun"] = await self._last_run(manifest, owner, cron_job)
+            details = {"cronJobName": owner.child, "cronJobNamespace": release}
+            details["lastRun"] = await self._last_run(manifest, owner, cron_job)
         if obstacle is None and not spec.suspend:
-            news["nextRunAt"] = runs.next_run(spec.schedule, spec.time_zone, self._clock())
-        return await self._tell(manifest, spec, obstacle, news)
+            details["nextRunAt"] = runs.next_run(spec.schedule, spec.time_zone, self._clock())
+        return await self._finish(manifest, spec, obstacle, details)
 
     async def finalize(self, manifest: Manifest) -> Result:
-        """Delete what was made for it, then let it go. Messages that its runs have queued still go out."""
+        """Deletes the children, then removes the finalizer. Messages that runs have queued are still sent."""
         metadata = manifest["metadata"]
         finalizers = list(metadata.get("finalizers") or ())
         if FINALIZER not in finalizers:
@@ -108,7 +107,7 @@ class ScheduleReconciler:
         if (metadata.get("annotations") or {}).get(ABANDON) != "true":
             owner = Owner(metadata["namespace"], metadata["name"], metadata["uid"])
             await self._delete(owner.child)
-            # Whatever an older version, or somebody else's copy, has named otherwise.
+            # An older version may have used another name, and a person may have copied the CronJob.
             for each in await self._cluster.labelled("CronJob", {children.SCHEDULE_UID: owner.uid}):
                 if each["metadata"]["name"] != owner.child:
                     await self._delete(each["metadata"]["name"])
@@ -117,48 +116,48 @@ class ScheduleReconciler:
         return Result(None, Outcome.READY)
 
     async def sweep(self) -> list[str]:
-        """Delete CronJobs whose schedule is gone, for somebody took its finalizer away; returns their names.
+        """Deletes CronJobs whose schedule is gone although its finalizer never ran; returns their names.
 
-        Without this their runs would go on for ever. One whose schedule cannot be read (a namespace that is not watched
-        any more) is left alone.
+        Without this their runs would go on for ever. A CronJob whose schedule cannot be read, because its namespace is
+        no longer watched, is left alone.
         """
         swept = []
-        there = {
+        existing = {
             (each["metadata"]["namespace"], each["metadata"]["name"]) for each in await self._cluster.objects(SCHEDULE)
         }
         label = {"app.kubernetes.io/component": "schedule"}
         for cron_job in await self._cluster.labelled("CronJob", label):
             metadata = cron_job["metadata"]
             labels = metadata.get("labels") or {}
-            whose = labels.get(SCHEDULE_NAMESPACE, ""), labels.get(SCHEDULE_NAME, "")
-            if whose in there or not all(whose):
+            owner = labels.get(SCHEDULE_NAMESPACE, ""), labels.get(SCHEDULE_NAME, "")
+            if owner in existing or not all(owner):
                 continue
             try:
-                schedule = await self._cluster.read(SCHEDULE, *whose)
+                schedule = await self._cluster.read(SCHEDULE, *owner)
             except ClusterRefused:
                 continue
             if schedule is None:
-                log.warning("a CronJob had outlived its schedule", cron_job=metadata["name"])
+                log.warning("a CronJob without a schedule was deleted", cron_job=metadata["name"])
                 await self._delete(metadata["name"])
                 swept.append(metadata["name"])
         return swept
 
     async def _delete(self, child: str) -> None:
-        """The CronJob first: without its order a run would wait for it, without its CronJob there is no run."""
+        """Deletes the CronJob, then the Secret: a run without its order would wait for it."""
         for kind in ("CronJob", "Secret"):
             await self._cluster.delete(kind, self._options.release_namespace, child)
 
     async def _last_run(self, manifest: Manifest, owner: Owner, cron_job: Manifest) -> dict[str, Any] | None:
-        known: dict[str, Any] | None = (manifest.get("status") or {}).get("lastRun")
-        if runs.is_known(cron_job, known):
-            return known
+        reported: dict[str, Any] | None = (manifest.get("status") or {}).get("lastRun")
+        if runs.is_up_to_date(cron_job, reported):
+            return reported
         pods = await self._cluster.labelled("Pod", {children.SCHEDULE_UID: owner.uid})
-        return runs.last_run(pods) or known
+        return runs.last_run(pods) or reported
 
-    async def _tell(
-        self, manifest: Manifest, spec: ScheduleSpec | None, obstacle: Obstacle | None, news: Mapping[str, Any]
+    async def _finish(
+        self, manifest: Manifest, spec: ScheduleSpec | None, obstacle: Obstacle | None, details: Mapping[str, Any]
     ) -> Result:
-        """Write the status if it changed, and an Event if its state did."""
+        """Writes the status if it changed, and emits an Event if `Ready` changed."""
         metadata, before = manifest["metadata"], manifest.get("status") or {}
         generation = int(metadata.get("generation") or 1)
         found = planning.conditions(spec, obstacle)
@@ -166,17 +165,17 @@ class ScheduleReconciler:
         status = {
             "observedGeneration": generation,
             "conditions": merged(before.get("conditions"), found, generation=generation, now=self._clock()),
-            **{name: value for name, value in news.items() if value},
+            **{name: value for name, value in details.items() if value},
             **({"lastHandledReconcileAt": requested[:64]} if requested else {}),
         }
         outcome = planning.outcome(obstacle)
         if status != before:
             manifest = await self._cluster.write_status(manifest, status)
-            await self._tell_change(manifest, before, status)
+            await self._emit_change(manifest, before, status)
         waits = {Outcome.WAITING: WAIT_S, Outcome.FAILED: REFUSED_S}
         return Result(waits.get(outcome), outcome)
 
-    async def _tell_change(self, manifest: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    async def _emit_change(self, manifest: Manifest, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
         for each in changed(before.get("conditions"), after["conditions"]):
             is_true = each["status"] == ConditionStatus.TRUE
             is_first = find(before, ConditionType.READY) is None
@@ -187,7 +186,7 @@ class ScheduleReconciler:
 
 
 def _is_bound(stored: Stored | None, owner: Owner, spec: ScheduleSpec, number: Manifest | None) -> bool:
-    """Whether the order is for this very number already: it was found usable for this schedule before."""
+    """Returns whether the order is for this very number: then the number was found usable for this schedule before."""
     if stored is None or number is None:
         return False
     uids = stored.labels.get(children.SCHEDULE_UID), stored.labels.get(children.NUMBER_UID)

@@ -1,6 +1,6 @@
-"""The reports of a schedule's runs, read from the termination messages of their pods, and the time of the next run.
+"""Reads the reports of a schedule's runs from the termination messages of their pods, and computes the next run.
 
-The operator knows no database, and the pods know no Kubernetes: kubelet carries the report from one to the other.
+The operator has no access to the database, and the pods have none to Kubernetes: the kubelet passes the report on.
 """
 
 import json
@@ -21,32 +21,32 @@ _JOB_NAME = "batch.kubernetes.io/job-name"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def is_known(cron_job: Manifest, last_run: dict[str, Any] | None) -> bool:
-    """Whether the pods need not be asked: there was no run, or the last one is in the status with its end."""
+def is_up_to_date(cron_job: Manifest, last_run: dict[str, Any] | None) -> bool:
+    """Returns whether the status need not be read from pods: there was no run, or it has the last run with its end."""
     status = cron_job.get("status") or {}
     planned_at = status.get("lastScheduleTime")
     if planned_at is None and not status.get("active"):
         return True
-    known = last_run or {}
-    return known.get("plannedAt") == planned_at and bool(known.get("finishedAt")) and not status.get("active")
+    reported = last_run or {}
+    return reported.get("plannedAt") == planned_at and bool(reported.get("finishedAt")) and not status.get("active")
 
 
 def last_run(pods: Sequence[Manifest]) -> dict[str, Any] | None:
-    """`status.lastRun` from the pods of a schedule; None when none of them tells. Pure.
+    """Returns `status.lastRun` from the pods of a schedule; None if no pod belongs to a run. Pure.
 
-    Of the newest tick the last pod counts: a run that was interrupted went on in it.
+    The last pod of the newest tick counts, because a run that was interrupted goes on in the next pod.
     """
-    of_tick: dict[int, list[Manifest]] = {}
+    by_tick: dict[int, list[Manifest]] = {}
     for pod in pods:
         job = (pod["metadata"].get("labels") or {}).get(_JOB_NAME, "")
         minute = job.rpartition("-")[2]
         if len(minute) == 8 and minute.isdecimal():
-            of_tick.setdefault(int(minute), []).append(pod)
-    if not of_tick:
+            by_tick.setdefault(int(minute), []).append(pod)
+    if not by_tick:
         return None
-    newest = max(of_tick)
+    newest = max(by_tick)
     planned_at = timestamp((_EPOCH + timedelta(minutes=newest)).timestamp())
-    pod = max(of_tick[newest], key=lambda each: str(each["metadata"].get("creationTimestamp") or ""))
+    pod = max(by_tick[newest], key=lambda each: str(each["metadata"].get("creationTimestamp") or ""))
     terminated = _terminated(pod)
     if terminated is None:
         return {"plannedAt": planned_at, "result": "Running"}
@@ -57,8 +57,8 @@ def last_run(pods: Sequence[Manifest]) -> dict[str, Any] | None:
         "plannedAt": planned_at,
         "finishedAt": terminated.get("finishedAt"),
         "result": "Failed",
-        "message": f"the run's pod ended with exit code {terminated.get('exitCode')} "
-        f"({terminated.get('reason') or 'no reason given'}) and without a report; see its log",
+        "message": f"The pod of the run ended with exit code {terminated.get('exitCode')} "
+        f"({terminated.get('reason') or 'no reason given'}) and without a report. Read its log.",
     }
 
 
@@ -79,7 +79,7 @@ def _terminated(pod: Manifest) -> dict[str, Any] | None:
             state: dict[str, Any] | None = (container.get("state") or {}).get("terminated")
             if state is not None:
                 return state
-    if status.get("phase") == "Failed":  # evicted before the container ever ran
+    if status.get("phase") == "Failed":  # evicted before the container ran
         return {"exitCode": None, "reason": status.get("reason"), "finishedAt": None}
     return None
 
