@@ -56,7 +56,7 @@ def test_a_field_that_is_not_subscribed_goes_nowhere() -> None:
 
 
 def test_updates_of_several_accounts_and_numbers_share_a_body_in_order() -> None:
-    """Neighbours of one account share an entry, those of one number and kind a change; other fields are alone."""
+    """Consecutive updates share an entry per account, and a change per number and kind; other fields stand alone."""
 
     def item(waba: str, number: str, part: str, identifier: str) -> Update:
         return Update(

@@ -139,7 +139,7 @@ async def test_two_signatures_count_as_none(webhook: Webhook) -> None:
 
 
 async def test_the_previous_app_secret_is_still_accepted(webhook: Webhook, database: Engine) -> None:
-    """A rotation refuses nothing that was signed before it."""
+    """Deliveries that were signed before a rotation are still accepted."""
     key = posts.wamid()
     response = await webhook.post(posts.delivery(posts.item(key)), secret=posts.PREVIOUS_SECRET)
     assert response.status_code == 200

@@ -38,7 +38,7 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM. All state is in memory: after a restart only the file `simulator_world` is left.
+    """Serve until SIGTERM. All state is in memory: a restart leaves only the objects of the file `simulator_world`.
 
     Raises OSError and `msgspec.MsgspecError` when that file cannot be read.
     """

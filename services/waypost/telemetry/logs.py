@@ -61,7 +61,7 @@ class _Context:
 
 
 def redact(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    """Remove whatever is private, and whatever JSON cannot hold; the last processor before rendering."""
+    """Remove private values, and those that JSON cannot hold; this is the last processor before rendering."""
     error = fields.pop("exc_info", None)
     safe: EventDict = {}
     for name, given in fields.items():

@@ -229,7 +229,7 @@ def is_recording() -> bool:
 
 
 def new_traceparent() -> str:
-    """Make the ids of a trace that is not recorded, which join log lines and rows, at a tenth of a span's cost."""
+    """Return the ids of a trace that is not recorded, to join log lines and rows; it costs a tenth of a span."""
     # An id of 0, once in 2^64 calls, is invalid to W3C; the reader then starts a new trace.
     return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-00"
 

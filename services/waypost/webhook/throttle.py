@@ -9,7 +9,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Throttle:
-    """Counts failures per key in windows of a minute; of too many keys, the one that failed first is dropped."""
+    """Counts failures per key in windows of a minute. With too many keys, the one that failed first is dropped."""
 
     def __init__(
         self,

@@ -55,6 +55,7 @@ class GraphApi:
     async def _answer(self, request: Request) -> Response:
         sim = self._sim
         call = await read_call(request)
+        # Faults come before all checks: a broken proxy in front of Meta checks nothing either.
         fault = sim.faults.take(call, self._caller(call)) if sim.faults.armed else None
         if fault is not None:
             if fault.delay_s:

@@ -12,7 +12,7 @@ from waypost.simulator.graph.call import Call, Caller, authenticate, read_call
 from waypost.simulator.graph.outgoing import check_product
 from waypost.simulator.simulation import Simulation
 from waypost.simulator.world.config import DAY_S
-from waypost.simulator.world.refusal import ErrorType, Refusal
+from waypost.simulator.world.refusal import Refusal, no_such_object
 from waypost.simulator.world.values import Scope
 from waypost.simulator.world.world import Media, Number, new_id
 
@@ -88,13 +88,7 @@ def _allowed(sim: Simulation, caller: Caller, media: Media, call: Call) -> None:
     number = sim.world.numbers.get(media.phone_number_id)
     asked = call.text("phone_number_id")
     if number is None or asked not in (None, media.phone_number_id) or media.expires_at <= sim.now():
-        raise Refusal(
-            100,
-            message=f"Unsupported {call.method.lower()} request. Object with ID '{media.id}' does not exist, cannot be "
-            "loaded due to missing permissions, or does not support this operation.",
-            subcode=33,
-            kind=ErrorType.GRAPH_METHOD,
-        )
+        raise no_such_object(media.id, call.method)
     caller.require_account(number.waba_id)
 
 

@@ -164,6 +164,7 @@ async def register(sim: Simulation, call: Call, caller: Caller, number: Number) 
     check_access(caller, number)
     check_product(call.parameters)
     pin = _check_pin(call.parameters.get("pin"))
+    # Meta counts failed attempts too, so this comes before the checks that follow.
     _count_registration(sim, number)
     if number.code_verification_status != CodeVerification.VERIFIED:
         raise Refusal(133006, "The phone number must be verified by code before it can be registered.")

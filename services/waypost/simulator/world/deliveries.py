@@ -63,7 +63,7 @@ def value_update(account: Account, number: Number | None, field: str, value: dic
 
 
 def body(updates: Iterable[Update]) -> bytes:
-    """Return the body of a delivery. Updates keep their order; neighbours of one account or number share an object."""
+    """Return a delivery's body. Consecutive updates share an entry per account and a change per number, in order."""
     entries = []
     for waba_id, group in groupby(updates, key=lambda update: update.waba_id):
         members = list(group)

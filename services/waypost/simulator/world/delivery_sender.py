@@ -289,6 +289,7 @@ class DeliverySender:
         self._timers.add(timer)
 
     def _retry(self, delivery: Delivery) -> None:
+        # Subscriptions and callbacks may have changed since the last attempt.
         target = (delivery.app_id, delivery.url)
         routes = [
             (update, {(app.app_id, url) for app, url in route(self._world, update)}) for update, _ in delivery.updates
