@@ -146,11 +146,10 @@ async def test_the_span_of_a_call_is_named_by_its_template(graph: GraphClient, t
     """Method, template, the number's id and the status are enough to read a trace."""
     configured = tracing.configure("test", trace_dir)
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
-    configured.provider.force_flush()
+    configured.shutdown()
     traced = spans(trace_dir)
     assert '"POST /{version}/{phone_number_id}/messages"' in traced
     assert NUMBER in traced
-    configured.shutdown()
 
 
 async def test_the_span_of_a_refusal_has_code_and_verdict(graph: GraphClient, meta: Meta, trace_dir: Path) -> None:
@@ -159,11 +158,10 @@ async def test_the_span_of_a_refusal_has_code_and_verdict(graph: GraphClient, me
     meta.replies(400, {"error": {"code": 131056}})
     with pytest.raises(GraphRefused):
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
-    configured.provider.force_flush()
+    configured.shutdown()
     traced = spans(trace_dir)
     assert "131056" in traced
     assert "pause-pair" in traced
-    configured.shutdown()
 
 
 async def test_a_cancelled_call_is_an_error_in_its_trace(sockets: Sockets, trace_dir: Path) -> None:

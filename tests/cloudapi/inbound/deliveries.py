@@ -1,11 +1,11 @@
-"""Deliveries as Meta sends them, for tests: samples of each kind, and the envelope around them."""
+"""Deliveries as Meta sends them: samples of each kind, and the envelope around them."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 SAMPLES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("samples.json").read_text())
-"""By what they show: one change each (`field`, `value`, and `time` where Meta gives the entry one)."""
+"""Samples by name. Each is one change (`field`, `value`, and `time` if Meta gives the entry one)."""
 
 WABA = "102290129340398"
 NUMBER = "106540352242922"
@@ -13,7 +13,7 @@ METADATA = {"display_phone_number": "15550783881", "phone_number_id": NUMBER}
 
 
 def envelope(*changes: dict[str, Any], waba: str = WABA) -> dict[str, Any]:
-    """A delivery with one entry per change."""
+    """Returns a delivery with one entry per change."""
     entries = []
     for change in changes:
         entry = {"id": waba, "changes": [{name: value for name, value in change.items() if name != "time"}]}
@@ -22,16 +22,16 @@ def envelope(*changes: dict[str, Any], waba: str = WABA) -> dict[str, Any]:
 
 
 def delivery(*changes: dict[str, Any], **envelope_of: Any) -> bytes:
-    """The body of a delivery, without blanks, as Meta writes it."""
+    """Returns the body of a delivery without blanks, as Meta writes it."""
     return json.dumps(envelope(*changes, **envelope_of), separators=(",", ":")).encode()
 
 
 def change(field: str = "messages", **lists: Any) -> dict[str, Any]:
-    """A change of one number with the given lists of items."""
+    """Returns a change of one number with the given lists of items."""
     return {"field": field, "value": {"messaging_product": "whatsapp", "metadata": METADATA, **lists}}
 
 
 def text_message(wamid: str, body: str = "Hello", sender: str = "16505551234", **more: Any) -> dict[str, Any]:
-    """A customer's text message."""
+    """Returns a customer's text message."""
     message = {"from": sender, "id": wamid, "timestamp": "1750030073", "type": "text", "text": {"body": body}}
     return message | more

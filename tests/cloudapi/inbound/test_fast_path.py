@@ -1,6 +1,7 @@
-"""The short way through the plainest deliveries gives what the long way gives."""
+"""The fast path for simple deliveries gives the same events as framing."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -12,23 +13,23 @@ from waypost.cloudapi.inbound.delivery import Event, EventKind, split
 from .deliveries import METADATA, NUMBER, SAMPLES, change, delivery, text_message
 
 NOTHING = {"field": "messages", "value": {"messaging_product": "whatsapp", "metadata": METADATA}}
-"""A change without events: a delivery with one beside it takes the long way."""
+"""A change without events. A delivery that contains it does not take the fast path."""
 
 
-def both(part: dict) -> tuple[list, list]:
-    """The events of a change by the way that `split` chooses for it alone, and by the long way."""
+def both(part: dict[str, Any]) -> tuple[list[object], list[object]]:
+    """Returns the events of a change alone, by whichever path `split` chooses, and by framing."""
     alone, beside = (split(delivery(*parts), default_number="default") for parts in ((part,), (part, NOTHING)))
     return list(map(_comparable, alone)), list(map(_comparable, beside))
 
 
 def _comparable(event: Event) -> object:
-    """An unreadable delivery is kept whole, and what stands beside it is part of it."""
+    """An unreadable delivery is kept whole, including the change beside it, so only kind and problem are compared."""
     return (event.kind, event.problem) if event.kind is EventKind.UNPARSEABLE else event
 
 
 @pytest.mark.parametrize("part", SAMPLES.values(), ids=SAMPLES.keys())
-def test_every_documented_delivery_is_the_same_both_ways(part: dict) -> None:
-    """Whether it is plain or not."""
+def test_every_documented_delivery_is_the_same_on_both_paths(part: dict[str, Any]) -> None:
+    """The result is equal whether the delivery is simple or not."""
     alone, beside = both(part)
     assert alone == beside
 
@@ -71,14 +72,14 @@ ids = st.one_of(st.none(), st.sampled_from(["", "1555", "+1555", "1666", "US.abc
 @example({"metadata": {"phone_number_id": "\ud800"}})
 @example({"messages": [{"id": "w"}], "contacts": [{"wa_id": "1555", "user_id": "US.abc"}]})
 @example({"statuses": [{"id": "w", "status": "read", "recipient_id": "1555"}], "contacts": [{"wa_id": "1666"}]})
-def test_any_change_is_the_same_both_ways(members: dict) -> None:
-    """Contacts that fit or do not, ids that are missing or odd, members that are new."""
+def test_any_change_is_the_same_on_both_paths(members: dict[str, Any]) -> None:
+    """Contacts may match or not, ids may be missing or odd, members may be new."""
     alone, beside = both({"field": "messages", "value": {"metadata": METADATA, **members}})
     assert alone == beside
 
 
-def test_a_message_and_a_status_take_the_short_way() -> None:
-    """Or it would be there for nothing."""
+def test_a_message_and_a_status_take_the_fast_path() -> None:
+    """The fast path is used for the deliveries it was written for."""
     message = change(messages=[text_message("wamid.1")], contacts=[{"profile": {"name": "A"}, "wa_id": "16505551234"}])
     status = change(statuses=[{"id": "wamid.1", "status": "read", "timestamp": "1", "recipient_id": "16505551234"}])
     for part in (message, status):
@@ -87,8 +88,8 @@ def test_a_message_and_a_status_take_the_short_way() -> None:
         assert event.number_id == NUMBER
 
 
-def test_a_name_that_is_twice_counts_the_last_time_both_ways() -> None:
-    """JSON leaves it open; the inbox must not depend on which way was taken."""
+def test_the_last_of_two_equal_names_counts_on_both_paths() -> None:
+    """JSON leaves the order open; the inbox must not depend on the path."""
     body = delivery(change(messages=[text_message("wamid.1")])).decode()
     twice = body.replace('"messages":[', '"messages":[],"messages":[', 1).encode()
     (event,) = split(twice, default_number="default")

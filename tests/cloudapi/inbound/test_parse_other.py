@@ -1,28 +1,21 @@
-"""The worker's view of everything that is no customer's message: statuses, echoes, history, and the account."""
+"""Events that are not customers' messages become records: statuses, echoes, history, and the account."""
+
+from typing import Any
 
 import pytest
 
-from waypost.cloudapi.inbound import records, updates
-from waypost.cloudapi.inbound.delivery import parse, split
+from waypost.cloudapi.inbound import bodies, records, updates
+from waypost.cloudapi.inbound.delivery import EventKind, parse, split
+from waypost.cloudapi.inbound.fields import WHOLE_VALUE_KINDS
 from waypost.cloudapi.inbound.records import Fault, Identity
 
-from .deliveries import NUMBER, SAMPLES, WABA, change, delivery
+from .deliveries import NUMBER, WABA, change, delivery
+from .parsed import body_of, first_of, sample_of
 
 
-def read(*changes):
-    """The record of the first event of a delivery of these changes."""
-    return parse(split(delivery(*changes), default_number="default")[0].payload)
-
-
-def sample(name):
-    """The record of a sample."""
-    return read(SAMPLES[name])
-
-
-def test_a_status_is_read():
-    """What settles an outbox row: which message, how far, our own id, and what it cost."""
-    record = sample("status")
-    assert isinstance(record, records.InboundStatus)
+def test_a_status_is_read() -> None:
+    """The record has what settles an outbox row: message, status, our own id and the price."""
+    record = sample_of(records.InboundStatus, "status")
     assert (record.number_id, record.wamid, record.status) == (NUMBER, "wamid.OUT.1", "delivered")
     assert (record.callback_data, record.occurred_at) == ("5a0e9c1e", 1750030074.0)
     assert record.recipient == Identity("16505551234", "US.13491208655302741918")
@@ -30,29 +23,29 @@ def test_a_status_is_read():
     assert (record.error_code, record.errors) == (None, ())
 
 
-def test_a_status_may_tell_of_its_conversation():
-    """Only in a free entry point window, since v24.0."""
-    record = sample("status with a conversation")
+def test_a_status_may_have_a_conversation() -> None:
+    """Meta sends it only in a free entry point window, since v24.0."""
+    record = sample_of(records.InboundStatus, "status with a conversation")
     assert (record.conversation_id, record.conversation_origin) == ("6ceb9d92", "referral_conversion")
     assert record.conversation_expires_at == 1750116474.0
 
 
-def test_a_failed_status_needs_no_contacts():
+def test_a_failed_status_needs_no_contacts() -> None:
     """Recipient, code and title are in the status itself."""
-    record = sample("failed status")
+    record = sample_of(records.InboundStatus, "failed status")
     assert (record.status, record.error_code) == ("failed", 131049)
     assert record.error_title == "This message was not delivered to maintain healthy ecosystem engagement."
     assert record.recipient == Identity("16505551234", None)
 
 
-def test_the_title_of_an_error_holds_no_number():
-    """The title goes where people look; a phone number in it does not."""
+def test_the_title_of_an_error_contains_no_number() -> None:
+    """People read the title, so it must not show a phone number."""
     item = {
         "id": "a",
         "status": "failed",
         "errors": [{"code": 1, "title": "Cannot reach +1 650-555-1234 (16505551234)"}],
     }
-    assert read(change(statuses=[item])).error_title == "Cannot reach … (…)"
+    assert first_of(records.InboundStatus, change(statuses=[item])).error_title == "Cannot reach … (…)"
 
 
 @pytest.mark.parametrize(
@@ -67,35 +60,35 @@ def test_the_title_of_an_error_holds_no_number():
     ],
     ids=str,
 )
-def test_an_error_of_another_shape_is_still_an_error(error, fault):
-    """A code is a number that fits its column, or none."""
-    assert read(change(statuses=[{"id": "a", "status": "failed", "errors": [error]}])).errors == (fault,)
+def test_an_error_of_another_shape_is_still_an_error(error: dict[str, Any], fault: Fault) -> None:
+    """A code is a number that fits its column, or None."""
+    item = {"id": "a", "status": "failed", "errors": [error]}
+    assert first_of(records.InboundStatus, change(statuses=[item])).errors == (fault,)
 
 
-def test_a_status_in_a_group_tells_group_and_participant():
-    """Of several participants, each has a status of its own."""
-    record = sample("group statuses")
+def test_a_status_in_a_group_has_group_and_participant() -> None:
+    """Each of several participants has a status of its own."""
+    record = sample_of(records.InboundStatus, "group statuses")
     assert (record.group_id, record.recipient) == ("Y2FwaV9ncm91cDox", Identity("16505551234", None))
 
 
-def test_an_unknown_status_is_kept_and_named():
-    """An enum value that is new is no error."""
-    record = sample("unknown status")
+def test_an_unknown_status_is_kept_and_noted() -> None:
+    """A new value is not an error."""
+    record = sample_of(records.InboundStatus, "unknown status")
     assert (record.status, record.unknown) == ("pondered", ("statuses.status=pondered",))
 
 
-def test_errors_alone_are_an_error_of_the_number():
-    """An error about the system, the app or the account."""
-    assert sample("errors alone") == records.ReportedError(
+def test_errors_alone_are_an_error_of_the_number() -> None:
+    """The error is about the system, the app or the account."""
+    assert sample_of(records.ReportedError, "errors alone") == records.ReportedError(
         number_id=NUMBER, errors=(Fault(130429, "Rate limit hit", "Too many"),)
     )
 
 
 @pytest.mark.parametrize("name", ["business app echo", "echo"])
-def test_an_echo_is_of_the_customer_it_went_to(name):
-    """What a person wrote to a customer by other means; `to` is the conversation."""
-    record = sample(name)
-    assert isinstance(record, records.Echo)
+def test_an_echo_belongs_to_its_recipient(name: str) -> None:
+    """A person wrote to a customer by other means; `to` identifies the conversation."""
+    record = sample_of(records.Echo, name)
     assert record.recipient.wa_id == "16505551234"
 
 
@@ -107,27 +100,26 @@ STANDBY = {
 
 
 @pytest.mark.parametrize(("name", "type_"), STANDBY.items(), ids=STANDBY)
-def test_standby_wraps_what_it_observes(name, type_):
-    """What belongs to another handler cannot be mistaken for ours: it is of another type."""
-    record = sample(name)
-    assert isinstance(record, records.Standby)
+def test_standby_wraps_the_observed_item(name: str, type_: type[records.Record]) -> None:
+    """An item of another handler has another type, so it cannot be mistaken for ours."""
+    record = sample_of(records.Standby, name)
     assert isinstance(record.observed, type_)
     assert record.contact.wa_id == "16505551234"
     assert record.number_id == NUMBER
 
 
 @pytest.mark.parametrize("value", [5, None, [], {"sightings": [1]}, {"mood": "good"}])
-def test_standby_of_another_shape_stays_standby(value):
-    """Whatever it is, it is not ours to answer."""
+def test_standby_of_another_shape_stays_standby(value: object) -> None:
+    """Whatever its shape, it must not be answered."""
     (event,) = split(delivery(change("standby", standby=value)), default_number="default")
     record = parse(event.payload)
     assert isinstance(record, records.Standby)
     assert record.contact.key == ""
 
 
-def test_history_tells_who_wrote():
-    """Threads are flattened; each message knows its customer and its direction."""
-    record = sample("history")
+def test_history_says_who_wrote() -> None:
+    """Threads are flattened; each message has its customer and its direction."""
+    record = sample_of(records.History, "history")
     assert (record.phase, record.chunk_order, record.progress) == (0, 1, 55)
     assert [(one.wamid, one.from_business, one.status, one.text) for one in record.messages] == [
         ("wamid.OLD.1", False, "READ", "Do you deliver?"),
@@ -136,35 +128,35 @@ def test_history_tells_who_wrote():
     assert {one.contact for one in record.messages} == {Identity("16505551234", None)}
 
 
-def test_history_may_be_declined():
+def test_history_may_be_declined() -> None:
     """The business did not share it; the reason is an error."""
-    assert sample("history declined").errors[0].code == 2593109
+    assert sample_of(records.History, "history declined").errors[0].code == 2593109
 
 
-def test_media_of_history_comes_after_it():
-    """A message of ours, told by our own number as the sender."""
-    (one,) = sample("history media").messages
-    assert (one.from_business, one.contact, one.content.id) == (True, Identity("16505551234", None), "1003383421387256")
+def test_media_of_history_comes_after_it() -> None:
+    """The message is ours, because its sender is our own number."""
+    (one,) = sample_of(records.History, "history media").messages
+    media_id = body_of(bodies.MediaBody, one.content).id
+    assert (one.from_business, one.contact, media_id) == (True, Identity("16505551234", None), "1003383421387256")
 
 
-def test_a_marketing_stop_is_a_preference():
-    """The record of an opt-out that no bot has seen."""
-    record = sample("marketing stop")
-    assert isinstance(record, records.Preference)
+def test_a_marketing_stop_is_a_preference() -> None:
+    """It records an opt-out that no bot has seen."""
+    record = sample_of(records.Preference, "marketing stop")
     assert (record.value, record.category) == ("stop", "marketing_messages")
     assert record.contact == Identity("16505551234", "US.13491208655302741918")
 
 
-def test_a_contact_sync_tells_what_was_done():
-    """An address book entry of the WhatsApp Business app."""
-    record = sample("contact sync")
+def test_a_contact_sync_has_the_action() -> None:
+    """It is an entry in the address book of the WhatsApp Business app."""
+    record = sample_of(records.ContactSync, "contact sync")
     assert (record.action, record.full_name, record.contact) == ("add", "Ada Lovelace", Identity("16505551234", None))
     assert record.occurred_at == 1739321024.0
 
 
-def test_calls_have_an_event_and_a_length():
-    """A call opens the customer service window as a message does."""
-    call, status = sample("call"), sample("call status")
+def test_calls_have_an_event_and_a_length() -> None:
+    """A call opens the customer service window, as a message does."""
+    call, status = sample_of(records.Call, "call"), sample_of(records.Call, "call status")
     assert (call.call_id, call.event, call.duration_s, call.contact.wa_id) == (
         "wacid.1",
         "terminate",
@@ -174,21 +166,25 @@ def test_calls_have_an_event_and_a_length():
     assert (status.call_id, status.event, status.contact.wa_id) == ("wacid.2", "RINGING", "16505551234")
 
 
-def test_our_own_call_is_of_the_customer():
-    """For a call that the business began, `to` is the customer."""
+def test_our_own_call_belongs_to_the_customer() -> None:
+    """In a call by the business, `to` is the customer."""
     item = {"id": "wacid.3", "from": "15550783881", "to": "16505551234", "direction": "BUSINESS_INITIATED"}
-    assert read(change("calls", calls=[item])).contact == Identity("16505551234", None)
+    assert first_of(records.Call, change("calls", calls=[item])).contact == Identity("16505551234", None)
 
 
-def test_a_group_update_is_of_the_group():
-    """Which group, and what happened; the rest as plain values."""
-    record = sample("group created")
+def test_a_group_update_belongs_to_the_group() -> None:
+    """The record has the group and the change; the rest is kept as plain values."""
+    record = sample_of(records.GroupUpdate, "group created")
     assert (record.group_id, record.type, record.content["subject"]) == ("Y2FwaV9ncm91cDox", "group_create", "Walkers")
 
 
-def test_a_template_update_says_what_changed():
-    """One shape for status, category and quality; what did not change is None."""
-    rejected, quality, category = sample("template rejected"), sample("template quality"), sample("template category")
+def test_a_template_update_says_what_changed() -> None:
+    """Status, category and quality share one shape; unchanged parts are None."""
+    rejected, quality, category = (
+        sample_of(records.TemplateUpdate, "template rejected"),
+        sample_of(records.TemplateUpdate, "template quality"),
+        sample_of(records.TemplateUpdate, "template category"),
+    )
     assert (rejected.template_id, rejected.name, rejected.event) == (
         "1689556908129832",
         "order_confirmation",
@@ -218,41 +214,35 @@ CONTENTS = {
 
 
 @pytest.mark.parametrize(("name", "type_"), CONTENTS.items(), ids=CONTENTS)
-def test_account_fields_have_their_shapes(name, type_):
+def test_account_fields_have_their_shapes(name: str, type_: type[updates.Update]) -> None:
     """Each documented field of an account is typed."""
-    record = sample(name)
-    assert isinstance(record, records.AccountUpdate)
+    record = sample_of(records.AccountUpdate, name)
     assert isinstance(record.content, type_)
 
 
-def test_every_field_that_is_one_thing_has_a_shape():
+def test_every_account_field_has_a_shape() -> None:
     """The table of fields and the table of shapes agree."""
-    from waypost.cloudapi.inbound.event import EventKind
-    from waypost.cloudapi.inbound.fields import WHOLE
-
-    assert {field for field, kind in WHOLE.items() if kind is EventKind.ACCOUNT} == set(updates.UPDATES)
+    assert {field for field, kind in WHOLE_VALUE_KINDS.items() if kind is EventKind.ACCOUNT} == set(updates.UPDATES)
 
 
-def test_an_account_field_of_another_shape_is_kept_and_named():
-    """`event` is a list one day: the update is kept as plain values."""
-    record = read({"field": "account_update", "value": {"event": ["A"], "new": 1}})
+def test_an_account_field_of_another_shape_is_kept_and_noted() -> None:
+    """If `event` becomes a list one day, the update is kept as plain values."""
+    record = first_of(records.AccountUpdate, {"field": "account_update", "value": {"event": ["A"], "new": 1}})
     assert record.content == {"event": ["A"], "new": 1}
     assert "account_update.value:shape" in record.unknown
     assert "account_update.value.new" in record.unknown
 
 
 @pytest.mark.parametrize("value", [{"thought": "hm"}, [1], "hm", 5, None])
-def test_an_unknown_field_is_kept_and_named(value):
-    """Whatever its value is, it is stored, counted, and without effect."""
-    record = read({"field": "telepathy_update", "value": value})
-    assert isinstance(record, records.Unrecognised)
+def test_an_unknown_field_is_kept_and_noted(value: object) -> None:
+    """Whatever its value is, it is stored and counted, and has no effect."""
+    record = first_of(records.Unrecognised, {"field": "telepathy_update", "value": value})
     assert (record.field, record.content) == ("telepathy_update", value)
     assert "field=telepathy_update" in record.unknown
 
 
-def test_an_unknown_list_is_kept_and_named():
-    """A list that Meta adds to the field messages."""
-    record = read(change(sightings=[{"id": 1}]))
-    assert isinstance(record, records.Unrecognised)
+def test_an_unknown_list_is_kept_and_noted() -> None:
+    """Meta may add a list to the field messages."""
+    record = first_of(records.Unrecognised, change(sightings=[{"id": 1}]))
     assert (record.number_id, record.unknown) == (NUMBER, ("value.sightings",))
     assert record.content["sightings"] == [{"id": 1}]

@@ -1,7 +1,9 @@
-"""What holds for every delivery, whatever is in it."""
+"""Properties that hold for every delivery, whatever it contains."""
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,14 +14,14 @@ from waypost.cloudapi.inbound.delivery import EventKind, parse, split
 from .deliveries import METADATA, SAMPLES, change, delivery, envelope, text_message
 
 ANY_TEXT = st.text(st.characters(codec=None), max_size=40)
-"""Any code point at all: U+0000, lone surrogates, and all that JSON must escape."""
+"""Any code point: U+0000, lone surrogates, and everything that JSON must escape."""
 
 BODIES = [delivery(sample) for sample in SAMPLES.values()]
 
 
 @st.composite
-def mutated(draw):
-    """A documented delivery with some of its bytes cut out, doubled or replaced."""
+def mutated(draw: st.DrawFn) -> bytes:
+    """Returns a documented delivery with some of its bytes removed, doubled or replaced."""
     body = bytearray(draw(st.sampled_from(BODIES)))
     for _ in range(draw(st.integers(1, 6))):
         start = draw(st.integers(0, len(body)))
@@ -37,7 +39,7 @@ def mutated(draw):
 
 
 def readable(payload: bytes) -> bool:
-    """Whether the worker could read an event of this payload."""
+    """Returns whether the worker could read an event with this payload."""
     try:
         parse(payload)
     except records.UnreadableEvent:
@@ -48,8 +50,8 @@ def readable(payload: bytes) -> bool:
 @given(st.one_of(st.binary(), mutated()))
 @example(b'{"entry":[{"changes":[{"field":"\\ud800","value":NaN}]}]}')
 @settings(max_examples=400)
-def test_no_bytes_make_split_raise_and_none_are_dropped(body):
-    """Any bytes become events that the database can hold, and a good event is one that the worker can read."""
+def test_no_bytes_make_split_raise_and_none_are_dropped(body: bytes) -> None:
+    """Any bytes become events that the database can store, and the worker can read every good event."""
     events = split(body, default_number="default")
     for event in events:
         identity = event.number_id + event.key + event.contact_key
@@ -59,7 +61,7 @@ def test_no_bytes_make_split_raise_and_none_are_dropped(body):
         assert 0 <= event.occurred_at < 253402300800
         assert event.problem or readable(event.payload)
     if not events:
-        # Only well-formed emptiness leaves nothing behind.
+        # Only a well-formed delivery without items gives no events.
         assert all(
             not items
             for entry in json.loads(body)["entry"]
@@ -68,6 +70,9 @@ def test_no_bytes_make_split_raise_and_none_are_dropped(body):
             if name not in ("messaging_product", "metadata", "contacts")
         )
 
+
+Batch = list[tuple[int, str, str, str | None]]
+"""Messages as (index, text, phone, user id)."""
 
 message = st.builds(
     lambda index, body, sender, user_id: (index, body, sender, user_id),
@@ -79,16 +84,16 @@ message = st.builds(
 batches = st.lists(message, max_size=12, unique_by=lambda one: one[0])
 
 
-def as_items(batch):
-    """The messages of a batch as Meta writes them, with as much of the identity as each has."""
+def as_items(batch: Batch) -> Iterator[dict[str, Any]]:
+    """Yields the messages of a batch as Meta writes them, with the parts of the identity that each has."""
     for index, body, sender, user_id in batch:
         item = text_message(f"wamid.{index}=", body, sender)
         yield item | {"from_user_id": user_id} if user_id else item
 
 
 @given(batch=batches, ascii_only=st.booleans(), per_change=st.integers(1, 5))
-def test_as_many_events_come_out_as_items_went_in(batch, ascii_only, per_change):
-    """N items in, however spread over entries, are N good events with distinct keys, in the order of the body."""
+def test_every_item_becomes_one_event(batch: Batch, ascii_only: bool, per_change: int) -> None:
+    """N items give N good events with distinct keys in the order of the body, however they are spread over entries."""
     items = list(as_items(batch))
     changes = [change(messages=items[start : start + per_change]) for start in range(0, len(items), per_change)]
     body = json.dumps(envelope(*changes), ensure_ascii=ascii_only).encode("utf-8", "replace")
@@ -99,8 +104,8 @@ def test_as_many_events_come_out_as_items_went_in(batch, ascii_only, per_change)
 
 
 @given(batch=batches, damage=st.sampled_from([b"", b"NaN,", b'"\xff",', b"[" * 2000 + b"]" * 2000 + b","]))
-def test_every_item_is_verbatim_in_exactly_one_payload(batch, damage):
-    """What was signed is what is kept, once; also next to an item that is not even JSON."""
+def test_every_item_is_verbatim_in_exactly_one_payload(batch: Batch, damage: bytes) -> None:
+    """The signed bytes are stored once, also beside an item that is not even JSON."""
     raw = [json.dumps(item).encode() for item in as_items(batch)]
     metadata = json.dumps(METADATA).encode()
     body = b'{"entry":[{"changes":[{"field":"messages","value":{"metadata":%s,"messages":[%s]}}]}]}' % (
@@ -112,8 +117,8 @@ def test_every_item_is_verbatim_in_exactly_one_payload(batch, damage):
 
 
 @given(batch=batches)
-def test_what_was_split_is_read_back(batch):
-    """Identity and text survive split and parse; of the text, only what PostgreSQL refuses is replaced."""
+def test_split_events_are_parsed_back(batch: Batch) -> None:
+    """Identity and text survive split and parse; only characters that PostgreSQL refuses are replaced."""
     events = split(delivery(change(messages=list(as_items(batch)))), default_number="default")
     for event, (index, body, sender, user_id) in zip(events, batch, strict=True):
         record = parse(event.payload)
@@ -127,6 +132,6 @@ def test_what_was_split_is_read_back(batch):
 
 
 @given(st.one_of(st.binary(), mutated()))
-def test_parse_reads_or_says_that_it_cannot(payload):
+def test_parse_raises_only_its_own_error(payload: bytes) -> None:
     """No payload makes `parse` raise anything but its own error."""
     readable(payload)

@@ -1,4 +1,4 @@
-"""The signature of a delivery is taken or refused, never interpreted."""
+"""The signature of a delivery is accepted or refused, never interpreted."""
 
 import hashlib
 import hmac
@@ -12,12 +12,12 @@ from waypost.cloudapi.inbound import signature
 BODY = b'{"object":"whatsapp_business_account","entry":[]}'
 
 
-def test_signature_is_metas_hmac_over_the_raw_bytes():
+def test_signature_is_metas_hmac_over_the_raw_bytes() -> None:
     """The header value is "sha256=" plus the hex HMAC-SHA256 keyed by the app secret."""
     assert signature.sign("s3cret", BODY) == "sha256=" + hmac.new(b"s3cret", BODY, hashlib.sha256).hexdigest()
 
 
-def test_known_vector_is_reproduced():
+def test_known_vector_is_reproduced() -> None:
     """RFC 4231's second test case, so that key and message cannot be swapped unnoticed."""
     assert (
         signature.sign("Jefe", b"what do ya want for nothing?")
@@ -26,8 +26,8 @@ def test_known_vector_is_reproduced():
 
 
 @pytest.mark.parametrize("secret", ["current", "previous"])
-def test_current_and_previous_secret_both_open(secret):
-    """During a rotation a delivery signed with either secret is taken."""
+def test_current_and_previous_secret_are_both_accepted(secret: str) -> None:
+    """During a rotation, a delivery that is signed with either secret is accepted."""
     assert signature.is_valid(signature.sign(secret, BODY), BODY, ["current", "previous"])
 
 
@@ -55,20 +55,20 @@ GOOD = signature.sign("current", BODY)
         pytest.param(signature.sign("current", BODY + b" "), id="another body"),
     ],
 )
-def test_anything_but_the_exact_signature_is_refused(header):
-    """There is one right value; near misses are misses."""
+def test_anything_but_the_exact_signature_is_refused(header: str | None) -> None:
+    """Only the exact value is accepted."""
     assert not signature.is_valid(header, BODY, ["current", "previous"])
 
 
 @pytest.mark.parametrize("secrets", [[], [""], ["  "]])
-def test_without_a_secret_nothing_is_valid(secrets):
-    """A blank secret in the registry must not open the door to whoever signs with a blank key."""
+def test_without_a_secret_nothing_is_valid(secrets: list[str]) -> None:
+    """A blank secret in the registry must not accept deliveries that are signed with a blank key."""
     assert not signature.is_valid(signature.sign("".join(secrets), BODY), BODY, secrets)
 
 
 @given(body=st.binary(), other=st.binary(), secret=st.text(min_size=1).filter(str.strip), rest=st.lists(st.text()))
-def test_signature_fits_its_own_body_only(body, other, secret, rest):
-    """For any body and secret: its signature opens it, and opens no other body."""
+def test_signature_fits_its_own_body_only(body: bytes, other: bytes, secret: str, rest: list[str]) -> None:
+    """For any body and secret, the signature fits this body and no other."""
     header = signature.sign(secret, body)
     assert signature.is_valid(header, body, [*rest, secret])
     assert signature.is_valid(header, other, [secret]) == (other == body)

@@ -1,6 +1,7 @@
-"""A delivery becomes events: all of them, each with its own identity, each readable alone."""
+"""A delivery is split into events, each with its own identity and readable on its own."""
 
 import json
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,14 +12,15 @@ from .deliveries import METADATA, NUMBER, SAMPLES, WABA, change, delivery, text_
 
 
 def the_event(body: bytes) -> Event:
-    """The only event of a delivery."""
+    """Returns the only event of a delivery."""
     (event,) = split(body, default_number="default")
     return event
 
 
-def framed(event: Event) -> dict:
-    """The value that an event's payload frames."""
-    return json.loads(event.payload)["value"]
+def framed(event: Event) -> dict[str, Any]:
+    """Returns the value that an event's payload frames."""
+    value: dict[str, Any] = json.loads(event.payload)["value"]
+    return value
 
 
 KINDS = {
@@ -54,13 +56,13 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("sample", "kind"), KINDS.items(), ids=KINDS)
-def test_each_field_has_its_kind(sample, kind):
-    """What an event is about follows from the field and the list that its item stands in."""
+def test_each_field_has_its_kind(sample: str, kind: EventKind) -> None:
+    """The kind follows from the field and from the list of the item."""
     assert the_event(delivery(SAMPLES[sample])).kind is kind
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_no_sample_is_dead_on_arrival(sample):
+def test_no_sample_is_dead_on_arrival(sample: str) -> None:
     """Nothing that Meta documents has a problem, known here or not."""
     assert [
         event.problem for event in split(delivery(SAMPLES[sample]), default_number="default") if event.problem
@@ -79,13 +81,13 @@ KEYS = {
 
 
 @pytest.mark.parametrize(("sample", "key"), KEYS.items(), ids=KEYS)
-def test_what_has_an_id_is_known_by_it(sample, key):
-    """A message and an echo by the wamid, a status by wamid and status."""
+def test_an_item_with_an_id_is_identified_by_it(sample: str, key: str) -> None:
+    """Messages and echoes are identified by wamid, statuses by wamid and status."""
     assert the_event(delivery(SAMPLES[sample])).key == key
 
 
-def test_statuses_of_a_group_are_told_apart_by_participant():
-    """One message to a group has a status per participant; none is a duplicate of another."""
+def test_statuses_of_a_group_are_distinguished_by_participant() -> None:
+    """A message to a group has a status per participant; none is a duplicate of another."""
     events = split(delivery(SAMPLES["group statuses"]), default_number="default")
     assert [event.key for event in events] == ["wamid.OUT.5:read:16505551234", "wamid.OUT.5:read:16505555678"]
 
@@ -93,8 +95,8 @@ def test_statuses_of_a_group_are_told_apart_by_participant():
 @pytest.mark.parametrize(
     "wamid", [None, "", 17, {"a": 1}, "wamid.\0", "wamid.\ud800", "w" * 5000], ids=lambda wamid: repr(wamid)[:20]
 )
-def test_an_id_that_is_no_key_gives_way_to_a_digest(wamid):
-    """An id that is missing, or that an index or a text column would refuse, is no reason to lose the message."""
+def test_an_unusable_id_is_replaced_by_a_digest(wamid: object) -> None:
+    """A missing or unusable id must not cost the message."""
     event = the_event(delivery(change(messages=[text_message("x") | {"id": wamid}])))
     if wamid == 17:
         assert event.key == "17"
@@ -104,15 +106,15 @@ def test_an_id_that_is_no_key_gives_way_to_a_digest(wamid):
     assert event.problem is None
 
 
-def test_the_digest_is_the_items_own():
-    """The same item in another batch has the same key; another item has another."""
+def test_the_digest_is_the_items_own() -> None:
+    """The same item has the same key in another batch; another item has another key."""
     first, second = {"timestamp": "1", "from": "1", "type": "text"}, {"timestamp": "2", "from": "1", "type": "text"}
     alone = the_event(delivery(change(messages=[first])))
     both = split(delivery(change(messages=[second, first])), default_number="default")
     assert [event.key == alone.key for event in both] == [False, True]
 
 
-def test_the_same_account_event_at_another_time_is_another_event():
+def test_the_same_account_event_at_another_time_is_another_event() -> None:
     """A template that is paused, reinstated and paused again was paused twice."""
     paused = {"field": "message_template_status_update", "value": {"event": "PAUSED", "message_template_id": 1}}
     first, again = split(delivery(paused | {"time": 1}, paused | {"time": 2}), default_number="default")
@@ -140,19 +142,19 @@ PEOPLE = {
 
 
 @pytest.mark.parametrize(("sample", "person"), PEOPLE.items(), ids=PEOPLE)
-def test_the_contact_is_the_user_id_or_else_the_phone(sample, person):
-    """`contact_key` is a BSUID where one is known, from wherever, else digits, and empty where it is about no one."""
+def test_the_contact_is_the_user_id_or_else_the_phone(sample: str, person: str) -> None:
+    """`contact_key` is a BSUID if one is known, else digits, and empty if the event is about no person."""
     assert the_event(delivery(SAMPLES[sample])).contact_key == person
 
 
-def test_the_plus_of_a_phone_number_is_dropped():
+def test_the_plus_of_a_phone_number_is_dropped() -> None:
     """The same person with and without + is the same contact."""
     event = the_event(delivery(change(messages=[text_message("a", sender="+16505551234")])))
     assert event.contact_key == "16505551234"
 
 
-def test_contacts_belong_to_messages_by_id_not_by_place():
-    """With the contacts in another order than the messages, each message is framed with its own."""
+def test_contacts_belong_to_messages_by_id_not_by_position() -> None:
+    """If the contacts are in another order than the messages, each message is still framed with its own."""
     contacts = [{"wa_id": "2", "user_id": "US.2"}, {"wa_id": "1", "user_id": "US.1"}]
     messages = [text_message("a", sender="1"), text_message("b", sender="2"), text_message("c", sender="3")]
     events = split(delivery(change(contacts=contacts, messages=messages)), default_number="default")
@@ -160,22 +162,22 @@ def test_contacts_belong_to_messages_by_id_not_by_place():
     assert [framed(event).get("contacts") for event in events] == [[contacts[1]], [contacts[0]], None]
 
 
-def test_a_contact_of_somebody_else_is_not_lent():
-    """The only contact of a value is not that of a message from another number."""
+def test_a_contact_of_another_person_is_not_used() -> None:
+    """The only contact of a value does not belong to a message from another number."""
     event = the_event(delivery(change(contacts=[{"wa_id": "2", "user_id": "US.2"}], messages=[text_message("a")])))
     assert event.contact_key == "16505551234"
     assert "contacts" not in framed(event)
 
 
-def test_a_lone_message_that_names_nobody_is_the_lone_contacts():
-    """One contact, one message without any id: there is nobody else it could be from."""
+def test_a_single_message_without_sender_belongs_to_the_single_contact() -> None:
+    """With one contact and one message without any id, the message can only be from that contact."""
     message = {"id": "a", "timestamp": "1", "type": "text", "text": {"body": "Hi"}}
     event = the_event(delivery(change(contacts=[{"user_id": "US.5"}], messages=[message])))
     assert event.contact_key == "US.5"
 
 
-def test_a_message_from_nobody_is_dead_on_arrival():
-    """It can be neither filed nor answered; it is kept with its reason."""
+def test_a_message_without_a_sender_is_dead_on_arrival() -> None:
+    """It can be neither stored in a conversation nor answered; it is kept with its reason."""
     event = the_event(
         delivery(change(messages=[{"id": "a", "timestamp": "1", "type": "text", "text": {"body": "Hi"}}]))
     )
@@ -183,19 +185,19 @@ def test_a_message_from_nobody_is_dead_on_arrival():
 
 
 @pytest.mark.parametrize("sample", ["text", "status", "echo", "standby message", "history", "call", "marketing stop"])
-def test_items_are_of_the_number_in_the_metadata(sample):
-    """`number_id` is the phone number id, whichever route the delivery came by."""
+def test_items_belong_to_the_number_in_the_metadata(sample: str) -> None:
+    """`number_id` is the phone number id, whatever route the delivery took."""
     assert the_event(delivery(SAMPLES[sample])).number_id == NUMBER
 
 
 @pytest.mark.parametrize("sample", ["template rejected", "account restricted", "number quality", "unknown field"])
-def test_account_fields_are_of_the_account(sample):
-    """Fields that name no number are filed under "waba:<id>"."""
+def test_account_fields_belong_to_the_account(sample: str) -> None:
+    """Fields without a number are stored under "waba:<id>"."""
     assert the_event(delivery(SAMPLES[sample])).number_id == f"waba:{WABA}"
 
 
-def test_without_metadata_the_route_tells_the_number():
-    """A value that names no number belongs to the number whose route it came by."""
+def test_without_metadata_the_route_decides_the_number() -> None:
+    """A value without a number belongs to the number whose route received it."""
     assert the_event(delivery({"field": "messages", "value": {"messages": [text_message("a")]}})).number_id == "default"
 
 
@@ -220,19 +222,19 @@ def test_without_metadata_the_route_tells_the_number():
     ],
     ids=lambda value: repr(value)[:16],
 )
-def test_a_time_stamp_is_seconds_or_nothing(timestamp, seconds):
-    """Whatever stands there, the result is a time that PostgreSQL and Python can hold."""
+def test_a_time_stamp_is_seconds_or_nothing(timestamp: object, seconds: float) -> None:
+    """Any value gives a time that PostgreSQL and Python can represent."""
     event = the_event(delivery(change(messages=[text_message("a") | {"timestamp": timestamp}])))
     assert (event.occurred_at, event.problem) == (seconds, None)
 
 
-def test_account_events_have_the_time_of_their_entry():
-    """`entry.time` is when an account or template field changed."""
+def test_account_events_have_the_time_of_their_entry() -> None:
+    """`entry.time` is the time of a change to an account or template."""
     assert the_event(delivery(SAMPLES["template rejected"])).occurred_at == 1751247548.0
 
 
-def test_the_payload_stands_alone():
-    """A payload has the metadata and the one item, in Meta's shape, and nothing of its neighbours."""
+def test_the_payload_stands_alone() -> None:
+    """A payload has the metadata and one item, in Meta's shape, and nothing of its neighbours."""
     first, second = text_message("a", "one"), text_message("b", "two")
     _, event = split(delivery(change(messages=[first, second])), default_number="default")
     assert json.loads(event.payload) == {
@@ -241,52 +243,52 @@ def test_the_payload_stands_alone():
     }
 
 
-def test_the_item_is_kept_byte_for_byte():
-    """Blanks, escapes, number formats and the order of members survive, for what was signed is what is kept."""
+def test_the_item_is_kept_byte_for_byte() -> None:
+    """Blanks, escapes, number formats and the order of members survive: the signed bytes are stored."""
     item = b'{ "type":"text" ,"id":"a","from":"1","text":{"body":"\\u00e9\xc3\xa9\\/"},"x":1.50E+2 }'
     body = b'{"entry":[{"changes":[{"value":{"messages":[ %s ]},"field":"messages"}]}]}' % item
     assert item in the_event(body).payload
 
 
-def test_errors_beside_the_only_message_are_its_own():
+def test_errors_beside_the_only_message_belong_to_it() -> None:
     """An interactive message without a body comes with the reason in `value.errors`: one event, not two."""
     event = the_event(delivery(SAMPLES["interactive without a body"]))
     assert framed(event)["errors"][0]["code"] == 131000
 
 
-def test_errors_beside_several_messages_are_events():
-    """With two messages nobody can say whose the error is; it is kept apart."""
+def test_errors_beside_several_messages_are_events() -> None:
+    """With two messages, the error cannot be assigned; it is kept separately."""
     body = delivery(change(messages=[text_message("a"), text_message("b")], errors=[{"code": 1}]))
     assert [event.kind for event in split(body, default_number="default")] == ["message", "message", "error"]
 
 
-def test_everything_in_one_value_is_an_event():
-    """Messages and statuses share a value at times; neither hides the other."""
+def test_everything_in_one_value_is_an_event() -> None:
+    """Messages and statuses sometimes share a value; neither hides the other."""
     body = delivery(change(messages=[text_message("a")], statuses=[{"id": "b", "status": "sent"}]))
     assert [event.key for event in split(body, default_number="default")] == ["a", "b:sent"]
 
 
-def test_an_unknown_list_beside_known_ones_is_kept_apart():
-    """A list that Meta adds to a value one day becomes an UNKNOWN event of the number, next to the messages."""
+def test_an_unknown_list_beside_known_ones_is_kept_separately() -> None:
+    """A list that Meta adds to a value becomes an UNKNOWN event of the number, next to the messages."""
     body = delivery(change(messages=[text_message("a")], sightings=[{"id": 1}]))
     message, unknown = split(body, default_number="default")
     assert (message.key, unknown.kind, unknown.number_id) == ("a", EventKind.UNKNOWN, NUMBER)
     assert framed(unknown)["sightings"] == [{"id": 1}]
 
 
-def test_an_unknown_member_of_a_value_stays_beside_its_items():
-    """A single value that Meta adds is kept with each item that it may be about."""
+def test_an_unknown_member_of_a_value_stays_beside_its_items() -> None:
+    """A single member that Meta adds is kept with each item that it may be about."""
     body = delivery(change(messages=[text_message("a"), text_message("b")], mood={"is": "good"}))
     assert [framed(event)["mood"] for event in split(body, default_number="default")] == [{"is": "good"}] * 2
 
 
-def test_a_value_with_unknown_members_only_is_one_event():
-    """Where there is no item to stand beside, the value itself is the event."""
+def test_a_value_with_unknown_members_only_is_one_event() -> None:
+    """Without any items, the value itself is the event."""
     event = the_event(delivery(change(mood="good")))
     assert (event.kind, framed(event)["mood"]) == (EventKind.UNKNOWN, "good")
 
 
-def test_large_context_is_not_multiplied():
+def test_large_context_is_not_multiplied() -> None:
     """Metadata, contacts and unknown members are copied beside each item only while they are small."""
     huge = "x" * 100_000
     messages = [text_message(f"w{index}") for index in range(100)]
@@ -297,32 +299,32 @@ def test_large_context_is_not_multiplied():
     assert {(event.number_id, event.contact_key) for event in events[:100]} == {(NUMBER, "US.1")}
 
 
-def test_standby_beside_messages_keeps_each_in_its_place():
-    """What another handler owns and what is ours may come in one value; neither becomes the other."""
+def test_standby_beside_messages_keeps_both_apart() -> None:
+    """Items of another handler and our own may share a value; neither becomes the other."""
     observed = {"messages": [text_message("theirs")]}
     events = split(delivery(change(messages=[text_message("ours")], standby=observed)), default_number="default")
     assert [(event.kind, event.key) for event in events] == [("message", "ours"), ("standby", "theirs")]
 
 
 @pytest.mark.parametrize("nothing", [{}, {"messages": []}, {"messages": None, "statuses": []}])
-def test_nothing_in_nothing_out(nothing):
+def test_a_delivery_without_items_has_no_events(nothing: dict[str, Any]) -> None:
     """A value without items has no events."""
     assert split(delivery(change(**nothing)), default_number="default") == []
 
 
-def test_one_item_where_a_list_is_due_is_that_item():
-    """`messages` as an object instead of a list is read as a list of one."""
+def test_an_object_in_place_of_a_list_is_one_item() -> None:
+    """`messages` as an object instead of a list counts as a list with one item."""
     assert the_event(delivery(change(messages=text_message("a")))).key == "a"
 
 
-def test_the_same_item_twice_is_two_events_with_one_key():
-    """Duplicates within a body are the inbox's to drop, as are those of another delivery."""
+def test_the_same_item_twice_is_two_events_with_one_key() -> None:
+    """The inbox drops duplicates within a body, as it drops those of another delivery."""
     first, second = split(delivery(change(messages=[text_message("a")] * 2)), default_number="default")
     assert first == second
 
 
-def test_batches_keep_their_order_over_entries_changes_and_items():
-    """Two accounts, two changes each, two items each: eight events in the order of the body."""
+def test_batches_keep_their_order_over_entries_changes_and_items() -> None:
+    """Two accounts with two changes of two items each give eight events in the order of the body."""
     entries = [
         {
             "id": str(entry),

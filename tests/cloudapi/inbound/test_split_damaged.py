@@ -1,4 +1,4 @@
-"""What a delivery cannot do: raise, take its neighbours along, or be lost."""
+"""A damaged delivery never raises, never loses a good item, and is never lost itself."""
 
 import json
 
@@ -42,7 +42,7 @@ BAD = {
 
 
 def batch_with(item: bytes, neighbours: int) -> bytes:
-    """A delivery of good messages with `item` in their middle."""
+    """Returns a delivery of good messages with `item` in the middle."""
     messages = [text_message(f"wamid.{index}") for index in range(neighbours)]
     messages.insert(neighbours // 2, text_message("PLACE"))
     return delivery(change(messages=messages)).replace(
@@ -51,15 +51,15 @@ def batch_with(item: bytes, neighbours: int) -> bytes:
 
 
 @pytest.mark.parametrize("item", ODD_BUT_GOOD.values(), ids=ODD_BUT_GOOD)
-def test_odd_json_is_json(item):
-    """What RFC 8259 allows is a good event, even where decoders differ."""
+def test_odd_json_is_json(item: bytes) -> None:
+    """Everything that RFC 8259 allows is a good event, even where decoders differ."""
     events = split(batch_with(item, 2), default_number="default")
     assert [(event.key, event.problem) for event in events] == [("wamid.0", None), ("odd", None), ("wamid.1", None)]
 
 
 @pytest.mark.parametrize("item", BAD.values(), ids=BAD)
-def test_a_bad_item_costs_only_itself(item):
-    """One bad item among a thousand: 999 good events, and one dead one that holds the item as it came."""
+def test_a_bad_item_costs_only_itself(item: bytes) -> None:
+    """One bad item in a thousand gives 999 good events and a dead one with the item as received."""
     events = split(batch_with(item, 999), default_number="default")
     dead = events.pop(499)
     assert (dead.kind, dead.problem) == (EventKind.MESSAGE, "InvalidItem")
@@ -68,8 +68,8 @@ def test_a_bad_item_costs_only_itself(item):
 
 
 @pytest.mark.parametrize("name", [b"\\ud83d", b"\\u0000"])
-def test_a_contact_with_an_odd_name_is_still_the_contact(name):
-    """An emoji cut in half in a profile name is the likeliest oddity of all, and costs nothing."""
+def test_a_contact_with_an_odd_name_is_still_the_contact(name: bytes) -> None:
+    """Half an emoji in a profile name is the likeliest oddity, and costs nothing."""
     body = delivery(change(contacts=[{"profile": {"name": "NAME"}, "wa_id": "16505551234", "user_id": "US.1"}],
                            messages=[text_message("a")])).replace(b"NAME", name)  # fmt: skip
     (event,) = split(body, default_number="default")
@@ -77,14 +77,14 @@ def test_a_contact_with_an_odd_name_is_still_the_contact(name):
     assert name in event.payload
 
 
-def test_a_byte_order_mark_is_passed_over():
-    """A body that begins with a BOM is read as if it did not."""
+def test_a_byte_order_mark_is_skipped() -> None:
+    """A byte order mark before the body does not change the events."""
     body = delivery(change(messages=[text_message("a")]))
     assert split(b"\xef\xbb\xbf" + body, default_number="d") == split(body, default_number="d")
 
 
-def test_damage_in_the_envelope_does_not_reach_the_items():
-    """A bad value beside the entries is nobody's business."""
+def test_damage_in_the_envelope_does_not_reach_the_items() -> None:
+    """A bad value beside the entries has no effect on the events."""
     body = delivery(change(messages=[text_message("a")])).replace(b'"whatsapp_business_account"', b"NaN")
     assert [(event.key, event.problem) for event in split(body, default_number="d")] == [("a", None)]
 
@@ -103,7 +103,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
-def test_an_unreadable_body_is_one_event(body):
+def test_an_unreadable_body_is_one_event(body: bytes) -> None:
     """It is kept whole under the number of its route, dead, with its reason."""
     (event,) = split(body, default_number="default")
     assert (event.kind, event.number_id, event.payload) == (EventKind.UNPARSEABLE, "default", body)
@@ -123,21 +123,21 @@ ANOTHER_SHAPE = {
 
 
 @pytest.mark.parametrize("body", ANOTHER_SHAPE.values(), ids=ANOTHER_SHAPE)
-def test_json_of_another_shape_is_one_dead_event(body):
-    """What is no delivery of Meta's is kept and says so."""
+def test_json_of_another_shape_is_one_dead_event(body: bytes) -> None:
+    """JSON that is not a delivery of Meta's is kept with its reason."""
     (event,) = split(body, default_number="default")
     assert (event.kind, event.problem, event.payload) == (EventKind.UNPARSEABLE, "InvalidEnvelope", body)
 
 
 @pytest.mark.parametrize("value", [b"5", b'"x"', b"null", b"[]", b"true"])
-def test_a_value_that_is_no_object_is_a_dead_event(value):
-    """The field promises items and there is nothing to look for them in."""
+def test_a_value_that_is_not_an_object_is_a_dead_event(value: bytes) -> None:
+    """The field promises items, but the value cannot contain any."""
     body = b'{"entry":[{"id":"7","changes":[{"field":"messages","value":%s}]}]}' % value
     (event,) = split(body, default_number="default")
     assert (event.kind, event.problem, event.number_id) == (EventKind.UNKNOWN, "InvalidItem", "waba:7")
 
 
-def test_a_bad_entry_does_not_hide_the_good_ones():
+def test_a_bad_entry_does_not_hide_the_good_ones() -> None:
     """Entries of another shape are kept with the whole body, after the events of the others."""
     good = delivery(change(messages=[text_message("a")])).decode()
     body = good.replace('"entry":[', '"entry":[17,').encode()
@@ -147,15 +147,15 @@ def test_a_bad_entry_does_not_hide_the_good_ones():
 
 
 @pytest.mark.parametrize("field", ["account_update", "telepathy_update"])
-def test_a_damaged_whole_value_is_dead_and_its_neighbour_is_not(field):
-    """A value that is one thing is judged as one item."""
+def test_a_damaged_whole_value_is_dead_and_its_neighbour_is_not(field: str) -> None:
+    """A value that is one event is checked like an item."""
     body = b'{"entry":[{"id":"7","time":3,"changes":[{"field":"%s","value":{"n":NaN}},{"field":"%s","value":{}}]}]}'
     events = split(body % (field.encode(), field.encode()), default_number="default")
     assert [event.problem for event in events] == ["InvalidItem", None]
 
 
-def test_a_body_cut_short_gives_what_came_before_the_cut():
-    """Items that are whole are good events; the body is kept for the rest."""
+def test_a_body_cut_short_gives_what_came_before_the_cut() -> None:
+    """Complete items are good events; the body is kept for the rest."""
     body = delivery(change(messages=[text_message("a"), text_message("b"), text_message("c")]))
     cut = body[: body.index(b'"c"')]
     *events, rest = split(cut, default_number="default")
@@ -163,13 +163,13 @@ def test_a_body_cut_short_gives_what_came_before_the_cut():
     assert (rest.kind, rest.problem, rest.payload) == (EventKind.UNPARSEABLE, "InvalidJson", cut)
 
 
-def test_a_body_with_something_after_it_is_kept_too():
-    """Bytes after the document are lost on no one."""
+def test_a_body_with_something_after_it_is_kept_too() -> None:
+    """Bytes after the document are not lost."""
     body = delivery(change(messages=[text_message("a")])) + b"}"
     assert [event.kind for event in split(body, default_number="default")] == ["message", "unparseable"]
 
 
-def test_a_flood_of_empty_containers_is_not_taken_apart():
+def test_a_flood_of_empty_containers_is_not_taken_apart() -> None:
     """A damaged body with far more containers than Meta sends is one event, not hundreds of megabytes of objects."""
     body = b'{"entry":[' + b'{"changes":[]},' * 100_000 + b"NaN]}"
     (event,) = split(body, default_number="default")

@@ -1,1 +1,1 @@
-"""What Meta delivers: a signed delivery is split into events, and an event is read into a typed record."""
+"""Everything that Meta delivers: a signed delivery is split into events, and an event is parsed into a typed record."""

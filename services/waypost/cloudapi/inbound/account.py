@@ -1,4 +1,4 @@
-"""The items and values that are about no single message: preferences, calls, groups, the account and its templates."""
+"""Parses items and values that are not messages: preferences, calls, groups, the account and its templates."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,8 @@ import msgspec
 from waypost.cloudapi.inbound import item_keys
 from waypost.cloudapi.inbound.conversation import contact_of, number_of, read_history_media
 from waypost.cloudapi.inbound.event import EventKind
-from waypost.cloudapi.inbound.fields import WHOLE
-from waypost.cloudapi.inbound.members import Members, word
+from waypost.cloudapi.inbound.fields import WHOLE_VALUE_KINDS, ItemList, WebhookField
+from waypost.cloudapi.inbound.members import Members, safe_name
 from waypost.cloudapi.inbound.records import (
     AccountUpdate,
     Call,
@@ -24,12 +24,12 @@ from waypost.cloudapi.inbound.updates import UPDATES
 
 
 def read_preference(value: Members, item: Members) -> Preference:
-    """An item of `user_preferences`."""
-    contact, _ = contact_of(value, item_keys.READERS["user_preferences"](item.raw))
+    """Parses an item of `user_preferences`."""
+    contact, _ = contact_of(value, item_keys.READERS[ItemList.USER_PREFERENCES](item.raw))
     parent = item.text("parent_user_id")
     record = Preference(
         number_id=number_of(value),
-        occurred_at=item.moment("timestamp"),
+        occurred_at=item.unix_seconds("timestamp"),
         contact=Identity(contact.wa_id, contact.user_id, parent or contact.parent_user_id),
         value=item.text("value") or "",
         category=item.text("category"),
@@ -37,17 +37,17 @@ def read_preference(value: Members, item: Members) -> Preference:
     )
     for name in ("wa_id", "user_id"):
         item.get(name)
-    item.note_rest()
+    item.note_unread()
     return record
 
 
 def read_call(value: Members, item: Members) -> Call:
-    """An item of `calls`, or of `statuses` in the field calls."""
-    contact, _ = contact_of(value, item_keys.READERS["calls"](item.raw))
+    """Parses an item of `calls`, or of `statuses` in the field calls."""
+    contact, _ = contact_of(value, item_keys.READERS[ItemList.CALLS](item.raw))
     duration = item.plain("duration")
     return Call(
         number_id=number_of(value),
-        occurred_at=item.moment("timestamp"),
+        occurred_at=item.unix_seconds("timestamp"),
         call_id=item.text("id") or "",
         contact=contact,
         event=item.text("event") or item.text("status") or "",
@@ -60,10 +60,10 @@ def read_call(value: Members, item: Members) -> Call:
 
 
 def read_group(value: Members, item: Members) -> GroupUpdate:
-    """An item of `groups`."""
+    """Parses an item of `groups`."""
     return GroupUpdate(
         number_id=number_of(value),
-        occurred_at=item.moment("timestamp"),
+        occurred_at=item.unix_seconds("timestamp"),
         group_id=item.text("group_id") or "",
         type=item.text("type") or "",
         request_id=item.text("request_id"),
@@ -73,48 +73,48 @@ def read_group(value: Members, item: Members) -> GroupUpdate:
 
 
 def read_contact_sync(value: Members, item: Members) -> ContactSync:
-    """An item of `state_sync`."""
+    """Parses an item of `state_sync`."""
     contact, metadata = item.inner("contact"), item.inner("metadata")
     record = ContactSync(
         number_id=number_of(value),
-        occurred_at=metadata.moment("timestamp") if metadata else 0.0,
+        occurred_at=metadata.unix_seconds("timestamp") if metadata else 0.0,
         contact=contact.identity("phone_number", "user_id") if contact else Identity(None, None),
         action=item.text("action"),
         full_name=contact.text("full_name") if contact else None,
         first_name=contact.text("first_name") if contact else None,
     )
     item.get("type")
-    item.note_rest()
+    item.note_unread()
     return record
 
 
 READERS: dict[str, Callable[[Members, Members], Inbound]] = {
-    "user_preferences": read_preference,
-    "calls": read_call,
-    "groups": read_group,
-    "state_sync": read_contact_sync,
+    ItemList.USER_PREFERENCES: read_preference,
+    ItemList.CALLS: read_call,
+    ItemList.GROUPS: read_group,
+    ItemList.STATE_SYNC: read_contact_sync,
 }
-"""By the name of the list that holds the item."""
+"""Maps the name of a list to the function that parses its items."""
 
-ELSEWHERE: dict[tuple[str, str], Callable[[Members, Members], Inbound]] = {
-    ("calls", "statuses"): read_call,
-    ("history", "messages"): read_history_media,
+READERS_BY_FIELD: dict[tuple[str, str], Callable[[Members, Members], Inbound]] = {
+    (WebhookField.CALLS, ItemList.STATUSES): read_call,
+    (WebhookField.HISTORY, ItemList.MESSAGES): read_history_media,
 }
-"""By field and list, where a list means something else than in the field messages."""
+"""Overrides the other tables for lists whose items mean something else in a particular field."""
 
 
 def read(field: str, raw: msgspec.Raw, waba_id: str, time: float) -> Inbound:
-    """The value of a field that is one thing."""
+    """Parses a value that is one event as a whole."""
     notes: list[str] = []
     account = f"waba:{waba_id}" if waba_id else ""
-    kind = WHOLE.get(field)
+    kind = WHOLE_VALUE_KINDS.get(field)
     if kind is None:
-        notes.append(f"field={word(field)}")
+        notes.append(f"field={safe_name(field)}")
     try:
-        value = Members(raw, word(field), notes)
+        value = Members(raw, safe_name(field), notes)
     except msgspec.ValidationError:
         content = msgspec.json.decode(raw)
-        notes.append(f"{word(field)}:shape")
+        notes.append(f"{safe_name(field)}:shape")
         return Unrecognised(
             number_id=account, waba_id=waba_id, field=field, occurred_at=time, content=content, unknown=tuple(notes)
         )
@@ -122,7 +122,7 @@ def read(field: str, raw: msgspec.Raw, waba_id: str, time: float) -> Inbound:
     if kind is EventKind.TEMPLATE:
         record: Inbound = _template(field, value, number_id, waba_id, time)
     elif kind is EventKind.ACCOUNT:
-        frame = Members(b'{"value":%s}' % bytes(raw), word(field), notes)
+        frame = Members(b'{"value":%s}' % bytes(raw), safe_name(field), notes)
         record = AccountUpdate(
             number_id=number_id,
             waba_id=waba_id,
@@ -151,14 +151,14 @@ def _template(field: str, value: Members, number_id: str, waba_id: str, time: fl
         category=value.text("new_category") or value.text("message_template_category"),
         previous_category=value.text("previous_category"),
         impending_category=value.text("correct_category"),
-        category_changes_at=value.moment("category_update_timestamp"),
+        category_changes_at=value.unix_seconds("category_update_timestamp"),
         quality=value.text("new_quality_score"),
         previous_quality=value.text("previous_quality_score"),
         content=msgspec.json.decode(value.raw),
     )
     for name in _TEMPLATE_DETAILS:
         value.get(name)
-    value.note_rest()
+    value.note_unread()
     return record
 
 

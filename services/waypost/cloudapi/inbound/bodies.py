@@ -1,13 +1,15 @@
-"""What a customer's message can hold, typed. Every set here is open: what is not known is kept as a plain dict.
+"""The content of a customer's message, typed. All sets are open: unknown content is kept as a plain dict.
 
-All text is as Meta sends it. Media ids from a webhook live 7 days and their `url` 5 minutes (Meta, "Media").
+Texts are as Meta sends them. Media ids from a webhook are valid for 7 days and their `url` for 5 minutes (Meta,
+"Media").
 """
 
 from typing import Any
 
 import msgspec
 
-from waypost.cloudapi.inbound.lenient import UNREADABLE, loads, storable
+from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, loads, storable
+from waypost.cloudapi.message_types import MessageType
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -19,7 +21,7 @@ class TextBody(Body, frozen=True):
 
 
 class MediaBody(Body, frozen=True):
-    """Of image, video, audio (and voice), document and sticker messages."""
+    """The body of image, video, audio (and voice), document and sticker messages."""
 
     id: str | None = None
     mime_type: str | None = None
@@ -32,7 +34,7 @@ class MediaBody(Body, frozen=True):
 
 
 class LocationBody(Body, frozen=True):
-    """Degrees."""
+    """The body of a location message, in degrees."""
 
     latitude: float
     longitude: float
@@ -60,7 +62,7 @@ class Email(Body, frozen=True):
 
 
 class ContactCard(Body, frozen=True):
-    """`origin` is contact_request where the card answers our request for the phone number."""
+    """A contact's card. `origin` is contact_request if the card answers our request for the phone number."""
 
     name: PersonName | None = None
     phones: tuple[Phone, ...] = ()
@@ -73,8 +75,8 @@ class ContactCard(Body, frozen=True):
     vcard: str | None = None
 
 
-class Choice(Body, frozen=True):
-    """A button or list row that was chosen."""
+class SelectedOption(Body, frozen=True):
+    """The reply button or list row that a user selected."""
 
     id: str
     title: str | None = None
@@ -82,7 +84,7 @@ class Choice(Body, frozen=True):
 
 
 class FormReply(Body, frozen=True):
-    """The answer to a flow or an address form. `response_json` is JSON text; `response` is what it holds."""
+    """The answer to a flow or an address form. `response_json` is JSON text; `response` is its content."""
 
     name: str | None = None
     body: str | None = None
@@ -90,10 +92,10 @@ class FormReply(Body, frozen=True):
 
     @property
     def response(self) -> dict[str, Any] | None:
-        """The filled-in form, None if there is none or it is no JSON object."""
+        """The form that was filled in, or None if it is missing or not a JSON object."""
         try:
             form = loads(storable((self.response_json or "").encode()))
-        except UNREADABLE:
+        except DECODE_ERRORS:
             return None
         return form if isinstance(form, dict) else None
 
@@ -106,24 +108,27 @@ class CallPermissionReply(Body, frozen=True):
 
 
 class InteractiveBody(Body, frozen=True):
-    """`type` says which of the replies is there; Meta sometimes sends none of them, with an error beside."""
+    """The body of an interactive message. `type` names the reply that is set.
+
+    Meta sometimes sends none of them, with an error beside it.
+    """
 
     type: str | None = None
-    button_reply: Choice | None = None
-    list_reply: Choice | None = None
+    button_reply: SelectedOption | None = None
+    list_reply: SelectedOption | None = None
     nfm_reply: FormReply | None = None
     call_permission_reply: CallPermissionReply | None = None
 
 
 class ButtonBody(Body, frozen=True):
-    """A quick-reply button of a template."""
+    """The quick-reply button of a template that a user pressed."""
 
     payload: str | None = None
     text: str | None = None
 
 
 class ReactionBody(Body, frozen=True):
-    """No `emoji`, or an empty one: the reaction was taken back."""
+    """A reaction. Without an `emoji`, or with an empty one, the reaction was removed."""
 
     message_id: str
     emoji: str | None = None
@@ -143,7 +148,7 @@ class OrderBody(Body, frozen=True):
 
 
 class SystemBody(Body, frozen=True):
-    """A user's number, user id or identity changed. `new_wa_id` is how older versions spell `wa_id`."""
+    """A user's number, user id or identity changed. Older versions write `new_wa_id` instead of `wa_id`."""
 
     type: str | None = None
     body: str | None = None
@@ -158,7 +163,7 @@ class SystemBody(Body, frozen=True):
 
 
 class EditBody(Body, frozen=True):
-    """`message` is the message as it reads now: `type` and a body of that type."""
+    """An edited message. `message` is its new version: `type` and a body of that type."""
 
     original_message_id: str
     message: dict[str, Any] | None = None
@@ -169,43 +174,43 @@ class RevokeBody(Body, frozen=True):
 
 
 class UnsupportedBody(Body, frozen=True):
-    """`type` is what it would have been: poll_creation, gif, pin, edit, … (an open set)."""
+    """A message that the API does not show. `type` is its real type: poll_creation, gif, pin, edit, … (an open set)."""
 
     type: str | None = None
 
 
 class WelcomeBody(Body, frozen=True):
-    """The user opened the chat for the first time; there is nothing else in it."""
+    """The user opened the chat for the first time; the message has no other content."""
 
 
 Content = Body | tuple[ContactCard, ...] | dict[str, Any]
-"""A typed body; contact cards; or, of types and shapes that are not known, what was there."""
+"""A typed body, contact cards, or plain values for types and shapes that are not known."""
 
 BODIES: dict[str, Any] = {
-    "text": TextBody,
-    "image": MediaBody,
-    "video": MediaBody,
-    "audio": MediaBody,
-    "voice": MediaBody,
-    "document": MediaBody,
-    "sticker": MediaBody,
-    "location": LocationBody,
-    "contacts": tuple[ContactCard, ...],
-    "interactive": InteractiveBody,
-    "button": ButtonBody,
-    "reaction": ReactionBody,
-    "order": OrderBody,
-    "system": SystemBody,
-    "edit": EditBody,
-    "revoke": RevokeBody,
-    "unsupported": UnsupportedBody,
-    "request_welcome": WelcomeBody,
+    MessageType.TEXT: TextBody,
+    MessageType.IMAGE: MediaBody,
+    MessageType.VIDEO: MediaBody,
+    MessageType.AUDIO: MediaBody,
+    MessageType.VOICE: MediaBody,
+    MessageType.DOCUMENT: MediaBody,
+    MessageType.STICKER: MediaBody,
+    MessageType.LOCATION: LocationBody,
+    MessageType.CONTACTS: tuple[ContactCard, ...],
+    MessageType.INTERACTIVE: InteractiveBody,
+    MessageType.BUTTON: ButtonBody,
+    MessageType.REACTION: ReactionBody,
+    MessageType.ORDER: OrderBody,
+    MessageType.SYSTEM: SystemBody,
+    MessageType.EDIT: EditBody,
+    MessageType.REVOKE: RevokeBody,
+    MessageType.UNSUPPORTED: UnsupportedBody,
+    MessageType.REQUEST_WELCOME: WelcomeBody,
 }
-"""By the message's `type`, which is also the name of the member that holds the body."""
+"""Maps a message's `type`, which is also the name of the member with the body, to the type of the body."""
 
 
 def readable(content: Content | None) -> str | None:
-    """What a person would read in it: the text, caption, title, emoji, …; None where there is nothing to read."""
+    """Returns the text that a person would read: text, caption, title, emoji, …; None if there is none."""
     match content:
         case TextBody(body=text) | MediaBody(caption=text) | ButtonBody(text=text) | ReactionBody(emoji=text):
             pass
@@ -228,11 +233,14 @@ def readable(content: Content | None) -> str | None:
     return text or None
 
 
-def chosen(content: Content | None) -> str | None:
-    """The id of the button or row that was chosen, None where none was."""
+def selected_id(content: Content | None) -> str | None:
+    """Returns the id of the button or row that was selected, or None."""
     match content:
-        case InteractiveBody(button_reply=Choice(id=chosen_id)) | InteractiveBody(list_reply=Choice(id=chosen_id)):
-            return chosen_id
+        case (
+            InteractiveBody(button_reply=SelectedOption(id=option_id))
+            | InteractiveBody(list_reply=SelectedOption(id=option_id))
+        ):
+            return option_id
         case ButtonBody(payload=payload):
             return payload
         case _:
@@ -240,8 +248,8 @@ def chosen(content: Content | None) -> str | None:
 
 
 def _readable_reply(reply: InteractiveBody) -> str | None:
-    if choice := reply.button_reply or reply.list_reply:
-        return choice.title or choice.id
+    if option := reply.button_reply or reply.list_reply:
+        return option.title or option.id
     if reply.nfm_reply:
         return reply.nfm_reply.body or reply.nfm_reply.name
     return reply.call_permission_reply.response if reply.call_permission_reply else None

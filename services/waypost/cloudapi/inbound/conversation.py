@@ -1,4 +1,4 @@
-"""The items that are about somebody: messages, statuses, echoes and history, read into records."""
+"""Parses items that belong to a conversation: messages, statuses, echoes and history."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +6,18 @@ from typing import Any
 import msgspec
 
 from waypost.cloudapi.inbound import item_keys
-from waypost.cloudapi.inbound.bodies import BODIES, Body, Content, EditBody, SystemBody, WelcomeBody, chosen, readable
-from waypost.cloudapi.inbound.framing import MISSING_SENDER
+from waypost.cloudapi.inbound.bodies import (
+    BODIES,
+    Body,
+    Content,
+    EditBody,
+    SystemBody,
+    WelcomeBody,
+    readable,
+    selected_id,
+)
+from waypost.cloudapi.inbound.event import Problem
+from waypost.cloudapi.inbound.fields import ItemList
 from waypost.cloudapi.inbound.members import Members
 from waypost.cloudapi.inbound.records import (
     Echo,
@@ -17,28 +27,30 @@ from waypost.cloudapi.inbound.records import (
     Inbound,
     InboundMessage,
     InboundStatus,
+    MessageStatus,
     Referral,
     ReportedError,
     UnreadableEvent,
 )
+from waypost.cloudapi.message_types import MessageType
 
 
 def number_of(value: Members) -> str:
-    """The phone number id that a value names, "" where it names none."""
+    """Returns the phone number id in a value, or ""."""
     metadata = value.inner("metadata")
     return (metadata.text("phone_number_id") if metadata else None) or ""
 
 
-def contact_of(value: Members, head: item_keys.Head | None) -> tuple[Identity, Members | None]:
-    """Whom an item is about, and what the value's contacts tell of them.
+def contact_of(value: Members, keys: item_keys.ItemKeys | None) -> tuple[Identity, Members | None]:
+    """Returns the person an item is about, and that person's entry in the value's contacts.
 
-    A contact belongs to an item that names one of its ids, or that names nobody (`split` frames such an item with the
-    contact only where there is one of each).
+    A contact belongs to an item that has one of its ids, or that has no id at all (`split` frames such an item with the
+    contact only if there is one of each).
     """
-    phone, user_id = (head.phone, head.user_id) if head else ("", "")
-    for raw in msgspec.json.decode(value.get("contacts") or b"[]", type=list[msgspec.Raw]):
-        contact = Members(raw, "contacts", value.notes)
-        own_phone, own_id = item_keys.who(contact.text("wa_id"), contact.text("user_id"))
+    phone, user_id = (keys.phone, keys.user_id) if keys else ("", "")
+    for raw in msgspec.json.decode(value.get(ItemList.CONTACTS) or b"[]", type=list[msgspec.Raw]):
+        contact = Members(raw, ItemList.CONTACTS, value.notes)
+        own_phone, own_id = item_keys.phone_and_user_id(contact.text("wa_id"), contact.text("user_id"))
         same = (user_id and user_id == own_id) or (phone and phone == own_phone)
         if same or not (phone or user_id):
             parent = contact.text("parent_user_id")
@@ -47,32 +59,32 @@ def contact_of(value: Members, head: item_keys.Head | None) -> tuple[Identity, M
 
 
 def content_of(kind: str, item: Members) -> Content | None:
-    """The body of a message of this type: typed, or as plain values where type or shape are not known."""
+    """Returns the body of a message of this type: typed, or as plain values if type or shape are not known."""
     if kind not in BODIES:
         item.note_value("type", kind)
         body = item.plain(kind)
         return body if isinstance(body, dict) else None if body is None else {kind: body}
-    if kind == "request_welcome":
+    if kind == MessageType.REQUEST_WELCOME:
         return item.typed(kind, WelcomeBody) or WelcomeBody()
     content = item.typed(kind, BODIES[kind])
     return content if content is None or isinstance(content, Body | tuple | dict) else {kind: content}
 
 
 def text_of(content: Content | None, item: Members) -> str | None:
-    """What a person would read in a message; in an edit, the message as it reads now."""
+    """Returns the text that a person would read in a message; for an edit, the text of the new version."""
     if not isinstance(content, EditBody):
         return readable(content)
-    edit = item.inner("edit")
+    edit = item.inner(MessageType.EDIT)
     message = edit.inner("message") if edit else None
     return readable(content_of(message.text("type") or "", message)) if message else None
 
 
 def read_message(value: Members, item: Members) -> InboundMessage:
-    """An item of `messages`. Raises `UnreadableEvent` for one from nobody: it can be neither filed nor answered."""
-    head = item_keys.READERS["messages"](item.raw)
-    sender, contact = contact_of(value, head)
+    """Parses an item of `messages`. Raises `UnreadableEvent` if it has no sender: it cannot be stored or answered."""
+    keys = item_keys.READERS[ItemList.MESSAGES](item.raw)
+    sender, contact = contact_of(value, keys)
     if not sender.key:
-        raise UnreadableEvent(MISSING_SENDER, "the message does not say whom it is from")
+        raise UnreadableEvent(Problem.MISSING_SENDER, "the message has no sender")
     for name in ("from", "from_user_id"):
         item.get(name)
     parent = item.text("from_parent_user_id")
@@ -84,14 +96,14 @@ def read_message(value: Members, item: Members) -> InboundMessage:
     changed_from, changed_to = _change_of(content, sender)
     record = InboundMessage(
         number_id=number_of(value),
-        occurred_at=item.moment("timestamp"),
-        wamid=item_keys.fit(item.text("id")),
+        occurred_at=item.unix_seconds("timestamp"),
+        wamid=item_keys.usable_key(item.text("id")),
         sender=sender,
         profile_name=profile.text("name") if profile else None,
         username=profile.text("username") if profile else None,
         type=kind,
         text=text_of(content, item),
-        button_id=chosen(content),
+        button_id=selected_id(content),
         context_wamid=context.text("id") if context else None,
         context_from=context.identity("from", "from_user_id") if context else None,
         forwarded=bool(context and context.flag("forwarded")),
@@ -107,17 +119,17 @@ def read_message(value: Members, item: Members) -> InboundMessage:
     )
     for part in (item, context, contact, profile):
         if part:
-            part.note_rest()
+            part.note_unread()
     return record
 
 
 def read_status(value: Members, item: Members) -> InboundStatus:
-    """An item of `statuses`. A failed one has no contacts; one in a group names the participant apart."""
-    recipient, contact = contact_of(value, item_keys.READERS["statuses"](item.raw))
+    """Parses an item of `statuses`. A failed one has no contacts; one in a group names the participant separately."""
+    recipient, contact = contact_of(value, item_keys.READERS[ItemList.STATUSES](item.raw))
     if contact:
         contact.get("profile")
-        contact.note_rest()
-    in_group = item.text("recipient_type") == "group"
+        contact.note_unread()
+    in_group = item.text("recipient_type") == item_keys.GROUP_RECIPIENT
     for name in ("recipient_user_id", "recipient_participant_id", "recipient_participant_user_id", "type"):
         item.get(name)
     parent = item.text("recipient_parent_user_id")
@@ -129,8 +141,8 @@ def read_status(value: Members, item: Members) -> InboundStatus:
         item.note_value("status", status)
     record = InboundStatus(
         number_id=number_of(value),
-        occurred_at=item.moment("timestamp"),
-        wamid=item_keys.fit(item.text("id")),
+        occurred_at=item.unix_seconds("timestamp"),
+        wamid=item_keys.usable_key(item.text("id")),
         status=status,
         recipient=Identity(recipient.wa_id, recipient.user_id, parent or recipient.parent_user_id),
         group_id=item.text("recipient_id") if in_group else item.text("group_id"),
@@ -144,24 +156,24 @@ def read_status(value: Members, item: Members) -> InboundStatus:
         billable=pricing.flag("billable") if pricing else None,
         conversation_id=conversation.text("id") if conversation else None,
         conversation_origin=origin.text("type") if origin else None,
-        conversation_expires_at=conversation.moment("expiration_timestamp") if conversation else 0.0,
+        conversation_expires_at=conversation.unix_seconds("expiration_timestamp") if conversation else 0.0,
         identity_key_hash=item.text("recipient_identity_key_hash"),
     )
     item.get("recipient_id")
     for part in (item, pricing, conversation, origin):
         if part:
-            part.note_rest()
+            part.note_unread()
     return record
 
 
-_STATUSES = frozenset({"sent", "delivered", "read", "failed", "played", "deleted", "warning"})
+_STATUSES = frozenset(map(str, MessageStatus))
 
 
 def read_echo(value: Members, item: Members) -> Echo:
-    """An item of `message_echoes`: `to` is the customer."""
-    recipient, contact = contact_of(value, item_keys.READERS["message_echoes"](item.raw))
+    """Parses an item of `message_echoes`, in which `to` is the customer."""
+    recipient, contact = contact_of(value, item_keys.READERS[ItemList.MESSAGE_ECHOES](item.raw))
     if contact:
-        contact.note_rest()
+        contact.note_unread()
     for name in ("from", "from_user_id", "to", "to_user_id", "recipient_user_id"):
         item.get(name)
     kind = item.text("type") or ""
@@ -169,8 +181,8 @@ def read_echo(value: Members, item: Members) -> Echo:
     context = item.inner("context")
     record = Echo(
         number_id=number_of(value),
-        occurred_at=item.moment("timestamp"),
-        wamid=item_keys.fit(item.text("id")),
+        occurred_at=item.unix_seconds("timestamp"),
+        wamid=item_keys.usable_key(item.text("id")),
         recipient=recipient,
         type=kind,
         text=text_of(content, item),
@@ -179,17 +191,17 @@ def read_echo(value: Members, item: Members) -> Echo:
         group_id=item.text("group_id"),
         errors=item.faults(),
     )
-    item.note_rest()
+    item.note_unread()
     return record
 
 
 def read_history(value: Members, item: Members) -> History:
-    """An item of `history`: a chunk with threads, or the reason why there are none."""
+    """Parses an item of `history`: a chunk with threads, or the reason why there are none."""
     metadata = item.inner("metadata")
     messages: list[HistoryMessage] = []
     for thread_raw in _objects(item, "threads"):
         thread = Members(thread_raw, f"{item.path}.threads", item.notes)
-        wa_id, user_id = item_keys.who(thread.text("id"), thread.text("user_id"))
+        wa_id, user_id = item_keys.phone_and_user_id(thread.text("id"), thread.text("user_id"))
         contact = Identity(wa_id or None, user_id or None)
         for raw in _objects(thread, "messages"):
             message = Members(raw, f"{item.path}.messages", item.notes)
@@ -203,46 +215,46 @@ def read_history(value: Members, item: Members) -> History:
         progress=metadata.whole_number("progress") if metadata else None,
         errors=item.faults(),
     )
-    item.note_rest()
+    item.note_unread()
     return record
 
 
 def read_history_media(value: Members, item: Members) -> History:
-    """An item of `messages` in the field history: the media of a message that a chunk told of."""
+    """Parses an item of `messages` in the field history: the media of a message from an earlier chunk."""
     metadata = value.inner("metadata")
-    shown = (metadata.text("display_phone_number") if metadata else None) or ""
+    display_number = (metadata.text("display_phone_number") if metadata else None) or ""
     sender = item.identity("from", "from_user_id")
-    from_business = sender.wa_id is not None and sender.wa_id == "".join(filter(str.isdecimal, shown))
+    from_business = sender.wa_id is not None and sender.wa_id == "".join(filter(str.isdecimal, display_number))
     contact = item.identity("to", "to_user_id") if from_business else sender
     message = _history_message(item, contact, from_business=from_business)
     return History(number_id=number_of(value), occurred_at=message.occurred_at, messages=(message,))
 
 
 def read_errors(value: Members, _item: Members) -> ReportedError:
-    """An item of `errors`."""
+    """Parses an item of `errors`."""
     return ReportedError(number_id=number_of(value), errors=value.faults())
 
 
 READERS: dict[str, Callable[[Members, Members], Inbound]] = {
-    "messages": read_message,
-    "statuses": read_status,
-    "message_echoes": read_echo,
-    "history": read_history,
-    "errors": read_errors,
+    ItemList.MESSAGES: read_message,
+    ItemList.STATUSES: read_status,
+    ItemList.MESSAGE_ECHOES: read_echo,
+    ItemList.HISTORY: read_history,
+    ItemList.ERRORS: read_errors,
 }
-"""By the name of the list that holds the item; each takes the framed value and the item."""
+"""Maps the name of a list to the function that parses its items, given the framed value and the item."""
 
 
 def _history_message(message: Members, contact: Identity, *, from_business: bool) -> HistoryMessage:
     kind = message.text("type") or ""
     content = content_of(kind, message)
-    told = message.inner("history_context")
+    context = message.inner("history_context")
     return HistoryMessage(
-        wamid=item_keys.fit(message.text("id")),
+        wamid=item_keys.usable_key(message.text("id")),
         contact=contact,
         from_business=from_business,
-        occurred_at=message.moment("timestamp"),
-        status=told.text("status") if told else None,
+        occurred_at=message.unix_seconds("timestamp"),
+        status=context.text("status") if context else None,
         type=kind,
         text=text_of(content, message),
         content=content,
@@ -254,7 +266,7 @@ def _objects(item: Members, name: str) -> list[Any]:
     try:
         found = msgspec.json.decode(raw or b"[]", type=list[msgspec.Raw])
     except msgspec.ValidationError:
-        item.note(name, "shape")
+        item.note_member(name, "shape")
         return []
     return [one for one in found if bytes(one).startswith(b"{")]
 
@@ -265,10 +277,10 @@ def _referral(item: Members) -> Referral | None:
 
 
 def _change_of(content: Content | None, sender: Identity) -> tuple[Identity | None, Identity | None]:
-    """(old, new) identity where a system message tells that a user's number or user id changed."""
+    """Returns the old and the new identity if a system message reports a change of number or user id."""
     if not isinstance(content, SystemBody) or not (content.type or "").startswith("user_changed"):
         return None, None
-    wa_id, user_id = item_keys.who(content.wa_id or content.new_wa_id, content.user_id)
+    wa_id, user_id = item_keys.phone_and_user_id(content.wa_id or content.new_wa_id, content.user_id)
     old_wa_id = sender.wa_id if sender.wa_id != wa_id else None
     old_user_id = content.previous_user_id or (sender.user_id if sender.user_id != user_id else None)
     return (

@@ -1,4 +1,4 @@
-"""The event: what one delivery of Meta's is split into, and what the inbox keeps."""
+"""The event: a delivery of Meta's is split into events, and the inbox stores them."""
 
 import enum
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class EventKind(enum.StrEnum):
-    """What an event is about. Together with number and key it is the event's identity."""
+    """The subject of an event. Number, kind and key together identify it."""
 
     MESSAGE = "message"
     STATUS = "status"
@@ -23,14 +23,29 @@ class EventKind(enum.StrEnum):
     UNPARSEABLE = "unparseable"
 
 
+class Problem(enum.StrEnum):
+    """Reasons why an event cannot be used. They are stored in its row."""
+
+    INVALID_JSON = "InvalidJson"
+    """The body, or the rest of it, is not JSON."""
+    INVALID_ENVELOPE = "InvalidEnvelope"
+    """The body is JSON without the shape of Meta's deliveries (`entry[].changes[]`)."""
+    INVALID_ITEM = "InvalidItem"
+    """The item is not a JSON object, or not JSON at all."""
+    INVALID_PAYLOAD = "InvalidPayload"
+    """The stored payload does not have the frame of an event."""
+    MISSING_SENDER = "MissingSender"
+    """The message has no sender, so it can neither be stored in a conversation nor answered."""
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
-    """One row of the inbox.
+    """A row of the inbox.
 
     `number_id` is the phone number id, or "waba:<id>" for account-level fields. `key` is unique within (number, kind):
     the wamid of a message or an echo, "<wamid>:<status>" of a status (and ":<participant>" in a group), else a digest.
-    `contact_key` is the BSUID where one is known, else the phone number's digits, "" when it is about no one.
-    `occurred_at` is in unix seconds, 0 when Meta gave none. `payload` is JSON in Meta's shape with this one item, the
-    item's bytes as received. `problem` says why the event is dead on arrival, None for a good one.
+    `contact_key` is the BSUID if known, else the digits of the phone number, or "" if the event is about no person.
+    `occurred_at` is in unix seconds, 0 if Meta gave none. `payload` is JSON in Meta's shape with this one item, whose
+    bytes are as received. `problem` (see `Problem`) says why the event is dead on arrival, None for a good one.
     """
 
     number_id: str

@@ -1,7 +1,7 @@
-"""The head of an item: who, when and which, read without the rest. What the inbox needs before an event is stored.
+"""Extracts id, sender and timestamp of an item without decoding the rest: what the inbox needs to store an event.
 
-What is used as a key must be fit for an index and a text column: printable ASCII of bounded length. Anything else
-counts as absent, and the item is then known by its digest.
+A key must fit an index and a text column: printable ASCII of limited length. Any other value counts as missing, and the
+item is identified by its digest.
 """
 
 import hashlib
@@ -11,80 +11,85 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from waypost.cloudapi.inbound.lenient import UNREADABLE, Buffer, loads
+from waypost.cloudapi.inbound.fields import ItemList
+from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, Buffer, loads
+from waypost.cloudapi.message_types import MessageType
 
 LATEST: Final = 253402300799.0
-"""9999-12-31T23:59:59Z, the last second that Python's and PostgreSQL's calendars share."""
+"""9999-12-31T23:59:59Z, the last second that the calendars of Python and PostgreSQL share."""
+
+GROUP_RECIPIENT: Final = "group"
+"""The `recipient_type` of a status in a group, which names the participant separately."""
 
 _LONGEST_ID: Final = 512
 _BSUID = re.compile(r"[A-Z]{2}\.")
 
 
-class Head(msgspec.Struct, gc=False):
-    """`key` is empty where the item has no identity of its own; `phone` is digits only, `user_id` a BSUID."""
+class ItemKeys(msgspec.Struct, gc=False):
+    """The keys of an item. `item_key` is empty if the item has no id; `phone` has digits only, `user_id` is a BSUID."""
 
-    key: str
+    item_key: str
     phone: str
     user_id: str
     occurred_at: float
 
 
-Text = str | None
-Moment = str | int | float | None
+_Text = str | None
+_Timestamp = str | int | float | None
 
 
 class _Message(msgspec.Struct, gc=False):
-    id: Text = None
-    sender: Text = msgspec.field(default=None, name="from")
-    from_user_id: Text = None
-    timestamp: Moment = None
-    type: Text = None
+    id: _Text = None
+    sender: _Text = msgspec.field(default=None, name="from")
+    from_user_id: _Text = None
+    timestamp: _Timestamp = None
+    type: _Text = None
 
 
 class _Echo(msgspec.Struct, gc=False):
-    id: Text = None
-    to: Text = None
-    to_user_id: Text = None
-    recipient_user_id: Text = None
-    timestamp: Moment = None
+    id: _Text = None
+    to: _Text = None
+    to_user_id: _Text = None
+    recipient_user_id: _Text = None
+    timestamp: _Timestamp = None
 
 
 class _Status(msgspec.Struct, gc=False):
-    id: Text = None
-    status: Text = None
-    timestamp: Moment = None
-    recipient_id: Text = None
-    recipient_user_id: Text = None
-    recipient_type: Text = None
-    recipient_participant_id: Text = None
-    recipient_participant_user_id: Text = None
+    id: _Text = None
+    status: _Text = None
+    timestamp: _Timestamp = None
+    recipient_id: _Text = None
+    recipient_user_id: _Text = None
+    recipient_type: _Text = None
+    recipient_participant_id: _Text = None
+    recipient_participant_user_id: _Text = None
 
 
 class _Person(msgspec.Struct, gc=False):
-    wa_id: Text = None
-    user_id: Text = None
-    timestamp: Moment = None
+    wa_id: _Text = None
+    user_id: _Text = None
+    timestamp: _Timestamp = None
 
 
 class _Call(msgspec.Struct, gc=False):
-    sender: Text = msgspec.field(default=None, name="from")
-    from_user_id: Text = None
-    to: Text = None
-    to_user_id: Text = None
-    recipient_id: Text = None
-    recipient_user_id: Text = None
-    direction: Text = None
-    timestamp: Moment = None
+    sender: _Text = msgspec.field(default=None, name="from")
+    from_user_id: _Text = None
+    to: _Text = None
+    to_user_id: _Text = None
+    recipient_id: _Text = None
+    recipient_user_id: _Text = None
+    direction: _Text = None
+    timestamp: _Timestamp = None
 
 
 class _Other(msgspec.Struct, gc=False):
-    timestamp: Moment = None
+    timestamp: _Timestamp = None
 
 
 class _System(msgspec.Struct, gc=False):
-    user_id: Text = None
-    previous_user_id: Text = None
-    wa_id: Text = None
+    user_id: _Text = None
+    previous_user_id: _Text = None
+    wa_id: _Text = None
 
 
 class _SystemMessage(msgspec.Struct, gc=False):
@@ -92,40 +97,40 @@ class _SystemMessage(msgspec.Struct, gc=False):
 
 
 def seconds(timestamp: object) -> float:
-    """Meta's timestamp (unix seconds, as a string or a number) as a float; 0 for what is none, or beyond 9999."""
+    """Returns Meta's timestamp (unix seconds, as a string or a number) as a float, or 0 if invalid or beyond 9999."""
     if isinstance(timestamp, str):
         if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= 12):
             return 0.0
-        moment = float(timestamp)
+        seconds_since_1970 = float(timestamp)
     elif isinstance(timestamp, int | float):
-        moment = float(timestamp) if 0 <= timestamp <= LATEST else 0.0
+        seconds_since_1970 = float(timestamp) if 0 <= timestamp <= LATEST else 0.0
     else:
         return 0.0
-    return moment if moment <= LATEST else 0.0
+    return seconds_since_1970 if seconds_since_1970 <= LATEST else 0.0
 
 
-def fit(identifier: str | None) -> str:
-    """`identifier` if it can be an index key, else ""."""
+def usable_key(identifier: str | None) -> str:
+    """Returns `identifier` if it can be an index key, else ""."""
     if identifier and len(identifier) <= _LONGEST_ID and identifier.isascii() and identifier.isprintable():
         return identifier
     return ""
 
 
 def is_user_id(identifier: str) -> bool:
-    """Whether this is a BSUID ("US.1349…"). Some deliveries carry one where a phone number is due."""
+    """Returns whether this is a BSUID ("US.1349…"). Some deliveries have one in place of a phone number."""
     return _BSUID.match(identifier) is not None
 
 
-def who(phone: str | None, user_id: str | None) -> tuple[str, str]:
-    """(phone digits, BSUID), each where it belongs whichever place it came in, "" where there is none."""
-    phone, user_id = fit(phone), fit(user_id)
+def phone_and_user_id(phone: str | None, user_id: str | None) -> tuple[str, str]:
+    """Returns (phone digits, BSUID), whichever member each came in, with "" for a missing one."""
+    phone, user_id = usable_key(phone), usable_key(user_id)
     if phone and is_user_id(phone):
         return "", user_id or phone
     return phone.lstrip("+"), user_id
 
 
 def digest(field: str, raw: Buffer, *more: str) -> str:
-    """The key of what has no identity of its own."""
+    """Returns the key of an item that has no id of its own."""
     sha = hashlib.sha256(field.encode("utf-8", "replace"))
     for part in more:
         sha.update(b"\0" + part.encode("utf-8", "replace"))
@@ -134,78 +139,80 @@ def digest(field: str, raw: Buffer, *more: str) -> str:
     return sha.hexdigest()[:32]
 
 
-def _of_message(item: _Message, raw: Buffer) -> Head:
-    phone, user_id = who(item.sender, item.from_user_id)
-    if not (phone or user_id) and item.type == "system":
-        # A user who changed their identity under a username: the new one is told in the body alone.
+def _message_keys(item: _Message, raw: Buffer) -> ItemKeys:
+    phone, user_id = phone_and_user_id(item.sender, item.from_user_id)
+    if not (phone or user_id) and item.type == MessageType.SYSTEM:
+        # After a change of identity under a username, only the body names the user.
         try:
             system = msgspec.json.decode(raw, type=_SystemMessage).system
-        except UNREADABLE:
+        except DECODE_ERRORS:
             system = _System()
-        phone, user_id = who(system.wa_id, system.previous_user_id or system.user_id)
-    return Head(fit(item.id), phone, user_id, seconds(item.timestamp))
+        phone, user_id = phone_and_user_id(system.wa_id, system.previous_user_id or system.user_id)
+    return ItemKeys(usable_key(item.id), phone, user_id, seconds(item.timestamp))
 
 
-def _of_echo(item: _Echo, _raw: Buffer) -> Head:
-    phone, user_id = who(item.to, item.to_user_id or item.recipient_user_id)
-    return Head(fit(item.id), phone, user_id, seconds(item.timestamp))
+def _echo_keys(item: _Echo, _raw: Buffer) -> ItemKeys:
+    phone, user_id = phone_and_user_id(item.to, item.to_user_id or item.recipient_user_id)
+    return ItemKeys(usable_key(item.id), phone, user_id, seconds(item.timestamp))
 
 
-def _of_status(item: _Status, _raw: Buffer) -> Head:
-    wamid, status = fit(item.id), fit(item.status)
+def _status_keys(item: _Status, _raw: Buffer) -> ItemKeys:
+    wamid, status = usable_key(item.id), usable_key(item.status)
     key = f"{wamid}:{status}" if wamid and status else ""
-    phone, user_id = who(item.recipient_id, item.recipient_user_id)
-    if item.recipient_type == "group":
-        phone, user_id = who(
+    phone, user_id = phone_and_user_id(item.recipient_id, item.recipient_user_id)
+    if item.recipient_type == GROUP_RECIPIENT:
+        phone, user_id = phone_and_user_id(
             item.recipient_participant_id, item.recipient_participant_user_id or item.recipient_user_id
         )
         if key and (phone or user_id):
             key = f"{key}:{user_id or phone}"
-    return Head(key, phone, user_id, seconds(item.timestamp))
+    return ItemKeys(key, phone, user_id, seconds(item.timestamp))
 
 
-def _of_person(item: _Person, _raw: Buffer) -> Head:
-    phone, user_id = who(item.wa_id, item.user_id)
-    return Head("", phone, user_id, seconds(item.timestamp))
+def _person_keys(item: _Person, _raw: Buffer) -> ItemKeys:
+    phone, user_id = phone_and_user_id(item.wa_id, item.user_id)
+    return ItemKeys("", phone, user_id, seconds(item.timestamp))
 
 
-def _of_call(item: _Call, _raw: Buffer) -> Head:
+def _call_keys(item: _Call, _raw: Buffer) -> ItemKeys:
     if item.direction == "BUSINESS_INITIATED":
-        phone, user_id = who(item.to, item.to_user_id)
+        phone, user_id = phone_and_user_id(item.to, item.to_user_id)
     else:
-        phone, user_id = who(item.sender or item.recipient_id, item.from_user_id or item.recipient_user_id)
-    return Head("", phone, user_id, seconds(item.timestamp))
+        phone, user_id = phone_and_user_id(
+            item.sender or item.recipient_id, item.from_user_id or item.recipient_user_id
+        )
+    return ItemKeys("", phone, user_id, seconds(item.timestamp))
 
 
-def _of_other(item: _Other, _raw: Buffer) -> Head:
-    return Head("", "", "", seconds(item.timestamp))
+def _other_keys(item: _Other, _raw: Buffer) -> ItemKeys:
+    return ItemKeys("", "", "", seconds(item.timestamp))
 
 
 _Item = TypeVar("_Item")
-Reader = Callable[[Buffer], "Head | None"]
+Reader = Callable[[Buffer], "ItemKeys | None"]
 
 
-def _reader(kind: type[_Item], head_of: Callable[[_Item, Buffer], Head]) -> Reader:
+def _reader(kind: type[_Item], keys_of: Callable[[_Item, Buffer], ItemKeys]) -> Reader:
     decode = msgspec.json.Decoder(kind).decode
 
-    def read(raw: Buffer) -> Head | None:
+    def read(raw: Buffer) -> ItemKeys | None:
         try:
             item = decode(raw)
-        except UNREADABLE:
+        except DECODE_ERRORS:
             members = _members(raw)
             if members is None:
                 return None
             item = msgspec.convert(members, kind)
-        return head_of(item, raw)
+        return keys_of(item, raw)
 
     return read
 
 
 def _members(raw: Buffer) -> dict[str, Any] | None:
-    """The members that can be text or a number, of an item that strict decoding refused; None if it is no object."""
+    """Returns the members that are text or numbers, for an item that strict decoding refused; None if no object."""
     try:
         item = loads(raw)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return None
     if not isinstance(item, dict):
         return None
@@ -217,13 +224,16 @@ def _members(raw: Buffer) -> dict[str, Any] | None:
 
 
 READERS: dict[str, Reader] = {
-    "messages": _reader(_Message, _of_message),
-    "message_echoes": _reader(_Echo, _of_echo),
-    "statuses": _reader(_Status, _of_status),
-    "user_preferences": _reader(_Person, _of_person),
-    "contacts": _reader(_Person, _of_person),
-    "calls": _reader(_Call, _of_call),
+    str(ItemList.MESSAGES): _reader(_Message, _message_keys),
+    str(ItemList.MESSAGE_ECHOES): _reader(_Echo, _echo_keys),
+    str(ItemList.STATUSES): _reader(_Status, _status_keys),
+    str(ItemList.USER_PREFERENCES): _reader(_Person, _person_keys),
+    str(ItemList.CALLS): _reader(_Call, _call_keys),
 }
-"""By the name of the list that holds the items. A reader gives None for an item that cannot be read."""
+"""Maps the name of a list to the function that reads the keys of its items. It returns None for unreadable items."""
 
-read_other: Reader = _reader(_Other, _of_other)
+read_contact: Reader = _reader(_Person, _person_keys)
+"""Reads the keys of an item of `contacts`."""
+
+read_other: Reader = _reader(_Other, _other_keys)
+"""Reads the keys of an item of any other list, which has a timestamp at most."""

@@ -1,4 +1,4 @@
-"""One object of Meta's, read member by member: what does not fit is kept and noted, never an error."""
+"""Reads an object of Meta's member by member. Unexpected values are kept and noted; they are never errors."""
 
 import re
 from typing import Any, TypeVar, get_args
@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from waypost.cloudapi.inbound import item_keys
-from waypost.cloudapi.inbound.lenient import Buffer
+from waypost.cloudapi.inbound.lenient_json import Buffer
 from waypost.cloudapi.inbound.records import Fault, Identity
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -16,15 +16,15 @@ _LARGEST_CODE = 2**31 - 1
 _T = TypeVar("_T")
 
 
-def word(text: object) -> str:
-    """`text` if it can be a name of Meta's, else "?": notes are counted, and must hold nothing of a user's."""
+def safe_name(text: object) -> str:
+    """Returns `text` if it can be a name of Meta's, else "?". Notes are counted and must hold no data of a user."""
     return text if isinstance(text, str) and _WORD.fullmatch(text) else "?"
 
 
 class Members:
-    """The members of one object. `notes` gathers the names of what is not known, under `path`.
+    """The members of one object. `notes` collects the names of unknown members, prefixed with `path`.
 
-    Raises `ValueError` where `raw` is no JSON object.
+    Raises `ValueError` if `raw` is not a JSON object.
     """
 
     def __init__(self, raw: Buffer, path: str, notes: list[str]) -> None:
@@ -32,102 +32,102 @@ class Members:
         self.path = path
         self.notes = notes
         self._members = _decode(raw)
-        self._known: set[str] = set()
+        self._read_names: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._members
 
     def get(self, name: str) -> msgspec.Raw | None:
-        """The bytes of a member; None where it is absent or null."""
-        self._known.add(name)
+        """Returns the bytes of a member, or None if it is missing or null."""
+        self._read_names.add(name)
         raw = self._members.get(name)
         return None if raw is None or bytes(raw) == b"null" else raw
 
     def plain(self, name: str) -> Any:
-        """A member as plain Python values."""
+        """Returns a member as plain Python values."""
         raw = self.get(name)
         return None if raw is None else msgspec.json.decode(raw)
 
     def text(self, name: str) -> str | None:
-        """A member that is text, or a number that should have been; None where it is something else, or empty."""
+        """Returns a member that is text, or a number in place of text; None if it is anything else, or empty."""
         value = self.plain(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
         if value is not None and not isinstance(value, str):
-            self.note(name, "shape")
+            self.note_member(name, "shape")
             return None
         return value or None
 
     def flag(self, name: str) -> bool | None:
-        """A member that is true or false."""
+        """Returns a member that is true or false."""
         value = self.plain(name)
         return value if isinstance(value, bool) else None
 
     def whole_number(self, name: str) -> int | None:
-        """A member that is an integer, as a number or as digits."""
+        """Returns a member that is an integer, given as a number or as digits."""
         value = self.text(name)
         return int(value) if value is not None and value.isascii() and value.isdecimal() else None
 
-    def moment(self, name: str) -> float:
-        """A member that is a time, in unix seconds; 0 where it is none."""
+    def unix_seconds(self, name: str) -> float:
+        """Returns a member that is a time, in unix seconds; 0 if it is not a time."""
         return item_keys.seconds(self.plain(name))
 
     def identity(self, phone: str, user_id: str, parent: str | None = None) -> Identity:
-        """The person whom the members of these names tell."""
-        wa_id, own_id = item_keys.who(self.text(phone), self.text(user_id))
+        """Returns the person whom the members of these names identify."""
+        wa_id, own_id = item_keys.phone_and_user_id(self.text(phone), self.text(user_id))
         return Identity(wa_id or None, own_id or None, self.text(parent) if parent else None)
 
     def faults(self, name: str = "errors") -> tuple[Fault, ...]:
-        """A member that is a list of errors."""
+        """Returns a member that is a list of errors."""
         value = self.plain(name)
         return tuple(_fault(error) for error in value if isinstance(error, dict)) if isinstance(value, list) else ()
 
     def inner(self, name: str) -> "Members | None":
-        """A member that is an object."""
+        """Returns a member that is an object."""
         raw = self.get(name)
         if raw is None:
             return None
         try:
             return Members(raw, f"{self.path}.{name}", self.notes)
         except msgspec.ValidationError:
-            self.note(name, "shape")
+            self.note_member(name, "shape")
             return None
 
     def typed(self, name: str, kind: type[_T]) -> _T | Any:
-        """A member of a known shape; as plain values, and noted, where it has another."""
+        """Returns a member of a known shape; if it has another shape, notes that and returns plain values."""
         raw = self.get(name)
         if raw is None:
             return None
-        self._note_strangers(name, raw, kind)
+        self._note_unknown_members(name, raw, kind)
         try:
             return msgspec.json.decode(raw, type=kind, strict=False)
         except msgspec.ValidationError:
-            self.note(name, "shape")
+            self.note_member(name, "shape")
             return msgspec.json.decode(raw)
 
-    def note(self, name: str, what: str = "") -> None:
-        """Take down that a member is not known, or not in the way `what` says."""
-        self.notes.append(f"{self.path}.{word(name)}{':' + what if what else ''}")
+    def note_member(self, name: str, what: str = "") -> None:
+        """Notes that a member is unknown, or unexpected in the way `what` says."""
+        self.notes.append(f"{self.path}.{safe_name(name)}{':' + what if what else ''}")
 
     def note_value(self, name: str, value: str) -> None:
-        """Take down that a member is known, and its value is not."""
-        self.notes.append(f"{self.path}.{name}={word(value)}")
+        """Notes that a member is known but its value is not."""
+        self.notes.append(f"{self.path}.{name}={safe_name(value)}")
 
-    def note_rest(self) -> None:
-        """Take down every member that nobody asked for."""
+    def note_unread(self) -> None:
+        """Notes every member that was never read."""
         for name in self._members:
-            if name not in self._known:
-                self.note(name)
+            if name not in self._read_names:
+                self.note_member(name)
 
-    def _note_strangers(self, name: str, raw: msgspec.Raw, kind: Any) -> None:
+    def _note_unknown_members(self, name: str, raw: msgspec.Raw, kind: Any) -> None:
         shape = next((argument for argument in get_args(kind) if isinstance(argument, type)), kind)
         if not (isinstance(shape, type) and issubclass(shape, msgspec.Struct)):
             return
         objects = msgspec.json.decode(raw)
         for item in objects if isinstance(objects, list) else [objects]:
             if isinstance(item, dict):
-                for stranger in item.keys() - set(shape.__struct_encode_fields__):
-                    self.notes.append(f"{self.path}.{name}.{word(stranger)}")
+                for member in item.keys() - set(shape.__struct_encode_fields__):
+                    self.notes.append(f"{self.path}.{name}.{safe_name(member)}")
 
 
 def _fault(error: dict[str, Any]) -> Fault:

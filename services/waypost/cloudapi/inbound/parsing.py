@@ -1,4 +1,4 @@
-"""One stored event becomes one typed record: the worker's view of what Meta said."""
+"""Parses a stored event into a typed record, which the worker uses."""
 
 import json
 from typing import cast
@@ -6,31 +6,31 @@ from typing import cast
 import msgspec
 
 from waypost.cloudapi.inbound import account, conversation
-from waypost.cloudapi.inbound.fields import CONTEXT, ITEMS
-from waypost.cloudapi.inbound.lenient import UNREADABLE, loads, storable
+from waypost.cloudapi.inbound.event import Problem
+from waypost.cloudapi.inbound.fields import CONTEXT, ITEM_KINDS, WebhookField
+from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, loads, storable
 from waypost.cloudapi.inbound.members import Members
 from waypost.cloudapi.inbound.records import Inbound, Observed, Standby, UnreadableEvent, Unrecognised
 
-INVALID_PAYLOAD = "InvalidPayload"
-
 
 def parse(payload: bytes) -> Inbound:
-    """What an event's payload says. Text in it is fit for PostgreSQL: U+0000 and lone surrogates became U+FFFD.
+    """Returns the record of an event's payload. Its texts are fit for PostgreSQL: U+0000 and lone surrogates are
+    U+FFFD.
 
-    Types, members and values that are not known are kept, and named in the record's `unknown`. Raises `UnreadableEvent`
-    for a payload that is no JSON, lacks the frame of `split` or has no item in it, and for a message from nobody.
+    Unknown types, members and values are kept, and named in the record's `unknown`. Raises `UnreadableEvent` for a
+    payload that is not JSON, lacks the frame of `split` or has no item, and for a message without a sender.
     """
     clean = storable(payload)
     try:
         return _read(clean)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         pass
     try:
-        # Numbers beyond 64 bits: msgspec refuses them wherever they stand, the standard library makes them text.
+        # msgspec refuses numbers beyond 64 bits anywhere in a document; the standard library turns them into text.
         return _read(json.dumps(loads(clean)).encode())
-    except UNREADABLE as error:
-        # The error itself would carry what it could not read into whatever prints it.
-        raise UnreadableEvent(INVALID_PAYLOAD, f"the payload cannot be read ({type(error).__name__})") from None
+    except DECODE_ERRORS as error:
+        # The original error would show the unreadable payload to whatever logs it, so it is dropped.
+        raise UnreadableEvent(Problem.INVALID_PAYLOAD, f"the payload cannot be read ({type(error).__name__})") from None
 
 
 class _Frame(msgspec.Struct):
@@ -46,22 +46,22 @@ _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 def _read(payload: bytes) -> Inbound:
     if not payload.isascii():
-        payload.decode()  # msgspec takes the text inside a Raw as it comes
+        payload.decode()  # msgspec does not check the UTF-8 inside a Raw.
     frame = _frame(payload)
-    if frame.field not in ITEMS:
+    if frame.field not in ITEM_KINDS:
         return account.read(frame.field, frame.value, frame.waba_id, frame.time)
     notes: list[str] = []
     value = Members(frame.value, "value", notes)
     for name in CONTEXT:
         value.get(name)
     record = _item(frame.field, value)
-    value.note_rest()
+    value.note_unread()
     if record is None:
         number_id = conversation.number_of(value)
         plain = msgspec.json.decode(frame.value)
         record = Unrecognised(number_id=number_id, field=frame.field, waba_id=frame.waba_id, content=plain)
     record = msgspec.structs.replace(record, unknown=tuple(notes))
-    if frame.field == "standby":
+    if frame.field == WebhookField.STANDBY:
         return Standby(
             number_id=record.number_id,
             occurred_at=record.occurred_at,
@@ -72,12 +72,14 @@ def _read(payload: bytes) -> Inbound:
 
 
 def _item(field: str, value: Members) -> Inbound | None:
-    """The one item of a framed value; None where it has none of a list that is known."""
-    for name in ITEMS[field]:
+    """Returns the record of the only item of a framed value, or None if the value has no list that is known."""
+    for name in ITEM_KINDS[field]:
         raw = value.get(name)
         if raw is None:
             continue
         for item in _list(raw):
-            read = account.ELSEWHERE.get((field, name)) or conversation.READERS.get(name) or account.READERS[name]
-            return read(value, Members(item, name, value.notes))
+            parse_item = (
+                account.READERS_BY_FIELD.get((field, name)) or conversation.READERS.get(name) or account.READERS[name]
+            )
+            return parse_item(value, Members(item, name, value.notes))
     return None

@@ -1,34 +1,50 @@
-"""What the worker sees of an event: typed, matched to the person it is about, and fit for text columns.
+"""The records that `parse` returns: typed, matched to a person, and fit for text columns.
 
     InboundError
-    └── UnreadableEvent     the payload is not what an event of its field can be; no retry will change that
+    └── UnreadableEvent     the payload does not fit its field; a retry does not help
 
-Every record carries `unknown`: what was met in it that is not known yet, such as "messages.type=poll". It holds names
-of Meta's only, never values of a user's, and is meant for counting.
+Every record has `unknown`: the names of unknown parts that were found, such as "messages.type=poll". It contains only
+names of Meta's, never values of a user, and is meant for counting.
 """
 
+import enum
 from typing import Any
 
 import msgspec
 
 from waypost.cloudapi.inbound.bodies import Content
+from waypost.cloudapi.inbound.event import Problem
 
 
 class InboundError(Exception):
-    """Something that Meta delivered cannot be used."""
+    """Base class of errors about delivered data."""
 
 
 class UnreadableEvent(InboundError):
-    """The payload of an event cannot be read. `reason` is a CamelCase word for the event's row; a retry is useless."""
+    """The payload of an event cannot be read. `reason` is stored in the event's row. A retry does not help."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: Problem, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 
 
+class MessageStatus(enum.StrEnum):
+    """Statuses that Meta reports of a message that was sent. The set is open, so a received one stays a string."""
+
+    SENT = "sent"
+    DELIVERED = "delivered"
+    READ = "read"
+    PLAYED = "played"
+    FAILED = "failed"
+    DELETED = "deleted"
+    WARNING = "warning"
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all that `parse` returns. `number_id` is as the payload names it, "" where it does not: then, and only
-    then, the event's row knows better. `occurred_at` is in unix seconds, 0 when Meta gave none."""
+    """Base of all records. `occurred_at` is in unix seconds, 0 if Meta gave none.
+
+    `number_id` is the number in the payload, or "" if there is none; only then does the event's row know better.
+    """
 
     number_id: str
     occurred_at: float = 0.0
@@ -36,10 +52,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A person at WhatsApp: by phone (`wa_id`, digits without +), by BSUID (`user_id`), by both, or not at all.
+    """A person on WhatsApp, identified by phone (`wa_id`, digits without +), by BSUID (`user_id`), by both, or not at
+    all.
 
-    A BSUID is scoped to the business portfolio and changes with the user's phone number; users with a username may
-    come without a phone. Source: Meta, "Business-scoped user IDs".
+    A BSUID is specific to the business portfolio and changes with the user's phone number. Users with a username may
+    have no phone here. Source: Meta, "Business-scoped user IDs".
     """
 
     wa_id: str | None
@@ -48,12 +65,12 @@ class Identity(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """The BSUID if there is one, else the phone's digits, else ""; as `Event.contact_key`."""
+        """The BSUID if there is one, else the digits of the phone, else "": the same as `Event.contact_key`."""
         return self.user_id or self.wa_id or ""
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """An error that Meta reports in a webhook. `title` holds nobody's number; `details` may, and is not for logs."""
+    """An error that Meta reports in a webhook. `title` has no phone number; `details` may, and must not be logged."""
 
     code: int | None
     title: str | None = None
@@ -61,7 +78,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Referral(msgspec.Struct, frozen=True, kw_only=True):
-    """The ad or post that the conversation was opened from."""
+    """The ad or post from which the conversation was opened."""
 
     source_url: str | None = None
     source_id: str | None = None
@@ -76,10 +93,10 @@ class Referral(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InboundMessage(Record, frozen=True, kw_only=True):
-    """A customer's message. `text` is what a person would read in it; `content` all of it, typed where known.
+    """A customer's message. `text` is the part that a person would read; `content` is all of it, typed if known.
 
-    `wamid` is "" in the (never seen) case that Meta gives none. In a group (`group_id`), `sender` is the participant.
-    `type` is Meta's word, also one that is not known here.
+    `wamid` is "" if Meta gives none, which was never seen. In a group (`group_id`), `sender` is the participant. `type`
+    is Meta's word and may be unknown here.
     """
 
     wamid: str
@@ -104,10 +121,10 @@ class InboundMessage(Record, frozen=True, kw_only=True):
 
 
 class InboundStatus(Record, frozen=True, kw_only=True):
-    """What became of a message that we sent. Statuses come late, out of order and more than once; none is sure to come.
+    """The status of a message that we sent. Statuses may come late, out of order, repeatedly or not at all.
 
-    `callback_data` is what the request carried as `biz_opaque_callback_data`. In a group, `recipient` is the
-    participant where Meta names one. `error_title` is safe to show; everything else about the error is in `errors`.
+    `callback_data` is the `biz_opaque_callback_data` of the request. In a group, `recipient` is the participant if Meta
+    names one. `error_title` may be shown; the rest of the error is in `errors`.
     """
 
     wamid: str
@@ -129,7 +146,7 @@ class InboundStatus(Record, frozen=True, kw_only=True):
 
 
 class Echo(Record, frozen=True, kw_only=True):
-    """A message that the business sent by other means, such as the WhatsApp Business app; a person has spoken."""
+    """A message that the business sent by other means, such as the WhatsApp Business app: a person has answered."""
 
     wamid: str
     recipient: Identity
@@ -142,13 +159,13 @@ class Echo(Record, frozen=True, kw_only=True):
 
 
 class Standby(Record, frozen=True, kw_only=True):
-    """Something in a conversation that another handler owns: to be observed, never answered."""
+    """An item of a conversation that another handler owns. It may be observed but never answered."""
 
     observed: "Observed"
 
     @property
     def contact(self) -> Identity:
-        """Whose conversation it is."""
+        """The person in the conversation."""
         match self.observed:
             case InboundMessage(sender=person) | InboundStatus(recipient=person) | Echo(recipient=person):
                 return person
@@ -157,7 +174,7 @@ class Standby(Record, frozen=True, kw_only=True):
 
 
 class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message from before Waypost. `status` is Meta's word (READ, DELIVERED, …), in capitals."""
+    """A message from before Waypost. `status` is Meta's word in capitals (READ, DELIVERED, …)."""
 
     wamid: str
     contact: Identity
@@ -170,7 +187,7 @@ class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History(Record, frozen=True, kw_only=True):
-    """A chunk of what the WhatsApp Business app held; or the reason why it is not shared, in `errors`."""
+    """A chunk of the WhatsApp Business app's history, or the reason in `errors` why it is not shared."""
 
     messages: tuple[HistoryMessage, ...] = ()
     phase: int | None = None
@@ -180,7 +197,7 @@ class History(Record, frozen=True, kw_only=True):
 
 
 class ContactSync(Record, frozen=True, kw_only=True):
-    """A contact was added to, changed in or removed from the WhatsApp Business app's address book."""
+    """A contact was added to, changed in or removed from the address book of the WhatsApp Business app."""
 
     contact: Identity
     action: str | None = None
@@ -189,7 +206,7 @@ class ContactSync(Record, frozen=True, kw_only=True):
 
 
 class Preference(Record, frozen=True, kw_only=True):
-    """A user stopped or resumed (or signed up for) a kind of message. `value` is "stop", "resume", "signup", …"""
+    """A user stopped, resumed or signed up for a kind of message. `value` is "stop", "resume", "signup", …"""
 
     contact: Identity
     value: str
@@ -211,7 +228,7 @@ class Call(Record, frozen=True, kw_only=True):
 
 
 class GroupUpdate(Record, frozen=True, kw_only=True):
-    """A group of this number was made, changed or left. `type` is Meta's word, such as group_create."""
+    """A group of this number was created, changed or left. `type` is Meta's word, such as group_create."""
 
     group_id: str
     type: str
@@ -221,15 +238,15 @@ class GroupUpdate(Record, frozen=True, kw_only=True):
 
 
 class ReportedError(Record, frozen=True, kw_only=True):
-    """An error about the app, the account or the system, and about no message."""
+    """An error about the app, the account or the system, not about a message."""
 
     errors: tuple[Fault, ...]
 
 
 class AccountUpdate(Record, frozen=True, kw_only=True):
-    """Something about the account, or a number of it, changed. `event` is Meta's word for it, where there is one.
+    """Something about the account, or a number of it, changed. `event` is Meta's word for it, if there is one.
 
-    `content` is the field's shape from updates.py, or a plain dict where Meta sent another.
+    `content` has the field's shape from updates.py, or is a plain dict if Meta sent another shape.
     """
 
     waba_id: str
@@ -239,7 +256,7 @@ class AccountUpdate(Record, frozen=True, kw_only=True):
 
 
 class TemplateUpdate(Record, frozen=True, kw_only=True):
-    """A template's status, quality, category or components changed; what did not change is None."""
+    """A template's status, quality, category or components changed. Unchanged parts are None."""
 
     waba_id: str
     field: str
@@ -258,7 +275,7 @@ class TemplateUpdate(Record, frozen=True, kw_only=True):
 
 
 class Unrecognised(Record, frozen=True, kw_only=True):
-    """A field, or a member of one, that is not known here: kept, counted, and without effect."""
+    """A field, or a member of one, that is not known here. It is stored and counted, and has no effect."""
 
     field: str
     waba_id: str = ""
@@ -266,7 +283,7 @@ class Unrecognised(Record, frozen=True, kw_only=True):
 
 
 Observed = InboundMessage | InboundStatus | Echo | ReportedError | Unrecognised
-"""What can be seen of another handler's conversation."""
+"""The items that another handler's conversation can show."""
 
 Inbound = (
     InboundMessage

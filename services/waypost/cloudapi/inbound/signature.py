@@ -1,4 +1,4 @@
-"""Meta's signature on a delivery."""
+"""Signs and checks deliveries as Meta does."""
 
 import hashlib
 import hmac
@@ -8,7 +8,7 @@ PREFIX = "sha256="
 
 
 def sign(secret: str, body: bytes) -> str:
-    """The `X-Hub-Signature-256` value of `body`: "sha256=" and the lower-case hex HMAC-SHA256 over the raw bytes.
+    """Returns the `X-Hub-Signature-256` of `body`: "sha256=" and the lower-case hex HMAC-SHA256 of the raw bytes.
 
     Source: Meta, "Create a webhook endpoint".
     """
@@ -16,12 +16,12 @@ def sign(secret: str, body: bytes) -> str:
 
 
 def is_valid(header: str | None, body: bytes, secrets: Iterable[str]) -> bool:
-    """Whether `header` is the signature of exactly `body` under one of `secrets` (current and previous).
+    """Returns whether `header` is the signature of exactly `body` under one of `secrets` (current and previous).
 
-    Takes the same time whichever secret fits, and however much of the header is right. Blank secrets are passed
-    over: an HMAC with an empty key is one that anybody can make.
+    The time does not depend on which secret fits, nor on how much of the header is right. Blank secrets are skipped:
+    anybody can make an HMAC with an empty key.
     """
-    # compare_digest refuses text beyond ASCII with TypeError, and a header may hold any latin-1 character.
+    # compare_digest raises TypeError for text beyond ASCII, and a header may have any latin-1 character.
     given = (header or "").encode("utf-8", "surrogatepass")
     valid = False
     for secret in secrets:

@@ -1,17 +1,23 @@
-"""The values of account-level fields, typed. Every member is optional, and every set of values open."""
+"""The values of account-level fields, typed. Every member is optional, and all sets of values are open."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from waypost.cloudapi.inbound.fields import WebhookField
+
 
 class Update(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The value of a field that is about an account, or a number of it."""
+    """Base of the values of fields about an account or one of its numbers."""
 
 
 class AccountChange(Update, frozen=True):
-    """account_update. `restriction_info` with RESTRICTED_BIZ_INITIATED_MESSAGING stops templates, with
-    RESTRICTED_CUSTOMER_INITIATED_MESSAGING replies."""
+    """The value of account_update.
+
+    In `restriction_info`, RESTRICTED_BIZ_INITIATED_MESSAGING stops templates and
+    RESTRICTED_CUSTOMER_INITIATED_MESSAGING stops replies.
+    """
 
     event: str | None = None
     phone_number: str | None = None
@@ -35,7 +41,7 @@ class AlertInfo(Update, frozen=True):
 
 
 class AccountAlert(Update, frozen=True):
-    """account_alerts."""
+    """The value of account_alerts."""
 
     entity_type: str | None = None
     entity_id: str | int | None = None
@@ -43,13 +49,13 @@ class AccountAlert(Update, frozen=True):
 
 
 class AccountReview(Update, frozen=True):
-    """account_review_update."""
+    """The value of account_review_update."""
 
     decision: str | None = None
 
 
 class AccountSettings(Update, frozen=True):
-    """account_settings_update, of numbers that the WhatsApp Business app uses too."""
+    """The value of account_settings_update, for numbers that the WhatsApp Business app uses too."""
 
     messaging_product: str | None = None
     metadata: dict[str, Any] | None = None
@@ -59,7 +65,7 @@ class AccountSettings(Update, frozen=True):
 
 
 class BusinessCapability(Update, frozen=True):
-    """business_capability_update. A limit of -1 is none."""
+    """The value of business_capability_update. A limit of -1 means no limit."""
 
     max_daily_conversation_per_phone: int | None = None
     max_daily_conversations_per_business: int | str | None = None
@@ -68,7 +74,7 @@ class BusinessCapability(Update, frozen=True):
 
 
 class BusinessUsername(Update, frozen=True):
-    """business_username_update, in either spelling."""
+    """The value of business_username_update, in either spelling."""
 
     display_phone_number: str | None = None
     username: str | None = None
@@ -76,7 +82,7 @@ class BusinessUsername(Update, frozen=True):
 
 
 class PhoneNumberQuality(Update, frozen=True):
-    """phone_number_quality_update. Limits are TIER_250, TIER_2K, TIER_10K, TIER_100K or TIER_UNLIMITED."""
+    """The value of phone_number_quality_update. Limits are TIER_250, TIER_2K, TIER_10K, TIER_100K or TIER_UNLIMITED."""
 
     display_phone_number: str | None = None
     event: str | None = None
@@ -86,7 +92,7 @@ class PhoneNumberQuality(Update, frozen=True):
 
 
 class PhoneNumberName(Update, frozen=True):
-    """phone_number_name_update. After APPROVED, the number must be registered again within 14 days."""
+    """The value of phone_number_name_update. After APPROVED, the number must be registered again within 14 days."""
 
     display_phone_number: str | None = None
     decision: str | None = None
@@ -95,7 +101,7 @@ class PhoneNumberName(Update, frozen=True):
 
 
 class Security(Update, frozen=True):
-    """security: somebody asked to change or reset the PIN."""
+    """The value of security: somebody asked to change or reset the PIN."""
 
     display_phone_number: str | None = None
     event: str | None = None
@@ -103,7 +109,8 @@ class Security(Update, frozen=True):
 
 
 class FlowUpdate(Update, frozen=True):
-    """flows: a flow's status, or an alert on its endpoint. Rates are in percent, latencies in milliseconds."""
+    """The value of flows: a flow's status, or an alert on its endpoint. Rates are in percent, latencies in
+    milliseconds."""
 
     event: str | None = None
     message: str | None = None
@@ -121,7 +128,7 @@ class FlowUpdate(Update, frozen=True):
 
 
 class PartnerSolution(Update, frozen=True):
-    """partner_solutions."""
+    """The value of partner_solutions."""
 
     event: str | None = None
     solution_id: str | int | None = None
@@ -129,7 +136,7 @@ class PartnerSolution(Update, frozen=True):
 
 
 class PaymentConfiguration(Update, frozen=True):
-    """payment_configuration_update."""
+    """The value of payment_configuration_update."""
 
     configuration_name: str | None = None
     provider_name: str | None = None
@@ -139,18 +146,19 @@ class PaymentConfiguration(Update, frozen=True):
     updated_timestamp: str | int | None = None
 
 
-UPDATES: dict[str, type[Update]] = {
-    "account_update": AccountChange,
-    "account_alerts": AccountAlert,
-    "account_review_update": AccountReview,
-    "account_settings_update": AccountSettings,
-    "business_capability_update": BusinessCapability,
-    "business_username_update": BusinessUsername,
-    "business_username_updates": BusinessUsername,
-    "phone_number_quality_update": PhoneNumberQuality,
-    "phone_number_name_update": PhoneNumberName,
-    "security": Security,
-    "flows": FlowUpdate,
-    "partner_solutions": PartnerSolution,
-    "payment_configuration_update": PaymentConfiguration,
+UPDATES: Mapping[str, type[Update]] = {
+    WebhookField.ACCOUNT_UPDATE: AccountChange,
+    WebhookField.ACCOUNT_ALERTS: AccountAlert,
+    WebhookField.ACCOUNT_REVIEW_UPDATE: AccountReview,
+    WebhookField.ACCOUNT_SETTINGS_UPDATE: AccountSettings,
+    WebhookField.BUSINESS_CAPABILITY_UPDATE: BusinessCapability,
+    WebhookField.BUSINESS_USERNAME_UPDATE: BusinessUsername,
+    WebhookField.BUSINESS_USERNAME_UPDATES: BusinessUsername,
+    WebhookField.PHONE_NUMBER_QUALITY_UPDATE: PhoneNumberQuality,
+    WebhookField.PHONE_NUMBER_NAME_UPDATE: PhoneNumberName,
+    WebhookField.SECURITY: Security,
+    WebhookField.FLOWS: FlowUpdate,
+    WebhookField.PARTNER_SOLUTIONS: PartnerSolution,
+    WebhookField.PAYMENT_CONFIGURATION_UPDATE: PaymentConfiguration,
 }
+"""Maps an account-level field to the type of its value."""

@@ -1,37 +1,37 @@
-"""Finds where the values of a damaged JSON document begin and end, so that one bad item costs only itself.
+"""Finds the bounds of values in a damaged JSON document, so that one bad item costs only itself.
 
-Nothing here judges whether a value is good JSON; it only says which bytes belong together. One pass, no recursion
-over the depth of the document, and no exception for any input.
+It does not check whether a value is valid JSON; it only finds the bytes that belong together. It makes one pass, does
+not recurse over the depth of the document, and raises for no input.
 """
 
 import json
 import re
 from typing import Final
 
-from waypost.cloudapi.inbound.lenient import storable_text
+from waypost.cloudapi.inbound.lenient_json import storable_text
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 _BLANK = re.compile(rb"[ \t\n\r]*+")
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SCALAR = re.compile(rb'[^\s,:"\[\]{}]++')
-# Anything that needs no counting of brackets.
+# Matches text in which no brackets have to be counted.
 _QUIET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[{]++|[\]}]++")
 
 _MOST_CONTAINERS: Final = 20_000
-"""Meta delivers at most 1,000 updates at once, each at most five containers deep. A body with many more is no damaged
-delivery, and is not worth hundreds of megabytes of memory."""
+"""Meta delivers at most 1,000 updates at once, each at most five containers deep. A body with many more is not a
+damaged delivery, and not worth hundreds of megabytes of memory."""
 
 
 class Fields(dict[str, "Piece"]):
-    """The members of an object by name, and the object's own bytes; `raw` is empty where its end was not found."""
+    """The members of an object by name. `raw` is the object's own bytes, empty if its end was not found."""
 
     raw: bytes = b""
 
 
 class Items(list["Piece"]):
-    """The elements of an array, and the array's own bytes; `raw` is empty where its end was not found."""
+    """The elements of an array. `raw` is the array's own bytes, empty if its end was not found."""
 
     raw: bytes = b""
 
@@ -39,27 +39,27 @@ class Items(list["Piece"]):
 Piece = bytes | Fields | Items
 Shape = dict[str, "Shape"] | list["Shape"] | None
 """What to take apart: a dict names the members of an object ("*": any other), a list has the shape of its elements,
-None leaves a value whole. A value that is not what its shape expects is left whole too."""
+None leaves a value whole. A value that does not have its expected shape is left whole too."""
 
 
-class _Cut(Exception):
-    """The document ends, or stops being one, before the value at hand does."""
+class _Truncated(Exception):
+    """The document ends, or stops being JSON, before the current value does."""
 
 
 def take_apart(document: bytes, shape: Shape) -> tuple[Piece, bool]:
-    """The pieces of `document`, and whether all of it could be taken apart; if not, all that came before the damage."""
+    """Returns the pieces of `document`, and whether all of it was taken apart. If not, the pieces before the damage."""
     reader = _Reader(document)
     root = Items()
     try:
         reader.value(shape, root)
         whole = reader.next_byte() == b""
-    except _Cut:
+    except _Truncated:
         whole = False
     return (root[0] if root else b""), whole
 
 
 def name_of(raw: bytes) -> str:
-    """The text of a JSON string such as a member's name; what cannot be read in it is replaced by U+FFFD."""
+    """Returns the text of a JSON string such as a member's name. Unreadable parts become U+FFFD."""
     try:
         text = json.loads(raw.decode("utf-8", "replace"), strict=False)
     except ValueError:
@@ -78,7 +78,8 @@ class _Reader:
         return self._text[self._at : self._at + 1]
 
     def value(self, shape: Shape, into: list[Piece]) -> None:
-        """Append the value at hand to `into`. A container is appended before it is read, for the sake of a cut one."""
+        """Appends the next value to `into`. A container is appended before it is read, so that a truncated one is
+        kept."""
         first = self.next_byte()
         start = self._at
         if first == b"{" and isinstance(shape, dict):
@@ -100,7 +101,7 @@ class _Reader:
     def _count(self) -> None:
         self._containers += 1
         if self._containers > _MOST_CONTAINERS:
-            raise _Cut
+            raise _Truncated
 
     def _members(self, shape: dict[str, Shape], fields: Fields) -> None:
         self._at += 1
@@ -138,12 +139,12 @@ class _Reader:
 
     def _expect(self, mark: bytes) -> None:
         if not self._closes(mark):
-            raise _Cut
+            raise _Truncated
 
     def _take(self, pattern: re.Pattern[bytes]) -> bytes:
         found = pattern.match(self._text, self._at)
         if found is None:
-            raise _Cut
+            raise _Truncated
         self._at = found.end()
         return found.group()
 
@@ -155,7 +156,7 @@ class _Reader:
         while True:
             run = _BRACKETS.match(self._text, self._at)
             if run is None:
-                raise _Cut
+                raise _Truncated
             length = run.end() - run.start()
             if run.group()[:1] in (b"{", b"["):
                 depth += length

@@ -1,4 +1,4 @@
-"""JSON as it comes: read where strict decoding refuses, and made fit for PostgreSQL."""
+"""Decodes JSON that strict decoding refuses, and makes text fit for PostgreSQL."""
 
 import json
 import re
@@ -8,8 +8,8 @@ import msgspec
 
 Buffer = bytes | msgspec.Raw
 
-UNREADABLE: Final = (ValueError, RecursionError)
-"""What decoding JSON raises, by msgspec or the standard library: msgspec's and Unicode's errors are ValueErrors."""
+DECODE_ERRORS: Final = (ValueError, RecursionError)
+"""Exceptions that decoding JSON raises, with msgspec or the standard library. Errors of both are ValueErrors."""
 
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB]%b\\u[dD][c-fC-F]%b|u[dD][89a-fA-F]%b|u0000|.)" % ((rb"[0-9a-fA-F]{2}",) * 3), re.DOTALL
@@ -18,23 +18,23 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def loads(raw: Buffer) -> Any:
-    """The JSON in `raw` by the standard library: lone surrogates pass, and numbers beyond 64 bits become text.
+    """Decodes JSON with the standard library: lone surrogates are accepted, and numbers beyond 64 bits become text.
 
-    Raises one of `UNREADABLE` for NaN, bad UTF-8, too deep a nesting, and what is no JSON at all.
+    Raises one of `DECODE_ERRORS` for NaN, bad UTF-8, nesting that is too deep, and text that is not JSON.
     """
     return json.loads(bytes(raw).decode(), parse_constant=_refuse, parse_int=_integer, parse_float=_fraction)
 
 
 def storable(raw: bytes) -> bytes:
-    """`raw` with each U+0000 and each half of a surrogate pair replaced by U+FFFD: PostgreSQL takes neither in text.
+    """Returns `raw` with each U+0000 and each half of a surrogate pair replaced by U+FFFD.
 
-    `raw` must be JSON, or else the result is no better.
+    PostgreSQL accepts neither in text. `raw` must be JSON; any other text stays invalid.
     """
     return _ESCAPE.sub(_whole_character, raw) if b"\\u" in raw else raw
 
 
 def storable_text(text: str) -> str:
-    """As `storable`, of text that is decoded already."""
+    """Replaces the same characters in text that is already decoded."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 
