@@ -62,7 +62,7 @@ EXAMPLES = {
 USERS = {
     "a message kind": {"services/waypost/cloudapi/messages/commerce.py", "services/waypost/telemetry/tracing.py"},
     "an action of a schedule": {
-        "services/waypost/operator/api/condition_types.py",
+        "services/waypost/contracts/condition_types.py",
         "services/waypost/operator/number/reconcile.py",
     },
     "a condition of a number": {"docs/tutorial.md"},

@@ -18,8 +18,8 @@ from starlette.routing import Route as Path
 
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.contracts import registry
+from waypost.contracts.condition_types import ConditionStatus
 from waypost.dev.file_cluster import FileCluster
-from waypost.operator.api.condition_types import ConditionStatus
 from waypost.operator.api.conditions import find
 from waypost.operator.cluster.interface import Cluster, Manifest
 from waypost.operator.cluster.registry_secrets import secret_name

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.api.number_models import API_VERSION, FINALIZER
 from waypost.operator.cluster.interface import Cluster, Manifest

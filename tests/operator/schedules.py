@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.dev.file_cluster import FileCluster
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.cluster.interface import Manifest, Stored
 from waypost.operator.engine.outcome import Result
 from waypost.operator.options import OperatorOptions

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import pytest
 
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 
 
 @pytest.mark.parametrize("member", [*ConditionStatus, *ConditionType, *Reason], ids=str)

@@ -2,8 +2,8 @@
 
 import pytest
 
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api import conditions
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import Condition
 
 TRUE, FALSE, _ = ConditionStatus

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.contracts.condition_types import ConditionType, Reason
 
 from .installation import (
     APP,

@@ -9,7 +9,7 @@ import pytest
 
 from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.graph.proof import appsecret_proof
-from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api.number_models import FINALIZER
 from waypost.operator.engine.outcome import Outcome
 from waypost.operator.number.reconcile import SECRETS_FRESH_S

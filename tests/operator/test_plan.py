@@ -12,7 +12,7 @@ from waypost.cloudapi.graph.business_accounts import SubscribedApp
 from waypost.cloudapi.graph.errors import GraphRefused, GraphUnreachable
 from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
 from waypost.cloudapi.graph.proof import appsecret_proof
-from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api.conditions import timestamp
 from waypost.operator.api.number_models import NumberSpec
 from waypost.operator.cluster.registry_secrets import Published

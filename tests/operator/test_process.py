@@ -20,7 +20,7 @@ import httpx
 import pytest
 import yaml
 
-from waypost.operator.api.condition_types import ConditionType
+from waypost.contracts.condition_types import ConditionType
 from waypost.operator.meta import budget_handover
 
 from .apiserver import ApiServer, Manifest

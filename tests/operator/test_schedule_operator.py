@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.engine.outcome import Outcome, Result

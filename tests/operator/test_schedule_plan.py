@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api.schedule_models import ScheduleSpec
 from waypost.operator.cluster.interface import ClusterRefused
 from waypost.operator.engine.outcome import Outcome

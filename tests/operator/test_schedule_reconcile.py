@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.cluster.interface import ClusterAway, ClusterRefused
 from waypost.operator.engine.outcome import Outcome
 from waypost.operator.schedule.children import SCHEDULE_UID

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.engine import wakes
 from waypost.operator.engine.wakes import Dependents

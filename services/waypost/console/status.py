@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from waypost.analytics import hourly
+from waypost.contracts.condition_types import ConditionStatus, ConditionType
 from waypost.store import counts, reports
 from waypost.store.counts import EventCounts, OutboxCounts
 from waypost.store.dead import DeadEvent, OpenSend
@@ -33,21 +34,6 @@ class Tone(StrEnum):
     WARN = "warn"
     BAD = "bad"
     IDLE = "idle"
-
-
-class ConditionType(StrEnum):
-    """Condition types that the page treats specially; of all others it knows no more than their status."""
-
-    READY = "Ready"
-    STALLED = "Stalled"
-    RECONCILING = "Reconciling"
-
-
-class ConditionStatus(StrEnum):
-    """Values of a condition's status that the page colours."""
-
-    TRUE = "True"
-    FALSE = "False"
 
 
 @dataclass(frozen=True, slots=True)

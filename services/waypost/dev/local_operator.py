@@ -20,10 +20,10 @@ import structlog
 
 from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.graph.client import GraphClient
+from waypost.contracts.condition_types import ConditionStatus, ConditionType
 from waypost.dev.cronjobs import CronJobs, Process
 from waypost.dev.file_cluster import FileCluster
 from waypost.dev.files import replace
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType
 from waypost.operator.api.conditions import find, status_of
 from waypost.operator.api.kinds import NUMBER, OURS, SCHEDULE
 from waypost.operator.api.number_models import RECONCILE_REQUESTED

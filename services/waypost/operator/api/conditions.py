@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 
 LONGEST_MESSAGE = 1024
 """Characters; Kubernetes allows 32,768, but the API server stores every one of them for every object."""
@@ -13,7 +13,7 @@ LONGEST_MESSAGE = 1024
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition before time and generation are added. Types and reasons are in `condition_types.py`."""
+    """A condition before time and generation are added. Types and reasons are in `contracts/condition_types.py`."""
 
     type: str
     status: ConditionStatus

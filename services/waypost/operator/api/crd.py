@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from waypost.contracts.condition_types import ConditionType
 from waypost.contracts.fields import FORM, IMMUTABLE, rule
-from waypost.operator.api.condition_types import ConditionType
 from waypost.operator.api.number_models import GROUP, VERSION, NumberSpec, NumberStatus
 from waypost.operator.api.schedule_models import ScheduleSpec, ScheduleStatus
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from waypost.contracts.condition_types import ConditionStatus
 from waypost.contracts.fields import (
     Duration,
     MetaId,
@@ -23,7 +24,6 @@ from waypost.contracts.fields import (
     one_of,
     rules,
 )
-from waypost.operator.api.condition_types import ConditionStatus
 
 GROUP = "waypost.dev"
 VERSION = "v1alpha1"

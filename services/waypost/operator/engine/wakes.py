@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api import conditions
-from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.api.number_models import GROUP, RECONCILE_REQUESTED
 from waypost.operator.cluster.interface import Manifest

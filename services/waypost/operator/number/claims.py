@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import find, status_of
 from waypost.operator.api.kinds import NUMBER
 from waypost.operator.cluster.interface import Cluster, Manifest

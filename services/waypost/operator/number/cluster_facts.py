@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 
 from waypost.bot import script as bot_script
-from waypost.operator.api.condition_types import Reason
+from waypost.contracts.condition_types import Reason
 from waypost.operator.cluster.interface import Cluster
 from waypost.operator.cluster.registry_secrets import Registry
 from waypost.operator.number import credentials as secret

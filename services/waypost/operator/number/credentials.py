@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pydantic import Field, ValidationError
 
+from waypost.contracts.condition_types import Reason
 from waypost.contracts.fields import MetaId, Strict
-from waypost.operator.api.condition_types import Reason
 from waypost.operator.api.number_models import CREDENTIALS_LABEL
 from waypost.operator.cluster.interface import Stored
 

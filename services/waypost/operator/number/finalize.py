@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from waypost.cloudapi.graph import calls
 from waypost.cloudapi.graph.errors import GraphError
 from waypost.cloudapi.graph.numbers import WebhookConfiguration
+from waypost.contracts.condition_types import Reason
 from waypost.contracts.registry import Number, Route
-from waypost.operator.api.condition_types import Reason
 from waypost.operator.api.conditions import seconds
 from waypost.operator.api.number_models import ABANDON, FINALIZER, Metadata, NumberSpec
 from waypost.operator.cluster.interface import Manifest

@@ -1,6 +1,6 @@
 """Decides when to ask Meta about a number: at once when something is new, else at the pace of resync or back-off."""
 
-from waypost.operator.api.condition_types import Reason
+from waypost.contracts.condition_types import Reason
 from waypost.operator.api.conditions import seconds
 from waypost.operator.number.resource import NumberResource
 from waypost.operator.number.state import Observed

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from waypost.cloudapi.graph.callback_probe import CallbackProbe
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.cloudapi.graph.errors import GraphRefused
-from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api.conditions import Condition, find, status_of
 from waypost.operator.api.number_models import FINALIZER, RECONCILE_REQUESTED, Metadata, NumberSpec
 from waypost.operator.cluster.interface import Cluster, ClusterError, Manifest

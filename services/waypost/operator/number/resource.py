@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from waypost.operator.api.condition_types import ConditionType, Reason
+from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api.conditions import is_true, reason_of
 from waypost.operator.api.number_models import RECONCILE_REQUESTED, Metadata
 from waypost.operator.cluster.interface import Manifest

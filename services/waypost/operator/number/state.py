@@ -9,8 +9,8 @@ from waypost.cloudapi.graph.apps import OBJECT, AppSubscription, TokenDetails
 from waypost.cloudapi.graph.business_accounts import SubscribedApp
 from waypost.cloudapi.graph.errors import GraphError, GraphRefused, Verdict
 from waypost.cloudapi.graph.numbers import PhoneNumber
+from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api import conditions
-from waypost.operator.api.condition_types import ConditionType, Reason
 from waypost.operator.api.number_models import NumberSpec
 from waypost.operator.cluster.registry_secrets import Published
 from waypost.operator.number.actions import Action

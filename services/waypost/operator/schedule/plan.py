@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import NOT_RECONCILING, NOT_STALLED, Condition, is_true, reason_of
 from waypost.operator.api.schedule_models import ScheduleSpec
 from waypost.operator.cluster.interface import ClusterRefused, Manifest

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import structlog
 from pydantic import ValidationError
 
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import changed, find, merged
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.api.number_models import ABANDON, RECONCILE_REQUESTED, Metadata

@@ -4,7 +4,7 @@ Source: Meta's "Health status" (2025-10-22). Meta's own sentences are not passed
 """
 
 from waypost.cloudapi.graph.numbers import HealthEntity, PhoneNumber
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import Condition
 from waypost.operator.number.status import remedies
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from waypost.cloudapi.graph.apps import TokenDetails
 from waypost.cloudapi.graph.errors import GraphError, GraphRefused
 from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api import conditions
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import Condition
 from waypost.operator.number import actions as act
 from waypost.operator.number import registration

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import Condition, changed, find, seconds
 from waypost.operator.api.kinds import NUMBER
 from waypost.operator.cluster.interface import Cluster, ClusterConflict

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from waypost.operator.api.condition_types import ConditionStatus, ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import NOT_RECONCILING, NOT_STALLED, Condition, is_true, reason_of
 from waypost.operator.engine.outcome import Outcome
 from waypost.operator.meta.budget import BudgetSpent
