@@ -12,7 +12,7 @@ from waypost.operator.api import crd
 from waypost.operator.cluster import kubernetes, registry_secrets
 from waypost.settings import Settings
 
-from .rendered import CHART, NAMESPACE, Rendered
+from .rendered import CHART, NAMESPACE, Rendered, render
 
 
 def _settings(chart: Rendered, component: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
@@ -32,6 +32,28 @@ def test_every_variable_is_a_setting_with_a_good_value(
 
     assert variables <= settings
     _settings(chart, component, monkeypatch)
+
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())["properties"]
+NUMBERS = [
+    (component, name, schema["maximum"])
+    for component in ("webhook", "worker")
+    for name, schema in SCHEMA[component]["properties"].items()
+    if schema.get("type") in {"integer", "number"} and name != "replicas"
+]
+"""Settings of a process that are numbers, with the largest value that the chart accepts."""
+
+
+@pytest.mark.usefixtures("helm")
+@pytest.mark.parametrize(("component", "name", "largest"), NUMBERS)
+def test_a_value_reaches_its_process_and_its_bounds_are_the_settings(
+    component: str, name: str, largest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value without effect, or one that the schema accepts and the process refuses, is found before an install."""
+    changed = render("production", sets=(f"{component}.{name}={largest}",))
+
+    assert changed.pod(component) != render("production").pod(component)
+    _settings(changed, component, monkeypatch)
 
 
 def test_the_operator_understands_its_settings(chart: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
