@@ -31,7 +31,7 @@ class Span:
 
 
 def messages(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int:
-    """Write every message, oldest first; returns how many.
+    """Writes every message, oldest first; returns how many.
 
     CSV has a header line; without `as_csv` each line is one JSON object. Memory does not grow with the number of
     messages.
@@ -42,7 +42,7 @@ def messages(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int
 
 
 def days(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int:
-    """Write the counts of each day, as CSV or JSON lines; returns how many days."""
+    """Writes the counts of each day, as CSV or JSON lines; returns how many days."""
     with engine.begin() as connection:
         rows = reports.days(connection, span.number_id, span.start, span.end)
         return _write(reports.DAY_COLUMNS, rows, file, as_csv=as_csv)
@@ -53,7 +53,7 @@ def _write(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable) -> int:
-    """Write CSV as RFC 4180 defines it, with cells that are safe in a spreadsheet; returns the number of rows."""
+    """Writes CSV as RFC 4180 defines it, with cells that are safe in a spreadsheet; returns the number of rows."""
     writer = csv.writer(file)
     writer.writerow(columns)
     count = 0
@@ -64,7 +64,7 @@ def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writa
 
 
 def write_json(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable) -> int:
-    """Write one JSON object per line, with times as ISO 8601; returns the number of rows."""
+    """Writes one JSON object per line, with times as ISO 8601; returns the number of rows."""
     count = 0
     for row in rows:
         file.write(json.dumps(dict(zip(columns, row, strict=True)), default=date.isoformat, ensure_ascii=False) + "\n")
@@ -73,7 +73,7 @@ def write_json(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writ
 
 
 def cell(value: object) -> str | int | float:
-    """Return the value of a CSV cell. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    """Returns `value` for a CSV cell. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
     if value is None:
         return ""
     if isinstance(value, int | float):

@@ -37,11 +37,11 @@ class InstallationGauges(Collector):
         self._families: list[Metric] = []
 
     def describe(self) -> Iterator[Metric]:
-        """Return nothing: the registration must not query the database."""
+        """Returns nothing: the registration must not query the database."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the gauges, at most `FRESH_S` old."""
+        """Yields the gauges, at most `FRESH_S` old."""
         with self._lock:
             if self._clock() - self._read_at >= FRESH_S:
                 self._families = self._read()
@@ -109,7 +109,7 @@ def _paused(paused: int) -> Metric:
 
 
 def register(engine: Engine, registry: CollectorRegistry = REGISTRY) -> InstallationGauges:
-    """Export the gauges from this process; `registry.unregister` removes them."""
+    """Exports the gauges from this process; `registry.unregister` removes them."""
     gauges = InstallationGauges(engine)
     registry.register(gauges)
     return gauges

@@ -19,7 +19,7 @@ class Hour:
 def series(
     now: datetime, rows: Iterable[HourOfNumber], *, hours: int = 48, number_id: str | None = None
 ) -> tuple[Hour, ...]:
-    """Return `hours` hours, the last of which starts at `now`, oldest first; of one number, or of all summed."""
+    """Returns `hours` hours, the last of which starts at `now`, oldest first; of one number, or of all summed."""
     incoming: dict[datetime, int] = {}
     outgoing: dict[datetime, int] = {}
     for row in rows:

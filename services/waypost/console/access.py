@@ -36,12 +36,12 @@ class Throttle:
         self._failed_at: OrderedDict[str, list[float]] = OrderedDict()
 
     def wait_s(self, client: str) -> float:
-        """Return the seconds until this client may try again; 0 means now."""
+        """Returns the seconds until this client may try again; 0 means now."""
         recent = self._recent(client)
         return 0.0 if len(recent) < self._failures else max(0.0, recent[0] + self._window_s - self._clock())
 
     def add_failure(self, client: str) -> None:
-        """Count one failure."""
+        """Counts one failure."""
         recent = self._recent(client)
         recent.append(self._clock())
         self._failed_at[client] = recent[-self._failures :]
@@ -55,7 +55,7 @@ class Throttle:
 
 
 def password_of(header: str) -> str | None:
-    """Return the password in `Authorization: Basic …` (RFC 7617); None for another scheme or an unreadable header."""
+    """Returns the password in `Authorization: Basic …` (RFC 7617); None for another scheme or an unreadable header."""
     scheme, _, encoded = header[:LONGEST_HEADER].partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -67,13 +67,13 @@ def password_of(header: str) -> str | None:
 
 
 def is_same(given: str, expected: str) -> bool:
-    """Compare in a time that depends on neither text, nor on their lengths."""
+    """Compares in a time that depends on neither text, nor on their lengths."""
     digests = (hashlib.sha256(each.encode("utf-8", "surrogatepass")).digest() for each in (given, expected))
     return hmac.compare_digest(*digests)
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether `address` is an IP address of the loopback interface."""
+    """Returns whether `address` is an IP address of the loopback interface."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -83,7 +83,7 @@ def is_loopback(address: str) -> bool:
 
 
 def is_local_host(header: str) -> bool:
-    """Return whether a `Host` header names this machine.
+    """Returns whether a `Host` header names this machine.
 
     Without this check any web page could read a loopback console through a name that resolves to 127.0.0.1.
     """
@@ -101,7 +101,7 @@ class Guard:
         self._throttle = throttle or Throttle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 401, 403 or 429."""
+        """Passes the request on, or answer 401, 403 or 429."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -160,7 +160,7 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and add the headers to the answer; each replaces one of the same name."""
+        """Passes the request on, and add the headers to the answer; each replaces one of the same name."""
 
         async def send_with_headers(message: dict[str, object]) -> None:
             if message["type"] == "http.response.start":

@@ -58,14 +58,14 @@ class Pages:
         self._templates = _environment()
 
     async def overview(self, request: Request) -> Response:
-        """Show the status of all numbers."""
+        """Shows the status of all numbers."""
         current = await run_in_threadpool(self._read)
         return self._page(
             request, "overview.html", current, plots=_plots(current, None), concerns=status.concerns(current)
         )
 
     async def number(self, request: Request) -> Response:
-        """Show one number, by its phone number id."""
+        """Shows one number, by its phone number id."""
         current = await run_in_threadpool(self._read)
         number = current.number(request.path_params["number_id"])
         if number is None:
@@ -83,22 +83,22 @@ class Pages:
         )
 
     async def api(self, _request: Request) -> Response:
-        """Return the data of the status page as JSON."""
+        """Returns the data of the status page as JSON."""
         return JSONResponse(status.as_json(await run_in_threadpool(self._read)))
 
     async def style(self, _request: Request) -> Response:
-        """Return the style sheet."""
+        """Returns the style sheet."""
         return Response(_STYLE, media_type="text/css")
 
     async def unavailable(self, request: Request, error: Exception) -> Response:
-        """Answer 503 while the database cannot be read, without details, which would name hosts and users."""
+        """Answers 503 while the database cannot be read, without details, which would name hosts and users."""
         structlog.get_logger(__name__).warning("the status cannot be read", error=error)
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": "The database cannot be reached."}, 503, {"Retry-After": "5"})
         return self._message(503, "The database cannot be reached", "This page reloads by itself.", refresh_s=5)
 
     async def http_error(self, request: Request, error: Exception) -> Response:
-        """Answer 404 and 405 with a page in the usual style."""
+        """Answers 404 and 405 with a page in the usual style."""
         assert isinstance(error, HTTPException)
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": error.detail}, error.status_code, error.headers)
@@ -122,13 +122,13 @@ class Pages:
 
 
 def _plots(current: Status, number_id: str | None) -> tuple[plot.Plot, plot.Plot]:
-    """Draw two days for a wide screen and one for a phone, where the labels of the former would be too small."""
+    """Draws two days for a wide screen and one for a phone, where the labels of the former would be too small."""
     hours = current.hours(number_id)
     return plot.draw(hours, width=960, height=280), plot.draw(hours[-24:], width=380, height=240)
 
 
 def create(engine: Engine, *, password: str | None, throttle: Throttle | None = None) -> ASGIApp:
-    """Return the console's application; without a password it answers loopback only."""
+    """Returns the console's application; without a password it answers loopback only."""
     pages = Pages(engine)
     application = Starlette(
         routes=[

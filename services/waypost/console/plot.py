@@ -55,7 +55,7 @@ class Plot:
 
 
 def steps(highest: int, wanted: int = 4) -> list[int]:
-    """Return values from 0 to `highest` or just above, in about `wanted` steps of 1, 2 or 5 times a power of 10."""
+    """Returns values from 0 to `highest` or just above, in about `wanted` steps of 1, 2 or 5 times a power of 10."""
     highest = max(1, highest)
     rough = max(1.0, highest / wanted)
     power = 10 ** math.floor(math.log10(rough))
@@ -64,7 +64,7 @@ def steps(highest: int, wanted: int = 4) -> list[int]:
 
 
 def short(value: int) -> str:
-    """Return a count as an axis shows it: 950, 1.2k, 3M."""
+    """Returns a count as an axis shows it: 950, 1.2k, 3M."""
     for size, letter in ((1_000_000, "M"), (1000, "k")):
         if value >= size:
             return f"{value / size:.1f}".removesuffix(".0") + letter
@@ -72,7 +72,7 @@ def short(value: int) -> str:
 
 
 def draw(hours: tuple[Hour, ...], *, width: float, height: float) -> Plot:
-    """Lay out two bars per hour, incoming and outgoing, on one scale that starts at 0."""
+    """Lays out two bars per hour, incoming and outgoing, on one scale that starts at 0."""
     right, bottom = width - RIGHT, height - BOTTOM
     scale = steps(max((max(hour.incoming, hour.outgoing) for hour in hours), default=0))
     slot = (right - LEFT) / max(1, len(hours))

@@ -51,15 +51,15 @@ class Status:
     sends: tuple[OpenSend, ...]
 
     def hours(self, number_id: str | None = None) -> tuple[hourly.Hour, ...]:
-        """Return the messages of the last 48 hours, of one number or of all."""
+        """Returns the messages of the last 48 hours, of one number or of all."""
         return hourly.series(self.hour, self.by_hour, number_id=number_id)
 
     def number(self, number_id: str) -> NumberReport | None:
-        """Return the number with that id, None if it is not registered."""
+        """Returns the number with that id, None if it is not registered."""
         return next((number for number in self.numbers if number.number_id == number_id), None)
 
     def name(self, number_id: str) -> str:
-        """Return `namespace/name`, or the id itself for one that is not registered."""
+        """Returns `namespace/name`, or the id itself for one that is not registered."""
         number = self.number(number_id)
         return f"{number.namespace}/{number.name}" if number else number_id
 
@@ -102,7 +102,7 @@ class Concern:
 
 
 def concerns(status: Status) -> list[Concern]:
-    """Return what needs a person, worst first. An empty list means that all is well."""
+    """Returns what needs a person, worst first. An empty list means that all is well."""
     found = [concern for number in status.numbers for concern in _concerns_of(number)]
     found += [
         Concern(
@@ -166,14 +166,14 @@ def _concerns_of(number: NumberReport) -> list[Concern]:
 
 
 def is_bad(kind: str, state: str) -> bool:
-    """Return whether a condition needs a person: `Stalled` when true, others but `Reconciling` when false (kstatus)."""
+    """Returns whether a condition needs a person: `Stalled` if true, any other but `Reconciling` if false (kstatus)."""
     if kind == ConditionType.STALLED:
         return state == ConditionStatus.TRUE
     return kind != ConditionType.RECONCILING and state == ConditionStatus.FALSE
 
 
 def tone(kind: str, state: str) -> Tone:
-    """Return the colour of a condition."""
+    """Returns the colour of a condition."""
     if is_bad(kind, state):
         return Tone.BAD
     if state != ConditionStatus.TRUE:
@@ -182,7 +182,7 @@ def tone(kind: str, state: str) -> Tone:
 
 
 def age(seconds: float | timedelta | None) -> str:
-    """Return a duration in one unit: 4 s, 12 min, 3 h, 2 d; – for none."""
+    """Returns a duration in one unit: 4 s, 12 min, 3 h, 2 d; – for none."""
     if seconds is None:
         return "–"
     if isinstance(seconds, timedelta):
@@ -195,12 +195,12 @@ def age(seconds: float | timedelta | None) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 event`, `1,200 events`."""
+    """Returns a count with its noun: `1 event`, `1,200 events`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def read(engine: Engine) -> Status:
-    """Read everything from the database. Raises `sqlalchemy.exc.SQLAlchemyError`."""
+    """Reads everything from the database. Raises `sqlalchemy.exc.SQLAlchemyError`."""
     with engine.connect() as connection:
         # All queries see one snapshot, so that the page does not contradict itself.
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
@@ -228,7 +228,7 @@ class Reader:
         self._status: Status | None = None
 
     def __call__(self) -> Status:
-        """Return a status that is at most `FRESH_S` old. Raises `sqlalchemy.exc.SQLAlchemyError`."""
+        """Returns a status that is at most `FRESH_S` old. Raises `sqlalchemy.exc.SQLAlchemyError`."""
         with self._lock:
             if self._status is None or self._clock() - self._at >= FRESH_S:
                 self._status = read(self.engine)
@@ -237,7 +237,7 @@ class Reader:
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """Return the content of the page for programs."""
+    """Returns the content of the page for programs."""
     return {
         "at": status.at.isoformat(),
         "concerns": [
@@ -316,6 +316,6 @@ def _counts_as_json(events: EventCounts) -> dict[str, Any]:
 
 
 def trace_id(traceparent: str | None) -> str | None:
-    """Return the trace id in a W3C `traceparent`, None if it is unreadable."""
+    """Returns the trace id in a W3C `traceparent`, None if it is unreadable."""
     parts = (traceparent or "").split("-")
     return parts[1] if len(parts) == 4 else None

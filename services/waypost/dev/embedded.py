@@ -162,7 +162,7 @@ class _Server:
         raise NotImplementedError
 
     def _prepare(self) -> None:
-        """Make what the server needs. Raises `EmbeddedError`."""
+        """Makes what the server needs. Raises `EmbeddedError`."""
         for folder in (self.folder, self.sockets):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # A temporary folder's name can be guessed: another user may have made one, or a link, to get at our sockets.

@@ -30,24 +30,24 @@ class Batch(Protocol):
     """The effects of several events, collected in memory until they are stored together."""
 
     def handle(self, event: WaitingEvent) -> str | None:
-        """Compute the effects of one event; returns why there are none, or None.
+        """Computes the effects of one event; returns why there are none, or None.
 
         Raises `Unhandled` to refuse the event, `Postponed` to let it wait; any other exception counts as a failed
         attempt. After an exception the batch must be as it was before.
         """
 
     def store(self, connection: Connection) -> None:
-        """Write the collected effects in the caller's transaction."""
+        """Writes the collected effects in the caller's transaction."""
 
     def committed(self) -> None:
-        """React to the commit: the effects are durable now."""
+        """Reacts to the commit: the effects are durable now."""
 
 
 class Handler(Protocol):
     """The code that handles events; the worker plugs in the bot and the sender through it."""
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> Batch:
-        """Read what the turns of these events need, in the transaction that claims the events."""
+        """Reads what the turns of these events need, in the transaction that claims the events."""
 
 
 class Unhandled(Exception):
@@ -100,7 +100,7 @@ class LeaseRenewer:
         threading.Thread(target=self._run, name="lease-renewer", daemon=True).start()
 
     def hold(self, lease: Lease | None) -> None:
-        """Renew this lease from now on; None stops the renewal."""
+        """Renews this lease from now on; None stops the renewal."""
         with self._changed:
             self._lease = lease
             self._changed.notify()
@@ -133,7 +133,7 @@ class Drain:
         request_drain: Callable[[int], None] = lambda _lane: None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Create a drain for `handler`; `owner` names this process in the lease.
+        """Creates a drain for `handler`; `owner` names this process in the lease.
 
         `request_drain(lane)` requests another drain of a lane that is not empty yet; `stopping` ends a drain early.
         """
@@ -147,7 +147,7 @@ class Drain:
         self._interrupted: Lease | None = None
 
     def run(self, lane: int) -> DrainResult:
-        """Drain the lane until it is empty or the time slice is over; returns the result."""
+        """Drains the lane until it is empty or the time slice is over; returns the result."""
         with _lazy_transaction(self._engine) as connection:
             if self._interrupted is not None:
                 lanes.release_now(connection, self._interrupted)
@@ -190,7 +190,7 @@ class Drain:
             lease = requested_again
 
     def _handle_next(self, lease: Lease, deadline: float) -> int:
-        """Handle the next events together, or one by one if that fails; returns how many were handled."""
+        """Handles the next events together, or one by one if that fails; returns how many were handled."""
         try:
             return self._handle_batch(lease, self._limits.batch, deadline)
         except Exception as error:
@@ -206,7 +206,7 @@ class Drain:
         return handled
 
     def _handle_batch(self, lease: Lease, limit: int, deadline: float) -> int:
-        """Handle at most `limit` events together; returns how many were handled.
+        """Handles at most `limit` events together; returns how many were handled.
 
         With a limit of one, a failure in reading or storing counts as a failed attempt of that event.
         """
@@ -232,14 +232,14 @@ class Drain:
         return len(turns)
 
     def _claim(self, connection: Connection, lease: Lease, limit: int) -> list[WaitingEvent]:
-        """Return the next events, after writing their ids into the lane's row."""
+        """Returns the next events, after writing their ids into the lane's row."""
         events = _leading_batch(lanes.due(connection, lease.lane, limit=limit))
         if events:
             lanes.renew(connection, lease, ttl_s=self._limits.lease_ttl_s, trying=[event.id for event in events])
         return events
 
     def _mark_exhausted_dead(self, connection: Connection, lease: Lease, events: Sequence[WaitingEvent]) -> bool:
-        """Mark an event dead whose last attempt crashed its process; returns whether there was one.
+        """Marks an event dead whose last attempt crashed its process; returns whether there was one.
 
         Only attempts that crash leave an event waiting with all its attempts used up. Such an event comes alone.
         """
@@ -250,7 +250,7 @@ class Drain:
         return bool(exhausted)
 
     def _take_turns(self, batch: Batch, events: Sequence[WaitingEvent], deadline: float) -> "_Turns":
-        """Handle each event; after a failed event the later ones of its conversation wait for another drain."""
+        """Handles each event; after a failed event the later ones of its conversation wait for another drain."""
         turns = _Turns()
         held: set[tuple[str, str, str]] = set()
         for event in events:
@@ -275,7 +275,7 @@ class Drain:
         return turns
 
     def _finish(self, lease: Lease, turns: "_Turns", batch: Batch | None = None) -> None:
-        """Write how the turns ended, and the effects of `batch`, in one transaction."""
+        """Writes how the turns ended, and the effects of `batch`, in one transaction."""
         retried = [item for item in turns.failed if item[0].attempts + 1 < self._limits.attempts]
         exhausted = [item for item in turns.failed if item[0].attempts + 1 >= self._limits.attempts]
         with self._engine.begin() as connection:
@@ -295,7 +295,7 @@ class Drain:
 
 @contextmanager
 def _lazy_transaction(engine: Engine) -> Iterator[Connection]:
-    """Run a transaction of leases and claims, whose commit does not wait for the disk.
+    """Runs a transaction of leases and claims, whose commit does not wait for the disk.
 
     A small drain has four commits; only the one with effects waits. A claim may also add contacts or mark an exhausted
     event dead; if a crash loses that, the next claim does it again.
@@ -319,7 +319,7 @@ class _Turns:
 
 
 def _is_about_events(error: Exception) -> bool:
-    """Return whether an error is about the events, which then lose an attempt.
+    """Returns whether an error is about the events, which then lose an attempt.
 
     A lost lease, or a database that is away, locked or without its tables, is not. Otherwise an outage would use up the
     attempts of all waiting events.
@@ -330,7 +330,7 @@ def _is_about_events(error: Exception) -> bool:
 
 
 def _leading_batch(events: list[WaitingEvent]) -> list[WaitingEvent]:
-    """Return the leading events that may share a transaction: an event that was tried before is alone in its batch."""
+    """Returns the leading events that may share a transaction: an event that was tried before is alone in its batch."""
     if not events:
         return []
     if events[0].attempts > 0:

@@ -36,13 +36,13 @@ _drain: Callable[[int], str] | None = None
 
 
 def install(drain: Callable[[int], str]) -> None:
-    """Set the function that this process's jobs call; a worker does so before it starts to work."""
+    """Sets the function that this process's jobs call; a worker does so before it starts to work."""
     global _drain  # noqa: PLW0603 - RQ calls a module-level function; the process has exactly one drain
     _drain = drain
 
 
 def drain_lane(lane: int) -> str:
-    """Drain one lane; returns the result for `rq info`, never content."""
+    """Drains one lane; returns the result for `rq info`, never content."""
     if _drain is None:
         raise ForbiddenJob("this worker is not a Waypost worker; start it with `waypost worker`")
     return _drain(lane)
@@ -56,7 +56,7 @@ class LaneJob(Job):
 
     @property
     def func(self) -> Callable[..., Any]:
-        """Return the allowed function that this job names. Raises `ForbiddenJob`."""
+        """Returns the allowed function that this job names. Raises `ForbiddenJob`."""
         try:
             return _ALLOWED[self.func_name or ""]
         except KeyError:
@@ -70,12 +70,12 @@ class LaneQueue(Queue):
 
 
 def queue(redis: Redis) -> LaneQueue:
-    """Return the queue of this installation."""
+    """Returns the queue of this installation."""
     return LaneQueue(QUEUE, connection=redis, serializer=JSONSerializer)
 
 
 def job_for(lane: int) -> Any:
-    """Return a job for `Queue.enqueue_many`: ids only, a description without arguments, retries for abandoned jobs."""
+    """Returns a job for `Queue.enqueue_many`: ids only, a description without arguments, retries for abandoned jobs."""
     return Queue.prepare_data(
         "waypost.lanes.job.drain_lane",
         args=(lane,),

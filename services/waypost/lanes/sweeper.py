@@ -34,16 +34,16 @@ class Sweeper:
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
-        """Start to sweep, in a thread of its own."""
+        """Starts to sweep, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop after the running sweep."""
+        """Stops after the running sweep."""
         self._stop.set()
         self._thread.join(timeout=10)
 
     def sweep(self) -> list[int]:
-        """Sweep once; returns the lanes that were woken."""
+        """Sweeps once; returns the lanes that were woken."""
         with self._engine.connect() as connection:
             found = lanes.lanes_with_due_events(connection, idle_s=self._interval_s)
         if found:
@@ -52,7 +52,7 @@ class Sweeper:
         return found
 
     def tidy(self) -> None:
-        """Delete events past their retention, and fold old days of the counts into one row each."""
+        """Deletes events past their retention, and fold old days of the counts into one row each."""
         while True:
             with self._engine.begin() as connection:
                 deleted = lanes.delete_finished(connection, days=self._retention_days, limit=DELETE_BATCH)

@@ -32,7 +32,7 @@ That is so if a pipeline wakes half of all lanes or more, and each has a job wai
 
 
 def connect(url: str) -> Redis:
-    """Return a Redis client whose every wait is bounded: 0.5 s to connect, 1 s for an answer."""
+    """Returns a Redis client whose every wait is bounded: 0.5 s to connect, 1 s for an answer."""
     return redis_address.connect(url, socket_connect_timeout=0.5, socket_timeout=1.0, health_check_interval=15)
 
 
@@ -41,7 +41,7 @@ def _key(lane: int) -> str:
 
 
 def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
-    """Queue one drain job for each lane that has none waiting; returns how many. Raises `redis.RedisError`.
+    """Queues one drain job for each lane that has none waiting; returns how many. Raises `redis.RedisError`.
 
     It queues nothing if more than `MAX_JOBS` wait: without workers each lane would get another job in every
     `WAKE_TTL_MS`, until Redis is full. The sweeper wakes the lanes that got none.
@@ -64,7 +64,7 @@ def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
 
 
 def acknowledge(redis: Redis, lane: int) -> None:
-    """Let the next wake-up of the lane queue a new job. The job calls this before it reads the database."""
+    """Lets the next wake-up of the lane queue a new job. The job calls this before it reads the database."""
     redis.delete(_key(lane))
 
 
@@ -80,13 +80,13 @@ class Waker:
         self._thread.start()
 
     def wake(self, lanes: Iterable[int]) -> None:
-        """Request a drain of these lanes. Never raises and never blocks."""
+        """Requests a drain of these lanes. Never raises and never blocks."""
         with self._changed:
             self._pending.update(lanes)
             self._changed.notify()
 
     def close(self) -> None:
-        """Send the pending wake-ups and stop; waits at most two seconds."""
+        """Sends the pending wake-ups and stop; waits at most two seconds."""
         with self._changed:
             self._closing = True
             self._changed.notify()

@@ -39,7 +39,7 @@ def admit(
     *,
     now: float,
 ) -> Admission:
-    """Sort `rows`, replies first. A row whose number has no room is queued in `queues`, whose clock gives `now`."""
+    """Sorts `rows`, replies first. A row whose number has no room is queued in `queues`, whose clock gives `now`."""
     admission = Admission()
     admitted: dict[str, int] = {}
     probing: set[str] = set()
@@ -68,7 +68,7 @@ def admit(
 
 
 def _room(number_id: str, queues: NumberQueues, circuits: Mapping[str, Circuit], now: float) -> int:
-    """Return how many more calls of this number may start. If its circuit allows none, note when to look again."""
+    """Returns how many more calls of this number may start. If its circuit allows none, note when to look again."""
     room = queues.room(number_id)
     circuit = circuits.get(number_id)
     allowed = None if circuit is None else circuit.room(now, queues.of(number_id).in_flight)

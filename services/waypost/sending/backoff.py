@@ -14,7 +14,7 @@ PAIR_CAP_S = 3600.0
 
 
 def delay_s(attempts: int, *, retry_after_s: float | None, draw: Callable[[], float]) -> float:
-    """Return the seconds until the next try after `attempts` refusals (1 for the first), with full jitter.
+    """Returns the seconds until the next try after `attempts` refusals (1 for the first), with full jitter.
 
     `draw` returns a number in [0, 1). `retry_after_s`, which Meta asks for, is a floor. The jitter is added to it, so
     that pods that got the same answer do not try again together.
@@ -24,7 +24,7 @@ def delay_s(attempts: int, *, retry_after_s: float | None, draw: Callable[[], fl
 
 
 def pair_delay_s(attempts: int) -> float:
-    """Return the seconds that one contact gets no message after `attempts` refusals with 131056.
+    """Returns the seconds that one contact gets no message after `attempts` refusals with 131056.
 
     Meta suggests 4^attempts; both ends are bounded.
     """

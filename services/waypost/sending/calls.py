@@ -36,7 +36,7 @@ class GraphCaller:
         self._draw = draw
 
     async def call(self, claimed: Claimed) -> FinishedCall:
-        """Send a claimed row, with the token that the number has now. Runs in a task of its own."""
+        """Sends a claimed row, with the token that the number has now. Runs in a task of its own."""
         row = claimed.row
         number = self._numbers(row.number_id)
         if number is None:
@@ -79,14 +79,14 @@ class GraphCaller:
         return await self._graph.send(credentials, row.number_id, payload)
 
     def not_made(self, claimed: Claimed) -> FinishedCall:
-        """Return the result of a call that was certainly not made: the row goes back to the queue."""
+        """Returns the result of a call that was certainly not made: the row goes back to the queue."""
         update = RowUpdate(claimed.row.outbox_id, OutboxState.QUEUED)
         return FinishedCall(
             claimed.row, Outcome(update, SendResult.RETRY, graph_answered=None), claimed.probe, token_digest=None
         )
 
     def interrupted(self, claimed: Claimed) -> FinishedCall:
-        """Return the result of a call that ended without any answer, for example because the process ended."""
+        """Returns the result of a call that ended without any answer, for example because the process ended."""
         update = RowUpdate(claimed.row.outbox_id, OutboxState.UNKNOWN, reason=SendReason.INTERRUPTED)
         return FinishedCall(
             claimed.row, Outcome(update, SendResult.UNKNOWN, graph_answered=None), claimed.probe, token_digest=None

@@ -24,21 +24,21 @@ class Circuit:
         return self._failures >= self._threshold
 
     def room(self, now: float, in_flight: int) -> int | None:
-        """Return how many calls may start now: None for any number, else 0, or 1 for a try while none is in flight."""
+        """Returns how many calls may start now: None for any number, else 0, or 1 for a try while none is in flight."""
         if not self.is_open:
             return None
         return 1 if now >= self._open_until and in_flight == 0 else 0
 
     def wait_s(self, now: float) -> float:
-        """Return the seconds until the next try; 0 when the circuit is closed or the try may start."""
+        """Returns the seconds until the next try; 0 when the circuit is closed or the try may start."""
         return max(0.0, self._open_until - now) if self.is_open else 0.0
 
     def succeeded(self) -> None:
-        """Note that the other side answered."""
+        """Notes that the other side answered."""
         self._failures = 0
 
     def failed(self, now: float) -> None:
-        """Note that the other side did not answer, or not usefully."""
+        """Notes that the other side did not answer, or not usefully."""
         if self.is_open and now < self._open_until:
             return  # the call began before the circuit opened, so its failure is no news
         self._failures += 1

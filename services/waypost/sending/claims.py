@@ -34,7 +34,7 @@ class ClaimResult:
     refused: list[tuple[OutboxRow, str]] = field(default_factory=list)
 
     def add(self, other: "ClaimResult") -> None:
-        """Take in the result of another transaction."""
+        """Takes in the result of another transaction."""
         self.claimed += other.claimed
         self.refused += other.refused
 
@@ -78,12 +78,12 @@ class SenderTransactions:
         """False after a start or an outage: other senders may be alive and not have renewed their claims yet."""
 
     def next_rows(self, conversation_ids: Sequence[int]) -> list[OutboxRow]:
-        """Return the next row of each conversation."""
+        """Returns the next row of each conversation."""
         with self._engine.connect() as connection:
             return outbox.next_rows(connection, conversation_ids)
 
     def claim(self, allowed: Sequence[int], refused: Sequence[int]) -> ClaimResult:
-        """Claim rows that the limits allow and fail those that the gate refuses. The gate decides again, under a lock.
+        """Claims rows that the limits allow and fail those that the gate refuses. The gate decides again, under a lock.
 
         If the rows cannot be claimed together, because another process has just started a row of one of the
         conversations, they are claimed one by one.
@@ -146,7 +146,7 @@ class SenderTransactions:
         result.claimed.append(Claimed(row if body is None else replace(row, body=body), probe))
 
     def finish(self, calls: Sequence[FinishedCall]) -> dict[int, bool]:
-        """Write how calls ended; returns the rows that were written, each with whether more is queued behind it."""
+        """Writes how calls ended; returns the rows that were written, each with whether more is queued behind it."""
         try:
             return self._finish(calls)
         except (IntegrityError, DataError):
@@ -197,7 +197,7 @@ class SenderTransactions:
             pauses.resume_number(connection, number_id)
 
     def sweep(self, in_flight: Sequence[int], limit: int) -> SweepResult:
-        """Renew our claims, expire those of dead processes, end pauses of renewed credentials, find what is due.
+        """Renews our claims, expire those of dead processes, end pauses of renewed credentials, find what is due.
 
         `limit` bounds the due conversations of each number; 0 asks for none.
         """

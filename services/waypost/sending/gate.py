@@ -86,17 +86,17 @@ def _within_window(row: OutboxRow) -> bool:
 
 
 def is_template(body: dict[str, Any]) -> bool:
-    """Return whether a Graph payload is a template message, the only kind that needs no open window."""
+    """Returns whether a Graph payload is a template message, the only kind that needs no open window."""
     return body.get("type") == "template"
 
 
 def template_body(template: Template) -> dict[str, Any]:
-    """Return the Graph payload of a template without parameters."""
+    """Returns the Graph payload of a template without parameters."""
     return {"type": "template", "template": {"name": template.name, "language": {"code": template.language}}}
 
 
 def token_digest(number: Number, *, with_proof: bool = False) -> str:
-    """Return the first 16 hex digits of a SHA-256 of the token, which distinguish tokens without revealing them.
+    """Returns the first 16 hex digits of a SHA-256 of the token, which distinguish tokens without revealing them.
 
     `with_proof` adds the number's proof, if it has one. Use it only for a pause that a refused proof began. Any other
     pause has nothing to do with the proof: workers with different proofs, or with none yet, must agree on the digest,
@@ -108,7 +108,7 @@ def token_digest(number: Number, *, with_proof: bool = False) -> str:
 
 
 def has_new_credentials(number: Number, met: str | None) -> bool:
-    """Return whether a pause ends early because the number's credentials differ from those that met it.
+    """Returns whether a pause ends early because the number's credentials differ from those that met it.
 
     `met` is the digest that the pause recorded: of the token, or of the token with its proof.
     """

@@ -61,7 +61,7 @@ class Terms:
 
     @classmethod
     def of(cls, per_second: float, *, share: float = 1.0) -> "Terms":
-        """Return the terms for `per_second` messages; `share` is below 1 if this process counts its share by itself."""
+        """Returns the terms for `per_second` messages; `share` is below 1 if this process counts without Redis."""
         rate = max(per_second, 0.01) * share
         if share < 1:
             # The bursts of all processes add up, so each stays one message below its share if it can.
@@ -87,7 +87,7 @@ class State:
     pairs: dict[int, int] = field(default_factory=dict)
 
     def slowed(self, terms: Terms, now: int) -> tuple[int, int]:
-        """Return interval and tolerance at the rate that holds now."""
+        """Returns interval and tolerance at the rate that holds now."""
         factor = self._factor(now)
         return terms.interval * FULL // factor, terms.tolerance * FULL // factor
 
@@ -95,7 +95,7 @@ class State:
         return min(FULL, self.factor + max(0, now - self.factor_at) * FULL // _RECOVERY)
 
     def take(self, terms: Terms, rows: Sequence[tuple[int, bool]], now: int) -> list[Answer]:
-        """Ask for `(conversation, bulk)` rows in this order."""
+        """Asks for `(conversation, bulk)` rows in this order."""
         interval, tolerance = self.slowed(terms, now)
         answers = []
         for conversation, bulk in rows:
@@ -114,7 +114,7 @@ class State:
         return answers
 
     def charge(self, terms: Terms, count: int, now: int) -> None:
-        """Count `count` incoming messages, which use the same limit."""
+        """Counts `count` incoming messages, which use the same limit."""
         interval = self.slowed(terms, now)[0]
         self.arrival = max(self.arrival, min(max(self.arrival, now) + count * interval, now + _MAX_DEBT))
 
@@ -125,5 +125,5 @@ class State:
             self.factor_at = now
 
     def forget_idle_pairs(self, now: int) -> None:
-        """Delete the pairs that have their whole burst again."""
+        """Deletes the pairs that have their whole burst again."""
         self.pairs = {conversation: arrival for conversation, arrival in self.pairs.items() if arrival > now}

@@ -114,7 +114,7 @@ class RateLimits:
         return decisions
 
     def charge(self, number_id: str, per_second: float, count: int) -> None:
-        """Count incoming messages, which use the number's limit too (Meta, Throughput). Never waits for the limit."""
+        """Counts incoming messages, which use the number's limit too (Meta, Throughput). Never waits for the limit."""
         if self._in_redis([_Call(number_id, "charge", Terms.of(per_second), arguments=(count,))]) is None:
             with self._lock:
                 self._state(number_id).charge(self._share(per_second), count, self._now())
@@ -126,7 +126,7 @@ class RateLimits:
         self._in_redis([_Call(number_id, "slow", Terms.of(per_second))])
 
     def heartbeat(self) -> None:
-        """Register this sender in Redis, count the others, and find out whether Redis is back."""
+        """Registers this sender in Redis, count the others, and find out whether Redis is back."""
         if self._client is None:
             return
         now = time.time()
@@ -146,7 +146,7 @@ class RateLimits:
             metrics.rate_limit_fallback.set(0)
 
     def leave(self) -> None:
-        """Remove this sender from Redis, so that the others share what it had."""
+        """Removes this sender from Redis, so that the others share what it had."""
         if self._client is not None and not self._away:
             try:
                 self._client.zrem(SENDERS, self._owner)
@@ -154,12 +154,12 @@ class RateLimits:
                 self._lost(error)
 
     def close(self) -> None:
-        """Close the connections."""
+        """Closes the connections."""
         if self._client is not None:
             self._client.close()
 
     def _in_redis(self, calls: "Sequence[_Call]") -> list[list[int]] | None:
-        """Return the script's answers, or None if Redis cannot be asked."""
+        """Returns the script's answers, or None if Redis cannot be asked."""
         if self._away or self._client is None or not calls:
             return None
         now = 0 if self._clock is None else self._now()

@@ -37,34 +37,34 @@ class NumberQueues:
         self._in_flight = 0
 
     def __len__(self) -> int:
-        """Return how many conversations are queued."""
+        """Returns how many conversations are queued."""
         return len(self._number_of)
 
     def __contains__(self, conversation_id: int) -> bool:
         return conversation_id in self._number_of
 
     def of(self, number_id: str) -> NumberQueue:
-        """Return the queue of a number."""
+        """Returns the queue of a number."""
         return self._queues.setdefault(number_id, NumberQueue())
 
     def room(self, number_id: str) -> int:
-        """Return how many more rows of this number may be claimed now."""
+        """Returns how many more rows of this number may be claimed now."""
         queue = self.of(number_id)
         free_for_it = self._concurrency - (self._in_flight - queue.in_flight)
         return max(1, math.ceil(free_for_it * 3 / 4)) - queue.in_flight
 
     def started(self, number_id: str) -> None:
-        """Count a call of this number that begins."""
+        """Counts a call of this number that begins."""
         self.of(number_id).in_flight += 1
         self._in_flight += 1
 
     def ended(self, number_id: str) -> None:
-        """Count a call of this number that has its answer."""
+        """Counts a call of this number that has its answer."""
         self.of(number_id).in_flight -= 1
         self._in_flight -= 1
 
     def add(self, number_id: str, conversation_id: int, *, bulk: bool, at_front: bool = False) -> None:
-        """Queue a conversation behind the others of its number; `at_front` keeps the place of one that had been first.
+        """Queues a conversation behind the others of its number; `at_front` keeps the place of one that had been first.
 
         A conversation that is queued already moves to its new place.
         """
@@ -77,7 +77,7 @@ class NumberQueues:
             waiting.move_to_end(conversation_id, last=False)
 
     def remove(self, conversation_id: int) -> None:
-        """Take a conversation out of its queue, if it is in one."""
+        """Takes a conversation out of its queue, if it is in one."""
         number_id = self._number_of.pop(conversation_id, None)
         if number_id is not None:
             queue = self._queues[number_id]
@@ -85,11 +85,11 @@ class NumberQueues:
             queue.bulk.pop(conversation_id, None)
 
     def busy_until(self, number_id: str, moment: float) -> None:
-        """Release nothing of this number before `moment`."""
+        """Releases nothing of this number before `moment`."""
         self.of(number_id).resumes_at = moment
 
     def release(self, now: float, per_second: Callable[[str], float]) -> list[int]:
-        """Take out and return the conversations that are worth another try now, replies first.
+        """Takes out and return the conversations that are worth another try now, replies first.
 
         `per_second` returns the rate limit of a number.
         """
@@ -107,7 +107,7 @@ class NumberQueues:
         return released
 
     def next_release(self) -> float | None:
-        """Return when `release` may next return something; None if that takes the end of a call first."""
+        """Returns when `release` may next return something; None if that takes the end of a call first."""
         moments = [
             queue.resumes_at for number_id, queue in self._queues.items() if len(queue) and self.room(number_id) > 0
         ]

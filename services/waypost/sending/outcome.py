@@ -59,7 +59,7 @@ class Outcome:
 def judge(
     row: OutboxRow, answer: Accepted | GraphError | None, number: Number | None, *, draw: Callable[[], float]
 ) -> Outcome:
-    """Return what follows from an answer; None is the empty success of marking a message as read.
+    """Returns what follows from an answer; None is the empty success of marking a message as read.
 
     `draw` returns a number in [0, 1) for the jitter of a retry.
     """
@@ -169,5 +169,5 @@ def _judge_read(row: OutboxRow, answer: Accepted | GraphError | None) -> Outcome
 
 
 def pause_s(code: int) -> float:
-    """Return the seconds that a number stays silent after this code."""
+    """Returns the seconds that a number stays silent after this code."""
     return LONG_PAUSE_S if code in _LONG_PAUSES else PAUSE_S

@@ -19,7 +19,7 @@ class Pace:
         self._arrival = 0.0
 
     def reserve(self, now: float, per_second: float) -> float:
-        """Take the next start; returns the seconds until it."""
+        """Takes the next start; returns the seconds until it."""
         interval = 1 / (per_second * UTILISATION)
         tolerance = interval * max(1.0, per_second * BURST_SHARE)
         start = max(now, self._arrival + interval - tolerance)
@@ -27,6 +27,6 @@ class Pace:
         return start - now
 
     async def turn(self, per_second: float) -> None:
-        """Wait until a call may start. Calls start in the order in which they asked."""
+        """Waits until a call may start. Calls start in the order in which they asked."""
         async with self._turn:
             await asyncio.sleep(self.reserve(asyncio.get_running_loop().time(), per_second))

@@ -107,7 +107,7 @@ class Sender:
         self._heartbeat_thread = ThreadPoolExecutor(1, "sender-heartbeat")
 
     def wake(self, conversation_ids: Iterable[int]) -> None:
-        """Look at these conversations: rows of theirs were committed. Never blocks.
+        """Looks at these conversations: rows of theirs were committed. Never blocks.
 
         Before `run` the conversations are remembered, after its end ignored, since a sweep finds them anyway.
         """
@@ -119,14 +119,14 @@ class Sender:
                 self._loop.call_soon_threadsafe(self._wakes.wake, ids)
 
     def charge(self, incoming: Mapping[str, int]) -> None:
-        """Count the messages that came in for these numbers, which use the same limits. Never blocks."""
+        """Counts the messages that came in for these numbers, which use the same limits. Never blocks."""
         with self._lock:
             if self._loop is not None and not self._finished:
                 for number_id, count in incoming.items():
                     self._limits_thread.submit(self._limits.charge, number_id, self._per_second(number_id), count)
 
     def stop(self) -> None:
-        """Claim no more rows; `run` returns once the calls in flight have ended and their results are written."""
+        """Claims no more rows; `run` returns once the calls in flight have ended and their results are written."""
         with self._lock:
             if self._loop is None:
                 self._stopping = True
@@ -139,7 +139,7 @@ class Sender:
         self._sweep_now.set()
 
     async def run(self) -> None:
-        """Send until `stop`. It waits for a database or Redis that is away; any other error ends the sender."""
+        """Sends until `stop`. It waits for a database or Redis that is away; any other error ends the sender."""
         with self._lock:
             self._loop = asyncio.get_running_loop()
             self._wakes.wake(self._before_run)
@@ -202,7 +202,7 @@ class Sender:
         return 1.0 if number is None else float(number.messages_per_second)
 
     async def _advance(self, conversation_ids: Sequence[int]) -> None:
-        """Bring the next row of each conversation as far as it may go now."""
+        """Brings the next row of each conversation as far as it may go now."""
         assert self._loop is not None
         rows = await self._run_in(self._database_thread, self._transactions.next_rows, conversation_ids)
         admission = admit(rows, self._numbers, self._queues, self._circuits, now=self._loop.time())
@@ -222,7 +222,7 @@ class Sender:
             self._start(claimed, asked_at, slots.get(claimed.row.outbox_id, 0.0))
 
     async def _ask_limits(self, rows: Sequence[OutboxRow]) -> dict[int, float]:
-        """Return the rows that the limits allow, each with the moment at which it may go out."""
+        """Returns the rows that the limits allow, each with the moment at which it may go out."""
         assert self._loop is not None
         requests = [
             RateRequest(
@@ -300,7 +300,7 @@ class Sender:
                 await self._slow_down({call.row.number_id for call in calls if call.outcome.slow_down})
 
     def _update_circuits(self, calls: Iterable[FinishedCall]) -> None:
-        """Open or close the circuits of numbers."""
+        """Opens or close the circuits of numbers."""
         assert self._loop is not None
         for call in calls:
             number_id = call.row.number_id
@@ -316,7 +316,7 @@ class Sender:
                 circuit.failed(self._loop.time())
 
     def _continue_conversation(self, call: FinishedCall, *, more: bool) -> None:
-        """Log and count a call whose result was written, and go on with its conversation."""
+        """Logs and count a call whose result was written, and go on with its conversation."""
         row, update = call.row, call.outcome.update
         metrics.sends_total.labels(row.number_id, call.outcome.result).inc()
         if update.state in (OutboxState.FAILED, OutboxState.UNKNOWN) or call.outcome.pause_number_s:

@@ -17,7 +17,7 @@ REPORTED = 400
 
 
 def settle(connection: Connection, reported: Sequence[InboundStatus]) -> Applied:
-    """Write statuses into messages and outbox, in the caller's transaction, and act on failures.
+    """Writes statuses into messages and outbox, in the caller's transaction, and act on failures.
 
     Conversations in `Applied.settled` may have rows that can go out now: wake the sender for them after the commit.
     """

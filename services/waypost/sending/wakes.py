@@ -19,11 +19,11 @@ class Wakes:
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
-        """Return how many conversations to look at now."""
+        """Returns how many conversations to look at now."""
         return len(self._woken)
 
     def wake(self, conversation_ids: Iterable[int]) -> None:
-        """Look at these as soon as possible, in the order in which they were woken."""
+        """Looks at these as soon as possible, in the order in which they were woken."""
         for conversation_id in conversation_ids:
             if conversation_id in self._in_flight:
                 self._in_flight[conversation_id] = True
@@ -32,7 +32,7 @@ class Wakes:
         self.work.set()
 
     def wake_later(self, conversation_id: int, delay_s: float) -> None:
-        """Look at this one after `delay_s`, or earlier if it has an earlier timer."""
+        """Looks at this one after `delay_s`, or earlier if it has an earlier timer."""
         if delay_s > REMEMBERED_S:
             return
         loop = asyncio.get_running_loop()
@@ -49,20 +49,20 @@ class Wakes:
         self.wake([conversation_id])
 
     def take(self, most: int) -> list[int]:
-        """Take out and return up to `most` conversations to look at now."""
+        """Takes out and return up to `most` conversations to look at now."""
         return [self._woken.popitem(last=False)[0] for _ in range(min(most, len(self._woken)))]
 
     def started(self, conversation_id: int) -> None:
-        """Note a call in flight of this conversation: its wake-ups wait until the call has ended."""
+        """Notes a call in flight of this conversation: its wake-ups wait until the call has ended."""
         self._in_flight[conversation_id] = conversation_id in self._woken
         self._woken.pop(conversation_id, None)
 
     def ended(self, conversation_id: int) -> bool:
-        """Note that the call's result was written; returns whether the conversation was woken during the call."""
+        """Notes that the call's result was written; returns whether the conversation was woken during the call."""
         return self._in_flight.pop(conversation_id, False)
 
     def close(self) -> None:
-        """Cancel all timers and wake-ups."""
+        """Cancels all timers and wake-ups."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -12,12 +12,12 @@ from waypost.contracts.states import OptOutSource
 
 
 class ConversationMoved(Exception):
-    """Raised when a conversation changed between reading and writing it. Read again and repeat the turn."""
+    """Raised when a conversation changed after a turn had read it. Read the conversation again and repeat the turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The person that an event is about, with at least one of the two identities."""
+    """The person that an event is about, with at least one of two identities: BSUID and phone number."""
 
     number_id: str
     wa_id: str | None
@@ -28,7 +28,7 @@ class Person:
 
 @dataclass(slots=True)
 class Conversation:
-    """One conversation as a turn sees it. The turns of a batch change it in memory; `write` writes it once."""
+    """One conversation as a turn sees it. The turns of a batch change this object in memory; `write` stores it."""
 
     id: int
     number_id: str
@@ -68,10 +68,11 @@ _FIND = text("""
 
 
 def load(connection: Connection, people: Sequence[Person]) -> list[Conversation]:
-    """Return the conversation of each person, in the order given; a new person gets a contact and a conversation.
+    """Returns the conversation of each person, in the order given; a new person gets a contact and a conversation.
 
-    Two people of one conversation get the same object. A BSUID counts more than a phone number. An identity that was
-    missing is added, and a phone number that now belongs to another BSUID is removed from its old contact.
+    If two of the people given belong to one conversation, both get the same object. A BSUID counts more than a phone
+    number. An identity that was missing is added, and a phone number that now belongs to another BSUID is removed from
+    its old contact.
     """
     found = _find(connection, people)
     _update_contacts(connection, people, found)
@@ -114,7 +115,7 @@ def _find(connection: Connection, people: Sequence[Person]) -> dict[int, Row[Any
 
 
 def _update_contacts(connection: Connection, people: Sequence[Person], found: dict[int, Row[Any]]) -> None:
-    """Add names and identities that contacts did not have; remove rows from `found` whose phone changed hands."""
+    """Adds missing names and identities to contacts; removes rows from `found` whose phone now belongs to another."""
     for position, person in enumerate(people):
         row = found.get(position)
         if row is None:
@@ -188,7 +189,7 @@ _WRITE = text("""
 
 
 def write(connection: Connection, changed: Sequence[tuple[Conversation, str]]) -> None:
-    """Write conversations back, each with its state as JSON text. Raises `ConversationMoved`."""
+    """Writes conversations back, each with its state as JSON text. Raises `ConversationMoved`."""
     if not changed:
         return
     rows = [
@@ -209,7 +210,7 @@ def write(connection: Connection, changed: Sequence[tuple[Conversation, str]]) -
 
 
 def set_consent(connection: Connection, contact_id: int, *, opted_out: bool, source: OptOutSource) -> None:
-    """Record that a contact opted out of all messages, or in again."""
+    """Records that a contact opted out of all messages, or opted in again."""
     connection.execute(
         text("""
             UPDATE contact SET
@@ -222,7 +223,7 @@ def set_consent(connection: Connection, contact_id: int, *, opted_out: bool, sou
 
 
 def set_marketing(connection: Connection, contact_id: int, *, stopped: bool) -> None:
-    """Record that a contact stopped, or resumed, marketing messages in WhatsApp itself."""
+    """Records that a contact stopped, or resumed, marketing messages in WhatsApp itself."""
     connection.execute(
         text("UPDATE contact SET marketing_stopped_at = CASE WHEN :stopped THEN now() END WHERE id = :id"),
         {"id": contact_id, "stopped": stopped},
@@ -230,7 +231,7 @@ def set_marketing(connection: Connection, contact_id: int, *, stopped: bool) -> 
 
 
 def move(connection: Connection, contact_id: int, *, wa_id: str | None, user_id: str | None) -> None:
-    """Give a contact who changed phone number the new number and BSUID, so that the conversation goes on.
+    """Gives a contact who changed phone number the new number and BSUID, so that the conversation goes on.
 
     An identity that another contact already has stays there; that contact wrote from the new number first.
     """

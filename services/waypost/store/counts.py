@@ -1,4 +1,4 @@
-"""Counts of an installation: events per number, whose sum holds (G9), outbox rows by state, paused numbers."""
+"""Counts of an installation: events per number, which always add up (G9), outbox rows by state, paused numbers."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class EventCounts:
-    """Counts of one number's events. `by_number` reads them in one snapshot, in which `holds` is always true."""
+    """Counts of one number's events. `by_number` reads them in one snapshot, so `holds` is always true."""
 
     received: int = 0
     """All events that were stored or recognised as duplicates since the installation began."""
@@ -31,9 +31,9 @@ class OutboxCounts:
     queued: int = 0
     sending: int = 0
     unknown: int = 0
-    """Rows that may have reached Meta. A status webhook settles them; they are never sent again by themselves."""
+    """Rows that may have reached Meta. A status webhook settles them; Waypost never sends them again."""
     unknown_old: int = 0
-    """Rows that have been unknown for longer than the given time: a person should look."""
+    """Rows that have been unknown for longer than `outbox_by_number` was given: a person should look."""
     failed: int = 0
 
 
@@ -63,7 +63,7 @@ _BY_NUMBER = text("""
 
 
 def by_number(connection: Connection) -> dict[str, EventCounts]:
-    """Return the counts of every number that is recorded or has events, in one snapshot."""
+    """Returns the counts of every number that is recorded or has events, in one snapshot."""
     return {
         row.number_id: EventCounts(
             received=int(row.received),
@@ -94,7 +94,7 @@ _OUTBOX = text("""
 
 
 def outbox_by_number(connection: Connection, *, old_s: float = 3600.0) -> dict[str, OutboxCounts]:
-    """Return counts of the rows that are not sent, for each number that has any.
+    """Returns the counts of outbox rows that are not sent, for each number that has any.
 
     An unknown row counts as old after `old_s` seconds.
     """
@@ -105,7 +105,7 @@ def outbox_by_number(connection: Connection, *, old_s: float = 3600.0) -> dict[s
 
 
 def paused(connection: Connection) -> int:
-    """Return how many numbers may not send now."""
+    """Returns how many numbers may not send now."""
     return int(connection.execute(text("SELECT count(*) FROM number WHERE paused_until > now()")).scalar_one())
 
 
@@ -122,5 +122,5 @@ _FOLD = text("""
 
 
 def fold(connection: Connection) -> None:
-    """Sum past days, to which no process writes any more, over their writers: an old day then takes one row."""
+    """Merges the rows that several writers counted for a past day, so that one row per count and day is left."""
     connection.execute(_FOLD)

@@ -1,4 +1,4 @@
-"""Dead events, and sends that failed or whose outcome is unknown: a person must look at them."""
+"""Queries on dead events, and on sends that failed or whose outcome is unknown: a person must look at them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from waypost.store import tally
 
 @dataclass(frozen=True)
 class DeadEvent:
-    """An event that is not tried again by itself. Its contact and its content are not read from the database."""
+    """An event that was given up. Its contact and its content are not read from the database."""
 
     id: int
     number_id: str
@@ -22,7 +22,7 @@ class DeadEvent:
     attempts: int
     lane: int
     size: int
-    """Size of its payload in bytes."""
+    """Size of the event's payload in bytes."""
     occurred_at: datetime
     received_at: datetime
     finished_at: datetime | None
@@ -47,7 +47,7 @@ class OpenSend:
 
 @dataclass(frozen=True)
 class Selection:
-    """A selection of dead events; an empty field does not narrow it."""
+    """Conditions that select dead events; an empty field does not narrow the selection."""
 
     ids: tuple[int, ...] = ()
     number_id: str | None = None
@@ -55,7 +55,7 @@ class Selection:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """The parameters of `_SELECTED`."""
+        """The bound parameters of the SQL condition `_SELECTED`."""
         return {"ids": list(self.ids), "number": self.number_id, "reason": self.reason}
 
 
@@ -70,7 +70,7 @@ _SELECTED = """
 
 
 def events(connection: Connection, selection: Selection, *, limit: int, after: int = 0) -> list[DeadEvent]:
-    """Return dead events by id, from the first one after `after`."""
+    """Returns dead events in the order of their ids, beginning after the id `after`."""
     rows = connection.execute(
         text(f"""
             SELECT id, number_id, kind, reason, attempts, lane, octet_length(payload), occurred_at, received_at,
@@ -83,7 +83,7 @@ def events(connection: Connection, selection: Selection, *, limit: int, after: i
 
 
 def count(connection: Connection, selection: Selection) -> int:
-    """Return how many dead events the selection has."""
+    """Returns how many dead events match the selection."""
     return int(
         connection.execute(
             text(f"SELECT count(*) FROM event WHERE {_SELECTED}"),  # noqa: S608 - a constant
@@ -93,7 +93,7 @@ def count(connection: Connection, selection: Selection) -> int:
 
 
 def sends(connection: Connection, *, number_id: str | None, limit: int, after: int = 0) -> list[OpenSend]:
-    """Return sends in state `unknown` or `failed` by id, from the first one after `after`."""
+    """Returns sends in state `unknown` or `failed` in the order of their ids, beginning after the id `after`."""
     rows = connection.execute(
         text("""
             SELECT id, number_id, kind, state, error_code, reason, attempts, created_at, finished_at, traceparent
@@ -108,7 +108,7 @@ def sends(connection: Connection, *, number_id: str | None, limit: int, after: i
 
 
 def replay(connection: Connection, selection: Selection, *, limit: int) -> list[tuple[int, int]]:
-    """Let at most `limit` dead events wait again, with all their attempts; returns `(id, lane)` of each."""
+    """Makes at most `limit` dead events wait again, with all their attempts; returns `(id, lane)` of each."""
     rows = connection.execute(
         text(f"""
             UPDATE event SET state = 'waiting', attempts = 0, next_attempt_at = now(), finished_at = NULL, reason = NULL
@@ -132,7 +132,7 @@ def replay(connection: Connection, selection: Selection, *, limit: int) -> list[
 
 
 def drop(connection: Connection, selection: Selection, *, limit: int, writer: int = 0) -> list[int]:
-    """Drop at most `limit` dead events: they become done, without effect, and count as done. Returns their ids."""
+    """Drops at most `limit` dead events: each is marked and counted as done, without any effect. Returns their ids."""
     rows = connection.execute(
         text(f"""
             UPDATE event SET state = 'done', reason = :dropped, finished_at = now()
@@ -148,7 +148,7 @@ def drop(connection: Connection, selection: Selection, *, limit: int, writer: in
 
 
 def not_dead(connection: Connection, ids: Sequence[int]) -> list[int]:
-    """Return those of `ids` that are not dead events, so that a mistyped id can be reported."""
+    """Returns those of `ids` that are not dead events, so that a mistyped id can be reported."""
     found = connection.execute(
         text("SELECT id FROM event WHERE state = 'dead' AND id = ANY(CAST(:ids AS bigint[]))"), {"ids": list(ids)}
     ).scalars()

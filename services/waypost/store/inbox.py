@@ -1,4 +1,4 @@
-"""The inbox: events as they arrived, each stored once, and counted by the statement that stores it."""
+"""The inbox: stores each event once, as it arrived, and counts it in the same statement."""
 
 import hashlib
 import zlib
@@ -23,10 +23,10 @@ PostgreSQL refuses an index entry over 2,704 bytes; number, kind and key share o
 """
 
 MAX_NAME_BYTES = 160
-"""Largest size of a number id or contact key in bytes; Meta's are under 60."""
+"""Largest size of a number id or contact key in bytes; those that Meta sends are under 60."""
 
 LAST_SECOND = 253_402_300_799.0
-"""The end of 31 December 9999, the last day that Python's `datetime` can hold; unix seconds."""
+"""The end of 31 December 9999 in unix seconds: the last second that Python's `datetime` can hold."""
 
 
 CountsByKey = dict[tuple[str, str], int]
@@ -46,7 +46,7 @@ class Inserted:
     """Lanes that hold a new waiting event."""
 
     def add(self, other: "Inserted") -> None:
-        """Add the counts of `other`, as if both had been one call."""
+        """Adds the counts of `other`, as if both had been one call of `insert`."""
         for mine, theirs in (
             (self.received, other.received),
             (self.duplicates, other.duplicates),
@@ -58,15 +58,16 @@ class Inserted:
 
 
 def lane_of(number_id: str, contact_key: str) -> int:
-    """Return the lane of a conversation. Rows store it, so it must be the same in all versions and on all machines."""
+    """Returns the lane of a conversation. Rows store the lane, so it must be the same in all versions
+    and on all machines."""
     return zlib.crc32(f"{number_id}\0{contact_key}".encode("utf-8", "surrogatepass")) % LANES
 
 
 def unregistered(app_id: str, number_id: str) -> str:
-    """Return the number id under which an app's events are stored while the app has no such number.
+    """Returns the id under which an event of an app is stored if the app does not have the event's number.
 
-    It contains the app, so that the holder of one app's secret can never put a row, or a dedupe key, into the number of
-    another app.
+    The id contains the app's id, so that the holder of one app's secret can never put a row, or a dedupe key, into the
+    number of another app.
     """
     return f"app:{app_id}:{number_id}"
 
@@ -127,9 +128,9 @@ SELECT number_id, kind, received, duplicates, array_to_string(dead, ','), array_
 
 
 def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> Inserted:
-    """Store the new events of `arrivals`, in one statement, and count received and duplicate events of each number.
+    """Stores the new events of `arrivals`, in one statement, and counts the received and duplicate ones.
 
-    An event with a `problem` is stored dead. `writer` (0…999) separates the counters of concurrent processes. A text
+    An event with a `problem` is stored dead. Processes count in rows of their own, by `writer` (0…999). A text
     that PostgreSQL could not hold or index is replaced by its digest; the payload is bytes and is stored unchanged.
     Raises `sqlalchemy.exc.DBAPIError`.
     """
@@ -162,7 +163,7 @@ def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> 
 
 
 def is_writable(connection: Connection) -> bool:
-    """Return whether events can be stored here: not on a standby, nor on a server that was set read-only."""
+    """Returns whether this server accepts writes. A standby does not, nor does a server that was set read-only."""
     return bool(
         connection.exec_driver_sql(
             "SELECT NOT pg_is_in_recovery() AND NOT current_setting('default_transaction_read_only')::boolean"
@@ -171,7 +172,7 @@ def is_writable(connection: Connection) -> bool:
 
 
 def storable(value: str, max_bytes: int) -> str:
-    """Return `value` if a text column and its index can hold it, else `sha256:` and its digest."""
+    """Returns `value` if a text column and its index can hold it, else `sha256:` and the digest of `value`."""
     # Neither NUL nor a lone surrogate is printable.
     if len(value) <= max_bytes and value.isprintable() and (value.isascii() or len(value.encode()) <= max_bytes):
         return value
@@ -179,7 +180,7 @@ def storable(value: str, max_bytes: int) -> str:
 
 
 def unregistered_numbers(connection: Connection) -> list[tuple[str, str]]:
-    """Return `(app id, number id)` of numbers that got events while their app had no such number here."""
+    """Returns `(app id, number id)` of numbers whose events arrived while their app did not have them here."""
     rows = connection.execute(
         text("SELECT DISTINCT number_id FROM event WHERE state = 'dead' AND number_id LIKE 'app:%:%' ORDER BY 1")
     )
@@ -188,9 +189,9 @@ def unregistered_numbers(connection: Connection) -> list[tuple[str, str]]:
 
 
 def adopt(connection: Connection, *, app_id: str, number_id: str, writer: int, limit: int = 1_000) -> int:
-    """Give a number that is registered now the dead events that arrived before; returns how many.
+    """Assigns dead events to their number, which was registered after they had arrived; returns how many.
 
-    They stay dead: a person decides whether anybody is still to be answered, with `waypost dead replay`. An event that
+    They stay dead: a person decides whether to answer them still, with `waypost dead replay`. An event that
     the number has received again itself becomes a duplicate. The counts move too, so that every sum still holds.
     """
     apart = unregistered(app_id, number_id)

@@ -2,7 +2,7 @@
 
 A lease is exclusive by its fencing number. Every transaction of a drain first updates its `lane` row under that number
 (`renew`). So a process that was suspended past the end of its lease finds another number there and writes nothing.
-All times are the database's.
+All times are by the database's clock.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from waypost.store import tally
 
 
 class LeaseLost(Exception):
-    """Raised when another process holds the lane now. Drop what was not committed; do not retry."""
+    """Raised when another process holds the lane now. Discard uncommitted work; do not retry."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Lease:
     owner: str
     fence: int
     requested: int
-    """The lane's count of requests to drain when the lane was last found empty."""
+    """How many drains of the lane had been requested when it was last found empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitingEvent:
-    """One event of the inbox, due now."""
+    """One event of the inbox that is due now."""
 
     id: int
     number_id: str
@@ -57,7 +57,7 @@ _COMMIT_LAZILY = text("SET LOCAL synchronous_commit TO off")
 
 
 def commit_lazily(connection: Connection) -> None:
-    """Let this transaction commit without waiting for the disk. Use it for leases and claims, never for effects.
+    """Makes this transaction commit without waiting for the disk. Use it for leases and claims, never for effects.
 
     If the database crashes, the last of these transactions may be lost, but nothing that was committed after them,
     because the log is written in order. A lost lease or claim is the same as one that was never taken. No other process
@@ -84,9 +84,9 @@ _ACQUIRE = text("""
 
 
 def acquire(connection: Connection, lane: int, owner: str, *, ttl_s: float) -> Lease | None:
-    """Take the lane. If it is held, request another look from its holder and return None.
+    """Takes the lane and returns the lease. If another process holds it, requests a drain and returns None.
 
-    This counts the attempt of events that the previous holder was handling when it vanished: a crash is an attempt.
+    Events that a vanished holder was handling lose an attempt: a crash counts as one.
     """
     row = connection.execute(_ACQUIRE, {"lane": lane, "owner": owner, "ttl": ttl_s}).one()
     if not row.free:
@@ -107,9 +107,9 @@ _RENEW = text("""
 
 
 def renew(connection: Connection, lease: Lease, *, ttl_s: float, trying: Sequence[int]) -> int:
-    """Extend the lease and lock its row for this transaction; `trying` are the events about to be handled.
+    """Extends the lease and locks the lane's row for this transaction; `trying` are the events about to be handled.
 
-    Returns the lane's count of requests to drain. Raises `LeaseLost`.
+    Returns how many drains of the lane have been requested. Raises `LeaseLost`.
     """
     row = connection.execute(
         _RENEW,
@@ -121,7 +121,7 @@ def renew(connection: Connection, lease: Lease, *, ttl_s: float, trying: Sequenc
 
 
 def keep_alive(connection: Connection, lease: Lease, *, ttl_s: float) -> bool:
-    """Extend the lease while a batch is being handled; returns False if it is lost."""
+    """Extends the lease while a batch is being handled; returns False if it is lost."""
     result = connection.execute(
         text("""
             UPDATE lane SET lease_expires_at = clock_timestamp() + make_interval(secs => :ttl)
@@ -133,9 +133,9 @@ def keep_alive(connection: Connection, lease: Lease, *, ttl_s: float) -> bool:
 
 
 def release_if_drained(connection: Connection, lease: Lease) -> Lease | None:
-    """Release the lane, unless a drain was requested since the lane was found empty.
+    """Releases the lane, unless a drain was requested since the lane was found empty.
 
-    Returns None if it was released (or lost), else the lease to go on with.
+    Returns None if the lane was released or the lease lost, else the lease with which to continue draining.
     """
     row = connection.execute(
         text("""
@@ -154,7 +154,7 @@ def release_if_drained(connection: Connection, lease: Lease) -> Lease | None:
 
 
 def release_now(connection: Connection, lease: Lease) -> None:
-    """Release the lane even if a drain was requested; the caller requests the next drain itself."""
+    """Releases the lane even if a drain was requested; the caller requests the next drain itself."""
     connection.execute(
         text("""
             UPDATE lane SET owner = NULL, lease_expires_at = NULL, trying = '{}'
@@ -180,7 +180,7 @@ _DUE = text("""
 
 
 def due(connection: Connection, lane: int, *, limit: int) -> list[WaitingEvent]:
-    """Return the lane's next events, oldest first by Meta's time stamp.
+    """Returns the lane's next events, oldest first by Meta's time stamp.
 
     An event that waits for another attempt holds back the later ones of the same kind and contact, to keep their order.
     """
@@ -199,18 +199,18 @@ def due(connection: Connection, lane: int, *, limit: int) -> list[WaitingEvent]:
 
 
 Outcomes = Sequence[tuple[WaitingEvent, str | None]]
-"""Events, each with a reason: why it is dead, or why it had no effect. None means that it had its effect."""
+"""Events, each with the reason why it is dead or had no effect; None if it had its effect."""
 
 
 def mark_done(connection: Connection, lane: int, outcomes: Outcomes) -> None:
-    """Mark events done, and count them in the same transaction."""
+    """Marks events done, and counts them in the same transaction."""
     _finish(connection, lane, EventState.DONE, outcomes)
     per_number = Counter(event.number_id for event, _ in outcomes)
     tally.add(connection, lane, {(number_id, DailyCount.DONE): count for number_id, count in per_number.items()})
 
 
 def mark_dead(connection: Connection, lane: int, outcomes: Outcomes) -> None:
-    """Mark events dead; `waypost dead` lists, replays and drops them."""
+    """Marks events dead; `waypost dead` lists, replays and drops them."""
     _finish(connection, lane, EventState.DEAD, outcomes)
 
 
@@ -233,7 +233,7 @@ def _finish(connection: Connection, lane: int, state: EventState, outcomes: Outc
 
 
 def retry_later(connection: Connection, event: WaitingEvent, *, delay_s: float, reason: str) -> None:
-    """Count a failed attempt, and let the event wait `delay_s` seconds for the next."""
+    """Counts a failed attempt; the event waits `delay_s` seconds for its next attempt."""
     connection.execute(
         text(f"""
             UPDATE event SET attempts = attempts + 1, reason = :reason,
@@ -245,9 +245,9 @@ def retry_later(connection: Connection, event: WaitingEvent, *, delay_s: float, 
 
 
 def postpone(connection: Connection, event: WaitingEvent, *, delay_s: float, reason: str) -> None:
-    """Let the event wait `delay_s` seconds without counting an attempt.
+    """Makes the event wait `delay_s` seconds without counting an attempt.
 
-    From then on it is handled alone, like an event that failed before.
+    From then on the event is handled in a batch of its own, like an event that failed before.
     """
     connection.execute(
         text(f"""
@@ -260,7 +260,7 @@ def postpone(connection: Connection, event: WaitingEvent, *, delay_s: float, rea
 
 
 def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]:
-    """Return lanes that no process drains though an event has been due for `idle_s` seconds: their wake-up was lost."""
+    """Returns lanes that are not drained although an event has been due for `idle_s` seconds (a wake-up was lost)."""
     rows = connection.execute(
         text("""
             SELECT lane.lane FROM lane
@@ -276,10 +276,10 @@ def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]
 
 
 def delete_finished(connection: Connection, *, days: int, limit: int) -> int:
-    """Delete handled events older than `days`, at most `limit`; returns how many. Dead ones stay until dropped.
+    """Deletes at most `limit` events that are done and older than `days`; returns how many. Dead events stay.
 
-    It looks at the oldest by id only, so that it costs the same in a table of any size. An old event that finished
-    late, for example because it was dead for long, is deleted later.
+    Only the events with the lowest ids are looked at, so the cost does not depend on the table's size. An old event
+    that finished late, for example because it was dead for long, is deleted later.
     """
     result = connection.execute(
         text("""

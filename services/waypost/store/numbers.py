@@ -1,4 +1,4 @@
-"""The numbers of this installation, as the registry last named them."""
+"""Records the numbers of this installation, as the registry last listed them."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 
 def record(connection: Connection, numbers: Sequence[tuple[str, str, str, str]]) -> None:
-    """Write `(number_id, namespace, name, waba_id)` of each number; its other columns stay as they are."""
+    """Writes `(number_id, namespace, name, waba_id)` of each number; the other columns of its row stay as they are."""
     if not numbers:
         return
     connection.execute(

@@ -21,7 +21,7 @@ from waypost.contracts.states import OutboxState, SendReason
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """The next row of a conversation, with all the facts that decide whether and how it may go out."""
+    """The next outbox row of a conversation, with all the facts that decide whether and how it may be sent."""
 
     outbox_id: int
     conversation_id: int
@@ -45,7 +45,7 @@ class OutboxRow:
     number_paused_until: datetime | None
     token_digest: str | None
     now: datetime
-    """The database's clock, which set all the times above."""
+    """The time when the row was read, by the database's clock, as all times of this class."""
 
 
 _FACTS = """
@@ -89,7 +89,7 @@ _LOCK = text(f"""
 
 
 def next_rows(connection: Connection, conversation_ids: Sequence[int]) -> list[OutboxRow]:
-    """Return the next queued row of each conversation that has none in flight; due or not."""
+    """Returns the next queued row of each conversation that has no row in flight, even if it is not due yet."""
     return [
         OutboxRow(*tuple[Any, ...](row))
         for row in connection.execute(_NEXT_ROWS, {"conversations": list(conversation_ids)})
@@ -97,7 +97,7 @@ def next_rows(connection: Connection, conversation_ids: Sequence[int]) -> list[O
 
 
 def lock(connection: Connection, outbox_ids: Sequence[int]) -> list[OutboxRow]:
-    """Lock these rows, if they are still queued and no other transaction holds them, and read their facts again."""
+    """Locks those of these rows that are still queued and not locked by another transaction; returns them reread."""
     rows = connection.execute(_LOCK, {"ids": list(outbox_ids)})
     return [OutboxRow(*tuple[Any, ...](row)) for row in rows]
 
@@ -105,7 +105,7 @@ def lock(connection: Connection, outbox_ids: Sequence[int]) -> list[OutboxRow]:
 def mark_sending(
     connection: Connection, owner: str, lease_s: float, bodies: Mapping[int, dict[str, Any] | None]
 ) -> None:
-    """Mark locked rows as in flight for `owner`; a body that is not None replaces the row's own.
+    """Marks locked rows as in flight for `owner`; a body that is not None replaces the row's own.
 
     Raises SQLAlchemy's `IntegrityError` if another row of one of the conversations has just been started.
     """
@@ -123,7 +123,7 @@ def mark_sending(
 
 
 def refuse(connection: Connection, reasons: Mapping[int, str]) -> None:
-    """Fail locked rows that must not go out."""
+    """Marks locked rows, which must not be sent, as failed."""
     if reasons:
         connection.execute(
             text("""
@@ -137,18 +137,18 @@ def refuse(connection: Connection, reasons: Mapping[int, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RowUpdate:
-    """The result of one call, to be written into its row."""
+    """The result of one Graph call, to be written into its outbox row."""
 
     outbox_id: int
     state: OutboxState
-    """Sent, failed, unknown, or queued again."""
+    """The row's new state: sent, failed, unknown, or queued again."""
     wamid: str | None = None
     code: int | None = None
     reason: str | None = None
     delay_s: float = 0.0
     """Seconds until a row that is queued again is due."""
     counts: bool = False
-    """Whether the call was an attempt of this message; a paused number is not the message's fault."""
+    """Whether the call counts as an attempt of this message. It does not if the number was paused."""
     body: dict[str, Any] | None = field(default=None, repr=False)
     """The new body of a row that is queued again; None leaves the body as it is."""
 
@@ -175,7 +175,7 @@ _FINISH = text("""
 
 
 def finish(connection: Connection, owner: str, updates: Sequence[RowUpdate]) -> dict[int, bool]:
-    """Write how calls ended; returns the rows that were written, each with whether its conversation has more queued.
+    """Writes the results of calls; returns the written rows, each with whether its conversation has more queued.
 
     A row that `owner` has lost stays as it is, except that an acceptance settles one that is `unknown`.
     """
@@ -199,9 +199,9 @@ def finish(connection: Connection, owner: str, updates: Sequence[RowUpdate]) -> 
 
 
 def add_sent_messages(connection: Connection, bodies: Mapping[int, Mapping[str, Any]]) -> None:
-    """Store sent rows, given with their bodies, as messages of their conversations, unless they are stored already.
+    """Stores sent rows, given with their bodies, as messages of their conversations, unless they are stored already.
 
-    The sender and a status webhook may each be first, so both call it.
+    Either the sender or a status webhook may learn first that a row was sent, so both call this function.
     """
     if bodies:
         shown = [readable(body) for body in bodies.values()]
@@ -223,7 +223,7 @@ def add_sent_messages(connection: Connection, bodies: Mapping[int, Mapping[str, 
 
 
 def readable(body: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return the type of a Graph payload, and what a person would read in it."""
+    """Returns the type of a Graph payload, and the text that a person would read in it."""
     kind = str(body.get("type", "text"))
     content = body.get(kind)
     if not isinstance(content, Mapping):
@@ -246,7 +246,7 @@ def readable(body: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def renew(connection: Connection, owner: str, lease_s: float, outbox_ids: Sequence[int]) -> None:
-    """Renew claims whose calls this process is still making."""
+    """Extends the claims of rows whose calls this process is still making."""
     if outbox_ids:
         connection.execute(
             text("""
@@ -258,7 +258,7 @@ def renew(connection: Connection, owner: str, lease_s: float, outbox_ids: Sequen
 
 
 def give_back(connection: Connection, owner: str, outbox_ids: Sequence[int]) -> None:
-    """Queue rows again that `owner` never sent, because the answer to the commit of their claim was lost."""
+    """Queues again the rows that `owner` did not send because the answer to the commit of their claim was lost."""
     if outbox_ids:
         connection.execute(
             text("""
@@ -270,9 +270,9 @@ def give_back(connection: Connection, owner: str, outbox_ids: Sequence[int]) -> 
 
 
 def expire_claims(connection: Connection) -> list[int]:
-    """Mark rows as unknown whose process died during the call; returns their conversations.
+    """Marks rows as unknown if their process died during the call; returns their conversations.
 
-    A mark as read is harmless either way, so it becomes failed.
+    A row that marks a message as read becomes failed instead: it does no harm whether it went out or not.
     """
     rows = connection.execute(
         text("""
@@ -314,7 +314,7 @@ _DUE = text("""
 
 
 def due_conversations(connection: Connection, limit: int) -> list[int]:
-    """Return conversations whose next row is due and not claimed, at most `limit` of each number, replies first.
+    """Returns conversations whose next row is due and not claimed: at most `limit` per number, replies first.
 
     Paused numbers and pairs are omitted until their pause ends.
     """

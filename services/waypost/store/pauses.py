@@ -1,4 +1,4 @@
-"""Pauses of numbers and pairs, and facts about a contact that Meta's answers reveal."""
+"""Stores pauses of numbers and of pairs (number and contact), and facts about contacts that Meta's answers reveal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ class PausedNumber:
 
     number_id: str
     token_digest: str | None
-    """Digest of the credentials that met the pause; None if they are unknown."""
+    """Digest of the credentials that were in use when the pause began; None if they are unknown."""
 
 
 def pause_number(
     connection: Connection, number_id: str, *, seconds: float, code: int, reason: str, token_digest: str | None
 ) -> None:
-    """Send nothing from this number for `seconds`; then one message tests whether it works again.
+    """Pauses this number for `seconds`: nothing is sent; then one message tests whether the number works again.
 
     Does nothing for a number that is not recorded.
     """
@@ -39,9 +39,9 @@ def pause_number(
 
 
 def claim_probe(connection: Connection, number_id: str, *, seconds: float) -> bool:
-    """Return whether the caller may send one message of a number whose pause has run out.
+    """Returns whether the caller may send one message of a number whose pause has run out.
 
-    The pause goes on for all others, for `seconds`.
+    For all other messages the pause continues for `seconds`.
     """
     result = connection.execute(
         text("""
@@ -54,7 +54,7 @@ def claim_probe(connection: Connection, number_id: str, *, seconds: float) -> bo
 
 
 def resume_number(connection: Connection, number_id: str) -> None:
-    """End the pause of a number, because a message was accepted or its credentials changed."""
+    """Ends the pause of a number, because a message was accepted or its credentials changed."""
     connection.execute(
         text("""
             UPDATE number SET paused_until = NULL, pause_code = NULL, pause_reason = NULL, token_digest = NULL,
@@ -66,13 +66,13 @@ def resume_number(connection: Connection, number_id: str) -> None:
 
 
 def paused_numbers(connection: Connection) -> list[PausedNumber]:
-    """Return all numbers that are paused, or wait for a probe."""
+    """Returns all numbers that are paused, or wait for a probe."""
     rows = connection.execute(text("SELECT number_id, token_digest FROM number WHERE paused_until IS NOT NULL"))
     return [PausedNumber(*row) for row in rows]
 
 
 def pause_pair(connection: Connection, conversation_id: int, *, seconds: float) -> None:
-    """Send nothing to one contact for `seconds` (131056)."""
+    """Pauses sends from one number to one contact for `seconds`, after Meta's error 131056."""
     connection.execute(
         text("""
             UPDATE conversation SET paused_until = clock_timestamp() + make_interval(secs => :seconds)
@@ -83,7 +83,7 @@ def pause_pair(connection: Connection, conversation_id: int, *, seconds: float) 
 
 
 def stop_marketing(connection: Connection, conversation_ids: Sequence[int]) -> None:
-    """Record that these contacts stopped marketing messages, because Meta refused a message for it (131050)."""
+    """Records that these contacts stopped marketing messages, because Meta refused a message with error 131050."""
     connection.execute(
         text("""
             UPDATE contact SET marketing_stopped_at = clock_timestamp()
@@ -96,7 +96,7 @@ def stop_marketing(connection: Connection, conversation_ids: Sequence[int]) -> N
 
 
 def close_window(connection: Connection, conversation_id: int, *, sent_at: float) -> None:
-    """Close the 24 h window, because Meta refused a message sent at `sent_at` (unix seconds) outside of it (131047).
+    """Closes the 24 h window, because Meta refused a message sent at `sent_at` (unix seconds) with error 131047.
 
     A window that the contact has opened since then stays open.
     """

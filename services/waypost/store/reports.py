@@ -1,4 +1,4 @@
-"""Reports for people: numbers and their conditions, messages by hour and day, dead and unknown items, exports."""
+"""Queries for people: numbers and their conditions, messages by hour and day, dead and unknown items, exports."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class NumberReport:
 
 
 def numbers(connection: Connection) -> list[NumberReport]:
-    """Return every number, by namespace and name."""
+    """Returns every number, by namespace and name."""
     rows = connection.execute(
         text("""
             SELECT number_id, namespace, name, waba_id, conditions, coalesce(paused_until > now(), false) AS paused,
@@ -57,7 +57,7 @@ def numbers(connection: Connection) -> list[NumberReport]:
 
 @dataclass(frozen=True, slots=True)
 class HourOfNumber:
-    """Messages of one number in one hour that had any."""
+    """Counts of one number's messages in one hour; an hour without messages has no such object."""
 
     number_id: str
     hour: datetime
@@ -82,14 +82,14 @@ _BY_HOUR = text("""
 
 
 def by_hour(connection: Connection, *, hours: int = 48) -> tuple[datetime, list[HourOfNumber]]:
-    """Return the current hour (UTC, by the database's clock) and the messages of the last `hours`, with this one."""
+    """Returns the current hour (UTC, the database's clock) and the counts of the last `hours`, the current included."""
     now = connection.execute(text("SELECT date_trunc('hour', now(), 'UTC')")).scalar_one()
     rows = connection.execute(_BY_HOUR, {"hours": hours})
     return now, [HourOfNumber(row.number_id, row.hour, row.incoming, row.outgoing) for row in rows]
 
 
 def newest_dead(connection: Connection, *, limit: int, number_id: str | None = None) -> list[DeadEvent]:
-    """Return the newest dead events, newest first; of one number if `number_id` is given."""
+    """Returns the latest dead events, newest first; if `number_id` is given, only that number's."""
     rows = connection.execute(
         text("""
             SELECT id, number_id, kind, reason, attempts, lane, octet_length(payload), occurred_at, received_at,
@@ -104,7 +104,7 @@ def newest_dead(connection: Connection, *, limit: int, number_id: str | None = N
 
 
 def newest_open_sends(connection: Connection, *, limit: int, number_id: str | None = None) -> list[OpenSend]:
-    """Return sends that are unknown or failed, unknown ones first, then newest first; of one number if it is given."""
+    """Returns unknown sends, then failed ones, each newest first; if `number_id` is given, only that number's."""
     rows = connection.execute(
         text("""
             SELECT id, number_id, kind, state, error_code, reason, attempts, created_at, finished_at, traceparent
@@ -145,7 +145,7 @@ DAY_COLUMNS = (
 
 
 def messages(connection: Connection, number_id: str, start: date, end: date) -> Iterator[tuple[Any, ...]]:
-    """Yield the messages of a number from day `start` to day `end`, both included (UTC), as `MESSAGE_COLUMNS`.
+    """Yields the messages of a number from day `start` to day `end`, both included (UTC), as `MESSAGE_COLUMNS`.
 
     The oldest comes first. A server-side cursor streams them, so that memory does not grow with the result; the
     transaction must stay open until the end.
@@ -171,7 +171,7 @@ def messages(connection: Connection, number_id: str, start: date, end: date) -> 
 
 
 def days(connection: Connection, number_id: str, start: date, end: date) -> Iterator[tuple[Any, ...]]:
-    """Yield counts of a number for every day from `start` to `end`, both included (UTC), as `DAY_COLUMNS`."""
+    """Yields counts of a number for every day from `start` to `end`, both included (UTC), as `DAY_COLUMNS`."""
     rows = connection.execute(
         text("""
             WITH day AS (

@@ -1,4 +1,4 @@
-"""Sends that a person or a program requests: each has a key, so that a repeated request is sent once."""
+"""Queues sends that a person or a program requests; each has a key, so that a repeated request is sent only once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from sqlalchemy import Connection, text
 
 
 class KeyInUse(Exception):
-    """Raised when the key was used before, for another number or contact. Use another key."""
+    """Raised when the request's key was used before, for another number or contact. Use another key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of a requested send."""
+    """How far a requested send has got."""
 
     outbox_id: int
     state: str
@@ -31,7 +31,7 @@ def submit(
     key: str,
     traceparent: str | None = None,
 ) -> tuple[int, bool]:
-    """Queue one message; returns its outbox id, and whether it is new. Raises `KeyInUse`."""
+    """Queues one message unless its key is known; returns the outbox id and whether it is new. Raises `KeyInUse`."""
     inserted = connection.execute(
         text("""
             INSERT INTO outbox (number_id, conversation_id, body, request_key, traceparent)
@@ -59,7 +59,7 @@ def submit(
 
 
 def progress(connection: Connection, outbox_id: int) -> Progress:
-    """Return the progress of a send. The row must exist."""
+    """Returns the progress of a send. Its outbox row must exist."""
     row = connection.execute(
         text("SELECT id, state, reason, error_code FROM outbox WHERE id = :id"), {"id": outbox_id}
     ).one()

@@ -18,13 +18,13 @@ class Tick:
 
     @property
     def key(self) -> str:
-        """The prefix of the request keys of its outbox rows."""
+        """The prefix of the request keys of the run's outbox rows."""
         return f"schedule:{self.schedule_uid}:{int(self.planned_at.timestamp()) // 60}:"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The stored state of a run. `orders` are those of its first attempt; None once the run has ended."""
+    """The stored state of a run. `orders` are those of its first attempt, or None once the run has ended."""
 
     attempts: int
     orders: dict[str, Any] | None = field(repr=False)
@@ -34,7 +34,7 @@ class Run:
     detail: str
     finished_at: datetime | None
     now: datetime
-    """The database's clock."""
+    """The current time by the database's clock."""
 
 
 def begin_or_resume(
@@ -47,7 +47,7 @@ def begin_or_resume(
     orders: Mapping[str, Any],
     traceparent: str | None,
 ) -> Run:
-    """Begin the run of this tick, or resume it; if it has ended already, `result` says how."""
+    """Begins the run of this tick, or resumes it. If the run has ended already, the returned `result` says how."""
     row = connection.execute(
         text("""
             INSERT INTO schedule_run (schedule_uid, planned_at, namespace, name, number_id, orders, traceparent)
@@ -70,9 +70,9 @@ def begin_or_resume(
 
 
 def delete_orders(connection: Connection, tick: Tick) -> None:
-    """Delete the orders of this schedule's runs that never ended and are a day older than this one.
+    """Deletes the orders of runs of this schedule that never ended and are at least a day older than this run.
 
-    No process resumes those runs, and their orders name people.
+    No process resumes those runs, and their orders identify people.
     """
     connection.execute(
         text("""
@@ -84,7 +84,7 @@ def delete_orders(connection: Connection, tick: Tick) -> None:
 
 
 def owner_of_number(connection: Connection, number_id: str) -> tuple[str, str] | None:
-    """Return namespace and name of the number, as the workers last recorded them; None if no worker has."""
+    """Returns namespace and name of the number, as a worker last recorded them; None if no worker has recorded it."""
     row = connection.execute(
         text("SELECT namespace, name FROM number WHERE number_id = :id"), {"id": number_id}
     ).one_or_none()
@@ -92,7 +92,7 @@ def owner_of_number(connection: Connection, number_id: str) -> tuple[str, str] |
 
 
 def phones_of_contacts(connection: Connection, number_id: str, phones: Sequence[str]) -> set[str]:
-    """Return those of `phones` (digits) that the number has a contact for."""
+    """Returns those of `phones` (digits) that the number has a contact for."""
     rows = connection.execute(
         text("SELECT wa_id FROM contact WHERE number_id = :number AND wa_id = ANY(CAST(:phones AS text[]))"),
         {"number": number_id, "phones": list(phones)},
@@ -120,9 +120,9 @@ def queue_messages(
     priority: int,
     traceparent: str | None,
 ) -> int:
-    """Queue one message per contact, except for contacts that have one of this run already; returns how many are new.
+    """Queues one message per contact that has no message of this run yet; returns how many were queued.
 
-    The request key has the contact's id, so that a person who is named in two ways gets one message.
+    The request key contains the contact's id, so that a person who is named in two ways gets one message.
     """
     result = connection.execute(
         text("""
@@ -156,7 +156,7 @@ def finish(
     result: str,
     detail: str = "",
 ) -> datetime:
-    """Write the result of the run and delete its orders; returns when it ended.
+    """Writes the result of the run and deletes its orders; returns the time when the run ended.
 
     A run that has ended already keeps its result.
     """
@@ -190,14 +190,14 @@ class SendCounts:
     """Counts of a run's messages by their state."""
 
     waiting: int = 0
-    """Queued for a later time: quiet hours, a paused number or pair."""
+    """Messages queued for a later time, because of quiet hours or a paused number or pair."""
     due: int = 0
-    """Queued and due, or in flight."""
+    """Messages that are queued and due, or in flight."""
     sent: int = 0
     failed: int = 0
     unknown: int = 0
     refused: dict[str, int] = field(default_factory=dict)
-    """Failed before Meta was asked, by the gate's reason: opted out, outside the window, …"""
+    """Messages that the gate refused, so that Meta was not called, by reason: opted out, outside the window, …"""
 
     @property
     def total(self) -> int:
@@ -206,7 +206,7 @@ class SendCounts:
 
 
 def sends_of_run(connection: Connection, tick: Tick) -> SendCounts:
-    """Return the counts of the run's messages by their current state."""
+    """Returns the counts of the run's messages by their current state."""
     rows = connection.execute(
         text("""
             SELECT CASE

@@ -1,7 +1,7 @@
-"""Statuses of sent messages, as Meta reports them: late, out of order, more than once, or not at all.
+"""Stores statuses of sent messages, which Meta may report late, out of order, more than once, or not at all.
 
-Every status is stored. A message's status is the highest seen: `read` may come without `delivered`, and `sent` after
-both. `failed` ranks above `sent` only, because a message that a person has read did not fail.
+Every status is stored. A message's status is the highest-ranking one seen so far: `read` may come without `delivered`,
+and `sent` after both. `failed` ranks above `sent` only, because a message that a person has read did not fail.
 
 A status carries our row's correlation in `biz_opaque_callback_data`. This settles a row whose outcome was unknown, and
 it works before our own call has returned.
@@ -19,7 +19,7 @@ from waypost.contracts.states import MessageStatus, SendReason
 from waypost.store import outbox
 
 CALLBACK_PREFIX = "waypost:"
-"""Prefix of the callback data of our messages; the outbox row's correlation follows."""
+"""Prefix of the callback data of our messages; the correlation of the outbox row follows the prefix."""
 
 RANKS: dict[str, int] = {
     MessageStatus.SENT: 1,
@@ -28,7 +28,7 @@ RANKS: dict[str, int] = {
     MessageStatus.READ: 4,
     MessageStatus.PLAYED: 5,
 }
-"""The higher rank wins. A status without a rank is stored and changes nothing."""
+"""Ranks of statuses: a message has the highest one seen. A status without a rank is stored and changes nothing."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,23 +37,23 @@ class MergedStatus:
 
     rank: int = 0
     error_code: int = 0
-    """Meta's code for a failed message; 0 for none. Of two codes the higher one stays, just to have a rule."""
+    """Meta's code for a failed message; 0 for none. Of two codes the higher one is kept; the choice is arbitrary."""
 
     @property
     def status(self) -> str | None:
-        """Meta's name of the status; None before the first."""
+        """Meta's name of the status; None before the first status."""
         return next((name for name, rank in RANKS.items() if rank == self.rank), None)
 
 
 def merged(status: str, error_code: int | None) -> MergedStatus:
-    """Return one status in the form that can be merged with others."""
+    """Returns one status as a `MergedStatus`, which can be merged with others."""
     rank = RANKS.get(status, 0)
     return MergedStatus(rank, (error_code or 0) if rank == RANKS[MessageStatus.FAILED] else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A message that Meta failed after it had accepted it."""
+    """A message that Meta first accepted and later reported as failed."""
 
     number_id: str
     conversation_id: int
@@ -67,9 +67,9 @@ class Applied:
     """The changes that a batch of statuses made."""
 
     traceparents: list[str | None]
-    """The trace of the send that each status is about, in the order given."""
+    """The `traceparent` of the send that each status is about, in the order of the statuses."""
     matched: list[bool]
-    """Whether each status is about a message that this installation sent, in the order given."""
+    """Whether each status is about a message that this installation sent, in the order of the statuses."""
     settled: list[int] = field(default_factory=list)
     """Conversations of rows that were in flight or unknown, or would have been sent again."""
     failures: list[Failure] = field(default_factory=list)
@@ -92,7 +92,8 @@ Key = tuple[str, str]
 
 
 def apply(connection: Connection, statuses: Sequence[InboundStatus]) -> Applied:
-    """Write these statuses into messages and outbox, in the caller's transaction. A repeated status is stored twice."""
+    """Writes these statuses into messages and outbox, in the caller's transaction. A status that comes
+    twice is stored twice."""
     applied = Applied([None] * len(statuses), [False] * len(statuses))
     keys = [(status.number_id, status.wamid) for status in statuses]
     found = _messages(connection, keys)
@@ -119,7 +120,7 @@ def apply(connection: Connection, statuses: Sequence[InboundStatus]) -> Applied:
 
 
 def _messages(connection: Connection, keys: Iterable[Key]) -> dict[Key, _Message]:
-    """Lock and return our messages by number and wamid. All callers lock in one order, so that no deadlock arises."""
+    """Locks and returns our messages by number and wamid. All callers lock in the same order, to avoid deadlocks."""
     wanted = sorted(set(keys))
     if not wanted:
         return {}
@@ -145,7 +146,7 @@ def _messages(connection: Connection, keys: Iterable[Key]) -> dict[Key, _Message
 
 
 def _settle(connection: Connection, statuses: Iterable[InboundStatus]) -> list[tuple[Key, int]]:
-    """Mark outbox rows as sent that these statuses prove to have gone out, and store them as messages.
+    """Marks outbox rows as sent if these statuses prove that they went out, and stores them as messages.
 
     Returns number id and wamid of each row, with its conversation. Only a row of the same number is settled: a number
     has no say in the correlations of another.
@@ -193,7 +194,7 @@ def _is_uuid(value: str) -> bool:
 
 
 def _stored_form(status: InboundStatus) -> dict[str, Any]:
-    """Return one status as it is stored: without the recipient, whom the conversation names already."""
+    """Returns one status as it is stored: without the recipient, which the conversation already has."""
     fields = {
         "status": status.status,
         "at": status.occurred_at,

@@ -1,4 +1,4 @@
-"""Durable daily counts: added in the transaction that makes them true, so that sums over them always hold (G9)."""
+"""Daily counts in the database. They are added in the transaction that stores what they count, so sums hold (G9)."""
 
 from collections.abc import Mapping
 
@@ -17,9 +17,9 @@ _ADD = text("""
 
 
 def add(connection: Connection, writer: int, counts: Mapping[tuple[str, DailyCount], int]) -> None:
-    """Add `{(number_id, name): n}` to today's counts (UTC).
+    """Adds `{(number_id, name): n}` to today's counts (UTC).
 
-    `writer` spreads concurrent writers over rows, so that two processes do not wait for each other's commit.
+    Each `writer` has rows of its own, so that two processes do not wait for each other's commit.
     """
     if not counts:
         return

@@ -12,7 +12,7 @@ from waypost.contracts.states import Direction, OutboxKind
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """One inbound message, as a person would read it."""
+    """One inbound message with the text that a person would read."""
 
     number_id: str
     conversation_id: int
@@ -49,7 +49,7 @@ _ADD_MESSAGES = text("""
 
 
 def add_messages(connection: Connection, messages: Sequence[Incoming]) -> None:
-    """Store messages that came in; one that is stored already stays as it is."""
+    """Stores inbound messages; a message that is stored already stays as it is."""
     if messages:
         connection.execute(_ADD_MESSAGES, {"rows": msgspec.json.encode(messages).decode()})
 
@@ -65,16 +65,16 @@ _ADD_OUTGOING = text("""
 
 
 def add_outgoing(connection: Connection, rows: Sequence[Outgoing]) -> None:
-    """Queue the messages of turns, in the given order: outbox ids grow with it."""
+    """Queues the messages of turns in the given order, which is also the order of their outbox ids."""
     if rows:
         connection.execute(_ADD_OUTGOING, {"rows": msgspec.json.encode(rows).decode()})
 
 
 def withdraw_notices(connection: Connection, conversation_ids: Collection[int]) -> None:
-    """Make queued notices of these conversations ordinary messages, which the gate may refuse.
+    """Turns queued notices of these conversations into ordinary messages, which the gate may refuse.
 
-    The notice of a hand-off may wait for hours while its number is paused. It must not go out to a contact who has
-    opted out since.
+    A notice that a person takes over may wait for hours while its number is paused. It must not go out to a contact who
+    has opted out since.
     """
     if conversation_ids:
         connection.execute(

@@ -61,7 +61,7 @@ class _Context:
 
 
 def redact(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    """Remove private values, and those that JSON cannot hold; this is the last processor before rendering."""
+    """Removes private values, and those that JSON cannot hold; this is the last processor before rendering."""
     error = fields.pop("exc_info", None)
     safe: EventDict = {}
     for name, given in fields.items():
@@ -97,11 +97,11 @@ class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
     def stream(self, _value: object) -> None: ...
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Do nothing: the default prints the message with its arguments, unredacted, to stderr."""
+        """Does nothing: the default prints the message with its arguments, unredacted, to stderr."""
 
 
 def configure(service: str, level: str) -> None:
-    """Send every logger of this process to stdout as JSON lines. It may be called again; the last call counts.
+    """Sends every logger of this process to stdout as JSON lines. It may be called again; the last call counts.
 
     `level` is one of the names of `logging`. Uncaught exceptions are logged the same way instead of being printed.
     """

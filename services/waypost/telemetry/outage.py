@@ -21,13 +21,13 @@ class Outage:
         self._ongoing = False
 
     def failed(self, error: Exception, **facts: Any) -> None:
-        """Record a failure. Only the first is logged, with the error's class, since its text may quote data."""
+        """Records a failure. Only the first is logged, with the error's class, since its text may quote data."""
         if not self._ongoing:
             self._log.log(self._level, self._began, error=type(error).__name__, **facts)
         self._ongoing = True
 
     def answered(self) -> None:
-        """Record a success, which ends an outage."""
+        """Records a success, which ends an outage."""
         if self._ongoing:
             self._log.info(self._ended)
         self._ongoing = False

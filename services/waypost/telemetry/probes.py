@@ -35,7 +35,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def ready(self) -> str | None:
-        """Return why the process is not ready, None if it is; log it when it changes."""
+        """Returns why the process is not ready, None if it is; log it when it changes."""
         reason = self._ready()
         logged, self._logged = self._logged, reason
         if reason != logged:
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Log nothing: a line per probe would be noise."""
+        """Logs nothing: a line per probe would be noise."""
 
 
 @dataclass
@@ -106,7 +106,7 @@ class Probes:
     _thread: threading.Thread
 
     def close(self) -> None:
-        """Stop listening, and return when the thread has ended."""
+        """Stops listening, and return when the thread has ended."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
@@ -120,7 +120,7 @@ def serve(
     host: str = "0.0.0.0",  # noqa: S104 - a pod's network
     timeout_s: float = 5.0,
 ) -> Probes:
-    """Serve probes from background threads; port 0 takes any free one. Raises OSError when the port is taken.
+    """Serves probes from background threads; port 0 takes any free one. Raises OSError when the port is taken.
 
     `ready` and `alive` return None, or one line that says why not. Every caller sees that line, so it may hold no
     secrets; the one of `ready` is logged when it changes. They are called in threads and must be bounded in time. A

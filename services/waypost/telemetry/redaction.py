@@ -126,14 +126,14 @@ def _mask(match: re.Match[str]) -> str:
 
 
 def text(value: str) -> str:
-    """Mask whatever looks like a person, a token or a digest, and cut the text to `LONGEST` characters."""
+    """Masks whatever looks like a person, a token or a digest, and cut the text to `LONGEST` characters."""
     if len(value) > LONGEST:
         value = value[:LONGEST] + "…"
     return _PRIVATE.sub(_mask, value)
 
 
 def is_private(key: str) -> bool:
-    """Return whether a field of this name loses its value, whatever that is."""
+    """Returns whether a field of this name loses its value, whatever that is."""
     key = key.lower().replace("-", "_").replace(".", "_")
     if key in IDENTIFIERS:
         return False
@@ -141,7 +141,7 @@ def is_private(key: str) -> bool:
 
 
 def value(key: str, given: object, depth: int = 0) -> object:
-    """Return `given` as it may be written under `key`: masked, fit for JSON, never the `repr` of an unknown object."""
+    """Returns `given` as it may be written under `key`: masked, fit for JSON, never the `repr` of an unknown object."""
     if given is None or isinstance(given, bool | float):
         return given
     if isinstance(given, BaseException):
@@ -168,7 +168,7 @@ def value(key: str, given: object, depth: int = 0) -> object:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the error's message if it cannot hold private data, else "".
+    """Returns the error's message if it cannot hold private data, else "".
 
     Messages of libraries quote their input (`invalid literal … 'text'`, SQL parameters), so that only our own, those of
     the operating system, and those about code pass.
@@ -190,13 +190,13 @@ def message_of(error: BaseException) -> str:
 
 
 def kind_of(error: BaseException) -> str:
-    """Return the error's class with its module, without `builtins`."""
+    """Returns the error's class with its module, without `builtins`."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def exception(error: BaseException) -> dict[str, object]:
-    """Describe an error as `{type, message, at: [file:line function], cause}`, without source code or variables."""
+    """Describes an error as `{type, message, at: [file:line function], cause}`, without source code or variables."""
     described: dict[str, object] = {"type": kind_of(error)}
     if message := message_of(error):
         described["message"] = message
@@ -213,7 +213,7 @@ def exception(error: BaseException) -> dict[str, object]:
 
 
 def place(filename: str) -> str:
-    """Return a file's path within its package."""
+    """Returns a file's path within its package."""
     for root in ("/site-packages/", "/services/", "/lib/"):
         _, found, rest = filename.rpartition(root)
         if found:
@@ -222,7 +222,7 @@ def place(filename: str) -> str:
 
 
 def foreign(line: str) -> str:
-    """Mask a library's log message. A traceback in it is reduced to its first line, the places and the type."""
+    """Masks a library's log message. A traceback in it is reduced to its first line, the places and the type."""
     if _TRACEBACK not in line:
         return text(line)
     first, _, rest = line.partition(_TRACEBACK)

@@ -15,7 +15,7 @@ LARGEST_BYTES = 32 * 1024 * 1024
 
 
 def record(span: ReadableSpan) -> dict[str, object]:
-    """Return a span as JSON: ids in hex, times in nanoseconds since the epoch, `parent_id` None for a root."""
+    """Returns a span as JSON: ids in hex, times in nanoseconds since the epoch, `parent_id` None for a root."""
     context = span.get_span_context()
     assert context is not None
     parent = span.parent
@@ -49,7 +49,7 @@ class FileExporter(SpanExporter):
         self._lock = threading.Lock()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Write and flush. A full or read-only disk loses the spans, and raises nothing."""
+        """Writes and flush. A full or read-only disk loses the spans, and raises nothing."""
         lines = "".join(json.dumps(record(span), separators=(",", ":")) + "\n" for span in spans)
         with self._lock:
             try:
@@ -73,19 +73,19 @@ class FileExporter(SpanExporter):
         return self._file
 
     def shutdown(self) -> None:
-        """Close the file."""
+        """Closes the file."""
         with self._lock:
             if self._file is not None and self._pid == os.getpid():
                 self._file.close()
             self._file = None
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - the base class has it
-        """Return True: every export has been flushed."""
+        """Returns True: every export has been flushed."""
         return True
 
 
 def read(folder: Path) -> Iterator[dict[str, object]]:
-    """Yield the spans in `folder`, in no particular order. Skip an incomplete last line."""
+    """Yields the spans in `folder`, in no particular order. Skip an incomplete last line."""
     for path in sorted(folder.glob("*.jsonl*")):
         with path.open(encoding="utf-8") as file:
             for line in file:

@@ -120,7 +120,7 @@ class ScrubbingExporter(SpanExporter):
         self._pause_until = float("-inf")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export safe copies of the spans."""
+        """Exports safe copies of the spans."""
         if self._clock() < self._pause_until:
             return SpanExportResult.FAILURE
         result = self._exporter.export([self._copy(span) for span in spans])
@@ -150,11 +150,11 @@ class ScrubbingExporter(SpanExporter):
         )
 
     def shutdown(self) -> None:
-        """Close the wrapped exporter."""
+        """Closes the wrapped exporter."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Flush the wrapped exporter."""
+        """Flushes the wrapped exporter."""
         return self._exporter.force_flush(timeout_millis)
 
 
@@ -165,7 +165,7 @@ class Tracing:
     provider: TracerProvider
 
     def shutdown(self) -> None:
-        """Flush and stop; spans that end afterwards are lost."""
+        """Flushes and stop; spans that end afterwards are lost."""
         self.provider.shutdown()
 
 
@@ -174,7 +174,7 @@ _recording = False
 
 
 def configure(service: str, trace_dir: Path | None, *, export_timeout_s: float = 3.0) -> Tracing:
-    """Set up the tracing of this process; the last call counts.
+    """Sets up the tracing of this process; the last call counts.
 
     Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when that is set, and as JSON lines into `trace_dir` when that is given.
     `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SDK_DISABLED` work as in OpenTelemetry.
@@ -216,7 +216,7 @@ def configure(service: str, trace_dir: Path | None, *, export_timeout_s: float =
 
 
 def tracer() -> Tracer:
-    """Return the tracer of this process; before `configure`, one that makes ids and records nothing."""
+    """Returns the tracer of this process; before `configure`, one that makes ids and records nothing."""
     global _tracer  # noqa: PLW0603
     if _tracer is None:
         _tracer = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("waypost")
@@ -224,23 +224,23 @@ def tracer() -> Tracer:
 
 
 def is_recording() -> bool:
-    """Return whether spans of this process are exported; if not, a hot path needs only `new_traceparent`."""
+    """Returns whether spans of this process are exported; if not, a hot path needs only `new_traceparent`."""
     return _recording
 
 
 def new_traceparent() -> str:
-    """Return the ids of a trace that is not recorded, to join log lines and rows; it costs a tenth of a span."""
+    """Returns the ids of a trace that is not recorded, to join log lines and rows; it costs a tenth of a span."""
     # An id of 0, once in 2^64 calls, is invalid to W3C; the reader then starts a new trace.
     return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-00"
 
 
 def current_traceparent() -> str | None:
-    """Return the W3C `traceparent` of the current span, for a row or an environment variable; None without a span."""
+    """Returns the W3C `traceparent` of the current span, for a row or an environment variable; None without a span."""
     return traceparent_of(trace.get_current_span())
 
 
 def traceparent_of(span: Span) -> str | None:
-    """Return the W3C `traceparent` of this span, None for one without ids."""
+    """Returns the W3C `traceparent` of this span, None for one without ids."""
     context = span.get_span_context()
     if not context.is_valid:
         return None
@@ -257,12 +257,12 @@ def _span_context(traceparent: str | None) -> SpanContext | None:
 
 
 def context_from(traceparent: str | None) -> Context:
-    """Return the context for a child of `traceparent`; an empty one, for a new root, if it is unreadable."""
+    """Returns the context for a child of `traceparent`; an empty one, for a new root, if it is unreadable."""
     span = _span_context(traceparent)
     return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span else Context()
 
 
 def link_to(traceparent: str | None) -> Link | None:
-    """Return a link to the span of `traceparent`, or None if it is missing or unreadable."""
+    """Returns a link to the span of `traceparent`, or None if it is missing or unreadable."""
     span = _span_context(traceparent)
     return Link(span) if span else None

@@ -26,7 +26,7 @@ class Adoption:
         self._adopted_for: Endpoints | None = None
 
     async def follow(self) -> None:
-        """Adopt after each change of the registry, which is checked every second, until cancelled."""
+        """Adopts after each change of the registry, which is checked every second, until cancelled."""
         while True:
             current = self._directory.endpoints
             if current is not self._adopted_for:
@@ -38,7 +38,7 @@ class Adoption:
             await asyncio.sleep(INTERVAL_S)
 
     def adopt(self, endpoints: Endpoints) -> None:
-        """Give each number of these endpoints its earlier events. Raises `SQLAlchemyError`; may be repeated."""
+        """Gives each number of these endpoints its earlier events. Raises `SQLAlchemyError`; may be repeated."""
         registered = {
             (endpoint.app_id, number_id)
             for endpoint in endpoints.values()

@@ -24,7 +24,7 @@ def create(
     throttle: Throttle | None = None,
     trusted_proxies: Sequence[Network] = (),
 ) -> Router:
-    """Return an ASGI application that owns `intake` during its lifespan and keeps `directory` up to date.
+    """Returns an ASGI application that owns `intake` during its lifespan and keeps `directory` up to date.
 
     It is Starlette's router alone: the error middlewares would cost a tenth of a delivery, and uvicorn answers 500 too.
     """

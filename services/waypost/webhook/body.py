@@ -50,7 +50,7 @@ class Headers:
 
 
 def read_headers(scope: Scope) -> Headers:
-    """Pick the headers in one pass; names are lower-case by the ASGI specification."""
+    """Picks the headers in one pass; names are lower-case by the ASGI specification."""
     found = Headers()
     signatures = 0
     for name, value in scope["headers"]:
@@ -68,7 +68,7 @@ def read_headers(scope: Scope) -> Headers:
 
 
 async def read_body(headers: Headers, receive: Receive) -> bytes:
-    """Return the whole body. Raises `UnreadableBody`."""
+    """Returns the whole body. Raises `UnreadableBody`."""
     if headers.encoded:
         raise EncodedBody
     if headers.length is not None and headers.length > LARGEST:

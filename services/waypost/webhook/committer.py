@@ -37,7 +37,7 @@ class Committer:
         self._lock = threading.Lock()
 
     def commit(self, arrivals: list[inbox.Arrival]) -> int:
-        """Store events, at most `ROWS_PER_COMMIT` in a transaction, and wake their lanes. Raises `SQLAlchemyError`.
+        """Stores events, at most `ROWS_PER_COMMIT` in a transaction, and wake their lanes. Raises `SQLAlchemyError`.
 
         Returns the time at which all were durable, in nanoseconds since the epoch. After an error some of them may be
         stored; it is safe to store all of them again.
@@ -76,7 +76,7 @@ class Committer:
             raise
 
     def _insert_halves(self, arrivals: list[inbox.Arrival]) -> inbox.Inserted:
-        """Split until each refused row is alone and store it dead, with its bytes; all others are stored as usual."""
+        """Splits until each refused row is alone and store it dead, with its bytes; all others are stored as usual."""
         if len(arrivals) == 1:
             event, traceparent = arrivals[0]
             arrivals = [(_unstorable(event), traceparent)]
@@ -101,7 +101,7 @@ class Committer:
         return self._connection
 
     def close(self) -> None:
-        """Drop the connection; the next commit opens a new one."""
+        """Drops the connection; the next commit opens a new one."""
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
@@ -109,7 +109,7 @@ class Committer:
             connection.close()
 
     def abort(self) -> None:
-        """Shut the connection's socket down, so that a thread that waits on it gets an error. For other threads."""
+        """Shuts the connection's socket down, so that a thread that waits on it gets an error. For other threads."""
         with self._lock:
             if self._connection is None or self._connection.invalidated:
                 return
@@ -136,17 +136,17 @@ def _sqlstate(error: DBAPIError) -> str:
 
 
 def _is_about_content(error: DBAPIError) -> bool:
-    """Return whether the same row would be refused for ever: data exceptions, constraints, program limits."""
+    """Returns whether the same row would be refused for ever: data exceptions, constraints, program limits."""
     return _sqlstate(error)[:2] in {"22", "23", "54"} or isinstance(error.orig, UnicodeError)
 
 
 def _is_transient(error: DBAPIError) -> bool:
-    """Return whether the transaction was rolled back and may succeed now: deadlocks, serialization failures."""
+    """Returns whether the transaction was rolled back and may succeed now: deadlocks, serialization failures."""
     return _sqlstate(error)[:2] == "40"
 
 
 def name_of(error: SQLAlchemyError) -> str:
-    """Return the class and SQLSTATE of a database error; its message could quote a row and must not be logged."""
+    """Returns the class and SQLSTATE of a database error; its message could quote a row and must not be logged."""
     if isinstance(error, DBAPIError):
         return f"{type(error.orig).__name__} {_sqlstate(error)}".strip()
     return type(error).__name__
@@ -162,5 +162,5 @@ def _count(inserted: inbox.Inserted) -> None:
 
 
 def _label(number_id: str) -> str:
-    """Return the app's id for a number that is not registered, so that a payload cannot create time series."""
+    """Returns the app's id for a number that is not registered, so that a payload cannot create time series."""
     return ":".join(number_id.split(":")[:2]) if number_id.startswith("app:") else number_id

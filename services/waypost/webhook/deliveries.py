@@ -84,7 +84,7 @@ class Deliveries:
         self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one delivery, unless its client goes away within the body."""
+        """Answers one delivery, unless its client goes away within the body."""
         began = time.perf_counter()
         try:
             status = await self._status(scope, receive)
@@ -146,7 +146,7 @@ class Deliveries:
         return 200
 
     async def _store_in_span(self, events: list[Event]) -> None:
-        """Store within a span that ends when the events are durable; the spans that handle them are its children."""
+        """Stores within a span that ends when the events are durable; the spans that handle them are its children."""
         handed_over_ns = time.time_ns()
         span = tracing.tracer().start_span(
             "store inbox", None, SpanKind.PRODUCER, _STORE_SPAN, start_time=handed_over_ns
@@ -181,7 +181,7 @@ def _refused(unavailable: IntakeUnavailable, events: list[Event]) -> int:
 
 
 def _verified_events(endpoint: Endpoint, signature: str | None, body: bytes) -> list[Event] | None:
-    """Return the events of a body, or None when no secret of the endpoint has signed it."""
+    """Returns the events of a body, or None when no secret of the endpoint has signed it."""
     signer = endpoint.signer(signature, body)
     if signer is None:
         return None

@@ -22,7 +22,7 @@ class Directory:
         """Why the registry could not be read the last time, else None; the endpoints then stay as they were."""
 
     def refresh(self) -> None:
-        """Read the registry once and replace the endpoints if it has changed."""
+        """Reads the registry once and replace the endpoints if it has changed."""
         try:
             changed = self._registry.refresh()
         except OSError as error:
@@ -39,7 +39,7 @@ class Directory:
                 log.error("a registry file cannot be read", reason=problem)
 
     async def follow(self) -> None:
-        """Refresh every second until cancelled, in a thread because a mounted folder may be slow."""
+        """Refreshes every second until cancelled, in a thread because a mounted folder may be slow."""
         while True:
             await asyncio.sleep(INTERVAL_S)
             await asyncio.to_thread(self.refresh)

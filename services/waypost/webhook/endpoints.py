@@ -59,7 +59,7 @@ class Endpoint:
         object.__setattr__(self, "span_attributes", attributes)
 
     def accepts(self, verify_token: str) -> bool:
-        """Return whether this is the current or a previous verify token, in constant time over all of them."""
+        """Returns whether this is the current or a previous verify token, in constant time over all of them."""
         given = verify_token.encode("utf-8", "surrogatepass")
         found = False
         for token in self.verify_tokens:
@@ -67,7 +67,7 @@ class Endpoint:
         return found
 
     def signer(self, header: str | None, body: bytes) -> Signer | None:
-        """Return who signed this body, None when no secret fits, in constant time over all secrets."""
+        """Returns who signed this body, None when no secret fits, in constant time over all secrets."""
         found = None
         for signer in self.signers:
             if signature.is_valid(header, body, signer.secrets):
@@ -75,7 +75,7 @@ class Endpoint:
         return found
 
     def attributed(self, events: list[Event], signer: Signer) -> list[Event]:
-        """Return the events; those for a number that is not the signer's become dead ones under the app's own id."""
+        """Returns the events; those for a number that is not the signer's become dead ones under the app's own id."""
         numbers = signer.numbers
         for event in events:
             if event.number_id not in numbers:
@@ -95,7 +95,7 @@ Endpoints = Mapping[tuple[str, str], Endpoint]
 
 
 def endpoints(snapshot: Snapshot[Route]) -> Endpoints:
-    """Return every endpoint of the registry. A number `apps/<app id>` has no route: the app's takes precedence."""
+    """Returns every endpoint of the registry. A number `apps/<app id>` has no route: the app's takes precedence."""
     found: dict[tuple[str, str], Endpoint] = {}
     for app_id, members in snapshot.by_app.items():
         signers = _signers(app_id, members)
@@ -115,7 +115,7 @@ def endpoints(snapshot: Snapshot[Route]) -> Endpoints:
 
 
 def _signers(app_id: str, members: Iterable[Route]) -> tuple[Signer, ...]:
-    """Group the app's numbers by the secrets that they share.
+    """Groups the app's numbers by the secrets that they share.
 
     There is one group, unless a tenant names an app that is another's: with a secret of its own it signs for its own
     numbers only. During a rotation some numbers have the new secret and others not yet; they share the old one, and

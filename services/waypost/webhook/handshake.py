@@ -28,7 +28,7 @@ class Handshake:
         self._trusted_proxies = trusted_proxies
 
     async def answer(self, request: Request) -> Response:
-        """Answer 200 with the challenge for a right token, 403 for a wrong one, 404 for an unknown route.
+        """Answers 200 with the challenge for a right token, 403 for a wrong one, 404 for an unknown route.
 
         A client that was wrong too often on this route gets 429 before its token is checked, even a right one:
         otherwise it could go on guessing.

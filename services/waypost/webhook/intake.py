@@ -57,7 +57,7 @@ class _Batch:
     size: int = 0
 
     def refuse(self, reason: str) -> None:
-        """Fail the deliveries that still wait: their events were not committed in time, or not at all."""
+        """Fails the deliveries that still wait: their events were not committed in time, or not at all."""
         for future in self.waiting:
             if not future.done():
                 future.set_exception(IntakeUnavailable(reason))
@@ -91,14 +91,14 @@ class Intake:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Start the thread; it connects once there is something to store."""
+        """Starts the thread; it connects once there is something to store."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
         self._check_deadlines()
 
     async def stop(self) -> None:
-        """Commit what waits, then end the thread. Call it once nothing calls `store` any more."""
+        """Commits what waits, then end the thread. Call it once nothing calls `store` any more."""
         if self._thread is None:
             return
         if self._open:
@@ -117,7 +117,7 @@ class Intake:
             return 0.0
 
     async def store(self, events: Sequence[Event], traceparent: str | None) -> Commit:
-        """Return once all events are committed, or at once if there are none. Raises `IntakeUnavailable`."""
+        """Returns once all events are committed, or at once if there are none. Raises `IntakeUnavailable`."""
         if not events:
             now_ns = time.time_ns()
             return Commit(now_ns, now_ns, 0)
@@ -139,7 +139,7 @@ class Intake:
     # On the event loop
 
     def _joinable_batch(self) -> _Batch:
-        """Return the batch that new deliveries join."""
+        """Returns the batch that new deliveries join."""
         # While a commit runs the first batch is closed; `_committing` counts as 1 then.
         if len(self._open) > self._committing and len(self._open[-1].arrivals) < ROWS_PER_COMMIT:
             return self._open[-1]

@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings, *, deadlines: server.Deadlines = server.DEADLINES, commit_wait_s: float = WAIT_S) -> None:
-    """Serve until SIGTERM or SIGINT; returns when every delivery in flight is answered.
+    """Serves until SIGTERM or SIGINT; returns when every delivery in flight is answered.
 
     `commit_wait_s` is how long a delivery waits for its commit before it is refused, in seconds.
     """

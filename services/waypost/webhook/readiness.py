@@ -19,11 +19,11 @@ class Readiness:
         self._draining = threading.Event()
 
     def drain(self) -> None:
-        """Be not ready from now on; safe in a signal handler."""
+        """Is not ready from now on; safe in a signal handler."""
         self._draining.set()
 
     def reason(self) -> str | None:
-        """Return None when ready, else one line that says why not."""
+        """Returns None when ready, else one line that says why not."""
         if self._draining.is_set():
             return "draining"
         if self._directory.problem is not None:

@@ -78,34 +78,34 @@ class Protocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock for the first headers."""
+        """Starts the clock for the first headers."""
         super().connection_made(transport)
         self._restart_timer()
 
     def on_message_begin(self) -> None:
-        """Expect the headers of a new request."""
+        """Expects the headers of a new request."""
         self._requests += 2
         self._expected = self._requests + 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Expect the request's body."""
+        """Expects the request's body."""
         self._expected = self._requests
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Expect nothing: the request is complete."""
+        """Expects nothing: the request is complete."""
         self._expected = 0
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Parse, then time what is still expected."""
+        """Parses, then time what is still expected."""
         super().data_received(data)
         if self._expected != self._timed:
             self._restart_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing: the connection is closed."""
+        """Expects nothing: the connection is closed."""
         self._expected = 0
         self._restart_timer()
         super().connection_lost(exc)
@@ -148,7 +148,7 @@ class Server(uvicorn.Server):
         self._drained_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain on SIGTERM. SIGINT, or a second SIGTERM, ends the drain; another SIGINT abandons what is in flight."""
+        """Drains on SIGTERM. SIGINT, or a second SIGTERM, ends the drain; another SIGINT abandons what is in flight."""
         if sig == signal.SIGTERM and self._drained_at is None:
             self._drained_at = time.monotonic() + self._drain_s
             # uvicorn makes the headers of all answers from these, once a second.
@@ -160,7 +160,7 @@ class Server(uvicorn.Server):
         self._captured_signals.clear()
 
     async def on_tick(self, counter: int) -> bool:
-        """Return whether to end; uvicorn calls it ten times a second."""
+        """Returns whether to end; uvicorn calls it ten times a second."""
         drained = self._drained_at is not None and time.monotonic() >= self._drained_at
         ends = await super().on_tick(counter) or drained
         if ends:

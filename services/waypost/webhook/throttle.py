@@ -26,12 +26,12 @@ class Throttle:
         self._failures: OrderedDict[Hashable, tuple[float, int]] = OrderedDict()
 
     def is_exhausted(self, key: Hashable) -> bool:
-        """Return whether `key` has used up its failures in this window."""
+        """Returns whether `key` has used up its failures in this window."""
         began, count = self._failures.get(key, (0.0, 0))
         return count >= self._limit and self._clock() - began < self._window_s
 
     def fail(self, key: Hashable) -> bool:
-        """Count a failure; return whether it is over the limit."""
+        """Counts a failure; return whether it is over the limit."""
         now = self._clock()
         began, count = self._failures.pop(key, (now, 0))
         if now - began >= self._window_s:
@@ -44,12 +44,12 @@ class Throttle:
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """Parse networks such as `10.0.0.0/8, 192.0.2.7`. Raises a ValueError that names the wrong part."""
+    """Parses networks such as `10.0.0.0/8, 192.0.2.7`. Raises a ValueError that names the wrong part."""
     return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
 
 
 def client_address(peer: str | None, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """Return the client that a failure counts for: the peer, or the last address before a chain of trusted proxies.
+    """Returns the client that a failure counts for: the peer, or the last address before a chain of trusted proxies.
 
     `forwarded_for` is X-Forwarded-For. Each proxy appends the address that called it, so the list is read from the
     right, and only as long as the proxy that wrote an entry is trusted. IPv6 addresses count by their /64, which is

@@ -36,7 +36,7 @@ class Bots:
         self._refused: dict[str, tuple[str | None, str | None]] = {}
 
     def turn(self, number: Number) -> Turn | None:
-        """Return the turn function of a number, or None if it has no bot. Raises `BotUnusable`."""
+        """Returns the turn function of a number, or None if it has no bot. Raises `BotUnusable`."""
         source = (number.bot, number.bot_plugin)
         if source == (None, None):
             return None

@@ -29,7 +29,7 @@ class Changes:
     """Contacts that changed phone number, each with its new identity."""
 
     def add(self, later: "Changes") -> None:
-        """Take in the changes of a later event."""
+        """Takes in the changes of a later event."""
         if later.silenced:
             self.outgoing = [
                 replace(row, notice=False) if row.conversation_id in later.silenced else row for row in self.outgoing
@@ -43,7 +43,7 @@ class Changes:
         self.moved += later.moved
 
     def store(self, connection: Connection) -> None:
-        """Write everything in the caller's transaction. Raises `ConversationMoved` and the database's errors."""
+        """Writes everything in the caller's transaction. Raises `ConversationMoved` and the database's errors."""
         conversations.write(
             connection,
             [(changed, msgspec.json.encode(changed.state).decode()) for changed in self.conversations.values()],

@@ -45,7 +45,7 @@ class Deadline:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Raise `TurnTimeout` inside the block once its time is up.
+        """Raises `TurnTimeout` inside the block once its time is up.
 
         RQ's job timeout uses the process's real-time timer too. It is restored afterwards, with its remaining time.
         """

@@ -60,7 +60,7 @@ class EventHandling:
         self.changes = Changes()
 
     def handle(self, item: records.Inbound) -> EventReason | None:
-        """Compute the changes; returns why there are none, or None.
+        """Computes the changes; returns why there are none, or None.
 
         Raises `Postponed`, `NumberMissing`, `BotUnusable`, `TurnTimeout`, and whatever a bot's code raises.
         """
@@ -132,7 +132,7 @@ class EventHandling:
         return None
 
     def _unanswered(self, conversation: Conversation) -> EventReason | None:
-        """Return why the bot is not asked, or None. A message that a person answers opens the window all the same."""
+        """Returns why the bot is not asked, or None. A message that a person answers opens the window all the same."""
         if self._event.occurred_at + WINDOW < self._now():
             return EventReason.STALE
         if conversation.owner == ConversationOwner.BOT:

@@ -31,7 +31,7 @@ class LaneWork:
     def __init__(
         self, engine: Engine, redis: Redis, redis_url: str, drain: Callable[[int], str], stop: threading.Event
     ) -> None:
-        """Create the loop. `redis` has short time-outs; RQ blocks a connection of its own to `redis_url`."""
+        """Creates the loop. `redis` has short time-outs; RQ blocks a connection of its own to `redis_url`."""
         self._engine = engine
         self._redis = redis
         self._redis_url = redis_url
@@ -42,7 +42,7 @@ class LaneWork:
         )
 
     def run(self) -> None:
-        """Work until `stop` is set; a running drain is finished first."""
+        """Works until `stop` is set; a running drain is finished first."""
         job.install(self.job)
         while not self._stop.is_set():
             try:
@@ -53,7 +53,7 @@ class LaneWork:
             self.until_redis_is_back()
 
     def job(self, lane: int) -> str:
-        """Drain one lane for RQ; returns the result. Raises `RedisError`, which ends RQ's loop, and nothing else.
+        """Drains one lane for RQ; returns the result. Raises `RedisError`, which ends RQ's loop, and nothing else.
 
         RQ would write the text of any other exception into Redis, and try again at once. The sweeper wakes the lane
         again anyway.
@@ -62,7 +62,7 @@ class LaneWork:
         return self._drained(lane)
 
     def until_redis_is_back(self) -> None:
-        """Drain due lanes, which the database names, until Redis answers or `stop` is set."""
+        """Drains due lanes, which the database names, until Redis answers or `stop` is set."""
         while not self._stop.is_set():
             for lane in self._due():
                 if self._stop.is_set():

@@ -68,7 +68,7 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT, then finish running work. Raises SystemExit if the sender broke down."""
+        """Works until SIGTERM or SIGINT, then finish running work. Raises SystemExit if the sender broke down."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         readiness = Readiness(self._engine, [self._sender.problem, self._numbers.problem])
@@ -116,7 +116,7 @@ class Worker:
 
 
 def run(settings: Settings) -> None:
-    """Run `waypost worker`."""
+    """Runs `waypost worker`."""
     logs.configure("worker", settings.log_level)
     traces = tracing.configure("worker", settings.trace_dir)
     started = time.monotonic()

@@ -11,12 +11,12 @@ class Readiness:
     """Checks whether this worker can work. The probe's threads call it."""
 
     def __init__(self, engine: Engine, problems: Sequence[Callable[[], str | None]]) -> None:
-        """Create a check. Each of `problems` returns at once why its part cannot work, or None."""
+        """Creates a check. Each of `problems` returns at once why its part cannot work, or None."""
         self._database = DatabaseReadiness(engine)
         self._problems = problems
 
     def reason(self) -> str | None:
-        """Return None if the worker is ready, else one line on why not."""
+        """Returns None if the worker is ready, else one line on why not."""
         # The database comes last: only that check may wait.
         for problem in self._problems:
             if (reason := problem()) is not None:

@@ -29,18 +29,18 @@ class RegisteredNumbers:
         )
 
     def number(self, phone_number_id: str) -> Number | None:
-        """Return the registry's entry of a number, or None if there is none."""
+        """Returns the registry's entry of a number, or None if there is none."""
         return self._registry.current.by_phone_number_id.get(phone_number_id)
 
     def problem(self) -> str | None:
-        """Return why the entries may be out of date, or None."""
+        """Returns why the entries may be out of date, or None."""
         if self._unreadable is not None:
             return self._unreadable
         errors = self._registry.current.errors
         return "registry: " + "; ".join(errors) if errors else None
 
     def follow(self, stop: threading.Event) -> None:
-        """Read and record changes every second, until `stop` is set."""
+        """Reads and record changes every second, until `stop` is set."""
         while True:
             self.refresh()
             self.record()
@@ -48,7 +48,7 @@ class RegisteredNumbers:
                 return
 
     def refresh(self) -> None:
-        """Read the files that have changed. If the folder cannot be read, the entries stay as they are."""
+        """Reads the files that have changed. If the folder cannot be read, the entries stay as they are."""
         try:
             changed = self._registry.refresh()
         except OSError as error:
@@ -62,7 +62,7 @@ class RegisteredNumbers:
                 log.error("registry file cannot be read; its last good content stays in use", problem=problem)
 
     def record(self) -> None:
-        """Write the numbers into the database if they have changed; the next call repeats a failed write."""
+        """Writes the numbers into the database if they have changed; the next call repeats a failed write."""
         registered = sorted(
             (number.phone_number_id, number.namespace, number.name, number.waba_id)
             for number in self._registry.current.by_phone_number_id.values()

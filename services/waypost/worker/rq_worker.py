@@ -37,7 +37,7 @@ ANSWER_S: Final = POP_S + 2
 
 
 def connect(url: str) -> Redis:
-    """Return a Redis client for the worker's blocking pop, which waits up to `ANSWER_S` for an answer."""
+    """Returns a Redis client for the worker's blocking pop, which waits up to `ANSWER_S` for an answer."""
     return redis_address.connect(url, socket_connect_timeout=0.5, socket_timeout=ANSWER_S, health_check_interval=15)
 
 
@@ -49,7 +49,7 @@ class LaneWorker(SimpleWorker):
     log_result_lifespan = False
 
     def __init__(self, redis: Redis, stop: threading.Event) -> None:
-        """Create a worker that ends once `stop` is set; a signal that reaches RQ's handlers sets it too."""
+        """Creates a worker that ends once `stop` is set; a signal that reaches RQ's handlers sets it too."""
         super().__init__(
             [job.queue(redis)],
             # Unique for every start: RQ refuses a name that a killed predecessor still holds.
@@ -73,13 +73,13 @@ class LaneWorker(SimpleWorker):
         return ANSWER_S
 
     def subscribe(self) -> None:
-        """Do nothing: RQ's remote control would let anybody who can write to Redis end this process.
+        """Does nothing: RQ's remote control would let anybody who can write to Redis end this process.
 
         Its thread and connection would also leak each time Redis goes away (RQ 3.0 skips `unsubscribe`).
         """
 
     def _set_ip_address(self, connection: Redis) -> None:
-        """Ask Redis by which address it knows us, for `rq info`."""
+        """Asks Redis by which address it knows us, for `rq info`."""
         try:
             super()._set_ip_address(connection)
         except ValueError:
@@ -88,12 +88,12 @@ class LaneWorker(SimpleWorker):
             self.ip_address = "unknown"
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler
-        """Stop after the running job. RQ would raise in the middle of the pop, which can lose the popped job."""
+        """Stops after the running job. RQ would raise in the middle of the pop, which can lose the popped job."""
         self._stop_requested = True
         self._stop.set()
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 - RQ's signature
-        """Return the seconds until a job of a vanished worker counts as abandoned: its timeout, without RQ's minute."""
+        """Returns the seconds until a vanished worker's job counts as abandoned: its timeout plus 5 s (RQ adds 60)."""
         return int(job.timeout or 60) + 5
 
     def dequeue_job_and_maintain_ttl(
@@ -101,7 +101,7 @@ class LaneWorker(SimpleWorker):
         timeout: int | None,  # noqa: ARG002 - RQ's signature
         max_idle_time: int | None = None,  # noqa: ARG002 - RQ's signature
     ) -> tuple[Job, Queue] | None:
-        """Return the next job; checks every second whether to stop."""
+        """Returns the next job; checks every second whether to stop."""
         while not self._stop.is_set():
             popped = super().dequeue_job_and_maintain_ttl(POP_S, max_idle_time=POP_S)
             if popped is not None:
@@ -109,7 +109,7 @@ class LaneWorker(SimpleWorker):
         raise StopRequested
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Send a heartbeat; leave the work loop if Redis is away. RQ would wait in it, up to a minute at a time."""
+        """Sends a heartbeat; leave the work loop if Redis is away. RQ would wait in it, up to a minute at a time."""
         try:
             super().heartbeat(timeout, pipeline)
         except (RedisConnectionError, RedisTimeoutError) as error:

@@ -15,7 +15,7 @@ class SenderThread:
     """Runs a `Sender` in a thread of its own. `build` is called in that thread, inside its event loop."""
 
     def __init__(self, build: Callable[[], Sender], *, ended: threading.Event) -> None:
-        """Create the thread. `ended` is set when the sender ends for any reason: a worker must not go on without it."""
+        """Creates the thread. `ended` is set when the sender ends for any reason; a worker must not run without it."""
         self._build = build
         self._ended = ended
         self._sender: Sender | None = None
@@ -25,28 +25,28 @@ class SenderThread:
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
     def start(self) -> None:
-        """Start, and wait until the sender accepts wake-ups. Raises the error that kept it from starting."""
+        """Starts, and wait until the sender accepts wake-ups. Raises the error that kept it from starting."""
         self._thread.start()
         self._started.wait()
         if self._sender is None and self.failure is not None:
             raise self.failure
 
     def wake(self, conversation_ids: Iterable[int]) -> None:
-        """Wake the sender for conversations whose rows were committed."""
+        """Wakes the sender for conversations whose rows were committed."""
         assert self._sender is not None
         self._sender.wake(conversation_ids)
 
     def charge(self, incoming: Mapping[str, int]) -> None:
-        """Count messages that came in, by number."""
+        """Counts messages that came in, by number."""
         assert self._sender is not None
         self._sender.charge(incoming)
 
     def problem(self) -> str | None:
-        """Return why nothing is sent, or None."""
+        """Returns why nothing is sent, or None."""
         return None if self._thread.is_alive() else "the sender has stopped"
 
     def stop(self, timeout_s: float) -> None:
-        """Stop the sender; waits at most `timeout_s` seconds for the calls in flight."""
+        """Stops the sender; waits at most `timeout_s` seconds for the calls in flight."""
         assert self._sender is not None
         self._sender.stop()
         self._thread.join(timeout=timeout_s)

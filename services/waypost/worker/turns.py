@@ -44,7 +44,7 @@ class Turns:
         self.clock = clock
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> "TurnBatch":
-        """Read the events and the conversations they belong to."""
+        """Reads the events and the conversations they belong to."""
         parsed: dict[int, records.Inbound | records.UnreadableEvent] = {}
         people: list[Person] = []
         event_ids: list[int] = []
@@ -67,7 +67,7 @@ def _parse(event: WaitingEvent) -> records.Inbound | records.UnreadableEvent:
 
 
 def _contact(item: records.Inbound | records.UnreadableEvent) -> records.Identity | None:
-    """Return the contact whose conversation an event belongs to; None for a status or a group's message."""
+    """Returns the contact whose conversation an event belongs to; None for a status or a group's message."""
     match item:
         case records.InboundMessage(sender=person, group_id=None):
             # A contact who has changed number is found by the old one.
@@ -99,7 +99,7 @@ class TurnBatch:
         self._settled: set[int] = set()
 
     def handle(self, event: WaitingEvent) -> str | None:
-        """Handle one event; see `waypost.lanes.drain.Batch`."""
+        """Handles one event; see `waypost.lanes.drain.Batch`."""
         item = self._parsed[event.id]
         if isinstance(item, records.UnreadableEvent):
             raise Unhandled(item.reason)
@@ -145,7 +145,7 @@ class TurnBatch:
         return reason
 
     def store(self, connection: Connection) -> None:
-        """Write everything; see `waypost.lanes.drain.Batch`."""
+        """Writes everything; see `waypost.lanes.drain.Batch`."""
         self._changes.store(connection)
         if self._statuses:
             began_ns = time.time_ns()
@@ -155,7 +155,7 @@ class TurnBatch:
                 _trace_status(event, status, sent, began_ns)
 
     def committed(self) -> None:
-        """Wake the sender for what was queued; see `waypost.lanes.drain.Batch`."""
+        """Wakes the sender for what was queued; see `waypost.lanes.drain.Batch`."""
         woken = self._settled | {row.conversation_id for row in self._changes.outgoing}
         if woken:
             self._turns.wake_sender(woken)
@@ -183,7 +183,7 @@ def _attributes(event: WaitingEvent) -> dict[str, str | int]:
 
 
 def _trace_status(event: WaitingEvent, status: records.InboundStatus, sent: str | None, began_ns: int) -> None:
-    """Record a span for a status: a child of its delivery's span, linked to the trace of the send that it is about."""
+    """Records a span for a status: a child of its delivery's span, linked to the trace of the send that it is about."""
     link = tracing.link_to(sent)
     span = tracing.tracer().start_span(
         "process status",

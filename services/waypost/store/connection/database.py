@@ -1,4 +1,4 @@
-"""The engine, whose every wait is bounded, and the meaning of the database's errors."""
+"""Creates the database engine, in which every wait is bounded, and explains the database's errors."""
 
 import re
 import time
@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 SILENT_SERVER_S = 12
 """Seconds without a packet from the server's machine after which a connection is closed.
 
-Linux would wait two hours, or a quarter of an hour for the acknowledgement of what it has sent.
+By default Linux waits two hours, or a quarter of an hour if it has sent data that is not acknowledged.
 """
 
 CONNECT_RETRY_S = 1.0
@@ -21,7 +21,7 @@ CONNECT_RETRY_S = 1.0
 
 
 def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
-    """Return an engine for `postgresql://…`; it opens no connection yet.
+    """Returns an engine for `postgresql://…`; it opens no connection yet.
 
     Bounds: 5 s to connect, 5 s per statement, 5 s for a lock, 10 s for a pooled connection, 20 s idle in a transaction.
     The server enforces most of them. A server whose machine vanished cannot, so a connection to it is closed after
@@ -50,10 +50,10 @@ def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
 
 
 def wait(engine: Engine, *, at_most_s: float, report: Callable[[str], None]) -> None:
-    """Return as soon as a connection can be made. Calls `report` with the reason (see `explain`) when it changes.
+    """Returns as soon as a connection can be made. Calls `report` with the reason (see `explain`) when it changes.
 
-    It waits too while the password is refused or the database is missing, because they may be created later. After
-    `at_most_s` seconds it raises the last error.
+    A refused password or a missing database is waited for too, because both may be created later. After
+    `at_most_s` seconds the last error is raised.
     """
     deadline = time.monotonic() + at_most_s
     reported = None
@@ -85,20 +85,20 @@ _EXPLANATIONS = (
     ("shutting down", "it is shutting down"),
     ("timeout", "it does not answer in time"),
 )
-"""Texts of libpq and the server, and their meaning. Their own text contains addresses and names."""
+"""Parts of messages of libpq and the server, each with our explanation. The messages contain addresses and names."""
 
 _UNAVAILABLE = frozenset({"57P01", "57P02", "57P03"})
-"""SQLSTATEs of a server that ends, crashed, or is starting; those of a broken connection begin with 08."""
+"""SQLSTATEs of a server that ends, has crashed or is starting. SQLSTATEs of broken connections begin with 08."""
 
 
 def explain(error: SQLAlchemyError) -> str:
-    """Return why the database cannot be used, without any part of its address; else the error's class."""
+    """Returns why the database cannot be used, without any part of its address, or the class of an unknown error."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return next((meaning for words, meaning in _EXPLANATIONS if re.search(words, str(cause))), type(cause).__name__)
 
 
 def refusal(error: Exception) -> str | None:
-    """Return the class of the driver's error if the database can be reached and refused; None if it is out of reach.
+    """Returns the class of the driver's error if the database was reached and refused the work; None if not reached.
 
     A lock that is held too long, a statement that takes too long and a missing table are refusals: another connection
     may work. A pool without a free connection is not a refusal: its connections wait for a silent server.
@@ -114,7 +114,7 @@ def refusal(error: Exception) -> str | None:
 
 
 def is_about_content(error: SQLAlchemyError) -> bool:
-    """Return whether the database refused the given values: it would refuse them again, and accept others.
+    """Returns whether the database refused the given values; it would refuse them again, but accept other values.
 
     True for data exceptions, constraints and program limits (SQLSTATE 22, 23 and 54) and for values that psycopg
     cannot send, which have no SQLSTATE. All other errors are about the server: away, too slow, locked, or without the

@@ -1,4 +1,4 @@
-"""The log of database errors in one part of a process: the database is away, or it is there and refuses."""
+"""Logs database errors in one part of a process: the database is unreachable, or reachable but refuses the work."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from waypost.telemetry.outage import Outage
 
 
 class DatabaseOutage(Outage):
-    """Logs outages and refusals of the database.
+    """Logs when the database is unreachable (an outage) and when it refuses the work (a refusal).
 
-    An outage is no warning, because readiness warns of it. A refusal is one, because readiness stays green.
+    An outage is logged as info, because readiness warns of it. A refusal is a warning: readiness does not see it.
     """
 
     def __init__(self, logger: str, *, began: str, ended: str) -> None:
@@ -17,7 +17,7 @@ class DatabaseOutage(Outage):
         self._refused: set[tuple[object, ...]] = set()
 
     def failed(self, error: Exception, **facts: Any) -> None:
-        """Log a failed statement. A refusal is logged once until `answered`, with `facts` about the work that waits."""
+        """Logs a failed statement, a refusal only once until `answered`; `facts` describe the work that waits."""
         reason = refusal(error)
         if reason is None:
             super().failed(error, **facts)
@@ -28,6 +28,6 @@ class DatabaseOutage(Outage):
         self._refused.add(refused)
 
     def answered(self) -> None:
-        """Note that a statement worked."""
+        """Records that a statement worked."""
         self._refused.clear()
         super().answered()

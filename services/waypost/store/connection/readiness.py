@@ -1,4 +1,4 @@
-"""Readiness of the database for a process."""
+"""Checks whether the database is ready for a process."""
 
 import threading
 
@@ -13,14 +13,14 @@ class DatabaseReadiness:
     """Checks whether a process can work with the database. The probes' threads call it; every wait is bounded."""
 
     def __init__(self, engine: Engine, *, writes: bool = True) -> None:
-        """Create a check. With `writes`, the database is ready only if rows can be written."""
+        """Creates a check. With `writes`, the database is ready only if rows can be written."""
         self._engine = engine
         self._writes = writes
         self._asking = threading.Lock()
         self._migrated = False
 
     def reason(self) -> str | None:
-        """Return None if the database can be used, else one line on why not."""
+        """Returns None if the database can be used, else one line that says why not."""
         # One at a time. Otherwise probes that wait for a hung database would take every connection of the pool.
         if not self._asking.acquire(blocking=False):
             return "the database has not answered yet"

@@ -1,4 +1,4 @@
-"""Migrations: bring a database to the schema that this version needs."""
+"""Migrates a database to the schema that this version needs."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
 _MIGRATION_LOCK = 7_391_166_015
-"""Key of the advisory lock by which pods that start together migrate one after the other; later ones have no work."""
+"""Key of the advisory lock that makes pods that start together migrate one at a time; the first does all the work."""
 
 
 def _config() -> Config:
@@ -20,7 +20,7 @@ def _config() -> Config:
 
 
 def migrate(engine: Engine) -> None:
-    """Apply every missing migration. Many processes may call it at once."""
+    """Applies every missing migration. Many processes may call it at once."""
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL lock_timeout = '120s'"))
         connection.execute(text("SET LOCAL statement_timeout = '120s'"))
@@ -31,7 +31,7 @@ def migrate(engine: Engine) -> None:
 
 
 def pending(engine: Engine) -> bool:
-    """Return whether a migration is missing; a service that gets True is not ready.
+    """Returns whether the database lacks a migration; until it has them all, a service is not ready.
 
     A schema that this version does not contain is a newer one. Newer schemas must work for the version before, because
     its pods may start during an upgrade, and after a rollback.
