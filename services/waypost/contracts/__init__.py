@@ -1,1 +1,1 @@
-"""Documents that one process writes for another: one model for each."""
+"""Models of the documents that one process writes and another one reads: one module per document."""

@@ -1,4 +1,5 @@
-"""The words of conditions, of both kinds. Scripts, alerts and documents rely on them, so none of them changes.
+"""Types, statuses and reasons of the conditions of both kinds, `WhatsAppNumber` and `BotSchedule`. Scripts, alerts and
+documents rely on these words, so none of them changes.
 
 The value of each member is its name in CamelCase.
 """
@@ -15,14 +16,16 @@ class ConditionStatus(StrEnum):
 
 
 class ConditionType(StrEnum):
-    """Aspects of an object that a condition is about. A schedule has the first three only."""
+    """Types of conditions: each names the aspect of an object that the condition is about. A schedule has only the
+    conditions `Ready`, `Reconciling` and `Stalled`.
+    """
 
     READY = "Ready"
-    """Summary of the others."""
+    """Summary of all other conditions of the object."""
     RECONCILING = "Reconciling"
-    """The operator goes on by itself."""
+    """True while the operator continues to work on the object without a person's help."""
     STALLED = "Stalled"
-    """A person must act."""
+    """True while a person must act."""
 
     CREDENTIALS_VALID = "CredentialsValid"
     TOKEN_VALID = "TokenValid"  # noqa: S105 - the name of a condition
@@ -36,7 +39,8 @@ class ConditionType(StrEnum):
 class Reason(StrEnum):
     """Reasons of conditions and of Kubernetes Events.
 
-    Beside these, `Registered` and `CanSend` may give a state of Meta's as their reason, as `Banned` or `Limited`.
+    The conditions `Registered` and `CanSend` may also have a state at Meta as their reason, for example `Banned` or
+    `Limited`.
     """
 
     # Summary, of both kinds
@@ -47,7 +51,7 @@ class Reason(StrEnum):
 
     # Summary of a number
     RECONCILING = "Reconciling"
-    """The number is looked at for the first time."""
+    """The number is being reconciled for the first time."""
     AS_DESIRED = "AsDesired"
     CONFLICT = "Conflict"
     """Another object claims the same phone number."""
@@ -82,7 +86,8 @@ class Reason(StrEnum):
     # Registered
     CONNECTED = "Connected"
     REGISTERING = "Registering"
-    """The number is being connected, or (`WebhookVerified`) its callback registered."""
+    """The number is being connected at Meta or, in the condition `WebhookVerified`, its callback is being
+    registered."""
     WAITING_TO_REGISTER = "WaitingToRegister"
     PIN_MISSING = "PinMissing"
     PIN_REFUSED = "PinRefused"
@@ -122,7 +127,7 @@ class Reason(StrEnum):
     # Events only
     TOKEN_EXPIRES = "TokenExpires"  # noqa: S105
     LEFT_AT_META = "LeftAtMeta"
-    """A deletion could not take something away at Meta."""
+    """The object was deleted, but something that belongs to it could not be removed at Meta."""
 
     # Ready of a schedule
     SCHEDULED = "Scheduled"

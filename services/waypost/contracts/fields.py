@@ -8,12 +8,16 @@ from pydantic.alias_generators import to_camel
 from waypost.cloudapi.messages import bsuid
 
 FORM = "x-waypost-form"
+"""Member of a JSON schema that `crd.py` turns into the rule that a string has a certain form."""
 IMMUTABLE = "x-waypost-immutable"
-"""Members of a JSON schema that `crd.py` turns into rules. They are two, so that a merge does not lose one."""
+"""Member of a JSON schema that `crd.py` turns into the rule that a field never changes. It is not the same member as
+`FORM`, so that a merge of two schemas loses neither."""
 
 
 def form(pattern: str, message: str) -> Any:
-    """Requires a string of that pattern. The API server refuses others with the message instead of the bare pattern."""
+    """Returns a field that accepts only strings of `pattern`. For any other string the API server shows `message`
+    instead of the pattern.
+    """
     return Field(pattern=pattern, json_schema_extra={FORM: {"pattern": pattern, "message": message}})
 
 
@@ -66,17 +70,19 @@ def rule(expression: str, message: str) -> dict[str, str]:
 
 
 def rules(*each: dict[str, str]) -> dict[str, Any]:
-    """Returns the member of a JSON schema that carries these rules."""
+    """Returns the member of a JSON schema that contains these rules."""
     return {"x-kubernetes-validations": list(each)}
 
 
 def immutable(what: str) -> dict[str, Any]:
-    """Returns the rule that a field never changes after creation."""
+    """Returns the part of a JSON schema that forbids changes of a field after creation; `what` names the field."""
     return {IMMUTABLE: f"{what} is immutable; delete the object and create it again"}
 
 
 class Strict(BaseModel):
-    """A model of what a user writes. Unknown fields are mistakes. No error repeats a value: it may be a secret."""
+    """Base of models for input that a user writes. An unknown field is an error. No error message repeats a value,
+    because the value may be a secret.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -89,7 +95,9 @@ class Strict(BaseModel):
 
 
 class Written(BaseModel):
-    """A model of what the operator writes into a status, and reads back without trusting it."""
+    """Base of models for what the operator writes into a status. It is validated when it is read again, since others
+    can change a status.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="ignore", use_attribute_docstrings=True
@@ -133,7 +141,7 @@ class TemplateName(Strict):
 
 
 def exactly_one(*names: str) -> Any:
-    """Returns a validator for a model: exactly one of the fields `names` (as in YAML) must be given."""
+    """Returns a validator for a model: exactly one of the fields `names` (spelled as in YAML) must be given."""
 
     def check(model: Strict) -> Strict:
         given = [
@@ -154,6 +162,6 @@ def one_of_message(*names: str) -> str:
 
 
 def one_of(*names: str) -> dict[str, str]:
-    """Returns the rule of `exactly_one` for the API server."""
+    """Returns the rule by which the API server makes the same check as `exactly_one`."""
     count = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
     return rule(f"{count} == 1", one_of_message(*names))

@@ -11,11 +11,11 @@ from pydantic.alias_generators import to_camel
 
 
 class InvalidOrder(Exception):
-    """The order is invalid. The message names the field, never a value. A retry changes nothing."""
+    """The order is invalid. The message names the field, never a value. A retry makes no difference."""
 
 
 class Order(BaseModel):
-    """The work of one schedule's runs."""
+    """The work that every run of one schedule does."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -34,23 +34,24 @@ class Order(BaseModel):
     """Name of the `WhatsAppNumber`, in the same namespace."""
     number_id: str
     time_zone: str
-    """The schedule's zone; it is used for recipients whose own zone is unknown."""
+    """The schedule's time zone. It is also used for recipients whose own time zone is unknown."""
     action: dict[str, Any]
-    """`spec.action` of the schedule, defaults filled in; `schedule.actions.table.Action` is its model."""
+    """`spec.action` of the schedule, with its defaults filled in. `schedule.actions.table.Action` is the model
+    for it."""
 
     def __repr__(self) -> str:
-        """Names the type alone: the order holds phone numbers and texts, and a repr may reach a log."""
+        """Returns the name of the type alone: the order holds phone numbers and texts, and a repr may reach a log."""
         return f"<{type(self).__name__}>"
 
     __str__ = __repr__
 
     def to_json(self) -> bytes:
-        """Returns the file's content; equal orders give equal bytes."""
+        """Returns the content of the order's file; equal orders give equal bytes."""
         return json.dumps(self.model_dump(by_alias=True), ensure_ascii=False, sort_keys=True).encode()
 
 
 def load(content: bytes) -> Order:
-    """Parses the file's content. Raises `InvalidOrder`."""
+    """Returns the order that a file's content holds. Raises `InvalidOrder`."""
     if b"\\u0000" in content:
         raise InvalidOrder("the order contains a NUL character, which no message may contain")
     try:
@@ -61,7 +62,7 @@ def load(content: bytes) -> Order:
 
 
 def convert(content: Any) -> Order:
-    """Validates an order from parsed JSON. Raises `InvalidOrder`."""
+    """Returns the order that parsed JSON holds. Raises `InvalidOrder`."""
     try:
         return Order.model_validate(content)
     except ValidationError as error:
@@ -69,7 +70,7 @@ def convert(content: Any) -> Order:
 
 
 def explain(error: ValidationError, *, within: str = "") -> str:
-    """Returns the first problem of an order in one sentence that names the field and no value."""
+    """Returns one sentence about the first problem of an order; it names the field, but no value."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in ((within,) if within else ()) + problem["loc"])
     return f"the order is not one of this version: {problem['msg']}{f' (at {place})' if place else ''}"

@@ -1,12 +1,12 @@
-"""The registry: the operator publishes it and the data plane reads it, one JSON file per number and audience.
+"""The registry, which the operator publishes and the data plane reads: for each number one JSON file per audience.
 
-`<dir>/webhook/<namespace>.<name>.json` holds a `Route` (app secrets, verify tokens),
-`<dir>/worker/<namespace>.<name>.json` a `Number` (access token, bot, limits). In a cluster both folders are mounted
-Secrets, which kubelet changes atomically by the `..data` link; readers call `refresh()` and get a consistent snapshot.
-A namespace contains no dot, so it ends at the first dot of the file name.
+`<dir>/webhook/<namespace>.<name>.json` is for the webhook and holds a `Route` (app secrets, verify tokens).
+`<dir>/worker/<namespace>.<name>.json` is for the workers and holds a `Number` (access token, bot, limits). In a cluster
+both folders are mounted Secrets, which kubelet changes atomically by the `..data` link; readers call `refresh()` and
+get a consistent snapshot. A namespace contains no dot, so the first dot of a file name ends the namespace.
 
-Writer and reader may have different versions during an upgrade: a reader ignores unknown fields, and a field that was
-added later has a default with the meaning of its absence.
+During an upgrade, the process that writes and the process that reads may have different versions. So a reader ignores
+unknown fields, and each field that was added later has a default for files that lack it.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,9 @@ import msgspec
 
 
 class _RedactedStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A struct whose repr hides its `secrets`, also when rich prints it, because it may end up in an error or a log."""
+    """A struct whose repr hides the fields named in `secrets`, also when rich prints it, because a repr may end up in
+    an error or a log.
+    """
 
     secrets: ClassVar[frozenset[str]]
 
@@ -29,7 +31,9 @@ class _RedactedStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 class Route(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
-    """The webhook's entry for one number. Item 0 of each tuple is the current secret; the others are still accepted."""
+    """The registry entry that the webhook reads for one number. In both tuples, item 0 is the secret in use now; the
+    others are still accepted.
+    """
 
     namespace: str
     name: str
@@ -43,14 +47,14 @@ class Route(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A message template by name and language code, as Meta knows it."""
+    """A message template at Meta, identified by its name and language code."""
 
     name: str
     language: str
 
 
 class Number(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
-    """The workers' entry for one number."""
+    """The registry entry that the workers read for one number."""
 
     namespace: str
     name: str
@@ -59,12 +63,14 @@ class Number(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
     app_id: str
     access_token: str
     app_secret_proof: str | None = None
-    """`appsecret_proof` of `access_token`. Workers get it in place of the app secret, which could also sign deliveries
-    and create tokens. None, as published by an operator from before this field, means that calls carry no proof."""
+    """`appsecret_proof` of `access_token`. Workers get this proof in place of the app secret, because the app secret
+    could also sign deliveries and create tokens. It is None in entries of operators that did not know this field; calls
+    to Meta then carry no proof."""
     bot: str | None = None
-    """The bot script as YAML text. None: messages are stored but not answered."""
+    """The bot script as YAML text. If it is None and there is no `bot_plugin`, messages are stored but not answered."""
     bot_plugin: str | None = None
-    """A function with the signature of `turn`, as `package.module:function`, in place of a script."""
+    """The Python function that answers in place of a script, as `package.module:function`. It has the signature of
+    `turn`."""
     messages_per_second: int = 80
     outside_window: Template | None = None
     mark_read: bool = False
@@ -78,7 +84,7 @@ Entry = TypeVar("Entry", Route, Number)
 
 @dataclass(frozen=True)
 class Snapshot(Generic[Entry]):
-    """The entries of a folder, read at one time."""
+    """All entries of a registry folder, as they were at one time."""
 
     by_name: dict[tuple[str, str], Entry] = field(default_factory=dict)
     by_phone_number_id: dict[str, Entry] = field(default_factory=dict)
@@ -87,7 +93,7 @@ class Snapshot(Generic[Entry]):
 
 
 class Registry(Generic[Entry]):
-    """A folder of entries. `current` is replaced as a whole, so readers need no lock."""
+    """Reads the entries of a registry folder. `current` is replaced as a whole, so readers need no lock."""
 
     def __init__(self, folder: Path, entry: type[Entry]) -> None:
         self._folder = folder
@@ -145,14 +151,14 @@ class Registry(Generic[Entry]):
 
 
 def routes(registry_dir: Path) -> Registry[Route]:
-    """Returns the webhook's half of the registry, already read once."""
+    """Returns the registry of the webhook's entries, which has been read once."""
     registry = Registry(registry_dir / "webhook", Route)
     registry.refresh()
     return registry
 
 
 def numbers(registry_dir: Path) -> Registry[Number]:
-    """Returns the workers' half of the registry, already read once."""
+    """Returns the registry of the workers' entries, which has been read once."""
     registry = Registry(registry_dir / "worker", Number)
     registry.refresh()
     return registry

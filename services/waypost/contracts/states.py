@@ -12,22 +12,24 @@ class EventState(StrEnum):
     WAITING = "waiting"
     DONE = "done"
     DEAD = "dead"
-    """Given up. A person decides: `waypost dead replay` or `waypost dead drop`."""
+    """The event was given up. A person decides what happens next: `waypost dead replay` or `waypost dead drop`."""
 
 
 class EventReason(StrEnum):
-    """Reasons that an event's row gives, beside the class of an exception and the problems of a payload.
+    """Reasons that an event's row in the inbox gives. A row may instead name the class of an exception or a problem of
+    the payload.
 
-    The first three belong to events that wait, died or were dropped; the others to events that are done without effect.
+    The first three reasons belong to events that wait, died or were dropped. The others belong to events that are done
+    without any effect.
     """
 
     NUMBER_MISSING = "NumberMissing"
     """The registry of the workers does not contain the number."""
     WORKER_CRASHED = "WorkerCrashed"
-    """Every process that handled it died before it had finished."""
+    """Every process that handled the event died before it had finished."""
 
     DROPPED = "Dropped"
-    """A person gave it up with `waypost dead drop`."""
+    """A person gave the event up with `waypost dead drop`."""
 
     RECORDED = "Recorded"
     """Nothing follows from events of this kind."""
@@ -50,7 +52,7 @@ class OutboxState(StrEnum):
     SENT = "sent"
     FAILED = "failed"
     UNKNOWN = "unknown"
-    """It may have reached Meta. A status webhook settles it; it is never sent again."""
+    """The message may have reached Meta. A status webhook settles the row; the message is never sent again."""
 
 
 class OutboxKind(StrEnum):
@@ -66,11 +68,11 @@ class Priority(IntEnum):
 
     REPLY = 0
     BULK = 1
-    """Campaigns and schedules. They count as marketing."""
+    """Messages of campaigns and schedules. They count as marketing."""
 
 
 class SendReason(StrEnum):
-    """Reasons that an outbox row gives, beside the titles of Meta's error codes."""
+    """Reasons that an outbox row gives. A row may instead give the title of one of Meta's error codes."""
 
     OPTED_OUT = "OptedOut"
     MARKETING_STOPPED = "MarketingStopped"
@@ -99,7 +101,7 @@ class Direction(StrEnum):
 
 
 class MessageStatus(StrEnum):
-    """Statuses that Meta reports of a message that was sent."""
+    """Statuses that Meta reports for a message after it was sent."""
 
     SENT = "sent"
     FAILED = "failed"
@@ -114,7 +116,7 @@ class ConversationOwner(StrEnum):
     BOT = "bot"
     HUMAN = "human"
     STANDBY = "standby"
-    """Another app of the same account."""
+    """Another app of the same account may answer."""
 
 
 class OptOutSource(StrEnum):

@@ -1,5 +1,7 @@
-"""The operator: makes `WhatsAppNumber` and `BotSchedule` true at Meta and in the cluster, and keeps them true.
+"""The operator: brings `WhatsAppNumber` and `BotSchedule` objects to their desired state, at Meta and in the cluster,
+and keeps them there.
 
-`plan.py` decides (pure), `reconcile.py` does, `handlers.py` wakes. What reconciling needs of a cluster is
-`cluster.Cluster`, so that the same code runs against the Kubernetes API and against the files of `waypost dev`.
+In the packages `number` and `schedule`, `plan.py` decides (pure) and `reconcile.py` acts. `engine/handlers.py` passes
+on the events that cause a reconcile. Reconcilers reach the cluster only through the interface `cluster.Cluster`, so the
+same code runs against the Kubernetes API and against the files of `waypost dev`.
 """

@@ -1,4 +1,6 @@
-"""`waypost operator`: the process that reconciles both kinds. Of several replicas one works at a time."""
+"""The process `waypost operator`, which reconciles both kinds. If there are several replicas, only one of them works at
+a time.
+"""
 
 import asyncio
 import gc
@@ -29,7 +31,7 @@ from waypost.telemetry import logs, probes, tracing
 log = structlog.get_logger(__name__)
 
 LOST_S = 4.0
-"""Seconds after which a process that lost its Lease exits, orderly or not. The Lease allows 5 s."""
+"""Seconds after which a process that lost its Lease exits, even if its work is not finished. The Lease allows 5 s."""
 
 FAILED = 1
 
@@ -57,7 +59,8 @@ def options(settings: Settings) -> OperatorOptions:
 
 
 def run(settings: Settings) -> None:
-    """Works until SIGTERM or SIGINT. Needs `release_namespace`, `public_url` and `job_image`.
+    """Runs the operator until SIGTERM or SIGINT. The settings `release_namespace`, `public_url` and `job_image` are
+    required.
 
     Raises `SettingsError`; exits with status 1 when a new process is needed.
     """

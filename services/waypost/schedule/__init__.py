@@ -1,1 +1,3 @@
-"""The command `waypost schedule run`: one run of a `BotSchedule`, as the Jobs of its CronJob do it."""
+"""Implements the command `waypost schedule run`, which performs one run of a `BotSchedule`. The Jobs of its CronJob
+call this command.
+"""

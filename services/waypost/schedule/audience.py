@@ -1,4 +1,6 @@
-"""Finds the recipients of a run. The sender's gate checks consent, 24 h window and hand-off before each message."""
+"""Finds the recipients of a run. Consent, the 24 h window and hand-off are not checked here: the sender's gate checks
+them before each message.
+"""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,7 +11,7 @@ from waypost.cloudapi.messages.recipient import InvalidRecipient, Recipient, par
 
 
 class SkipReason(StrEnum):
-    """Reasons for which a contact of the list is not a recipient of its own."""
+    """Reasons why a contact of the list gets no message of its own."""
 
     INVALID_CONTACT = "InvalidContact"
     """The contact is neither a phone number nor a BSUID."""
@@ -19,14 +21,18 @@ class SkipReason(StrEnum):
 
 @dataclass(frozen=True)
 class Audience:
-    """The `recipients` in the given order, each once; `skipped` counts the other contacts by reason."""
+    """The recipients of a run: `recipients` in the given order, each once. `skipped` counts the other contacts by
+    reason.
+    """
 
     recipients: tuple[Recipient, ...]
     skipped: Counter[str] = field(default_factory=Counter)
 
 
 def from_contacts(contacts: Iterable[str]) -> Audience:
-    """Returns the audience for phone numbers and BSUIDs. Any other contact is counted and does not stop the rest."""
+    """Returns the audience for a list of phone numbers and BSUIDs. Any other contact is counted as skipped and does not
+    stop the run.
+    """
     skipped: Counter[str] = Counter()
     recipients: dict[Recipient, None] = {}
     for contact in contacts:

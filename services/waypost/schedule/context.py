@@ -20,9 +20,9 @@ class RunContext:
     order: Order
     tick: Tick
     now: datetime
-    """Time of the database when this attempt began."""
+    """Time when this attempt began, by the database's clock."""
     traceparent: str | None
-    """W3C trace context of this attempt; stored with the messages it queues."""
+    """W3C trace context of this attempt. It is stored with the messages that the attempt queues."""
     registry_dir: Path
     graph: Callable[[], GraphClient]
     """Returns a new client of the Graph API; the caller closes it."""

@@ -1,4 +1,4 @@
-"""The process of one run: reads its order, performs it, and writes its report."""
+"""Implements the process of one run: it reads its order, performs it, and writes its report."""
 
 import os
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Command:
-    """Arguments of one call of the command."""
+    """Arguments of one call of `waypost schedule run`."""
 
     settings: Settings
     at: str | None = None
-    """The planned minute; needed if the Job's name does not contain it."""
+    """The planned minute. It must be given if the Job's name does not contain it."""
 
 
 def run(command: Command) -> int:

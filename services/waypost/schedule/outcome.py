@@ -25,11 +25,11 @@ class RunResult(StrEnum):
 
 
 class RunError(Exception):
-    """A run did not do its work."""
+    """The base of both errors by which an action ends without having done its work."""
 
 
 class RunRefused(RunError):
-    """The run can never do its work. `detail` explains it to people and names no contact."""
+    """The run can never do its work. `detail` explains the reason to people and names no contact."""
 
     def __init__(self, result: RunResult, detail: str, *, recipients: int = 0) -> None:
         super().__init__(f"{result}: {detail}")
@@ -39,15 +39,15 @@ class RunRefused(RunError):
 
 
 class NotYet(RunError):
-    """Something that the run needs is missing so far; the message says what."""
+    """Something that the run needs is missing so far; the message says what is missing."""
 
 
 @dataclass(frozen=True)
 class ActionOutcome:
-    """The outcome of an action."""
+    """The outcome of an action that did its work."""
 
     result: RunResult = RunResult.SUCCEEDED
     detail: str = ""
     recipients: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
-    """Recipients left out, counted by reason."""
+    """How many recipients were left out, by reason."""

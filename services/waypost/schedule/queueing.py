@@ -1,4 +1,6 @@
-"""Queues the messages of a run: one outbox row per recipient, even if the process is killed and restarted."""
+"""Queues the messages of a run. Each recipient gets exactly one outbox row, even if the process is killed and
+restarted.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,14 +26,15 @@ from waypost.store.schedules import ScheduledMessage, SendCounts, Tick
 log = structlog.get_logger(__name__)
 
 BATCH = 200
-"""Recipients per transaction: far below the statement timeout, and a killed run repeats little."""
+"""Recipients per transaction. A transaction of this size stays far below the statement timeout, and a run that was
+killed has little to repeat."""
 
 POLL_S = 0.5
-"""Delay between looks at the outcome of the messages."""
+"""Seconds between two looks at the outcome of the messages."""
 
 
 def queue(context: RunContext, action: MessageAction) -> ActionOutcome:
-    """Queues the message for each recipient that has none of this tick yet.
+    """Queues the message for each recipient who has no message of this tick yet.
 
     Raises `NotYet` and `RunRefused` before anything is queued.
     """
@@ -66,9 +69,11 @@ def queue(context: RunContext, action: MessageAction) -> ActionOutcome:
 
 
 def _check_number(context: RunContext) -> None:
-    """Checks that the number belongs to the schedule's namespace, because the sender checks ids only.
+    """Checks that the number belongs to the schedule's namespace. The sender does not check this, since it compares ids
+    only.
 
-    Raises `NotYet` if no worker has recorded the number, and `RunRefused` if it belongs to another.
+    Raises `NotYet` if no worker has recorded the number yet, and `RunRefused` if the number belongs to another
+    namespace.
     """
     with context.engine.connect() as connection:
         owner = schedules.owner_of_number(connection, context.order.number_id)
@@ -81,7 +86,9 @@ def _check_number(context: RunContext) -> None:
 
 
 def settled(engine: Engine, tick: Tick, *, within_s: float) -> SendCounts:
-    """Waits until all messages that are due have ended, or `within_s` seconds are over; returns their outcome."""
+    """Waits until all messages that are due have their final state, or `within_s` seconds are over; returns the outcome
+    of the messages.
+    """
     deadline = time.monotonic() + within_s
     while True:
         with engine.connect() as connection:
@@ -119,7 +126,9 @@ def _rows(
 
 
 def _people(connection: Connection, number_id: str, recipients: Sequence[Recipient]) -> list[Person]:
-    """Maps recipients to people. A contact stored under another spelling of the number keeps its recorded consent."""
+    """Returns the person that each recipient is. A contact stored under another spelling of the phone number keeps its
+    recorded consent.
+    """
     candidates = [spelling for r in recipients if r.wa_id for spelling in spellings(r.wa_id)]
     stored = schedules.phones_of_contacts(connection, number_id, candidates)
     people = []

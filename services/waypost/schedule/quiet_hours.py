@@ -1,4 +1,6 @@
-"""Quiet hours: computes when a recipient may get a message, in all time zones where the recipient may be. Pure."""
+"""Computes when a recipient may get a message outside of quiet hours, in all time zones where the recipient may be.
+Pure.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,18 +9,20 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 LONGEST = timedelta(hours=48)
-"""Time within which a moment that suits all zones is found, if there is one."""
+"""Span of time that is searched. If any moment suits all time zones, there is one within this span."""
 
 
 @dataclass(frozen=True)
 class QuietHours:
-    """The time from `begin` until before `end` on the recipient's clock; over midnight if `begin` is after `end`."""
+    """The time from `begin` until just before `end` on the recipient's clock. If `begin` is later than `end`, it spans
+    midnight.
+    """
 
     begin: time
     end: time
 
     def cover(self, wall_clock: time) -> bool:
-        """Returns whether that time of day is in the quiet hours."""
+        """Returns whether the time of day `wall_clock` is in the quiet hours."""
         if self.begin <= self.end:
             return self.begin <= wall_clock < self.end
         return wall_clock >= self.begin or wall_clock < self.end
@@ -26,10 +30,10 @@ class QuietHours:
 
 @lru_cache(maxsize=1024)
 def send_at(now: datetime, quiet: QuietHours, zones: tuple[str, ...], fallback: str) -> datetime:
-    """Returns the first moment from `now` on that is not quiet in any of `zones`.
+    """Returns the first moment from `now` on that is outside of the quiet hours in all of `zones`.
 
-    If the zones are unknown, or so far apart that there is no such moment, the zone `fallback` alone decides. In the
-    hour that clocks skip in spring, the result may be up to an hour later than necessary, but never earlier.
+    If no zones are known, or they are so far apart that there is no such moment, the zone `fallback` alone decides.
+    When clocks skip an hour in spring, the result may be up to an hour later than necessary, but never earlier.
     """
     existing = tuple(_existing(zones))
     if existing and (moment := _first_allowed(now, quiet, existing)) is not None:
@@ -49,7 +53,7 @@ def _first_allowed(now: datetime, quiet: QuietHours, zones: tuple[ZoneInfo, ...]
 
 
 def _end_of_quiet(moment: datetime, quiet: QuietHours, zone: ZoneInfo) -> datetime:
-    """Returns the end of the quiet hours that contain `moment`, or `moment` itself if it is not in any."""
+    """Returns the end of the quiet hours that contain `moment`, or `moment` itself if it is not in quiet hours."""
     local = moment.astimezone(zone)
     if not quiet.cover(local.time()):
         return moment

@@ -47,9 +47,9 @@ def report(
 
 
 def write(path: Path | None, content: Mapping[str, object]) -> None:
-    """Writes the report where kubelet reads it: the container's termination message, at most 4 KiB.
+    """Writes the report into the container's termination message, at most 4 KiB, where kubelet reads it.
 
-    A report that cannot be written is logged and given up: it must not undo what the run did.
+    If that fails, the error is logged and nothing else happens: it must not undo what the run did.
     """
     if path is None:
         return

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 class ExitStatus(IntEnum):
-    """Exit statuses of the process. The CronJob's pod failure policy ends the Job at once on `NEVER`."""
+    """Exit statuses of the process. On `NEVER` the CronJob's pod failure policy ends the Job at once."""
 
     DONE = 0
     """The run is done, by this process or an earlier one."""
@@ -41,7 +41,8 @@ class ExitStatus(IntEnum):
 def perform(
     engine: Engine, settings: Settings, orders: Order, planned_at: datetime
 ) -> tuple[ExitStatus, dict[str, object]]:
-    """Performs the run of this tick, or its remaining part; returns the exit status and the report.
+    """Performs the run of this tick, or the part of it that an earlier process left; returns the exit status and the
+    report.
 
     Database errors propagate: the run stays as it is, and another process may continue it.
     """
@@ -84,7 +85,9 @@ def perform(
 
 
 def parse_action(orders: Order) -> Action:
-    """Returns the order's action. Raises `InvalidOrder`, also for one that this version cannot carry out."""
+    """Returns the action that the order asks for. Raises `InvalidOrder`, also for an action that this version cannot
+    carry out.
+    """
     # The stored order of a run that an older version claimed may contain the other actions as null.
     present = {name: value for name, value in orders.action.items() if value is not None}
     try:
@@ -98,7 +101,7 @@ def parse_action(orders: Order) -> Action:
 
 
 def _act(engine: Engine, settings: Settings, orders: Order, tick: Tick, run: Run) -> tuple[ActionOutcome, float]:
-    """Performs the action; returns its outcome, and for how many seconds to wait for its messages."""
+    """Performs the action. Returns its outcome, and how many seconds to wait for the outcome of its messages."""
 
     def graph() -> GraphClient:
         return GraphClient(settings.graph_url, settings.graph_version, timeout_s=settings.graph_timeout_s)

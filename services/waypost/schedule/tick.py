@@ -13,7 +13,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NoTick(Exception):
-    """The tick is unknown; the message says what to do. A retry changes nothing."""
+    """The planned minute is unknown; the message says what to do. A retry makes no difference."""
 
 
 def minute_of_job(name: str) -> datetime:
@@ -24,7 +24,7 @@ def minute_of_job(name: str) -> datetime:
 
 
 def parse_minute(text: str) -> datetime:
-    """Parses a minute as a person writes it, `2026-11-24T09:00Z`. Raises `NoTick`."""
+    """Returns the minute that a person wrote as `2026-11-24T09:00Z`. Raises `NoTick`."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,1 +1,1 @@
-"""The two kinds as typed models, and what is generated from them: CRDs and reference."""
+"""Typed models of the two kinds, and the files generated from them: CRDs and reference."""

@@ -1,4 +1,6 @@
-"""Conditions of an object's status: one per type, and a transition time that moves only when the status does."""
+"""Builds and reads the conditions in an object's status. There is one per type, and its transition time moves only when
+its status changes.
+"""
 
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,19 +10,22 @@ from typing import Any
 from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 
 LONGEST_MESSAGE = 1024
-"""Characters; Kubernetes allows 32,768, but the API server stores every one of them for every object."""
+"""Longest message of a condition, in characters. Kubernetes allows 32,768, but the API server stores each message for
+every object."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition before time and generation are added. Types and reasons are in `contracts/condition_types.py`."""
+    """A condition without its time and generation, which `merged` adds. Types and reasons are in
+    `contracts/condition_types.py`.
+    """
 
     type: str
     status: ConditionStatus
     reason: str
-    """A word in CamelCase, for programs."""
+    """One word in CamelCase, which programs may rely on."""
     message: str = ""
-    """Sentences for people: the state, and what a person must do where only a person can go on."""
+    """Sentences for people: the state and, if only a person can change it, what to do."""
 
 
 NOT_RECONCILING = Condition(ConditionType.RECONCILING, ConditionStatus.FALSE, Reason.NOT_RECONCILING)
@@ -28,12 +33,14 @@ NOT_STALLED = Condition(ConditionType.STALLED, ConditionStatus.FALSE, Reason.NOT
 
 
 def timestamp(now: float) -> str:
-    """Seconds since 1970 as RFC 3339 in UTC, as Kubernetes writes it."""
+    """Returns a time (seconds since 1970) as RFC 3339 in UTC, as Kubernetes writes it."""
     return datetime.datetime.fromtimestamp(int(now), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def seconds(written: str | None) -> float | None:
-    """The reverse of `timestamp`; None for what is no moment, for a status is read without being trusted."""
+    """Returns the seconds since 1970 for a time that `timestamp` wrote. Returns None for any other value, because a
+    status is read without being trusted.
+    """
     if not isinstance(written, str):
         return None
     try:
@@ -46,9 +53,9 @@ def seconds(written: str | None) -> float | None:
 def merged(
     previous: Sequence[dict[str, Any]] | None, found: Iterable[Condition], *, generation: int, now: float
 ) -> list[dict[str, Any]]:
-    """The list to write, in the order of `found`: types that are not in it are dropped.
+    """Returns the conditions to write into the status, in the order of `found`. Types that `found` lacks are dropped.
 
-    A condition whose status is as before keeps its `lastTransitionTime`, so an unchanged state is an unchanged list.
+    A condition whose status has not changed keeps its `lastTransitionTime`, so the list is unchanged if the state is.
     """
     by_type = {each.get("type"): each for each in previous or () if isinstance(each, dict)}
     written = []
@@ -69,7 +76,7 @@ def merged(
 
 
 def find(status: Mapping[str, Any] | None, type_: str) -> dict[str, Any] | None:
-    """The condition of that type in a status, if it is there."""
+    """Returns the condition of type `type_` in a status, or None."""
     for each in (status or {}).get("conditions") or ():
         if isinstance(each, dict) and each.get("type") == type_:
             return each
@@ -77,7 +84,9 @@ def find(status: Mapping[str, Any] | None, type_: str) -> dict[str, Any] | None:
 
 
 def status_of(condition: Mapping[str, Any] | None) -> ConditionStatus:
-    """Returns the status that a condition was read with; `UNKNOWN` for none, and for one that is not well formed."""
+    """Returns the status of a condition that was read. It is `UNKNOWN` if there is no condition or if it is not well
+    formed.
+    """
     written: Any = (condition or {}).get("status")
     try:
         return ConditionStatus(written)
@@ -86,16 +95,18 @@ def status_of(condition: Mapping[str, Any] | None) -> ConditionStatus:
 
 
 def is_true(status: Mapping[str, Any] | None, type_: str) -> bool:
-    """Returns whether the condition of that type is there and true."""
+    """Returns whether the status has a condition of type `type_` that is true."""
     return status_of(find(status, type_)) is ConditionStatus.TRUE
 
 
 def reason_of(status: Mapping[str, Any] | None, type_: str) -> str:
-    """Returns the reason of the condition of that type; empty if it is not there."""
+    """Returns the reason of the condition of type `type_`, or an empty string if there is no such condition."""
     return str((find(status, type_) or {}).get("reason") or "")
 
 
 def changed(previous: Sequence[dict[str, Any]] | None, now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the conditions whose status or reason changed: worth a Kubernetes Event, unlike a new wording."""
+    """Returns the conditions whose status or reason changed. Such a change deserves a Kubernetes Event; a new message
+    alone does not.
+    """
     before = {each.get("type"): (each.get("status"), each.get("reason")) for each in previous or ()}
     return [each for each in now if before.get(each["type"]) != (each["status"], each["reason"])]

@@ -38,7 +38,7 @@ class Column:
     wide: bool = False
 
     def written(self) -> Schema:
-        """Returns the column in the form of a CRD."""
+        """Returns the column as the CRD declares it."""
         found: Schema = {"name": self.name, "type": self.type, "jsonPath": self.path}
         if self.description:
             found["description"] = self.description
@@ -174,7 +174,9 @@ def structural(model: type[BaseModel]) -> Schema:
 
 
 def _explained(schema: Schema) -> Schema:
-    """Returns the schema with bounds, rules and defaults in its descriptions: `kubectl explain` shows nothing else."""
+    """Returns the schema with bounds, rules and defaults added to its descriptions, because `kubectl explain` shows
+    only descriptions.
+    """
     if any(each["rule"] == "false" for each in schema.get("x-kubernetes-validations", ())):
         return schema
     found = dict(schema)
@@ -202,7 +204,9 @@ def _limits(schema: Schema) -> Iterator[str]:
 
 
 def _sentence(message: str, subject: str) -> str:
-    """Returns a rule's message as a sentence. A field's name at its beginning keeps its spelling."""
+    """Returns a rule's message as a sentence about `subject`. If it begins with a field's name, that name keeps its
+    spelling.
+    """
     first, _, rest = message.partition(" ")
     begin = {"must": f"{subject} must", "give": "Give"}.get(first, f"`{first}`")
     return f"{begin} {rest}."
@@ -257,7 +261,9 @@ def _rules_of(schema: Schema) -> list[Schema]:
 
 
 class _Plain(yaml.SafeDumper):
-    """Writes repeated content in full: not every reader of manifests understands YAML anchors."""
+    """A YAML dumper that writes repeated content in full, because some programs that read manifests do not understand
+    YAML anchors.
+    """
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as the base class has it
         return True

@@ -7,7 +7,7 @@ from waypost.operator.api.reference import reference
 
 
 def files() -> dict[Path, str]:
-    """Returns the content of every generated file by its path below the project's root."""
+    """Returns the content of every generated file, by the file's path below the project's root."""
     # Helm reads no file outside of the chart, so the chart has copies.
     folders = (Path("crds"), Path("charts/waypost/files/crds"))
     manifests = {folder / kind.file: crd.manifest(kind) for kind in crd.KINDS for folder in folders}

@@ -30,11 +30,11 @@ class Kind:
         return f"{self._root}/{self.plural}"
 
     def within(self, namespace: str) -> str:
-        """Path of all objects of the kind in one namespace."""
+        """Returns the path of all objects of the kind in one namespace."""
         return f"{self._root}/namespaces/{quote(namespace, safe='')}/{self.plural}"
 
     def at(self, namespace: str, name: str) -> str:
-        """Path of one object."""
+        """Returns the path of one object of the kind."""
         return f"{self.within(namespace)}/{quote(name, safe='')}"
 
     @property

@@ -1,1 +1,1 @@
-"""Everything the operator does with the Kubernetes API: calls, registry Secrets, leadership."""
+"""The operator's access to the Kubernetes API: calls, registry Secrets, leadership."""

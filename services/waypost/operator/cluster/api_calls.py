@@ -1,4 +1,6 @@
-"""One request to the API server: its deadline, span and metric, and its failure as one of a few errors."""
+"""Makes single requests to the API server. Each has a deadline, a span and a metric, and each failure becomes one of a
+few errors.
+"""
 
 import json
 import time
@@ -17,12 +19,14 @@ from waypost.telemetry import metrics, tracing
 
 JSON = "application/json"
 METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-"""`Accept` header for an answer without the object's content, for writes whose result is not read."""
+"""`Accept` header that asks for an answer without the object's content. It is used for writes whose result is not
+read."""
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 
 TIMEOUT_S = 20.0
-"""Seconds for one request. A reconcile makes several; one that hangs must not block its object for minutes."""
+"""Longest time of one request, in seconds. A reconcile makes several requests, and one that hangs must not block the
+object for minutes."""
 CONNECT_TIMEOUT_S = 5.0
 
 LONGEST_MESSAGE = 512
@@ -39,11 +43,11 @@ class _Request:
 
 
 class NotThere(ClusterRefused):
-    """404: the object does not exist. A retry makes sense only after it was created."""
+    """The API server answered 404: the object does not exist. A retry makes sense only after the object was created."""
 
 
 class KubernetesCalls:
-    """Requests over one client. `fresh` returns new credentials when the API server refuses the present ones."""
+    """Makes requests through one client. `fresh` returns new credentials when the API server refuses the old ones."""
 
     def __init__(self, client: ApiClient, fresh: Callable[[], Awaitable[Configuration]] | None = None) -> None:
         self._client = client
@@ -67,10 +71,10 @@ class KubernetesCalls:
         verb: str | None = None,
         about: tuple[str, str] | None = None,
     ) -> Manifest:
-        """Makes one request and returns its JSON object.
+        """Makes one request and returns the JSON object that the API server answers.
 
-        `verb` is RBAC's word for the request, `about` namespace and name of the object; span and metric hold nothing
-        else. Raises the errors of `interface.py`; 404 is `NotThere`.
+        `verb` is RBAC's word for the request, and `about` is the namespace and name of the object; spans and metrics
+        contain nothing else about it. Raises the errors of `interface.py`; an answer of 404 raises `NotThere`.
         """
         verb = verb or _VERBS[method]
         started = time.monotonic()

@@ -1,4 +1,6 @@
-"""Address and credentials of the API server, for our calls and kopf's watches: a service account or a kubeconfig."""
+"""Finds address and credentials of the API server, for the operator's own calls and for kopf's watches: those of a
+service account or of a kubeconfig.
+"""
 
 import os
 from pathlib import Path
@@ -11,15 +13,17 @@ from kubernetes.aio.client import ApiClient, Configuration
 from waypost.settings import SettingsError
 
 _CONNECTIONS = 24
-"""Connections to the API server. More would only queue there: it serves each client a fair share."""
+"""Most connections to the API server. More would not help: requests would wait in the API server, which serves each
+client a fair share."""
 
 
 class NoConnection(SettingsError):
-    """Neither a service account nor a kubeconfig can be used. A retry does not help."""
+    """Neither a service account nor a kubeconfig can be used. A retry makes no difference."""
 
 
 async def configuration(kubeconfig: Path | None = None) -> Configuration:
-    """Reads address and credentials again. `kubeconfig` None: a pod's service account, else the file of `$KUBECONFIG`.
+    """Reads address and credentials of the API server again. If `kubeconfig` is None, they are those of the pod's
+    service account or, outside of a pod, those in the file that `$KUBECONFIG` names.
 
     Raises `NoConnection`.
     """
@@ -41,14 +45,16 @@ async def configuration(kubeconfig: Path | None = None) -> Configuration:
 
 
 async def client(kubeconfig: Path | None = None) -> ApiClient:
-    """Returns a client for our own calls; close it with `await client.close()`. Raises `NoConnection`."""
+    """Returns a client for the operator's own calls; close it with `await client.close()`. Raises `NoConnection`."""
     made = ApiClient(await configuration(kubeconfig))
     made.user_agent = "waypost-operator"
     return made
 
 
 async def for_kopf(kubeconfig: Path | None = None) -> kopf.ConnectionInfo:
-    """Returns kopf's connection; kopf asks again when the API server refuses the token. Raises `kopf.LoginError`."""
+    """Returns the connection for kopf, which calls this function again when the API server refuses the token. Raises
+    `kopf.LoginError`.
+    """
     try:
         found = await configuration(kubeconfig)
     except NoConnection as error:

@@ -1,4 +1,4 @@
-"""The interface to a cluster: exactly what reconciling needs."""
+"""The interface to a cluster, which contains exactly the calls that reconciling needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class Stored:
-    """A Secret or ConfigMap as read: decoded `data`, labels and resource version."""
+    """A Secret or ConfigMap as it was read: its decoded `data`, its labels and its resource version."""
 
     namespace: str
     name: str
@@ -30,15 +30,17 @@ class ClusterError(Exception):
 
 
 class ClusterAway(ClusterError):
-    """No answer, a 5xx or 429. Retry later."""
+    """The API server gave no answer, or answered 5xx or 429. Retry later."""
 
 
 class ClusterConflict(ClusterError):
-    """409: the object changed since it was read. Read and plan again."""
+    """The API server answered 409: the object changed since it was read. Read and plan again."""
 
 
 class ClusterRefused(ClusterError):
-    """4xx. `reason` is the API server's (`Invalid`, `Forbidden`, …), `message` its sentence."""
+    """The API server answered 4xx. `reason` is its word for the cause (`Invalid`, `Forbidden`, …), `message` its
+    sentence.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(f"{reason}: {message}")
@@ -50,7 +52,7 @@ class Cluster(Protocol):
     """The API server, or a stand-in for it. Every call may raise `ClusterError`."""
 
     async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Returns an object of one of our kinds or a child (CronJob, Job); None if it does not exist."""
+        """Returns an object of one of our kinds, or a child (CronJob, Job); None if it does not exist."""
 
     async def secret(self, namespace: str, name: str) -> Stored | None:
         """Returns a Secret; None if it does not exist. The caller checks the opt-in label before it reads `data`."""
@@ -62,35 +64,43 @@ class Cluster(Protocol):
         """Creates an object and returns it as stored. Raises `ClusterConflict` if it exists."""
 
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        """Applies (server-side, with force): owns exactly the fields given. Returns the object as stored.
+        """Applies an object (server-side, with force), so that `manager` owns exactly the given fields. Returns the
+        object as stored.
 
-        With a `resourceVersion` in its metadata, `ClusterConflict` if the object changed. One that is gone is created
-        again.
+        If its metadata has a `resourceVersion`, raises `ClusterConflict` when the object has changed since. An object
+        that is gone is created again.
         """
 
     async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
-        """Sets or removes (None) one key of a Secret that also holds keys of others; theirs stay as they are.
+        """Sets one key of a Secret, or removes it if `content` is None. The Secret's other keys belong to others and
+        stay as they are.
 
-        `secret` is what it is made from when it is not there: metadata with labels, and type.
+        If the Secret does not exist, it is created from `secret`: its type, and its metadata with labels.
         """
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Deletes an object, if it exists."""
 
     async def write_status(self, manifest: Manifest, status: Manifest) -> Manifest:
-        """Replaces the status of one of our objects, at the version read. Raises `ClusterConflict` if it changed."""
+        """Replaces the status of one of our objects. Raises `ClusterConflict` if the object changed since `manifest`
+        was read.
+        """
 
     async def write_metadata(self, manifest: Manifest, patch: Manifest) -> Manifest:
-        """Merge-patches `metadata` (finalizers, annotations) at the resource version read."""
+        """Merge-patches `metadata` (finalizers, annotations). Raises `ClusterConflict` if the object changed since
+        `manifest` was read.
+        """
 
     async def objects(self, kind: str) -> list[Manifest]:
-        """Returns all objects of one of our kinds that are watched: identity, spec without an action, conditions."""
+        """Returns all watched objects of one of our kinds. Of each it has identity, conditions, and the spec without
+        the action.
+        """
 
     async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
         """Returns children (CronJob, Pod) in the release namespace that carry all of these labels."""
 
     async def emit(self, about: Manifest, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - the field's name in core/v1 Event
-        """Emits a Kubernetes Event. It never fails a reconcile: the implementation logs what went wrong."""
+        """Emits a Kubernetes Event. A failure never fails the reconcile: the implementation logs it."""
 
     async def refresh_mounts(self) -> None:
-        """Makes kubelets sync the registry's mounted Secrets soon (by an annotation on the data plane's pods)."""
+        """Makes kubelets sync the registry's mounted Secrets soon, by an annotation on the pods of the data plane."""

@@ -19,29 +19,31 @@ from waypost.operator.engine.object_cache import ObjectCache, slim
 log = structlog.get_logger(__name__)
 
 COMPONENT = "waypost-operator"
-"""Source of our Events, and field manager of status and metadata."""
+"""Source of the Events that the operator emits, and field manager of its writes of status and metadata."""
 
 DATA_PLANE = "app.kubernetes.io/part-of=waypost,app.kubernetes.io/component in (webhook,worker)"
-"""Pods that mount the registry's Secrets."""
+"""Label selector of the pods that mount the registry's Secrets."""
 REFRESHED = "waypost.dev/registry-refreshed-at"
 """Annotation on these pods. Its change makes their kubelet sync mounted Secrets at once instead of within a minute."""
 REFRESH_DELAY_S = 1.0
-"""Changes of the registry within this time share one round over the pods."""
+"""Seconds for which changes of the registry are collected before one round over the pods."""
 REFRESH_SPACING_S = 3.0
-"""Seconds between rounds while changes keep coming: in each one a kubelet writes the mounted Secrets again."""
+"""Seconds between two rounds while changes keep coming. In each round, a kubelet writes the mounted Secrets again."""
 
 PAGE = 25
-"""Objects in one answer. Dozens of streams may read at the start, and an object takes about 10 kB while it is read.
-With 500, the operator would need 25 MB more for good, since the heap does not shrink again."""
+"""Objects in one answer of a list. Dozens of lists may be read at the start, and an object takes about 10 kB while it
+is read. With 500 objects per answer, the operator would need 25 MB more for good, since the heap does not shrink again.
+"""
 REPEATED_S = 600.0
-"""The same Event about the same object is not posted again within this time."""
+"""Seconds within which the same Event about the same object is not posted again."""
 REMEMBERED_EVENTS = 4096
 
 
 class KubernetesCluster:
-    """Every call may raise `ClusterError`.
+    """The API of a Kubernetes cluster. Every call may raise `ClusterError`.
 
-    `namespaces` None: all. `cache` answers `objects`, because reconciles ask for all objects.
+    If `namespaces` is None, all namespaces are meant. `objects` is answered from `cache`, because reconciles often ask
+    for all objects.
     """
 
     def __init__(
@@ -68,13 +70,13 @@ class KubernetesCluster:
         self._shared: dict[tuple[str, str], SharedSecret] = {}
 
     async def close(self) -> None:
-        """Finishes what is under way and closes the connections."""
+        """Finishes the requests under way and closes the connections."""
         if self._refresh is not None:
             await asyncio.wait([self._refresh], timeout=5)
         await self._calls.close()
 
     async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Returns an object as it is now; None if it does not exist."""
+        """Returns an object as the API server has it now; None if it does not exist."""
         found = KINDS[kind]
         try:
             return await self._calls.call("GET", found.at(namespace, name), found, about=(namespace, name))
@@ -90,7 +92,9 @@ class KubernetesCluster:
         return _stored(await self.read("ConfigMap", namespace, name), encoded=False)
 
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        """Applies (server-side, with force), at the resource version given, if any. Returns the object as stored."""
+        """Applies an object (server-side, with force). If it has a resource version, that version must be current.
+        Returns the object as stored.
+        """
         kind, namespace, name = _identity(manifest)
         return await self._calls.call(
             "PATCH",
@@ -104,7 +108,9 @@ class KubernetesCluster:
         )
 
     async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
-        """Sets or removes (None) one key of a Secret that also holds keys of others; see `shared_secret.py`."""
+        """Sets one key of a Secret, or removes it if `content` is None. The keys of others stay as they are; see
+        `shared_secret.py`.
+        """
         kind, namespace, name = _identity(secret)
         shared = self._shared.get((namespace, name))
         if shared is None:
@@ -147,7 +153,7 @@ class KubernetesCluster:
             return
 
     async def write_status(self, manifest: Manifest, status: Manifest) -> Manifest:
-        """Replaces the status at the version of `manifest`. Raises `ClusterConflict` if it changed or is gone."""
+        """Replaces the status. Raises `ClusterConflict` if the object is gone or changed since `manifest` was read."""
         kind, namespace, name = _identity(manifest)
         metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
         return await self._change(
@@ -159,7 +165,9 @@ class KubernetesCluster:
         )
 
     async def write_metadata(self, manifest: Manifest, patch: Manifest) -> Manifest:
-        """Merge-patches `metadata` at the resource version read. Raises `ClusterConflict` if it changed or is gone."""
+        """Merge-patches `metadata`. Raises `ClusterConflict` if the object is gone or changed since `manifest` was
+        read.
+        """
         kind, namespace, name = _identity(manifest)
         version = manifest["metadata"]["resourceVersion"]
         return await self._change(
@@ -172,7 +180,9 @@ class KubernetesCluster:
         )
 
     async def objects(self, kind: str) -> list[Manifest]:
-        """Returns all watched objects of one of our kinds, stripped. They are shared: never change one."""
+        """Returns all watched objects of one of our kinds, in the short form of the cache. The objects are shared:
+        never change one.
+        """
         if self._cache.is_complete:
             return self._cache.all(kind)
         return [slim(item) async for item in self.listed(kind)]
@@ -228,7 +238,9 @@ class KubernetesCluster:
             log.warning("an event was not posted", reason=reason, error=error.__class__.__name__)
 
     async def refresh_mounts(self) -> None:
-        """Makes kubelets sync the registry's mounted Secrets soon. Returns at once; many requests share one round."""
+        """Makes kubelets sync the registry's mounted Secrets soon. Returns at once; requests close together share one
+        round over the pods.
+        """
         if self._refresh is None or self._refresh.done():
             self._refresh = asyncio.create_task(self._refresh_soon(), name="refresh mounts")
 
@@ -238,7 +250,7 @@ class KubernetesCluster:
         return await self._calls.call("POST", kind.within(namespace), kind, body=manifest, about=(namespace, name))
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        """Replaces an object at the resource version it carries. Raises `ClusterConflict` if it changed or is gone."""
+        """Replaces an object. Raises `ClusterConflict` if it is gone or its resource version is not current."""
         kind, namespace, name = _identity(manifest)
         return await self._change("PUT", kind.at(namespace, name), kind, body=manifest, about=(namespace, name))
 

@@ -1,7 +1,7 @@
-"""Leader election: of several operators the one that holds a Lease works, by the rules of Kubernetes' client-go.
+"""Elects a leader: of several operators only the one that holds a Lease works, by the rules of Kubernetes' client-go.
 
-`kubernetes.aio.leaderelection` is not used: it never looks at the task it started, so that an operator that crashed
-inside would keep the Lease for ever.
+`kubernetes.aio.leaderelection` is not used, because it never looks at the task that it started: an operator that
+crashed inside that task would keep the Lease for ever.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from waypost.operator.cluster.interface import ClusterConflict, ClusterError, Ma
 log = structlog.get_logger(__name__)
 
 NAME = "waypost-operator"
-"""Lease in the release namespace."""
+"""Name of the Lease in the release namespace."""
 
 DURATION_S = 15
-"""Seconds without a change after which a Lease is free."""
+"""Seconds without a change after which another operator may take the Lease."""
 RENEW_DEADLINE_S = 10.0
-"""Seconds without a renewal after which a leader stops. It has the rest of the duration to do so."""
+"""Seconds without a renewal after which a leader stops. The rest of `DURATION_S` is left to finish its work."""
 RETRY_S = 2.0
 
 Move = Literal["create", "take", "renew", "wait"]
@@ -46,10 +46,10 @@ class Leases(Protocol):
 
 
 class Election:
-    """Decides from the Lease as read. Pure, except that it remembers what it saw.
+    """Decides what to do about a Lease that was read. Pure, except that it remembers what it saw.
 
-    Clocks of two machines are never compared: a Lease counts as abandoned when *we* saw no change of it for as long as
-    it says it lasts.
+    Clocks of two machines are never compared. A Lease counts as abandoned when this process has seen no change of it
+    for the duration that the Lease itself states.
     """
 
     def __init__(self, me: str) -> None:
@@ -58,7 +58,7 @@ class Election:
         self._seen_at = float("-inf")
 
     def move(self, lease: Manifest | None, now: float) -> Move:
-        """Returns what to do about the Lease; `now` in seconds of a clock that never jumps."""
+        """Returns what to do about the Lease. `now` is in seconds of a clock that never jumps."""
         if lease is None:
             return "create"
         spec = lease.get("spec") or {}
@@ -75,7 +75,7 @@ class Election:
         return "take" if abandoned else "wait"
 
     def claimed(self, lease: Manifest | None, namespace: str, at: datetime) -> Manifest:
-        """Returns the Lease as this process writes it when it holds it."""
+        """Returns the Lease as this process writes it to take or renew it."""
         moment = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec: dict[str, Any] = dict((lease or {}).get("spec") or {})
         if spec.get("holderIdentity") != self.me:
@@ -90,7 +90,9 @@ class Election:
 
 
 class Leadership:
-    """`await acquire()`, then `await keep()` beside the work; `await release()` at the end."""
+    """Holds the Lease for this process: `await acquire()`, then `await keep()` beside the work, and `await release()`
+    at the end.
+    """
 
     def __init__(
         self,
@@ -119,7 +121,9 @@ class Leadership:
         log.info("this operator leads", identity=self._election.me)
 
     async def keep(self) -> None:
-        """Renews the Lease. Raises `LeaseLost` when that fails for too long or another process has it."""
+        """Renews the Lease again and again. Raises `LeaseLost` when that fails for too long or another process has the
+        Lease.
+        """
         while True:
             await self._sleep(RETRY_S)
             held = await self._try()
@@ -129,7 +133,9 @@ class Leadership:
                 raise LeaseLost(f"the lease could not be renewed for {RENEW_DEADLINE_S:.0f} s")
 
     async def release(self) -> None:
-        """Releases the Lease, so that another process takes over at once. A failure only makes that one wait."""
+        """Releases the Lease, so that another process takes over at once. If that fails, the other process only waits
+        longer.
+        """
         try:
             lease = await self._leases.read("Lease", self._namespace, NAME)
             if lease is None or self._election.move(lease, self._clock()) != "renew":
@@ -140,7 +146,9 @@ class Leadership:
             log.info("the lease was not released; it runs out by itself", error=str(error))
 
     async def _try(self) -> bool | None:
-        """Returns True when held, False when not now, None when another process has it."""
+        """Tries once to take or renew the Lease. Returns True if this process holds it, False if that failed for now,
+        None if another process has it.
+        """
         try:
             async with asyncio.timeout(RENEW_DEADLINE_S / 2):
                 lease = await self._leases.read("Lease", self._namespace, NAME)

@@ -1,7 +1,8 @@
-"""Publishes the registry: one entry per number and audience, in Secrets of the release namespace.
+"""Publishes the registry in Secrets of the release namespace: for each number one entry for the webhook and one for the
+workers.
 
-All numbers share a few Secrets, because each Secret is mounted as a volume. A number's entry is one key in one of
-them, which is written and removed without touching another number's.
+All numbers share a few Secrets, because each Secret is mounted as a volume. A number's entry is one key in one of the
+Secrets. It is written and removed without touching the entries of other numbers.
 """
 
 import asyncio
@@ -26,19 +27,21 @@ LABELS = {"app.kubernetes.io/managed-by": "waypost-operator", "app.kubernetes.io
 
 @dataclass(frozen=True)
 class Published:
-    """The published entries of one number; None where there is none that can be read."""
+    """The published entries of one number. An entry is None if there is none, or none that can be read."""
 
     route: Route | None = field(default=None, repr=False)
     number: Number | None = field(default=None, repr=False)
 
 
 def secret_name(audience: Audience, namespace: str, name: str, shards: int) -> str:
-    """Returns the name of the Secret that holds the entry. It changes only with the number of shards."""
+    """Returns the name of the Secret with a number's entry. The name changes only when the number of shards does."""
     return f"waypost-registry-{audience}-{zlib.crc32(f'{namespace}/{name}'.encode()) % shards}"
 
 
 def key(namespace: str, name: str) -> str:
-    """Returns the key in that Secret, which becomes a file name. A namespace has no dot, so the first dot ends it."""
+    """Returns the key of a number's entry in its Secret. The key becomes a file name. A namespace has no dot, so the
+    first dot ends the namespace.
+    """
     return f"{namespace}.{name}.json"
 
 
@@ -47,7 +50,7 @@ class _Shard:
     data: dict[str, bytes] = field(default_factory=dict, repr=False)
     read_at: float = float("-inf")
     written: dict[str, bytes | None] = field(default_factory=dict, repr=False)
-    """Keys written since the read under way began: its answer may be older than they are."""
+    """Keys that were written while the Secret is being read: the answer may be older than these writes."""
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def put(self, key: str, content: bytes | None) -> None:
@@ -59,10 +62,11 @@ class _Shard:
 
 
 class Registry:
-    """The registry's Secrets in a cluster.
+    """Reads and writes the registry's Secrets in a cluster.
 
-    A Secret that was read less than `fresh_s` ago is not read again: each holds the entries of hundreds of numbers, and
-    a thousand numbers that begin together would each fetch all of them. Only the operator writes these Secrets.
+    A Secret that was read less than `fresh_s` seconds ago is not read again: each Secret holds the entries of hundreds
+    of numbers, and a thousand numbers that begin together would each fetch all Secrets. Only the operator writes these
+    Secrets.
     """
 
     def __init__(
@@ -82,13 +86,13 @@ class Registry:
         self._by_name: dict[str, _Shard] = {}
 
     async def read(self, namespace: str, name: str) -> Published:
-        """Returns what is published of a number."""
+        """Returns the published entries of a number."""
         route = await self._content("webhook", namespace, name)
         number = await self._content("worker", namespace, name)
         return Published(_decoded(route, Route), _decoded(number, Number))
 
     async def write(self, published: Published, route: Route, number: Number) -> bool:
-        """Publishes what differs from `published`; returns whether anything did."""
+        """Publishes the entries that differ from `published`; returns whether there were any."""
         written = False
         if published.number != number:
             await self._entry("worker", number.namespace, number.name, msgspec.json.encode(number))
@@ -100,7 +104,7 @@ class Registry:
         return written
 
     async def withdraw(self, namespace: str, name: str) -> None:
-        """Removes both entries, if they exist."""
+        """Removes both entries of a number, if they exist."""
         for audience in AUDIENCES:
             if await self._content(audience, namespace, name) is not None:
                 await self._entry(audience, namespace, name, None)
@@ -116,7 +120,7 @@ class Registry:
         return found
 
     async def carries(self, token: str) -> bool:
-        """Returns whether any number is still published with that access token."""
+        """Returns whether the published entry of any number contains that access token."""
         for shard in range(self._shards):
             for content in (await self._data(f"waypost-registry-worker-{shard}", bypass_cache=True)).values():
                 entry = _decoded(content, Number)

@@ -1,8 +1,8 @@
-"""One Secret with the entries of many objects, which are written together in few small patches.
+"""Writes one Secret that holds the entries of many objects: changes are collected and written in few small patches.
 
-Server-side apply with a field manager for each entry would own each key best, and was measured: with 250 managers one
-apply costs the API server a second, and several at once make it repeat that work until they time out. A merge patch
-names just the keys that change, and costs the same however many there are.
+Server-side apply with a field manager for each entry would express best who owns each key. But measurements speak
+against it: with 250 managers one apply costs the API server a second, and several at once make it repeat that work
+until they time out. A merge patch names just the keys that change, and costs the same however many keys there are.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from waypost.operator.cluster.interface import ClusterConflict, Manifest
 
 MOST = 100
-"""Entries in one patch; about 100 kB."""
+"""Most entries in one patch; together they are about 100 kB."""
 SPACING_S = 1.0
 """Seconds between two patches of one Secret: for each, the API server processes the whole Secret, hundreds of kB."""
 
@@ -30,7 +30,7 @@ class _Pending:
 
 
 class SharedSecret:
-    """One Secret. A change that is asked for during a patch, or shortly after one, goes with the next patch."""
+    """Writes one Secret. A change that is asked for during a patch, or shortly after it, goes with the next patch."""
 
     def __init__(
         self,
@@ -51,9 +51,10 @@ class SharedSecret:
         self._turn = asyncio.Lock()
 
     async def write(self, key: str, content: bytes | None) -> None:
-        """Sets or removes one key; returns when that is done. Raises what the patch that held it raised.
+        """Sets one key, or removes it if `content` is None; returns when that is done. Raises the error of the patch
+        that held the change.
 
-        One that is given up before its patch was begun is not written.
+        A change whose caller is cancelled before its patch has begun is not written.
         """
         batch = self._pending[-1] if self._pending else None
         if batch is None or len(batch.entries) >= MOST:

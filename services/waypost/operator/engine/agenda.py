@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from waypost.operator.engine.object_cache import Key
 
 SPACING_S = 0.5
-"""Pause between the end of a reconcile and the next one of the same object, however often it is asked for."""
+"""Seconds between the end of a reconcile and the next reconcile of the same object, however often it is asked for."""
 
 
 @dataclass(frozen=True)
 class DueObject:
-    """An object that is to be reconciled now."""
+    """An object that is due to be reconciled now."""
 
     key: Key
     due_at: float
@@ -26,24 +26,24 @@ class _Entry:
     is_urgent: bool
 
     def merged(self, other: "_Entry | None") -> "_Entry":
-        """Returns the earlier time of both, urgent if one of them is."""
+        """Returns an entry with the earlier time of both; it is urgent if either of them is."""
         return self if other is None else _Entry(min(self.at, other.at), self.is_urgent or other.is_urgent)
 
 
 @dataclass
 class _Running:
-    """A reconcile that has begun."""
+    """A reconcile that has begun and not ended yet."""
 
     next: _Entry | None = None
-    """Reconciles that were asked for since the running one began."""
+    """The next reconcile, if one was asked for since the running one began."""
     is_gone: bool = False
 
 
 class Agenda:
-    """Plans reconciles. Times are seconds of any one clock.
+    """Plans reconciles. All times are in seconds of one clock, which may be any clock.
 
-    Urgent entries (something changed) go before those that are merely due again, so a change does not wait while all
-    objects are resynced.
+    Urgent entries (something changed) go before entries that are due only because time has passed. So a change does not
+    wait while all objects are resynced.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,9 @@ class Agenda:
         self._ended: dict[Key, float] = {}
 
     def add(self, key: Key, at: float, *, urgent: bool) -> None:
-        """Plans a reconcile, not later than one that is planned already. While one runs, the new one follows it."""
+        """Plans a reconcile of an object; if one is planned already, the earlier time counts. If the object is being
+        reconciled now, the new reconcile follows that one.
+        """
         entry = _Entry(at, urgent)
         if (running := self._running.get(key)) is not None:
             running.next = entry.merged(running.next)
@@ -63,7 +65,7 @@ class Agenda:
         self._plan(key, entry.merged(self._planned.get(key)))
 
     def take(self, now: float) -> DueObject | None:
-        """Returns the next object that is due. It counts as running until `done`."""
+        """Returns the next object that is due, or None. The object counts as running until `done` is called."""
         for heap in (self._heaps[True], self._heaps[False]):
             self._drop_stale(heap)
             if heap and heap[0][0] <= now:
@@ -74,7 +76,7 @@ class Agenda:
         return None
 
     def done(self, key: Key, now: float, *, again_at: float | None) -> None:
-        """Notes the end of a reconcile. `again_at` None: it plans no further one."""
+        """Notes the end of a reconcile, and plans the next one at `again_at`; None plans no further one."""
         running = self._running.pop(key)
         entry = running.next
         if again_at is not None and not running.is_gone:
@@ -86,7 +88,9 @@ class Agenda:
         self._plan(key, entry)
 
     def forget(self, key: Key) -> None:
-        """Drops an object that is gone. If it runs, no reconcile follows unless `add` asks for one."""
+        """Drops an object that is gone. If it is being reconciled now, no further reconcile follows unless `add` asks
+        for one.
+        """
         self._planned.pop(key, None)
         self._ended.pop(key, None)
         if (running := self._running.get(key)) is not None:
@@ -99,7 +103,7 @@ class Agenda:
         return min((heap[0][0] for heap in self._heaps.values() if heap), default=None)
 
     def overdue(self, now: float) -> int:
-        """Returns how many objects are due and do not run. May be called from another thread."""
+        """Returns how many objects are due but not being reconciled. May be called from another thread."""
         return sum(1 for entry in list(self._planned.values()) if entry.at <= now)
 
     def _plan(self, key: Key, entry: _Entry) -> None:

@@ -1,8 +1,8 @@
 """Proves that the operator works: it changes a small object of its own and must see the change in its watch.
 
-This takes a write to the API server, a watch stream that still delivers, and a running event loop; a process that
-merely runs proves none of them. Watch streams that end and are never opened again stop an operator without a trace
-(kopf issues 957, 1145 and 1276), so the liveness probe asks the canary.
+The change is seen only if the API server takes the write, the watch stream still delivers, and the event loop runs.
+That the process exists proves none of these. Watch streams that end and are never opened again stop an operator without
+a trace (kopf issues 957, 1145 and 1276), so the liveness probe asks the canary.
 """
 
 import asyncio
@@ -19,15 +19,18 @@ NAME = "waypost-operator-canary"
 """Name of the ConfigMap in the release namespace."""
 MANAGER = "waypost-operator-canary"
 BEAT = f"{GROUP}/beat"
-"""Annotation that each beat changes."""
+"""Annotation that each beat changes. A beat is one change of the ConfigMap."""
 
 BEAT_S = 20.0
 LONGEST_SILENCE_S = 120.0
-"""A new process is needed after this. A dead watch stream is noticed after 70 s and then opened again."""
+"""Seconds without an event of the canary after which a new process is needed. A dead watch stream is noticed after 70 s
+and opened again, so it does not take that long."""
 
 
 class Canary:
-    """Writes the object (`beat`), takes note of its events (`seen`), and answers the liveness probe (`unhealthy`)."""
+    """Changes the canary's ConfigMap (`beat`), takes note of its events (`seen`), and answers the liveness probe
+    (`unhealthy`).
+    """
 
     def __init__(self, cluster: Cluster, namespace: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._cluster = cluster
@@ -42,7 +45,7 @@ class Canary:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since its last event; before the first one, since the start."""
+        """Seconds since the last event of the canary or, before the first event, since the start."""
         return self._clock() - self._last_seen
 
     def is_canary(self, namespace: str, name: str) -> bool:
@@ -50,24 +53,26 @@ class Canary:
         return (namespace, name) == (self._namespace, NAME)
 
     def seen(self) -> None:
-        """Notes that an event of it has come."""
+        """Notes that an event of the canary has arrived."""
         self._last_seen = self._clock()
 
     def unhealthy(self) -> str | None:
-        """Returns what is wrong in one line, or None. May be called from any thread."""
+        """Returns one line that says what is wrong, or None. May be called from any thread."""
         silence_s = self.silence_s
         if silence_s <= LONGEST_SILENCE_S:
             return None
         return f"nothing was seen through the watch for {silence_s:.0f} s"
 
     async def run(self) -> None:
-        """Beats until it is cancelled."""
+        """Changes the ConfigMap periodically until this task is cancelled."""
         while True:
             await self.beat()
             await asyncio.sleep(BEAT_S)
 
     async def beat(self) -> None:
-        """Changes the object once. A failure is logged once per outage; if it lasts, the liveness probe reports it."""
+        """Changes the ConfigMap once. A failure is logged once per outage; if failures last, the liveness probe
+        fails.
+        """
         self._count += 1
         manifest = {
             "apiVersion": "v1",

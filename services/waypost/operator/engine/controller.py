@@ -20,46 +20,52 @@ from waypost.telemetry import metrics, tracing
 log = structlog.get_logger(__name__)
 
 DEADLINE_S = 180.0
-"""Longest time of one reconcile. Its calls have deadlines of their own; this one limits their sum."""
+"""Longest time of one reconcile, in seconds. Its calls have deadlines of their own; this deadline limits their sum."""
 
 CONFLICT_S = 1.0
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 300.0
 JITTER = 0.1
-"""Share of the resync interval by which it varies, so that objects created together are not resynced together."""
+"""Fraction of the resync interval by which the interval varies, so that objects created together are not resynced
+together."""
 
 
 class Reconciler(Protocol):
     """Brings objects of one kind to their desired state. Both methods may raise `ClusterError`, and no other error."""
 
     async def reconcile(self, manifest: Manifest) -> Result:
-        """Observes, plans and acts, and writes the status if something changed."""
+        """Observes, plans and acts, and writes the status if something changed. Returns the result."""
 
     async def finalize(self, manifest: Manifest) -> Result:
-        """Undoes what a deletion undoes, and removes the finalizer once the object may go."""
+        """Undoes what the object has caused, as far as its deletion asks for that, and removes the finalizer once the
+        object may go.
+        """
 
 
 @runtime_checkable
 class SupportsSweep(Protocol):
-    """A reconciler whose children are not tied to their object by an owner reference."""
+    """A reconciler that must look for orphans itself, because no owner reference ties its children to their object."""
 
     async def sweep(self) -> object:
-        """Deletes children whose object is gone without its finalizer having run. May raise `ClusterError`."""
+        """Deletes children whose object is gone although its finalizer never ran. May raise `ClusterError`."""
 
 
 @runtime_checkable
 class SupportsHandOver(Protocol):
-    """A reconciler that leaves a record to the next process."""
+    """A reconciler that leaves a record for the next process."""
 
     async def hand_over(self) -> None:
-        """Writes the record. No reconcile runs any more by then. May raise `ClusterError`."""
+        """Writes the record for the next process. No reconcile runs any more when this is called. May raise
+        `ClusterError`.
+        """
 
 
 class Controller:
-    """Called with a key; returns in how many seconds the object is due again, or None: not before something changes.
+    """Reconciles the object of a key when called. Returns in how many seconds the object is due again; None means only
+    when something changes.
 
-    The back-off after a refusal by Meta is kept by reconcilers, in the status. The controller keeps only the back-off
-    of reconciles that could not be done at all, in memory: a restart may forget it.
+    After a refusal by Meta, the reconcilers compute the back-off and store it in the status. The controller computes
+    only the back-off of reconciles that could not be done at all, and stores it in memory: a restart may forget it.
     """
 
     def __init__(
@@ -79,7 +85,7 @@ class Controller:
         self._failures: dict[Key, int] = {}
 
     async def __call__(self, key: Key) -> float | None:
-        """Reconciles once. Raises nothing, unless it is cancelled."""
+        """Reconciles the object of `key` once. Raises nothing, unless the task is cancelled."""
         kind, namespace, name = key
         started = time.monotonic()
         with (

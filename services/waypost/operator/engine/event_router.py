@@ -24,17 +24,19 @@ class Change(StrEnum):
 
 
 class Wakeable(Protocol):
-    """Takes wake-ups."""
+    """Something that can be asked to reconcile an object."""
 
     def wake(self, key: Key, *, after_s: float = 0.0, urgent: bool = True) -> None:
-        """Plans a reconcile of this object."""
+        """Plans a reconcile of this object in `after_s` seconds."""
 
     def forget(self, key: Key) -> None:
         """Drops an object that is gone."""
 
 
 class EventRouter:
-    """Takes every watch event, in order per object. An event that comes twice or late wakes no object again."""
+    """Takes every watch event and wakes the objects that it concerns. Events of one object come in order. An event that
+    comes twice or late wakes no object again.
+    """
 
     def __init__(
         self,
@@ -116,8 +118,8 @@ class EventRouter:
             self._workers.wake(dependent)
 
     def _is_news(self, key: tuple[str, str, str], state: object, *, is_expected: bool) -> bool:
-        """Returns whether the state differs from the last one. `is_expected`: one that is seen for the first time is
-        no news. `state` None: the object is gone.
+        """Returns whether `state` differs from the last state of this key; None means that the object is gone. If
+        `is_expected` is set, a state that is the first of its key is no news.
         """
         unseen = object()
         before = self._seen.get(key, unseen)
@@ -129,5 +131,5 @@ class EventRouter:
 
 
 def manifest_of(event: Any, kind: str, api_version: str) -> Manifest:
-    """Returns the object of an event, with the kind that objects in a list lack."""
+    """Returns the object of an event, with its `kind` and `apiVersion`, which objects in a list lack."""
     return {"apiVersion": api_version, "kind": kind, **event["object"]}

@@ -1,4 +1,4 @@
-"""Keeps metrics about our objects up to date from watch events, so that no reconcile has to count them."""
+"""Updates metrics about our objects from watch events, so that no reconcile has to count the objects."""
 
 from waypost.operator.api import conditions
 from waypost.operator.api.kinds import NUMBER
@@ -10,7 +10,9 @@ _DAY_S = 86_400
 
 
 def update(key: Key, before: Manifest | None, after: Manifest | None, *, now: float) -> None:
-    """Follows a change of an object. `before` None: it is new. `after` None: it is gone. `now`: seconds since 1970."""
+    """Updates the metrics after an object changed from `before` to `after`. `before` is None if the object is new,
+    `after` is None if it is gone. `now` is in seconds since 1970.
+    """
     kind = key[0]
     old, new = _conditions(before), _conditions(after)
     for type_, status in old - new:
@@ -24,7 +26,9 @@ def update(key: Key, before: Manifest | None, after: Manifest | None, *, now: fl
 
 
 def update_token(manifest: Manifest, *, now: float) -> None:
-    """Sets how many days the token of a number lasts. Called at each resync, since days pass without an event."""
+    """Sets the metric of how many days a number's token lasts. This is called at each resync, since days pass without
+    an event.
+    """
     if manifest["kind"] != NUMBER:
         return
     status = (manifest.get("status") or {}).get("token") or {}

@@ -1,4 +1,4 @@
-"""Uses kopf to keep watch streams open and passes their events on. Decides nothing.
+"""Uses kopf to keep watch streams open, and passes their events on without deciding anything.
 
 Only kopf's stateless `on.event` handlers are used. Its handlers of changes never see drift and keep a copy of each spec
 in an annotation, and its daemons and deletion handlers run side by side for one object; see
@@ -24,15 +24,15 @@ from waypost.operator.engine.selectors import SELECTORS
 REQUEST_TIMEOUT_S = 20.0
 CONNECT_TIMEOUT_S = 5.0
 RETRIES_S = (0.5, 1.0, 2.0, 3.0, *(5.0,) * 12)
-"""Waits between attempts to open a stream, so that it is back soon after the API server. A stream that is refused for a
-minute ends the process. kopf's own waits grow to 21 s."""
+"""Seconds to wait between attempts to open a stream. They are short, so that the stream is open again soon after the
+API server is back. A stream that is refused for a minute ends the process. kopf's own waits grow to 21 s."""
 
 
 def registry(
     router: EventRouter, canary: Canary, login: Callable[[], Awaitable[kopf.ConnectionInfo]]
 ) -> kopf.OperatorRegistry:
-    """Returns handlers that pass events to `router` and `canary`, in a registry of their own, not in kopf's global one,
-    so that two operators can share a process.
+    """Returns handlers that pass events to `router` and `canary`. They are in a registry of their own instead of kopf's
+    global registry, so that two operators can share a process.
     """
     handlers = kopf.OperatorRegistry()
 
@@ -56,7 +56,7 @@ def registry(
 
 
 def settings() -> kopf.OperatorSettings:
-    """Returns kopf's settings, with the reason for each that is not its default."""
+    """Returns kopf's settings. A comment gives the reason for each setting that is not the default."""
     chosen = kopf.OperatorSettings()
     # By default all kopf operators write under the same names. With `on.event` alone kopf writes nothing; if a handler
     # of another kind is ever added, it writes under our name.
@@ -86,7 +86,8 @@ def settings() -> kopf.OperatorSettings:
 
 
 async def run(handlers: kopf.OperatorRegistry, *, namespaces: Collection[str] | None, stop: asyncio.Event) -> None:
-    """Watches until `stop` is set; a signal sets it too. Raises the error that ended a stream for good.
+    """Keeps the streams open until `stop` is set, which a signal does too. Raises the error that ended a stream for
+    good.
 
     At its end kopf cancels every task that was created after it started, so tasks that must outlive it are created
     before.

@@ -1,4 +1,4 @@
-"""Caches what the watch streams last said about our own objects: which there are, and their conditions."""
+"""Caches our own objects as the watch streams last reported them: which objects there are, and their conditions."""
 
 import sys
 
@@ -16,15 +16,16 @@ def key_of(manifest: Manifest) -> Key:
 
 
 class ObjectCache:
-    """Holds of each of our objects what the reconciles of others need: identity, spec and conditions.
+    """Holds the part of each of our objects that reconciles of other objects need: identity, spec and conditions.
 
-    Entries are small, because there may be thousands. To see more of an object, read it from the API server.
+    Entries are small, because there may be thousands. A caller that needs more of an object reads it from the API
+    server.
     """
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[tuple[str, str], Manifest]] = {kind: {} for kind in OURS}
         self.is_complete = False
-        """Whether all objects have been listed once."""
+        """Whether all objects have been listed at least once."""
 
     def put(self, manifest: Manifest) -> None:
         """Adds or replaces an object."""
@@ -37,17 +38,17 @@ class ObjectCache:
         self._objects[kind].pop((namespace, name), None)
 
     def get(self, key: Key) -> Manifest | None:
-        """Returns an object as it was last seen."""
+        """Returns an object as it was last seen, or None."""
         kind, namespace, name = key
         return self._objects[kind].get((namespace, name))
 
     def all(self, kind: str) -> list[Manifest]:
-        """Returns all objects of a kind. They are shared: never change one."""
+        """Returns all objects of a kind. The objects are shared: never change one."""
         return list(self._objects[kind].values())
 
 
 def slim(manifest: Manifest) -> Manifest:
-    """Returns an object without its action's audience, messages of conditions and most of its metadata."""
+    """Returns an object without the audience of its action, the messages of its conditions and most of its metadata."""
     metadata = manifest["metadata"]
     spec = manifest.get("spec")
     if isinstance(spec, dict):

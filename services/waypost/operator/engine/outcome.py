@@ -1,4 +1,4 @@
-"""The result of a reconcile, as the controller needs it: the outcome, and when to reconcile again."""
+"""Defines the result that a reconciler returns to the controller: the outcome, and when to reconcile again."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,20 +10,21 @@ class Outcome(StrEnum):
     READY = "ready"
     """The object is as desired."""
     WAITING = "waiting"
-    """Nothing failed; it goes on after a while, or when something else changes."""
+    """Nothing failed, but the object is not as desired yet. It is reconciled again later, or when something else
+    changes."""
     FAILED = "failed"
-    """It is tried again."""
+    """Something failed. The object is reconciled again later."""
     STALLED = "stalled"
-    """A person must act."""
+    """A person must act before the object can be as desired."""
 
 
 class NoOutcome(StrEnum):
-    """Counted by metrics when a reconciler returned no outcome."""
+    """Outcomes that metrics count for reconciles whose reconciler returned none."""
 
     GONE = "gone"
-    """The object is not there any more, or has nothing of ours."""
+    """The object does not exist any more, or there is nothing of ours in it."""
     CONFLICT = "conflict"
-    """The object changed while it was reconciled."""
+    """The object was changed by others while it was reconciled."""
     AWAY = "away"
     """The API server did not answer."""
     ERROR = "error"
@@ -34,5 +35,5 @@ class Result:
     """The result that a reconciler returns to the controller."""
 
     requeue_after_s: float | None
-    """When to reconcile again; None: at the usual resync, or when something that is watched changes."""
+    """In how many seconds to reconcile again. None: at the usual resync, or when something that is watched changes."""
     outcome: Outcome

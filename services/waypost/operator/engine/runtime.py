@@ -1,4 +1,4 @@
-"""Assembles the operator, and starts and ends its parts in the right order."""
+"""Assembles the operator from its parts, and starts and ends them in the right order."""
 
 import asyncio
 import contextlib
@@ -29,9 +29,11 @@ KINDS_MISSING = (
 )
 START_RETRY_S = 3.0
 FINISH_S = 25.0
-"""Seconds that running reconciles get at the end: a Graph call may take 30 s, a pod's grace period is a minute."""
+"""Seconds that running reconciles get to finish when the operator ends. A Graph call may take 30 s; a pod's grace
+period is a minute."""
 HAND_OVER_S = 3.0
-"""Longest time to write the record for the next process; less than a process that lost its Lease has left."""
+"""Longest time to write the record for the next process, in seconds. A process that lost its Lease has more time than
+this before it exits."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,14 @@ class RuntimeOptions:
     """Options of this process, as opposed to `OperatorOptions`, which all replicas share."""
 
     identity: str
-    """Name that no other replica has: it starts with the pod's name."""
+    """Name of this replica, which no other replica has. It starts with the pod's name."""
     kubeconfig: Path | None = None
     replicas: int = 1
     concurrency: int = CONCURRENCY
 
 
 class Operator:
-    """Runs until `stop()`, a signal, or an error that only a new process can recover from."""
+    """The operator, which runs until `stop()`, a signal, or an error that only a new process can recover from."""
 
     def __init__(
         self,
@@ -65,19 +67,23 @@ class Operator:
         self._waits_for: str | None = "starting"
 
     def stop(self) -> None:
-        """Begins the end; running reconciles are finished."""
+        """Asks the operator to end; running reconciles are finished."""
         self._stop.set()
 
     def not_ready(self) -> str | None:
-        """Returns why this operator cannot work, or None. A standby is ready. May be called from any thread."""
+        """Returns the reason why this operator cannot work, or None. A standby counts as ready. May be called from any
+        thread.
+        """
         return self._waits_for
 
     def not_alive(self) -> str | None:
-        """Returns why a new process is needed, or None. May be called from any thread."""
+        """Returns the reason why a new process is needed, or None. May be called from any thread."""
         return None if self._canary is None else self._canary.unhealthy()
 
     async def run(self) -> None:
-        """Works until the end. Raises `NoConnection`, `LeaseLost`, or the error that ended a watch stream for good."""
+        """Runs the operator until its end. Raises `NoConnection`, `LeaseLost`, or the error that ended a watch stream
+        for good.
+        """
         options, runtime = self._options, self._runtime
         cache = ObjectCache()
         calls = KubernetesCalls(
@@ -164,7 +170,9 @@ class Operator:
             await asyncio.sleep(START_RETRY_S)
 
     async def _sweep(self, reconcilers: Iterable[Reconciler]) -> None:
-        """Sweeps now and once per resync interval, since children that outlived their object cause no event."""
+        """Runs the sweep of each reconciler now and once per resync interval, since children that outlived their object
+        cause no event.
+        """
         while True:
             for each in reconcilers:
                 if isinstance(each, SupportsSweep):
@@ -175,7 +183,9 @@ class Operator:
             await asyncio.sleep(self._options.resync_s)
 
     async def _hand_over(self, reconcilers: Iterable[Reconciler]) -> None:
-        """Writes the record for the next process. The Lease is released after it, so that the next leader finds it."""
+        """Writes the record for the next process. The Lease is released only afterwards, so that the next leader finds
+        the record.
+        """
         for each in reconcilers:
             if isinstance(each, SupportsHandOver):
                 try:
@@ -190,7 +200,7 @@ class Operator:
         self._waits_for = reason
 
     async def _unless_stopped(self, work: Awaitable[None]) -> bool:
-        """Returns whether `work` was done before `stop` was called."""
+        """Waits for `work` or for `stop`; returns whether `work` was done first."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)

@@ -14,18 +14,21 @@ Reference = tuple[str, str, str]
 """Kind, namespace and name of something that an object depends on."""
 
 CLAIM = "phoneNumberId"
-"""Kind of the reference that all numbers with one `phoneNumberId` share: when one goes, another may have it."""
+"""Kind of a reference that stands for no object: all numbers with one `phoneNumberId` share it, because when one of
+them goes, another may get the phone number."""
 
 SCHEDULE_NAMESPACE = f"{GROUP}/schedule-namespace"
 SCHEDULE_NAME = f"{GROUP}/schedule-name"
 """Labels of a CronJob that name its schedule."""
 
 UNREADY_SPREAD_S = 30.0
-"""After a restart, objects that are not ready are reconciled within this time."""
+"""Seconds after a restart within which objects that are not ready are reconciled."""
 
 
 def references(manifest: Manifest) -> set[Reference]:
-    """Returns what the object depends on: a change of any of it is a reason to reconcile. Tolerates any spec."""
+    """Returns references to everything that the object depends on: a change of any of it is a reason to reconcile. A
+    spec that is not valid causes no error.
+    """
     namespace = manifest["metadata"]["namespace"]
     spec = manifest.get("spec") or {}
     found: set[Reference] = set()
@@ -40,9 +43,9 @@ def references(manifest: Manifest) -> set[Reference]:
 
 
 def user_request(manifest: Manifest) -> object:
-    """Returns what users ask for with this object, as a value to compare: if it is the same, nothing new is asked for.
+    """Returns a value that changes whenever users ask for something new with this object.
 
-    The status and the rest of the metadata are left out, or each write of the operator would wake it again.
+    The status and the rest of the metadata are left out, or each write of the operator would cause another reconcile.
     """
     metadata = manifest["metadata"]
     annotations = metadata.get("annotations") or {}
@@ -55,10 +58,10 @@ def user_request(manifest: Manifest) -> object:
 
 
 def availability(manifest: Manifest) -> object:
-    """Returns what schedules need of this number (`schedule.plan.unusable`), as a value to compare.
+    """Returns a value that changes whenever schedules may judge this number differently (`schedule.plan.unusable`).
 
-    When it changes, the number's schedules are woken. Why a connected number is not ready is left out, or each
-    schedule would be reconciled for each such change.
+    When it changes, the number's schedules are reconciled. The reason why a connected number is not ready is left out,
+    or each change of the reason would reconcile each schedule.
     """
     metadata, status = manifest["metadata"], manifest.get("status")
     reason = conditions.reason_of(status, ConditionType.READY)
@@ -68,7 +71,7 @@ def availability(manifest: Manifest) -> object:
 
 
 def run_state(cron_job: Manifest) -> object:
-    """Returns what a schedule reports of its CronJob or must repair in it, as a value to compare."""
+    """Returns a value that changes whenever there is something in a CronJob that its schedule must report or repair."""
     status = cron_job.get("status") or {}
     metadata = cron_job["metadata"]
     active = tuple(sorted(str(each.get("name")) for each in status.get("active") or () if isinstance(each, dict)))
@@ -89,11 +92,11 @@ def schedule_of(cron_job: Manifest) -> Key | None:
 
 
 def first_delay_s(manifest: Manifest, *, now: float, resync_s: float, draw: Callable[[], float]) -> float:
-    """Returns in how many seconds to reconcile an object that is older than this process.
+    """Returns in how many seconds to reconcile an object that is older than this process. `now` is in seconds since
+    1970.
 
-    Objects with changes that no operator has acted on come first. Those that failed keep their back-off. All others
-    are spread over the resync interval, so that a restart does not ask Meta about all of them at once. `now`: seconds
-    since 1970.
+    Objects with changes that no operator has acted on come first. Objects whose reconcile failed keep their back-off.
+    All others are spread over the resync interval, so that a restart does not ask Meta about all of them at once.
     """
     metadata = manifest["metadata"]
     status = manifest.get("status") or {}
@@ -112,14 +115,14 @@ def first_delay_s(manifest: Manifest, *, now: float, resync_s: float, draw: Call
 
 
 class Dependents:
-    """Knows which objects depend on what."""
+    """Records which objects depend on which references."""
 
     def __init__(self) -> None:
         self._references: dict[Key, frozenset[Reference]] = {}
         self._dependents: dict[Reference, set[Key]] = {}
 
     def put(self, key: Key, references: Iterable[Reference]) -> None:
-        """Sets what `key` depends on: exactly these references."""
+        """Records that `key` depends on exactly these references."""
         now, before = frozenset(references), self._references.get(key, frozenset())
         for gone in before - now:
             self._dependents[gone].discard(key)
@@ -133,7 +136,7 @@ class Dependents:
             self._references.pop(key, None)
 
     def of(self, reference: Reference) -> frozenset[Key]:
-        """Returns the objects that depend on it."""
+        """Returns the objects that depend on `reference`."""
         return frozenset(self._dependents.get(reference, ()))
 
 

@@ -1,4 +1,4 @@
-"""Runs the reconciles of the agenda: a bounded number at a time, and one at a time per object."""
+"""Runs the reconciles that the agenda plans: a limited number at a time, and only one at a time per object."""
 
 import asyncio
 import time
@@ -9,12 +9,12 @@ from waypost.operator.engine.object_cache import Key
 from waypost.telemetry import metrics
 
 CONCURRENCY = 48
-"""Reconciles at a time. Most of the time they wait for Meta and the API server; each takes about 100 kB."""
+"""Most reconciles at a time. Most of the time they wait for Meta and the API server; each takes about 100 kB."""
 
 
 class Workers:
-    """Calls `reconcile` for each object that is due. It returns after how many seconds the object is due again, or
-    None: not before something changes. It must not raise, and counts its own failures.
+    """Calls `reconcile` for each object that is due. `reconcile` returns in how many seconds the object is due again;
+    None means only when something changes. It must not raise, and counts its own failures.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class Workers:
         self._agenda.forget(key)
 
     async def run(self) -> None:
-        """Works until `stop`. Reconciles that run by then are finished."""
+        """Runs due reconciles until `stop` is called. Reconciles that run by then are finished."""
         async with asyncio.TaskGroup() as group:
             for number in range(self._concurrency):
                 group.create_task(self._work(), name=f"reconcile {number}")
 
     def stop(self) -> None:
-        """Starts no further reconcile."""
+        """Makes `run` start no further reconcile."""
         self._stopping = True
         self._changed.set()
 

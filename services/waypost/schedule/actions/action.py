@@ -15,7 +15,7 @@ class ActionModel(Strict):
     """The fields of one action, as the custom resource and the order of a run hold them."""
 
     def __repr__(self) -> str:
-        """Names the type alone: the values are phone numbers and texts, and a repr may reach a log."""
+        """Returns the name of the type alone: the values are phone numbers and texts, and a repr may reach a log."""
         return f"<{type(self).__name__}>"
 
     __str__ = __repr__
@@ -26,7 +26,7 @@ Model = TypeVar("Model", bound=ActionModel)
 
 @dataclass(frozen=True)
 class PodNeeds:
-    """Needs of a run's pod beside the database and its order."""
+    """What the pod of a run needs in addition to the database and its order."""
 
     access_token: bool
     """Whether the registry entry of the schedule's number, which holds its access token, is mounted."""
@@ -34,16 +34,18 @@ class PodNeeds:
 
 @dataclass(frozen=True)
 class ScheduleAction(Generic[Model]):
-    """One action: everything that the operator and a run must know about it."""
+    """One action of the table: everything that the operator and a run must know about it."""
 
     model: type[Model]
     pod: PodNeeds
     run: "Callable[[RunContext, Model], ActionOutcome] | None"
-    """Performs the action. Raises the errors of `schedule.outcome`. None: this version cannot perform it."""
+    """Performs the action; raises the errors of `schedule.outcome`. It is None if this version cannot perform the
+    action."""
     unsupported: Callable[[Model], str | None]
-    """Returns the field, below the action, that this version cannot honour, or None."""
+    """Returns the name of a field of the action that this version cannot carry out, or None if there is no such
+    field."""
     sends_messages: bool
-    """Whether a run waits a while for the outcome of the messages it has queued before it reports."""
+    """Whether the action queues messages. If so, a run waits a while for their outcome before it reports."""
 
 
 def everything_is_supported(_model: ActionModel) -> str | None:

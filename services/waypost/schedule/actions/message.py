@@ -135,14 +135,14 @@ class MessageAction(ActionModel):
 
 
 def run(context: "RunContext", action: MessageAction) -> ActionOutcome:
-    """Queues the message for each contact of the audience. It needs the database, which only a run has."""
+    """Queues the message for each contact of the audience. The queue is in the database, which only a run can reach."""
     from waypost.schedule import queueing  # noqa: PLC0415 - the operator imports this module without a database
 
     return queueing.queue(context, action)
 
 
 def unsupported(action: MessageAction) -> str | None:
-    """Returns the kind of audience that this version cannot read, or None."""
+    """Returns the field of an audience of a kind that this version cannot read, or None."""
     if action.audience.selector is not None:
         return "audience.selector"
     return None if action.audience.config_map_ref is None else "audience.configMapRef"

@@ -18,7 +18,7 @@ ACTIONS: Final[dict[str, ScheduleAction[Any]]] = {
     "tokenCheck": token_check.ACTION,
     "retention": retention.ACTION,
 }
-"""Every action by its name in `spec.action`."""
+"""All actions, each by its name in `spec.action`."""
 
 
 class Action(Strict):
@@ -41,7 +41,7 @@ class Action(Strict):
 
     @property
     def chosen(self) -> tuple[str, ScheduleAction[Any], ActionModel]:
-        """The one action that is given: its name, its entry in the table and its fields."""
+        """Name of the one action that is given, its entry in the table, and its fields."""
         (found,) = (
             (field.alias, model)
             for name, field in type(self).model_fields.items()

@@ -29,7 +29,9 @@ class TokenCheckAction(ActionModel):
 
 
 def run(context: "RunContext", action: TokenCheckAction) -> ActionOutcome:
-    """Asks Meta about the token. Raises `NotYet` while the number is not published or Meta does not answer."""
+    """Asks Meta about the token and returns the outcome. Raises `NotYet` while the number is not published or Meta does
+    not answer.
+    """
     order = context.order
     number = registry.numbers(context.registry_dir).current.by_name.get((order.namespace, order.number))
     if number is None:
@@ -53,7 +55,7 @@ async def _ask(context: "RunContext", number: Number) -> TokenDetails:
 
 
 def judge(token: TokenDetails, *, warn_days: int, now: float) -> ActionOutcome:
-    """Returns the outcome for what Meta says about the token; `now` in seconds since 1970. Pure."""
+    """Returns the outcome that follows from Meta's answer about the token. `now` is in seconds since 1970. Pure."""
     if not token.is_valid:
         return ActionOutcome(RunResult.TOKEN_INVALID, f"the access token is not valid; {RENEW}")
     if not token.expires_at:
