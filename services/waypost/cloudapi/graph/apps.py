@@ -57,14 +57,14 @@ class TokenFault(msgspec.Struct, frozen=True):
 
 
 class TokenDetails(msgspec.Struct, frozen=True):
-    """Meta's description of a token. Times are seconds since 1970."""
+    """Meta's description of a token. All times are in seconds since 1970."""
 
     is_valid: bool = False
     app_id: str = ""
     type: str = ""
     application: str = ""
     expires_at: int = 0
-    """0 means never."""
+    """Seconds since 1970; 0 means that the token never expires."""
     data_access_expires_at: int = 0
     issued_at: int = 0
     scopes: list[str] = []
@@ -92,12 +92,15 @@ class AppCalls(GraphCalls):
     """The calls `/{app_id}/subscriptions`, `/debug_token` and `/oauth/…`."""
 
     async def debug_token(self, credentials: Credentials, token: str) -> TokenDetails:
-        """Returns Meta's description of `token`, which it accepts in the query only. `credentials` are the app's."""
+        """Returns Meta's description of `token`, which is sent in the query because Meta reads it nowhere else.
+
+        `credentials` are those of the app.
+        """
         reply = await self.call("GET", "/debug_token", credentials, query={"input_token": token}, secrets=(token,))
         return responses.convert(reply, _Debugged).data
 
     async def refresh_token(self, app_id: str, app_secret: str, token: str) -> IssuedToken:
-        """Returns a new 60-day token in exchange for a system user's valid token, which keeps its own expiry."""
+        """Returns a new 60-day token for a system user's valid token. The old token keeps its own expiry."""
         query = {
             "grant_type": "fb_exchange_token",
             "client_id": app_id,
@@ -109,7 +112,10 @@ class AppCalls(GraphCalls):
         return IssuedToken(responses.convert(reply, _Issued).access_token)
 
     async def revoke_token(self, app_id: str, app_secret: str, token: str, *, with_token: str) -> None:
-        """Ends `token` at once, authorised by `with_token`. Call it only when the new token is in use everywhere."""
+        """Revokes `token` at once; the call is authorised by `with_token`.
+
+        Call it only when the new token is in use everywhere.
+        """
         query = {"client_id": app_id, "client_secret": app_secret, "revoke_token": token}
         credentials = Credentials.proven(with_token, app_secret)
         reply = await self.call("GET", "/oauth/revoke", credentials, query=query, secrets=(app_secret, token))
@@ -133,7 +139,8 @@ class AppCalls(GraphCalls):
     ) -> None:
         """Sets the app's callback and all its fields. Pass the full list: it is not known whether Meta merges fields.
 
-        Before Meta answers, it calls the callback with the verify token. If that check fails, the error is 2200.
+        Before Meta answers this call, it sends the callback a request with the verify token. If that check fails, Meta
+        refuses this call with error 2200.
         """
         body = {
             "object": OBJECT,

@@ -56,7 +56,10 @@ class AccountCalls(GraphCalls):
         return responses.convert(reply, Account)
 
     async def subscribed_apps(self, credentials: Credentials, waba_id: str) -> tuple[SubscribedApp, ...]:
-        """Returns the apps that receive the account's deliveries. Without one, nothing is delivered."""
+        """Returns the apps that receive the account's deliveries.
+
+        If there are none, Meta delivers nothing for the account.
+        """
         reply = await self.call("GET", "/{waba_id}/subscribed_apps", credentials, ids={"waba_id": waba_id})
         return tuple(
             SubscribedApp(
@@ -66,10 +69,10 @@ class AccountCalls(GraphCalls):
         )
 
     async def subscribe_app(self, credentials: Credentials, waba_id: str, override: Override | None = None) -> None:
-        """Subscribes the token's app, with a callback for this account or, with None, the app's own callback.
+        """Subscribes the app of the token to the account. `None` as callback means the app's own callback.
 
-        An override requires an app that is already subscribed, else the error is 100; a first override therefore takes
-        two calls. The endpoint must already answer, else the error is 2200.
+        An override requires an app that is already subscribed, else Meta refuses with error 100; a first override
+        therefore takes two calls. The endpoint must already answer, else Meta refuses with error 2200.
         """
         reply = await self.call(
             "POST",
@@ -82,7 +85,7 @@ class AccountCalls(GraphCalls):
         responses.require_success(reply)
 
     async def unsubscribe_app(self, credentials: Credentials, waba_id: str) -> None:
-        """Ends the deliveries of this account to the token's app."""
+        """Stops Meta from delivering this account's events to the token's app."""
         responses.require_success(
             await self.call("DELETE", "/{waba_id}/subscribed_apps", credentials, ids={"waba_id": waba_id})
         )

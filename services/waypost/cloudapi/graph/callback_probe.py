@@ -1,4 +1,4 @@
-"""Asks a callback what Meta will ask it: the handshake of "Create a webhook endpoint", from the client's side."""
+"""Asks our own webhook what Meta will ask: the handshake of "Create a webhook endpoint", from the client's side."""
 
 import asyncio
 import functools
@@ -12,12 +12,15 @@ LONGEST_RESPONSE = 4096
 
 @functools.cache
 def _tls_context() -> ssl.SSLContext:
-    """Returns one shared context, because reading the certificates takes longer than the call."""
+    """Returns one TLS context that all probes share, because reading the certificates takes longer than the call."""
     return httpx.create_ssl_context()
 
 
 class CallbackProbe:
-    """Asks the webhook for the path that Meta will be given. `base_url` is its address inside the cluster."""
+    """Checks a callback path of our webhook before Meta is given its address.
+
+    `base_url` is the webhook's address inside the cluster.
+    """
 
     def __init__(self, base_url: str, *, timeout_s: float = 3.0) -> None:
         self._base_url = base_url.rstrip("/")

@@ -12,7 +12,7 @@ from waypost.cloudapi.graph.errors import GraphOutcomeUnknown
 from waypost.cloudapi.graph.proof import appsecret_proof
 
 PAGES_LIMIT = 1000
-"""A listing with more pages than this is a fault of the server."""
+"""Most pages that a listing may have; a listing with more is taken for a fault of the server."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,17 +24,22 @@ class Credentials:
 
     token: str = dataclasses.field(repr=False)
     proof: str | None = dataclasses.field(default=None, repr=False)
-    """The `appsecret_proof` of exactly this token. An app may require one, and Meta refuses a wrong one for any app."""
+    """The `appsecret_proof` of exactly this token.
+
+    An app can be set to require the proof; a wrong proof is refused for every app.
+    """
 
     @classmethod
     def proven(cls, token: str, app_secret: str) -> Self:
-        """Returns a token with its proof, which requires the app secret."""
+        """Returns credentials made of a token and its proof, which is computed from the app secret."""
         return cls(token, appsecret_proof(token, app_secret))
 
     @classmethod
     def of_app(cls, app_id: str, app_secret: str) -> Self:
-        """Returns the credentials of the app itself. Meta accepts id and secret as its token, and expects a proof of it
-        too."""
+        """Returns the credentials of the app itself.
+
+        Meta accepts "id|secret" of an app as a token, and expects a proof of that token too.
+        """
         return cls.proven(f"{app_id}|{app_secret}", app_secret)
 
 
@@ -43,11 +48,11 @@ class Override:
     """A callback for one account or number that takes precedence over the app's callback."""
 
     callback_uri: str
-    """At most 200 characters."""
+    """The address of the callback, at most 200 characters."""
     verify_token: str = dataclasses.field(repr=False)
 
     def json(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the override as Meta's JSON object."""
         return {"override_callback_uri": self.callback_uri, "verify_token": self.verify_token}
 
 
@@ -74,7 +79,7 @@ class _Page(msgspec.Struct):
 
 
 class GraphCalls(abc.ABC):
-    """Base class of the groups of calls. It declares what they need from the client."""
+    """Base class of the groups of calls. It declares the methods of the client that the groups use."""
 
     @abc.abstractmethod
     async def call(
@@ -94,10 +99,10 @@ class GraphCalls(abc.ABC):
     ) -> object:
         """Makes one call and returns its decoded JSON.
 
-        `template` is the path after the version, such as `/{phone_number_id}/messages`; `ids` fill it. Traces show only
-        the template. `query` may contain secrets: it is never logged or traced. `body` is sent as JSON, `form` and
-        `file` as multipart. For `quotable` and `secrets` see `responses.decode`. `timeout_s` overrides the client's
-        timeout.
+        `template` is the path after the version, such as `/{phone_number_id}/messages`; `ids` fill its placeholders.
+        Traces show only the template. `query` may contain secrets: it is never logged or traced. `body` is sent as
+        JSON, `form` and `file` as multipart. For `quotable` and `secrets` see `responses.decode`. `timeout_s` overrides
+        the client's timeout.
 
         Raises the errors of `errors.py` and no others.
         """
@@ -114,7 +119,7 @@ class GraphCalls(abc.ABC):
     ) -> int:
         """Passes the bytes behind a media address to `write`, piece by piece, and returns their number.
 
-        Only Meta's media hosts are page_query, and only they get the token, also after a redirect. Raises the errors of
+        Only Meta's media hosts are asked, and only they get the token, also after a redirect. Raises the errors of
         `errors.py`; after any of them, the bytes written so far are worthless.
         """
 
@@ -128,7 +133,8 @@ class GraphCalls(abc.ABC):
     ) -> AsyncIterator[object]:
         """Yields the items of a listing, page by page.
 
-        It follows the cursor, never the `next` address that Meta gives: that address has the token in its query.
+        Pages are requested by cursor, never by the `next` address that Meta gives, because that address has the token
+        in its query.
         """
         after: str | None = None
         for _ in range(PAGES_LIMIT):

@@ -34,15 +34,15 @@ from waypost.telemetry import tracing
 __all__ = ["Accepted", "Credentials", "File", "GraphClient", "Override"]
 
 LARGEST_RESPONSE = 1024 * 1024
-"""Bytes of a response after decompression. Graph's longest pages of templates are well below."""
+"""Largest response in bytes, counted after decompression. Graph's longest pages of templates are well below this."""
 
 LONGEST_CONNECT_S = 5.0
-"""Seconds that a call waits for a free connection, and again for a new connection to open."""
+"""Seconds that a call may wait for a free connection, and then again for a new connection to open."""
 
 HEADERS = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "waypost"}
 
 MEDIA_HOSTS = ("lookaside.fbsbx.com", ".fbcdn.net", ".whatsapp.net")
-"""Hosts that serve media and may see the token. A leading dot stands for any host below."""
+"""Hosts that serve media and may see the token. A leading dot stands for every host below that domain."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 3
 
@@ -77,8 +77,8 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
     """Makes calls to the Graph API. Safe for many concurrent calls of one event loop; close it with `aclose`.
 
     `timeout_s` is the deadline of one call, from waiting for a connection to the last byte. `connections` limits the
-    number of concurrent calls; a call that gets no connection within 5 s is `GraphUnreachable`. `transport` replaces
-    the network in tests.
+    number of concurrent calls; a call that gets no connection within 5 s raises `GraphUnreachable`. `transport`
+    replaces the network in tests.
 
     Each call raises `GraphRefused`, `GraphUnreachable` or `GraphOutcomeUnknown`, and nothing else.
     """
@@ -127,7 +127,10 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         secrets: tuple[str, ...] = (),
         timeout_s: float | None = None,
     ) -> object:
-        """Implements `GraphCalls.call`. Public for calls of the Graph API that have no method of their own."""
+        """Implements `GraphCalls.call`.
+
+        The method is public for calls of the Graph API that have no method of their own.
+        """
         with self._span(method, "/{version}" + template, ids or {}) as span:
             try:
                 url = f"{self._base}/{self._version}{_filled_path(template, ids or {})}"
@@ -236,8 +239,10 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
 
     @contextlib.asynccontextmanager
     async def _response(self, request: httpx.Request, timeout_s: float) -> AsyncIterator[httpx.Response]:
-        """Yields the response, whose body is still unread, within `timeout_s`. Failures become errors of
-        `errors.py`."""
+        """Yields the response, whose body is still unread.
+
+        Connecting and reading must end within `timeout_s`; failures become errors of `errors.py`.
+        """
         progress = _SendProgress(observable=self._progress_is_observable)
         # Connecting times out before the whole deadline: httpcore (1.0) leaves the socket of a TLS handshake open when
         # it is cancelled, but not when it times out.

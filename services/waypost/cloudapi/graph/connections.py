@@ -3,7 +3,7 @@
 httpx's pool (httpcore 1.0) compares every connection with every other whenever a request begins or ends: with 50
 connections a call costs 2.5 times the CPU of a single one, and the excess grows with the square of their number. A call
 that is cancelled at the wrong moment can also occupy its slot in that pool forever. One small pool per connection has
-neither fault; it can go once httpcore's pool has neither.
+neither fault; this module can go once httpcore's pool has neither.
 """
 
 import asyncio
@@ -18,11 +18,15 @@ from collections.abc import AsyncIterator
 import httpx
 
 KEEP_ALIVE_S = 30.0
-"""Idle connections are closed after this time: using one that Meta has just closed would leave a send unknown."""
+"""Seconds after which an idle connection is closed: a send on a connection that Meta has just closed would end as
+unknown."""
 
 
 class Connections:
-    """Allows at most `limit` concurrent calls. A `transport` of the caller replaces the network for all of them."""
+    """Allows at most `limit` concurrent calls.
+
+    If the caller passes a `transport`, it replaces the network for all of them.
+    """
 
     def __init__(self, limit: int, transport: httpx.AsyncBaseTransport | None) -> None:
         self._slots = asyncio.Semaphore(limit)
@@ -57,7 +61,7 @@ class Connections:
             self._slots.release()
 
     async def aclose(self) -> None:
-        """Closes idle connections. Calls in progress close their own."""
+        """Closes idle connections. Each call in progress closes its own connection."""
         if self._shared is not None:
             await self._shared.aclose()
         while self._idle:

@@ -22,13 +22,19 @@ class Verdict(enum.StrEnum):
     """The meaning of an error code for the message, or the call, that received it."""
 
     RETRY = "retry"
-    """Rejected before processing: repeat it later, with back-off."""
+    """Meta rejected the request before processing it. Repeat it later, with back-off."""
     AMBIGUOUS = "ambiguous"
-    """It may have been sent. Never repeat a send: a status webhook settles it. A read may be repeated."""
+    """The message may have been sent. Never repeat a send: a status webhook settles its outcome.
+
+    A read may be repeated.
+    """
     FINAL = "final"
     """This message will never be accepted; the next one may be."""
     PAUSE_NUMBER = "pause-number"
-    """Every message of this number would fail in the same way, or make it worse: stop the number and alert a person."""
+    """Every message of this number would fail in the same way, or make matters worse.
+
+    Stop the number and alert a person.
+    """
     PAUSE_PAIR = "pause-pair"
     """Only this contact must wait. The message was not processed and is repeated later."""
     NEEDS_TEMPLATE = "needs-template"
@@ -36,7 +42,10 @@ class Verdict(enum.StrEnum):
     OPTED_OUT = "opted-out"
     """The contact refuses this kind of message; never send it again."""
     OPERATOR = "operator"
-    """Final for this call. The operator or a person must act; other messages of the number may still be sent."""
+    """This call will never succeed, and the operator or a person must act.
+
+    Other messages of the number may still be sent.
+    """
 
 
 class Rule(NamedTuple):
@@ -223,8 +232,11 @@ RULES: tuple[Rule, ...] = (
 )
 
 PROOF_REFUSED = "proof of the app secret is missing or wrong"
-"""Title for a missing or wrong proof. Meta uses the code of a wrong parameter, although no message is wrong: every call
-with these credentials is refused until the app secret here equals the one at Meta."""
+"""Title for a missing or wrong proof.
+
+Meta uses the code of a wrong parameter, although no message is at fault: every call with these credentials is refused
+until the app secret here equals the one at Meta.
+"""
 
 NO_CODE = -1
 """`GraphRefused.code` if the response had no Graph code, or if this client refused before sending."""
@@ -266,7 +278,7 @@ def title(code: int) -> str:
 
 
 def reason(code: int) -> str | None:
-    """Returns the reason for the verdict on `code`, or None for a code that the table does not contain."""
+    """Returns the reason for the verdict on `code` in words, or None for a code that the table does not contain."""
     row = _ROWS.get(code)
     return row[0].reason if row is not None else None
 
@@ -276,7 +288,9 @@ class GraphError(Exception):
 
 
 class GraphRefused(GraphError):
-    """The call was refused with a code, or it was so wrong that it was not sent. `verdict` says whether to retry.
+    """Meta refused the call with a code, or this client found it invalid and did not send it.
+
+    `verdict` says whether to retry.
 
     `str()` has the code and a title from the table, never Meta's own words: those can quote a token or a text.
     """
@@ -305,7 +319,10 @@ class GraphRefused(GraphError):
         self.retry_after_s = retry_after_s
         """The wait that Meta asks for, in seconds, or None."""
         self.is_transient = is_transient
-        """Meta's own hint. It is recorded but not followed: it does not say whether a message was sent."""
+        """Meta's own hint that a retry may succeed.
+
+        It is recorded but not followed: it does not say whether a message was sent.
+        """
         self.fbtrace_id = fbtrace_id
         """The trace id that Meta's support asks for."""
         if code != NO_CODE:

@@ -14,10 +14,13 @@ from waypost.cloudapi.graph.errors import GraphRefused
 
 MEBIBYTE = 1024 * 1024
 LIMITS = {"image/webp": 500 * 1024, "image": 5 * MEBIBYTE, "audio": 16 * MEBIBYTE, "video": 16 * MEBIBYTE}
-"""Bytes that Meta accepts per type. The longest matching name counts; anything else is a document."""
+"""The most bytes that Meta accepts, by MIME type or its first part.
+
+The longest matching name counts; all other types are limited as documents.
+"""
 DOCUMENT_LIMIT = 100 * MEBIBYTE
 TRANSFER_TIMEOUT_S = 300.0
-"""Deadline of one upload or download: 100 MB at 3 Mbit/s."""
+"""Seconds that one upload or download may take: enough for 100 MB at 3 Mbit/s."""
 
 
 class MediaDetails(msgspec.Struct, frozen=True):
@@ -28,7 +31,7 @@ class MediaDetails(msgspec.Struct, frozen=True):
     mime_type: str | None = None
     sha256: str | None = None
     file_size: int | None = None
-    """Bytes."""
+    """The size of the file in bytes."""
 
 
 class _Uploaded(msgspec.Struct):
@@ -36,7 +39,7 @@ class _Uploaded(msgspec.Struct):
 
 
 def limit_of(mime_type: str) -> int:
-    """Returns the number of bytes that Meta accepts for this type."""
+    """Returns the number of bytes that Meta accepts at most for a file of this MIME type."""
     return LIMITS.get(mime_type, LIMITS.get(mime_type.partition("/")[0], DOCUMENT_LIMIT))
 
 
@@ -78,8 +81,8 @@ class MediaCalls(GraphCalls):
     ) -> int:
         """Passes the bytes at `url` (from `media`, or from a webhook) to `write` and returns their number.
 
-        `GraphRefused` with `http_status` 404 means that the address has expired: look it up again. Hosts other than
-        Meta's, and more than `limit_bytes`, are `GraphRefused` too.
+        `GraphRefused` with `http_status` 404 means that the address has expired: look it up again. A host that is not
+        Meta's, or a file of more than `limit_bytes`, raises `GraphRefused` too.
         """
         return await self.fetch(url, credentials, write, limit_bytes=limit_bytes, timeout_s=TRANSFER_TIMEOUT_S)
 

@@ -10,14 +10,17 @@ from waypost.cloudapi.graph.errors import GraphOutcomeUnknown
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """Meta's response to a send. Accepted does not mean delivered."""
+    """Meta's response to a message that it accepted. Accepted does not mean delivered."""
 
     wamid: str
     wa_id: str | None = None
-    """May differ from the number that was addressed (Brazil, Mexico). Missing for a BSUID."""
+    """The recipient's phone number at WhatsApp, which may differ from the number addressed (Brazil, Mexico).
+
+    It is missing for a BSUID.
+    """
     user_id: str | None = None
     message_status: str | None = None
-    """`accepted` or `held_for_quality_assessment` for templates, else None."""
+    """For a template, `accepted` or `held_for_quality_assessment`; for other messages None."""
 
 
 class _Message(msgspec.Struct):
@@ -41,7 +44,7 @@ class MessageCalls(GraphCalls):
     async def send(self, credentials: Credentials, phone_number_id: str, payload: Mapping[str, object]) -> Accepted:
         """Sends one message that is already addressed (`messages.addressed`).
 
-        There is no idempotency key. After `GraphOutcomeUnknown`, or a refusal judged AMBIGUOUS, the message may have
+        Meta offers no idempotency key. After `GraphOutcomeUnknown`, or a refusal judged AMBIGUOUS, the message may have
         been sent, and only a status webhook with our `biz_opaque_callback_data` settles it.
         """
         reply = await self._post(credentials, phone_number_id, payload)
@@ -55,9 +58,9 @@ class MessageCalls(GraphCalls):
     async def mark_read(
         self, credentials: Credentials, phone_number_id: str, wamid: str, *, typing_indicator: bool = False
     ) -> None:
-        """Marks the message and all before it as read and, on request, shows a typing indicator (at most 25 s).
+        """Marks a received message and all before it as read and, on request, shows a typing indicator (at most 25 s).
 
-        It may be repeated. Meta expects it within 30 days of the message.
+        The call may be repeated. Meta expects it within 30 days of the message.
         """
         payload: dict[str, object] = {"messaging_product": "whatsapp", "status": "read", "message_id": wamid}
         if typing_indicator:

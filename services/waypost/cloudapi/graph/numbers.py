@@ -41,7 +41,7 @@ class HealthError(msgspec.Struct, frozen=True):
 
 
 class HealthEntity(msgspec.Struct, frozen=True):
-    """One link of the chain of number, account, business, app and template."""
+    """One link of the chain that must be fit to send: the number, its account, business, app or template."""
 
     entity_type: str = ""
     id: str = ""
@@ -50,7 +50,7 @@ class HealthEntity(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Says whether messages can be sent: `AVAILABLE`, `LIMITED` or `BLOCKED`."""
+    """Meta's statement whether messages can be sent: `AVAILABLE`, `LIMITED` or `BLOCKED`."""
 
     can_send_message: str = ""
     entities: list[HealthEntity] = []
@@ -63,7 +63,10 @@ class Throughput(msgspec.Struct, frozen=True):
 
 
 class WebhookConfiguration(msgspec.Struct, frozen=True):
-    """Callback addresses by level. The first one that is set, in this order, gets the deliveries of the number."""
+    """The callback addresses that apply to a number, by level.
+
+    The first one that is set, in the order of the fields, gets the deliveries.
+    """
 
     phone_number: str | None = None
     whatsapp_business_account: str | None = None
@@ -77,7 +80,10 @@ class PhoneNumber(msgspec.Struct, frozen=True):
     verified_name: str = ""
     display_phone_number: str = ""
     status: str = ""
-    """`CONNECTED` sends and receives. Others: `PENDING`, `DISCONNECTED`, `BANNED`, `FLAGGED`, `RATE_LIMITED`, …"""
+    """A `CONNECTED` number sends and receives.
+
+    Other values are `PENDING`, `DISCONNECTED`, `BANNED`, `FLAGGED`, `RATE_LIMITED`, …
+    """
     quality_rating: str = ""
     name_status: str = ""
     new_name_status: str = ""
@@ -87,7 +93,7 @@ class PhoneNumber(msgspec.Struct, frozen=True):
     webhook_configuration: WebhookConfiguration | None = None
     is_pin_enabled: bool | None = None
     account_mode: str = ""
-    """`LIVE` or `SANDBOX`."""
+    """The mode of the number's account: `LIVE` or `SANDBOX`."""
     whatsapp_business_manager_messaging_limit: str = ""
     health_status: Health | None = None
     last_onboarded_time: str = ""
@@ -141,7 +147,10 @@ class NumberCalls(GraphCalls):
     async def override_number_webhook(
         self, credentials: Credentials, phone_number_id: str, override: Override | None
     ) -> None:
-        """Gives the number a callback of its own, or removes it with None. The endpoint must already answer."""
+        """Gives the number a callback of its own; None removes the callback that it has.
+
+        The endpoint must already answer.
+        """
         configuration = override.json() if override else {"override_callback_uri": ""}
         body: dict[str, object] = {"webhook_configuration": configuration}
         secrets = (override.verify_token,) if override else ()

@@ -17,7 +17,10 @@ from waypost.cloudapi.graph.errors import NO_CODE, GraphOutcomeUnknown, GraphRef
 from waypost.telemetry import redaction
 
 LONGEST_WAIT_S = 86_400.0
-"""Longer waits are cut to one day: a broken header must not silence a number for a year."""
+"""The longest wait, in seconds, that a response can impose.
+
+Longer waits are cut to this day: a broken header must not silence a number for a year.
+"""
 
 _LONGEST_DETAILS = 500
 _PROOF_REFUSED = re.compile(
@@ -41,7 +44,9 @@ def decode(
     quotable: bool,
     secrets: Iterable[str] = (),
 ) -> object:
-    """Returns the decoded JSON of a success. `body` is None if it was too long or could not be decompressed.
+    """Returns the decoded JSON of a successful response.
+
+    `body` is None if it was too long or could not be decompressed.
 
     `quotable` allows Meta's explanation into `GraphRefused.details`, without the `secrets` of the call. It must be
     False for a call that carries message content, because Meta quotes what it refuses.
@@ -63,8 +68,10 @@ def decode(
 
 
 def convert(reply: object, shape: type[Shape]) -> Shape:
-    """Converts `reply` to `shape`; numbers may be written as strings. Raises `GraphOutcomeUnknown` if it does not
-    fit."""
+    """Converts a decoded `reply` to the type `shape`; numbers may be written as strings.
+
+    Raises `GraphOutcomeUnknown` if the reply does not fit.
+    """
     try:
         return msgspec.convert(reply, shape, strict=False)
     except msgspec.ValidationError:
@@ -169,7 +176,7 @@ def _integer(given: object) -> int | None:
 
 
 def _details(error: dict[str, object]) -> str:
-    """Returns the most specific text of the envelope."""
+    """Returns the most specific explanation in the envelope of an error."""
     data = error.get("error_data")
     error_data = data.get("details") if isinstance(data, dict) else data
     for text in (error_data, error.get("error_user_msg"), error.get("message")):

@@ -98,7 +98,7 @@ class TemplateCalls(GraphCalls):
     async def delete_template(
         self, credentials: Credentials, waba_id: str, *, name: str, template_id: str | None = None
     ) -> None:
-        """Deletes all languages of a template, or with `template_id` only that one."""
+        """Deletes the template in all its languages or, with `template_id`, only in that one."""
         query = {"name": name} | ({"hsm_id": template_id} if template_id else {})
         responses.require_success(
             await self.call(

@@ -94,7 +94,7 @@ READERS: dict[str, Callable[[Members, Members], Inbound]] = {
     ItemList.GROUPS: read_group,
     ItemList.STATE_SYNC: read_contact_sync,
 }
-"""Maps the name of a list to the function that parses its items."""
+"""Maps the name of a list in a value to the function that parses the items of the list."""
 
 READERS_BY_FIELD: dict[tuple[str, str], Callable[[Members, Members], Inbound]] = {
     (WebhookField.CALLS, ItemList.STATUSES): read_call,
@@ -104,7 +104,7 @@ READERS_BY_FIELD: dict[tuple[str, str], Callable[[Members, Members], Inbound]] =
 
 
 def read(field: str, raw: msgspec.Raw, waba_id: str, time: float) -> Inbound:
-    """Parses a value that is one event as a whole."""
+    """Parses the value of a field whose whole value is one event."""
     notes: list[str] = []
     account = f"waba:{waba_id}" if waba_id else ""
     kind = WHOLE_VALUE_KINDS.get(field)

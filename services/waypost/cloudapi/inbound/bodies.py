@@ -13,7 +13,7 @@ from waypost.cloudapi.message_types import MessageType
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The content of a message. Members that Meta leaves out are None."""
+    """Base class of typed message contents. Members that Meta leaves out are None."""
 
 
 class TextBody(Body, frozen=True):
@@ -34,7 +34,7 @@ class MediaBody(Body, frozen=True):
 
 
 class LocationBody(Body, frozen=True):
-    """The body of a location message, in degrees."""
+    """The body of a location message. The coordinates are in degrees."""
 
     latitude: float
     longitude: float
@@ -92,7 +92,7 @@ class FormReply(Body, frozen=True):
 
     @property
     def response(self) -> dict[str, Any] | None:
-        """The form that was filled in, or None if it is missing or not a JSON object."""
+        """Returns the form that was filled in, or None if it is missing or not a JSON object."""
         try:
             form = loads(storable((self.response_json or "").encode()))
         except DECODE_ERRORS:
@@ -108,9 +108,9 @@ class CallPermissionReply(Body, frozen=True):
 
 
 class InteractiveBody(Body, frozen=True):
-    """The body of an interactive message. `type` names the reply that is set.
+    """The body of an interactive message that a user sent. `type` names the one field that holds the reply.
 
-    Meta sometimes sends none of them, with an error beside it.
+    Meta sometimes sends no reply at all, with an error beside the message.
     """
 
     type: str | None = None
@@ -128,7 +128,7 @@ class ButtonBody(Body, frozen=True):
 
 
 class ReactionBody(Body, frozen=True):
-    """A reaction. Without an `emoji`, or with an empty one, the reaction was removed."""
+    """A user's reaction to a message. A missing or empty `emoji` means that the reaction was removed."""
 
     message_id: str
     emoji: str | None = None
@@ -148,7 +148,10 @@ class OrderBody(Body, frozen=True):
 
 
 class SystemBody(Body, frozen=True):
-    """A user's number, user id or identity changed. Older versions write `new_wa_id` instead of `wa_id`."""
+    """Reports that a user's number, user id or identity changed.
+
+    Older Graph versions write `new_wa_id` instead of `wa_id`.
+    """
 
     type: str | None = None
     body: str | None = None
@@ -163,7 +166,7 @@ class SystemBody(Body, frozen=True):
 
 
 class EditBody(Body, frozen=True):
-    """An edited message. `message` is its new version: `type` and a body of that type."""
+    """The body of an edited message. `message` holds its new version: a `type` and a body of that type."""
 
     original_message_id: str
     message: dict[str, Any] | None = None
@@ -174,17 +177,23 @@ class RevokeBody(Body, frozen=True):
 
 
 class UnsupportedBody(Body, frozen=True):
-    """A message that the API does not show. `type` is its real type: poll_creation, gif, pin, edit, … (an open set)."""
+    """The body of a message that the API does not show.
+
+    `type` is its real type: poll_creation, gif, pin, edit, … (an open set).
+    """
 
     type: str | None = None
 
 
 class WelcomeBody(Body, frozen=True):
-    """The user opened the chat for the first time; the message has no other content."""
+    """The body of a message by which Meta reports that the user opened the chat for the first time.
+
+    It has no other content.
+    """
 
 
 Content = Body | tuple[ContactCard, ...] | dict[str, Any]
-"""A typed body, contact cards, or plain values for types and shapes that are not known."""
+"""The content of a message: a typed body, contact cards, or plain values for types and shapes that are not known."""
 
 BODIES: dict[str, Any] = {
     MessageType.TEXT: TextBody,
@@ -206,7 +215,7 @@ BODIES: dict[str, Any] = {
     MessageType.UNSUPPORTED: UnsupportedBody,
     MessageType.REQUEST_WELCOME: WelcomeBody,
 }
-"""Maps a message's `type`, which is also the name of the member with the body, to the type of the body."""
+"""Maps a message's `type` to the class of its body. The body is in the member that is named after the type."""
 
 
 def readable(content: Content | None) -> str | None:

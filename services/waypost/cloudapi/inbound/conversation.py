@@ -36,7 +36,7 @@ from waypost.cloudapi.message_types import MessageType
 
 
 def number_of(value: Members) -> str:
-    """Returns the phone number id in a value, or ""."""
+    """Returns the phone number id that a webhook value names, or "" if it names none."""
     metadata = value.inner("metadata")
     return (metadata.text("phone_number_id") if metadata else None) or ""
 
@@ -44,8 +44,8 @@ def number_of(value: Members) -> str:
 def contact_of(value: Members, keys: item_keys.ItemKeys | None) -> tuple[Identity, Members | None]:
     """Returns the person an item is about, and that person's entry in the value's contacts.
 
-    A contact belongs to an item that has one of its ids, or that has no id at all (`split` frames such an item with the
-    contact only if there is one of each).
+    A contact belongs to an item that has one of its ids, or that has no id at all (`split` adds the contact to such an
+    item only if the value has a single item and a single contact).
     """
     phone, user_id = (keys.phone, keys.user_id) if keys else ("", "")
     for raw in msgspec.json.decode(value.get(ItemList.CONTACTS) or b"[]", type=list[msgspec.Raw]):
@@ -59,7 +59,7 @@ def contact_of(value: Members, keys: item_keys.ItemKeys | None) -> tuple[Identit
 
 
 def content_of(kind: str, item: Members) -> Content | None:
-    """Returns the body of a message of this type: typed, or as plain values if type or shape are not known."""
+    """Returns the body of a message of this type. The body is plain values if its type or its shape is not known."""
     if kind not in BODIES:
         item.note_value("type", kind)
         body = item.plain(kind)
@@ -124,7 +124,10 @@ def read_message(value: Members, item: Members) -> InboundMessage:
 
 
 def read_status(value: Members, item: Members) -> InboundStatus:
-    """Parses an item of `statuses`. A failed one has no contacts; one in a group names the participant separately."""
+    """Parses an item of `statuses`.
+
+    A status `failed` comes without contacts; a status in a group names the participant separately.
+    """
     recipient, contact = contact_of(value, item_keys.READERS[ItemList.STATUSES](item.raw))
     if contact:
         contact.get("profile")
@@ -196,7 +199,7 @@ def read_echo(value: Members, item: Members) -> Echo:
 
 
 def read_history(value: Members, item: Members) -> History:
-    """Parses an item of `history`: a chunk with threads, or the reason why there are none."""
+    """Parses an item of `history`: a chunk with threads of messages, or the reason why the history is not shared."""
     metadata = item.inner("metadata")
     messages: list[HistoryMessage] = []
     for thread_raw in _objects(item, "threads"):
@@ -242,7 +245,7 @@ READERS: dict[str, Callable[[Members, Members], Inbound]] = {
     ItemList.HISTORY: read_history,
     ItemList.ERRORS: read_errors,
 }
-"""Maps the name of a list to the function that parses its items, given the framed value and the item."""
+"""Maps the name of a list to the function that parses its items. The function gets the framed value and the item."""
 
 
 def _history_message(message: Members, contact: Identity, *, from_business: bool) -> HistoryMessage:
@@ -277,7 +280,7 @@ def _referral(item: Members) -> Referral | None:
 
 
 def _change_of(content: Content | None, sender: Identity) -> tuple[Identity | None, Identity | None]:
-    """Returns the old and the new identity if a system message reports a change of number or user id."""
+    """Returns the old and the new identity if a system message reports such a change, else two Nones."""
     if not isinstance(content, SystemBody) or not (content.type or "").startswith("user_changed"):
         return None, None
     wa_id, user_id = item_keys.phone_and_user_id(content.wa_id or content.new_wa_id, content.user_id)

@@ -1,7 +1,7 @@
-"""Finds the bounds of values in a damaged JSON document, so that one bad item costs only itself.
+"""Finds the bounds of values in a damaged JSON document, so that only the bad item is lost.
 
-It does not check whether a value is valid JSON; it only finds the bytes that belong together. It makes one pass, does
-not recurse over the depth of the document, and raises for no input.
+The module does not check whether a value is valid JSON; it only finds the bytes that belong together. One pass is
+enough, deep nesting causes no recursion, and no input makes it raise.
 """
 
 import json
@@ -20,8 +20,11 @@ _QUIET = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 _BRACKETS = re.compile(rb"[\[{]++|[\]}]++")
 
 _MOST_CONTAINERS: Final = 20_000
-"""Meta delivers at most 1,000 updates at once, each at most five containers deep. A body with many more is not a
-damaged delivery, and not worth hundreds of megabytes of memory."""
+"""The most containers in a body that is taken apart.
+
+Meta delivers at most 1,000 updates at once, each at most five containers deep. A body with many more is not a damaged
+delivery, and not worth hundreds of megabytes of memory.
+"""
 
 
 class Fields(dict[str, "Piece"]):
@@ -38,8 +41,8 @@ class Items(list["Piece"]):
 
 Piece = bytes | Fields | Items
 Shape = dict[str, "Shape"] | list["Shape"] | None
-"""What to take apart: a dict names the members of an object ("*": any other), a list has the shape of its elements,
-None leaves a value whole. A value that does not have its expected shape is left whole too."""
+"""Says which values to take apart: a dict names the members of an object ("*": any other), a list has the shape of its
+elements, None leaves a value whole. A value that does not have its expected shape is left whole too."""
 
 
 class _Truncated(Exception):
@@ -47,7 +50,10 @@ class _Truncated(Exception):
 
 
 def take_apart(document: bytes, shape: Shape) -> tuple[Piece, bool]:
-    """Returns the pieces of `document`, and whether all of it was taken apart. If not, the pieces before the damage."""
+    """Returns the pieces of `document`, and whether all of it was taken apart.
+
+    If the document is damaged, only the pieces before the damage are returned.
+    """
     reader = _Reader(document)
     root = Items()
     try:
@@ -59,7 +65,7 @@ def take_apart(document: bytes, shape: Shape) -> tuple[Piece, bool]:
 
 
 def name_of(raw: bytes) -> str:
-    """Returns the text of a JSON string such as a member's name. Unreadable parts become U+FFFD."""
+    """Returns the text of a JSON string that names a member. Bytes that cannot be read become U+FFFD."""
     try:
         text = json.loads(raw.decode("utf-8", "replace"), strict=False)
     except ValueError:
@@ -78,8 +84,10 @@ class _Reader:
         return self._text[self._at : self._at + 1]
 
     def value(self, shape: Shape, into: list[Piece]) -> None:
-        """Appends the next value to `into`. A container is appended before it is read, so that a truncated one is
-        kept."""
+        """Reads the next value and appends it to `into`.
+
+        A container is appended before its content is read, so that a truncated container is kept.
+        """
         first = self.next_byte()
         start = self._at
         if first == b"{" and isinstance(shape, dict):

@@ -1,4 +1,4 @@
-"""Splits a delivery of Meta's into events: whole batches, in order, each with its own identity and its own bytes.
+"""Splits a delivery of Meta's into events: each event keeps its place in the order, its own identity and its own bytes.
 
 `split` is the hot path of the webhook service: the items of a batch are cut out and framed, never encoded again.
 """
@@ -44,10 +44,10 @@ def split(body: bytes, *, default_number: str) -> list[Event]:
     """Returns the events of one delivery, in the order of the body. Never raises, whatever the bytes are.
 
     An item that cannot be read becomes one event with a `problem` and does not affect its neighbours. A body that
-    cannot be read, or not to its end, gives one UNPARSEABLE event with all of it, after the events before the damage.
-    `default_number` is the number whose route received the delivery; it is used if the body names no number. An item
-    that occurs twice in the body is returned twice: the inbox recognises it by its key. A name that occurs twice in one
-    object counts once, with its last value. A well-formed body without changes has no events.
+    cannot be read to its end gives the events before the damage, and after them one UNPARSEABLE event with the whole
+    body. `default_number` is the number whose route received the delivery; it is used if the body names no number. An
+    item that occurs twice in the body is returned twice: the inbox recognises it by its key. A name that occurs twice
+    in one object counts once, with its last value. A well-formed body without changes has no events.
     """
     try:
         if not body.isascii():
@@ -66,7 +66,7 @@ def split(body: bytes, *, default_number: str) -> list[Event]:
 
 
 def _salvage(body: bytes, default_number: str) -> list[Event]:
-    """Returns the events of a body that strict decoding refused, most likely because of one item."""
+    """Returns the events of a body that strict decoding refused, most likely because of a single bad item."""
     envelope, whole = damaged_json.take_apart(body.removeprefix(damaged_json.BYTE_ORDER_MARK), _DELIVERY_SHAPE)
     entries = envelope.get("entry") if isinstance(envelope, Fields) else None
     regular = isinstance(entries, Items)

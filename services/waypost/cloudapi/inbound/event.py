@@ -1,4 +1,4 @@
-"""The event: a delivery of Meta's is split into events, and the inbox stores them."""
+"""Defines the event. Each delivery of Meta's is split into events, which the inbox stores."""
 
 import enum
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class EventKind(enum.StrEnum):
-    """The subject of an event. Number, kind and key together identify it."""
+    """The kind of an event. The number, the kind and the key together identify an event."""
 
     MESSAGE = "message"
     STATUS = "status"
@@ -42,10 +42,11 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """A row of the inbox.
 
     `number_id` is the phone number id, or "waba:<id>" for account-level fields. `key` is unique within (number, kind):
-    the wamid of a message or an echo, "<wamid>:<status>" of a status (and ":<participant>" in a group), else a digest.
-    `contact_key` is the BSUID if known, else the digits of the phone number, or "" if the event is about no person.
-    `occurred_at` is in unix seconds, 0 if Meta gave none. `payload` is JSON in Meta's shape with this one item, whose
-    bytes are as received. `problem` (see `Problem`) says why the event is dead on arrival, None for a good one.
+    the wamid of a message or an echo, "<wamid>:<status>" of a status (and ":<participant>" in a group), else a digest
+    of the item. `contact_key` is the BSUID if known, else the digits of the phone number, or "" if the event is about
+    no person. `occurred_at` is in unix seconds, or 0 if Meta gave no time. `payload` is JSON in Meta's shape with this
+    one item, whose bytes are as received. `problem` (see `Problem`) says why the event is dead on arrival; it is None
+    for an event that can be used.
     """
 
     number_id: str

@@ -1,7 +1,7 @@
 """Fast path for deliveries with a single message or status: the usual case, with the same result as `framing`.
 
-It needs four decodes instead of seven; splitting takes a quarter of the webhook's time. Any other delivery is left to
-`framing`.
+The fast path decodes JSON four times instead of seven; splitting takes a quarter of the webhook's time. Any other
+delivery is left to `framing`.
 """
 
 from typing import Final
@@ -14,7 +14,10 @@ from waypost.cloudapi.inbound.fields import ItemList, WebhookField
 from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS
 
 LARGEST: Final = 4096
-"""Bytes of the longest body that is tried. Longer bodies are batches, or cost more than the fast path saves."""
+"""Largest body, in bytes, for which the fast path is tried.
+
+A longer body is a batch, or costs more than the fast path saves.
+"""
 
 
 class _Value(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -54,7 +57,10 @@ _FRAME_END: Final = framing.FRAME_END
 
 
 def event_of(body: bytes, default_number: str) -> Event | None:
-    """Returns the event of a simple delivery, or None for any other body, readable or not. `body` must be UTF-8."""
+    """Returns the event of a delivery with a single message or status, or None for any other body, readable or not.
+
+    `body` must be UTF-8.
+    """
     if len(body) > LARGEST:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Maps each webhook field to the kind of its events, and says whether its value has lists of items or is one event.
+"""Maps each webhook field to the kind of its events. The value of a field has lists of items, or is itself one event.
 
 Source: Meta, "Webhooks overview", "messages webhook reference", "Business-scoped user IDs" and the WhatsApp changelog.
 """
@@ -59,7 +59,10 @@ class ItemList(StrEnum):
 
 
 CONTEXT = frozenset({"messaging_product", "metadata", str(ItemList.CONTACTS)})
-"""Members of a value that describe its items. They are copied beside each item and are never events themselves."""
+"""Members of a value that describe its items.
+
+They are copied into the frame of each item and are never events themselves.
+"""
 
 _GROUP_LISTS = {ItemList.GROUPS: EventKind.GROUP, ItemList.ERRORS: EventKind.ERROR}
 _ECHO_LISTS = {ItemList.MESSAGE_ECHOES: EventKind.ECHO, ItemList.ERRORS: EventKind.ERROR}
@@ -100,7 +103,10 @@ _LISTS_OF_FIELDS = {
 ITEM_KINDS: dict[str, dict[str, EventKind]] = {
     str(field): {str(name): kind for name, kind in lists.items()} for field, lists in _LISTS_OF_FIELDS.items()
 }
-"""Fields whose value has lists of items of one number; each item is one event."""
+"""Maps the fields whose value has lists of items to the kind of each list's items.
+
+Each item is one event of one number.
+"""
 
 WHOLE_VALUE_KINDS: dict[str, EventKind] = {
     WebhookField.MESSAGE_TEMPLATE_STATUS_UPDATE: EventKind.TEMPLATE,
@@ -121,4 +127,4 @@ WHOLE_VALUE_KINDS: dict[str, EventKind] = {
     WebhookField.PARTNER_SOLUTIONS: EventKind.ACCOUNT,
     WebhookField.PAYMENT_CONFIGURATION_UPDATE: EventKind.ACCOUNT,
 }
-"""Fields whose value is one event. A field in neither table is UNKNOWN and stored whole."""
+"""Maps the fields whose whole value is one event to its kind. A field in neither table is UNKNOWN and stored whole."""

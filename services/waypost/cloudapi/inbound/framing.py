@@ -16,11 +16,16 @@ from waypost.cloudapi.inbound.item_keys import ItemKeys
 from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, Buffer, loads
 
 STANDBY: Final = str(WebhookField.STANDBY)
-"""A field, and also the member of a value in the field messages, with the items of another handler's conversations."""
+"""The name of a field, and also of a member in values of the field messages.
+
+Both hold items of conversations that another handler owns.
+"""
 
 _CONTEXT_LIMIT: Final = 8192
-"""Bytes of metadata, contact or unknown members that are copied beside every item of a batch. Larger ones are not
-copied: they could turn one delivery of 3 MB into gigabytes."""
+"""The most bytes of metadata, of a contact or of unknown members that are copied beside every item of a batch.
+
+Larger parts are not copied: they could turn one delivery of 3 MB into gigabytes.
+"""
 
 
 class ChangeContext:
@@ -70,7 +75,8 @@ Lists = list[tuple[str, EventKind, list[Buffer]]]
 
 
 def events_of(context: ChangeContext, value: Buffer | Fields | Items) -> list[Event]:
-    """Returns the events of one change: one per item of a known list, one per unknown list, or one for the value."""
+    """Returns the events of one change: one per item of a known list and one per unknown list, or a single event for
+    the whole value."""
     if context.field not in ITEM_KINDS:
         return [_whole_value_event(context, _raw(value))] if _raw(value) else []
     try:
@@ -168,7 +174,7 @@ class _Contacts:
                 self._by_id[keys.user_id] = contact
 
     def find(self, keys: ItemKeys) -> tuple[bytes, str]:
-        """Returns the contact to frame an item with, and the key of the person the item is about."""
+        """Returns the contact to put beside an item in its frame, and the key of the person the item is about."""
         contact = self._by_id.get(keys.user_id) or self._by_id.get(keys.phone)
         if contact is None and self._single_item and not (keys.user_id or keys.phone):
             contact = self._only
@@ -178,7 +184,7 @@ class _Contacts:
 
 
 def _whole_value_event(context: ChangeContext, value: Buffer) -> Event:
-    """Returns the event of a value that is one event, or that does not have the shape of its field."""
+    """Returns the event of a value that is one event as a whole, or that does not have the shape of its field."""
     problem = None
     has_lists = context.field in ITEM_KINDS
     if (context.suspect and not _is_json(value)) or (has_lists and not bytes(value).startswith(b"{")):
@@ -196,7 +202,7 @@ def _whole_value_event(context: ChangeContext, value: Buffer) -> Event:
 
 
 def _unknown_list_event(context: ChangeContext, opening: bytes, number_id: str, name: str, value: Buffer) -> Event:
-    """Returns the event of a list that this field is not known to have."""
+    """Returns one event for a whole list that is not known to belong to this field."""
     problem = Problem.INVALID_ITEM if context.suspect and not _is_json(value) else None
     payload = b"".join((opening, b",", _encode(name), b":", value, b"}}"))
     return Event(number_id, EventKind.UNKNOWN, item_keys.digest(context.field, value, name), "", 0.0, payload, problem)
@@ -211,7 +217,7 @@ def _number_of_value(context: ChangeContext, value: Buffer) -> str:
 
 
 def _metadata_of(context: ChangeContext, members: RawMembers) -> tuple[str, bytes]:
-    """Returns the number that the items belong to, and the metadata to frame them with."""
+    """Returns the id of the number that the items belong to, and the member `metadata` to put beside each item."""
     raw = _raw(members.get("metadata", b""))
     if not raw or (context.suspect and not _is_json(raw)):
         return context.default_number, b""
@@ -219,7 +225,7 @@ def _metadata_of(context: ChangeContext, members: RawMembers) -> tuple[str, byte
 
 
 def metadata_of(raw: Buffer, default_number: str) -> tuple[str, bytes]:
-    """Returns the number in this metadata, and the member to frame an item with."""
+    """Returns the number id in `raw`, and the member `metadata` to put beside an item in its frame."""
     try:
         number_id = item_keys.usable_key(str(_metadata(raw).phone_number_id or ""))
     except DECODE_ERRORS:
@@ -230,9 +236,9 @@ def metadata_of(raw: Buffer, default_number: str) -> tuple[str, bytes]:
 
 
 def _attach_errors(lists: Lists) -> tuple[Lists, bytes]:
-    """Attaches errors to the only message of a value: an interactive message without a body arrives like this.
+    """Attaches a value's errors to its only message: Meta sends an interactive message without a body in this way.
 
-    Beside several messages, the errors stay events of their own.
+    If the value has several messages, the errors stay events of their own.
     """
     by_name = {name: items for name, _, items in lists}
     errors = by_name.pop(_ERRORS, [])

@@ -1,4 +1,4 @@
-"""Extracts id, sender and timestamp of an item without decoding the rest: what the inbox needs to store an event.
+"""Extracts the id, sender and timestamp of an item, which the inbox needs to store an event, without decoding the rest.
 
 A key must fit an index and a text column: printable ASCII of limited length. Any other value counts as missing, and the
 item is identified by its digest.
@@ -16,7 +16,8 @@ from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, Buffer, loads
 from waypost.cloudapi.message_types import MessageType
 
 LATEST: Final = 253402300799.0
-"""9999-12-31T23:59:59Z, the last second that the calendars of Python and PostgreSQL share."""
+"""The latest timestamp accepted, in unix seconds: 9999-12-31T23:59:59Z, the last second that the calendars of Python
+and PostgreSQL share."""
 
 GROUP_RECIPIENT: Final = "group"
 """The `recipient_type` of a status in a group, which names the participant separately."""
@@ -97,7 +98,10 @@ class _SystemMessage(msgspec.Struct, gc=False):
 
 
 def seconds(timestamp: object) -> float:
-    """Returns Meta's timestamp (unix seconds, as a string or a number) as a float, or 0 if invalid or beyond 9999."""
+    """Returns Meta's timestamp (unix seconds, as a string or a number) as a float.
+
+    An invalid time, or one beyond the year 9999, gives 0.
+    """
     if isinstance(timestamp, str):
         if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= 12):
             return 0.0
@@ -117,12 +121,12 @@ def usable_key(identifier: str | None) -> str:
 
 
 def is_user_id(identifier: str) -> bool:
-    """Returns whether this is a BSUID ("US.1349…"). Some deliveries have one in place of a phone number."""
+    """Returns whether the text is a BSUID ("US.1349…"). Some deliveries have a BSUID in place of a phone number."""
     return _BSUID.match(identifier) is not None
 
 
 def phone_and_user_id(phone: str | None, user_id: str | None) -> tuple[str, str]:
-    """Returns (phone digits, BSUID), whichever member each came in, with "" for a missing one."""
+    """Returns the pair (phone digits, BSUID), whichever member each arrived in. A missing part is ""."""
     phone, user_id = usable_key(phone), usable_key(user_id)
     if phone and is_user_id(phone):
         return "", user_id or phone
@@ -130,7 +134,7 @@ def phone_and_user_id(phone: str | None, user_id: str | None) -> tuple[str, str]
 
 
 def digest(field: str, raw: Buffer, *more: str) -> str:
-    """Returns the key of an item that has no id of its own."""
+    """Returns a digest as the key of an item that has no id of its own."""
     sha = hashlib.sha256(field.encode("utf-8", "replace"))
     for part in more:
         sha.update(b"\0" + part.encode("utf-8", "replace"))
@@ -209,7 +213,10 @@ def _reader(kind: type[_Item], keys_of: Callable[[_Item, Buffer], ItemKeys]) -> 
 
 
 def _members(raw: Buffer) -> dict[str, Any] | None:
-    """Returns the members that are text or numbers, for an item that strict decoding refused; None if no object."""
+    """Returns the members that are text or numbers, for an item that strict decoding refused.
+
+    Returns None if the item is not an object.
+    """
     try:
         item = loads(raw)
     except DECODE_ERRORS:
@@ -230,10 +237,13 @@ READERS: dict[str, Reader] = {
     str(ItemList.USER_PREFERENCES): _reader(_Person, _person_keys),
     str(ItemList.CALLS): _reader(_Call, _call_keys),
 }
-"""Maps the name of a list to the function that reads the keys of its items. It returns None for unreadable items."""
+"""Maps the name of a list to the function that reads the keys of its items.
+
+The function returns None for an unreadable item.
+"""
 
 read_contact: Reader = _reader(_Person, _person_keys)
 """Reads the keys of an item of `contacts`."""
 
 read_other: Reader = _reader(_Other, _other_keys)
-"""Reads the keys of an item of any other list, which has a timestamp at most."""
+"""Reads the keys of an item of any other list. Such items have at most a timestamp."""

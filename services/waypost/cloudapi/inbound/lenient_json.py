@@ -9,7 +9,10 @@ import msgspec
 Buffer = bytes | msgspec.Raw
 
 DECODE_ERRORS: Final = (ValueError, RecursionError)
-"""Exceptions that decoding JSON raises, with msgspec or the standard library. Errors of both are ValueErrors."""
+"""Exceptions that msgspec or the standard library raises for bad JSON.
+
+The specific error classes of both are ValueErrors.
+"""
 
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB]%b\\u[dD][c-fC-F]%b|u[dD][89a-fA-F]%b|u0000|.)" % ((rb"[0-9a-fA-F]{2}",) * 3), re.DOTALL
@@ -34,7 +37,8 @@ def storable(raw: bytes) -> bytes:
 
 
 def storable_text(text: str) -> str:
-    """Replaces the same characters in text that is already decoded."""
+    """Returns decoded text with each U+0000 and each half of a surrogate pair replaced by U+FFFD, as `storable` does
+    for JSON."""
     return _UNSTORABLE.sub("\ufffd", text)
 
 

@@ -1,4 +1,4 @@
-"""Reads an object of Meta's member by member. Unexpected values are kept and noted; they are never errors."""
+"""Reads an object of Meta's member by member. Unexpected values are kept and noted; they never cause an error."""
 
 import re
 from typing import Any, TypeVar, get_args
@@ -17,7 +17,10 @@ _T = TypeVar("_T")
 
 
 def safe_name(text: object) -> str:
-    """Returns `text` if it can be a name of Meta's, else "?". Notes are counted and must hold no data of a user."""
+    """Returns `text` if it looks like a name of Meta's, else "?".
+
+    Notes are counted, so they must contain no data of a user.
+    """
     return text if isinstance(text, str) and _WORD.fullmatch(text) else "?"
 
 
@@ -38,18 +41,18 @@ class Members:
         return name in self._members
 
     def get(self, name: str) -> msgspec.Raw | None:
-        """Returns the bytes of a member, or None if it is missing or null."""
+        """Returns the raw bytes of a member, or None if the member is missing or null."""
         self._read_names.add(name)
         raw = self._members.get(name)
         return None if raw is None or bytes(raw) == b"null" else raw
 
     def plain(self, name: str) -> Any:
-        """Returns a member as plain Python values."""
+        """Returns a member decoded to plain Python values."""
         raw = self.get(name)
         return None if raw is None else msgspec.json.decode(raw)
 
     def text(self, name: str) -> str | None:
-        """Returns a member that is text, or a number in place of text; None if it is anything else, or empty."""
+        """Returns a member as text; a number is converted. Returns None if the member is anything else, or empty."""
         value = self.plain(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
@@ -59,7 +62,7 @@ class Members:
         return value or None
 
     def flag(self, name: str) -> bool | None:
-        """Returns a member that is true or false."""
+        """Returns a member that must be true or false, or None if it is anything else."""
         value = self.plain(name)
         return value if isinstance(value, bool) else None
 
@@ -69,11 +72,11 @@ class Members:
         return int(value) if value is not None and value.isascii() and value.isdecimal() else None
 
     def unix_seconds(self, name: str) -> float:
-        """Returns a member that is a time, in unix seconds; 0 if it is not a time."""
+        """Returns a member that is a time in unix seconds, or 0 if it is not a time."""
         return item_keys.seconds(self.plain(name))
 
     def identity(self, phone: str, user_id: str, parent: str | None = None) -> Identity:
-        """Returns the person whom the members of these names identify."""
+        """Returns the person that the members with these names identify."""
         wa_id, own_id = item_keys.phone_and_user_id(self.text(phone), self.text(user_id))
         return Identity(wa_id or None, own_id or None, self.text(parent) if parent else None)
 
@@ -94,7 +97,7 @@ class Members:
             return None
 
     def typed(self, name: str, kind: type[_T]) -> _T | Any:
-        """Returns a member of a known shape; if it has another shape, notes that and returns plain values."""
+        """Returns a member as the type `kind`. If its shape differs, notes that and returns plain values."""
         raw = self.get(name)
         if raw is None:
             return None
@@ -106,7 +109,7 @@ class Members:
             return msgspec.json.decode(raw)
 
     def note_member(self, name: str, what: str = "") -> None:
-        """Notes that a member is unknown, or unexpected in the way `what` says."""
+        """Notes that a member is unknown, or unexpected for the reason `what`."""
         self.notes.append(f"{self.path}.{safe_name(name)}{':' + what if what else ''}")
 
     def note_value(self, name: str, value: str) -> None:
@@ -114,7 +117,7 @@ class Members:
         self.notes.append(f"{self.path}.{name}={safe_name(value)}")
 
     def note_unread(self) -> None:
-        """Notes every member that was never read."""
+        """Notes every member that no caller has read."""
         for name in self._members:
             if name not in self._read_names:
                 self.note_member(name)

@@ -3,8 +3,8 @@
     InboundError
     └── UnreadableEvent     the payload does not fit its field; a retry does not help
 
-Every record has `unknown`: the names of unknown parts that were found, such as "messages.type=poll". It contains only
-names of Meta's, never values of a user, and is meant for counting.
+The field `unknown` of every record names the unknown parts that were found, such as "messages.type=poll". It contains
+only Meta's names, never a user's values, and is meant for counting.
 """
 
 import enum
@@ -29,7 +29,10 @@ class UnreadableEvent(InboundError):
 
 
 class MessageStatus(enum.StrEnum):
-    """Statuses that Meta reports of a message that was sent. The set is open, so a received one stays a string."""
+    """Statuses that Meta reports for a message that was sent.
+
+    The set is open, so a status that was received stays a string.
+    """
 
     SENT = "sent"
     DELIVERED = "delivered"
@@ -41,9 +44,10 @@ class MessageStatus(enum.StrEnum):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all records. `occurred_at` is in unix seconds, 0 if Meta gave none.
+    """Base class of all records. `occurred_at` is in unix seconds, or 0 if Meta gave no time.
 
-    `number_id` is the number in the payload, or "" if there is none; only then does the event's row know better.
+    `number_id` is the number in the payload, or "" if the payload names none; in that case, use the number in the
+    event's row.
     """
 
     number_id: str
@@ -65,7 +69,10 @@ class Identity(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """The BSUID if there is one, else the digits of the phone, else "": the same as `Event.contact_key`."""
+        """Returns the BSUID if there is one, else the digits of the phone, else "".
+
+        The value equals `Event.contact_key`.
+        """
         return self.user_id or self.wa_id or ""
 
 
@@ -95,8 +102,8 @@ class Referral(msgspec.Struct, frozen=True, kw_only=True):
 class InboundMessage(Record, frozen=True, kw_only=True):
     """A customer's message. `text` is the part that a person would read; `content` is all of it, typed if known.
 
-    `wamid` is "" if Meta gives none, which was never seen. In a group (`group_id`), `sender` is the participant. `type`
-    is Meta's word and may be unknown here.
+    `wamid` is "" if Meta gives none, which has not been seen in practice. In a group (`group_id`), `sender` is the
+    participant. `type` is Meta's word and may be unknown here.
     """
 
     wamid: str
@@ -165,7 +172,7 @@ class Standby(Record, frozen=True, kw_only=True):
 
     @property
     def contact(self) -> Identity:
-        """The person in the conversation."""
+        """Returns the person in the conversation."""
         match self.observed:
             case InboundMessage(sender=person) | InboundStatus(recipient=person) | Echo(recipient=person):
                 return person
@@ -174,7 +181,7 @@ class Standby(Record, frozen=True, kw_only=True):
 
 
 class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message from before Waypost. `status` is Meta's word in capitals (READ, DELIVERED, …)."""
+    """A message from before Waypost was in use. `status` is Meta's word in capitals (READ, DELIVERED, …)."""
 
     wamid: str
     contact: Identity
@@ -187,7 +194,7 @@ class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class History(Record, frozen=True, kw_only=True):
-    """A chunk of the WhatsApp Business app's history, or the reason in `errors` why it is not shared."""
+    """A chunk of the WhatsApp Business app's history. If the history is not shared, `errors` says why."""
 
     messages: tuple[HistoryMessage, ...] = ()
     phase: int | None = None
@@ -215,7 +222,7 @@ class Preference(Record, frozen=True, kw_only=True):
 
 
 class Call(Record, frozen=True, kw_only=True):
-    """A call began, ended or changed. `event` is connect or terminate, or Meta's word for a status."""
+    """A call began, ended or changed. `event` is connect or terminate, or another word of Meta's for a status."""
 
     call_id: str
     contact: Identity
@@ -244,9 +251,11 @@ class ReportedError(Record, frozen=True, kw_only=True):
 
 
 class AccountUpdate(Record, frozen=True, kw_only=True):
-    """Something about the account, or a number of it, changed. `event` is Meta's word for it, if there is one.
+    """Something about the account, or about one of its numbers, changed.
 
-    `content` has the field's shape from updates.py, or is a plain dict if Meta sent another shape.
+    `event` is Meta's word for the change, if there is one.
+
+    `content` has the field's shape from updates.py, or is a plain dict if Meta sent a different shape.
     """
 
     waba_id: str
@@ -275,7 +284,7 @@ class TemplateUpdate(Record, frozen=True, kw_only=True):
 
 
 class Unrecognised(Record, frozen=True, kw_only=True):
-    """A field, or a member of one, that is not known here. It is stored and counted, and has no effect."""
+    """A field that is not known here, or an unknown member of a field. It is stored and counted, and has no effect."""
 
     field: str
     waba_id: str = ""
@@ -283,7 +292,7 @@ class Unrecognised(Record, frozen=True, kw_only=True):
 
 
 Observed = InboundMessage | InboundStatus | Echo | ReportedError | Unrecognised
-"""The items that another handler's conversation can show."""
+"""The types of items that Meta also delivers from a conversation that another handler owns."""
 
 Inbound = (
     InboundMessage

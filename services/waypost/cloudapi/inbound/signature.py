@@ -18,8 +18,8 @@ def sign(secret: str, body: bytes) -> str:
 def is_valid(header: str | None, body: bytes, secrets: Iterable[str]) -> bool:
     """Returns whether `header` is the signature of exactly `body` under one of `secrets` (current and previous).
 
-    The time does not depend on which secret fits, nor on how much of the header is right. Blank secrets are skipped:
-    anybody can make an HMAC with an empty key.
+    The check takes the same time whichever secret fitsand however much of the header is right. Blank secrets are
+    skipped: anybody can make an HMAC with an empty key.
     """
     # compare_digest raises TypeError for text beyond ASCII, and a header may have any latin-1 character.
     given = (header or "").encode("utf-8", "surrogatepass")

@@ -1,4 +1,4 @@
-"""The values of account-level fields, typed. Every member is optional, and all sets of values are open."""
+"""The values of account-level fields as types. Every member is optional, and every set of values is open."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from waypost.cloudapi.inbound.fields import WebhookField
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of the values of fields about an account or one of its numbers."""
+    """Base class of the values of fields about an account or one of its numbers."""
 
 
 class AccountChange(Update, frozen=True):
@@ -74,7 +74,7 @@ class BusinessCapability(Update, frozen=True):
 
 
 class BusinessUsername(Update, frozen=True):
-    """The value of business_username_update, in either spelling."""
+    """The value of the field about a business username, whose name Meta spells in two ways."""
 
     display_phone_number: str | None = None
     username: str | None = None
