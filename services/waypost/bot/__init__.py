@@ -1,4 +1,7 @@
-"""Bots decide how to answer a message: scripts written in YAML, or functions written in Python. Both are pure."""
+"""Bots decide how to answer a message.
+
+A bot is a script written in YAML or a function written in Python; both kinds are pure.
+"""
 
 from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
 from waypost.bot.engine import turn

@@ -13,7 +13,7 @@ LONGEST_HAND_OFF_MINUTES = 30 * 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """A person takes over for `minutes` (None: until a person ends it). `reply` is at most one message."""
+    """Hands over to a person for `minutes` (None: until a person ends it). `reply` has at most one message."""
 
     minutes: int | None
     reply: ScriptedReply
@@ -21,7 +21,10 @@ class Handover:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """An action is the result of an intent, of a missed answer or of the fallback. Every field may be empty."""
+    """Describes how the bot reacts to an intent, a missed answer or a message for the fallback.
+
+    Every field may be empty.
+    """
 
     reply: ScriptedReply = ()
     start: str | None = None
@@ -33,7 +36,7 @@ KEYS = frozenset({"reply", "start", "hand_off", "opt_out", "opt_in"})
 
 
 def read(fields: Mapping[str, Node], names: Names, owner: Node) -> Action:
-    """Returns the action among `fields`, which belong to `owner`."""
+    """Returns the action that `fields` describe. `owner` is the node of the script that contains them."""
     given = sorted(KEYS & fields.keys())
     if not given:
         owner.fail(f"does nothing; add one of {', '.join(sorted(KEYS))}")
@@ -56,7 +59,7 @@ def read(fields: Mapping[str, Node], names: Names, owner: Node) -> Action:
 
 
 def handover(node: Node, names: Names) -> Handover:
-    """Reads `hand_off: true` or `hand_off: {minutes: 60, reply: …}`."""
+    """Reads a handover from the script: `hand_off: true` or `hand_off: {minutes: 60, reply: …}`."""
     if node.is_text:
         if not node.flag():
             node.fail("must be true or {minutes: …, reply: …}; remove it if no hand-off is wanted")

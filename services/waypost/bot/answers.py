@@ -79,7 +79,7 @@ class MatchingText:
 class NumberInRange:
     """Accepts a number within bounds, with a comma or a point before its decimals.
 
-    Thousands separators are not accepted, because both characters are used for them too.
+    Thousands separators are not accepted, because commas and points are both used as such.
     """
 
     least: Decimal | None
@@ -101,9 +101,12 @@ class NumberInRange:
 
 @dataclass(frozen=True, slots=True)
 class MultipleChoice:
-    """Accepts one of several options: its button or row, its title or id as the whole message, or one of its words.
+    """Accepts one of several options.
 
-    `exact` maps phrases to ids. `inside` holds pairs of a phrase, padded with spaces, and an id.
+    A message names an option by its button or row, by its title or id as the whole message, or by one of its words.
+
+    `exact` maps phrases to the ids of options. `inside` holds pairs of a phrase, padded with spaces, and the id of an
+    option.
     """
 
     titles: Mapping[str, str]
@@ -111,7 +114,7 @@ class MultipleChoice:
     inside: tuple[tuple[str, str], ...]
 
     def value_of(self, event: BotEvent) -> str | None:
-        """Returns the id of the option, or None if the message names none of them or two at once."""
+        """Returns the id of the option that the message names, or None if the message names none or two."""
         if event.button_id in self.titles:
             return event.button_id
         said = phrase(event.text or "")
@@ -129,7 +132,7 @@ class MessageOfType:
     types: frozenset[str]
 
     def value_of(self, event: BotEvent) -> str | None:
-        """Returns the caption or the type, or None if the message is not an answer."""
+        """Returns the caption or the message's type, or None if the message is not an answer."""
         if event.type not in self.types:
             return None
         return (event.text or "").strip()[:SLOT_LIMIT] or event.type
@@ -141,7 +144,7 @@ Expectation = AnyText | MatchingText | NumberInRange | MultipleChoice | MessageO
 def read(node: Node | None, options: Mapping[str, str]) -> Expectation:
     """Reads the `expect` of a step. `options` are the ids and titles of the buttons or rows shown with the question.
 
-    Without `expect`, a question with buttons accepts one of them, and a plain question accepts any text.
+    Without `expect`, a question with buttons accepts one of the buttons, and a plain question accepts any text.
     """
     if node is None:
         return multiple_choice(options, {}) if options else AnyText()
@@ -161,7 +164,7 @@ def read(node: Node | None, options: Mapping[str, str]) -> Expectation:
 
 
 def pattern(node: Node) -> Pattern:
-    """Compiles a regular expression."""
+    """Compiles the regular expression in a node of the script."""
     try:
         return Pattern(node.text())
     except PatternError as error:
@@ -169,7 +172,7 @@ def pattern(node: Node) -> Pattern:
 
 
 def types(node: Node) -> frozenset[str]:
-    """Reads message types. Meta adds types over time, so any lower-case word is accepted."""
+    """Reads message types from the script. Meta adds types over time, so any lower-case word is accepted."""
     found = set()
     for entry in node.items("message type", most=20):
         name = entry.text(most=40)
@@ -180,7 +183,10 @@ def types(node: Node) -> frozenset[str]:
 
 
 def multiple_choice(options: Mapping[str, str], more: Mapping[str, tuple[str, ...]]) -> MultipleChoice:
-    """Builds an expectation of one of `options` (id → title); `synonyms` gives each id more words that mean it."""
+    """Builds an expectation that accepts one of `options` (id → title).
+
+    `more` maps ids to further words that select the option.
+    """
     exact: dict[str, str] = {}
     inside: list[tuple[str, str]] = []
     for identity, title in options.items():

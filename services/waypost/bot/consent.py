@@ -1,8 +1,7 @@
 """Recognises opt-out and opt-in words in several languages.
 
-A word counts only when it is the whole message: "don't stop" and "stop by at nine" are not requests. Words such as
-"cancel", "end" or "quit", which carriers accept in text messages, are not opt-out words here: in a conversation they
-leave a dialog.
+A word counts only when it is the whole message: "don't stop" and "stop by at nine" are not requests. Phone carriers
+take "cancel", "end" or "quit" in a text message as an opt-out, too. Here, such words only leave a dialog.
 """
 
 import enum
@@ -12,14 +11,14 @@ from waypost.bot.words import phrase, without_symbols, words
 
 
 class Consent(enum.StrEnum):
-    """A contact asks to receive no more messages, or to receive messages again."""
+    """The request of a contact to receive no more messages, or to receive messages again."""
 
     STOP = "stop"
     START = "start"
 
 
 _LONGEST = 80
-"""Characters. A longer message is a sentence, not a command."""
+"""The most characters of an opt-out or opt-in message. A longer message is a sentence, not a command."""
 
 _STOP_PHRASES = (
     *("stop", "stop all", "stopall", "unsubscribe", "opt out", "optout", "stop promotions", "stop messages"),
@@ -55,18 +54,14 @@ _START = frozenset(map(_key, _START_PHRASES))
 
 
 def phrases(texts: Collection[str]) -> frozenset[str]:
-    """Prepares a script's own words for `classify`."""
+    """Prepares the opt-out or opt-in words of a script for `classify`."""
     return frozenset(_key(text) for text in texts if phrase(text))
 
 
 def classify(
     text: str | None, *, stop: frozenset[str] = frozenset(), start: frozenset[str] = frozenset()
 ) -> Consent | None:
-    """Returns what `text` asks for, or None if it is any other message.
-
-    `stop` and `start` (from `phrases`) are accepted in addition to the built-in words. A script's own start word never
-    hides a stop word: STOP wins.
-    """
+    """Returns the consent request that `text` makes, or None if it is any other message."""
     if not text:
         return None
     text = text.strip()

@@ -17,7 +17,10 @@ from waypost.bot.replies import Names, ScriptedReply
 
 END = "end"
 ANSWER = ""
-"""Slot name under which conditions find the answer just given. No step can store a slot with an empty name."""
+"""The slot name under which conditions find the answer to the current question.
+
+No step can store a slot with an empty name.
+"""
 
 _MOST_DIALOGS = 100
 _MOST_STEPS = 100
@@ -30,7 +33,10 @@ _DEFAULT_GIVE_UP = "Let us leave it there. Write again whenever you like."
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition is true if the stored answer is one of `values` (when there are any) and lies between the bounds."""
+    """A condition on a stored answer.
+
+    It is true if the answer is one of `values` (when there are any) and lies between the bounds.
+    """
 
     slot: str
     values: frozenset[str] = frozenset()
@@ -38,7 +44,10 @@ class Condition:
     below: Decimal | None = None
 
     def holds(self, slots: Mapping[str, str]) -> bool:
-        """Tests the stored answers. An answer that is not a number is never between bounds."""
+        """Returns whether the stored answers meet the condition.
+
+        An answer that is not a number is never between bounds.
+        """
         value = slots.get(self.slot)
         if value is None or (self.values and value not in self.values):
             return False
@@ -55,7 +64,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route names the step that follows when all its conditions hold. A `target` of None ends the dialog."""
+    """A route names the step that follows when all conditions of the route hold. A `target` of None ends the dialog."""
 
     target: str | None
     conditions: tuple[Condition, ...] = ()
@@ -63,7 +72,8 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Defines what happens to messages that are not answers: the bot says `retry`, and `give_up` after `max_tries`."""
+    """The reaction to messages that are not answers: the bot says `retry`, and after `max_tries` such messages performs
+    `give_up`."""
 
     retry: ScriptedReply = ()
     max_tries: int = _DEFAULT_TRIES
@@ -72,7 +82,10 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a dialog. `expect` is None if the step does not wait; a step with `handover` ends the dialog."""
+    """One step of a dialog.
+
+    `expect` is None if the step does not wait for an answer; a step with `handover` ends the dialog.
+    """
 
     name: str
     say: ScriptedReply
@@ -83,7 +96,7 @@ class Step:
     handover: Handover | None = None
 
     def shows(self, button_id: str) -> bool:
-        """Returns whether the question shows this button or row."""
+        """Returns whether the step's question shows this button or row."""
         return isinstance(self.expect, MultipleChoice) and button_id in self.expect.titles
 
     def next_step(self, slots: Mapping[str, str]) -> str | None:
@@ -96,7 +109,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Dialog:
-    """A dialog has steps in order and begins with `first`."""
+    """A dialog is a series of steps in order; it begins with the step `first`."""
 
     name: str
     steps: Mapping[str, Step]
@@ -108,7 +121,10 @@ class Dialog:
 
 
 def stored_slots(node: Node) -> frozenset[str]:
-    """Returns the names of all answers that steps store. They are read first, because any text may refer to them."""
+    """Returns the names of all answers that the steps store.
+
+    They are read before the steps, because any text may refer to them.
+    """
     found = set()
     for dialog in node.named("dialog", most=_MOST_DIALOGS).values():
         for step in _steps_of(dialog).values():
@@ -127,7 +143,7 @@ def _steps_of(dialog: Node) -> dict[str, Node]:
 
 
 def read(node: Node, names: Names) -> dict[str, Dialog]:
-    """Reads the `dialogs` of a script."""
+    """Reads the `dialogs` of a script and checks them."""
     return {name: _dialog(name, entry, names) for name, entry in node.named("dialog", most=_MOST_DIALOGS).items()}
 
 
@@ -290,7 +306,10 @@ def _refuse_unreachable(nodes: Mapping[str, Node], steps: Mapping[str, Step], fi
 
 
 def _refuse_circles(nodes: Mapping[str, Node], steps: Mapping[str, Step]) -> None:
-    """Refuses a loop of steps that do not wait for an answer: a turn would never end. Walks the steps depth first."""
+    """Refuses a loop of steps that do not wait for an answer, because a turn in such a loop would never end.
+
+    Walks the steps depth first.
+    """
     clear: set[str] = set()
     for start in steps:
         trail: list[tuple[str, list[str]]] = [(start, _silent_targets(steps, start))]

@@ -1,4 +1,4 @@
-"""Reads YAML into nodes that know their line, so that each error names a place and a remedy.
+"""Reads YAML into nodes that know their line number, so that each error names a place and a remedy.
 
 Scalars are read as written: `yes`, `1.10` and `12:30` are text where text is expected, never a boolean or a number of
 minutes. Aliases are refused because a short text could expand to a huge one. Duplicate keys are refused too.
@@ -14,7 +14,7 @@ from typing import NoReturn
 import yaml
 
 LONGEST_SCRIPT = 256 * 1024
-"""Bytes of UTF-8. A ConfigMap can hold 1 MiB in total."""
+"""The longest script, in bytes of UTF-8. A ConfigMap can hold 1 MiB in total."""
 
 _DEEPEST = 16
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -34,12 +34,12 @@ class Node:
     path: str
 
     def fail(self, problem: str) -> NoReturn:
-        """Raises `ScriptError` for this place."""
+        """Raises `ScriptError` with this node's place in the script."""
         raise ScriptError(f"line {self.yaml_node.start_mark.line + 1}, {self.path or 'the script'}: {problem}")
 
     @property
     def is_text(self) -> bool:
-        """Returns whether the node is a scalar."""
+        """Returns whether the node is a scalar, which is read as text."""
         return isinstance(self.yaml_node, yaml.ScalarNode)
 
     @property
@@ -48,7 +48,7 @@ class Node:
         return isinstance(self.yaml_node, yaml.MappingNode)
 
     def fields(self, allowed: Collection[str], *, required: Collection[str] = ()) -> dict[str, "Node"]:
-        """Returns a mapping that may only have the allowed keys."""
+        """Returns the node's mapping. Keys that are not allowed, and missing keys that are required, are refused."""
         found: dict[str, Node] = {}
         for key, node in self._pairs():
             if key not in allowed:
@@ -62,7 +62,7 @@ class Node:
         return found
 
     def named(self, what: str, *, most: int) -> dict[str, "Node"]:
-        """Returns a mapping whose keys are names that the script defines."""
+        """Returns the node's mapping, whose keys are names that the script's author chooses."""
         found: dict[str, Node] = {}
         for key, node in self._pairs():
             if not _NAME.fullmatch(key):
@@ -73,11 +73,11 @@ class Node:
         return self._counted(found, what, most)
 
     def keyed(self, what: str, *, most: int) -> dict[str, "Node"]:
-        """Returns a mapping with arbitrary keys, in order."""
+        """Returns the node's mapping, whose keys are arbitrary, in order."""
         return self._counted(dict(self._pairs()), what, most)
 
     def items(self, what: str, *, most: int) -> list["Node"]:
-        """Returns the elements of a list. A node that is not a list counts as a list with one element."""
+        """Returns the elements of the node's list. A node that is not a list counts as a list with one element."""
         if not isinstance(self.yaml_node, yaml.SequenceNode):
             return [self]
         children = [Node(child, f"{self.path}[{index}]") for index, child in enumerate(self.yaml_node.value)]
@@ -88,7 +88,7 @@ class Node:
         return children
 
     def text(self, *, most: int = 4096) -> str:
-        """Returns a text that is not blank."""
+        """Returns the node's text, which must not be blank."""
         if not isinstance(self.yaml_node, yaml.ScalarNode):
             self.fail("must be a text")
         value: str = self.yaml_node.value
@@ -99,14 +99,14 @@ class Node:
         return value
 
     def flag(self) -> bool:
-        """Returns true or false."""
+        """Returns the node's value, which must be true or false."""
         value = self.text().lower()
         if value not in {"true", "false"}:
             self.fail("must be true or false")
         return value == "true"
 
     def number(self) -> Decimal:
-        """Returns a finite number whose exponent is at most 20."""
+        """Returns the node's value, which must be a finite number with an exponent of at most 20."""
         try:
             value = Decimal(self.text(most=40))
         except InvalidOperation:
@@ -116,14 +116,14 @@ class Node:
         return value
 
     def whole(self, least: int, most: int) -> int:
-        """Returns a whole number from `least` to `most`, both included."""
+        """Returns the node's value, which must be a whole number from `least` to `most`, both included."""
         value = self.number()
         if value != value.to_integral_value() or not least <= value <= most:
             self.fail(f"must be a whole number from {least} to {most}")
         return int(value)
 
     def one_of(self, choices: Collection[str]) -> str:
-        """Returns one of the given words."""
+        """Returns the node's text, which must be one of the given words."""
         value = self.text()
         if value not in choices:
             self.fail(f"must be one of: {', '.join(choices)}")
@@ -154,7 +154,7 @@ class Node:
 
 
 def read(text: str) -> Node:
-    """Returns the root of the only YAML document in `text`. Raises `ScriptError`."""
+    """Returns the root node of `text`, which must hold exactly one YAML document. Raises `ScriptError`."""
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -182,7 +182,8 @@ def _line(event: yaml.Event) -> int:
 
 
 def _check_shape(text: str) -> None:
-    """Refuses aliases and deep nesting before a tree is built. Parsing events needs neither memory nor recursion."""
+    """Refuses aliases and deep nesting in YAML's stream of events, which needs neither memory nor recursion, before a
+    tree of nodes is built."""
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.AliasEvent):

@@ -1,4 +1,7 @@
-"""Effects are what a turn asks for. The worker stores them as rows in the transaction that stores the new state."""
+"""Effects are the actions that a turn asks for.
+
+The worker stores them as rows, in the transaction that stores the new state.
+"""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +24,7 @@ class OptOut:
 
 @dataclass(frozen=True, slots=True)
 class OptIn:
-    """Records that the contact wants messages again. It comes before everything else that the turn sends."""
+    """Records that the contact wants messages again. This effect comes before all others of its turn."""
 
     confirmation: Outgoing | None = field(default=None, repr=False)
 
@@ -30,7 +33,8 @@ class OptIn:
 class HandOff:
     """Hands the conversation to a person: the bot is silent for `minutes` (None: until a person ends it).
 
-    `reply` announces it to the contact. A HandOff is the last effect of its turn; replies before it are still sent.
+    `reply` announces it to the contact. A HandOff is the last effect of its turn; replies that precede it are still
+    sent.
     """
 
     minutes: int | None = None

@@ -1,4 +1,6 @@
-"""Runs a script on one message. The result is pure and bounded in time; its limits were checked at load.
+"""Runs a script on one message.
+
+A turn is pure and bounded in time; the limits of the script were checked when it was loaded.
 
 Rules are tried in this order: consent words, words that leave a dialog, intents that are valid at any time, the open
 question, all intents, the fallback.
@@ -38,7 +40,7 @@ _TYPES_WITHOUT_REQUEST = frozenset(
 
 
 def turn(script: Script, state: State, event: BotEvent) -> tuple[State, tuple[Effect, ...]]:
-    """Returns the new state of the conversation and the effects. `state` itself is not changed.
+    """Returns the conversation's new state and the effects of this message. `state` itself is not changed.
 
     Never raises for a script that `script.load` returned, whatever the state and the event contain. Equal arguments
     give equal results.
@@ -58,7 +60,7 @@ def _tidy(event: BotEvent) -> BotEvent:
 
 @dataclass(slots=True)
 class _Turn:
-    """Holds the working memory of one call."""
+    """Holds the working memory of one call of `turn`."""
 
     script: Script
     progress: Progress
@@ -73,8 +75,10 @@ class _Turn:
     # -- consent
 
     def _handle_consent(self) -> bool:
-        """Returns True if a consent word settled the whole message. A button of the script keeps the script's
-        meaning."""
+        """Returns True if the whole message was a consent word, which is then dealt with.
+
+        If the message is a button of the script, the script decides.
+        """
         script = self.script
         if self.event.button_id in script.buttons:
             return False
@@ -223,7 +227,10 @@ class _Turn:
         self._say(retry_policy.retry or (*self.script.not_understood, *step.say))
 
     def _go(self, dialog: Dialog, name: str | None) -> None:
-        """Goes from step to step until one waits for an answer. The check for loops at load guarantees an end."""
+        """Goes from step to step until a step waits for an answer.
+
+        The check for loops at load guarantees that this ends.
+        """
         while name is not None:
             step = dialog.steps[name]
             if step.expect is not None:

@@ -1,4 +1,4 @@
-"""The view that a bot has of one incoming message."""
+"""Defines the event that a bot receives: its view of one incoming message."""
 
 import re
 from dataclasses import dataclass, field

@@ -18,7 +18,10 @@ _MATCHERS = ("keywords", "regex", "buttons", "types")
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """An intent is something that a contact may want: how it is recognised and how the bot reacts."""
+    """An intent is something that a contact may want.
+
+    It says how messages with that intent are recognised and how the bot reacts.
+    """
 
     name: str
     action: Action
@@ -48,7 +51,7 @@ class Matcher:
                 self._by_type.setdefault(kind, rank)
 
     def by_button(self, button_id: str | None) -> Intent | None:
-        """Returns the intent that lists this button."""
+        """Returns the first intent that lists the button `button_id`, or None."""
         rank = self._by_button.get(button_id) if button_id is not None else None
         return None if rank is None else self._intents[rank]
 

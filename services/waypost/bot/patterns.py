@@ -1,32 +1,32 @@
 """Regular expressions of a script, run by RE2.
 
-A script belongs to a tenant and the text to a stranger. With `re`, the two together could run practically forever while
-holding the interpreter lock of all other conversations. RE2 runs in linear time; it has no look-around and no
-back-references.
+A script belongs to a tenant and the text to a stranger. With Python's `re`, such a pattern on such a text could run
+practically forever, and its interpreter lock would block all other conversations. RE2 runs in linear time; it has no
+look-around and no back-references.
 """
 
 import re2  # type: ignore[import-untyped]
 
 LONGEST_PATTERN = 500
-"""Characters."""
+"""The longest pattern, in characters."""
 
 LONGEST_TEXT = 1024
-"""Characters of a message that a pattern is tried on. The rest is ignored."""
+"""The most characters of a message that a pattern is tried on. The rest of the message is ignored."""
 
 _MEMORY = 1 << 20
 
 
 class PatternError(Exception):
-    """The pattern cannot be used; the message says why. A retry does not help."""
+    """The pattern cannot be used; the error message says why. A retry does not help."""
 
 
 class Pattern:
-    """A compiled pattern. Upper and lower case are equal."""
+    """A compiled regular expression. It ignores case."""
 
     __slots__ = ("_compiled", "source")
 
     def __init__(self, source: str) -> None:
-        """Raises `PatternError`."""
+        """Compiles the pattern. Raises `PatternError` if it cannot be used."""
         if len(source) > LONGEST_PATTERN:
             raise PatternError(f"is longer than {LONGEST_PATTERN} characters")
         options = re2.Options()

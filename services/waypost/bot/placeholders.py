@@ -25,12 +25,12 @@ FIXED_NAMES = tuple(_ALWAYS)
 
 
 class PlaceholderError(Exception):
-    """A text names a placeholder that does not exist; the message lists those that do. A retry does not help."""
+    """A text names a placeholder that does not exist; the error message lists those that do. A retry does not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The values that a turn can insert. `titles` maps the stored ids of a slot to the words that the contact saw."""
+    """The values that a turn can insert. `titles` maps the ids that a slot stores to the words that the contact saw."""
 
     profile_name: str | None = None
     message: str | None = None
@@ -40,7 +40,7 @@ class Values:
     zone: tzinfo = UTC
 
     def get(self, name: str) -> str:
-        """Returns the value of a placeholder, or "" if it has none."""
+        """Returns the value of a placeholder, or "" if the placeholder has no value."""
         if name == "profile_name":
             return self.profile_name or ""
         if name == "message":
@@ -67,25 +67,28 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class CompiledText:
-    """A compiled text. `limit` is Meta's limit, in characters."""
+    """A text that is split into fixed parts and placeholders.
+
+    `limit` is Meta's limit for the rendered text, in characters.
+    """
 
     parts: tuple[str | Placeholder, ...]
     limit: int
 
     @property
     def is_fixed(self) -> bool:
-        """Returns whether every rendering gives the same text."""
+        """Returns whether the text is the same whatever the values are."""
         return all(isinstance(part, str) for part in self.parts)
 
     @property
     def may_be_blank(self) -> bool:
-        """Returns whether a rendering could be blank, which Meta refuses."""
+        """Returns whether the rendered text could be blank, which Meta refuses."""
         return not any((part if isinstance(part, str) else part.default).strip() for part in self.parts)
 
     def render(self, values: Values, encode: Callable[[str], str] | None = None) -> str:
         """Returns the text with all placeholders filled, shortened to the limit.
 
-        `encode` is applied to inserted values only.
+        `encode` is applied to the inserted values, but not to the fixed text.
         """
         filled = []
         for part in self.parts:
@@ -128,7 +131,8 @@ def _check(name: str, slots: Collection[str]) -> None:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Returns `text` if it fits, else a shorter text that ends with "…", cut between words if a space is near."""
+    """Returns `text` if it is within the limit, else a shorter text that ends with "…", cut between words if a space is
+    near."""
     if len(text) <= limit:
         return text
     cut = text[: limit - 1]
@@ -142,7 +146,7 @@ def shortened(text: str, limit: int) -> str:
 
 
 def zone(name: str) -> tzinfo:
-    """Returns the time zone of that name. Raises `LookupError` if there is none."""
+    """Returns the time zone with this IANA name. Raises `LookupError` if there is none."""
     try:
         return zoneinfo.ZoneInfo(name)
     except (ValueError, OSError) as error:

@@ -22,23 +22,23 @@ Turn = Callable[[State, BotEvent], tuple[State, Sequence[Effect]]]
 
 MOST_EFFECTS = 20
 LONGEST_STATE = 64 * 1024
-"""Bytes of JSON. The state is read and written with every message."""
+"""The largest state of a plugin, in bytes of JSON. The state is read and written with every message."""
 
 
 class PluginError(Exception):
-    """A plugin cannot be used. The message says why and never quotes a contact. A retry does not help."""
+    """A plugin cannot be used. The error message says why and never quotes a contact. A retry does not help."""
 
 
 class PluginNotAllowed(PluginError):
-    """The platform's list does not contain the plugin. Nothing of it was imported."""
+    """The platform's list of allowed plugins does not contain this plugin. None of its code was imported."""
 
 
 class PluginNotLoaded(PluginError):
-    """The path does not lead to a function that could be a turn."""
+    """The path does not lead to a function that could serve as a turn."""
 
 
 class PluginResultInvalid(PluginError):
-    """The plugin returned something that is not a result of a turn."""
+    """The plugin returned something that is not a valid result of a turn."""
 
 
 def load(path: str, allowed: AllowedPlugins) -> Turn:

@@ -1,7 +1,7 @@
 """Replies of a script: up to five messages, checked against Meta's limits when the script is loaded.
 
-Fixed texts that are too long are refused. Values inserted later are shortened, so that a long profile name never costs
-the reply. A message without placeholders is built once.
+Fixed texts that are too long are refused. Values that are inserted later are shortened, so that a long profile name
+never makes a reply fail. A message without placeholders is built once.
 """
 
 import re
@@ -16,7 +16,7 @@ from waypost.cloudapi.message_types import MEDIA_TYPES, MessageType
 from waypost.cloudapi.messages import InvalidMessage, Outgoing
 
 MOST_MESSAGES = 5
-"""Messages in one reply. Meta charges for each, and accepts at most 45 in a row to one person."""
+"""The most messages in one reply. Meta charges for each message, and accepts at most 45 in a row to one person."""
 
 _TEXT = 4096
 _BODY = 1024
@@ -25,7 +25,7 @@ _PARAMETER = 1024
 _LONGEST_URL = 2000
 _URL_VALUE = 100
 _TYPES = (MessageType.TEXT, *MEDIA_TYPES, MessageType.LOCATION, MessageType.TEMPLATE)
-"""The types that a script can send; each is the key of its content."""
+"""The message types that a script can send. In the script, each type is the key under which its content stands."""
 _OPTIONAL_KEYS: Mapping[MessageType, frozenset[str]] = {
     MessageType.TEXT: frozenset({"buttons", "list", "link", "header", "footer", "preview"}),
     MessageType.IMAGE: frozenset({"caption"}),
@@ -61,18 +61,18 @@ ScriptedReply = tuple[ScriptedMessage, ...]
 
 
 def read(node: Node, names: Names) -> ScriptedReply:
-    """Reads a text, a message or a list of them."""
+    """Reads a reply from the script: a text, a message, or a list of texts and messages."""
     return tuple(_message(entry, names) for entry in node.items("message", most=MOST_MESSAGES))
 
 
 def fixed(text: str) -> ScriptedReply:
-    """Returns a reply with one built-in text."""
+    """Returns a reply with one text that is built in, not read from a script."""
     rendered = messages.Text(text)
     return (ScriptedMessage(lambda _: rendered, rendered=rendered),)
 
 
 def question(node: Node, names: Names, buttons: Mapping[str, str]) -> ScriptedReply:
-    """Reads a text and puts these buttons under it."""
+    """Reads the text of a question from the script and puts the given buttons under it."""
     return (_checked(node, *_with_buttons(_text(node, names, _BODY), buttons, _Frame())),)
 
 
@@ -97,7 +97,8 @@ def _message(node: Node, names: Names) -> ScriptedMessage:
 
 
 _Draft = tuple[Callable[[Values], Outgoing], bool, Mapping[str, str]]
-"""The function that builds the message, whether the result is always the same, and its buttons or rows."""
+"""The three parts of a message: the function that builds it, whether the result is always the same, and its buttons or
+rows."""
 
 
 def _checked(
@@ -254,7 +255,10 @@ def _in_url(value: str) -> str:
 
 
 def _url(node: Node, names: Names) -> CompiledText:
-    """Reads a web address. Answers are percent-encoded and may only follow the host, which the script must fix."""
+    """Reads a web address from the script.
+
+    Answers are percent-encoded and may only follow the host, which the script must fix.
+    """
     try:
         text = parse(node.text(most=_LONGEST_URL), slots=names.slots, limit=_LONGEST_URL)
     except PlaceholderError as error:
@@ -325,5 +329,8 @@ def _template(node: Node, names: Names) -> _Draft:
 
 
 def _on_one_line(text: str) -> str:
-    """Joins all words with single spaces: Meta refuses line breaks, tabs and wide gaps in a parameter (132012)."""
+    """Joins all words of a text with single spaces:
+
+    Meta refuses line breaks, tabs and wide gaps in a parameter (132012).
+    """
     return " ".join(text.split())

@@ -59,7 +59,7 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A compiled script. `load` makes it and `engine.turn` runs it."""
+    """A compiled script. `load` creates it and `engine.turn` runs it."""
 
     everything: Matcher
     anytime: Matcher
@@ -80,7 +80,7 @@ class Script:
 
 
 def load(yaml_text: str) -> Script:
-    """Reads, checks and compiles a script.
+    """Returns the compiled script after it was read and checked.
 
     Raises `ScriptError`, whose message names the line and key, the mistake and the remedy.
     """

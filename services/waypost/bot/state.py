@@ -1,7 +1,7 @@
 """A conversation's memory between turns, as plain JSON.
 
-Reading never fails. Whatever is stored (an older layout, another script, nonsense) becomes a state that this script can
-continue from. Parts that cannot be understood are dropped, not guessed.
+Reading a state never fails. Whatever is stored (an older layout, another script, nonsense) becomes a state that this
+script can continue from. Parts that cannot be understood are dropped, not guessed.
 """
 
 import math
@@ -12,18 +12,21 @@ from typing import Any
 from waypost.bot.event import readable
 
 State = dict[str, Any]
-"""A JSON object. `{}` is a conversation that has not begun."""
+"""The state of a conversation, as a JSON object. `{}` is the state of a conversation that has not begun."""
 
 LAYOUT = 1
-"""Version of the layout, raised when the meaning of a key changes. A state of another layout is read as empty."""
+"""The version of the state's layout, raised when the meaning of a key changes.
+
+A state of another layout is read as empty.
+"""
 
 SLOT_LIMIT = 1000
-"""Characters that are stored of one answer."""
+"""The most characters that are stored of one answer."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """A checked `State`. Each turn works on its own copy."""
+    """A state that was checked and taken apart into fields. Each turn works on a copy of its own."""
 
     dialog: str | None = None
     step: str | None = None
@@ -41,7 +44,7 @@ class Progress:
 
 
 def read(state: object, slots: Collection[str]) -> Progress:
-    """Returns the parts of `state` that can be understood. Only answers named in `slots` are kept."""
+    """Returns the parts of `state` that can be understood. Only answers whose names are in `slots` are kept."""
     if not isinstance(state, Mapping) or _whole(state.get("v")) != LAYOUT:
         return Progress()
     progress = Progress(

@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 LIMIT = 1024
-"""Characters of a message that are read. Keywords come early in a message; the limit keeps a turn fast."""
+"""The most characters of a message that are read. Keywords come early in a message; the limit keeps a turn fast."""
 
 _MARKS = re.compile(
     "[\u0300-\u036f"  # accents of Latin, Greek and Cyrillic

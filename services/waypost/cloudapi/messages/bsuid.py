@@ -4,5 +4,6 @@ import re
 from typing import Final
 
 FORM: Final = r"[A-Z]{2}\.(ENT\.)?[A-Za-z0-9]{1,128}"
-"""A pattern without anchors, for use inside larger patterns; the API server reads it too."""
+"""A regular expression for a BSUID, without anchors so that larger patterns can contain it; the API server reads it
+too."""
 BSUID: Final = re.compile(FORM)

@@ -19,12 +19,12 @@ class InvalidMessage(ValueError):
 
 
 def refuse(name: str, problem: str) -> Never:
-    """Raises `InvalidMessage` for the part called `name`."""
+    """Raises `InvalidMessage` for the part of the message called `name`."""
     raise InvalidMessage(f"{name} {problem}")
 
 
 def check_text(name: str, value: object, most: int, *, optional: bool = False) -> None:
-    """Checks for a text of 1 to `most` characters that is not blank and can be written as UTF-8."""
+    """Raises `InvalidMessage` unless the value is a text of 1 to `most` characters, not blank, valid in UTF-8."""
     if value is None and optional:
         return
     if not isinstance(value, str):
@@ -38,7 +38,7 @@ def check_text(name: str, value: object, most: int, *, optional: bool = False) -
 
 
 def check_count(name: str, values: object, least: int, most: int) -> None:
-    """Checks for a list or tuple of `least` to `most` entries."""
+    """Raises `InvalidMessage` unless the value is a list or tuple of `least` to `most` entries."""
     if not isinstance(values, list | tuple):
         refuse(name, "must be a list")
     if not least <= len(values) <= most:
@@ -46,40 +46,41 @@ def check_count(name: str, values: object, least: int, most: int) -> None:
 
 
 def check_unique(name: str, values: Iterable[str]) -> None:
-    """Checks that no value occurs twice."""
+    """Raises `InvalidMessage` if a value occurs twice."""
     seen = list(values)
     if len(set(seen)) != len(seen):
         refuse(name, "must be unique within the message")
 
 
 def check_link(name: str, value: object) -> None:
-    """Checks for an `http` or `https` address of at most 2,000 characters."""
+    """Raises `InvalidMessage` unless the value is an `http` or `https` address of at most 2,000 characters."""
     if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/?#]+\S*", value) or len(value) > 2000:
         refuse(name, "must be an address that begins with https:// or http://")
     check_text(name, value, 2000)
 
 
 def check_integer(name: str, value: object, least: int, most: int) -> None:
-    """Checks for a whole number within bounds."""
+    """Raises `InvalidMessage` unless the value is a whole number within the bounds."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         refuse(name, f"must be a whole number from {least} to {most}")
 
 
 def check_coordinate(name: str, value: object, most: float) -> None:
-    """Checks for a finite number of degrees between -`most` and `most`."""
+    """Raises `InvalidMessage` unless the value is a finite number of degrees between -`most` and `most`."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or abs(value) > most:
         refuse(name, f"must be a number of degrees from -{most:g} to {most:g}")
 
 
 def check_part(name: str, value: object, kinds: type | tuple[type, ...]) -> None:
-    """Checks for an instance of one of our own classes. A mapping passed by mistake fails at once."""
+    """Raises `InvalidMessage` unless the value is an instance of the given class, so that a mapping passed by mistake
+    fails at once."""
     if not isinstance(value, kinds):
         allowed = kinds if isinstance(kinds, tuple) else (kinds,)
         refuse(name, "must be " + " or ".join(kind.__name__ for kind in allowed))
 
 
 def check_json(name: str, value: object) -> None:
-    """Checks for a value that can be written as JSON."""
+    """Raises `InvalidMessage` unless the value can be written as JSON."""
     try:
         msgspec.json.encode(value)
     except (TypeError, ValueError, UnicodeEncodeError, RecursionError):
@@ -87,7 +88,7 @@ def check_json(name: str, value: object) -> None:
 
 
 def without_none(**values: object) -> dict[str, object]:
-    """Returns the values that are not None, in order. Meta refuses explicit nulls in places."""
+    """Returns the given members without those that are None, in order. Meta refuses explicit nulls in places."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -98,15 +99,18 @@ def typed(kind: str, value: object) -> dict[str, object]:
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A message or a part of one. Its `repr` shows no content, because messages must not appear in logs."""
+    """Base class of a message or of a part of one.
+
+    Its `repr` shows no content, because messages must not appear in logs.
+    """
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
 
 class Media(Part, frozen=True, kw_only=True):
-    """A media object: the id of an upload (valid for 30 days and one number) or a public link (cached for 10
-    minutes)."""
+    """A media object, given by the id of an upload (valid for 30 days and one number) or by a public link (Meta caches
+    it for 10 minutes)."""
 
     id: str | None = None
     link: str | None = None
@@ -119,7 +123,7 @@ class Media(Part, frozen=True, kw_only=True):
         check_text("media id", self.id, 200, optional=True)
 
     def json(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the media object as Meta's JSON."""
         return without_none(id=self.id, link=self.link)
 
 
@@ -133,7 +137,7 @@ class Outgoing(Part, frozen=True, kw_only=True):
     """The wamid of the message that this one quotes."""
 
     def content(self) -> Mapping[str, object] | Sequence[object]:
-        """Returns the value of the member that is named after the type."""
+        """Returns the content of the message: the value of the member that is named after the message's type."""
         raise NotImplementedError
 
     def readable(self) -> str:
@@ -141,7 +145,7 @@ class Outgoing(Part, frozen=True, kw_only=True):
         return ""
 
     def payload(self) -> dict[str, object]:
-        """Returns the JSON object without the recipient, which `addressed` adds."""
+        """Returns the message as Meta's JSON, except the recipient, which `addressed` adds."""
         body = typed(self.kind, self.content())
         if self.reply_to is not None:
             body["context"] = {"message_id": self.reply_to}

@@ -25,7 +25,7 @@ class Product(Interactive, frozen=True, kw_only=True):
         check_text("product_retailer_id", self.product_retailer_id, 200)
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which names the product."""
         return {"catalog_id": self.catalog_id, "product_retailer_id": self.product_retailer_id}
 
 
@@ -42,13 +42,16 @@ class ProductSection(Part, frozen=True):
             check_text("product_retailer_id", product, 200)
 
     def json(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the section as Meta's JSON."""
         items = [{"product_retailer_id": product} for product in self.product_retailer_ids]
         return without_none(title=self.title, product_items=items)
 
 
 def check_product_sections(sections: Sequence[ProductSection]) -> None:
-    """Checks for 1 to 10 sections with at most 30 products in total. The product buttons of templates use it too."""
+    """Checks that there are 1 to 10 sections with at most 30 products in total.
+
+    The product buttons of templates use this check too.
+    """
     check_count("sections", sections, 1, 10)
     for section in sections:
         check_part("section", section, ProductSection)
@@ -73,7 +76,7 @@ class ProductList(Interactive, frozen=True, kw_only=True):
         check_product_sections(self.sections)
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which lists the products in sections."""
         return {"catalog_id": self.catalog_id, "sections": [section.json() for section in self.sections]}
 
 
@@ -88,7 +91,7 @@ class CatalogMessage(Interactive, frozen=True, kw_only=True):
         check_text("thumbnail_product_retailer_id", self.thumbnail_product_retailer_id, 200, optional=True)
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which describes the catalog button."""
         parameters = without_none(thumbnail_product_retailer_id=self.thumbnail_product_retailer_id)
         return without_none(name=str(self.interactive_kind), parameters=parameters or None)
 
@@ -117,11 +120,11 @@ class Card(Part, frozen=True, kw_only=True):
 
     @property
     def layout(self) -> tuple[object, ...]:
-        """The properties that must be equal on all cards."""
+        """Returns the properties that must be equal on all cards of a carousel."""
         return (self.header.kind, len(self.buttons))
 
     def json(self, index: int) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns this card as Meta's JSON; `index` is its place in the carousel."""
         action: dict[str, object] = {"buttons": [button.json("quick_reply") for button in self.buttons]}
         if self.link_url is not None:
             action = {
@@ -149,7 +152,7 @@ class ProductCard(Part, frozen=True):
         check_text("product_retailer_id", self.product_retailer_id, 200)
 
     def json(self, index: int) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns this card as Meta's JSON; `index` is its place in the carousel."""
         action = {"catalog_id": self.catalog_id, "product_retailer_id": self.product_retailer_id}
         return {"card_index": index, "type": str(InteractiveType.PRODUCT), "action": action}
 
@@ -171,5 +174,5 @@ class Carousel(Interactive, frozen=True, kw_only=True):
             refuse("cards", "must all have the same kind of header and the same number of buttons")
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which contains the cards."""
         return {"cards": [card.json(index) for index, card in enumerate(self.cards)]}

@@ -48,7 +48,8 @@ class InteractiveType(StrEnum):
 
 
 class Header(Part, frozen=True, kw_only=True):
-    """The header above the body: exactly one of a text (60 characters), an image, a video or a document."""
+    """The header above the body of an interactive message: exactly one of a text (60 characters), an image, a video or
+    a document."""
 
     text: str | None = None
     image: Media | None = None
@@ -64,11 +65,11 @@ class Header(Part, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> MessageType:
-        """The type of the header: `text`, `image`, `video` or `document`."""
+        """Returns the type of the header: `text`, `image`, `video` or `document`."""
         return next(kind for kind in HEADER_KINDS if getattr(self, kind) is not None)
 
     def json(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the header as Meta's JSON."""
         value = getattr(self, self.kind)
         return typed(self.kind, value.json() if isinstance(value, Media) else value)
 
@@ -87,7 +88,7 @@ class Interactive(Outgoing, frozen=True, kw_only=True):
     footer: str | None = None
 
     def action(self) -> Mapping[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON: the buttons, rows or other parts that the contact can tap."""
         raise NotImplementedError
 
     def __post_init__(self) -> None:
@@ -101,7 +102,7 @@ class Interactive(Outgoing, frozen=True, kw_only=True):
                 refuse("header", f"of kind {self.header.kind} is not allowed in this message; allowed: {allowed}")
 
     def content(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the value of the member `interactive` of Meta's JSON."""
         return without_none(
             type=str(self.interactive_kind),
             header=None if self.header is None else self.header.json(),
@@ -111,12 +112,12 @@ class Interactive(Outgoing, frozen=True, kw_only=True):
         )
 
     def readable(self) -> str:
-        """Returns the body."""
+        """Returns the body, which a person reads."""
         return self.body or ""
 
 
 class Button(Part, frozen=True):
-    """A reply button. Its `id` is delivered when the contact taps it."""
+    """A reply button. Its `id` is delivered to us when the contact taps the button."""
 
     id: str
     title: str
@@ -126,12 +127,15 @@ class Button(Part, frozen=True):
         check_text("button title", self.title, 20)
 
     def json(self, kind: str) -> dict[str, object]:
-        """Returns the JSON object. `kind` is `reply`, or `quick_reply` on a card."""
+        """Returns the button as Meta's JSON. `kind` is `reply`, or `quick_reply` on a card."""
         return typed(kind, {"id": self.id, "title": self.title})
 
 
 def check_buttons(buttons: Sequence[Button], most: int) -> None:
-    """Checks for 1 to `most` buttons with distinct ids and titles. The cards of a carousel use it too."""
+    """Checks that there are 1 to `most` buttons with distinct ids and titles.
+
+    The cards of a carousel use this check too.
+    """
     check_count("buttons", buttons, 1, most)
     for button in buttons:
         check_part("button", button, Button)
@@ -151,12 +155,12 @@ class Buttons(Interactive, frozen=True, kw_only=True):
         check_buttons(self.buttons, 3)
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which contains the buttons."""
         return {"buttons": [button.json("reply") for button in self.buttons]}
 
 
 class Row(Part, frozen=True):
-    """A row of a list. Its `id` is delivered when the contact selects it."""
+    """A row of a list. Its `id` is delivered to us when the contact selects the row."""
 
     id: str
     title: str
@@ -182,7 +186,7 @@ class Section(Part, frozen=True):
 
 
 class List(Interactive, frozen=True, kw_only=True):
-    """Shows a button that opens up to 10 rows, in up to 10 sections."""
+    """Shows a button that opens a list of up to 10 rows, in up to 10 sections."""
 
     interactive_kind: ClassVar[str] = InteractiveType.LIST
     headers: ClassVar[tuple[str, ...]] = (MessageType.TEXT,)
@@ -203,7 +207,7 @@ class List(Interactive, frozen=True, kw_only=True):
         check_unique("row ids", (row.id for row in rows))
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which contains the sections with their rows."""
         sections = [
             without_none(
                 title=section.title,
@@ -215,7 +219,7 @@ class List(Interactive, frozen=True, kw_only=True):
 
 
 class Link(Interactive, frozen=True, kw_only=True):
-    """Shows a button that opens a web address (`cta_url`)."""
+    """Shows a button that opens a web address. Meta calls this kind `cta_url`."""
 
     interactive_kind: ClassVar[str] = InteractiveType.LINK
     headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
@@ -228,7 +232,7 @@ class Link(Interactive, frozen=True, kw_only=True):
         check_link("url", self.url)
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which contains the address."""
         return {"name": str(self.interactive_kind), "parameters": {"display_text": self.title, "url": self.url}}
 
 
@@ -241,10 +245,12 @@ class Flow(Interactive, frozen=True, kw_only=True):
     flow_id: str | None = None
     flow_name: str | None = None
     token: str | None = None
-    """Returned with the answer. Meta's default is "unused"."""
+    """A token that Meta returns with the contact's answer. Meta's default is "unused"."""
     screen: str | None = None
-    """The first screen, for the flow action `navigate`. Without it, the flow's own endpoint is asked
-    (`data_exchange`)."""
+    """The first screen, for the flow action `navigate`.
+
+    If it is None, the flow's own endpoint is asked for the screen (`data_exchange`).
+    """
     data: dict[str, object] | None = None
     """The data passed to the first screen."""
     draft: bool = False
@@ -265,7 +271,7 @@ class Flow(Interactive, frozen=True, kw_only=True):
         check_json("data", self.data)
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which names the flow."""
         first = None if self.screen is None else without_none(screen=self.screen, data=self.data)
         parameters = without_none(
             flow_message_version="3",
@@ -286,17 +292,17 @@ class LocationRequest(Interactive, frozen=True, kw_only=True):
     interactive_kind: ClassVar[str] = InteractiveType.LOCATION_REQUEST
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which asks for the location."""
         return {"name": "send_location"}
 
 
 class AddressRequest(Interactive, frozen=True, kw_only=True):
-    """Asks for a postal address; Meta offers it in India and Singapore."""
+    """Asks the contact for a postal address. Meta offers this in India and Singapore."""
 
     interactive_kind: ClassVar[str] = InteractiveType.ADDRESS_REQUEST
     headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
     country: str
-    """ISO 3166 code, two capital letters."""
+    """The ISO 3166 code of the country: two capital letters."""
     values: dict[str, str] | None = None
     validation_errors: dict[str, str] | None = None
     saved_addresses: tuple[dict[str, object], ...] = ()
@@ -309,7 +315,7 @@ class AddressRequest(Interactive, frozen=True, kw_only=True):
         check_json("address", [self.values, self.validation_errors, self.saved_addresses])
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which describes the address form."""
         parameters = without_none(
             country=self.country,
             values=self.values,
@@ -320,13 +326,13 @@ class AddressRequest(Interactive, frozen=True, kw_only=True):
 
 
 class VoiceCall(Interactive, frozen=True, kw_only=True):
-    """Shows a button with which the contact calls the business."""
+    """Shows a button by which the contact can call the business."""
 
     interactive_kind: ClassVar[str] = InteractiveType.VOICE_CALL
     title: str | None = None
     ttl_minutes: int | None = None
     call_payload: str | None = None
-    """Returned in the webhooks of the call."""
+    """A text of our own that Meta returns in the webhooks of the call."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -336,7 +342,7 @@ class VoiceCall(Interactive, frozen=True, kw_only=True):
         check_text("call_payload", self.call_payload, 512, optional=True)
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which describes the call button."""
         parameters = without_none(display_text=self.title, ttl_minutes=self.ttl_minutes, payload=self.call_payload)
         return without_none(name=str(self.interactive_kind), parameters=parameters or None)
 
@@ -348,18 +354,18 @@ class CallPermissionRequest(Interactive, frozen=True, kw_only=True):
     body_optional: ClassVar[bool] = True
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which asks for the permission."""
         return {"name": str(self.interactive_kind)}
 
 
 class ContactRequest(Interactive, frozen=True, kw_only=True):
     """Asks for the phone number of a contact of whom only the BSUID is known.
 
-    In messages its type is `request_contact_info`; the webhook with the answer says `contact_request`.
+    The type of the message is `request_contact_info`; the webhook with the answer says `contact_request`.
     """
 
     interactive_kind: ClassVar[str] = InteractiveType.CONTACT_REQUEST
 
     def action(self) -> dict[str, object]:
-        """Returns the member `action`."""
+        """Returns the member `action` of Meta's JSON, which asks for the phone number."""
         return {"name": str(self.interactive_kind)}

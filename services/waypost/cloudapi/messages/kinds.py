@@ -27,23 +27,23 @@ CALLBACK_DATA_LIMIT = 512
 
 
 class Text(Outgoing, frozen=True):
-    """A text, which may use WhatsApp's formatting marks such as `*bold*`."""
+    """A text message. The text may use WhatsApp's formatting marks such as `*bold*`."""
 
     kind: ClassVar[str] = MessageType.TEXT
     body: str
     preview_url: bool = False
-    """Shows a preview of the first link."""
+    """Whether WhatsApp shows a preview of the first link in the text."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_text("text", self.body, 4096)
 
     def content(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the value of the member `text` of Meta's JSON."""
         return {"body": self.body, "preview_url": self.preview_url}
 
     def readable(self) -> str:
-        """Returns the text."""
+        """Returns the text, which a person reads."""
         return self.body
 
 
@@ -56,7 +56,7 @@ class _MediaMessage(Outgoing, frozen=True, kw_only=True):
         Media(id=self.id, link=self.link)
 
     def content(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the media object as Meta's JSON."""
         return without_none(id=self.id, link=self.link)
 
 
@@ -68,11 +68,11 @@ class _Captioned(_MediaMessage, frozen=True, kw_only=True):
         check_text("caption", self.caption, 1024, optional=True)
 
     def content(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the media object as Meta's JSON, with its caption."""
         return super().content() | without_none(caption=self.caption)
 
     def readable(self) -> str:
-        """Returns the caption."""
+        """Returns the caption, which a person reads; it may be empty."""
         return self.caption or ""
 
 
@@ -89,19 +89,19 @@ class Video(_Captioned, frozen=True, kw_only=True):
 
 
 class Audio(_MediaMessage, frozen=True, kw_only=True):
-    """An audio file, at most 16 MB."""
+    """An audio file of at most 16 MB."""
 
     kind: ClassVar[str] = MessageType.AUDIO
     voice: bool = False
-    """Shows the file as a voice message, which requires Ogg with Opus."""
+    """Whether WhatsApp shows the file as a voice message, which requires Ogg with Opus."""
 
     def content(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the value of the member `audio` of Meta's JSON."""
         return super().content() | without_none(voice=True if self.voice else None)
 
 
 class Document(_Captioned, frozen=True, kw_only=True):
-    """A file of any type, at most 100 MB."""
+    """A file of any type, of at most 100 MB."""
 
     kind: ClassVar[str] = MessageType.DOCUMENT
     filename: str | None = None
@@ -111,7 +111,7 @@ class Document(_Captioned, frozen=True, kw_only=True):
         check_text("filename", self.filename, 240, optional=True)
 
     def content(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the value of the member `document` of Meta's JSON."""
         return super().content() | without_none(filename=self.filename)
 
 
@@ -138,11 +138,11 @@ class Location(Outgoing, frozen=True):
         check_text("address", self.address, 1000, optional=True)
 
     def content(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the value of the member `location` of Meta's JSON."""
         return without_none(latitude=self.latitude, longitude=self.longitude, name=self.name, address=self.address)
 
     def readable(self) -> str:
-        """Returns the name and the address."""
+        """Returns the name and the address of the location."""
         return ", ".join(part for part in (self.name, self.address) if part)
 
 
@@ -162,16 +162,16 @@ class Reaction(Outgoing, frozen=True):
             check_text("emoji", self.emoji, 40)
 
     def content(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the value of the member `reaction` of Meta's JSON."""
         return {"message_id": self.message_id, "emoji": self.emoji}
 
     def readable(self) -> str:
-        """Returns the emoji."""
+        """Returns the emoji of the reaction."""
         return self.emoji
 
 
 class Phone(Part, frozen=True, kw_only=True):
-    """A telephone number on a card. With `wa_id`, WhatsApp offers to write to it."""
+    """A telephone number on a contact card. If `wa_id` is set, WhatsApp offers to write to the person."""
 
     phone: str
     type: str | None = None
@@ -179,21 +179,21 @@ class Phone(Part, frozen=True, kw_only=True):
 
 
 class Email(Part, frozen=True, kw_only=True):
-    """An e-mail address on a card."""
+    """An e-mail address on a contact card."""
 
     email: str
     type: str | None = None
 
 
 class Url(Part, frozen=True, kw_only=True):
-    """A web address on a card."""
+    """A web address on a contact card."""
 
     url: str
     type: str | None = None
 
 
 class Address(Part, frozen=True, kw_only=True):
-    """A postal address on a card."""
+    """A postal address on a contact card."""
 
     street: str | None = None
     city: str | None = None
@@ -205,7 +205,7 @@ class Address(Part, frozen=True, kw_only=True):
 
 
 class Organization(Part, frozen=True, kw_only=True):
-    """The employer of the person on a card."""
+    """The employer of the person on a contact card."""
 
     company: str | None = None
     department: str | None = None
@@ -227,7 +227,7 @@ class ContactCard(Part, frozen=True, kw_only=True):
     addresses: tuple[Address, ...] = ()
     org: Organization | None = None
     birthday: str | None = None
-    """Written as `YYYY-MM-DD`."""
+    """The person's birthday, written as `YYYY-MM-DD`."""
 
     def __post_init__(self) -> None:
         check_text("formatted_name", self.formatted_name, 1000)
@@ -244,7 +244,7 @@ class ContactCard(Part, frozen=True, kw_only=True):
             check_link("url", url.url)
 
     def json(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the card as Meta's JSON."""
         names = ("formatted_name", "first_name", "middle_name", "last_name", "prefix", "suffix")
         card: dict[str, object] = {"name": _fields(self, names)}
         for name in ("phones", "emails", "urls", "addresses"):
@@ -260,7 +260,7 @@ def _fields(part: Part, names: tuple[str, ...]) -> dict[str, object]:
 
 
 class Contacts(Outgoing, frozen=True):
-    """A message with 1 to 257 cards."""
+    """A message with 1 to 257 contact cards."""
 
     kind: ClassVar[str] = MessageType.CONTACTS
     cards: tuple[ContactCard, ...]
@@ -272,11 +272,11 @@ class Contacts(Outgoing, frozen=True):
             check_part("contact", card, ContactCard)
 
     def content(self) -> list[object]:
-        """Returns the JSON list."""
+        """Returns the cards as Meta's JSON list."""
         return [card.json() for card in self.cards]
 
     def readable(self) -> str:
-        """Returns the names."""
+        """Returns the names on the cards."""
         return ", ".join(card.formatted_name for card in self.cards)
 
 
@@ -285,9 +285,9 @@ def addressed(
 ) -> dict[str, object]:
     """Returns `body` (an `Outgoing.payload()`) with its recipient, ready for `client.send`.
 
-    `to` is a phone number with country code, with or without "+". It is always sent with "+", because without it Meta
-    adds the business number's country code in front. `recipient` is a BSUID. One of the two is enough; if both are
-    given, Meta uses `to`, so only `to` is sent. `callback_data` is returned with every status as
+    `to` is a phone number with country code, with or without "+". The number is always sent with "+", because without
+    "+" Meta adds the business number's country code in front. `recipient` is a BSUID. One of the two is enough; if both
+    are given, Meta uses `to`, so only `to` is sent. `callback_data` is returned with every status as
     `biz_opaque_callback_data`.
 
     Raises `InvalidMessage` if there is no usable recipient, or for callback data of more than 512 characters.

@@ -15,7 +15,10 @@ _UNKNOWN_ZONE = "Etc/Unknown"
 
 
 class InvalidRecipient(ValueError):
-    """The text is neither a phone number nor a BSUID. The message does not repeat it. A retry does not help."""
+    """The text is neither a phone number nor a BSUID. The error message does not repeat the text.
+
+    A retry does not help.
+    """
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,12 @@ class Recipient:
 
     @property
     def key(self) -> str:
-        """The contact key from which the lane of the conversation is computed."""
+        """Returns the contact key from which the lane of the conversation is computed."""
         return self.user_id or self.wa_id or ""
 
 
 def parse(word: str) -> Recipient:
-    """Reads `+393331234567` or `US.134912…`. Raises `InvalidRecipient`."""
+    """Reads a recipient such as `+393331234567` or `US.134912…`. Raises `InvalidRecipient`."""
     if BSUID.fullmatch(word):
         return Recipient(None, word)
     try:

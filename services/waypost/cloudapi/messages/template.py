@@ -38,7 +38,7 @@ class TemplateCard(Part, frozen=True, kw_only=True):
         _check_parts(self.header, self.body, self.buttons)
 
     def json(self, index: int) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns this card as Meta's JSON; `index` is its place in the carousel."""
         return {"card_index": index, "components": _components(self.header, self.body, self.buttons)}
 
 
@@ -47,7 +47,7 @@ class OrderStatus(Part, frozen=True, kw_only=True):
 
     reference_id: str
     status: str
-    """One of `ORDER_STATUSES`."""
+    """The new status of the order, one of `ORDER_STATUSES`."""
     description: str | None = None
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class OrderStatus(Part, frozen=True, kw_only=True):
         check_text("order description", self.description, 120, optional=True)
 
     def json(self) -> dict[str, object]:
-        """Returns the component."""
+        """Returns the status as a template component in Meta's JSON."""
         order = without_none(status=self.status, description=self.description)
         return _component("order_status", {"reference_id": self.reference_id, "order": order})
 
@@ -93,7 +93,7 @@ class Template(Outgoing, frozen=True, kw_only=True):
             check_part("order_status", self.order_status, OrderStatus)
 
     def content(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the value of the member `template` of Meta's JSON."""
         components = _components(self.header, self.body, self.buttons)
         if self.offer_expires_at_ms is not None:
             components.append(_component("limited_time_offer", {"expiration_time_ms": self.offer_expires_at_ms}))
@@ -106,12 +106,12 @@ class Template(Outgoing, frozen=True, kw_only=True):
         return body | ({"components": components} if components else {})
 
     def readable(self) -> str:
-        """Returns the template's name in brackets. Its wording is stored at Meta."""
+        """Returns the template's name in brackets, because the wording of a template is stored only at Meta."""
         return f"[{self.name}]"
 
 
 def _component(kind: str, value: object) -> dict[str, object]:
-    """Returns a component with one parameter, both of the same type."""
+    """Returns a template component with one parameter. The component and its parameter have the same type."""
     return {"type": kind, "parameters": [typed(kind, value)]}
 
 

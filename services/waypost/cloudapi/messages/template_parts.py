@@ -25,17 +25,20 @@ _ACTION = "action"
 
 
 class Parameter(Part, frozen=True, kw_only=True):
-    """A value of a header or body. `name` is for templates with named parameters, which need it on all of them."""
+    """A value for a variable of a template's header or body.
+
+    `name` is for templates with named parameters, which need it on all of them.
+    """
 
     kind: ClassVar[str]
     name: str | None = None
 
     def value(self) -> object:
-        """Returns the value of the member that is named after the kind."""
+        """Returns the value of the parameter: the member that is named after its kind."""
         raise NotImplementedError
 
     def json(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the parameter as Meta's JSON."""
         kind = str(self.kind)
         return without_none(type=kind, parameter_name=self.name) | {kind: self.value()}
 
@@ -57,7 +60,7 @@ class TextParameter(Parameter, frozen=True):
             refuse("parameter", "must not contain line breaks, tabs or more than four spaces in a row")
 
     def value(self) -> str:
-        """Returns the text."""
+        """Returns the text of the parameter."""
         return self.text
 
 
@@ -66,9 +69,9 @@ class Currency(Parameter, frozen=True, kw_only=True):
 
     kind: ClassVar[str] = "currency"
     code: str
-    """ISO 4217 code."""
+    """The ISO 4217 code of the currency."""
     amount_1000: int
-    """The amount in thousandths of the unit: 100.99 is 100990."""
+    """The amount in thousandths of the currency's unit: 100.99 is 100990."""
     fallback: str
 
     def __post_init__(self) -> None:
@@ -79,12 +82,12 @@ class Currency(Parameter, frozen=True, kw_only=True):
         check_text("currency fallback", self.fallback, 200)
 
     def value(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the amount as Meta's JSON."""
         return {"fallback_value": self.fallback, "code": self.code, "amount_1000": self.amount_1000}
 
 
 class DateTime(Parameter, frozen=True):
-    """A date as text. Meta shows the fallback unchanged."""
+    """A date, given as text. Meta shows the text unchanged."""
 
     kind: ClassVar[str] = "date_time"
     fallback: str
@@ -94,12 +97,12 @@ class DateTime(Parameter, frozen=True):
         check_text("date_time fallback", self.fallback, 200)
 
     def value(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the date as Meta's JSON."""
         return {"fallback_value": self.fallback}
 
 
 class ImageParameter(Parameter, frozen=True):
-    """An image header."""
+    """The image in a template's header."""
 
     kind: ClassVar[str] = MessageType.IMAGE
     media: Media
@@ -109,24 +112,24 @@ class ImageParameter(Parameter, frozen=True):
         check_part(self.kind, self.media, Media)
 
     def value(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the image as Meta's JSON."""
         return self.media.json()
 
 
 class VideoParameter(ImageParameter, frozen=True):
-    """A video header."""
+    """The video in a template's header."""
 
     kind: ClassVar[str] = MessageType.VIDEO
 
 
 class GifParameter(ImageParameter, frozen=True):
-    """An animated header (an MP4 without sound)."""
+    """The animation in a template's header: an MP4 without sound."""
 
     kind: ClassVar[str] = "gif"
 
 
 class DocumentParameter(ImageParameter, frozen=True):
-    """A document header."""
+    """The document in a template's header."""
 
     kind: ClassVar[str] = MessageType.DOCUMENT
     filename: str | None = None
@@ -136,12 +139,12 @@ class DocumentParameter(ImageParameter, frozen=True):
         check_text("filename", self.filename, 240, optional=True)
 
     def value(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the document as Meta's JSON."""
         return self.media.json() | without_none(filename=self.filename)
 
 
 class LocationParameter(Parameter, frozen=True, kw_only=True):
-    """A location header. Meta requires all four values."""
+    """The location in a template's header. Meta requires all four values."""
 
     kind: ClassVar[str] = MessageType.LOCATION
     latitude: float
@@ -157,12 +160,12 @@ class LocationParameter(Parameter, frozen=True, kw_only=True):
         check_text("address", self.address, 1000)
 
     def value(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the location as Meta's JSON."""
         return {"latitude": self.latitude, "longitude": self.longitude, "name": self.place, "address": self.address}
 
 
 class ProductParameter(Parameter, frozen=True, kw_only=True):
-    """The product header of a card."""
+    """The product in the header of a carousel card."""
 
     kind: ClassVar[str] = "product"
     catalog_id: str
@@ -174,22 +177,25 @@ class ProductParameter(Parameter, frozen=True, kw_only=True):
         check_text("product_retailer_id", self.product_retailer_id, 200)
 
     def value(self) -> dict[str, object]:
-        """Returns the JSON object."""
+        """Returns the product as Meta's JSON."""
         return {"product_retailer_id": self.product_retailer_id, "catalog_id": self.catalog_id}
 
 
 class TemplateButton(Part, frozen=True, kw_only=True):
-    """The values for a button of the template. `index` counts from 0 in the template's order."""
+    """Base class of the values for one button of a template.
+
+    `index` is the button's place in the template, counted from 0.
+    """
 
     kind: ClassVar[str]
     index: int
 
     def parameters(self) -> list[dict[str, object]]:
-        """Returns the member `parameters`."""
+        """Returns the member `parameters` of this button in Meta's JSON."""
         raise NotImplementedError
 
     def json(self) -> dict[str, object]:
-        """Returns the component."""
+        """Returns the button as a template component in Meta's JSON."""
         component: dict[str, object] = {"type": "button", "sub_type": self.kind, "index": self.index}
         parameters = self.parameters()
         return component | ({"parameters": parameters} if parameters else {})
@@ -199,7 +205,7 @@ class TemplateButton(Part, frozen=True, kw_only=True):
 
 
 class QuickReply(TemplateButton, frozen=True, kw_only=True):
-    """A quick-reply button. Its payload is delivered when the contact taps it."""
+    """The value for a quick-reply button. Its payload is delivered to us when the contact taps the button."""
 
     kind: ClassVar[str] = "quick_reply"
     payload: str
@@ -209,12 +215,12 @@ class QuickReply(TemplateButton, frozen=True, kw_only=True):
         check_text("quick reply payload", self.payload, 256)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Returns the member `parameters`."""
+        """Returns the member `parameters` of this button in Meta's JSON."""
         return [typed("payload", self.payload)]
 
 
 class UrlButton(TemplateButton, frozen=True, kw_only=True):
-    """The variable end of a web address; in authentication templates, the code."""
+    """The value for a link button: the variable end of the web address or, in authentication templates, the code."""
 
     kind: ClassVar[str] = "url"
     suffix: str
@@ -224,12 +230,12 @@ class UrlButton(TemplateButton, frozen=True, kw_only=True):
         check_text("url suffix", self.suffix, 2000)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Returns the member `parameters`."""
+        """Returns the member `parameters` of this button in Meta's JSON."""
         return [typed(MessageType.TEXT, self.suffix)]
 
 
 class CopyCode(TemplateButton, frozen=True, kw_only=True):
-    """The coupon code that the button copies."""
+    """The value for a button that copies a coupon code: the code."""
 
     kind: ClassVar[str] = "copy_code"
     code: str
@@ -239,12 +245,12 @@ class CopyCode(TemplateButton, frozen=True, kw_only=True):
         check_text("coupon code", self.code, 20)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Returns the member `parameters`."""
+        """Returns the member `parameters` of this button in Meta's JSON."""
         return [typed("coupon_code", self.code)]
 
 
 class FlowButton(TemplateButton, frozen=True, kw_only=True):
-    """A button that opens the template's flow."""
+    """The values for a button that opens the template's flow."""
 
     kind: ClassVar[str] = "flow"
     token: str | None = None
@@ -256,13 +262,13 @@ class FlowButton(TemplateButton, frozen=True, kw_only=True):
         check_json("flow data", self.data)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Returns the member `parameters`."""
+        """Returns the member `parameters` of this button in Meta's JSON."""
         action = without_none(flow_token=self.token, flow_action_data=self.data)
         return [typed(_ACTION, action)] if action else []
 
 
 class CatalogButton(TemplateButton, frozen=True, kw_only=True):
-    """A button that opens the catalog."""
+    """The value for a button that opens the catalog."""
 
     kind: ClassVar[str] = "catalog"
     thumbnail_product_retailer_id: str | None = None
@@ -272,13 +278,13 @@ class CatalogButton(TemplateButton, frozen=True, kw_only=True):
         check_text("thumbnail_product_retailer_id", self.thumbnail_product_retailer_id, 200, optional=True)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Returns the member `parameters`."""
+        """Returns the member `parameters` of this button in Meta's JSON."""
         action = without_none(thumbnail_product_retailer_id=self.thumbnail_product_retailer_id)
         return [typed(_ACTION, action)] if action else []
 
 
 class ProductsButton(TemplateButton, frozen=True, kw_only=True):
-    """A button that opens a list of products (`mpm`)."""
+    """The values for a button that opens a list of products (`mpm`)."""
 
     kind: ClassVar[str] = "mpm"
     thumbnail_product_retailer_id: str
@@ -290,14 +296,14 @@ class ProductsButton(TemplateButton, frozen=True, kw_only=True):
         check_product_sections(self.sections)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Returns the member `parameters`."""
+        """Returns the member `parameters` of this button in Meta's JSON."""
         sections = [section.json() for section in self.sections]
         action = {"thumbnail_product_retailer_id": self.thumbnail_product_retailer_id, "sections": sections}
         return [typed(_ACTION, action)]
 
 
 class VoiceCallButton(TemplateButton, frozen=True, kw_only=True):
-    """A button that calls the business."""
+    """The values for a button by which the contact can call the business."""
 
     kind: ClassVar[str] = "voice_call"
     ttl_minutes: int | None = None
@@ -310,14 +316,16 @@ class VoiceCallButton(TemplateButton, frozen=True, kw_only=True):
         check_text("voice call payload", self.payload, 512, optional=True)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Returns the member `parameters`."""
+        """Returns the member `parameters` of this button in Meta's JSON."""
         values = without_none(ttl_minutes=self.ttl_minutes, payload=self.payload)
         return [typed(name, value) for name, value in values.items()]
 
 
 class OrderDetailsButton(TemplateButton, frozen=True, kw_only=True):
-    """A button that opens an order to review and pay. `details` is Meta's `order_details` (India, Brazil), sent
-    unchanged."""
+    """The values for a button that opens an order, which the contact can review and pay.
+
+    `details` is Meta's `order_details` (India, Brazil), sent unchanged.
+    """
 
     kind: ClassVar[str] = "order_details"
     details: dict[str, object]
@@ -329,5 +337,5 @@ class OrderDetailsButton(TemplateButton, frozen=True, kw_only=True):
         check_json("order details", self.details)
 
     def parameters(self) -> list[dict[str, object]]:
-        """Returns the member `parameters`."""
+        """Returns the member `parameters` of this button in Meta's JSON."""
         return [typed(_ACTION, {"order_details": self.details})]
