@@ -9,21 +9,21 @@ from waypost.allowed_plugins import AllowedPlugins
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Options of the pods in which schedules run."""
+    """Options of the pods in which the runs of schedules take place."""
 
     requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "50m", "memory": "96Mi"})
     limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "192Mi"})
     deadline_s: int = 900
-    """Seconds after which a run is ended; the next pod continues where it stopped."""
+    """Seconds after which a pod of a run is ended; the next pod continues where it stopped."""
     backoff_limit: int = 3
     history_successful: int = 2
     history_failed: int = 3
     ttl_s: int = 86_400
-    """Finished Jobs are removed after a day: long enough to read their logs."""
+    """Seconds after which a finished Job is removed. A day is long enough to read its logs."""
     environment: tuple[Mapping[str, Any], ...] = ()
-    """`env` of the container, in Kubernetes' own form; the source of database address and settings."""
+    """`env` of the container, in Kubernetes' own form. It supplies the address of the database and the settings."""
     environment_from: tuple[Mapping[str, Any], ...] = ()
-    """`envFrom`, likewise."""
+    """`envFrom` of the container, in Kubernetes' own form. It supplies the same."""
     volumes: tuple[Mapping[str, Any], ...] = ()
     volume_mounts: tuple[Mapping[str, Any], ...] = ()
     pod_labels: Mapping[str, str] = field(default_factory=dict)
@@ -40,27 +40,33 @@ class OperatorOptions:
     release_namespace: str
     """Namespace of the data plane, the registry's Secrets and the Jobs of schedules."""
     public_url: str
-    """Address at which Meta reaches the webhook; every callback address starts with it."""
+    """Address at which Meta reaches the webhook. Every callback begins with this address."""
     webhook_probe_url: str | None = None
-    """Address at which the operator reaches the webhook. It checks there that a callback is served before it registers
-    the callback at Meta. None: it does not check, and retries after Meta's own refusal (2200)."""
+    """Address at which the operator reaches the webhook. Before it registers a callback at Meta, it checks there that
+    the webhook serves the callback. If this is None, there is no check, and the operator retries after Meta's own
+    refusal (2200)."""
     image: str = ""
-    """Image of schedules' Jobs. It is set apart from the operator's, whose upgrade then changes no CronJob."""
+    """Image of the Jobs of schedules. It is set separately from the operator's image, so an upgrade of the operator
+    changes no CronJob."""
     service_account: str = "waypost-job"
-    """Service account of schedules' Jobs. It needs no permissions, and its token is not mounted."""
+    """Service account of the Jobs of schedules. It needs no permissions, and its token is not mounted."""
     namespaces: tuple[str, ...] | None = None
-    """Watched namespaces; None: all."""
+    """Namespaces that are watched. None means all."""
     plugins: AllowedPlugins = field(default_factory=AllowedPlugins)
-    """Bots in Python that the workers import. A number that asks for another one gets a condition."""
+    """Python functions that the workers import as bots. A number that asks for another function gets a condition that
+    says so."""
     resync_s: float = 300
-    """Seconds between looks for drift at Meta; longer where the account's budget demands it."""
+    """Seconds after which a number is compared with its state at Meta again. The time is longer where the account's
+    budget demands it."""
     graph_calls_per_hour: int = 200
-    """Management calls per WhatsApp Business account and hour: Meta's limit for a new account; 5,000 once active."""
+    """Management calls that the operator makes per WhatsApp Business account and hour. The default is Meta's limit for
+    a new account; an active account has 5,000."""
     route_poll_s: float = 2.0
-    """Seconds between checks whether the webhook serves a new callback. Meta is not asked."""
+    """Seconds between two checks whether the webhook serves a new callback. These checks do not call Meta."""
     registry_shards: int = 4
-    """Secrets per audience: the entries of all numbers share them, and a Secret holds 1 MiB."""
+    """Number of Secrets for each audience of the registry (webhook and workers). The entries of all numbers share these
+    Secrets, and a Secret holds at most 1 MiB."""
     finalize_deadline_s: float = 600
-    """Seconds after which a deletion no longer waits for Meta: a leftover there is better than an object that cannot
-    be deleted."""
+    """Seconds after which a deletion no longer waits for Meta. Something that remains at Meta is better than an object
+    that cannot be deleted."""
     job: JobOptions = field(default_factory=JobOptions)

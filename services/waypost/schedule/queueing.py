@@ -86,8 +86,8 @@ def _check_number(context: RunContext) -> None:
 
 
 def settled(engine: Engine, tick: Tick, *, within_s: float) -> SendCounts:
-    """Waits until all messages that are due have their final state, or `within_s` seconds are over; returns the outcome
-    of the messages.
+    """Waits until no message of the run is due any more, or `within_s` seconds are over; returns the counts of the
+    messages by outcome.
     """
     deadline = time.monotonic() + within_s
     while True:

@@ -18,8 +18,9 @@ CLAIM = "phoneNumberId"
 them goes, another may get the phone number."""
 
 SCHEDULE_NAMESPACE = f"{GROUP}/schedule-namespace"
+"""Label of a CronJob that holds the namespace of its schedule."""
 SCHEDULE_NAME = f"{GROUP}/schedule-name"
-"""Labels of a CronJob that name its schedule."""
+"""Label of a CronJob that holds the name of its schedule."""
 
 UNREADY_SPREAD_S = 30.0
 """Seconds after a restart within which objects that are not ready are reconciled."""

@@ -1,1 +1,1 @@
-"""How the operator calls Meta: measured calls within an hourly budget."""
+"""The operator's calls to Meta, which are measured and kept within an hourly budget."""

@@ -1,10 +1,12 @@
-"""The budget of management calls per account: many numbers together stay within Meta's hourly limit (error 80007).
+"""Keeps a budget of management calls per account, so that many numbers together stay within Meta's hourly limit (error
+80007).
 
-Meta counts calls on the account's node and its edges per app, account and hour. Single calls are not recorded: that
-would cost a write each. At an orderly end the process hands what remains to the next one (`budget_handover.py`). After
-any other end the remainder is not known, so the next process begins with an initial grant instead, half of the one
-before it. However often an operator is killed, its savings, all grants and the refill together stay within the hour's
-calls. The remainder is recorded as a share of the hour's calls, since their number is a setting that may change.
+Meta counts calls on the account's node and its edges per app, account and hour. Single calls are not recorded, because
+that would cost a write each. When a process ends in an orderly way, it hands the calls that remain to the next process
+(`budget_handover.py`). After any other end the remainder is not known, so the next process begins with an initial grant
+instead, which is half of the grant before it. However often an operator is killed, the remaining calls, all grants and
+the refill together stay within the calls of an hour. The remainder is recorded as a share of the hour's calls, because
+the number of calls per hour is a setting that may change.
 """
 
 import math
@@ -19,19 +21,23 @@ from waypost.cloudapi.graph.errors import GraphError
 
 HOUR_S = 3600.0
 GRANTS_SHARE = 0.3
-"""Upper bound of all grants within an hour, as a share of the hour's calls."""
+"""Upper bound of all initial grants within an hour together, as a share of the hour's calls."""
 BURST_SHARE = 0.2
-"""Size of the bucket, as a share of the hour's calls. With a refill of the rest, no hour exceeds the limit."""
+"""Size of an account's bucket, as a share of the hour's calls. The refill gets the rest, so no hour exceeds the
+limit."""
 REFILL_SHARE = 1 - GRANTS_SHARE - BURST_SHARE
 ROUTINE_RESERVE = 0.5
-"""Part of the bucket that is reserved for numbers that are new or broken."""
+"""Share of the bucket that routine calls leave to numbers that are new or broken."""
 LONGEST_BLOCK_S = 24 * HOUR_S
-"""After this time Meta is asked again, even if it named a longer block."""
+"""Longest time for which an account is blocked, in seconds. Meta is asked again then, even if it named a longer
+time."""
 LEAST_SHARE = -REFILL_SHARE * (LONGEST_BLOCK_S / HOUR_S + 1)
-"""Lowest possible remainder: after the longest block, and an hour more."""
+"""Lowest possible remainder, as a share of the hour's calls: the refill of the longest block and one more hour is
+missing."""
 MOST_ACCOUNTS = 10_000
 MOST_NAMED = 1_000
-"""Accounts that are handed over one by one, about 30 kB. For the others one lower bound is handed over."""
+"""Most accounts whose remainder is handed over one by one; they take about 30 kB. For all others one lower bound is
+handed over."""
 
 
 class BudgetSpent(GraphError):
@@ -43,25 +49,29 @@ class BudgetSpent(GraphError):
 
 
 Share = Annotated[float, msgspec.Meta(ge=LEAST_SHARE, le=BURST_SHARE)]
-"""A share of the hour's calls. Below zero, as many must be refilled before the first call."""
+"""A share of the hour's calls. If it is below zero, as many calls must be refilled before the first call is allowed."""
 
 
 class Remaining(msgspec.Struct, frozen=True):
-    """The remaining calls, as shares of the hour's calls."""
+    """The calls that remain, as shares of the hour's calls."""
 
     others: Share
-    """Share of each account that is not named."""
+    """Share that remains to each account that `accounts` does not name."""
     accounts: dict[str, Share] = {}
-    """Shares by the account's id."""
+    """Share that remains to an account, by the account's id."""
 
 
 def initial_grant(before: int) -> Remaining:
-    """Returns the grant for a process that found no remainder, after `before` such grants within the hour. Pure."""
+    """Returns the grant for a process that found no remainder. `before` is the number of such grants within the last
+    hour. Pure.
+    """
     return Remaining(GRANTS_SHARE / 2.0 ** (before + 1))
 
 
 def summarize(others: float, accounts: Mapping[str, float], most: int = MOST_NAMED) -> Remaining:
-    """Names at most `most` accounts, those with the least; never reports more than an account has. Pure."""
+    """Returns the remainder with at most `most` accounts named, those that have the least. No account is reported to
+    have more than it has. Pure.
+    """
     least = sorted((_floor(share), account) for account, share in accounts.items() if _floor(share) < _floor(others))
     rest = least[most:]
     return Remaining(rest[0][0] if rest else _floor(others), {account: share for share, account in least[:most]})
@@ -71,12 +81,12 @@ def summarize(others: float, accounts: Mapping[str, float], most: int = MOST_NAM
 class _Account:
     calls: float
     at: float
-    """Time up to which the account was refilled; if in the future, the refill begins then."""
+    """Time up to which the account was refilled. If it is in the future, the refill begins then."""
     blocked_until: float = 0.0
 
 
 class Budget:
-    """A bucket of calls per account, refilled steadily between `open` and `close`. Outside of that it gives no call.
+    """A bucket of calls per account, which is refilled steadily. Calls are given only between `open` and `close`.
 
     `clock` returns seconds and must never jump.
     """
@@ -90,14 +100,16 @@ class Budget:
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
     def open(self, left: Remaining, *, age_s: float = 0.0) -> None:
-        """Begins with `left`, as of `age_s` seconds ago; below zero, the refill begins that much later."""
+        """Begins with the remainder `left` of `age_s` seconds ago, to which the refill since then is added. If `age_s`
+        is negative, the refill begins `-age_s` seconds from now.
+        """
         at = self._clock() - age_s
         calls = self._calls_per_hour
         self._others = _Account(left.others * calls, at)
         self._accounts = OrderedDict((account, _Account(share * calls, at)) for account, share in left.accounts.items())
 
     def close(self) -> Remaining | None:
-        """Returns what remains; None if the budget was not open."""
+        """Ends the budget and returns what remains; None if the budget was not open."""
         others, self._others = self._others, None
         if others is None:
             return None
@@ -106,9 +118,10 @@ class Budget:
         return summarize(self._left(others, now) / self._calls_per_hour, accounts)
 
     def take(self, account: str, *, routine: bool) -> float:
-        """Takes one call and returns 0, or returns the seconds after which to ask again.
+        """Takes one call from the account's bucket and returns 0. If there is none, returns the seconds after which to
+        ask again.
 
-        `routine` calls look at a healthy number; they leave a reserve to numbers that need it.
+        Calls that look at a healthy number are `routine`. They leave a reserve to numbers that are new or broken.
         """
         now = self._clock()
         entry = self._entry(account, now)
@@ -124,7 +137,9 @@ class Budget:
         return 0.0
 
     def block(self, account: str, for_s: float) -> None:
-        """Blocks the account for `for_s` seconds, at most a day: Meta said that its limit is reached."""
+        """Blocks the account for `for_s` seconds, but at most a day, after Meta said that the account's limit is
+        reached.
+        """
         now = self._clock()
         if (entry := self._entry(account, now)) is not None:
             entry.calls = min(entry.calls, 0.0)
@@ -149,7 +164,9 @@ class Budget:
         entry.at = max(entry.at, now)
 
     def _left(self, entry: _Account, now: float) -> float:
-        """Returns the remainder as if it were refilled from now on: a later start of the refill is subtracted."""
+        """Returns the remainder as if its refill began now. If the refill begins later, the calls that it would give
+        until then are subtracted.
+        """
         calls = min(self._burst, entry.calls + (now - entry.at) * self._per_second)
         return min(calls, (now - entry.blocked_until) * self._per_second) if entry.blocked_until > now else calls
 

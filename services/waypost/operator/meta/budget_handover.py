@@ -1,8 +1,8 @@
 """Hands the call budget (`budget.py`) from one operator process of a release to the next.
 
-The record is one ConfigMap. A process writes it when it begins and at its orderly end, each time at the version that it
-read or wrote before. So a remainder is used by one process only, and a process that another one has overtaken leaves no
-remainder.
+The record is one ConfigMap. A process writes the record when it begins and at its orderly end. Each write succeeds only
+if the record is still at the version that this process last read or wrote. So only one process uses a remainder, and a
+process whose successor has already begun leaves no remainder.
 """
 
 import asyncio
@@ -18,31 +18,34 @@ from waypost.operator.cluster.registry_secrets import LABELS
 from waypost.operator.meta.budget import HOUR_S, Budget, Remaining, initial_grant
 
 NAME = "waypost-operator-starts"
-"""ConfigMap in the release namespace."""
+"""Name of the ConfigMap in the release namespace."""
 MANAGER = "waypost-operator"
 KEY = "record"
 KEPT = 32
-"""Grants that are recorded. After so many within an hour the next one is close to zero."""
+"""Most grants that are recorded. After so many grants within an hour, the next grant is close to zero."""
 OVERLAP_S = 60.0
-"""A pod's grace period: a process that was replaced by force may work that long beside the next one."""
+"""Seconds for which a process that was replaced by force may work beside the next process: a pod's grace period."""
 AHEAD_S = 24 * HOUR_S
-"""A record dated further ahead than this is not trusted: it would count for as long."""
+"""Longest time, in seconds, that a record may be dated in the future. A record further ahead is not trusted, because it
+would have an effect for that long."""
 
 
 class Record(msgspec.Struct, frozen=True):
-    """The record of the processes before this one."""
+    """The record that earlier processes left for this one."""
 
     at: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """When the record was written, in seconds since 1970. It never goes back, even if a node's clock does."""
     grants: Annotated[tuple[float, ...], msgspec.Meta(max_length=KEPT)] = ()
-    """When processes began with a grant, within the last hour before `at`."""
+    """Times at which processes began with an initial grant, within the last hour before `at`; in seconds since 1970."""
     left: Remaining | None = None
-    """The remainder at the orderly end of the process before; None if there was no such end."""
+    """The remainder at the orderly end of the previous process; None if it did not end in an orderly way."""
 
 
 @dataclass(frozen=True)
 class Opening:
-    """How a process begins: it writes `record`, then uses `left`, which is `age_s` seconds old."""
+    """The way in which a process begins: it writes `record`, then opens its budget with `left`, which is `age_s`
+    seconds old.
+    """
 
     record: Record
     left: Remaining
@@ -50,9 +53,10 @@ class Opening:
 
 
 def opening_after(found: Record, now: float) -> Opening:
-    """Returns how to begin after the record `found`. Pure.
+    """Returns how a process begins that has found the record `found`. Pure.
 
-    A grant counts somewhat longer than an hour, and its refill begins late: the process before may still be at work.
+    A grant counts somewhat longer than an hour, and its refill begins late, because the previous process may still be
+    at work.
     """
     now = max(now, found.at)
     grants = tuple(at for at in found.grants if at > now - HOUR_S - OVERLAP_S)
@@ -62,7 +66,9 @@ def opening_after(found: Record, now: float) -> Opening:
 
 
 def read(content: bytes, now: float) -> Record:
-    """Returns the record. One that no process can have written counts as if all grants had been made. Pure."""
+    """Returns the record that a ConfigMap holds. If no process can have written the content, it counts as if all grants
+    had been made. Pure.
+    """
     try:
         found = msgspec.json.decode(content, type=Record)
     except (msgspec.DecodeError, RecursionError):
@@ -98,7 +104,7 @@ class BudgetHandover:
         self._writing = asyncio.Lock()
 
     async def begin(self) -> None:
-        """Records that the process begins and opens its budget, once per process. Raises `ClusterError`."""
+        """Records that the process begins, and opens its budget, once per process. Raises `ClusterError`."""
         async with self._writing:
             if self._begun is not None:
                 return
@@ -111,7 +117,9 @@ class BudgetHandover:
             self.budget.open(chosen.left, age_s=chosen.age_s)
 
     async def end(self) -> None:
-        """Closes the budget and records what remains. Raises `ClusterError`; then the next process gets a grant."""
+        """Closes the budget and records what remains. Raises `ClusterError`; the next process then begins with an
+        initial grant.
+        """
         left = self.budget.close()
         if left is None or self._begun is None:
             return
@@ -119,7 +127,7 @@ class BudgetHandover:
         await self._write(Record(at, self._begun.grants, left), self._version)
 
     async def _write(self, record: Record, version: str | None) -> None:
-        """Writes the record at that version only. Raises `ClusterConflict` if it moved."""
+        """Writes the record if the ConfigMap is still at `version`. Raises `ClusterConflict` if it has changed."""
         metadata = {"name": NAME, "namespace": self._namespace, "labels": {**LABELS}}
         manifest: Manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
         manifest["data"] = {KEY: msgspec.json.encode(record).decode()}

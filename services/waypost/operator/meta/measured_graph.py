@@ -1,4 +1,4 @@
-"""The Graph API as the operator calls it: each call is counted and timed, because Meta counts them too."""
+"""Counts and times each call of the operator to the Graph API, because Meta counts the calls too."""
 
 import time
 from typing import Any
@@ -10,10 +10,12 @@ from waypost.telemetry import metrics
 
 
 class MeasuredGraph(GraphClient):
-    """A `GraphClient` whose calls show in `waypost_graph_call_seconds`, by method and address without ids."""
+    """A `GraphClient` whose calls are measured in `waypost_graph_call_seconds`, by method and by address
+    without ids.
+    """
 
     async def call(self, method: str, template: str, credentials: Credentials | None, **how: Any) -> object:
-        """See `GraphCalls.call`."""
+        """Makes a call and measures it; see `GraphCalls.call`."""
         started, result = time.monotonic(), "cancelled"
         metrics.graph_calls_in_flight.inc()
         try:

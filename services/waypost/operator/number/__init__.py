@@ -1,3 +1,3 @@
-"""Reconciles `WhatsAppNumber` objects: `cluster_facts` and `meta_view` observe, `plan` and `status` decide (pure),
-`execution` acts, `reconcile` runs them in turn.
+"""Reconciles `WhatsAppNumber` objects. `cluster_facts` and `meta_view` observe, `plan` and `status` decide (pure),
+`execution` acts, and `reconcile` runs these steps in turn.
 """

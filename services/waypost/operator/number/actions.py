@@ -1,4 +1,6 @@
-"""Actions that a plan consists of. Each can be repeated without harm, and names the actions that it needs."""
+"""Defines the actions of a plan. Each can be repeated without harm, and names the actions that must have succeeded
+before it.
+"""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -12,11 +14,12 @@ class Action:
     """One thing to do for a number. A plan holds at most one action of each class."""
 
     purpose: ClassVar[str]
-    """The action as an infinitive, for conditions: "register the number"."""
+    """The action as an infinitive, which completes a sentence in a condition: "register the number"."""
     needs: ClassVar[tuple[type["Action"], ...]] = ()
-    """Actions without whose success this one is left out."""
+    """Actions that must not have failed before this one. If one of them failed, this action is left out."""
     changes_meta: ClassVar[bool] = True
-    """Whether Meta must be asked again afterwards, because its state, or the token to ask with, is another one."""
+    """Whether Meta must be asked again after this action, because the action changes the state at Meta or the token to
+    ask with."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,13 @@ class AwaitRoute(Action):
     changes_meta: ClassVar[bool] = False
 
     url: str
-    """The callback below the public address. The webhook is asked at its address in the cluster."""
+    """The callback as an address below the public address. The check itself uses the webhook's address in the
+    cluster."""
 
 
 @dataclass(frozen=True)
 class SetAppCallback(Action):
-    """Registers the callback of the app, and its fields."""
+    """Registers the callback of the app, and the webhook fields that the app subscribes to."""
 
     purpose: ClassVar[str] = "register the callback of the app"
     needs: ClassVar[tuple[type[Action], ...]] = (SaveSecrets, Publish, AwaitRoute)
@@ -73,7 +77,9 @@ class SetAppCallback(Action):
 
 @dataclass(frozen=True)
 class SubscribeApp(Action):
-    """Subscribes the app to the account without a callback for the account, which removes one that is set."""
+    """Subscribes the app to the account without setting a callback for the account. A callback that the account has is
+    thereby removed.
+    """
 
     purpose: ClassVar[str] = "subscribe the app to the WhatsApp account"
 
@@ -90,7 +96,7 @@ class SetAccountCallback(Action):
 
 @dataclass(frozen=True)
 class SetNumberCallback(Action):
-    """Registers the number's own callback; with None, removes it."""
+    """Registers the number's own callback; None removes the callback."""
 
     purpose: ClassVar[str] = "register the callback of the number"
     needs: ClassVar[tuple[type[Action], ...]] = (SaveSecrets, Publish, AwaitRoute, SubscribeApp)
@@ -100,14 +106,16 @@ class SetNumberCallback(Action):
 
 @dataclass(frozen=True)
 class Register(Action):
-    """Connects the number to the Cloud API with the PIN of the credentials Secret. Meta counts these calls."""
+    """Connects the number to the Cloud API with the PIN of the credentials Secret. Meta limits how often this call is
+    made.
+    """
 
     purpose: ClassVar[str] = "register the number"
 
 
 @dataclass(frozen=True)
 class RefreshToken(Action):
-    """Obtains a new token for one that expires soon, and saves it."""
+    """Obtains a new token in exchange for one that expires soon, and saves the new token."""
 
     purpose: ClassVar[str] = "refresh the token"
 
@@ -122,6 +130,6 @@ class RevokeToken(Action):
 
 @dataclass(frozen=True)
 class DeleteRefreshedToken(Action):
-    """Deletes a refreshed token, because the credentials Secret now holds another one."""
+    """Deletes the refreshed token, because the credentials Secret now holds a token that it was not made from."""
 
     purpose: ClassVar[str] = "delete the refreshed token"

@@ -1,4 +1,6 @@
-"""Decides which object owns a phone number: of several that name the same one, the oldest."""
+"""Decides which object owns a phone number. If several objects name the same phone number, the oldest object
+owns it.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ class Claim:
     """An object's claim on a phone number. Claims sort by age, the oldest first."""
 
     created: str
-    """RFC 3339, so it sorts by time."""
+    """Time when the object was created. It is in RFC 3339, so sorting the strings sorts by time."""
     namespace: str
     name: str
     uid: str
@@ -24,7 +26,7 @@ class Claim:
 
 
 def claim_of(manifest: Manifest) -> Claim | None:
-    """Returns the claim of an object; None where its spec names no number."""
+    """Returns the claim of an object; None if its spec names no phone number."""
     metadata, spec = manifest.get("metadata") or {}, manifest.get("spec") or {}
     try:
         return Claim(
@@ -41,8 +43,8 @@ def claim_of(manifest: Manifest) -> Claim | None:
 
 
 class Claims:
-    """Holds all claims. They are listed once, then each reconcile updates its own: a listing per reconcile would read
-    a million objects for a thousand numbers.
+    """Holds the claims of all objects. They are listed once, and each reconcile then updates its own claim. A listing
+    in each reconcile would read a million objects for a thousand numbers.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -53,7 +55,7 @@ class Claims:
         self._loading = asyncio.Lock()
 
     async def load(self) -> None:
-        """Lists all objects, the first time it is called."""
+        """Lists all objects when it is called for the first time, and does nothing later."""
         async with self._loading:
             if self._is_loaded:
                 return
@@ -81,10 +83,10 @@ class Claims:
             del self._by_number[old.phone_number_id]
 
     async def older_claim(self, mine: Claim) -> Claim | None:
-        """Returns the oldest claim on the same number that precedes mine, if there is one.
+        """Returns the oldest claim on the same phone number that is older than `mine`, or None.
 
-        A claim that Meta denied, because its token may not act for the number, does not count: otherwise anyone who
-        creates an object first could keep a number from those that it belongs to.
+        A claim does not count if Meta denied it, because the object's token may not act for the phone number. Otherwise
+        anyone who creates an object first could keep a phone number from its owner.
         """
         others = sorted(self._by_object[key] for key in self._by_number.get(mine.phone_number_id, ()))
         for other in others:
@@ -101,7 +103,9 @@ class Claims:
         return None
 
     def others(self, mine: Claim, *, account: str | None = None, credentials: str | None = None) -> list[Claim]:
-        """Returns other objects of the same account, or (in the same namespace) of the same credentials Secret."""
+        """Returns the claims of other objects that name the same account or, in the same namespace, the same
+        credentials Secret.
+        """
         return [
             each
             for key, each in self._by_object.items()

@@ -17,7 +17,7 @@ BOT_KEY = "bot.yaml"
 
 
 class ClusterFacts:
-    """Reads facts of all numbers of one operator."""
+    """Reads the facts about each number of one operator."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class ClusterFacts:
         self._clock = clock
 
     async def read(self, resource: NumberResource, desired: Desired, *, may_refresh: bool) -> Observed:
-        """Returns everything but Meta's answers. Raises `ClusterError`."""
+        """Returns everything that is observed about a number, except Meta's answers. Raises `ClusterError`."""
         credentials = desired.spec.credentials_ref.name
         stored = await self._cluster.secret(desired.namespace, credentials)
         observed = Observed(
@@ -58,10 +58,11 @@ class ClusterFacts:
         may_refresh: bool,
         bypass_cache: bool = False,
     ) -> Observed:
-        """Returns `observed` with what the operator itself writes read again, after it acted. Raises `ClusterError`.
+        """Returns `observed` after an action, with everything read again that the operator itself writes. Raises
+        `ClusterError`.
 
-        What others write is not read again: a change of it causes another reconcile. `bypass_cache`: what was read or
-        written a moment ago is read again, too.
+        What others write is not read again, because a change of it causes another reconcile. With `bypass_cache`,
+        cached values are read again, too.
         """
         namespace, name, credentials = desired.namespace, desired.name, desired.spec.credentials_ref.name
         refreshed = await self._secrets.read_refreshed(namespace, credentials, bypass_cache=bypass_cache)
@@ -107,5 +108,7 @@ class ClusterFacts:
 
 
 def _described(older: Claim, namespace: str) -> str:
-    """Returns words for the object with the older claim. Objects of other namespaces are not named to this one."""
+    """Returns a description of the object that has the older claim. If it is in another namespace, its name is not
+    disclosed.
+    """
     return f"WhatsAppNumber {older.name}" if older.namespace == namespace else "A number in another namespace"

@@ -1,4 +1,4 @@
-"""Reads the credentials of a number from a Secret whose owner opted in."""
+"""Reads the credentials of a number from a Secret whose owner allows this by a label."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from waypost.operator.api.number_models import CREDENTIALS_LABEL
 from waypost.operator.cluster.interface import Stored
 
 KEYS = frozenset({"appId", "appSecret", "accessToken", "previousAppSecret", "pin"})
-"""Keys that are read. All others are ignored."""
+"""Keys of the Secret that are read. All other keys are ignored."""
 
 _FORMS = {
     "appId": "must be the id of the app at Meta, digits",
@@ -22,7 +22,7 @@ _FORMS = {
 
 
 class Credentials(Strict):
-    """App and access token of a number."""
+    """Ids, secrets and access token with which Meta is called for a number."""
 
     app_id: MetaId
     app_secret: str = Field(min_length=1, max_length=256, repr=False)
@@ -33,19 +33,20 @@ class Credentials(Strict):
 
 @dataclass(frozen=True)
 class Unusable:
-    """Why there are no credentials, as the condition `CredentialsValid` says it."""
+    """The reason why a number has no credentials, as the condition `CredentialsValid` states it."""
 
     reason: Reason
     message: str
     is_withdrawn: bool = False
-    """Whether the owner of the Secret does not allow its use."""
+    """Whether the Secret exists but its owner does not allow its use."""
 
 
 def read(secret: Stored | None, namespace: str, name: str) -> Credentials | Unusable:
-    """Returns the credentials in `secret`, which is the Secret of that namespace and name. No message repeats a value.
+    """Returns the credentials in `secret`, or the reason why there are none. `namespace` and `name` are those of the
+    Secret. No message repeats a value.
 
-    The label is checked before the content: a user who may create a number must not thereby use a Secret that is not
-    meant for it, or learn anything about its content.
+    The label is checked before the content. Otherwise a user who may create a number could use a Secret that is not
+    meant for it, or learn something about the content of the Secret.
     """
     if secret is None:
         message = f"There is no Secret {name} in namespace {namespace}. Create it, or correct spec.credentialsRef."

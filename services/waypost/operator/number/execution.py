@@ -1,4 +1,4 @@
-"""Executes a plan, one action at a time, and records which actions failed."""
+"""Executes a plan, one action after the other, and records which actions failed."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,16 +18,17 @@ from waypost.operator.number.operator_secrets import OperatorSecrets, RefreshedT
 from waypost.operator.number.state import FIELDS, Desired, Observed
 
 RETIRE_AFTER_S = 600.0
-"""A replaced token is revoked this much later: mounted Secrets take up to two minutes, and a send may be under way."""
+"""Seconds until a replaced token is revoked. Mounted Secrets take up to two minutes to be updated, and a send may be
+under way."""
 INVALID_TOKEN = 190
 """Meta's code for a token that is expired or revoked."""
 
 
 class RouteProbe(Protocol):
-    """Asks the webhook whether it serves a callback."""
+    """A client that asks the webhook whether it serves a callback."""
 
     async def serves(self, path: str, verify_token: str) -> str | None:
-        """Returns None if it does, else what is wrong."""
+        """Returns None if the webhook serves the callback, else what is wrong."""
 
 
 class NotServed(GraphError):
@@ -36,7 +37,7 @@ class NotServed(GraphError):
 
 @dataclass
 class Dependencies:
-    """The clients and registries that actions use. One object serves all numbers."""
+    """The clients and registries that actions use. One instance serves all numbers."""
 
     cluster: Cluster
     graph: GraphClient
@@ -55,16 +56,16 @@ class PlanExecution:
     desired: Desired
     observed: Observed
     versions: Mapping[tuple[str, ...], int]
-    """Versions of what numbers share (`MetaView.version`), from before Meta was asked."""
+    """Versions of the state that numbers share at Meta (`MetaView.version`), as they were before Meta was asked."""
     before_register: Callable[[], Awaitable[None]]
-    """Records a call of `register` before it is made."""
+    """Function that records a call of `register`. It is called before `register` is."""
     failed: dict[type[Action], Exception] = field(default_factory=dict)
-    """Errors of Meta and refusals of the API server, by action."""
+    """Error of each action that failed, because Meta gave an error or the API server refused it."""
     changed_meta: bool = False
-    """Whether an action was tried after which Meta must be asked again."""
+    """Whether an action was tried that makes it necessary to ask Meta again."""
 
     async def run(self, actions: tuple[Action, ...]) -> None:
-        """Executes the actions, except those that need a failed one.
+        """Executes the actions. An action that needs a failed one is left out.
 
         Raises `ClusterAway` and `ClusterConflict`, after which nothing more can be done in this reconcile.
         """
@@ -122,7 +123,9 @@ class PlanExecution:
 
     @property
     def _verify_token(self) -> str:
-        """The token that is saved and published. Actions that register a callback need both of these actions."""
+        """The verify token that is saved and published. Every action that registers a callback needs `SaveSecrets` and
+        `Publish`, so there is one.
+        """
         if self.observed.secrets is not None:
             return self.observed.secrets.verify_token
         if self.observed.published.route is not None:
@@ -162,7 +165,9 @@ class PlanExecution:
             self.deps.view.changed(key)
 
     def _was_changed(self, key: tuple[str, ...]) -> bool:
-        """Returns whether another number has changed what is shared since Meta was asked. Then Meta is asked again."""
+        """Returns whether another number has changed the shared state `key` since Meta was asked. If so, this number
+        does not change it, and Meta is asked again.
+        """
         return self.deps.view.version(key) != self.versions.get(key, 0)
 
     async def _register(self) -> None:

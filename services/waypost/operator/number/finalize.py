@@ -1,8 +1,9 @@
-"""Finalizes a deleted number: removes its callback at Meta (if its policy says so), its registry entries and secrets.
+"""Finalizes a deleted number: removes its callback at Meta (if its policy says so), its registry entries and its
+secrets.
 
-A deletion always ends. Meta is asked only if `deletionPolicy` is Delete, with the credentials that still exist. A
-refusal is final, and a Meta that does not answer is waited for until a deadline. The annotation
-`waypost.dev/abandon: "true"` ends the wait at once. An Event says what could not be removed.
+A deletion always ends. Meta is asked only if `deletionPolicy` is `Delete`, with the credentials that still exist. A
+refusal by Meta is final. If Meta does not answer, the deletion waits until a deadline. The annotation
+`waypost.dev/abandon: "true"` ends this wait at once. An Event says what could not be removed.
 """
 
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ REMOVE_IT = "Remove the callback in the App dashboard if nothing else uses it."
 
 @dataclass(frozen=True)
 class _MetaAccess:
-    """Credentials by which Meta can still be asked about the number."""
+    """Credentials with which Meta can still be asked about a deleted number."""
 
     token: calls.Credentials
     app_id: str
@@ -46,7 +47,10 @@ class Finalizer:
         self._options = options
 
     async def finalize(self, manifest: Manifest, metadata: Metadata, spec: NumberSpec, mine: Claim) -> Result:
-        """Removes what belongs to it. The outcome is `READY` once its finalizer is off. Raises `ClusterError`."""
+        """Removes everything that belongs to the number. Raises `ClusterError`.
+
+        The outcome is `READY` once the object's finalizer is removed.
+        """
         if FINALIZER not in metadata.finalizers:
             return Result(None, Outcome.READY)
         leftover = None
@@ -72,7 +76,8 @@ class Finalizer:
         return Result(None, Outcome.READY)
 
     async def _leave_meta(self, metadata: Metadata, spec: NumberSpec, mine: Claim) -> str | None:
-        """Removes the callbacks that this operator registered. Returns what is left, if Meta could not be asked at all.
+        """Removes the callbacks that this operator registered. If Meta cannot be asked because there are no
+        credentials, returns a sentence about what remains; otherwise None.
 
         Raises `GraphError`.
         """
@@ -100,7 +105,9 @@ class Finalizer:
         return None
 
     async def _access(self, metadata: Metadata, spec: NumberSpec) -> _MetaAccess | None:
-        """Returns credentials from the Secret or, if that was deleted first, from what was published."""
+        """Returns credentials from the Secret. If the Secret was deleted before the number, they come from the registry
+        entries.
+        """
         name = spec.credentials_ref.name
         stored = await self._deps.cluster.secret(metadata.namespace, name)
         found = secret.read(stored, metadata.namespace, name)

@@ -1,4 +1,6 @@
-"""Asks Meta about numbers. Answers that numbers have in common are shared, and no account's call budget is exceeded."""
+"""Asks Meta about numbers. Numbers that have an account or an app in common share the answers about it, and no
+account's call budget is exceeded.
+"""
 
 import asyncio
 import weakref
@@ -18,30 +20,33 @@ from waypost.operator.number.operator_secrets import digest
 from waypost.operator.number.state import MetaState, Observed
 
 FRESH_S = 2.0
-"""Age up to which an answer is shared where a new one would do, so that numbers that are created together share it."""
+"""Seconds for which an answer is shared even where a new answer is wanted, so that numbers that are created together
+share it."""
 NO_CACHE = -1.0
 """Value of `max_age_s` with which no cached answer is used."""
 CACHED_ANSWERS = 20_000
 LIMIT_CODES = frozenset({4, 80007})
-"""Meta's codes for a rate limit of the app or of the account."""
+"""Meta's error codes that say that the app or the account has reached its rate limit."""
 LIMITED_S = 300.0
-"""Wait after such a refusal that does not say how long."""
+"""Seconds to wait after such an error if Meta does not say how long."""
 
 Answer = TypeVar("Answer")
 
 
 def as_app(credentials: secret.Credentials) -> Credentials:
-    """Returns the credentials to act as the app itself."""
+    """Returns the credentials for calls in the name of the app itself."""
     return Credentials.of_app(credentials.app_id, credentials.app_secret)
 
 
 def with_token(credentials: secret.Credentials, token: str) -> Credentials:
-    """Returns the credentials to act with an access token, with a proof: some apps demand one, and none refuses it."""
+    """Returns the credentials for calls with an access token. They include a proof, which some apps demand and none
+    refuses.
+    """
     return Credentials.proven(token, credentials.app_secret)
 
 
 class MetaView:
-    """Caches Meta's last answers about tokens, accounts and apps, so that numbers share them."""
+    """Asks Meta, and caches the last answers about tokens, accounts and apps, so that numbers share them."""
 
     def __init__(self, graph: GraphClient, budget: Budget, clock: Callable[[], float]) -> None:
         self._graph = graph
@@ -52,10 +57,11 @@ class MetaView:
         self._locks: weakref.WeakValueDictionary[tuple[str, ...], asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def observe(self, observed: Observed, spec: NumberSpec, *, routine: bool, max_age_s: float) -> MetaState:
-        """Asks about token, number, account and app, in this order, as far as the answers allow.
+        """Asks Meta about token, number, account and app, in this order, as far as the answers allow. Returns the
+        answers.
 
-        `max_age_s`: how old a shared answer may be. `routine`: nothing is known to be wrong, so the call may be put
-        off to spare the account's budget.
+        A shared answer may be `max_age_s` seconds old. `routine` says that no problem of the number is known, so a call
+        may be put off to spare the account's budget.
         """
         found = observed.credentials
         assert isinstance(found, secret.Credentials)
@@ -95,7 +101,9 @@ class MetaView:
         return await self._shared(account_key(found, waba_id), max_age_s, ask)
 
     async def spend(self, waba_id: str, call: Callable[[], Awaitable[Answer]], *, routine: bool = False) -> Answer:
-        """Makes a call that Meta counts on the account. Raises `BudgetSpent`, or the call's `GraphError`."""
+        """Makes a call that Meta counts on the account, and takes it from the account's budget. Raises `BudgetSpent`,
+        or the call's `GraphError`.
+        """
         if wait_s := self._budget.take(waba_id, routine=routine):
             raise BudgetSpent(wait_s)
         try:
@@ -106,15 +114,17 @@ class MetaView:
             raise
 
     def lock(self, *key: str) -> asyncio.Lock:
-        """Returns the lock under which one number at a time changes what is shared."""
+        """Returns the lock of a shared state at Meta. Only one number at a time changes that state."""
         return self._locks.setdefault(key, asyncio.Lock())
 
     def version(self, key: tuple[str, ...]) -> int:
-        """Returns a count of the changes to what is shared; it shows whether an answer is from before a change."""
+        """Returns how often a shared state at Meta was changed. The count shows whether an answer is from before a
+        change.
+        """
         return self._versions.get(key, 0)
 
     def changed(self, key: tuple[str, ...]) -> None:
-        """Notes a change of what is shared, so that Meta is asked again."""
+        """Notes that a shared state at Meta was changed, so that Meta is asked again."""
         self._versions[key] = self.version(key) + 1
         self._answers.pop(key, None)
 
@@ -135,12 +145,14 @@ class MetaView:
 
 
 def app_key(found: secret.Credentials) -> tuple[str, ...]:
-    """Returns the key of the app's callback."""
+    """Returns the key of an app's callback, as state that numbers share."""
     return ("app", found.app_id, digest(found.app_secret))
 
 
 def account_key(found: secret.Credentials, waba_id: str) -> tuple[str, ...]:
-    """Returns the key of the account's subscribed apps, as one app sees them."""
+    """Returns the key of an account's subscribed apps, as state that numbers share; each app sees a state of
+    its own.
+    """
     return ("account", waba_id, found.app_id)
 
 

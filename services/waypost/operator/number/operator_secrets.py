@@ -1,7 +1,7 @@
-"""Stores the operator's own secrets: verify tokens, and access tokens that it refreshed.
+"""Stores the operator's own secrets: verify tokens, and the access tokens that it refreshed.
 
-They are in Secrets of the release namespace, which no tenant reads or writes. A verify token belongs to a number. A
-refreshed access token belongs to a credentials Secret, because several numbers can share one.
+They are in Secrets of the release namespace, which no tenant can read or write. A verify token belongs to a number. A
+refreshed access token belongs to a credentials Secret, because several numbers can share that Secret.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ class NumberSecrets:
     verify_token: str = field(repr=False)
     previous_verify_token: str | None = field(default=None, repr=False)
     previous_app_secret: str | None = field(default=None, repr=False)
-    """The app secret before the one in use now. Deliveries that are signed with it may still arrive."""
+    """The app secret that was used before the present one. Deliveries that are signed with it may still arrive."""
     previous_app_secret_until: float = 0.0
-    """When the previous app secret is no longer accepted, in seconds since 1970."""
+    """Time from which the previous app secret is no longer accepted, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,22 @@ class RefreshedToken:
 
     token: str = field(repr=False)
     source: str
-    """`digest` of the token that was refreshed. If the Secret holds another token now, that one takes precedence."""
+    """`digest` of the token that was refreshed. If the credentials Secret holds another token now, the token in the
+    Secret is used."""
     retired: str | None = field(default=None, repr=False)
-    """The token that this one replaces, until it is revoked."""
+    """The token that this one replaced; None once it has been revoked."""
     retire_at: float = 0.0
-    """Earliest time to revoke it, in seconds since 1970: mounted Secrets take up to two minutes to reach every pod."""
+    """Earliest time at which `retired` is revoked, in seconds since 1970: mounted Secrets take up to two minutes to
+    reach every pod."""
 
 
 def new_verify_token() -> str:
-    """Returns a random verify token of letters and digits, since Meta changes other characters on the way."""
+    """Returns a random verify token. It has only letters and digits, since Meta changes other characters on the way."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(40))
 
 
 def digest(token: str) -> str:
-    """Returns a hash by which a token can be recognised without being stored."""
+    """Returns a hash of a token, by which the token can be recognised without being stored."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -69,11 +71,11 @@ def refreshed_secret_name(namespace: str, credentials: str) -> str:
 
 
 class OperatorSecrets:
-    """Reads and writes these Secrets.
+    """Reads and writes the Secrets with verify tokens and refreshed tokens.
 
-    A Secret that was read or written less than `fresh_s` ago is not read again: a number is reconciled several times
-    until its webhook serves it, and most numbers have no refreshed token. Only the operator writes these Secrets,
-    unless a person edits one by hand; `bypass_cache` sees that at once.
+    A Secret that was read or written less than `fresh_s` seconds ago is not read again: a number is reconciled several
+    times until its webhook serves it, and most numbers have no refreshed token. Only the operator writes these Secrets,
+    unless a person edits one by hand; with `bypass_cache` such an edit is seen at once.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class OperatorSecrets:
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def read(self, namespace: str, name: str, *, bypass_cache: bool = False) -> NumberSecrets | None:
-        """Returns the secrets of a number; None if there are none, or no verify token among them."""
+        """Returns the secrets of a number; None if it has none, or if they lack a verify token."""
         data = await self._read(number_secret_name(namespace, name), bypass_cache=bypass_cache)
         token = data.get("verifyToken")
         if not token:
@@ -116,7 +118,7 @@ class OperatorSecrets:
     async def read_refreshed(
         self, namespace: str, credentials: str, *, bypass_cache: bool = False
     ) -> RefreshedToken | None:
-        """Returns the refreshed token of a credentials Secret."""
+        """Returns the refreshed token of a credentials Secret, or None."""
         data = await self._read(refreshed_secret_name(namespace, credentials), bypass_cache=bypass_cache)
         token, source = data.get("accessToken"), data.get("source")
         if not token or not source:

@@ -1,4 +1,6 @@
-"""Decides when to ask Meta about a number: at once when something is new, else at the pace of resync or back-off."""
+"""Decides when to ask Meta about a number: at once if there is news, otherwise when the resync or the back-off
+is due.
+"""
 
 from waypost.contracts.condition_types import Reason
 from waypost.operator.api.conditions import seconds
@@ -7,11 +9,14 @@ from waypost.operator.number.state import Observed
 from waypost.operator.number.status.compose import fraction
 
 EARLY_SHARE = 0.8
-"""Share of the resync interval after which Meta is asked again: resyncs vary by a jitter, and an early one must ask."""
+"""Share of the resync interval after which Meta is asked again. It is less than 1 because the times of resyncs vary by
+a jitter, and a resync that comes early must ask, too."""
 
 
 class Pace:
-    """Remembers when Meta was last asked about each number. A restart loses nothing that matters: see `wait_s`."""
+    """Remembers when Meta was last asked about each number. This is lost at a restart, which does no harm: see
+    `wait_s`.
+    """
 
     def __init__(self, started_at: float, resync_s: float) -> None:
         self._started_at = started_at
@@ -23,7 +28,7 @@ class Pace:
         self._asked_at[uid] = now
 
     def forget(self, uid: str) -> None:
-        """Drops an object that is gone."""
+        """Drops a number that is gone."""
         self._asked_at.pop(uid, None)
 
     def has_news(self, resource: NumberResource, observed: Observed) -> bool:
@@ -36,10 +41,10 @@ class Pace:
         )
 
     def wait_s(self, resource: NumberResource, observed: Observed, now: float) -> float:
-        """Returns in how many seconds to ask Meta; 0 for now.
+        """Returns in how many seconds to ask Meta; 0 means now.
 
-        After a restart, Pace takes each settled number as asked about at a different time before the start: a restart
-        is no reason to ask Meta about all numbers at once.
+        After a restart, each settled number counts as asked about at a different time before the restart. So a restart
+        does not cause Meta to be asked about all numbers at once.
         """
         if self.has_news(resource, observed):
             return 0.0

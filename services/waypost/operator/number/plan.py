@@ -1,8 +1,8 @@
-"""Plans what to do for a number, in order, from what is desired and what was observed. Pure.
+"""Plans what to do for a number, and in which order, from what is desired and what was observed. Pure.
 
-A plan holds only what differs: once it is executed, the next plan is empty. Nothing is published of a number before
-Meta has shown that these credentials may act for it. Otherwise a tenant could name another's number and receive its
-messages.
+A plan contains only actions for what differs: once it is executed, the next plan is empty. A number is not published
+before Meta has shown that these credentials may act for it. Otherwise a tenant could name the number of another tenant
+and receive its messages.
 """
 
 from dataclasses import dataclass
@@ -22,29 +22,31 @@ from waypost.operator.number.state import FIELDS, Desired, Observed, app_path, i
 
 DAY_S = 86_400.0
 REFRESH_BEFORE_S = 20 * DAY_S
-"""A token that can be refreshed is refreshed this long before it expires: some days before the first warning, so that
-failures can be repeated."""
+"""Seconds before its expiry at which a token that can be refreshed is refreshed. That is some days before the first
+warning, so that a failure can be repeated."""
 APP_SECRET_OVERLAP_S = 3600.0
-"""How long deliveries signed with a replaced app secret are accepted, if the Secret does not name the previous one."""
+"""Seconds for which deliveries signed with a replaced app secret are accepted, if the Secret does not name the previous
+one."""
 CONNECTED = frozenset({"CONNECTED", "FLAGGED", "RATE_LIMITED"})
 """States at Meta in which the number is registered, whatever else may be wrong with it."""
 REGISTRABLE = frozenset({"PENDING", "DISCONNECTED", "UNVERIFIED"})
-"""States at Meta that `register` ends. A person must deal with all others (banned, migrated, deleted, unknown)."""
+"""States at Meta from which `register` connects the number. In all other states that are not in `CONNECTED` (banned,
+migrated, deleted, unknown) a person must act."""
 LONGEST_CALLBACK = 200
-"""Characters of a callback that Meta accepts for a number."""
+"""Longest callback that Meta accepts for a number, in characters."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions to execute now, in order."""
+    """Actions to execute now, in order, and when to plan again."""
 
     actions: tuple[Action, ...] = ()
     again_in_s: float | None = None
-    """When to plan again although nothing changes; None: no such time."""
+    """Seconds after which to plan again even if nothing changes; None if there is no such time."""
 
 
 def plan(desired: Desired, observed: Observed, now: float) -> Plan:
-    """Returns what to do now."""
+    """Returns the plan for a number: what to do now, and when to plan again."""
     is_published = observed.published.route is not None or observed.published.number is not None
     credentials = observed.credentials
     if observed.older_claim or (isinstance(credentials, Unusable) and credentials.is_withdrawn):
@@ -69,7 +71,9 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
 
 
 def secrets_of(observed: Observed, credentials: Credentials, now: float) -> NumberSecrets:
-    """Returns the secrets to save for the number: those that it has, and those that were in use until now."""
+    """Returns the secrets to save for the number: those that are stored already, and the app secret that was in use
+    until now.
+    """
     route = observed.published.route
     published_tokens = route.verify_tokens if route else ()
     before = observed.secrets
@@ -136,10 +140,11 @@ def number_of(desired: Desired, observed: Observed, credentials: Credentials) ->
 
 
 def _bot(desired: Desired, observed: Observed) -> tuple[str | None, str | None]:
-    """Returns script and plugin to publish. If the desired bot cannot be used, the one that is published stays.
+    """Returns the script and the plugin to publish. If the desired bot cannot be used, the bot that is already
+    published stays.
 
-    A plugin that is not allowed is still published where no other bot can answer: a worker refuses it and keeps the
-    messages to be replayed, whereas without any bot the messages would count as done.
+    A plugin that is not allowed is still published where no other bot can answer: a worker refuses such a plugin and
+    keeps the messages to be replayed, whereas without any bot the messages would count as done.
     """
     wanted = (observed.script.text, desired.spec.bot.plugin if desired.spec.bot else None)
     before = observed.published.number
@@ -150,7 +155,9 @@ def _bot(desired: Desired, observed: Observed) -> tuple[str | None, str | None]:
 
 
 def is_believed(observed: Observed) -> bool:
-    """Returns whether Meta accepts these credentials for this number: now, or when it was last asked about the same."""
+    """Returns whether Meta accepts these credentials for this number. If Meta was not asked now, its last answer about
+    the same credentials counts.
+    """
     meta = observed.meta
     if meta is not None:
         if meta.is_proven:
@@ -221,7 +228,9 @@ def _callbacks(desired: Desired, observed: Observed, credentials: Credentials) -
 
 
 def _app_callback_differs(desired: Desired, observed: Observed, app_id: str) -> bool:
-    """Returns whether to register the app's callback. One of another system is taken over only at scope App."""
+    """Returns whether to register the app's callback. A callback of another system is replaced only if the scope is
+    `App`.
+    """
     assert observed.meta is not None
     if not isinstance(observed.meta.app, tuple):
         return False
@@ -235,7 +244,9 @@ def _app_callback_differs(desired: Desired, observed: Observed, app_id: str) -> 
 
 
 def is_foreign(callback_url: str, app_id: str) -> bool:
-    """Returns whether an app's callback belongs to another system: no Waypost, at any host, registers such a path."""
+    """Returns whether an app's callback belongs to another system. A Waypost at any host registers a path with a
+    certain ending, and this one lacks it.
+    """
     return not urlsplit(callback_url).path.endswith(app_path(app_id))
 
 
@@ -259,5 +270,5 @@ def _revoking(observed: Observed, now: float, waits: list[float]) -> list[Action
 
 
 def _possible(actions: tuple[Action, ...], observed: Observed) -> tuple[Action, ...]:
-    """Returns the actions without those that need one that has failed in this reconcile."""
+    """Returns the actions that can still succeed: none of the actions that they need has failed in this reconcile."""
     return tuple(each for each in actions if not any(needed in observed.failed for needed in each.needs))

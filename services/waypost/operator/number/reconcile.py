@@ -1,7 +1,7 @@
 """Reconciles a number: observes, plans and acts in rounds until there is nothing to do, then writes the status.
 
-It is level-based: it starts from the state that it finds, not from an event. So it may be interrupted after any write
-and called again. The caller makes sure that one number is not reconciled twice at the same time.
+It is level-based: it starts from the state that it finds, not from an event. So a reconcile may be interrupted after
+any write and repeated. The caller makes sure that one number is not reconciled twice at the same time.
 """
 
 import dataclasses
@@ -41,18 +41,20 @@ from waypost.operator.number.sweep import sweep
 from waypost.operator.options import OperatorOptions
 
 ROUNDS = 6
-"""More rounds than any number needs. If the state still changes after them, a later reconcile goes on."""
+"""Most rounds of one reconcile, more than any number needs. If the state still changes after them, a later reconcile
+continues."""
 REFRESH_RETRY_S = 6 * 3600.0
 SECRETS_FRESH_S = 60.0
-"""Longest time for which the operator's own Secrets are cached, and half of the resync interval if that is shorter. A
-Secret that was deleted by mistake is restored after it."""
+"""Longest time for which the operator's own Secrets are cached, in seconds; half of the resync interval if that is
+shorter. A Secret that was deleted by mistake is restored after this time."""
 
 
 class NumberReconciler:
     """Reconciles all numbers of one operator, and shares among them what they have in common.
 
-    `probe` asks whether the webhook serves a callback; by default at `options.webhook_probe_url`, if that is set.
-    `handover` passes the accounts' call budgets from the process before to the one after; None if there are no others.
+    `probe` asks whether the webhook serves a callback. By default it asks at `options.webhook_probe_url`, if that is
+    set. `handover` passes the accounts' call budgets from the previous process to this one and from this one to the
+    next; it is None if there are no other processes.
     """
 
     def __init__(
@@ -94,7 +96,8 @@ class NumberReconciler:
     async def reconcile(self, manifest: Manifest) -> Result:
         """Brings the number to its desired state, or says in its status why that is not possible.
 
-        `manifest` has just been read. Raises `ClusterError` when even the status cannot be written; nothing is lost.
+        `manifest` must have been read just now. Raises `ClusterError` when even the status cannot be written; no
+        information is lost by that.
         """
         await self._claims.load()
         await self._open_budget(is_deleted=bool(manifest["metadata"].get("deletionTimestamp")))
@@ -131,7 +134,9 @@ class NumberReconciler:
         )
 
     async def _open_budget(self, *, is_deleted: bool) -> None:
-        """Opens the accounts' call budgets. A deletion goes on without them: it then has no calls, and a deadline."""
+        """Opens the accounts' call budgets. If that fails, a deletion continues without them: no counted calls are
+        possible, but it ends at its deadline.
+        """
         if self._handover is None:
             return
         try:
@@ -141,11 +146,13 @@ class NumberReconciler:
                 raise
 
     async def finalize(self, manifest: Manifest) -> Result:
-        """Finalizes a deleted object; see `finalize.py`. The outcome is `READY` once its finalizer is off."""
+        """Finalizes a deleted object; see `finalize.py`. The outcome is `READY` once the object's finalizer is
+        removed.
+        """
         return await self.reconcile(manifest)
 
     async def hand_over(self) -> None:
-        """Hands over what remains of the accounts' call budgets. Raises `ClusterError`."""
+        """Hands what remains of the accounts' call budgets to the next process. Raises `ClusterError`."""
         if self._handover is not None:
             await self._handover.end()
 
@@ -186,7 +193,7 @@ class NumberReconciler:
         return await self._finish(resource, desired, observed, min(waits, default=None))
 
     async def _ask_meta(self, resource: NumberResource, desired: Desired, observed: Observed) -> Observed:
-        """Returns `observed` with Meta's answers."""
+        """Returns `observed` with Meta's answers added."""
         if resource.is_requested:
             max_age_s = NO_CACHE
         else:
@@ -201,7 +208,7 @@ class NumberReconciler:
         return self._clock() >= after
 
     async def _still_waits_for_route(self, resource: NumberResource, observed: Observed) -> bool:
-        """Returns whether the webhook does not serve the route yet. Then there is nothing to ask Meta."""
+        """Returns whether the webhook does not serve the route yet. While this is so, there is nothing to ask Meta."""
         has_news = self._pace.has_news(resource, observed)
         is_waiting = resource.ready_reason == Reason.WAITING_FOR_WEBHOOK and not has_news
         if not is_waiting or self._probe is None or observed.secrets is None:
@@ -210,7 +217,7 @@ class NumberReconciler:
         return await self._probe.serves(path, observed.secrets.verify_token) is not None
 
     async def _record_registration(self, resource: NumberResource) -> None:
-        """Records a call of `register` before it is made, so that one that is interrupted counts too."""
+        """Records a call of `register` before the call is made, so that an interrupted call counts too."""
         calls = registration.read(resource.status).with_attempt(self._clock())
         await self._status.write(resource, resource.status | {"registration": calls.as_status()})
 
@@ -254,7 +261,9 @@ class NumberReconciler:
         return result
 
     async def _invalid(self, manifest: Manifest, error: ValidationError) -> Result:
-        """Reports an object that does not match the schema, because an older CRD or another version accepted it."""
+        """Reports in its status an object that does not match the schema. An older CRD or another version may have
+        accepted it.
+        """
         metadata = manifest["metadata"]
         if metadata.get("deletionTimestamp"):
             finalizers = [each for each in metadata.get("finalizers") or () if each != FINALIZER]
@@ -276,7 +285,7 @@ _SUMMARY = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLE
 
 
 def _aspects(resource: NumberResource) -> list[Condition]:
-    """Returns the conditions as they are, without the summary."""
+    """Returns the conditions that the status has now, without the summary."""
     return [
         Condition(str(each["type"]), status_of(each), str(each.get("reason")), str(each.get("message")))
         for each in resource.status.get("conditions") or []
@@ -285,7 +294,7 @@ def _aspects(resource: NumberResource) -> list[Condition]:
 
 
 def _errors(observed: Observed) -> Iterator[object]:
-    """Yields failures of actions, and Meta's answers, among which are errors."""
+    """Yields the failures of actions and Meta's answers; some of the answers are errors."""
     yield from observed.failed.values()
     if observed.meta is not None:
         yield from (observed.meta.token, observed.meta.number, observed.meta.account, observed.meta.app)

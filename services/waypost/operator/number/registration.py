@@ -1,8 +1,9 @@
 """Decides when `register` may be called. Pure.
 
 Meta counts `register` and `deregister` together: after 10 calls in 72 hours it locks the number for 72 hours (133016).
-Wrong PINs lock it too (133005, 133008). So calls are rare, each is recorded before it is made, and none is repeated
-after a refusal that only a person can remove. Source: Meta's "Register a number" (2026-03-31).
+Wrong PINs lock it too (133005, 133008). So `register` is called rarely, and each call is recorded before it is made.
+After a refusal that only a person can remove, the call is not repeated. Source: Meta's "Register a number"
+(2026-03-31).
 """
 
 from collections.abc import Mapping
@@ -14,14 +15,15 @@ from waypost.operator.api.conditions import seconds, timestamp
 
 WINDOW_S = 72 * 3600.0
 MOST_IN_WINDOW = 8
-"""Two fewer than Meta allows, because a person may have to register the number too."""
+"""Most calls in 72 hours, two fewer than Meta allows, because a person may have to register the number too."""
 SPACING_S = (0.0, 300.0, 1800.0, 7200.0, 28_800.0)
-"""Waits after the n-th call of a window; the last one repeats."""
+"""Seconds to wait after the first, second, third … call of a window. The last value applies to all further calls."""
 
 _WAITS_S = {133016: WINDOW_S, 133008: 12 * 3600.0, 133009: 3600.0, 133015: 300.0}
-"""Waits by code, as long as Meta says that the refusal lasts, or a little longer."""
+"""Seconds to wait after a refusal, by Meta's error code. They are as long as Meta says that the refusal lasts, or a
+little longer."""
 _TRANSIENT = frozenset({133015})
-"""Codes of refusals that end by themselves, although their verdict is final."""
+"""Codes of refusals that end by themselves, although in general their verdict says that a retry is useless."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Registration:
     refused_secret_version: str = ""
 
     def wait_s(self, now: float) -> float:
-        """Returns how long no call may be made; 0 when one may be made now."""
+        """Returns for how many seconds no call may be made; 0 means that a call may be made now."""
         recent = [at for at in self.attempts if at > now - WINDOW_S]
         until = self.blocked_until
         if len(recent) >= MOST_IN_WINDOW:
@@ -44,11 +46,13 @@ class Registration:
         return max(0.0, until - now)
 
     def is_refused(self, secret_version: str) -> bool:
-        """Returns whether a person must act first. Another version of the credentials Secret may hold another PIN."""
+        """Returns whether a person must act before the next call. If the version of the credentials Secret has changed,
+        this is not so: the Secret may hold another PIN.
+        """
         return self.refused_code is not None and self.refused_secret_version == secret_version
 
     def with_attempt(self, now: float) -> "Registration":
-        """Returns the record with one more call, which is written before the call is made."""
+        """Returns the record with one more call. It is written before the call is made."""
         recent = tuple(at for at in self.attempts if at > now - WINDOW_S)
         return Registration((*recent, now)[-10:], self.blocked_until)
 
@@ -72,7 +76,7 @@ class Registration:
 
 
 def read(status: Mapping[str, Any]) -> Registration:
-    """Returns the record in a status; an empty one where the status cannot be read."""
+    """Returns the record that a status holds, or an empty record if the status cannot be read."""
     found = status.get("registration")
     if not isinstance(found, dict):
         return Registration()

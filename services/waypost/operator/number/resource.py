@@ -12,11 +12,11 @@ from waypost.operator.number.claims import Claim
 
 @dataclass
 class NumberResource:
-    """A `WhatsAppNumber` object, and what its status says. Each write to the object replaces `manifest`."""
+    """A `WhatsAppNumber` object, with access to its status. Each write to the object replaces `manifest`."""
 
     manifest: Manifest
     metadata: Metadata
-    """The metadata as it was read first."""
+    """The metadata as they were when the object was first read."""
     claim: Claim
 
     @property
@@ -32,7 +32,7 @@ class NumberResource:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether the number was as desired at the last reconcile."""
+        """Whether the last reconcile found the number as desired."""
         return is_true(self.status, ConditionType.READY) and self.ready_reason != Reason.SUSPENDED
 
     @property
@@ -42,6 +42,6 @@ class NumberResource:
 
     @property
     def is_requested(self) -> bool:
-        """Whether a user asked by annotation for a reconcile that was not done yet."""
+        """Whether a user has asked by annotation for a reconcile that has not been done yet."""
         requested = self.metadata.annotations.get(RECONCILE_REQUESTED, "")
         return requested[:64] != str(self.status.get("lastHandledReconcileAt", ""))

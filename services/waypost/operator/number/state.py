@@ -1,4 +1,6 @@
-"""The facts about a number: what is desired and what was observed. Planning and judging are functions of these two."""
+"""Defines the facts about a number: what is desired and what was observed. Plans and conditions are computed from these
+alone.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,11 +26,11 @@ FIELDS = (
     "user_preferences",
     "phone_number_quality_update",
 )
-"""Fields that an app subscribes to. Meta sends template and account fields to the app's callback always, even when the
-number has its own."""
+"""Webhook fields that an app subscribes to. Meta always sends template and account fields to the app's callback, even
+if the number has a callback of its own."""
 
 NEEDED_SCOPES = ("whatsapp_business_management", "whatsapp_business_messaging")
-"""Scopes that a token needs, to manage the number and to send."""
+"""Scopes that an access token must have: one to manage the number, one to send."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,17 @@ class Desired:
     public_url: str
     """The public address, without a slash at its end."""
     plugins: AllowedPlugins = field(default_factory=AllowedPlugins)
-    """Bots in Python that the platform allows."""
+    """Python functions that the platform allows as bots."""
 
     @property
     def refused_plugin(self) -> str | None:
-        """The plugin that the spec names, if the platform does not allow it."""
+        """The plugin that the spec names, if the platform does not allow it; otherwise None."""
         plugin = self.spec.bot.plugin if self.spec.bot else None
         return None if plugin is None or plugin in self.plugins else plugin
 
     @property
     def own_url(self) -> str:
-        """The number's own callback."""
+        """The address of the number's own callback."""
         return f"{self.public_url}/webhooks/{self.namespace}/{self.name}"
 
     def app_url(self, app_id: str) -> str:
@@ -60,17 +62,21 @@ class Desired:
         return f"{self.public_url}{app_path(app_id)}"
 
     def callback_url(self, app_id: str) -> str:
-        """Returns the callback that Meta is to deliver this number's messages to."""
+        """Returns the callback to which Meta should deliver this number's messages."""
         return self.own_url if self.spec.webhook.scope == "Number" else self.app_url(app_id)
 
 
 def app_path(app_id: str) -> str:
-    """Returns the path of an app's callback. It shows that an address is ours, even after the host changed."""
+    """Returns the path of an app's callback. The path shows that a callback is Waypost's, even after the host
+    changed.
+    """
     return f"/webhooks/apps/{app_id}"
 
 
 def is_transient(error: Exception) -> bool:
-    """Returns whether a management call may succeed later. Such a failure says nothing about the number itself."""
+    """Returns whether a management call that failed may succeed later. Such a failure says nothing about the number
+    itself.
+    """
     return not isinstance(error, GraphRefused) or error.verdict in (Verdict.RETRY, Verdict.AMBIGUOUS)
 
 
@@ -80,12 +86,14 @@ class Script:
 
     text: str | None = None
     problem: tuple[Reason, str] | None = None
-    """Reason and message, if the spec names a script that cannot be used."""
+    """Reason and message of the condition, if the spec names a script that cannot be used."""
 
 
 @dataclass(frozen=True)
 class MetaState:
-    """Meta's answers in this reconcile. None: not asked, because an earlier answer made it pointless."""
+    """Meta's answers in this reconcile. None means that Meta was not asked, because an earlier answer made the question
+    pointless.
+    """
 
     token: TokenDetails | GraphError | None = None
     number: PhoneNumber | GraphError | None = None
@@ -94,14 +102,16 @@ class MetaState:
 
     @property
     def app_subscription(self) -> AppSubscription | None:
-        """The app's callback for WhatsApp, if Meta was asked and there is one."""
+        """The app's subscription for WhatsApp, with its callback, if Meta was asked and there is one."""
         if not isinstance(self.app, tuple):
             return None
         return next((each for each in self.app if each.object == OBJECT), None)
 
     @property
     def is_proven(self) -> bool:
-        """Whether the token is valid and may act for this number, so that the number may be published."""
+        """Whether Meta has shown that the token is valid and may act for this number, so that the number may be
+        published.
+        """
         token = self.token
         if not isinstance(token, TokenDetails) or not token.is_valid:
             return False
@@ -120,39 +130,41 @@ class Observed:
     published: Published = field(default_factory=Published)
     script: Script = field(default_factory=Script)
     older_claim: str | None = None
-    """The object that claims the phone number too and is older, in words that the user may read."""
+    """The older object that also claims the phone number, described in words that the user may read; None if there is
+    none."""
     meta: MetaState | None = None
-    """None: Meta was not asked in this reconcile."""
+    """Meta's answers; None if Meta was not asked in this reconcile."""
     status: Mapping[str, Any] = field(default_factory=dict)
-    """The status that was written last."""
+    """The status that was last written to the object."""
     failed: Mapping[type[Action], Exception] = field(default_factory=dict)
-    """Actions that failed in this reconcile; they are not tried a second time in it."""
+    """Errors of the actions that failed in this reconcile. These actions are not tried a second time in it."""
     old_token_in_use: bool = True
-    """Whether any number is still published with the token that a refreshed one replaced."""
+    """Whether any number is still published with the token that the refreshed token replaced."""
     may_retry_refused: bool = False
     """Whether a user asked for this reconcile by annotation, so that refused calls are tried again."""
     may_refresh: bool = True
-    """Whether the token may be refreshed; not for some hours after a failure."""
+    """Whether the token may be refreshed. After a failure it may not be refreshed for some hours."""
     candidate_verify_token: str = field(default="", repr=False)
-    """A new verify token, used if the number has none. It is created outside, so that planning stays pure."""
+    """A new verify token, which is used if the number has none. It is created before planning, so that planning stays
+    pure."""
 
     @property
     def token(self) -> str | None:
-        """The access token in use: the one in the Secret, or the one that it was refreshed to."""
+        """The access token in use: the one in the credentials Secret, or the refreshed token that replaced it."""
         if not isinstance(self.credentials, Credentials):
             return None
         return self.refreshed.token if self.is_refreshed and self.refreshed else self.credentials.access_token
 
     @property
     def is_refreshed(self) -> bool:
-        """Whether the token in use is one that the operator obtained."""
+        """Whether the operator itself obtained the token in use, by refreshing."""
         if not isinstance(self.credentials, Credentials) or self.refreshed is None:
             return False
         return self.refreshed.source == digest(self.credentials.access_token)
 
     @property
     def checked_version(self) -> str:
-        """The version of the credentials Secret that Meta was last asked about, whatever the answer was."""
+        """The version of the credentials Secret about which Meta was last asked, whatever Meta answered."""
         return str((self.status.get("token") or {}).get("secretResourceVersion") or "")
 
     @property

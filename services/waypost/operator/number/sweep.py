@@ -1,4 +1,6 @@
-"""Withdraws numbers whose object is gone although their finalizer never ran, because a user removed it by hand."""
+"""Withdraws the registry entries and secrets of numbers whose object is gone although its finalizer never ran, because
+a user removed the finalizer by hand.
+"""
 
 import structlog
 
@@ -11,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 async def sweep(cluster: Cluster, registry: Registry, secrets: OperatorSecrets) -> int:
-    """Returns how many numbers were withdrawn. Raises `ClusterAway`."""
+    """Withdraws numbers whose object does not exist, and returns how many were withdrawn. Raises `ClusterAway`."""
     existing = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in await cluster.objects(NUMBER)}
     swept = 0
     for namespace, name in sorted(await registry.names() - existing):

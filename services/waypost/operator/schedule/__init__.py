@@ -1,1 +1,3 @@
-"""Reconciles `BotSchedule` objects: `plan` decides (pure), `children` builds, `reconcile` acts, `runs` reports."""
+"""Reconciles `BotSchedule` objects. `plan` decides (pure), `children` builds the children, `reconcile` acts, and `runs`
+reads the reports of the runs.
+"""

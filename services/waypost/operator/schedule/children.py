@@ -1,6 +1,6 @@
-"""Builds the children of a `BotSchedule`: a Secret with the order, and a CronJob whose runs carry it out. Pure.
+"""Builds the children of a `BotSchedule`: a Secret with the order, and a CronJob whose runs carry the order out. Pure.
 
-They are in the release namespace; docs/adr/0005-where-schedules-run.md says why.
+The children are in the release namespace; docs/adr/0005-where-schedules-run.md says why.
 """
 
 import base64
@@ -21,14 +21,17 @@ from waypost.operator.options import OperatorOptions
 SCHEDULE_UID = f"{GROUP}/schedule-uid"
 """Label of everything that is created for a schedule, pods included."""
 NUMBER_UID = f"{GROUP}/number-uid"
-"""Label of the order's Secret: uid of the number that was found usable. A new object of the same name has another."""
+"""Label of the order's Secret, which holds the uid of the number that was found usable. A number that is deleted and
+created again under the same name has another uid."""
 DESIRED = f"{GROUP}/desired"
-"""Annotation of a CronJob: digest of the desired one without the trace. It shows fields that are no longer desired."""
+"""Annotation of a CronJob, which holds a digest of the desired CronJob without its trace context. A different digest
+shows that the CronJob has fields that are no longer desired."""
 MANAGER = "waypost-schedule"
-"""Field manager."""
+"""Name under which server-side apply records the fields of schedules' children as the operator's (field manager)."""
 
 LONGEST_NAME = 52
-"""Longest name of a CronJob: its Jobs' names add eleven characters and become label values of at most 63."""
+"""Longest name of a CronJob, in characters. The names of its Jobs have eleven characters more and become label values,
+which have at most 63."""
 
 CONTAINER = "run"
 ORDER_KEY = "order.json"
@@ -36,13 +39,13 @@ ORDER_FOLDER = "/etc/waypost/schedule"
 REGISTRY_FOLDER = "/etc/waypost/registry"
 REPORT = "/dev/termination-log"
 NO_RETRY = 2
-"""Exit status of a run that would fail in another pod, too."""
+"""Exit status of a run that would fail in any other pod, too."""
 _JOB_NAME = "batch.kubernetes.io/job-name"
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The schedule that children belong to."""
+    """The schedule that owns the children."""
 
     namespace: str
     name: str
@@ -50,7 +53,9 @@ class Owner:
 
     @property
     def child(self) -> str:
-        """Name of CronJob and Secret. Its digest differs for `a-b/c` and `a/b-c`, and for names that are cut alike."""
+        """Name of the CronJob and of the Secret. It contains a digest, so it differs for `a-b/c` and `a/b-c`, and for
+        long names that are cut to the same beginning.
+        """
         whole = f"{self.namespace}/{self.name}"
         digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
         return f"{whole.replace('/', '-')[: LONGEST_NAME - 9].rstrip('-')}-{digest}"
@@ -81,7 +86,7 @@ def order(owner: Owner, spec: ScheduleSpec, number_id: str) -> bytes:
 
 
 def secret(owner: Owner, content: bytes, number_uid: str, options: OperatorOptions) -> Manifest:
-    """Returns the Secret with the order. The order names contacts, so it is no ConfigMap."""
+    """Returns the Secret with the order. A ConfigMap would not do, because the order names contacts."""
     labels = {**owner.labels, NUMBER_UID: number_uid}
     return {
         "apiVersion": "v1",
@@ -93,7 +98,7 @@ def secret(owner: Owner, content: bytes, number_uid: str, options: OperatorOptio
 
 
 def is_current(stored: Stored | None, desired: Manifest) -> bool:
-    """Returns whether the Secret is as desired."""
+    """Returns whether the stored Secret is as desired."""
     return (
         stored is not None
         and stored.data.get(ORDER_KEY) == base64.b64decode(desired["data"][ORDER_KEY])
@@ -106,8 +111,8 @@ def cron_job(
 ) -> Manifest:
     """Returns the desired CronJob, without the defaults that the API server fills in.
 
-    `traceparent`: trace of the reconcile that applies the CronJob; its runs link to it. It is not compared, or every
-    reconcile would write.
+    `traceparent` is the trace context of the reconcile that applies the CronJob; the CronJob's runs link to it. It is
+    left out of comparisons, or every reconcile would write the CronJob.
     """
     job = options.job
     desired: Manifest = {
@@ -202,7 +207,9 @@ def _is_part(expected: Any, observed: Any) -> bool:
 
 
 def _pod(owner: Owner, spec: ScheduleSpec, options: OperatorOptions) -> Manifest:
-    """Returns a pod that meets the restricted Pod Security Standard and has no access to the Kubernetes API."""
+    """Returns the pod of a run. It meets the restricted Pod Security Standard and has no access to the
+    Kubernetes API.
+    """
     job = options.job
     volumes: list[Mapping[str, Any]] = [
         {"name": "order", "secret": {"secretName": owner.child}},

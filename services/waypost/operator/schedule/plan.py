@@ -1,4 +1,4 @@
-"""Decides what to do about a schedule, and its conditions. Pure."""
+"""Decides what to do about a schedule, and which conditions it has. Pure."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from waypost.schedule.actions import table
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why no run may start."""
+    """A reason why no run of the schedule may start."""
 
     reason: Reason
     message: str
     needs_person: bool
-    """Whether a person must change something. Otherwise the operator goes on by itself when the obstacle is gone."""
+    """Whether a person must change something. If not, the operator continues by itself when the obstacle is gone."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Plan:
     """The desired children of a schedule."""
 
     write_order: bool
-    """Whether the Secret with the order is written; otherwise it stays as it is."""
+    """Whether to write the Secret with the order. If not, the Secret stays as it is."""
     cron_job: bool
-    """Whether there is a CronJob."""
+    """Whether the schedule should have a CronJob."""
     suspend: bool
     obstacle: Obstacle | None = None
 
@@ -35,10 +35,11 @@ class Plan:
 def plan(spec: ScheduleSpec, number: Manifest | None, *, has_cron_job: bool, is_bound: bool) -> Plan:
     """Returns the plan for a schedule whose `numberRef` leads to `number`.
 
-    `is_bound`: runs for this very number have been set up before.
+    `is_bound` says that runs for this very number have been set up before.
 
-    A user who may write a schedule must not thereby send from a number of another team. So a schedule takes only a
-    number whose own credentials have reached it at Meta. Once bound, a passing failure of the number stops no run.
+    A user who may write a schedule must not thereby be able to send from a number of another team. So a schedule
+    accepts only a number that its own credentials have reached at Meta. Once the schedule is bound to the number, a
+    failure of the number that ends by itself does not stop the runs.
     """
     obstacle = unsupported(spec) or unusable(spec, number, is_bound=is_bound)
     if obstacle is not None:
@@ -48,7 +49,7 @@ def plan(spec: ScheduleSpec, number: Manifest | None, *, has_cron_job: bool, is_
 
 
 def unsupported(spec: ScheduleSpec) -> Obstacle | None:
-    """Returns what the runs of this version cannot do, if the spec asks for it."""
+    """Returns an obstacle if the spec asks for something that the runs of this version cannot do; otherwise None."""
     field = table.unsupported(spec.action)
     if field is not None:
         message = f"This version cannot carry out {field}. Take it out and choose another action or audience."
@@ -57,7 +58,7 @@ def unsupported(spec: ScheduleSpec) -> Obstacle | None:
 
 
 def unusable(spec: ScheduleSpec, number: Manifest | None, *, is_bound: bool) -> Obstacle | None:
-    """Returns why the number cannot be used, if it cannot."""
+    """Returns the obstacle because of which the number cannot be used; None if the number is usable."""
     name = spec.number_ref.name
     if number is None or number["metadata"].get("deletionTimestamp"):
         message = f"There is no WhatsAppNumber {name} in this namespace. Create it, or correct spec.numberRef."
@@ -75,7 +76,7 @@ def unusable(spec: ScheduleSpec, number: Manifest | None, *, is_bound: bool) -> 
 
 
 def refusal(error: ClusterRefused) -> Obstacle:
-    """Returns the obstacle for a CronJob that the API server refused."""
+    """Returns the obstacle that arises when the API server refuses the CronJob."""
     if error.reason not in {"Invalid", "BadRequest"}:
         message = f"The API server refused the CronJob ({error.reason}). Ask the people who run the platform."
         return Obstacle(Reason.CRON_JOB_REFUSED, message, needs_person=False)
@@ -87,7 +88,7 @@ def refusal(error: ClusterRefused) -> Obstacle:
 
 
 def conditions(spec: ScheduleSpec | None, obstacle: Obstacle | None) -> tuple[Condition, ...]:
-    """Returns `Ready`, `Reconciling` and `Stalled`; `spec` is None where it is not valid."""
+    """Returns the conditions `Ready`, `Reconciling` and `Stalled`. `spec` is None if the object's spec is not valid."""
     if obstacle is None:
         reason, message = Reason.SCHEDULED, "Runs start as planned."
         if spec is not None and spec.suspend:

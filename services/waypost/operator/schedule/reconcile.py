@@ -1,6 +1,7 @@
 """Reconciles a schedule: writes its order and its CronJob, and reports its runs in the status.
 
-It is level-based: it may be interrupted after any write and called again. Cluster errors propagate; the caller retries.
+It is level-based: it starts from the state that it finds, so a reconcile may be interrupted after any write and
+repeated. Cluster errors propagate; the caller retries.
 """
 
 import json
@@ -28,15 +29,16 @@ from waypost.telemetry import tracing
 
 FINALIZER = "waypost.dev/schedule"
 WAIT_S = 15.0
-"""Wait before the number is read again, since only some of its changes wake its schedules."""
+"""Seconds to wait before the number is read again. This is necessary because only some changes of a number wake its
+schedules."""
 REFUSED_S = 60.0
-"""Wait after the API server refused the CronJob for a reason that may pass."""
+"""Seconds to wait after the API server refused the CronJob for a reason that may end by itself."""
 
 log = structlog.get_logger(__name__)
 
 
 class ScheduleReconciler:
-    """Reconciles all schedules of one operator. It does not need Meta."""
+    """Reconciles all schedules of one operator. It makes no calls to Meta."""
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class ScheduleReconciler:
         return await self._finish(manifest, spec, obstacle, details)
 
     async def finalize(self, manifest: Manifest) -> Result:
-        """Deletes the children, then removes the finalizer. Messages that runs have queued are still sent."""
+        """Deletes the children, then removes the finalizer. Messages that runs have already queued are still sent."""
         metadata = manifest["metadata"]
         finalizers = list(metadata.get("finalizers") or ())
         if FINALIZER not in finalizers:
@@ -118,8 +120,8 @@ class ScheduleReconciler:
     async def sweep(self) -> list[str]:
         """Deletes CronJobs whose schedule is gone although its finalizer never ran; returns their names.
 
-        Without this their runs would go on for ever. A CronJob whose schedule cannot be read, because its namespace is
-        no longer watched, is left alone.
+        Without this, the runs of these CronJobs would go on for ever. A CronJob whose schedule cannot be read, because
+        its namespace is no longer watched, stays as it is.
         """
         swept = []
         existing = {
@@ -143,7 +145,9 @@ class ScheduleReconciler:
         return swept
 
     async def _delete(self, child: str) -> None:
-        """Deletes the CronJob, then the Secret: a run without its order would wait for it."""
+        """Deletes the CronJob first and then the Secret, because a run that starts without its order would wait
+        for it.
+        """
         for kind in ("CronJob", "Secret"):
             await self._cluster.delete(kind, self._options.release_namespace, child)
 
@@ -186,7 +190,9 @@ class ScheduleReconciler:
 
 
 def _is_bound(stored: Stored | None, owner: Owner, spec: ScheduleSpec, number: Manifest | None) -> bool:
-    """Returns whether the order is for this very number: then the number was found usable for this schedule before."""
+    """Returns whether the stored order is for this very number. If so, the number was found usable for this schedule
+    before.
+    """
     if stored is None or number is None:
         return False
     uids = stored.labels.get(children.SCHEDULE_UID), stored.labels.get(children.NUMBER_UID)

@@ -1,6 +1,7 @@
 """Reads the reports of a schedule's runs from the termination messages of their pods, and computes the next run.
 
-The operator has no access to the database, and the pods have none to Kubernetes: the kubelet passes the report on.
+The operator has no access to the database, and the pods have no access to the Kubernetes API. So kubelet passes the
+report on.
 """
 
 import json
@@ -22,7 +23,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def is_up_to_date(cron_job: Manifest, last_run: dict[str, Any] | None) -> bool:
-    """Returns whether the status need not be read from pods: there was no run, or it has the last run with its end."""
+    """Returns whether the pods need not be read: there has been no run, or `last_run` already describes the end of the
+    last run.
+    """
     status = cron_job.get("status") or {}
     planned_at = status.get("lastScheduleTime")
     if planned_at is None and not status.get("active"):
@@ -34,7 +37,7 @@ def is_up_to_date(cron_job: Manifest, last_run: dict[str, Any] | None) -> bool:
 def last_run(pods: Sequence[Manifest]) -> dict[str, Any] | None:
     """Returns `status.lastRun` from the pods of a schedule; None if no pod belongs to a run. Pure.
 
-    The last pod of the newest tick counts, because a run that was interrupted goes on in the next pod.
+    The newest tick counts, and of its pods the last one, because a run that was interrupted goes on in the next pod.
     """
     by_tick: dict[int, list[Manifest]] = {}
     for pod in pods:
@@ -63,7 +66,9 @@ def last_run(pods: Sequence[Manifest]) -> dict[str, Any] | None:
 
 
 def next_run(schedule: str, zone: str, now: float) -> str | None:
-    """Returns when the schedule fires next; None when croniter cannot read it, even if the API server can. Pure."""
+    """Returns when the next run of the schedule is planned. Returns None if croniter cannot read the cron expression,
+    which is possible even if the API server can. Pure.
+    """
     try:
         start = datetime.fromtimestamp(now, ZoneInfo(zone))
         following: datetime = croniter(schedule, start).get_next(datetime)

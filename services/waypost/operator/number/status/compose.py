@@ -32,7 +32,9 @@ def status(
     next_attempt: float | None = None,
     registration: Registration | None = None,
 ) -> dict[str, Any]:
-    """Returns the whole status: these conditions, and for each other field its new value or the one from before."""
+    """Returns the whole status, with the given conditions. Each other field has its new value or, if there is none, the
+    value in `before`.
+    """
     whole: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": merged(before.get("conditions"), conditions, generation=generation, now=now),
@@ -52,7 +54,7 @@ def status(
 
 
 def details(desired: Desired, observed: Observed, release_namespace: str, now: float) -> dict[str, Any]:
-    """Returns the fields beside the conditions that this reconcile found out something about."""
+    """Returns the status fields other than conditions about which this reconcile found something out."""
     found: dict[str, Any] = {}
     meta, credentials = observed.meta, observed.credentials
     if meta is not None and (token := _token(observed, now)) is not None:
@@ -83,7 +85,9 @@ def _token(observed: Observed, now: float) -> dict[str, Any] | None:
 
 
 def warned_days(answer: TokenDetails, now: float) -> int | None:
-    """Returns the warning that is due, in days before the end: 14, 7, 3 or 1; None before the first."""
+    """Returns which warning about the token's expiry is due, in days before it: 14, 7, 3 or 1. Returns None before the
+    first warning.
+    """
     if not answer.is_valid or not answer.expires_at:
         return None
     remaining = days_left(answer, now)
@@ -106,9 +110,9 @@ def _phone(number: PhoneNumber) -> dict[str, Any]:
 
 
 def retry_s(outcome: Outcome, failures: int, uid: str) -> float | None:
-    """Returns in how many seconds to try again; None where the usual resync is enough.
+    """Returns in how many seconds to try again; None if the usual resync is soon enough.
 
-    It varies by object, so that objects that failed together are not all tried at the same time.
+    The time varies from object to object, so that objects that failed together are not all tried at the same time.
     """
     if outcome is not Outcome.FAILED:
         return None

@@ -1,4 +1,4 @@
-"""Decides from Meta's `health_status` whether the number can send, and what a person must do if not. Pure.
+"""Decides from Meta's `health_status` whether the number can send and, if not, what a person must do. Pure.
 
 Source: Meta's "Health status" (2025-10-22). Meta's own sentences are not passed on: they can name a phone number.
 """
@@ -16,7 +16,7 @@ _BY_CODE = {
     131042: (Reason.PAYMENT_MISSING, remedies.PAYMENT),
     131037: (Reason.DISPLAY_NAME_NOT_APPROVED, remedies.DISPLAY_NAME),
 }
-"""Reason and remedy by Meta's error code."""
+"""Reason of the condition and remedy, by Meta's error code."""
 _NAMES = {"PHONE_NUMBER": "number", "WABA": "WhatsApp account", "BUSINESS": "business portfolio", "APP": "app"}
 _REMEDIES = {
     "PHONE_NUMBER": remedies.DISPLAY_NAME,
@@ -24,11 +24,11 @@ _REMEDIES = {
     "BUSINESS": remedies.VERIFY_BUSINESS,
     "APP": remedies.APP_ALERTS,
 }
-"""Remedies by the kind of entity, for codes that are not in `_BY_CODE`."""
+"""Remedies by the kind of entity that holds the number back, for error codes that are not in `_BY_CODE`."""
 
 
 def health(phone: PhoneNumber) -> Condition | None:
-    """Returns the condition `CanSend`; None where Meta says nothing about health."""
+    """Returns the condition `CanSend`, or None if Meta says nothing about the number's health."""
     reported = phone.health_status
     if reported is None or not reported.can_send_message:
         return None
@@ -47,14 +47,16 @@ def health(phone: PhoneNumber) -> Condition | None:
 
 
 def _main_reason(reasons: list[str]) -> str:
-    """Returns the first reason that a person can do something about here; `Registered` explains `NotConnected`."""
+    """Returns the first reason for which a person can do something here. `NotConnected` comes last, because the
+    condition `Registered` explains it.
+    """
     if not reasons:
         return Reason.LIMITED
     return next((each for each in reasons if each != Reason.NOT_CONNECTED), Reason.NOT_CONNECTED)
 
 
 def _explained(entity: HealthEntity) -> tuple[str, str]:
-    """Returns reason and text for an entity that holds the number back."""
+    """Returns reason and text of the condition for an entity that holds the number back."""
     for error in entity.errors:
         if error.error_code in _BY_CODE:
             return _BY_CODE[error.error_code]

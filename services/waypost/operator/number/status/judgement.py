@@ -1,6 +1,8 @@
-"""Decides the conditions that a user reads from what was found: the state, and what a person must do. Pure.
+"""Decides the conditions that a user reads: what the state is, and what a person must do. They follow from what was
+desired and observed. Pure.
 
-A look at Meta that failed for a passing reason says nothing about the number, so the last known condition is kept.
+If Meta could not be asked for a reason that ends by itself, that says nothing about the number. So the last known
+condition stays.
 """
 
 import math
@@ -23,12 +25,12 @@ from waypost.operator.number.status import remedies
 from waypost.operator.number.status.health import health
 
 WARN_DAYS = (14, 7, 3, 1)
-"""A warning is given when the token has this many days left, if it could not be refreshed."""
+"""Numbers of days before the token's expiry at which a warning is given, if the token could not be refreshed."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A condition, and whether only a person can change it."""
+    """A condition, together with whether only a person can change it."""
 
     condition: Condition
     needs_person: bool = False
@@ -63,7 +65,9 @@ def judge(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...
 def _last_known(
     observed: Observed, type_: ConditionType, otherwise: Reason = Reason.NOT_LOOKED_AT, message: str = ""
 ) -> Judged:
-    """Returns the condition as the status has it; if it has none, `Unknown` with the given reason and message."""
+    """Returns the condition that the status has now. If there is none, returns the condition `Unknown` with the given
+    reason and message.
+    """
     found = conditions.find(observed.status, type_)
     if found is None or found.get("status") not in tuple(ConditionStatus):
         return _unknown(type_, otherwise, message)
@@ -134,12 +138,12 @@ def _invalid_token(answer: TokenDetails) -> tuple[Reason, str]:
 
 
 def days_left(answer: TokenDetails, now: float) -> int:
-    """Returns the days until the token expires, rounded up."""
+    """Returns the number of days until the token expires, rounded up."""
     return max(0, math.ceil((answer.expires_at - now) / DAY_S))
 
 
 def _unreadable(observed: Observed, type_: ConditionType, error: GraphError, what: str, field: str) -> Judged:
-    """Returns the condition for a number or account that cannot be read with a valid token."""
+    """Returns the condition for a number or an account that cannot be read although the token is valid."""
     if is_transient(error):
         return _unavailable(observed, type_, error)
     message = f"The token may not read the {what} ({error}). Check {field}. If it is right: {remedies.ASSIGN_ASSETS}"

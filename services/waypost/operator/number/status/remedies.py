@@ -1,4 +1,4 @@
-"""Steps that only a person can take, most of them at Meta: what to do, and on which page.
+"""Describes the steps that only a person can take, most of them at Meta: what to do, and on which page.
 
 Names of pages are as in Meta's "Get started", "Business phone numbers" and "Payment methods" (copies of 2026).
 """

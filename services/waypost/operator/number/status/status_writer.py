@@ -1,4 +1,4 @@
-"""Writes the status of a number if it changed, and emits an Event per changed condition."""
+"""Writes the status of a number if it changed, and emits a Kubernetes Event for each changed condition."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,9 +37,9 @@ class StatusWriter:
     ) -> Result:
         """Writes the status if it changed, and returns the result with the time of the next reconcile.
 
-        `details`: fields beside the conditions that are new. `keep_times`: nothing was attempted, so the count of
-        failures and the next attempt stay as they are. `min_wait_s`: shortest wait before the next attempt. Raises
-        `ClusterError`.
+        `details` holds the new values of fields other than conditions. `keep_times` says that nothing was attempted, so
+        the count of failures and the time of the next attempt stay as they are. `min_wait_s` is the shortest wait
+        before the next attempt, in seconds. Raises `ClusterError`.
         """
         now, before = self._clock(), resource.status
         failures = int(before.get("failureCount") or 0)
@@ -67,7 +67,9 @@ class StatusWriter:
         return Result(max(SHORTEST_WAIT_S, min(waits)) if waits else None, outcome)
 
     async def write(self, resource: NumberResource, status: Mapping[str, Any]) -> None:
-        """Writes the status, even if the rest of the object has changed since it was read. Raises `ClusterError`."""
+        """Writes the status, even if others have changed the rest of the object since it was read. Raises
+        `ClusterError`.
+        """
         try:
             resource.manifest = await self._cluster.write_status(resource.manifest, dict(status))
         except ClusterConflict:
@@ -82,7 +84,7 @@ class StatusWriter:
     async def _emit_changes(
         self, resource: NumberResource, before: Mapping[str, Any], after: Mapping[str, Any]
     ) -> None:
-        """Emits an Event for each changed condition, except for those that are true when they first appear."""
+        """Emits an Event for each changed condition. A condition that is true when it first appears gets none."""
         for each in changed(before.get("conditions"), after["conditions"]):
             if each["status"] == ConditionStatus.UNKNOWN or each["type"] in _PROGRESS:
                 continue

@@ -1,4 +1,4 @@
-"""Derives the summary of a number from its other conditions: `Ready`, `Reconciling` and `Stalled`. Pure."""
+"""Derives the summary of a number, which is `Ready`, `Reconciling` and `Stalled`, from its other conditions. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ NEEDED = (
     ConditionType.BOT_LOADED,
     ConditionType.CAN_SEND,
 )
-"""Conditions that `Ready` needs. The first one that is not true is the one that `Ready` reports."""
+"""Conditions that must be true for `Ready` to be true. `Ready` reports the first of them that is not true."""
 
 WAITING = frozenset({Reason.WAITING_FOR_WEBHOOK, Reason.WAITING_TO_REGISTER})
-"""Reasons that end by themselves after a while; nothing has failed."""
+"""Reasons of a wait that ends by itself, although nothing has failed."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Summary:
 
 
 def summarise(judged: Sequence[Judged], observed: Observed) -> Summary:
-    """Returns all conditions. `Ready` is true when each needed one is; `Stalled` when only a person can go on."""
+    """Returns all conditions, with the summary. `Ready` is true when each condition in `NEEDED` is true; `Stalled` is
+    true when only a person can bring the number further.
+    """
     aspects = tuple(each.condition for each in judged)
     by_type = {each.condition.type: each for each in judged}
     failing = next((by_type[name] for name in NEEDED if name in by_type and _is_failing(by_type[name])), None)
@@ -59,13 +61,15 @@ def summarise(judged: Sequence[Judged], observed: Observed) -> Summary:
 
 
 def suspended(aspects: Sequence[Condition]) -> tuple[Condition, ...]:
-    """Returns the conditions of a suspended number: `Ready`, so that `kubectl wait` and GitOps tools go on."""
+    """Returns the conditions of a suspended number. `Ready` is true, so that `kubectl wait` and GitOps tools do not
+    wait for it.
+    """
     message = "spec.suspend is true: the operator changes nothing, and messages keep flowing."
     return (_ready(ConditionStatus.TRUE, Reason.SUSPENDED, message), *aspects, NOT_RECONCILING, NOT_STALLED)
 
 
 def refused(reason: Reason, message: str) -> tuple[Condition, ...]:
-    """Returns the conditions of an object that cannot be used as it is written."""
+    """Returns the conditions of an object that cannot be used because of what its spec says."""
     return _stalled((), reason, message).conditions
 
 
@@ -81,7 +85,9 @@ def _is_failing(judged: Judged) -> bool:
 
 
 def _was_stalled(observed: Observed, condition: Condition) -> bool:
-    """Returns whether a person had to act for the same reason; asked only where Meta was not looked at this time."""
+    """Returns whether a person already had to act for the same reason. The answer is True only if Meta was not asked in
+    this reconcile.
+    """
     if observed.meta is not None:
         return False
     stalled = ConditionType.STALLED
@@ -89,7 +95,7 @@ def _was_stalled(observed: Observed, condition: Condition) -> bool:
 
 
 def _transient_failure(observed: Observed) -> tuple[Reason, str] | None:
-    """Returns reason and message of something that failed for a passing reason, if anything did."""
+    """Returns reason and message of a failure that will end by itself; None if there is no such failure."""
     meta = observed.meta or MetaState()
     for answer in (meta.token, meta.number, meta.account, meta.app):
         # A call that was put off to spare the account's budget is no failure: it is made later.
