@@ -16,7 +16,8 @@ from waypost.telemetry import logs, probes
 
 
 class CuttableProtocol(HttpToolsProtocol):
-    """HTTP/1.1 that lets the application close the connection, so that a reply is lost after the work is done."""
+    """The HTTP/1.1 protocol, by which the application can also close the connection, so that a reply is lost after the
+    work is done."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -25,7 +26,10 @@ class CuttableProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Returns after a signal; uvicorn would raise the signal again, and end the process before it has cleaned up."""
+    """The server, whose `serve` returns after a signal.
+
+    Uvicorn's own server would raise the signal again, and end the process before it has cleaned up.
+    """
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -38,7 +42,9 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM. All state is in memory: a restart leaves only the objects of the file `simulator_world`.
+    """Serves until SIGTERM.
+
+    All state is in memory: after a restart, only the objects of the file `simulator_world` exist.
 
     Raises OSError and `msgspec.MsgspecError` when that file cannot be read.
     """

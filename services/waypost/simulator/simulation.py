@@ -25,7 +25,7 @@ class Clock:
         self.offset_s = 0.0
 
     def now(self) -> float:
-        """Return the simulated time in Unix seconds."""
+        """Returns the simulated time in Unix seconds."""
         return self._source() + self.offset_s
 
 
@@ -44,7 +44,7 @@ class Simulation:
         self.throughput_limit = RateLimit()
         self.hourly_limit = HourlyLimit()
         self.free_service: dict[str, int] = {}
-        """Number of service messages that each number has sent; the first 1,000 are free."""
+        """The number of service messages that each number has sent; the first 1,000 are free."""
         self.delivery_sender = DeliverySender(self.world, lambda: self.config, self.now)
         self._timers: set[asyncio.TimerHandle] = set()
         self.status_schedule = StatusSchedule(self._release, lambda: self.config.status_tick_s)
@@ -52,7 +52,7 @@ class Simulation:
     def inbound(
         self, number: Number, user: User, message: dict[str, Any], *, contact: dict[str, Any], times: int = 1
     ) -> tuple[Received, DeliveryReceipt]:
-        """Record a user's message to the number, which opens the window, and deliver it `times` times."""
+        """Records a user's message to the number, which opens the service window, and delivers it `times` times."""
         now = self.now()
         receipt = DeliveryReceipt()
         received = Received(
@@ -72,7 +72,7 @@ class Simulation:
         return received, receipt
 
     def plan_statuses(self, sent: Sent, failure: Refusal | None) -> None:
-        """Schedule the statuses of an accepted message: sent, delivered and read, or failed."""
+        """Schedules the statuses of an accepted message: either sent, delivered and read, or failed."""
         config = self.config
         if failure is not None:
             after = config.sent_after_s or 0.0
@@ -93,7 +93,7 @@ class Simulation:
         self.delivery_sender.submit(update for update in updates if update is not None)
 
     def later(self, after_s: float, action: Callable[[], None]) -> None:
-        """Run an action after some seconds, unless the simulation is reset before."""
+        """Runs an action after some seconds, unless the simulation is reset before then."""
 
         def due() -> None:
             self._timers.discard(timer)
@@ -108,7 +108,7 @@ class Simulation:
         self._timers.clear()
 
     def reset(self, *, world: bool) -> None:
-        """Forget all traffic; with `world` also every app, account, number and token."""
+        """Forgets all traffic and, with `world`, also every app, account, number and token."""
         self.config = self.initial
         self.clock.offset_s = 0.0
         self.status_schedule.clear()
@@ -123,7 +123,7 @@ class Simulation:
         self.world.reset(everything=world)
 
     async def close(self) -> None:
-        """Stop all statuses and deliveries."""
+        """Stops all statuses and deliveries that are scheduled or in progress."""
         self.status_schedule.clear()
         self._cancel_timers()
         await self.delivery_sender.close()

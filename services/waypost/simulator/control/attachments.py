@@ -17,11 +17,12 @@ SAMPLES: dict[str, tuple[str, bytes]] = {
     "audio": ("audio/ogg; codecs=opus", b"OggS"),
     "document": ("application/pdf", b"%PDF-1.4\n%%EOF\n"),
 }
-"""The file of each type that a user sends if none is given."""
+"""Maps the type of a media message to the file that a user sends if the request gives none: its MIME type and its
+bytes."""
 
 
 def attach(sim: Simulation, number: Number, message: dict[str, Any], base_url: str) -> None:
-    """Add to a media message of a user what Meta adds: `id`, `mime_type`, `sha256` and a `url`."""
+    """Adds to a user's media message the members that Meta adds: `id`, `mime_type`, `sha256` and a `url`."""
     kind = str(message.get("type"))
     content = message.get(kind)
     if kind not in SAMPLES or not isinstance(content, dict) or content.get("id"):

@@ -31,11 +31,11 @@ from waypost.simulator.world.values import SendStatus
 from waypost.simulator.world.world import Number, User, WorldSeed, only_digits
 
 INBOUND_WAIT_S = 5.0
-"""Seconds that `POST /_sim/inbound` waits for the first attempts at most."""
+"""The most seconds that `POST /_sim/inbound` waits for the first attempts at delivery."""
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """Return a response that msgspec encodes."""
+    """Returns an HTTP response whose JSON body msgspec has encoded."""
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
@@ -59,7 +59,7 @@ class Control:
         self._inbound_wait_s = inbound_wait_s
 
     def routes(self) -> list[Route]:
-        """Return all routes."""
+        """Returns the routes below `/_sim`."""
         table: list[tuple[str, str, Any]] = [
             ("PUT", "/world", self.put_world),
             ("GET", "/world", self.get_world),
@@ -81,7 +81,7 @@ class Control:
         return [Route(f"/_sim{path}", endpoint, methods=[method]) for method, path, endpoint in table]
 
     async def put_world(self, request: Request) -> Response:
-        """Add or change objects, all of them or, after a mistake, none."""
+        """Adds or changes the given objects: all of them or, if there is a mistake, none."""
         seed = await _decoded(request, WorldSeed)
         try:
             self._sim.world.merge(seed, self._sim.now())
@@ -90,7 +90,7 @@ class Control:
         return await self.get_world(request)
 
     async def get_world(self, _request: Request) -> Response:
-        """Show all objects, without secrets."""
+        """Shows all objects of the simulated Meta, without secrets."""
         return json_response(world_view(self._sim.world))
 
     def _number(self, name: str) -> Number:
@@ -118,7 +118,7 @@ class Control:
         return user, contact
 
     async def inbound(self, request: Request) -> Response:
-        """Deliver a user's message as Meta does, and return its wamid and the answers of the callbacks."""
+        """Delivers a user's message as Meta does, and returns its wamid and the answers of the callbacks."""
         sim = self._sim
         body: InboundRequest = await _decoded(request, InboundRequest)
         if (body.text is None) == (body.message is None):
@@ -151,7 +151,10 @@ class Control:
         )
 
     async def sent(self, request: Request) -> Response:
-        """Return accepted sends in order. Query: `to`, `number`, `type`, `since` (a `seq`), `limit` (the last ones)."""
+        """Returns accepted sends in order.
+
+        The query can have `to`, `number`, `type`, `since` (a `seq`) and `limit` (only the last ones).
+        """
         query = request.query_params
         found = list(self._sim.history.sent.values())
         if "number" in query:
@@ -170,11 +173,14 @@ class Control:
         return json_response([sent_view(sent) for sent in found])
 
     async def subscriptions(self, _request: Request) -> Response:
-        """Return the callbacks of apps, accounts and numbers, without verify tokens."""
+        """Returns the callbacks of apps, accounts and numbers, without verify tokens."""
         return json_response(callbacks(self._sim.world))
 
     async def deliveries(self, request: Request) -> Response:
-        """Return attempts in order. Query: `status` (or `none`), `refused=1` (all but 200), `limit`, `body=1`."""
+        """Returns attempts at delivery in order.
+
+        The query can have `status` (or `none`), `refused=1` (all but those answered 200), `limit` and `body=1`.
+        """
         query = request.query_params
         found = list(self._sim.delivery_sender.attempts)
         if "status" in query:
@@ -193,7 +199,7 @@ class Control:
         return json_response(found)
 
     async def arm(self, request: Request) -> Response:
-        """Arm a fault."""
+        """Arms the fault in the request's body."""
         fault: Fault = await _decoded(request, Fault)
         try:
             self._sim.faults.arm(fault)
@@ -202,22 +208,22 @@ class Control:
         return json_response({"armed": len(self._sim.faults.armed)})
 
     async def faults(self, _request: Request) -> Response:
-        """Return the armed faults."""
+        """Returns the armed faults."""
         return json_response(self._sim.faults.armed)
 
     async def disarm(self, _request: Request) -> Response:
-        """Disarm all faults."""
+        """Disarms all faults."""
         self._sim.faults.armed.clear()
         return json_response({"armed": 0})
 
     async def reset(self, request: Request) -> Response:
-        """Forget all traffic and, if asked, the world."""
+        """Forgets all traffic and, if asked, all objects too."""
         body: ResetRequest = await _decoded(request, ResetRequest)
         self._sim.reset(world=body.world)
         return json_response({"success": True})
 
     async def status(self, request: Request) -> Response:
-        """Deliver a given status, also for a message that was never accepted here."""
+        """Delivers the status in the request's body, even for a message that the simulator never accepted."""
         sim = self._sim
         body: StatusRequest = await _decoded(request, StatusRequest)
         sent = sim.history.sent.get(body.wamid) or self._unknown_send(body)
@@ -252,7 +258,7 @@ class Control:
         )
 
     async def field(self, request: Request) -> Response:
-        """Deliver any webhook field, for instance `account_update` or `user_preferences`."""
+        """Delivers any webhook field, for instance `account_update` or `user_preferences`."""
         sim = self._sim
         body: FieldRequest = await _decoded(request, FieldRequest)
         number = self._number(body.number) if body.number else None
@@ -263,19 +269,19 @@ class Control:
         return json_response({"success": True})
 
     async def redeliver(self, request: Request) -> Response:
-        """Send the last bodies again."""
+        """Sends the bodies of the last deliveries again."""
         body: RedeliveryRequest = await _decoded(request, RedeliveryRequest)
         queued = self._sim.delivery_sender.resend(body.count, times=body.times, shuffle=body.shuffle)
         return json_response({"queued": queued})
 
     async def advance(self, request: Request) -> Response:
-        """Move the simulated time forward."""
+        """Moves the simulated time forward."""
         body: ClockRequest = await _decoded(request, ClockRequest)
         self._sim.clock.offset_s += body.advance_s
         return json_response({"now": self._sim.now()})
 
     async def change_behaviour(self, request: Request) -> Response:
-        """Change some fields of the configuration."""
+        """Changes some fields of the simulator's configuration."""
         changes: dict[str, Any] = await _decoded(request, dict[str, Any])
         current = msgspec.structs.asdict(self._sim.config)
         try:
@@ -285,7 +291,7 @@ class Control:
         return await self.behaviour(request)
 
     async def behaviour(self, _request: Request) -> Response:
-        """Return the configuration."""
+        """Returns the simulator's configuration."""
         return json_response(self._sim.config)
 
 

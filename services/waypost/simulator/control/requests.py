@@ -1,4 +1,4 @@
-"""Defines the bodies of `/_sim/*`. Unknown keys are refused, so that a misspelt one is noticed."""
+"""Defines the bodies of `/_sim/*`. Unknown keys are refused, so that a misspelt key is noticed."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Sender(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A user as an object. Without `phone` the business sees only the BSUID."""
+    """A user, given as an object. If `phone` is missing, the business sees only the BSUID."""
 
     phone: str | None = None
     user_id: str | None = None
@@ -28,15 +28,16 @@ class InboundRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, r
     message: dict[str, Any] | None = None
     name: str | None = None
     context: str | None = None
-    """Id of the message that this one replies to."""
+    """The id of the message that this message replies to."""
     times: int = 1
-    """The number of times that Meta delivers it."""
+    """The number of times that Meta delivers the message."""
     wait: bool = True
-    """Whether to reply only after the first attempt of each delivery has ended, at most 5 s later."""
+    """Whether to reply only after the first attempt of each delivery has ended, but at most 5 s later."""
 
 
 class StatusRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/status`: a status now, for a message that was accepted here or for any other."""
+    """The body of `POST /_sim/status`: a status to deliver now, for a message that the simulator accepted or for any
+    other."""
 
     wamid: str
     status: str
@@ -59,13 +60,13 @@ class FieldRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ClockRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/clock`."""
+    """The body of `POST /_sim/clock`, which moves the simulated time forward."""
 
     advance_s: float
 
 
 class RedeliveryRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/redeliver`: the last `count` bodies, `times` times each."""
+    """The body of `POST /_sim/redeliver`: the last `count` bodies are sent again, each `times` times."""
 
     count: int = 1
     times: int = 1

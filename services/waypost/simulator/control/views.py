@@ -1,4 +1,4 @@
-"""Converts objects to what `/_sim/*` shows, without secrets and verify tokens."""
+"""Converts objects to the JSON that `/_sim/*` shows, without secrets and verify tokens."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from waypost.simulator.world.world import Number, World
 
 
 def sent_view(sent: Sent) -> dict[str, Any]:
-    """Return a message of a business for `/_sim/sent`; `text` is what the user reads."""
+    """Returns a message of a business for `/_sim/sent`; `text` is what the user reads."""
     return {
         "seq": sent.seq,
         "wamid": sent.wamid,
@@ -29,7 +29,7 @@ def sent_view(sent: Sent) -> dict[str, Any]:
 
 
 def readable_text(kind: str, body: Any) -> str:
-    """Return the text of a message that the user reads."""
+    """Returns the text of a message as the user reads it."""
     if not isinstance(body, dict):
         return ""
     if kind == "text":
@@ -44,7 +44,7 @@ def readable_text(kind: str, body: Any) -> str:
 
 
 def number_view(number: Number) -> dict[str, Any]:
-    """Return a number for `/_sim/world`."""
+    """Returns a number for `/_sim/world`."""
     return {
         "phone_number_id": number.phone_number_id,
         "display_phone_number": number.display_phone_number,
@@ -54,7 +54,7 @@ def number_view(number: Number) -> dict[str, Any]:
 
 
 def world_view(world: World) -> dict[str, Any]:
-    """Return all apps, accounts, numbers and templates for `/_sim/world`."""
+    """Returns all apps, accounts, numbers and templates for `/_sim/world`."""
     return {
         "apps": [{"app_id": app.app_id, "name": app.name} for app in world.apps.values()],
         "accounts": [
@@ -73,7 +73,7 @@ def world_view(world: World) -> dict[str, Any]:
 
 
 def callbacks(world: World) -> list[dict[str, Any]]:
-    """Return every callback that is in use: of apps, of accounts and of numbers."""
+    """Returns every callback that is in use by an app, an account or a number."""
     found: list[dict[str, Any]] = [
         {
             "scope": "app",

@@ -17,7 +17,7 @@ def _allowed(caller: Caller, account: Account) -> None:
 
 
 async def node(_sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """Return the fields of the account."""
+    """Returns the fields of the account."""
     _allowed(caller, account)
     fields = {
         "id": account.waba_id,
@@ -43,7 +43,7 @@ async def node(_sim: Simulation, call: Call, caller: Caller, account: Account) -
 
 
 async def phone_numbers(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """List the numbers of the account, in pages."""
+    """Lists the numbers of the account, in pages."""
     _allowed(caller, account)
     numbers = [sim.world.numbers[number_id] for number_id in account.numbers]
     views = [
@@ -56,7 +56,7 @@ async def phone_numbers(sim: Simulation, call: Call, caller: Caller, account: Ac
 
 
 async def subscribe(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """Subscribe the app and drop its override or, with a body, verify and set the override."""
+    """Subscribes the app. Without a body its override is dropped; with a body the override is verified and set."""
     _allowed(caller, account)
     app_id = caller.app.app_id
     url = call.text("override_callback_uri")
@@ -68,7 +68,7 @@ async def subscribe(sim: Simulation, call: Call, caller: Caller, account: Accoun
 
 
 async def subscribed(sim: Simulation, _call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """List the subscribed apps with their overrides."""
+    """Lists the subscribed apps with their overrides."""
     _allowed(caller, account)
     data = []
     for app_id, override in account.subscribers.items():
@@ -87,7 +87,7 @@ async def subscribed(sim: Simulation, _call: Call, caller: Caller, account: Acco
 
 
 async def unsubscribe(_sim: Simulation, _call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """Unsubscribe the app that calls."""
+    """Unsubscribes the app that makes the call."""
     _allowed(caller, account)
     account.subscribers.pop(caller.app.app_id, None)
     return {"success": True}

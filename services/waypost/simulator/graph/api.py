@@ -20,16 +20,16 @@ from waypost.simulator.world.world import Account, App, Media, Number, Template
 
 Node = App | Account | Number | Media | tuple[Account, Template]
 NodeHandler = Callable[[Simulation, Call, Caller, Any], Awaitable[dict[str, Any]]]
-"""Answers a call on a node, an object with an id. Raises `Refusal`."""
+"""A function that answers a call on a node, an object with an id. Raises `Refusal`."""
 PathHandler = Callable[[Simulation, Call], Awaitable[dict[str, Any]]]
-"""Answers a call on a path that names no node, and checks the token itself. Raises `Refusal`."""
+"""A function that answers a call on a path that names no node. It checks the token itself. Raises `Refusal`."""
 
 CUT = "waypost.cut"
-"""Name of an ASGI extension of `simulator.main` that closes the client's connection without a reply."""
+"""The name of an ASGI extension of `simulator.main` that closes the client's connection without a reply."""
 
 
 class GraphApi:
-    """ASGI application for every path that is not the simulator's own."""
+    """ASGI application for every path that is not a page or control route of the simulator."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class GraphApi:
         return _json(result, 200, call.headers)
 
     def _caller(self, call: Call) -> str | None:
-        """Return the id of the token's app, whether or not the token is valid."""
+        """Returns the id of the token's app, whether or not the token is valid."""
         token = self._sim.world.tokens.get(call.token or "")
         return token.app_id if token else (call.token or "").partition("|")[0]
 
@@ -109,7 +109,7 @@ class GraphApi:
         return await handler(sim, call, caller, node)
 
     def _count_management_call(self, call: Call, caller: Caller, node: Node) -> None:
-        """Count a management call per app and account, and report the usage. Raises `Refusal` 80007 over the limit."""
+        """Counts a management call per app and account and reports usage. Raises `Refusal` 80007 over the limit."""
         budget = self._sim.config.management_calls_per_hour
         account = node[0] if isinstance(node, tuple) else node
         if budget is None or not isinstance(account, Account):
@@ -139,7 +139,7 @@ class GraphApi:
 
 
 class ConnectionCut(Exception):
-    """Raised inside this module when a fault wants no reply at all."""
+    """Raised inside this module when a fault requires that the client gets no reply at all."""
 
 
 async def _cut(scope: Scope, receive: Receive) -> None:

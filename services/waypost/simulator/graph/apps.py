@@ -35,7 +35,7 @@ def _field_names(call: Call) -> list[str]:
 
 
 async def subscribe(sim: Simulation, call: Call, caller: Caller, app: App) -> dict[str, Any]:
-    """Verify the callback, then replace the app's subscription; if the callback fails, the old one stays."""
+    """Verifies the callback, then replaces the app's subscription. If that fails, the old subscription stays."""
     caller.require_app(app.app_id)
     _check_object(call, required=True)
     names = _field_names(call)
@@ -53,7 +53,7 @@ async def subscribe(sim: Simulation, call: Call, caller: Caller, app: App) -> di
 
 
 async def subscription(_sim: Simulation, _call: Call, caller: Caller, app: App) -> dict[str, Any]:
-    """Return the subscription, without its verify token."""
+    """Returns the subscription, without its verify token."""
     caller.require_app(app.app_id)
     found = app.subscription
     if found is None:
@@ -63,7 +63,7 @@ async def subscription(_sim: Simulation, _call: Call, caller: Caller, app: App) 
 
 
 async def unsubscribe(_sim: Simulation, call: Call, caller: Caller, app: App) -> dict[str, Any]:
-    """Delete the subscription, or only some fields of it."""
+    """Deletes the subscription, or only some fields of it."""
     caller.require_app(app.app_id)
     _check_object(call, required=False)
     names = _field_names(call)
@@ -76,14 +76,14 @@ async def unsubscribe(_sim: Simulation, call: Call, caller: Caller, app: App) ->
 
 
 async def node(_sim: Simulation, _call: Call, caller: Caller, app: App) -> dict[str, Any]:
-    """Return the fields of the app."""
+    """Returns the fields of the app."""
     if caller.app.app_id != app.app_id:
         raise Refusal(200)
     return {"id": app.app_id, "name": app.name, "link": f"https://www.facebook.com/games/?app_id={app.app_id}"}
 
 
 async def debug_token(sim: Simulation, call: Call) -> dict[str, Any]:
-    """Describe a token. An invalid one is described as such, not refused."""
+    """Describes a token. An invalid token is described as such, not refused."""
     caller = authenticate(sim.world, call, sim.now())
     inspected = call.text("input_token", required=True)
     assert inspected is not None
@@ -144,7 +144,7 @@ def _client(sim: Simulation, call: Call) -> App:
 
 
 async def access_token(sim: Simulation, call: Call) -> dict[str, Any]:
-    """Return an app token, or a new 60-day token for one that has not expired; the old one keeps its own expiry."""
+    """Returns an app token, or a new 60-day token for an unexpired one. The old token keeps its own expiry."""
     app = _client(sim, call)
     kind = call.text("grant_type", required=True)
     if kind == "client_credentials":
@@ -170,7 +170,7 @@ async def access_token(sim: Simulation, call: Call) -> dict[str, Any]:
 
 
 async def revoke(sim: Simulation, call: Call) -> dict[str, Any]:
-    """Make a token invalid for ever."""
+    """Makes a token invalid for ever."""
     app = _client(sim, call)
     caller = authenticate(sim.world, call, sim.now())
     token = sim.world.tokens.get(call.text("revoke_token", required=True) or "")

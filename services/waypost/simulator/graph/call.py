@@ -32,7 +32,7 @@ class Upload:
 
 @dataclass(slots=True)
 class Call:
-    """A parsed call. `parameters` has the query and the body; the body takes precedence."""
+    """A parsed call. `parameters` has those of the query and of the body; the body takes precedence."""
 
     method: str
     version: str
@@ -48,11 +48,11 @@ class Call:
 
     @property
     def path(self) -> str:
-        """The path without the version."""
+        """Returns the path without the version."""
         return "/" + "/".join(self.segments)
 
     def text(self, name: str, *, required: bool = False) -> str | None:
-        """Return a parameter as text, None if it is absent. Raises `Refusal` 100 if it is absent and required."""
+        """Returns a parameter as text, or None if it is absent. Raises `Refusal` 100 if a required one is absent."""
         value = self.parameters.get(name)
         if value is None or value == "":
             if required:
@@ -61,14 +61,14 @@ class Call:
         return value if isinstance(value, str) else json.dumps(value)
 
     def fields(self) -> list[str]:
-        """Return the names in `fields=a,b{c},d`, without what is in braces."""
+        """Returns the names in a parameter `fields=a,b{c},d`, without the parts in braces."""
         return [
             name for name in re.sub(r"\{[^}]*\}|\.[a-z_]+\([^)]*\)", "", self.text("fields") or "").split(",") if name
         ]
 
 
 async def read_call(request: Request) -> Call:
-    """Parse a request. Raises `Refusal` 100 for a body that cannot be parsed, 131053 for a file that is too large."""
+    """Parses a request. Raises `Refusal` 100 for a body that cannot be parsed, 131053 for a file that is too large."""
     segments = [segment for segment in request.url.path.split("/") if segment]
     version = ""
     if segments and VERSION.fullmatch(segments[0]):
@@ -130,7 +130,7 @@ async def _form(request: Request) -> tuple[dict[str, Any], dict[str, Upload]]:
 
 
 def _decode_json(value: str) -> Any:
-    """Decode a form value that holds JSON, which Graph accepts; return any other as it is."""
+    """Returns the value of a form field: decoded if it holds JSON, which Graph accepts there, else unchanged."""
     if value[:1] in ("{", "["):
         try:
             return msgspec.json.decode(value)
@@ -149,29 +149,32 @@ def _token(request: Request, parameters: dict[str, Any]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An app that calls, and the token of one of its system users unless it calls with its own token."""
+    """An app that makes a call.
+
+    `token` is that of one of its system users, or None if the app calls with its own token.
+    """
 
     app: App
     token: Token | None
 
     def require_scope(self, scope: Scope) -> None:
-        """Raise `Refusal` 10 unless the token has the scope."""
+        """Raises `Refusal` 10 unless the token has the scope."""
         if self.token is None or scope not in self.token.scopes:
             raise Refusal(10, message=f"(#10) Application does not have permission for this action: {scope}")
 
     def require_account(self, waba_id: str) -> None:
-        """Raise `Refusal` 200 unless the token's user has access to the account."""
+        """Raises `Refusal` 200 unless the token's user has access to the account."""
         if self.token is None or (self.token.wabas is not None and waba_id not in self.token.wabas):
             raise Refusal(200, "The system user has no access to this WhatsApp Business account.")
 
     def require_app(self, app_id: str) -> None:
-        """Raise `Refusal` 15 unless the call has that app's own token."""
+        """Raises `Refusal` 15 unless the call has that app's own token."""
         if self.token is not None or self.app.app_id != app_id:
             raise Refusal(15)
 
 
 def authenticate(world: World, call: Call, now: float) -> Caller:
-    """Return the caller that the token belongs to. Raises `Refusal` 200, 190 or 100 (`appsecret_proof`)."""
+    """Returns the caller that the token belongs to. Raises `Refusal` 200, 190 or 100 (`appsecret_proof`)."""
     if call.token is None:
         raise Refusal(200, message="(#200) An access token is required to request this resource.")
     found = _resolve(world, call.token, now)

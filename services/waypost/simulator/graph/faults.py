@@ -1,4 +1,4 @@
-"""Defines faults: what goes wrong, for which calls, and how many times."""
+"""Defines faults: each says how calls go wrong, which calls, and how many of them."""
 
 import re
 from typing import Any
@@ -10,15 +10,18 @@ from waypost.simulator.world.refusal import Refusal
 
 
 class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Facts of a call that must all hold. `path` is a regular expression for `METHOD /path`, without the version."""
+    """Conditions on a call, all of which must hold.
+
+    `path` is a regular expression for `METHOD /path`, without the version.
+    """
 
     path: str | None = None
     method: str | None = None
     type: str | None = None
-    """Message type of a send, for instance `text`; `mark` for mark-as-read."""
+    """The message type of a send, for instance `text`; `mark` stands for mark-as-read."""
     number: str | None = None
     to: str | None = None
-    """Digits of the recipient, or a BSUID."""
+    """The recipient of a send: the digits of the phone number, or a BSUID."""
     app: str | None = None
 
 
@@ -40,20 +43,20 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     delay_s: float = 0.0
     times: int | None = 1
     reset: bool = False
-    """Close the connection before anything is done."""
+    """Whether the connection is closed before anything is done."""
     reset_after_accept: bool = False
-    """Do everything, deliveries included, then close the connection without a reply."""
+    """Whether everything is done, deliveries included, and the connection is then closed without a reply."""
     fail_after_accept: bool = False
-    """Accept the message, then send a `failed` status with `code` instead of the usual statuses."""
+    """Whether the message is accepted, but then gets a status `failed` with `code` instead of the usual statuses."""
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the call is answered without being executed."""
+        """Returns whether the call is answered with an error without being executed."""
         given = self.code is not None or self.status is not None or self.body is not None
         return given and not self.fail_after_accept and not self.reset_after_accept
 
     def refusal(self) -> Refusal:
-        """Return the error that the call is answered with."""
+        """Returns the error that the call is answered with."""
         if self.code is None:
             code = 2 if (self.status or 500) >= 500 else 1
             return Refusal(code, self.details, status=self.status, headers=self.headers)
@@ -61,7 +64,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def check(fault: Fault) -> None:
-    """Raise a `ValueError` that says what is wrong, for instance a pattern that does not compile."""
+    """Raises a `ValueError` that says what is wrong with the fault, for instance a pattern that does not compile."""
     pattern = fault.match.path if isinstance(fault.match, Match) else fault.match
     if pattern is not None:
         try:
@@ -75,7 +78,7 @@ def check(fault: Fault) -> None:
 
 
 def matches(fault: Fault, call: Call, app_id: str | None) -> bool:
-    """Return whether the fault applies to this call."""
+    """Returns whether the fault applies to this call."""
     wanted = fault.match
     if wanted is None:
         return True
@@ -111,18 +114,18 @@ def _is_for(call: Call, recipient: str) -> bool:
 
 
 class Faults:
-    """The armed faults, in the order in which they were armed; the first that matches a call applies to it."""
+    """The armed faults, in the order in which they were armed. The first fault that matches a call applies to it."""
 
     def __init__(self) -> None:
         self.armed: list[Fault] = []
 
     def arm(self, fault: Fault) -> None:
-        """Add a fault. Raises `ValueError`, see `check`."""
+        """Arms a fault. Raises `ValueError` as `check` does."""
         check(fault)
         self.armed.append(fault)
 
     def take(self, call: Call, app_id: str | None) -> Fault | None:
-        """Return the fault that applies to this call, if any, and count it down."""
+        """Returns the fault that applies to this call, or None, and reduces the fault's count of calls."""
         for fault in self.armed:
             if matches(fault, call, app_id):
                 if fault.times is not None:

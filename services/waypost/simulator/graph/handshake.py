@@ -1,4 +1,4 @@
-"""Verifies callbacks: Meta stores one only after it has echoed a challenge."""
+"""Verifies callbacks: Meta stores a callback only after its endpoint has echoed a challenge."""
 
 import asyncio
 import secrets
@@ -21,7 +21,7 @@ PREFIX = "(#2200) Callback verification failed with the following errors: "
 
 
 async def verify(sim: Simulation, url: str, verify_token: str) -> None:
-    """Send one GET with `hub.*`, which the callback must answer in time with 200 and the bare challenge.
+    """Sends one GET with `hub.*`, which the callback must answer in time with 200 and nothing but the challenge.
 
     Raises `Refusal` 100 for an invalid URL, 2200 with Meta's text for any other failure.
     """
@@ -51,7 +51,7 @@ async def verify(sim: Simulation, url: str, verify_token: str) -> None:
 async def verified_override(
     sim: Simulation, account: Account, app_id: str, url: str, verify_token: str | None
 ) -> Callback:
-    """Return an override after its callback was verified. Raises `Refusal` 100 or 2200."""
+    """Returns an override after its callback was verified. Raises `Refusal` 100 or 2200."""
     if app_id not in account.subscribers:
         raise Refusal(100, message=NOT_SUBSCRIBED)
     if len(url) > CALLBACK_MAX:
@@ -65,7 +65,7 @@ async def verified_override(
 
 
 def check_url(sim: Simulation, url: str) -> None:
-    """Raise `Refusal` 100 unless the text is an absolute URL that Meta would call."""
+    """Raises `Refusal` 100 unless the text is an absolute URL that Meta would call."""
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.fragment and " " not in url

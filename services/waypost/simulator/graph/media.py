@@ -45,7 +45,7 @@ _url_key = secrets.token_bytes(32)
 
 
 async def upload(sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Store a file for this number, for 30 days."""
+    """Stores an uploaded file for this number, for 30 days."""
     caller.require_scope(Scope.MESSAGING)
     caller.require_account(number.waba_id)
     check_product(call.parameters)
@@ -69,7 +69,7 @@ async def upload(sim: Simulation, call: Call, caller: Caller, number: Number) ->
 def store_media(
     sim: Simulation, number: Number, mime_type: str, content: bytes, *, for_s: float, filename: str | None = None
 ) -> Media:
-    """Store a file under a new id for so many seconds."""
+    """Stores a file under a new id for the given number of seconds."""
     media = Media(
         id=new_id(),
         phone_number_id=number.phone_number_id,
@@ -93,7 +93,7 @@ def _allowed(sim: Simulation, caller: Caller, media: Media, call: Call) -> None:
 
 
 async def node(sim: Simulation, call: Call, caller: Caller, media: Media) -> dict[str, Any]:
-    """Return a URL of the file that is valid for five minutes, with its facts."""
+    """Returns the properties of the file, and a URL of it that is valid for five minutes."""
     _allowed(sim, caller, media, call)
     return {
         "url": download_url(sim, call.base_url, media),
@@ -106,14 +106,14 @@ async def node(sim: Simulation, call: Call, caller: Caller, media: Media) -> dic
 
 
 async def delete(sim: Simulation, call: Call, caller: Caller, media: Media) -> dict[str, Any]:
-    """Delete the file."""
+    """Deletes the file."""
     _allowed(sim, caller, media, call)
     sim.world.remove_media(media.id)
     return {"success": True}
 
 
 def download_url(sim: Simulation, base_url: str, media: Media) -> str:
-    """Return a URL that works for five minutes, and only with a token."""
+    """Returns a URL that works for five minutes, and only with a token."""
     until = int(sim.now()) + URL_LIFETIME_S
     return f"{base_url}/whatsapp_business/attachments/?mid={media.id}&ext={until}&hash={_url_hash(media.id, until)}"
 
@@ -123,7 +123,7 @@ def _url_hash(media_id: str, until: int) -> str:
 
 
 async def download(sim: Simulation, request: Request) -> Response:
-    """Return the file itself, or 404 for an expired or forged URL. Raises `Refusal`."""
+    """Returns the content of the file, or 404 for an expired or forged URL. Raises `Refusal`."""
     call = await read_call(request)
     caller = authenticate(sim.world, call, sim.now())
     until = call.query.get("ext", "0")

@@ -30,13 +30,13 @@ CODE = "123456"
 
 
 def check_access(caller: Caller, number: Number) -> None:
-    """Raise `Refusal` unless the caller may manage the number."""
+    """Raises `Refusal` unless the caller may manage the number."""
     caller.require_scope(Scope.MANAGEMENT)
     caller.require_account(number.waba_id)
 
 
 def number_fields(world: World, app: App, number: Number) -> dict[str, Any]:
-    """Return every field of the number; Meta omits those that are None."""
+    """Returns every field of the number. Fields that are None are omitted, as by Meta."""
     account = world.account_of(number)
     app_callback = app.subscription.url if app.subscription else None
     override = account.subscribers.get(app.app_id)
@@ -71,7 +71,10 @@ def number_fields(world: World, app: App, number: Number) -> dict[str, Any]:
 
 
 def health(world: World, app: App, number: Number) -> dict[str, Any]:
-    """Return `health_status`, the worst of the number's own, its account's, and what the number's status implies."""
+    """Returns `health_status`.
+
+    It is the worst of the number's own value, its account's, and the value implied by the number's status.
+    """
     account = world.account_of(number)
     number_can_send = CanSend.BLOCKED if number.status != NumberStatus.CONNECTED else number.can_send_message
     account_can_send = CanSend.BLOCKED if account.locked else account.can_send_message
@@ -104,7 +107,7 @@ def health(world: World, app: App, number: Number) -> dict[str, Any]:
 
 
 async def node(sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Return the fields of the number."""
+    """Returns the fields of the number."""
     check_access(caller, number)
     fields = number_fields(sim.world, caller.app, number)
     return selected_fields(call, fields, DEFAULT_FIELDS, "WhatsAppBusinessPhoneNumber")
@@ -117,7 +120,7 @@ def _check_pin(pin: Any) -> str:
 
 
 async def change(sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Set or remove the number's own callback, change the PIN, or request another display name."""
+    """Sets or removes the number's own callback, changes the PIN, or requests another display name."""
     check_access(caller, number)
     permitted = {"webhook_configuration", "pin", "new_display_name", "messaging_product"}
     given = {key: value for key, value in call.parameters.items() if key not in ("access_token", "appsecret_proof")}
@@ -160,7 +163,7 @@ def _count_registration(sim: Simulation, number: Number) -> None:
 
 
 async def register(sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Connect the number. The first PIN is set, later ones must match. Each call counts towards 10 in 72 h."""
+    """Connects the number. The first PIN is stored; later PINs must match it. Each call counts towards 10 in 72 h."""
     check_access(caller, number)
     check_product(call.parameters)
     pin = _check_pin(call.parameters.get("pin"))
@@ -182,7 +185,7 @@ async def register(sim: Simulation, call: Call, caller: Caller, number: Number) 
 
 
 async def deregister(sim: Simulation, _call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Disconnect the number; it counts as a registration too."""
+    """Disconnects the number. The call counts towards the limit of registrations too."""
     check_access(caller, number)
     _count_registration(sim, number)
     number.status = NumberStatus.DISCONNECTED
@@ -190,7 +193,7 @@ async def deregister(sim: Simulation, _call: Call, caller: Caller, number: Numbe
 
 
 async def request_code(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Pretend to send the verification code, which is `CODE`."""
+    """Pretends to send the verification code, which is `CODE`."""
     check_access(caller, number)
     if call.text("code_method", required=True) not in ("SMS", "VOICE"):
         raise Refusal(100, message="(#100) Param code_method must be one of {SMS, VOICE}.")
@@ -201,7 +204,7 @@ async def request_code(_sim: Simulation, call: Call, caller: Caller, number: Num
 
 
 async def verify_code(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Verify the number by its code."""
+    """Verifies the number by the code that the caller gives."""
     check_access(caller, number)
     if call.text("code", required=True) != CODE:
         raise Refusal(136025, "The code is not correct.")

@@ -107,11 +107,14 @@ MARK = record(
     {"typing_indicator": record({"type": one_of("text")})},
 )
 AUTHENTICATION = frozenset({"access_token", "appsecret_proof"})
-"""Parameters that every call may have."""
+"""Parameters that any call may have, because they authenticate the caller."""
 
 
 def check_product(body: dict[str, Any]) -> None:
-    """Raise `Refusal` unless `messaging_product` is WhatsApp, which every POST of the Cloud API with a body needs."""
+    """Raises `Refusal` unless `messaging_product` is WhatsApp.
+
+    Every POST of the Cloud API with a body needs this parameter.
+    """
     product = body.get("messaging_product")
     if product is None:
         raise Refusal(100, message="(#100) The parameter messaging_product is required.")
@@ -120,7 +123,7 @@ def check_product(body: dict[str, Any]) -> None:
 
 
 def check_message(body: dict[str, Any]) -> str:
-    """Return the type of a message whose shape Meta accepts. Raises `Refusal` for any other."""
+    """Returns the type of a message whose shape Meta accepts. Raises `Refusal` for any other."""
     check_product(body)
     kind = body.get("type", "text")
     if not isinstance(kind, str) or kind not in BODIES:
@@ -147,6 +150,6 @@ def check_message(body: dict[str, Any]) -> str:
 
 
 def check_mark(body: dict[str, Any]) -> None:
-    """Raise `Refusal` unless the body marks a message as read, with or without the typing indicator."""
+    """Raises `Refusal` unless the body marks a message as read, with or without the typing indicator."""
     check_product(body)
     MARK({key: value for key, value in body.items() if key not in AUTHENTICATION}, "messages")

@@ -13,7 +13,10 @@ PAGE_MAX = 1000
 
 
 def page(call: Call, items: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return `data` and `paging` for `limit`, `after` and `before`. Raises `Refusal` 100 for an invalid cursor."""
+    """Returns `data` and `paging` of the page that `limit`, `after` and `before` ask for.
+
+    Raises `Refusal` 100 for an invalid cursor.
+    """
     limit = _limit(call)
     start = _position(call.text("after")) if call.text("after") else 0
     if call.text("before"):
@@ -30,7 +33,7 @@ def page(call: Call, items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def selected_fields(call: Call, node: dict[str, Any], default: tuple[str, ...], kind: str) -> dict[str, Any]:
-    """Return the requested fields and `id`. Raises `Refusal` 100 for one that the node does not have."""
+    """Returns the requested fields and `id`. Raises `Refusal` 100 for a field that the node does not have."""
     names = call.fields() or default
     for name in names:
         if name not in node:

@@ -1,4 +1,4 @@
-"""Calls on what users see of a business: its profile and its commerce settings."""
+"""Calls on the data of a business that users see: its profile and its commerce settings."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def _given(call: Call) -> dict[str, Any]:
 
 
 async def profile(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Return the profile, in a list of one."""
+    """Returns a list that contains only the profile."""
     check_access(caller, number)
     names = call.fields() or list(FIELDS)
     for name in names:
@@ -46,7 +46,7 @@ async def profile(_sim: Simulation, call: Call, caller: Caller, number: Number) 
 
 
 async def change_profile(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Change the fields of the profile that are given."""
+    """Changes those fields of the profile that the call gives."""
     check_access(caller, number)
     given = _given(call)
     check_product(given)
@@ -56,7 +56,7 @@ async def change_profile(_sim: Simulation, call: Call, caller: Caller, number: N
 
 
 async def commerce(_sim: Simulation, _call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Return the commerce settings, in a list of one."""
+    """Returns a list that contains only the commerce settings."""
     check_access(caller, number)
     return {
         "data": [{"id": number.phone_number_id, "is_catalog_visible": False, "is_cart_enabled": True} | number.commerce]
@@ -64,7 +64,7 @@ async def commerce(_sim: Simulation, _call: Call, caller: Caller, number: Number
 
 
 async def change_commerce(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Change the commerce settings that are given."""
+    """Changes those commerce settings that the call gives."""
     check_access(caller, number)
     given = _given(call)
     COMMERCE(given, "whatsapp_commerce_settings")

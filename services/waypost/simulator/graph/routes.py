@@ -1,4 +1,7 @@
-"""Lists the handler of each call: by the kind of node and what follows its id, or by path where there is no node."""
+"""Lists the handler of each call.
+
+It is found by the kind of node and the path after the node's id, or by the whole path if there is no node.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Answers `POST /{phone-number-id}/messages`: who may be written to, how fast, and with what."""
+"""Answers `POST /{phone-number-id}/messages`. Checks the recipient, the rate and the content of each message."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ UNREGISTERED = frozenset(NumberStatus) - {NumberStatus.CONNECTED, NumberStatus.B
 async def post_messages(
     sim: Simulation, call: Call, caller: Caller, number: Number, fault: Fault | None = None
 ) -> dict[str, Any]:
-    """Accept a message or a mark-as-read. Raises `Refusal` with the code that Meta uses."""
+    """Accepts a message or a mark-as-read. Raises `Refusal` with the code that Meta uses."""
     caller.require_scope(Scope.MESSAGING)
     caller.require_account(number.waba_id)
     if "status" in call.body:
@@ -103,7 +103,7 @@ def _check_sender(sim: Simulation, number: Number) -> None:
 
 @lru_cache(maxsize=65_536)
 def normalize_phone(to: str, calling_code: str) -> str | None:
-    """Return the digits that Meta would write to; None if they cannot be a phone number.
+    """Returns the digits of the number that Meta would write to, or None if they cannot be a phone number.
 
     Without `+` the business number's calling code is added, unless the digits begin with it.
     """
@@ -123,7 +123,10 @@ def normalize_phone(to: str, calling_code: str) -> str | None:
 
 
 def recipient(sim: Simulation, number: Number, body: dict[str, Any]) -> tuple[User, bool]:
-    """Return the recipient, and whether the message names a BSUID; `to` takes precedence. Raises `Refusal`."""
+    """Returns the recipient, and whether the message names a BSUID. If both are given, `to` takes precedence.
+
+    Raises `Refusal`.
+    """
     if body.get("recipient_type", "individual") == "group":
         raise Refusal(131051, "The simulator has no groups.")
     to = body.get("to")

@@ -1,4 +1,4 @@
-"""Rules for JSON values, composed of small ones; each refuses with the code that Meta uses.
+"""Rules for JSON values. Large rules are composed of small ones, and each refuses with the code that Meta uses.
 
 A missing key is 131008, a value out of bounds 131009, and a wrong JSON type or an unknown key 100.
 """
@@ -10,16 +10,19 @@ from typing import Any
 from waypost.simulator.world.refusal import Refusal, unexpected_key
 
 Rule = Callable[[Any, str], None]
-"""Checks a value; the string is the path of the parameter, which error messages name. Raises `Refusal`."""
+"""A function that checks a value. Its second argument is the path of the parameter, which error messages name.
+
+Raises `Refusal`.
+"""
 
 
 def wrong_type(path: str, wanted: str) -> Refusal:
-    """Return Meta's error for a value of a wrong JSON type."""
+    """Returns Meta's error for a value of a wrong JSON type."""
     return Refusal(100, message=f"(#100) Param {path} must be {wanted}.")
 
 
 def text(maximum: int, *, minimum: int = 1, pattern: str | None = None) -> Rule:
-    """Return a rule for strings whose length in characters is within the bounds."""
+    """Returns a rule for strings whose length in characters is within the bounds."""
     compiled = re.compile(pattern) if pattern else None
 
     def rule(value: Any, path: str) -> None:
@@ -41,13 +44,13 @@ URL = text(2000, pattern=r"https?://[^\s]+")
 
 
 def boolean(value: Any, path: str) -> None:
-    """Check for a boolean, also one written as a string."""
+    """Checks that the value is a boolean, or a boolean written as a string."""
     if not isinstance(value, bool) and value not in ("true", "false"):
         raise wrong_type(path, "a boolean")
 
 
 def number(low: float, high: float) -> Rule:
-    """Return a rule for numbers within the bounds, also written as strings."""
+    """Returns a rule for numbers within the bounds, which may be written as strings."""
 
     def rule(value: Any, path: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -63,7 +66,7 @@ def number(low: float, high: float) -> Rule:
 
 
 def one_of(*values: str) -> Rule:
-    """Return a rule for exactly these strings."""
+    """Returns a rule that accepts exactly these strings."""
 
     def rule(value: Any, path: str) -> None:
         if not isinstance(value, str) or value not in values:
@@ -73,11 +76,11 @@ def one_of(*values: str) -> Rule:
 
 
 def anything(_value: Any, _path: str) -> None:
-    """Accept any value."""
+    """Accepts any value."""
 
 
 def array(item: Rule, *, maximum: int, minimum: int = 1) -> Rule:
-    """Return a rule for lists of so many values, each of which follows `item`."""
+    """Returns a rule for lists whose length is within the bounds and whose values all follow the rule `item`."""
 
     def rule(value: Any, path: str) -> None:
         if not isinstance(value, list):
@@ -99,7 +102,10 @@ def record(
     exactly_one: Sequence[str] = (),
     then: Rule | None = None,
 ) -> Rule:
-    """Return a rule for objects with these keys and no others, one of `exactly_one`; `then` checks the whole object."""
+    """Returns a rule for objects that may have these keys only, among them one of `exactly_one`.
+
+    The rule `then` checks the whole object.
+    """
     needed = dict(required or {})
     permitted = needed | dict(optional or {})
 
@@ -128,7 +134,7 @@ def record(
 
 
 def tagged(tag: str, cases: Mapping[str, Rule]) -> Rule:
-    """Return a rule for objects whose shape depends on the value of `tag`."""
+    """Returns a rule for objects whose shape depends on the value of `tag`."""
 
     def rule(value: Any, path: str) -> None:
         if not isinstance(value, dict):

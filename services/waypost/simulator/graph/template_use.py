@@ -10,11 +10,11 @@ from waypost.simulator.world.world import Template
 
 PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z0-9_]+)\s*\}\}")
 BLOCKED: dict[str, int] = {TemplateStatus.PAUSED: 132015, TemplateStatus.DISABLED: 132016}
-"""Statuses that forbid sending, and the code of each."""
+"""Maps the statuses that forbid sending a template to the error code of each."""
 
 
 def sendable_template(templates: Iterable[Template], name: str, language: str) -> Template:
-    """Return the template if it may be sent. Raises `Refusal` 132001, 132015 or 132016."""
+    """Returns the template if it may be sent. Raises `Refusal` 132001, 132015 or 132016."""
     found = next((t for t in templates if (t.name, t.language) == (name, language)), None)
     if found is not None and found.status in BLOCKED:
         raise Refusal(BLOCKED[found.status], f"Template {name} in {language} is {found.status.lower()}.")
@@ -28,7 +28,7 @@ def sendable_template(templates: Iterable[Template], name: str, language: str) -
 
 
 def check_parameters(template: Template, sent: list[dict[str, Any]]) -> None:
-    """Raise `Refusal` unless the parameters fill exactly the variables of the template: 132000, 132005 or 132012."""
+    """Raises `Refusal` unless the parameters fill exactly the variables of the template: 132000, 132005 or 132012."""
     given = {str(part.get("type")): part for part in sent if part.get("type") in ("header", "body")}
     buttons = {int(part.get("index", 0)): part for part in sent if part.get("type") == "button"}
     for component in template.components:
@@ -100,7 +100,7 @@ def _buttons(defined: list[dict[str, Any]], sent: dict[int, dict[str, Any]]) -> 
 
 
 def rendered(template: Template, sent: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what the user reads: the parts of the template, filled with the parameters."""
+    """Returns the message as the user reads it: the parts of the template, filled with the parameters."""
     given = {str(part.get("type")): part.get("parameters") or [] for part in sent if part.get("type") != "button"}
     buttons = {int(part.get("index", 0)): part.get("parameters") or [] for part in sent if part.get("type") == "button"}
     shown: dict[str, Any] = {}

@@ -74,7 +74,7 @@ def _invalid(details: str, subcode: int | None = None) -> Refusal:
 
 
 def check_components(components: Any, *, named: bool) -> None:
-    """Raise `Refusal` unless Meta would review a template of these components."""
+    """Raises `Refusal` unless Meta would accept a template with these components for review."""
     COMPONENTS(components, "components")
     kinds = [str(part["type"]).upper() for part in components]
     if kinds.count(ComponentType.BODY) != 1:
@@ -96,7 +96,7 @@ def check_components(components: Any, *, named: bool) -> None:
 
 
 async def create(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """Create a template, which is PENDING until its review ends."""
+    """Creates a template. Its status is PENDING until its review ends."""
     _allowed(caller, account)
     for key in call.parameters:
         if key not in PARAMETERS:
@@ -137,7 +137,7 @@ def _review(sim: Simulation, account: Account, template: Template) -> None:
 
 
 def decide(sim: Simulation, account: Account, template: Template, event: str, reason: str = "NONE") -> None:
-    """Give a template the status that Meta decided on, and send the webhook about it."""
+    """Gives a template the status that Meta's review decided on, and sends the webhook about it."""
     template.status = event
     value: dict[str, Any] = {
         "event": event,
@@ -168,7 +168,7 @@ DEFAULT_FIELDS = ("name", "parameter_format", "components", "language", "status"
 
 
 async def listing(_sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """List templates, filtered by `name`, `language`, `status` or `category`, in pages."""
+    """Lists templates, filtered by `name`, `language`, `status` or `category`, in pages."""
     _allowed(caller, account)
     found = list(account.templates.values())
     for name in ("name", "language", "status", "category"):
@@ -180,7 +180,7 @@ async def listing(_sim: Simulation, call: Call, caller: Caller, account: Account
 
 
 async def delete(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """Delete all languages of a name, or only the one with `hsm_id`."""
+    """Deletes all languages of a template's name, or only the one with the id `hsm_id`."""
     _allowed(caller, account)
     name, hsm_id = call.text("name", required=True), call.text("hsm_id")
     found = [t for t in account.templates.values() if t.name == name and hsm_id in (None, t.id)]
@@ -192,14 +192,14 @@ async def delete(sim: Simulation, call: Call, caller: Caller, account: Account) 
 
 
 async def node(_sim: Simulation, call: Call, caller: Caller, owned: tuple[Account, Template]) -> dict[str, Any]:
-    """Return the fields of a template."""
+    """Returns the fields of a template."""
     account, template = owned
     _allowed(caller, account)
     return selected_fields(call, _fields(template), DEFAULT_FIELDS, "MessageTemplate")
 
 
 async def edit(sim: Simulation, call: Call, caller: Caller, owned: tuple[Account, Template]) -> dict[str, Any]:
-    """Replace the components or the category; the template is reviewed again."""
+    """Replaces the components or the category of a template, which is then reviewed again."""
     account, template = owned
     _allowed(caller, account)
     for key in call.parameters:

@@ -45,7 +45,7 @@ class Chat:
         self._sim = sim
 
     def routes(self) -> list[Route]:
-        """Return all routes."""
+        """Returns the routes of the chat page."""
         files = [Route(path, self.file, methods=["GET"]) for path in PAGES]
         return [
             *files,
@@ -56,12 +56,12 @@ class Chat:
         ]
 
     async def file(self, request: Request) -> Response:
-        """Return a file of the page."""
+        """Returns a file of the page."""
         name, kind = PAGES[request.url.path]
         return Response((FOLDER / name).read_bytes(), headers=SECURITY, media_type=kind)
 
     async def icon(self, _request: Request) -> Response:
-        """Return the icon of the page."""
+        """Returns the icon of the page."""
         return Response(ICON, headers=SECURITY, media_type="image/svg+xml")
 
     def _version(self) -> str:
@@ -74,7 +74,7 @@ class Chat:
         return number
 
     async def conversations(self, request: Request) -> Response:
-        """Return the users who exchanged messages with the number, the latest first."""
+        """Returns the users who exchanged messages with the number, the latest first."""
         number = self._number(request)
         version = self._version()
         if request.query_params.get("version") == version:
@@ -93,7 +93,7 @@ class Chat:
         return json_response({"version": version, "conversations": list(latest.values())[::-1][:SHOWN]})
 
     async def conversation(self, request: Request) -> Response:
-        """Return the last messages between the number and `from`, a phone number or a BSUID."""
+        """Returns the last messages between the number and `from`, a phone number or a BSUID."""
         number = self._number(request)
         version = self._version()
         if request.query_params.get("version") == version:
@@ -118,7 +118,7 @@ class Chat:
         )
 
     async def media(self, request: Request) -> Response:
-        """Return a stored file; only pictures are shown in the page, other files are downloads."""
+        """Returns a stored file. Only pictures are shown in the page; other files are downloads."""
         media = self._sim.world.media.get(request.path_params["media_id"])
         if media is None:
             raise HTTPException(404, "no such file")

@@ -15,13 +15,16 @@ OVERRIDABLE = frozenset(
         *("smb_message_echoes", "smb_app_state_sync", "history", "account_settings_update"),
     }
 )
-"""Fields that go to a number's or an account's own callback, if it has one; all others always go to the app's."""
+"""Fields that go to a number's or an account's own callback if it has one.
+
+All other fields always go to the app's callback.
+"""
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
-    """An item of a webhook, already encoded: a message, a status, or the whole value of another field."""
+    """An update is one item of a webhook, already encoded: a message, a status, or the whole value of another field."""
 
     waba_id: str
     phone_number_id: str | None
@@ -37,7 +40,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
 def item_update(
     account: Account, number: Number, part: str, item: dict[str, Any], *, contact: dict[str, Any] | None, at: float
 ) -> Update:
-    """Return the update of a message or a status, for the field `messages`."""
+    """Returns the update of a message or a status, for the field `messages`."""
     return Update(
         waba_id=account.waba_id,
         phone_number_id=number.phone_number_id,
@@ -51,7 +54,7 @@ def item_update(
 
 
 def value_update(account: Account, number: Number | None, field: str, value: dict[str, Any], at: float) -> Update:
-    """Return the update of any other field, whose value is given whole."""
+    """Returns the update of a field whose value is given whole: any field but messages."""
     return Update(
         waba_id=account.waba_id,
         phone_number_id=number.phone_number_id if number else None,
@@ -63,7 +66,10 @@ def value_update(account: Account, number: Number | None, field: str, value: dic
 
 
 def body(updates: Iterable[Update]) -> bytes:
-    """Return a delivery's body. Consecutive updates share an entry per account and a change per number, in order."""
+    """Returns the body of a delivery.
+
+    In it, consecutive updates share an entry per account and a change per number, in order.
+    """
     entries = []
     for waba_id, group in groupby(updates, key=lambda update: update.waba_id):
         members = list(group)
@@ -91,7 +97,7 @@ def _changes(updates: list[Update]) -> Iterator[dict[str, Any]]:
 
 
 def route(world: World, update: Update) -> list[tuple[App, str]]:
-    """Return the apps that get the update and their callbacks: the number's, else the account's, else the app's."""
+    """Returns the apps that get the update, with the callbacks: the number's, else the account's, else the app's."""
     account = world.accounts.get(update.waba_id)
     if account is None:
         return []

@@ -1,4 +1,5 @@
-"""Delivers updates to callbacks as Meta does: signed, concurrent, in batches, and repeated until a 200."""
+"""Delivers updates to callbacks as Meta does: signed, concurrent, in batches, and repeated until the callback answers
+200."""
 
 import asyncio
 import hashlib
@@ -20,14 +21,14 @@ from waypost.simulator.world.world import World
 log = structlog.get_logger(__name__)
 
 WAITING_MAX = 200_000
-"""Updates that wait for callbacks at most; further ones are dropped and counted."""
+"""The most updates that may wait for callbacks. Further updates are dropped and counted."""
 
 BODIES_MAX = 500
 BODY_BYTES_MAX = 65_536
 
 
 class Attempt(msgspec.Struct, kw_only=True):
-    """One POST to a callback, and its result."""
+    """One POST to a callback, and the result of the request."""
 
     id: int
     app_id: str
@@ -42,7 +43,8 @@ class Attempt(msgspec.Struct, kw_only=True):
 
 
 class DeliveryReceipt:
-    """Collects the first attempts at delivering an update, so that its cause can wait for them."""
+    """Collects the first attempts at delivering an update, so that the request that caused the update can wait for
+    them."""
 
     def __init__(self) -> None:
         self.first_attempts: list[Attempt] = []
@@ -52,13 +54,13 @@ class DeliveryReceipt:
         self._complete = asyncio.Event()
 
     def record(self, attempt: Attempt) -> None:
-        """Add a first attempt that has ended."""
+        """Records a first attempt that has ended."""
         self.first_attempts.append(attempt)
         if len(self.first_attempts) >= self.expected:
             self._complete.set()
 
     async def wait(self, timeout_s: float) -> None:
-        """Return once every first attempt has ended, at the latest after `timeout_s`."""
+        """Returns when every first attempt has ended, but at the latest after `timeout_s`."""
         if len(self.first_attempts) >= self.expected:
             return
         try:
@@ -69,11 +71,11 @@ class DeliveryReceipt:
 
 
 QueuedUpdate = tuple[Update, DeliveryReceipt | None]
-"""An update that waits for a callback, and where to record its first attempt."""
+"""An update that waits for a callback, and the receipt that records its first attempt, if anything waits for it."""
 
 
 class Delivery:
-    """A body for one callback, and the updates in it."""
+    """A delivery for one callback: its body, and the updates in it."""
 
     __slots__ = ("app_id", "attempts", "body", "first_at", "is_copy", "updates", "url")
 
@@ -87,7 +89,7 @@ class Delivery:
         self.first_at = now
         self.attempts = 0
         self.is_copy = is_copy
-        """Whether it repeats updates of another delivery; it is then sent once, whatever the answer."""
+        """Whether this delivery repeats updates of another delivery. A copy is sent once, whatever the answer."""
 
 
 class CallbackQueue:
@@ -102,12 +104,15 @@ class CallbackQueue:
 
 
 class DeliverySender:
-    """Queues updates per callback and sends them. Call it within a running event loop; `close` drops what waits."""
+    """Queues updates per callback and sends them. Use it within a running event loop;
+
+    `close` drops the updates that wait.
+    """
 
     def __init__(self, world: World, config: Callable[[], SimulatorConfig], now: Callable[[], float]) -> None:
         self.attempts: deque[Attempt] = deque(maxlen=config().kept_deliveries)
         self.bodies: deque[tuple[Attempt, bytes]] = deque(maxlen=BODIES_MAX)
-        """The last bodies, for `/_sim/deliveries` and for `resend`."""
+        """The bodies of the last deliveries, for `/_sim/deliveries` and for `resend`."""
         self.dropped = 0
         self.accepted = 0
         self._world = world
@@ -122,12 +127,12 @@ class DeliverySender:
 
     @property
     def waiting(self) -> int:
-        """Number of updates that wait for a 200."""
+        """Returns the number of updates that wait for a callback to answer 200."""
         return self._waiting
 
     @property
     def client(self) -> httpx.AsyncClient:
-        """The connection pool, which the verification of callbacks uses too."""
+        """Returns the connection pool, which the verification of callbacks uses too."""
         if self._client is None:
             ca_file = self._config().ca_file
             self._client = httpx.AsyncClient(
@@ -140,7 +145,7 @@ class DeliverySender:
         return self._client
 
     def submit(self, updates: Iterable[Update], receipt: DeliveryReceipt | None = None) -> None:
-        """Queue each update for every app that is subscribed to its field."""
+        """Queues each update for every app that is subscribed to its field."""
         touched: set[tuple[str, str]] = set()
         for update in updates:
             for app, url in route(self._world, update):
@@ -157,7 +162,7 @@ class DeliverySender:
             self._start_deliveries(key)
 
     def resend(self, count: int, *, times: int = 1, shuffle: bool = False) -> int:
-        """Send the last `count` bodies again, like duplicates from Meta, and return how many were queued."""
+        """Sends the last `count` bodies again, like duplicates from Meta, and returns how many were queued."""
         recent = list(self.bodies)[-count:] * times
         if shuffle:
             random.shuffle(recent)
@@ -168,7 +173,7 @@ class DeliverySender:
         return len(recent)
 
     def clear(self) -> None:
-        """Drop what waits and what was recorded; deliveries in flight end by themselves and are not retried."""
+        """Drops all waiting updates and all records. Deliveries in flight end by themselves and are not retried."""
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -179,7 +184,7 @@ class DeliverySender:
         self.dropped = self.accepted = 0
 
     async def close(self) -> None:
-        """Stop all deliveries and close the connections."""
+        """Stops all deliveries and closes the connections."""
         self.clear()
         tasks = list(self._tasks)
         for task in tasks:
@@ -304,7 +309,7 @@ class DeliverySender:
                 self._enqueue(Delivery(app_id, url, delivery.updates, now=self._now(), is_copy=True))
 
     def _reroute(self, delivery: Delivery) -> None:
-        """Queue the updates of a delivery whose callback has changed for the new one."""
+        """Queues the updates of a delivery whose callback has changed, this time for the new callback."""
         self._waiting -= len(delivery.updates)
         for update, receipt in delivery.updates:
             for app, url in route(self._world, update):
@@ -316,5 +321,5 @@ class DeliverySender:
 
 @lru_cache(maxsize=4)
 def _ssl_context(ca_file: str | None) -> ssl.SSLContext:
-    """Return a context with these certificates; cached, because reading them takes 50 ms."""
+    """Returns a TLS context that trusts these certificates. It is cached, because reading them takes 50 ms."""
     return ssl.create_default_context(cafile=ca_file)

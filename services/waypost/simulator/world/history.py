@@ -13,30 +13,30 @@ from waypost.simulator.world.world import User
 
 
 class Sent(msgspec.Struct, kw_only=True):
-    """A message of a business that was accepted."""
+    """A message that a business sent and that the simulator accepted."""
 
     seq: int
     wamid: str
     phone_number_id: str
     waba_id: str
     to: str
-    """The recipient in the caller's spelling."""
+    """The recipient, spelled as the caller did."""
     user: User
     by_user_id: bool
     type: str
     body: Any
-    """The content of the message, the object under its type."""
+    """The content of the message: the value of the member that is named after its type."""
     context: str | None
     time: float
     callback_data: str | None
     category: str
     billable: bool
     rendered: dict[str, Any] | None = None
-    """The filled template: `header`, `body`, `footer`, `buttons`."""
+    """The filled template, with the members `header`, `body`, `footer` and `buttons`."""
     status: str = SendStatus.ACCEPTED
     statuses: list[str] = msgspec.field(default_factory=list)
     error: int | None = None
-    """The code of the `failed` status."""
+    """The code of the status `failed`, if the message got one."""
 
 
 class Received(msgspec.Struct, kw_only=True):
@@ -61,24 +61,27 @@ class MessageHistory:
         self.received: OrderedDict[str, Received] = OrderedDict()
         self.last_inbound: OrderedDict[tuple[str, str], float] = OrderedDict()
         self.version = 0
-        """Grows with each change, so that a page knows whether to read."""
+        """A number that grows with each change, so that the chat page knows whether to read the messages again."""
         self._capacity = capacity
         self._seq = 0
 
     def next_seq(self) -> int:
-        """Return the next number in the order of all messages."""
+        """Returns the next sequence number, which orders all messages."""
         self._seq += 1
         self.version += 1
         return self._seq
 
     def add_sent(self, sent: Sent) -> None:
-        """Add a message of a business; the oldest one is dropped if there are too many."""
+        """Adds a message of a business. If there are too many messages, the oldest one is dropped."""
         self.sent[sent.wamid] = sent
         if len(self.sent) > self._capacity:
             self.sent.popitem(last=False)
 
     def add_received(self, received: Received) -> None:
-        """Add a message of a user, which opens the window; the oldest one is dropped if there are too many."""
+        """Adds a message of a user, which opens the service window.
+
+        If there are too many messages, the oldest one is dropped.
+        """
         self.received[received.wamid] = received
         if len(self.received) > self._capacity:
             self.received.popitem(last=False)
@@ -89,7 +92,7 @@ class MessageHistory:
             self.last_inbound.popitem(last=False)
 
     def clear(self) -> None:
-        """Drop all messages."""
+        """Drops all messages."""
         self.sent.clear()
         self.received.clear()
         self.last_inbound.clear()
@@ -97,7 +100,7 @@ class MessageHistory:
 
 
 def wamid(digits: str, *, outgoing: bool) -> str:
-    """Make a message id in Meta's form. Like Meta's it contains the user's phone number, so it is personal data."""
+    """Returns a new message id in Meta's form. It contains the user's phone number, as Meta's does: personal data."""
     name = digits.encode()
     direction = b"\x15\x02\x00\x11\x18\x12" if outgoing else b"\x15\x02\x00\x12\x18\x14"
     tail = secrets.token_hex(9 if outgoing else 10).upper().encode()

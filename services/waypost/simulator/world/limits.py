@@ -1,18 +1,19 @@
-"""Meta's rate limits, by virtual scheduling (GCRA): each key stores one point in time, however many calls it made."""
+"""Meta's rate limits, by virtual scheduling (GCRA): for each key, a single point in time is stored, however many calls
+were made."""
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 
 
 class RateLimit:
-    """Limits calls per key to one per `interval_s` on average, and `burst` at once after a pause."""
+    """Limits the calls per key to one per `interval_s` on average; after a pause, `burst` calls at once are allowed."""
 
     def __init__(self, capacity: int = 100_000) -> None:
         self._due: OrderedDict[Hashable, float] = OrderedDict()
         self._capacity = capacity
 
     def take(self, key: Hashable, now: float, interval_s: float, burst: int) -> float:
-        """Count a call and return 0 if it is allowed; else return the seconds until one would be."""
+        """Counts a call and returns 0 if the call is allowed, else the seconds until a call would be allowed."""
         due = max(self._due.get(key, now), now)
         wait = due - now - interval_s * (burst - 1)
         if wait > 1e-9:
@@ -21,25 +22,26 @@ class RateLimit:
         return 0.0
 
     def count(self, key: Hashable, now: float, interval_s: float) -> None:
-        """Count a call that is not limited."""
+        """Counts a call without limiting it."""
         self._due[key] = max(self._due.get(key, now), now) + interval_s
         self._due.move_to_end(key)
         if len(self._due) > self._capacity:
             self._due.popitem(last=False)
 
     def clear(self) -> None:
-        """Forget all calls."""
+        """Forgets all calls."""
         self._due.clear()
 
 
 class HourlyLimit:
-    """Limits calls per key within the last hour, exactly."""
+    """Limits the calls per key within the last hour. The count is exact."""
 
     def __init__(self) -> None:
         self._calls: dict[Hashable, deque[float]] = {}
 
     def take(self, key: Hashable, now: float, limit: int) -> float:
-        """Count a call and return 0 if it is allowed; else return the seconds until the oldest one is an hour old."""
+        """Counts a call and returns 0 if the call is allowed, else the seconds until the oldest counted call is
+        an hour old."""
         calls = self._calls.setdefault(key, deque())
         while calls and calls[0] <= now - 3600:
             calls.popleft()
@@ -49,9 +51,9 @@ class HourlyLimit:
         return 0.0
 
     def used(self, key: Hashable) -> int:
-        """Return how many calls of the last hour are counted."""
+        """Returns how many calls of the last hour are counted for the key."""
         return len(self._calls.get(key, ()))
 
     def clear(self) -> None:
-        """Forget all calls."""
+        """Forgets all calls."""
         self._calls.clear()

@@ -79,14 +79,17 @@ ERRORS: dict[int, tuple[int, str]] = {
     136025: (400, "Verify code error"),
     137000: (400, "Recipient identity key hash mismatch"),
 }
-"""HTTP status and title by code."""
+"""Maps each error code to the HTTP status and the title of the error."""
 
 TRANSIENT = frozenset({1, 2, 4, 80007, 130429, 131000, 131016, 131056, 131057, 133004})
-"""Codes of errors that may pass by themselves."""
+"""Codes of errors that may go away without a change to the call."""
 
 
 class Refusal(Exception):
-    """Raised when Meta refuses a call; the caller may correct it and call again. `status` is the HTTP status."""
+    """Raised when the simulated Meta refuses a call; the caller may correct the call and repeat it.
+
+    `status` is the HTTP status.
+    """
 
     def __init__(
         self,
@@ -110,7 +113,7 @@ class Refusal(Exception):
         self.message = message or f"(#{code}) {self.title}"
 
     def envelope(self) -> dict[str, Any]:
-        """Return `{"error": {...}}` as the Cloud API writes it, with `error_data` if there are details."""
+        """Returns `{"error": {...}}` as the Cloud API writes it, with `error_data` if there are details."""
         error: dict[str, Any] = {"message": self.message, "type": self.kind, "code": self.code}
         if self.details:
             error["error_data"] = {"messaging_product": "whatsapp", "details": self.details}
@@ -122,7 +125,7 @@ class Refusal(Exception):
         return {"error": error}
 
     def webhook_error(self) -> dict[str, Any]:
-        """Return the error as an item of `errors` in a status webhook."""
+        """Returns the error as an item of `errors` in a status webhook."""
         return {
             "code": self.code,
             "title": self.title,
@@ -133,12 +136,12 @@ class Refusal(Exception):
 
 
 def unexpected_key(key: str, owner: str) -> Refusal:
-    """Return Meta's error for a key that its schema does not have."""
+    """Returns Meta's error for a key that its schema does not have."""
     return Refusal(100, message=f'(#100) Unexpected key "{key}" on param "{owner}".')
 
 
 def no_such_object(node: str, method: str = "GET") -> Refusal:
-    """Return Meta's error for an object that is missing or that the token may not see; Meta does not say which."""
+    """Returns Meta's error for an object that is missing or that the token may not see; Meta does not say which."""
     return Refusal(
         100,
         message=(

@@ -12,11 +12,14 @@ from waypost.simulator.world.values import SendStatus
 from waypost.simulator.world.world import World
 
 RANK: dict[str, int] = {status: rank for rank, status in enumerate(SendStatus)}
-"""Order of the statuses; a later status never gives way to an earlier one."""
+"""Ranks the statuses of a message. A later status is never replaced by an earlier one."""
 
 
 def status_item(sent: Sent, status: str, at: float, error: Refusal | None = None) -> dict[str, Any]:
-    """Return an item of `statuses`; `sent` and `delivered` have a price. Since v24.0 there is no `conversation`."""
+    """Returns an item of `statuses`. The statuses `sent` and `delivered` have a price.
+
+    Since v24.0 there is no `conversation`.
+    """
     item: dict[str, Any] = {"id": sent.wamid, "status": status, "timestamp": str(int(at))}
     if sent.user.phone is not None:
         item["recipient_id"] = sent.user.phone
@@ -37,7 +40,7 @@ def status_item(sent: Sent, status: str, at: float, error: Refusal | None = None
 
 
 def contact(sent: Sent, status: str) -> dict[str, Any] | None:
-    """Return the contact that goes with a status; a failed one has none."""
+    """Returns the contact that Meta sends beside a status; a status `failed` has no contact."""
     if status == SendStatus.FAILED:
         return None
     found: dict[str, Any] = {"profile": {"name": sent.user.name}, "user_id": sent.user.user_id}
@@ -47,7 +50,7 @@ def contact(sent: Sent, status: str) -> dict[str, Any] | None:
 
 
 def status_update(world: World, sent: Sent, status: str, at: float, error: Refusal | None = None) -> Update | None:
-    """Record a status of a message and return its update, None if the number no longer exists."""
+    """Records a status of a message and returns its update, or None if the number no longer exists."""
     number = world.numbers.get(sent.phone_number_id)
     if number is None:
         return None
@@ -61,11 +64,14 @@ def status_update(world: World, sent: Sent, status: str, at: float, error: Refus
 
 
 DueStatus = tuple[Sent, str, float, Refusal | None]
-"""The arguments of `status_update` but for the world."""
+"""The arguments of `status_update`, without the world."""
 
 
 class StatusSchedule:
-    """Orders statuses by the time when they are due. `release` is called with all that are due within one tick."""
+    """Orders statuses by the time when they are due.
+
+    `release` is called with all statuses that fall due within one tick.
+    """
 
     def __init__(self, release: Callable[[list[DueStatus]], None], tick_s: Callable[[], float]) -> None:
         self._release = release
@@ -76,14 +82,14 @@ class StatusSchedule:
         self._timer_at = float("inf")
 
     def add(self, after_s: float, due: DueStatus) -> None:
-        """Schedule a status so many seconds from now."""
+        """Schedules a status that is due `after_s` seconds from now."""
         loop = asyncio.get_running_loop()
         self._count += 1
         heapq.heappush(self._heap, (loop.time() + after_s, self._count, due))
         self._plan(loop)
 
     def clear(self) -> None:
-        """Drop all scheduled statuses."""
+        """Drops all scheduled statuses."""
         self._heap.clear()
         if self._timer is not None:
             self._timer.cancel()

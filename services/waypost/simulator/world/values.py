@@ -60,7 +60,7 @@ class TemplateStatus(StrEnum):
 
 
 class TemplateCategory(StrEnum):
-    """Categories of templates; each has its own price."""
+    """Categories of templates. Each category has its own price."""
 
     AUTHENTICATION = "AUTHENTICATION"
     MARKETING = "MARKETING"
@@ -75,7 +75,7 @@ class ParameterFormat(StrEnum):
 
 
 class ComponentType(StrEnum):
-    """Types of a template's components that are checked."""
+    """Types of template components that the simulator checks."""
 
     HEADER = "HEADER"
     BODY = "BODY"

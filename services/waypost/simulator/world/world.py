@@ -1,6 +1,6 @@
 """Holds the objects of the simulated Meta: apps, accounts, numbers, tokens, templates, media and WhatsApp users.
 
-All are in memory. `World.merge` applies the body of `PUT /_sim/world` and may be repeated.
+All objects are kept in memory. `World.merge` applies the body of `PUT /_sim/world`; it may be called repeatedly.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _FIELDS = (
 SUBSCRIBABLE = frozenset(_FIELDS.split())
 
 USERS_MAX = 200_000
-"""Phone numbers and BSUIDs of users that are stored at most; a user who was dropped gets the same BSUID again."""
+"""The most phone numbers and BSUIDs of users that are stored. A user who was dropped gets the same BSUID again."""
 
 
 class Callback(msgspec.Struct, kw_only=True):
@@ -47,7 +47,7 @@ class Callback(msgspec.Struct, kw_only=True):
 
 
 class Subscription(Callback, kw_only=True):
-    """An app's one subscription to `whatsapp_business_account`: its callback and the fields, each with a version."""
+    """An app's only subscription to `whatsapp_business_account`: the callback, and the fields with a version each."""
 
     fields: dict[str, str] = msgspec.field(default_factory=lambda: {"messages": "v26.0"})
 
@@ -95,11 +95,11 @@ class Number(msgspec.Struct, kw_only=True):
     can_send_message: str = CanSend.AVAILABLE
     pin: str | None = None
     messages_per_second: int = 80
-    """Limit for inbound and outbound messages together; 0 disables it."""
+    """The most messages per second, inbound and outbound together; 0 removes the limit."""
     allowed_recipients: list[str] | None = None
-    """The only recipients of a test number; None allows all."""
+    """The recipients to whom a test number is limited. None allows all recipients."""
     callbacks: dict[str, Callback] = msgspec.field(default_factory=dict)
-    """Overrides of this number by app id."""
+    """The callbacks that override the app's for this number, by app id."""
     profile: dict[str, Any] = msgspec.field(default_factory=dict)
     commerce: dict[str, bool] = msgspec.field(default_factory=dict)
     registrations: list[float] = msgspec.field(default_factory=list)
@@ -107,7 +107,7 @@ class Number(msgspec.Struct, kw_only=True):
 
     @property
     def digits(self) -> str:
-        """The digits of the phone number."""
+        """Returns the digits of the phone number."""
         return only_digits(self.display_phone_number)
 
 
@@ -128,7 +128,7 @@ class Account(msgspec.Struct, kw_only=True):
     numbers: list[str] = msgspec.field(default_factory=list)
     templates: dict[str, Template] = msgspec.field(default_factory=dict)
     subscribers: dict[str, Callback | None] = msgspec.field(default_factory=dict)
-    """Subscribed apps by id, with the override of each, or None."""
+    """The subscribed apps by id, each with its override or None."""
 
 
 class Token(msgspec.Struct, kw_only=True):
@@ -138,9 +138,9 @@ class Token(msgspec.Struct, kw_only=True):
     app_id: str
     scopes: tuple[str, ...] = tuple(Scope)
     expires_at: float = 0.0
-    """Unix seconds; 0 means never."""
+    """The expiry in seconds since 1970; 0 means that the token never expires."""
     wabas: tuple[str, ...] | None = None
-    """Accounts that the system user has access to; None means all."""
+    """The ids of the accounts that the system user has access to. None means all accounts."""
     issued_at: float = 0.0
     revoked: bool = False
     user_id: str = "122100000000000001"
@@ -159,16 +159,16 @@ class Media(msgspec.Struct, kw_only=True):
 
 
 class User(msgspec.Struct, kw_only=True):
-    """A WhatsApp user. A business sees only the business-scoped user id (BSUID) of one without a phone."""
+    """A WhatsApp user. If the user has no phone, a business sees only the business-scoped user id (BSUID)."""
 
     phone: str | None
-    """Digits without `+`."""
+    """The digits of the phone number, without `+`."""
     user_id: str
     name: str
 
 
 class AccountSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """An account in `PUT /_sim/world`; what is omitted keeps its value or takes its default."""
+    """An account in `PUT /_sim/world`. An omitted field keeps its value, or takes its default in a new account."""
 
     waba_id: str
     name: str | None = None
@@ -203,13 +203,13 @@ class WorldSeed(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def only_digits(value: str) -> str:
-    """Return the ASCII digits of a text."""
+    """Returns the ASCII digits of a text."""
     return "".join(character for character in value if character in "0123456789")
 
 
 @lru_cache(maxsize=4096)
 def country(digits: str) -> tuple[str, str]:
-    """Return calling code and region of an international number; ("", "ZZ") if it is invalid."""
+    """Returns the calling code and the region of an international number, or ("", "ZZ") if the number is invalid."""
     try:
         parsed = phonenumbers.parse("+" + digits)
     except phonenumbers.NumberParseException:
@@ -226,7 +226,7 @@ def _merged(existing: Any, kind: type[Any], given: dict[str, Any]) -> Any:
 
 
 class World:
-    """All objects by their ids in Graph paths."""
+    """Holds all objects, by the ids that stand for them in Graph paths."""
 
     def __init__(self, media_bytes_max: int) -> None:
         self.apps: dict[str, App] = {}
@@ -240,7 +240,7 @@ class World:
         self._media_bytes = 0
 
     def merge(self, seed: WorldSeed, now: float) -> None:
-        """Add or change the objects in `seed`; others stay as they are. Raises `msgspec.ValidationError`."""
+        """Adds or changes the objects in `seed`; all others stay as they are. Raises `msgspec.ValidationError`."""
         apps = [_merged(self.apps.get(str(app.get("app_id"))), App, app) for app in seed.apps]
         numbers = [
             (account, [self._merged_number(account.waba_id, number) for number in account.numbers])
@@ -290,7 +290,7 @@ class World:
             account.subscribers = {app: account.subscribers.get(app) for app in seed.subscribed_apps}
 
     def add_template(self, account: Account, template: Template) -> Template:
-        """Store a template under a new id, or under its old one if its name and language exist."""
+        """Stores a template under a new id, or under its old id if its name and language exist already."""
         for old in account.templates.values():
             if (old.name, old.language) == (template.name, template.language):
                 template.id = old.id
@@ -300,23 +300,23 @@ class World:
         return template
 
     def remove_template(self, account: Account, template: Template) -> None:
-        """Remove a template from its account."""
+        """Removes a template from its account."""
         account.templates.pop(template.id, None)
         self.templates.pop(template.id, None)
 
     def account_of(self, number: Number) -> Account:
-        """Return the account that the number belongs to."""
+        """Returns the account that the number belongs to."""
         return self.accounts[number.waba_id]
 
     def number(self, name: str) -> Number | None:
-        """Find a number by its id, or by its phone number in any spelling."""
+        """Returns the number with this id, or with this phone number in any spelling."""
         if name in self.numbers:
             return self.numbers[name]
         digits = only_digits(name)
         return next((n for n in self.numbers.values() if digits and n.digits == digits), None)
 
     def user(self, *, phone: str | None = None, user_id: str | None = None, name: str | None = None) -> User:
-        """Find or create the user with that phone or BSUID; a missing BSUID is derived from the phone."""
+        """Finds or creates the user with that phone or BSUID. If the BSUID is missing, it is derived from the phone."""
         found = (self.users.get(user_id) if user_id else None) or (self.users.get(phone) if phone else None)
         if found is None:
             found = User(phone=phone, user_id=user_id or bsuid(phone or new_id()), name=name or "WhatsApp user")
@@ -332,7 +332,7 @@ class World:
         return found
 
     def reset(self, *, everything: bool) -> None:
-        """Drop users, media and registration history; with `everything` all objects."""
+        """Drops users, media and the registration history; with `everything`, drops all objects."""
         self.users.clear()
         self.media.clear()
         self._media_bytes = 0
@@ -344,21 +344,21 @@ class World:
                 objects.clear()
 
     def add_media(self, media: Media) -> None:
-        """Store a file; the oldest ones are dropped if all together are too large."""
+        """Stores a file. The oldest files are dropped if all files together are too large."""
         self.media[media.id] = media
         self._media_bytes += len(media.content)
         while self._media_bytes > self._media_bytes_max and len(self.media) > 1:
             self._media_bytes -= len(self.media.popitem(last=False)[1].content)
 
     def remove_media(self, media_id: str) -> None:
-        """Remove a file, if it exists."""
+        """Removes a file, if it exists."""
         media = self.media.pop(media_id, None)
         if media is not None:
             self._media_bytes -= len(media.content)
 
 
 def bsuid(phone: str) -> str:
-    """Return the BSUID of a phone, which is the same after a restart, so that conversations continue."""
+    """Returns the BSUID of a phone number. It is the same after a restart, so that conversations continue."""
     region = country(phone)[1]
     digest = int.from_bytes(hashlib.sha256(phone.encode()).digest()[:9])
     return f"{region if region.isalpha() else 'ZZ'}.{digest:020d}"
@@ -368,5 +368,5 @@ HELLO = "Welcome and congratulations!! This message demonstrates your ability to
 
 
 def new_id() -> str:
-    """Make an id of a Graph object, of fifteen digits."""
+    """Returns a new id for an object of Graph: fifteen digits."""
     return str(10**14 + secrets.randbelow(9 * 10**14))
