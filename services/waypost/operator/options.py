@@ -14,7 +14,7 @@ class JobOptions:
     requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "50m", "memory": "96Mi"})
     limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "192Mi"})
     deadline_s: int = 900
-    """Seconds after which a pod of a run is ended; the next pod continues where it stopped."""
+    """Seconds after which the Job of a run is ended, with all its pods (`activeDeadlineSeconds` of the Job)."""
     backoff_limit: int = 3
     history_successful: int = 2
     history_failed: int = 3

@@ -26,7 +26,7 @@ Model = TypeVar("Model", bound=ActionModel)
 
 @dataclass(frozen=True)
 class PodNeeds:
-    """What the pod of a run needs in addition to the database and its order."""
+    """Says what the pod of a run needs in addition to the database and its order."""
 
     access_token: bool
     """Whether the registry entry of the schedule's number, which holds its access token, is mounted."""
