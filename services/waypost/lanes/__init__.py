@@ -1,4 +1,4 @@
-"""The queue protocol on PostgreSQL and RQ: events wait in lanes, RQ jobs say "drain lane n", a lease excludes others.
+"""The queue on PostgreSQL and RQ: events wait in lanes, an RQ job says "drain lane n", a lease excludes other drains.
 
-Redis holds hints only. Whatever it loses, the sweeper finds again in the database.
+Redis holds hints only. If it loses one, the sweeper finds the waiting events in the database.
 """

@@ -2,7 +2,7 @@
 
 A batch is two transactions. The first reads the events and writes their ids into the lane's row (`trying`), so that a
 crash counts as an attempt of each. The second stores all effects and finishes the events. Between them run the turns,
-which are pure. An event that was tried before is handled alone, so that a poisonous one harms no other event.
+which are pure. An event that was tried before is handled alone, so that a repeated failure affects no other event.
 """
 
 import threading
@@ -30,7 +30,7 @@ class Batch(Protocol):
     """The effects of several events, collected in memory until they are stored together."""
 
     def handle(self, event: WaitingEvent) -> str | None:
-        """Computes the effects of one event; returns why there are none, or None.
+        """Computes the effects of one event; returns None, or the reason if the event has no effects.
 
         Raises `Unhandled` to refuse the event, `Postponed` to let it wait; any other exception counts as a failed
         attempt. After an exception the batch must be as it was before.
@@ -40,26 +40,26 @@ class Batch(Protocol):
         """Writes the collected effects in the caller's transaction."""
 
     def committed(self) -> None:
-        """Reacts to the commit: the effects are durable now."""
+        """Does what must follow the commit, after which the effects are durable."""
 
 
 class Handler(Protocol):
     """The code that handles events; the worker plugs in the bot and the sender through it."""
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> Batch:
-        """Reads what the turns of these events need, in the transaction that claims the events."""
+        """Reads the data that the turns of these events need, in the transaction that claims the events."""
 
 
 class Unhandled(Exception):
-    """Raised for an event that can never be handled: it is dead at once, with this CamelCase reason. Do not retry."""
+    """Raised, with a CamelCase reason, for an event that can never be handled. It is dead at once; do not retry."""
 
 
 class Postponed(Exception):
-    """Raised for an event that cannot be handled yet, with a CamelCase reason. It waits and loses no attempt."""
+    """Raised for an event that cannot be handled yet, with a CamelCase reason. The event waits and loses no attempt."""
 
 
 class TurnTimeout(BaseException):
-    """Raised when a turn takes too long. It is no `Exception`, so that a bot's `except Exception` cannot catch it."""
+    """Raised when a turn takes too long. It is a `BaseException`, so a bot's `except Exception` cannot catch it."""
 
 
 class DrainResult(StrEnum):
@@ -71,7 +71,7 @@ class DrainResult(StrEnum):
     HELD = "held"
     """Another process holds the lane."""
     LOST = "lost"
-    """Another process took the lane over; the last batch had no effect."""
+    """Another process took over the lane during the drain; the last batch had no effect."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Limits:
     batch: int = 100
     """Events per transaction: large enough to make a commit cheap, small enough to finish well within the lease."""
     slice_s: float = 5.0
-    """After this a drain releases the lane and requests another job, so that every lane gets its turn."""
+    """Time after which a drain releases the lane and requests another job, so that every lane is served."""
     lease_ttl_s: float = 8.0
-    """Longest time that a vanished process holds its lane."""
+    """Longest time for which a process that has vanished still holds its lane."""
     attempts: int = 3
     retry_delays_s: tuple[float, ...] = (1.0, 5.0)
     postponed_s: float = 2.0
@@ -135,7 +135,7 @@ class Drain:
     ) -> None:
         """Creates a drain for `handler`; `owner` names this process in the lease.
 
-        `request_drain(lane)` requests another drain of a lane that is not empty yet; `stopping` ends a drain early.
+        The drain calls `request_drain(lane)` if it leaves a lane before it is empty; `stopping` ends a drain early.
         """
         self._engine = engine
         self._handler = handler
@@ -232,14 +232,14 @@ class Drain:
         return len(turns)
 
     def _claim(self, connection: Connection, lease: Lease, limit: int) -> list[WaitingEvent]:
-        """Returns the next events, after writing their ids into the lane's row."""
+        """Writes the ids of the next events into the lane's row, then returns the events."""
         events = _leading_batch(lanes.due(connection, lease.lane, limit=limit))
         if events:
             lanes.renew(connection, lease, ttl_s=self._limits.lease_ttl_s, trying=[event.id for event in events])
         return events
 
     def _mark_exhausted_dead(self, connection: Connection, lease: Lease, events: Sequence[WaitingEvent]) -> bool:
-        """Marks an event dead whose last attempt crashed its process; returns whether there was one.
+        """Marks an event dead if its last attempt crashed its process; returns whether there was such an event.
 
         Only attempts that crash leave an event waiting with all its attempts used up. Such an event comes alone.
         """
@@ -275,7 +275,7 @@ class Drain:
         return turns
 
     def _finish(self, lease: Lease, turns: "_Turns", batch: Batch | None = None) -> None:
-        """Writes how the turns ended, and the effects of `batch`, in one transaction."""
+        """Writes the results of the turns and the effects of `batch` in one transaction."""
         retried = [item for item in turns.failed if item[0].attempts + 1 < self._limits.attempts]
         exhausted = [item for item in turns.failed if item[0].attempts + 1 >= self._limits.attempts]
         with self._engine.begin() as connection:
@@ -295,7 +295,7 @@ class Drain:
 
 @contextmanager
 def _lazy_transaction(engine: Engine) -> Iterator[Connection]:
-    """Runs a transaction of leases and claims, whose commit does not wait for the disk.
+    """Runs a transaction of leases and claims, which commits without waiting for the disk.
 
     A small drain has four commits; only the one with effects waits. A claim may also add contacts or mark an exhausted
     event dead; if a crash loses that, the next claim does it again.
@@ -307,7 +307,7 @@ def _lazy_transaction(engine: Engine) -> Iterator[Connection]:
 
 @dataclass(frozen=True, slots=True)
 class _Turns:
-    """The events of a batch by how their turns ended, each with its reason."""
+    """The events of a batch, grouped by the results of their turns, each with its reason."""
 
     done: list[tuple[WaitingEvent, str | None]] = field(default_factory=list)
     dead: list[tuple[WaitingEvent, str]] = field(default_factory=list)
@@ -321,8 +321,8 @@ class _Turns:
 def _is_about_events(error: Exception) -> bool:
     """Returns whether an error is about the events, which then lose an attempt.
 
-    A lost lease, or a database that is away, locked or without its tables, is not. Otherwise an outage would use up the
-    attempts of all waiting events.
+    Errors about a lost lease, or a database that is away, locked or without its tables, do not count: an outage would
+    use up the attempts of all waiting events.
     """
     if isinstance(error, SQLAlchemyError):
         return is_about_content(error)
@@ -330,7 +330,7 @@ def _is_about_events(error: Exception) -> bool:
 
 
 def _leading_batch(events: list[WaitingEvent]) -> list[WaitingEvent]:
-    """Returns the leading events that may share a transaction: an event that was tried before is alone in its batch."""
+    """Returns as many of the first events as may share a transaction; an event that was tried before gets its own."""
     if not events:
         return []
     if events[0].attempts > 0:

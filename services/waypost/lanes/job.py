@@ -1,4 +1,4 @@
-"""The one RQ job of Waypost. A worker runs no other code for anybody who can write to Redis.
+"""The only RQ job of Waypost. Those who can write to Redis can make a worker run no other code.
 
 RQ's JSON serializer avoids pickle, but a job still names its function by dotted path, so a writer to Redis could call
 `os.system`. `LaneJob` therefore looks the function up in an allow-list and refuses everything else.
@@ -13,23 +13,23 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 QUEUE: Final = "waypost"
-"""The only queue. With two, RQ uses BLPOP, and a worker killed between pop and start loses the job (rq/rq#2236)."""
+"""The only RQ queue. With two, RQ would use BLPOP, and then a killed worker can lose a popped job (rq/rq#2236)."""
 
 QUEUE_KEY: Final = f"{Queue.redis_queue_namespace_prefix}{QUEUE}"
 """The list in Redis that holds the ids of waiting jobs."""
 
 JOB_TIMEOUT_S: Final = 60
-"""RQ ends a job that takes longer. It is far above the time slice of a drain (5 s) plus one turn."""
+"""RQ ends a job that takes longer. The limit is far above the time slice of a drain (5 s) plus one turn."""
 
 RESULT_TTL_S: Final = 60
-"""Never 0: RQ 3.0 then counts a finished job as failed once its execution record has expired, and runs it again."""
+"""Must not be 0: RQ 3.0 would count a finished job as failed once its execution record expires, and run it again."""
 
 FAILURE_TTL_S: Final = 3600
-"""RQ stores failed jobs for a year by default. Ours are hints, so an hour is enough to look at one."""
+"""RQ keeps failed jobs for a year by default. Our jobs are only hints, so an hour is enough to inspect a failed one."""
 
 
 class ForbiddenJob(Exception):
-    """Raised for a job that names a function that is not Waypost's: others write to this Redis. Do not retry."""
+    """Raised for a job whose function is not Waypost's: another program writes to this Redis. Do not retry."""
 
 
 _drain: Callable[[int], str] | None = None
@@ -42,7 +42,7 @@ def install(drain: Callable[[int], str]) -> None:
 
 
 def drain_lane(lane: int) -> str:
-    """Drains one lane; returns the result for `rq info`, never content."""
+    """Drains one lane; returns the drain's result for `rq info`, without anything that people wrote."""
     if _drain is None:
         raise ForbiddenJob("this worker is not a Waypost worker; start it with `waypost worker`")
     return _drain(lane)
@@ -75,7 +75,7 @@ def queue(redis: Redis) -> LaneQueue:
 
 
 def job_for(lane: int) -> Any:
-    """Returns a job for `Queue.enqueue_many`: ids only, a description without arguments, retries for abandoned jobs."""
+    """Returns a job for `Queue.enqueue_many`. It holds only ids, hides its arguments, and is retried if abandoned."""
     return Queue.prepare_data(
         "waypost.lanes.job.drain_lane",
         args=(lane,),

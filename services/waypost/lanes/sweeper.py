@@ -1,6 +1,6 @@
-"""The sweeper: finds lanes whose wake-up was lost and wakes them again; also deletes old events.
+"""The sweeper finds lanes whose wake-up was lost and wakes them again. It also deletes old events.
 
-It makes Redis expendable. Every worker runs one; two that find the same lane do no harm.
+Thanks to the sweeper no work is lost with Redis. Every worker runs a sweeper; two may wake the same lane without harm.
 """
 
 import threading
@@ -17,11 +17,11 @@ from waypost.telemetry import metrics
 
 TIDY_EVERY_S: Final = 600.0
 DELETE_BATCH: Final = 2_000
-"""Rows that one transaction deletes, so that it is short and no other transaction waits long for it."""
+"""Number of rows that one transaction deletes: few enough that no other transaction waits long for it."""
 
 
 class Sweeper:
-    """Looks every `interval_s` seconds for lanes with events that have been due that long, and wakes them."""
+    """Wakes lanes with events that have been due for `interval_s` seconds; looks for them in the same interval."""
 
     def __init__(
         self, engine: Engine, wake: Callable[[Iterable[int]], None], *, interval_s: float, retention_days: int
@@ -34,11 +34,11 @@ class Sweeper:
         self._thread = threading.Thread(target=self._run, name="sweeper", daemon=True)
 
     def start(self) -> None:
-        """Starts to sweep, in a thread of its own."""
+        """Starts the sweeper's thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops after the running sweep."""
+        """Stops the thread after the current sweep."""
         self._stop.set()
         self._thread.join(timeout=10)
 
@@ -52,7 +52,7 @@ class Sweeper:
         return found
 
     def tidy(self) -> None:
-        """Deletes events past their retention, and fold old days of the counts into one row each."""
+        """Deletes events past their retention, and merges the rows of each old daily count into one."""
         while True:
             with self._engine.begin() as connection:
                 deleted = lanes.delete_finished(connection, days=self._retention_days, limit=DELETE_BATCH)

@@ -14,20 +14,20 @@ from waypost.telemetry import metrics
 from waypost.telemetry.outage import Outage
 
 WAKE_TTL_MS: Final = 5_000
-"""Time for which a wake-up whose job was lost suppresses others; after it the sweeper tries again."""
+"""Time in ms for which a wake-up suppresses others if its job was lost; then the sweeper can wake the lane again."""
 
 
 MAX_JOBS: Final = 1_000
-"""Jobs in the queue: enough for every lane many times over, and done within seconds once workers are back."""
+"""Most jobs in the queue: many for every lane, yet few enough to be done within seconds once workers are back."""
 
 PACE_S: Final = 0.01
-"""Seconds between two pipelines of one process; the first wake-up after a pause is sent at once."""
+"""Seconds between two Redis pipelines with wake-ups of one process; the first after a pause is sent at once."""
 
 LOADED_LANES: Final = 32
 LOADED_PACE_S: Final = 0.04
-"""Seconds between two pipelines while the workers are behind.
+"""Seconds between two Redis pipelines with wake-ups while the workers are behind.
 
-That is so if a pipeline wakes half of all lanes or more, and each has a job waiting.
+Workers are behind if a pipeline wakes half of all lanes or more, and each of those has a job waiting.
 """
 
 
@@ -43,10 +43,10 @@ def _key(lane: int) -> str:
 def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
     """Queues one drain job for each lane that has none waiting; returns how many. Raises `redis.RedisError`.
 
-    It queues nothing if more than `MAX_JOBS` wait: without workers each lane would get another job in every
+    Nothing is queued if more than `MAX_JOBS` wait: without workers each lane would get another job in every
     `WAKE_TTL_MS`, until Redis is full. The sweeper wakes the lanes that got none.
 
-    This function sets the lane's key; the job deletes it before it reads the database. So if the key is set already,
+    This function sets a key of the lane; the job deletes the key before it reads the database. So if it is set already,
     the job that waits will still read whatever was committed before this call.
     """
     wanted = sorted(set(lanes))
@@ -69,7 +69,7 @@ def acknowledge(redis: Redis, lane: int) -> None:
 
 
 class Waker:
-    """Wakes lanes from a thread of its own, so that the caller never waits for Redis and sees none of its errors."""
+    """Wakes lanes from a thread of its own, so that callers never wait for Redis and get none of its errors."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -86,7 +86,7 @@ class Waker:
             self._changed.notify()
 
     def close(self) -> None:
-        """Sends the pending wake-ups and stop; waits at most two seconds."""
+        """Sends the pending wake-ups and stops the thread; waits at most two seconds."""
         with self._changed:
             self._closing = True
             self._changed.notify()

@@ -1,1 +1,1 @@
-"""Sending: the gate, Meta's limits, the calls, and what became of them."""
+"""Sends messages: the gate, Meta's limits, the calls of the Graph API, and their outcomes."""

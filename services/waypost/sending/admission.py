@@ -1,4 +1,4 @@
-"""Decides which of the rows that were looked up may be claimed now. Changes nothing but the queues of the numbers."""
+"""Decides which outbox rows, as just read, may be claimed now. Nothing is changed except the numbers' queues."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from waypost.sending.number_queues import NumberQueues
 from waypost.store.outbox import OutboxRow
 
 RETRY_S = 1.0
-"""A number whose trial call is in flight is looked at again after this, if nothing happens before."""
+"""Seconds after which a number whose trial call is in flight is looked at again, unless something wakes it earlier."""
 
 
 @dataclass(slots=True)
 class Admission:
-    """Rows sorted by what happens to them next. A row in none of the lists waits in its number's queue or for a sweep.
+    """Outbox rows, sorted by the next step. A row in none of the lists waits in its number's queue or for a sweep.
 
     Marks as read do not count against the rate limits, so they are `unlimited`.
     """
@@ -28,7 +28,7 @@ class Admission:
     refused: list[int] = field(default_factory=list)
     """Ids of rows that the gate refuses."""
     delayed: list[tuple[int, float]] = field(default_factory=list)
-    """Conversations and the seconds until their row is due."""
+    """Conversations, each with the seconds until its row is due."""
 
 
 def admit(
@@ -39,7 +39,7 @@ def admit(
     *,
     now: float,
 ) -> Admission:
-    """Sorts `rows`, replies first. A row whose number has no room is queued in `queues`, whose clock gives `now`."""
+    """Sorts `rows`, replies first. Rows of a number that has no room are added to `queues`, whose clock gives `now`."""
     admission = Admission()
     admitted: dict[str, int] = {}
     probing: set[str] = set()
@@ -68,7 +68,7 @@ def admit(
 
 
 def _room(number_id: str, queues: NumberQueues, circuits: Mapping[str, Circuit], now: float) -> int:
-    """Returns how many more calls of this number may start. If its circuit allows none, note when to look again."""
+    """Returns how many more calls of this number may start. If its circuit allows none, notes when to look again."""
     room = queues.room(number_id)
     circuit = circuits.get(number_id)
     allowed = None if circuit is None else circuit.room(now, queues.of(number_id).in_flight)

@@ -1,4 +1,4 @@
-"""One call of the sender: the right credentials, the right trace, a deadline, and a judgement on the answer."""
+"""Makes one Graph call for the sender, with current credentials, a trace and a deadline, and judges the answer."""
 
 import asyncio
 import time
@@ -20,7 +20,7 @@ from waypost.telemetry import metrics, tracing
 
 
 class GraphCaller:
-    """Makes the calls that rows ask for. It raises none of Graph's errors: they become part of the outcome."""
+    """Makes the Graph calls for outbox rows. Errors of Graph are not raised: they become part of the outcome."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class GraphCaller:
         self._draw = draw
 
     async def call(self, claimed: Claimed) -> FinishedCall:
-        """Sends a claimed row, with the token that the number has now. Runs in a task of its own."""
+        """Sends a claimed row, with the number's current token. Runs in an asyncio task of its own."""
         row = claimed.row
         number = self._numbers(row.number_id)
         if number is None:
@@ -79,14 +79,14 @@ class GraphCaller:
         return await self._graph.send(credentials, row.number_id, payload)
 
     def not_made(self, claimed: Claimed) -> FinishedCall:
-        """Returns the result of a call that was certainly not made: the row goes back to the queue."""
+        """Returns the result for a call that was certainly not made: its row goes back to the queue."""
         update = RowUpdate(claimed.row.outbox_id, OutboxState.QUEUED)
         return FinishedCall(
             claimed.row, Outcome(update, SendResult.RETRY, graph_answered=None), claimed.probe, token_digest=None
         )
 
     def interrupted(self, claimed: Claimed) -> FinishedCall:
-        """Returns the result of a call that ended without any answer, for example because the process ended."""
+        """Returns the result for a call that got no answer, for example because the process ended."""
         update = RowUpdate(claimed.row.outbox_id, OutboxState.UNKNOWN, reason=SendReason.INTERRUPTED)
         return FinishedCall(
             claimed.row, Outcome(update, SendResult.UNKNOWN, graph_answered=None), claimed.probe, token_digest=None

@@ -1,12 +1,12 @@
-"""A circuit breaker: blocks calls for a while after failures in a row, then allows one try, and closes on success."""
+"""A circuit breaker: after failures in a row it blocks calls for a while, then allows one trial call."""
 
 from collections.abc import Callable
 
 
 class Circuit:
-    """Opens after `threshold` failures in a row, for `first_s`, doubled with each failed try up to `cap_s`.
+    """Opens for `first_s` after `threshold` failures in a row; each failed trial call doubles that time, up to `cap_s`.
 
-    The time that it stays open is drawn from the upper half of that bound, so that the tries of many pods spread out.
+    The actual time is drawn from the upper half of that value, so that the trial calls of many pods spread out.
     Times are seconds of one monotonic clock. Not thread-safe.
     """
 
@@ -24,21 +24,21 @@ class Circuit:
         return self._failures >= self._threshold
 
     def room(self, now: float, in_flight: int) -> int | None:
-        """Returns how many calls may start now: None for any number, else 0, or 1 for a try while none is in flight."""
+        """Returns how many calls may start now: None means any number; 1 allows a trial call if none is in flight."""
         if not self.is_open:
             return None
         return 1 if now >= self._open_until and in_flight == 0 else 0
 
     def wait_s(self, now: float) -> float:
-        """Returns the seconds until the next try; 0 when the circuit is closed or the try may start."""
+        """Returns the seconds until the next trial call; 0 when the circuit is closed or the trial call may start."""
         return max(0.0, self._open_until - now) if self.is_open else 0.0
 
     def succeeded(self) -> None:
-        """Notes that the other side answered."""
+        """Records that a call succeeded, which closes the circuit."""
         self._failures = 0
 
     def failed(self, now: float) -> None:
-        """Notes that the other side did not answer, or not usefully."""
+        """Records that a call got no answer, or no useful one."""
         if self.is_open and now < self._open_until:
             return  # the call began before the circuit opened, so its failure is no news
         self._failures += 1

@@ -1,4 +1,4 @@
-"""The sender's transactions: claim rows under the gate, write how calls ended, sweep. Each is one short transaction."""
+"""The sender's transactions: claim rows that the gate allows, write the results of calls, sweep. Each is short."""
 
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from waypost.store import outbox, pauses
 from waypost.store.outbox import OutboxRow
 
 LEASE_S = 15.0
-"""A claim lives this long without being renewed; its conversation waits that long when its process dies."""
+"""Seconds that a claim lives without renewal; the conversation waits that long if the claiming process dies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Claimed:
 
     row: OutboxRow
     probe: bool
-    """Whether it tests if a paused number works again."""
+    """Whether sending this row tests if a paused number works again."""
 
 
 @dataclass(slots=True)
@@ -34,20 +34,20 @@ class ClaimResult:
     refused: list[tuple[OutboxRow, str]] = field(default_factory=list)
 
     def add(self, other: "ClaimResult") -> None:
-        """Takes in the result of another transaction."""
+        """Adds the rows of another transaction's result."""
         self.claimed += other.claimed
         self.refused += other.refused
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedCall:
-    """A call that has its answer."""
+    """A Graph call that has ended, with its outcome."""
 
     row: OutboxRow
     outcome: Outcome
     probe: bool
     token_digest: str | None
-    """Digest of the token that the call was made with; of token and proof if Meta refused the proof."""
+    """Digest of the token that the call was made with, or of token and proof if Meta refused the proof."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class SweepResult:
     """The results of a sweep."""
 
     expired: list[int]
-    """Conversations of rows whose process had died."""
+    """Conversations of rows that were claimed by a process which has died."""
     resumed: list[str]
-    """Numbers whose credentials differ from those that met the pause."""
+    """Numbers whose pause ended because their credentials have changed."""
     due: list[int]
     """Conversations with a due row that no process has claimed."""
 
@@ -73,9 +73,9 @@ class SenderTransactions:
         self._numbers = numbers
         self._owner = owner
         self._uncertain: set[int] = set()
-        """Rows of claims that failed. Their commit may have been done all the same; then no process would send them."""
+        """Ids of rows whose claim raised an error. Its commit may have worked; then no process would send them."""
         self._last_sweep_worked = False
-        """False after a start or an outage: other senders may be alive and not have renewed their claims yet."""
+        """False after a start or an outage, when live senders may not have renewed their claims yet."""
 
     def next_rows(self, conversation_ids: Sequence[int]) -> list[OutboxRow]:
         """Returns the next row of each conversation."""
@@ -83,7 +83,7 @@ class SenderTransactions:
             return outbox.next_rows(connection, conversation_ids)
 
     def claim(self, allowed: Sequence[int], refused: Sequence[int]) -> ClaimResult:
-        """Claims rows that the limits allow and fail those that the gate refuses. The gate decides again, under a lock.
+        """Claims rows that the limits allow; fails those that the gate refuses when it decides again, under a lock.
 
         If the rows cannot be claimed together, because another process has just started a row of one of the
         conversations, they are claimed one by one.
@@ -146,7 +146,7 @@ class SenderTransactions:
         result.claimed.append(Claimed(row if body is None else replace(row, body=body), probe))
 
     def finish(self, calls: Sequence[FinishedCall]) -> dict[int, bool]:
-        """Writes how calls ended; returns the rows that were written, each with whether more is queued behind it."""
+        """Writes the results of calls; returns the written rows, each with whether more rows wait behind it."""
         try:
             return self._finish(calls)
         except (IntegrityError, DataError):
@@ -197,9 +197,9 @@ class SenderTransactions:
             pauses.resume_number(connection, number_id)
 
     def sweep(self, in_flight: Sequence[int], limit: int) -> SweepResult:
-        """Renews our claims, expire those of dead processes, end pauses of renewed credentials, find what is due.
+        """Renews our claims, expires those of dead processes, ends pauses whose credentials changed, finds due rows.
 
-        `limit` bounds the due conversations of each number; 0 asks for none.
+        `limit` is the most due conversations to return per number; 0 returns none.
         """
         others_have_renewed, self._last_sweep_worked = self._last_sweep_worked, False
         with self._engine.begin() as connection:

@@ -15,19 +15,19 @@ from waypost.store.outbox import OutboxRow
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """The row may go out; if there is a `template`, as that instead of its own body."""
+    """The row may be sent, as the template `template` if that is set, else with its own body."""
 
     template: Template | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The number's pause has run out: one message may test it, and the sender that wins the claim for it may send."""
+    """The number's pause is over: one message may test the number. The sender that claims the test may send the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The row must not go out; `reason` is written into it."""
+    """The row must not be sent; `reason` is written into the row."""
 
     reason: SendReason
 
@@ -36,7 +36,7 @@ class Refuse:
 class Wait:
     """The row must wait until `until` by the database's clock.
 
-    None means until the number is in this process's registry or its pause ends.
+    If `until` is None, the row waits until the number is in this process's registry or its pause ends.
     """
 
     until: datetime | None
@@ -46,7 +46,7 @@ Decision = Send | Probe | Refuse | Wait
 
 
 def decide(row: OutboxRow, number: Number | None) -> Decision:
-    """Decide about the next row of a conversation; `number` is the registry's entry of its number."""
+    """Decides whether and how a conversation's next row may be sent; `number` is the registry's entry of its number."""
     if number is None:
         return Wait(None)
     if (reason := _forbidden(row)) is not None:
@@ -98,9 +98,9 @@ def template_body(template: Template) -> dict[str, Any]:
 def token_digest(number: Number, *, with_proof: bool = False) -> str:
     """Returns the first 16 hex digits of a SHA-256 of the token, which distinguish tokens without revealing them.
 
-    `with_proof` adds the number's proof, if it has one. Use it only for a pause that a refused proof began. Any other
-    pause has nothing to do with the proof: workers with different proofs, or with none yet, must agree on the digest,
-    and a new proof must not end the pause.
+    `with_proof` adds the number's proof, if it has one. Use `with_proof` only for a pause that began because Meta
+    refused the proof. Any other pause has nothing to do with the proof: workers with different proofs, or with none
+    yet, must agree on the digest, and a new proof must not end the pause.
     """
     proof = number.app_secret_proof if with_proof else None
     secrets = number.access_token if proof is None else f"{number.access_token}\n{proof}"
@@ -108,7 +108,7 @@ def token_digest(number: Number, *, with_proof: bool = False) -> str:
 
 
 def has_new_credentials(number: Number, met: str | None) -> bool:
-    """Returns whether a pause ends early because the number's credentials differ from those that met it.
+    """Returns whether a pause ends early because the number's credentials have changed since it began.
 
     `met` is the digest that the pause recorded: of the token, or of the token with its proof.
     """

@@ -1,11 +1,11 @@
-"""The arithmetic of Meta's limits, in whole microseconds: GCRA with short reservations. gcra.lua computes the same.
+"""Computes Meta's limits in whole microseconds: GCRA with short reservations. gcra.lua does the same computation.
 
 GCRA is the generic cell rate algorithm ("leaky bucket as a meter"). A row that may go out gets a start time, now or
 within a short horizon; the starts in any window of length t are at most burst + rate * t. Reserving a start a moment
 ahead keeps the pace even, without a burst that Meta would see as too fast.
 
-Replies go before bulk, because bulk has a shorter horizon. The starts beyond it are a reserve that only replies can
-take. So bulk is turned away first when the number is busy, and a reply never waits longer for bulk than that horizon.
+Replies go before bulk messages, because bulk has a shorter horizon. Starts beyond that are a reserve that only replies
+can take. So bulk is refused first when the number is busy, and a reply never waits longer for bulk than bulk's horizon.
 """
 
 import enum
@@ -16,25 +16,29 @@ from typing import NamedTuple
 
 SECOND = 1_000_000
 FULL = 1000
-"""The whole rate, in per mille."""
+"""The full rate (per mille), at which a number is not slowed down."""
 _LOWEST = 62
 _RECOVERY = 60 * SECOND
 _MAX_DEBT = SECOND
 
 UTILISATION = 0.985
+"""Long-run rate as a share of the configured limit."""
+
 BURST_SHARE = 0.01
-"""Long-run rate and burst as shares of the configured limit. Their sum is below 1, so that no second holds more."""
+"""Size of a burst as a share of a second's limit. Plus UTILISATION it is below 1, so no second exceeds the limit."""
 
 PAIR_INTERVAL = 6 * SECOND
+"""Time per message to one contact, as Meta allows in the long run, in microseconds."""
+
 PAIR_BURST = 44
-"""Meta allows 1 message per 6 s to one contact, and 45 borrowed from the future (About the platform, 2025-12-05).
+"""Messages to one contact in a burst. Meta lets 45 be borrowed from the future (About the platform, 2025-12-05).
 
 One stays unused: Meta counts when a call arrives, and the first of a burst may take longer to arrive than the last.
 """
 
 
 class LimitResult(enum.IntEnum):
-    """Results of asking the limits for one row."""
+    """Results of asking whether the limits allow one row."""
 
     GO = 0
     NUMBER_BUSY = 1
@@ -42,7 +46,7 @@ class LimitResult(enum.IntEnum):
 
 
 class Answer(NamedTuple):
-    """The limits' answer for one row: send after `wait` microseconds, or ask again after them."""
+    """The limits' answer for one row: `wait` is in microseconds, until the row may be sent or may ask again."""
 
     result: LimitResult
     wait: int
@@ -95,7 +99,7 @@ class State:
         return min(FULL, self.factor + max(0, now - self.factor_at) * FULL // _RECOVERY)
 
     def take(self, terms: Terms, rows: Sequence[tuple[int, bool]], now: int) -> list[Answer]:
-        """Asks for `(conversation, bulk)` rows in this order."""
+        """Returns an answer for each row, given as `(conversation, bulk)`; the first rows get the first starts."""
         interval, tolerance = self.slowed(terms, now)
         answers = []
         for conversation, bulk in rows:
@@ -119,11 +123,11 @@ class State:
         self.arrival = max(self.arrival, min(max(self.arrival, now) + count * interval, now + _MAX_DEBT))
 
     def slow(self, now: int) -> None:
-        """Halve the rate because Meta said "too fast"; at most once per second, as many calls report one overload."""
+        """Halves the rate because Meta said "too fast"; at most once per second, as many calls report one overload."""
         if now - self.factor_at >= SECOND:
             self.factor = max(_LOWEST, self._factor(now) // 2)
             self.factor_at = now
 
     def forget_idle_pairs(self, now: int) -> None:
-        """Deletes the pairs that have their whole burst again."""
+        """Deletes the state of pairs that may send a full burst again."""
         self.pairs = {conversation: arrival for conversation, arrival in self.pairs.items() if arrival > now}

@@ -29,13 +29,13 @@ log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 0.5
 TIMEOUT_S = 1.0
-"""Longest time that a hung Redis delays a message. That happens once; after it Redis is not asked."""
+"""Longest time that a hung Redis delays a message. Only one message is delayed; then Redis is not asked any more."""
 
 PREFIX = "waypost:rate:"
 SENDERS = "waypost:senders"
 _SENDER_GONE_S = 30.0
 _ASSUMED_SENDERS = 4
-"""Processes that share a limit if Redis has never counted them; more than most installations run."""
+"""Number of processes assumed to share a limit if Redis has never counted them; most installations run fewer."""
 _MAX_PAIRS = 10_000
 
 _SCRIPT = (Path(__file__).parent / "gcra.lua").read_text()
@@ -60,7 +60,7 @@ class RateRequest:
 
 @dataclass(frozen=True, slots=True)
 class RateDecision:
-    """Without `busy` the row may go out after `wait_s`; with it, the row should ask again after `wait_s`."""
+    """A decision about one row. Without `busy` it may be sent after `wait_s`; with it, ask again after `wait_s`."""
 
     wait_s: float
     busy: BusyLimit | None = None
@@ -70,7 +70,7 @@ _BUSY = {LimitResult.GO: None, LimitResult.NUMBER_BUSY: BusyLimit.NUMBER, LimitR
 
 
 class RateLimits:
-    """The limits of all numbers, as one process asks for them. Thread-safe; a call takes about a second at most.
+    """Asks the limits of all numbers for one process. Thread-safe; a call takes about a second at most.
 
     `clock` (unix seconds) is for tests: it replaces the clock of Redis, which all pods share.
     """
@@ -100,7 +100,7 @@ class RateLimits:
         return self._away
 
     def take(self, requests: Sequence[RateRequest]) -> list[RateDecision]:
-        """Decide about rows in this order, which matters within a number. A row that may go out counts at once."""
+        """Decides about rows in this order, which matters within a number. A row that may be sent counts at once."""
         numbers: dict[str, list[int]] = {}
         for position, request in enumerate(requests):
             numbers.setdefault(request.number_id, []).append(position)
@@ -114,19 +114,19 @@ class RateLimits:
         return decisions
 
     def charge(self, number_id: str, per_second: float, count: int) -> None:
-        """Counts incoming messages, which use the number's limit too (Meta, Throughput). Never waits for the limit."""
+        """Counts incoming messages, which use the number's limit too (Meta, Throughput), even if it is used up."""
         if self._in_redis([_Call(number_id, "charge", Terms.of(per_second), arguments=(count,))]) is None:
             with self._lock:
                 self._state(number_id).charge(self._share(per_second), count, self._now())
 
     def slow_down(self, number_id: str, per_second: float) -> None:
-        """Halve the rate of a number that Meta called too fast (130429, 80007); it recovers within a minute."""
+        """Halves the rate of a number that Meta called too fast (130429, 80007); it recovers within a minute."""
         with self._lock:
             self._state(number_id).slow(self._now())  # in case Redis goes away right now
         self._in_redis([_Call(number_id, "slow", Terms.of(per_second))])
 
     def heartbeat(self) -> None:
-        """Registers this sender in Redis, count the others, and find out whether Redis is back."""
+        """Registers this sender in Redis, counts the others, and finds out whether Redis is back."""
         if self._client is None:
             return
         now = time.time()
@@ -146,7 +146,7 @@ class RateLimits:
             metrics.rate_limit_fallback.set(0)
 
     def leave(self) -> None:
-        """Removes this sender from Redis, so that the others share what it had."""
+        """Removes this sender from Redis, so that the others can use its share of the limits."""
         if self._client is not None and not self._away:
             try:
                 self._client.zrem(SENDERS, self._owner)
@@ -154,7 +154,7 @@ class RateLimits:
                 self._lost(error)
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Closes the connections to Redis."""
         if self._client is not None:
             self._client.close()
 
@@ -220,7 +220,7 @@ class RateLimits:
 
 
 class _Call:
-    """One run of the script, without the clock."""
+    """One call of the limits' script, without the time."""
 
     def __init__(
         self,

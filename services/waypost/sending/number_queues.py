@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 RELEASE_S = 0.1
-"""A number that was too fast asks again for as many rows as its limit allows in this time, and at least one."""
+"""Seconds. A busy number asks again for as many rows as its limit allows in this time, and for at least one."""
 
 
 @dataclass(slots=True)
@@ -21,14 +21,14 @@ class NumberQueue:
     bulk: OrderedDict[int, None] = field(default_factory=OrderedDict)
     in_flight: int = 0
     resumes_at: float = 0.0
-    """Before this moment (the caller's clock) a queued row is not worth another try."""
+    """Before this moment, by the caller's clock, a queued row need not be tried again."""
 
     def __len__(self) -> int:
         return len(self.replies) + len(self.bulk)
 
 
 class NumberQueues:
-    """The queues of all numbers of one sender. Not thread-safe; all times are seconds of one clock of the caller's."""
+    """The queues of all numbers of one sender. Not thread-safe; all times are seconds of the caller's clock."""
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
@@ -54,17 +54,17 @@ class NumberQueues:
         return max(1, math.ceil(free_for_it * 3 / 4)) - queue.in_flight
 
     def started(self, number_id: str) -> None:
-        """Counts a call of this number that begins."""
+        """Records that a call of this number begins."""
         self.of(number_id).in_flight += 1
         self._in_flight += 1
 
     def ended(self, number_id: str) -> None:
-        """Counts a call of this number that has its answer."""
+        """Records that a call of this number has ended."""
         self.of(number_id).in_flight -= 1
         self._in_flight -= 1
 
     def add(self, number_id: str, conversation_id: int, *, bulk: bool, at_front: bool = False) -> None:
-        """Queues a conversation behind the others of its number; `at_front` keeps the place of one that had been first.
+        """Queues a conversation behind the others of its number; with `at_front`, before them.
 
         A conversation that is queued already moves to its new place.
         """
@@ -85,11 +85,11 @@ class NumberQueues:
             queue.bulk.pop(conversation_id, None)
 
     def busy_until(self, number_id: str, moment: float) -> None:
-        """Releases nothing of this number before `moment`."""
+        """Makes `release` return nothing of this number before `moment`."""
         self.of(number_id).resumes_at = moment
 
     def release(self, now: float, per_second: Callable[[str], float]) -> list[int]:
-        """Takes out and return the conversations that are worth another try now, replies first.
+        """Takes the conversations that may be tried again now out of the queues and returns them, replies first.
 
         `per_second` returns the rate limit of a number.
         """
@@ -107,7 +107,7 @@ class NumberQueues:
         return released
 
     def next_release(self) -> float | None:
-        """Returns when `release` may next return something; None if that takes the end of a call first."""
+        """Returns the time when `release` may next return something; None if a call must end first."""
         moments = [
             queue.resumes_at for number_id, queue in self._queues.items() if len(queue) and self.room(number_id) > 0
         ]

@@ -1,4 +1,4 @@
-"""Decides what a call's answer means for its row, its number, its pair and its contact. Pure functions."""
+"""Decides what Graph's answer to a call means for the outbox row, the number, the pair and the contact. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from waypost.sending import backoff, gate
 from waypost.store.outbox import OutboxRow, RowUpdate
 
 PAUSE_S = 60.0
-"""A paused number tries one message a minute: often enough to recover by itself, too rarely to make things worse."""
+"""Seconds. A paused number tries one message a minute: enough to recover by itself, not enough to make things worse."""
 
 LONG_PAUSE_S = 900.0
 _LONG_PAUSES = frozenset({368, 131031, 131048})
-"""Blocks and spam limits, which more traffic makes longer."""
+"""Meta's error codes for blocks and spam limits, which further traffic would prolong."""
 
 
 class SendResult(StrEnum):
@@ -35,7 +35,7 @@ class SendResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The update of the row and what else has to be written."""
+    """The update of the outbox row, and all other consequences of the call's answer."""
 
     update: RowUpdate
     result: SendResult
@@ -44,14 +44,14 @@ class Outcome:
     pause_reason: str = ""
     """Reason of the pause, for the console and the conditions."""
     proof_refused: bool = False
-    """The pause is for the proof of the app secret, so that another proof ends it."""
+    """Whether Meta refused the proof of the app secret; a new proof then ends the pause."""
     pause_pair_s: float = 0.0
     stop_marketing: bool = False
     close_window: bool = False
     slow_down: bool = False
-    """Meta said that the number goes too fast."""
+    """Whether Meta said that the number sends too fast."""
     number_works: bool = False
-    """The answer shows that whatever paused the number is over."""
+    """Whether the answer shows that the cause of the number's pause is over."""
     graph_answered: bool | None = True
     """False when Graph, as far as this number sees it, is down; None when it was not asked."""
 
@@ -59,7 +59,7 @@ class Outcome:
 def judge(
     row: OutboxRow, answer: Accepted | GraphError | None, number: Number | None, *, draw: Callable[[], float]
 ) -> Outcome:
-    """Returns what follows from an answer; None is the empty success of marking a message as read.
+    """Returns the outcome of a call from its answer; the answer None means that a message was marked as read.
 
     `draw` returns a number in [0, 1) for the jitter of a retry.
     """
@@ -169,5 +169,5 @@ def _judge_read(row: OutboxRow, answer: Accepted | GraphError | None) -> Outcome
 
 
 def pause_s(code: int) -> float:
-    """Returns the seconds that a number stays silent after this code."""
+    """Returns the seconds for which a number is paused after this error code of Meta."""
     return LONG_PAUSE_S if code in _LONG_PAUSES else PAUSE_S

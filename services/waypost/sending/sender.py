@@ -38,25 +38,25 @@ from waypost.telemetry import metrics
 log = structlog.get_logger(__name__)
 
 BATCH = 256
-"""Rows of one transaction: large enough to make a commit cheap, small enough that none waits long for it."""
+"""Most rows of one transaction: enough to make a commit cheap, few enough that no row waits long for it."""
 
 SWEEP_LIMIT = 500
-"""Due conversations of a number that one sweep finds; another sweep follows when these are nearly done."""
+"""Most due conversations of a number that one sweep finds; another sweep follows when these are nearly done."""
 
 DATABASE_RETRY_S = 1.0
 """Delay between attempts while the database is unreachable."""
 
 FINAL_WRITE_ATTEMPTS = 5
-"""Attempts of a stopping sender to write its last results.
+"""Number of attempts of a stopping sender to write its last results.
 
-The rows of results that are not written become `unknown` when their claims run out.
+If a result is not written, its row becomes `unknown` when the row's claim expires.
 """
 
 Result = TypeVar("Result")
 
 
 class Sender:
-    """Sends what is due until it is stopped. `run` belongs to one event loop; `wake` and `stop` to any thread.
+    """Sends due rows until stopped. Call `run` in one event loop; `wake` and `stop` may be called from any thread.
 
     `numbers` returns the registry's current entry of a number; `owner` must differ between any two senders, dead ones
     included. `concurrency` bounds the calls in flight. `sweep_interval_s`, in seconds, must stay well below the
@@ -107,9 +107,9 @@ class Sender:
         self._heartbeat_thread = ThreadPoolExecutor(1, "sender-heartbeat")
 
     def wake(self, conversation_ids: Iterable[int]) -> None:
-        """Looks at these conversations: rows of theirs were committed. Never blocks.
+        """Makes the sender look at these conversations, for which rows were committed. Never blocks.
 
-        Before `run` the conversations are remembered, after its end ignored, since a sweep finds them anyway.
+        Before `run` begins the conversations are remembered. After it has ended they are ignored; a sweep finds them.
         """
         ids = list(conversation_ids)
         with self._lock:
@@ -126,7 +126,7 @@ class Sender:
                     self._limits_thread.submit(self._limits.charge, number_id, self._per_second(number_id), count)
 
     def stop(self) -> None:
-        """Claims no more rows; `run` returns once the calls in flight have ended and their results are written."""
+        """Makes the sender claim no more rows; `run` returns when the calls in flight have ended and are recorded."""
         with self._lock:
             if self._loop is None:
                 self._stopping = True
@@ -139,7 +139,7 @@ class Sender:
         self._sweep_now.set()
 
     async def run(self) -> None:
-        """Sends until `stop`. It waits for a database or Redis that is away; any other error ends the sender."""
+        """Sends until `stop` is called. It waits out outages of database and Redis; any other error ends it."""
         with self._lock:
             self._loop = asyncio.get_running_loop()
             self._wakes.wake(self._before_run)
@@ -202,7 +202,7 @@ class Sender:
         return 1.0 if number is None else float(number.messages_per_second)
 
     async def _advance(self, conversation_ids: Sequence[int]) -> None:
-        """Brings the next row of each conversation as far as it may go now."""
+        """Takes the next row of each conversation through as many steps (gate, limits, claim, call) as possible now."""
         assert self._loop is not None
         rows = await self._run_in(self._database_thread, self._transactions.next_rows, conversation_ids)
         admission = admit(rows, self._numbers, self._queues, self._circuits, now=self._loop.time())
@@ -222,7 +222,7 @@ class Sender:
             self._start(claimed, asked_at, slots.get(claimed.row.outbox_id, 0.0))
 
     async def _ask_limits(self, rows: Sequence[OutboxRow]) -> dict[int, float]:
-        """Returns the rows that the limits allow, each with the moment at which it may go out."""
+        """Returns the rows that the limits allow, each with the moment at which it may be sent."""
         assert self._loop is not None
         requests = [
             RateRequest(
@@ -300,7 +300,7 @@ class Sender:
                 await self._slow_down({call.row.number_id for call in calls if call.outcome.slow_down})
 
     def _update_circuits(self, calls: Iterable[FinishedCall]) -> None:
-        """Opens or close the circuits of numbers."""
+        """Opens or closes the circuits of numbers, by the results of their calls."""
         assert self._loop is not None
         for call in calls:
             number_id = call.row.number_id
@@ -316,7 +316,7 @@ class Sender:
                 circuit.failed(self._loop.time())
 
     def _continue_conversation(self, call: FinishedCall, *, more: bool) -> None:
-        """Logs and count a call whose result was written, and go on with its conversation."""
+        """Logs and counts a call whose result was written, and continues with its conversation."""
         row, update = call.row, call.outcome.update
         metrics.sends_total.labels(row.number_id, call.outcome.result).inc()
         if update.state in (OutboxState.FAILED, OutboxState.UNKNOWN) or call.outcome.pause_number_s:

@@ -1,4 +1,4 @@
-"""Applies statuses, and acts on late failures: stops messages to a contact, pauses a pair or a number."""
+"""Applies statuses, and acts on failures that they report: stops messages to a contact, pauses a pair or a number."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,14 @@ from waypost.store.statuses import Applied
 from waypost.telemetry import metrics
 
 REPORTED = 400
-"""An error in a status webhook has no HTTP status; Meta has reported a failure, so nothing about it is ambiguous."""
+"""Stands for the HTTP status, which an error in a status webhook lacks. 400 is right because the failure is certain."""
 
 
 def settle(connection: Connection, reported: Sequence[InboundStatus]) -> Applied:
-    """Writes statuses into messages and outbox, in the caller's transaction, and act on failures.
+    """Writes statuses into messages and outbox, in the caller's transaction, and acts on failures.
 
-    Conversations in `Applied.settled` may have rows that can go out now: wake the sender for them after the commit.
+    Conversations in `Applied.settled` may have rows that can be sent now: wake the sender for those conversations after
+    the commit.
     """
     applied = statuses.apply(connection, reported)
     for status, matched in zip(reported, applied.matched, strict=True):

@@ -5,25 +5,25 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 REMEMBERED_S = 60.0
-"""Conversations due within this time get a timer; a sweep finds later ones."""
+"""Seconds. A conversation that is due within this time gets a timer; a sweep finds those that are due later."""
 
 
 class Wakes:
-    """The wake-ups of one sender; belongs to one event loop. `work` is set whenever `take` may return something new."""
+    """The wake-ups of one sender, for use in one event loop. `work` is set whenever `take` may return something new."""
 
     def __init__(self) -> None:
         self.work = asyncio.Event()
         self._woken: OrderedDict[int, None] = OrderedDict()
         self._in_flight: dict[int, bool] = {}
-        """Conversations with a call in flight, and whether they were woken during it."""
+        """Conversations with a call in flight, each with whether it was woken during the call."""
         self._timers: dict[int, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
-        """Returns how many conversations to look at now."""
+        """Returns the number of conversations to look at now."""
         return len(self._woken)
 
     def wake(self, conversation_ids: Iterable[int]) -> None:
-        """Looks at these as soon as possible, in the order in which they were woken."""
+        """Adds conversations to look at as soon as possible, in the order in which they are woken."""
         for conversation_id in conversation_ids:
             if conversation_id in self._in_flight:
                 self._in_flight[conversation_id] = True
@@ -32,7 +32,7 @@ class Wakes:
         self.work.set()
 
     def wake_later(self, conversation_id: int, delay_s: float) -> None:
-        """Looks at this one after `delay_s`, or earlier if it has an earlier timer."""
+        """Adds a conversation to look at after `delay_s` seconds, or earlier if it already has an earlier timer."""
         if delay_s > REMEMBERED_S:
             return
         loop = asyncio.get_running_loop()
@@ -49,16 +49,16 @@ class Wakes:
         self.wake([conversation_id])
 
     def take(self, most: int) -> list[int]:
-        """Takes out and return up to `most` conversations to look at now."""
+        """Removes and returns up to `most` conversations to look at now."""
         return [self._woken.popitem(last=False)[0] for _ in range(min(most, len(self._woken)))]
 
     def started(self, conversation_id: int) -> None:
-        """Notes a call in flight of this conversation: its wake-ups wait until the call has ended."""
+        """Records that a call of this conversation is in flight: wake-ups wait until the call has ended."""
         self._in_flight[conversation_id] = conversation_id in self._woken
         self._woken.pop(conversation_id, None)
 
     def ended(self, conversation_id: int) -> bool:
-        """Notes that the call's result was written; returns whether the conversation was woken during the call."""
+        """Records that the call's result was written; returns whether the conversation was woken during the call."""
         return self._in_flight.pop(conversation_id, False)
 
     def close(self) -> None:
