@@ -1,4 +1,4 @@
-"""The platform's list of bots in Python that may run. Pure.
+"""Reads the platform's list of plugins, which are bots in Python, that may run. Pure.
 
 A worker serves the numbers of all teams, and code that it imports runs with the worker's rights. So the platform, not
 the author of a number, decides what may be imported.
@@ -17,18 +17,18 @@ EVERYTHING: Final = "*"
 _MODULE: Final = r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
 _FUNCTION: Final = r":[A-Za-z_][A-Za-z0-9_]*"
 PATH: Final = re.compile(_MODULE + _FUNCTION)
-"""Form of a plugin's path; the function is a single name, so that none of its attributes can be reached."""
+"""Form of a plugin's path. The function is a single name, so a path cannot reach attributes of a function."""
 ENTRY: Final = re.compile(rf"{_MODULE}({_FUNCTION}|\.\*)")
 """Form of an entry of the list, except `EVERYTHING`."""
 
 
 class PluginListInvalid(ValueError):
-    """The list contains an invalid entry. A retry makes no sense."""
+    """Raised when the list of plugins contains an invalid entry. A retry makes no sense."""
 
 
 @dataclass(frozen=True)
 class AllowedPlugins:
-    """The list. By default it is empty, and no plugin is allowed."""
+    """The list of allowed plugins. By default it is empty, and no plugin is allowed."""
 
     entries: frozenset[str] = frozenset()
 

@@ -19,7 +19,7 @@ errors = Console(stderr=True, soft_wrap=True)
 
 
 class CommandError(Exception):
-    """A command cannot continue; each of `problems` is one line that says what to do. A retry alone makes no sense."""
+    """Raised when a command cannot continue; each of `problems` is a line that says what to do. A retry is useless."""
 
     status = 1
 
@@ -29,7 +29,7 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """Arguments or files of the user are wrong."""
+    """Raised when arguments or files of the user are wrong."""
 
     status = USAGE
 
@@ -59,9 +59,9 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _explanation(error: Exception) -> tuple[str, int] | None:
-    """Returns what went wrong with a server, and the exit status; None for other errors.
+    """Returns what went wrong with a server, and the exit status; None if the error is not about a server.
 
-    It names the class of an error only, because a driver's own text may quote data.
+    The text names only the error's class, because a driver's own text may quote data.
     """
     import redis  # noqa: PLC0415 - slow to import
     from sqlalchemy.exc import ArgumentError, DBAPIError  # noqa: PLC0415 - slow to import

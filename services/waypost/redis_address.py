@@ -19,9 +19,9 @@ SENTINEL_PORT = 26379
 
 
 def connect(url: str, **options: Any) -> Redis:
-    """Returns a client that has no connection yet. `options` are redis-py's; they also apply to the Sentinels.
+    """Returns a client that has no connection yet. `options` are passed to redis-py, for the Sentinels too.
 
-    Raises ValueError for an invalid address; the message does not repeat it, because it may contain a password.
+    Raises ValueError for an invalid address; the message does not repeat the address, which may contain a password.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES:
@@ -47,7 +47,7 @@ def connect(url: str, **options: Any) -> Redis:
 
 
 def of_socket(path: Path) -> str:
-    """Returns the address of a Unix socket, as `connect` takes it."""
+    """Returns the address of a Unix socket in the form that `connect` accepts."""
     return f"unix://{quote(os.fsencode(path))}"
 
 

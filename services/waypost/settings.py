@@ -171,7 +171,7 @@ class Settings(BaseSettings):
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong; the message names the variable and what to do. A retry makes no sense."""
+    """Raised when a setting is missing or wrong; the message names the variable and says what to do. Do not retry."""
 
 
 def load(*required: str, defaults: Mapping[str, str] | None = None) -> Settings:

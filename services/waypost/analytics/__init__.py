@@ -1,1 +1,1 @@
-"""Analytics of stored rows: messages by hour, gauges for Prometheus, exports for people."""
+"""Evaluates stored rows: messages by hour, gauges for Prometheus, exports for people."""

@@ -1,4 +1,4 @@
-"""Messages and daily counts of a number as CSV or JSON lines, streamed to a text file."""
+"""Streams messages and daily counts of a number to a text file, as CSV or JSON lines."""
 
 import csv
 import json
@@ -12,18 +12,18 @@ from sqlalchemy import Engine
 from waypost.store import reports
 
 _FORMULA_STARTS = frozenset("=+-@\t\r\n＝＋－＠|")
-"""First characters of a text that a spreadsheet takes for a formula or a command (OWASP, CSV injection)."""
+"""If a text begins with one of these characters, a spreadsheet may run it as a formula (OWASP, CSV injection)."""
 
 
 class Writable(Protocol):
-    """A text file, or anything else that takes text."""
+    """A text file, or anything else to which text can be written."""
 
     def write(self, text: str, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span of days of one number, from `start` to `end`, both included (UTC)."""
+    """The number and the days of an export, from `start` to `end`, both included (UTC)."""
 
     number_id: str
     start: date
@@ -31,7 +31,7 @@ class Span:
 
 
 def messages(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int:
-    """Writes every message, oldest first; returns how many.
+    """Writes every message of the span, oldest first; returns how many messages.
 
     CSV has a header line; without `as_csv` each line is one JSON object. Memory does not grow with the number of
     messages.

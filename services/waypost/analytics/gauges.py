@@ -1,4 +1,4 @@
-"""Counts of the whole installation as gauges for Prometheus. One process exports them: the console."""
+"""Exports counts of the whole installation as gauges for Prometheus. Only the console's process does so."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from waypost.contracts.states import OutboxState
 from waypost.store import counts
 
 FRESH_S = 5.0
-"""Scrapes within this time share one reading, so that scrapers cannot load the database."""
+"""Scrapes within this time (seconds) share one reading, so that scrapers cannot burden the database."""
 
 _EVENTS = (
     ("received", "Events received since the installation began; equals duplicate + done + dead + waiting."),
@@ -27,7 +27,7 @@ _EVENTS = (
 
 
 class InstallationGauges(Collector):
-    """Reads the counts when scraped. While the database is away only `waypost_snapshot_up 0` is exported."""
+    """Reads the counts at each scrape. While the database is away only `waypost_snapshot_up 0` is exported."""
 
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
@@ -37,11 +37,11 @@ class InstallationGauges(Collector):
         self._families: list[Metric] = []
 
     def describe(self) -> Iterator[Metric]:
-        """Returns nothing: the registration must not query the database."""
+        """Returns no metrics, so that registering this collector does not query the database."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Yields the gauges, at most `FRESH_S` old."""
+        """Yields the gauges; their values are at most `FRESH_S` seconds old."""
         with self._lock:
             if self._clock() - self._read_at >= FRESH_S:
                 self._families = self._read()

@@ -1,4 +1,4 @@
-"""Messages per hour as a series without gaps, ready to plot."""
+"""Builds a series of messages per hour without gaps, ready to plot."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Hour:
 def series(
     now: datetime, rows: Iterable[HourOfNumber], *, hours: int = 48, number_id: str | None = None
 ) -> tuple[Hour, ...]:
-    """Returns `hours` hours, the last of which starts at `now`, oldest first; of one number, or of all summed."""
+    """Returns `hours` hours, oldest first; the last starts at `now`. They count one number, or the sum of all."""
     incoming: dict[datetime, int] = {}
     outgoing: dict[datetime, int] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Settings of the commands for people: from the environment, or from the `dev.json` of a running `waypost dev`."""
+"""Loads settings of commands that people run: from the environment, or from `dev.json` of a running `waypost dev`."""
 
 import json
 import os

@@ -17,7 +17,7 @@ from waypost.store import dead
 from waypost.store.dead import DeadEvent, OpenSend, Selection
 
 BATCH = 500
-"""Events per transaction; a small number, so that no lock is held for long."""
+"""Events per transaction: few enough that no lock is held for long."""
 
 
 def show_events(engine: Engine, selection: Selection, *, limit: int, as_json: bool, out: Console) -> None:
@@ -58,7 +58,7 @@ def show_sends(engine: Engine, number_id: str | None, *, limit: int, as_json: bo
 
 
 def replay(engine: Engine, selection: Selection, redis_url: str, *, progress: Console) -> int:
-    """Lets the selected events wait again and wakes their lanes; returns how many. Works without Redis too."""
+    """Makes the selected events wait again and wakes their lanes; returns how many events. Works without Redis too."""
 
     def replay_batch(connection: Connection) -> Sequence[tuple[int, int]]:
         return dead.replay(connection, selection, limit=BATCH)

@@ -26,7 +26,7 @@ from waypost.settings import Settings
 from waypost.store.connection import database, schema
 
 WARN_BEFORE_S = 14 * 24 * 3600.0
-"""Remaining lifetime of a token below which a person should act."""
+"""Remaining lifetime of a token, in seconds, below which a person should act."""
 
 PUBLISH_AGAIN = "the operator or `waypost dev` must publish it again; see its log"
 
@@ -197,7 +197,7 @@ async def check_tokens(
     *,
     now: float,
 ) -> list[Finding]:
-    """Checks that the Graph API answers and accepts each number's token; `now` in seconds since 1970."""
+    """Checks that the Graph API answers and accepts each number's token; `now` is in seconds since 1970."""
     findings: list[Finding] = []
     async with GraphClient(graph_url, version, timeout_s=10) as graph:
         for (namespace, name), number in sorted(numbers.by_name.items()):
@@ -223,7 +223,7 @@ async def check_tokens(
 
 
 def judge_token(check: str, token: TokenDetails, *, now: float) -> Iterator[Finding]:
-    """Yields the finding for what Meta says about a token; `now` in seconds since 1970. Pure."""
+    """Yields the finding that follows from Meta's data about a token; `now` is in seconds since 1970. Pure."""
     renew = "make a new token for the system user (Business settings) and put it into the Secret"
     if not token.is_valid:
         yield Finding(check, WRONG, "is no longer valid", renew)

@@ -38,7 +38,7 @@ schedule_app = typer.Typer(no_args_is_help=True, help="Perform the runs of a Bot
 app.add_typer(schedule_app, name="schedule")
 
 DATA = Path(".waypost")
-"""Default data folder of `waypost dev`, relative to the current folder."""
+"""Default data folder of `waypost dev`, relative to the working directory."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DataFolder = Annotated[
@@ -204,7 +204,7 @@ class _SelectedEvents:
 def _selected_events(
     data: Path, ids: Sequence[int], number: str | None, reason: str | None
 ) -> Iterator[_SelectedEvents]:
-    """Yields the selection that the arguments make. An id that is not a dead event ends the command at once."""
+    """Yields the selection of dead events given by the arguments. An id that is not a dead event ends the command."""
     from waypost.cli import context, dead
     from waypost.cli import send as sending
     from waypost.store.dead import Selection

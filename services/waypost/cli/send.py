@@ -16,7 +16,7 @@ from waypost.store.requests import Progress
 
 
 class CannotSend(UsageError):
-    """The request is invalid; the message says what to change."""
+    """Raised when the request is invalid; the message says what to change."""
 
 
 def recipient(address: str) -> Recipient:

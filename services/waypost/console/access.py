@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 LONGEST_HEADER = 1024
-"""Characters of an Authorization header that are read."""
+"""Most characters of an Authorization header that are read."""
 
 
 class Throttle:
@@ -41,7 +41,7 @@ class Throttle:
         return 0.0 if len(recent) < self._failures else max(0.0, recent[0] + self._window_s - self._clock())
 
     def add_failure(self, client: str) -> None:
-        """Counts one failure."""
+        """Counts one failed login of this client."""
         recent = self._recent(client)
         recent.append(self._clock())
         self._failed_at[client] = recent[-self._failures :]
@@ -67,7 +67,7 @@ def password_of(header: str) -> str | None:
 
 
 def is_same(given: str, expected: str) -> bool:
-    """Compares in a time that depends on neither text, nor on their lengths."""
+    """Returns whether two texts are equal, in a time that depends on neither the texts nor their lengths."""
     digests = (hashlib.sha256(each.encode("utf-8", "surrogatepass")).digest() for each in (given, expected))
     return hmac.compare_digest(*digests)
 
@@ -85,7 +85,7 @@ def is_loopback(address: str) -> bool:
 def is_local_host(header: str) -> bool:
     """Returns whether a `Host` header names this machine.
 
-    Without this check any web page could read a loopback console through a name that resolves to 127.0.0.1.
+    Without this check any web page could read a loopback console by a host name that resolves to 127.0.0.1.
     """
     host = header.strip().lower()
     host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
@@ -101,7 +101,7 @@ class Guard:
         self._throttle = throttle or Throttle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, or answer 401, 403 or 429."""
+        """Passes the request on, or answers 401, 403 or 429."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -160,7 +160,7 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on, and add the headers to the answer; each replaces one of the same name."""
+        """Passes the request on and adds the headers to the answer, where they replace headers of the same name."""
 
         async def send_with_headers(message: dict[str, object]) -> None:
             if message["type"] == "http.response.start":

@@ -122,7 +122,7 @@ class Pages:
 
 
 def _plots(current: Status, number_id: str | None) -> tuple[plot.Plot, plot.Plot]:
-    """Draws two days for a wide screen and one for a phone, where the labels of the former would be too small."""
+    """Returns a plot of two days for wide screens, and one of a single day for phones, where labels need more room."""
     hours = current.hours(number_id)
     return plot.draw(hours, width=960, height=280), plot.draw(hours[-24:], width=380, height=240)
 

@@ -15,7 +15,7 @@ from waypost.telemetry import logs, probes, tracing
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT. Needs `database_url`; without `console_password` it listens on loopback only."""
+    """Serves until SIGTERM or SIGINT. Needs `database_url`; without `console_password` it listens only on loopback."""
     logs.configure("console", settings.log_level)
     traces = tracing.configure("console", settings.trace_dir)
     engine = database.connect(settings.database_url, application="waypost-console", pool_size=3)

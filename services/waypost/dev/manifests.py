@@ -51,7 +51,7 @@ Kind = TypeVar("Kind", Secret, ConfigMap, WhatsAppNumber, BotSchedule)
 
 
 class ManifestError(UsageError):
-    """The files contain mistakes. Nothing was changed."""
+    """Raised when the files contain mistakes. Nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class _Located(Generic[Kind]):
 
 @dataclass
 class _Reading:
-    """Everything that was read so far."""
+    """The objects and problems that were found in the files read so far."""
 
     numbers: dict[tuple[str, str], _Located[WhatsAppNumber]] = field(default_factory=dict)
     secrets: dict[tuple[str, str], _Located[Secret]] = field(default_factory=dict)

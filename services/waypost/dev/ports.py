@@ -6,7 +6,7 @@ from waypost.command_errors import CommandError
 
 
 class PortTaken(CommandError):
-    """A port cannot be used; the message names the option that chooses another."""
+    """Raised when a port cannot be used; the message names the option that chooses another."""
 
 
 def free_port() -> int:
@@ -17,7 +17,7 @@ def free_port() -> int:
 
 
 def ports_for(*, webhook: int, console: int, simulator: int) -> tuple[int, int, int]:
-    """Returns the three ports, with 0 replaced by a free port. Raises `PortTaken`."""
+    """Returns the three chosen ports, with each 0 replaced by a free port. Raises `PortTaken`."""
     wanted = {"webhook": webhook, "console": console, "simulator": simulator}
     found = tuple(_usable(name, port) for name, port in wanted.items())
     if len(set(found)) < len(found):

@@ -29,7 +29,7 @@ from waypost.dev.supervisor import Child, Service, Supervisor, last_log_line
 from waypost.store.connection import database, schema
 
 READY_WITHIN_S = 60.0
-"""Deadline for a service to become ready, on a slow machine."""
+"""Seconds that a service gets to become ready, enough for a slow machine."""
 
 TICK_S = 0.1
 
@@ -238,7 +238,7 @@ class Dev:
         return True
 
     def _wait_until(self, condition: Callable[[], bool], what: str) -> bool:
-        """Keeps all running until the condition holds; returns False on a signal. Raises `DevError` at the deadline."""
+        """Keeps processes running until the condition holds; returns False on a signal. Raises `DevError` when late."""
         deadline = time.monotonic() + READY_WITHIN_S
         while not condition():
             if self._stop_requested.is_set():
@@ -261,16 +261,16 @@ class Dev:
 
     @property
     def _target(self) -> tuple[int | None, Declared]:
-        """The simulator's process id and what is declared: what the simulated Meta and the operator must know."""
+        """The simulator's process id and the declared objects; if either changes, `_connect` must run."""
         return self._supervisor.processes.get("simulator"), self._declared
 
     @property
     def _is_connected(self) -> bool:
-        """Whether all declared numbers are ready at the simulator that runs now."""
+        """Whether all declared numbers are ready with the current simulator process."""
         return self._applied == self._target and self._unready_numbers() == {}
 
     def _unready_numbers(self) -> dict[str, str] | None:
-        """Returns the numbers that are not ready, and why; None until the operator has read what is declared."""
+        """Returns the numbers that are not ready, and why; None until the operator has read the declared objects."""
         try:
             state = json.loads((self._data / local_operator.STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -334,7 +334,7 @@ class Dev:
             self._say(line)
 
     def _reread(self) -> None:
-        """Reads the YAML files again if they changed; with mistakes in them, the last good content stays in use."""
+        """Reads the YAML files again if they changed. If they contain mistakes, the last good content stays in use."""
         if time.monotonic() < self._next_file_check:
             return
         self._next_file_check = time.monotonic() + 0.5

@@ -54,6 +54,6 @@ def _scheduled_templates(declared: DeclaredNumber, schedules: Iterable[BotSchedu
 
 
 def phone(phone_number_id: str) -> str:
-    """Returns an American phone number for a number of the simulation, always the same one for an id."""
+    """Returns an American phone number for a simulated number; the same id always gets the same one."""
     digits = zlib.crc32(phone_number_id.encode())
     return f"+1 555 {digits // 10_000 % 800 + 200:03d} {digits % 10_000:04d}"

@@ -17,10 +17,10 @@ from waypost.dev.embedded import EmbeddedError, end_with_parent
 from waypost.dev.ports import free_port
 
 SETTLED_AFTER_S = 10.0
-"""Lifetime after which the end of a process no longer counts towards a crash loop."""
+"""Seconds. If a process lived longer, its end does not count towards a crash loop."""
 
 LONGEST_DELAY_S = 10.0
-"""Upper bound of the delay before a restart."""
+"""Upper bound in seconds of the delay before a restart."""
 
 CRASH_LOOP_AFTER = 3
 """Consecutive ends of a process that count as a crash loop."""
@@ -31,7 +31,7 @@ class Child(Protocol):
 
     @property
     def name(self) -> str:
-        """Name in `dev.json` and in messages."""
+        """The child's name in `dev.json` and in messages."""
 
     @property
     def pid(self) -> int | None:
@@ -39,19 +39,19 @@ class Child(Protocol):
 
     @property
     def log(self) -> Path:
-        """File that gets its output."""
+        """File that gets the child's output."""
 
     def launch(self) -> None:
-        """Starts it without waiting until it is ready."""
+        """Starts the child without waiting until it is ready."""
 
     def poll(self) -> int | None:
         """Returns its exit status, or None while it runs or was never started."""
 
     def is_ready(self) -> bool:
-        """Returns whether it is ready now; must not block for long."""
+        """Returns whether the child is ready now; must not block for long."""
 
     def stop(self, deadline_s: float = ...) -> None:
-        """Ends it gracefully, or kills it at the deadline."""
+        """Ends the child gracefully, or kills it at the deadline."""
 
 
 class Service:
@@ -77,7 +77,7 @@ class Service:
         return f"http://127.0.0.1:{self.probe_port}/metrics"
 
     def launch(self) -> None:
-        """Starts it with a new probe port, because another process may have taken the old one."""
+        """Starts the service with a new probe port, because another process may have taken the old one."""
         self.probe_port = free_port()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -120,7 +120,7 @@ class Service:
 
 @dataclass
 class _Supervised:
-    """A child and what is recorded about it."""
+    """A child, with its restarts and readiness as the supervisor records them."""
 
     child: Child
     failures: int = 0
@@ -158,7 +158,7 @@ class Supervisor:
         self._launch(supervised)
 
     def check(self) -> None:
-        """Checks every process once: notes which became ready, restarts those that ended. Never waits for one."""
+        """Checks every process once: notes which became ready, restarts those that ended. Never waits for a process."""
         for supervised in self._supervised.values():
             if supervised.restart_at is not None:
                 if self.clock() >= supervised.restart_at:

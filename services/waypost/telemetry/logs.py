@@ -1,6 +1,6 @@
 """Writes redacted JSON log lines to stdout: `ts, level, event, service, trace_id, span_id, logger`, then other fields.
 
-Lines of libraries pass the same processors as ours, so that no library can print what we would not.
+Log lines of libraries pass the same processors as ours, so that private data in them is removed too.
 """
 
 import json
@@ -90,14 +90,14 @@ class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
 
     @property
     def stream(self) -> object:
-        """The stdout of this moment, which tests and supervisors may replace."""
+        """The current `sys.stdout`, which tests and supervisors may replace."""
         return sys.stdout
 
     @stream.setter
     def stream(self, _value: object) -> None: ...
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Does nothing: the default prints the message with its arguments, unredacted, to stderr."""
+        """Ignores the error: the default handler would print the message with its arguments, unredacted, to stderr."""
 
 
 def configure(service: str, level: str) -> None:

@@ -7,7 +7,7 @@ import structlog
 
 
 class Outage:
-    """The outages of one dependency as one part of a process sees them. For one thread at a time.
+    """Tracks the outages of one dependency for one part of a process. Use it in one thread at a time.
 
     `began` and `ended` are the texts of the two lines. Without `warns` the first is logged as info, for a dependency
     whose outage readiness or another part of the process already warns of.
@@ -21,7 +21,7 @@ class Outage:
         self._ongoing = False
 
     def failed(self, error: Exception, **facts: Any) -> None:
-        """Records a failure. Only the first is logged, with the error's class, since its text may quote data."""
+        """Records a failure. Only the first one is logged, by the error's class, because its text may quote data."""
         if not self._ongoing:
             self._log.log(self._level, self._began, error=type(error).__name__, **facts)
         self._ongoing = True

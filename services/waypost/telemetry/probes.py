@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.exposition import choose_encoder
 
 REQUESTS_AT_ONCE = 8
-"""More are refused: only probes and one or two scrapers should ever ask."""
+"""Most requests that are served at once. More are refused: only probes and one or two scrapers should connect."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -35,7 +35,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def ready(self) -> str | None:
-        """Returns why the process is not ready, None if it is; log it when it changes."""
+        """Returns why the process is not ready, or None if it is; logs each change."""
         reason = self._ready()
         logged, self._logged = self._logged, reason
         if reason != logged:
@@ -94,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Logs nothing: a line per probe would be noise."""
+        """Logs nothing, because a line per probe would be noise."""
 
 
 @dataclass
@@ -106,7 +106,7 @@ class Probes:
     _thread: threading.Thread
 
     def close(self) -> None:
-        """Stops listening, and return when the thread has ended."""
+        """Stops listening, and returns when the server's thread has ended."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
@@ -123,7 +123,7 @@ def serve(
     """Serves probes from background threads; port 0 takes any free one. Raises OSError when the port is taken.
 
     `ready` and `alive` return None, or one line that says why not. Every caller sees that line, so it may hold no
-    secrets; the one of `ready` is logged when it changes. They are called in threads and must be bounded in time. A
+    secrets; the line of `ready` is logged when it changes. Both are called in threads and must be bounded in time. A
     process that is not `alive` is restarted; by default it is alive as long as it answers. `timeout_s` is how long a
     client may take to send its request.
     """

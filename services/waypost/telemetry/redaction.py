@@ -1,4 +1,4 @@
-"""Masks what must not leave the process in a log line or a span.
+"""Masks texts and values that must not leave the process in a log line or a span.
 
 Two rules complete each other: a key that names something private loses its value, and every other string loses what
 looks like a phone number, a BSUID, a wamid (base64 of a phone number), a token or a digest.
@@ -116,7 +116,7 @@ _RAISED = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?::.*)?$", re.MULTILINE)
 _TRACEBACK = "Traceback (most recent call last)"
 
 LONGEST = 2000
-"""Characters that a string keeps at most."""
+"""Most characters of a string; the rest is cut off."""
 
 
 def _mask(match: re.Match[str]) -> str:
@@ -126,14 +126,14 @@ def _mask(match: re.Match[str]) -> str:
 
 
 def text(value: str) -> str:
-    """Masks whatever looks like a person, a token or a digest, and cut the text to `LONGEST` characters."""
+    """Masks whatever looks like a person, a token or a digest, and cuts the text to `LONGEST` characters."""
     if len(value) > LONGEST:
         value = value[:LONGEST] + "…"
     return _PRIVATE.sub(_mask, value)
 
 
 def is_private(key: str) -> bool:
-    """Returns whether a field of this name loses its value, whatever that is."""
+    """Returns whether a field of this name must lose its value, regardless of the value."""
     key = key.lower().replace("-", "_").replace(".", "_")
     if key in IDENTIFIERS:
         return False
@@ -141,7 +141,7 @@ def is_private(key: str) -> bool:
 
 
 def value(key: str, given: object, depth: int = 0) -> object:
-    """Returns `given` as it may be written under `key`: masked, fit for JSON, never the `repr` of an unknown object."""
+    """Returns `given` as it may be logged under `key`: masked, valid in JSON, never the `repr` of an unknown object."""
     if given is None or isinstance(given, bool | float):
         return given
     if isinstance(given, BaseException):
@@ -168,7 +168,7 @@ def value(key: str, given: object, depth: int = 0) -> object:
 
 
 def message_of(error: BaseException) -> str:
-    """Returns the error's message if it cannot hold private data, else "".
+    """Returns the error's message if it cannot contain private data, else "".
 
     Messages of libraries quote their input (`invalid literal … 'text'`, SQL parameters), so that only our own, those of
     the operating system, and those about code pass.

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 LARGEST_BYTES = 32 * 1024 * 1024
-"""A larger file is renamed to `….old`, replacing the one before, so that a forgotten demo does not fill the disk."""
+"""A larger file is renamed to `….old` and replaces the previous one, so that a forgotten demo cannot fill the disk."""
 
 
 def record(span: ReadableSpan) -> dict[str, object]:
@@ -49,7 +49,7 @@ class FileExporter(SpanExporter):
         self._lock = threading.Lock()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Writes and flush. A full or read-only disk loses the spans, and raises nothing."""
+        """Writes the spans and flushes. On a full or read-only disk the spans are lost, and nothing is raised."""
         lines = "".join(json.dumps(record(span), separators=(",", ":")) + "\n" for span in spans)
         with self._lock:
             try:
@@ -80,12 +80,12 @@ class FileExporter(SpanExporter):
             self._file = None
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - the base class has it
-        """Returns True: every export has been flushed."""
+        """Returns True, because every export has flushed already."""
         return True
 
 
 def read(folder: Path) -> Iterator[dict[str, object]]:
-    """Yields the spans in `folder`, in no particular order. Skip an incomplete last line."""
+    """Yields the spans in `folder`, in no particular order. Skips an incomplete last line."""
     for path in sorted(folder.glob("*.jsonl*")):
         with path.open(encoding="utf-8") as file:
             for line in file:

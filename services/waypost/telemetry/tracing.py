@@ -79,10 +79,10 @@ ALLOWED = frozenset(
         "waypost.wait_s",
     }
 )
-"""Attribute names that may leave the process. All others are dropped, also those that libraries set."""
+"""Attribute names that may leave the process. All other attributes are dropped, including those that libraries set."""
 
 PAUSE_S = 10.0
-"""Seconds without another attempt after a failed export, for which the exporter itself has tried 3 s."""
+"""Seconds without another attempt after a failed export; the exporter itself has then tried for 3 s."""
 
 _IDENTIFIERS = frozenset({"waypost.number", "waypost.number_id", "waypost.conversation_id", "waypost.event_id"})
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
@@ -109,7 +109,7 @@ def _safe(attributes: Attributes) -> dict[str, object]:
 
 
 class ScrubbingExporter(SpanExporter):
-    """Passes spans on with allowed attributes only, their strings redacted and exceptions reduced to the type.
+    """Exports spans with allowed attributes only; strings are redacted and exceptions reduced to their type.
 
     After a failure it drops spans for `PAUSE_S`, so that a collector that is away costs no work and no slow shutdown.
     """
@@ -160,12 +160,12 @@ class ScrubbingExporter(SpanExporter):
 
 @dataclass
 class Tracing:
-    """The tracing of this process."""
+    """The tracing of this process, as `configure` set it up."""
 
     provider: TracerProvider
 
     def shutdown(self) -> None:
-        """Flushes and stop; spans that end afterwards are lost."""
+        """Exports pending spans and stops; spans that end afterwards are lost."""
         self.provider.shutdown()
 
 
@@ -216,7 +216,7 @@ def configure(service: str, trace_dir: Path | None, *, export_timeout_s: float =
 
 
 def tracer() -> Tracer:
-    """Returns the tracer of this process; before `configure`, one that makes ids and records nothing."""
+    """Returns the tracer of this process. Before `configure` it makes ids and records nothing."""
     global _tracer  # noqa: PLW0603
     if _tracer is None:
         _tracer = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("waypost")
@@ -240,7 +240,7 @@ def current_traceparent() -> str | None:
 
 
 def traceparent_of(span: Span) -> str | None:
-    """Returns the W3C `traceparent` of this span, None for one without ids."""
+    """Returns the W3C `traceparent` of this span, or None if the span has no ids."""
     context = span.get_span_context()
     if not context.is_valid:
         return None
@@ -257,12 +257,12 @@ def _span_context(traceparent: str | None) -> SpanContext | None:
 
 
 def context_from(traceparent: str | None) -> Context:
-    """Returns the context for a child of `traceparent`; an empty one, for a new root, if it is unreadable."""
+    """Returns the context for a child of `traceparent`, or an empty one, for a new trace, if that is unreadable."""
     span = _span_context(traceparent)
     return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span else Context()
 
 
 def link_to(traceparent: str | None) -> Link | None:
-    """Returns a link to the span of `traceparent`, or None if it is missing or unreadable."""
+    """Returns a link to the span of `traceparent`, or None if `traceparent` is missing or unreadable."""
     span = _span_context(traceparent)
     return Link(span) if span else None

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Adoption:
-    """Looks for events to adopt after a start and whenever the registry has changed."""
+    """Looks for events to adopt, after the process starts and whenever the registry has changed."""
 
     def __init__(self, engine: Engine, directory: Directory) -> None:
         self._engine = engine
@@ -38,7 +38,7 @@ class Adoption:
             await asyncio.sleep(INTERVAL_S)
 
     def adopt(self, endpoints: Endpoints) -> None:
-        """Gives each number of these endpoints its earlier events. Raises `SQLAlchemyError`; may be repeated."""
+        """Assigns earlier events to each number of these endpoints. Raises `SQLAlchemyError`; it is safe to repeat."""
         registered = {
             (endpoint.app_id, number_id)
             for endpoint in endpoints.values()

@@ -1,4 +1,4 @@
-"""The ASGI application: two methods on one path."""
+"""Creates the ASGI application, which answers `GET` and `POST` on the callback URLs."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,8 @@ def create(
 ) -> Router:
     """Returns an ASGI application that owns `intake` during its lifespan and keeps `directory` up to date.
 
-    It is Starlette's router alone: the error middlewares would cost a tenth of a delivery, and uvicorn answers 500 too.
+    Starlette's router is used without its error middlewares: they would cost a tenth of a delivery's time, and uvicorn
+    answers 500 too.
     """
     failures = Throttle() if throttle is None else throttle
 

@@ -1,11 +1,11 @@
 """Reads a delivery's body within bounds: no encodings, and at most 4 MiB. `server.Protocol` enforces its deadline.
 
     UnreadableBody
-    ├── EncodedBody         415: the body has a Content-Encoding; nothing is ever inflated here
-    ├── BodyTooLarge        413: by its Content-Length, or by what has arrived so far
-    └── ClientGone          the client went away; there is no one to answer
+    ├── EncodedBody         415: the body has a Content-Encoding; this service decompresses nothing
+    ├── BodyTooLarge        413: the Content-Length, or the part that has arrived, is too large
+    └── ClientGone          the client went away, so no answer can be sent
 
-We retry after none of them; Meta delivers again whatever was not answered with 200.
+We do not retry after these errors; Meta delivers again what was not answered with 200.
 """
 
 from dataclasses import dataclass
@@ -13,44 +13,44 @@ from dataclasses import dataclass
 from starlette.types import Receive, Scope
 
 LARGEST = 4 * 1024 * 1024
-"""Bytes. Meta's deliveries have up to 3 MB."""
+"""Largest body in bytes. Meta's deliveries have up to 3 MB."""
 
 
 class UnreadableBody(Exception):
-    """The body was not read; `status` is the answer."""
+    """Raised when a body was not read; `status` is the HTTP status of the answer."""
 
     status = 400
 
 
 class EncodedBody(UnreadableBody):
-    """The body has a Content-Encoding."""
+    """Raised when the body has a Content-Encoding."""
 
     status = 415
 
 
 class BodyTooLarge(UnreadableBody):
-    """The body is, or says it is, larger than `LARGEST`."""
+    """Raised when the body is larger than `LARGEST`, by its Content-Length or by what arrived."""
 
     status = 413
 
 
 class ClientGone(UnreadableBody):
-    """The client closed the connection within its body, or was too slow with it."""
+    """Raised when the client closed the connection before the end of its body, or was too slow."""
 
 
 @dataclass(slots=True)
 class Headers:
-    """The few headers that decide what becomes of a delivery."""
+    """The few request headers that decide how a delivery is handled."""
 
     length: int | None = None
     encoded: bool = False
     signature: str | None = None
-    """None when missing, or when there are two."""
+    """The signature header; None if it is missing or occurs twice."""
     forwarded_for: str = ""
 
 
 def read_headers(scope: Scope) -> Headers:
-    """Picks the headers in one pass; names are lower-case by the ASGI specification."""
+    """Picks the headers from a request in one pass; their names are lower-case by the ASGI specification."""
     found = Headers()
     signatures = 0
     for name, value in scope["headers"]:

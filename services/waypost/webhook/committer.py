@@ -1,4 +1,4 @@
-"""Commits the intake's batches, also when the database refuses one row of them or goes away."""
+"""Commits the intake's batches, and handles rows that the database refuses and outages of the database."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Committer:
-    """Owns one connection, for one thread; only `abort` may be called from others."""
+    """Owns one database connection for one thread; other threads may call only `abort`."""
 
     def __init__(self, engine: Engine, *, on_committed: Callable[[set[int]], None], writer: int | None = None) -> None:
         # Each statement is its own transaction, so a batch costs a single round trip to the server.
@@ -37,7 +37,7 @@ class Committer:
         self._lock = threading.Lock()
 
     def commit(self, arrivals: list[inbox.Arrival]) -> int:
-        """Stores events, at most `ROWS_PER_COMMIT` in a transaction, and wake their lanes. Raises `SQLAlchemyError`.
+        """Stores events, at most `ROWS_PER_COMMIT` in a transaction, and wakes their lanes. Raises `SQLAlchemyError`.
 
         Returns the time at which all were durable, in nanoseconds since the epoch. After an error some of them may be
         stored; it is safe to store all of them again.
@@ -76,7 +76,7 @@ class Committer:
             raise
 
     def _insert_halves(self, arrivals: list[inbox.Arrival]) -> inbox.Inserted:
-        """Splits until each refused row is alone and store it dead, with its bytes; all others are stored as usual."""
+        """Stores events by halves until each refused row is alone, and stores such rows as dead, others as usual."""
         if len(arrivals) == 1:
             event, traceparent = arrivals[0]
             arrivals = [(_unstorable(event), traceparent)]
@@ -109,7 +109,7 @@ class Committer:
             connection.close()
 
     def abort(self) -> None:
-        """Shuts the connection's socket down, so that a thread that waits on it gets an error. For other threads."""
+        """Shuts down the connection's socket, so that the thread that waits for it gets an error. For other threads."""
         with self._lock:
             if self._connection is None or self._connection.invalidated:
                 return
@@ -136,12 +136,12 @@ def _sqlstate(error: DBAPIError) -> str:
 
 
 def _is_about_content(error: DBAPIError) -> bool:
-    """Returns whether the same row would be refused for ever: data exceptions, constraints, program limits."""
+    """Returns whether the same row would always be refused: after data exceptions, constraints, program limits."""
     return _sqlstate(error)[:2] in {"22", "23", "54"} or isinstance(error.orig, UnicodeError)
 
 
 def _is_transient(error: DBAPIError) -> bool:
-    """Returns whether the transaction was rolled back and may succeed now: deadlocks, serialization failures."""
+    """Returns whether the transaction may succeed if repeated: after deadlocks and serialization failures."""
     return _sqlstate(error)[:2] == "40"
 
 
@@ -162,5 +162,5 @@ def _count(inserted: inbox.Inserted) -> None:
 
 
 def _label(number_id: str) -> str:
-    """Returns the app's id for a number that is not registered, so that a payload cannot create time series."""
+    """Returns a number's metric label: the app's id if it is not registered, so payloads cannot create time series."""
     return ":".join(number_id.split(":")[:2]) if number_id.startswith("app:") else number_id

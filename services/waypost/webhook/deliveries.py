@@ -1,4 +1,4 @@
-"""Answers `POST`. The checks run in this order, and the first that fails decides the answer:
+"""Answers `POST`. The first check that fails, in this order, decides the answer:
 
 404 unknown route · 415 encoded · 413 too large · 429 not signed, too often · 400 not signed · 503 not committed ·
 200 committed.
@@ -26,7 +26,7 @@ from waypost.webhook.intake import Intake, IntakeUnavailable
 from waypost.webhook.throttle import Network, Throttle, client_address
 
 INLINE_BYTES = 256 * 1024
-"""Larger bodies are checked and split in a thread: 3 MB take 0.2 s, too long to block the event loop."""
+"""Bodies with more bytes are checked and split in a thread: 3 MB take 0.2 s, too long to block the event loop."""
 
 RETRY_AFTER_S = 5
 
@@ -68,7 +68,7 @@ _COUNTERS = {status: metrics.deliveries_total.labels(str(status)) for status in 
 
 
 class Deliveries:
-    """The ASGI app of every callback URL for `POST`."""
+    """The ASGI app that answers `POST` on every callback URL."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class Deliveries:
         return 200
 
     async def _store_in_span(self, events: list[Event]) -> None:
-        """Stores within a span that ends when the events are durable; the spans that handle them are its children."""
+        """Stores events within a span that ends when they are durable; the spans of their handling are its children."""
         handed_over_ns = time.time_ns()
         span = tracing.tracer().start_span(
             "store inbox", None, SpanKind.PRODUCER, _STORE_SPAN, start_time=handed_over_ns

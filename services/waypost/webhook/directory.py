@@ -39,7 +39,7 @@ class Directory:
                 log.error("a registry file cannot be read", reason=problem)
 
     async def follow(self) -> None:
-        """Refreshes every second until cancelled, in a thread because a mounted folder may be slow."""
+        """Calls `refresh` every second until cancelled, in a thread because a mounted folder may be slow."""
         while True:
             await asyncio.sleep(INTERVAL_S)
             await asyncio.to_thread(self.refresh)

@@ -1,4 +1,4 @@
-"""Defines the webhook's endpoints, one per number and one per app: who may sign there, and for which numbers.
+"""Defines the webhook's endpoints, one per number and one per app: which secrets may sign, for which numbers.
 
 An app's signature is valid for that app's numbers only. The route decides which secrets are tried, never the payload,
 and an event that names a number outside of the signer's own is stored dead under the app's id (`attributed`).
@@ -22,7 +22,7 @@ NUMBER_ROUTE = "/webhooks/{namespace}/{name}"
 APP_ROUTE = "/webhooks/apps/{app_id}"
 
 NOT_REGISTERED = "NumberNotRegistered"
-"""The reason of a dead event whose number its signer does not have here; `inbox.adopt` gives it to a late number."""
+"""Reason of a dead event whose number its signer does not have; `inbox.adopt` adopts such events later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Endpoint:
     route: str
     app_id: str
     number_id: str
-    """The id for events that name no number, unreadable ones included; `app:<id>` on an app's route."""
+    """Number id for events that name no number or are unreadable; `app:<id>` on an app's route."""
     verify_tokens: tuple[str, ...]
     signers: tuple[Signer, ...]
     span_name: str = field(init=False)
@@ -59,7 +59,7 @@ class Endpoint:
         object.__setattr__(self, "span_attributes", attributes)
 
     def accepts(self, verify_token: str) -> bool:
-        """Returns whether this is the current or a previous verify token, in constant time over all of them."""
+        """Returns whether this is the current or a previous verify token; all tokens are compared, in constant time."""
         given = verify_token.encode("utf-8", "surrogatepass")
         found = False
         for token in self.verify_tokens:
@@ -67,7 +67,7 @@ class Endpoint:
         return found
 
     def signer(self, header: str | None, body: bytes) -> Signer | None:
-        """Returns who signed this body, None when no secret fits, in constant time over all secrets."""
+        """Returns the signer of this body, or None if no secret fits; all secrets are compared, in constant time."""
         found = None
         for signer in self.signers:
             if signature.is_valid(header, body, signer.secrets):
@@ -75,7 +75,7 @@ class Endpoint:
         return found
 
     def attributed(self, events: list[Event], signer: Signer) -> list[Event]:
-        """Returns the events; those for a number that is not the signer's become dead ones under the app's own id."""
+        """Returns the events; those of a number that the signer does not have become dead events under the app's id."""
         numbers = signer.numbers
         for event in events:
             if event.number_id not in numbers:
@@ -95,7 +95,7 @@ Endpoints = Mapping[tuple[str, str], Endpoint]
 
 
 def endpoints(snapshot: Snapshot[Route]) -> Endpoints:
-    """Returns every endpoint of the registry. A number `apps/<app id>` has no route: the app's takes precedence."""
+    """Returns every endpoint of the registry. If a number is called `apps/<app id>`, the app's route replaces its."""
     found: dict[tuple[str, str], Endpoint] = {}
     for app_id, members in snapshot.by_app.items():
         signers = _signers(app_id, members)
@@ -117,7 +117,7 @@ def endpoints(snapshot: Snapshot[Route]) -> Endpoints:
 def _signers(app_id: str, members: Iterable[Route]) -> tuple[Signer, ...]:
     """Groups the app's numbers by the secrets that they share.
 
-    There is one group, unless a tenant names an app that is another's: with a secret of its own it signs for its own
+    Usually there is one group. A tenant that names another tenant's app, with a secret of its own, signs for its own
     numbers only. During a rotation some numbers have the new secret and others not yet; they share the old one, and
     stay in one group.
     """

@@ -14,13 +14,13 @@ from waypost.webhook.directory import Directory
 from waypost.webhook.throttle import Network, Throttle, client_address
 
 LONGEST_CHALLENGE = 1024
-"""Characters that are echoed at most; Meta's challenge is a number."""
+"""Most characters of a challenge that are echoed; Meta's challenge is a number."""
 
 log = structlog.get_logger(__name__)
 
 
 class Handshake:
-    """The endpoint of every callback URL for `GET`."""
+    """The ASGI app that answers `GET` on every callback URL."""
 
     def __init__(self, directory: Directory, throttle: Throttle, trusted_proxies: Sequence[Network]) -> None:
         self._directory = directory
@@ -28,9 +28,9 @@ class Handshake:
         self._trusted_proxies = trusted_proxies
 
     async def answer(self, request: Request) -> Response:
-        """Answers 200 with the challenge for a right token, 403 for a wrong one, 404 for an unknown route.
+        """Answers 200 with the challenge if the token is right, 403 if it is wrong, 404 if the route is unknown.
 
-        A client that was wrong too often on this route gets 429 before its token is checked, even a right one:
+        A client that sent too many wrong tokens on this route gets 429 before its token is checked:
         otherwise it could go on guessing.
         """
         key = (request.path_params["namespace"], request.path_params["name"])

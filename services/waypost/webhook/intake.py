@@ -1,7 +1,7 @@
 """Commits deliveries in groups: all that arrive while one transaction is being committed go into the next one.
 
-The event loop collects, one thread commits. A delivery waits for its commit, but never longer than `wait_s`: then it is
-refused, which is always safe, because Meta delivers again and the inbox stores each event once.
+The event loop collects deliveries, one thread commits them. A delivery waits for its commit at most `wait_s` seconds,
+then it is refused, which is always safe, because Meta delivers again and the inbox stores each event once.
 """
 
 import asyncio
@@ -24,26 +24,27 @@ from waypost.webhook.committer import ROWS_PER_COMMIT, Committer, name_of
 WAIT_S = 5.0
 """Seconds that a delivery waits for its commit before it is refused."""
 QUEUE_ROWS = 40_000
+"""Most events that may wait in memory for a commit."""
 QUEUE_BYTES = 32 * 1024 * 1024
-"""Limits of what waits in memory; a process should stay under 120 MB."""
+"""Most bytes that may wait in memory for a commit; a process should stay under 120 MB."""
 
 log = structlog.get_logger(__name__)
 
 
 class IntakeUnavailable(Exception):
-    """Not committed, as far as we know: the database is away or slow, or too much waits. Meta should deliver again."""
+    """Raised when a delivery may not be committed: the database is away or slow, or too much waits. Meta retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The commit that made a delivery durable, together with others."""
+    """The commit that made a group of deliveries durable."""
 
     began_ns: int
     """Time at which the batch was handed to the database, in nanoseconds since the epoch, as spans have it."""
     ended_ns: int
-    """Time at which the batch was durable; from then on no crash loses any of it."""
+    """Time at which the batch was durable; from then on no crash loses any of its events."""
     events: int
-    """Events in the batch, of all its deliveries."""
+    """Number of events in the batch, over all its deliveries."""
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +99,7 @@ class Intake:
         self._check_deadlines()
 
     async def stop(self) -> None:
-        """Commits what waits, then end the thread. Call it once nothing calls `store` any more."""
+        """Commits the deliveries that wait, then ends the thread. Call this once nothing calls `store` any more."""
         if self._thread is None:
             return
         if self._open:

@@ -10,7 +10,7 @@ from waypost.webhook.intake import Intake
 
 
 class Readiness:
-    """Answers the readiness probe, from the probe's threads; every wait in it is bounded."""
+    """Answers the readiness probe in the threads of the probe server; every wait is bounded."""
 
     def __init__(self, engine: Engine, directory: Directory, intake: Intake) -> None:
         self._database = DatabaseReadiness(engine)
@@ -19,7 +19,7 @@ class Readiness:
         self._draining = threading.Event()
 
     def drain(self) -> None:
-        """Is not ready from now on; safe in a signal handler."""
+        """Makes the process not ready from now on; safe to call in a signal handler."""
         self._draining.set()
 
     def reason(self) -> str | None:

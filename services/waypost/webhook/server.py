@@ -14,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from waypost.telemetry import metrics
 
 LAST_ANSWERS_S = 20
-"""The chart's grace period for pods is longer than this."""
+"""Seconds for the last answers of an ending process. The chart's grace period for pods is longer than this."""
 
 _CLOSE = (b"connection", b"close")
 
@@ -26,7 +26,7 @@ class Deadlines:
     headers_s: float = 10.0
     """Limit from a request's first byte (or from the connection) to the end of its headers."""
     body_s: float = 5.0
-    """Limit from there to the end of the body."""
+    """Limit from the end of the headers to the end of the body."""
     last_answers_s: int = LAST_ANSWERS_S
     """Limit for the deliveries in flight, once no new ones are accepted."""
 
@@ -35,7 +35,7 @@ DEADLINES = Deadlines()
 
 
 class Config(uvicorn.Config):
-    """The one configuration: what is off is off for speed or for secrecy (access logs print verify tokens)."""
+    """uvicorn's configuration. Features are off for speed or for secrecy (access logs print verify tokens)."""
 
     def __init__(self, app: Any, *, host: str, port: int, deadlines: Deadlines = DEADLINES) -> None:
         super().__init__(
@@ -61,51 +61,51 @@ class Config(uvicorn.Config):
 class Protocol(HttpToolsProtocol):
     """Ends a connection whose client does not complete its request, whatever route the request is for.
 
-    uvicorn 0.54 has a limit neither for headers nor for a body, and waits for ever; this class can go once it has both.
-    A request that arrives in one piece, as nearly all do, costs no timer.
+    uvicorn 0.54 has a limit neither for headers nor for a body, and waits for ever; this class can go once uvicorn has
+    both. A request that arrives in one piece, as nearly all do, costs no timer.
     """
 
     config: Config
 
     _expected = 1
-    """The part that has still to arrive: odd, the headers of a request; even, its body; 0, none.
+    """The part still to arrive: an odd value means the headers of a request, an even value its body, 0 nothing.
 
-    Each request has its own two values, so that a timer for one never counts as the timer for the next.
+    Each request has two values of its own, so that a request's timer is never taken for the next request's.
     """
     _requests = 0
     _timed = 0
-    """The value of `_expected` that `_timer` is for."""
+    """The value of `_expected` when `_timer` was started."""
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the clock for the first headers."""
+        """Starts the timer for the headers of the connection's first request."""
         super().connection_made(transport)
         self._restart_timer()
 
     def on_message_begin(self) -> None:
-        """Expects the headers of a new request."""
+        """Records that the headers of a new request are expected."""
         self._requests += 2
         self._expected = self._requests + 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Expects the request's body."""
+        """Records that the headers have arrived and the request's body is expected."""
         self._expected = self._requests
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Expects nothing: the request is complete."""
+        """Records that the request is complete and nothing is expected."""
         self._expected = 0
         super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Parses, then time what is still expected."""
+        """Parses the data, then starts or stops the timer for the part that is still expected."""
         super().data_received(data)
         if self._expected != self._timed:
             self._restart_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Expects nothing: the connection is closed."""
+        """Records that the connection is closed and nothing is expected."""
         self._expected = 0
         self._restart_timer()
         super().connection_lost(exc)
@@ -134,11 +134,11 @@ class Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Drains before it stops accepting, and returns from `run` instead of dying of its own signal.
+    """Drains before it stops accepting, and returns from `run` instead of raising the signal that ended it again.
 
     After SIGTERM it accepts deliveries for `drain_s` more seconds, on new and on old connections, because proxies may
     still send them here for that long. Each answer announces that its connection closes: a connection that closes
-    without notice loses the delivery that is just on its way. `on_end` is called when no more are accepted.
+    without notice loses a delivery that is on its way. `on_end` is called when no more deliveries are accepted.
     """
 
     def __init__(self, config: uvicorn.Config, *, on_end: Callable[[], None], drain_s: float = 0.0) -> None:
@@ -160,7 +160,7 @@ class Server(uvicorn.Server):
         self._captured_signals.clear()
 
     async def on_tick(self, counter: int) -> bool:
-        """Returns whether to end; uvicorn calls it ten times a second."""
+        """Returns whether the server should end; uvicorn calls this method ten times a second."""
         drained = self._drained_at is not None and time.monotonic() >= self._drained_at
         ends = await super().on_tick(counter) or drained
         if ends:

@@ -1,4 +1,4 @@
-"""Limits failures per client. It decides how a failure is answered, and never holds up a good delivery."""
+"""Limits failures per client. Only the answer to a failure depends on this; a valid delivery is never delayed."""
 
 import ipaddress
 import time
@@ -9,7 +9,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Throttle:
-    """Counts failures per key in windows of a minute. With too many keys, the one that failed first is dropped."""
+    """Counts failures per key in windows of a minute. With too many keys, the key that failed first is dropped."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Throttle:
         return count >= self._limit and self._clock() - began < self._window_s
 
     def fail(self, key: Hashable) -> bool:
-        """Counts a failure; return whether it is over the limit."""
+        """Counts a failure; returns whether the key is now over the limit."""
         now = self._clock()
         began, count = self._failures.pop(key, (now, 0))
         if now - began >= self._window_s:

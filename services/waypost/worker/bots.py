@@ -1,4 +1,4 @@
-"""The bot of each number, compiled once and reused until its script changes."""
+"""Loads the bot of each number; a bot is compiled once and reused until its script changes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,14 +20,14 @@ Turn = Callable[[dict[str, Any], BotEvent], tuple[dict[str, Any], Sequence[Effec
 class BotUnusable(Exception):
     """Raised when a number's bot cannot be loaded, or is a plugin that is not allowed.
 
-    Its events use up their attempts and are dead. Repair the bot, then replay them.
+    The number's events use up their attempts and are then dead. Repair the bot, then replay the events.
     """
 
 
 class Bots:
-    """Compiled bots by number. If a new one cannot be loaded, the last good one stays in use.
+    """Holds compiled bots by number. If a bot's new version cannot be loaded, its last good version stays in use.
 
-    This class separates teams: whatever a number asks for, only plugins that are allowed are imported.
+    This class protects teams from each other: a number's plugin is imported only if the platform allows it.
     """
 
     def __init__(self, allowed: AllowedPlugins) -> None:

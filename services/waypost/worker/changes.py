@@ -1,4 +1,4 @@
-"""Changes that events make, collected in memory until one transaction stores them."""
+"""Collects the changes that events make in memory, until one transaction stores them."""
 
 from dataclasses import dataclass, field, replace
 
@@ -22,14 +22,14 @@ class Changes:
     silenced: set[int] = field(default_factory=set)
     """Conversations whose contact has opted out: their queued notices become ordinary messages."""
     consents: list[tuple[int, bool]] = field(default_factory=list)
-    """Contacts, each with True if it has opted out, False if in again."""
+    """Contacts, each with True if the contact has opted out, False if it has opted in again."""
     marketing: list[tuple[int, bool]] = field(default_factory=list)
-    """Contacts, each with True if it has stopped marketing messages, False if it resumed them."""
+    """Contacts, each with True if it stopped marketing messages, False if it resumed."""
     moved: list[tuple[int, Identity]] = field(default_factory=list)
     """Contacts that changed phone number, each with its new identity."""
 
     def add(self, later: "Changes") -> None:
-        """Takes in the changes of a later event."""
+        """Adds the changes of a later event to these."""
         if later.silenced:
             self.outgoing = [
                 replace(row, notice=False) if row.conversation_id in later.silenced else row for row in self.outgoing
@@ -43,7 +43,7 @@ class Changes:
         self.moved += later.moved
 
     def store(self, connection: Connection) -> None:
-        """Writes everything in the caller's transaction. Raises `ConversationMoved` and the database's errors."""
+        """Writes all changes in the caller's transaction. Raises `ConversationMoved` and the database's errors."""
         conversations.write(
             connection,
             [(changed, msgspec.json.encode(changed.state).decode()) for changed in self.conversations.values()],

@@ -1,4 +1,4 @@
-"""A deadline for code that is not ours: a bot's turn.
+"""Sets a deadline for code that is not ours: a bot's turn.
 
 A signal interrupts Python code and regular expressions, but not a C extension that never returns. For that case a
 watchdog thread ends the process, and its supervisor starts it again. The attempt was counted before the turn began.
@@ -24,7 +24,7 @@ WATCHDOG_EXIT_STATUS: Final = 70
 
 
 class Deadline:
-    """Bounds calls on the main thread to `seconds` each; `grace_s` later the watchdog ends the process.
+    """Limits calls on the main thread to `seconds` each; if one takes `grace_s` more, the watchdog ends the process.
 
     Before that, the watchdog calls `before_exit` in its thread, so that calls to Meta that are in flight can finish:
     they are messages of other conversations.

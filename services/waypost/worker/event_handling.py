@@ -35,7 +35,7 @@ REGISTRY_LAG: Final = timedelta(minutes=15)
 
 
 class NumberMissing(Exception):
-    """Raised when the registry does not contain a number, and should by now. Replay its events once it does."""
+    """Raised when the registry lacks a number after `REGISTRY_LAG`. Replay the number's events once it is there."""
 
 
 class Dependencies(Protocol):
@@ -48,7 +48,7 @@ class Dependencies(Protocol):
 
 
 class EventHandling:
-    """The handling of one event. It changes a copy of the conversation, so that an event that fails has no effect.
+    """Handles one event. It changes a copy of the conversation, so that a failed event has no effect.
 
     After `handle`, `changes` has all effects of the event.
     """
@@ -60,7 +60,7 @@ class EventHandling:
         self.changes = Changes()
 
     def handle(self, item: records.Inbound) -> EventReason | None:
-        """Computes the changes; returns why there are none, or None.
+        """Computes the changes of the event; returns None, or the reason if it has no effect.
 
         Raises `Postponed`, `NumberMissing`, `BotUnusable`, `TurnTimeout`, and whatever a bot's code raises.
         """
@@ -132,7 +132,7 @@ class EventHandling:
         return None
 
     def _unanswered(self, conversation: Conversation) -> EventReason | None:
-        """Returns why the bot is not asked, or None. A message that a person answers opens the window all the same."""
+        """Returns why the bot is not called, or None if it is. Messages that a person answers open the window too."""
         if self._event.occurred_at + WINDOW < self._now():
             return EventReason.STALE
         if conversation.owner == ConversationOwner.BOT:

@@ -1,4 +1,4 @@
-"""Drains lanes in this process: for RQ's jobs, or straight from the database while Redis is away."""
+"""Drains lanes in this process: those that RQ's jobs name or, while Redis is away, those that the database names."""
 
 import threading
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from waypost.worker.rq_worker import connect as connect_rq
 log = structlog.get_logger(__name__)
 
 DIRECT_LOOK_S: Final = 0.25
-"""Interval at which a worker looks for due lanes itself while Redis is away."""
+"""Interval in seconds at which a worker itself looks for due lanes while Redis is away."""
 
 DATABASE_AWAY: Final = "database away"
 FAILED: Final = "failed"
 
 
 class LaneWork:
-    """Calls `drain(lane)` for every lane that has work, one at a time, in the thread of `run`."""
+    """Calls `drain(lane)` for lanes that have work, one lane at a time, in the thread that called `run`."""
 
     def __init__(
         self, engine: Engine, redis: Redis, redis_url: str, drain: Callable[[int], str], stop: threading.Event
     ) -> None:
-        """Creates the loop. `redis` has short time-outs; RQ blocks a connection of its own to `redis_url`."""
+        """Creates the loop. `redis` has short time-outs; RQ waits for jobs on its own connection to `redis_url`."""
         self._engine = engine
         self._redis = redis
         self._redis_url = redis_url
@@ -53,16 +53,16 @@ class LaneWork:
             self.until_redis_is_back()
 
     def job(self, lane: int) -> str:
-        """Drains one lane for RQ; returns the result. Raises `RedisError`, which ends RQ's loop, and nothing else.
+        """Drains one lane for RQ; returns the result. Raises only `RedisError`, which ends RQ's loop.
 
-        RQ would write the text of any other exception into Redis, and try again at once. The sweeper wakes the lane
-        again anyway.
+        RQ would write the text of any other exception into Redis, and run the job again at once. The sweeper wakes the
+        lane again anyway.
         """
         wake.acknowledge(self._redis, lane)
         return self._drained(lane)
 
     def until_redis_is_back(self) -> None:
-        """Drains due lanes, which the database names, until Redis answers or `stop` is set."""
+        """Finds due lanes in the database and drains them, until Redis answers or `stop` is set."""
         while not self._stop.is_set():
             for lane in self._due():
                 if self._stop.is_set():

@@ -31,7 +31,7 @@ from waypost.worker.turns import Turns
 log = structlog.get_logger(__name__)
 
 LAST_CALLS_S = 10.0
-"""Seconds that calls in flight get when a turn that cannot be interrupted ends the process."""
+"""Seconds that calls in flight get to finish before the process is ended because a turn cannot be interrupted."""
 
 
 class Worker:
@@ -68,7 +68,7 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Works until SIGTERM or SIGINT, then finish running work. Raises SystemExit if the sender broke down."""
+        """Works until SIGTERM or SIGINT, then finishes running work. Raises SystemExit if the sender broke down."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         readiness = Readiness(self._engine, [self._sender.problem, self._numbers.problem])
@@ -116,7 +116,7 @@ class Worker:
 
 
 def run(settings: Settings) -> None:
-    """Runs `waypost worker`."""
+    """Runs the command `waypost worker` until it is stopped."""
     logs.configure("worker", settings.log_level)
     traces = tracing.configure("worker", settings.trace_dir)
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""The numbers of this worker: follows the registry's files and records their numbers in the database."""
+"""Follows the registry's files for a worker and records the numbers in them in the database."""
 
 import threading
 from typing import Final
@@ -62,7 +62,7 @@ class RegisteredNumbers:
                 log.error("registry file cannot be read; its last good content stays in use", problem=problem)
 
     def record(self) -> None:
-        """Writes the numbers into the database if they have changed; the next call repeats a failed write."""
+        """Writes the numbers into the database if they have changed. If a write fails, the next call repeats it."""
         registered = sorted(
             (number.phone_number_id, number.namespace, number.name, number.waba_id)
             for number in self._registry.current.by_phone_number_id.values()

@@ -1,7 +1,7 @@
 """The RQ worker of this process. It is a `SimpleWorker`, because a forking one could keep no connection to Meta open.
 
-It changes four habits of RQ 3.0: RQ waits in a pop for minutes, sleeps for up to a minute when Redis is away, raises
-inside the pop when it is asked to stop (which can lose the popped job), and logs job arguments.
+It changes four behaviours of RQ 3.0: RQ waits in a pop for minutes, sleeps for up to a minute when Redis is away,
+raises inside the pop when it is asked to stop (which can lose the popped job), and logs job arguments.
 """
 
 import os
@@ -64,22 +64,23 @@ class LaneWorker(SimpleWorker):
 
     @property
     def dequeue_timeout(self) -> int:
-        """The seconds of one blocking pop."""
+        """Seconds that one blocking pop waits for a job."""
         return POP_S
 
     @property
     def connection_timeout(self) -> int:
-        """The seconds that an answer may take. RQ would add ten, which every call to a hung Redis would then wait."""
+        """Seconds that Redis may take to answer. RQ would add ten, for every call to a hung Redis."""
         return ANSWER_S
 
     def subscribe(self) -> None:
         """Does nothing: RQ's remote control would let anybody who can write to Redis end this process.
 
-        Its thread and connection would also leak each time Redis goes away (RQ 3.0 skips `unsubscribe`).
+        The thread and connection of the remote control would also leak each time Redis goes away (RQ 3.0 skips
+        `unsubscribe`).
         """
 
     def _set_ip_address(self, connection: Redis) -> None:
-        """Asks Redis by which address it knows us, for `rq info`."""
+        """Asks Redis for our address as Redis sees it, which `rq info` shows."""
         try:
             super()._set_ip_address(connection)
         except ValueError:
@@ -109,7 +110,7 @@ class LaneWorker(SimpleWorker):
         raise StopRequested
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Sends a heartbeat; leave the work loop if Redis is away. RQ would wait in it, up to a minute at a time."""
+        """Sends a heartbeat; leaves the work loop if Redis is away. RQ would stay in it, waiting up to a minute."""
         try:
             super().heartbeat(timeout, pipeline)
         except (RedisConnectionError, RedisTimeoutError) as error:

@@ -1,4 +1,4 @@
-"""The sender's event loop in a thread of its own: RQ needs the main thread, and Graph calls must overlap."""
+"""Runs the sender's event loop in a thread of its own: RQ needs the main thread, and Graph calls must overlap."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +25,7 @@ class SenderThread:
         self._thread = threading.Thread(target=self._run, name="sender", daemon=True)
 
     def start(self) -> None:
-        """Starts, and wait until the sender accepts wake-ups. Raises the error that kept it from starting."""
+        """Starts the thread and waits until the sender accepts wake-ups. Raises the error that prevents its start."""
         self._thread.start()
         self._started.wait()
         if self._sender is None and self.failure is not None:
@@ -37,12 +37,12 @@ class SenderThread:
         self._sender.wake(conversation_ids)
 
     def charge(self, incoming: Mapping[str, int]) -> None:
-        """Counts messages that came in, by number."""
+        """Passes counts of inbound messages, by number, to the sender's rate limits."""
         assert self._sender is not None
         self._sender.charge(incoming)
 
     def problem(self) -> str | None:
-        """Returns why nothing is sent, or None."""
+        """Returns why the sender sends nothing, or None if it works."""
         return None if self._thread.is_alive() else "the sender has stopped"
 
     def stop(self, timeout_s: float) -> None:

@@ -40,11 +40,11 @@ class Turns:
         self.deadline = deadline
         self.wake_sender = wake_sender
         self.charge = charge
-        """Called with the count of messages that came in for each number: Meta's throughput counts both directions."""
+        """Called with the count of inbound messages of each number, as Meta's throughput counts both directions."""
         self.clock = clock
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> "TurnBatch":
-        """Reads the events and the conversations they belong to."""
+        """Parses the events and reads the conversations that they belong to."""
         parsed: dict[int, records.Inbound | records.UnreadableEvent] = {}
         people: list[Person] = []
         event_ids: list[int] = []
@@ -145,7 +145,7 @@ class TurnBatch:
         return reason
 
     def store(self, connection: Connection) -> None:
-        """Writes everything; see `waypost.lanes.drain.Batch`."""
+        """Writes all effects of the batch; see `waypost.lanes.drain.Batch`."""
         self._changes.store(connection)
         if self._statuses:
             began_ns = time.time_ns()
@@ -155,7 +155,7 @@ class TurnBatch:
                 _trace_status(event, status, sent, began_ns)
 
     def committed(self) -> None:
-        """Wakes the sender for what was queued; see `waypost.lanes.drain.Batch`."""
+        """Wakes the sender for the messages that were queued; see `waypost.lanes.drain.Batch`."""
         woken = self._settled | {row.conversation_id for row in self._changes.outgoing}
         if woken:
             self._turns.wake_sender(woken)
