@@ -13,7 +13,7 @@ def _made(pytestconfig: pytest.Config, folder: Path, python: str) -> "subprocess
     (folder / "Makefile").symlink_to(pytestconfig.rootpath / "Makefile")
     for name in ("requirements.lock", "pyproject.toml"):
         (folder / name).touch()
-    outer = {"MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS"}  # of a `make test` that runs us
+    outer = {"MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"}  # of a `make test` that runs us
     environment = {name: value for name, value in os.environ.items() if name not in outer}
     return subprocess.run(
         ["make", "venv", f"PYTHON={python}"], check=False, cwd=folder, env=environment, capture_output=True, text=True

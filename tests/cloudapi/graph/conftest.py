@@ -68,12 +68,14 @@ class Sockets:
         self.connections = 0
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def listen(self, handler: Handler) -> str:
         """Starts a server and returns its base URL."""
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
+            self._writers.append(writer)
             self._tasks.add(asyncio.ensure_future(self._handled(handler, reader, writer)))
 
         server = await asyncio.start_server(connected, "127.0.0.1", 0)
@@ -94,6 +96,11 @@ class Sockets:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for server in self._servers:
             server.close()
+        for writer in self._writers:
+            # A task that is cancelled before its first step closes nothing.
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 @pytest.fixture
