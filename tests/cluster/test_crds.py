@@ -115,7 +115,12 @@ def test_contacts_without_a_phone_number_are_accepted(api: client.ApiClient, nam
         ("WhatsAppNumber", "webhook.scope", "Cluster", 'supported values: "Number", "Account", "App"'),
         ("WhatsAppNumber", "limits.messagesPerSecond", 1001, "should be less than or equal to 1000"),
         ("WhatsAppNumber", "phoneNumberId", None, "spec.phoneNumberId: Required value"),
-        ("BotSchedule", "schedule", "TZ=Europe/Rome 0 9 * * 1", "must not contain TZ=; the time zone belongs in timeZone"),
+        (
+            "BotSchedule",
+            "schedule",
+            "TZ=Europe/Rome 0 9 * * 1",
+            "must not contain TZ=; the time zone belongs in timeZone",
+        ),
         ("BotSchedule", "schedule", "0 9 * * 1 2026", "schedule must have five fields"),
         ("BotSchedule", "schedule", "@every 5m for me", "schedule must have five fields"),
         ("BotSchedule", "timeZone", "Local", "timeZone must be a name of the IANA database"),

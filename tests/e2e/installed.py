@@ -344,7 +344,7 @@ class Installed:
 COUNTS = """
 import json, os
 from waypost.store import counts
-from waypost.store.database import connect
+from waypost.store.connection.database import connect
 engine = connect(os.environ["WAYPOST_DATABASE_URL"], application="waypost-e2e", pool_size=1)
 with engine.connect() as connection:
     found = counts.by_number(connection)
