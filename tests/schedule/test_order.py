@@ -87,3 +87,14 @@ def test_the_repr_of_an_order_names_no_contact() -> None:
     content = message_order(TO)
     parsed = order.load(json.dumps(content).encode())
     assert TO[0] not in f"{parsed!r} {parsed} {parse_action(parsed)!r} {parse_action(parsed)}"
+
+
+def test_the_repr_of_a_part_of_a_message_names_no_contact_and_no_parameter() -> None:
+    """An audience or a template may be written into a log by itself."""
+    components = [{"type": "body", "parameters": [{"type": "text", "text": "canary"}]}]
+    template = {"name": "weekly_news", "language": "it", "components": components}
+    message = load(message_order(TO, template=template))
+    assert isinstance(message, MessageAction)
+    shown = f"{message.audience!r} {message.audience} {message.template!r} {message.template}"
+    assert TO[0] not in shown
+    assert "canary" not in shown

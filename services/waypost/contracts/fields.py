@@ -94,6 +94,15 @@ class Strict(BaseModel):
     )
 
 
+class Confidential(Strict):
+    """A model whose values are phone numbers or texts: its repr may reach a log, so it shows the type alone."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    __str__ = __repr__
+
+
 class Written(BaseModel):
     """Base of models for what the operator writes into a status. It is validated when it is read again, since others
     can change a status.

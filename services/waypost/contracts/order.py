@@ -6,25 +6,19 @@ It contains contacts and texts, so it belongs in a Secret.
 import json
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, ValidationError
+
+from waypost.contracts.fields import Confidential
 
 
 class InvalidOrder(Exception):
     """The order is invalid. The message names the field, never a value. A retry makes no difference."""
 
 
-class Order(BaseModel):
+class Order(Confidential):
     """The work that every run of one schedule does."""
 
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        extra="forbid",
-        strict=True,
-        frozen=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(populate_by_name=True)
 
     uid: str
     """Uid of the `BotSchedule`; with the planned minute it identifies a run."""
@@ -38,12 +32,6 @@ class Order(BaseModel):
     action: dict[str, Any]
     """`spec.action` of the schedule, with its defaults filled in. `schedule.actions.table.Action` is the model
     for it."""
-
-    def __repr__(self) -> str:
-        """Returns the name of the type alone: the order holds phone numbers and texts, and a repr may reach a log."""
-        return f"<{type(self).__name__}>"
-
-    __str__ = __repr__
 
     def to_json(self) -> bytes:
         """Returns the content of the order's file; equal orders give equal bytes."""

@@ -4,21 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from waypost.contracts.fields import Strict
+from waypost.contracts.fields import Confidential
 
 if TYPE_CHECKING:
     from waypost.schedule.context import RunContext
     from waypost.schedule.outcome import ActionOutcome
 
 
-class ActionModel(Strict):
+class ActionModel(Confidential):
     """The fields of one action, as the custom resource and the order of a run hold them."""
-
-    def __repr__(self) -> str:
-        """Returns the name of the type alone: the values are phone numbers and texts, and a repr may reach a log."""
-        return f"<{type(self).__name__}>"
-
-    __str__ = __repr__
 
 
 Model = TypeVar("Model", bound=ActionModel)

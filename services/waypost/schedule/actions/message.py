@@ -6,6 +6,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 
 from waypost.cloudapi.messages import InvalidMessage, Template, Text
 from waypost.contracts.fields import (
+    Confidential,
     Contact,
     Duration,
     NameReference,
@@ -36,7 +37,7 @@ Tag = Annotated[
 ]
 
 
-class ScheduledTemplate(TemplateName):
+class ScheduledTemplate(Confidential, TemplateName):
     """A message template that Meta has approved, with the values of its variables."""
 
     components: list[dict[str, Any]] = Field(
@@ -69,7 +70,7 @@ class Selector(Strict):
     """Time for which the contact's last message must have waited for an answer."""
 
 
-class Audience(Strict):
+class Audience(Confidential):
     """Contacts that get the message."""
 
     model_config = ConfigDict(json_schema_extra=rules(one_of("contacts", "selector", "configMapRef")))
