@@ -459,7 +459,7 @@ def test_an_executed_part_of_a_plan_is_not_planned_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", Outcome.READY, "outcome"),
+    ("found", "ready", "outcome"),
     [
         pytest.param(observed(), (TRUE, Reason.AS_DESIRED), Outcome.READY, id="as desired"),
         pytest.param(observed(older_claim="x"), (FALSE, Reason.CONFLICT), Outcome.STALLED, id="an older claim"),
