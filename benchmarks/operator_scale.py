@@ -13,7 +13,6 @@ import http.server
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from kubernetes.client.exceptions import ConflictException
 
 from benchmarks.operator_scale_fleet import Fleet
 from tests.untyped import untyped
+from waypost.dev.ports import free_port
 from waypost.operator.api.crd import KINDS, crd
 
 API = ("waypost.dev", "v1alpha1")
@@ -85,7 +85,7 @@ class Scale:
         self._exit.callback(webhook.shutdown)
         self._public_url = f"http://127.0.0.1:{webhook.server_address[1]}"
         self.http = self._exit.enter_context(httpx.Client(trust_env=False, timeout=60))
-        port = _free_port()
+        port = free_port()
         self.start("simulator", WAYPOST_SIMULATOR_PORT=str(port))
         self._graph_url = f"http://127.0.0.1:{port}"
         _until(lambda: self._answers(f"{self._graph_url}/_sim/sent"), 60, "the simulator answers")
@@ -116,7 +116,7 @@ class Scale:
 
     def start_operator(self) -> "subprocess.Popen[bytes]":
         """The operator, ready for work."""
-        self._probe = _free_port()
+        self._probe = free_port()
         process = self.start(
             "operator",
             WAYPOST_KUBECONFIG=str(self._kubeconfig),
@@ -341,12 +341,6 @@ def _megabytes(pid: int, name: str) -> float:
 def _processor_seconds(pid: int) -> float:
     fields = next(_lines(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from sqlalchemy import Engine, text
 from benchmarks import deliveries, machine
 from tests.registry_files import publish
 from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
+from waypost.dev.ports import free_port
 from waypost.store.connection import schema
 from waypost.store.connection.database import connect
 
@@ -220,13 +221,6 @@ class Stage:
     def scalar(self, statement: str) -> int:
         """One number from the database."""
         return int(self.text(statement))
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _listens(process: Process) -> bool:

@@ -6,7 +6,6 @@ Each test gets its own database, copied from a migrated template, and may get it
 import asyncio
 import os
 import shutil
-import socket
 import tempfile
 import time
 import uuid
@@ -19,6 +18,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
+from waypost.dev import ports
 from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.store.connection import database as store_database
 from waypost.store.connection import schema
@@ -143,8 +143,8 @@ def own_postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    """Returns a function that returns a TCP port on loopback on which no process listens now."""
-    return _free_port
+    """Returns a function that returns a TCP port on loopback, which nothing else takes."""
+    return ports.free_port
 
 
 @pytest.fixture(scope="session")
@@ -157,12 +157,6 @@ def wait_for() -> Callable[..., object]:
 def eventually() -> Callable[..., Awaitable[object]]:
     """Returns `eventually(condition, deadline_s=120)`: `wait_for` for async tests; the condition is not async."""
     return _eventually
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(condition: Callable[[], object], deadline_s: float = 120.0, what: str = "") -> object:

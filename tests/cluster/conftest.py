@@ -9,7 +9,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +23,7 @@ import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException, NotFoundException
 
+from waypost.dev.ports import free_port
 from waypost.operator.api.crd import KINDS, crd
 from waypost.operator.api.number_models import GROUP, VERSION
 
@@ -151,7 +151,7 @@ def _is_served(extensions: client.ApiextensionsV1Api, name: str) -> bool:
 
 @contextmanager
 def _api_server(binaries: Path, folder: Path) -> Iterator[Path]:
-    peer, store, port = (_free_port() for _ in range(3))
+    peer, store, port = (free_port() for _ in range(3))
     subprocess.run(
         ["openssl", "genrsa", "-out", folder / "accounts.key", "2048"], check=True, capture_output=True, timeout=60
     )
@@ -229,9 +229,3 @@ def _is_ready(server: "subprocess.Popen[bytes]", folder: Path, kubeconfig: Path)
     except Exception:  # noqa: BLE001 - whatever is wrong before it is ready, the deadline ends it
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

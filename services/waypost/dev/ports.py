@@ -1,5 +1,6 @@
 """TCP ports on loopback: finds free ones and checks chosen ones."""
 
+import random
 import socket
 
 from waypost.command_errors import CommandError
@@ -9,11 +10,30 @@ class PortTaken(CommandError):
     """Raised when a port cannot be used; the message names the option that chooses another."""
 
 
+# Linux, macOS and Windows take the local ports of outgoing connections from 32768 or above, and Kubernetes its node
+# ports from 30000 on, so neither takes one of these between the choice of a port and the start of its server.
+_FIRST, _LAST = 10_000, 29_999
+# Sockets that hold what this process has chosen, so that no other process which calls `free_port` chooses it too.
+_chosen: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """Returns a port on which no process listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Returns a TCP port on which no process listens now, and which no other call of this function returns.
+
+    A UDP socket of the same number reserves it between processes until this process ends.
+    """
+    for port in random.sample(range(_FIRST, _LAST + 1), _LAST - _FIRST + 1):
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", port))
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            continue
+        _chosen.append(claim)
+        return port
+    raise PortTaken(f"no port of loopback from {_FIRST} to {_LAST} is free")
 
 
 def ports_for(*, webhook: int, console: int, simulator: int) -> tuple[int, int, int]:
