@@ -1,5 +1,7 @@
-"""`make bench`: what Waypost does, as ratios to what one would otherwise run, both sides in one run on one machine.
+"""`make bench`: compares Waypost with the programs that one would otherwise run. The figures are ratios.
 
-stage ─▶ processes (`waypost webhook`, `waypost worker`, the peers) on PostgreSQL and Redis of the run's own
+Both sides run in the same run on the same machine.
+
+stage ─▶ processes (`waypost webhook`, `waypost worker`, the peers) on the run's own PostgreSQL and Redis
 row   ─▶ A B A B …, each side checked against its ledger ─▶ results.jsonl ─▶ README.md
 """

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [ROW …]`: measure rows, print their tables, keep them. `report` writes the README."""
+"""`python -m benchmarks [ROW …]`: measures rows, prints their tables and keeps them. `report` writes the README."""
 
 import argparse
 import os
@@ -25,7 +25,10 @@ LOOK_S = 3.0
 
 
 def main() -> int:
-    """Return the exit status: 1 when a row failed or the machine is too busy to measure."""
+    """Measures rows or writes the report. Returns the exit status.
+
+    The status is 1 if a row failed or the machine is too busy to measure.
+    """
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}; report; default: all rows")
     parser.add_argument("--pairs", type=int, default=5, help="how often both sides run, in turn (default 5)")

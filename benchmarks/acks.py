@@ -1,4 +1,7 @@
-"""Durable acknowledgements: how much of a bare web server's rate is left when each 200 means a committed row."""
+"""Measures durable acknowledgements: each 200 means a committed row.
+
+The figure is the ratio between the rate of such acknowledgements and the rate of a bare web server.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -10,7 +13,10 @@ from waypost.store import counts
 
 
 class Acks(Row):
-    """`waypost webhook` and a bare Starlette route, each under wrk; PostgreSQL shares the machine with the former."""
+    """Compares `waypost webhook` with a bare Starlette route. wrk puts load on each of them in turn.
+
+    PostgreSQL runs on the same machine as `waypost webhook`.
+    """
 
     name = "acks"
     title = "Durable acknowledgements"
@@ -45,7 +51,10 @@ class Acks(Row):
         self._accepted = 0
 
     def ours(self) -> Figures:
-        """Under load, then by ledger: as many rows as 200s, none of them a duplicate."""
+        """Measures the webhook under load, then checks its ledger.
+
+        There must be as many rows as 200s, and no row may be a duplicate.
+        """
         load = self._load(self._webhook.port)
         if not load.lasted:
             raise Failed("the prepared deliveries did not last; raise prepared_per_second")
@@ -53,7 +62,10 @@ class Acks(Row):
         return self._figures(load, self._webhook.peak_megabytes)
 
     def _check(self, load: wrk.Load) -> bool:
-        """Whether every 200 that was sent is a row; counted by the process itself, for wrk drops what is in flight."""
+        """Returns whether every 200 that was sent has a row.
+
+        The webhook itself counts the 200s, because wrk does not count requests that are still in flight at its end.
+        """
         answered = self._acknowledged()
         with self._stage.engine.connect() as connection:
             stored = counts.by_number(connection)[deliveries.NUMBER]
@@ -76,7 +88,7 @@ class Acks(Row):
         return 0
 
     def theirs(self) -> Figures:
-        """Under the same load."""
+        """Measures the bare Starlette route under the same load."""
         return self._figures(self._load(self._bare.port), self._bare.peak_megabytes)
 
     def _load(self, port: int) -> wrk.Load:

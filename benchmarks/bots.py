@@ -1,4 +1,4 @@
-"""The bots of the benchmarks, as plugins: what is measured is the way to a bot and back, not the bot."""
+"""The bots of the benchmarks, as plugins. The benchmarks measure the way to a bot and back, not the bot."""
 
 from collections.abc import Sequence
 
@@ -14,5 +14,5 @@ def silent(state: State, _event: BotEvent) -> tuple[State, Sequence[Effect]]:
 
 
 def echo(state: State, event: BotEvent) -> tuple[State, Sequence[Effect]]:
-    """Repeats what it was told; keeps count, as any dialog keeps something."""
+    """Repeats the text of the message. Also counts the turns in its state, because every dialog keeps some state."""
     return {"turns": int(state.get("turns", 0)) + 1}, (Reply(Text(event.text or "")),)

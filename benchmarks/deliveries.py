@@ -1,4 +1,4 @@
-"""Deliveries as Meta would send them: signed, one message each, every one with an id of its own."""
+"""Deliveries as Meta would send them. They are signed, and each has one message and its own id."""
 
 import itertools
 import time
@@ -22,7 +22,10 @@ _runs = itertools.count(int(time.time()) % 1_000_000 * 100)
 
 @dataclass(frozen=True)
 class Delivery:
-    """One webhook; the text of its message is its id, so that a reply that repeats the text names what it answers."""
+    """One webhook delivery. The text of its message is its id.
+
+    A reply repeats the text, so it shows which delivery it answers.
+    """
 
     identity: str
     body: bytes
@@ -30,7 +33,10 @@ class Delivery:
 
 
 def deliveries(count: int, *, contacts: int) -> Iterator[Delivery]:
-    """That many, from `contacts` people in turn. All are of one length, and no two calls give the same ids."""
+    """Yields `count` deliveries from `contacts` people in turn.
+
+    All deliveries have the same length, and no two calls give the same ids.
+    """
     run = next(_runs)
     return (_message(f"wamid.HBgL{run:010}FQIAEhgU{place:032}AA", _contact(place % contacts)) for place in range(count))
 
@@ -60,7 +66,7 @@ def _message(identity: str, contact: str) -> Delivery:
 
 
 def status(wamid: str, contact: str, state: str, callback_data: str | None) -> Delivery:
-    """A status webhook for a message that went out."""
+    """Returns a status webhook for a message that was sent."""
     item = {
         "id": wamid,
         "status": state,
@@ -85,7 +91,7 @@ def _signed(identity: str, value: Mapping[str, object]) -> Delivery:
 
 
 def request(delivery: Delivery) -> bytes:
-    """The delivery as HTTP/1.1."""
+    """Returns the delivery as an HTTP/1.1 request."""
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"X-Hub-Signature-256: {delivery.signature}\r\nContent-Length: {len(delivery.body)}\r\n\r\n"
@@ -94,7 +100,7 @@ def request(delivery: Delivery) -> bytes:
 
 
 def entries(*, bot_plugin: str) -> tuple[registry.Route, registry.Number]:
-    """The registry's two files of the number."""
+    """Returns the two registry entries of the number: the webhook's and the worker's."""
     route = registry.Route(
         namespace="team",
         name="support",

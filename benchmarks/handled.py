@@ -1,4 +1,4 @@
-"""From acknowledgement to handled: a backlog of events, against as many RQ jobs as RQ's own worker can run."""
+"""Measures the rate from acknowledgement to handled: a backlog of events, compared with RQ's own worker."""
 
 import time
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ QUEUE = "plain"
 
 
 class Handled(Row):
-    """Two `waypost worker` with a bot that does nothing, and two stock `rq worker` with a job that does nothing."""
+    """Compares two `waypost worker` with two stock `rq worker`. The bot and the job do nothing."""
 
     name = "handled"
     title = "From acknowledgement to handled"
@@ -41,7 +41,11 @@ class Handled(Row):
         self._handled = 0
 
     def ours(self) -> Figures:
-        """The backlog is committed at one moment, as if its deliveries had just been acknowledged, and lanes woken."""
+        """Measures how fast the Waypost workers handle a backlog of events.
+
+        The backlog is committed at one moment, as if its deliveries had just been acknowledged. Then the lanes are
+        woken.
+        """
         given = list(deliveries.deliveries(self._sizes["events"], contacts=self._sizes["contacts"]))
         events = [delivery.split(one.body, default_number=deliveries.NUMBER)[0] for one in given]
         lanes: set[int] = set()
@@ -73,7 +77,7 @@ class Handled(Row):
             )
 
     def theirs(self) -> Figures:
-        """All jobs become visible at one moment."""
+        """Measures how fast the RQ workers run the jobs. All jobs become visible at one moment."""
         jobs = [Queue.prepare_data("benchmarks.peers.jobs.nothing", (place,)) for place in range(self._sizes["jobs"])]
         with self._stage.redis.pipeline() as pipe:
             queued = self._queue.enqueue_many(jobs, pipeline=pipe)

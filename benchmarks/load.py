@@ -1,6 +1,7 @@
-"""Deliveries over HTTP, from one event loop: as fast as they are taken, or at a rate whatever happens to them.
+"""Sends deliveries over HTTP from one event loop, as fast as they are accepted or at a fixed rate.
 
-For figures of a web server alone `wrk` does it, which costs the machine less; this here knows when each delivery began.
+The fixed rate does not depend on the answers. For figures of a web server alone, `wrk` is enough and costs
+the machine less. Unlike `wrk`, this module knows when each delivery began.
 """
 
 import asyncio
@@ -13,7 +14,10 @@ from benchmarks.deliveries import Delivery
 
 
 class Connection:
-    """One HTTP/1.1 connection of minimal cost; opened again when the server closes it, as Flask's does each time."""
+    """One HTTP/1.1 connection of minimal cost. If the server closes it, it is opened again.
+
+    Flask's server closes the connection after each request.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -28,7 +32,7 @@ class Connection:
             self._writer.close()
 
     async def post(self, request: bytes) -> int:
-        """Send one request; returns the status. Raises `OSError` when the connection breaks."""
+        """Sends one request and returns the status. Raises `OSError` when the connection breaks."""
         if self._writer is None or self._reader is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writer.write(request)
@@ -42,7 +46,10 @@ class Connection:
 
 
 async def saturate(port: int, given: Sequence[Delivery], connections: int = 32) -> dict[str, float]:
-    """Deliver all, each connection one after the other; returns when each began. Raises `OSError` on any but 200."""
+    """Sends all deliveries, one after the other on each connection. Returns the time at which each one began.
+
+    Raises `OSError` if an answer is not 200.
+    """
     began: dict[str, float] = {}
     waiting = iter(given)
 
@@ -58,9 +65,10 @@ async def saturate(port: int, given: Sequence[Delivery], connections: int = 32) 
 
 
 async def pace(port: int, given: Sequence[Delivery], per_second: float) -> dict[str, float]:
-    """Deliver at this rate, whether or not earlier ones are answered; returns when each was due to begin.
+    """Sends deliveries at a fixed rate, even if earlier ones are not answered. Returns when each was due to begin.
 
-    A delivery that begins late because the machine is busy counts from when it was due: nobody waits for the measurer.
+    If a delivery begins late because the machine is busy, its time still counts from when it was due. The delay
+    is then part of the figure.
     """
     began: dict[str, float] = {}
     idle: list[Connection] = []

@@ -1,4 +1,7 @@
-"""How busy the machine is, and how much of that is not ours: a ratio measured beside a compile run says little."""
+"""Measures how busy the machine is, and how much of that is not caused by the benchmark.
+
+A ratio says little if, for example, a compiler was running at the same time.
+"""
 
 import os
 import time
@@ -12,7 +15,7 @@ MEGABYTE = 1024 * 1024
 
 @dataclass(frozen=True)
 class Moment:
-    """Processor time so far, in seconds: of the whole machine, and of our processes."""
+    """The processor time up to a moment, in seconds: that of the whole machine, and that of our processes."""
 
     at: float
     busy: float
@@ -20,25 +23,25 @@ class Moment:
 
 
 def moment(roots: Iterable[int]) -> Moment:
-    """Now; `roots` are our processes, whose children count too."""
+    """Returns the processor time up to now. `roots` are our processes; their children count too."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     idle = fields[3] + fields[4]
     return Moment(time.monotonic(), (sum(fields[:8]) - idle) / TICKS, _processor_seconds(roots))
 
 
 def foreign(before: Moment, after: Moment) -> float:
-    """Processors that others kept busy between two moments, on average: 0 is a quiet machine."""
+    """Returns how many processors other programs kept busy between two moments, on average. 0 is a quiet machine."""
     others = (after.busy - before.busy) - (after.ours - before.ours)
     return max(0.0, others / max(after.at - before.at, 0.001))
 
 
 def load_average() -> float:
-    """Of the last minute."""
+    """Returns the load average of the last minute."""
     return os.getloadavg()[0]
 
 
 def peak_megabytes(pid: int) -> float:
-    """The most memory that a process has held so far (resident, MB of 2^20 bytes)."""
+    """Returns the most memory that a process has used so far (resident, MB of 2^20 bytes)."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / MEGABYTE
@@ -46,7 +49,7 @@ def peak_megabytes(pid: int) -> float:
 
 
 def model() -> str:
-    """The processor, for the record."""
+    """Returns the name of the processor, which is stored with the results."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

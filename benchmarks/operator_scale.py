@@ -1,10 +1,10 @@
-"""`python -m benchmarks.operator_scale`: many numbers and schedules created at once, on any cluster.
+"""`python -m benchmarks.operator_scale`: creates many numbers and schedules at once, on any cluster.
 
-The operator runs on this machine with the simulated Meta and a stand-in for the webhook, and reaches the cluster by a
-kubeconfig (which must be allowed to do everything): that of `--kubeconfig`, else of `WAYPOST_TEST_KUBECONFIG`, else of
-`KUBECONFIG`. All that is made is in namespaces of its own, which are deleted at the end, as are the CRDs if they were
-not there before. The figures go to stdout, with `--json` as one JSON object. Exit status 0: all aims are met; 1: one is
-not; 2: there is no cluster to run on.
+The operator runs on this machine, with the simulated Meta and a stand-in for the webhook. It reaches the
+cluster by a kubeconfig that must allow everything: that of `--kubeconfig`, else of `WAYPOST_TEST_KUBECONFIG`,
+else of `KUBECONFIG`. All objects are in namespaces that the benchmark creates and deletes at the end. The
+CRDs are deleted too if they did not exist before. The figures go to stdout, with `--json` as one JSON object.
+The exit status is 0 if all aims are met, 1 if one is not met, and 2 if there is no cluster to run on.
 """
 
 import argparse
@@ -48,7 +48,7 @@ PROOF_OF_LIFE = {("Lease", "update"), ("ConfigMap", "apply")}
 
 
 class Handshake(http.server.BaseHTTPRequestHandler):
-    """Stands in for the webhook: answers every verification, for what it serves is not measured here."""
+    """Stands in for the webhook and answers every verification. How fast it answers is not measured."""
 
     protocol_version = "HTTP/1.1"
 
@@ -60,11 +60,11 @@ class Handshake(http.server.BaseHTTPRequestHandler):
         self.wfile.write(challenge)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Nothing."""
+        """Logs nothing."""
 
 
 class Scale:
-    """Everything that runs; use it as a context manager."""
+    """All parts of the measurement that run. Use this class as a context manager."""
 
     def __init__(self, kubeconfig: Path, fleet: Fleet) -> None:
         self._kubeconfig = kubeconfig
@@ -102,7 +102,7 @@ class Scale:
         self._exit.close()
 
     def start(self, service: str, **environment: str) -> "subprocess.Popen[bytes]":
-        """A process of ours."""
+        """Starts a Waypost service and returns its process."""
         own = {"WAYPOST_HOST": "127.0.0.1", "WAYPOST_PROBE_PORT": "0", "WAYPOST_LOG_LEVEL": "WARNING"}
         with (self.folder / f"{service}.log").open("ab") as log:
             process = subprocess.Popen(
@@ -115,7 +115,7 @@ class Scale:
         return process
 
     def start_operator(self) -> "subprocess.Popen[bytes]":
-        """The operator, ready for work."""
+        """Starts the operator, waits until it is ready, and returns its process."""
         self._probe = free_port()
         process = self.start(
             "operator",
@@ -132,13 +132,13 @@ class Scale:
         return process
 
     def create(self, make: Callable[[int], object], count: int) -> None:
-        """Make that many, several at a time."""
+        """Calls `make` with each index below `count`, several calls at a time."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for _ in pool.map(make, range(count)):
                 pass
 
     def create_objects(self, plural: str, body: Callable[[int], dict[str, Any]], count: int) -> None:
-        """Create objects of ours, spread over the teams."""
+        """Creates `count` Waypost objects of one kind, spread over the teams."""
         self.create(
             lambda index: self.objects.create_namespaced_custom_object(
                 *API, self.fleet.team(index), plural, body(index)
@@ -147,17 +147,17 @@ class Scale:
         )
 
     def ready(self, plural: str) -> int:
-        """How many say Ready=True of their latest spec."""
+        """Returns how many objects of a kind have the condition Ready=True for their latest spec."""
         return sum(sum(map(_is_ready, self._list(team, plural))) for team in self.fleet.teams)
 
     def delete_all(self) -> None:
-        """Delete every number and schedule; the operator lets them go."""
+        """Deletes every number and schedule. The operator then removes its finalizers from them."""
         for plural in reversed(PLURALS):
             for team in self.fleet.teams:
                 self.objects.delete_collection_namespaced_custom_object(*API, team, plural)
 
     def left(self) -> int:
-        """Numbers and schedules that are still there."""
+        """Returns how many numbers and schedules still exist."""
         return sum(len(self._list(team, plural)) for team in self.fleet.teams for plural in PLURALS)
 
     def _list(self, team: str, plural: str) -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ class Scale:
         return found
 
     def writes(self) -> float:
-        """Requests of the operator that wrote something, or tried to."""
+        """Returns how many requests of the operator wrote something or tried to."""
         text = self._metrics()
         return sum(
             float(number)
@@ -175,7 +175,7 @@ class Scale:
         )
 
     def graph_calls(self) -> float:
-        """Calls to the Graph API."""
+        """Returns how many calls the operator made to the Graph API."""
         return sum(map(float, CALLS.findall(self._metrics())))
 
     def _metrics(self) -> str:
@@ -190,7 +190,7 @@ class Scale:
 
 @contextlib.contextmanager
 def _kinds(extensions: client.ApiextensionsV1Api) -> Iterator[None]:
-    """Both kinds as they are now. Those that were there stay, and stay whose they are."""
+    """Creates or updates the CRDs of both kinds. At the end, deletes only the CRDs that it created."""
     definitions = {each["metadata"]["name"]: each for each in map(crd, KINDS)}
     ours = []
     for name, body in definitions.items():
@@ -216,7 +216,7 @@ def _kinds(extensions: client.ApiextensionsV1Api) -> Iterator[None]:
 
 
 def measure(scale: Scale, quiet_s: float) -> dict[str, float]:
-    """The figures."""
+    """Runs the whole measurement and returns its figures."""
     fleet = scale.fleet
     scale.create(
         lambda index: scale.core.create_namespaced_secret(fleet.team(index), untyped(fleet.secret(index))),
@@ -265,7 +265,7 @@ def measure(scale: Scale, quiet_s: float) -> dict[str, float]:
 
 
 def main() -> int:
-    """Return the exit status."""
+    """Runs the benchmark and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.operator_scale", description=__doc__)
     given = os.environ.get("WAYPOST_TEST_KUBECONFIG") or os.environ.get("KUBECONFIG")
     parser.add_argument("--kubeconfig", type=Path, default=given, help="of a cluster where everything is allowed")

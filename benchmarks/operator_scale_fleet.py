@@ -1,4 +1,4 @@
-"""What `benchmarks.operator_scale` creates: numbers and schedules, their Secrets, and Meta's side of them."""
+"""The objects that `benchmarks.operator_scale` creates: numbers, schedules, Secrets, and objects at Meta."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ TEAMS = 10
 NUMBERS_OF_ACCOUNT = 2
 ACCOUNTS_OF_APP = 10
 NEVER = "0 0 29 2 *"
-"""As good as: no run shall start while the operator is measured, whoever watches CronJobs on that cluster."""
+"""A cron expression that is due only on 29 February, so that no run starts while the operator is measured."""
 
 
 @dataclass
 class Fleet:
-    """What is created: the same every time, but for the namespaces."""
+    """The objects to create. They are the same in each run, except for the names of their namespaces."""
 
     numbers: int
     schedules: int

@@ -1,4 +1,7 @@
-"""The whole job, delivery to reply, through a Graph that takes 100 ms: against what a newcomer would build."""
+"""Measures the whole way from delivery to reply, with a Graph API that takes 100 ms.
+
+Waypost is compared with the webhook that a newcomer would build.
+"""
 
 import statistics
 import time
@@ -19,7 +22,7 @@ QUEUE = "newcomer"
 
 @dataclass
 class Side:
-    """One webhook and the memory of its two workers, with the Graph they call."""
+    """One side of the comparison: a webhook, its two workers, and the Graph API that they call."""
 
     stage: Stage
     graph: Process
@@ -27,24 +30,30 @@ class Side:
     workers: Sequence[Process]
 
     def saturated(self, given: Sequence[Delivery]) -> float:
-        """Deliver all at once; replies per second from the first delivery to the last answer of Graph."""
+        """Sends all deliveries at once. Returns the replies per second.
+
+        The time runs from the first delivery to Graph's last answer.
+        """
         began = uvloop.run(load.saturate(self.webhook.port, given))
         answered = self._answered(began)
         return len(given) / (max(answered.values()) - min(began.values()))
 
     def paced(self, given: Sequence[Delivery], per_second: float) -> list[float]:
-        """Deliver at that rate; seconds from each delivery to Graph's answer to its reply, sorted."""
+        """Sends deliveries at a fixed rate. Returns the response times in seconds, sorted.
+
+        Each time runs from a delivery to Graph's answer to the reply.
+        """
         began = uvloop.run(load.pace(self.webhook.port, given, per_second))
         answered = self._answered(began)
         return sorted(answered[identity] - began[identity] for identity in began)
 
     @property
     def megabytes(self) -> float:
-        """Of the larger worker."""
+        """Returns the memory of the larger worker."""
         return max(worker.peak_megabytes for worker in self.workers)
 
     def _answered(self, began: Mapping[str, float]) -> dict[str, float]:
-        """When Graph answered the reply to each delivery. Raises `Failed` unless each has exactly one."""
+        """Returns when Graph answered the reply to each delivery. Raises `Failed` unless each has exactly one reply."""
         wanted = len(began)
         self.stage.wait(lambda: self._count() >= wanted, what=f"{wanted} replies", deadline_s=300)
         taken = self._get("taken")
@@ -59,7 +68,7 @@ class Side:
         return int(self._get("answered"))
 
     def report_to(self, port: int) -> None:
-        """Let Graph report statuses to the webhook on that port; to 0: to nobody."""
+        """Makes Graph report statuses to the webhook on `port`. With port 0, Graph reports no statuses."""
         self._get(f"report/{port}")
 
     def _get(self, path: str) -> Any:
@@ -67,7 +76,7 @@ class Side:
 
 
 class Replies(Row):
-    """`waypost webhook` with two `waypost worker`, and threaded Flask with two stock `rq worker`."""
+    """Compares `waypost webhook` and two `waypost worker` with threaded Flask and two stock `rq worker`."""
 
     name = "replies"
     title = "From delivery to reply"
@@ -109,14 +118,17 @@ class Replies(Row):
         self._newcomer = Side(stage, graph, flask, rq_workers)
 
     def ours(self) -> Figures:
-        """Saturated, at the offered rate, and saturated with statuses."""
+        """Measures Waypost under saturation, at the offered rate, and under saturation with statuses."""
         figures = self._both(self._waypost, self._sizes["deliveries"])
         figures["with_statuses_per_second"] = self._with_statuses()
         self._check()
         return figures
 
     def theirs(self) -> Figures:
-        """Saturated, and at the offered rate; the newcomer does not look at statuses."""
+        """Measures the newcomer's webhook under saturation and at the offered rate.
+
+        It is not measured with statuses, because it does not look at them.
+        """
         return self._both(self._newcomer, self._sizes["their_deliveries"])
 
     def _both(self, side: Side, count: int) -> Figures:
@@ -153,7 +165,7 @@ class Replies(Row):
         )
 
     def _check(self) -> None:
-        """Every event handled, every row of the outbox sent, every status on its message."""
+        """Checks that every event was handled, every outbox row was sent, and every message has its statuses."""
         left = self._stage.scalar("SELECT count(*) FROM event WHERE state <> 'done' OR reason IS NOT NULL")
         unsent = self._stage.scalar("SELECT count(*) FROM outbox WHERE state <> 'sent'")
         unread = self._stage.scalar(

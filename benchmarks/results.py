@@ -1,4 +1,4 @@
-"""Results: one JSON line per row and measurement, shown as a table, and kept in the README by `report`."""
+"""Stores results as one JSON line per row and measurement, shows them as a table, and writes them into the README."""
 
 import json
 import statistics
@@ -18,7 +18,7 @@ QUIET_CPUS = 0.2
 
 @dataclass(frozen=True)
 class Result:
-    """A row as measured once: its sides in turn, pair by pair."""
+    """One measurement of a row. Both sides run in turn, pair by pair."""
 
     row: str
     title: str
@@ -34,26 +34,29 @@ class Result:
 
     @property
     def foreign_cpus(self) -> float:
-        """The most processors that others kept busy in any run."""
+        """Returns the largest number of processors that other programs kept busy during one run."""
         return float(max(run["foreign_cpus"] for run in self.runs))
 
     @property
     def pairs(self) -> int:
-        """How often both sides ran."""
+        """Returns how often both sides ran."""
         return len(self.runs) // 2
 
     def figures(self, side: str, key: str) -> list[float]:
-        """A figure of a side, in the order of pairs; empty where that side does not measure it."""
+        """Returns one figure of a side, in the order of pairs.
+
+        The list is empty if the side does not measure this figure.
+        """
         return [run[key] for run in self.runs if run["side"] == side and key in run]
 
     def append(self) -> None:
-        """Add it to the file of results."""
+        """Adds the result to the file of results."""
         with FILE.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(self), separators=(",", ":")) + "\n")
 
     @classmethod
     def latest(cls) -> list[Self]:
-        """The last result of each row."""
+        """Returns the last result of each row."""
         if not FILE.exists():
             return []
         found: dict[str, Self] = {}
@@ -64,7 +67,10 @@ class Result:
 
 
 def table(result: Result) -> str:
-    """As Markdown, which is readable in a terminal too. Figures are medians, with the lowest and highest run."""
+    """Returns the result as a Markdown table, which is readable in a terminal too.
+
+    Figures are medians, with the lowest and the highest run.
+    """
     cells = [("", "Waypost", "other side", "ratio", "aim")]
     for line in result.lines:
         ours, theirs = result.figures("ours", line["key"]), result.figures("theirs", line["key"])
@@ -80,7 +86,7 @@ def table(result: Result) -> str:
 
 
 def conditions(result: Result) -> str:
-    """What the figures were measured under, in two sentences."""
+    """Returns two sentences about the conditions of the measurement."""
     loads = [run["load_average"] for run in result.runs]
     machine = result.machine
     busy = "" if result.foreign_cpus <= QUIET_CPUS else " **The machine was busy with something else.**"

@@ -1,4 +1,4 @@
-"""What a row is: two sides that do the same work in turn, and the lines of its table."""
+"""Defines a row of the benchmark: two sides that do the same work in turn, and the lines of the row's table."""
 
 import abc
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a table: a figure that each side measures under `key`, and what it should be."""
+    """One line of a table: a figure that each side measures under `key`, and the value that it should have."""
 
     key: str
     label: str
@@ -25,7 +25,7 @@ class Line:
 
 
 class Row(abc.ABC):
-    """Made with a stage on which it starts what it needs; then its sides run in turn."""
+    """A comparison of two sides. It starts the processes that it needs on a stage, and then its sides run in turn."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -42,8 +42,8 @@ class Row(abc.ABC):
 
     @abc.abstractmethod
     def ours(self) -> Figures:
-        """One run of Waypost. Raises `Failed` when its ledger does not close."""
+        """Runs Waypost once and returns the figures. Raises `Failed` when the ledger does not add up."""
 
     @abc.abstractmethod
     def theirs(self) -> Figures:
-        """One run of the other side. Raises `Failed` when its ledger does not close."""
+        """Runs the other side once and returns the figures. Raises `Failed` when the ledger does not add up."""

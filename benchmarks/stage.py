@@ -1,4 +1,7 @@
-"""PostgreSQL, Redis and the processes of one row, on loopback, in a folder of their own; nothing outlives the stage."""
+"""Starts PostgreSQL, Redis and the processes of one row, on loopback and in a temporary folder.
+
+All of them end with the stage.
+"""
 
 import contextlib
 import functools
@@ -25,18 +28,21 @@ from waypost.store.connection import schema
 from waypost.store.connection.database import connect
 
 LOOK_S = 0.03
-"""Often enough for what takes seconds, seldom enough to leave the processors to those who are measured."""
+"""Seconds between two looks. This is short for work of seconds, and leaves the processors to the measured side."""
 
 ROOT = Path(__file__).parent.parent
 
 
 class Failed(Exception):
-    """A side lost, doubled or never finished something, or a program is missing. Its numbers do not count."""
+    """Raised when a side lost, doubled or never finished something, or when a program is missing.
+
+    The numbers of that side do not count.
+    """
 
 
 @dataclass
 class Process:
-    """A process of ours."""
+    """A process that the stage has started."""
 
     name: str
     popen: subprocess.Popen[bytes]
@@ -45,23 +51,23 @@ class Process:
     probe_port: int = 0
 
     def alive(self) -> None:
-        """Raises `Failed` with the end of its log if it has ended."""
+        """Raises `Failed` if the process has ended. The error shows the end of the process's log."""
         if self.popen.poll() is not None:
             raise Failed(f"{self.name} ended with {self.popen.returncode}:\n{self.log.read_text()[-2000:]}")
 
     @property
     def metrics(self) -> str:
-        """Where a Waypost process tells its metrics."""
+        """Returns the URL of the metrics of a Waypost process."""
         return f"http://127.0.0.1:{self.probe_port}/metrics"
 
     @property
     def peak_megabytes(self) -> float:
-        """The most memory it has held."""
+        """Returns the most memory that the process has used so far."""
         return machine.peak_megabytes(self.popen.pid)
 
 
 class Stage:
-    """Use it as a context manager."""
+    """The servers and processes of one row. Use this class as a context manager."""
 
     def __init__(self) -> None:
         self._exit = contextlib.ExitStack()
@@ -99,11 +105,11 @@ class Stage:
     # -- processes
 
     def register(self, bot_plugin: str) -> None:
-        """Publish the one number, with this bot, at 1,000 messages a second."""
+        """Writes the registry entries of the number, with this bot and a limit of 1,000 messages a second."""
         publish(self.folder / "registry", *deliveries.entries(bot_plugin=bot_plugin))
 
     def waypost(self, service: str, *, count: int = 1, **environment: str) -> list[Process]:
-        """Start `waypost <service>` that many times and wait until all are ready."""
+        """Starts `count` processes `waypost <service>`, waits until all are ready, and returns them."""
         started = []
         for index in range(count):
             port, probe = free_port(), free_port()
@@ -123,7 +129,7 @@ class Stage:
             return False
 
     def python(self, name: str, *arguments: str, listens: bool = False, **environment: str) -> Process:
-        """Start a Python program of the benchmarks; one that listens is told its port as PORT."""
+        """Starts a Python program of the benchmarks. If the program listens, `PORT` in its environment is its port."""
         port = free_port() if listens else 0
         process = self._start(name, list(arguments), {**environment, "PORT": str(port)})
         process.port = port
@@ -132,7 +138,7 @@ class Stage:
         return process
 
     def rq_workers(self, queue: str, *, count: int = 2, **environment: str) -> list[Process]:
-        """Start stock `rq worker` processes on one queue and wait until they are registered."""
+        """Starts stock `rq worker` processes on one queue, and waits until they are registered."""
         before = self._rq_worker_count()
         started = [
             self._start(
@@ -178,7 +184,10 @@ class Stage:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[dict[str, float]]:
-        """Notes, for the time of the block, how many processors others kept busy, and the load average after it."""
+        """Measures while the `with` block runs. Yields a dict that contains the results afterwards.
+
+        The results are how many processors other programs kept busy during the block, and the load average after it.
+        """
         noted: dict[str, float] = {}
         before = machine.moment(self._roots())
         yield noted
@@ -190,7 +199,10 @@ class Stage:
         return [os.getpid()]
 
     def wait(self, condition: Callable[[], object], *, what: str, deadline_s: float = 120.0) -> float:
-        """Look every `LOOK_S` until it holds; returns the moment (monotonic). Raises `Failed`."""
+        """Checks `condition` every `LOOK_S` until it is true.
+
+        Returns the time of the last check (monotonic). Raises `Failed`.
+        """
         deadline = time.monotonic() + deadline_s
         while not condition():
             if time.monotonic() > deadline:
@@ -201,25 +213,28 @@ class Stage:
         return time.monotonic()
 
     def _describe(self) -> str:
-        """What the database holds, for the message of a failure."""
+        """Returns what the database contains, for the message of a failure."""
         kinds = "SELECT kind, state, reason, count(*) FROM event GROUP BY 1, 2, 3"
         rows = "SELECT 'outbox', state, reason, count(*) FROM outbox GROUP BY 1, 2, 3"
         with self.engine.connect() as connection:
             return str([tuple(row) for row in connection.execute(text(f"{kinds} UNION ALL {rows} ORDER BY 1, 2, 3"))])
 
     def text(self, statement: str) -> str:
-        """One text from the database."""
+        """Returns one text from the database."""
         with self.engine.connect() as connection:
             return str(connection.execute(text(statement)).scalar_one())
 
     def redis_name(self) -> str:
-        """Returns the server's name and version, as in "Valkey 9.1.2"; as a Redis, Valkey calls itself 7.2.4."""
+        """Returns the server's name and version, as in "Valkey 9.1.2".
+
+        In its Redis version field, Valkey calls itself 7.2.4.
+        """
         server = self.redis.info("server")
         valkey = server.get("valkey_version")
         return f"Valkey {valkey}" if valkey else f"Redis {server['redis_version']}"
 
     def scalar(self, statement: str) -> int:
-        """One number from the database."""
+        """Returns one number from the database."""
         return int(self.text(statement))
 
 

@@ -1,4 +1,4 @@
-"""`wrk` with requests prepared beforehand, so that making and signing them costs nothing while it runs."""
+"""Runs `wrk` with prepared requests. Making and signing the requests then costs nothing while wrk runs."""
 
 import json
 import shutil
@@ -17,7 +17,10 @@ SCRIPT = Path(__file__).parent / "load.lua"
 
 @dataclass(frozen=True)
 class Load:
-    """What one run of wrk saw. Latencies in milliseconds, from request to answer, of a connection that never rests."""
+    """The result of one run of wrk. Latencies are in milliseconds, from request to answer.
+
+    Each connection sends its next request as soon as it has the answer to the last one.
+    """
 
     answers: int
     seconds: float
@@ -30,12 +33,12 @@ class Load:
 
     @property
     def per_second(self) -> float:
-        """Answers per second."""
+        """Returns the answers per second."""
         return self.answers / self.seconds
 
 
 def require() -> str:
-    """Where wrk is. Raises `Failed` with what to install."""
+    """Returns the path of wrk. If wrk is missing, raises `Failed` with the commands that install it."""
     found = shutil.which("wrk")
     if found is None:
         raise Failed("this row needs wrk; install it: apt-get install wrk, dnf install wrk, or brew install wrk")
@@ -43,9 +46,10 @@ def require() -> str:
 
 
 def run(file: Path, given: Iterable[Delivery], port: int, *, seconds: int, connections: int) -> Load:
-    """Send these for that long, and again from the first when they do not last; `file` is for them.
+    """Runs wrk with the given deliveries for `seconds`. If they do not last, starts again with the first.
 
-    Raises `Failed` if any was not answered with 200.
+    The deliveries are written into `file`, which is deleted afterwards. Raises `Failed` if any delivery was not
+    answered with 200.
     """
     count, length = _write(file, given)
     command = [require(), "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "10s", "-s", str(SCRIPT)]

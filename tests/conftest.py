@@ -1,6 +1,7 @@
 """Fixtures of real servers: embedded ones, or those of WAYPOST_DATABASE_URL and WAYPOST_REDIS_URL if set.
 
-Each test gets its own database, copied from a migrated template, and may get its own Redis, which it may kill.
+Each test gets its own database, which is copied from a migrated template. A test may also get its own Redis,
+and may kill it.
 """
 
 import asyncio
@@ -32,7 +33,10 @@ LONG_FILES = ("tests/guarantees/", "tests/operator/test_process", "tests/operato
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Puts the longest files first, because pytest's processes wait for the last one; keeps the order otherwise."""
+    """Puts the longest files first, because pytest's processes wait for the last file.
+
+    Apart from that, the order stays the same.
+    """
 
     def is_long(item: pytest.Item) -> bool:
         return item.path.relative_to(config.rootpath).as_posix().startswith(LONG_FILES)
@@ -42,13 +46,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """Makes the tests run on asyncio, as the services do (on uvloop)."""
+    """Makes the async tests run on asyncio. The services use asyncio too, on uvloop."""
     return "asyncio"
 
 
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Path]:
-    """Yields a folder with a short name for sockets; names of `tmp_path` are too long for them on some machines."""
+    """Yields a folder with a short name for sockets. On some machines, `tmp_path` is too long for a socket."""
     folder = Path(tempfile.mkdtemp(prefix="wp-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -56,7 +60,10 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres_server(short_folder: Path) -> Iterator[EmbeddedPostgres | None]:
-    """Yields the session's PostgreSQL, or None if WAYPOST_DATABASE_URL is set. Do not kill it; use `own_postgres`."""
+    """Yields the session's PostgreSQL, or None if WAYPOST_DATABASE_URL is set.
+
+    A test must not kill this server. It can use `own_postgres` instead.
+    """
     if os.environ.get("WAYPOST_DATABASE_URL"):
         yield None
         return
@@ -74,7 +81,10 @@ def postgres_url(postgres_server: EmbeddedPostgres | None) -> str:
 
 @pytest.fixture(scope="session")
 def redis_url(short_folder: Path) -> Iterator[str]:
-    """Yields the address of a Redis that the session shares. Do not flush it; use `redis_server`."""
+    """Yields the address of a Redis that the session shares.
+
+    A test must not flush this Redis. It can use `redis_server` instead.
+    """
     if url := os.environ.get("WAYPOST_REDIS_URL"):
         yield url
         return
@@ -108,13 +118,16 @@ def database(postgres_url: str, _template_database: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def database_url(database: Engine) -> str:
-    """Returns the address of `database`, `postgresql://…`, for WAYPOST_DATABASE_URL of a child process."""
+    """Returns the address of `database`, in the form `postgresql://…`.
+
+    A child process gets it as WAYPOST_DATABASE_URL.
+    """
     return database.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @pytest.fixture
 def empty_database_url(postgres_url: str) -> Iterator[str]:
-    """Yields the address of a fresh database without any table, `postgresql://…`."""
+    """Yields the address of a fresh database without any table, in the form `postgresql://…`."""
     name = f"waypost_{uuid.uuid4().hex[:12]}"
     _administer(postgres_url, f'CREATE DATABASE "{name}"')
     yield _on(postgres_url, name)
@@ -123,7 +136,7 @@ def empty_database_url(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def redis_server(short_folder: Path) -> Iterator[EmbeddedRedis]:
-    """Yields a Redis for this test only, which it may flush, stop, kill and start again."""
+    """Yields a Redis for this test only. The test may flush, stop, kill and start it again."""
     server = EmbeddedRedis(short_folder / f"r{uuid.uuid4().hex[:8]}")
     server.start()
     yield server
@@ -133,7 +146,7 @@ def redis_server(short_folder: Path) -> Iterator[EmbeddedRedis]:
 
 @pytest.fixture
 def own_postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
-    """Yields an empty PostgreSQL for this test only, which it may stop, kill and start again."""
+    """Yields an empty PostgreSQL for this test only. The test may stop, kill and start it again."""
     server = EmbeddedPostgres(short_folder / f"p{uuid.uuid4().hex[:8]}")
     server.start()
     yield server
@@ -143,19 +156,22 @@ def own_postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
-    """Returns a function that returns a TCP port on loopback, which nothing else takes."""
+    """Returns a function that returns a free TCP port on loopback. Nothing else takes this port."""
     return ports.free_port
 
 
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., object]:
-    """Returns `wait_for(condition)`, which polls until the condition is truthy and returns its value."""
+    """Returns `wait_for(condition)`. It polls until the condition is truthy, and returns the condition's value."""
     return _wait_for
 
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Awaitable[object]]:
-    """Returns `eventually(condition, deadline_s=120)`: `wait_for` for async tests; the condition is not async."""
+    """Returns `eventually(condition, deadline_s=120)`, which is `wait_for` for async tests.
+
+    The condition itself is not async.
+    """
     return _eventually
 
 
@@ -183,6 +199,6 @@ def _administer(url: str, statement: str) -> None:
 
 
 def _on(url: str, database: str | None = None) -> str:
-    """Returns the address for psycopg, with another database if one is given."""
+    """Returns the address in the form for psycopg. If a database is given, the address names that database."""
     target = make_url(url).set(drivername="postgresql")
     return (target.set(database=database) if database else target).render_as_string(hide_password=False)

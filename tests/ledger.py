@@ -1,4 +1,4 @@
-"""A ledger of the messages to a number, of their acknowledgements and their outcome: proves that nothing is lost."""
+"""Records the messages to a number with their acknowledgements and outcomes, to prove that no message is lost."""
 
 import random
 import secrets
@@ -16,7 +16,7 @@ from waypost.cloudapi.inbound.signature import sign
 
 
 class Identity(NamedTuple):
-    """The number that deliveries are for, and the secret that signs them."""
+    """The number that gets the deliveries, and the app secret that signs them."""
 
     namespace: str
     name: str
@@ -26,25 +26,28 @@ class Identity(NamedTuple):
 
 
 class Installation(Protocol):
-    """A Waypost installation that a ledger writes to and checks: processes of a test, or a release in a cluster."""
+    """The Waypost installation that a ledger writes to and checks.
+
+    It is either a set of processes of a test, or a release in a cluster.
+    """
 
     identity: Identity
     http: httpx.Client
 
     def url(self, name: str) -> str:
-        """Return the address on which a webhook listens."""
+        """Returns the address on which a webhook listens."""
 
     def wait(self, condition: Callable[[], object], *, deadline_s: float = ..., what: str = ...) -> None:
-        """Poll until the condition holds."""
+        """Polls until the condition holds."""
 
     def event_states(self) -> dict[str, str]:
-        """Return `{event key: state}` of all messages."""
+        """Returns `{event key: state}` of all messages."""
 
     def sent(self) -> list[dict[str, object]]:
-        """Return the messages that Meta accepted, in order."""
+        """Returns the messages that Meta accepted, in the order of acceptance."""
 
     def assert_counts_hold(self) -> None:
-        """Assert G9 for every number: received = duplicate + done + dead + waiting."""
+        """Asserts G9 for every number: received = duplicate + done + dead + waiting."""
 
 
 _seeds = count()
@@ -52,7 +55,7 @@ _seeds = count()
 
 @dataclass
 class Ledger:
-    """Records every message id that got a 200, and checks afterwards what became of each message."""
+    """Records the id of every message that got a 200, and checks afterwards what happened to each of them."""
 
     installation: Installation
     seed: int = field(default_factory=lambda: next(_seeds))
@@ -67,7 +70,7 @@ class Ledger:
         self._counts = count(1)
 
     def message(self, contact: str, body: str | None = None) -> dict[str, object]:
-        """Return a new message of that contact, with a later time stamp than the ones before."""
+        """Returns a new message of that contact. Its time stamp is later than those of all earlier messages."""
         number = next(self._counts)
         identity = f"wamid.L{self.run}{number:06}"
         self.texts[identity] = body if body is not None else f"{contact} {self.run}-{number}"
@@ -81,7 +84,7 @@ class Ledger:
         }
 
     def body(self, messages: Sequence[dict[str, object]]) -> bytes:
-        """Return the body of a delivery with these messages."""
+        """Returns the body of a delivery with these messages."""
         identity = self.installation.identity
         value = {
             "messaging_product": "whatsapp",
@@ -93,13 +96,13 @@ class Ledger:
         return msgspec.json.encode({"object": "whatsapp_business_account", "entry": [entry]})
 
     def request(self, body: bytes) -> tuple[str, dict[str, str]]:
-        """Return the path and the headers of a delivery."""
+        """Returns the path and the headers of a delivery."""
         identity = self.installation.identity
         headers = {"X-Hub-Signature-256": sign(identity.app_secret, body), "Content-Type": "application/json"}
         return f"/webhooks/{identity.namespace}/{identity.name}", headers
 
     def post(self, body: bytes, webhook: str) -> int | None:
-        """Deliver once; returns the status, or None if the connection broke."""
+        """Delivers a body once, and returns the status, or None if the connection broke."""
         path, headers = self.request(body)
         try:
             return self.installation.http.post(
@@ -109,7 +112,7 @@ class Ledger:
             return None
 
     def deliver(self, messages: Sequence[dict[str, object]], webhooks: Sequence[str]) -> None:
-        """Deliver until acknowledged, to any of the webhooks. Meta does so for seven days."""
+        """Delivers messages to randomly chosen webhooks until they are acknowledged. Meta does so for seven days."""
         body = self.body(messages)
         self.installation.wait(
             lambda: self.post(body, self.random.choice(list(webhooks))) == 200, what="an acknowledgement"
@@ -117,7 +120,7 @@ class Ledger:
         self.acknowledged.extend(str(message["id"]) for message in messages)
 
     def assert_nothing_lost(self, *, dead: Iterable[str] = ()) -> None:
-        """Assert that every acknowledged message is handled, and that exactly those in `dead` are dead."""
+        """Asserts that every acknowledged message is handled, and that exactly the messages in `dead` are dead."""
         states = self.installation.event_states()
         lost = [identity for identity in self.acknowledged if identity not in states]
         assert not lost, f"{len(lost)} acknowledged messages are gone: {lost[:5]}"
@@ -126,7 +129,10 @@ class Ledger:
         self.installation.assert_counts_hold()
 
     def assert_replies(self, *, missing: Iterable[str] = ()) -> None:
-        """Assert one reply per acknowledged message, in order within each conversation, and none for `missing`."""
+        """Asserts that each acknowledged message has one reply, in order within each conversation.
+
+        Messages in `missing` have no reply.
+        """
         missing = set(missing)
         replies: dict[str, list[str]] = defaultdict(list)
         for sent in self.installation.sent():

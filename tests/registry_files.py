@@ -1,4 +1,4 @@
-"""Registry files for tests and benchmarks, as the operator publishes them."""
+"""Writes registry files for tests and benchmarks in the form in which the operator publishes them."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from waypost.contracts.registry import Number, Route
 
 
 def publish(registry_dir: Path, route: Route, number: Number) -> None:
-    """Writes both files of a number, each by rename, so that no reader sees half a file."""
+    """Writes both files of a number. Each is renamed into place, so that no reader sees half a file."""
     for folder, entry in (("webhook", route), ("worker", number)):
         directory = registry_dir / folder
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)

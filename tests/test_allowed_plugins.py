@@ -1,4 +1,4 @@
-"""Tests of the platform's list of bots in Python: which paths it allows, and which lists are refused."""
+"""Tests of the platform's list of Python bots: which paths a list allows, and which lists are refused."""
 
 import json
 import re
@@ -28,7 +28,10 @@ PACKAGE = "acme_bots.*"
     ],
 )
 def test_a_listed_plugin_may_run(text: str, path: str) -> None:
-    """An entry allows one function, the public functions of a package's modules, or everything."""
+    """A plugin that the list contains may run.
+
+    An entry allows one function, the public functions of a package's modules, or everything.
+    """
     assert path in AllowedPlugins.read(text)
 
 
@@ -100,13 +103,16 @@ def test_a_listed_plugin_may_run(text: str, path: str) -> None:
     ],
 )
 def test_a_plugin_that_is_not_listed_may_not_run(text: str, path: str) -> None:
-    """This matters most for modules that every worker can import. An empty list allows nothing."""
+    """A plugin that is not listed may not run. This matters most for modules that every worker can import.
+
+    An empty list allows nothing.
+    """
     assert path not in AllowedPlugins.read(text)
 
 
 @pytest.mark.parametrize("path", ["os", "os:path.join", " os:system", "оs:system", "os.*", "*", ""])
 def test_only_a_path_is_allowed_even_if_everything_may_run(path: str) -> None:
-    """The path must still have the form that a number's schema requires."""
+    """Even if everything may run, a path must have the form that a number's schema requires."""
     assert path not in AllowedPlugins.read(EVERYTHING)
 
 
@@ -139,14 +145,14 @@ WRONG = [
 
 @pytest.mark.parametrize("entry", WRONG)
 def test_a_list_with_an_invalid_entry_is_refused(entry: str) -> None:
-    """A typing error must not silently allow more, or less, than intended."""
+    """A list with an invalid entry is refused. A typing error must not silently allow more or less than intended."""
     with pytest.raises(PluginListInvalid, match=r"is neither package\.module:function nor package\.\*"):
         AllowedPlugins.read(f"{LISTED},{entry}")
 
 
 @pytest.mark.parametrize("entry", [LISTED, PACKAGE, "acme.bots.orders:turn", EVERYTHING, *WRONG])
 def test_the_chart_accepts_the_same_entries_as_the_processes(pytestconfig: pytest.Config, entry: str) -> None:
-    """The only exception is `*`, which is for a developer's own machine."""
+    """The chart accepts the same entries as the processes, except `*`, which is for a developer's own machine."""
     schema = json.loads((pytestconfig.rootpath / "charts/waypost/values.schema.json").read_text())
     pattern = schema["properties"]["bot"]["properties"]["plugins"]["items"]["pattern"]
 
@@ -156,7 +162,7 @@ def test_the_chart_accepts_the_same_entries_as_the_processes(pytestconfig: pytes
 
 
 def test_a_wrong_list_stops_the_start_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The line names the variable and the entry."""
+    """A wrong list stops the start with one line that names the variable and the entry."""
     monkeypatch.setenv("WAYPOST_BOT_PLUGINS", "support_bot:turn,os")
     with pytest.raises(settings.SettingsError) as refused:
         settings.load()

@@ -1,4 +1,4 @@
-"""Tests that the layout of the code stays readable: short modules, small folders."""
+"""Tests that the layout of the code stays readable: modules are short, and folders are small."""
 
 import importlib.util
 import re
@@ -20,14 +20,14 @@ def modules(pytestconfig: pytest.Config) -> list[Path]:
 
 
 def test_no_module_is_too_long(modules: list[Path]) -> None:
-    """A module that grows past the limit holds two things and is split."""
+    """No module is longer than the limit. A longer module has two purposes and must be split."""
     lines = {str(path): len(path.read_text().splitlines()) for path in modules}
 
     assert {path: count for path, count in lines.items() if count > MAX_LINES} == {}
 
 
 def test_no_folder_has_too_many_modules(modules: list[Path]) -> None:
-    """A folder that grows past the limit is sorted into sub-folders whose names say what is in them."""
+    """No folder has more modules than the limit. A larger folder is split into sub-folders with clear names."""
     per_folder = Counter(str(path.parent) for path in modules if path.name != "__init__.py")
 
     assert {folder: count for folder, count in per_folder.items() if count > MAX_MODULES} == {}
@@ -37,7 +37,10 @@ IMPORT = re.compile(r"^from (waypost[.\w]*) import ([\w, ]+)$", re.MULTILINE)
 
 
 def test_what_scripts_in_strings_import_exists(pytestconfig: pytest.Config) -> None:
-    """Tests of a release run scripts in its pods; a type checker does not see what these import."""
+    """Scripts in strings import only names that exist. A type checker does not see these imports.
+
+    The tests of a release run such scripts in its pods.
+    """
     sources = [path.read_text() for path in (pytestconfig.rootpath / "tests").rglob("*.py")]
     imported = {
         (module, name.strip())

@@ -1,4 +1,4 @@
-"""Tests of Redis addresses: of a server, and of Sentinels, with a real Sentinel."""
+"""Tests of the addresses of Redis servers and of Sentinels. A real Sentinel is used."""
 
 import contextlib
 import secrets
@@ -21,7 +21,7 @@ PASSWORD = secrets.token_hex(8)
 
 @pytest.fixture(scope="module")
 def binary() -> str:
-    """Returns the embedded server's program, which is a Sentinel as well."""
+    """Returns the program of the embedded server, which can also run as a Sentinel."""
     try:
         return str(redis_binary())
     except EmbeddedError as error:
@@ -66,7 +66,7 @@ def _answers(port: int, password: str | None) -> bool:
 
 
 def test_the_primary_is_found_by_its_sentinels(sentinel: int) -> None:
-    """A Sentinel that does not answer, first in the list, does not matter."""
+    """The primary is found by its Sentinels, even if the first one in the list does not answer."""
     url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:1,127.0.0.1:{sentinel}/main/1"
     with contextlib.closing(redis_address.connect(url, socket_timeout=2, socket_connect_timeout=2)) as client:
         client.set("key", "value")
@@ -76,7 +76,7 @@ def test_the_primary_is_found_by_its_sentinels(sentinel: int) -> None:
 
 
 def test_an_unknown_service_is_a_connection_error(sentinel: int) -> None:
-    """Code that continues without Redis then does so here too."""
+    """An unknown service raises `ConnectionError`, so code that can continue without Redis does so here too."""
     url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{sentinel}/other"
     with (
         contextlib.closing(redis_address.connect(url, socket_timeout=2)) as client,
@@ -86,7 +86,7 @@ def test_an_unknown_service_is_a_connection_error(sentinel: int) -> None:
 
 
 def test_a_plain_address_is_passed_to_redis() -> None:
-    """Its options are passed too."""
+    """A plain address is passed to Redis together with its options."""
     client = redis_address.connect("rediss://:word@host:7000/2?ssl_ca_certs=/ca.crt", socket_timeout=3)
     given = client.connection_pool.connection_kwargs
 
@@ -98,7 +98,10 @@ def test_a_plain_address_is_passed_to_redis() -> None:
     "path", ["/run/redis.sock", "/my wörk #1 100%/a?b=c&d.sock", "/%20/redis.sock", '/o\'clock "$x"\\:@[1],/r.sock']
 )
 def test_the_address_of_a_socket_leads_to_its_path(path: str) -> None:
-    """Whatever the path holds is quoted where the address is made, and read in full."""
+    """The address of a socket leads to its path, whatever characters the path contains.
+
+    The path is quoted when the address is made, and unquoted when the address is read.
+    """
     client = redis_address.connect(redis_address.of_socket(Path(path)))
 
     assert client.connection_pool.connection_kwargs["path"] == path
@@ -107,7 +110,10 @@ def test_the_address_of_a_socket_leads_to_its_path(path: str) -> None:
 def test_a_worker_runs_jobs_by_a_socket_with_a_space_and_an_equals_sign_in_its_path(
     short_folder: Path, binary: str, wait_for: Callable[..., object]
 ) -> None:
-    """Redis names the path in what RQ asks of it at the start."""
+    """A worker runs jobs even if the path of the Redis socket contains a space and an equals sign.
+
+    Redis includes this path in data that RQ requests at its start.
+    """
     folder = short_folder / "my r=1"
     folder.mkdir()
     url = redis_address.of_socket(folder / "redis.sock")
@@ -126,7 +132,7 @@ def test_a_worker_runs_jobs_by_a_socket_with_a_space_and_an_equals_sign_in_its_p
 
 
 def test_sentinels_are_asked_over_tls() -> None:
-    """They use the same certificate authority, and their own password."""
+    """Sentinels are asked over TLS. They use the primary's certificate authority, but a password of their own."""
     client = redis_address.connect("rediss+sentinel://user:p%40ss@a,[::1]:2/main?sentinel_password=s&ssl_ca_certs=/c")
     pool = client.connection_pool
     assert isinstance(pool, SentinelConnectionPool)
@@ -143,7 +149,7 @@ def test_sentinels_are_asked_over_tls() -> None:
     "url", ["redis+sentinel://host", "redis+sentinel:///main", "redis+sentinel://h:x/main", "redis+sentinel://h/main/x"]
 )
 def test_an_invalid_address_is_refused_without_repeating_it(url: str) -> None:
-    """It may contain a password."""
+    """An invalid address is refused, and the error does not repeat the address. It may contain a password."""
     with pytest.raises(ValueError, match="Sentinel") as refused:
         redis_address.connect(url.replace("://", "://:secret-word@"))
 
@@ -151,7 +157,7 @@ def test_an_invalid_address_is_refused_without_repeating_it(url: str) -> None:
 
 
 def test_lanes_are_woken_and_drained_through_sentinels(sentinel: int) -> None:
-    """RQ works with such a client."""
+    """Lanes are woken and drained through Sentinels, because RQ works with a client that uses Sentinels."""
     url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{sentinel}/main"
     drained: list[int] = []
     job.install(lambda lane: drained.append(lane) or "emptied")  # type: ignore[func-returns-value]

@@ -1,4 +1,4 @@
-"""Tests of the registry: reader and operator of different versions, and the repr of entries."""
+"""Tests of the registry: the reader and the operator may have different versions, and a repr hides secrets."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ NUMBER = Number(**BOTH, access_token="canary-token", app_secret_proof="canary-pr
 
 
 class NumberWithoutProof(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The fields of a worker's entry before the proof was added."""
+    """The form of a worker's entry before the proof was added."""
 
     namespace: str
     name: str
@@ -32,7 +32,7 @@ class NumberWithoutProof(msgspec.Struct, frozen=True, kw_only=True, rename="came
 
 
 def test_a_reader_accepts_an_entry_without_a_proof(tmp_path: Path) -> None:
-    """A worker that is newer than its operator works without a proof."""
+    """A worker that is newer than its operator accepts an entry without a proof."""
     before = NumberWithoutProof(**BOTH, access_token="canary-token", messages_per_second=5)
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker/team-a.support.json").write_bytes(msgspec.json.encode(before))
@@ -42,7 +42,7 @@ def test_a_reader_accepts_an_entry_without_a_proof(tmp_path: Path) -> None:
 
 
 def test_an_older_reader_accepts_an_entry_with_a_proof(tmp_path: Path) -> None:
-    """Workers that are older than their operator ignore the proof."""
+    """A worker that is older than its operator accepts an entry with a proof and ignores the proof."""
     publish(tmp_path, ROUTE, NUMBER)
     content = (tmp_path / "worker/team-a.support.json").read_bytes()
     found = msgspec.json.decode(content, type=NumberWithoutProof)
@@ -50,7 +50,7 @@ def test_an_older_reader_accepts_an_entry_with_a_proof(tmp_path: Path) -> None:
 
 
 def test_published_entries_are_read_back(tmp_path: Path) -> None:
-    """Both entries of a number are equal to what was published."""
+    """Both published entries of a number are read back unchanged."""
     publish(tmp_path, ROUTE, NUMBER)
     key = ("team-a", "support")
     assert registry.routes(tmp_path).current.by_name[key] == ROUTE
@@ -59,7 +59,10 @@ def test_published_entries_are_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("show", [repr, pretty_repr])
 def test_the_repr_of_an_entry_hides_its_secrets(show: Callable[[object], str]) -> None:
-    """It may be written into a log, and typer prints the locals of a traceback with rich."""
+    """The repr of an entry hides its secrets, because it may be written into a log.
+
+    In addition, typer prints the local variables of a traceback with rich.
+    """
     shown = f"{show(ROUTE)} {show(NUMBER)}"
     assert "canary" not in shown
     assert "name='support'" in shown

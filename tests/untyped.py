@@ -1,12 +1,12 @@
-"""A way around types of the Kubernetes client that are too narrow."""
+"""A way to pass values to the Kubernetes client where its types are too narrow."""
 
 from typing import Any
 
 
 def untyped(value: object) -> Any:
-    """Return the value as it is, for calls of the Kubernetes client that mypy would refuse.
+    """Returns `value` unchanged. Use it for calls of the Kubernetes client that mypy would refuse.
 
-    The client takes plain dicts as bodies where its types ask for models, returns custom objects as `object`, and has
-    functions without types.
+    The client accepts plain dicts as bodies where its types require models. It returns custom objects as `object`,
+    and some of its functions have no types.
     """
     return value

@@ -1,4 +1,4 @@
-"""Digests of what a program or image is built from; a cached build is only used while its digest is the same."""
+"""Digests of what a program or image is built from. A cached build is used only while its digest is the same."""
 
 import hashlib
 from collections.abc import Iterable
@@ -8,8 +8,8 @@ from pathlib import Path
 def digest(*parts: str | Path) -> str:
     """Returns twelve hexadecimal digits for texts, files and folders.
 
-    They depend on content and names, not on where a file or folder lies, so checkouts share one cache. READMEs do
-    not count.
+    The digits depend on content and names, not on the location of a file or folder, so checkouts share one cache.
+    READMEs do not count.
     """
     whole = hashlib.sha256()
     for part in parts:

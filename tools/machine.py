@@ -1,6 +1,7 @@
 """Paths, settings and commands that all tools share: where the cache is, and how a step is printed and run.
 
-Only the standard library is imported: `make cluster` and `make down` run before the environment exists.
+The module imports only the standard library, because `make cluster` and `make down` run before the
+environment exists.
 """
 
 import fcntl
@@ -27,7 +28,10 @@ STARTED_AT = time.monotonic()
 
 
 class StepFailed(Exception):
-    """A command failed, or a step is impossible here; the message holds the command's last output or the reason."""
+    """Raised when a command failed or a step is impossible here.
+
+    The message contains the command's last output or the reason.
+    """
 
 
 def print_step(text: str) -> None:
@@ -38,7 +42,7 @@ def print_step(text: str) -> None:
 def environment() -> Mapping[str, str]:
     """Returns this process's environment, with our cluster selected and the built programs first on PATH.
 
-    A program is only built if PATH has none that is new enough, so ours never hides a good one.
+    A program is built only if PATH has none that is new enough. Our programs therefore never hide a good one.
     """
     engine = {"DOCKER_HOST": f"unix://{SOCKET}"} if our_engine_answers() else {}
     return {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}", "KUBECONFIG": str(KUBECONFIG), **engine}
@@ -55,7 +59,7 @@ def our_engine_answers() -> bool:
 
 
 def lock_cache() -> None:
-    """Reserves the cache for this process until it ends; waits while another one holds it."""
+    """Reserves the cache for this process until it ends. Waits while another process holds the cache."""
     CACHE.mkdir(parents=True, exist_ok=True)
     # The descriptor stays open on purpose: the lock ends with the process, however that ends.
     lock = os.open(CACHE / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)

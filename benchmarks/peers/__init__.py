@@ -1,1 +1,1 @@
-"""What Waypost is measured against, and the Graph API of both sides. Each is a program of its own."""
+"""The programs with which Waypost is compared, and the Graph API of both sides. Each is a separate program."""

@@ -1,4 +1,4 @@
-"""A bare Starlette route that reads the body and answers 200: what the web server alone can do."""
+"""A bare Starlette route that reads the body and answers 200. It shows what the web server alone can do."""
 
 import os
 
@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 
 async def deliver(request: Request) -> Response:
-    """Read the body; keep nothing."""
+    """Reads the body and keeps nothing."""
     await request.body()
     return Response()
 

@@ -1,6 +1,7 @@
-"""Graph, as far as a reply needs it: takes a message, answers after 100 ms, and writes down when.
+"""Implements the part of the Graph API that a reply needs.
 
-Asked to, it also reports each message as sent, delivered and read to a webhook, one delivery each.
+It accepts a message, answers after 100 ms, and records the time of the answer. On request, it also reports
+each message as sent, delivered and read to a webhook, with one delivery for each status.
 """
 
 import asyncio
@@ -25,7 +26,10 @@ class Graph:
         self.reporting: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """`POST …/messages`; for the harness `/answered` (how many), `/taken` (which), `/forget`, `/report/<port>`."""
+        """Answers `POST …/messages`, and the requests of the benchmark itself.
+
+        These are `/answered` (how many messages), `/taken` (which messages), `/forget` and `/report/<port>`.
+        """
         if scope["type"] != "http":
             return
         body = b""

@@ -1,15 +1,18 @@
-"""The RQ jobs of the other sides. RQ imports this module anew in every job's process, so it imports little."""
+"""The RQ jobs of the other sides.
+
+RQ imports this module again in the process of every job, so it imports little.
+"""
 
 import os
 from typing import Any
 
 
 def nothing(_event: int) -> None:
-    """A job that does nothing."""
+    """Does nothing."""
 
 
 def reply(delivery: dict[str, Any]) -> None:
-    """What a tutorial's webhook job does: answer each message of the delivery through the Graph API."""
+    """Answers each message of the delivery through the Graph API, as the webhook job of a tutorial does."""
     import httpx  # noqa: PLC0415 - only this job needs it
 
     for entry in delivery["entry"]:

@@ -1,4 +1,7 @@
-"""The webhook a newcomer would build: threaded Flask, one RQ job per delivery. It does check the signature."""
+"""The webhook that a newcomer would build: threaded Flask with one RQ job per delivery.
+
+It does check the signature.
+"""
 
 import hashlib
 import hmac
@@ -16,7 +19,7 @@ secret = os.environ["APP_SECRET"].encode()
 
 @app.post("/webhooks/<namespace>/<name>")
 def deliver(namespace: str, name: str) -> tuple[str, int]:  # noqa: ARG001 - Flask passes what the path holds
-    """Queue one job and acknowledge."""
+    """Queues one job and acknowledges the delivery."""
     wanted = "sha256=" + hmac.new(secret, request.get_data(), hashlib.sha256).hexdigest()
     if not hmac.compare_digest(request.headers.get("X-Hub-Signature-256", ""), wanted):
         abort(400)

@@ -1,10 +1,11 @@
-"""Reads the platform's list of plugins, which are bots in Python, that may run. Pure.
+"""Reads the platform's list of allowed plugins. This module is pure.
 
-A worker serves the numbers of all teams, and code that it imports runs with the worker's rights. So the platform, not
-the author of a number, decides what may be imported.
+Plugins are bots in Python. A worker serves the numbers of all teams, and code that it imports runs with the
+worker's rights. So the platform, not the author of a number, decides what may be imported.
 
-The list has entries separated by commas: a function, `support_bot:turn`, or a package, `acme_bots.*`, which allows the
-public functions of every public module inside it. The entry `*` allows everything that can be imported.
+The list has entries separated by commas. An entry is a function (`support_bot:turn`) or a package
+(`acme_bots.*`). A package allows the public functions of every public module inside it. The entry `*` allows
+everything that can be imported.
 """
 
 import re
@@ -34,7 +35,7 @@ class AllowedPlugins:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Parses the list of a setting; an empty text allows no plugin. Raises `PluginListInvalid`."""
+        """Parses the list from a setting. An empty text allows no plugin. Raises `PluginListInvalid`."""
         entries = text.split(",") if text else []
         for entry in entries:
             if entry != EVERYTHING and not ENTRY.fullmatch(entry):
@@ -42,7 +43,10 @@ class AllowedPlugins:
         return cls(frozenset(entries))
 
     def __contains__(self, path: str) -> bool:
-        """Returns whether the plugin at `path`, as a number names it, may be imported and called."""
+        """Returns whether the plugin at `path` may be imported and called.
+
+        The path is written as in the settings of a number.
+        """
         if not PATH.fullmatch(path):
             return False
         return path in self.entries or EVERYTHING in self.entries or self._has_package_of(path)

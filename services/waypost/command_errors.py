@@ -1,6 +1,7 @@
-"""Ends a command that cannot do its work with one clear line on stderr and an exit status.
+"""Ends a command that cannot do its work. The user sees one clear line on stderr and gets an exit status.
 
-Every process imports this module, so the errors of database and Redis, which are slow to import, are imported on use.
+Every process imports this module. The error classes of the database and of Redis are slow to import, so they
+are imported only when they are needed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,10 @@ errors = Console(stderr=True, soft_wrap=True)
 
 
 class CommandError(Exception):
-    """Raised when a command cannot continue; each of `problems` is a line that says what to do. A retry is useless."""
+    """Raised when a command cannot continue. Each of `problems` is a line that says what to do.
+
+    A retry does not help.
+    """
 
     status = 1
 
@@ -29,7 +33,7 @@ class CommandError(Exception):
 
 
 class UsageError(CommandError):
-    """Raised when arguments or files of the user are wrong."""
+    """Raised when the user's arguments or files are wrong."""
 
     status = USAGE
 
@@ -43,7 +47,7 @@ def fail(problems: str | Sequence[str], status: int = 1) -> NoReturn:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns expected errors into one line and an exit status. A defect of ours still shows its traceback."""
+    """Turns expected errors into one line and an exit status. A bug in Waypost still shows its traceback."""
     try:
         yield
     except CommandError as error:
@@ -59,7 +63,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def _explanation(error: Exception) -> tuple[str, int] | None:
-    """Returns what went wrong with a server, and the exit status; None if the error is not about a server.
+    """Returns what went wrong with a server, and the exit status. Returns None if the error is not about a server.
 
     The text names only the error's class, because a driver's own text may quote data.
     """

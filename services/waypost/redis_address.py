@@ -1,9 +1,9 @@
-"""Connects to Redis or Valkey by an address: to a server, or to the primary that Sentinels name.
+"""Connects to Redis or Valkey by an address. The address names a server or Sentinels, which name the primary.
 
 Addresses are `redis://[user:password@]host:6379/0` (`rediss://…` for TLS), `unix:///path`, and
 `redis+sentinel://[user:password@]host:26379[,host:26379…]/service[/db]` (`rediss+sentinel://…` for TLS).
-`?sentinel_password=…` is the password of the Sentinels themselves; `?ssl_ca_certs=PATH` is the certificate authority of
-servers and Sentinels.
+`?sentinel_password=…` is the password of the Sentinels themselves. `?ssl_ca_certs=PATH` is the certificate
+authority of servers and Sentinels.
 """
 
 import os
@@ -19,9 +19,10 @@ SENTINEL_PORT = 26379
 
 
 def connect(url: str, **options: Any) -> Redis:
-    """Returns a client that has no connection yet. `options` are passed to redis-py, for the Sentinels too.
+    """Returns a client that has no connection yet. `options` are passed to redis-py, also for the Sentinels.
 
-    Raises ValueError for an invalid address; the message does not repeat the address, which may contain a password.
+    Raises ValueError for an invalid address. The message does not repeat the address, because the address may
+    contain a password.
     """
     scheme, _, rest = url.partition("://")
     if scheme not in SCHEMES:

@@ -1,7 +1,7 @@
 """Settings of every process, read from the environment.
 
-Each field's `description` is also its text in docs/settings.md. A wrong value stops the start with one line that names
-the variable, see `load`.
+Each field's `description` is also its text in docs/settings.md. If a value is wrong, the process does not
+start and prints one line that names the variable; see `load`.
 """
 
 import os
@@ -171,14 +171,17 @@ class Settings(BaseSettings):
 
 
 class SettingsError(Exception):
-    """Raised when a setting is missing or wrong; the message names the variable and says what to do. Do not retry."""
+    """Raised when a setting is missing or wrong. Do not retry.
+
+    The message names the variable and says what to do.
+    """
 
 
 def load(*required: str, defaults: Mapping[str, str] | None = None) -> Settings:
-    """Returns the settings; `required` names the fields that this process cannot run without.
+    """Returns the settings. `required` names the fields that this process cannot run without.
 
-    `defaults` gives values, by field, for variables that are not set.
-    Raises `SettingsError` that names every wrong or missing variable.
+    `defaults` gives values, by field, for variables that are not set. Raises `SettingsError`, which names every
+    wrong or missing variable.
     """
     try:
         unset = {name: value for name, value in (defaults or {}).items() if f"WAYPOST_{name.upper()}" not in os.environ}

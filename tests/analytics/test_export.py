@@ -19,7 +19,10 @@ SPAN = export.Span(NUMBER, date(2026, 3, 1), date(2026, 3, 2))
 
 @pytest.fixture
 def messages(database: Engine) -> Engine:
-    """Return a database with two messages of our number in the span, one after it, and those of another number."""
+    """Returns a database with messages of two numbers, `NUMBER` and 2.
+
+    Each number has two messages in the span and one message after it.
+    """
     with database.begin() as connection:
         connection.execute(
             text("""
@@ -42,7 +45,7 @@ def messages(database: Engine) -> Engine:
 
 
 def test_csv_holds_the_messages_of_the_span_and_number_only(messages: Engine) -> None:
-    """Both days are included; the day after and the other number are not."""
+    """A CSV export has the messages of both days of the span. The next day and the other number are left out."""
     file = io.StringIO(newline="")
     assert export.messages(messages, SPAN, file, as_csv=True) == 2
     rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
@@ -52,7 +55,10 @@ def test_csv_holds_the_messages_of_the_span_and_number_only(messages: Engine) ->
 
 
 def test_no_cell_of_an_export_is_a_formula(messages: Engine) -> None:
-    """Strangers write profile names and texts, and staff opens them."""
+    """No cell of a CSV export is a formula.
+
+    Strangers write profile names and texts, and staff opens the file.
+    """
     file = io.StringIO(newline="")
     export.messages(messages, SPAN, file, as_csv=True)
     for row in csv.reader(io.StringIO(file.getvalue(), newline="")):
@@ -60,7 +66,7 @@ def test_no_cell_of_an_export_is_a_formula(messages: Engine) -> None:
 
 
 def test_json_lines_hold_what_was_written_unchanged(messages: Engine) -> None:
-    """JSON is for programs, which need no apostrophes."""
+    """A JSON export has texts unchanged and without apostrophes, because programs read it."""
     file = io.StringIO()
     assert export.messages(messages, SPAN, file, as_csv=False) == 2
     first, second = (json.loads(line) for line in file.getvalue().splitlines())
@@ -71,7 +77,7 @@ def test_json_lines_hold_what_was_written_unchanged(messages: Engine) -> None:
 
 
 def test_days_come_as_csv_with_a_header(messages: Engine) -> None:
-    """There is one line per day, also for days without messages."""
+    """The export of days has one line per day, also for days without messages."""
     file = io.StringIO(newline="")
     assert export.days(messages, SPAN, file, as_csv=True) == 2
     rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
@@ -79,7 +85,7 @@ def test_days_come_as_csv_with_a_header(messages: Engine) -> None:
 
 
 def test_rows_are_written_as_they_are_read() -> None:
-    """The generator finds its first row in the file before it yields the second, so rows are not collected."""
+    """An export writes each row before it reads the next one, so it never collects the rows."""
     file = io.StringIO()
 
     def rows() -> Iterator[tuple[str]]:
@@ -110,13 +116,13 @@ def test_rows_are_written_as_they_are_read() -> None:
     ],
 )
 def test_a_cell_shows_text_as_text(value: object, shown: object) -> None:
-    """Texts that begin a formula by OWASP's list get an apostrophe; numbers of ours stay numbers."""
+    """A text that begins like a formula in OWASP's list gets an apostrophe. Our own numbers stay numbers."""
     assert export.cell(value) == shown
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=4))
 def test_csv_gives_back_what_went_in(values: list[str]) -> None:
-    """Quotes, commas and line ends survive; only the apostrophe is added."""
+    """Quotes, commas and line ends survive a CSV export. Only the apostrophe is added to texts."""
     file = io.StringIO(newline="")
     export.write_csv([str(n) for n in range(len(values))], [values], file)
     rows = list(csv.reader(io.StringIO(file.getvalue(), newline="")))

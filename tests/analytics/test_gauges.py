@@ -1,4 +1,4 @@
-"""The gauges show the database's counts to Prometheus, and never fail a scrape."""
+"""The gauges show the database's counts to Prometheus and never make a scrape fail."""
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,7 +12,7 @@ from waypost.store.connection import database as store_database
 
 @pytest.fixture
 def counted(database: Engine) -> Engine:
-    """Return a database with one number: five events received, one of them dead, one waiting for 100 s."""
+    """Returns a database with one number that received five events: one is dead, and one has waited for 100 s."""
     with database.begin() as connection:
         tally.add(
             connection, 1, {("1", DailyCount.RECEIVED): 5, ("1", DailyCount.DUPLICATE): 2, ("1", DailyCount.DONE): 1}
@@ -29,7 +29,7 @@ def counted(database: Engine) -> Engine:
 
 
 def scrape(gauges: InstallationGauges) -> dict[str, float]:
-    """Return the samples that Prometheus would read."""
+    """Returns the samples that Prometheus would read."""
     registry = CollectorRegistry()
     registry.register(gauges)
     lines = generate_latest(registry).decode().splitlines()
@@ -37,7 +37,7 @@ def scrape(gauges: InstallationGauges) -> dict[str, float]:
 
 
 def test_the_sum_is_exported_per_number(counted: Engine) -> None:
-    """The metrics satisfy received = duplicate + done + dead + waiting."""
+    """For each number, the exported metrics satisfy received = duplicate + done + dead + waiting."""
     found = scrape(InstallationGauges(counted))
     parts = [found[f'waypost_inbox_{part}{{number="1"}}'] for part in ("duplicate", "done", "dead", "waiting")]
     assert parts == [2, 1, 1, 1]
@@ -46,12 +46,12 @@ def test_the_sum_is_exported_per_number(counted: Engine) -> None:
 
 
 def test_the_age_of_the_oldest_waiting_event_is_exported(counted: Engine) -> None:
-    """Autoscaling of workers uses it."""
+    """The age of the oldest waiting event is exported, because the autoscaling of workers uses it."""
     assert 100 <= scrape(InstallationGauges(counted))['waypost_oldest_waiting_seconds{number="1"}'] < 1000
 
 
 def test_scrapes_close_together_share_one_reading(counted: Engine) -> None:
-    """Two Prometheus servers and a person with curl cost one query."""
+    """Scrapes close together share one query, for example those of two Prometheus servers and a person with curl."""
     now = [0.0]
     gauges = InstallationGauges(counted, clock=lambda: now[0])
     scrape(gauges)
@@ -63,7 +63,10 @@ def test_scrapes_close_together_share_one_reading(counted: Engine) -> None:
 
 
 def test_a_scrape_without_a_database_says_so() -> None:
-    """An alert needs the series; a failed scrape would hide all other metrics of the process."""
+    """Without a database, a scrape succeeds and `waypost_snapshot_up` is 0.
+
+    An alert needs this series, and a failed scrape would hide all other metrics of the process.
+    """
     unreachable = store_database.connect("postgresql://user@127.0.0.1:1/none", application="test")
     assert scrape(InstallationGauges(unreachable)) == {"waypost_snapshot_up": 0.0}
     unreachable.dispose()

@@ -14,18 +14,18 @@ ROWS = (
 
 
 def test_hours_without_messages_are_zero() -> None:
-    """A plot must not close gaps."""
+    """An hour without messages is in the series with the count 0, because a plot must show the gap."""
     assert [hour.incoming for hour in hourly.series(NOW, ROWS, hours=4, number_id="1")] == [0, 1, 0, 3]
 
 
 def test_the_last_hour_is_the_current_one() -> None:
-    """The hours are in order, oldest first."""
+    """The hours are in order, and the current hour is the last."""
     starts = [hour.start for hour in hourly.series(NOW, (), hours=48)]
     assert starts[-1] == NOW
     assert starts[0] == NOW - timedelta(hours=47)
 
 
 def test_all_numbers_are_summed_when_none_is_named() -> None:
-    """The overview's plot shows the sum of all numbers."""
+    """Without a number id, the series is the sum of all numbers, as in the plot of the overview."""
     last = hourly.series(NOW, ROWS)[-1]
     assert (last.incoming, last.outgoing) == (13, 22)

@@ -1,4 +1,4 @@
-"""Holds conversations with a bot script."""
+"""Provides conversations of a contact with a bot script."""
 
 from collections.abc import Callable
 from textwrap import dedent
@@ -13,7 +13,7 @@ NOON = 1_795_435_200.0
 
 
 class Conversation:
-    """A contact who writes to a script. Each message takes one minute; the state is kept between messages."""
+    """A contact who writes to a script. Each message takes one minute. The state is kept between messages."""
 
     def __init__(self, loaded: Script, state: dict[str, Any] | None = None) -> None:
         self.script = loaded
@@ -22,7 +22,7 @@ class Conversation:
         self.effects: tuple[Effect, ...] = ()
 
     def send(self, **event: Any) -> list[str]:
-        """Returns the bot's messages in answer to this event, as a person would read them."""
+        """Sends an event and returns the bot's messages, as a person would read them."""
         self.now += 60
         fields = {"type": "text", "profile_name": "Ann", "occurred_at": self.now, "now": self.now, **event}
         self.state, self.effects = engine.turn(self.script, self.state, BotEvent(**fields))
@@ -48,7 +48,7 @@ def spoken(effect: Effect) -> str | None:
 
 @pytest.fixture
 def talk() -> Callable[..., Conversation]:
-    """`talk(yaml)` starts a conversation with that script."""
+    """Returns a function that starts a conversation with a script: `talk(yaml)`."""
 
     def start(text: str, state: dict[str, Any] | None = None) -> Conversation:
         return Conversation(script.load(dedent(text)), state)

@@ -38,7 +38,7 @@ from waypost.bot.consent import Consent, classify, phrases
     ],
 )
 def test_a_stop_word_in_any_spelling_is_an_opt_out(text: str) -> None:
-    """Case, accents, punctuation, emphasis, emoji and politeness do not hide it."""
+    """A stop word is an opt-out even with other case, accents, punctuation, emphasis, emoji or polite words."""
     assert classify(text) is Consent.STOP
 
 
@@ -46,7 +46,7 @@ def test_a_stop_word_in_any_spelling_is_an_opt_out(text: str) -> None:
     "text", ["START", "start", "Unstop", "subscribe", "opt in", "alta", "anmelden", "старт", "订阅"]
 )
 def test_a_start_word_is_an_opt_in(text: str) -> None:
-    """Each language has a way back."""
+    """A start word is an opt-in. Each language has such a word."""
     assert classify(text) is Consent.START
 
 
@@ -73,22 +73,22 @@ def test_a_start_word_is_an_opt_in(text: str) -> None:
     ],
 )
 def test_a_word_inside_a_sentence_asks_for_nothing(text: str | None) -> None:
-    """Only the whole message counts."""
+    """A stop or start word inside a sentence has no effect, because only the whole message counts."""
     assert classify(text) is None
 
 
 def test_own_words_count_beside_the_built_in_ones() -> None:
-    """A script may add words, but it cannot remove STOP."""
+    """A script may add its own stop words, but it cannot remove STOP."""
     own = phrases(["genug jetzt"])
     assert [classify(text, stop=own) for text in ("Genug jetzt!", "stop")] == [Consent.STOP, Consent.STOP]
 
 
 def test_stop_wins_over_an_own_start_word() -> None:
-    """A script that calls "stop" a start word does not silence the opt-out."""
+    """ "stop" is an opt-out even if a script calls it a start word."""
     assert classify("stop", start=phrases(["stop"])) is Consent.STOP
 
 
 @given(st.text(max_size=300))
 def test_any_text_can_be_classified(text: str) -> None:
-    """No text makes it raise."""
+    """`classify` never raises, whatever the text is."""
     assert classify(text) in {None, Consent.STOP, Consent.START}

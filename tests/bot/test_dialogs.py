@@ -66,7 +66,7 @@ def at(talk: Talk, *texts: str) -> Any:
 
 
 def test_answers_are_stored_over_the_turns_to_the_end(talk: Talk) -> None:
-    """A dialog runs to its end: question, choice by button, branch, confirmation, end."""
+    """A dialog stores its answers and runs to its end: question, choice by button, branch, confirmation, end."""
     conversation = talk(SCRIPT)
     said = [
         conversation.say("my order"),
@@ -97,18 +97,21 @@ def test_answers_are_stored_over_the_turns_to_the_end(talk: Talk) -> None:
     ],
 )
 def test_an_answer_must_match_as_a_whole(talk: Talk, text: str, answer: str) -> None:
-    """A keyword of an intent that is not valid at any time does not interrupt the question either."""
+    """An answer must match the expected pattern as a whole.
+
+    A keyword inside a dialog does not start another intent, unless that intent is valid at any time.
+    """
     assert at(talk, "order").say(text) == [answer]
 
 
 @pytest.mark.parametrize("text", ["late", "LATE!", "it is slow", "Late"])
 def test_a_choice_may_be_typed(talk: Talk, text: str) -> None:
-    """Titles, ids, and the words of a choice inside a sentence are all accepted."""
+    """A choice may be typed: its title, its id, or one of its words inside a sentence."""
     assert at(talk, "order", "a-123").say(text) == ["Since when?"]
 
 
 def test_a_typed_answer_that_means_two_choices_is_asked_again(talk: Talk) -> None:
-    """The question is repeated, because the step has no text for retries."""
+    """A typed answer that fits two choices is refused. The question is repeated, because the step has no retry text."""
     said = at(talk, "order", "a-123").say("late and broken")
     assert said == ["Sorry, I did not understand that.", "What is wrong with a-123?"]
 
@@ -123,23 +126,23 @@ def test_a_typed_answer_that_means_two_choices_is_asked_again(talk: Talk) -> Non
     ],
 )
 def test_stored_answers_decide_the_next_step(talk: Talk, text: str, answers: list[str]) -> None:
-    """The first rule whose conditions all hold names the next step."""
+    """Stored answers decide the next step. It is named by the first rule whose conditions are all true."""
     assert at(talk, "order", "A-123", "broken").say(text) == answers
 
 
 @pytest.mark.parametrize("text", ["0", "11", "1.5", "many", "1e1", "1.000,00", "-1", "", "1" * 30, "٣"])
 def test_a_number_out_of_range_or_shape_is_asked_again(talk: Talk, text: str) -> None:
-    """Ambiguous writings are asked again rather than guessed."""
+    """The bot asks again for a number that is out of range or ambiguous, because it must not guess."""
     assert "How many?" in at(talk, "order", "a-123", "broken").say(text)
 
 
 def test_no_leads_where_the_script_says(talk: Talk) -> None:
-    """A correction asks the questions from that step again."""
+    """After a "No", the dialog continues with the step that the script names and asks its questions again."""
     assert at(talk, "order", "a-123", "late", "monday").say("No.") == ["Number?"]
 
 
 def test_a_question_gives_up_after_the_last_try(talk: Talk) -> None:
-    """The message after the last try is handled like any other."""
+    """After the last try a dialog gives up. The next message is handled like any other message."""
     conversation = at(talk, "order")
     said = [conversation.say(text) for text in ("x", "x", "x", "hello")]
     assert said == [["Not a number."], ["Not a number."], ["Enough."], ["Hello."]]
@@ -153,19 +156,19 @@ def test_tries_are_counted_for_each_question(talk: Talk) -> None:
 
 @pytest.mark.parametrize("text", ["cancel", "Cancel!", "annulla", "取消"])
 def test_a_cancel_word_leaves_the_dialog(talk: Talk, text: str) -> None:
-    """Cancel words count as a whole message, in several languages."""
+    """A cancel word ends the dialog if it is the whole message. There are cancel words in several languages."""
     conversation = at(talk, "order")
     assert conversation.say(text) == ["All right, never mind."]
     assert conversation.say("hello") == ["Hello."]
 
 
 def test_a_cancel_word_outside_a_dialog_is_an_ordinary_word(talk: Talk) -> None:
-    """There is nothing to leave."""
+    """Outside a dialog, a cancel word is an ordinary word, because there is nothing to cancel."""
     assert talk(SCRIPT).say("cancel") == ["What?"]
 
 
 def test_stop_in_a_dialog_is_an_opt_out_and_forgets_the_answers(talk: Talk) -> None:
-    """Consent words come before every question."""
+    """ "stop" in a dialog is an opt-out and deletes the answers, because consent words come before every question."""
     conversation = at(talk, "order", "a-123")
     conversation.say("stop")
     assert [type(effect) for effect in conversation.effects] == [OptOut]
@@ -173,26 +176,26 @@ def test_stop_in_a_dialog_is_an_opt_out_and_forgets_the_answers(talk: Talk) -> N
 
 
 def test_an_interruption_is_answered_and_the_question_repeated(talk: Talk) -> None:
-    """An intent that is valid at any time keeps the place in the dialog."""
+    """An intent that is valid at any time is answered inside a dialog. Then the question is repeated."""
     conversation = at(talk, "order")
     assert conversation.say("hours?") == ["Nine to five.", "Number?"]
     assert conversation.say("a-123") == ["What is wrong with a-123?"]
 
 
 def test_an_old_button_of_the_menu_is_an_interruption(talk: Talk) -> None:
-    """People scroll up and press what they see."""
+    """An old menu button is answered inside a dialog, because people scroll up and press old buttons."""
     assert at(talk, "order").press("hours") == ["Nine to five.", "Number?"]
 
 
 def test_an_old_button_that_starts_the_dialog_starts_it_again(talk: Talk) -> None:
-    """The earlier answers are deleted."""
+    """An old button that starts the current dialog starts it again. The earlier answers are deleted."""
     conversation = at(talk, "order", "a-123")
     assert conversation.press("order") == ["Number?"]
     assert "slots" not in conversation.state
 
 
 def test_a_hand_off_ends_the_dialog(talk: Talk) -> None:
-    """A person does not want the bot's question repeated."""
+    """A hand-off ends the dialog, because a person who takes over does not want the bot's question repeated."""
     conversation = at(talk, "order")
     assert conversation.say("human") == ["Coming."]
     assert isinstance(conversation.effects[-1], HandOff)
@@ -200,7 +203,7 @@ def test_a_hand_off_ends_the_dialog(talk: Talk) -> None:
 
 
 def test_a_reaction_in_a_dialog_is_not_a_wrong_answer(talk: Talk) -> None:
-    """Neither the state nor the conversation changes."""
+    """A reaction in a dialog is not a wrong answer. The bot sends nothing, and the state does not change."""
     conversation = at(talk, "order")
     before = conversation.state
     assert conversation.send(type="reaction", text="👍") == []
@@ -208,28 +211,31 @@ def test_a_reaction_in_a_dialog_is_not_a_wrong_answer(talk: Talk) -> None:
 
 
 def test_silence_ends_the_dialog_and_the_next_message_is_answered(talk: Talk) -> None:
-    """After the time-out, the next message is handled like any other."""
+    """A dialog ends after its time-out. The next message is handled like any other message."""
     conversation = at(talk, "order")
     conversation.now += 31 * 60
     assert conversation.say("hello") == ["That took too long.", "Hello."]
 
 
 def test_a_late_answer_gets_an_explanation_only(talk: Talk) -> None:
-    """The bot does not add "What?" to the explanation."""
+    """A late answer gets only the explanation that it is too late. The bot does not add "What?"."""
     conversation = at(talk, "order")
     conversation.now += 31 * 60
     assert conversation.say("a-123") == ["That took too long."]
 
 
 def test_an_answer_written_in_time_counts_however_late_it_is_processed(talk: Talk) -> None:
-    """An outage of the platform does not count as silence of the contact."""
+    """An answer that was written in time counts, even if it is processed late.
+
+    An outage of the platform does not count as silence of the contact.
+    """
     conversation = at(talk, "order")
     written = conversation.now + 60
     assert conversation.send(text="a-123", occurred_at=written, now=written + 7200) == ["What is wrong with a-123?"]
 
 
 def test_starting_again_deletes_earlier_answers(talk: Talk) -> None:
-    """An old order number never slips into a new question."""
+    """A dialog that starts again deletes the earlier answers, so that an old order number is never used again."""
     conversation = at(talk, "order", "a-123", "late", "monday", "yes")
     assert conversation.state["slots"]["number"] == "a-123"
     conversation.say("order")
@@ -238,19 +244,19 @@ def test_starting_again_deletes_earlier_answers(talk: Talk) -> None:
 
 @pytest.mark.parametrize("step", ["renamed", "some"])
 def test_a_step_that_a_changed_script_no_longer_asks_restarts_the_dialog(talk: Talk, step: str) -> None:
-    """The bot apologises and asks the first question."""
+    """If a changed script no longer asks the current step, the bot apologises and asks the first question."""
     conversation = talk(SCRIPT, {"v": 1, "dialog": "order", "step": step, "asked_at": 1_795_435_200.0})
     assert conversation.say("monday") == ["Sorry, something changed on our side. Let us start that again.", "Number?"]
 
 
 def test_a_dialog_that_the_changed_script_lacks_is_ended(talk: Talk) -> None:
-    """The message is handled like any other."""
+    """If a changed script lacks the current dialog, the dialog ends. The message is handled like any other message."""
     conversation = talk(SCRIPT, {"v": 1, "dialog": "gone", "step": "x", "asked_at": 1_795_435_200.0})
     assert conversation.say("hello") == ["Hello."]
 
 
 def test_a_photo_answers_a_question_for_a_photo(talk: Talk) -> None:
-    """A text does not answer it."""
+    """A photo answers a question that asks for a photo. A text does not answer it."""
     conversation = talk("""
         version: 1
         intents: {a: {keywords: a, start: d}}
@@ -261,7 +267,10 @@ def test_a_photo_answers_a_question_for_a_photo(talk: Talk) -> None:
 
 
 def test_buttons_without_expect_ask_for_one_of_them(talk: Talk) -> None:
-    """Buttons are the short way to write a choice."""
+    """A question with buttons but without `expect` accepts one of the buttons.
+
+    This is the short way to write a choice.
+    """
     conversation = talk("""
         version: 1
         intents: {a: {keywords: a, start: d}}
@@ -273,7 +282,7 @@ def test_buttons_without_expect_ask_for_one_of_them(talk: Talk) -> None:
 
 
 def test_a_dialog_can_end_with_a_person(talk: Talk) -> None:
-    """A step may hand the conversation off."""
+    """A dialog can end with a step that hands the conversation to a person."""
     conversation = talk("""
         version: 1
         intents: {a: {keywords: a, start: d}}
@@ -285,7 +294,7 @@ def test_a_dialog_can_end_with_a_person(talk: Talk) -> None:
 
 
 def test_giving_up_can_call_a_person(talk: Talk) -> None:
-    """A contact who cannot answer is handed to a person."""
+    """After the last try, a question can hand the conversation to a person."""
     conversation = talk("""
         version: 1
         intents: {a: {keywords: a, start: d}}

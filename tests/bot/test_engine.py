@@ -67,34 +67,40 @@ Talk = Callable[..., Any]
     ],
 )
 def test_the_first_matching_intent_is_used(talk: Talk, text: str, answer: str) -> None:
-    """Keywords match whole words in any case and accent, patterns match anywhere; the script's order decides."""
+    """The first matching intent in the order of the script is used.
+
+    Keywords match whole words in any case and with any accents. Patterns match anywhere in the text.
+    """
     assert talk(SCRIPT).say(text) == [answer]
 
 
 def test_a_pressed_button_selects_its_intent_whatever_its_title_says(talk: Talk) -> None:
-    """The script defines the id; a title may contain any keyword."""
+    """A pressed button selects its intent by its id, because its title may contain any keyword."""
     assert talk(SCRIPT).press("menu", title="hi") == ["First.", "Second."]
 
 
 def test_a_message_type_selects_its_intent(talk: Talk) -> None:
-    """A photo without caption is answered by type."""
+    """A message type can select an intent: a photo without caption is answered by its type."""
     assert talk(SCRIPT).send(type="image") == ["Nice picture."]
 
 
 @pytest.mark.parametrize("kind", ["reaction", "system", "unsupported", "edit", "revoke"])
 def test_a_message_that_asks_for_nothing_is_not_answered(talk: Talk, kind: str) -> None:
-    """A reaction to a message is not answered with "What?"."""
+    """A message that needs no answer, such as a reaction, is not answered with "What?"."""
     assert talk(SCRIPT).send(type=kind) == []
 
 
 @pytest.mark.parametrize("kind", ["video", "location", "contacts", "a_type_of_next_year"])
 def test_a_message_that_says_something_unknown_gets_the_fallback(talk: Talk, kind: str) -> None:
-    """Silence would look like a fault."""
+    """A message that the bot does not understand gets the fallback, because silence would look like a fault."""
     assert talk(SCRIPT).send(type=kind) == ["What?"]
 
 
 def test_the_third_miss_in_a_row_calls_a_person(talk: Talk) -> None:
-    """A bot that understands nothing is worse than a queue."""
+    """After three messages in a row that the bot does not understand, a person takes over.
+
+    Waiting for a person is better than a bot that understands nothing.
+    """
     conversation = talk(SCRIPT)
     said = [conversation.say("gibberish") for _ in range(3)]
     assert said == [["What?"], ["What?"], ["I give up."]]
@@ -103,7 +109,7 @@ def test_the_third_miss_in_a_row_calls_a_person(talk: Talk) -> None:
 
 
 def test_an_understood_message_resets_the_count_of_misses(talk: Talk) -> None:
-    """Only misses in a row count."""
+    """A message that the bot understands resets the count of misses, because only misses in a row count."""
     conversation = talk(SCRIPT)
     for text in ("gibberish", "gibberish", "hi", "gibberish"):
         said = conversation.say(text)
@@ -111,33 +117,33 @@ def test_an_understood_message_resets_the_count_of_misses(talk: Talk) -> None:
 
 
 def test_without_fallback_the_bot_is_silent(talk: Talk) -> None:
-    """A script may leave unknown messages to people."""
+    """Without a fallback the bot is silent, so that a script may leave unknown messages to people."""
     assert talk("{version: 1, intents: {a: {keywords: a, reply: A}}}").say("b") == []
 
 
 def test_a_hand_off_carries_its_minutes_and_its_words(talk: Talk) -> None:
-    """The worker needs both in one effect, because the bot may not speak after it."""
+    """A hand-off contains its minutes and its message in one effect, because the bot may not speak after it."""
     conversation = talk(SCRIPT)
     assert conversation.say("a human please") == ["A colleague is coming."]
     assert [(effect.minutes, type(effect)) for effect in conversation.effects] == [(60, HandOff)]
 
 
 def test_a_hand_off_without_minutes_has_no_end(talk: Talk) -> None:
-    """The worker reads None as "until a person ends it"."""
+    """A hand-off without minutes has the value None, which the worker reads as "until a person ends it"."""
     conversation = talk(SCRIPT)
     assert conversation.say("complaint") == []
     assert conversation.effects == (HandOff(None, None),)
 
 
 def test_stop_is_an_opt_out_with_one_notice(talk: Talk) -> None:
-    """The confirmation is the last message that the contact gets."""
+    """ "STOP" is an opt-out with one confirmation. This is the last message that the contact gets."""
     conversation = talk(SCRIPT)
     assert len(conversation.say("STOP")) == 1
     assert [type(effect) for effect in conversation.effects] == [OptOut]
 
 
 def test_start_after_stop_is_an_opt_in(talk: Talk) -> None:
-    """Opting in again is confirmed."""
+    """ "start" after "stop" is an opt-in, and the bot confirms it."""
     conversation = talk(SCRIPT)
     conversation.say("stop")
     assert len(conversation.say("start")) == 1
@@ -145,32 +151,38 @@ def test_start_after_stop_is_an_opt_in(talk: Talk) -> None:
 
 
 def test_start_as_a_greeting_is_recorded_and_answered_by_its_intent(talk: Talk) -> None:
-    """A contact who never opted out gets the script's answer. The opt-in counts if another channel had stopped them."""
+    """ "start" as a greeting is recorded as an opt-in and answered by the script's intent.
+
+    The opt-in has an effect if the contact opted out in another channel.
+    """
     conversation = talk("{version: 1, intents: {a: {keywords: start, reply: Welcome.}}}")
     assert conversation.say("start") == ["Welcome."]
     assert [type(effect) for effect in conversation.effects] == [OptIn, Reply]
 
 
 def test_dont_stop_is_an_ordinary_message(talk: Talk) -> None:
-    """Only the whole message counts."""
+    """ "don't stop" is an ordinary message, because only the whole message counts."""
     conversation = talk(SCRIPT)
     assert conversation.say("don't stop") == ["What?"]
 
 
 def test_a_template_button_titled_stop_is_an_opt_out(talk: Talk) -> None:
-    """Meta's own opt-out button has a payload that the script did not define."""
+    """A template button with the title "Stop promotions" is an opt-out.
+
+    Meta's own opt-out button has a payload that the script does not define.
+    """
     conversation = talk(SCRIPT)
     conversation.send(type="button", text="Stop promotions", button_id="anything")
     assert [type(effect) for effect in conversation.effects] == [OptOut]
 
 
 def test_a_button_of_the_script_keeps_the_meaning_from_the_script(talk: Talk) -> None:
-    """A button of the script with the title "Start" is not an opt-in by its title."""
+    """A button of the script with the title "Start" keeps its meaning from the script. It is not an opt-in."""
     assert talk(SCRIPT).press("menu", title="Start") == ["First.", "Second."]
 
 
 def test_a_button_can_opt_out_and_in(talk: Talk) -> None:
-    """A menu may offer both."""
+    """Buttons of a menu can opt a contact out and in."""
     conversation = talk(SCRIPT)
     conversation.press("leave")
     opted_out = conversation.effects
@@ -179,7 +191,7 @@ def test_a_button_can_opt_out_and_in(talk: Talk) -> None:
 
 
 def test_own_stop_words_and_notices_are_used(talk: Talk) -> None:
-    """A script's own words work in addition to the built-in ones."""
+    """A script's own stop and start words work in addition to the built-in words, with the script's own replies."""
     conversation = talk("""
         version: 1
         intents: {a: {keywords: a, reply: A}}
@@ -191,14 +203,14 @@ def test_own_stop_words_and_notices_are_used(talk: Talk) -> None:
 
 
 def test_a_long_profile_name_does_not_cost_the_reply(talk: Talk) -> None:
-    """The text is cut at Meta's limit instead of being refused."""
+    """If a profile name is too long, the reply is cut at Meta's limit instead of being refused."""
     conversation = talk(SCRIPT)
     said = conversation.send(text="hi", profile_name="x" * 10_000)
     assert len(said[0]) == 4096
 
 
 def test_a_turn_does_not_change_the_state_it_was_given(talk: Talk) -> None:
-    """The worker may run the turn again after a crash."""
+    """A turn does not change the state that it gets, because the worker may run the turn again after a crash."""
     state = {"v": 1, "missed": 1}
     talk(SCRIPT, state).say("gibberish")
     assert state == {"v": 1, "missed": 1}

@@ -24,7 +24,7 @@ def support(talk: Callable[..., Any]) -> Any:
 
 
 def test_the_support_bot_greets_by_name_with_a_menu(support: Any) -> None:
-    """The greeting has three buttons."""
+    """The support bot greets the contact by name. The greeting has a menu with three buttons."""
     assert support.say("Hello!") == ["Hello Ann! I am the support bot. What can I do for you?"]
     message = support.effects[0].message
     assert isinstance(message, Buttons)
@@ -32,7 +32,10 @@ def test_the_support_bot_greets_by_name_with_a_menu(support: Any) -> None:
 
 
 def test_the_support_bot_takes_an_order_problem_over_several_turns(support: Any) -> None:
-    """The dialog asks for the number, the kind and a confirmation, and survives questions and mistakes in between."""
+    """The support bot handles an order problem in a dialog of several turns.
+
+    The dialog asks for the number, the kind and a confirmation. Questions and mistakes do not end it.
+    """
     said = [
         support.press("order", "Order problem"),
         support.say("what?"),
@@ -46,14 +49,14 @@ def test_the_support_bot_takes_an_order_problem_over_several_turns(support: Any)
 
 
 def test_the_support_bot_lets_the_problem_be_chosen_from_a_list(support: Any) -> None:
-    """The question has a list with three rows."""
+    """The support bot lets the contact choose the problem from a list."""
     support.say("my order")
     support.say("A-12345")
     assert isinstance(support.effects[0].message, List)
 
 
 def test_the_support_bot_asks_for_a_photo_of_what_is_broken(support: Any) -> None:
-    """One branch of the dialog asks for a photo."""
+    """If something arrived broken, the support bot asks for a photo of it."""
     support.say("order")
     support.say("A-12345")
     assert support.say("it came broken") == ["Sorry to hear that. Please send a photo of it."]
@@ -61,24 +64,24 @@ def test_the_support_bot_asks_for_a_photo_of_what_is_broken(support: Any) -> Non
 
 
 def test_the_support_bot_shows_the_hours_in_its_own_time_zone(support: Any) -> None:
-    """12:01 UTC is 13:01 in Rome in winter."""
+    """The support bot shows the time in its own time zone: 12:01 UTC is 13:01 in Rome in winter."""
     assert support.say("orari?")[0].endswith("It is 13:01 here now.")
 
 
 def test_the_support_bot_calls_a_person(support: Any) -> None:
-    """The hand-off lasts two hours."""
+    """The support bot hands the conversation to a person for two hours."""
     support.press("person", "Talk to a person")
     assert [(type(effect), effect.minutes) for effect in support.effects] == [(HandOff, 120)]
 
 
 def test_the_support_bot_obeys_stop_and_start(support: Any) -> None:
-    """Both are confirmed."""
+    """The support bot confirms both "STOP" and "START"."""
     said = [support.say("STOP"), support.say("START")]
     assert [line.split("!")[0].split(" and")[0] for (line,) in said] == ["You are unsubscribed", "Welcome back"]
 
 
 def test_the_effects_of_stop_and_start_are_consent(support: Any) -> None:
-    """They are consent effects, not replies."""
+    """After "STOP" and "START", the support bot returns consent effects, not replies."""
     support.say("STOP")
     (opted_out,) = support.effects
     support.say("START")
@@ -87,7 +90,10 @@ def test_the_effects_of_stop_and_start_are_consent(support: Any) -> None:
 
 
 def test_the_credentials_of_the_example_are_opted_in_and_fake() -> None:
-    """A reader must not wonder whether a real secret was published."""
+    """The example Secret has the opt-in label, and its values are clearly fake.
+
+    A reader must not wonder whether a real secret was published.
+    """
     secret, number = yaml.safe_load_all((EXAMPLES / "number.yaml").read_text())
     assert secret["metadata"]["labels"] == {"waypost.dev/credentials": "true"}
     assert set(secret["stringData"]) == {"appId", "appSecret", "accessToken"}
@@ -104,7 +110,10 @@ def callback_bot(monkeypatch: pytest.MonkeyPatch) -> Iterator[plugin.Turn]:
 
 
 def test_the_example_plugin_offers_hours_and_stores_the_choice(callback_bot: plugin.Turn) -> None:
-    """It offers the next three full hours of a working day; Friday evening leads to Monday."""
+    """The example plugin offers hours and stores the choice of the contact.
+
+    It offers the next three full hours of a working day. On a Friday evening these are on Monday.
+    """
     friday_evening = 1_795_190_400.0
     state, _ = callback_bot({}, BotEvent("text", text="hi", profile_name="Ann", now=friday_evening))
     chosen = state["offered"][0]
@@ -126,13 +135,13 @@ PREAMBLES = {
 
 
 def test_the_guide_shows_every_section_of_a_script() -> None:
-    """A block that the next test would not find is noticed."""
+    """The guide has a YAML block for every section of a script. No block may be skipped by the next test."""
     assert {block.partition(":")[0] for block in BLOCKS} == set(PREAMBLES)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.partition("\n")[0])
 def test_the_blocks_of_the_guide_are_valid_scripts(talk: Callable[..., Any], block: str) -> None:
-    """Each block of the guide loads once it stands in a script with the things it refers to."""
+    """Each YAML block of the guide is valid in a script that has everything to which the block refers."""
     preamble = PREAMBLES[block.partition(":")[0]]
     if block.startswith("reply:"):
         block = block.replace("\n", "\n    ").replace("{{slot.order}}", "{{message}}")

@@ -16,7 +16,10 @@ from waypost.bot.patterns import LONGEST_TEXT, Pattern, PatternError
     ],
 )
 def test_a_pattern_is_found_in_either_case(pattern: str, text: str, found: bool, whole: bool) -> None:
-    """Intents search anywhere; answers must match as a whole."""
+    """A pattern matches upper and lower case.
+
+    Intents search anywhere in a text, but an answer must match as a whole.
+    """
     compiled = Pattern(pattern)
     assert (compiled.found_in(text), compiled.is_all_of(text)) == (found, whole)
 
@@ -32,17 +35,20 @@ def test_a_pattern_is_found_in_either_case(pattern: str, text: str, found: bool,
     ],
 )
 def test_an_invalid_pattern_is_refused_with_the_reason(pattern: str, expected: str) -> None:
-    """The reason comes from the pattern library, so that the author can look it up."""
+    """An invalid pattern is refused with the reason from the pattern library, so that the author can look it up."""
     with pytest.raises(PatternError) as refused:
         Pattern(pattern)
     assert expected in str(refused.value)
 
 
 def test_a_pattern_that_would_run_forever_elsewhere_ends() -> None:
-    """Backtracking would take 2^1000 steps here; the time limit of the test would end it."""
+    """A pattern that would need 2^1000 steps with backtracking ends.
+
+    With backtracking, this test would reach its time limit.
+    """
     assert Pattern("(a+)+b").found_in("a" * LONGEST_TEXT) is False
 
 
 def test_an_answer_beyond_the_limit_does_not_match() -> None:
-    """Otherwise a part would match and the whole would be stored."""
+    """An answer longer than the limit does not match. Otherwise a part would match and the whole would be stored."""
     assert Pattern("a*").is_all_of("a" * (LONGEST_TEXT + 1)) is False

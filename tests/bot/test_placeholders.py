@@ -1,4 +1,4 @@
-"""Placeholders are filled in, and nothing else in a text is."""
+"""Placeholders in a text are filled in, and all other parts of the text stay as they are."""
 
 import pytest
 from hypothesis import given
@@ -28,7 +28,10 @@ def rendered(text: str, **values: object) -> str:
     ],
 )
 def test_a_known_name_is_filled_in(text: str, expected: str) -> None:
-    """Each name on the allow-list gets its value of this turn; a choice shows the words that the contact saw."""
+    """Each name on the allow-list is replaced by its value in this turn.
+
+    The value of a choice is shown in the words that the contact saw.
+    """
     values = {
         "profile_name": "Ann",
         "message": "hi",
@@ -42,7 +45,7 @@ def test_a_known_name_is_filled_in(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("name", [None, "", "   "])
 def test_a_default_replaces_an_empty_value(name: str | None) -> None:
-    """A contact without a profile name is greeted too."""
+    """A default replaces an empty value, so that a contact without a profile name is greeted too."""
     assert rendered("Hello {{profile_name|friend}}", profile_name=name) == "Hello friend"
 
 
@@ -63,13 +66,13 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_that_is_not_a_placeholder_stays_as_written(text: str) -> None:
-    """Texts are not a template language."""
+    """Text that is not a placeholder stays as it is written, because texts are not a template language."""
     assert rendered(text) == text
 
 
 @pytest.mark.parametrize("text", [*HOSTILE, "{{profile_name}}", "{{message}}", "{{slot.order}}"])
 def test_a_message_of_a_contact_is_never_a_template(text: str) -> None:
-    """An inserted value is not scanned again, even if it names a placeholder."""
+    """The text of a contact is never scanned for placeholders, even if it contains the name of one."""
     assert rendered("<{{message}}|{{slot.order}}>", message=text, slots={"order": text}) == f"<{text}|{text}>"
 
 
@@ -81,7 +84,7 @@ def test_any_printable_message_is_inserted_unchanged(text: str) -> None:
 
 @given(st.text(max_size=300))
 def test_any_text_of_a_script_is_compiled_or_refused(text: str) -> None:
-    """Compiling either names an unknown placeholder or returns a text that renders."""
+    """Any text of a script is either refused for an unknown placeholder or compiled into a text that renders."""
     try:
         compiled = parse(text, slots=SLOTS, limit=4096)
     except PlaceholderError:
@@ -98,7 +101,10 @@ def test_any_text_of_a_script_is_compiled_or_refused(text: str) -> None:
     ],
 )
 def test_a_misspelt_placeholder_is_refused_with_the_valid_names(text: str, expected: str) -> None:
-    """A typo must not reach a customer as braces."""
+    """A misspelt placeholder is refused and the error lists the valid names.
+
+    A customer must not see a mistyped placeholder in braces.
+    """
     with pytest.raises(PlaceholderError) as refused:
         parse(text, slots=SLOTS, limit=100)
     assert expected in str(refused.value)
@@ -115,23 +121,23 @@ def test_a_misspelt_placeholder_is_refused_with_the_valid_names(text: str, expec
     ],
 )
 def test_a_text_that_is_too_long_is_cut_between_words(text: str, limit: int, expected: str) -> None:
-    """A character that consists of several code points is never cut."""
+    """A text that is too long is cut between words. A character of several code points is never cut."""
     assert shortened(text, limit) == expected
 
 
 @given(st.text(max_size=200), st.integers(1, 100))
 def test_a_shortened_text_fits_its_limit(text: str, limit: int) -> None:
-    """The limit holds for any text."""
+    """Any shortened text fits its limit."""
     assert len(shortened(text, limit)) <= limit
 
 
 def test_control_characters_and_lone_surrogates_become_replacement_characters() -> None:
-    """Neither PostgreSQL nor JSON takes them."""
+    """Control characters and lone surrogates become replacement characters, because PostgreSQL and JSON refuse them."""
     assert rendered("{{message}}", message="a\x00b\ud800c\td\ne") == "a\ufffdb\ufffdc\td\ne"
 
 
 @pytest.mark.parametrize("name", ["Europe/Atlantis", "", "../etc/passwd", "Europe", "\x00"])
 def test_a_time_zone_that_does_not_exist_is_refused(name: str) -> None:
-    """Any such name raises a lookup error."""
+    """The name of a time zone that does not exist raises a LookupError."""
     with pytest.raises(LookupError):
         zone(name)

@@ -25,7 +25,7 @@ def returning(result: object) -> Callable[[object, object], object]:
 
 @pytest.fixture
 def plugin_path(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], str]:
-    """`plugin_path(function)` returns the plugin path of that function."""
+    """Returns a helper: `plugin_path(function)` returns the plugin path of the given function."""
 
     def make(function: object) -> str:
         module = ModuleType("bot_of_a_test")
@@ -38,7 +38,7 @@ def plugin_path(monkeypatch: pytest.MonkeyPatch) -> Callable[[object], str]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yields a folder on the import path, and forgets its modules afterwards."""
+    """Yields a folder on the import path. Removes its modules from `sys.modules` afterwards."""
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
     yield tmp_path
@@ -47,7 +47,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_plugin_is_called_with_state_and_event(plugin_path: Callable[[object], str]) -> None:
-    """Its result is passed on."""
+    """A plugin is called with the state and the event. Its result is returned to the caller."""
     turn = plugin.load(plugin_path(lambda state, event: ({**state, "seen": event.text}, [HELLO])), ALL)
     assert turn({"a": 1}, EVENT) == ({"a": 1, "seen": "hello"}, (HELLO,))
 
@@ -67,7 +67,7 @@ def test_a_plugin_is_called_with_state_and_event(plugin_path: Callable[[object],
     ],
 )
 def test_a_path_without_a_turn_function_is_refused(path: str, expected: str) -> None:
-    """The error says what is wrong with the path."""
+    """A path without a turn function is refused, and the error explains what is wrong with the path."""
     with pytest.raises(PluginNotLoaded) as refused:
         plugin.load(path, ALL)
     assert expected in str(refused.value)
@@ -75,7 +75,7 @@ def test_a_path_without_a_turn_function_is_refused(path: str, expected: str) -> 
 
 @pytest.mark.parametrize("text", ["", "my_bot:turn", "my_bots.*"])
 def test_a_plugin_that_is_not_allowed_is_not_even_imported(folder: Path, text: str) -> None:
-    """Importing it would already run it."""
+    """A plugin that is not allowed is not imported, because the import would already run its code."""
     (folder / "other_bot.py").write_text("from pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n")
     with pytest.raises(PluginNotAllowed) as refused:
         plugin.load("other_bot:turn", AllowedPlugins.read(text))
@@ -92,7 +92,10 @@ def test_a_plugin_that_is_not_allowed_is_not_even_imported(folder: Path, text: s
     ],
 )
 def test_a_module_that_cannot_be_imported_is_named_in_the_error(folder: Path, code: str, expected: str) -> None:
-    """The message gives the type of the error only: its text may contain anything and stays in the traceback."""
+    """If a module cannot be imported, the error names the module and only the type of the cause.
+
+    The text of the cause may contain anything, so it stays in the traceback.
+    """
     (folder / "broken_bot.py").write_text(code)
     with pytest.raises(PluginNotLoaded) as refused:
         plugin.load("broken_bot:turn", ALL)
@@ -122,7 +125,10 @@ def test_a_module_that_cannot_be_imported_is_named_in_the_error(folder: Path, co
     ],
 )
 def test_an_invalid_result_is_refused(plugin_path: Callable[[object], str], result: object, expected: str) -> None:
-    """Before anything of it reaches the database; what a person wrote is never quoted."""
+    """An invalid result is refused before any part of it reaches the database.
+
+    The error never quotes what a person wrote.
+    """
     turn = plugin.load(plugin_path(returning(result)), ALL)
     with pytest.raises(PluginResultInvalid) as refused:
         turn({}, EVENT)
@@ -130,7 +136,7 @@ def test_an_invalid_result_is_refused(plugin_path: Callable[[object], str], resu
 
 
 def test_a_state_that_contains_itself_is_refused(plugin_path: Callable[[object], str]) -> None:
-    """Encoding it must not recurse forever."""
+    """A state that contains itself is refused, because encoding it must not recurse forever."""
     endless: dict[str, object] = {}
     endless["self"] = endless
     turn = plugin.load(plugin_path(returning((endless, []))), ALL)
@@ -139,7 +145,7 @@ def test_a_state_that_contains_itself_is_refused(plugin_path: Callable[[object],
 
 
 def test_exceptions_of_a_plugin_propagate(plugin_path: Callable[[object], str]) -> None:
-    """The worker counts it as a failed attempt."""
+    """Exceptions of a plugin reach the worker, which counts them as a failed attempt."""
 
     def broken(state: Any, event: Any) -> Any:
         raise LookupError("no such order")
@@ -149,7 +155,7 @@ def test_exceptions_of_a_plugin_propagate(plugin_path: Callable[[object], str]) 
 
 
 def test_a_state_is_a_copy(plugin_path: Callable[[object], str]) -> None:
-    """A plugin that still holds a reference cannot change what is stored."""
+    """The returned state is a copy. A plugin that still holds a reference cannot change what is stored."""
     held: dict[str, Any] = {"list": [1]}
     state, _ = plugin.load(plugin_path(returning((held, []))), ALL)({}, EVENT)
     held["list"].append(2)

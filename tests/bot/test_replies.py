@@ -80,7 +80,7 @@ MESSAGES = {
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_message_of_a_script_has_the_form_that_meta_expects(talk: Talk, message: str) -> None:
-    """Every kind of message is built with its placeholders filled."""
+    """Each kind of message in a script has the form that Meta expects, with its placeholders filled."""
     conversation = talk(f"version: 1\nintents: {{a: {{keywords: [a], buttons: [a], reply: {message}}}}}\n")
     conversation.say("a")
     (effect,) = conversation.effects
@@ -96,7 +96,10 @@ def payload_for(talk: Talk, message: str, **event: Any) -> dict[str, Any]:
 
 
 def test_an_answer_in_an_address_is_percent_encoded(talk: Talk) -> None:
-    """A contact's text cannot leave its place in the address nor make it too long."""
+    """In a URL, the text of a contact is percent-encoded and cut.
+
+    It cannot change other parts of the URL or make it too long.
+    """
     message = "{text: Track, link: {title: Open, url: 'https://x.example/t?q={{message}}'}}"
     payload = payload_for(talk, message, text="a/../?&=#é " + "𝄞" * 4000)
     url = payload["interactive"]["action"]["parameters"]["url"]
@@ -104,7 +107,7 @@ def test_an_answer_in_an_address_is_percent_encoded(talk: Talk) -> None:
 
 
 def test_a_template_parameter_is_written_on_one_line(talk: Talk) -> None:
-    """Meta refuses line breaks, tabs and wide gaps there."""
+    """A template parameter is written on one line, because Meta refuses line breaks, tabs and wide gaps there."""
     message = "{template: {name: news, language: it, parameters: ['You wrote: {{message}}']}}"
     payload = payload_for(talk, message, text="a\n\n\tb      c")
     assert payload["template"]["components"][0]["parameters"][0]["text"] == "You wrote: a b c"
@@ -122,7 +125,7 @@ def test_a_template_parameter_is_written_on_one_line(talk: Talk) -> None:
     ],
 )
 def test_inserted_values_are_cut_at_metas_limit(talk: Talk, message: str, path: tuple[str, ...], longest: int) -> None:
-    """Each field has its own limit."""
+    """Inserted values are cut at Meta's limit. Each field has its own limit."""
     value: Any = payload_for(talk, message, text="x" * 10_000)
     for key in path:
         value = value[key]

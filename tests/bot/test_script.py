@@ -1,4 +1,4 @@
-"""Loading a script reports each mistake with its line, its key and a remedy."""
+"""Loading a script reports each mistake with its line, its key and advice on how to correct it."""
 
 import contextlib
 import json
@@ -23,12 +23,12 @@ def problem(text: str) -> str:
 
 
 def reply(text: str) -> str:
-    """Returns a script whose only reply, on line 2, is `text` (flow style)."""
+    """Returns a script whose only reply is `text` (flow style). The reply is on line 2."""
     return f"version: 1\nintents: {{a: {{keywords: [a], reply: {text}}}}}\n"
 
 
 def steps(text: str) -> str:
-    """Returns a script whose only dialog, on line 3, has these steps (flow style)."""
+    """Returns a script whose only dialog has the given steps (flow style). The dialog is on line 3."""
     return f"version: 1\n{INTENT}\ndialogs: {{d: {{steps: {text}}}}}\n"
 
 
@@ -65,7 +65,7 @@ def steps(text: str) -> str:
     ],
 )
 def test_a_text_that_is_not_a_script_is_refused(text: str, expected: str) -> None:
-    """The mistakes range from bytes that are not YAML to keys that do not exist."""
+    """A text that is not a script is refused. Examples are bytes that are not YAML, and keys that do not exist."""
     assert expected in problem(text)
 
 
@@ -118,7 +118,7 @@ def test_a_text_that_is_not_a_script_is_refused(text: str, expected: str) -> Non
     ],
 )
 def test_a_mistake_in_an_intent_is_reported(intents: str, expected: str) -> None:
-    """The error names the intent and the key."""
+    """A mistake in an intent is reported. The error names the line, the intent and the key."""
     message = problem(f"version: 1\nintents: {intents}\n")
     assert message.startswith("line 2, ")
     assert expected in message
@@ -208,7 +208,7 @@ def test_a_mistake_in_an_intent_is_reported(intents: str, expected: str) -> None
     ],
 )
 def test_a_message_that_meta_would_refuse_is_refused_at_once(text: str, expected: str) -> None:
-    """Meta's limits are checked when the script is loaded, not when a customer waits."""
+    """A message that Meta would refuse is refused when the script is loaded, not when a customer waits."""
     message = problem(reply(text))
     assert message.startswith("line 2, ")
     assert expected in message
@@ -268,7 +268,7 @@ def test_a_message_that_meta_would_refuse_is_refused_at_once(text: str, expected
     ],
 )
 def test_a_mistake_in_a_dialog_is_reported(text: str, expected: str) -> None:
-    """The error names the step and the key."""
+    """A mistake in a dialog is reported. The error names the line, the step and the key."""
     message = problem(steps(text))
     assert message.startswith("line 3, ")
     assert expected in message
@@ -296,20 +296,20 @@ def test_a_mistake_in_a_dialog_is_reported(text: str, expected: str) -> None:
     ],
 )
 def test_a_mistake_elsewhere_is_reported(rest: str, expected: str) -> None:
-    """Optional sections are checked too."""
+    """Mistakes in the optional sections of a script are reported too."""
     assert expected in problem(f"version: 1\n{PLAIN}\n{rest}\n")
 
 
 @pytest.mark.parametrize("word", ["no", "yes", "1.10", "12:30", "007", "null", "on"])
 def test_yaml_words_stay_as_written(talk: Callable[..., Any], word: str) -> None:
-    """They are plain words in a script, whatever YAML makes of them elsewhere; `off` is the reply, not a switch."""
+    """YAML words such as `no` and `null` are plain words in a script. As a reply, `off` is a text, not a switch."""
     conversation = talk(f"version: 1\nintents: {{a: {{keywords: [{word}], reply: off}}}}\n")
     assert conversation.say(word) == ["off"]
 
 
 @given(st.text(max_size=400))
 def test_any_text_is_loaded_or_refused_with_a_script_error(text: str) -> None:
-    """`load` raises no other error."""
+    """Any text is either loaded or refused with a `ScriptError`. `load` raises no other error."""
     with contextlib.suppress(ScriptError):
         load(text)
 
@@ -333,6 +333,6 @@ _values = st.recursive(
 
 @given(st.fixed_dictionaries({"intents": _values, "dialogs": _values, "fallback": _values, "consent": _values}))
 def test_any_shape_is_loaded_or_refused_with_a_script_error(shape: dict[str, object]) -> None:
-    """Known keys in unknown places raise no other error either."""
+    """A script with known keys in the wrong places is either loaded or refused with a `ScriptError`."""
     with contextlib.suppress(ScriptError):
         load(json.dumps({"version": 1, **shape}))

@@ -1,4 +1,4 @@
-"""The state of a conversation is read back from whatever was stored."""
+"""The state of a conversation can be read back, whatever was stored."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from waypost.bot.state import Progress, read, write
 
 
 def test_a_stored_state_is_read_back() -> None:
-    """Every field survives storage."""
+    """A stored state is read back with every field."""
     progress = Progress("order", "kind", 1e9, 2, {"number": "A-1"}, 1, True)
     assert read(write(progress), {"number"}) == progress
 
 
 def test_an_idle_conversation_has_a_small_state() -> None:
-    """Default values are left out."""
+    """The state of an idle conversation is small, because default values are left out."""
     assert write(Progress()) == {"v": 1}
 
 
@@ -33,17 +33,20 @@ def test_an_idle_conversation_has_a_small_state() -> None:
     ],
 )
 def test_a_state_that_cannot_be_understood_is_dropped(stored: object) -> None:
-    """Another layout, another script or nonsense gives an empty state instead of an error."""
+    """A state that cannot be understood becomes an empty state instead of an error.
+
+    Examples are states with another layout, states of another script, and nonsense.
+    """
     assert read(stored, {"number"}) == Progress()
 
 
 @pytest.mark.parametrize("asked_at", [float("nan"), float("inf"), -1, 1e300, 10**400, True, "yesterday", None])
 def test_an_impossible_time_is_no_time(asked_at: object) -> None:
-    """A time that no calendar holds would fail later, in a placeholder."""
+    """A time that no calendar contains is read as no time. Otherwise it would fail later in a placeholder."""
     state = {"v": 1, "dialog": "order", "step": "kind", "asked_at": asked_at}
     assert read(state, ()).asked_at == 0.0
 
 
 def test_a_stored_answer_that_is_too_long_is_cut() -> None:
-    """The state is read and written with every message, so it stays small."""
+    """A stored answer that is too long is cut, because the state is read and written with every message."""
     assert len(read({"v": 1, "slots": {"number": "x" * 5000}}, {"number"}).slots["number"]) == 1000

@@ -1,4 +1,7 @@
-"""`turn` is total, deterministic and easy to store, whatever a stranger sends and the database contains."""
+"""`turn` never raises, is deterministic, and has results that are easy to store.
+
+This is true for anything that a stranger sends and the database contains.
+"""
 
 import json
 import subprocess
@@ -94,7 +97,10 @@ _script = st.sampled_from(SCRIPTS)
 def test_no_state_and_no_event_makes_a_turn_raise(
     loaded: script.Script, state: dict[str, Any], event: BotEvent
 ) -> None:
-    """The results can be stored and sent: JSON in UTF-8, messages within Meta's limits, a hand-off last."""
+    """`turn` never raises, whatever the state and the event are. Its results can be stored and sent.
+
+    The results are JSON in UTF-8 and messages within Meta's limits. A hand-off is the last effect.
+    """
     new_state, effects = engine.turn(loaded, state, event)
     json.dumps(new_state, allow_nan=False).encode()
     msgspec.json.encode(new_state)
@@ -109,7 +115,7 @@ def test_no_state_and_no_event_makes_a_turn_raise(
 
 @given(_script, st.lists(_event, max_size=12))
 def test_no_conversation_makes_a_turn_raise(loaded: script.Script, events: list[BotEvent]) -> None:
-    """The states come from the engine itself, after any sequence of events, and stay small."""
+    """`turn` never raises in a conversation, whatever its events are. The states that it returns stay small."""
     state: dict[str, Any] = {}
     for event in events:
         state, _ = engine.turn(loaded, state, event)
@@ -118,14 +124,17 @@ def test_no_conversation_makes_a_turn_raise(loaded: script.Script, events: list[
 
 @given(_script, _state, _event)
 def test_the_same_turn_twice_is_the_same(loaded: script.Script, state: dict[str, Any], event: BotEvent) -> None:
-    """A crash between turn and commit repeats the turn."""
+    """The same turn has the same result twice, because a crash between turn and commit repeats the turn."""
     first, second = engine.turn(loaded, state, event), engine.turn(loaded, state, event)
     assert json.dumps(first[0]) == json.dumps(second[0])
     assert first[1] == second[1]
 
 
 def test_the_same_turn_in_another_process_is_the_same() -> None:
-    """Not even the order of keys depends on the process's hash seed."""
+    """The same turn has the same result in another process.
+
+    Even the order of keys does not depend on the process's hash seed.
+    """
     code = (
         "import sys; from waypost.bot import BotEvent, engine, script; loaded = script.load(sys.stdin.read());"
         "state = {'v': 1, 'slots': {'t': 'T', 'c': 'x', 'n': '1'}, 'dialog': 'd', 'step': 'c', 'asked_at': 1.0};"
@@ -147,5 +156,5 @@ def test_the_same_turn_in_another_process_is_the_same() -> None:
 
 @given(_event)
 def test_the_repr_of_an_event_contains_no_text(event: BotEvent) -> None:
-    """A repr ends up in logs and tracebacks."""
+    """The repr of an event contains no text of a person, because a repr may reach logs and tracebacks."""
     assert repr(event) == f"BotEvent(type={event.type!r}, occurred_at={event.occurred_at!r}, now={event.now!r})"

@@ -31,16 +31,16 @@ from waypost.bot.words import LIMIT, phrase, words
     ],
 )
 def test_case_accents_punctuation_and_marks_are_ignored(text: str, expected: str) -> None:
-    """A text becomes plain words, whatever script it is written in."""
+    """A text becomes plain words in any writing system. Case, accents, punctuation and marks are ignored."""
     assert phrase(text) == expected
 
 
 def test_only_the_first_characters_of_a_long_text_are_read() -> None:
-    """The limit bounds the time of a turn; words behind it are ignored."""
+    """Words after the first `LIMIT` characters of a text are ignored. The limit bounds the time of a turn."""
     assert "late" not in words("a " * LIMIT + "late")
 
 
 @given(st.text(max_size=200))
 def test_normalising_twice_changes_nothing(text: str) -> None:
-    """Keywords and messages are normalised in the same way, so doing it twice changes nothing."""
+    """Normalising a normalised text changes nothing. Keywords and messages are normalised in the same way."""
     assert phrase(phrase(text)) == phrase(text)

@@ -1,4 +1,7 @@
-"""Checks the chart for `make check-chart`: lints, renders and validates it with each values file; runs its suites."""
+"""Checks the chart for `make check-chart`.
+
+Lints, renders and validates the chart with each values file, and runs its test suites.
+"""
 
 import os
 import subprocess
@@ -15,15 +18,18 @@ INNER_LOOP = str(CHART / "ci" / "inner-loop.yaml")
 
 
 class ToolsMissing(Exception):
-    """A program is missing and cannot be built; the message names what to install. A retry does not help."""
+    """A program is missing and cannot be built. The message names what to install. A retry does not help."""
 
 
 class Failed(Exception):
-    """A program found a mistake in the chart; the message is the program's own."""
+    """A program found a mistake in the chart. The message is the program's own."""
 
 
 def main() -> int:
-    """Returns the exit status: 0 if the chart is correct, or if it could not be checked and this is no CI run."""
+    """Returns the exit status.
+
+    It is 0 if the chart is correct, or if the chart could not be checked and this is no CI run.
+    """
     try:
         _build()
         places = (schemas.published(), schemas.ours(ROOT / "build" / "schemas"))

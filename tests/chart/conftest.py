@@ -1,4 +1,4 @@
-"""Fixtures for the chart's tests. Those that render the chart need helm."""
+"""Fixtures for the chart's tests. The fixtures that render the chart need helm."""
 
 import pytest
 
@@ -26,5 +26,5 @@ def production(helm: None) -> Rendered:
 
 @pytest.fixture
 def trial(helm: None) -> Rendered:
-    """Renders the chart with the values of a trial: everything in it, including a simulated Meta."""
+    """Renders the chart with the values of a trial. They enable everything, including a simulated Meta."""
     return render("trial")

@@ -25,12 +25,15 @@ _CLUSTER_WIDE = ("ClusterRole", "CustomResourceDefinition", "ValidatingAdmission
 
 @cache
 def tool(name: str) -> str | None:
-    """Returns the path of a program on PATH, or built by `make check-chart` or `make up`; None if it is missing."""
+    """Returns the path of a program, or None if it is missing.
+
+    The program is on PATH, or was built by `make check-chart` or `make up`.
+    """
     return shutil.which(name, path=os.pathsep.join((os.environ["PATH"], str(CACHE / "bin"))))
 
 
 class Refused(Exception):
-    """helm refused the chart or the values; the message is its own."""
+    """helm refused the chart or the values. The message is helm's own."""
 
 
 def helm(*arguments: str) -> str:
@@ -45,7 +48,7 @@ def helm(*arguments: str) -> str:
 
 @dataclass(frozen=True)
 class Rendered:
-    """The objects of one rendering."""
+    """The objects of one rendering of the chart."""
 
     objects: tuple[Manifest, ...]
 
@@ -54,7 +57,7 @@ class Rendered:
         return [each for each in self.objects if each["kind"] == kind]
 
     def one(self, kind: str, name: str) -> Manifest:
-        """Returns one object; `name` is what follows the release's name, such as `webhook`, or empty."""
+        """Returns one object. `name` is the part after the release's name, such as `webhook`, or empty."""
         full = f"{RELEASE}-{name}" if name else RELEASE
         found = [each for each in self.all(kind) if each["metadata"]["name"] == full]
         assert len(found) == 1, f"{kind} {full}: {len(found)}"
@@ -75,11 +78,11 @@ class Rendered:
         return spec
 
     def environment(self, component: str) -> Mapping[str, Manifest]:
-        """Returns the environment variables of a Deployment's container by name."""
+        """Returns the environment variables of a Deployment's container as a mapping from names."""
         return {each["name"]: each for each in self.pod(component)["containers"][0]["env"]}
 
     def in_namespaces(self) -> list[Manifest]:
-        """Returns the objects with the namespace that they are installed into."""
+        """Returns all objects. Adds the release's namespace to a namespaced object that names none."""
         return [
             each
             if each["kind"].startswith(_CLUSTER_WIDE)
@@ -89,7 +92,7 @@ class Rendered:
 
 
 def template(values: str = "", sets: Sequence[str] = (), more: Sequence[str] = ()) -> str:
-    """Renders with `ci/<values>-values.yaml`, `more` files and `--set` arguments. Raises `Refused`."""
+    """Renders the chart with `ci/<values>-values.yaml`, the files in `more` and `--set` arguments. Raises `Refused`."""
     files = ["--values", str(CHART / "ci" / f"{values}-values.yaml")] if values else []
     files += [word for file in more for word in ("--values", file)]
     given = [word for each in sets for word in ("--set", each)]

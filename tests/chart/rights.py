@@ -1,6 +1,7 @@
-"""Lists what each service account of the chart may do, and where. The lists are recorded in tests/cluster/rbac.
+"""Lists what each service account of the chart may do, and where.
 
-`python -m tests.chart.rights` writes them from the chart.
+The lists are recorded in tests/cluster/rbac. `python -m tests.chart.rights` writes these files from the
+chart.
 """
 
 import difflib
@@ -22,12 +23,12 @@ _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 
 
 def recorded(mode: str) -> str:
-    """Returns the list as it is in the repository."""
+    """Returns the recorded list of a mode from the repository."""
     return (FOLDER / f"{mode}.txt").read_text()
 
 
 def compare(mode: str, found: str) -> None:
-    """Raises `AssertionError` with the lines that differ from the recorded list."""
+    """Compares a list with the recorded list. Raises `AssertionError` with the lines that differ."""
     lines = difflib.unified_diff(
         recorded(mode).splitlines(), found.splitlines(), f"recorded in {mode}.txt", "found", lineterm="", n=30
     )
@@ -36,7 +37,7 @@ def compare(mode: str, found: str) -> None:
 
 
 def in_mode(mode: str) -> Rendered:
-    """Renders the chart with an operator for the namespaces of that mode."""
+    """Renders the chart with an operator for the namespaces of a mode."""
     return render("trial", tuple(f"operator.namespaces[{n}]={name}" for n, name in enumerate(MODES[mode])))
 
 

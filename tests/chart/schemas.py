@@ -1,4 +1,7 @@
-"""Makes strict JSON schemas for kubeconform: from Go modules for the kinds of others, from crds/ for our own."""
+"""Makes strict JSON schemas for kubeconform.
+
+The schemas of our own kinds come from crds/. The schemas of all other kinds come from Go modules.
+"""
 
 import hashlib
 import json
@@ -46,15 +49,21 @@ _REFERENCE = re.compile(r'"#/definitions/([^"]+)"')
 
 
 class SchemasMissing(Exception):
-    """A module with schemas cannot be downloaded; the message says which, and why. A retry may help."""
+    """A module with schemas cannot be downloaded. A retry may help. The message names the module and the reason."""
 
 
 class SchemasUnknown(Exception):
-    """A module with schemas is not the pinned one; the message names both. It must never be ignored."""
+    """A module with schemas does not have the pinned checksum.
+
+    The message names the module and what was wrong with it. This error must never be ignored.
+    """
 
 
 def published() -> Path:
-    """Returns the folder with the schemas of others, made once per version of this file. Raises as `unpacked` does."""
+    """Returns the folder with the schemas of all kinds that are not our own.
+
+    The folder is made once per version of this file. Raises the same errors as `unpacked`.
+    """
     code = Path(__file__).read_bytes()
     folder = CACHE / f"schemas-{hashlib.sha256(code).hexdigest()[:12]}"
     if not folder.exists():
@@ -78,7 +87,7 @@ def published() -> Path:
 
 
 def ours(folder: Path) -> Path:
-    """Writes the schemas of crds/ into `folder`, replacing its contents. Raises as `unpacked` does."""
+    """Writes the schemas of crds/ into `folder`. Replaces what was there. Raises the same errors as `unpacked`."""
     definitions = json.loads((published() / "metadata.json").read_text())["definitions"]
     shutil.rmtree(folder, ignore_errors=True)
     files = sorted((CHART.parents[1] / "crds").glob("*.yaml"))
@@ -87,12 +96,15 @@ def ours(folder: Path) -> Path:
 
 
 def file_name(kind: str, group: str, version: str) -> str:
-    """Returns the file name that LOCATION gives a kind."""
+    """Returns the file name of a kind's schema. It has the form of `LOCATION`."""
     return f"{kind.lower()}_{group or version}_{version}.json"
 
 
 def closed(schema: Schema) -> Schema:
-    """Returns a schema that refuses unlisted keys at any depth, and takes texts for numbers where Kubernetes does."""
+    """Returns a schema that refuses unlisted keys at any depth.
+
+    Where Kubernetes accepts both a number and a text, the schema accepts both too.
+    """
     made = {key: each for key, each in schema.items() if key not in {"description", "example"}}
     for key in ("properties", "patternProperties"):
         if key in made:
@@ -116,7 +128,10 @@ def _write(folder: Path, schemas: "list[tuple[str, Schema]]") -> None:
 
 
 def _module(name: str, wanted: str) -> Path:
-    """Downloads a module and returns its folder. Runs outside of any module, whose versions would otherwise apply."""
+    """Downloads a Go module and returns its folder.
+
+    Go runs outside of any module, because the versions of that module would apply otherwise.
+    """
     if shutil.which("go") is None:
         raise SchemasMissing(f"the schemas in {name} need Go, which is not installed")
     done = subprocess.run(
@@ -126,7 +141,12 @@ def _module(name: str, wanted: str) -> Path:
 
 
 def unpacked(name: str, found: Mapping[str, str], wanted: str) -> Path:
-    """Returns the folder of a module, from Go's answer. Raises `SchemasMissing` and `SchemasUnknown`."""
+    """Returns the folder of a downloaded module.
+
+    `found` is Go's answer.
+
+    Raises `SchemasMissing` and `SchemasUnknown`.
+    """
     if "checksum mismatch" in found.get("Error", ""):
         raise SchemasUnknown(f"{name} does not have the checksum that Go knows: {found['Error'].strip()}")
     if "Error" in found:
@@ -151,7 +171,7 @@ def _built_in(definitions: Mapping[str, Schema]) -> Iterator[tuple[str, Schema]]
 
 
 def _custom(file: Path, definitions: Mapping[str, Schema]) -> Iterator[tuple[str, Schema]]:
-    """Yields file name and schema for each version of a CustomResourceDefinition."""
+    """Yields the file name and the schema for each version of a CustomResourceDefinition."""
     spec = yaml.safe_load(file.read_text())["spec"]
     for version in spec["versions"]:
         schema = closed(version["schema"]["openAPIV3Schema"])

@@ -1,4 +1,7 @@
-"""Rights in the cluster. tests/cluster/rbac lists everything that each service account may do."""
+"""Tests of rights in the cluster.
+
+The lists in tests/cluster/rbac contain everything that each service account may do.
+"""
 
 import pytest
 
@@ -8,18 +11,21 @@ from .rendered import NAMESPACE, Rendered, render
 
 @pytest.mark.parametrize("mode", rights.MODES)
 def test_service_accounts_have_exactly_the_recorded_rights(helm: None, mode: str) -> None:
-    """Roles and bindings together give the recorded rights, verb by verb, in each kind of namespace."""
+    """Each service account gets exactly the recorded rights from its roles and bindings.
+
+    Every verb is compared, in each kind of namespace.
+    """
     rights.compare(mode, rights.from_chart(mode, rights.in_mode(mode)))
 
 
 @pytest.mark.parametrize(("values", "mode"), [("production", "cluster"), ("namespaced", "namespaced")])
 def test_other_values_give_the_same_rights(helm: None, values: str, mode: str) -> None:
-    """Two operators need the same rights as one, and no other value changes the rights."""
+    """The rights are the same with other values. For example, two operators need the same rights as one."""
     rights.compare(mode, rights.from_chart(mode, render(values)))
 
 
 def test_a_wider_role_changes_the_text(helm: None) -> None:
-    """A further verb in a role is reported as a line that differs."""
+    """If a role gets another verb, the comparison reports the line that differs."""
     chart = rights.in_mode("cluster")
     wider = Rendered(
         tuple({**each, "rules": [*each["rules"], _MORE]} if "rules" in each else each for each in chart.objects)
@@ -33,7 +39,10 @@ _MORE = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]}
 
 
 def test_an_operator_for_some_namespaces_has_no_cluster_role(helm: None) -> None:
-    """People who may not create cluster roles can still install it."""
+    """An operator that watches only some namespaces needs no cluster role.
+
+    People who may not create cluster roles can still install it.
+    """
     chart = render("namespaced")
 
     assert chart.all("ClusterRole") == chart.all("ClusterRoleBinding") == []
@@ -45,21 +54,24 @@ def test_an_operator_for_some_namespaces_has_no_cluster_role(helm: None) -> None
 
 
 def test_no_rule_has_a_wildcard(chart: Rendered) -> None:
-    """A wildcard would also grant rights to resources that are added later."""
+    """No rule has a wildcard. A wildcard would also grant rights to resources that are added later."""
     for role in [*chart.all("Role"), *chart.all("ClusterRole")]:
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
 
 
 def test_only_the_operator_is_bound_to_anything(chart: Rendered) -> None:
-    """Webhook, worker, console and schedules have no rights in the cluster."""
+    """Every binding is for the operator. Webhook, worker, console and schedules have no rights in the cluster."""
     for binding in [*chart.all("RoleBinding"), *chart.all("ClusterRoleBinding")]:
         assert [each["name"] for each in binding["subjects"]] == ["waypost-operator"]
         assert binding["subjects"][0]["namespace"] == NAMESPACE
 
 
 def test_teams_get_rights_to_the_two_kinds(production: Rendered) -> None:
-    """The role edit allows editing numbers and schedules, but not their status; the role view allows reading them."""
+    """Teams get rights to the two kinds.
+
+    The role edit allows editing numbers and schedules, but not their status. The role view allows reading them.
+    """
     edit = next(each for each in production.all("ClusterRole") if each["metadata"]["name"].endswith("-edit"))
     view = next(each for each in production.all("ClusterRole") if each["metadata"]["name"].endswith("-view"))
 

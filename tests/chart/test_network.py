@@ -1,4 +1,4 @@
-"""Which pods may talk to each other, read from the NetworkPolicies."""
+"""Tests in the NetworkPolicies which pods may talk to each other."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ def _talks(chart: Rendered, component: str, direction: str) -> set[Talk]:
 
 
 def test_every_pod_has_a_policy_for_both_directions(chart: Rendered) -> None:
-    """A pod that no policy selects could talk to anything."""
+    """Every pod has a NetworkPolicy for both directions. A pod that no policy selects could talk to anything."""
     selected = {
         each["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"]: each["spec"]["policyTypes"]
         for each in chart.all("NetworkPolicy")
@@ -48,17 +48,20 @@ def test_every_pod_has_a_policy_for_both_directions(chart: Rendered) -> None:
 
 
 def test_policies_can_be_disabled(helm: None) -> None:
-    """A platform can write its own policies instead."""
+    """The values can disable all NetworkPolicies. A platform can then write its own policies."""
     assert render("trial", ("networkPolicy.enabled=false",)).all("NetworkPolicy") == []
 
 
 def test_the_webhook_reaches_no_more_than_it_needs(trial: Rendered) -> None:
-    """Strangers can reach the webhook, so it reaches only DNS and the two stores."""
+    """The webhook can reach only DNS and the two stores, because strangers can reach the webhook."""
     assert _talks(trial, "webhook", "egress") == {("selected namespaces", 53), ("postgresql", 5432), ("valkey", 6379)}
 
 
 def test_only_the_gateway_and_our_pods_reach_the_webhook(production: Rendered) -> None:
-    """Port 8080 is open to the given namespaces, the operator, the simulator and the test; metrics are open to all."""
+    """Only the given namespaces, the operator, the simulator and the test may reach the webhook's port 8080.
+
+    The port with metrics is open to all.
+    """
     assert _talks(production, "webhook", "ingress") == {
         ("selected namespaces", 8080),
         ("operator", 8080),
@@ -69,7 +72,7 @@ def test_only_the_gateway_and_our_pods_reach_the_webhook(production: Rendered) -
 
 
 def test_only_three_components_reach_meta(production: Rendered) -> None:
-    """Worker, operator and schedules reach the internet; the other components do not."""
+    """Worker, operator and schedules reach the internet. The other components do not."""
     for component in ("worker", "operator", "schedule"):
         assert ("the internet", 443) in _talks(production, component, "egress"), component
     for component in ("webhook", "console", "migrate", "test"):
@@ -77,7 +80,10 @@ def test_only_three_components_reach_meta(production: Rendered) -> None:
 
 
 def test_the_metadata_service_of_the_cloud_cannot_be_reached(production: Rendered) -> None:
-    """It would give credentials of the node to any pod that asks."""
+    """The worker cannot reach the metadata service of the cloud.
+
+    This service would give credentials of the node to any pod that asks.
+    """
     blocks = [
         peer["ipBlock"]
         for rule in _policy(production, "worker")["egress"]
@@ -89,14 +95,17 @@ def test_the_metadata_service_of_the_cloud_cannot_be_reached(production: Rendere
 
 
 def test_with_the_simulator_no_pod_reaches_the_internet(trial: Rendered) -> None:
-    """A trial that has real credentials by mistake must not write to real people."""
+    """With the simulator, no pod reaches the internet.
+
+    A trial that has real credentials by mistake must not write to real people.
+    """
     for component in ("webhook", "worker", "console", "simulator", "schedule", "migrate"):
         assert "the internet" not in {peer for peer, _ in _talks(trial, component, "egress")}, component
 
 
 @pytest.mark.parametrize("component", ["postgresql", "valkey"])
 def test_an_embedded_server_calls_no_other_pod(trial: Rendered, component: str) -> None:
-    """Only the components that use it reach it."""
+    """An embedded server reaches no other pod. Only the components that use the server reach it."""
     allowed = {"webhook", "worker", "console", "migrate", "schedule"}
 
     assert _talks(trial, component, "egress") == set()
@@ -104,7 +113,7 @@ def test_an_embedded_server_calls_no_other_pod(trial: Rendered, component: str) 
 
 
 def test_only_the_operator_reaches_the_api_server(production: Rendered) -> None:
-    """No other component may call the ports of the API server."""
+    """Only the operator may call the ports of the API server."""
     holders = {
         name
         for name in ("webhook", "worker", "operator", "schedule", "console")
@@ -115,5 +124,8 @@ def test_only_the_operator_reaches_the_api_server(production: Rendered) -> None:
 
 
 def test_the_migration_has_its_policy_before_the_release(production: Rendered) -> None:
-    """Otherwise the hook could not reach the database in a namespace that denies traffic by default."""
+    """The migration's NetworkPolicy is created before the release.
+
+    Otherwise, the migration could not reach the database in a namespace that denies traffic by default.
+    """
     assert production.one("NetworkPolicy", "migrate")["metadata"]["annotations"]["helm.sh/hook"]

@@ -1,4 +1,4 @@
-"""The package that `helm package` makes."""
+"""Tests of the package that `helm package` makes."""
 
 import tarfile
 from pathlib import Path
@@ -8,7 +8,7 @@ from .rendered import helm as run_helm
 
 
 def test_the_package_contains_what_installs_and_no_tests(helm: None, tmp_path: Path) -> None:
-    """It contains neither the suites nor the values that they run with."""
+    """The package contains neither the test suites nor the values that the suites run with."""
     run_helm("package", str(CHART), "--destination", str(tmp_path))
     (package,) = tmp_path.glob("*.tgz")
     with tarfile.open(package) as archive:

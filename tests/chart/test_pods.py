@@ -1,4 +1,4 @@
-"""What must hold for every pod of the chart, with any values."""
+"""Rules that hold for every pod of the chart, with any values."""
 
 import pytest
 
@@ -10,7 +10,7 @@ def _containers(pod: Manifest) -> list[Manifest]:
 
 
 def test_every_pod_is_restricted(chart: Rendered) -> None:
-    """A namespace that enforces the Pod Security Standard `restricted` admits each of them."""
+    """A namespace that enforces the Pod Security Standard `restricted` admits every pod of the chart."""
     for name, pod in chart.pods():
         security = pod["spec"]["securityContext"]
         assert security["runAsNonRoot"] is True, name
@@ -22,37 +22,52 @@ def test_every_pod_is_restricted(chart: Rendered) -> None:
 
 
 def test_every_pod_has_a_numeric_user(chart: Rendered) -> None:
-    """The kubelet cannot check whether a user given by name is root, and refuses the pod."""
+    """Every pod has a numeric user.
+
+    The kubelet cannot check whether a user given by name is root, and refuses the pod.
+    """
     for name, pod in chart.pods():
         assert pod["spec"]["securityContext"]["runAsUser"] > 0, name
 
 
 def test_no_pod_can_write_to_its_image(chart: Rendered) -> None:
-    """An intruder can write to /tmp and to the data volume only."""
+    """No pod can write to its image. An intruder can write only to /tmp and to the data volume."""
     for name, pod in chart.pods():
         assert all(each["securityContext"]["readOnlyRootFilesystem"] is True for each in _containers(pod)), name
 
 
 def test_only_the_operator_has_a_token_for_the_api_server(chart: Rendered) -> None:
-    """The pods that strangers can reach have no credentials for the cluster."""
+    """Only the operator has a token for the API server.
+
+    The pods that strangers can reach have no credentials for the cluster.
+    """
     holders = {name for name, pod in chart.pods() if pod["spec"]["automountServiceAccountToken"]}
 
     assert holders == {"Deployment/waypost-operator"}
 
 
 def test_no_service_account_mounts_its_token_by_default(chart: Rendered) -> None:
-    """Another pod that uses one of these accounts gets no token either."""
+    """No service account mounts its token by default.
+
+    Another pod that uses one of these accounts gets no token either.
+    """
     assert all(each["automountServiceAccountToken"] is False for each in chart.all("ServiceAccount"))
 
 
 def test_no_pod_gets_service_links(chart: Rendered) -> None:
-    """Kubernetes would add variables such as WAYPOST_WEBHOOK_PORT=tcp://…, which are settings of Waypost."""
+    """No pod gets the variables that Kubernetes adds for Services.
+
+    A variable such as WAYPOST_WEBHOOK_PORT=tcp://… would be read as a setting of Waypost.
+    """
     for name, pod in chart.pods():
         assert pod["spec"]["enableServiceLinks"] is False, name
 
 
 def test_every_container_has_requests_and_a_memory_limit(chart: Rendered) -> None:
-    """A container that needs too much memory is killed itself, instead of its neighbours."""
+    """Every container has resource requests and a memory limit.
+
+    A container that needs too much memory is then killed itself, instead of its neighbours.
+    """
     for name, pod in chart.pods():
         for container in _containers(pod):
             resources = container["resources"]
@@ -61,7 +76,10 @@ def test_every_container_has_requests_and_a_memory_limit(chart: Rendered) -> Non
 
 
 def test_no_variable_is_given_twice(chart: Rendered) -> None:
-    """Server-side apply, which Helm 4 uses, refuses a pod with a name that occurs twice."""
+    """No container has two variables with the same name.
+
+    Server-side apply, which Helm 4 uses, refuses a pod with such variables.
+    """
     for name, pod in chart.pods():
         for container in _containers(pod):
             variables = [each["name"] for each in container["env"]]
@@ -69,12 +87,15 @@ def test_no_variable_is_given_twice(chart: Rendered) -> None:
 
 
 def test_extra_variables_replace_those_of_the_same_name(helm: None) -> None:
-    """The log level that the values set for all pods occurs once, with that value."""
+    """An extra variable replaces the chart's variable of the same name. Here, it sets the log level."""
     assert render("namespaced").environment("worker")["WAYPOST_LOG_LEVEL"]["value"] == "DEBUG"
 
 
 def test_variables_of_a_component_win_over_those_of_all(helm: None) -> None:
-    """The worker has its own log level, and the webhook the general one."""
+    """A component's own variable has priority over the variable for all pods.
+
+    The worker has its own log level, and the webhook has the general log level.
+    """
     chart = render("namespaced", ("worker.extraEnv[0].name=WAYPOST_LOG_LEVEL", "worker.extraEnv[0].value=ERROR"))
 
     assert chart.environment("worker")["WAYPOST_LOG_LEVEL"]["value"] == "ERROR"
@@ -82,7 +103,7 @@ def test_variables_of_a_component_win_over_those_of_all(helm: None) -> None:
 
 
 def test_no_secret_is_written_into_a_pod(chart: Rendered) -> None:
-    """Addresses with passwords refer to Secrets by name."""
+    """No address with a password is written into a pod. The pod refers to a Secret by name."""
     for name, pod in chart.pods():
         for container in _containers(pod):
             for variable in container["env"]:
@@ -91,14 +112,20 @@ def test_no_secret_is_written_into_a_pod(chart: Rendered) -> None:
 
 
 def test_pods_wait_for_a_missing_secret(production: Rendered) -> None:
-    """The Secret is not optional, so the kubelet names it and waits, and no container crashes in a loop."""
+    """A pod waits while its Secret is missing.
+
+    The Secret is not optional, so the kubelet waits and names the Secret. No container crashes in a loop.
+    """
     for variable in ("WAYPOST_DATABASE_URL", "WAYPOST_REDIS_URL"):
         assert "optional" not in production.environment("webhook")[variable]["valueFrom"]["secretKeyRef"]
 
 
 @pytest.mark.parametrize("audience", ["webhook", "worker"])
 def test_a_service_mounts_its_own_half_of_the_registry(production: Rendered, audience: str) -> None:
-    """It mounts all four Secrets of its audience and none of the other, so a webhook never has an access token."""
+    """A service mounts all four registry Secrets of its audience, and none of the other audience.
+
+    A webhook therefore never has an access token.
+    """
     volume = next(each for each in production.pod(audience)["volumes"] if each["name"] == "registry")
     names = [each["secret"]["name"] for each in volume["projected"]["sources"]]
 
@@ -106,26 +133,32 @@ def test_a_service_mounts_its_own_half_of_the_registry(production: Rendered, aud
 
 
 def test_pods_start_before_the_registry_exists(production: Rendered) -> None:
-    """There is no such Secret before the first number, so all of them are optional."""
+    """Pods start before the registry exists.
+
+    Before the first number, there is no Secret of the registry, so these Secrets are optional.
+    """
     for audience in ("webhook", "worker"):
         volume = next(each for each in production.pod(audience)["volumes"] if each["name"] == "registry")
         assert all(each["secret"]["optional"] for each in volume["projected"]["sources"])
 
 
 def test_the_operator_is_not_given_the_database(chart: Rendered) -> None:
-    """The operator manages numbers and never reads messages."""
+    """The operator gets no address of the database. The operator manages numbers and never reads messages."""
     assert not {"WAYPOST_DATABASE_URL", "WAYPOST_REDIS_URL"} & chart.environment("operator").keys()
 
 
 def test_only_the_simulator_changes_the_address_of_the_graph_api(production: Rendered, trial: Rendered) -> None:
-    """Production uses Meta's address, and a trial that of the simulator."""
+    """Production uses Meta's address of the Graph API. A trial uses the simulator's address."""
     for component in ("worker", "operator"):
         assert production.environment(component)["WAYPOST_GRAPH_URL"]["value"] == "https://graph.facebook.com"
         assert "waypost-simulator" in trial.environment(component)["WAYPOST_GRAPH_URL"]["value"]
 
 
 def test_with_a_certificate_authority_the_database_is_verified(production: Rendered) -> None:
-    """Workers and migrations verify the name and the certificate of the server."""
+    """With a certificate authority, the database is verified.
+
+    Workers and migrations verify the name and the certificate of the server.
+    """
     for pod in (production.pod("worker"), production.one("Job", "migrate")["spec"]["template"]["spec"]):
         variables = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
         mounts = {each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
@@ -136,7 +169,11 @@ def test_with_a_certificate_authority_the_database_is_verified(production: Rende
 
 @pytest.mark.parametrize("values", VALUES)
 def test_pods_restart_when_an_inline_address_changes(helm: None, values: str) -> None:
-    """The kubelet does not restart a pod when a Secret changes, so a checksum changes the pod."""
+    """Pods restart when an inline address changes.
+
+    The kubelet does not restart a pod when a Secret changes. A checksum in the annotations changes the pod
+    instead.
+    """
     if values == "production":
         assert all("annotations" not in pod["metadata"] for name, pod in render(values).pods() if "worker" in name)
         return

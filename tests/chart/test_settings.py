@@ -26,7 +26,7 @@ def _settings(chart: Rendered, component: str, monkeypatch: pytest.MonkeyPatch) 
 def test_every_variable_is_a_setting_with_a_good_value(
     chart: Rendered, component: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that no process reads would be a setting without effect."""
+    """Every variable is a setting and has a valid value. A variable that no process reads would have no effect."""
     settings = {f"WAYPOST_{name.upper()}" for name in Settings.model_fields}
     variables = {name for name in chart.environment(component) if name.startswith("WAYPOST_")}
 
@@ -49,7 +49,12 @@ NUMBERS = [
 def test_a_value_reaches_its_process_and_its_bounds_are_the_settings(
     component: str, name: str, largest: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A value without effect, or one that the schema accepts and the process refuses, is found before an install."""
+    """Each number in the values changes its pod.
+
+    The process accepts the largest number that the schema accepts.
+
+    Values that have no effect, or that only the schema accepts, are therefore found before an install.
+    """
     changed = render("production", sets=(f"{component}.{name}={largest}",))
 
     assert changed.pod(component) != render("production").pod(component)
@@ -57,7 +62,7 @@ def test_a_value_reaches_its_process_and_its_bounds_are_the_settings(
 
 
 def test_the_operator_understands_its_settings(chart: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It also understands the JSON for the pods of schedules."""
+    """The operator understands its settings and the JSON for the pods of schedules."""
     options = operator.options(_settings(chart, "operator", monkeypatch))
 
     assert options.release_namespace == NAMESPACE
@@ -68,7 +73,7 @@ def test_the_operator_understands_its_settings(chart: Rendered, monkeypatch: pyt
 
 
 def test_schedules_get_the_database_by_reference(production: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs get the name of the Secret and never its contents, and each variable once."""
+    """The pods of schedules get the name of the database's Secret and never its contents. Each variable occurs once."""
     job = operator.options(_settings(production, "operator", monkeypatch)).job
     variables = {each["name"]: each for each in job.environment}
 
@@ -78,7 +83,10 @@ def test_schedules_get_the_database_by_reference(production: Rendered, monkeypat
 
 
 def test_the_policy_for_schedules_selects_their_pods(production: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator gives them their labels, since the chart has no template for them."""
+    """The NetworkPolicy for schedules selects the pods of schedules.
+
+    The operator sets the labels of these pods, because the chart has no template for them.
+    """
     job = operator.options(_settings(production, "operator", monkeypatch)).job
     wanted = production.one("NetworkPolicy", "schedule")["spec"]["podSelector"]["matchLabels"]
 
@@ -86,7 +94,10 @@ def test_the_policy_for_schedules_selects_their_pods(production: Rendered, monke
 
 
 def test_the_operator_finds_the_pods_that_mount_the_registry(production: Rendered) -> None:
-    """The operator annotates them, so that a change of the registry arrives in a second instead of a minute."""
+    """The operator finds the pods that mount the registry.
+
+    The operator annotates these pods, so that a change of the registry arrives in a second instead of a minute.
+    """
     part_of, _, components = kubernetes.DATA_PLANE.partition(",")
     for component in ("webhook", "worker"):
         labels = production.one("Deployment", component)["spec"]["template"]["metadata"]["labels"]
@@ -95,7 +106,10 @@ def test_the_operator_finds_the_pods_that_mount_the_registry(production: Rendere
 
 
 def test_the_mounted_secrets_are_those_that_the_operator_writes(production: Rendered) -> None:
-    """The names match for each of the four Secrets that a number can hash to."""
+    """The services mount the Secrets that the operator writes.
+
+    The names match for each of the four Secrets that a number can hash to.
+    """
     mounted = {
         source["secret"]["name"]
         for audience in registry_secrets.AUDIENCES
@@ -108,7 +122,7 @@ def test_the_mounted_secrets_are_those_that_the_operator_writes(production: Rend
 
 
 def test_the_simulated_meta_of_a_trial_has_what_the_examples_need() -> None:
-    """After an install with these values, `kubectl apply -f examples/` makes a number that works."""
+    """After an install with the values of a trial, `kubectl apply -f examples/` makes a number that works."""
     declared = manifests.load(files.yaml_files([CHART.parents[1] / "examples"]))
     values = yaml.safe_load((CHART / "ci" / "trial-values.yaml").read_text())
 
@@ -116,7 +130,10 @@ def test_the_simulated_meta_of_a_trial_has_what_the_examples_need() -> None:
 
 
 def test_the_chart_installs_the_version_of_this_repository() -> None:
-    """The chart's own version may be higher, because the chart can change without the image."""
+    """The chart installs the version of this repository.
+
+    The chart's own version may be higher, because the chart can change without the image.
+    """
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     own, installed = ([int(part) for part in chart[name].split(".")] for name in ("version", "appVersion"))
 
@@ -125,7 +142,7 @@ def test_the_chart_installs_the_version_of_this_repository() -> None:
 
 
 def test_the_chart_installs_all_kinds(production: Rendered) -> None:
-    """They are rendered unchanged, except for the annotation that keeps them."""
+    """The chart renders all our kinds unchanged, except for the annotation that keeps them."""
     for kind in crd.KINDS:
         rendered = next(
             each for each in production.all("CustomResourceDefinition") if each["spec"]["names"]["kind"] == kind.kind

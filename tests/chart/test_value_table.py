@@ -12,21 +12,24 @@ def _meanings(text: str) -> dict[str, str]:
 
 
 def test_every_key_is_explained() -> None:
-    """A key at any depth, group or not, has a comment of its own directly above it."""
+    """Every key of values.yaml has its own comment directly above it. This holds at any depth, and for groups too."""
     unexplained = [name for name, meaning in _meanings((CHART / "values.yaml").read_text()).items() if not meaning]
 
     assert unexplained == []
 
 
 def test_every_explanation_is_a_sentence() -> None:
-    """It begins with a capital letter or a value and ends with a full stop, so that lines do not run together."""
+    """Every explanation begins with a capital letter or a value and ends with a full stop.
+
+    Otherwise, the lines would run together.
+    """
     for name, meaning in _meanings((CHART / "values.yaml").read_text()).items():
         assert meaning[0].isupper() or meaning[0] == "`", name
         assert meaning.endswith("."), name
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:
-    """Every relative link names a file of the repository."""
+    """Every relative link in the chart's README names a file of the repository."""
     targets = re.findall(r"\]\(([^)#:]+)\)", (CHART / "README.md").read_text())
 
     assert targets
@@ -34,7 +37,10 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 
 
 def test_an_explanation_belongs_to_the_key_directly_below_it() -> None:
-    """A blank line, another indentation or another key in between separates them; so does a flow mapping's brace."""
+    """A comment explains only the key directly below it.
+
+    A blank line, another indentation, another key or the brace of a flow mapping ends this relation.
+    """
     text = """\
 # About the file.
 
@@ -60,7 +66,10 @@ flow: {four: 4}
 
 
 def test_a_row_shows_the_default_as_yaml_takes_it() -> None:
-    """Text keeps its quotation marks, a group has no default, and a bar does not end the cell."""
+    """A row of the table shows the default value as YAML.
+
+    Text keeps its quotation marks, a group has no default, and a bar does not end the cell.
+    """
     page = chart_values.page('# One | two.\na: "0.1"\n# Group.\nb:\n  # Inside.\n  c: [1, "ü"]\n')
 
     assert '| `a` | `"0.1"` | One \\| two. |' in page

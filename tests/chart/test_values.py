@@ -42,7 +42,7 @@ from .rendered import CHART, Refused, render
     ],
 )
 def test_a_wrong_value_is_refused_by_name(helm: None, values: str, sets: tuple[str, ...], message: str) -> None:
-    """`helm install` refuses it before anything is created."""
+    """`helm install` refuses a wrong value before anything is created, and names the value."""
     with pytest.raises(Refused) as refused:
         render(values, sets)
 
@@ -50,7 +50,10 @@ def test_a_wrong_value_is_refused_by_name(helm: None, values: str, sets: tuple[s
 
 
 def test_an_install_without_values_says_what_is_missing(helm: None) -> None:
-    """It names the three values without a default: the public address, the database and Redis."""
+    """An install without values is refused.
+
+    The message names the three values without a default: the public address, the database and Redis.
+    """
     with pytest.raises(Refused) as refused:
         render()
 
@@ -59,7 +62,10 @@ def test_an_install_without_values_says_what_is_missing(helm: None) -> None:
 
 
 def test_values_and_schema_have_the_same_keys() -> None:
-    """A key that is only in the values could not be set; one that is only in the schema could not be found."""
+    """The values and the schema have the same keys.
+
+    A key that is only in the values could not be set. A key that is only in the schema could not be found.
+    """
     schema = json.loads((CHART / "values.schema.json").read_text())
 
     def listed(node: dict[str, object]) -> dict[str, dict[str, object]]:
@@ -82,7 +88,7 @@ def test_values_and_schema_have_the_same_keys() -> None:
 
 
 def test_the_schema_refuses_unknown_keys_everywhere() -> None:
-    """An object with listed properties allows no others."""
+    """In the schema, an object with listed properties allows no others."""
     schema = json.loads((CHART / "values.schema.json").read_text())
 
     def closed(node: object, place: str) -> None:

@@ -1,4 +1,7 @@
-"""Tests of the command line: exit statuses, one line per error, and defaults from a running `waypost dev`."""
+"""Tests of the command line.
+
+They cover exit statuses, one line per error, and defaults from a running `waypost dev`.
+"""
 
 import json
 from pathlib import Path
@@ -13,7 +16,7 @@ from waypost.store.connection import schema
 
 
 def waypost(*arguments: str, **environment: str | None) -> Result:
-    """Runs a command in this process."""
+    """Runs a `waypost` command in this process."""
     clean = {"WAYPOST_DATABASE_URL": None, "WAYPOST_REDIS_URL": None, "WAYPOST_REGISTRY_DIR": None}
     return CliRunner().invoke(app, arguments, env={**clean, **environment}, catch_exceptions=False)
 
@@ -33,7 +36,10 @@ def waypost(*arguments: str, **environment: str | None) -> Result:
 def test_a_wrong_argument_or_setting_is_one_line_and_exit_status_two(
     arguments: list[str], environment: dict[str, str], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no traceback, and the line names what to change."""
+    """A wrong argument or setting prints one line and ends with status 2.
+
+    There is no traceback, and the line names what to change.
+    """
     monkeypatch.chdir(tmp_path)
     answer = waypost(*arguments, **environment)
 
@@ -44,7 +50,10 @@ def test_a_wrong_argument_or_setting_is_one_line_and_exit_status_two(
 
 
 def test_an_unreachable_database_is_one_line_and_exit_status_one() -> None:
-    """The arguments are right, so the status is not 2."""
+    """An unreachable database is reported in one line, with exit status 1.
+
+    The arguments are right, so the status is not 2.
+    """
     answer = waypost("dead", "list", WAYPOST_DATABASE_URL="postgresql://canary:canary@127.0.0.1:1/none")
 
     assert answer.exit_code == 1
@@ -55,7 +64,7 @@ def test_an_unreachable_database_is_one_line_and_exit_status_one() -> None:
 
 
 def test_migrate_creates_the_schema_in_an_empty_database(empty_database_url: str) -> None:
-    """A second run changes nothing."""
+    """`waypost migrate` creates the schema in an empty database. A second run changes nothing."""
     for _ in range(2):
         assert waypost("migrate", WAYPOST_DATABASE_URL=empty_database_url).exit_code == 0
     engine = create_engine(make_url(empty_database_url).set(drivername="postgresql+psycopg"))
@@ -64,7 +73,10 @@ def test_migrate_creates_the_schema_in_an_empty_database(empty_database_url: str
 
 
 def test_beside_a_running_dev_no_environment_is_needed(database_url: str, tmp_path: Path) -> None:
-    """Its `dev.json` has all addresses."""
+    """Commands need no environment variables beside a running `waypost dev`.
+
+    `waypost dev` writes all addresses into `dev.json`.
+    """
     (tmp_path / "dev.json").write_text(
         json.dumps(
             {
@@ -80,7 +92,10 @@ def test_beside_a_running_dev_no_environment_is_needed(database_url: str, tmp_pa
 
 
 def test_the_environment_counts_more_than_a_dev_json(database_url: str, tmp_path: Path) -> None:
-    """A user who names an installation means that one."""
+    """An address in the environment has priority over `dev.json`.
+
+    A user who names an installation wants to use that installation.
+    """
     (tmp_path / "dev.json").write_text("{}")
 
     answer = waypost("dead", "list", "--json", "--data", str(tmp_path), WAYPOST_DATABASE_URL=database_url)
@@ -88,5 +103,5 @@ def test_the_environment_counts_more_than_a_dev_json(database_url: str, tmp_path
 
 
 def test_the_version_is_printed() -> None:
-    """Bug reports need it."""
+    """`waypost --version` prints the version, because bug reports need it."""
     assert waypost("--version").stdout.strip()

@@ -1,4 +1,7 @@
-"""Tests of `waypost dead`: events are listed without their content, replayed or dropped, and the counts add up."""
+"""Tests of `waypost dead`.
+
+Events are listed without their content. They can be replayed or dropped, and the counts add up.
+"""
 
 import json
 from collections.abc import Callable
@@ -21,7 +24,7 @@ Waypost = Callable[..., Result]
 
 
 def store(database: Engine, *keys: str, reason: str = "InvalidItem", number: str = NUMBER) -> list[int]:
-    """Stores dead events with these keys; returns their ids."""
+    """Stores dead events with these keys and returns their ids."""
     arrivals = [
         (Event(number, EventKind.MESSAGE, key, "393331234567", 1_790_000_000.0, SECRET_TEXT, reason), None)
         for key in keys
@@ -51,7 +54,7 @@ def assert_counts_add_up(database: Engine, number: str = NUMBER) -> None:
 
 @pytest.fixture
 def waypost(database_url: str) -> Waypost:
-    """Returns a function that runs `waypost …` on the test's database; without a Redis by default."""
+    """Returns a function that runs `waypost …` on the test's database. By default, there is no Redis."""
 
     def run(*arguments: str, redis: str = "unix:///nowhere/redis.sock") -> Result:
         return CliRunner().invoke(
@@ -65,7 +68,7 @@ def waypost(database_url: str) -> Waypost:
 
 
 def test_the_list_shows_reasons_but_no_contacts_and_texts(database: Engine, waypost: Waypost) -> None:
-    """Events are personal data."""
+    """The list shows reasons, but no contacts and no texts, because events are personal data."""
     store(database, "a", "b", reason="TurnFailed")
     answer = waypost("dead", "list")
 
@@ -76,7 +79,7 @@ def test_the_list_shows_reasons_but_no_contacts_and_texts(database: Engine, wayp
 
 
 def test_the_list_can_be_printed_as_json(database: Engine, waypost: Waypost) -> None:
-    """Standard output has nothing but JSON, also if there are no events."""
+    """The list can be printed as JSON. Standard output contains nothing but JSON, even if there are no events."""
     assert json.loads(waypost("dead", "list", "--json").stdout) == []
     ids = store(database, "a")
 
@@ -85,7 +88,7 @@ def test_the_list_can_be_printed_as_json(database: Engine, waypost: Waypost) -> 
 
 
 def test_a_replayed_event_waits_again_with_all_its_attempts(database: Engine, waypost: Waypost) -> None:
-    """It is like an event that has just arrived, and counts as waiting."""
+    """A replayed event is like an event that has just arrived. It counts as waiting and has no attempts yet."""
     ids = store(database, "a", "b")
     with database.begin() as connection:
         connection.execute(text("UPDATE event SET attempts = 3"))
@@ -100,7 +103,7 @@ def test_a_replayed_event_waits_again_with_all_its_attempts(database: Engine, wa
 
 
 def test_a_replay_wakes_the_lanes_at_once(database: Engine, waypost: Waypost, redis_server: EmbeddedRedis) -> None:
-    """Its event does not have to wait for the sweeper."""
+    """A replay wakes the lanes at once. The replayed event does not have to wait for the sweeper."""
     ids = store(database, "a")
     waypost("dead", "replay", str(ids[0]), redis=redis_server.url)
 
@@ -109,7 +112,7 @@ def test_a_replay_wakes_the_lanes_at_once(database: Engine, waypost: Waypost, re
 
 
 def test_a_replay_needs_no_redis(database: Engine, waypost: Waypost) -> None:
-    """Without Redis the sweeper finds the events."""
+    """A replay works without Redis. The sweeper then finds the replayed events."""
     ids = store(database, "a")
     answer = waypost("dead", "replay", str(ids[0]))
 
@@ -118,7 +121,7 @@ def test_a_replay_needs_no_redis(database: Engine, waypost: Waypost) -> None:
 
 
 def test_a_dropped_event_is_done_and_counted(database: Engine, waypost: Waypost) -> None:
-    """The count `done` grows in the same transaction."""
+    """A dropped event is done. The count `done` grows in the same transaction."""
     ids = store(database, "a", "b")
     answer = waypost("dead", "drop", str(ids[1]), "--json")
 
@@ -128,7 +131,7 @@ def test_a_dropped_event_is_done_and_counted(database: Engine, waypost: Waypost)
 
 
 def test_only_selected_events_are_changed(database: Engine, waypost: Waypost) -> None:
-    """Events with another reason stay dead."""
+    """Only events with the selected reason are dropped. Events with another reason stay dead."""
     store(database, "a", "b", reason="TurnFailed")
     store(database, "c", reason="InvalidItem")
     waypost("dead", "drop", "--reason", "TurnFailed")
@@ -138,7 +141,7 @@ def test_only_selected_events_are_changed(database: Engine, waypost: Waypost) ->
 
 
 def test_an_unknown_number_is_a_usage_error(waypost: Waypost) -> None:
-    """It must not look as if there was nothing to do."""
+    """An unknown number is a usage error. The answer must not look as if there was nothing to do."""
     answer = waypost("dead", "replay", "--number", "team-a/nowhere")
 
     assert answer.exit_code == 2
@@ -146,7 +149,7 @@ def test_an_unknown_number_is_a_usage_error(waypost: Waypost) -> None:
 
 
 def test_a_mistyped_id_changes_nothing(database: Engine, waypost: Waypost) -> None:
-    """The whole command is refused, although other ids are right."""
+    """A command with a mistyped id changes nothing. It is refused as a whole, although the other ids are right."""
     ids = store(database, "a")
     answer = waypost("dead", "drop", str(ids[0]), "999999")
 
@@ -157,7 +160,7 @@ def test_a_mistyped_id_changes_nothing(database: Engine, waypost: Waypost) -> No
 
 @pytest.mark.parametrize("verb", ["replay", "drop"])
 def test_a_command_without_a_selection_changes_nothing(database: Engine, waypost: Waypost, verb: str) -> None:
-    """A bare `waypost dead drop` must not drop everything."""
+    """A command without a selection changes nothing. A bare `waypost dead drop` must not drop everything."""
     store(database, "a")
     answer = waypost("dead", verb)
 
@@ -167,7 +170,10 @@ def test_a_command_without_a_selection_changes_nothing(database: Engine, waypost
 
 
 def test_more_than_one_batch_is_replayed_to_the_last(database: Engine, waypost: Waypost) -> None:
-    """Each transaction locks 500 rows; the user sees the total."""
+    """All selected events are replayed, even if they need more than one batch.
+
+    Each transaction locks 500 rows. The user sees the total.
+    """
     store(database, *(f"key-{number}" for number in range(1201)))
     answer = waypost("dead", "replay", "--all")
 
@@ -177,7 +183,7 @@ def test_more_than_one_batch_is_replayed_to_the_last(database: Engine, waypost: 
 
 
 def test_a_waiting_or_done_event_cannot_be_dropped(database: Engine) -> None:
-    """Only what is dead is anybody's to drop."""
+    """A waiting event cannot be dropped. Only dead events can be dropped."""
     ids = store(database, "a")
     with database.begin() as connection:
         dead.replay(connection, Selection(tuple(ids)), limit=10)
@@ -187,7 +193,10 @@ def test_a_waiting_or_done_event_cannot_be_dropped(database: Engine) -> None:
 
 
 def test_a_replay_makes_the_holder_of_the_lane_look_again(database: Engine) -> None:
-    """Otherwise a drain that is about to end would leave the event to the sweeper."""
+    """A replay makes the holder of the lane look again.
+
+    Otherwise, a drain that is about to end would leave the event to the sweeper.
+    """
     ids = store(database, "a")
     with database.begin() as connection:
         before = connection.execute(text("SELECT sum(requested) FROM lane")).scalar_one()
@@ -198,7 +207,10 @@ def test_a_replay_makes_the_holder_of_the_lane_look_again(database: Engine) -> N
 
 
 def test_sends_that_failed_or_are_unknown_are_listed(database: Engine, waypost: Waypost) -> None:
-    """The list has code and reason, but no recipient and no text."""
+    """`waypost dead list --sends` lists sends that failed or are unknown.
+
+    The list shows code and reason, but no recipient and no text.
+    """
     with database.begin() as connection:
         connection.execute(
             text("""

@@ -1,4 +1,4 @@
-"""Tests of `waypost doctor`: it finds what is wrong, says what to do, and shows no secret."""
+"""Tests of `waypost doctor`. The command finds what is wrong, says what to do, and shows no secret."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ DAY_S = 86_400.0
 
 
 def published(folder: Path) -> Path:
-    """Publishes one number in a registry; returns its folder."""
+    """Publishes one number in a registry and returns the folder of the registry."""
     identity: dict[str, Any] = {
         "namespace": "team-a",
         "name": "support",
@@ -38,7 +38,7 @@ def published(folder: Path) -> Path:
 
 
 def find(findings: list[Finding], check: str) -> Finding:
-    """Returns the only finding of that check."""
+    """Returns the only finding of a check."""
     (found,) = [finding for finding in findings if finding.check == check]
     return found
 
@@ -49,7 +49,7 @@ def check_registry(folder: Path) -> list[Finding]:
 
 
 def test_a_good_database_is_ok(database_url: str) -> None:
-    """It is reachable, migrated and durable."""
+    """A database that is reachable, migrated and durable is reported as ok."""
     findings = list(doctor.check_database(database_url))
 
     assert [finding.check for finding in findings] == ["database", "schema", "durability"]
@@ -57,14 +57,17 @@ def test_a_good_database_is_ok(database_url: str) -> None:
 
 
 def test_a_database_without_tables_needs_a_migration(empty_database_url: str) -> None:
-    """The advice names the command."""
+    """A database without tables needs a migration. The advice names the command."""
     finding = find(list(doctor.check_database(empty_database_url)), "schema")
 
     assert (finding.state, finding.advice) == ("wrong", "run `waypost migrate`")
 
 
 def test_a_database_that_would_lose_acknowledged_messages_is_wrong(database: Engine, database_url: str) -> None:
-    """synchronous_commit = off breaks the first guarantee without any error."""
+    """A database that would lose acknowledged messages is reported as wrong.
+
+    synchronous_commit = off breaks the first guarantee without any error.
+    """
     name = database.url.database
     with database.begin() as connection:
         connection.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = off'))
@@ -83,7 +86,7 @@ def test_a_database_that_would_lose_acknowledged_messages_is_wrong(database: Eng
     ],
 )
 def test_an_unusable_database_is_reported_without_its_password(url: str, detail: str) -> None:
-    """There is one finding, with advice."""
+    """An unusable database gives one finding, with advice and without the database's password."""
     (finding,) = doctor.check_database(url)
 
     assert finding.state == "wrong"
@@ -93,12 +96,12 @@ def test_an_unusable_database_is_reported_without_its_password(url: str, detail:
 
 
 def test_a_good_redis_is_ok(redis_server: EmbeddedRedis) -> None:
-    """The embedded server has an append-only file and never evicts."""
+    """The embedded Redis is reported as ok. It has an append-only file and never evicts."""
     assert {finding.state for finding in doctor.check_redis(redis_server.url)} == {"ok"}
 
 
 def test_a_redis_that_evicts_or_forgets_is_found(redis_server: EmbeddedRedis) -> None:
-    """The advice names the setting to change."""
+    """A Redis that evicts or does not persist data is reported. The advice names the setting to change."""
     with redis_server.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.config_set("appendonly", "no")
@@ -118,7 +121,7 @@ def test_a_redis_that_evicts_or_forgets_is_found(redis_server: EmbeddedRedis) ->
     ],
 )
 def test_an_unusable_redis_is_reported_without_its_password(url: str, detail: str) -> None:
-    """There is one finding, with advice."""
+    """An unusable Redis gives one finding, with advice and without the password of Redis."""
     (finding,) = doctor.check_redis(url)
 
     assert finding.state == "wrong"
@@ -127,17 +130,17 @@ def test_an_unusable_redis_is_reported_without_its_password(url: str, detail: st
 
 
 def test_a_registry_with_a_number_is_ok(tmp_path: Path) -> None:
-    """The files are as the operator publishes them."""
+    """A registry with the files that the operator publishes is reported as ok."""
     assert check_registry(published(tmp_path)) == [Finding("registry", FindingState.OK, "1 number")]
 
 
 def test_an_empty_registry_is_wrong(tmp_path: Path) -> None:
-    """Without numbers no message can be accepted or answered."""
+    """An empty registry is reported as wrong. Without numbers, no message can be accepted or answered."""
     assert check_registry(tmp_path)[0].state == "wrong"
 
 
 def test_a_file_that_cannot_be_decoded_is_find(tmp_path: Path) -> None:
-    """The finding has the name of the file, not its content."""
+    """The finding for a file that cannot be decoded has the name of the file, but not its content."""
     published(tmp_path)
     (tmp_path / "worker" / "team-a.support.json").write_text('{"accessToken": "canary')
     findings = check_registry(tmp_path)
@@ -147,7 +150,10 @@ def test_a_file_that_cannot_be_decoded_is_find(tmp_path: Path) -> None:
 
 
 def test_half_of_a_number_is_found(tmp_path: Path) -> None:
-    """Messages to it would be accepted and never answered."""
+    """A number that has only one of its two files is reported.
+
+    Without the worker's file, messages to the number would be accepted and never answered.
+    """
     published(tmp_path)
     (tmp_path / "worker" / "team-a.support.json").unlink()
 
@@ -157,7 +163,7 @@ def test_half_of_a_number_is_found(tmp_path: Path) -> None:
 
 
 def test_files_that_everybody_may_read_are_a_warning(tmp_path: Path) -> None:
-    """They contain secrets."""
+    """Files that everybody may read are a warning, because the files contain secrets."""
     published(tmp_path)
     (tmp_path / "webhook" / "team-a.support.json").chmod(0o644)
 
@@ -183,7 +189,10 @@ def test_files_that_everybody_may_read_are_a_warning(tmp_path: Path) -> None:
     ],
 )
 def test_a_token_is_judged_by_what_meta_says_about_it(token: TokenDetails, state: str, words: str) -> None:
-    """Meta says whether it is valid, which permissions it has, and when it expires."""
+    """A token is judged by what Meta says about it.
+
+    Meta says whether the token is valid, which permissions it has, and when it expires.
+    """
     (finding,) = doctor.judge_token("token", token, now=0.0)
 
     assert finding.state == state
@@ -192,7 +201,10 @@ def test_a_token_is_judged_by_what_meta_says_about_it(token: TokenDetails, state
 
 @pytest.fixture
 def run(database_url: str, redis_server: EmbeddedRedis, tmp_path: Path) -> Callable[..., Result]:
-    """Runs `waypost doctor` with good servers and a registry of one number, but without a Graph API."""
+    """Returns a function that runs `waypost doctor`.
+
+    The servers are good and the registry has one number, but there is no Graph API.
+    """
 
     def doctor_on(*arguments: str, registry_dir: Path | None = None) -> Result:
         environment = {
@@ -207,7 +219,10 @@ def run(database_url: str, redis_server: EmbeddedRedis, tmp_path: Path) -> Calla
 
 
 def test_the_command_ends_with_status_one_if_anything_is_wrong(run: Callable[..., Result]) -> None:
-    """Here the Graph API cannot be reached; everything else is checked nevertheless."""
+    """The command ends with status 1 if anything is wrong.
+
+    Here, the Graph API cannot be reached. Everything else is checked nevertheless.
+    """
     answer = run()
 
     assert answer.exit_code == 1
@@ -216,7 +231,7 @@ def test_the_command_ends_with_status_one_if_anything_is_wrong(run: Callable[...
 
 
 def test_the_command_prints_json_for_programs(run: Callable[..., Result]) -> None:
-    """Standard output has the same findings and nothing else."""
+    """With `--json`, standard output has the same findings as JSON, and nothing else."""
     findings = json.loads(run("--json").stdout)
 
     assert {finding["check"]: finding["state"] for finding in findings} == {

@@ -1,4 +1,4 @@
-"""Tests of `waypost send`: its arguments, the number and contact that it finds, and its keys."""
+"""Tests of `waypost send`: its arguments, its keys, and how it finds the number and the contact."""
 
 import pytest
 from sqlalchemy import Engine, text
@@ -31,13 +31,16 @@ def rows(database: Engine) -> list[tuple[object, ...]]:
     ],
 )
 def test_a_recipient_is_a_phone_number_or_a_bsuid(word: str, expected: Recipient) -> None:
-    """Spaces in a phone number do not matter."""
+    """A recipient is given as a phone number or as a BSUID. Spaces in a phone number do not matter."""
     assert send.recipient(word) == expected
 
 
 @pytest.mark.parametrize("word", ["3331234567", "canary", "+39", "+390000000000000000", ""])
 def test_an_invalid_recipient_is_refused_without_repeating_it(word: str) -> None:
-    """Without a country code, Meta would assume that of the business. The address is personal data."""
+    """An invalid recipient is refused, and the error does not repeat it, because the address is personal data.
+
+    A phone number without a country code is invalid, because Meta would assume the country code of the business.
+    """
     with pytest.raises(CannotSend) as caught:
         send.recipient(word)
     assert not word or word not in str(caught.value).replace("+393331234567", "")
@@ -45,13 +48,13 @@ def test_an_invalid_recipient_is_refused_without_repeating_it(word: str) -> None
 
 @pytest.mark.parametrize(("words", "template"), [(None, None), ("hello", "greeting:en"), (None, "greeting")])
 def test_the_message_is_a_text_or_a_template_with_its_language(words: str | None, template: str | None) -> None:
-    """Neither, both, or a template without a language is refused."""
+    """A text or a template must be given, but not both. A template must have a language."""
     with pytest.raises(CannotSend):
         send.message(words, template)
 
 
 def test_a_number_is_found_by_its_name_or_its_id(database: Engine) -> None:
-    """The error for an unknown number lists the existing ones."""
+    """A number is found by its name or its id. The error for an unknown number lists the existing numbers."""
     with database.begin() as connection:
         numbers.record(connection, [(NUMBER, "team-a", "support", "1")])
 
@@ -62,7 +65,7 @@ def test_a_number_is_found_by_its_name_or_its_id(database: Engine) -> None:
 
 
 def test_the_same_key_twice_is_one_row(database: Engine) -> None:
-    """A script that is run again must not send a message twice."""
+    """Two requests with the same key give one row. A script that is run again must not send a message twice."""
     to = Recipient("393331234567", None)
     first = send.request(database, NUMBER, to, Text("hello"), "monday")
     second = send.request(database, NUMBER, to, Text("hello"), "monday")
@@ -73,7 +76,7 @@ def test_the_same_key_twice_is_one_row(database: Engine) -> None:
 
 
 def test_without_a_key_every_request_is_a_new_message(database: Engine) -> None:
-    """Sending the same text twice may be intended."""
+    """Without a key, every request is a new message. A user may want to send the same text twice."""
     to = Recipient("393331234567", None)
     for _ in range(2):
         send.request(database, NUMBER, to, Text("hello"), None)
@@ -82,7 +85,10 @@ def test_without_a_key_every_request_is_a_new_message(database: Engine) -> None:
 
 
 def test_a_key_that_was_used_for_another_contact_is_refused(database: Engine) -> None:
-    """The second message is not sent, so the answer must not be "sent"."""
+    """A key that was used for another contact is refused.
+
+    The second message is not sent, so the answer must not be "sent".
+    """
     send.request(database, NUMBER, Recipient("393331234567", None), Text("hello"), "monday")
     with pytest.raises(KeyInUse):
         send.request(database, NUMBER, Recipient("393331234568", None), Text("hello"), "monday")
@@ -91,7 +97,7 @@ def test_a_key_that_was_used_for_another_contact_is_refused(database: Engine) ->
 
 
 def test_a_contact_that_wrote_before_keeps_its_conversation(database: Engine) -> None:
-    """The 24-hour window and the consent of that contact apply."""
+    """A contact that wrote before keeps its conversation. The 24-hour window and the consent of that contact apply."""
     to = Recipient("393331234567", None)
     for _ in range(2):
         send.request(database, NUMBER, to, Text("hello"), None)
@@ -100,7 +106,10 @@ def test_a_contact_that_wrote_before_keeps_its_conversation(database: Engine) ->
 
 
 def test_the_outcome_is_returned_after_the_deadline_at_the_latest(database: Engine) -> None:
-    """Without a worker, the message is still queued then."""
+    """The outcome is returned at the deadline at the latest.
+
+    Without a worker, the message is still queued at that time.
+    """
     outbox_id, _ = send.request(database, NUMBER, Recipient("393331234567", None), Text("hello"), None)
     assert send.outcome(database, outbox_id, within_s=0.0).state == "queued"
 

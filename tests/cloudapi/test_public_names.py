@@ -1,4 +1,7 @@
-"""The names that authors of plugins import stay: a plugin that was written for an earlier version still loads."""
+"""Tests that the names that plugins import do not disappear.
+
+A plugin that was written for an earlier version still loads.
+"""
 
 import subprocess
 import sys
@@ -21,18 +24,21 @@ UrlButton Video VideoParameter VoiceCall VoiceCallButton addressed
 
 
 def test_the_bot_package_keeps_its_public_names() -> None:
-    """A name may be added; removing or renaming one breaks plugins."""
+    """The bot package keeps its public names. A name may be added, but removing or renaming one breaks plugins."""
     assert set(bot.__all__) == set(BOT.split())
     assert all(hasattr(bot, name) for name in bot.__all__)
 
 
 def test_the_messages_package_keeps_its_public_names() -> None:
-    """A name may be added; removing or renaming one breaks plugins."""
+    """The messages package keeps its public names. A name may be added, but removing or renaming one breaks plugins."""
     assert set(messages.__all__) == set(MESSAGES.split())
     assert all(hasattr(messages, name) for name in messages.__all__)
 
 
 def test_a_plugin_can_import_both_packages_in_a_process_of_its_own() -> None:
-    """Neither import depends on another module of Waypost having been imported before."""
+    """A plugin can import either package first.
+
+    Neither import requires that another module of Waypost was imported before.
+    """
     for code in ("import waypost.bot", "from waypost.cloudapi.messages import Text"):
         subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)

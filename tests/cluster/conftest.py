@@ -1,8 +1,9 @@
 """Fixtures for tests on a real API server.
 
-It is that of WAYPOST_TEST_KUBECONFIG, or etcd and kube-apiserver are started from the folder WAYPOST_TEST_KUBEBIN.
-Without either, these tests are skipped. They need only the API server, no nodes and no controllers; where there are
-some, they do no harm. The tests leave nothing behind on a cluster that they were given.
+WAYPOST_TEST_KUBECONFIG names the API server. Otherwise, etcd and kube-apiserver are started from the folder
+WAYPOST_TEST_KUBEBIN. If neither variable is set, these tests are skipped. They need only the API server, but
+no nodes and no controllers. Nodes and controllers do no harm. If the tests were given a cluster, they leave
+nothing behind on it.
 """
 
 import contextlib
@@ -50,7 +51,7 @@ def kubeconfig() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def api(kubeconfig: Path) -> Iterator[client.ApiClient]:
-    """Yields a client of the API server, which has both CRDs installed and serves them."""
+    """Yields a client of the API server. Both CRDs are installed and served."""
     with untyped(config).new_client_from_config(str(kubeconfig)) as made:
         extensions = client.ApiextensionsV1Api(made)
         ours = [name for name, body in DEFINITIONS.items() if _install(extensions, name, body)]
@@ -64,7 +65,7 @@ def api(kubeconfig: Path) -> Iterator[client.ApiClient]:
 
 @pytest.fixture
 def namespace(api: client.ApiClient) -> Iterator[str]:
-    """Yields a namespace of the test's own."""
+    """Yields a namespace that only this test uses."""
     name = f"wp-{uuid.uuid4().hex[:10]}"
     core = client.CoreV1Api(api)
     core.create_namespace(untyped({"metadata": {"name": name}}))
@@ -74,10 +75,10 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def chart_namespaces(api: client.ApiClient) -> Iterator[tuple[str, ...]]:
-    """Yields the chart's namespace and those of two teams.
+    """Yields the chart's namespace and the namespaces of two teams.
 
-    They enforce the restricted Pod Security Standard and warn of what violates it. All tests share them: a name is not
-    free again before its namespace is gone.
+    The namespaces enforce the restricted Pod Security Standard and warn of what violates it. All tests share
+    them, because a name can be used again only when its namespace is gone.
     """
     names = (NAMESPACE, "team-a", "team-b")
     labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
@@ -89,7 +90,10 @@ def chart_namespaces(api: client.ApiClient) -> Iterator[tuple[str, ...]]:
 
 
 def end(api: client.ApiClient, namespace: str) -> None:
-    """Delete a namespace and our objects in it; no operator runs that would remove their finalizers."""
+    """Deletes a namespace and our objects in it.
+
+    The function removes the finalizers of the objects, because no operator runs that would remove them.
+    """
     objects = client.CustomObjectsApi(api)
     for kind in KINDS:
         where = (GROUP, VERSION, namespace, kind.plural)
@@ -103,7 +107,7 @@ def end(api: client.ApiClient, namespace: str) -> None:
 
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run kubectl, assert that it succeeds, and return what it printed."""
+    """Runs kubectl, asserts that it succeeds, and returns the completed process with its output."""
     program = tool("kubectl")
     assert program is not None
     done = subprocess.run(
@@ -119,7 +123,7 @@ def kubectl(kubeconfig: Path, *arguments: str, stdin: str = "") -> "subprocess.C
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition that the API server will make true."""
+    """Waits for a condition that the API server will make true."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         if time.monotonic() > deadline:
@@ -128,7 +132,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def _install(extensions: client.ApiextensionsV1Api, name: str, body: dict[str, Any]) -> bool:
-    """Create a definition, or update the spec of one that exists. Return whether it was created."""
+    """Creates a definition, or updates the spec of one that exists. Returns whether it was created."""
     try:
         extensions.create_custom_resource_definition(untyped(body))
     except ApiException as error:

@@ -33,7 +33,10 @@ def _helm() -> None:
 
 @pytest.mark.parametrize("values", VALUES)
 def test_the_api_server_accepts_every_object_unchanged(kubeconfig: Path, chart_namespaces: object, values: str) -> None:
-    """Strict validation finds no unknown or duplicate field, and no pod that violates the restricted standard."""
+    """The API server accepts every object of the chart unchanged.
+
+    Strict validation finds no unknown or duplicate field, and no pod that violates the restricted standard.
+    """
     objects = [each for each in render(values).in_namespaces() if each["kind"] not in FOREIGN]
 
     applied = kubectl(
@@ -48,7 +51,10 @@ def test_the_api_server_accepts_every_object_unchanged(kubeconfig: Path, chart_n
 def test_the_kinds_outlive_the_release(
     kubeconfig: Path, api: client.ApiClient, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Helm installs, upgrades and removes the release; it skips hooks, since no controller here runs their pods."""
+    """Our kinds and their objects stay when Helm removes the release.
+
+    Helm installs, upgrades and removes the release. It skips hooks, because no controller here runs their pods.
+    """
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     values = ("--values", str(CHART / "ci" / "trial-values.yaml"))
     custom = client.CustomObjectsApi(api)
@@ -76,7 +82,7 @@ def test_the_kinds_outlive_the_release(
 
 @pytest.fixture(scope="module")
 def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> Iterator[Where]:
-    """Yields a number's group, version, namespace, plural and name; the number is deleted afterwards."""
+    """Yields a number's group, version, namespace, plural and name. Deletes the number afterwards."""
     _, team, _ = chart_namespaces
     where = ("waypost.dev", "v1alpha1", team, "whatsappnumbers")
     spec = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "support-meta"}}
@@ -96,10 +102,11 @@ def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> Iterator
 
 @pytest.fixture(scope="module")
 def policies(kubeconfig: Path, api: client.ApiClient, number: Where) -> Iterator[None]:
-    """Installs the production chart's policies, and waits until they are in force and, afterwards, until they are not.
+    """Installs the policies of the production chart and waits until they are in force.
 
-    The API server starts and stops to apply each policy with a delay. So all tests share one installation: a policy
-    that is deleted and created again may first still refuse, and then refuse nothing for a while.
+    At the end, deletes the policies and waits until they are no longer in force. The API server starts and stops
+    to apply each policy with a delay. If a policy is deleted and created again, it may first still refuse
+    objects, and then refuse nothing for a while. All tests therefore share one installation.
     """
     chart: Rendered = render("production")
     manifests = yaml.safe_dump_all([each for each in chart.objects if each["kind"] in POLICIES])
@@ -133,7 +140,7 @@ def _schedule(namespace: str, message: dict[str, Any], **metadata: Any) -> dict[
 
 
 def _refusal(api: client.ApiClient, manifest: dict[str, Any]) -> str | None:
-    """Return the API server's message if it refuses the object, which is not stored either way."""
+    """Tries to create an object, which is not stored. Returns the API server's message if it refuses."""
     custom = client.CustomObjectsApi(api)
     plural = {"BotSchedule": "botschedules", "WhatsAppNumber": "whatsappnumbers"}[manifest["kind"]]
     try:
@@ -163,7 +170,7 @@ def _components(text: object) -> dict[str, Any]:
 def test_a_spec_with_an_access_token_is_refused(
     api: client.ApiClient, namespace: str, place: str, message: dict[str, Any], metadata: dict[str, Any]
 ) -> None:
-    """The message says where the token is, and does not quote it."""
+    """A spec with an access token is refused. The message says where the token is, and does not quote it."""
     refusal = _refusal(api, _schedule(namespace, message, **metadata))
 
     assert refusal is not None
@@ -175,12 +182,15 @@ def test_a_spec_with_an_access_token_is_refused(
 def test_an_ordinary_spec_is_accepted(
     api: client.ApiClient, namespace: str, policies: None, message: dict[str, Any]
 ) -> None:
-    """Template parameters of an unexpected form are accepted too."""
+    """An ordinary spec is accepted. Template parameters of an unexpected form are accepted too."""
     assert _refusal(api, _schedule(namespace, message)) is None
 
 
 def _record(api: client.ApiClient, number: Where, url: str, dry_run: str | None = None) -> str | None:
-    """Write a callback into a number's status, as the operator does. Return the API server's message if it refuses."""
+    """Writes a callback into a number's status, as the operator does.
+
+    Returns the API server's message if it refuses the change.
+    """
     try:
         client.CustomObjectsApi(api).patch_namespaced_custom_object_status(
             *number, {"status": {"webhook": {"url": url}}}, dry_run=dry_run
@@ -192,7 +202,10 @@ def _record(api: client.ApiClient, number: Where, url: str, dry_run: str | None 
 
 @pytest.mark.usefixtures("policies")
 def test_a_callback_that_is_not_https_cannot_be_recorded(api: client.ApiClient, number: Where) -> None:
-    """No writer of the status may do it: Meta would deliver message texts in the clear."""
+    """A callback that is not https cannot be recorded by any writer of the status.
+
+    With such a callback, Meta would deliver message texts without encryption.
+    """
     refusal = _record(api, number, "http://a.example/webhooks/a/b")
 
     assert refusal is not None
@@ -201,7 +214,7 @@ def test_a_callback_that_is_not_https_cannot_be_recorded(api: client.ApiClient, 
 
 @pytest.mark.usefixtures("policies")
 def test_a_callback_by_https_is_recorded(api: client.ApiClient, number: Where) -> None:
-    """The operator records its callbacks like this."""
+    """A callback that is https is recorded in the status. The operator writes it in the same way."""
     refusal = _record(api, number, "https://a.example/webhooks/a/b")
 
     found: Any = client.CustomObjectsApi(api).get_namespaced_custom_object(*number)

@@ -1,4 +1,4 @@
-"""The chart grants exactly the rights that are listed in rbac/, and they suffice for all of the operator's work."""
+"""The chart grants exactly the rights that are listed in rbac/. They suffice for all of the operator's work."""
 
 import contextlib
 import json
@@ -38,7 +38,10 @@ def _tools() -> None:
 def namespaces(
     request: pytest.FixtureRequest, kubeconfig: Path, chart_namespaces: tuple[str, ...]
 ) -> Iterator[tuple[str, ...]]:
-    """Installs the chart's accounts and roles for an operator of these namespaces, and yields the namespaces."""
+    """Installs the chart's accounts and roles for an operator of some namespaces, or of all.
+
+    Yields the namespaces. The tuple is empty for an operator of all namespaces.
+    """
     sets = tuple(f"operator.namespaces[{n}]={name}" for n, name in enumerate(request.param))
     objects = yaml.safe_dump_all([each for each in render("trial", sets).in_namespaces() if each["kind"] in ACCESS])
     kubectl(kubeconfig, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=objects)
@@ -47,7 +50,7 @@ def namespaces(
 
 
 def _account(kubeconfig: Path, folder: Path, name: str, namespace: str) -> Path:
-    """Write a kubeconfig that authenticates as that service account."""
+    """Writes a kubeconfig that authenticates as a service account."""
     token = kubectl(kubeconfig, "create", "token", name, "--namespace", namespace).stdout.strip()
     theirs = yaml.safe_load(kubeconfig.read_text())
     theirs["users"] = [{"name": theirs["users"][0]["name"], "user": {"token": token}}]
@@ -73,7 +76,10 @@ def _process(command: str, log: Path, **environment: str) -> Iterator[None]:
 def operator_log(
     kubeconfig: Path, namespaces: tuple[str, ...], tmp_path: Path, free_port: Callable[[], int]
 ) -> Iterator[Path]:
-    """Yields the log of an operator that runs as its service account, with a simulated Meta and a leader election."""
+    """Yields the log of an operator that runs as its service account.
+
+    The operator uses a simulated Meta and a leader election.
+    """
     account = _account(kubeconfig, tmp_path, "waypost-operator", NAMESPACE)
     declared = manifests.load(files.yaml_files([EXAMPLES]))
     meta = tmp_path / "world.json"
@@ -122,7 +128,11 @@ def _refusals(log: Path) -> list[dict[str, Any]]:
 def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
     kubeconfig: Path, api: client.ApiClient, operator_log: Path
 ) -> None:
-    """It publishes a number, creates CronJobs, writes statuses and Events, and removes all of it on deletion."""
+    """The operator does all of its work with the chart's rights.
+
+    It publishes a number, creates CronJobs, and writes statuses and Events. After a deletion, it removes what it
+    created.
+    """
     custom, core, batch = client.CustomObjectsApi(api), client.CoreV1Api(api), client.BatchV1Api(api)
     ours = ("waypost.dev", "v1alpha1", TEAM)
 
@@ -153,7 +163,7 @@ def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
 
 
 def _granted(account: Path, namespace: str) -> rights.Rights:
-    """Ask the API server what an account may do in a namespace."""
+    """Asks the API server what an account may do in a namespace."""
     with untyped(config).new_client_from_config(str(account)) as made:
         review = client.AuthorizationV1Api(made).create_self_subject_rules_review(
             untyped({"spec": {"namespace": namespace}})
@@ -165,7 +175,11 @@ def _granted(account: Path, namespace: str) -> rights.Rights:
 def test_the_api_server_grants_the_listed_rights_and_nothing_else(
     kubeconfig: Path, api: client.ApiClient, namespaces: tuple[str, ...], namespace: str, tmp_path: Path
 ) -> None:
-    """Each account is checked in its own namespace, a team's and another; rights that any account has do not count."""
+    """The API server grants each account the listed rights and nothing else.
+
+    The rights are checked in the account's own namespace, in a team's namespace and in another one. Rights that
+    any account has do not count.
+    """
     mode = next(name for name, given in rights.MODES.items() if given == namespaces)
     kubectl(kubeconfig, "create", "serviceaccount", "unprivileged", "--namespace", namespace)
     common = _granted(_account(kubeconfig, tmp_path, "unprivileged", namespace), namespace)

@@ -1,4 +1,7 @@
-"""The API server accepts the CRDs, fills in defaults, and refuses invalid specs with a message that says what to do."""
+"""The API server accepts the CRDs, fills in defaults, and refuses invalid specs.
+
+The message of a refusal says what to do.
+"""
 
 import json
 from copy import deepcopy
@@ -31,7 +34,7 @@ PLURALS = {"WhatsAppNumber": "whatsappnumbers", "BotSchedule": "botschedules"}
 
 
 def create(api: client.ApiClient, namespace: str, kind: str, spec: dict[str, Any], name: str = "one") -> dict[str, Any]:
-    """Create an object and return it as stored."""
+    """Creates an object and returns it as it is stored."""
     body = {"apiVersion": "waypost.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
     found: dict[str, Any] = untyped(
         client.CustomObjectsApi(api).create_namespaced_custom_object(
@@ -42,7 +45,7 @@ def create(api: client.ApiClient, namespace: str, kind: str, spec: dict[str, Any
 
 
 def changed(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Return the spec with one field set, or removed if the value is None."""
+    """Returns a copy of the spec with one field set. If the value is None, the field is removed."""
     spec = deepcopy(spec)
     at, *names = spec, *path.split(".")
     for name in names[:-1]:
@@ -55,7 +58,10 @@ def changed(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 def test_defaults_stand_in_the_stored_object(api: client.ApiClient, namespace: str) -> None:
-    """A reader of the object sees the values in effect, not only those that were written."""
+    """Defaults are written into the stored object.
+
+    A reader of the object sees all values in effect, not only those that were written.
+    """
     stored = create(api, namespace, "WhatsAppNumber", NUMBER)["spec"]
     assert stored["webhook"] == {"scope": "Number"}
     assert stored["limits"] == {"messagesPerSecond": 80}
@@ -63,13 +69,13 @@ def test_defaults_stand_in_the_stored_object(api: client.ApiClient, namespace: s
 
 
 def test_a_part_of_an_object_gets_the_rest_of_its_defaults(api: client.ApiClient, namespace: str) -> None:
-    """An empty `limits` still gets the default rate."""
+    """If only a part of an object is given, the rest gets its defaults. An empty `limits` gets the default rate."""
     stored = create(api, namespace, "WhatsAppNumber", NUMBER | {"limits": {}, "webhook": {}})["spec"]
     assert (stored["limits"], stored["webhook"]) == ({"messagesPerSecond": 80}, {"scope": "Number"})
 
 
 def test_a_schedule_is_accepted(api: client.ApiClient, namespace: str) -> None:
-    """The documented example is accepted with any template parameters."""
+    """The documented example of a schedule is accepted, with any template parameters."""
     template = MESSAGE["template"] | {"components": [{"type": "body", "parameters": [{"type": "text", "text": "x"}]}]}
     stored = create(api, namespace, "BotSchedule", changed(SCHEDULE, "action.message.template", template))["spec"]
     assert stored["action"]["message"]["template"]["components"] == template["components"]
@@ -148,7 +154,10 @@ def test_contacts_without_a_phone_number_are_accepted(api: client.ApiClient, nam
 def test_an_invalid_field_is_refused_with_what_to_do(  # noqa: PLR0917 - fixtures and a table's columns
     api: client.ApiClient, namespace: str, kind: str, path: str, value: Any, sentence: str
 ) -> None:
-    """The message of each rule describes the field's form instead of quoting an expression."""
+    """An invalid field is refused with a message that says what to do.
+
+    The message describes the form of the field instead of quoting an expression.
+    """
     spec = changed(NUMBER if kind == "WhatsAppNumber" else SCHEDULE, path, value)
     with pytest.raises(ApiException) as refused:
         create(api, namespace, kind, spec)
@@ -158,7 +167,7 @@ def test_an_invalid_field_is_refused_with_what_to_do(  # noqa: PLR0917 - fixture
 
 @pytest.mark.parametrize("kind", ["WhatsAppNumber", "BotSchedule"])
 def test_a_name_with_a_dot_is_refused(api: client.ApiClient, namespace: str, kind: str) -> None:
-    """The name becomes part of a file name and of an address."""
+    """A name with a dot is refused, because the name becomes part of a file name and of an address."""
     with pytest.raises(ApiException) as refused:
         create(api, namespace, kind, NUMBER if kind == "WhatsAppNumber" else SCHEDULE, name="a.b")
     assert "metadata.name must be small letters, digits and '-'" in (refused.value.body or "")
@@ -166,7 +175,10 @@ def test_a_name_with_a_dot_is_refused(api: client.ApiClient, namespace: str, kin
 
 @pytest.mark.parametrize("field", ["phoneNumberId", "wabaId"])
 def test_ids_are_immutable(api: client.ApiClient, namespace: str, field: str) -> None:
-    """Another number needs another object, and the message says how to replace it."""
+    """The ids of a number are immutable.
+
+    Another number needs another object, and the message says how to replace the object.
+    """
     create(api, namespace, "WhatsAppNumber", NUMBER)
     with pytest.raises(ApiException) as refused:
         client.CustomObjectsApi(api).patch_namespaced_custom_object(
@@ -176,7 +188,10 @@ def test_ids_are_immutable(api: client.ApiClient, namespace: str, field: str) ->
 
 
 def test_numbers_can_be_selected_by_their_id(api: client.ApiClient, namespace: str) -> None:
-    """`selectableFields` lets the operator find a duplicate without listing all numbers."""
+    """Numbers can be selected by their id.
+
+    `selectableFields` lets the operator find a duplicate without listing all numbers.
+    """
     create(api, namespace, "WhatsAppNumber", NUMBER, name="one")
     create(api, namespace, "WhatsAppNumber", NUMBER | {"phoneNumberId": "999999999999999"}, name="two")
     found: Any = client.CustomObjectsApi(api).list_namespaced_custom_object(
@@ -186,7 +201,10 @@ def test_numbers_can_be_selected_by_their_id(api: client.ApiClient, namespace: s
 
 
 def test_the_status_stores_what_the_operator_writes(api: client.ApiClient, namespace: str) -> None:
-    """No field of a full status is pruned, and an update of the object itself cannot write the status."""
+    """The status stores everything that the operator writes.
+
+    No field of a full status is pruned. An update of the object itself cannot write the status.
+    """
     create(api, namespace, "WhatsAppNumber", NUMBER)
     objects = client.CustomObjectsApi(api)
     arguments = ("waypost.dev", "v1alpha1", namespace, "whatsappnumbers", "one")

@@ -1,4 +1,4 @@
-"""`kubectl explain` reads like documentation: the schemas that the API server publishes explain every field."""
+"""`kubectl explain` reads like documentation. The schemas that the API server publishes explain every field."""
 
 import json
 import re
@@ -23,7 +23,7 @@ PYTHON = re.compile(r"\b(None|str|bool|dict|list of dict|Optional|Literal)\b|[a-
 
 
 def published(api: client.ApiClient) -> dict[str, Any]:
-    """Return the schemas that `kubectl explain` reads, by name."""
+    """Returns the schemas that `kubectl explain` reads, as a mapping from names."""
     request = api.param_serialize("GET", f"/openapi/v3/apis/{API_VERSION}", auth_settings=["BearerToken"])
     answer = api.call_api(*request)
     content = json.loads(untyped(answer).read()) if answer.status == 200 else {}
@@ -32,7 +32,7 @@ def published(api: client.ApiClient) -> dict[str, Any]:
 
 
 def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    """Yield path and description of each field."""
+    """Yields the path and the description of each field."""
     for name, field in schema.get("properties", {}).items():
         yield f"{path}.{name}", field.get("description", "")
         yield from fields(field, f"{path}.{name}")
@@ -41,7 +41,7 @@ def fields(schema: dict[str, Any], path: str) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_each_field_is_explained_in_a_sentence(api: client.ApiClient, kind: Kind) -> None:
-    """All fields of spec and status have a sentence in words of the API, not of the program."""
+    """Each field of spec and status is explained in sentences. They use words of the API, not of the program."""
     name = f"dev.waypost.v1alpha1.{kind.kind}"
     until(lambda: name in published(api))
     schema = published(api)[name]
@@ -56,7 +56,10 @@ def test_each_field_is_explained_in_a_sentence(api: client.ApiClient, kind: Kind
 
 
 def test_descriptions_include_defaults_bounds_and_rules(api: client.ApiClient) -> None:
-    """`kubectl explain` shows no defaults, bounds or rules beside a field's description."""
+    """Descriptions include defaults, bounds and rules.
+
+    `kubectl explain` shows only the description of a field, and not its defaults, bounds or rules.
+    """
     until(lambda: "dev.waypost.v1alpha1.BotSchedule" in published(api))
     spec = published(api)["dev.waypost.v1alpha1.BotSchedule"]["properties"]["spec"]["properties"]
     message = spec["action"]["properties"]["message"]["properties"]

@@ -1,4 +1,7 @@
-"""A number on a real API server becomes ready, is written no more than needed, and is removed completely."""
+"""A number on a real API server becomes ready and is later removed completely.
+
+The object is written no more often than needed.
+"""
 
 import asyncio
 import base64
@@ -37,7 +40,7 @@ GROUP = ("waypost.dev", "v1alpha1")
 
 
 class Place:
-    """An operator's reconciler on that API server, the simulated Meta, and a webhook that answers every challenge."""
+    """The operator's reconciler on the API server, the simulated Meta, and a webhook that answers every challenge."""
 
     def __init__(self, namespace: str, cluster: KubernetesCluster, simulation: Any, graph: GraphClient) -> None:
         self.namespace = namespace
@@ -48,7 +51,7 @@ class Place:
         self.reconciler = NumberReconciler(cluster, graph, options, clock=lambda: self.now)
 
     async def reconcile(self, name: str, *, after_s: float = 5.0) -> Manifest | None:
-        """Reconcile a number once and return the object as it is afterwards."""
+        """Reconciles a number once and returns the object as it is afterwards."""
         self.now += after_s
         manifest = await self.cluster.read("WhatsAppNumber", self.namespace, name)
         assert manifest is not None
@@ -58,7 +61,7 @@ class Place:
 
 @asynccontextmanager
 async def place(kubeconfig: Path, namespace: str, ids: list[str]) -> AsyncIterator[Place]:
-    """Yield a place whose simulated Meta has numbers with these ids."""
+    """Yields a place whose simulated Meta has numbers with these ids."""
     simulator = build()
     webhook = Starlette(routes=[Route("/{rest:path}", _echo)])
     calls = KubernetesCalls(await connection.client(kubeconfig))
@@ -87,7 +90,7 @@ async def _echo(request: Request) -> PlainTextResponse:
 
 
 def run(kubeconfig: Path, namespace: str, ids: list[str], story: Callable[[Place], Awaitable[None]]) -> None:
-    """Run a test's coroutine on an event loop of its own."""
+    """Runs a test's coroutine on a new event loop."""
 
     async def in_place() -> None:
         async with place(kubeconfig, namespace, ids) as made:
@@ -118,14 +121,14 @@ def credentials(api: client.ApiClient, namespace: str) -> None:
 
 
 def declare(api: client.ApiClient, namespace: str, name: str, phone_number_id: str, **spec: Any) -> None:
-    """Create a WhatsAppNumber."""
+    """Creates a WhatsAppNumber."""
     given = {"phoneNumberId": phone_number_id, "wabaId": WABA, "credentialsRef": {"name": "meta"}} | spec
     body = {"apiVersion": "waypost.dev/v1alpha1", "kind": "WhatsAppNumber", "metadata": {"name": name}, "spec": given}
     client.CustomObjectsApi(api).create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", body)
 
 
 def entries(api: client.ApiClient, namespace: str) -> set[str]:
-    """Return the keys of all registry Secrets."""
+    """Returns the keys of all registry Secrets."""
     found = client.CoreV1Api(api).list_namespaced_secret(namespace, label_selector="waypost.dev/registry")
     return {key for each in found.items for key in each.data or {}}
 
@@ -133,7 +136,10 @@ def entries(api: client.ApiClient, namespace: str) -> set[str]:
 def test_a_number_becomes_ready_and_is_not_written_again(
     kubeconfig: Path, api: client.ApiClient, namespace: str, phone_number_id: str, credentials: None
 ) -> None:
-    """Ten resyncs later the object and every Secret have the versions of the first reconcile."""
+    """A number becomes ready and is not written again.
+
+    After ten resyncs, the object and every Secret still have the versions of the first reconcile.
+    """
     declare(api, namespace, "support", phone_number_id)
 
     async def story(it: Place) -> None:
@@ -155,7 +161,10 @@ def test_a_number_becomes_ready_and_is_not_written_again(
 def test_numbers_do_not_affect_each_other_and_leave_nothing_behind(
     kubeconfig: Path, api: client.ApiClient, namespace: str, phone_number_id: str, credentials: None
 ) -> None:
-    """Thirty numbers share the registry's Secrets, and one of them is deleted."""
+    """Numbers do not affect each other, and a deleted number leaves nothing behind.
+
+    Here, thirty numbers share the registry's Secrets, and one of the numbers is deleted.
+    """
     ids = [f"{phone_number_id[:12]}{each:03d}" for each in range(30)]
     for each, id_ in enumerate(ids):
         declare(api, namespace, f"n{each}", id_, deletionPolicy="Delete")

@@ -1,4 +1,7 @@
-"""The operator's calls and its process on a real API server, for behaviour that only a real server shows."""
+"""Runs the operator's calls and its process on a real API server.
+
+These tests cover behaviour that only a real server shows.
+"""
 
 import asyncio
 import base64
@@ -34,14 +37,14 @@ GROUP = ("waypost.dev", "v1alpha1")
 
 
 def number(namespace: str, name: str = "support", **spec: Any) -> Manifest:
-    """Return a WhatsAppNumber whose Secret does not exist."""
+    """Returns a WhatsAppNumber whose Secret does not exist."""
     given = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": "waypost.dev/v1alpha1", "kind": "WhatsAppNumber", "metadata": metadata, "spec": given | spec}
 
 
 class Cluster:
-    """The operator's cluster; each call runs on an event loop of its own."""
+    """The operator's cluster. Each call runs on a new event loop."""
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
         self._kubeconfig, self._namespace = kubeconfig, namespace
@@ -72,7 +75,10 @@ def objects(api: client.ApiClient) -> client.CustomObjectsApi:
 
 
 def test_each_manager_owns_only_its_keys(cluster: Cluster, namespace: str) -> None:
-    """Numbers share the registry's Secrets; none removes another's key, and each can remove its own."""
+    """Each manager owns only its own keys of a shared Secret.
+
+    Numbers share the registry's Secrets. No number removes another number's key, and each can remove its own.
+    """
     shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": namespace}}
 
     async def applied(calls: KubernetesCluster) -> object:
@@ -85,7 +91,10 @@ def test_each_manager_owns_only_its_keys(cluster: Cluster, namespace: str) -> No
 
 
 def test_an_apply_without_a_change_writes_nothing(cluster: Cluster, namespace: str) -> None:
-    """A resync applies everything again; the resource version stays, so no watch gets an event."""
+    """An apply without a change writes nothing.
+
+    A resync applies everything again. The resource version stays the same, so no watch gets an event.
+    """
     shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": namespace}}
 
     async def applied(calls: KubernetesCluster) -> list[str]:
@@ -97,7 +106,10 @@ def test_an_apply_without_a_change_writes_nothing(cluster: Cluster, namespace: s
 
 
 def test_an_apply_with_a_version_fails_at_any_other_version(cluster: Cluster, namespace: str) -> None:
-    """Of two that read the same version only one writes, even with force. A deleted object is created again."""
+    """An apply with a version fails at any other version, even with force.
+
+    If two writers read the same version, only one of them writes. A deleted object is created again.
+    """
 
     def record(version: str, text: str) -> Manifest:
         metadata = {"name": "record", "namespace": namespace, "resourceVersion": version}
@@ -118,7 +130,7 @@ def test_an_apply_with_a_version_fails_at_any_other_version(cluster: Cluster, na
 
 
 def test_a_drifted_field_is_restored(cluster: Cluster, api: client.ApiClient, namespace: str) -> None:
-    """The next apply undoes another client's edit of a field that we own."""
+    """If another client edits a field that we own, the next apply restores the field."""
     shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": namespace}}
     wanted = {**shared, "data": {"one.json": "MQ=="}}
     cluster.do(lambda calls: calls.apply(wanted, manager="waypost-number-1"))
@@ -130,7 +142,10 @@ def test_a_drifted_field_is_restored(cluster: Cluster, api: client.ApiClient, na
 def test_a_status_is_written_separately_from_the_spec(
     cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
 ) -> None:
-    """Writing it does not raise the generation, and an outdated status does not overwrite a newer object."""
+    """A status is written separately from the spec.
+
+    Writing it does not raise the generation. An outdated status does not overwrite a newer object.
+    """
     made: Manifest = untyped(
         objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
     )
@@ -144,7 +159,10 @@ def test_a_status_is_written_separately_from_the_spec(
 def test_a_condition_that_the_new_status_lacks_is_removed(
     cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
 ) -> None:
-    """A status is replaced as a whole, although its conditions are a list with a key."""
+    """A condition that is missing in the new status is removed.
+
+    A status is replaced as a whole, although its conditions are a list with a key.
+    """
     made: Manifest = untyped(
         objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
     )
@@ -163,7 +181,10 @@ def test_a_condition_that_the_new_status_lacks_is_removed(
 def test_a_finalizer_holds_an_object_until_it_is_removed(
     cluster: Cluster, objects: client.CustomObjectsApi, namespace: str
 ) -> None:
-    """The finalizer is set and removed by a merge patch at the resource version that was read."""
+    """An object with a finalizer stays until the finalizer is removed.
+
+    A merge patch at the resource version that was read sets and removes the finalizer.
+    """
     made: Manifest = untyped(
         objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
     )
@@ -176,7 +197,7 @@ def test_a_finalizer_holds_an_object_until_it_is_removed(
 
 
 def test_an_event_is_accepted(cluster: Cluster, api: client.ApiClient, namespace: str) -> None:
-    """The API server requires certain fields of an Event, which `kubectl describe` then shows."""
+    """The API server accepts our Event, which must have certain fields. `kubectl describe` then shows the Event."""
     about = {**number(namespace), "metadata": {"name": "support", "namespace": namespace, "uid": "1-2-3"}}
     cluster.do(lambda calls: calls.emit(about, type="Warning", reason="TokenExpiring", message="Three days left."))
     (event,) = client.CoreV1Api(api).list_namespaced_event(namespace).items
@@ -184,7 +205,10 @@ def test_an_event_is_accepted(cluster: Cluster, api: client.ApiClient, namespace
 
 
 def test_a_refusal_quotes_the_api_server(cluster: Cluster, namespace: str) -> None:
-    """A CEL rule's message reaches the reader of the condition."""
+    """The error of a refusal quotes the API server.
+
+    The message of a CEL rule thereby reaches the reader of the condition.
+    """
     bad = number(namespace, phoneNumberId="abc")
     with pytest.raises(ClusterRefused, match="must be an id at Meta"):
         cluster.do(lambda calls: calls.apply(bad, manager="test"))
@@ -199,11 +223,11 @@ class Running:
     probe: int
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return what it has logged."""
+        """Returns the log lines of the process."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
     def probes(self, path: str) -> tuple[int, str]:
-        """Return status and body of a probe's answer."""
+        """Returns the status and the body of a probe's answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.probe}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -215,7 +239,10 @@ class Running:
 def start_operator(
     api: client.ApiClient, kubeconfig: Path, namespace: str, tmp_path: Path, free_port: Callable[[], int]
 ) -> Iterator[Callable[..., Running]]:
-    """Starts operators as the chart's service account; their Graph API is a port on which nothing listens."""
+    """Yields a function that starts an operator as the chart's service account.
+
+    Nothing listens on the port of the operator's Graph API.
+    """
     started: list[Running] = []
 
     def start(**environment: str) -> Running:
@@ -261,7 +288,7 @@ def _as_service_account(api: client.ApiClient, kubeconfig: Path, namespace: str,
 def permissions(
     request: pytest.FixtureRequest, api: client.ApiClient, namespace: str, pytestconfig: pytest.Config
 ) -> Iterator[dict[str, str]]:
-    """Installs the chart's RBAC and yields the operator's settings for that mode."""
+    """Installs the chart's RBAC for a mode and yields the operator's settings for this mode."""
     binaries = os.environ.get("WAYPOST_TEST_KUBEBIN", "")
     helm = shutil.which("helm") or shutil.which("helm", path=binaries)
     if helm is None:
@@ -297,7 +324,11 @@ def test_the_charts_permissions_suffice_and_the_process_ends_in_order(
     api: client.ApiClient,
     namespace: str,
 ) -> None:
-    """In both modes nothing is refused from the start over a number's reconcile and deletion to the process's end."""
+    """The chart's permissions suffice in both modes, and the process ends in order.
+
+    The API server refuses nothing from the start of the process to its end. In between, the operator reconciles
+    and deletes a number.
+    """
     running = start_operator(**permissions, WAYPOST_OPERATOR_REPLICAS="2")
     team, core = f"{namespace}-team", client.CoreV1Api(api)
     labels = {"waypost.dev/credentials": "true"}
@@ -338,7 +369,10 @@ def test_the_charts_permissions_suffice_and_the_process_ends_in_order(
 def test_without_permissions_it_waits_and_the_probe_names_what_is_missing(
     start_operator: Callable[..., Running], api: client.ApiClient, namespace: str
 ) -> None:
-    """A missing Role causes no crash loop."""
+    """Without permissions, the operator waits, and its probe names what is missing.
+
+    A missing Role causes no crash loop.
+    """
     client.CoreV1Api(api).create_namespaced_service_account(
         namespace, untyped({"metadata": {"name": "waypost-operator"}})
     )

@@ -1,7 +1,10 @@
-"""A CronJob fires: how Kubernetes' own controllers name the Job, and how its report reaches the status.
+"""Tests of a CronJob that fires.
 
-The tests need the CronJob and Job controllers, either of a whole cluster or of a kube-controller-manager beside the API
-server. They need no node, and keep nodes from taking their pods: the tests write the pods' statuses in kubelet's place.
+They cover how Kubernetes' own controllers name the Job, and how the run's report reaches the status.
+
+The tests need the CronJob and Job controllers, which belong to a whole cluster or to a
+kube-controller-manager beside the API server. They need no node, and they keep nodes from taking their pods.
+The tests write the statuses of the pods in place of the kubelet.
 """
 
 import dataclasses
@@ -52,14 +55,17 @@ def controllers(kubeconfig: Path, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def nodeless(place: Place) -> Place:  # noqa: F811 - the fixture
-    """Returns the place, with pods that no node takes."""
+    """Returns the place. Its schedules make pods that no node takes."""
     job = dataclasses.replace(place.options.job, node_selector={"waypost.dev/test": "nowhere"})
     place.options = dataclasses.replace(place.options, job=job)
     return place
 
 
 def test_a_run_finds_its_planned_minute_and_its_report_reaches_the_status(nodeless: Place, controllers: None) -> None:
-    """The minute is in the pod's Job label, and `status.lastRun` comes from the pod's termination message."""
+    """A run finds its planned minute, and its report reaches the status.
+
+    The minute is in the pod's Job label. `status.lastRun` comes from the pod's termination message.
+    """
     release = nodeless.options.release_namespace
     nodeless.add_schedule(schedule="* * * * *", timeZone="Etc/UTC")
     nodeless.reconcile()
@@ -94,7 +100,10 @@ def test_a_run_finds_its_planned_minute_and_its_report_reaches_the_status(nodele
 
 
 def test_a_run_that_a_retry_cannot_help_fails_its_job_at_once(nodeless: Place, controllers: None) -> None:
-    """Exit status 2 means that three more pods would fail in the same way."""
+    """A run that a retry cannot help fails its Job at once.
+
+    Exit status 2 means that three more pods would fail in the same way.
+    """
     release = nodeless.options.release_namespace
     nodeless.add_schedule()
     nodeless.reconcile()

@@ -1,4 +1,4 @@
-"""Schedules on a real API server: what it accepts, what it adds by itself, and what it refuses."""
+"""Schedules on a real API server: what the server accepts, what it adds by itself, and what it refuses."""
 
 import asyncio
 import uuid
@@ -43,7 +43,7 @@ SPEC: dict[str, Any] = {
 
 
 class Place:
-    """A tenant's namespace with a connected number, a release namespace, and the reconciler between them."""
+    """A tenant's namespace with a connected number, a release namespace, and the reconciler that uses both."""
 
     def __init__(self, api: client.ApiClient, kubeconfig: Path, tenant: str, release: str) -> None:
         self.objects = client.CustomObjectsApi(api)
@@ -56,7 +56,7 @@ class Place:
         )
 
     def add_number(self) -> None:
-        """Create a number with the status of a connected one."""
+        """Creates a number with the status of a connected number."""
         spec = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
         made = self._create("whatsappnumbers", "WhatsAppNumber", "support", spec)
         condition = {"status": "True", "reason": "Connected", "lastTransitionTime": "2026-11-23T09:00:00Z"}
@@ -66,7 +66,7 @@ class Place:
         )
 
     def add_schedule(self, name: str = "weekly-news", **spec: Any) -> None:
-        """Create a schedule, as a user would."""
+        """Creates a schedule, as a user would do."""
         self._create("botschedules", "BotSchedule", name, SPEC | spec)
 
     def _create(self, plural: str, kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -77,13 +77,13 @@ class Place:
         return made
 
     def patch(self, merge: dict[str, Any]) -> None:
-        """Merge a change into the schedule."""
+        """Merges a change into the schedule."""
         self.objects.patch_namespaced_custom_object(
             "waypost.dev", "v1alpha1", self.tenant, "botschedules", "weekly-news", merge
         )
 
     def reconcile(self, name: str = "weekly-news") -> Result:
-        """Reconcile or finalize the schedule once, in a trace of its own, as the controller does."""
+        """Reconciles or finalizes the schedule once. Opens a new trace, as the controller does."""
 
         async def once(cluster: KubernetesCluster) -> Result:
             manifest = await cluster.read("BotSchedule", self.tenant, name)
@@ -97,7 +97,7 @@ class Place:
         return self.with_cluster(once)
 
     def with_cluster(self, use: Callable[[KubernetesCluster], Awaitable[Found]]) -> Found:
-        """Call the function with the operator's own view of the cluster, and return its result."""
+        """Calls the function with the operator's own view of the cluster, and returns the function's result."""
 
         async def used() -> Found:
             calls = KubernetesCalls(
@@ -112,24 +112,27 @@ class Place:
         return asyncio.run(used())
 
     def schedule(self, name: str = "weekly-news") -> Manifest:
-        """Return the schedule as it is stored."""
+        """Returns the schedule as it is stored."""
         found: Manifest = untyped(
             self.objects.get_namespaced_custom_object("waypost.dev", "v1alpha1", self.tenant, "botschedules", name)
         )
         return found
 
     def condition(self, type_: str) -> tuple[str, str, str]:
-        """Return status, reason and message of a condition of the schedule."""
+        """Returns the status, the reason and the message of a condition of the schedule."""
         each = next(each for each in self.schedule()["status"]["conditions"] if each["type"] == type_)
         return each["status"], each["reason"], each["message"]
 
     def cron_jobs(self) -> list[Any]:
-        """Return all CronJobs of the release namespace."""
+        """Returns all CronJobs of the release namespace."""
         found: list[Any] = self.batch.list_namespaced_cron_job(self.options.release_namespace).items
         return found
 
     def versions(self) -> list[str]:
-        """Return resource versions of everything that concerns schedules. Equal ones mean that nothing was written."""
+        """Returns the resource versions of everything that concerns schedules.
+
+        If two calls return the same versions, nothing was written in between.
+        """
         secrets = untyped(self.core.list_namespaced_secret(self.options.release_namespace)).items
         return [
             self.schedule()["metadata"]["resourceVersion"],
@@ -139,7 +142,7 @@ class Place:
 
 @pytest.fixture
 def place(api: client.ApiClient, kubeconfig: Path, namespace: str) -> Iterator[Place]:
-    """Yields a place in two new namespaces; that of the release accepts restricted pods only."""
+    """Yields a place in two new namespaces. The release namespace accepts only restricted pods."""
     release = f"wp-{uuid.uuid4().hex[:10]}"
     core = client.CoreV1Api(api)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -153,7 +156,10 @@ def place(api: client.ApiClient, kubeconfig: Path, namespace: str) -> Iterator[P
 
 
 def test_the_cronjob_is_accepted_and_the_schedule_is_ready(place: Place) -> None:
-    """The API server accepts the CronJob by server-side apply, with its time zone and its pods' settings."""
+    """The CronJob is accepted, and the schedule becomes ready.
+
+    The API server accepts the CronJob by server-side apply, with its time zone and the settings of its pods.
+    """
     place.add_schedule()
     assert place.reconcile().outcome == "ready"
 
@@ -164,7 +170,10 @@ def test_the_cronjob_is_accepted_and_the_schedule_is_ready(place: Place) -> None
 
 
 def test_defaults_of_the_api_server_cause_no_second_write(place: Place) -> None:
-    """Repeated reconciles write nothing, though the CronJob got defaults and each reconcile has a trace of its own."""
+    """Defaults of the API server cause no second write.
+
+    The CronJob got defaults, and each reconcile has a new trace. Repeated reconciles write nothing nevertheless.
+    """
     place.add_schedule()
     place.reconcile()
     before = place.versions()
@@ -184,7 +193,10 @@ def test_defaults_of_the_api_server_cause_no_second_write(place: Place) -> None:
 def test_a_refused_schedule_is_stalled_and_its_condition_quotes_the_api_server(
     place: Place, spec: dict[str, Any], reason: str, quoted: str
 ) -> None:
-    """Only the API server knows which time zones and cron expressions it accepts."""
+    """A refused schedule is stalled, and its condition quotes the API server.
+
+    Only the API server knows which time zones and cron expressions it accepts.
+    """
     place.add_schedule(**spec)
     assert place.reconcile().outcome == "stalled"
     status, found, message = place.condition("Stalled")
@@ -194,7 +206,10 @@ def test_a_refused_schedule_is_stalled_and_its_condition_quotes_the_api_server(
 
 
 def test_pods_of_runs_meet_the_restricted_standard(place: Place) -> None:
-    """The API server's admission accepts them, and refuses a pod with fewer restrictions."""
+    """The pods of runs meet the restricted standard.
+
+    The API server's admission accepts these pods, and refuses a pod with fewer restrictions.
+    """
     place.add_schedule()
     place.reconcile()
     (cron_job,) = place.cron_jobs()
@@ -212,7 +227,10 @@ def test_pods_of_runs_meet_the_restricted_standard(place: Place) -> None:
 
 
 def test_an_edited_cronjob_is_corrected_and_fields_of_others_stay(place: Place) -> None:
-    """Server-side apply restores the fields that it owns and leaves all others."""
+    """An edited CronJob is corrected.
+
+    Server-side apply restores the fields that the operator owns, and leaves all others.
+    """
     place.add_schedule()
     place.reconcile()
     (cron_job,) = place.cron_jobs()
@@ -228,7 +246,10 @@ def test_an_edited_cronjob_is_corrected_and_fields_of_others_stay(place: Place) 
 
 
 def test_a_changed_action_removes_the_old_action_s_volume(place: Place) -> None:
-    """A token check mounts the registry and a message does not, so the volume goes with the action."""
+    """If the action of a schedule changes, the volume of the old action is removed.
+
+    A token check mounts the registry, and a message does not.
+    """
     place.add_schedule(action={"tokenCheck": {}})
     place.reconcile()
     volumes = place.cron_jobs()[0].spec.job_template.spec.template.spec.volumes
@@ -245,7 +266,10 @@ def test_a_changed_action_removes_the_old_action_s_volume(place: Place) -> None:
 
 
 def test_a_deleted_schedule_deletes_its_children(place: Place) -> None:
-    """The operator deletes them across namespaces, where the garbage collector would not."""
+    """If a schedule is deleted, the operator deletes its children.
+
+    The garbage collector would not delete them, because they are in another namespace.
+    """
     place.add_schedule()
     place.reconcile()
     place.objects.delete_namespaced_custom_object(
@@ -261,7 +285,10 @@ def test_a_deleted_schedule_deletes_its_children(place: Place) -> None:
 
 
 def test_a_cronjob_that_outlived_its_schedule_is_swept(place: Place) -> None:
-    """The sweep removes a CronJob whose schedule lost its finalizer by hand."""
+    """A CronJob that outlived its schedule is removed by the sweep.
+
+    Here, somebody removed the finalizer of the schedule by hand.
+    """
     place.add_schedule()
     place.reconcile()
     place.patch({"metadata": {"finalizers": None}})

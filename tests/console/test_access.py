@@ -1,4 +1,7 @@
-"""Tests that the console needs its password, and that without one it answers this machine only."""
+"""Tests that the console needs its password.
+
+Without a password, the console answers only requests from this machine.
+"""
 
 import base64
 from collections.abc import Awaitable, Callable
@@ -13,7 +16,7 @@ PASSWORD = "correct horse battery staple"
 
 
 def basic(password: str, user: str = "anyone") -> dict[str, str]:
-    """Return the header that a browser sends."""
+    """Returns the Authorization header that a browser sends for this password."""
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
 
 
@@ -22,7 +25,7 @@ Get = Callable[..., Awaitable[httpx.Response]]
 
 @pytest.fixture
 def get() -> Get:
-    """Return `get(guard, headers=…, peer=…, host=…)`, which requests a guarded application."""
+    """Returns `get(guard, headers=…, peer=…, host=…)`, which requests a guarded application."""
 
     async def get(
         guard: Guard, *, headers: dict[str, str] | None = None, peer: str = "10.0.0.9", host: str = "console:8081"
@@ -35,13 +38,13 @@ def get() -> Get:
 
 
 def guard(password: str | None, throttle: Throttle | None = None) -> Guard:
-    """Return a guard in front of an application that answers `inside`."""
+    """Returns a guard in front of an application that answers `inside`."""
     return Guard(PlainTextResponse("inside"), password=password, throttle=throttle)
 
 
 @pytest.mark.anyio
 async def test_the_right_password_is_accepted(get: Get) -> None:
-    """The user name does not matter."""
+    """The right password is accepted with any user name."""
     answer = await get(guard(PASSWORD), headers=basic(PASSWORD))
     assert (answer.status_code, answer.text) == (200, "inside")
 
@@ -64,7 +67,10 @@ async def test_the_right_password_is_accepted(get: Get) -> None:
     ],
 )
 async def test_a_request_without_the_right_password_is_refused(get: Get, headers: dict[str, str]) -> None:
-    """The answer is 401 with a challenge, and nothing of the page."""
+    """A request without the right password is answered with 401 and a challenge.
+
+    The answer shows nothing of the page.
+    """
     answer = await get(guard(PASSWORD), headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"].startswith("Basic ")
@@ -73,7 +79,10 @@ async def test_a_request_without_the_right_password_is_refused(get: Get, headers
 
 @pytest.mark.anyio
 async def test_loopback_needs_the_password_too_if_there_is_one(get: Get) -> None:
-    """A sidecar and a port-forward are on loopback as well."""
+    """If a password is set, requests from loopback need it too.
+
+    A sidecar and a port-forward are on loopback as well.
+    """
     assert (await get(guard(PASSWORD), peer="127.0.0.1", host="localhost")).status_code == 401
 
 
@@ -97,13 +106,19 @@ async def test_loopback_needs_the_password_too_if_there_is_one(get: Get) -> None
 async def test_without_a_password_it_answers_this_machine_only(
     get: Get, password: str | None, peer: str, host: str, status: int
 ) -> None:
-    """Another peer is refused, and so is a web page whose name resolves to 127.0.0.1."""
+    """Without a password, the console answers only this machine.
+
+    It refuses other peers. It also refuses a web page whose name resolves to 127.0.0.1.
+    """
     assert (await get(guard(password), peer=peer, host=host)).status_code == status
 
 
 @pytest.mark.anyio
 async def test_after_too_many_wrong_passwords_even_the_right_one_waits(get: Get) -> None:
-    """After ten wrong ones a client waits a minute; other clients do not."""
+    """After ten wrong passwords, a client must wait a minute, even with the right password.
+
+    Other clients need not wait.
+    """
     now = [0.0]
     guarded = guard(PASSWORD, Throttle(failures=10, window_s=60, clock=lambda: now[0]))
     for _ in range(10):
@@ -118,14 +133,17 @@ async def test_after_too_many_wrong_passwords_even_the_right_one_waits(get: Get)
 
 @pytest.mark.anyio
 async def test_a_request_without_a_password_is_not_a_failure(get: Get) -> None:
-    """Browsers send no password until they are asked for it."""
+    """A request without a password does not count as a failure.
+
+    Browsers send no password until they are asked for it.
+    """
     guarded = guard(PASSWORD, Throttle(failures=2))
     for _ in range(5):
         assert (await get(guarded)).status_code == 401
 
 
 def test_the_throttle_drops_the_oldest_clients_first() -> None:
-    """With IPv6 anyone has countless addresses; memory is limited."""
+    """The throttle drops the oldest clients first. With IPv6, anyone has countless addresses, but memory is limited."""
     throttle = Throttle(failures=1, clients=3, clock=lambda: 0.0)
     for client in "abcd":
         throttle.add_failure(client)
@@ -137,12 +155,15 @@ def test_the_throttle_drops_the_oldest_clients_first() -> None:
     ("given", "same"), [(PASSWORD, True), ("", False), (PASSWORD + " ", False), ("Correct horse battery staple", False)]
 )
 def test_passwords_are_compared_whole(given: str, same: bool) -> None:
-    """Digests are compared, so that timing reveals neither content nor length."""
+    """Passwords are compared by their digests, so that timing reveals neither content nor length."""
     assert is_same(given, PASSWORD) is same
 
 
 def test_a_password_may_hold_colons_and_letters_of_any_script() -> None:
-    """By RFC 7617 the first colon ends the user name, and the text is UTF-8."""
+    """A password may contain colons and letters of any writing system.
+
+    By RFC 7617, the first colon ends the user name, and the text is UTF-8.
+    """
     assert password_of(basic("pässwörd: 密码")["Authorization"]) == "pässwörd: 密码"
 
 
@@ -150,7 +171,7 @@ def test_a_password_may_hold_colons_and_letters_of_any_script() -> None:
     ("address", "loopback"), [("127.8.0.1", True), ("::1", True), ("localhost", False), ("0.0.0.0", False), ("", False)]
 )
 def test_only_ip_addresses_count_as_loopback(address: str, loopback: bool) -> None:
-    """A name can resolve to any address."""
+    """Only IP addresses count as loopback, because a name can resolve to any address."""
     assert is_loopback(address) is loopback
 
 
@@ -158,13 +179,13 @@ def test_only_ip_addresses_count_as_loopback(address: str, loopback: bool) -> No
     ("host", "local"), [("LOCALHOST", True), ("localhost.example", False), ("[::1", True), ("[", False)]
 )
 def test_malformed_host_headers_do_not_count_as_local(host: str, local: bool) -> None:
-    """Only the exact name or address of this machine does."""
+    """Malformed Host headers do not count as local. Only the exact name or address of this machine counts."""
     assert is_local_host(host) is local
 
 
 @pytest.mark.anyio
 async def test_refusals_have_the_security_headers_too(get: Get) -> None:
-    """Anyone can request them."""
+    """Refusals have the security headers too, because anyone can request them."""
     answer = await get(guard(PASSWORD))
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert answer.headers["Cache-Control"] == "no-store"

@@ -1,4 +1,4 @@
-"""Tests that the pages show what the database holds, escaped, and nothing that people wrote."""
+"""Tests that the pages show the content of the database, escaped. The pages show nothing that people wrote."""
 
 import json
 import re
@@ -39,7 +39,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 async def client(database: Engine) -> AsyncIterator[httpx.AsyncClient]:
-    """Return a browser on this machine."""
+    """Yields a browser on this machine."""
     transport = httpx.ASGITransport(app.create(database, password=None), client=("127.0.0.1", 50000))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
         yield browser
@@ -47,7 +47,7 @@ async def client(database: Engine) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def hostile(database: Engine) -> None:
-    """Store a number whose every text is an attack, and a conversation whose every text is private."""
+    """Stores a number whose every text is an attack, and a conversation whose every text is private."""
     conditions = [{"type": CANARY, "status": CANARY, "reason": CANARY, "message": CANARY, "lastTransitionTime": CANARY}]
     with database.begin() as connection:
         connection.execute(
@@ -95,7 +95,10 @@ def hostile(database: Engine) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}"])
 async def test_hostile_text_stays_text(hostile: None, client: httpx.AsyncClient, path: str) -> None:
-    """Names, reasons and conditions come from outside; none becomes markup, an attribute or a template."""
+    """Hostile text is shown as text.
+
+    Names, reasons and conditions come from outside. None of them becomes markup, an attribute or a template.
+    """
     answer = await client.get(path)
     page = Page(answer.text)
     assert answer.status_code == 200
@@ -107,7 +110,7 @@ async def test_hostile_text_stays_text(hostile: None, client: httpx.AsyncClient,
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}", "/api/status"])
 async def test_nothing_that_people_wrote_is_shown(hostile: None, client: httpx.AsyncClient, path: str) -> None:
-    """The people who run the numbers have no need to read conversations."""
+    """The pages show nothing that people wrote. The people who run the numbers do not need to read conversations."""
     answer = await client.get(path)
     assert answer.status_code == 200
     assert [each for each in PRIVATE if each in answer.text] == []
@@ -116,7 +119,7 @@ async def test_nothing_that_people_wrote_is_shown(hostile: None, client: httpx.A
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", "/api/status", "/static/style.css", "/nothing"])
 async def test_every_answer_forbids_scripts_and_frames(client: httpx.AsyncClient, path: str) -> None:
-    """The browser's policy protects even where escaping fails."""
+    """Every answer forbids scripts and frames. The browser's policy protects even where escaping fails."""
     answer = await client.get(path)
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -128,7 +131,7 @@ async def test_every_answer_forbids_scripts_and_frames(client: httpx.AsyncClient
 
 @pytest.mark.anyio
 async def test_the_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
-    """It works in a cluster without access to the internet."""
+    """The page loads nothing from elsewhere, so it works in a cluster without access to the internet."""
     page = Page((await client.get("/")).text)
     links = [value or "" for name, value in page.attributes if name in {"href", "src"}]
     assert links
@@ -137,7 +140,7 @@ async def test_the_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) 
 
 @pytest.mark.anyio
 async def test_an_empty_installation_has_a_page(client: httpx.AsyncClient) -> None:
-    """A platform team sees it right after the installation."""
+    """An empty installation has a page. A platform team sees this page right after the installation."""
     page = Page((await client.get("/")).text)
     assert "All is well" in page.text
     assert "No number is registered yet" in page.text
@@ -146,7 +149,10 @@ async def test_an_empty_installation_has_a_page(client: httpx.AsyncClient) -> No
 
 @pytest.mark.anyio
 async def test_the_page_marks_counts_that_do_not_add_up(database: Engine, client: httpx.AsyncClient) -> None:
-    """✓ means received = duplicate + done + dead + waiting; ✗ comes with a concern."""
+    """The page marks whether the counts of a number add up.
+
+    ✓ means received = duplicate + done + dead + waiting. ✗ comes with a concern.
+    """
     with database.begin() as connection:
         tally.add(
             connection,
@@ -163,7 +169,7 @@ async def test_the_page_marks_counts_that_do_not_add_up(database: Engine, client
 
 @pytest.mark.anyio
 async def test_a_paused_number_says_why(hostile: None, client: httpx.AsyncClient) -> None:
-    """The list of what needs a person has Meta's code and our reason."""
+    """A paused number is listed with Meta's code and our reason, among everything that needs a person."""
     page = Page((await client.get("/")).text)
     assert "is paused (Meta's error 190)" in page.text
 
@@ -172,7 +178,7 @@ async def test_a_paused_number_says_why(hostile: None, client: httpx.AsyncClient
 async def test_a_dead_event_says_how_to_try_it_again(
     hostile: None, database: Engine, client: httpx.AsyncClient
 ) -> None:
-    """The page shows the command, ready to be copied."""
+    """The page shows the command that replays a dead event, ready to be copied."""
     with database.connect() as connection:
         event = connection.execute(text("SELECT id FROM event")).scalar_one()
     assert f"waypost dead replay {event}" in Page((await client.get("/")).text).text
@@ -180,7 +186,7 @@ async def test_a_dead_event_says_how_to_try_it_again(
 
 @pytest.mark.anyio
 async def test_messages_are_plotted_with_labels(hostile: None, client: httpx.AsyncClient) -> None:
-    """The plot is an SVG of bars whose axes are labelled."""
+    """Messages are plotted as an SVG of bars, whose axes are labelled."""
     page = Page((await client.get("/")).text)
     assert "rect" in page.tags
     assert "messages per hour" in page.text
@@ -189,7 +195,7 @@ async def test_messages_are_plotted_with_labels(hostile: None, client: httpx.Asy
 
 @pytest.mark.anyio
 async def test_the_status_is_available_as_json(hostile: None, client: httpx.AsyncClient) -> None:
-    """It can be shown in other dashboards."""
+    """The status is available as JSON, so other dashboards can show it."""
     given = (await client.get("/api/status")).json()
     assert given["events"][NUMBER] | {"oldestWaitingSeconds": None} == {
         "received": 1,
@@ -208,7 +214,7 @@ async def test_the_status_is_available_as_json(hostile: None, client: httpx.Asyn
 
 @pytest.mark.anyio
 async def test_the_page_reloads_itself_unless_asked_not_to(client: httpx.AsyncClient) -> None:
-    """People who need time to read must be able to stop it."""
+    """The page reloads itself, but a reader can turn this off. People who need time to read must be able to stop it."""
     assert "refresh" in [value for name, value in Page((await client.get("/")).text).attributes if name == "http-equiv"]
     still = Page((await client.get("/?refresh=0")).text)
     assert "refresh" not in [value for name, value in still.attributes if name == "http-equiv"]
@@ -217,7 +223,7 @@ async def test_the_page_reloads_itself_unless_asked_not_to(client: httpx.AsyncCl
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/numbers/999", "/numbers/%3Cscript%3E", "/nothing", "/static/../app.py"])
 async def test_an_unknown_page_is_not_found(client: httpx.AsyncClient, path: str) -> None:
-    """The answer has the usual style and does not echo the address."""
+    """An unknown page is answered with 404 in the usual style. The answer does not repeat the address."""
     answer = await client.get(path)
     assert answer.status_code == 404
     assert "<script>" not in answer.text
@@ -226,7 +232,10 @@ async def test_an_unknown_page_is_not_found(client: httpx.AsyncClient, path: str
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}", "/api/status"])
 async def test_without_a_database_the_console_says_so(path: str) -> None:
-    """The answer is 503 without details, because the driver's errors name hosts and users."""
+    """Without a database, the console answers 503 and says so.
+
+    The answer has no details, because the driver's errors name hosts and users.
+    """
     nowhere = store_database.connect("postgresql://canary@127.0.0.1:1/none", application="test")
     transport = httpx.ASGITransport(app.create(nowhere, password=None), client=("127.0.0.1", 50000))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as browser:
@@ -239,7 +248,7 @@ async def test_without_a_database_the_console_says_so(path: str) -> None:
 
 @pytest.mark.anyio
 async def test_the_password_guards_every_page(database: Engine) -> None:
-    """It guards the API, the style sheet and wrong methods as well."""
+    """The password protects every page. It also protects the API, the style sheet and wrong methods."""
     transport = httpx.ASGITransport(app.create(database, password="secret"), client=("10.0.0.9", 50000))
     async with httpx.AsyncClient(transport=transport, base_url="http://console") as browser:
         for path in ("/", f"/numbers/{NUMBER}", "/api/status", "/static/style.css", "/nothing"):

@@ -1,4 +1,4 @@
-"""Runs the console as a process of its own."""
+"""Tests that run the console as a separate process."""
 
 import os
 import socket
@@ -18,7 +18,7 @@ Start = Callable[..., tuple[int, int, "subprocess.Popen[bytes]"]]
 
 @pytest.fixture
 def start(database_url: str, free_port: Callable[[], int]) -> Iterator[Start]:
-    """Return a function that starts a console and returns its port, its probe port and the process."""
+    """Returns a function that starts a console and returns its port, its probe port and the process."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(**environment: str) -> tuple[int, int, "subprocess.Popen[bytes]"]:
@@ -45,7 +45,7 @@ def start(database_url: str, free_port: Callable[[], int]) -> Iterator[Start]:
 
 
 def status(url: str) -> int:
-    """Return the HTTP status, 0 while nothing listens."""
+    """Returns the HTTP status of a GET, or 0 while nothing listens."""
     try:
         with urllib.request.urlopen(url, timeout=NEVER_S) as answer:
             return int(answer.status)
@@ -57,7 +57,10 @@ def status(url: str) -> int:
 
 
 def test_without_a_password_it_listens_on_loopback_only(start: Start, wait_for: Callable[..., object]) -> None:
-    """127.0.0.2 stands for every other interface: a listener on 0.0.0.0 would answer there."""
+    """Without a password, the console listens on loopback only.
+
+    127.0.0.2 stands for every other interface. A listener on 0.0.0.0 would answer there.
+    """
     port, _, _ = start(WAYPOST_HOST="0.0.0.0")
     wait_for(lambda: status(f"http://127.0.0.1:{port}/") == 200)
     with pytest.raises(ConnectionRefusedError):
@@ -65,13 +68,19 @@ def test_without_a_password_it_listens_on_loopback_only(start: Start, wait_for: 
 
 
 def test_with_a_password_it_listens_on_the_given_address(start: Start, wait_for: Callable[..., object]) -> None:
-    """It listens on all interfaces of the pod and asks for the password."""
+    """With a password, the console listens on the given address and asks for the password.
+
+    Here, the address is that of all interfaces of the pod.
+    """
     port, _, _ = start(WAYPOST_HOST="0.0.0.0", WAYPOST_CONSOLE_PASSWORD="open sesame")
     wait_for(lambda: status(f"http://127.0.0.2:{port}/") == 401)
 
 
 def test_its_probes_export_the_counts_of_the_installation(start: Start, wait_for: Callable[..., object]) -> None:
-    """It is the one process of an installation that exports them to Prometheus."""
+    """The probe server of the console exports the counts of the installation to Prometheus.
+
+    No other process of an installation exports these counts.
+    """
     _, probes, _ = start()
     wait_for(lambda: status(f"http://127.0.0.1:{probes}/readyz") == 200)
     with urllib.request.urlopen(f"http://127.0.0.1:{probes}/metrics", timeout=NEVER_S) as answer:
@@ -79,7 +88,7 @@ def test_its_probes_export_the_counts_of_the_installation(start: Start, wait_for
 
 
 def test_it_ends_with_status_0_on_sigterm(start: Start, wait_for: Callable[..., object]) -> None:
-    """Every line of its log is JSON until the end."""
+    """The console ends with status 0 on SIGTERM. Every line of its log is JSON until the end."""
     import json
 
     port, _, process = start()

@@ -1,4 +1,4 @@
-"""Tests what in the status needs a person, as a table, and how it is worded."""
+"""Tests which parts of the status need a person, and how the page words them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def number(**given: Any) -> NumberReport:
-    """Return a healthy number, except for what is given."""
+    """Returns a number that is healthy, except for the given values."""
     healthy: dict[str, Any] = {
         "number_id": "1",
         "namespace": "team-a",
@@ -30,7 +30,7 @@ def number(**given: Any) -> NumberReport:
 
 
 def status(*numbers: NumberReport, events: EventCounts | None = None, outbox: OutboxCounts | None = None) -> Status:
-    """Return a status of these numbers; the counts are those of number 1."""
+    """Returns a status of these numbers. The counts belong to number 1."""
     return Status(
         at=NOW,
         numbers=numbers,
@@ -69,25 +69,31 @@ BAD_TOKEN = {"type": "TokenValid", "status": "False", "reason": "Expired", "mess
     ],
 )  # fmt: skip
 def test_a_concern_is_what_needs_a_person(given: Status, problems: list[str]) -> None:
-    """A page with false alarms is ignored, and one without alarms is worse."""
+    """Everything that needs a person is a concern, and nothing else is.
+
+    People ignore a page with false alarms. A page without alarms is worse.
+    """
     assert [concern.problem for concern in concerns(given)] == problems
 
 
 def test_the_worst_comes_first() -> None:
-    """A paused number precedes a dead event."""
+    """The worst concern comes first. For example, a paused number comes before a dead event."""
     found = concerns(status(number(paused=True), events=EventCounts(1, dead=1)))
     assert [concern.level for concern in found] == ["bad", "warn"]
 
 
 def test_an_event_that_waits_for_minutes_is_worse() -> None:
-    """After ten minutes something has stopped working."""
+    """An event that has waited for more than ten minutes is a worse concern.
+
+    After ten minutes, something has stopped working.
+    """
     (short,) = concerns(status(events=EventCounts(1, waiting=1, oldest_waiting_s=100)))
     (long,) = concerns(status(events=EventCounts(1, waiting=1, oldest_waiting_s=1000)))
     assert (short.level, long.level) == ("warn", "bad")
 
 
 def test_the_message_of_a_condition_is_the_advice() -> None:
-    """The operator writes it to say what to do."""
+    """The advice of a concern is the message of the condition. The operator writes this message to say what to do."""
     (concern,) = concerns(status(number(conditions=(BAD_TOKEN,))))
     assert concern.advice == "Make a new token."
 
@@ -105,7 +111,10 @@ def test_the_message_of_a_condition_is_the_advice() -> None:
     ],
 )
 def test_a_condition_has_the_colour_of_its_meaning(kind: str, state: str, shown: str) -> None:
-    """`Stalled` and `Reconciling` are good when they are not true (kstatus)."""
+    """A condition has the colour of its meaning.
+
+    `Stalled` and `Reconciling` are good when they are not true, as defined by kstatus.
+    """
     assert tone(kind, state) == shown
 
 
@@ -125,17 +134,17 @@ def test_a_condition_has_the_colour_of_its_meaning(kind: str, state: str, shown:
     ],
 )
 def test_an_age_has_one_unit(seconds: float | timedelta | None, worded: str) -> None:
-    """It has at most three digits."""
+    """An age has one unit and at most three digits."""
     assert age(seconds) == worded
 
 
 def test_one_is_not_plural() -> None:
-    """1 event, 0 events, 1,200 events."""
+    """One is not plural: 1 event, 0 events, 1,200 events."""
     assert [plural(n, "event") for n in (1, 0, 1200)] == ["1 event", "0 events", "1,200 events"]
 
 
 def test_a_trace_id_is_taken_from_a_traceparent_only() -> None:
-    """Any other text has none."""
+    """A trace id is taken only from a traceparent. Any other text gives no trace id."""
     assert trace_id("00-" + "a" * 32 + "-" + "b" * 16 + "-01") == "a" * 32
     assert trace_id(None) is None
     assert trace_id("odd") is None

@@ -1,4 +1,4 @@
-"""Test of a changed app secret, with real processes: the app demands a proof with every call."""
+"""Tests a change of the app secret, with real processes. The app requires a proof with every call."""
 
 import time
 import uuid
@@ -36,14 +36,14 @@ def dev(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[De
 
 @pytest.fixture
 def engine(dev: Dev) -> Iterator[Engine]:
-    """Yields an engine on its database."""
+    """Yields an engine on the database of the running `waypost dev`."""
     engine = database.connect(dev.state["database"], application="test")
     yield engine
     engine.dispose()
 
 
 def test_a_changed_app_secret_fails_no_message(dev: Dev, engine: Engine, files: list[Path], wait_for: WaitFor) -> None:
-    """A reply waits until the new secret is declared, and is then sent with the proof by it."""
+    """A reply waits until the new app secret is declared. It is then sent with a proof by the new secret."""
     _change_app_at_meta(dev, {"app_id": APP, "require_proof": True})
     assert _ask_meta(dev, {}) == 100
     assert_answered(dev, CONTACT, wait_for)
@@ -70,7 +70,7 @@ def _change_app_at_meta(dev: Dev, app: dict[str, Any]) -> None:
 
 
 def _ask_meta(dev: Dev, query: dict[str, str]) -> int:
-    """Returns the error code of a call with the token."""
+    """Calls Meta with the access token, and returns the error code."""
     answer = httpx.get(
         f"{dev.state['simulator']}/v26.0/{NUMBER}",
         params=query,
@@ -81,7 +81,7 @@ def _ask_meta(dev: Dev, query: dict[str, str]) -> int:
 
 
 def _deliver(dev: Dev, *, signed_with: str) -> int:
-    """Delivers a message that Meta signed with this secret; returns the status."""
+    """Delivers a message that is signed with this secret, and returns the HTTP status."""
     value = {
         "messaging_product": "whatsapp",
         "metadata": {"display_phone_number": "15550783881", "phone_number_id": NUMBER},

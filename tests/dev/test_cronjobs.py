@@ -27,7 +27,7 @@ REPORT = {"result": "Succeeded", "recipients": 1, "sent": 1, "finishedAt": "2026
 
 
 class Run:
-    """A process that ends when the test says so."""
+    """A simulated process of a run. It ends when the test says so."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
@@ -40,7 +40,7 @@ class Run:
 
     @property
     def order(self) -> dict[str, Any]:
-        """Content of its order file."""
+        """Returns the content of the run's order file."""
         content: dict[str, Any] = json.loads(Path(self.environment["WAYPOST_SCHEDULE_ORDER"]).read_text())
         return content
 
@@ -52,7 +52,7 @@ class Run:
 
 
 class Laptop:
-    """A cluster in memory with one schedule, whose CronJobs are run."""
+    """A cluster in memory with one schedule. Its CronJobs are run without Kubernetes."""
 
     def __init__(self, folder: Path) -> None:
         self.now = NINE - 30
@@ -94,13 +94,13 @@ class Laptop:
             await self._reconciler.reconcile(found)
 
     async def check(self, at: float) -> None:
-        """Checks the CronJobs at that time."""
+        """Sets the clock to `at` and checks the CronJobs."""
         self.now = at
         await self.cron_jobs.check()
 
     @property
     def last_run(self) -> dict[str, Any]:
-        """`lastRun` of the schedule's status."""
+        """Returns `lastRun` of the schedule's status."""
         found = self.cluster.get("BotSchedule", "team-a", "news")
         assert found is not None
         last: dict[str, Any] = found["status"].get("lastRun", {})
@@ -136,7 +136,10 @@ def laptop(tmp_path: Path) -> Laptop:
 def test_a_tick_is_due_once_and_not_too_late(
     now: str, changes: dict[str, Any], last: str | None, expected: str | None
 ) -> None:
-    """The cron expression is read in the schedule's zone (Rome is an hour ahead)."""
+    """A tick is due once, and not if it is too late.
+
+    The cron expression is read in the schedule's time zone. Rome is an hour ahead.
+    """
     spec = {"schedule": "*/5 * * * *", "timeZone": "Europe/Rome", "startingDeadlineSeconds": 300} | changes
     cron_job: Manifest = {"metadata": {"creationTimestamp": "2026-11-23T08:58:00Z"}, "spec": spec}
     if last:
@@ -146,7 +149,7 @@ def test_a_tick_is_due_once_and_not_too_late(
 
 
 async def test_a_run_is_started_with_its_order_and_reported(laptop: Laptop) -> None:
-    """It gets its tick and its order, and its report is written into the schedule's status."""
+    """A run is started with its tick and its order. Its report is written into the schedule's status."""
     await laptop.add()
     await laptop.check(NINE)
     (run,) = laptop.runs
@@ -165,7 +168,10 @@ async def test_a_run_is_started_with_its_order_and_reported(laptop: Laptop) -> N
 
 @pytest.mark.parametrize(("status", "starts"), [(0, 1), (2, 1), (1, 4), (-9, 4)])
 async def test_a_run_is_retried_if_its_exit_status_allows_it(laptop: Laptop, status: int, starts: int) -> None:
-    """It is retried three times, as its Job says; then it has failed."""
+    """A run is retried if its exit status allows a retry.
+
+    It is retried three times, as its Job says. After that, it has failed.
+    """
     await laptop.add()
     for second in range(0, 120, int(RETRY_S / 2)):
         await laptop.check(NINE + second)
@@ -179,7 +185,10 @@ async def test_a_run_is_retried_if_its_exit_status_allows_it(laptop: Laptop, sta
 async def test_the_concurrency_policy_decides_about_a_run_that_still_runs(
     laptop: Laptop, policy: str, starts: int, killed: int
 ) -> None:
-    """At the next tick it continues alone, runs beside the new run, or is killed."""
+    """The concurrency policy decides about a run that still runs at the next tick.
+
+    The run continues alone, or it continues beside the new run, or it is killed.
+    """
     await laptop.add(concurrencyPolicy=policy)
     await laptop.check(NINE)
     await laptop.check(NINE + 300)
@@ -188,7 +197,7 @@ async def test_the_concurrency_policy_decides_about_a_run_that_still_runs(
 
 
 async def test_a_run_ends_with_its_schedule(laptop: Laptop) -> None:
-    """In Kubernetes the Jobs of a deleted CronJob are deleted too."""
+    """A run is killed when its schedule is deleted. In Kubernetes, the Jobs of a deleted CronJob are deleted too."""
     await laptop.add()
     await laptop.check(NINE)
     laptop.cluster.remove("BotSchedule", "team-a", "news")
@@ -200,7 +209,7 @@ async def test_a_run_ends_with_its_schedule(laptop: Laptop) -> None:
 async def test_a_real_run_queues_its_messages(
     tmp_path: Path, database: Engine, database_url: str, wait_for: Callable[..., object]
 ) -> None:
-    """The process is the same as in a cluster, and its order was written by the operator."""
+    """A real run queues its messages. The process is the same as in a cluster, and the operator wrote its order."""
     laptop = Laptop(tmp_path / "schedules")
     with database.begin() as connection:
         numbers.record(connection, [(NUMBER, "team-a", "support", "102290129340398")])

@@ -1,4 +1,4 @@
-"""Tests of the data folder of `waypost dev`: unusable paths are refused before anything is created."""
+"""Tests of the data folder of `waypost dev`. Unusable paths are refused before anything is created."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from waypost.dev.data_folder import LENGTH_LIMIT, DevError, make
 
 @pytest.mark.parametrize("name", ["my wörk #1 100%", "a?b", "o'clock", '"quoted"', "$HOME", "日本 😀", "x" * 250])
 def test_a_folder_may_have_any_printable_name(tmp_path: Path, name: str) -> None:
-    """Spaces, special characters and letters of any language are allowed."""
+    """A data folder may have any printable name. Spaces, special characters and letters of any language are allowed."""
     make(tmp_path / name / "data")
 
     assert {each.name for each in (tmp_path / name / "data").iterdir()} == {"logs", "traces"}
@@ -26,7 +26,10 @@ def test_a_folder_may_have_any_printable_name(tmp_path: Path, name: str) -> None
     ],
 )
 def test_a_path_that_some_process_could_not_use_is_refused_in_one_line(tmp_path: Path, name: str, words: str) -> None:
-    """The line can be printed on any terminal and names the option to change; nothing is created."""
+    """A path that some process could not use is refused in one line, and nothing is created.
+
+    The line can be printed on any terminal and names the option to change.
+    """
     with pytest.raises(DevError, match=words) as refused:
         make(tmp_path / name)
 

@@ -1,4 +1,7 @@
-"""Tests of the demonstration's parts: the trace as a tree, the text of a reply, and the reason of a failure."""
+"""Tests of the parts of the demonstration.
+
+They cover the trace as a tree, the text of a reply, and the reason of a failure.
+"""
 
 import io
 from typing import Any
@@ -27,7 +30,7 @@ def span(span_id: str, parent: str | None, start: int, **other: Any) -> dict[str
 
 
 def test_spans_become_a_tree_ordered_by_start() -> None:
-    """The processes write them in any order."""
+    """Spans become a tree that is ordered by start. The processes write the spans in any order."""
     (root,) = trace_tree.roots([span("c", "a", 30), span("b", "a", 20), span("d", "b", 25), span("a", None, 10)])
 
     assert [node.name for node in trace_tree.walk([root])] == ["span a", "span b", "span d", "span c"]
@@ -35,12 +38,15 @@ def test_spans_become_a_tree_ordered_by_start() -> None:
 
 
 def test_a_span_without_its_parent_is_a_root() -> None:
-    """A killed process may not have written the parent."""
+    """A span without its parent is a root. A process that was killed may not have written the parent."""
     assert [node.name for node in trace_tree.roots([span("b", "lost", 1), span("a", None, 2)])] == ["span b", "span a"]
 
 
 def test_only_traces_that_began_since_then_count_and_the_earliest_comes_first() -> None:
-    """The folder also contains older traces."""
+    """Only traces that began since the given time count, and the earliest comes first.
+
+    The folder also contains older traces.
+    """
     spans = [
         span("a", None, 5, trace_id="old"),
         span("b", None, 30, trace_id="later"),
@@ -52,7 +58,7 @@ def test_only_traces_that_began_since_then_count_and_the_earliest_comes_first() 
 
 
 def test_a_failed_span_and_its_details_are_shown() -> None:
-    """The user must see at a glance what went wrong."""
+    """A failed span is marked and shown with its details. The user must see at a glance what went wrong."""
     (node,) = trace_tree.roots([span("a", None, 0, status="ERROR", attributes={"waypost.result": "failed", "x": 1})])
 
     assert node.failed
@@ -60,7 +66,7 @@ def test_a_failed_span_and_its_details_are_shown() -> None:
 
 
 def test_buttons_and_rows_are_shown_beside_the_text() -> None:
-    """The user of WhatsApp sees them too."""
+    """Buttons and rows are shown beside the text, because a user of WhatsApp sees them too."""
     result = demonstration.Exchange(
         question="Hello",
         answers=(
@@ -101,6 +107,9 @@ def test_buttons_and_rows_are_shown_beside_the_text() -> None:
     ],
 )
 def test_a_delivery_that_was_not_acknowledged_gives_the_reason(answer: dict[str, Any], reason: str) -> None:
-    """A failed demonstration must say how far it got."""
+    """The error for a delivery that was not acknowledged gives the reason.
+
+    A failed demonstration must say how far it got.
+    """
     with pytest.raises(demonstration.NoReply, match=reason):
         demonstration.acknowledged_attempt(answer)

@@ -1,4 +1,7 @@
-"""Tests of `waypost dev` as a user runs it: one command, real processes, some of which are killed."""
+"""Tests of `waypost dev` in the way in which a user runs it.
+
+One command starts real processes. The tests kill some of them.
+"""
 
 import itertools
 import json
@@ -30,7 +33,7 @@ SERVICES = ("postgres", "redis", "simulator", "webhook", "operator", "worker-1",
 
 
 class Dev:
-    """A `waypost dev` that runs in its own process."""
+    """A `waypost dev` that runs in a separate process."""
 
     def __init__(self, folder: Path, files: list[Path], *arguments: str) -> None:
         self.data = folder / "data"
@@ -48,12 +51,12 @@ class Dev:
 
     @property
     def text(self) -> str:
-        """Everything that it has printed."""
+        """Returns everything that `waypost dev` has printed."""
         return self.output.read_text()
 
     @property
     def state(self) -> dict[str, Any]:
-        """Content of `dev.json`."""
+        """Returns the content of `dev.json`."""
         found: dict[str, Any] = json.loads((self.data / "dev.json").read_text())
         return found
 
@@ -67,7 +70,7 @@ class Dev:
         return found
 
     def write(self, sender: str, text: str) -> dict[str, Any]:
-        """Lets a user write to the number; returns the simulator's answer."""
+        """Makes a simulated user write to the number. Returns the simulator's answer."""
         try:
             answer = httpx.post(
                 f"{self.state['simulator']}/_sim/inbound",
@@ -81,7 +84,7 @@ class Dev:
         return {"accepted": 0} | found
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs another `waypost` command on its data folder."""
+        """Runs another `waypost` command on the data folder of this `waypost dev`."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("WAYPOST_")}
         return subprocess.run(
             [sys.executable, "-m", "waypost.cli", *arguments, "--data", self.data],
@@ -93,7 +96,7 @@ class Dev:
         )
 
     def stop(self) -> int:
-        """Sends Ctrl-C; returns the exit status."""
+        """Sends Ctrl-C and returns the exit status."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(60)
 
@@ -123,7 +126,10 @@ def dev(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[De
 
 @contextmanager
 def demonstrating(files: list[Path], short_folder: Path, wait_for: WaitFor) -> Iterator[Dev]:
-    """Yields a `waypost dev` in its own folder after its demonstration; it ends with the block."""
+    """Yields a `waypost dev` that runs in its own folder and has shown its demonstration.
+
+    At the end of the block, the `waypost dev` is stopped.
+    """
     folder = short_folder / f"d{uuid.uuid4().hex[:6]}"
     folder.mkdir()
     running = Dev(folder, files)
@@ -135,7 +141,10 @@ def demonstrating(files: list[Path], short_folder: Path, wait_for: WaitFor) -> I
 
 
 def wait_for_demonstration(dev: Dev, wait_for: WaitFor) -> None:
-    """Waits until the demonstration was shown. If it fails, or the process ends, fails with all output at once."""
+    """Waits until the demonstration was shown.
+
+    If the demonstration fails or the process ends, the test fails at once and shows all output.
+    """
 
     def is_over() -> bool:
         words = ("Ctrl-C ends everything", "The demonstration failed")
@@ -146,13 +155,19 @@ def wait_for_demonstration(dev: Dev, wait_for: WaitFor) -> None:
 
 
 def assert_answered(dev: Dev, sender: str, wait_for: WaitFor) -> None:
-    """Checks that a message of that user is answered. It is sent again until the webhook accepts it, as Meta does."""
+    """Checks that a message of this user is answered.
+
+    The message is sent again until the webhook accepts it, as Meta does.
+    """
     wait_for(lambda: dev.write(sender, "hello")["accepted"], what="an acknowledgement")
     wait_for(lambda: any(sent["to"] == f"+{sender}" for sent in dev.sent()), what="the reply")
 
 
 def test_the_demonstration_shows_the_conversation_the_times_and_the_trace(dev: Dev) -> None:
-    """The README promises it; here the output is a plain file."""
+    """The demonstration shows the conversation, the times and the trace, as the README promises.
+
+    Here, the output is a plain file.
+    """
     for expected in (
         "user  Hello",
         "I am the support bot",
@@ -168,7 +183,10 @@ def test_the_demonstration_shows_the_conversation_the_times_and_the_trace(dev: D
 
 
 def test_dev_json_names_every_address_and_process(dev: Dev, wait_for: WaitFor) -> None:
-    """Other programs find everything through this file, and the processes run."""
+    """`dev.json` names every address and every process, and the processes run.
+
+    Other programs find everything through this file.
+    """
     wait_for(lambda: set(dev.state["processes"]) == set(SERVICES), what="all processes")
     state = dev.state
 
@@ -183,7 +201,7 @@ def test_dev_json_names_every_address_and_process(dev: Dev, wait_for: WaitFor) -
 
 
 def responds(url: str) -> bool:
-    """Returns whether a GET gives 200; a process that is starting does not answer yet."""
+    """Returns whether a GET gives 200. A process that is starting does not answer yet."""
     try:
         return httpx.get(url, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
@@ -191,7 +209,7 @@ def responds(url: str) -> bool:
 
 
 def _or_none(read: Callable[[], int]) -> int | None:
-    """Returns what `read` returns, or None while the database is restarting."""
+    """Returns the result of `read`, or None while the database is restarting."""
     try:
         return read()
     except OperationalError:
@@ -202,7 +220,7 @@ def _or_none(read: Callable[[], int]) -> int | None:
 def test_a_killed_process_is_started_again_and_messages_are_assert_answered(
     dev: Dev, name: str, wait_for: WaitFor
 ) -> None:
-    """After SIGKILL to any process, `dev.json` names the new one and the next message gets its reply."""
+    """After SIGKILL to any process, `dev.json` names the new process, and the next message gets its reply."""
     before = dev.state["processes"][name]
     os.kill(before, signal.SIGKILL)
     wait_for(lambda: dev.state["processes"].get(name, before) != before, what=f"{name} has another pid")
@@ -213,7 +231,10 @@ def test_a_killed_process_is_started_again_and_messages_are_assert_answered(
 
 
 def test_acknowledged_messages_are_handled_although_every_process_is_killed(dev: Dev, wait_for: WaitFor) -> None:
-    """All processes get SIGKILL right after 20 acknowledgements; each of these messages is in the database."""
+    """Acknowledged messages are handled although every process is killed.
+
+    All processes get SIGKILL right after 20 acknowledgements. Each of these messages is in the database.
+    """
     acknowledged = [dev.write(f"4477009100{number:02d}", "hello") for number in range(20)]
     wamids = [answer["wamid"] for answer in acknowledged if answer["accepted"]]
     assert wamids
@@ -242,7 +263,10 @@ def test_acknowledged_messages_are_handled_although_every_process_is_killed(dev:
 
 
 def test_an_edited_file_is_published_while_everything_runs(dev: Dev, files: list[Path], wait_for: WaitFor) -> None:
-    """The bot answers the next message with the new text, without a restart."""
+    """An edited file is published while everything runs.
+
+    The bot answers the next message with the new text, without a restart.
+    """
     bot = next(file for file in files if "I am the support bot" in file.read_text())
     bot.write_text(bot.read_text().replace("I am the support bot", "I am the edited bot"))
     wait_for(lambda: "the files changed and were published" in dev.text)
@@ -257,7 +281,7 @@ def test_an_edited_file_is_published_while_everything_runs(dev: Dev, files: list
 def test_a_mistake_in_an_edited_file_is_reported_and_changes_nothing(
     dev: Dev, files: list[Path], wait_for: WaitFor
 ) -> None:
-    """The last good content stays in use."""
+    """A mistake in an edited file is reported and changes nothing. The last good content stays in use."""
     good = files[0].read_text()
     files[0].write_text(good + "\n---\nkind: Nonsense\n")
     try:
@@ -268,7 +292,11 @@ def test_a_mistake_in_an_edited_file_is_reported_and_changes_nothing(
 
 
 def test_a_bot_in_python_answers_without_being_listed(dev: Dev, files: list[Path], wait_for: WaitFor) -> None:
-    """In a cluster the platform lists the bots that may run; here their author may run any code anyway."""
+    """A bot in Python answers without being listed.
+
+    In a cluster, the platform lists the bots that may run. In `waypost dev`, the author of a bot may run any code
+    anyway.
+    """
     number = next(file for file in files if file.name == "number.yaml")
     good = number.read_text()
     number.write_text(good.replace("configMapRef:\n      name: support-bot", "plugin: callback_bot:turn"))
@@ -287,7 +315,7 @@ def test_a_bot_in_python_answers_without_being_listed(dev: Dev, files: list[Path
 
 
 def test_doctor_finds_nothing_wrong_with_it(dev: Dev, wait_for: WaitFor) -> None:
-    """It finds everything through `dev.json`, and all checks pass."""
+    """`waypost doctor` finds everything through `dev.json`, and all its checks pass."""
     wait_for(lambda: dev.command("doctor").returncode == 0, what="doctor to find nothing wrong")
     findings = json.loads(dev.command("doctor", "--json").stdout)
 
@@ -298,7 +326,7 @@ def test_doctor_finds_nothing_wrong_with_it(dev: Dev, wait_for: WaitFor) -> None
 
 
 def test_send_goes_out_once_for_each_key(dev: Dev, wait_for: WaitFor) -> None:
-    """The same request twice, as from a script that is run again, sends one message."""
+    """Two `waypost send` commands with the same key send one message. This happens when a script is run again."""
     assert_answered(dev, "447700940000", wait_for)
     request = ("send", "team-a/support", "--to", "+447700940000", "--text", "by hand", "--key", "k1", "--json")
     first = json.loads(dev.command(*request).stdout)
@@ -310,7 +338,10 @@ def test_send_goes_out_once_for_each_key(dev: Dev, wait_for: WaitFor) -> None:
 
 
 def test_send_to_a_contact_that_never_wrote_uses_the_template(dev: Dev) -> None:
-    """Outside the window only a template may be sent, and the number declares one for that."""
+    """A send to a contact that never wrote uses the template.
+
+    Outside the window, only a template may be sent. The number declares a template for this case.
+    """
     request = ("send", "team-a/support", "--to", "+447700950000", "--text", "hello", "--json", "--wait", "60")
     answer = dev.command(*request)
 
@@ -319,7 +350,7 @@ def test_send_to_a_contact_that_never_wrote_uses_the_template(dev: Dev) -> None:
 
 
 def test_the_messages_can_be_exported(dev: Dev) -> None:
-    """The export has a header and both directions."""
+    """The messages can be exported. The export has a header and both directions."""
     lines = dev.command("export", "team-a/support").stdout.splitlines()
 
     assert lines[0].startswith("occurred_at,direction,")
@@ -327,7 +358,7 @@ def test_the_messages_can_be_exported(dev: Dev) -> None:
 
 
 def test_a_second_one_in_the_same_folder_is_refused(dev: Dev, files: list[Path]) -> None:
-    """Two databases on the same files would destroy both."""
+    """A second `waypost dev` in the same folder is refused. Two databases on the same files would destroy both."""
     answer = dev.command("dev", *map(str, files))
 
     assert answer.returncode == 1
@@ -335,7 +366,10 @@ def test_a_second_one_in_the_same_folder_is_refused(dev: Dev, files: list[Path])
 
 
 def test_a_taken_port_is_named_with_the_flag_that_changes_it(files: list[Path], tmp_path: Path) -> None:
-    """The command ends before it starts anything."""
+    """The error for a taken port names the port and the flag that changes it.
+
+    The command ends before it starts anything.
+    """
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -355,7 +389,7 @@ def test_a_taken_port_is_named_with_the_flag_that_changes_it(files: list[Path], 
 def test_after_the_supervisor_was_killed_nothing_runs_and_the_next_start_works(
     files: list[Path], short_folder: Path, wait_for: WaitFor
 ) -> None:
-    """After SIGKILL of the parent its children end, and the next start works with the same folder."""
+    """After SIGKILL of the supervisor, its children end, and the next start works with the same folder."""
     folder = short_folder / f"s{uuid.uuid4().hex[:6]}"
     folder.mkdir()
     first = Dev(folder, files, "--workers", "1")
@@ -371,7 +405,7 @@ def test_after_the_supervisor_was_killed_nothing_runs_and_the_next_start_works(
 
 
 def test_the_demonstration_fails_with_a_reason_when_nothing_would_answer(files: list[Path], tmp_path: Path) -> None:
-    """No number has a bot: the command ends with status 1 and one line, before it starts anything."""
+    """If no number has a bot, the command ends with status 1 and one line, before it starts anything."""
     number = tmp_path / "number.yaml"
     source = next(file for file in files if "WhatsAppNumber" in file.read_text()).read_text()
     number.write_text(source.replace("  bot:\n    configMapRef:\n      name: support-bot\n", ""))
@@ -383,7 +417,10 @@ def test_the_demonstration_fails_with_a_reason_when_nothing_would_answer(files: 
 
 
 def test_the_demonstration_fails_with_a_reason_when_no_reply_comes(dev: Dev, tmp_path: Path, wait_for: WaitFor) -> None:
-    """Meta refuses every send: the error says that the message was acknowledged."""
+    """If no reply comes, the demonstration fails with a reason.
+
+    Here, Meta refuses every send. The error says that the message was acknowledged.
+    """
     fault = {"match": "POST .*/messages", "code": 131026, "times": 1}
     wait_for(lambda: responds(f"{dev.state['simulator']}/_sim/sent"))
     httpx.post(f"{dev.state['simulator']}/_sim/faults", json=fault, trust_env=False).raise_for_status()

@@ -1,4 +1,4 @@
-"""Tests of PostgreSQL and Redis as child processes: they are durable and leave nothing behind."""
+"""Tests of PostgreSQL and Redis as child processes. They are durable and leave nothing behind."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ from waypost.dev.embedded import SOCKET_PATH_LIMIT, EmbeddedError, EmbeddedPostg
 
 
 def test_committed_data_survives_a_killed_postgres(own_postgres: EmbeddedPostgres) -> None:
-    """After SIGKILL and a restart the row is there, because fsync and the write-ahead log are on."""
+    """Committed data survives SIGKILL of PostgreSQL, because fsync and the write-ahead log are on."""
     with psycopg.connect(own_postgres.url) as connection:
         connection.execute("CREATE TABLE stored AS SELECT 42 AS answer")
     own_postgres.kill()
@@ -31,14 +31,17 @@ def test_committed_data_survives_a_killed_postgres(own_postgres: EmbeddedPostgre
 
 
 def test_postgres_is_closed_to_other_users(own_postgres: EmbeddedPostgres) -> None:
-    """Everyone who can reach the socket is superuser, so other users cannot, and no port is open."""
+    """PostgreSQL is closed to other users, and no port is open.
+
+    Everyone who can reach the socket is superuser, so other users cannot reach it.
+    """
     assert stat.S_IMODE(own_postgres.sockets.stat().st_mode) & 0o077 == 0
     with psycopg.connect(own_postgres.url) as connection:
         assert connection.execute("SHOW listen_addresses").fetchone() == ("",)
 
 
 def test_the_data_of_redis_survives_a_graceful_stop(redis_server: EmbeddedRedis) -> None:
-    """The append-only file is on."""
+    """The data of Redis survives a graceful stop, because the append-only file is on."""
     redis_server.client().set("stored", "42")
     redis_server.stop()
     redis_server.start()
@@ -47,7 +50,7 @@ def test_the_data_of_redis_survives_a_graceful_stop(redis_server: EmbeddedRedis)
 
 
 def test_redis_never_evicts(redis_server: EmbeddedRedis) -> None:
-    """Rate limits must not be lost when memory is short."""
+    """Redis never evicts, because rate limits must not be lost when memory is short."""
     assert redis_server.client().config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 
@@ -70,7 +73,11 @@ ODD_NAMES = (
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_a_folder_with_an_odd_name_gets_a_socket_with_a_short_and_plain_path(tmp_path: Path, name: str) -> None:
-    """Each folder gets one of its own, the same at every start, which no parser of addresses can misread."""
+    """The sockets of a folder with an odd name are in another folder with a short and plain path.
+
+    Each folder gets its own socket folder, which is the same at every start. No parser of addresses can misread
+    its path.
+    """
     odd = tmp_path / name
     path = str(socket_folder(odd) / ".s.PGSQL.5432")
 
@@ -81,13 +88,19 @@ def test_a_folder_with_an_odd_name_gets_a_socket_with_a_short_and_plain_path(tmp
 
 
 def test_a_folder_with_a_short_and_plain_name_holds_its_sockets_itself(short_folder: Path) -> None:
-    """Nothing is then left in the temporary folder."""
+    """A folder with a short and plain name contains its sockets itself.
+
+    Nothing is then left in the temporary folder.
+    """
     assert socket_folder(short_folder / "data_1.x+y") == short_folder.resolve() / "data_1.x+y"
 
 
 @pytest.mark.parametrize("temporary", ["t" * 100, "my folder"])
 def test_an_odd_temporary_folder_is_not_used(tmp_path: Path, temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """TMPDIR may be as long or odd as the folder itself."""
+    """If the temporary folder has an odd name, the sockets are in /tmp instead.
+
+    TMPDIR may be as long or odd as the folder itself.
+    """
     (tmp_path / temporary).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / temporary))
 
@@ -96,7 +109,10 @@ def test_an_odd_temporary_folder_is_not_used(tmp_path: Path, temporary: str, mon
 
 @pytest.mark.parametrize("name", ["x" * 60 + "/" + "y" * 60, "my wörk #1 100%/a,b o'clock \"?$HOME"])
 def test_both_servers_keep_their_data_in_a_folder_with_an_odd_name(short_folder: Path, name: str) -> None:
-    """Only the sockets are elsewhere, and nothing of them stays behind."""
+    """Both servers keep their data in a folder with an odd name.
+
+    Only the sockets are elsewhere, and nothing of them stays behind.
+    """
     folder = short_folder / uuid.uuid4().hex[:6] / name
     postgres, redis = EmbeddedPostgres(folder / "postgres"), EmbeddedRedis(folder / "redis")
     try:
@@ -122,7 +138,10 @@ def test_both_servers_keep_their_data_in_a_folder_with_an_odd_name(short_folder:
 
 
 def test_a_socket_is_not_put_where_another_user_can_reach_it(tmp_path: Path) -> None:
-    """The temporary folder's name can be guessed; a link there may lead anywhere."""
+    """A socket is not put where another user can reach it.
+
+    The name of the temporary folder can be guessed, and a link there may lead anywhere.
+    """
     server = EmbeddedRedis(tmp_path / "o'clock")
     server.sockets.symlink_to(tmp_path)
     try:
@@ -133,7 +152,10 @@ def test_a_socket_is_not_put_where_another_user_can_reach_it(tmp_path: Path) -> 
 
 
 def test_a_start_ends_a_server_that_outlived_its_parent(short_folder: Path, wait_for: Callable[..., object]) -> None:
-    """After SIGKILL to their parent, servers may still run or be ending; the next start must succeed."""
+    """A start ends a server that outlived its parent.
+
+    After SIGKILL to their parent, servers may still run or be ending. The next start must succeed.
+    """
     folder = short_folder / f"o{uuid.uuid4().hex[:8]}"
     orphaned = EmbeddedPostgres(folder)
     orphaned.start()
@@ -178,6 +200,6 @@ def _is_running(pid: int) -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to hand PostgreSQL to another user")
 def test_postgres_does_not_run_as_root(own_postgres: EmbeddedPostgres) -> None:
-    """PostgreSQL refuses to run as root."""
+    """The embedded PostgreSQL does not run as root, because PostgreSQL refuses to do this."""
     assert own_postgres.pid is not None
     assert Path(f"/proc/{own_postgres.pid}").stat().st_uid != 0

@@ -1,4 +1,4 @@
-"""Tests that the cluster of `waypost dev` behaves as reconciling relies on."""
+"""Tests that the cluster of `waypost dev` behaves in the way that reconciling relies on."""
 
 import base64
 from typing import Any
@@ -36,7 +36,7 @@ def cluster() -> FileCluster:
 
 
 async def test_a_user_replaces_the_spec_and_not_the_status(cluster: FileCluster) -> None:
-    """The generation changes with the spec, and with nothing else."""
+    """If a user replaces the spec of an object, the status stays. The generation changes only with the spec."""
     made = cluster.put(thing())
     await cluster.write_status(made, {"ready": True})
     labelled = cluster.put(thing(metadata={"name": "one", "namespace": "team-a", "labels": {"x": "y"}}))
@@ -47,12 +47,12 @@ async def test_a_user_replaces_the_spec_and_not_the_status(cluster: FileCluster)
 
 
 async def test_putting_the_same_object_again_is_not_a_change(cluster: FileCluster) -> None:
-    """Its resource version stays the same."""
+    """Putting the same object again is not a change. The resource version of the object stays the same."""
     assert cluster.put(thing()) == cluster.put(thing())
 
 
 async def test_a_write_at_an_old_version_is_refused(cluster: FileCluster) -> None:
-    """The object was changed by another after it was read."""
+    """A write at an old version is refused. Another writer changed the object after it was read."""
     made = cluster.put(thing())
     cluster.put(thing(spec={"a": 2}))
     with pytest.raises(ClusterConflict):
@@ -62,7 +62,7 @@ async def test_a_write_at_an_old_version_is_refused(cluster: FileCluster) -> Non
 
 
 async def test_a_write_to_a_deleted_object_is_refused(cluster: FileCluster) -> None:
-    """The write does not create it again."""
+    """A write to a deleted object is refused. It does not create the object again."""
     made = cluster.put(thing())
     cluster.remove("WhatsAppNumber", "team-a", "one")
     with pytest.raises(ClusterRefused):
@@ -70,7 +70,7 @@ async def test_a_write_to_a_deleted_object_is_refused(cluster: FileCluster) -> N
 
 
 async def test_a_finalizer_delays_a_deletion(cluster: FileCluster) -> None:
-    """The object is marked at first and removed with its last finalizer."""
+    """A finalizer delays a deletion. The object is first marked as deleted. It is removed with its last finalizer."""
     made = await cluster.write_metadata(cluster.put(thing()), {"finalizers": ["ours"]})
     await cluster.delete("WhatsAppNumber", "team-a", "one")
     marked = await cluster.read("WhatsAppNumber", "team-a", "one")
@@ -82,7 +82,10 @@ async def test_a_finalizer_delays_a_deletion(cluster: FileCluster) -> None:
 
 
 async def test_each_manager_owns_what_it_applied(cluster: FileCluster) -> None:
-    """A field that its manager omits is removed; fields of other managers stay."""
+    """Each manager owns the fields that it applied.
+
+    If a manager omits one of its fields, the field is removed. The fields of other managers stay.
+    """
     await cluster.apply(config({"a": "1", "b": "1"}), manager="first")
     await cluster.apply(config({"c": "2"}), manager="second")
     remaining = await cluster.apply(config({"a": "1"}), manager="first")
@@ -90,7 +93,7 @@ async def test_each_manager_owns_what_it_applied(cluster: FileCluster) -> None:
 
 
 async def test_a_field_of_two_managers_stays_until_both_omit_it(cluster: FileCluster) -> None:
-    """Applies are forced, so the last value counts."""
+    """A field of two managers stays until both omit it. Applies are forced, so the last value counts."""
     await cluster.apply(config({"a": "1"}, labels={"x": "y"}), manager="first")
     await cluster.apply(config({"a": "1"}), manager="second")
     assert (await cluster.apply(config({}), manager="first"))["data"] == {"a": "1"}
@@ -98,7 +101,7 @@ async def test_a_field_of_two_managers_stays_until_both_omit_it(cluster: FileClu
 
 
 async def test_an_apply_at_a_version_is_refused_at_another(cluster: FileCluster) -> None:
-    """If two have read the same version, only one can write, although applies are forced.
+    """If two writers have read the same version, only one of them can write, although applies are forced.
 
     An object that was deleted since then is created again.
     """
@@ -114,20 +117,20 @@ async def test_an_apply_at_a_version_is_refused_at_another(cluster: FileCluster)
 
 
 async def test_an_existing_object_is_not_created(cluster: FileCluster) -> None:
-    """If two try to create an object, one succeeds."""
+    """An object that exists is not created again. If two writers try to create an object, only one succeeds."""
     await cluster.create(config({"a": "1"}))
     with pytest.raises(ClusterConflict):
         await cluster.create(config({"a": "2"}))
 
 
 async def test_an_apply_without_a_change_writes_nothing(cluster: FileCluster) -> None:
-    """A resync applies all objects again."""
+    """An apply without a change writes nothing. A resync applies all objects again."""
     first = await cluster.apply(config({"a": "1"}), manager="first")
     assert await cluster.apply(config({"a": "1"}), manager="first") == first
 
 
 async def test_a_secret_is_read_decoded(cluster: FileCluster) -> None:
-    """Values of `data` and `stringData` are found, and the repr hides them."""
+    """A Secret is read with decoded values of `data` and `stringData`. Its `repr` hides the values."""
     data = {"a": base64.b64encode(b"1").decode()}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}, "data": data}
     cluster.put(secret | {"stringData": {"b": "2"}})
@@ -138,7 +141,7 @@ async def test_a_secret_is_read_decoded(cluster: FileCluster) -> None:
 
 
 async def test_a_read_object_is_a_copy(cluster: FileCluster) -> None:
-    """A change to it does not change the stored object."""
+    """An object that was read is a copy. A change to the copy does not change the stored object."""
     cluster.put(thing())
     (found,) = await cluster.objects("WhatsAppNumber")
     found["spec"]["a"] = 9
@@ -146,7 +149,7 @@ async def test_a_read_object_is_a_copy(cluster: FileCluster) -> None:
 
 
 async def test_a_dump_restores_everything(cluster: FileCluster) -> None:
-    """It includes the owners of fields."""
+    """A dump restores all objects and the owners of their fields."""
     cluster.put(thing())
     await cluster.apply(config({"a": "1", "b": "1"}), manager="first")
     other = FileCluster()
@@ -157,14 +160,14 @@ async def test_a_dump_restores_everything(cluster: FileCluster) -> None:
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"version": 1, "objects": [{}], "owners": []}'])
 def test_a_text_that_is_not_a_dump_is_refused(cluster: FileCluster, text: str) -> None:
-    """The cluster stays usable."""
+    """A text that is not a dump is refused, and the cluster stays usable."""
     with pytest.raises(ValueError, match=r".+"):
         cluster.load(text)
     cluster.put(thing())
 
 
 def test_changes_are_reported() -> None:
-    """The callback gets the object, and whether it still exists."""
+    """Changes are reported to a callback. The callback gets the object, and whether the object still exists."""
     changes: list[tuple[str, bool]] = []
     cluster = FileCluster(changed=lambda manifest, exists: changes.append((manifest["metadata"]["name"], exists)))
     cluster.put(thing())

@@ -1,4 +1,7 @@
-"""Tests of the operator of `waypost dev`: it reads files, reconciles as in a cluster, and writes registry files."""
+"""Tests of the operator of `waypost dev`.
+
+The operator reads files, reconciles as in a cluster, and writes registry files.
+"""
 
 import asyncio
 import contextlib
@@ -31,13 +34,16 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Yields the simulated Meta, with a webhook that answers for the numbers published last."""
+    """Yields the simulated Meta with a webhook. The webhook answers for the numbers that were published last."""
     async with installation() as made:
         yield made
 
 
 def declare(folder: Path, *objects: Manifest, incarnation: str = "1") -> None:
-    """Writes the declared objects, as `waypost dev` does when the YAML files or the simulator are new."""
+    """Writes the declared objects into a file.
+
+    `waypost dev` does the same when the YAML files or the simulator are new.
+    """
     text = json.dumps(
         {"incarnation": incarnation, "objects": objects, "digest": f"{incarnation}{len(objects)}{objects}"}
     )
@@ -53,7 +59,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 @contextlib.asynccontextmanager
 async def operator(it: Installation, folder: Path) -> AsyncIterator[LocalOperator]:
-    """Yields an operator that runs during the block; the webhook reads what it publishes."""
+    """Yields an operator that runs during the block. The webhook reads what this operator publishes."""
     made = LocalOperator(folder, folder / "registry", it.graph, it.public_url, AllowedPlugins())
     it.webhook.reads(made.cluster)
     stop = asyncio.Event()
@@ -66,7 +72,10 @@ async def operator(it: Installation, folder: Path) -> AsyncIterator[LocalOperato
 
 
 def unready(folder: Path) -> dict[str, str] | None:
-    """Returns the numbers that are not ready, with the reason; None until the last declaration has been read."""
+    """Returns the numbers that are not ready, with the reason.
+
+    Returns None until the operator has read the last declaration.
+    """
     try:
         state = json.loads((folder / STATE).read_text())
         objects = json.loads((folder / OBJECTS).read_text())
@@ -77,7 +86,10 @@ def unready(folder: Path) -> dict[str, str] | None:
 
 
 async def test_a_declared_number_becomes_ready_and_the_data_plane_reads_it(it: Installation, tmp_path: Path) -> None:
-    """It is registered at Meta and has one registry file per audience."""
+    """A declared number becomes ready and the data plane can read it.
+
+    The number is registered at Meta and has one registry file per audience.
+    """
     declare(tmp_path, secret(), script(), number(bot={"configMapRef": {"name": "support-bot"}}))
     async with operator(it, tmp_path):
         await until(lambda: unready(tmp_path) == {})
@@ -87,7 +99,7 @@ async def test_a_declared_number_becomes_ready_and_the_data_plane_reads_it(it: I
 
 
 async def test_a_number_that_is_no_longer_declared_is_removed(it: Installation, tmp_path: Path) -> None:
-    """Its finalizer runs, so the data plane no longer has it."""
+    """A number that is no longer declared is removed. Its finalizer runs, so the data plane no longer has it."""
     declare(tmp_path, secret(), number())
     async with operator(it, tmp_path) as made:
         await until(lambda: unready(tmp_path) == {})
@@ -98,7 +110,7 @@ async def test_a_number_that_is_no_longer_declared_is_removed(it: Installation, 
 
 
 async def test_the_next_process_goes_on_with_the_same_verify_token(it: Installation, tmp_path: Path) -> None:
-    """After a restart nothing changes at Meta."""
+    """After a restart, the operator uses the same verify token, and nothing changes at Meta."""
     declare(tmp_path, secret(), number())
     async with operator(it, tmp_path):
         await until(lambda: unready(tmp_path) == {})
@@ -111,7 +123,10 @@ async def test_the_next_process_goes_on_with_the_same_verify_token(it: Installat
 
 
 async def test_a_restarted_simulator_is_registered_with_again(it: Installation, tmp_path: Path) -> None:
-    """It has lost every callback."""
+    """The numbers are registered again at a simulator that was restarted.
+
+    The restarted simulator has lost every callback.
+    """
     declare(tmp_path, secret(), number())
     async with operator(it, tmp_path):
         await until(lambda: unready(tmp_path) == {})
@@ -124,7 +139,7 @@ async def test_a_restarted_simulator_is_registered_with_again(it: Installation, 
 
 
 async def test_state_that_cannot_be_read_is_rebuilt(it: Installation, tmp_path: Path) -> None:
-    """It is only a cache."""
+    """A state that cannot be read is rebuilt, because it is only a cache."""
     (tmp_path / "cluster.json").write_text("{}")
     declare(tmp_path, secret(), number())
     async with operator(it, tmp_path):

@@ -1,4 +1,4 @@
-"""Tests of reading the user's YAML files: the declared objects, and the message for each mistake."""
+"""Tests of reading the user's YAML files. They cover the declared objects and the message for each mistake."""
 
 import base64
 from pathlib import Path
@@ -21,7 +21,7 @@ intents:
 
 
 def documents() -> dict[str, Any]:
-    """Returns the documents of one number with all that it needs; each test changes some of them."""
+    """Returns the documents of one number with everything that it needs. Each test changes some of them."""
     return {
         "secret": {
             "apiVersion": "v1",
@@ -50,7 +50,7 @@ def documents() -> dict[str, Any]:
 
 
 def load(tmp_path: Path, parts: dict[str, Any] | str) -> Declared:
-    """Writes the documents into one file and reads it."""
+    """Writes the documents into one file and reads this file."""
     file = tmp_path / "number.yaml"
     file.write_text(parts if isinstance(parts, str) else yaml.safe_dump_all(parts.values()))
     return manifests.load([file])
@@ -64,7 +64,10 @@ def problems(tmp_path: Path, parts: dict[str, Any] | str) -> str:
 
 
 def test_a_number_comes_with_its_secret_and_bot(tmp_path: Path) -> None:
-    """References are resolved in the same files, and the objects stay as they were written."""
+    """A number is loaded with its secret and its bot.
+
+    References are resolved in the same files, and the objects stay as they were written.
+    """
     declared = load(tmp_path, documents())
     number = declared.numbers[0]
 
@@ -74,7 +77,10 @@ def test_a_number_comes_with_its_secret_and_bot(tmp_path: Path) -> None:
 
 
 def test_values_may_come_as_base64_and_lose_the_newline_of_echo(tmp_path: Path) -> None:
-    """`echo token | base64` puts a newline into the Secret; it is not part of the token."""
+    """A Secret may hold base64 values in `data`, and a newline at the end of a value is removed.
+
+    `echo token | base64` puts such a newline into the Secret, but it is not part of the token.
+    """
     parts = documents()
     del parts["secret"]["stringData"]["accessToken"]
     parts["secret"]["data"] = {"accessToken": base64.b64encode(b"token-with-newline\n").decode()}
@@ -83,7 +89,7 @@ def test_values_may_come_as_base64_and_lose_the_newline_of_echo(tmp_path: Path) 
 
 
 def test_an_object_without_a_namespace_is_in_the_default_one(tmp_path: Path) -> None:
-    """It is the same as with kubectl."""
+    """An object without a namespace belongs to the namespace `default`, as with kubectl."""
     parts = documents()
     for part in parts.values():
         del part["metadata"]["namespace"]
@@ -107,7 +113,10 @@ SCHEDULE = {
 
 
 def test_a_schedule_is_taken_with_its_number(tmp_path: Path) -> None:
-    """The same files work in a cluster, and the simulated Meta gets the template that the schedule sends."""
+    """A schedule in the files is loaded with its number, as in a cluster.
+
+    The simulated Meta gets the template that the schedule sends.
+    """
     declared = load(tmp_path, documents() | {"schedule": SCHEDULE})
 
     assert [each.metadata.name for each in declared.schedules] == ["weekly"]
@@ -116,7 +125,7 @@ def test_a_schedule_is_taken_with_its_number(tmp_path: Path) -> None:
 
 
 def test_a_schedule_without_its_number_is_refused(tmp_path: Path) -> None:
-    """A reference never leaves its namespace."""
+    """A schedule is refused if its own namespace does not have its number: a reference never leaves its namespace."""
     elsewhere = SCHEDULE | {"metadata": {"name": "weekly", "namespace": "team-b"}}
 
     expected = "spec.numberRef.name: no WhatsAppNumber support in namespace team-b; add it"
@@ -124,7 +133,7 @@ def test_a_schedule_without_its_number_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_suspended_number_is_skipped_with_a_note(tmp_path: Path) -> None:
-    """`suspend: true` means that nothing is done for the number."""
+    """A number with `suspend: true` is not loaded, and a note says that it is suspended."""
     parts = documents()
     parts["number"]["spec"]["suspend"] = True
 
@@ -250,12 +259,12 @@ def test_a_mistake_is_named_with_file_document_field_and_remedy(tmp_path: Path, 
     ],
 )
 def test_a_file_that_holds_no_objects_is_refused(tmp_path: Path, text: str, expected: str) -> None:
-    """Anything that is not a list of Kubernetes objects is named as such."""
+    """A file that is not a list of Kubernetes objects is refused with a message that says what is wrong."""
     assert expected in problems(tmp_path, text)
 
 
 def test_no_problem_repeats_a_secret(tmp_path: Path) -> None:
-    """The wrong value may be a token, so the message must not contain it."""
+    """The message about a wrong value does not contain the value, because it may be a token."""
     parts = documents()
     parts["secret"]["stringData"] = {"appId": "canary-id", "appSecret": "s" * 300 + "canary", "accessToken": "canary x"}
 
@@ -263,7 +272,7 @@ def test_no_problem_repeats_a_secret(tmp_path: Path) -> None:
 
 
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
-    """A user should not have to run the command five times for five mistakes."""
+    """One run of the command reports all mistakes, because a user should not have to repeat it for each one."""
     parts = documents()
     parts["number"]["spec"]["credentialsRef"] = {"name": "nowhere"}
     parts["number"]["spec"]["bot"] = {"configMapRef": {"name": "nowhere"}}
@@ -272,7 +281,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_a_phone_number_has_one_owner(tmp_path: Path) -> None:
-    """Two numbers with the same id would answer every message twice."""
+    """A second number with the same phone number id is refused: every message would be answered twice."""
     parts = documents()
     parts["other"] = {**documents()["number"], "metadata": {"name": "second", "namespace": "team-a"}}
 
@@ -280,7 +289,7 @@ def test_a_phone_number_has_one_owner(tmp_path: Path) -> None:
 
 
 def test_the_same_object_twice_is_refused(tmp_path: Path) -> None:
-    """It would be unclear which of the two counts."""
+    """Two declarations of the same object are refused, because it would be unclear which of the two counts."""
     parts = documents()
     parts["again"] = documents()["number"]
 
@@ -288,13 +297,13 @@ def test_the_same_object_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """A mistyped path is a usage error, not a traceback."""
+    """A path that does not exist is reported as a usage error with the path, not as a traceback."""
     with pytest.raises(ManifestError, match=r"nowhere\.yaml: cannot be read"):
         manifests.load([tmp_path / "nowhere.yaml"])
 
 
 def test_a_folder_means_the_yaml_files_in_it(tmp_path: Path) -> None:
-    """It is the same as with kubectl."""
+    """A folder stands for the YAML files in it, as with kubectl."""
     for name in ("b.yaml", "a.yml", "notes.txt"):
         (tmp_path / name).touch()
 
@@ -302,7 +311,7 @@ def test_a_folder_means_the_yaml_files_in_it(tmp_path: Path) -> None:
 
 
 def test_an_edited_file_changes_the_fingerprint(tmp_path: Path) -> None:
-    """`waypost dev` notices changes by it."""
+    """The fingerprint changes when a file is edited. `waypost dev` notices changes by the fingerprint."""
     file = tmp_path / "a.yaml"
     file.write_text("one")
     before = fingerprint([tmp_path])
@@ -312,7 +321,7 @@ def test_an_edited_file_changes_the_fingerprint(tmp_path: Path) -> None:
 
 
 def test_the_simulated_meta_holds_what_was_declared(tmp_path: Path) -> None:
-    """The seed has app, account, number, token and the template for closed windows."""
+    """The seed of the simulated Meta has the app, account, number, token and template for closed windows."""
     parts = documents()
     parts["number"]["spec"]["outsideWindow"] = {"template": {"name": "follow_up", "language": "en"}}
     seed = simulated_world.seed(load(tmp_path, parts).numbers)
@@ -324,7 +333,7 @@ def test_the_simulated_meta_holds_what_was_declared(tmp_path: Path) -> None:
 
 
 def test_the_examples_of_the_project_load(pytestconfig: pytest.Config) -> None:
-    """The README's demonstration runs them."""
+    """The example files of the project load, because the README's demonstration uses them."""
     declared = manifests.load(yaml_files([pytestconfig.rootpath / "examples"]))
 
     assert [number.name for number in declared.numbers] == ["support"]

@@ -10,7 +10,10 @@ import pytest
 
 
 def test_the_bot_answers_below_a_folder_with_an_odd_name(pytestconfig: pytest.Config, short_folder: Path) -> None:
-    """The name has spaces, special characters of addresses and settings, and letters beyond ASCII."""
+    """`waypost dev` works below a folder with unusual characters in its name.
+
+    The name has spaces, special characters of addresses and settings, and letters beyond ASCII.
+    """
     folder = short_folder / "my wörk #1 100%" / "o'clock? a,b=c"
     root = pytestconfig.rootpath
     shutil.copytree(root / "services" / "waypost", folder / "services" / "waypost")

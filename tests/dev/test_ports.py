@@ -1,4 +1,4 @@
-"""Tests the choice of free ports: no two callers choose the same one, though nobody listens on it yet."""
+"""Tests the choice of free ports: two callers never get the same port, even before a server listens on it."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ from waypost.dev import ports
 
 
 def test_no_port_is_chosen_twice_by_one_process_or_by_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other process asks while this one still holds its choices, and only ten ports are left to both."""
+    """When this process has chosen all ten available ports, another process gets none of them."""
     last = ports.free_port() + 9
     monkeypatch.setattr(ports, "_FIRST", last - 9)
     monkeypatch.setattr(ports, "_LAST", last)
@@ -32,7 +32,7 @@ def test_no_port_is_chosen_twice_by_one_process_or_by_two(monkeypatch: pytest.Mo
 
 
 def test_a_port_on_which_a_process_listens_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server may have been given its port by its user instead of by this function."""
+    """A port with a listening server is not chosen, even if `free_port` did not choose it for that server."""
     port = ports.free_port()
     claim = ports._chosen.pop()
     claim.close()

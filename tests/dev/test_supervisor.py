@@ -22,11 +22,11 @@ class FakeChild:
 
     @property
     def pid(self) -> int | None:
-        """A number that grows with each launch; None while it does not run."""
+        """Returns a number that grows with each launch, or None while the child does not run."""
         return None if self.status is not None or not self.launches else 1000 + self.launches
 
     def launch(self) -> None:
-        """Starts it and records that."""
+        """Starts the child and records the start."""
         self.launches += 1
         self.status = None
         self.ready = False
@@ -37,17 +37,17 @@ class FakeChild:
         return self.status
 
     def is_ready(self) -> bool:
-        """Returns what the test has set."""
+        """Returns the readiness that the test has set."""
         return self.ready
 
     def stop(self, deadline_s: float = 0.0) -> None:
-        """Ends it and records that."""
+        """Ends the child and records the end."""
         self.status = 0
         self._journal.append(f"stop {self.name}")
 
 
 class World:
-    """A supervisor with a clock, and a record of its calls."""
+    """A supervisor with a clock that the test controls, and with records of what the supervisor reports."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.now = 100.0
@@ -78,7 +78,7 @@ def world(tmp_path: Path) -> World:
 
 
 def test_a_process_that_ends_is_started_again_at_once(world: World) -> None:
-    """A single end is an accident, so there is no delay."""
+    """A process that ends once is restarted without a delay, because a single end is an accident."""
     child = world.add("webhook")
     child.status = -9
     world.supervisor.check()
@@ -89,7 +89,7 @@ def test_a_process_that_ends_is_started_again_at_once(world: World) -> None:
 
 
 def test_the_state_is_written_at_every_start_and_end(world: World) -> None:
-    """`dev.json` must never name a process that has ended."""
+    """The state is written whenever a process starts or ends: `dev.json` must never name a process that has ended."""
     child = world.add("webhook")
     child.status = 1
     world.supervisor.check()
@@ -99,7 +99,10 @@ def test_the_state_is_written_at_every_start_and_end(world: World) -> None:
 
 
 def test_a_crash_loop_is_slowed_down_and_shown_with_its_last_log_line(world: World) -> None:
-    """The user must see the reason, and the log must not fill the disk."""
+    """Restarts in a crash loop are delayed, and the report contains the last line of the process's log.
+
+    The user must see the reason, and the log must not fill the disk.
+    """
     world.log.write_text('noise\n{"event": "cannot start", "error": "the port is taken"}\n')
     child = world.add("webhook")
     for _ in range(3):
@@ -114,7 +117,7 @@ def test_a_crash_loop_is_slowed_down_and_shown_with_its_last_log_line(world: Wor
 
 
 def test_a_process_is_not_restarted_before_its_delay_is_over(world: World) -> None:
-    """The delay is measured by the supervisor's clock."""
+    """No restart happens before its delay is over by the supervisor's clock."""
     child = world.add("webhook")
     for _ in range(4):
         child.status = 1
@@ -126,7 +129,7 @@ def test_a_process_is_not_restarted_before_its_delay_is_over(world: World) -> No
 
 
 def test_a_process_that_lived_long_starts_with_a_clean_record(world: World) -> None:
-    """Two ends a day are not a crash loop."""
+    """The earlier ends of a process do not count after it has run for long: two ends a day are not a crash loop."""
     child = world.add("worker")
     for _ in range(10):
         world.now += 60.0
@@ -139,7 +142,10 @@ def test_a_process_that_lived_long_starts_with_a_clean_record(world: World) -> N
 
 
 def test_becoming_ready_is_reported_once_per_start(world: World) -> None:
-    """A restarted simulator must get its world again."""
+    """Each start reports once that the process became ready.
+
+    After a restart, the simulator needs this report to get its world again.
+    """
     child = world.add("simulator")
     child.ready = True
     world.supervisor.check()
@@ -155,7 +161,7 @@ def test_becoming_ready_is_reported_once_per_start(world: World) -> None:
 
 
 def test_a_process_that_cannot_be_started_is_tried_again(world: World) -> None:
-    """The cause, such as a full disk, may go away."""
+    """The supervisor tries again to start a process after an error, because the cause, such as a full disk, may end."""
 
     class Broken(FakeChild):
         def launch(self) -> None:
@@ -177,7 +183,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(world: World) -> None:
 
 
 def test_processes_are_ended_group_after_group(world: World) -> None:
-    """Those that receive messages end first, those that store them last."""
+    """Processes that receive messages are ended first, and those that store messages last."""
     for name in ("postgres", "worker", "webhook"):
         world.add(name)
     world.journal.clear()
@@ -191,7 +197,7 @@ def test_processes_are_ended_group_after_group(world: World) -> None:
     ("failures", "delay"), [(0, 0.0), (1, 0.0), (2, 0.2), (3, 0.4), (7, 6.4), (8, 10.0), (99, 10.0)]
 )
 def test_the_delay_doubles_up_to_ten_seconds(failures: int, delay: float) -> None:
-    """The first restart has no delay."""
+    """The first restart has no delay. Then the delay doubles up to ten seconds."""
     assert restart_delay(failures) == pytest.approx(delay)
 
 
@@ -199,7 +205,7 @@ def test_the_delay_doubles_up_to_ten_seconds(failures: int, delay: float) -> Non
     ("status", "words"), [(0, "exit status 0"), (-15, "SIGTERM"), (-9, "SIGKILL"), (3, "exit status 3")]
 )
 def test_an_exit_status_is_described_in_words(status: int, words: str) -> None:
-    """A signal has its name, because few people know what -9 means."""
+    """The description gives the name of a signal, because few people know what -9 means."""
     assert describe(status) == words
 
 
@@ -214,7 +220,7 @@ def test_an_exit_status_is_described_in_words(status: int, words: str) -> None:
     ],
 )
 def test_the_last_line_of_a_log_is_found(tmp_path: Path, text: str, words: str) -> None:
-    """A JSON line is reduced to its event and error."""
+    """The last line of a log is returned; a JSON line is reduced to its event and error."""
     log = tmp_path / "x.log"
     log.write_text(text)
 
@@ -224,7 +230,7 @@ def test_the_last_line_of_a_log_is_found(tmp_path: Path, text: str, words: str) 
 def test_a_service_that_ignores_sigterm_is_killed_at_the_deadline(
     tmp_path: Path, wait_for: Callable[..., object]
 ) -> None:
-    """Ctrl-C must end everything, also a process that hangs."""
+    """A process that ignores SIGTERM is killed at the deadline, because Ctrl-C must end every process."""
     program = "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     service = Service("deaf", [sys.executable, "-c", program], {}, tmp_path / "deaf.log")
     service.launch()
@@ -237,7 +243,7 @@ def test_a_service_that_ignores_sigterm_is_killed_at_the_deadline(
 
 
 def test_a_service_gets_a_probe_port_of_its_own_at_each_start(tmp_path: Path, wait_for: Callable[..., object]) -> None:
-    """Another process may have taken the old one."""
+    """Each start chooses a new probe port, because another process may have taken the old one."""
     log = tmp_path / "port.log"
     program = "import os; print(os.environ['WAYPOST_PROBE_PORT'], flush=True)"
     service = Service("port", [sys.executable, "-c", program], {}, log)

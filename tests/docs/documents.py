@@ -18,7 +18,10 @@ _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1(.*)\n((?:.*\n)*?)\s*\2\n")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced code block. `info` holds what follows the language on the opening fence, such as `fragment`."""
+    """A fenced code block.
+
+    `info` holds the words after the language on the opening fence, such as `fragment`.
+    """
 
     document: Path
     line: int
@@ -31,7 +34,7 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The file that the reader is asked to save the block as: `file=NAME` on the opening fence."""
+        """Returns the name under which the reader is asked to save the block: `file=NAME` on the opening fence."""
         return next((each.removeprefix("file=") for each in self.info if each.startswith("file=")), None)
 
 
@@ -57,7 +60,7 @@ def blocks(document: Path, *languages: str) -> list[Block]:
 
 
 def heredocs(block: Block) -> list[Block]:
-    """Returns what the commands of a shell block feed to a program from the block itself."""
+    """Returns the here-documents of a shell block: the text that the block itself feeds to a program."""
     return [
         Block(block.document, block.line, "", (), found.group(4))
         for found in _HEREDOC.finditer(block.text)
@@ -66,7 +69,7 @@ def heredocs(block: Block) -> list[Block]:
 
 
 def without_heredocs(text: str) -> str:
-    """Returns the commands of a shell text alone."""
+    """Returns a shell text without its here-documents."""
     return _HEREDOC.sub(r"\3\n", text)
 
 

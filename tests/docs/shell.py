@@ -1,4 +1,4 @@
-"""The commands of a shell text, and whether what they name exists in this project."""
+"""Finds the commands of a shell text, and checks that the things they name exist in this project."""
 
 import re
 import shlex
@@ -35,7 +35,7 @@ _MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def commands(text: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Yields the words of each simple command, and the files that its output is written to."""
+    """Yields the words of each simple command, together with the files that its output is written to."""
     joined = _COMMENT.sub(r"\1", without_heredocs(text).replace("\\\n", " "))
     lexer = shlex.shlex(joined, posix=True, punctuation_chars=";|&()<>\n")
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
@@ -59,9 +59,10 @@ def commands(text: str) -> Iterator[tuple[list[str], list[str]]]:
 
 
 def problems(words: list[str], written: Set[str], *, whole: bool = True) -> list[str]:
-    """Returns what of a command does not exist. `written`: files that the reader has made by then.
+    """Returns a problem for each part of a command that does not exist.
 
-    `whole` is False for a command line in running text, which may hold placeholders.
+    `written` holds the files that the reader has created before this command. `whole` is False for a command line
+    in running text, which may hold placeholders.
     """
     program, *rest = words
     found = [f"no file {each}" for each in _files(rest) if each not in written and not (ROOT / each).exists()]
@@ -81,7 +82,7 @@ def problems(words: list[str], written: Set[str], *, whole: bool = True) -> list
 
 
 def _files(words: list[str]) -> Iterator[str]:
-    """Yields the words that can only be files of the project or of the reader."""
+    """Yields the words that can only be files, either of the project or of the reader."""
     for word in words:
         name = word.rpartition("=")[2].removeprefix("@")
         if "://" not in word and (name.partition("/")[0] in _FOLDERS or Path(name).suffix in _SUFFIXES):
@@ -101,7 +102,10 @@ def _is_made(word: str) -> bool:
 
 
 def _waypost(words: list[str], *, whole: bool) -> list[str]:
-    """Asks the command line itself. In running text only names of commands and options are looked at."""
+    """Checks the arguments of `waypost` with its own command-line parser.
+
+    In running text, only the names of commands and options are checked.
+    """
     command: Any = get_command(app)
     rest = list(words)
     while hasattr(command, "commands"):
@@ -138,7 +142,7 @@ def _is_served(method: str, path: str) -> bool:
 
 
 def _of(routes: list[Any]) -> list[Route]:
-    """Leaves out the simulator's mount of the Graph API, which takes every path."""
+    """Returns the routes without the simulator's mount of the Graph API, because that mount accepts every path."""
     return [each for each in routes if isinstance(each, Route)]
 
 

@@ -1,4 +1,4 @@
-"""Commands in the documents can be typed: programs, subcommands, options, targets, files and routes exist."""
+"""A reader can type the commands in the documents: programs, options, targets, files and routes exist."""
 
 import pytest
 
@@ -15,7 +15,7 @@ SPANS = [
 
 
 def _written_before(block: Block) -> set[str]:
-    """Returns the files that the reader has made when a block is reached."""
+    """Returns the files that the reader has created up to and including this block."""
     earlier = [each for each in blocks(block.document, "sh", "yaml", "json", "python") if each.line <= block.line]
     saved = {each.file for each in earlier if each.file is not None}
     shell = [each.text for each in earlier if each.language == "sh"]
@@ -24,7 +24,7 @@ def _written_before(block: Block) -> set[str]:
 
 @pytest.mark.parametrize("block", SHELL, ids=str)
 def test_every_command_of_a_shell_block_can_be_typed(block: Block) -> None:
-    """A newcomer copies the block and runs it."""
+    """Every command of a shell block works as it stands, because a newcomer copies the block and runs it."""
     written = _written_before(block)
 
     assert [each for words, _ in commands(block.text) for each in problems(words, written)] == []
@@ -32,7 +32,7 @@ def test_every_command_of_a_shell_block_can_be_typed(block: Block) -> None:
 
 @pytest.mark.parametrize("text", SPANS)
 def test_a_command_in_running_text_exists(text: str) -> None:
-    """It may hold placeholders, but no command or option that was renamed."""
+    """A command in running text may hold placeholders, but each command and option in it must exist."""
     words = next(words for words, _ in commands(text))
     if len(words) > 1 and not words[1].isupper():
         assert problems(words, set(words), whole=False) == []
@@ -55,7 +55,7 @@ def test_a_command_in_running_text_exists(text: str) -> None:
     ],
 )
 def test_a_command_that_cannot_work_is_found(text: str, problem: str) -> None:
-    """The check above would pass over none of these."""
+    """The check of commands reports each command that cannot work."""
     found = [each for words, _ in commands(text) for each in problems(words, set())]
 
     assert len(found) == 1

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md and the architecture page lead to files that exist, and to all of them."""
+"""CONTRIBUTING.md and the architecture page name only files that exist, and CONTRIBUTING.md's lists are complete."""
 
 import re
 from pathlib import Path
@@ -14,19 +14,22 @@ CODE = ROOT / "services/waypost"
 
 
 def paths_in(text: str) -> list[str]:
-    """Returns everything in code marks that looks like a path of the repository."""
+    """Returns every text in code marks that looks like a path in the repository."""
     return [span for span in re.findall(r"`([^`\s]+)`", text) if "/" in span and not span.startswith("http")]
 
 
 @pytest.mark.parametrize("path", sorted(set(paths_in(GUIDE))))
 def test_a_file_that_the_guide_names_exists(path: str) -> None:
-    """A list with a file that is gone helps nobody; names below services/waypost may leave that out."""
+    """Each file that the guide names exists.
+
+    The guide may leave out `services/waypost/` at the start of a path.
+    """
     assert (ROOT / path).exists() or (CODE / path).exists()
 
 
 @pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.stem)
 def test_each_file_in_a_picture_exists(picture: Path) -> None:
-    """A reader opens them in the order of the numbers."""
+    """Each file in a picture exists, because a reader opens the files in the order of the picture's numbers."""
     texts = [node.text or "" for node in ElementTree.parse(picture).iter() if node.tag.endswith("}text")]
     files = [text for text in texts if text.endswith(".py")]
 
@@ -35,7 +38,7 @@ def test_each_file_in_a_picture_exists(picture: Path) -> None:
 
 
 def test_each_place_of_the_architecture_page_exists() -> None:
-    """The table of starting points is what a newcomer uses first."""
+    """Each path on the architecture page exists, because a newcomer uses its table of starting points first."""
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     names = [name for name in paths_in(text) if name.endswith((".py", "/"))]
 
@@ -44,7 +47,7 @@ def test_each_place_of_the_architecture_page_exists() -> None:
 
 
 def test_the_glossary_stays_short() -> None:
-    """House terms cost every reader; more than fifteen are too many."""
+    """The glossary has at most fifteen terms, because every reader must learn the project's own terms."""
     glossary = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## Glossary")[2]
     rows = [line for line in glossary.splitlines() if line.startswith("| ")]
 
@@ -75,7 +78,10 @@ NOT_LISTED = re.compile(r"tests/|docs/adr/|crds/|/files/crds/|CHANGELOG|__snapsh
 
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_a_list_names_each_file_in_which_an_existing_one_stands(title: str) -> None:
-    """What an existing example needed, a new one needs too. Files that only use it are not part of what it is."""
+    """A list of files to change names each file that contains an existing example of the thing to add.
+
+    A new one needs the same files as the existing one. Files that only use the example need not be in the list.
+    """
     section = GUIDE.partition(f"### {title}")[2].partition("\n### ")[0].partition("\n## ")[0]
     listed = {path for path in paths_in(section) if (ROOT / path).is_file()}
     standing = {

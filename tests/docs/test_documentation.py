@@ -1,4 +1,4 @@
-"""What the documents say must be so."""
+"""Tests that statements of the documents are true."""
 
 from pathlib import Path
 
@@ -12,13 +12,16 @@ from waypost.settings import Settings
 
 @pytest.fixture
 def root(pytestconfig: pytest.Config) -> Path:
-    """The project's folder."""
+    """Returns the project's folder."""
     return pytestconfig.rootpath
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
 def test_every_setting_is_documented_with_its_default_and_description(root: Path, name: str) -> None:
-    """A variable that nobody can find out about does not exist."""
+    """docs/settings.md has each setting with its default and its description.
+
+    A user cannot use a setting that is not documented.
+    """
     line = next(
         (line for line in (root / "docs/settings.md").read_text().splitlines() if f"`WAYPOST_{name.upper()}`" in line),
         "",

@@ -1,4 +1,4 @@
-"""Facts that a document repeats from the code are still those of the code."""
+"""Facts that a document repeats from the code must be the same as in the code."""
 
 import re
 import tomllib
@@ -19,7 +19,7 @@ PYTHON = [block for document in documents() for block in blocks(document, "pytho
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_python_of_a_document_runs(block: Block) -> None:
-    """What it imports exists."""
+    """Each Python block of a document runs without an error, so the names that it imports exist."""
     exec(compile(block.text, str(block), "exec"), {})
 
 
@@ -35,7 +35,7 @@ CODE = "".join(
 
 
 def _is_value(name: str) -> bool:
-    """Whether the chart has this value; what is empty there takes anything."""
+    """Returns whether the chart has this value. Below an empty value any name is accepted."""
     known: Any = VALUES
     for part in name.split("."):
         if not known:
@@ -47,7 +47,7 @@ def _is_value(name: str) -> bool:
 
 
 def _is_field(name: str) -> bool:
-    """Whether one of our kinds has this field; without `spec` in front it is one of the spec."""
+    """Returns whether one of our kinds has this field. A name without `spec` in front is a field of the spec."""
     return any(_has(schema, name.split(".")) or _has(schema, ["spec", *name.split(".")]) for schema in SCHEMAS)
 
 
@@ -71,7 +71,7 @@ NAMES: tuple[tuple[str, Callable[[str], bool]], ...] = (
 
 @pytest.mark.parametrize("document", documents(), ids=str)
 def test_what_running_text_names_exists(document: Path) -> None:
-    """Paths, environment variables, chart values, and fields of our kinds."""
+    """Paths, environment variables, chart values and fields of our kinds exist if running text names them."""
     named = [(line, re.split("[=:]", text)[0]) for line, text in spans(document)]
 
     assert [
@@ -84,12 +84,12 @@ def test_what_running_text_names_exists(document: Path) -> None:
 
 @pytest.mark.parametrize("name", ["docs/none.md", "WAYPOST_NONE", "spec.none", "bot.none", "webhook.none"])
 def test_a_name_of_nothing_is_found(name: str) -> None:
-    """The check above would pass over none of these."""
+    """The check of names in running text reports each name that does not exist."""
     assert [exists(name) for form, exists in NAMES if re.fullmatch(form, name)] == [False]
 
 
 def test_the_layers_in_the_document_are_those_that_the_linter_enforces() -> None:
-    """docs/how-it-works.md has one row for each layer, with all of its packages."""
+    """docs/how-it-works.md has one row for each layer that the linter enforces, with all packages of the layer."""
     text = (ROOT / "docs/how-it-works.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`[^|]*`) \|", text.partition("\n## Packages\n")[2], re.MULTILINE)
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
@@ -101,7 +101,7 @@ def test_the_layers_in_the_document_are_those_that_the_linter_enforces() -> None
 
 
 def test_the_number_of_reconciles_at_a_time_is_that_of_the_code() -> None:
-    """ADR 6 says how many there are, and the setting's default is the same."""
+    """ADR 6 and the setting's default give the number of parallel reconciles that the code has."""
     text = (ROOT / "docs/adr/0006-how-kopf-is-used.md").read_text(encoding="utf-8")
 
     assert re.findall(r"(\d+) of them run at a time", text) == [str(CONCURRENCY)]
@@ -109,7 +109,10 @@ def test_the_number_of_reconciles_at_a_time_is_that_of_the_code() -> None:
 
 
 def test_every_reason_in_the_table_of_conditions_is_one_that_the_operator_gives() -> None:
-    """docs/numbers.md says what to do about it, so it must not be a reason of the past."""
+    """The operator still uses every reason in the table of conditions in docs/numbers.md.
+
+    The table says what a reader should do about each reason.
+    """
     rows = re.findall(r"^\| [^|]*\| (`[^|]*)\|", (ROOT / "docs/numbers.md").read_text(encoding="utf-8"), re.MULTILINE)
     reasons = {reason for row in rows for reason in re.findall(r"`([A-Z]\w+)`", row)}
 

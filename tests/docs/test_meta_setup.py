@@ -53,14 +53,14 @@ NO_ACCESS = GraphRefused(100, 400, subcode=33)
 
 
 def credentials_of(*, label: str = "true", **keys: Any) -> Any:
-    """What the operator reads from a Secret with these keys."""
+    """Returns the credentials that the operator reads from a Secret with these keys."""
     data = {key: value.encode() for key, value in (KEYS | keys).items() if value is not None}
     secret = Stored("team-a", "support-meta", data, {CREDENTIALS_LABEL: label}, "7")
     return credentials.read(secret, "team-a", "support-meta")
 
 
 def phone(**fields: Any) -> PhoneNumber:
-    """A number with nothing wrong, but for `fields`."""
+    """Returns Meta's answer about a number that has no problem except for `fields`."""
     callbacks = WebhookConfiguration(phone_number=DESIRED.own_url, application=DESIRED.app_url(APP))
     healthy: dict[str, Any] = {"id": NUMBER, "status": "CONNECTED", "code_verification_status": "VERIFIED"}
     return PhoneNumber(
@@ -69,7 +69,7 @@ def phone(**fields: Any) -> PhoneNumber:
 
 
 def unhealthy(entity: str, *codes: int, send: str = "BLOCKED") -> PhoneNumber:
-    """A number that Meta holds back, because of one link of its chain."""
+    """Returns a number that Meta holds back because of one entity in its chain, such as its account."""
     errors = [HealthError(code) for code in codes]
     return phone(health_status=Health(send, [HealthEntity(entity, WABA, send, errors)]))
 
@@ -77,7 +77,7 @@ def unhealthy(entity: str, *codes: int, send: str = "BLOCKED") -> PhoneNumber:
 def found(
     *, failed: dict[type[Action], Exception] | None = None, registration: Registration | None = None, **at_meta: Any
 ) -> Observed:
-    """A number with nothing wrong, but for what is given."""
+    """Returns what the operator observes of a number that has no problem except for the arguments."""
     app = AppSubscription(OBJECT, DESIRED.app_url(APP), True, tuple(map(SubscribedField, FIELDS)))
     meta: dict[str, Any] = {
         "token": TokenDetails(**TOKEN),
@@ -97,17 +97,17 @@ def found(
 
 
 def token(**fields: Any) -> Observed:
-    """A number whose token is like this."""
+    """Returns the observation of a number whose token has these fields."""
     return found(token=TokenDetails(**{**TOKEN, **fields}))
 
 
 def pending(registration: Registration | None = None, **secret: Any) -> Observed:
-    """A verified number that is not registered yet."""
+    """Returns the observation of a verified number that is not registered yet."""
     return found(number=phone(status="PENDING"), registration=registration, secret=credentials_of(**secret))
 
 
 def refused(code: int) -> Observed:
-    """A number that Meta refused to register, with this code."""
+    """Returns the observation of a number that Meta refused to register with this error code."""
     return pending(Registration((), 0.0, code, "7"))
 
 
@@ -156,20 +156,20 @@ SHOWN = {
 
 @pytest.mark.parametrize(("type_", "reason"), sorted(set(CONDITION.findall(STEPS))))
 def test_a_condition_that_the_guide_names_is_one_that_the_operator_shows(type_: str, reason: str) -> None:
-    """Somebody who looks for it in `kubectl describe` must be able to find it."""
+    """The operator shows each condition that the guide names, so a reader can find it in `kubectl describe`."""
     assert (type_, reason) in SHOWN
 
 
 @pytest.mark.parametrize("step", SECTIONS)
 def test_a_step_says_who_where_what_when_done_what_is_shown_and_what_the_operator_does(step: str) -> None:
-    """All steps have the same shape, and are in the overview."""
+    """All steps of the guide have the same parts, and the overview lists each step."""
     assert tuple(re.findall(r"^- \*\*(.+?):\*\*", SECTIONS[step], re.MULTILINE)) == LABELS
     assert f"| [{step}](#" in STEPS
 
 
 @pytest.mark.parametrize("step", SECTIONS)
 def test_a_step_says_what_shows_that_it_is_missing(step: str) -> None:
-    """Conditions, fields of the status, or honestly nothing."""
+    """Each step names the conditions or status fields that show that it is missing, or says that nothing shows it."""
     shown = SECTIONS[step].split("Missing, Waypost shows:**")[1].split("- **The operator")[0]
 
     assert CONDITION.search(shown) or "nothing" in shown
@@ -177,7 +177,7 @@ def test_a_step_says_what_shows_that_it_is_missing(step: str) -> None:
 
 @pytest.mark.parametrize("step", SECTIONS)
 def test_a_statement_about_meta_has_a_source_or_is_marked_as_unconfirmed(step: str) -> None:
-    """Where and what: each point rests on a page, or says that it does not."""
+    """Each point under "Where" and "What" has a source, or says that it is unconfirmed."""
     about_meta = SECTIONS[step].split("- **Where:**")[1].split("- **Done when:**")[0]
     points = re.split(r"\n *- ", about_meta.replace("- **What:**\n", ""))
 
@@ -185,7 +185,7 @@ def test_a_statement_about_meta_has_a_source_or_is_marked_as_unconfirmed(step: s
 
 
 def test_a_tag_leads_to_a_source_with_a_date_and_an_address() -> None:
-    """Each source is used, too."""
+    """Each tag leads to a source with a date and an address, and each source is used by a tag."""
     listed = dict(re.findall(r"^\d+\. \[([a-z0-9]+)\] (.+)$", SOURCES, re.MULTILINE))
     addresses = dict(re.findall(r"^\[([a-z0-9]+)\]: (https://\S+)$", SOURCES, re.MULTILINE))
 
@@ -195,13 +195,13 @@ def test_a_tag_leads_to_a_source_with_a_date_and_an_address() -> None:
 
 @pytest.mark.parametrize("link", LINKS)
 def test_the_guide_leads_to_metas_own_guides(link: str) -> None:
-    """They are where a person goes on."""
+    """The guide links to Meta's own guides, where a reader can continue."""
     assert f"({link})" in STEPS
 
 
 @pytest.mark.parametrize("field", sorted(set(re.findall(r"`(status\.[a-zA-Z.]+)`", STEPS))))
 def test_a_field_of_the_status_that_the_guide_names_exists(field: str) -> None:
-    """In the schema that a cluster is given."""
+    """Each status field that the guide names exists in the schema that a cluster is given."""
     schema = yaml.safe_load((ROOT / "crds/waypost.dev_whatsappnumbers.yaml").read_text(encoding="utf-8"))
     found_there = schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     for name in field.split("."):

@@ -1,4 +1,4 @@
-"""docs/tutorial.md: the files that a reader saves work, on a laptop and at the simulated Meta of a cluster."""
+"""Tests that the files in docs/tutorial.md work on a laptop and with the simulated Meta of a cluster."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ FILES = {each.file: each.text for each in blocks(TUTORIAL, "yaml", "json") if ea
 
 @pytest.fixture
 def declared(tmp_path: Path) -> manifests.DeclaredNumber:
-    """The number of the tutorial, as `waypost dev bakery.yaml` reads it."""
+    """Returns the number of the tutorial, as `waypost dev bakery.yaml` reads it."""
     path = tmp_path / "bakery.yaml"
     path.write_text(FILES["bakery.yaml"], encoding="utf-8")
     (number,) = manifests.load([path]).numbers
@@ -29,7 +29,7 @@ def declared(tmp_path: Path) -> manifests.DeclaredNumber:
 
 
 def test_the_bot_answers_as_the_tutorial_shows(declared: manifests.DeclaredNumber) -> None:
-    """The reader compares the terminal with the page."""
+    """The bot's answer is the one that the tutorial shows, because the reader compares the terminal with the page."""
     assert declared.bot is not None
     greeting = BotEvent("text", text=demonstration.GREETING, profile_name="Ada")
     _, (effect,) = engine.turn(script.load(declared.bot), {}, greeting)
@@ -42,7 +42,10 @@ def test_the_bot_answers_as_the_tutorial_shows(declared: manifests.DeclaredNumbe
 
 @pytest.mark.anyio
 async def test_the_simulated_meta_takes_the_file_of_the_tutorial(declared: manifests.DeclaredNumber) -> None:
-    """It then knows the ids and secrets that `waypost dev` would have given it for the same number."""
+    """The simulated Meta accepts the tutorial's file.
+
+    It then knows the same ids and secrets that `waypost dev` gives to a simulated Meta for this number.
+    """
     given = FILES["bakery-at-meta.json"]
     application = simulator.build()
     async with application.router.lifespan_context(application):

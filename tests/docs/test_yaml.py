@@ -1,4 +1,4 @@
-"""YAML in the documents is what the code takes: our kinds, bot scripts and chart values."""
+"""Tests that the code accepts the YAML in the documents: our kinds, bot scripts and chart values."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ VALUES = yaml.safe_load((ROOT / "charts/waypost/values.yaml").read_text(encoding
 
 
 def _unknown(values: Any, known: Any, place: str) -> list[str]:
-    """Returns the keys of chart values that the chart does not have; what is empty there takes anything."""
+    """Returns the keys of chart values that the chart does not have. Below an empty value any key is accepted."""
     if not isinstance(values, dict) or not isinstance(known, dict) or not known:
         return []
     unknown = [f"{place}{name}" for name in values if name not in known]
@@ -40,7 +40,10 @@ def _unknown(values: Any, known: Any, place: str) -> list[str]:
 
 
 def check(block: Block) -> None:
-    """Raises what the code raises for this text; `fragment` on the fence marks a part that says nothing alone."""
+    """Raises the error that the code raises for this text.
+
+    A block with `fragment` on its fence is only a part of an object or file.
+    """
     for content in yaml.safe_load_all(block.text):
         if "fragment" in block.info:
             assert "apiVersion" not in content, "a whole object is no fragment"
@@ -61,7 +64,10 @@ def check(block: Block) -> None:
 
 @pytest.mark.parametrize("block", [*IN_DOCUMENTS, *IN_COMMANDS, *EXAMPLES], ids=str)
 def test_yaml_of_a_document_is_taken_by_the_code(block: Block) -> None:
-    """Our kinds fit their schema, scripts load, and chart values are keys of the chart."""
+    """The code accepts the YAML of a document.
+
+    Our kinds fit their schema, scripts load, and chart values are keys of the chart.
+    """
     check(block)
 
 
@@ -76,6 +82,6 @@ def test_yaml_of_a_document_is_taken_by_the_code(block: Block) -> None:
     ],
 )
 def test_yaml_that_the_code_refuses_is_found(text: str) -> None:
-    """The check above would pass over none of these."""
+    """The check of YAML reports each text that the code refuses."""
     with pytest.raises((ValueError, AssertionError, script.ScriptError)):
         check(Block(ROOT, 1, "yaml", (), text))

@@ -1,4 +1,4 @@
-"""The release of `make e2e`, with one number of the tests' own, whose bot repeats each message."""
+"""Fixtures for the release of `make e2e`. The tests have their own number, whose bot repeats each message."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,13 +63,16 @@ the API server is the last: kubelets find it again with a delay of up to half a 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Move the tests of `LAST` to the end; the others keep their order."""
+    """Moves the tests of `LAST` to the end and keeps the order of the others."""
     items.sort(key=lambda item: LAST.index(item.path.stem) if item.path.stem in LAST else -1)
 
 
 @pytest.fixture(scope="session")
 def values() -> dict[str, object]:
-    """Returns the chart's values for these tests: two replicas where the chart allows it, and the bot as a volume."""
+    """Returns the chart's values for these tests.
+
+    Each component has two replicas where the chart allows it, and the bot is mounted as a volume.
+    """
     if not is_asked_for():
         pytest.skip("these tests run on a cluster: make e2e")
     chosen: dict[str, Any] = release.trial_values(offline=kind.uses_built_node_image())
@@ -106,7 +109,7 @@ def _upgraded(values: dict[str, object]) -> Iterator[tuple[Installed, Ledger]]:
 
 @pytest.fixture(scope="session")
 def upgrade_ledger(_upgraded: tuple[Installed, Ledger]) -> Ledger:
-    """Returns the ledger of what was delivered while the release was upgraded."""
+    """Returns the ledger of the messages that were delivered during the upgrade of the release."""
     return _upgraded[1]
 
 
@@ -120,7 +123,7 @@ def _release(_upgraded: tuple[Installed, Ledger]) -> Iterator[Installed]:
 
 @pytest.fixture
 def installed(_release: Installed) -> Installed:
-    """Returns the release with all its pods, no fault set at Meta, and no message waiting."""
+    """Returns the release in a clean state: all pods run, Meta has no fault set, and no message waits."""
     _release.meta("DELETE", "faults")
     for component in ("webhook", "worker", "operator", "console", "simulator"):
         _release.kubectl("rollout", "status", f"deployment/waypost-{component}", "--timeout=180s")
@@ -130,6 +133,6 @@ def installed(_release: Installed) -> Installed:
 
 @pytest.fixture(scope="session")
 def crowd(_release: Installed) -> Iterator[Crowd]:
-    """Yields a thousand numbers and schedules, all ready; their changes are counted since then."""
+    """Yields a thousand numbers and schedules that are ready. Changes are counted from that moment on."""
     with gathered(_release) as made:
         yield made

@@ -1,4 +1,4 @@
-"""A thousand numbers and a thousand schedules that are created at once, and how the operator copes with them."""
+"""A thousand numbers and a thousand schedules that are created at once, to test how the operator handles them."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +26,10 @@ AT_ONCE = 16
 
 
 class Crowd:
-    """All those objects, created through the Kubernetes client: kubectl would pause between them."""
+    """A thousand numbers and a thousand schedules.
+
+    The Kubernetes client creates them, because kubectl would pause between them.
+    """
 
     def __init__(self, installed: Installed, api: client.ApiClient) -> None:
         self.installed = installed
@@ -43,7 +46,10 @@ class Crowd:
         self._watched: dict[str, str] = {}
 
     def arrive(self) -> None:
-        """Create everything, wait until all is ready and the last writes are over; changes are counted from then on."""
+        """Creates all objects, and waits until they are ready and the last writes are over.
+
+        Changes are counted from then on.
+        """
         began = time.monotonic()
         self._create()
         self.created_s = time.monotonic() - began
@@ -53,21 +59,24 @@ class Crowd:
         self.installed.wait(self._is_settled, what="the last writes to be over")
 
     def watched_s(self) -> float:
-        """Return for how many seconds changes have been counted."""
+        """Returns for how many seconds changes have been counted."""
         return time.monotonic() - self._watched_since
 
     def changes(self) -> int:
-        """Return how many objects were changed, created or deleted since then."""
+        """Returns how many objects were changed, created or deleted since the counting of changes began."""
         before, after = self._watched, self._versions()
         return sum(after.get(uid) != before.get(uid) for uid in after.keys() | before.keys())
 
     def megabytes(self) -> float:
-        """Return the peak memory of the operator's process in MB."""
+        """Returns the peak memory of the operator's process in MB."""
         status = self.installed.kubectl("exec", self.operator, "--", "cat", "/proc/1/status")
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1024
 
     def are_ready(self) -> bool:
-        """Return whether all are ready. It reads the last ones first, since listing all loads the API server."""
+        """Returns whether all objects are ready.
+
+        The last number and schedule are read first, because listing all objects loads the API server.
+        """
         last, team = COUNT - 1, self.fleet.team(COUNT - 1)
         return (
             self.installed.is_ready(f"number-{last}", namespace=team)
@@ -79,7 +88,7 @@ class Crowd:
         self._watched, self._watched_since = self._versions(), time.monotonic()
 
     def _is_settled(self) -> bool:
-        """Return whether nothing was written for `SETTLE_S`; a write restarts that time."""
+        """Returns whether nothing was written for `SETTLE_S`. A write restarts that time."""
         if self.watched_s() < SETTLE_S:
             return False
         if self.changes() == 0:
@@ -88,7 +97,7 @@ class Crowd:
         return False
 
     def _create(self) -> None:
-        """Create everything but the namespaces, several objects at a time."""
+        """Creates all objects except the namespaces, several at a time."""
         fleet = self.fleet
         self._each(lambda index: self.core.create_namespaced_secret(fleet.team(index), untyped(fleet.secret(index))))
         for plural, body in zip(PLURALS, (fleet.number, fleet.schedule), strict=True):
@@ -104,12 +113,12 @@ class Crowd:
                 pass
 
     def _listed(self, plural: str) -> list[dict[str, Any]]:
-        """Return the objects in our namespaces."""
+        """Returns the objects in our namespaces."""
         found = untyped(self.objects.list_cluster_custom_object(*API, plural))["items"]
         return [each for each in found if each["metadata"]["namespace"] in self.fleet.teams]
 
     def _versions(self) -> dict[str, str]:
-        """Return resource versions by uid of everything that the operator writes, except Leases."""
+        """Returns the resource version of each object that the operator writes, by uid. Leases are left out."""
         secrets = self.core.list_namespaced_secret(NAMESPACE).items
         jobs = self.batch.list_namespaced_cron_job(NAMESPACE).items
         events = [each for team in self.fleet.teams for each in self.core.list_namespaced_event(team).items]
@@ -121,9 +130,9 @@ class Crowd:
 
 @contextmanager
 def gathered(installed: Installed) -> Iterator[Crowd]:
-    """Create the crowd in namespaces of its own, with its accounts at Meta, after the planned runs have ended.
+    """Creates the crowd in its own namespaces and with its own accounts at Meta, after the planned runs have ended.
 
-    All of it is deleted afterwards, without waiting: no later test needs the names.
+    All of it is deleted afterwards, without waiting, because no later test needs the names.
     """
     planned.wait(installed)
     with untyped(config).new_client_from_config(str(KUBECONFIG)) as api:

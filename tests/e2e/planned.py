@@ -1,4 +1,4 @@
-"""A BotSchedule that is created before all tests and checked by one of the last, after its minutes have passed."""
+"""Creates a BotSchedule before all tests. One of the last tests checks it, after its minutes have passed."""
 
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ RUNS = 2
 
 
 def create(installed: Installed) -> None:
-    """Create the schedule for the next two minutes, to contacts that wrote just now."""
+    """Creates a schedule that runs once in each of the next two minutes, for contacts that wrote just now."""
     delete(installed)  # an earlier test run that was cut short may have left it
     installed.greet(CONTACTS)
     first = (datetime.now(UTC) + AHEAD + timedelta(minutes=1)).replace(second=0, microsecond=0)
@@ -41,13 +41,13 @@ def create(installed: Installed) -> None:
 
 
 def schedule(installed: Installed) -> Any:
-    """Return the schedule as stored; None once it is deleted."""
+    """Returns the schedule as stored, or None if it is deleted."""
     found = installed.get("botschedules", namespace=TEAM)
     return next((each for each in found if each["metadata"]["name"] == NAME), None)
 
 
 def ended(installed: Installed) -> list[str]:
-    """Return the planned minutes of the runs that ended, in order."""
+    """Returns the planned minutes of the runs that have ended, in order of time."""
     rows = installed.query(f"""
         SELECT to_char(planned_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS minute FROM schedule_run
         WHERE schedule_uid = '{schedule(installed)["metadata"]["uid"]}' AND finished_at IS NOT NULL ORDER BY planned_at
@@ -56,15 +56,15 @@ def ended(installed: Installed) -> list[str]:
 
 
 def wait(installed: Installed) -> None:
-    """Wait until all runs have ended; return at once if the schedule is deleted."""
+    """Waits until all runs have ended. Returns at once if the schedule is deleted."""
     if schedule(installed) is not None:
         installed.wait(lambda: len(ended(installed)) == RUNS, what="the planned runs to have ended", deadline_s=300)
 
 
 def delete(installed: Installed) -> None:
-    """Delete the schedule if it exists and wait until it is gone.
+    """Deletes the schedule if it exists, and waits until it is gone.
 
-    kubectl's own wait has no deadline, and the finalizer stays where no operator runs any more.
+    kubectl's own wait is not used because it has no deadline: without an operator the finalizer stays for ever.
     """
     installed.kubectl("delete", "botschedule", NAME, "--ignore-not-found", "--wait=false", namespace=TEAM)
     installed.wait(lambda: schedule(installed) is None, what="the planned schedule to be gone")

@@ -23,7 +23,7 @@ late."""
 
 
 def is_served(installed: Installed) -> bool:
-    """Return whether the API server answers."""
+    """Returns whether the API server answers."""
     try:
         installed.kubectl("get", "--raw", "/readyz", "--request-timeout=5s")
     except CommandFailed:
@@ -32,13 +32,13 @@ def is_served(installed: Installed) -> bool:
 
 
 def has_sent(installed: Installed, messages: int) -> bool:
-    """Return whether Meta has accepted at least that many messages for our number."""
+    """Returns whether Meta has accepted at least that many messages for our number."""
     return len(installed.sent()) >= messages
 
 
 @contextmanager
 def no_control_plane(installed: Installed) -> Iterator[None]:
-    """Stop the control plane; afterwards start it again and wait until it answers."""
+    """Stops the control plane. Afterwards starts it again and waits until it answers."""
     installed.node("mkdir", "-p", STOPPED)
     for program in reversed(CONTROL_PLANE):
         installed.node("mv", f"{MANIFESTS}/{program}.yaml", STOPPED)
@@ -52,7 +52,10 @@ def no_control_plane(installed: Installed) -> Iterator[None]:
 
 
 def test_messages_are_answered_while_the_api_server_is_stopped_for_a_minute(installed: Installed) -> None:
-    """Replies are sent every second of that minute; afterwards the operator reconciles a number without a restart."""
+    """The bot keeps sending replies during a minute without the API server.
+
+    Afterwards the operator reconciles a number without having been restarted.
+    """
     installed.greet(CONTACTS)
     (operator,) = installed.pods("operator")
     restarts = installed.restarts(operator)

@@ -16,14 +16,14 @@ SERVER = "statefulset/waypost-postgresql"
 
 
 def kill(installed: Installed, _traffic: Traffic) -> None:
-    """Kill PostgreSQL, which loses its memory. It may be back before the next delivery."""
+    """Kills PostgreSQL, which loses its memory. PostgreSQL may run again before the next delivery."""
     restarts = installed.restarts(DATABASE)
     installed.kill(DATABASE)
     installed.wait(lambda: installed.restarts(DATABASE) > restarts, what="PostgreSQL to be started again")
 
 
 def replace(installed: Installed, traffic: Traffic) -> None:
-    """Replace PostgreSQL's pod in an orderly way, after at least one delivery got 503."""
+    """Replaces PostgreSQL's pod in an orderly way. The new pod starts after at least one delivery got a 503."""
     installed.kubectl("scale", SERVER, "--replicas=0")
     installed.wait(lambda: traffic.count(503), what="a delivery to get 503")
     installed.kubectl("wait", "--for=delete", f"pod/{DATABASE}", "--timeout=180s")
@@ -34,7 +34,10 @@ def replace(installed: Installed, traffic: Traffic) -> None:
 def test_a_database_restart_loses_no_acknowledged_message(
     installed: Installed, end: Callable[[Installed, Traffic], None]
 ) -> None:
-    """Deliveries get 503 and are repeated; every message that got a 200 is stored and answered."""
+    """During a database restart, deliveries that get a 503 are repeated.
+
+    Every message that got a 200 is stored and answered.
+    """
     installed.greet(CONTACTS)
     with Traffic(Ledger(installed), CONTACTS, per_second=12) as traffic:
         traffic.wait_for_more(12)

@@ -1,4 +1,4 @@
-"""Secrets whose owner did not allow numbers to use them."""
+"""A number cannot use a Secret whose owner did not allow it."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,10 @@ CRAFTED = ("team-owner/owner-meta", "team-owner.owner-meta", "../team-owner/owne
 
 
 def test_a_secret_of_another_namespace_or_without_the_label_is_never_used(installed: Installed) -> None:
-    """Neither its name nor a crafted name helps a user who may write numbers but read no Secret."""
+    """A user who may write numbers but not read Secrets cannot use a foreign or unlabelled Secret.
+
+    Neither the Secret's real name nor a crafted name in the number gives the user access.
+    """
     with installed.team("team-owner"), installed.team("team-thief") as thief:
         owned = {"appId": "200000000000400", "appSecret": HIDDEN, "accessToken": f"{HIDDEN}-token"}
         installed.apply(
@@ -60,7 +63,7 @@ def test_a_secret_of_another_namespace_or_without_the_label_is_never_used(instal
 
 
 def _write(installed: Installed, namespace: str, name: str, credentials: str) -> None:
-    """Create a number as the user would, by impersonation."""
+    """Creates a number as the user would, by impersonation."""
     number = installed.another(namespace, name, 400).number(credentialsRef={"name": credentials})
     installed.kubectl("create", "--filename", "-", f"--as={USER}", stdin=json.dumps(number), namespace=namespace)
 

@@ -1,4 +1,4 @@
-"""The way from `kubectl apply` to a reply."""
+"""Tests the whole way from `kubectl apply` to a reply."""
 
 from ..ledger import Ledger
 from .installed import Installed
@@ -7,7 +7,7 @@ CONTACTS = [f"1555110{number:04}" for number in range(4)]
 
 
 def test_an_applied_number_answers_messages_from_outside_the_cluster(installed: Installed) -> None:
-    """Every delivery gets a 200, is stored once, and is answered in order."""
+    """Every delivery from outside the cluster gets a 200, is stored once, and is answered in order."""
     installed.greet(CONTACTS)
     ledger = Ledger(installed)
     for _ in range(3):

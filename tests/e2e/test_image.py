@@ -1,4 +1,4 @@
-"""The image holds what Waypost needs and no tools to build with."""
+"""The image contains what Waypost needs to run, and no build tools."""
 
 import re
 
@@ -13,7 +13,7 @@ ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")
 
 
 def test_the_image_is_small_has_nothing_to_build_with_and_starts_waypost(installed: Installed) -> None:
-    """It is at most 250 MB over its base, has no pip and no compiler, is not run as root, and starts `waypost`."""
+    """The image adds at most 250 MB to its base, has no pip and no compiler, and starts `waypost`, not as root."""
     offline = kind.uses_built_node_image()
     image = release.app_image(offline=offline)
     size, base_size = (

@@ -1,4 +1,4 @@
-"""A release that lacks something it needs says what is missing."""
+"""When a release lacks something that it needs, the pods or helm report what is missing."""
 
 import json
 import secrets
@@ -36,7 +36,10 @@ VALUES: dict[str, Any] = {
 
 
 def test_pods_without_a_database_are_not_ready_and_say_so_in_one_line(installed: Installed) -> None:
-    """They do not restart, and log neither a traceback nor the password."""
+    """Pods without a database are not ready, and log one line about the database.
+
+    They do not restart, and they log neither a traceback nor the password.
+    """
     with _lacking(database={"url": f"postgresql://waypost:{PASSWORD}@{NOWHERE}/waypost"}) as namespace:
         for component in ("webhook", "worker", "console"):
             installed.wait(
@@ -55,7 +58,10 @@ def test_pods_without_a_database_are_not_ready_and_say_so_in_one_line(installed:
 
 
 def test_pods_without_a_secret_wait_and_name_it(installed: Installed) -> None:
-    """Their containers do not start, so they do not crash; the pod status names the Secret."""
+    """Pods wait for a missing Secret, and the pod status names it.
+
+    Their containers do not start, so they do not crash.
+    """
     with _lacking(database={"existingSecret": {"name": "forgotten"}}) as namespace:
         for component in ("webhook", "worker", "console"):
             installed.wait(
@@ -75,7 +81,7 @@ def test_pods_without_a_secret_wait_and_name_it(installed: Installed) -> None:
 def test_invalid_values_are_refused_before_anything_is_created(
     installed: Installed, given: dict[str, Any], quoted: str
 ) -> None:
-    """The schema refuses them and names the key."""
+    """The chart's schema refuses invalid values before anything is created, and the error names the key."""
     before = _namespaces()
     with pytest.raises(CommandFailed, match=quoted), _lacking(database={"url": "postgresql://u@h/d"}, **given):
         pass
@@ -84,7 +90,7 @@ def test_invalid_values_are_refused_before_anything_is_created(
 
 @contextmanager
 def _lacking(**values: object) -> Iterator[str]:
-    """Install a second release in a namespace of its own; the namespace is deleted afterwards without waiting."""
+    """Installs a second release in its own namespace. Afterwards the namespace is deleted without waiting."""
     namespace = f"{NAMESPACE}-{secrets.token_hex(3)}"
     repository, _, tag = release.app_image(offline=kind.uses_built_node_image()).partition(":")
     image = {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"}
@@ -117,7 +123,7 @@ def _log(namespace: str, component: str) -> str:
 
 
 def _warnings(namespace: str, component: str) -> list[dict[str, str]]:
-    """Return the log lines of level warning or worse."""
+    """Returns the log lines whose level is warning or more severe."""
     lines = [json.loads(line) for line in _log(namespace, component).splitlines()]
     return [line for line in lines if line["level"] not in ("debug", "info")]
 

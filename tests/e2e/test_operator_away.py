@@ -1,4 +1,4 @@
-"""Numbers that are deleted while no operator runs."""
+"""Numbers are deleted while no operator runs."""
 
 from urllib.parse import urlsplit
 
@@ -15,7 +15,10 @@ KINDS = "whatsappnumbers.waypost.dev"
 def test_numbers_deleted_without_an_operator_are_removed_when_it_returns_and_others_keep_answering(
     installed: Installed,
 ) -> None:
-    """The finalizer holds, messages flow, and afterwards Meta is cleaned up as each deletionPolicy says."""
+    """Numbers that are deleted while no operator runs are kept by their finalizer until an operator runs again.
+
+    Other numbers keep answering. The operator then cleans up at Meta as each number's `deletionPolicy` says.
+    """
     with installed.team("team-away") as team:
         leaving = installed.another(team, "leaving", 300)
         staying = installed.another(team, "staying", 301)
@@ -46,7 +49,7 @@ def _callback(number: Installed) -> str:
 
 
 def _callbacks(installed: Installed) -> set[str]:
-    """Return the paths of all callbacks that Meta would deliver to."""
+    """Returns the paths of all callbacks that Meta would deliver to."""
     return {urlsplit(each["callback_url"]).path for each in installed.meta("GET", "subscriptions")}
 
 

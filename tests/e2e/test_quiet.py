@@ -10,7 +10,10 @@ QUIET_S = 60
 
 
 def test_a_thousand_ready_numbers_and_schedules_cause_no_write(crowd: Crowd) -> None:
-    """Nothing changes in a minute or longer in which messages may flow but no object is edited."""
+    """The operator changes no object for at least a minute in which no object is edited.
+
+    Messages may be sent and received in that time.
+    """
     crowd.installed.wait(lambda: crowd.watched_s() >= QUIET_S, what="a minute to have passed")
 
     assert crowd.changes() == 0

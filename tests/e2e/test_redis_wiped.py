@@ -13,7 +13,7 @@ SERVER = "statefulset/waypost-valkey"
 
 
 def test_redis_that_restarts_with_an_empty_volume_loses_no_message(installed: Installed) -> None:
-    """Its pod is deleted and its volume wiped; messages are answered once each, without Redis and after its return."""
+    """Each message is answered once, while Redis is stopped and after it starts again with an empty volume."""
     installed.greet(CONTACTS)
     with Traffic(Ledger(installed), CONTACTS, per_second=12) as traffic:
         traffic.wait_for_more(12)

@@ -15,7 +15,10 @@ LOOK = f"cat /proc/1/status /proc/1/mounts; test -e {TOKEN_FILE} && echo token |
 
 
 def test_every_pod_is_restricted_without_root_and_has_a_read_only_root(installed: Installed) -> None:
-    """No process runs as root, has a capability or can write to its image, and only the operator's has a token."""
+    """No process in a pod runs as root, has a capability, or can write to its image.
+
+    Only the operator's pod has an API token.
+    """
     assert installed.get("namespace", NAMESPACE)["metadata"]["labels"][ENFORCE] == "restricted"
     with_token = set()
     seen = set()
@@ -40,7 +43,10 @@ def test_every_pod_is_restricted_without_root_and_has_a_read_only_root(installed
 
 
 def test_helm_test_delivers_to_the_release_and_sees_the_effect(installed: Installed) -> None:
-    """A pod that `restricted` admits does the handshake and a signed delivery, and sees the event handled."""
+    """`helm test` runs a pod that the standard `restricted` admits.
+
+    The pod does the handshake and a signed delivery, and sees that the event was handled.
+    """
     webhooks = "app.kubernetes.io/component=webhook"
     with ThreadPoolExecutor(1) as pool:
         tested = pool.submit(run, "helm", "test", RELEASE, "--namespace", NAMESPACE, "--timeout", "300s")

@@ -12,7 +12,10 @@ MOST_MEGABYTES = 200
 
 
 def test_a_thousand_numbers_and_schedules_become_ready(crowd: Crowd, capsys: pytest.CaptureFixture[str]) -> None:
-    """The operator needs at most 200 MB of memory and no restart."""
+    """A thousand numbers and schedules become ready.
+
+    For this the operator needs at most 200 MB of memory, and it does not restart.
+    """
     megabytes = crowd.megabytes()
     figures = (
         f"{COUNT} numbers and {COUNT} schedules created in {crowd.created_s:.0f} s, ready after {crowd.ready_s:.0f} s; "

@@ -1,4 +1,4 @@
-"""A BotSchedule sends its messages by a CronJob."""
+"""A BotSchedule sends its messages with a CronJob."""
 
 from collections import Counter
 from typing import Any
@@ -12,7 +12,10 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def test_each_planned_minute_sends_its_message_once_and_no_other_does(installed: Installed) -> None:
-    """Each minute has one run with one message per contact; the CronJob is suspended and deleted with the schedule."""
+    """Each planned minute has one run, which sends one message to each contact.
+
+    The CronJob is suspended with the schedule, and deleted with it.
+    """
     planned.wait(installed)
     installed.quiesce()
     got = Counter(str(sent["to"]).lstrip("+") for sent in installed.sent() if sent["text"] == planned.TEXT)
@@ -38,6 +41,6 @@ def test_each_planned_minute_sends_its_message_once_and_no_other_does(installed:
 
 
 def _last_run(installed: Installed, planned_at: str) -> dict[str, Any]:
-    """Return `status.lastRun` if it is that run and it has ended, else an empty dict."""
+    """Returns `status.lastRun` if the planned run is the last one and has ended, else an empty dict."""
     last: dict[str, Any] = planned.schedule(installed)["status"].get("lastRun", {})
     return last if last.get("plannedAt") == planned_at and "finishedAt" in last else {}

@@ -22,7 +22,11 @@ NEW_SECRET, NEW_TOKEN = "canary-app-secret-rotated", "canary-access-token-rotate
 
 
 def test_new_credentials_need_no_restart_and_refuse_no_delivery(installed: Installed) -> None:
-    """Deliveries signed with the old or the new app secret get 200, and replies do not need the revoked token."""
+    """A rotation of credentials needs no restart, and every delivery gets a 200.
+
+    This holds for signatures with the old and with the new app secret. Replies are still sent after the old token
+    is revoked.
+    """
     with installed.team("team-rotated") as team:
         before = installed.another(team, "rotated", SERIAL)
         before.declare()
@@ -58,7 +62,7 @@ def test_new_credentials_need_no_restart_and_refuse_no_delivery(installed: Insta
 
 
 def _rotate(number: Installed) -> tuple[str, str]:
-    """Create new credentials at Meta, then update the Secret. Return the app and the token that was replaced."""
+    """Creates new credentials at Meta, and then updates the Secret. Returns the new app and the replaced token."""
     name = f"{number.identity.name}-meta"
     app, token = str(int(APP) + SERIAL), number.token
     number.meta("PUT", "world", {
@@ -71,7 +75,10 @@ def _rotate(number: Installed) -> tuple[str, str]:
 
 
 def _accepts(number: Installed, pod: str) -> bool:
-    """Return whether this webhook pod accepts our delivery, sent from inside the pod, of a field that no bot gets."""
+    """Returns whether this webhook pod accepts our delivery.
+
+    The delivery is sent from inside the pod, and has a field that no bot gets.
+    """
     change = {"field": "signature_test", "value": {"at": time.time_ns()}}
     body = msgspec.json.encode({
         "object": "whatsapp_business_account", "entry": [{"id": number.identity.account, "changes": [change]}],

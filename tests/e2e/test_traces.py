@@ -1,4 +1,4 @@
-"""A collector in the cluster receives the whole way of a message as one trace, without the message's content."""
+"""A collector in the cluster receives one trace for the whole way of a message, without the message's content."""
 
 import base64
 import time
@@ -24,7 +24,10 @@ PLANNED_SEND = [("INTERNAL", "schedule run", "waypost-schedule"), ANSWERED[-1]]
 def test_one_trace_shows_a_message_from_its_delivery_to_the_reply_and_its_statuses_are_linked(
     installed: Installed,
 ) -> None:
-    """The trace spans receipt, storage, turn and send across pods; later statuses of the reply link to the turn."""
+    """One trace across the pods shows how a message is received, stored, handled in a turn, and answered.
+
+    The later statuses of the reply have links to the turn.
+    """
     ledger = _exchange(installed)
     (row,) = installed.query(f"SELECT traceparent FROM event WHERE event_key = '{ledger.acknowledged[0]}'")
     trace = trace_id_of(row["traceparent"])
@@ -44,7 +47,10 @@ def test_one_trace_shows_a_message_from_its_delivery_to_the_reply_and_its_status
 def test_a_run_of_a_schedule_is_a_trace_of_its_own_and_linked_to_the_reconcile_that_made_it(
     installed: Installed,
 ) -> None:
-    """The link leads to the reconcile that applied the schedule; the run's messages are in the run's own trace."""
+    """A run of a schedule has its own trace, which also contains the sending of its messages.
+
+    The run has a link to the reconcile that applied the schedule.
+    """
     uid = installed.get("botschedule", planned.NAME, namespace=TEAM)["metadata"]["uid"]
     ran = f"SELECT traceparent FROM schedule_run WHERE schedule_uid = '{uid}' AND finished_at IS NOT NULL"
     installed.wait(lambda: installed.query(ran), what="a run to have ended", deadline_s=300)
@@ -64,7 +70,7 @@ def test_a_run_of_a_schedule_is_a_trace_of_its_own_and_linked_to_the_reconcile_t
 
 
 def test_every_span_of_every_service_keeps_to_the_conventions(installed: Installed) -> None:
-    """The spans include those of a refused send and of the operator's calls."""
+    """All spans of all services follow the conventions. They include a refused send and the operator's calls."""
     began_ns = time.time_ns()
     installed.reconcile("ledger", namespace=TEAM)
     installed.fault(match={"path": "messages", "to": CONTACT}, status=400, code=131026, times=1)
@@ -83,7 +89,10 @@ def test_every_span_of_every_service_keeps_to_the_conventions(installed: Install
 
 
 def test_the_collector_receives_no_secret_no_phone_number_and_no_text(installed: Installed) -> None:
-    """A search in every encoding finds no contact, no message text and no value of a Secret that our pods read."""
+    """The collector's data contains no contact, no message text and no value of a Secret that our pods read.
+
+    The test searches the data in every encoding.
+    """
     ledger = _exchange(installed)
     (row,) = installed.query(f"SELECT traceparent FROM event WHERE event_key = '{ledger.acknowledged[0]}'")
     trace = trace_id_of(row["traceparent"])
@@ -100,7 +109,7 @@ def test_the_collector_receives_no_secret_no_phone_number_and_no_text(installed:
 
 
 def _exchange(installed: Installed) -> Ledger:
-    """Deliver a message, wait until it is answered, and return the ledger."""
+    """Delivers a message, waits until it is answered, and returns the ledger."""
     installed.greet([CONTACT])
     ledger = Ledger(installed)
     ledger.deliver([ledger.message(CONTACT, f"{WORDS}, {ledger.run}")], ["webhook"])
@@ -110,7 +119,7 @@ def _exchange(installed: Installed) -> Ledger:
 
 
 def _received(installed: Installed, complete: Callable[[list[Record]], object], *, what: str) -> list[Record]:
-    """Wait until the spans are complete and return all: each process exports its own every few seconds."""
+    """Waits until the spans are complete, and returns all of them. Each process exports its spans every few seconds."""
     spans: list[Record] = []
 
     def look() -> object:
@@ -126,19 +135,19 @@ def _refused(spans: list[Record]) -> list[Record]:
 
 
 def _statuses(spans: list[Record], way: list[Record]) -> set[str]:
-    """Return the send's statuses, from the deliveries that link to the turn of this way."""
+    """Returns the statuses of a send. They come from the deliveries that link to the turn of this way."""
     return {span["attributes"]["waypost.status"] for span in linked_to(spans, way[-2])}
 
 
 def _message_ids(installed: Installed, ledger: Ledger) -> dict[str, str]:
-    """Return the ids of our message and of every reply to its contact, without their common prefix."""
+    """Returns the ids of our message and of every reply to its contact, without their common prefix."""
     sent = [str(each["wamid"]) for each in installed.sent() if str(each["to"]).lstrip("+") == CONTACT]
     assert sent
     return {f"wamid {number}": each.removeprefix("wamid.") for number, each in enumerate((*ledger.acknowledged, *sent))}
 
 
 def _secrets(installed: Installed) -> dict[str, str]:
-    """Return every value of the numbers' Secrets and of the connections Secret, except app ids."""
+    """Returns every value of the numbers' Secrets and of the connections Secret, except app ids."""
     found: dict[str, str] = {}
     for namespace, prefixes in ((NAMESPACE, ("waypost-number-", "waypost-connections")), (TEAM, ("ledger-meta",))):
         for secret in installed.get("secrets", namespace=namespace):

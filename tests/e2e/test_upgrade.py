@@ -1,4 +1,4 @@
-"""The release was upgraded under traffic before all tests; here it is removed and installed again."""
+"""Checks the upgrade under traffic that took place before all tests, and removes and reinstalls the release."""
 
 import json
 import re
@@ -22,7 +22,7 @@ KINDS = ("whatsappnumbers", "botschedules")
 
 @dataclass(frozen=True)
 class Removal:
-    """Objects and CRDs before and after the release was removed."""
+    """The numbers and schedules before and after the removal of the release, and the CRDs that remain."""
 
     ledger: Ledger
     before: Mapping[str, str]
@@ -32,7 +32,10 @@ class Removal:
 
 @pytest.fixture(scope="module")
 def removal(_release: Installed, values: dict[str, object]) -> Removal:
-    """Uninstalls the release without deleting numbers or schedules, installs it again, and returns what was seen."""
+    """Uninstalls the release, installs it again, and returns what was observed.
+
+    The numbers and schedules are not deleted before.
+    """
     installed = _release
     planned.wait(installed)
     planned.delete(installed)
@@ -52,20 +55,26 @@ def removal(_release: Installed, values: dict[str, object]) -> Removal:
 
 
 def test_an_upgrade_under_traffic_loses_no_acknowledged_message(installed: Installed, upgrade_ledger: Ledger) -> None:
-    """The upgrade replaces every pod, PostgreSQL's too; afterwards the number answers as before."""
+    """An upgrade under traffic loses no acknowledged message, although it replaces every pod, also PostgreSQL's.
+
+    Afterwards the number answers as before.
+    """
     upgrade_ledger.assert_nothing_lost()
     # The simulated Meta is part of the release and has lost earlier replies.
     installed.converse(CONTACTS)
 
 
 def test_removing_the_release_leaves_numbers_schedules_and_crds(removal: Removal) -> None:
-    """No pod of the release runs any more; a namespace can be deleted as documented, or `removal` fails."""
+    """The removal of the release keeps the numbers, the schedules and the CRDs.
+
+    No pod of the release runs any more. `removal` fails if a namespace cannot then be deleted as documented.
+    """
     assert removal.after == removal.before
     assert {f"customresourcedefinition.apiextensions.k8s.io/{kind}.waypost.dev" for kind in KINDS} <= set(removal.kinds)
 
 
 def test_a_release_that_is_installed_again_has_its_messages_and_numbers(installed: Installed, removal: Removal) -> None:
-    """It has the same volume and the same objects, and they have their finalizer."""
+    """A release that is installed again has the same volume and the same objects, with their finalizers."""
     removal.ledger.assert_nothing_lost()
     assert _declared(installed) == {name: uid for name, uid in removal.before.items() if "team-orphaned" not in name}
     assert installed.get("whatsappnumber", "ledger", namespace=TEAM)["metadata"]["finalizers"]
@@ -73,7 +82,7 @@ def test_a_release_that_is_installed_again_has_its_messages_and_numbers(installe
 
 
 def _declared(installed: Installed) -> dict[str, str]:
-    """Return every number and schedule with its uid."""
+    """Returns every number and schedule with its uid."""
     found = json.loads(run("kubectl", "get", ",".join(KINDS), "--all-namespaces", "--output=json"))["items"]
     return {
         f"{each['kind']} {each['metadata']['namespace']}/{each['metadata']['name']}": each["metadata"]["uid"]
@@ -82,7 +91,7 @@ def _declared(installed: Installed) -> dict[str, str]:
 
 
 def _documented_command() -> str:
-    """Return the command of docs/install.md that removes finalizers when no operator runs."""
+    """Returns the command of docs/install.md that removes finalizers when no operator runs."""
     blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "docs/install.md").read_text(), re.DOTALL)
     (command,) = (str(each) for each in blocks if '"finalizers":null' in each)
     return command

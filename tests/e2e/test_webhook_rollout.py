@@ -13,7 +13,10 @@ PER_SECOND = 50
 
 
 def test_a_rollout_of_the_webhook_breaks_no_delivery(installed: Installed) -> None:
-    """At 50 deliveries a second every answer is 200, and no connection closes without being announced."""
+    """During a rollout at 50 deliveries a second, every delivery gets a 200.
+
+    The server announces the close of a connection before it closes it.
+    """
     installed.greet(CONTACTS)
     old = set(installed.pods("webhook"))
     with Traffic(Ledger(installed), CONTACTS, per_second=PER_SECOND) as traffic:

@@ -14,7 +14,10 @@ HELD_S = 20.0
 
 
 def test_calls_of_a_killed_worker_are_not_repeated(installed: Installed) -> None:
-    """A status settles what Meta accepted, what Meta dropped stays visible as unknown, and nothing is sent twice."""
+    """After a worker was killed during calls to Meta, no message is sent twice.
+
+    A reply that Meta accepted becomes `sent` when its status arrives. A reply that Meta dropped stays `unknown`.
+    """
     installed.greet(CONTACTS)
     installed.quiesce()
     for contact in CONTACTS:

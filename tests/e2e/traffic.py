@@ -1,4 +1,4 @@
-"""Contacts that write at a steady pace while a test changes the installation, and the connections they use."""
+"""Contacts that write at a steady pace while a test changes the installation, with the connections that they use."""
 
 import http.client
 import threading
@@ -19,7 +19,10 @@ ANSWER_TIMEOUT_S = 20.0
 
 
 class Connection:
-    """An HTTP/1.1 connection of a strict client: reused until the server announces its close, or new per delivery."""
+    """An HTTP/1.1 connection of a strict client.
+
+    It is either reused until the server announces its close, or new for each delivery.
+    """
 
     def __init__(self, url: str, *, reused: bool) -> None:
         address = urlsplit(url)
@@ -28,7 +31,10 @@ class Connection:
         self.reused = reused
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> int | None:
-        """Return the status, or None if the connection was refused or closed without being announced."""
+        """Returns the status, or None if the connection was refused or broken.
+
+        A connection counts as broken if the server closes it without announcing this.
+        """
         try:
             self._http.request("POST", path, body, headers)
             answer = self._http.getresponse()
@@ -41,15 +47,15 @@ class Connection:
         return answer.status
 
     def close(self) -> None:
-        """Close the connection; the next delivery opens a new one."""
+        """Closes the connection. The next delivery opens a new one."""
         self._http.close()
 
 
 class Traffic:
-    """Contacts write in turn, and each message is delivered again until it is acknowledged, as Meta does.
+    """Contacts that write in turn. Each message is delivered until it is acknowledged, as Meta does.
 
-    The clock sets the pace: a slow answer makes later deliveries late, but never fewer. Half of the lanes reuse their
-    connection. A contact belongs to one lane, so its messages go out in order.
+    The clock sets the pace: a slow answer makes later deliveries late, but does not reduce their number. Half of
+    the lanes reuse their connection. A contact belongs to one lane, so its messages are delivered in order.
     """
 
     def __init__(self, ledger: Ledger, contacts: Sequence[str], *, per_second: float) -> None:
@@ -65,22 +71,22 @@ class Traffic:
 
     @property
     def acknowledged(self) -> int:
-        """Number of messages that got a 200 so far."""
+        """Returns the number of messages that got a 200 so far."""
         return len(self.ledger.acknowledged)
 
     def wait_for_more(self, messages: int) -> None:
-        """Wait until that many further messages are acknowledged."""
+        """Waits until this number of further messages is acknowledged."""
         goal = self.acknowledged + messages
         self.ledger.installation.wait(
             lambda: self.acknowledged >= goal or self._failures, what=f"{messages} messages to be acknowledged"
         )
 
     def count(self, status: int) -> int:
-        """Return the number of answers with that status so far."""
+        """Returns the number of answers with that status so far."""
         return sum(seen[status] for seen in self.answers.values())
 
     def refused(self) -> dict[str, dict[int | None, int]]:
-        """Return counts of answers other than 200, by kind of connection; None stands for a broken one."""
+        """Returns the counts of results other than 200, by kind of connection. None stands for a broken connection."""
         found = {how: {status: n for status, n in seen.items() if status != 200} for how, seen in self.answers.items()}
         return {how: seen for how, seen in found.items() if seen}
 

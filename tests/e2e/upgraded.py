@@ -1,6 +1,6 @@
-"""The release that these tests run on: the previous chart on empty volumes, upgraded to this chart under traffic.
+"""The release on which these tests run: the previous chart on empty volumes, then upgraded under traffic.
 
-Only the chart is upgraded: both releases run today's image.
+Only the chart is upgraded. Both releases run today's image.
 """
 
 import json
@@ -22,10 +22,10 @@ PER_SECOND = 10
 
 
 def upgrade(installed: Installed, values: dict[str, object], team: tuple[dict[str, Any], ...]) -> Ledger:
-    """Install the previous chart, upgrade it under traffic, and return the ledger of what was delivered.
+    """Installs the previous chart, upgrades it under traffic, and returns the ledger of the delivered messages.
 
-    `team` are the objects of the number that is delivered to. A release that an earlier test run left in the cluster
-    is removed first, with its data: the previous chart's PostgreSQL does not start in a new pod on an old volume.
+    `team` holds the objects of the number that gets the deliveries. A release from an earlier test run is removed
+    first, with its data, because the previous chart's PostgreSQL does not start in a new pod on an old volume.
     """
     uninstall(installed)
     there = {each["metadata"]["name"] for each in installed.get("persistentvolumeclaims")}
@@ -47,21 +47,21 @@ def upgrade(installed: Installed, values: dict[str, object], team: tuple[dict[st
 
 
 def uninstall(installed: Installed) -> None:
-    """Remove the release and wait for its pods: helm does not wait for them, and they finish their work."""
+    """Removes the release and waits until all its pods have ended. Pods finish their work, but helm does not wait."""
     run("helm", "uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout", "180s")
     installed.wait(lambda: not installed.standing(), what="all pods of the release to be gone")
 
 
 def settle(installed: Installed) -> None:
-    """Set up the new simulated Meta, and reconcile so that it delivers to our number and the number is ready."""
+    """Sets up the new simulated Meta, and reconciles our number so that it is ready and gets deliveries."""
     installed.meta("PUT", "behaviour", QUICK)
     installed.reconcile("ledger", namespace=TEAM)
 
 
 def _of_previous(values: dict[str, object]) -> dict[str, object]:
-    """Return the values for the previous chart, which lacks `bot.plugins`, though today's image needs the list.
+    """Returns the values for the previous chart. That chart lacks `bot.plugins`, but today's image needs the list.
 
-    This can go when the previous chart is one that has `bot.plugins`.
+    This function can be removed when the previous chart has `bot.plugins`.
     """
     listed = {"name": "WAYPOST_BOT_PLUGINS", "value": "ledger_bot:turn"}
     return {name: value for name, value in values.items() if name != "bot"} | {"extraEnv": [listed]}

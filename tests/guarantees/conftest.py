@@ -1,4 +1,4 @@
-"""One installation for all of these tests: what a test kills is started again before the next test."""
+"""One installation for all of these tests. Processes that a test killed are restarted before the next test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +32,10 @@ def _installation(
 
 @pytest.fixture
 def running(_installation: Installation) -> Installation:
-    """Return an installation that runs and is quiet: a simulator, two webhooks, two workers, one number with a bot."""
+    """Returns an installation that runs and has no waiting work.
+
+    It has a simulator, two webhooks, two workers, and one number with a bot.
+    """
     _installation.heal()
     _installation.seed_meta()
     return _installation

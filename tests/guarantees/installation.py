@@ -1,4 +1,4 @@
-"""A whole installation for tests: real PostgreSQL and Redis, real processes, and the simulated Meta."""
+"""A whole installation for tests, with real PostgreSQL, Redis and service processes, and the simulated Meta."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ PLUGINS = Path(__file__).parent / "plugins"
 
 
 class Installation:
-    """Processes with names (`webhook-1`, `worker-2`, `simulator`), each of which may be killed and started again."""
+    """A set of named processes (`webhook-1`, `worker-2`, `simulator`). Tests may kill and restart each of them."""
 
     def __init__(
         self, folder: Path, postgres: EmbeddedPostgres, redis: EmbeddedRedis, free_port: Callable[[], int]
@@ -67,7 +67,7 @@ class Installation:
     # -- processes ----------------------------------------------------------------------------------------------
 
     def start(self, *names: str) -> None:
-        """Start processes together and wait until each is ready."""
+        """Starts several processes together, and waits until each is ready."""
         probes = {name: self._launch(name) for name in names}
         for name, probe in probes.items():
             self.wait(partial(self._ready, name, probe), what=f"{name} to be ready")
@@ -94,7 +94,7 @@ class Installation:
         return probe
 
     def heal(self) -> None:
-        """Start again what an earlier test killed, and wait until the installation is quiet."""
+        """Restarts the processes that an earlier test killed, and waits until the installation is quiet."""
         for server in (self.postgres, self.redis):
             if server.pid is None:
                 server.start()
@@ -115,29 +115,29 @@ class Installation:
             return False
 
     def kill(self, name: str) -> None:
-        """Send SIGKILL, which stands for a node that loses power or memory."""
+        """Sends SIGKILL to a process, as if its node lost power or ran out of memory."""
         self._processes[name].kill()
         self._processes[name].wait()
 
     def terminate(self, name: str) -> int:
-        """Send SIGTERM, as a rollout does; returns the exit status."""
+        """Sends SIGTERM to a process, as a rollout does, and returns its exit status."""
         self._processes[name].terminate()
         return self._processes[name].wait(60)
 
     def running(self, name: str) -> bool:
-        """Return whether the process is alive."""
+        """Returns whether the process is alive."""
         return self._processes[name].poll() is None
 
     def pid(self, name: str) -> int:
-        """Return the process id."""
+        """Returns the process id."""
         return self._processes[name].pid
 
     def url(self, name: str) -> str:
-        """Return the address on which a webhook or the simulator listens."""
+        """Returns the address on which a webhook or the simulator listens."""
         return f"http://127.0.0.1:{self._ports[name]}"
 
     def close(self) -> None:
-        """Kill every process that is still alive."""
+        """Kills every process that is still alive, and closes the connections."""
         for process in self._processes.values():
             if process.poll() is None:
                 process.kill()
@@ -148,7 +148,7 @@ class Installation:
     # -- Meta ---------------------------------------------------------------------------------------------------
 
     def publish(self, *, messages_per_second: int = 1000) -> None:
-        """Write the number's registry files; the workers read them within a second, or when they start."""
+        """Writes the number's registry files. Workers read the files within a second, or when they start."""
         publish(
             self.folder / "registry",
             registry.Route(
@@ -163,7 +163,7 @@ class Installation:
         )  # fmt: skip
 
     def seed_meta(self, *, messages_per_second: int = 1000, **behaviour: object) -> None:
-        """Create app, account, number and token in the simulator, with the first webhook as callback address."""
+        """Creates app, account, number and token in the simulator. The callback address is the first webhook."""
         meta = self.url("simulator")
         world = {
             "apps": [{"app_id": APP, "app_secret": SECRET}],
@@ -208,7 +208,7 @@ class Installation:
         ).raise_for_status()
 
     def greet(self, contacts: Iterable[str]) -> None:
-        """Let each contact write once through Meta, which opens the 24 h window there."""
+        """Lets each contact write once through Meta, which opens the contact's 24 h window at Meta."""
         for contact in contacts:
             self.http.post(
                 f"{self.url('simulator')}/_sim/inbound",
@@ -216,26 +216,26 @@ class Installation:
             ).raise_for_status()
 
     def sent(self) -> list[dict[str, object]]:
-        """Return the messages that Meta accepted, in order."""
+        """Returns the messages that Meta accepted, in the order of acceptance."""
         answer = self.http.get(f"{self.url('simulator')}/_sim/sent").raise_for_status().json()
         sent: list[dict[str, object]] = answer["sent"] if isinstance(answer, dict) else answer
         return sent
 
     def fault(self, **fault: object) -> None:
-        """Make the simulated Meta fail in the given way."""
+        """Makes the simulated Meta fail in the given way."""
         self.http.post(f"{self.url('simulator')}/_sim/faults", json=fault).raise_for_status()
 
     # -- checks -------------------------------------------------------------------------------------------------
 
     def wait(self, condition: Callable[[], object], *, deadline_s: float = 90.0, what: str = "") -> None:
-        """Poll until the condition holds."""
+        """Polls until the condition holds. Fails after the deadline."""
         deadline = time.monotonic() + deadline_s
         while not condition():
             assert time.monotonic() < deadline, f"not within {deadline_s:.0f} s: {what}; {self.describe()}"
             time.sleep(0.05)
 
     def describe(self) -> dict[str, object]:
-        """Return what a failed `wait` shows."""
+        """Returns the counts of events and outbox rows by state and reason, which a failed `wait` shows."""
         with self.engine.connect() as connection:
             events = Counter(
                 (row.kind, row.state, row.reason)
@@ -247,7 +247,7 @@ class Installation:
         return {"events": dict(events), "outbox": dict(outbox)}
 
     def is_quiet(self) -> bool:
-        """Return whether no event waits and no message is queued; False also while the database starts."""
+        """Returns whether no event waits and no message is to be sent. False while the database starts."""
         try:
             with self.engine.connect() as connection:
                 waiting = connection.execute(
@@ -261,11 +261,14 @@ class Installation:
         return not waiting
 
     def quiesce(self) -> None:
-        """Wait until every event is handled and every message sent."""
+        """Waits until every event is handled and every message is sent."""
         self.wait(self.is_quiet, what="nothing waiting")
 
     def unsettled(self) -> set[str]:
-        """Return the messages whose reply was cut off before Meta accepted it: `unknown`, and never sent again."""
+        """Returns the keys of messages whose reply was cut off before Meta accepted it.
+
+        Such a reply is in state `unknown`, and is never sent again.
+        """
         accepted = {str(sent["biz_opaque_callback_data"]) for sent in self.sent()}
         with self.engine.connect() as connection:
             rows = connection.execute(
@@ -277,13 +280,13 @@ class Installation:
             return {row.event_key for row in rows if f"waypost:{row.correlation}" not in accepted}
 
     def event_states(self) -> dict[str, str]:
-        """Return `{event key: state}` of all messages."""
+        """Returns `{event key: state}` of all messages."""
         with self.engine.connect() as connection:
             rows = connection.execute(text("SELECT event_key, state FROM event WHERE kind = 'message'"))
             return {row.event_key: row.state for row in rows}
 
     def assert_counts_hold(self) -> None:
-        """Assert G9 for every number: received = duplicate + done + dead + waiting."""
+        """Asserts G9 for every number: received = duplicate + done + dead + waiting."""
         with self.engine.connect() as connection:
             for number, count in counts.by_number(connection).items():
                 assert count.received == count.duplicate + count.done + count.dead + count.waiting, (number, count)

@@ -1,4 +1,4 @@
-"""G5: contacts who must not get messages get none."""
+"""G5: contacts who must not get messages do not get any."""
 
 from sqlalchemy import text
 
@@ -9,7 +9,10 @@ CONTACT = "15556000001"
 
 
 def test_after_stop_a_contact_gets_no_answer_until_start(running: Installation) -> None:
-    """The bot would answer every message; the gate in the sender refuses, and records the reason."""
+    """After STOP, the sender's gate refuses every reply to the contact until START, and records the reason.
+
+    The bot itself would answer every message.
+    """
     running.greet([CONTACT])
     ledger = Ledger(running)
     before = ledger.message(CONTACT)

@@ -1,4 +1,4 @@
-"""G6: Meta's limits are not exceeded from many processes together."""
+"""G6: many processes together do not exceed Meta's limits."""
 
 from datetime import datetime
 
@@ -13,7 +13,10 @@ SEND = "POST /{version}/{phone_number_id}/messages"
 
 
 def test_two_workers_stay_below_the_pair_limit(running: Installation) -> None:
-    """One contact gets sixty replies from two workers: Meta refuses none of the burst (45 at once), the rest waits."""
+    """Meta refuses no reply when two workers have sixty replies for one contact.
+
+    The workers send a burst, because 45 at once are allowed. The other replies wait in the queue.
+    """
     contact = "15557000001"
     running.greet([contact])
     ledger = Ledger(running)
@@ -42,10 +45,10 @@ def test_two_workers_stay_below_the_pair_limit(running: Installation) -> None:
 
 
 def test_two_workers_share_a_numbers_throughput(running: Installation) -> None:
-    """A hundred contacts write at once to a number with 40 messages a second; each worker alone would send that many.
+    """Two workers share a number's limit of 40 messages a second when a hundred contacts write at once.
 
-    The bound of 60 allows for calls that a busy machine starts late. Tests in tests/sending, with a clock of their own,
-    prove that the limits themselves never allow more than 40.
+    Each worker alone would use the whole limit. The bound of 60 allows for calls that a busy machine starts late.
+    Tests in tests/sending use their own clock to prove that the limits never allow more than 40.
     """
     contacts = [f"1555710{number:04}" for number in range(100)]
     running.greet(contacts)
@@ -70,5 +73,5 @@ def test_two_workers_share_a_numbers_throughput(running: Installation) -> None:
 
 
 def _start(span: dict[str, object]) -> float:
-    """Return the start of a span in unix seconds."""
+    """Returns the start of a span in unix seconds."""
     return float(str(span["start_ns"])) / 1e9

@@ -1,4 +1,4 @@
-"""G4: a send whose outcome is unknown is never sent again blindly; the status webhook settles it."""
+"""G4: a send whose outcome is unknown is never repeated blindly. The status webhook settles its outcome."""
 
 from sqlalchemy import text
 
@@ -10,7 +10,10 @@ READER = "15555000002"
 
 
 def test_a_reply_lost_after_acceptance_is_settled_by_the_status_and_not_sent_twice(running: Installation) -> None:
-    """Meta accepts and the answer is lost: the row is `unknown` until the status carries our id, then `sent`."""
+    """A reply that Meta accepted is not sent twice if Meta's answer is lost.
+
+    The row is `unknown` until a status arrives with our id. Then it is `sent`.
+    """
     running.greet([CONTACT])
     running.quiesce()
     running.seed_meta(sent_after_s=2.0, delivered_after_s=None)
@@ -30,7 +33,7 @@ def test_a_reply_lost_after_acceptance_is_settled_by_the_status_and_not_sent_twi
 
 
 def test_statuses_out_of_order_never_take_a_message_back(running: Installation) -> None:
-    """After `read`, a repeated `delivered` changes nothing: the message stays read, and every status is stored."""
+    """A message stays `read` when a repeated `delivered` arrives after `read`. Every status is stored."""
     running.greet([READER])
     running.quiesce()
     sent = next(sent for sent in running.sent() if str(sent["to"]).endswith(READER))

@@ -1,4 +1,4 @@
-"""G8: no secret, token, phone number or text in logs, traces, metrics or Redis."""
+"""G8: logs, traces, metrics and Redis contain no secret, token, phone number or message text."""
 
 from ..ledger import Ledger
 from ..telemetry.spellings import found_in, spellings, spellings_of_number
@@ -9,7 +9,10 @@ WORDS = "canary words of a person"
 
 
 def test_planted_canaries_are_in_no_output(running: Installation) -> None:
-    """After messages, a failing bot, a refused signature and a refusal by Meta, no output has a planted text."""
+    """No output contains a planted text.
+
+    Before the search, the test handles messages, a failing bot, a wrong signature, and a refusal by Meta.
+    """
     running.greet([CONTACT])
     ledger = Ledger(running)
     ledger.deliver([ledger.message(CONTACT, WORDS), ledger.message(CONTACT, "raise")], ["webhook-1"])
@@ -39,7 +42,7 @@ def test_planted_canaries_are_in_no_output(running: Installation) -> None:
 
 
 def _message_ids(running: Installation, ledger: Ledger) -> list[str]:
-    """Return the ids of the contact's messages and of ours, without their common prefix."""
+    """Returns the ids of the contact's messages and of our replies, without their common prefix."""
     sent = [str(each["wamid"]) for each in running.sent() if str(each["to"]).lstrip("+") == CONTACT]
     assert sent
     return [each.removeprefix("wamid.") for each in (*ledger.acknowledged, *sent)]

@@ -1,4 +1,4 @@
-"""G1: no acknowledged message is lost, whatever process dies."""
+"""G1: no acknowledged message is lost, whichever process dies."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +13,10 @@ WEBHOOKS = ["webhook-1", "webhook-2"]
 
 @contextmanager
 def load(ledger: Ledger, rounds: int) -> Iterator[Callable[[], int]]:
-    """Let every contact write `rounds` times, in order, from four threads; yields a count of acknowledged messages."""
+    """Lets every contact write `rounds` messages in order, from four threads.
+
+    Yields a function that returns the number of acknowledged messages.
+    """
     failures: list[BaseException] = []
 
     def write(contacts: list[str]) -> None:
@@ -39,7 +42,7 @@ def _wait_for_load(running: Installation, acknowledged: Callable[[], int], goal:
 
 
 def test_killing_workers_and_webhooks_under_load_loses_nothing(running: Installation) -> None:
-    """Processes get SIGKILL at random points: every message that got a 200 is handled, once, in order.
+    """Processes get SIGKILL at random points, and every message that got a 200 is handled once and in order.
 
     A reply that was cut off is `unknown`.
     """
@@ -56,7 +59,7 @@ def test_killing_workers_and_webhooks_under_load_loses_nothing(running: Installa
 
 
 def test_flushing_redis_under_load_loses_nothing(running: Installation) -> None:
-    """FLUSHALL removes jobs, wake-ups, workers and rate limits; the sweeper finds every event again."""
+    """FLUSHALL removes jobs, wake-ups, workers and rate limits, but the sweeper finds every event again."""
     running.greet(CONTACTS)
     ledger = Ledger(running)
     redis = running.redis.client()
@@ -70,7 +73,7 @@ def test_flushing_redis_under_load_loses_nothing(running: Installation) -> None:
 
 
 def test_messages_are_answered_without_redis(running: Installation) -> None:
-    """Deliveries are acknowledged and answered while Redis is away, and after it is back."""
+    """Deliveries are acknowledged and answered while Redis is stopped, and also after Redis runs again."""
     running.greet(CONTACTS)
     ledger = Ledger(running)
     running.redis.kill()
@@ -87,7 +90,10 @@ def test_messages_are_answered_without_redis(running: Installation) -> None:
 
 
 def test_a_database_that_goes_away_and_comes_back_loses_nothing(running: Installation) -> None:
-    """The database is killed under load: deliveries get 503 until it is back, and every message with a 200 is there."""
+    """When the database is killed under load, deliveries get a 503 until it runs again.
+
+    Every message that got a 200 is stored and handled.
+    """
     running.greet(CONTACTS)
     ledger = Ledger(running)
     with load(ledger, rounds=8) as acknowledged:
@@ -103,7 +109,7 @@ def test_a_database_that_goes_away_and_comes_back_loses_nothing(running: Install
 
 
 def test_a_rollout_of_webhooks_refuses_no_delivery(running: Installation) -> None:
-    """After SIGTERM a webhook finishes the deliveries in flight: none of them gets anything but a 200."""
+    """After SIGTERM a webhook finishes the deliveries in flight, and each of them gets a 200."""
     ledger = Ledger(running)
     statuses: list[int | None] = []
 

@@ -11,7 +11,10 @@ WEBHOOKS = ["webhook-1", "webhook-2"]
 
 
 def test_the_same_events_five_times_shuffled_over_two_webhooks_have_one_effect(running: Installation) -> None:
-    """Five copies of each delivery arrive in random order at two processes at once, which is a real race."""
+    """Five copies of each delivery have one effect together.
+
+    The copies arrive in random order at two processes at once, so that they really race.
+    """
     contacts = [f"1555200{number:04}" for number in range(10)]
     running.greet(contacts)
     ledger = Ledger(running)
@@ -35,7 +38,10 @@ def test_the_same_events_five_times_shuffled_over_two_webhooks_have_one_effect(r
 
 
 def test_a_batch_of_a_thousand_is_handled_except_for_the_bad_message_in_it(running: Installation) -> None:
-    """999 messages are answered, one is dead with a reason; the delivery is acknowledged at once."""
+    """A delivery with a thousand messages, one of them invalid, is acknowledged at once.
+
+    The 999 valid messages are answered. The invalid one is dead with a reason.
+    """
     contacts = [f"1555300{number:04}" for number in range(50)]
     running.greet(contacts)
     ledger = Ledger(running)

@@ -1,4 +1,4 @@
-"""Poison: an event that cannot be handled is dead with a reason, and stops no other event."""
+"""An event that cannot be handled (poison) becomes dead with a reason, and stops no other event."""
 
 import pytest
 
@@ -12,10 +12,10 @@ CONTACTS = ["15554000001", "15554000002", "15554000003"]
 
 @pytest.mark.parametrize("poison", ["raise", "hang", "crash"])
 def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Installation, poison: str) -> None:
-    """A bot that raises, hangs or ends its process uses up three attempts; all other messages are answered.
+    """A message that makes the bot raise, hang or end its process is dead after three attempts.
 
-    The end of the process may cut off a call for another conversation before Meta has it. That reply is then `unknown`,
-    and never sent again.
+    All other messages are answered. When the process ends, a call for another conversation may be cut off before
+    Meta receives it. The reply in that call is then `unknown`, and is never sent again.
     """
     running.greet(CONTACTS)
     ledger = Ledger(running)
@@ -54,7 +54,10 @@ def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Insta
 def test_hostile_content_with_a_good_signature_is_acknowledged_and_blocks_no_message(
     running: Installation, item: bytes
 ) -> None:
-    """It gets a 200 and is stored, dead if it cannot be read; a good message in the same delivery is handled."""
+    """A delivery with hostile content and a good signature gets a 200 and is stored.
+
+    Content that cannot be read is stored as dead. A good message in the same delivery is handled.
+    """
     running.greet(CONTACTS[:1])
     ledger = Ledger(running)
     good = ledger.message(CONTACTS[0])

@@ -1,4 +1,7 @@
-"""A schedule's run, from its order to Meta: each contact gets it once, an opted-out one never, whatever is killed."""
+"""A schedule's run, from its order to Meta, in which processes are killed.
+
+Each contact gets the message once, and an opted-out contact never gets it.
+"""
 
 import json
 import subprocess
@@ -16,7 +19,10 @@ WORDS = "news of this week"
 
 
 def test_a_run_that_is_killed_and_repeated_reaches_each_contact_once(running: Installation, tmp_path: Path) -> None:
-    """Its last report counts the contacts who got the message, and those whom the gate refused."""
+    """A run that is killed and repeated sends the message to each contact once.
+
+    The last report counts the contacts who got the message, and the contacts whom the gate refused.
+    """
     contacts = [f"1555600{number:04}" for number in range(40)]
     running.greet(contacts)
     running.quiesce()

@@ -1,4 +1,4 @@
-"""Events that are written into a lane directly, and a handler that records the events it gets."""
+"""Fixtures that write events directly into a lane, and a handler that records the events it gets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from waypost.store.lanes import WaitingEvent
 
 @pytest.fixture
 def put(database: Engine) -> Callable[..., int]:
-    """Return `put(key, contact='…', at=seconds)`, which stores a waiting event in lane 0 and returns its id."""
+    """Returns `put(key, contact='…', at=seconds)`, which stores a waiting event in lane 0 and returns its id."""
 
     def put(key: str, contact: str = "15550001", at: float = 1_000_000.0, kind: str = "message", lane: int = 0) -> int:
         with database.begin() as connection:
@@ -43,7 +43,7 @@ class Recorder:
 
 
 class RecordedBatch:
-    """A batch whose effects are rows of a table without a unique key, so that a second effect would show."""
+    """A batch that stores its effects in a table without a unique key, so that a repeated effect is visible."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -66,7 +66,7 @@ class RecordedBatch:
 
 @pytest.fixture
 def recorder(database: Engine) -> Recorder:
-    """Return a handler whose effects can be read with `effects`."""
+    """Returns a handler whose effects can be read with `effects`."""
     with database.begin() as connection:
         connection.execute(text("CREATE TABLE effect (id bigserial, key text CHECK (key <> 'unstorable'))"))
     return Recorder()
@@ -74,7 +74,7 @@ def recorder(database: Engine) -> Recorder:
 
 @pytest.fixture
 def effects(database: Engine) -> Callable[[], list[str]]:
-    """Return a function for the keys of all effects, in the order in which they were stored."""
+    """Returns a function that returns the keys of all effects, in the order in which they were stored."""
 
     def effects() -> list[str]:
         with database.connect() as connection:
@@ -85,7 +85,7 @@ def effects(database: Engine) -> Callable[[], list[str]]:
 
 @pytest.fixture
 def states(database: Engine) -> Callable[[], dict[str, tuple[str, int, str | None]]]:
-    """Return a function for `{key: (state, attempts, reason)}` of all events."""
+    """Returns a function that returns `{key: (state, attempts, reason)}` of all events."""
 
     def states() -> dict[str, tuple[str, int, str | None]]:
         with database.connect() as connection:

@@ -1,4 +1,4 @@
-"""A drain: order, attempts, poisonous events, crashes, and processes that go on after their lease has expired."""
+"""Tests of a drain: order, attempts, poisonous events, crashes, and processes that continue after their lease."""
 
 import secrets
 import threading
@@ -20,7 +20,7 @@ NO_DELAY = Limits(retry_delays_s=(0.0, 0.0))
 def test_events_are_handled_in_the_order_of_metas_time_stamps(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
 ) -> None:
-    """Deliveries may arrive out of order; events that wait together are sorted."""
+    """Events that wait together are handled in the order of Meta's time stamps, also if they arrived out of order."""
     put("third", at=30)
     put("first", at=10)
     put("second", at=20)
@@ -31,7 +31,7 @@ def test_events_are_handled_in_the_order_of_metas_time_stamps(
 def test_a_failing_event_holds_back_its_conversation_and_no_other(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
 ) -> None:
-    """Later messages of the same contact wait until the failed one has had its next attempt."""
+    """A contact's later messages wait until its failed message has had its next attempt. Other contacts do not wait."""
 
     def fail(event: WaitingEvent) -> None:
         if event.event_key == "bad":
@@ -52,7 +52,10 @@ def test_a_poisonous_event_is_dead_after_three_attempts_and_its_conversation_goe
     effects: Callable[[], list[str]],
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """After three attempts it is dead, with a reason that has no content; then the next message gets its turn."""
+    """A poisonous event is dead after three attempts, and then the next message of the conversation is handled.
+
+    The reason of the dead event contains nothing of the message's content.
+    """
     tries: list[str] = []
 
     def fail(event: WaitingEvent) -> None:
@@ -75,7 +78,7 @@ def test_an_event_that_can_never_be_handled_is_dead_at_once(
     recorder: Recorder,
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """`Unhandled` allows no further attempts."""
+    """An event whose handler raises `Unhandled` is dead at once, without further attempts."""
 
     def refuse(_event: WaitingEvent) -> None:
         raise Unhandled("Unreadable")
@@ -94,7 +97,10 @@ def test_a_turn_that_takes_too_long_or_ends_the_program_counts_as_an_attempt(
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
     raised: type[BaseException],
 ) -> None:
-    """Neither the deadline's exception nor a bot's `sys.exit()` is an `Exception`, and both count as an attempt."""
+    """A turn that exceeds its deadline or calls `sys.exit()` counts as an attempt.
+
+    Neither the deadline's exception nor `SystemExit` is a subclass of `Exception`.
+    """
 
     def end(_event: WaitingEvent) -> None:
         raise raised
@@ -112,7 +118,7 @@ def test_effects_that_cannot_be_stored_harm_no_other_event(
     effects: Callable[[], list[str]],
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """The whole batch is refused by the database; each event is then stored alone."""
+    """When the database refuses a whole batch, each event is stored alone, so only the bad event becomes dead."""
     for number in range(5):
         put(f"good {number}", contact=f"C{number}", at=number)
     put("unstorable", contact="X", at=2.5)
@@ -129,7 +135,7 @@ def test_an_event_that_fails_outside_of_its_turn_is_dead_in_the_end_and_harms_no
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
     where: str,
 ) -> None:
-    """One event that triggers a defect in reading or storing must not block its lane for ever."""
+    """An event that triggers a defect in reading or storing becomes dead, and does not block its lane for ever."""
 
     def fail(keys: list[str]) -> None:
         if "poison" in keys:
@@ -151,7 +157,10 @@ def test_effects_over_a_limit_of_the_database_use_up_their_events_attempts(
     effects: Callable[[], list[str]],
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """PostgreSQL's error for a value too long for an index has the class of an outage, but it is about the row."""
+    """An effect that exceeds a limit of the database uses up the attempts of its event.
+
+    If a value is too long for an index, PostgreSQL's error has the class of an outage. But its cause is the row.
+    """
     with database.begin() as connection:
         connection.execute(text("CREATE INDEX ON effect (key)"))
     too_long = secrets.token_hex(8_000)
@@ -173,7 +182,10 @@ def test_a_database_without_its_tables_costs_no_event_an_attempt(
     recorder: Recorder,
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """A worker that is newer than the schema, or has lost a right, must not use up the attempts of waiting events."""
+    """A missing table uses up no attempt of a waiting event.
+
+    The worker may be newer than the schema, or may have lost a right.
+    """
     with database.begin() as connection:
         connection.execute(text("ALTER TABLE effect RENAME TO gone"))
     put("innocent")
@@ -194,7 +206,11 @@ def test_a_crash_counts_as_an_attempt_of_what_was_being_tried(
     recorder: Recorder,
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """A process that vanishes leaves the ids it was handling; the next drain counts them and handles them alone."""
+    """A crash counts as an attempt of the events that the process was handling.
+
+    A process that vanishes leaves the ids of these events. The next drain counts the attempt, and handles each of
+    them alone.
+    """
     crashing = put("crashing", contact="A", at=1)
     put("innocent", contact="B", at=2)
     for _ in range(3):
@@ -210,7 +226,7 @@ def test_a_crash_counts_as_an_attempt_of_what_was_being_tried(
 def test_late_effects_of_a_process_that_lost_its_lease_are_refused(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
 ) -> None:
-    """A drain that was suspended past the end of its lease stores nothing."""
+    """A drain that was suspended until after the end of its lease stores no effects."""
     put("once")
 
     def sleep_past_the_lease(_event: WaitingEvent) -> None:
@@ -227,7 +243,7 @@ def test_late_effects_of_a_process_that_lost_its_lease_are_refused(
 def test_a_lane_is_drained_by_one_process_at_a_time(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
 ) -> None:
-    """While one drain is inside its batch the other finds the lane held, and no event is forgotten."""
+    """A lane is held by one drain while a second drain tries to get it. No event is forgotten."""
     put("early", at=1)
     inside, go_on = threading.Event(), threading.Event()
 
@@ -248,7 +264,10 @@ def test_a_lane_is_drained_by_one_process_at_a_time(
 
 
 def test_counts_hold_for_events_in_every_state(database: Engine, put: Callable[..., int], recorder: Recorder) -> None:
-    """G9: done is counted in the transaction that finishes the event; dead and waiting are counted as rows."""
+    """The counts of G9 are right for events in every state.
+
+    `done` is counted in the transaction that finishes the event. `dead` and `waiting` are counted as rows.
+    """
 
     def judge(event: WaitingEvent) -> str | None:
         if event.event_key == "dead":
@@ -269,7 +288,7 @@ def test_counts_hold_for_events_in_every_state(database: Engine, put: Callable[.
 def test_a_long_lane_is_drained_in_batches(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]], requested: int
 ) -> None:
-    """Every event is handled once, in one batch or in several."""
+    """Every event of a lane is handled once, whether the lane needs one batch or several."""
     keys = [f"event {number:03}" for number in range(requested)]
     for at, key in enumerate(keys):
         put(key, at=at)

@@ -1,4 +1,4 @@
-"""The lease of a lane: one holder, by the database's clock and a fencing number."""
+"""The lease of a lane has one holder. The database's clock and a fencing number decide who holds it."""
 
 import pytest
 from sqlalchemy import Engine, text
@@ -14,7 +14,7 @@ def _expire(database: Engine, lane: int) -> None:
 
 
 def test_a_held_lane_is_not_given_to_another_process(database: Engine) -> None:
-    """The second acquire finds the lane held."""
+    """A second process that asks for a lane in use finds it held."""
     with database.begin() as connection:
         assert lanes.acquire(connection, 3, "first", ttl_s=30) is not None
     with database.begin() as connection:
@@ -22,7 +22,7 @@ def test_a_held_lane_is_not_given_to_another_process(database: Engine) -> None:
 
 
 def test_an_expired_lease_is_taken_over_and_the_old_holder_is_refused(database: Engine) -> None:
-    """A process that was suspended past the end of its lease cannot write under it."""
+    """A process that was suspended until after the end of its lease cannot write with that lease."""
     with database.begin() as connection:
         old = lanes.acquire(connection, 3, "suspended", ttl_s=30)
     assert old is not None
@@ -40,7 +40,10 @@ def test_an_expired_lease_is_taken_over_and_the_old_holder_is_refused(database: 
 
 
 def test_a_request_to_drain_a_held_lane_keeps_its_holder_going(database: Engine) -> None:
-    """A job that finds the lane held records a request; the holder cannot release the lane before it looks again."""
+    """A job that finds the lane held records a request.
+
+    The holder then cannot release the lane before it has looked for events again.
+    """
     with database.begin() as connection:
         lease = lanes.acquire(connection, 3, "holder", ttl_s=30)
     assert lease is not None

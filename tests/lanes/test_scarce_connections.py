@@ -1,4 +1,4 @@
-"""Work goes on after a time without a free connection, when a hung server or too many probes held them all."""
+"""Work continues after a time in which a hung server or too many probes held all connections."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,7 +16,7 @@ from .conftest import Recorder
 
 
 class OneConnection(QueuePool):
-    """A pool of one connection that counts how often none was free."""
+    """A pool with one connection. It counts how often the connection was not free."""
 
     refused = 0
 
@@ -30,7 +30,7 @@ class OneConnection(QueuePool):
 
 @pytest.fixture
 def scarce(database: Engine) -> Iterator[Engine]:
-    """Yield an engine on `database` with one connection and a short wait for it."""
+    """Yields an engine on `database` with one connection. It waits only a short time for a free connection."""
     engine = create_engine(database.url, poolclass=OneConnection, pool_size=1, max_overflow=0, pool_timeout=0.01)
     yield engine
     engine.dispose()
@@ -42,7 +42,10 @@ def _refused(engine: Engine) -> int:
 
 
 def test_the_sweeper_goes_on(scarce: Engine, put: Callable[..., int], wait_for: Callable[..., object]) -> None:
-    """The sweeper finds lost wake-ups; if it ended silently, a worker would look healthy and leave events waiting."""
+    """The sweeper continues after no connection was free for a while.
+
+    The sweeper finds lost wake-ups. If it ended silently, a worker would look healthy and leave events waiting.
+    """
     put("waiting", lane=5)
     woken: list[int] = []
     sweeper = Sweeper(scarce, woken.extend, interval_s=0.01, retention_days=9)
@@ -55,7 +58,10 @@ def test_the_sweeper_goes_on(scarce: Engine, put: Callable[..., int], wait_for: 
 
 
 def test_leases_are_renewed_again(database: Engine, scarce: Engine, wait_for: Callable[..., object]) -> None:
-    """If the renewer ended, every long turn would lose its lane, for as long as the process lives."""
+    """The renewer renews leases again after no connection was free for a while.
+
+    If the renewer ended, every long turn of the process would lose its lane from then on.
+    """
     with database.begin() as connection:
         lease = lanes.acquire(connection, 0, "a", ttl_s=3600)
     assert lease is not None
@@ -79,7 +85,10 @@ def test_a_batch_that_could_not_be_stored_is_no_attempt_of_its_events(
     recorder: Recorder,
     states: Callable[[], dict[str, tuple[str, int, str | None]]],
 ) -> None:
-    """As after an outage of the database, the next drain releases the lane and handles the same events at once."""
+    """When a batch cannot be stored because no connection is free, this does not count as an attempt.
+
+    As after an outage of the database, the next drain releases the lane and handles the same events at once.
+    """
     put("event")
     taken: list[Connection] = []
 

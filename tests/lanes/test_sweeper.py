@@ -15,7 +15,7 @@ def _sweeper(database: Engine, woken: list[int], interval_s: float = 0.0) -> Swe
 
 
 def test_a_lane_whose_wake_up_was_lost_is_woken(database: Engine, put: Callable[..., int]) -> None:
-    """The sweeper wakes exactly the lanes that have due events and are not drained."""
+    """The sweeper wakes exactly the lanes that have due events and are not being drained."""
     put("waiting", lane=5)
     woken: list[int] = []
     _sweeper(database, woken).sweep()
@@ -39,7 +39,10 @@ def test_a_lane_that_is_being_drained_or_not_due_is_not_woken(database: Engine, 
 def test_only_handled_events_past_their_retention_are_deleted(
     database: Engine, put: Callable[..., int], recorder: Recorder
 ) -> None:
-    """Waiting and dead events stay at any age; so do the events of the last days, because Meta redelivers."""
+    """Handled events are deleted after their retention. Waiting and dead events are kept at any age.
+
+    Events of the last days are kept because Meta may deliver them again.
+    """
     for key in ("old", "new", "dead", "waiting"):
         put(key, contact=key, lane=0 if key in ("old", "new") else 1)
     Drain(database, recorder, owner="a").run(0)

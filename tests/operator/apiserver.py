@@ -1,11 +1,17 @@
 """An API server in memory, against which a real kopf operator runs.
 
-It implements what this operator uses: discovery, paged lists with label selectors, watches from a resource version (410
-when too old), optimistic locking, server-side apply with ownership by field manager, the status subresource,
-generations, finalizers, and writes without a change, which cause no event. It has no schemas, no garbage collection and
-no RBAC: tests/cluster covers those.
+The server implements what this operator uses:
 
-kmock was tried for this: it has neither resource versions nor apply, selectors or a status apart from the object.
+- discovery, and paged lists with label selectors
+- watches from a resource version (410 if the version is too old)
+- optimistic locking
+- server-side apply, in which a field manager owns its fields
+- the status subresource, generations and finalizers
+- no event for a write that changes nothing
+
+It has no schemas, no garbage collection and no RBAC. tests/cluster covers those.
+
+kmock was tried for this, but it has no resource versions, apply, selectors or separate status.
 """
 
 import asyncio
@@ -34,7 +40,7 @@ _WITH_GENERATION = {*OURS, "CronJob"}
 
 
 class Refusal(Exception):
-    """The request is answered with this status and reason."""
+    """Raised to answer a request with this status and reason."""
 
     def __init__(self, status: int, reason: str, message: str = "") -> None:
         super().__init__(reason)
@@ -43,7 +49,10 @@ class Refusal(Exception):
 
 @dataclass
 class Write:
-    """A write that was requested. `changed`: it had an effect; `partial`: the answer left out the content."""
+    """A write that a client requested.
+
+    `changed` says whether the write had an effect. `partial` says whether the answer left out the content.
+    """
 
     verb: str
     kind: str
@@ -56,7 +65,10 @@ class Write:
 
 @dataclass
 class Fault:
-    """The next `times` requests for which `matches(verb, kind, name)` holds are answered with `status`."""
+    """A fault that answers some requests with `status`.
+
+    It applies to the next `times` requests for which `matches(verb, kind, name)` is true.
+    """
 
     matches: Callable[[str, str, str], bool]
     status: int
@@ -65,7 +77,7 @@ class Fault:
 
 
 class ApiServer:
-    """The server, in a thread of its own: when kopf ends, it cancels every task of its own event loop."""
+    """The API server, in its own thread, because kopf cancels every task of its own event loop when it ends."""
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[Where, Manifest]] = {name: {} for name in KINDS}
@@ -84,18 +96,18 @@ class ApiServer:
     # what tests call
 
     def start(self) -> None:
-        """Start the server and wait until it listens."""
+        """Starts the server, and waits until it listens."""
         threading.Thread(target=self._run, name="api server", daemon=True).start()
         assert self._ready.wait(10)
 
     def stop(self) -> None:
-        """Stop the server and close its watches; does nothing if it has stopped."""
+        """Stops the server and closes its watches. Does nothing if the server has already stopped."""
         if not self._thread_done.is_set():
             self._loop.call_soon_threadsafe(self._stopped.set)
             self._thread_done.wait(10)
 
     def kubeconfig(self, folder: Path) -> Path:
-        """Write a kubeconfig for this server and return its path."""
+        """Writes a kubeconfig for this server, and returns the path."""
         path = folder / "kubeconfig"
         entry: Manifest = {
             "clusters": [{"name": "c", "cluster": {"server": self.url}}],
@@ -106,7 +118,7 @@ class ApiServer:
         return path
 
     def put(self, manifest: Manifest) -> Manifest:
-        """Create or replace an object, as `kubectl apply` by a user would."""
+        """Creates or replaces an object, as a user does with `kubectl apply`."""
 
         async def written() -> Manifest:
             return self._put(manifest)
@@ -114,16 +126,16 @@ class ApiServer:
         return self._do(written())
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Return a copy of an object, or None."""
+        """Returns a copy of an object, or None."""
         found = self._objects[kind].get((namespace, name))
         return copy.deepcopy(found)
 
     def all(self, kind: str) -> list[Manifest]:
-        """Return copies of all objects of a kind."""
+        """Returns copies of all objects of a kind."""
         return copy.deepcopy(list(self._objects[kind].values()))
 
     def edit(self, kind: str, namespace: str, name: str, change: Callable[[Manifest], object]) -> Manifest:
-        """Let `change` modify a copy of an object, and write the copy, including its status."""
+        """Lets `change` modify a copy of an object, and writes the copy, including its status."""
 
         async def edited() -> Manifest:
             manifest = copy.deepcopy(self._objects[kind][namespace, name])
@@ -133,7 +145,7 @@ class ApiServer:
         return self._do(edited())
 
     def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Delete an object, or mark it as deleted if it has finalizers."""
+        """Deletes an object, or marks it as deleted if it has finalizers."""
 
         async def deleted() -> None:
             self._delete(kind, (namespace, name))
@@ -141,9 +153,9 @@ class ApiServer:
         self._do(deleted())
 
     def end_streams(self, unseen: Callable[[], object] = lambda: None) -> None:
-        """Close every watch and forget the history up to now, so that clients must list again.
+        """Closes every watch and forgets the history up to now, so that clients must list again.
 
-        `unseen` is called in between, so no watch sees its changes; it may use `store` and `remove`.
+        `unseen` is called between these two steps, so no watch sees its changes. It may use `store` and `remove`.
         """
 
         async def ended() -> None:
@@ -155,19 +167,19 @@ class ApiServer:
         self._do(ended())
 
     def store(self, manifest: Manifest) -> None:
-        """Do what `put` does; only for the function that `end_streams` calls."""
+        """Does the same as `put`, but only within the `unseen` function of `end_streams`."""
         self._put(manifest)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Do what `delete` does; only for the function that `end_streams` calls."""
+        """Does the same as `delete`, but only within the `unseen` function of `end_streams`."""
         self._delete(kind, (namespace, name))
 
     def watching(self, kind: str) -> bool:
-        """Return whether any client watches that kind."""
+        """Returns whether any client watches that kind."""
         return kind in list(self._watchers.values())
 
     def changes(self, kind: str | None = None) -> list[Write]:
-        """Return the writes that had an effect."""
+        """Returns the writes that had an effect."""
         return [each for each in list(self.writes) if each.changed and kind in {None, each.kind}]
 
     # the server

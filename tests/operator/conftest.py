@@ -1,4 +1,4 @@
-"""Gives each test an API server in memory, and operators in this process that watch it."""
+"""Fixtures that give each test an API server in memory, and operators in this process that watch it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from .running import RELEASE, Fleet
 
 @pytest.fixture
 def api() -> Iterator[ApiServer]:
-    """Runs an empty API server."""
+    """Yields an empty API server that runs."""
     server = ApiServer()
     server.start()
     yield server
@@ -29,7 +29,7 @@ Connect = Callable[..., Awaitable[KubernetesCluster]]
 
 @pytest.fixture
 async def connect(api: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
-    """Returns a function: `await connect(…)` returns a cluster over the API server, which is closed at the end."""
+    """Yields a function. `await connect(…)` returns a cluster on the API server, which is closed after the test."""
     kubeconfig, made = api.kubeconfig(tmp_path), []
 
     async def connected(cache: ObjectCache | None = None, **how: Any) -> KubernetesCluster:
@@ -50,7 +50,10 @@ async def cluster(connect: Connect) -> KubernetesCluster:
 
 @pytest.fixture
 def fleet(api: ApiServer, tmp_path: Path) -> Iterator[Fleet]:
-    """Starts operators with reconcilers that only take notes, and stops at the end those that still run."""
+    """Yields a fleet of operators whose reconcilers only take notes.
+
+    Operators that still run after the test are stopped.
+    """
     made = Fleet(api, api.kubeconfig(tmp_path))
     yield made
     made.close()

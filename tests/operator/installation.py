@@ -1,4 +1,4 @@
-"""Runs a number's reconciler without Kubernetes: a cluster in memory, the simulated Meta, and a webhook."""
+"""Runs a number's reconciler without Kubernetes, with a cluster in memory, the simulated Meta, and a webhook."""
 
 import asyncio
 import base64
@@ -64,7 +64,7 @@ def number(name: str = NAME, *, namespace: str = NAMESPACE, **spec: Any) -> Mani
 def secret(
     name: str = "support-meta", *, namespace: str = NAMESPACE, labels: Mapping[str, str] | None = None, **data: str
 ) -> Manifest:
-    """Returns a credentials Secret, by default one whose owner opted in."""
+    """Returns a credentials Secret. By default its owner has opted in."""
     values = {"appId": APP, "appSecret": SECRET, "accessToken": TOKEN} | data
     return {
         "apiVersion": "v1",
@@ -89,7 +89,7 @@ def script(text: str = BOT, name: str = "support-bot") -> Manifest:
 
 
 class Webhook:
-    """Stands for the webhook's pods: it answers a handshake for each published number, while it is up."""
+    """A stand-in for the webhook's pods. While it is up, it answers a handshake for each published number."""
 
     def __init__(self, cluster: FileCluster) -> None:
         self._cluster = cluster
@@ -98,7 +98,7 @@ class Webhook:
         self.app = Starlette(routes=[Path("/webhooks/{namespace}/{name}", self._answer)])
 
     def reads(self, cluster: FileCluster) -> None:
-        """Answers for the numbers that are published in another cluster from now on."""
+        """Makes the webhook read the published numbers of another cluster from now on."""
         self._cluster = cluster
 
     async def _answer(self, request: Request) -> Response:
@@ -120,7 +120,10 @@ class Webhook:
         )
 
     async def serves(self, path: str, verify_token: str) -> str | None:
-        """Answers the operator's probe, without a network."""
+        """Answers the operator's probe without a network.
+
+        Returns None if the webhook serves the path, else the HTTP status as a text.
+        """
         self.probes += 1
         asked = {"hub.mode": "subscribe", "hub.verify_token": verify_token, "hub.challenge": "1"}
         async with httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://webhook") as client:
@@ -129,7 +132,7 @@ class Webhook:
 
 
 def published(cluster: FileCluster) -> tuple[dict[str, registry.Route], dict[str, registry.Number]]:
-    """Returns the registry entries that webhook and workers would read."""
+    """Returns the registry entries that the webhook and the workers would read."""
     routes: dict[str, registry.Route] = {}
     numbers: dict[str, registry.Number] = {}
     for stored in cluster.all("Secret"):
@@ -168,19 +171,19 @@ class Installation:
     def operator(
         self, cluster: Cluster | None = None, *, handover: BudgetHandover | None = None, **options: Any
     ) -> NumberReconciler:
-        """Returns an operator that has just started; without `handover` it is the first in this hour."""
+        """Returns an operator that has just started. Without `handover`, it is the first operator in this hour."""
         chosen, where = dataclasses.replace(self.options, **options), cluster or self.cluster
         return NumberReconciler(where, self.graph, chosen, clock=self.clock, probe=self.webhook, handover=handover)
 
     async def reconcile(self, name: str = NAME, namespace: str = NAMESPACE, *, after_s: float = 5.0) -> Result:
-        """Reconciles once, `after_s` after the last time."""
+        """Reconciles the number once, `after_s` seconds after the current time of the clock."""
         self.clock.advance(after_s)
         manifest = self.cluster.get("WhatsAppNumber", namespace, name)
         assert manifest is not None
         return await self.reconciler.reconcile(manifest)
 
     async def settle(self, name: str = NAME, namespace: str = NAMESPACE) -> Result:
-        """Reconciles until nothing is due before the next resync."""
+        """Reconciles the number until nothing is due before the next resync."""
         for _ in range(30):
             result = await self.reconcile(name, namespace)
             if result.requeue_after_s is None or result.requeue_after_s > 60:
@@ -194,7 +197,7 @@ class Installation:
         return found
 
     def condition(self, type_: str, name: str = NAME, namespace: str = NAMESPACE) -> tuple[str, str]:
-        """Returns status and reason of a condition."""
+        """Returns the status and reason of a condition."""
         found = find(self.status(name, namespace), type_)
         return (found["status"], found["reason"]) if found else ("", "")
 
@@ -208,13 +211,13 @@ class Installation:
         assert answer.is_success, answer.text
 
     async def fault(self, match: Any, **fault: Any) -> None:
-        """Makes calls fail that match."""
+        """Makes matching calls to Meta fail."""
         answer = await self.control.post("/_sim/faults", json={"match": match} | fault)
         assert answer.is_success, answer.text
 
     @property
     def at_meta(self) -> dict[str, Any]:
-        """What is registered at Meta: callbacks, subscriptions and states."""
+        """Returns what is registered at Meta: callbacks, subscriptions and states."""
         world = self.simulation.world
         return {
             "app": world.apps[APP].subscription

@@ -1,4 +1,4 @@
-"""Helps to test a running operator: objects, reconcilers that only take notes, and operators to start and stop."""
+"""Helpers for tests of a running operator: objects, reconcilers that only take notes, and a fleet of operators."""
 
 import asyncio
 import threading
@@ -66,7 +66,10 @@ def cron_job(name: str, schedule_name: str, namespace: str = TEAM) -> Manifest:
 
 
 class NotingReconciler:
-    """Notes its calls. Like a real one, it writes a status only when that changes, and removes its finalizer."""
+    """A reconciler that notes its calls.
+
+    Like a real one, it writes a status only when the status changes, and it removes its finalizer.
+    """
 
     def __init__(self, cluster: Cluster, notes: "Notes") -> None:
         self._cluster = cluster
@@ -109,7 +112,7 @@ class NotingReconciler:
 
 
 class Notes:
-    """What the reconcilers of one operator saw, and what they are to do."""
+    """Records what the reconcilers of one operator saw, and decides what they do."""
 
     def __init__(self) -> None:
         self.reconciled: Counter[str] = Counter()
@@ -126,7 +129,10 @@ class Notes:
 
 
 class Fleet:
-    """Runs operators on one API server, each in its own thread: kopf ends by cancelling all tasks of its loop."""
+    """Runs operators on one API server, each in its own thread.
+
+    kopf ends by cancelling all tasks of its event loop, so operators cannot share a thread.
+    """
 
     def __init__(self, api: ApiServer, kubeconfig: Path) -> None:
         self._api = api
@@ -142,7 +148,7 @@ class Fleet:
         replicas: int = 1,
         identity: str = "one",
     ) -> Notes:
-        """Starts an operator, without waiting for it."""
+        """Starts an operator without waiting until it works."""
         notes = notes or Notes()
         options = OperatorOptions(RELEASE, "https://hooks.example.org", namespaces=namespaces, resync_s=resync_s)
         operator = Operator(
@@ -155,26 +161,26 @@ class Fleet:
         return notes
 
     def start(self, *, replicas: int = 1, **how: Any) -> Notes:
-        """Starts an operator and waits until it works, unless it is a standby."""
+        """Starts an operator and waits until it is ready. With one replica, it must also watch all kinds of objects."""
         notes = self.begin(replicas=replicas, **how)
         kinds = (NUMBER, SCHEDULE, "Secret", "ConfigMap", "CronJob") if replicas == 1 else ()
         until(lambda: self.not_ready() is None and all(map(self._api.watching, kinds)), "the operator works")
         return notes
 
     def not_ready(self) -> str | None:
-        """Returns what the readiness probe of the operator says that was started last."""
+        """Returns the answer of the readiness probe of the operator that was started last."""
         self._running[-1].check()
         return self._running[-1].operator.not_ready()
 
     def take_error(self) -> BaseException | None:
-        """Returns the error that ended the operator that was started last; the fleet then forgets that operator."""
+        """Returns the error that ended the operator that was started last. The fleet then forgets this operator."""
         error = self._running[-1].error
         if error is not None:
             self._running.pop()
         return error
 
     def request_stop(self) -> None:
-        """Asks the operator that was started last to stop, as SIGTERM does, and does not wait."""
+        """Asks the operator that was started last to stop, as SIGTERM does. Does not wait until it has stopped."""
         self._running[-1].request_stop()
 
     def stop(self) -> None:
@@ -192,7 +198,7 @@ class Fleet:
 
 
 class RunningOperator:
-    """An operator in a thread of its own."""
+    """An operator that runs in its own thread."""
 
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
@@ -203,18 +209,18 @@ class RunningOperator:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises the error that ended it, if one did."""
+        """Raises the error that ended the operator, if an error ended it."""
         if self.error is not None:
             raise self.error
 
     def request_stop(self) -> None:
-        """Asks it to stop, as SIGTERM does."""
+        """Asks the operator to stop, as SIGTERM does."""
         if not self._is_stop_requested and self._thread.is_alive() and self._loop is not None:
             self._loop.call_soon_threadsafe(self.operator.stop)
             self._is_stop_requested = True
 
     def stop(self) -> None:
-        """Stops it, and raises the error that ended it, if one did."""
+        """Stops the operator. Raises the error that ended it, if an error ended it."""
         self.request_stop()
         self._thread.join(60)
         assert not self._thread.is_alive(), "the operator does not end"
@@ -232,7 +238,7 @@ class RunningOperator:
 
 
 def until(condition: Callable[[], object], what: str) -> None:
-    """Waits for a condition; `what` says in words what was waited for."""
+    """Waits for a condition. `what` describes the condition for the error message."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, f"not within {DEADLINE_S:.0f} s: {what}"
@@ -240,7 +246,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 
 
 def settled(read: Callable[[], object], for_s: float = 0.5) -> None:
-    """Waits until `read` has returned the same for a while."""
+    """Waits until `read` has returned the same value for `for_s` seconds."""
     last, since = read(), time.monotonic()
     while time.monotonic() - since < for_s:
         time.sleep(0.02)

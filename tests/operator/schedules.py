@@ -1,4 +1,4 @@
-"""Helps to test schedules: a cluster in memory, a connected number, and objects as a tenant writes them."""
+"""Helpers for tests of schedules: a cluster in memory, a connected number, and objects as a tenant writes them."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +64,7 @@ def number_status(
 
 
 class CountingCluster(FileCluster):
-    """Records writes, and can fail after one of them."""
+    """A cluster that records its writes, and can fail after one of them."""
 
     def __init__(self) -> None:
         super().__init__(clock=lambda: NOW, release_namespace=RELEASE)
@@ -75,7 +75,7 @@ class CountingCluster(FileCluster):
         """Error with which the API server answers to a CronJob."""
 
     def _store(self, key: tuple[str, str, str], manifest: Manifest) -> Manifest:
-        """Gives objects uids that are the same in each test, so that whole clusters can be compared."""
+        """Gives each object a uid that is the same in every test, so that whole clusters can be compared."""
         before = self._objects.get(key)
         manifest["metadata"]["uid"] = before["metadata"]["uid"] if before else f"{key[2]}-{len(self._objects)}"
         return super()._store(key, manifest)
@@ -108,7 +108,7 @@ class CountingCluster(FileCluster):
 
 
 class Killed(BaseException):
-    """Ends the process."""
+    """Raised in place of a kill of the process."""
 
 
 @dataclass
@@ -123,14 +123,14 @@ class Clock:
 
 @dataclass
 class Team:
-    """A namespace with its number, and the reconciler of its schedules."""
+    """A namespace with its number, and with the reconciler of its schedules."""
 
     cluster: CountingCluster = field(default_factory=CountingCluster)
     clock: Clock = field(default_factory=Clock)
     options: OperatorOptions = OPTIONS
 
     async def with_number(self, **status: Any) -> "Team":
-        """Adds the number, connected by default."""
+        """Adds the number. By default the number is connected."""
         await self.cluster.write_status(self.cluster.put(number()), number_status(**status))
         self.cluster.writes.clear()
         return self
@@ -152,7 +152,7 @@ class Team:
         return status
 
     def condition(self, type_: str, name: str = "weekly-news") -> tuple[str, str]:
-        """Returns status and reason of a condition."""
+        """Returns the status and reason of a condition."""
         found = next(each for each in self.status(name)["conditions"] if each["type"] == type_)
         return found["status"], found["reason"]
 

@@ -1,4 +1,4 @@
-"""The agenda decides which object is next, and when: without threads, tasks or a clock."""
+"""Tests how the agenda decides which object is next, and when. They need no threads, tasks or clock."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ B: Key = ("WhatsAppNumber", "team-a", "b")
 
 
 def taken(agenda: Agenda, now: float) -> list[Key]:
-    """Takes all objects that are due at that time; all of them then run."""
+    """Takes all objects that are due at that time. All of them then count as running."""
     keys = []
     while (due := agenda.take(now)) is not None:
         keys.append(due.key)
@@ -28,14 +28,14 @@ def agenda() -> Agenda:
 
 
 def test_many_requests_for_an_object_are_one_reconcile(agenda: Agenda) -> None:
-    """Ten events of one object cost as much as one."""
+    """Many requests for one object cause one reconcile, so ten events cost as much as one."""
     for _ in range(10):
         agenda.add(A, 1.0, urgent=True)
     assert taken(agenda, 1.0) == [A]
 
 
 def test_no_object_is_taken_before_its_time(agenda: Agenda) -> None:
-    """A resync is not early."""
+    """An object is not taken before its time, so a resync is never early."""
     agenda.add(A, 5.0, urgent=False)
     assert taken(agenda, 4.9) == []
     assert agenda.next_at() == 5.0
@@ -43,7 +43,7 @@ def test_no_object_is_taken_before_its_time(agenda: Agenda) -> None:
 
 
 def test_the_earlier_of_two_requests_counts(agenda: Agenda) -> None:
-    """A change brings a planned resync forward; a later request does not push it back."""
+    """A change brings a planned resync forward. A later request does not delay it again."""
     agenda.add(A, 300.0, urgent=False)
     agenda.add(A, 1.0, urgent=True)
     agenda.add(A, 200.0, urgent=False)
@@ -51,14 +51,14 @@ def test_the_earlier_of_two_requests_counts(agenda: Agenda) -> None:
 
 
 def test_changes_go_before_resyncs(agenda: Agenda) -> None:
-    """A backlog of resyncs does not delay what a user has just applied."""
+    """Changes are taken before resyncs, so a backlog of resyncs does not delay what a user has just applied."""
     agenda.add(A, 1.0, urgent=False)
     agenda.add(B, 2.0, urgent=True)
     assert taken(agenda, 3.0) == [B, A]
 
 
 def test_an_object_does_not_run_twice_at_a_time(agenda: Agenda) -> None:
-    """A request that comes while it runs is met afterwards."""
+    """A request for an object that is being reconciled causes another reconcile afterwards."""
     agenda.add(A, 1.0, urgent=True)
     taken(agenda, 1.0)
     agenda.add(A, 1.0, urgent=True)
@@ -68,7 +68,7 @@ def test_an_object_does_not_run_twice_at_a_time(agenda: Agenda) -> None:
 
 
 def test_two_reconciles_of_an_object_have_a_pause_between_them(agenda: Agenda) -> None:
-    """Whatever goes wrong, no object keeps the operator busy."""
+    """An object is not reconciled again before a pause, so no object can keep the operator busy all the time."""
     agenda.add(A, 1.0, urgent=True)
     taken(agenda, 1.0)
     agenda.done(A, 1.0, again_at=1.0)
@@ -78,7 +78,7 @@ def test_two_reconciles_of_an_object_have_a_pause_between_them(agenda: Agenda) -
 
 
 def test_a_forgotten_object_is_not_reconciled_again(agenda: Agenda) -> None:
-    """It was deleted, while it was planned or while it ran."""
+    """An object that was deleted is not reconciled again, whether it was planned or running at that time."""
     agenda.add(A, 1.0, urgent=True)
     agenda.add(B, 1.0, urgent=True)
     agenda.forget(B)
@@ -89,7 +89,7 @@ def test_a_forgotten_object_is_not_reconciled_again(agenda: Agenda) -> None:
 
 
 def test_an_object_created_again_while_the_old_one_ends_is_not_lost(agenda: Agenda) -> None:
-    """It was deleted and created under the same name within one reconcile."""
+    """An object that is deleted and created again during one reconcile is reconciled afterwards."""
     agenda.add(A, 1.0, urgent=True)
     taken(agenda, 1.0)
     agenda.forget(A)
@@ -99,7 +99,7 @@ def test_an_object_created_again_while_the_old_one_ends_is_not_lost(agenda: Agen
 
 
 def test_objects_that_are_due_and_do_not_run_are_counted(agenda: Agenda) -> None:
-    """Objects that are planned for later or run are not waiting."""
+    """Objects that are due and do not run count as overdue. Running objects and objects planned for later do not."""
     agenda.add(A, 1.0, urgent=True)
     agenda.add(B, 9.0, urgent=True)
     assert agenda.overdue(5.0) == 1
@@ -111,7 +111,7 @@ KEYS = st.sampled_from([("WhatsAppNumber", "team-a", name) for name in "abc"])
 
 
 class Add(NamedTuple):
-    """Asks for a reconcile in some seconds."""
+    """A step that asks for a reconcile of an object in `after_s` seconds."""
 
     key: Key
     after_s: float
@@ -119,19 +119,19 @@ class Add(NamedTuple):
 
 
 class Take(NamedTuple):
-    """Some seconds pass, then an object is taken."""
+    """A step in which `after_s` seconds pass, and then an object is taken."""
 
     after_s: float
 
 
 class Done(NamedTuple):
-    """A reconcile ends, if one of that object runs."""
+    """A step in which the reconcile of an object ends, if one is running."""
 
     key: Key
 
 
 class Forget(NamedTuple):
-    """The object is gone."""
+    """A step in which an object is deleted."""
 
     key: Key
 
@@ -150,7 +150,10 @@ STEPS: st.SearchStrategy[list[Step]] = st.lists(
 
 @given(STEPS)
 def test_every_request_is_met_and_no_object_runs_twice_at_a_time(steps: list[Step]) -> None:
-    """A model that only remembers what was asked for and not taken since agrees at the end."""
+    """At the end, the agenda and a simple model agree on the objects that are still requested.
+
+    The model only remembers which objects were requested and not taken since. No object runs twice at a time.
+    """
     agenda, now = Agenda(), 0.0
     running: set[Key] = set()
     requested: set[Key] = set()

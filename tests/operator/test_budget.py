@@ -1,4 +1,4 @@
-"""Management calls of an account never exceed its limit, and numbers that need them most come first."""
+"""Management calls of an account never exceed its limit, and the numbers that need calls most get them first."""
 
 from bisect import bisect_left
 
@@ -20,37 +20,37 @@ from .installation import Clock
 
 
 def opened(clock: Clock, limit: int = 200, left: Remaining | None = None, *, age_s: float = 0.0) -> Budget:
-    """Return an open budget: that of the first operator in this hour, or one with the calls that are given."""
+    """Returns an open budget with the remainder `left`. By default it belongs to the first operator in this hour."""
     budget = Budget(limit, clock)
     budget.open(left or initial_grant(before=0), age_s=age_s)
     return budget
 
 
 def spent(budget: Budget, account: str = "a", *, routine: bool = False, most: int = 1000) -> int:
-    """Make calls until the budget refuses one, and return how many it allowed."""
+    """Makes calls until the budget refuses one, and returns how many calls it allowed."""
     return next((calls for calls in range(most) if budget.take(account, routine=routine)), most)
 
 
 def closed(budget: Budget) -> Remaining:
-    """Close the budget and return what remains of it."""
+    """Closes the budget and returns what remains of it."""
     left = budget.close()
     assert left is not None
     return left
 
 
 def test_a_new_operator_begins_with_little() -> None:
-    """An operator that is killed again and again must not use up the hour's calls each time."""
+    """The first grant is only 30 calls: repeated kills of an operator must not use up all calls of the hour."""
     assert spent(opened(Clock())) == 30
 
 
 @pytest.mark.parametrize(("before", "share"), [(0, 0.15), (1, 0.075), (2, 0.0375), (32, 0)])
 def test_each_grant_within_an_hour_is_half_of_the_previous_one(before: int, share: float) -> None:
-    """All grants of an hour together are less than 30 % of its calls."""
+    """Each grant within an hour is half of the previous one, so all grants use less than 30 % of the hour's calls."""
     assert initial_grant(before).others == pytest.approx(share, abs=1e-9)
 
 
 def test_routine_calls_leave_a_reserve() -> None:
-    """After an hour without calls, half of what was saved up is reserved for new and broken numbers."""
+    """After an hour without calls, half of the saved calls are reserved for new and broken numbers."""
     clock = Clock()
     budget = opened(clock)
     spent(budget)
@@ -60,7 +60,7 @@ def test_routine_calls_leave_a_reserve() -> None:
 
 @pytest.mark.parametrize("age_s", [0.0, -60.0], ids=["refilled from the start", "refilled later"])
 def test_a_refusal_says_when_to_ask_again(age_s: float) -> None:
-    """After that time one call is allowed."""
+    """A refusal returns the seconds to wait, and after that time one call is allowed."""
     clock = Clock()
     budget = opened(clock, age_s=age_s)
     spent(budget)
@@ -71,14 +71,17 @@ def test_a_refusal_says_when_to_ask_again(age_s: float) -> None:
 
 
 def test_accounts_do_not_share() -> None:
-    """Meta counts calls by account."""
+    """Each account has its own calls, because Meta counts calls by account."""
     budget = opened(Clock())
     spent(budget)
     assert budget.take("b", routine=False) == 0
 
 
 def test_a_refusal_by_meta_overrides_our_count() -> None:
-    """Meta answers 80007 when another client has used up the limit."""
+    """After Meta's refusal, an account gets no calls, even if our own count would allow some.
+
+    Meta answers 80007 when another client has used up the limit.
+    """
     clock = Clock()
     budget = opened(clock)
     budget.block("a", 1800)
@@ -88,7 +91,7 @@ def test_a_refusal_by_meta_overrides_our_count() -> None:
 
 
 def test_a_clock_that_goes_back_refills_nothing_twice() -> None:
-    """The same minutes pass several times and count once."""
+    """When the clock goes back, the same minutes pass several times but are refilled only once."""
     clock = Clock()
     budget = opened(clock)
     spent(budget)
@@ -98,7 +101,7 @@ def test_a_clock_that_goes_back_refills_nothing_twice() -> None:
 
 
 def test_a_budget_allows_nothing_before_it_is_opened() -> None:
-    """A grant that was not recorded is not spent."""
+    """A budget allows no calls before it is opened, because its grant is not recorded yet."""
     budget = Budget(200, Clock())
     budget.block("a", 5)
     assert budget.take("a", routine=False) == pytest.approx(36)
@@ -106,7 +109,7 @@ def test_a_budget_allows_nothing_before_it_is_opened() -> None:
 
 
 def test_a_closed_budget_allows_nothing() -> None:
-    """The next process owns the rest now."""
+    """A closed budget allows no calls, because the remainder then belongs to the next process."""
     budget = opened(Clock())
     assert closed(budget).others == 0.15
     assert budget.take("a", routine=False) > 0
@@ -114,7 +117,7 @@ def test_a_closed_budget_allows_nothing() -> None:
 
 
 def test_the_next_process_continues_where_the_last_one_ended() -> None:
-    """It has what remained of each account, and what was refilled since."""
+    """The next process has the remainder of each account, plus the refill since the last process ended."""
     clock = Clock()
     budget = opened(clock)
     assert spent(budget, "a", most=20) == 20
@@ -126,7 +129,10 @@ def test_the_next_process_continues_where_the_last_one_ended() -> None:
 
 @pytest.mark.parametrize("limit", [200, 20, 5000], ids=["the same limit", "a lower one", "a higher one"])
 def test_meta_s_refusal_outlives_the_process(limit: int) -> None:
-    """No call is made before it ends, and then no burst, even if the limit was changed because of the refusal."""
+    """A refusal by Meta also holds for the next process.
+
+    No call is made before the refusal ends, and no burst after it. A change of the limit does not alter this.
+    """
     clock = Clock()
     budget = opened(clock)
     budget.block("a", 1800)
@@ -139,7 +145,10 @@ def test_meta_s_refusal_outlives_the_process(limit: int) -> None:
 
 
 def test_a_shorter_refusal_does_not_end_a_longer_one_of_another_process() -> None:
-    """The shorter one is the answer to a call that was under way when its account was handed over."""
+    """A shorter refusal does not end a longer one that another process handed over.
+
+    The shorter one answers a call that was in flight when the account was handed over.
+    """
     clock = Clock()
     budget = opened(clock, left=Remaining(-0.5))
     budget.block("a", 5)
@@ -149,14 +158,17 @@ def test_a_shorter_refusal_does_not_end_a_longer_one_of_another_process() -> Non
 
 @pytest.mark.parametrize(("limit", "calls"), [(200, 20), (20, 2), (5000, 500)])
 def test_a_changed_limit_leaves_the_same_share_of_the_hour(limit: int, calls: int) -> None:
-    """A raised limit helps at once; a lowered one allows no more than its own share."""
+    """After a change of the limit, the remainder is the same share of the hour's calls.
+
+    So a higher limit helps at once, and a lower limit allows no more than its own share.
+    """
     before = opened(Clock())
     assert spent(before, "a", most=10) == 10
     assert spent(opened(Clock(), limit, closed(before)), "a") == calls
 
 
 def test_a_long_pause_saves_up_no_more_than_the_maximum() -> None:
-    """The next process starts decades later."""
+    """An account never saves up more calls than the maximum, even if the next process starts decades later."""
     assert spent(opened(Clock(), left=Remaining(0.2, {"a": 0.2}), age_s=1e9), "a") == 40
 
 
@@ -170,12 +182,15 @@ def test_a_long_pause_saves_up_no_more_than_the_maximum() -> None:
     ids=["no account", "accounts that have no less", "more accounts than are named"],
 )
 def test_a_summary_names_the_accounts_with_the_least(accounts: dict[str, float], remaining: Remaining) -> None:
-    """All other accounts have at least the common share of the summary."""
+    """A summary names the accounts that have the least. All others have at least the summary's common share."""
     assert summarize(0.0999999, accounts, most=2) == remaining
 
 
 def test_the_summary_of_thousands_of_accounts_stays_small() -> None:
-    """A ConfigMap holds 1 MiB. Accounts that are not named keep nearly what they had."""
+    """The summary of thousands of accounts stays small, because a ConfigMap holds at most 1 MiB.
+
+    Accounts that are not named keep nearly all of their remainder.
+    """
     clock = Clock()
     budget = opened(clock, left=Remaining(BURST_SHARE))
     for number in range(5000):
@@ -187,7 +202,10 @@ def test_the_summary_of_thousands_of_accounts_stays_small() -> None:
 
 
 def test_a_forgotten_account_gets_no_new_grant() -> None:
-    """Using more accounts than are remembered does not yield more calls."""
+    """An account that was forgotten gets no new grant.
+
+    So a user gets no additional calls by using more accounts than the budget remembers.
+    """
     budget = opened(Clock())
     spent(budget, "first")
     for number in range(MOST_ACCOUNTS):
@@ -202,7 +220,10 @@ def test_a_forgotten_account_gets_no_new_grant() -> None:
     tries=st.integers(1, 60),
 )
 def test_no_hour_sees_more_calls_than_the_limit(limit: int, waits: list[float], tries: int) -> None:
-    """The limit holds whenever calls are asked for; `test_budget_handover.py` checks it over several processes."""
+    """No hour has more calls than the limit, at whatever times calls are requested.
+
+    `test_budget_handover.py` checks the same over several processes.
+    """
     clock = Clock()
     made: list[float] = []
     budget = opened(clock, limit, Remaining(BURST_SHARE))

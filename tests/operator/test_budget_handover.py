@@ -1,4 +1,7 @@
-"""An operator begins with what earlier ones left of the budget, or with a grant that shrinks when they left nothing."""
+"""An operator begins with what earlier ones left of the budget, or with a grant if they left nothing.
+
+Each such grant is smaller than the one before.
+"""
 
 import asyncio
 import contextlib
@@ -40,7 +43,10 @@ HALF = Remaining(0.06, {WABA: 0.015})
     ids=["first", "second", "third", "long ago", "an hour ago, maybe with an overlap", "one of two"],
 )
 def test_each_start_without_a_handover_halves_the_next_grant(ages_s: tuple[float, ...], share: float) -> None:
-    """The previous operator may still be at work for a minute, so nothing is refilled for that long."""
+    """Each start without a handover halves the next grant, and the refill begins one minute later.
+
+    In that minute the previous operator may still be working.
+    """
     grants = tuple(NOW - age_s for age_s in ages_s)
     begun = opening_after(Record(NOW - 1, grants), NOW)
     assert (begun.left, begun.age_s) == (Remaining(share), -OVERLAP_S)
@@ -49,14 +55,20 @@ def test_each_start_without_a_handover_halves_the_next_grant(ages_s: tuple[float
 
 @pytest.mark.parametrize(("now", "at", "age_s"), [(NOW + 90, NOW + 90, 90), (NOW - 90, NOW, 0)], ids=["on", "back"])
 def test_a_start_after_an_orderly_end_continues_with_what_remained(now: float, at: float, age_s: float) -> None:
-    """It is not counted as a grant. A record from the future is used too, but nothing was refilled since."""
+    """A start after an orderly end continues with the remainder, and does not count as a grant.
+
+    A remainder with a time in the future is used too, but without a refill.
+    """
     begun = opening_after(Record(NOW, (NOW - 60,), HALF), now)
     assert (begun.left, begun.age_s) == (HALF, age_s)
     assert begun.record == Record(at, (NOW - 60,), None)
 
 
 def test_a_clock_that_went_back_makes_no_start_older() -> None:
-    """A start is recorded no earlier than the one before it, so it still counts when the clock is right again."""
+    """When the clock goes back, a start gets a recorded time that is not earlier than the previous start's.
+
+    So this start still counts when the clock is right again.
+    """
     begun = opening_after(Record(NOW, (NOW,)), NOW - 7200)
     assert begun.record == Record(NOW, (NOW, NOW))
 
@@ -85,7 +97,10 @@ def test_a_clock_that_went_back_makes_no_start_older() -> None:
     ids=lambda content: content[:50].decode(errors="replace") or "nothing",
 )
 def test_an_invalid_record_grants_nothing(content: bytes) -> None:
-    """The hour so far is then unknown: only refilled calls can be spent, and after an hour starts are normal again."""
+    """An invalid record grants no calls, because the calls of the last hour are then unknown.
+
+    Only refilled calls can be used. After an hour, starts are normal again.
+    """
     begun = opening_after(read(content, NOW), NOW)
     assert begun.left.others == pytest.approx(0, abs=1e-9)
     assert begun.record == Record(NOW, (NOW,) * KEPT)
@@ -93,7 +108,7 @@ def test_an_invalid_record_grants_nothing(content: bytes) -> None:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Returns the clock of a test."""
+    """Returns a clock that the test moves by hand."""
     return Clock()
 
 
@@ -104,26 +119,29 @@ def cluster(clock: Clock) -> FileCluster:
 
 
 async def begun(cluster: FileCluster, clock: Clock, limit: int = 200) -> BudgetHandover:
-    """Start an operator now and return its handover."""
+    """Starts an operator now, and returns its handover."""
     handover = BudgetHandover(cluster, RELEASE, limit, clock=clock, steady=clock)
     await handover.begin()
     return handover
 
 
 def spent(handover: BudgetHandover, most: int = 1000) -> int:
-    """Make calls until the budget refuses one, and return how many it allowed."""
+    """Makes calls until the budget refuses one, and returns how many calls it allowed."""
     return next((calls for calls in range(most) if handover.budget.take(WABA, routine=False)), most)
 
 
 async def written(cluster: FileCluster, clock: Clock) -> Record:
-    """Return the record that an operator would find now."""
+    """Returns the record that an operator would find now."""
     stored = await cluster.config_map(RELEASE, NAME)
     assert stored is not None
     return read(stored.data[KEY], clock())
 
 
 async def test_rollouts_cost_nothing(cluster: FileCluster, clock: Clock) -> None:
-    """Each process makes one call and ends in order; the tenth has as many left as one that never ended."""
+    """Orderly restarts cost no calls.
+
+    Nine processes each make one call and end in order. The tenth has as many calls left as one that never ended.
+    """
     endless = await begun(FileCluster(clock=clock), clock)
     for _ in range(9):
         handover = await begun(cluster, clock)
@@ -135,14 +153,17 @@ async def test_rollouts_cost_nothing(cluster: FileCluster, clock: Clock) -> None
 
 
 async def test_a_killed_process_costs_half_of_the_next_grant(cluster: FileCluster, clock: Clock) -> None:
-    """It did not record what remained."""
+    """After a process was killed, the next grant is only half, because the process did not record its remainder."""
     assert [spent(await begun(cluster, clock)) for _ in range(3)] == [30, 15, 7]
     clock.advance(3661)
     assert spent(await begun(cluster, clock)) == 30
 
 
 async def test_what_remained_is_used_only_once(cluster: FileCluster, clock: Clock) -> None:
-    """A process that took it over and was killed is assumed to have used it up."""
+    """A remainder is used only once.
+
+    If a process took a remainder over and was killed, it is assumed to have used all of it.
+    """
     first = await begun(cluster, clock)
     assert spent(first, most=10) == 10
     await first.end()
@@ -152,7 +173,10 @@ async def test_what_remained_is_used_only_once(cluster: FileCluster, clock: Cloc
 
 
 async def test_a_difference_between_node_clocks_is_gained_once(cluster: FileCluster, clock: Clock) -> None:
-    """An operator that moves between two nodes, one of them ten minutes ahead, does not gain that with each move."""
+    """An operator that moves between two nodes gains the difference between their clocks only once.
+
+    One of the nodes is ten minutes ahead. Further moves gain nothing.
+    """
     calls = []
     for ahead_s in (0.0, 600.0) * 5:
         wall = Clock(clock() + ahead_s)
@@ -166,7 +190,10 @@ async def test_a_difference_between_node_clocks_is_gained_once(cluster: FileClus
 
 
 async def test_a_limit_changed_with_a_rollout_keeps_meta_s_refusal(cluster: FileCluster, clock: Clock) -> None:
-    """A user who sees a refusal may lower or raise the limit."""
+    """A refusal by Meta still holds after a rollout that changes the limit.
+
+    A user who sees a refusal may lower or raise the limit.
+    """
     for limit in (5000, 200, 20, 5000):
         handover = await begun(cluster, clock, limit)
         handover.budget.block(WABA, 3600)
@@ -178,7 +205,7 @@ async def test_a_limit_changed_with_a_rollout_keeps_meta_s_refusal(cluster: File
 async def test_the_longest_refusal_can_be_read_by_the_next_process(
     cluster: FileCluster, clock: Clock, for_s: float
 ) -> None:
-    """The record stays valid: longer refusals are cut to a day."""
+    """The next process can read the record of the longest refusal, because refusals are limited to a day."""
     handover = await begun(cluster, clock)
     handover.budget.block(WABA, for_s)
     await handover.end()
@@ -187,7 +214,7 @@ async def test_the_longest_refusal_can_be_read_by_the_next_process(
 
 
 async def test_a_config_map_without_the_record_counts_as_missing(cluster: FileCluster, clock: Clock) -> None:
-    """The record is added to it, and its other keys stay."""
+    """A ConfigMap without the record counts as missing. The record is added to it, and its other keys are kept."""
     metadata = {"name": NAME, "namespace": RELEASE}
     await cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"note": "ours"}})
     assert [spent(await begun(cluster, clock)) for _ in range(2)] == [30, 15]
@@ -197,7 +224,10 @@ async def test_a_config_map_without_the_record_counts_as_missing(cluster: FileCl
 
 
 async def test_an_operator_that_was_replaced_hands_nothing_over(cluster: FileCluster, clock: Clock) -> None:
-    """Its node seemed lost and another operator began with a grant; the next operator must not get both."""
+    """An operator that was replaced by another one cannot hand over its remainder.
+
+    Its node seemed lost, so the other operator began with a grant. The next operator must not get both.
+    """
     first, _ = await begun(cluster, clock), await begun(cluster, clock)
     with pytest.raises(ClusterConflict):
         await first.end()
@@ -206,7 +236,10 @@ async def test_an_operator_that_was_replaced_hands_nothing_over(cluster: FileClu
 
 
 async def test_of_two_operators_that_begin_at_once_one_must_begin_again(clock: Clock) -> None:
-    """Both find the same remainder, or none; only one of them may use it."""
+    """When two operators begin at once, one of them gets a conflict and must begin again.
+
+    Both find the same remainder, or none. Only one of them may use it.
+    """
 
     class Concurrent(FileCluster):
         """A cluster on which another operator begins between one operator's read and its write."""
@@ -232,7 +265,7 @@ async def test_of_two_operators_that_begin_at_once_one_must_begin_again(clock: C
 
 
 async def test_a_process_writes_only_when_it_begins_and_when_it_ends(cluster: FileCluster, clock: Clock) -> None:
-    """A write per call would load the API server."""
+    """A process writes the record only when it begins and when it ends. A write per call would load the API server."""
     versions = []
     handover = BudgetHandover(cluster, RELEASE, 200, clock=clock, steady=clock)
     for step in (handover.end, handover.begin, handover.begin, handover.begin, handover.end, handover.end):
@@ -243,7 +276,10 @@ async def test_a_process_writes_only_when_it_begins_and_when_it_ends(cluster: Fi
 
 
 async def test_an_endless_crash_loop_does_not_fill_the_config_map(cluster: FileCluster, clock: Clock) -> None:
-    """The latest starts are enough to know that the next grant is nothing."""
+    """The record keeps only the latest starts, so an endless crash loop does not fill the ConfigMap.
+
+    After so many starts the next grant is practically zero.
+    """
     for _ in range(2 * KEPT):
         await begun(cluster, clock)
     assert len((await written(cluster, clock)).grants) == KEPT
@@ -257,7 +293,10 @@ class Unwritable(FileCluster):
 
 
 async def test_a_grant_that_cannot_be_recorded_is_not_spent(clock: Clock) -> None:
-    """Otherwise the starts of an operator in a crash loop that may not write would not be counted."""
+    """An operator that cannot record its grant makes no calls.
+
+    Otherwise, in a crash loop without the right to write, the starts would not be counted.
+    """
     handover = BudgetHandover(Unwritable(clock=clock), RELEASE, 200, clock=clock, steady=clock)
     with pytest.raises(ClusterRefused):
         await handover.begin()
@@ -265,7 +304,10 @@ async def test_a_grant_that_cannot_be_recorded_is_not_spent(clock: Clock) -> Non
 
 
 async def test_a_deletion_does_not_wait_for_a_record_that_cannot_be_written() -> None:
-    """A finalizer must never hang, and removing this number needs none of its account's calls."""
+    """A number is deleted even if the record cannot be written.
+
+    A finalizer must never hang, and removing this number needs no calls of its account.
+    """
     async with installation() as it:
         it.cluster.put(secret())
         it.cluster.put(number())
@@ -282,7 +324,10 @@ async def test_a_deletion_does_not_wait_for_a_record_that_cannot_be_written() ->
 
 
 async def test_the_record_holds_ids_and_counts_only() -> None:
-    """It holds no token, no secret and no phone number; the account's id is in the spec too."""
+    """The record contains only account ids and counts, and no token, secret or phone number.
+
+    The account's id is also in the number's spec.
+    """
     async with installation() as it:
         it.cluster.put(secret())
         it.cluster.put(number())
@@ -301,7 +346,7 @@ async def test_the_record_holds_ids_and_counts_only() -> None:
 
 @dataclass
 class Life:
-    """What one process does, with times in seconds."""
+    """The actions of one process, with times in seconds."""
 
     moments: list[tuple[float, bool]]
     """Waits, each followed by spending all that the process has (True) or nothing (False)."""
@@ -325,7 +370,7 @@ LIVES = st.builds(
 
 
 async def calls_of(lives: list[Life]) -> list[tuple[float, float]]:
-    """Run the processes and return when calls were made, each with its share of an hour's calls."""
+    """Runs the processes one after the other, and returns each call as its time and its share of the hour's limit."""
     steady, lag = Clock(), 0.0
     cluster = FileCluster(clock=steady)
     made: list[tuple[float, float]] = []
@@ -369,7 +414,7 @@ async def calls_of(lives: list[Life]) -> list[tuple[float, float]]:
 
 
 def most_in_an_hour(made: Sequence[tuple[float, float]]) -> float:
-    """Return the largest sum of shares within any hour."""
+    """Returns the largest sum of shares within any period of an hour."""
     moments = [at for at, _ in made]
     until = [0.0, *itertools.accumulate(share for _, share in made)]
     within = (until[bisect_left(moments, at + 3600)] - until[index] for index, at in enumerate(moments))
@@ -379,9 +424,10 @@ def most_in_an_hour(made: Sequence[tuple[float, float]]) -> float:
 @settings(deadline=None, max_examples=200)
 @given(lives=st.lists(LIVES, min_size=1, max_size=12))
 def test_no_hour_sees_more_calls_than_the_limit_over_many_processes(lives: list[Life]) -> None:
-    """The limit holds however processes end, overlap or overwrite each other's record, and for clocks that go back.
+    """The limit holds however processes end, overlap or overwrite each other's record, and when clocks go back.
 
-    Where limits differ, the shares that calls have of their process's limit add up to at most one.
+    Processes may have different limits. Each call then counts as a share of its own process's limit, and the sum of
+    these shares is at most one.
     """
     assert most_in_an_hour(asyncio.run(calls_of(lives))) <= 1
 
@@ -389,7 +435,10 @@ def test_no_hour_sees_more_calls_than_the_limit_over_many_processes(lives: list[
 @pytest.mark.parametrize("ends", ["in order", "killed", "unwritten", "overwritten"])
 @pytest.mark.parametrize("pause", [0.0, -10.0, 5.0])
 async def test_a_loop_of_starts_stays_below_the_limit(ends: str, pause: float) -> None:
-    """Each process spends all that it has and lives for ten seconds, after an hour in which calls were saved up."""
+    """Many short processes together stay below the limit, even if an hour without calls came before.
+
+    Each process lives for ten seconds and makes all the calls that it may make.
+    """
     saved = Life([(3600.0, False)], "in order", 0.0, 200, 0.0)
     lives = [Life([(0.0, True), (10.0, True)], ends, 0.0, 200, pause) for _ in range(600)]
     assert most_in_an_hour(await calls_of([saved, *lives])) <= 1

@@ -1,4 +1,4 @@
-"""The canary proves that changes which the operator writes come back to it."""
+"""The canary proves that the operator's own changes come back to it through the watch."""
 
 import pytest
 import structlog
@@ -23,7 +23,7 @@ class Clock:
 
 @pytest.mark.anyio
 async def test_each_beat_changes_the_object(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """A write that changes nothing causes no event, and the watch would seem dead."""
+    """Each beat changes the object, because a write without a change causes no event, and the watch would seem dead."""
     canary = Canary(cluster, RELEASE, clock=Clock())
     for _ in range(3):
         await canary.beat()
@@ -32,7 +32,7 @@ async def test_each_beat_changes_the_object(api: ApiServer, cluster: KubernetesC
 
 @pytest.mark.anyio
 async def test_silence_is_reported_after_two_minutes(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """It is not reported before, and an event ends it."""
+    """Silence is reported only after it has lasted more than two minutes. An event ends the report."""
     clock = Clock()
     canary = Canary(cluster, RELEASE, clock=clock)
     clock.now += LONGEST_SILENCE_S
@@ -45,7 +45,10 @@ async def test_silence_is_reported_after_two_minutes(api: ApiServer, cluster: Ku
 
 @pytest.mark.anyio
 async def test_an_api_server_that_refuses_does_not_end_the_beats(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The silence shows it soon enough; the log says once why, and once that it is over."""
+    """The canary keeps writing after the API server has refused a write.
+
+    The log says once why the write was refused, and once that writes work again.
+    """
     canary = Canary(cluster, RELEASE, clock=Clock())
     api.faults.append(Fault(lambda *_: True, 403, 2))
     with structlog.testing.capture_logs() as lines:
@@ -57,7 +60,7 @@ async def test_an_api_server_that_refuses_does_not_end_the_beats(api: ApiServer,
 
 
 def test_the_running_operator_sees_its_own_beat(api: ApiServer, fleet: Fleet) -> None:
-    """Each event that comes through the watch sets the silence back to nothing."""
+    """Each event that comes through the watch resets the silence to zero."""
     fleet.start()
     until(lambda: silence() > 0.3, "nothing has come for a moment")
     changed = {"waypost.dev/beat": "by hand"}

@@ -1,4 +1,4 @@
-"""Scripts and alerts of users rely on the words of conditions, so a word changes only with its member's name."""
+"""Users' scripts and alerts rely on the words in conditions. So a word changes only if its member is renamed."""
 
 from enum import StrEnum
 
@@ -9,5 +9,8 @@ from waypost.contracts.condition_types import ConditionStatus, ConditionType, Re
 
 @pytest.mark.parametrize("member", [*ConditionStatus, *ConditionType, *Reason], ids=str)
 def test_a_word_is_its_members_name_in_camel_case(member: StrEnum) -> None:
-    """A reader of the code finds the word that `kubectl describe` shows, and the other way round."""
+    """Each word is its member's name in camel case.
+
+    So a reader can find the member in the code for a word in `kubectl describe`, and the other way round.
+    """
     assert member.value == "".join(part.title() for part in member.name.split("_"))

@@ -11,13 +11,13 @@ READY = Condition(ConditionType.READY, TRUE, Reason.AS_DESIRED, "fine")
 
 
 def test_an_unchanged_state_is_an_unchanged_list() -> None:
-    """Merging the same conditions later changes nothing, so nothing is written."""
+    """When the same conditions are merged later, the list stays the same, so nothing is written."""
     first = conditions.merged(None, [READY], generation=3, now=1_000.0)
     assert conditions.merged(first, [READY], generation=3, now=2_000.0) == first
 
 
 def test_the_transition_time_moves_with_the_status_only() -> None:
-    """Another reason keeps the time, and another status changes it."""
+    """The transition time changes with the status of a condition, but not with its reason."""
     first = conditions.merged(None, [READY], generation=1, now=0.0)
     reason = conditions.merged(first, [Condition(ConditionType.READY, TRUE, Reason.SUSPENDED)], generation=2, now=60.0)
     status = conditions.merged(
@@ -28,7 +28,7 @@ def test_the_transition_time_moves_with_the_status_only() -> None:
 
 
 def test_each_condition_has_the_generation_of_its_reconcile() -> None:
-    """`observedGeneration` is that of the reconcile, not of the transition."""
+    """`observedGeneration` is the generation of the last reconcile, not of the last transition."""
     first = conditions.merged(None, [READY], generation=1, now=0.0)
     assert conditions.merged(first, [READY], generation=2, now=60.0)[0]["observedGeneration"] == 2
 
@@ -50,13 +50,16 @@ def test_types_that_no_longer_apply_are_dropped() -> None:
     ],
 )
 def test_an_invalid_status_is_replaced(broken: list[object]) -> None:
-    """Whatever is in the list, the result is well formed."""
+    """An invalid list of conditions in the cluster is replaced by a valid one."""
     merged = conditions.merged(broken, [READY], generation=1, now=5.0)  # type: ignore[arg-type]
     assert merged[0]["lastTransitionTime"] == "1970-01-01T00:00:05Z"
 
 
 def test_a_new_message_alone_is_no_change() -> None:
-    """Events depend on status and reason only, because a message may count down days."""
+    """A new message does not count as a change, because a message may count down days.
+
+    Events are posted only for a change of status or reason.
+    """
     first = conditions.merged(None, [READY], generation=1, now=0.0)
     reworded = conditions.merged(
         first, [Condition(ConditionType.READY, TRUE, Reason.AS_DESIRED, "other")], generation=1, now=1.0

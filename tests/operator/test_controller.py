@@ -22,7 +22,7 @@ RESYNC_S = 300.0
 
 
 class Answers:
-    """A reconciler that always returns the same."""
+    """A reconciler that always returns the same result."""
 
     def __init__(self, requeue_after_s: float | None, outcome: Outcome = Outcome.READY) -> None:
         self._result = Result(requeue_after_s, outcome)
@@ -37,7 +37,7 @@ class Answers:
 def again_s(
     requeue_after_s: float | None, *, draw: float, cluster: FileCluster | None = None
 ) -> Awaitable[float | None]:
-    """Returns in how many seconds the controller wants the object again."""
+    """Returns the number of seconds after which the controller wants to reconcile the object again."""
     if cluster is None:
         cluster = FileCluster()
         cluster.put(number())
@@ -52,17 +52,23 @@ def again_s(
 async def test_each_object_is_reconciled_again_within_the_resync_interval(
     requeue_after_s: float | None, draw: float, expected_s: float
 ) -> None:
-    """It is a tenth earlier or later, so that objects created together are not resynced together."""
+    """Each object is reconciled again at the latest after the resync interval, which varies by up to a tenth.
+
+    The variation prevents objects that were created together from being resynced together.
+    """
     assert await again_s(requeue_after_s, draw=draw) == pytest.approx(expected_s)
 
 
 async def test_an_object_that_is_gone_is_not_reconciled_again() -> None:
-    """Nothing is left to do for it."""
+    """An object that no longer exists is not reconciled again."""
     assert await again_s(None, draw=0.5, cluster=FileCluster()) is None
 
 
 async def test_each_reconcile_shows_how_long_the_token_lasts() -> None:
-    """Days pass without an event, and the alert must come in time."""
+    """Each reconcile updates the metric of the days until the token expires.
+
+    Many days may pass without an event, but the alert must come in time.
+    """
     cluster = FileCluster()
     made = cluster.put(number())
     soon = timestamp(time.time() + 10.5 * 86_400)
@@ -74,7 +80,7 @@ async def test_each_reconcile_shows_how_long_the_token_lasts() -> None:
 
 
 async def test_the_delay_of_a_reconcile_is_measured() -> None:
-    """It shows an operator that cannot keep up."""
+    """The delay of a reconcile is measured, because it shows when an operator cannot keep up."""
     clock, late = Clock(), metrics.resync_lag_seconds
     before = late._sum.get()
 

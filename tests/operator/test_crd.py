@@ -1,4 +1,4 @@
-"""The generated files match the models, and the models check what the API server checks."""
+"""The generated files match the models, and the models make the same checks as the API server."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("path", sorted(generate.files(), key=str), ids=str)
 def test_a_generated_file_matches_the_models(path: Path) -> None:
-    """`make generate` was run after the last change of the models."""
+    """The generated files are up to date, so `make generate` was run after the last change of the models."""
     assert (ROOT / path).read_text(encoding="utf-8") == generate.files()[path]
 
 
@@ -45,7 +45,10 @@ def test_every_field_has_a_bound(at: str, schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", crd.KINDS, ids=lambda kind: kind.kind)
 def test_no_status_field_has_a_default(kind: crd.Kind) -> None:
-    """The API server would fill it in, and each reconcile would find a status that differs from what it wrote."""
+    """No status field has a default.
+
+    The API server would fill the default in, so each reconcile would find a status that differs from what it wrote.
+    """
     schema = crd.crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
     assert [at for at, each in _nodes(schema, "status") if "default" in each] == []
 
@@ -79,7 +82,7 @@ SCHEDULE = {
     ],
 )
 def test_the_models_refuse_what_the_schema_refuses(model: type[BaseModel], spec: dict[str, Any]) -> None:
-    """`waypost dev` uses the same files without an API server."""
+    """The models refuse what the schema refuses, because `waypost dev` uses the same files without an API server."""
     with pytest.raises(ValidationError):
         model.model_validate(spec)
 
@@ -88,7 +91,10 @@ def test_the_models_refuse_what_the_schema_refuses(model: type[BaseModel], spec:
     "contact", ["+393331234567", "IT.13491208655302741918", "US.ENT.11815799212886844830", f"BR.{'x' * 128}"]
 )
 def test_a_contact_that_the_schema_accepts_is_accepted_by_the_run(contact: str) -> None:
-    """A contact is a phone number, or the id of a contact who shows no number."""
+    """A schedule's run accepts each contact that the schema accepts.
+
+    A contact is a phone number, or the id of a person who does not show their number.
+    """
     action = {"message": {"text": "x", "audience": {"contacts": [contact]}}}
     spec = ScheduleSpec.model_validate(SCHEDULE | {"action": action})
     assert spec.action.message is not None
@@ -97,5 +103,5 @@ def test_a_contact_that_the_schema_accepts_is_accepted_by_the_run(contact: str) 
 
 @pytest.mark.parametrize(("model", "spec"), [(NumberSpec, NUMBER), (ScheduleSpec, SCHEDULE)])
 def test_the_models_accept_a_minimal_spec(model: type[BaseModel], spec: dict[str, Any]) -> None:
-    """Every other field has a default."""
+    """The models accept a minimal spec, because every other field has a default."""
     model.model_validate(spec)

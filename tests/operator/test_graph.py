@@ -10,7 +10,7 @@ from waypost.telemetry import metrics
 
 
 def calls(call: str, result: str) -> float:
-    """Return how many calls with that result were counted."""
+    """Returns how many calls with this result were counted."""
     samples = next(iter(metrics.graph_call_seconds.collect())).samples
     wanted = {"call": call, "result": result}
     return sum(each.value for each in samples if each.name.endswith("_count") and each.labels == wanted)
@@ -18,7 +18,7 @@ def calls(call: str, result: str) -> float:
 
 @pytest.mark.anyio
 async def test_each_call_is_counted_by_its_address_without_ids() -> None:
-    """Each kind of call has one series for all numbers, and one more per kind of failure."""
+    """Each kind of call has one time series for all numbers, and one more for each kind of failure."""
     answers = iter([httpx.Response(200, json={"id": "1"}), httpx.Response(400, json={"error": {"code": 100}})])
     call = "GET /{phone_number_id}"
     before = calls(call, "ok"), calls(call, "GraphRefused")

@@ -1,4 +1,7 @@
-"""kopf's watches wake the right objects: a real kopf operator, an API server in memory, reconcilers that take notes."""
+"""kopf's watches wake the right objects.
+
+The tests use a real kopf operator, an API server in memory, and reconcilers that take notes.
+"""
 
 import asyncio
 import signal
@@ -20,18 +23,18 @@ CANARY = "waypost-operator-canary"
 
 
 def is_ready(api: ApiServer, kind: str, name: str, namespace: str = TEAM) -> bool:
-    """Returns whether its status is about its latest spec."""
+    """Returns whether the object's status belongs to its latest spec."""
     found = api.get(kind, namespace, name) or {}
     return bool(found.get("status", {}).get("observedGeneration") == found.get("metadata", {}).get("generation"))
 
 
 def writes(api: ApiServer) -> list[str]:
-    """Returns all writes that changed something, without the canary's."""
+    """Returns all writes that changed something, except the canary's."""
     return [f"{each.verb} {each.kind} {each.name}" for each in api.changes() if each.name != CANARY]
 
 
 def test_a_new_number_is_reconciled(api: ApiServer, fleet: Fleet) -> None:
-    """The watch wakes it, not a resync, and the operator's own writes wake nothing."""
+    """A new number is reconciled because of the watch, not of a resync. The operator's own writes wake no object."""
     notes = fleet.start()
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "a status is written")
@@ -41,7 +44,10 @@ def test_a_new_number_is_reconciled(api: ApiServer, fleet: Fleet) -> None:
 
 @pytest.mark.anyio
 async def test_a_signal_to_kopf_stops_the_operator(api: ApiServer, tmp_path: Path) -> None:
-    """Otherwise a task of kopf's keeps waiting for `stop`, and the process ends some seconds later."""
+    """A signal that kopf handles also sets the operator's own `stop`.
+
+    Otherwise a task of kopf would keep waiting for `stop`, and the process would end some seconds later.
+    """
     kubeconfig, registry, stop = api.kubeconfig(tmp_path), kopf.OperatorRegistry(), asyncio.Event()
 
     @kopf.on.login(registry=registry)
@@ -62,7 +68,10 @@ async def test_a_signal_to_kopf_stops_the_operator(api: ApiServer, tmp_path: Pat
 def test_the_operator_runs_as_a_user_without_a_name(
     api: ApiServer, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A container's numeric user is in no user database, so asking the system for its name is an error."""
+    """The operator runs as a numeric user that has no name.
+
+    A container's user is in no user database, so asking the system for the user's name is an error.
+    """
 
     def no_name() -> str:
         raise KeyError("getpwuid(): uid not found: 10001")
@@ -74,7 +83,10 @@ def test_the_operator_runs_as_a_user_without_a_name(
 
 
 def test_a_spec_that_changes_during_a_reconcile_is_reconciled_again(api: ApiServer, fleet: Fleet) -> None:
-    """The last status is about the latest spec, and two reconciles of one object never overlap."""
+    """If a spec changes during a reconcile, the object is reconciled again, so its last status is for the latest spec.
+
+    Two reconciles of one object never overlap.
+    """
     changed = threading.Event()
 
     async def change_spec(manifest: Manifest) -> None:
@@ -95,7 +107,7 @@ def test_a_spec_that_changes_during_a_reconcile_is_reconciled_again(api: ApiServ
 
 
 def test_a_deleted_cron_job_wakes_its_schedule(api: ApiServer, fleet: Fleet) -> None:
-    """The watch shows it at once."""
+    """The watch wakes a schedule as soon as its CronJob is deleted."""
     api.put(schedule())
     api.put(cron_job("child", "news"))
     notes = fleet.start()
@@ -106,7 +118,7 @@ def test_a_deleted_cron_job_wakes_its_schedule(api: ApiServer, fleet: Fleet) -> 
 
 
 def test_a_drifted_cron_job_wakes_its_schedule(api: ApiServer, fleet: Fleet) -> None:
-    """An edit of its spec wakes the schedule at once; another label does not."""
+    """An edit of a CronJob's spec wakes its schedule at once. A new label on the CronJob does not."""
     api.put(schedule())
     api.put(cron_job("child", "news"))
     notes = fleet.start()
@@ -120,7 +132,7 @@ def test_a_drifted_cron_job_wakes_its_schedule(api: ApiServer, fleet: Fleet) -> 
 
 
 def test_a_changed_secret_wakes_only_its_number(api: ApiServer, fleet: Fleet) -> None:
-    """A rotated token is used at once, and no other number is reconciled."""
+    """A changed Secret wakes its number at once, so a rotated token is used. No other number is reconciled."""
     for name in ("support", "sales"):
         api.put(secret(f"{name}-meta"))
         api.put(number(name))
@@ -134,7 +146,7 @@ def test_a_changed_secret_wakes_only_its_number(api: ApiServer, fleet: Fleet) ->
 
 
 def test_a_new_secret_wakes_the_number_that_waits_for_it(api: ApiServer, fleet: Fleet) -> None:
-    """A number may be applied before its Secret."""
+    """A new Secret wakes the number that waits for it, because a number may be applied before its Secret."""
     api.put(number())
     notes = fleet.start()
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it was reconciled")
@@ -144,7 +156,7 @@ def test_a_new_secret_wakes_the_number_that_waits_for_it(api: ApiServer, fleet: 
 
 
 def test_nothing_is_listed_or_watched_without_its_selector(api: ApiServer, fleet: Fleet) -> None:
-    """The API server never sends Secrets that did not opt in."""
+    """All lists and watches have a label selector, so the API server never sends Secrets that did not opt in."""
     fleet.start()
     asked = {kind: {selector for each, selector in api.selectors if each == kind} for kind, _ in api.selectors}
     assert asked["Secret"] == {"waypost.dev/credentials=true"}
@@ -153,7 +165,7 @@ def test_nothing_is_listed_or_watched_without_its_selector(api: ApiServer, fleet
 
 
 def test_a_changed_bot_wakes_its_number(api: ApiServer, fleet: Fleet) -> None:
-    """Its new script is published at once."""
+    """A changed bot script wakes its number, so that the new script is published at once."""
     api.put(config_map("support-bot"))
     api.put(number())
     notes = fleet.start()
@@ -164,7 +176,10 @@ def test_a_changed_bot_wakes_its_number(api: ApiServer, fleet: Fleet) -> None:
 
 
 def test_the_annotation_asks_for_a_reconcile(api: ApiServer, fleet: Fleet) -> None:
-    """`kubectl annotate … waypost.dev/reconcile-requested-at=now` works, as with Flux."""
+    """The annotation `waypost.dev/reconcile-requested-at` asks for a reconcile.
+
+    `kubectl annotate … waypost.dev/reconcile-requested-at=now` works as with Flux.
+    """
     api.put(number())
     notes = fleet.start()
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
@@ -175,7 +190,10 @@ def test_the_annotation_asks_for_a_reconcile(api: ApiServer, fleet: Fleet) -> No
 
 
 def test_a_number_deleted_while_the_operator_was_down_is_finalized(api: ApiServer, fleet: Fleet) -> None:
-    """`kubectl delete` waits while no operator runs, and ends with the next one."""
+    """A number that was deleted while no operator ran is finalized by the next operator.
+
+    `kubectl delete` waits until then.
+    """
     notes = fleet.start()
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
@@ -188,7 +206,7 @@ def test_a_number_deleted_while_the_operator_was_down_is_finalized(api: ApiServe
 
 
 def test_a_deleted_number_is_finalized_once(api: ApiServer, fleet: Fleet) -> None:
-    """The reconciler finalizes it, and nothing follows."""
+    """A deleted number is finalized once, and the operator then makes no further requests for it."""
     notes = fleet.start()
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
@@ -199,7 +217,7 @@ def test_a_deleted_number_is_finalized_once(api: ApiServer, fleet: Fleet) -> Non
 
 
 def test_an_object_that_only_others_hold_is_left_alone(api: ApiServer, fleet: Fleet) -> None:
-    """The operator leaves an object with only another system's finalizer to that system."""
+    """A deleted object that only another system's finalizer holds is left to that system."""
     notes = fleet.start()
     held = number()
     held["metadata"]["finalizers"] = ["other.example.org/keeps"]
@@ -211,7 +229,7 @@ def test_an_object_that_only_others_hold_is_left_alone(api: ApiServer, fleet: Fl
 
 
 def test_two_hundred_numbers_at_once_are_each_reconciled_once(api: ApiServer, fleet: Fleet) -> None:
-    """A bounded number of reconciles runs at a time, and none that no event asked for."""
+    """Two hundred new numbers are each reconciled exactly once, with a limited number of reconciles at a time."""
     notes = fleet.start()
     names = [f"number-{index}" for index in range(200)]
     for name in names:
@@ -223,7 +241,7 @@ def test_two_hundred_numbers_at_once_are_each_reconciled_once(api: ApiServer, fl
 
 
 def test_nothing_is_written_while_nothing_happens(api: ApiServer, fleet: Fleet) -> None:
-    """Resyncs only read while all is well; only the canary writes."""
+    """While all objects are as desired, resyncs only read. Only the canary writes."""
     for index in range(10):
         api.put(number(f"number-{index}"))
         api.put(schedule(f"schedule-{index}", f"number-{index}"))
@@ -236,7 +254,10 @@ def test_nothing_is_written_while_nothing_happens(api: ApiServer, fleet: Fleet) 
 
 
 def test_a_restart_does_not_reconcile_everything_at_once(api: ApiServer, fleet: Fleet) -> None:
-    """Healthy objects are spread over the resync interval; those that changed while no operator ran come at once."""
+    """After a restart, objects that changed while no operator ran are reconciled at once.
+
+    All healthy objects are spread over the resync interval.
+    """
     names = [f"number-{index}" for index in range(50)]
     for name in names:
         api.put(secret(f"{name}-meta"))
@@ -252,7 +273,7 @@ def test_a_restart_does_not_reconcile_everything_at_once(api: ApiServer, fleet: 
 
 
 def test_what_happened_in_a_gap_of_the_watch_is_found(api: ApiServer, fleet: Fleet) -> None:
-    """After a stream that is too old (410) all objects are listed, and only those that changed are reconciled."""
+    """After the error 410 for an old watch, all objects are listed, and only the changed ones are reconciled."""
     for name in ("support", "sales", "press"):
         api.put(secret(f"{name}-meta"))
         api.put(number(name))
@@ -271,7 +292,10 @@ def test_what_happened_in_a_gap_of_the_watch_is_found(api: ApiServer, fleet: Fle
 
 
 def test_a_defect_in_one_reconcile_leaves_the_others_alone(api: ApiServer, fleet: Fleet) -> None:
-    """The defect is counted, and the object is tried again."""
+    """A defect in the reconcile of one object does not affect other objects.
+
+    The defect is counted, and the object is tried again.
+    """
     notes = Notes()
     failures = metrics.reconcile_errors_total.labels(kind="WhatsAppNumber", error="RuntimeError")
     before = failures._value.get()
@@ -286,7 +310,7 @@ def test_a_defect_in_one_reconcile_leaves_the_others_alone(api: ApiServer, fleet
 
 @pytest.mark.parametrize("status", [500, 409])
 def test_refused_writes_and_reads_are_repeated(api: ApiServer, fleet: Fleet, status: int) -> None:
-    """The object becomes ready without a further event."""
+    """Refused reads and writes are repeated, so the object becomes ready without a further event."""
     fleet.start()
     api.faults += [
         Fault(lambda verb, kind, _: (verb, kind) == ("update", "WhatsAppNumber"), status, 2),
@@ -297,7 +321,7 @@ def test_refused_writes_and_reads_are_repeated(api: ApiServer, fleet: Fleet, sta
 
 
 def test_a_number_that_becomes_ready_wakes_its_schedules(api: ApiServer, fleet: Fleet) -> None:
-    """A schedule may be applied before its number."""
+    """A number that becomes ready wakes its schedules, because a schedule may be applied before its number."""
     notes = fleet.start()
     api.put(schedule())
     until(lambda: is_ready(api, "BotSchedule", "news"), "it was reconciled")
@@ -308,7 +332,7 @@ def test_a_number_that_becomes_ready_wakes_its_schedules(api: ApiServer, fleet: 
 
 
 def test_a_deleted_number_wakes_the_one_that_claims_the_same_phone_number(api: ApiServer, fleet: Fleet) -> None:
-    """The younger claim takes over as soon as the older is gone."""
+    """When the older of two claims to a phone number is deleted, the younger claim takes over at once."""
     for name in ("older", "younger"):
         api.put(number(name, phoneNumberId="106540352242922"))
     notes = fleet.start()
@@ -319,7 +343,10 @@ def test_a_deleted_number_wakes_the_one_that_claims_the_same_phone_number(api: A
 
 
 def test_in_namespaced_mode_other_namespaces_are_left_alone(api: ApiServer, fleet: Fleet) -> None:
-    """They are neither watched nor changed, and no request covers the whole cluster."""
+    """In namespaced mode, objects in other namespaces are neither watched nor changed.
+
+    No request covers the whole cluster.
+    """
     notes = fleet.start(namespaces=(TEAM,))
     for namespace in ("team-b", RELEASE, TEAM):
         api.put(number(f"in-{namespace}", namespace=namespace))
@@ -329,7 +356,7 @@ def test_in_namespaced_mode_other_namespaces_are_left_alone(api: ApiServer, flee
 
 
 def test_kopf_writes_nothing_to_objects(api: ApiServer, fleet: Fleet) -> None:
-    """There is no copy of the spec in an annotation, no second finalizer, and no status but the reconciler's."""
+    """kopf adds no copy of the spec as an annotation, no second finalizer, and no status of its own."""
     fleet.start()
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "it is ready")
@@ -341,7 +368,7 @@ def test_kopf_writes_nothing_to_objects(api: ApiServer, fleet: Fleet) -> None:
 
 
 def test_conditions_are_counted_as_a_metric(api: ApiServer, fleet: Fleet) -> None:
-    """The gauge follows the objects, deletion included."""
+    """The gauge of conditions follows the objects, and also counts down when an object is deleted."""
     ready = metrics.condition.labels(kind="WhatsAppNumber", type="Ready", status="True")
     before = ready._value.get()
     fleet.start()

@@ -1,4 +1,4 @@
-"""The cluster over HTTP: which requests the API server gets, and what its answers become."""
+"""Tests the cluster over HTTP: which requests the API server gets, and how its answers are returned."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Naps:
-    """A sleep that does not wait: it records the durations and lets other tasks run."""
+    """A sleep that does not wait. It records the durations and lets other tasks run."""
 
     def __init__(self) -> None:
         self.taken: list[float] = []
@@ -32,14 +32,14 @@ class Naps:
 
 
 async def test_an_object_that_does_not_exist_is_none(cluster: KubernetesCluster) -> None:
-    """Absence is an answer, not an error."""
+    """A read of an object that does not exist returns None instead of raising an error."""
     assert await cluster.read("WhatsAppNumber", TEAM, "absent") is None
     assert await cluster.secret(TEAM, "absent") is None
     assert await cluster.config_map(TEAM, "absent") is None
 
 
 async def test_a_secret_is_read_decoded(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The caller gets bytes, labels and the version; the repr does not show the values."""
+    """A Secret is returned with decoded bytes, labels and version. Its repr does not show the values."""
     api.put(secret("support-meta", value="t0ken"))
     stored = await cluster.secret(TEAM, "support-meta")
     assert stored is not None
@@ -58,7 +58,10 @@ async def test_a_config_map_is_read_as_text(api: ApiServer, cluster: KubernetesC
 
 
 async def test_each_manager_owns_only_its_keys(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Two numbers share a Secret; neither removes the other's key, and each can remove its own."""
+    """Each manager owns only its own keys in a Secret that two numbers share.
+
+    Neither removes the other's key, and each can remove its own.
+    """
     shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": RELEASE}}
     await cluster.apply({**shared, "data": {"one": "MQ=="}}, manager="number-1")
     await cluster.apply({**shared, "data": {"two": "Mg=="}}, manager="number-2")
@@ -69,7 +72,10 @@ async def test_each_manager_owns_only_its_keys(api: ApiServer, cluster: Kubernet
 
 
 async def test_an_apply_with_a_version_fails_at_any_other_version(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Of two that read the same version only one writes, although the apply is forced."""
+    """When two clients read the same version of an object, only one of them can apply a change.
+
+    This holds although the apply is forced.
+    """
     version = api.put(config_map("record", RELEASE, "zero"))["metadata"]["resourceVersion"]
     one, two = (config_map("record", RELEASE, text) for text in ("one", "two"))
     for each in (one, two):
@@ -81,7 +87,7 @@ async def test_an_apply_with_a_version_fails_at_any_other_version(api: ApiServer
 
 
 async def test_a_status_is_replaced_as_a_whole(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Fields that the new status lacks are removed; spec and metadata stay."""
+    """Fields that the new status lacks are removed. Spec and metadata stay the same."""
     manifest = api.put(number())
     written = await cluster.write_status(manifest, {"failureCount": 1, "phone": {"ending": "42"}})
     written = await cluster.write_status({**written, "spec": {}}, {"failureCount": 2})
@@ -90,7 +96,7 @@ async def test_a_status_is_replaced_as_a_whole(api: ApiServer, cluster: Kubernet
 
 
 async def test_a_status_is_not_written_over_a_newer_object(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The object was changed since it was read, so the reconcile must start over."""
+    """Writing a status fails if the object was changed since it was read. The reconcile must then start over."""
     manifest = api.put(number())
     api.put(number(suspend=True))
     with pytest.raises(ClusterConflict):
@@ -98,7 +104,10 @@ async def test_a_status_is_not_written_over_a_newer_object(api: ApiServer, clust
 
 
 async def test_metadata_is_not_written_over_a_newer_object(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """A list of finalizers is replaced as a whole, so it must not be outdated."""
+    """Writing metadata fails if the object was changed since it was read.
+
+    A list of finalizers is replaced as a whole, so an outdated list must not be written.
+    """
     manifest = api.put(number())
     api.put(number(suspend=True))
     with pytest.raises(ClusterConflict):
@@ -106,7 +115,7 @@ async def test_metadata_is_not_written_over_a_newer_object(api: ApiServer, clust
 
 
 async def test_writing_to_a_deleted_object_is_a_conflict(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """An object that was deleted since it was read has changed, like any other."""
+    """Writing to an object that was deleted since it was read raises `ClusterConflict`, as for any other change."""
     manifest = api.put(number())
     api.delete("WhatsAppNumber", TEAM, "support")
     with pytest.raises(ClusterConflict):
@@ -114,7 +123,7 @@ async def test_writing_to_a_deleted_object_is_a_conflict(api: ApiServer, cluster
 
 
 async def test_deleting_a_deleted_object_succeeds(cluster: KubernetesCluster) -> None:
-    """A deletion is repeated after a crash."""
+    """Deleting an object that does not exist succeeds, because a deletion is repeated after a crash."""
     await cluster.delete("CronJob", RELEASE, "absent")
 
 
@@ -128,7 +137,10 @@ async def test_all_objects_are_listed_page_by_page(api: ApiServer, cluster: Kube
 
 
 async def test_cached_objects_are_not_listed(api: ApiServer, connect: Connect) -> None:
-    """Each of a thousand numbers may need the list of all numbers."""
+    """Cached objects are not listed from the API server.
+
+    Each of a thousand numbers may need the list of all numbers.
+    """
     cache = ObjectCache()
     cache.put(api.put(number()))
     cache.is_complete = True
@@ -138,7 +150,7 @@ async def test_cached_objects_are_not_listed(api: ApiServer, connect: Connect) -
 
 
 async def test_in_namespaced_mode_only_those_namespaces_are_listed(api: ApiServer, connect: Connect) -> None:
-    """The operator then needs a Role in each of them only."""
+    """In namespaced mode, only the given namespaces are listed, so the operator needs a Role only in these."""
     for namespace in ("team-a", "team-b", "team-c"):
         api.put(number(namespace=namespace))
     cluster = await connect(namespaces=("team-a", "team-c"))
@@ -153,7 +165,10 @@ async def test_in_namespaced_mode_only_those_namespaces_are_listed(api: ApiServe
 async def test_an_error_status_becomes_one_of_three_errors(
     api: ApiServer, cluster: KubernetesCluster, status: int, error: type[Exception]
 ) -> None:
-    """Server errors are waited out, a conflict is read again, and a refusal is reported."""
+    """Each HTTP error status becomes one of three errors.
+
+    Callers wait after a server error, read again after a conflict, and report a refusal.
+    """
     api.faults.append(Fault(lambda *_: True, status, 1))
     with pytest.raises(error):
         await cluster.read("WhatsAppNumber", TEAM, "support")
@@ -168,14 +183,17 @@ async def test_no_answer_means_that_the_server_is_away(api: ApiServer, connect: 
 
 
 async def test_an_expired_token_is_read_again(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Service account tokens are rotated while the process runs, and no reconcile fails because of that."""
+    """When the API server refuses an expired token, the token is read again and the call is repeated.
+
+    Service account tokens are rotated while the process runs, and no reconcile must fail because of that.
+    """
     api.put(number())
     api.faults.append(Fault(lambda *_: True, 401, 1))
     assert await cluster.read("WhatsAppNumber", TEAM, "support") is not None
 
 
 async def test_a_refusal_about_a_secret_does_not_quote_it(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The API server's message may quote what was sent, so for a Secret only the reason is reported."""
+    """An error about a Secret contains only the reason, because the API server's message may quote the value."""
     api.faults.append(Fault(lambda *_: True, 422, 1, message='Invalid value: "t0ken"'))
     with pytest.raises(ClusterRefused) as caught:
         await cluster.apply(secret("support-meta", value="t0ken"), manager="test")
@@ -183,7 +201,7 @@ async def test_a_refusal_about_a_secret_does_not_quote_it(api: ApiServer, cluste
 
 
 async def test_a_repeated_event_is_posted_once(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The same reason for the same object is posted once; another reason is another Event."""
+    """An Event with the same reason for the same object is posted only once. Another reason is another Event."""
     manifest = api.put(number())
     for reason in ("TokenExpiring", "TokenExpiring", "Ready"):
         await cluster.emit(manifest, type="Warning", reason=reason, message="Seven days left.")
@@ -193,7 +211,7 @@ async def test_a_repeated_event_is_posted_once(api: ApiServer, cluster: Kubernet
 
 
 async def test_an_event_that_cannot_be_posted_fails_nothing(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """A reconcile does not depend on its Events."""
+    """An Event that cannot be posted raises no error, because a reconcile does not depend on its Events."""
     manifest = api.put(number())
     api.faults.append(Fault(lambda _, kind, __: kind == "Event", 403, 1))
     await cluster.emit(manifest, type="Normal", reason="Ready", message="")
@@ -202,7 +220,10 @@ async def test_an_event_that_cannot_be_posted_fails_nothing(api: ApiServer, clus
 async def test_many_changes_of_the_registry_touch_each_pod_once(
     api: ApiServer, connect: Connect, eventually: Callable[..., Awaitable[object]]
 ) -> None:
-    """Many numbers that are published together cause one round, and only over the pods that mount the registry."""
+    """Many numbers that are published together cause one round over the pods.
+
+    The round touches only the pods that mount the registry.
+    """
     naps = Naps()
     cluster = await connect(sleep=naps)
     for component in ("webhook", "worker", "console"):
@@ -219,7 +240,10 @@ async def test_many_changes_of_the_registry_touch_each_pod_once(
 async def test_rounds_over_the_pods_are_spaced(
     api: ApiServer, connect: Connect, eventually: Callable[..., Awaitable[object]]
 ) -> None:
-    """While a thousand numbers arrive one by one, kubelets must not remount all the time."""
+    """There is a pause between two rounds over the pods.
+
+    Kubelets must not remount all the time while a thousand numbers arrive one by one.
+    """
     naps = Naps()
     cluster = await connect(sleep=naps, clock=lambda: 100.0)
     labels = {"app.kubernetes.io/part-of": "waypost", "app.kubernetes.io/component": "webhook"}
@@ -231,7 +255,7 @@ async def test_rounds_over_the_pods_are_spaced(
 
 
 async def test_a_call_is_a_span_without_content(api: ApiServer, cluster: KubernetesCluster, tmp_path: Path) -> None:
-    """It has verb, kind, namespace, name and status, and nothing of the object's content."""
+    """The span of a call has verb, kind, namespace, name and status, but nothing of the object's content."""
     api.put(secret("support-meta", value="t0ken"))
     traces = tracing.configure("operator", tmp_path)
     await cluster.secret(TEAM, "support-meta")
@@ -252,7 +276,7 @@ async def test_a_call_is_a_span_without_content(api: ApiServer, cluster: Kuberne
 
 
 async def test_a_second_create_is_a_conflict(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """When two candidates create the same Lease, one of them gets a conflict."""
+    """When two candidates create the same Lease, the second one gets a conflict."""
     lease: Manifest = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {}}
     lease["metadata"] = {"name": "waypost-operator", "namespace": RELEASE}
     await cluster.create(lease)
@@ -270,18 +294,21 @@ SHARED: Manifest = {
 
 @pytest.fixture
 def naps() -> Naps:
-    """Returns the record of a cluster's sleeps."""
+    """Returns a sleep function that records how long a cluster would have slept."""
     return Naps()
 
 
 @pytest.fixture
 async def frozen_cluster(connect: Connect, naps: Naps) -> KubernetesCluster:
-    """Returns a cluster that does not really wait between two patches of a Secret, and whose clock stands still."""
+    """Returns a cluster with a clock that stands still. It does not really wait between two patches of a Secret."""
     return await connect(sleep=naps, clock=lambda: 100.0)
 
 
 async def test_entries_written_together_share_few_patches(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
-    """A thousand numbers that begin together must not cause a thousand writes of one Secret."""
+    """Entries that are written together share a few patches.
+
+    A thousand numbers that begin together must not cause a thousand writes to one Secret.
+    """
     await asyncio.gather(*(frozen_cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(250)))
     stored = await frozen_cluster.secret(RELEASE, "registry")
     assert stored is not None
@@ -291,7 +318,7 @@ async def test_entries_written_together_share_few_patches(api: ApiServer, frozen
 
 
 async def test_an_entry_is_removed_and_the_others_stay(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
-    """A deleted number removes only its own entry; it is no error if the Secret does not exist."""
+    """The removal of an entry keeps the other entries. It is no error if the Secret does not exist."""
     await frozen_cluster.write_entry(SHARED, "absent.json", None)
     for key in ("one.json", "two.json"):
         await frozen_cluster.write_entry(SHARED, key, b"x")
@@ -302,7 +329,7 @@ async def test_an_entry_is_removed_and_the_others_stay(api: ApiServer, frozen_cl
 
 
 async def test_a_failed_patch_fails_every_entry_in_it(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
-    """All entries that share a patch share its error, and each reconcile retries by itself."""
+    """All entries in a failed patch get its error, and each reconcile retries by itself."""
     api.faults.append(Fault(lambda verb, kind, _: (verb, kind) == ("patch", "Secret"), 503, 100))
     results = await asyncio.gather(
         *(frozen_cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(5)), return_exceptions=True
@@ -313,7 +340,7 @@ async def test_a_failed_patch_fails_every_entry_in_it(api: ApiServer, frozen_clu
 
 
 async def test_a_cancelled_write_does_not_cancel_the_others(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
-    """The reconcile that sends the patch for all may be cancelled before it is done."""
+    """Other entries are written even if the reconcile that sends the patch for all of them is cancelled."""
     writes = [asyncio.create_task(frozen_cluster.write_entry(SHARED, f"{index}.json", b"x")) for index in range(5)]
     await asyncio.sleep(0)
     writes[0].cancel()
@@ -326,7 +353,10 @@ async def test_a_cancelled_write_does_not_cancel_the_others(api: ApiServer, froz
 async def test_entries_right_after_a_patch_wait_and_share_the_next_one(
     api: ApiServer, frozen_cluster: KubernetesCluster, naps: Naps
 ) -> None:
-    """A single number is written at once; while many arrive, each Secret is patched once a second."""
+    """Entries that arrive right after a patch wait for the next patch and share it.
+
+    A single number is written at once. While many arrive, each Secret is patched once a second.
+    """
     await frozen_cluster.write_entry(SHARED, "0.json", b"x")
     assert naps.taken == []
     await asyncio.gather(*(frozen_cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(1, 6)))
@@ -335,7 +365,7 @@ async def test_entries_right_after_a_patch_wait_and_share_the_next_one(
 
 
 async def test_a_write_that_is_cancelled_while_it_waits_writes_nothing(connect: Connect) -> None:
-    """Its number may be deleted by the time that the next entry is written."""
+    """A write that is cancelled while it waits is not made, because its number may have been deleted by then."""
     asleep, awake = asyncio.Event(), asyncio.Event()
 
     async def sleep(_: float) -> None:
@@ -356,7 +386,10 @@ async def test_a_write_that_is_cancelled_while_it_waits_writes_nothing(connect: 
 
 
 async def test_the_answer_to_a_patch_holds_no_entry(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
-    """The operator does not read it, and it would be hundreds of kB for each patch."""
+    """The answer to a patch leaves out the entries.
+
+    The operator does not read them, and each answer would have hundreds of kB.
+    """
     for key in ("one.json", "two.json"):
         await frozen_cluster.write_entry(SHARED, key, b"x")
     assert [each.partial for each in api.changes("Secret") if each.verb == "patch"] == [True]

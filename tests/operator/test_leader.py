@@ -1,4 +1,4 @@
-"""Of several operators exactly one works at a time."""
+"""Exactly one of several operators works at a time."""
 
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from .running import RELEASE, TEAM, Fleet, Notes, number, until
 
 
 def lease(holder: str, version: str = "1", lasts: int | None = DURATION_S) -> Manifest:
-    """Return a Lease as it is read."""
+    """Returns a Lease as the API server returns it."""
     spec = {"holderIdentity": holder, "leaseDurationSeconds": lasts, "leaseTransitions": 2}
     return {"kind": "Lease", "metadata": {"name": NAME, "resourceVersion": version}, "spec": spec}
 
@@ -33,14 +33,20 @@ def lease(holder: str, version: str = "1", lasts: int | None = DURATION_S) -> Ma
 def test_the_state_of_a_lease_decides_the_next_move(
     found: Manifest | None, later: Manifest | None, seconds: float, expected: Move
 ) -> None:
-    """A Lease is abandoned when this process saw it unchanged for its duration; other nodes' clocks do not count."""
+    """A process may take a Lease that it has seen unchanged for longer than the Lease's duration.
+
+    The clocks of other nodes do not count.
+    """
     election = Election("me")
     election.move(found, 100.0)
     assert election.move(later, 100.0 + seconds) == expected
 
 
 def test_a_lease_that_is_taken_over_counts_the_change() -> None:
-    """`kubectl get lease` shows when and how often leaders changed; renewing keeps both."""
+    """A takeover of a Lease changes its acquire time and its number of transitions. A renewal keeps both.
+
+    `kubectl get lease` shows them.
+    """
     election, at = Election("me"), datetime(2026, 1, 1, tzinfo=UTC)
     taken = election.claimed(lease("other"), RELEASE, at)
     assert (taken["spec"]["holderIdentity"], taken["spec"]["leaseTransitions"]) == ("me", 3)
@@ -67,7 +73,7 @@ class Clock:
 
 
 def candidate(cluster: KubernetesCluster, name: str, clock: Clock) -> Leadership:
-    """Return a candidate for leadership."""
+    """Returns a candidate for leadership."""
     return Leadership(cluster, RELEASE, name, clock=clock, sleep=clock.sleep)
 
 
@@ -75,7 +81,10 @@ def candidate(cluster: KubernetesCluster, name: str, clock: Clock) -> Leadership
 async def test_a_leader_that_died_is_replaced_when_its_lease_has_expired(
     api: ApiServer, cluster: KubernetesCluster
 ) -> None:
-    """The Lease is not released: the second candidate waits for its duration and at most one more interval."""
+    """If a leader dies without releasing its Lease, the second candidate takes the Lease after it has expired.
+
+    The candidate waits for the Lease's duration and at most one more interval.
+    """
     clock = Clock()
     await candidate(cluster, "first", clock).acquire()
     began = clock.now
@@ -86,7 +95,7 @@ async def test_a_leader_that_died_is_replaced_when_its_lease_has_expired(
 
 @pytest.mark.anyio
 async def test_a_leader_that_was_replaced_stops(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """It may have been suspended for a while; it ends when it finds another holder."""
+    """A leader stops when it finds another holder in the Lease. It may have been suspended for a while."""
     clock = Clock()
     first = candidate(cluster, "first", clock)
     await first.acquire()
@@ -99,7 +108,10 @@ async def test_a_leader_that_was_replaced_stops(api: ApiServer, cluster: Kuberne
 async def test_a_leader_that_cannot_renew_stops_before_another_may_begin(
     api: ApiServer, cluster: KubernetesCluster
 ) -> None:
-    """The API server is unreachable for it, and perhaps not for others."""
+    """A leader that cannot renew its Lease stops before another operator may begin.
+
+    The API server may be unreachable for this leader but not for others.
+    """
     clock = Clock()
     leader = candidate(cluster, "first", clock)
     await leader.acquire()
@@ -112,7 +124,7 @@ async def test_a_leader_that_cannot_renew_stops_before_another_may_begin(
 
 @pytest.mark.anyio
 async def test_a_leader_that_ends_releases_its_lease(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The next candidate takes it at once."""
+    """A leader that ends releases its Lease, so the next candidate can take it at once."""
     clock = Clock()
     leader = candidate(cluster, "first", clock)
     await leader.acquire()
@@ -124,7 +136,7 @@ async def test_a_leader_that_ends_releases_its_lease(api: ApiServer, cluster: Ku
 
 @pytest.mark.anyio
 async def test_a_standby_releases_nothing(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """A standby that ends does not affect the leader."""
+    """A standby that ends does not release the leader's Lease."""
     clock = Clock()
     await candidate(cluster, "first", clock).acquire()
     await candidate(cluster, "second", clock).release()
@@ -132,7 +144,7 @@ async def test_a_standby_releases_nothing(api: ApiServer, cluster: KubernetesClu
 
 
 def test_of_two_operators_one_works_and_the_other_takes_over(api: ApiServer, fleet: Fleet) -> None:
-    """The standby is ready and idle, and works when the leader has ended."""
+    """One of two operators works. The standby is ready and idle, and starts to work when the leader has ended."""
     first, second = Notes(), Notes()
     holders: list[object] = []
 
@@ -154,7 +166,10 @@ def test_of_two_operators_one_works_and_the_other_takes_over(api: ApiServer, fle
 
 
 def test_an_operator_that_lost_its_lease_stops_at_once_and_ends(api: ApiServer, fleet: Fleet) -> None:
-    """It notices before its orderly end, for which the other does not wait, and it does not take the lease back."""
+    """An operator that lost its Lease notices this at once, before its orderly end, and does not take the Lease back.
+
+    The new leader does not wait for the orderly end of the old one.
+    """
 
     def holder() -> str:
         return str((api.get("Lease", RELEASE, NAME) or {}).get("spec", {}).get("holderIdentity"))

@@ -1,4 +1,4 @@
-"""A deleted number always goes. What is registered at Meta stays or is removed, as its policy says."""
+"""The deletion of a number always succeeds. The number's policy decides what is removed at Meta."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -28,14 +28,14 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Has credentials; no number exists yet."""
+    """Yields an installation with credentials. No number exists yet."""
     async with installation() as made:
         made.cluster.put(secret())
         yield made
 
 
 async def deleted(it: Installation, name: str = NAME, *, after_s: float = 5.0) -> bool:
-    """Deletes the number and reconciles once; returns whether it is gone."""
+    """Deletes the number, reconciles once, and returns whether the number is gone."""
     it.cluster.remove("WhatsAppNumber", NAMESPACE, name)
     await it.reconcile(name, after_s=after_s)
     return it.cluster.get("WhatsAppNumber", NAMESPACE, name) is None
@@ -48,13 +48,16 @@ async def declared(it: Installation, name: str = NAME, **spec: Any) -> None:
 
 
 def leftovers(it: Installation) -> list[str]:
-    """Returns the operator's Secrets that still hold anything."""
+    """Returns the names of the operator's Secrets that still contain data."""
     secrets = [each for each in it.cluster.all("Secret") if each["metadata"]["namespace"] == "waypost"]
     return [each["metadata"]["name"] for each in secrets if each.get("data")]
 
 
 async def test_an_orphaned_number_stays_at_meta(it: Installation) -> None:
-    """This is the default: deleting an object by mistake must not unsubscribe a business."""
+    """By default, a deleted number stays registered and subscribed at Meta.
+
+    Deleting an object by mistake must not unsubscribe a business.
+    """
     await declared(it)
     at_meta = it.at_meta
     it.calls.clear()
@@ -64,7 +67,7 @@ async def test_an_orphaned_number_stays_at_meta(it: Installation) -> None:
 
 
 async def test_the_policy_delete_removes_the_callback(it: Installation) -> None:
-    """The number itself stays registered."""
+    """The policy `Delete` removes the callback at Meta. The phone number itself stays registered there."""
     await declared(it, deletionPolicy="Delete")
     assert await deleted(it)
     assert (it.at_meta["numbers"][NUMBER], it.at_meta["account"]) == ({}, {})
@@ -73,7 +76,7 @@ async def test_the_policy_delete_removes_the_callback(it: Installation) -> None:
 
 
 async def test_the_account_stays_subscribed_for_its_other_numbers(it: Installation) -> None:
-    """One of two numbers is deleted."""
+    """When one of two numbers is deleted, the account stays subscribed for the other number."""
     phones = [{"phone_number_id": "777777777", "display_phone_number": "+1 555 078 3899"}]
     await it.world(accounts=[{"waba_id": WABA, "numbers": phones}])
     await declared(it, deletionPolicy="Delete")
@@ -85,7 +88,7 @@ async def test_the_account_stays_subscribed_for_its_other_numbers(it: Installati
 
 
 async def test_another_systems_callback_is_not_removed(it: Installation) -> None:
-    """The number was taken over at Meta."""
+    """A deletion keeps a callback of another system, which has taken over the number at Meta."""
     await declared(it, deletionPolicy="Delete")
     it.simulation.world.numbers[NUMBER].callbacks[APP].url = "https://crm.example/hook"
     assert await deleted(it)
@@ -93,7 +96,10 @@ async def test_another_systems_callback_is_not_removed(it: Installation) -> None
 
 
 async def test_deleted_credentials_are_taken_from_the_registry(it: Installation) -> None:
-    """`kubectl delete -f` deletes the Secret at the same time."""
+    """A deletion uses the credentials from the registry if the Secret was deleted.
+
+    `kubectl delete -f` deletes the Secret at the same time.
+    """
     await declared(it, deletionPolicy="Delete")
     it.cluster.remove("Secret", NAMESPACE, "support-meta")
     assert await deleted(it)
@@ -101,7 +107,10 @@ async def test_deleted_credentials_are_taken_from_the_registry(it: Installation)
 
 
 async def test_a_deletion_without_credentials_says_what_is_left(it: Installation) -> None:
-    """The operator's own Secrets are gone, too."""
+    """A deletion without any credentials succeeds, and an Event says what is left at Meta.
+
+    The operator's own Secrets have been deleted too.
+    """
     await declared(it, deletionPolicy="Delete")
     for each in it.cluster.all("Secret"):
         it.cluster.remove("Secret", each["metadata"]["namespace"], each["metadata"]["name"])
@@ -110,7 +119,7 @@ async def test_a_deletion_without_credentials_says_what_is_left(it: Installation
 
 
 async def test_a_revoked_token_does_not_block_a_deletion(it: Installation) -> None:
-    """A refusal is final, and the Event says what is left."""
+    """A revoked token does not block a deletion. The refusal is final, and an Event says what is left at Meta."""
     await declared(it, deletionPolicy="Delete")
     it.simulation.world.tokens[TOKEN].revoked = True
     assert await deleted(it)
@@ -119,7 +128,10 @@ async def test_a_revoked_token_does_not_block_a_deletion(it: Installation) -> No
 
 
 async def test_a_deletion_waits_for_meta_until_a_deadline(it: Installation) -> None:
-    """An object that cannot be deleted is worse than a leftover at Meta."""
+    """While Meta fails, a deletion waits only until a deadline.
+
+    An object that cannot be deleted is worse than a leftover at Meta.
+    """
     await declared(it, deletionPolicy="Delete")
     await it.fault(".*", status=500, times=None)
     assert not await deleted(it)
@@ -129,7 +141,7 @@ async def test_a_deletion_waits_for_meta_until_a_deadline(it: Installation) -> N
 
 
 async def test_a_deletion_asks_meta_again_before_the_deadline(it: Installation) -> None:
-    """Once Meta answers, nothing is left there."""
+    """Before the deadline, a deletion asks Meta again. When Meta answers, everything is removed there."""
     await declared(it, deletionPolicy="Delete")
     await it.fault(".*", status=500, times=1)
     assert not await deleted(it)
@@ -138,7 +150,7 @@ async def test_a_deletion_asks_meta_again_before_the_deadline(it: Installation) 
 
 
 async def test_the_annotation_abandon_ends_the_wait(it: Installation) -> None:
-    """Meta is then not asked."""
+    """The annotation `waypost.dev/abandon` ends the wait for Meta, and Meta is not asked again."""
     await declared(it, deletionPolicy="Delete")
     await it.fault(".*", status=500, times=None)
     assert not await deleted(it)
@@ -150,7 +162,7 @@ async def test_the_annotation_abandon_ends_the_wait(it: Installation) -> None:
 
 
 async def test_a_deletion_is_done_by_an_operator_that_starts_later(it: Installation) -> None:
-    """The object is still marked as deleted."""
+    """An operator that starts later finishes a deletion, because the object is still marked as deleted."""
     await declared(it, deletionPolicy="Delete")
     it.cluster.remove("WhatsAppNumber", NAMESPACE, NAME)
     it.reconciler = it.operator()
@@ -160,7 +172,7 @@ async def test_a_deletion_is_done_by_an_operator_that_starts_later(it: Installat
 
 
 async def test_deleting_the_younger_claim_changes_nothing_for_the_older(it: Installation) -> None:
-    """The policy Delete of the younger object does not apply to the number of the older."""
+    """The deletion of a younger claim, even with the policy `Delete`, changes nothing for the older claim's number."""
     it.cluster.put(number("first"))
     it.clock.advance(10)
     it.cluster.put(number("second", deletionPolicy="Delete"))
@@ -173,7 +185,7 @@ async def test_deleting_the_younger_claim_changes_nothing_for_the_older(it: Inst
 
 
 async def test_a_number_that_is_created_again_becomes_ready(it: Installation) -> None:
-    """No leftover of the old object prevents it."""
+    """A number that was deleted and is created again becomes ready. No leftover of the old object prevents this."""
     await declared(it, deletionPolicy="Delete")
     assert await deleted(it)
     await declared(it)
@@ -182,7 +194,10 @@ async def test_a_number_that_is_created_again_becomes_ready(it: Installation) ->
 
 
 async def test_a_number_without_an_object_is_swept(it: Installation) -> None:
-    """Its finalizer was removed by hand while no operator ran."""
+    """The sweep removes a published number that has no object.
+
+    Its finalizer was removed by hand while no operator ran.
+    """
     await declared(it)
     manifest = it.cluster.get("WhatsAppNumber", NAMESPACE, NAME)
     assert manifest is not None
@@ -196,7 +211,7 @@ async def test_a_number_without_an_object_is_swept(it: Installation) -> None:
 
 
 async def test_a_sweep_leaves_existing_numbers_alone(it: Installation) -> None:
-    """Nothing in the cluster changes."""
+    """A sweep changes nothing in the cluster if all published numbers have an object."""
     await declared(it)
     before = it.cluster.dump()
     assert await it.operator().sweep() == 0

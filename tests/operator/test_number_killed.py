@@ -1,4 +1,4 @@
-"""An operator that is killed after any write, in the cluster or at Meta, leaves a state that the next can handle."""
+"""After an operator is killed after any write, in the cluster or at Meta, the next operator can continue."""
 
 import base64
 import json
@@ -31,7 +31,7 @@ DAY_S = 86_400.0
 
 
 class Killed(BaseException):
-    """Ends the process: nothing catches it."""
+    """Raised to simulate a kill of the process. The operator does not catch it."""
 
 
 class Countdown:
@@ -47,7 +47,7 @@ class Countdown:
 
 
 def mortal(cluster: Cluster, countdown: Countdown) -> Cluster:
-    """Returns the cluster with its writes counted."""
+    """Returns a cluster that passes each call on and counts the writes."""
 
     class Mortal:
         def __getattr__(self, name: str) -> Any:
@@ -66,7 +66,10 @@ def mortal(cluster: Cluster, countdown: Countdown) -> Cluster:
 
 
 class MortalTransport(httpx.ASGITransport):
-    """The simulated Meta with its changes counted. The operator is killed before it gets the answer."""
+    """A transport to the simulated Meta that counts changes.
+
+    A kill happens after the change, but before the operator gets the answer.
+    """
 
     def __init__(self, app: Any, countdown: Countdown) -> None:
         super().__init__(app)
@@ -81,7 +84,7 @@ class MortalTransport(httpx.ASGITransport):
 
 
 async def run(it: Installation, countdown: Countdown | None, steps: list[float]) -> None:
-    """Reconciles after each step, in seconds, until the countdown kills the operator."""
+    """Advances the clock by each step (in seconds) and then reconciles, until the countdown kills the operator."""
     if countdown is None:
         operator, graph = it.operator(), it.graph
     else:
@@ -97,7 +100,7 @@ async def run(it: Installation, countdown: Countdown | None, steps: list[float])
 
 
 def outcome(it: Installation) -> dict[str, Any]:
-    """Returns everything that must not depend on kills: no times, no versions, no random tokens."""
+    """Returns the state that kills must not change. Times, versions and random tokens are left out."""
     manifest = it.cluster.get("WhatsAppNumber", NAMESPACE, NAME)
     routes, numbers = published(it.cluster)
     status = (manifest or {}).get("status") or {}
@@ -142,7 +145,7 @@ async def an_expiring_token(it: Installation) -> None:
 
 
 async def a_deletion(it: Installation) -> None:
-    """Prepares a number that is as desired and was deleted with the policy Delete."""
+    """Prepares a number that was as desired and was then deleted with the policy `Delete`."""
     it.cluster.put(secret())
     it.cluster.put(number(deletionPolicy="Delete"))
     await run(it, None, [1.0])
@@ -157,7 +160,10 @@ STORIES: dict[str, tuple[Callable[[Installation], Awaitable[None]], list[float]]
 
 
 async def play(story: str, die_after: int | None) -> tuple[dict[str, Any], bool]:
-    """Plays a story with an operator that is killed once; returns its outcome, and whether the operator was killed."""
+    """Plays a story with an operator that is killed at most once, and with its successor.
+
+    Returns the outcome, and whether the operator was killed.
+    """
     prepare, steps = STORIES[story]
     async with installation() as it:
         await prepare(it)
@@ -175,7 +181,10 @@ async def play(story: str, die_after: int | None) -> tuple[dict[str, Any], bool]
 
 @pytest.mark.parametrize("story", STORIES)
 async def test_a_kill_after_any_write_does_not_change_the_outcome(story: str) -> None:
-    """The operator is killed after its k-th write, for every k until a story has no k-th write."""
+    """The outcome of each story is the same after a kill of the operator after any of its writes.
+
+    The test kills the operator after its k-th write, for each k up to the number of writes.
+    """
     undisturbed, _ = await play(story, None)
     die_after, died = 1, True
     while died:

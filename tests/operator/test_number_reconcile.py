@@ -1,4 +1,7 @@
-"""A number is set up at the simulated Meta and kept as desired: registration, callbacks, registry, status."""
+"""A number is set up at the simulated Meta and kept as desired.
+
+The tests cover registration, callbacks, registry and status.
+"""
 
 import asyncio
 import base64
@@ -41,7 +44,7 @@ RESYNC_S = 300.0
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Has credentials and a bot; the number does not exist yet."""
+    """Yields an installation with credentials and a bot. The number does not exist yet."""
     async with installation() as made:
         made.cluster.put(secret())
         made.cluster.put(script())
@@ -49,7 +52,10 @@ async def it() -> AsyncIterator[Installation]:
 
 
 async def test_a_declared_number_becomes_ready(it: Installation) -> None:
-    """The callback is registered, the app subscribed and the registry written, and each condition says so."""
+    """A declared number becomes ready: its callback is registered, its app is subscribed, and the registry is written.
+
+    Each condition says so.
+    """
     it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
     result = await it.settle()
     assert (result.outcome, it.condition(ConditionType.READY)) == (Outcome.READY, (TRUE, Reason.AS_DESIRED))
@@ -64,7 +70,7 @@ async def test_a_declared_number_becomes_ready(it: Installation) -> None:
 
 
 async def test_ready_is_unknown_before_meta_has_answered(it: Installation) -> None:
-    """The condition exists after the first reconcile, even if Meta fails."""
+    """The condition `Ready` exists after the first reconcile, as unknown, even if Meta fails."""
     await it.fault(".*", status=500, times=None)
     it.cluster.put(number())
     await it.reconcile()
@@ -72,7 +78,10 @@ async def test_ready_is_unknown_before_meta_has_answered(it: Installation) -> No
 
 
 async def test_a_number_that_is_as_desired_causes_no_writes(it: Installation) -> None:
-    """A second reconcile neither asks nor writes; a resync asks Meta and writes nothing."""
+    """For a number that is as desired, a second reconcile neither asks Meta nor writes.
+
+    A resync asks Meta and writes nothing.
+    """
     it.cluster.put(number())
     await it.settle()
     before, at_meta = it.cluster.dump(), it.at_meta
@@ -86,7 +95,7 @@ async def test_a_number_that_is_as_desired_causes_no_writes(it: Installation) ->
 
 
 async def test_the_verify_token_is_long_and_plain(it: Installation) -> None:
-    """It has at least 32 letters and digits: Meta changes other characters."""
+    """The verify token has at least 32 characters, all letters and digits, because Meta changes other characters."""
     it.cluster.put(number())
     await it.settle()
     (token,) = published(it.cluster)[0][KEY].verify_tokens
@@ -102,7 +111,7 @@ async def test_the_verify_token_is_long_and_plain(it: Installation) -> None:
 async def test_the_callback_is_registered_at_its_scope_only(
     it: Installation, scope: str, own: bool, account: bool, delivers: str
 ) -> None:
-    """A narrower callback would take precedence."""
+    """The callback is registered only at its own scope, because a narrower callback would take precedence."""
     it.cluster.put(number(webhook={"scope": scope}))
     await it.settle()
     app_url = f"{it.public_url}/webhooks/apps/{APP}"
@@ -114,7 +123,7 @@ async def test_the_callback_is_registered_at_its_scope_only(
 
 @pytest.mark.parametrize(("before", "after"), [("Number", "App"), ("Account", "App"), ("App", "Number")])
 async def test_another_scope_leaves_nothing_of_the_old_one(it: Installation, before: str, after: str) -> None:
-    """A narrower callback is removed when the spec changes."""
+    """When the scope in the spec changes, a narrower callback of the old scope is removed."""
     it.cluster.put(number(webhook={"scope": before}))
     await it.settle()
     it.cluster.put(number(webhook={"scope": after}))
@@ -125,7 +134,7 @@ async def test_another_scope_leaves_nothing_of_the_old_one(it: Installation, bef
 
 
 async def test_drift_of_the_callback_is_repaired(it: Installation) -> None:
-    """A person set another callback by hand: the next resync sets it back."""
+    """When a person has set another callback by hand, the next resync sets it back."""
     it.cluster.put(number())
     await it.settle()
     wanted = it.at_meta
@@ -135,7 +144,7 @@ async def test_drift_of_the_callback_is_repaired(it: Installation) -> None:
 
 
 async def test_an_app_that_was_unsubscribed_is_subscribed_again(it: Installation) -> None:
-    """Without the subscription no message arrives."""
+    """An app that was unsubscribed from the account is subscribed again, because otherwise no message arrives."""
     it.cluster.put(number())
     await it.settle()
     it.simulation.world.accounts[WABA].subscribers.clear()
@@ -145,7 +154,10 @@ async def test_an_app_that_was_unsubscribed_is_subscribed_again(it: Installation
 
 
 async def test_another_systems_app_callback_is_left_alone(it: Installation) -> None:
-    """A number's own callback does not need the app's; a condition says where account events go."""
+    """An app callback of another system is kept, because a number's own callback does not need the app's.
+
+    A condition says where account events go.
+    """
     await it.world(
         apps=[
             {
@@ -168,7 +180,10 @@ async def test_another_systems_app_callback_is_left_alone(it: Installation) -> N
 
 @pytest.mark.parametrize("prefix", ["waypost-registry", "waypost-number"])
 async def test_a_deleted_secret_of_the_operator_is_restored(it: Installation, prefix: str) -> None:
-    """Without registry or verify token, the same token is published again, and Meta is not asked."""
+    """If the operator's Secret with the registry or with the verify token was deleted, it is restored.
+
+    The same verify token is published again, and Meta is not asked.
+    """
     it.cluster.put(number())
     await it.settle()
     before = [each["data"] for each in it.cluster.all("Secret")]
@@ -183,7 +198,10 @@ async def test_a_deleted_secret_of_the_operator_is_restored(it: Installation, pr
 
 
 async def test_meta_is_asked_once_while_the_webhook_does_not_serve_the_callback(it: Installation) -> None:
-    """Until the webhook serves it, no callback is registered, so nothing changes at Meta."""
+    """While the webhook does not serve the callback, Meta is asked only once.
+
+    No callback is registered before the webhook serves it, so nothing changes at Meta.
+    """
     it.cluster.put(number())
     await it.settle()
     it.simulation.world.numbers[NUMBER].callbacks.clear()
@@ -195,7 +213,7 @@ async def test_meta_is_asked_once_while_the_webhook_does_not_serve_the_callback(
 
 
 async def test_a_changed_bot_is_published_without_asking_meta(it: Installation) -> None:
-    """Meta does not know the script."""
+    """A changed bot script is published without a call to Meta, because Meta does not know the script."""
     it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
     await it.settle()
     it.calls.clear()
@@ -210,7 +228,10 @@ async def test_a_changed_bot_is_published_without_asking_meta(it: Installation) 
     [("version: 1\n", Reason.SCRIPT_INVALID), (None, Reason.CONFIG_MAP_MISSING), ("", Reason.SCRIPT_INVALID)],
 )
 async def test_a_broken_bot_leaves_the_last_good_one(it: Installation, text: str | None, reason: str) -> None:
-    """The condition says what is wrong, and contacts still get answers."""
+    """When a bot script is broken or missing, the last good script stays published, so contacts still get answers.
+
+    The condition says what is wrong.
+    """
     it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
     await it.settle()
     if text is None:
@@ -225,7 +246,10 @@ async def test_a_broken_bot_leaves_the_last_good_one(it: Installation, text: str
 async def test_a_refused_plugin_stalls_its_number_until_the_platform_allows_it(
     it: Installation,
 ) -> None:
-    """The number stays published, so its messages are stored, and the workers do not run the plugin."""
+    """A number with a refused plugin is stalled until the platform team allows the plugin.
+
+    The number stays published, so its messages are stored. The workers do not run the plugin.
+    """
     it.cluster.put(number(bot={"plugin": "shop_bot:turn"}))
     await it.settle()
     assert (it.condition(ConditionType.BOT_LOADED), it.condition(ConditionType.READY)) == (
@@ -242,7 +266,10 @@ async def test_a_refused_plugin_stalls_its_number_until_the_platform_allows_it(
 
 
 async def test_a_rotated_app_secret_is_accepted_beside_the_old_one(it: Installation) -> None:
-    """Deliveries signed with the old one may still arrive; after an hour it is no longer accepted."""
+    """After a rotation, both the new and the old app secret are accepted for an hour.
+
+    Deliveries that were signed with the old app secret may still arrive.
+    """
     it.cluster.put(number())
     await it.settle()
     await it.world(apps=[{"app_id": APP, "app_secret": "another-app-secret"}])
@@ -254,7 +281,11 @@ async def test_a_rotated_app_secret_is_accepted_beside_the_old_one(it: Installat
 
 
 async def test_an_app_that_demands_proofs_gets_one_with_every_call(it: Installation) -> None:
-    """The operator proves its calls as the app and with the token, and publishes a proof for the workers."""
+    """If an app demands proofs, every call has one.
+
+    The operator proves the calls that it makes as the app and those with the token. It also publishes a proof for
+    the workers.
+    """
     await it.world(apps=[{"app_id": APP, "require_proof": True}])
     it.cluster.put(number())
     await it.settle()
@@ -263,7 +294,10 @@ async def test_an_app_that_demands_proofs_gets_one_with_every_call(it: Installat
 
 
 async def test_a_rotated_app_secret_changes_the_proof_of_the_same_token(it: Installation) -> None:
-    """Meta accepts no proof with the old secret, even while deliveries signed with it are accepted here."""
+    """A rotated app secret changes the proof, although the token is the same.
+
+    Meta accepts no proof with the old secret, even while Waypost still accepts deliveries signed with it.
+    """
     it.cluster.put(number())
     await it.settle()
     await it.world(apps=[{"app_id": APP, "app_secret": "another-app-secret"}])
@@ -274,7 +308,7 @@ async def test_a_rotated_app_secret_changes_the_proof_of_the_same_token(it: Inst
 
 
 async def test_a_wrong_app_secret_never_reaches_the_webhook(it: Installation) -> None:
-    """Meta is asked first, and the last valid one stays in use."""
+    """A wrong app secret is never published, because Meta is asked first. The last valid app secret stays in use."""
     it.cluster.put(number())
     await it.settle()
     it.cluster.put(secret(appSecret="a-typing-error"))
@@ -288,7 +322,10 @@ async def test_a_wrong_app_secret_never_reaches_the_webhook(it: Installation) ->
 
 
 async def test_a_verify_token_changed_by_hand_is_accepted_beside_the_old_one(it: Installation) -> None:
-    """Meta may still verify with the old one."""
+    """When a person changes the verify token by hand, the old token is also accepted.
+
+    Meta may still verify with the old token.
+    """
     it.cluster.put(number())
     await it.settle()
     (old,) = published(it.cluster)[0][KEY].verify_tokens
@@ -302,7 +339,10 @@ async def test_a_verify_token_changed_by_hand_is_accepted_beside_the_old_one(it:
 
 
 async def test_new_credentials_do_not_undo_a_verify_token_changed_by_hand(it: Installation) -> None:
-    """The operator caches its Secret, but reads it before it writes it."""
+    """New credentials do not undo a verify token that a person changed by hand.
+
+    The operator caches its own Secret, but reads it again before each write.
+    """
     it.cluster.put(number())
     await it.settle()
     stored = it.cluster.get("Secret", "waypost", f"waypost-number-{NAMESPACE}.{NAME}")
@@ -316,7 +356,7 @@ async def test_new_credentials_do_not_undo_a_verify_token_changed_by_hand(it: In
 
 
 async def test_a_secret_that_was_not_opted_in_is_not_used(it: Installation) -> None:
-    """Neither is its content mentioned."""
+    """A Secret without the opt-in label is not used, and its content is not mentioned."""
     it.cluster.put(secret(labels={}, appSecret=""))
     it.cluster.put(number())
     await it.settle()
@@ -326,7 +366,7 @@ async def test_a_secret_that_was_not_opted_in_is_not_used(it: Installation) -> N
 
 
 async def test_removing_the_label_withdraws_the_number(it: Installation) -> None:
-    """The owner of the Secret decides."""
+    """When the owner of a Secret removes the opt-in label, the number's entries are withdrawn."""
     it.cluster.put(number())
     await it.settle()
     it.cluster.put(secret(labels={}))
@@ -335,7 +375,10 @@ async def test_removing_the_label_withdraws_the_number(it: Installation) -> None
 
 
 async def test_a_deleted_secret_stops_changes_not_messages(it: Installation) -> None:
-    """A mistake with kubectl must not stop a business from answering."""
+    """When the Secret is deleted, the number stays published and `Ready` is false.
+
+    A mistake with kubectl must not stop a business from answering.
+    """
     it.cluster.put(number())
     await it.settle()
     before = published(it.cluster)
@@ -346,7 +389,7 @@ async def test_a_deleted_secret_stops_changes_not_messages(it: Installation) -> 
 
 
 async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
-    """Drift is not repaired and nothing is withdrawn; the summary says why."""
+    """For a suspended number, drift is not repaired and nothing is withdrawn. The summary says why."""
     it.cluster.put(number())
     await it.settle()
     it.cluster.put(number(suspend=True))
@@ -362,7 +405,10 @@ async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
 
 
 async def test_the_older_of_two_objects_with_one_phone_number_has_it(it: Installation) -> None:
-    """The younger one says so, publishes nothing, and takes over when the older one is gone."""
+    """If two objects have the same phone number, only the older one is published.
+
+    A condition of the younger one names this conflict. The younger one takes over when the older one is gone.
+    """
     it.cluster.put(number("first"))
     it.clock.advance(10)
     it.cluster.put(number("second"))
@@ -380,7 +426,10 @@ async def test_the_older_of_two_objects_with_one_phone_number_has_it(it: Install
 
 
 async def test_an_older_claim_of_another_team_is_not_named(it: Installation) -> None:
-    """Users of one namespace must not learn names of another."""
+    """The message about a conflict does not name an object of another namespace.
+
+    Users of one namespace must not learn names from another.
+    """
     it.cluster.put(number("theirs", namespace="team-b"))
     it.clock.advance(10)
     it.cluster.put(number())
@@ -391,7 +440,7 @@ async def test_an_older_claim_of_another_team_is_not_named(it: Installation) -> 
 
 
 async def test_a_request_by_annotation_is_done_at_once_and_confirmed(it: Installation) -> None:
-    """Each value of the annotation causes one reconcile."""
+    """Each value of the annotation causes one reconcile at once, and the status confirms the value."""
     it.cluster.put(number())
     await it.settle()
     it.calls.clear()
@@ -407,7 +456,7 @@ async def test_a_request_by_annotation_is_done_at_once_and_confirmed(it: Install
 
 
 async def test_a_restart_does_not_ask_meta_at_once(it: Installation) -> None:
-    """Each healthy number waits for its own time within the resync interval."""
+    """After a restart, each healthy number waits for its own time within the resync interval before Meta is asked."""
     it.cluster.put(number())
     await it.settle()
     it.calls.clear()
@@ -421,7 +470,7 @@ async def test_a_restart_does_not_ask_meta_at_once(it: Installation) -> None:
 
 
 async def test_status_and_events_hold_no_secret_and_no_phone_number(it: Installation) -> None:
-    """The phone number shows by its last two digits only."""
+    """Status and Events contain no secret, and only the last two digits of the phone number."""
     it.cluster.put(number())
     await it.settle()
     digits = "".join(each for each in PHONE if each.isdigit())
@@ -433,7 +482,7 @@ async def test_status_and_events_hold_no_secret_and_no_phone_number(it: Installa
 
 
 async def test_a_number_in_the_namespace_apps_is_refused(it: Installation) -> None:
-    """Its callback would have the address of an app's."""
+    """A number in the namespace `apps` is refused, because its callback would have the same address as an app's."""
     it.cluster.put(secret(namespace="apps"))
     it.cluster.put(number(namespace="apps"))
     await it.reconcile(namespace="apps")
@@ -442,7 +491,10 @@ async def test_a_number_in_the_namespace_apps_is_refused(it: Installation) -> No
 
 
 async def test_an_invalid_object_is_reported_and_can_be_deleted(it: Installation) -> None:
-    """An older CRD may have accepted it. It must not end in a traceback every five minutes."""
+    """An invalid object, which an older CRD may have accepted, is reported and can be deleted.
+
+    It must not cause a traceback every five minutes.
+    """
     broken = number()
     del broken["spec"]["credentialsRef"]
     broken["metadata"]["finalizers"] = [FINALIZER]
@@ -455,14 +507,17 @@ async def test_an_invalid_object_is_reported_and_can_be_deleted(it: Installation
 
 
 async def test_a_spec_that_changes_during_a_reconcile_is_done_by_the_next_one(it: Installation) -> None:
-    """The status names the generation that was reconciled."""
+    """A change of the spec during a reconcile is applied by the next reconcile.
+
+    `observedGeneration` in the status is the generation that was reconciled.
+    """
     it.cluster.put(number())
     await it.settle()
     changes = [number(limits={"messagesPerSecond": 10}), number(limits={"messagesPerSecond": 20})]
     it.cluster.put(changes[0])
 
     class Changing:
-        """A cluster in which a user edits the object while its entry is written."""
+        """A cluster in which a user edits the number while its registry entry is written."""
 
         def __getattr__(self, name: str) -> Any:
             if name == "write_entry" and len(changes) > 1:
@@ -480,7 +535,7 @@ async def test_a_spec_that_changes_during_a_reconcile_is_done_by_the_next_one(it
 
 
 async def test_two_hundred_numbers_set_up_their_app_and_account_once(it: Installation) -> None:
-    """All become ready, although they are reconciled at the same time."""
+    """Two hundred numbers that are reconciled at once become ready, and set up their app and account only once."""
     ids = [str(400_000_000 + each) for each in range(200)]
     phones = [{"phone_number_id": each, "display_phone_number": f"+1 555 {each[-7:]}"} for each in ids]
     await it.world(accounts=[{"waba_id": WABA, "numbers": phones}])

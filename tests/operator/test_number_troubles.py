@@ -1,4 +1,4 @@
-"""Failures at Meta are reported, waited out or repaired, and no call is repeated in a loop."""
+"""Failures at Meta are reported, repaired, or retried later, and no call is repeated in a loop."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -36,7 +36,7 @@ DAY_S = 86_400.0
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Has credentials with a PIN; the number does not exist yet."""
+    """Yields an installation with credentials that include a PIN. The number does not exist yet."""
     async with installation() as made:
         made.cluster.put(secret(pin="123456"))
         yield made
@@ -49,7 +49,10 @@ async def phone(it: Installation, **fields: Any) -> None:
 
 
 async def test_a_revoked_token_is_reported_and_a_new_one_is_used(it: Installation) -> None:
-    """The message names the step. The entry stays published, because workers pause the number by themselves."""
+    """A revoked token is reported with the step that a person must take. A new token in the Secret is then used.
+
+    Until then the entry stays published, because workers pause the number by themselves.
+    """
     it.cluster.put(number())
     await it.settle()
     it.simulation.world.tokens[TOKEN].revoked = True
@@ -80,7 +83,10 @@ async def test_a_revoked_token_is_reported_and_a_new_one_is_used(it: Installatio
 async def test_an_insufficient_token_is_reported_with_the_step(
     it: Installation, token: dict[str, Any], reason: str, word: str
 ) -> None:
-    """Nothing has been published or registered by then."""
+    """An insufficient token is reported with the step that a person must take.
+
+    Nothing is published or registered with such a token.
+    """
     await it.world(tokens=[{"token": TOKEN, "app_id": APP} | token])
     it.cluster.put(number())
     await it.settle()
@@ -91,7 +97,7 @@ async def test_an_insufficient_token_is_reported_with_the_step(
 
 
 async def test_a_token_of_another_app_is_reported(it: Installation) -> None:
-    """To confuse two Secrets is a common mistake."""
+    """A token of another app is reported, because it is a common mistake to confuse two Secrets."""
     await it.world(apps=[{"app_id": "200000000000002", "app_secret": "x"}])
     await it.world(tokens=[{"token": "EAAother", "app_id": "200000000000002"}])
     it.cluster.put(secret(accessToken="EAAother"))
@@ -101,7 +107,10 @@ async def test_a_token_of_another_app_is_reported(it: Installation) -> None:
 
 
 async def test_a_number_of_another_business_is_never_published(it: Installation) -> None:
-    """A tenant receives nothing for a number that its token may not act for."""
+    """A number of another business is never published.
+
+    A tenant receives no messages of a number for which its token has no rights.
+    """
     await it.world(
         accounts=[
             {
@@ -118,7 +127,10 @@ async def test_a_number_of_another_business_is_never_published(it: Installation)
 
 
 async def test_a_claim_that_meta_denied_does_not_block_others(it: Installation) -> None:
-    """Otherwise the first to create an object could keep others from their own number."""
+    """An object whose access Meta denied does not block other objects with the same phone number.
+
+    Otherwise a user could keep others from using their own number by creating an object first.
+    """
     await it.world(tokens=[{"token": "EAAstranger", "app_id": APP, "wabas": ["999999999"]}])
     it.cluster.put(secret(namespace="team-b", accessToken="EAAstranger"))
     it.cluster.put(number("theirs", namespace="team-b"))
@@ -131,7 +143,7 @@ async def test_a_claim_that_meta_denied_does_not_block_others(it: Installation) 
 
 
 async def test_a_number_of_another_account_than_declared_is_reported(it: Installation) -> None:
-    """Its deliveries would never arrive."""
+    """A number that belongs to another account than the spec says is reported, because no delivery would arrive."""
     await it.world(accounts=[{"waba_id": "555555555"}])
     it.cluster.put(number(wabaId="555555555"))
     await it.settle()
@@ -139,7 +151,10 @@ async def test_a_number_of_another_account_than_declared_is_reported(it: Install
 
 
 async def test_meta_is_not_asked_while_the_webhook_is_waited_for(it: Installation) -> None:
-    """The callback is registered within seconds after the webhook serves it, and not before."""
+    """While the operator waits for the webhook to serve the callback, it makes no calls to Meta.
+
+    Within seconds after the webhook serves the callback, it is registered.
+    """
     it.webhook.is_up = False
     it.cluster.put(number())
     await it.reconcile()
@@ -157,7 +172,10 @@ async def test_meta_is_not_asked_while_the_webhook_is_waited_for(it: Installatio
 
 
 async def test_a_callback_that_meta_could_not_verify_is_tried_again(it: Installation) -> None:
-    """2200: the webhook answers the operator but not yet Meta."""
+    """When Meta could not verify a callback, the registration is tried again.
+
+    Meta's error 2200 means that the webhook does not answer Meta yet, although it already answers the operator.
+    """
     await it.fault("POST /106540352242922", code=2200, details="HTTP Status Code = 503", times=2)
     it.cluster.put(number())
     await it.reconcile()
@@ -169,7 +187,7 @@ async def test_a_callback_that_meta_could_not_verify_is_tried_again(it: Installa
 
 
 async def test_a_failed_attempt_is_not_repeated_before_its_time(it: Installation) -> None:
-    """The back-off is in the status, so a restarted operator keeps it."""
+    """A failed attempt is repeated only after its back-off, which is stored in the status and survives a restart."""
     await it.fault("POST /106540352242922", code=2200, times=None)
     it.cluster.put(number())
     waits: list[float] = []
@@ -186,7 +204,10 @@ async def test_a_failed_attempt_is_not_repeated_before_its_time(it: Installation
 
 
 async def test_a_changed_spec_is_tried_at_once(it: Installation) -> None:
-    """The back-off does not delay it, because the user may have corrected the cause."""
+    """After a change of the spec, the next attempt does not wait for the back-off.
+
+    The user may have corrected the cause.
+    """
     await it.fault("POST /106540352242922", code=2200, times=4)
     it.cluster.put(number())
     for _ in range(4):
@@ -200,7 +221,10 @@ async def test_a_changed_spec_is_tried_at_once(it: Installation) -> None:
     "fault", [{"status": 500}, {"code": 2}, {"code": 131016}, {"reset": True}, {"status": 503, "body": "<html>"}]
 )
 async def test_a_failure_at_meta_leaves_a_healthy_number_ready(it: Installation, fault: dict[str, Any]) -> None:
-    """The last known conditions stay; `Reconciling` says that Meta could not be asked, and it is asked again soon."""
+    """A failure at Meta does not change the last known conditions, so a healthy number stays ready.
+
+    `Reconciling` says that Meta could not be asked. Meta is asked again soon.
+    """
     it.cluster.put(number())
     await it.settle()
     await it.fault(".*", times=None, **fault)
@@ -215,7 +239,7 @@ async def test_a_failure_at_meta_leaves_a_healthy_number_ready(it: Installation,
 
 
 async def test_a_call_that_hangs_ends_at_its_deadline(it: Installation) -> None:
-    """The reconcile goes on and ends."""
+    """A call to Meta that hangs ends at its deadline, and then the reconcile continues and ends."""
     it.graph = it.client(timeout_s=0.2)
     it.reconciler = it.operator()
     await it.fault(".*", delay_s=30, times=None)
@@ -226,7 +250,10 @@ async def test_a_call_that_hangs_ends_at_its_deadline(it: Installation) -> None:
 
 
 async def test_no_call_is_made_on_an_account_over_its_limit(it: Installation) -> None:
-    """80007: calls on the account stop for as long as Meta says, and the number stays ready."""
+    """After Meta's error 80007, no calls are made on the account for as long as Meta says.
+
+    The number stays ready.
+    """
     it.cluster.put(number())
     await it.settle()
     await it.fault("subscribed_apps", code=80007, status=400, headers={"retry-after": "1800"})
@@ -241,7 +268,7 @@ async def test_no_call_is_made_on_an_account_over_its_limit(it: Installation) ->
 
 
 async def test_a_call_that_is_put_off_changes_no_condition(it: Installation) -> None:
-    """The account's calls are used up for now: the number is reconciled later."""
+    """If the account's calls are used up for now, the number is reconciled later, and no condition changes."""
     it.reconciler = it.operator(graph_calls_per_hour=40)
     it.cluster.put(number())
     await it.settle()
@@ -272,7 +299,10 @@ async def test_many_numbers_of_one_account_stay_below_its_limit() -> None:
 
 
 async def test_a_number_that_is_not_connected_is_registered_with_the_pin(it: Installation) -> None:
-    """It is called once, and recorded before."""
+    """A number that is not connected is registered with the PIN.
+
+    The call is made once, and it is recorded before it is made.
+    """
     await phone(it, status="PENDING")
     it.cluster.put(number())
     await it.settle()
@@ -283,7 +313,7 @@ async def test_a_number_that_is_not_connected_is_registered_with_the_pin(it: Ins
 
 
 async def test_a_connected_number_is_never_registered(it: Installation) -> None:
-    """Meta counts each call."""
+    """A connected number is never registered again, because Meta counts each call."""
     it.cluster.put(number())
     await it.settle()
     assert not any("register" in call for call in it.calls)
@@ -307,7 +337,10 @@ async def test_a_connected_number_is_never_registered(it: Installation) -> None:
 async def test_a_step_that_only_a_person_can_take_is_reported(
     it: Installation, fields: dict[str, Any], pin: str, reason: str, word: str
 ) -> None:
-    """The message names step and page, and the number is not registered again and again."""
+    """If only a person can take the next step, the message names this step and its page.
+
+    The number is not registered again and again.
+    """
     it.cluster.put(secret(pin=pin))
     await phone(it, **fields)
     it.cluster.put(number())
@@ -322,7 +355,7 @@ async def test_a_step_that_only_a_person_can_take_is_reported(
 
 
 async def test_a_new_pin_in_the_secret_is_tried(it: Installation) -> None:
-    """A person did what the condition asked for."""
+    """After a person has put a new PIN into the Secret, the registration is tried again."""
     await phone(it, status="PENDING", pin="654321")
     it.cluster.put(number())
     await it.settle()
@@ -334,7 +367,7 @@ async def test_a_new_pin_in_the_secret_is_tried(it: Installation) -> None:
 
 @pytest.mark.parametrize("code", [131045, 133016])
 async def test_a_refused_registration_is_not_repeated(it: Installation, code: int) -> None:
-    """It is not repeated within days."""
+    """A refused registration is not repeated within the next days."""
     await phone(it, status="PENDING")
     await it.fault("register", code=code, times=None)
     it.cluster.put(number())
@@ -346,7 +379,7 @@ async def test_a_refused_registration_is_not_repeated(it: Installation, code: in
 
 
 async def test_failing_registrations_stay_below_metas_limit(it: Installation) -> None:
-    """Meta locks a number after ten calls in 72 hours."""
+    """Failing registrations stay below Meta's limit: Meta locks a number after ten calls in 72 hours."""
     await phone(it, status="PENDING")
     await it.fault("register", status=500, times=None)
     it.cluster.put(number())
@@ -356,7 +389,10 @@ async def test_failing_registrations_stay_below_metas_limit(it: Installation) ->
 
 
 async def test_a_missing_payment_method_is_reported(it: Installation) -> None:
-    """The number works within limits, so it is ready; `CanSend` says what to do."""
+    """A missing payment method is reported in `CanSend`, with the step that a person must take.
+
+    The number works within limits, so it is ready.
+    """
     await it.world(accounts=[{"waba_id": WABA, "has_payment_method": False}])
     it.cluster.put(number())
     await it.settle()
@@ -365,7 +401,7 @@ async def test_a_missing_payment_method_is_reported(it: Installation) -> None:
 
 
 async def test_a_blocked_account_is_reported(it: Installation) -> None:
-    """The operator cannot do anything about it."""
+    """A number in a blocked account is reported as not ready. The operator itself cannot change this."""
     await it.world(accounts=[{"waba_id": WABA, "can_send_message": "BLOCKED"}])
     it.cluster.put(number())
     await it.settle()
@@ -375,7 +411,7 @@ async def test_a_blocked_account_is_reported(it: Installation) -> None:
 
 @pytest.mark.parametrize(("days", "warned"), [(13.5, 14), (6.5, 7), (2.5, 3), (0.5, 1)])
 async def test_a_warning_comes_before_a_token_expires(it: Installation, days: float, warned: int) -> None:
-    """If it cannot be refreshed, there is one Event each 14, 7, 3 and 1 days before."""
+    """If a token cannot be refreshed, one Event is posted 14, 7, 3 and 1 days before it expires."""
     await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + days * DAY_S}])
     await it.fault("oauth/access_token", code=190, times=None)
     it.cluster.put(number())
@@ -388,7 +424,10 @@ async def test_a_warning_comes_before_a_token_expires(it: Installation, days: fl
 
 
 async def test_an_expiring_token_is_refreshed_then_published_then_revoked(it: Installation) -> None:
-    """The old token is revoked when no pod can hold it any more."""
+    """An expiring token is refreshed and the new token is published. Then the old token is revoked.
+
+    It is revoked only when no pod can still have it.
+    """
     await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + 10 * DAY_S}])
     it.cluster.put(number())
     await it.settle()
@@ -407,7 +446,10 @@ async def test_an_expiring_token_is_refreshed_then_published_then_revoked(it: In
 async def test_a_shared_token_is_revoked_when_both_numbers_have_the_new_one(
     it: Installation,
 ) -> None:
-    """It is refreshed once. Revoked earlier, it would stop the other number."""
+    """A token that two numbers share is refreshed once, and revoked only when both numbers have the new token.
+
+    An earlier revocation would stop the other number.
+    """
     await it.world(
         accounts=[
             {"waba_id": WABA, "numbers": [{"phone_number_id": "777777777", "display_phone_number": "+1 555 078 3899"}]}
@@ -432,7 +474,7 @@ async def test_a_shared_token_is_revoked_when_both_numbers_have_the_new_one(
 
 
 async def test_a_new_token_in_the_secret_precedes_a_refreshed_one(it: Installation) -> None:
-    """The Secret's owner decides."""
+    """A new token in the Secret replaces a refreshed token, because the Secret's owner decides."""
     await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + 10 * DAY_S}])
     it.cluster.put(number())
     await it.settle()

@@ -15,7 +15,10 @@ NUMBER = ("team-a", "support")
 
 
 class CountingCluster(FileCluster):
-    """Counts reads of Secrets. With `loses_answers` a write is made, and then fails as if its answer was lost."""
+    """A cluster that counts the reads of Secrets.
+
+    With `loses_answers`, each write is made and then raises an error, as if the answer was lost.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,12 +26,12 @@ class CountingCluster(FileCluster):
         self.loses_answers = False
 
     async def secret(self, namespace: str, name: str) -> Stored | None:
-        """Counts the read."""
+        """Reads a Secret, and counts the read."""
         self.reads += 1
         return await super().secret(namespace, name)
 
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        """Writes, and fails if answers are lost."""
+        """Applies an object. Raises `ClusterAway` afterwards if answers are lost."""
         written = await super().apply(manifest, manager=manager)
         if self.loses_answers:
             raise ClusterAway("no answer from the API server")
@@ -49,12 +52,15 @@ def clock() -> Clock:
 
 @pytest.fixture
 def secrets(cluster: CountingCluster, clock: Clock) -> OperatorSecrets:
-    """Returns the secrets of one operator."""
+    """Returns the object through which one operator reads and writes its own Secrets."""
     return OperatorSecrets(cluster, "waypost", fresh_s=FRESH_S, clock=clock)
 
 
 async def test_saved_secrets_are_returned_without_a_read(cluster: CountingCluster, secrets: OperatorSecrets) -> None:
-    """A number is reconciled again and again until its webhook serves it."""
+    """Saved secrets are returned from the cache without a read.
+
+    A number is reconciled again and again until its webhook serves it.
+    """
     saved = NumberSecrets("v" * 40, previous_app_secret="before", previous_app_secret_until=1_800_000_060.0)
     await secrets.save(*NUMBER, saved)
     assert await secrets.read(*NUMBER) == saved
@@ -62,7 +68,7 @@ async def test_saved_secrets_are_returned_without_a_read(cluster: CountingCluste
 
 
 async def test_a_missing_secret_is_read_once(cluster: CountingCluster, secrets: OperatorSecrets) -> None:
-    """Most credentials have no refreshed token."""
+    """A missing Secret is read only once, because most credentials have no refreshed token."""
     assert [await secrets.read_refreshed(*NUMBER) for _ in range(3)] == [None] * 3
     assert cluster.reads == 1
 
@@ -70,7 +76,10 @@ async def test_a_missing_secret_is_read_once(cluster: CountingCluster, secrets: 
 async def test_the_write_of_another_is_seen_after_a_while_or_without_the_cache(
     cluster: CountingCluster, secrets: OperatorSecrets, clock: Clock
 ) -> None:
-    """Another process stands for a person who edits the Secret."""
+    """A write by another process is seen after the cache expires, or at once if the cache is bypassed.
+
+    The other process stands for a person who edits the Secret.
+    """
     await secrets.save(*NUMBER, NumberSecrets("v" * 40))
     other = OperatorSecrets(cluster, "waypost")
     await other.save(*NUMBER, NumberSecrets("w" * 40))
@@ -81,7 +90,7 @@ async def test_the_write_of_another_is_seen_after_a_while_or_without_the_cache(
 
 
 async def test_deleted_secrets_are_not_returned(secrets: OperatorSecrets) -> None:
-    """Neither those of a number, nor a refreshed token."""
+    """After a deletion, neither the secrets of a number nor a refreshed token is returned."""
     await secrets.save(*NUMBER, NumberSecrets("v" * 40))
     await secrets.save_refreshed(*NUMBER, RefreshedToken("t", "s"))
     await secrets.delete(*NUMBER)
@@ -93,7 +102,7 @@ async def test_deleted_secrets_are_not_returned(secrets: OperatorSecrets) -> Non
 async def test_after_a_write_whose_answer_was_lost_the_secret_is_read(
     cluster: CountingCluster, secrets: OperatorSecrets
 ) -> None:
-    """The operator cannot tell whether the write was made."""
+    """After a write whose answer was lost, the Secret is read again, because the write may have been made."""
     await secrets.save(*NUMBER, NumberSecrets("v" * 40))
     cluster.loses_answers = True
     with pytest.raises(ClusterAway):

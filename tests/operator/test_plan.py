@@ -1,4 +1,4 @@
-"""Tables: what is planned for a number and what its conditions say, for each state that can be observed."""
+"""Tables of the planned actions and the conditions of a number, for each state that can be observed."""
 
 import dataclasses
 from typing import Any
@@ -51,13 +51,13 @@ def phone(**fields: Any) -> PhoneNumber:
 
 
 def at_meta(**changes: Any) -> MetaState:
-    """Returns the state at Meta that is desired, with changes."""
+    """Returns the desired state at Meta with the given changes."""
     facts: dict[str, Any] = {"token": TOKEN, "number": phone(), "account": (SubscribedApp(APP),), "app": (OURS,)}
     return MetaState(**facts | changes)
 
 
 def observed(**changes: Any) -> Observed:
-    """Returns a number that is as desired, with changes."""
+    """Returns the observation of a number that is as desired except for the given changes."""
     found = Observed(
         credentials=CREDENTIALS,
         secret_version="7",
@@ -80,7 +80,7 @@ def planned(found: Observed, wanted: Desired | None = None) -> list[type[Action]
 
 
 def test_nothing_is_planned_for_a_number_that_is_as_desired() -> None:
-    """Its plan is empty."""
+    """The plan of a number that is as desired is empty."""
     assert planned(observed()) == []
 
 
@@ -253,7 +253,7 @@ REFRESHED = RefreshedToken("fresh", digest("token"), "token", NOW - 1)
     ],
 )
 def test_the_plan_follows_what_was_found(found: Observed, actions: list[type[Action]]) -> None:
-    """Each row is an observed state, and the actions for it."""
+    """The plan has the expected actions for each observed state. Each row is a state and its actions."""
     assert planned(found) == actions
 
 
@@ -277,7 +277,11 @@ def test_the_plan_follows_what_was_found(found: Observed, actions: list[type[Act
 def test_the_callback_is_planned_for_its_scope(
     scope: str, callbacks: WebhookConfiguration, override: str | None, actions: list[type[Action]]
 ) -> None:
-    """A narrower callback takes precedence at Meta, so it is removed; Waypost's own at the account does no harm."""
+    """The plan registers the callback at the scope of the spec.
+
+    A narrower callback takes precedence at Meta, so the plan removes it. Waypost's own callback at the account does
+    no harm.
+    """
     meta = at_meta(
         number=phone(webhook_configuration=callbacks), account=(SubscribedApp(APP, override_callback_uri=override),)
     )
@@ -285,7 +289,7 @@ def test_the_callback_is_planned_for_its_scope(
 
 
 def test_a_replaced_app_secret_is_kept_for_an_hour() -> None:
-    """Deliveries that are signed with it may still arrive."""
+    """A replaced app secret is accepted for another hour, because deliveries signed with it may still arrive."""
     found = observed()
     new = CREDENTIALS.model_copy(update={"app_secret": "new"})
     secrets = secrets_of(found, new, NOW)
@@ -311,7 +315,7 @@ BOTH_SECRETS = CREDENTIALS.model_copy(update={"app_secret": "new", "previous_app
 def test_workers_get_a_token_with_its_proof_and_no_app_secret(
     found: Observed, credentials: Credentials, token: str, secret: str
 ) -> None:
-    """The proof is made with the current app secret."""
+    """Workers get a token and its proof, but no app secret. The proof is made with the current app secret."""
     made = number_of(desired(), found, credentials)
     assert (made.access_token, made.app_secret_proof) == (token, appsecret_proof(token, secret))
     assert msgspec.json.encode(made).find(f'"{secret}"'.encode()) == -1
@@ -322,7 +326,7 @@ def test_workers_get_a_token_with_its_proof_and_no_app_secret(
     [pytest.param(None, id="published by an operator that made no proofs"), pytest.param("0" * 64, id="another proof")],
 )
 def test_a_missing_or_wrong_proof_is_replaced(proof: str | None) -> None:
-    """The entry is published although nothing else has changed."""
+    """An entry with a missing or wrong proof is published again, although nothing else has changed."""
     found = observed()
     assert found.published.number is not None
     number = type(found.published.number)(**_fields(found.published.number, app_secret_proof=proof))
@@ -341,20 +345,23 @@ def test_a_missing_or_wrong_proof_is_replaced(proof: str | None) -> None:
 def test_a_proof_with_a_new_app_secret_is_published_only_when_meta_accepted_it(
     meta: MetaState, actions: list[type[Action]]
 ) -> None:
-    """Until then the old one stays in use."""
+    """A proof with a new app secret is published only after Meta has accepted that secret.
+
+    Until then the old proof stays in use.
+    """
     found = observed(credentials=NEW_SECRET, secret_version="8", status=ACCEPTED, meta=meta)
     assert planned(found) == actions
 
 
 def test_a_lost_verify_token_is_restored_from_the_registry() -> None:
-    """A new one would cost calls to Meta."""
+    """A lost verify token is restored from the registry, because a new one would cost calls to Meta."""
     assert (
         secrets_of(dataclasses.replace(observed(), secrets=None), CREDENTIALS, NOW).verify_token == SECRETS.verify_token
     )
 
 
 def test_an_unreadable_script_leaves_the_published_one() -> None:
-    """Contacts still get answers."""
+    """If a script cannot be read, the published script is kept, so contacts still get answers."""
     found = observed(script=Script(problem=(Reason.SCRIPT_INVALID, "line 3")))
     before = Published(found.published.route, None)
     assert found.published.number is not None
@@ -407,7 +414,10 @@ def test_the_bot_that_is_published_is_one_that_can_answer(
     before: tuple[str | None, str | None] | None,
     is_published: tuple[str | None, str | None],
 ) -> None:
-    """Without any bot, messages would count as done that the bot is to answer once it is repaired."""
+    """If a desired bot cannot be used, the last usable bot stays published.
+
+    Without any bot, messages would count as done, although the desired bot should answer them after its repair.
+    """
     found = observed(script=script)
     assert found.published.number is not None
     last = before and type(found.published.number)(
@@ -420,7 +430,10 @@ def test_the_bot_that_is_published_is_one_that_can_answer(
 
 
 def test_the_condition_of_a_refused_plugin_says_who_can_allow_it() -> None:
-    """The owner of the number cannot: it takes a value of the chart."""
+    """The condition of a refused plugin says who can allow it.
+
+    The owner of the number cannot allow it, because this needs a value of the chart.
+    """
     wanted = desired(bot=REFUSED_PLUGIN)
     found = summary.summarise(judgement.judge(wanted, observed(), NOW), observed())
     by_type = {each.type: each for each in found.conditions}
@@ -437,7 +450,7 @@ def test_the_condition_of_a_refused_plugin_says_who_can_allow_it() -> None:
 
 
 def test_an_allowed_plugin_has_no_condition() -> None:
-    """Only a worker finds out whether it can be imported."""
+    """An allowed plugin has no condition `BotLoaded`, because only a worker finds out whether it can be imported."""
     wanted = dataclasses.replace(desired(bot=ALLOWED_PLUGIN), plugins=ALLOWED)
     found = summary.summarise(judgement.judge(wanted, observed(), NOW), observed())
     assert found.outcome == Outcome.READY
@@ -449,7 +462,10 @@ def _fields(struct: Any, **changes: Any) -> dict[str, Any]:
 
 
 def test_an_executed_part_of_a_plan_is_not_planned_again() -> None:
-    """After a new number was saved and published, only the actions at Meta are left."""
+    """Actions that were executed are not planned again.
+
+    After a new number was saved and published, only the actions at Meta remain in the plan.
+    """
     assert planned(observed(meta=NOWHERE)) == [
         act.AwaitRoute,
         act.SetAppCallback,
@@ -502,7 +518,7 @@ def test_an_executed_part_of_a_plan_is_not_planned_again() -> None:
     ],
 )
 def test_the_summary_follows_what_was_found(found: Observed, ready: tuple[str, str], outcome: Outcome) -> None:
-    """It is `Ready` with its reason, and the outcome of the reconcile."""
+    """The status and reason of `Ready` and the outcome of the reconcile follow from what was observed."""
     shown = summary.summarise(judgement.judge(desired(), found, NOW), found)
     first = shown.conditions[0]
     assert ((first.status, first.reason), shown.outcome) == (ready, outcome)

@@ -31,7 +31,7 @@ WABA, NUMBER, PHONE = "102290129340398", "106540352242922", "+1 555 078 3881"
 
 
 class _Handshake(http.server.BaseHTTPRequestHandler):
-    """Answers handshakes in place of the webhook."""
+    """A server that answers Meta's handshakes in place of the webhook."""
 
     def do_GET(self) -> None:
         challenge = parse_qs(urlsplit(self.path).query).get("hub.challenge", [""])[0].encode()
@@ -45,7 +45,7 @@ class _Handshake(http.server.BaseHTTPRequestHandler):
 
 
 class Installation:
-    """Runs the processes, and has the API server and the simulated Meta that they share."""
+    """The processes of a test, with the API server and the simulated Meta that they share."""
 
     def __init__(self, api: ApiServer, folder: Path, free_port: Callable[[], int]) -> None:
         self.api, self.folder = api, folder
@@ -134,7 +134,7 @@ class Installation:
         return len(self.api.changes()) > count
 
     def callback(self) -> str:
-        """Returns the address that Meta delivers the number's messages to."""
+        """Returns the address to which Meta delivers the number's messages."""
         found = self.meta.get(
             f"/v26.0/{NUMBER}",
             params={"fields": "webhook_configuration"},
@@ -171,14 +171,20 @@ def _secret(token: str = TOKEN) -> Manifest:
 
 @pytest.fixture
 def installation(api: ApiServer, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Installation]:
-    """Runs the simulated Meta with one number, and answers in place of the webhook; no operator runs yet."""
+    """Yields an installation with a simulated Meta that has one number, and with answers in place of the webhook.
+
+    No operator runs yet.
+    """
     made = Installation(api, tmp_path, free_port)
     yield made
     made.close()
 
 
 def test_an_applied_number_and_schedule_are_set_up_and_repaired(installation: Installation) -> None:
-    """`kubectl apply` leads to a verified callback, a registry and a CronJob; drift is repaired; SIGTERM ends it."""
+    """After `kubectl apply`, the operator sets up a verified callback, a registry and a CronJob.
+
+    It also repairs drift. SIGTERM ends the operator.
+    """
     operator, api = installation.operator(), installation.api
     installation.apply()
     until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready")
@@ -204,7 +210,10 @@ def test_an_applied_number_and_schedule_are_set_up_and_repaired(installation: In
 
 
 def test_a_revoked_token_is_reported_and_a_new_one_is_used_at_once(installation: Installation) -> None:
-    """The condition says what a person must do, and the change of the Secret wakes the number."""
+    """A revoked token is reported in a condition that says what a person must do.
+
+    The change of the Secret then wakes the number, so the new token is used at once.
+    """
     installation.world(tokens=[{"token": TOKEN, "app_id": APP, "revoked": True}])
     installation.operator()
     installation.apply()
@@ -215,9 +224,9 @@ def test_a_revoked_token_is_reported_and_a_new_one_is_used_at_once(installation:
 
 
 def test_an_operator_killed_at_any_moment_leaves_nothing_undone(installation: Installation) -> None:
-    """`kill -9` several times during its first work: nothing is created twice, and in the end nothing is missing.
+    """After several kills of the operator during its first work, nothing is created twice and nothing is missing.
 
-    The account is an active one, with many calls; what a kill costs a small account is in another test.
+    The account has many calls. Another test covers how many calls a kill costs a small account.
     """
     installation.apply()
     for delay_s in (0.0, 0.1, 0.25):
@@ -238,7 +247,7 @@ def test_an_operator_killed_at_any_moment_leaves_nothing_undone(installation: In
 
 
 def test_rollouts_cost_an_account_no_calls(installation: Installation) -> None:
-    """After SIGTERM the next process goes on with the calls that were left, for known accounts and for new ones."""
+    """After SIGTERM the next process continues with the calls that remained, for known and for new accounts."""
     installation.apply()
     operator = installation.operator()
     until(installation.is_ready, "the number is ready")
@@ -262,7 +271,10 @@ def test_rollouts_cost_an_account_no_calls(installation: Installation) -> None:
 
 
 def test_a_kill_costs_the_next_process_half(installation: Installation) -> None:
-    """What was left is not recorded, so less is granted; the record of an earlier process is not used again."""
+    """After a kill the next process gets a smaller grant, because the remaining calls were not recorded.
+
+    The record of an earlier process is not used again.
+    """
     installation.apply()
     for grants in (1, 2):
         operator = installation.operator()
@@ -273,7 +285,7 @@ def test_a_kill_costs_the_next_process_half(installation: Installation) -> None:
 
 
 def test_an_orderly_end_does_not_wait_for_an_api_server_that_is_away(installation: Installation) -> None:
-    """It only loses the calls that were left."""
+    """An orderly end does not wait for an unreachable API server. Only the remaining calls are lost."""
     installation.apply()
     operator = installation.operator()
     until(installation.is_ready, "the number is ready")
@@ -285,7 +297,7 @@ def test_an_orderly_end_does_not_wait_for_an_api_server_that_is_away(installatio
 
 
 def test_a_deletion_removes_what_was_created(installation: Installation) -> None:
-    """No route, no order and no CronJob remain, and `kubectl delete` ends."""
+    """After the objects are deleted, no route, order or CronJob remains, and `kubectl delete` ends."""
     api = installation.api
     installation.operator()
     installation.apply()
@@ -298,7 +310,10 @@ def test_a_deletion_removes_what_was_created(installation: Installation) -> None
 
 
 def test_no_secret_and_no_phone_number_is_in_logs_traces_metrics_events_or_status(installation: Installation) -> None:
-    """G8: marked values are looked for in all that the operator writes."""
+    """G8: nothing that the operator writes contains a secret or a phone number.
+
+    The test searches for marked values in logs, traces, metrics, Events and status.
+    """
     installation.operator()
     installation.apply()
     until(lambda: installation.is_ready() and installation.is_ready("BotSchedule", "news"), "both are ready")
@@ -339,7 +354,7 @@ def _texts(folder: Path) -> str:
 
 
 def test_the_examples_become_ready(installation: Installation, pytestconfig: pytest.Config) -> None:
-    """A newcomer tries `kubectl apply -f examples/` first."""
+    """The objects in `examples/` become ready, because a newcomer tries `kubectl apply -f examples/` first."""
     for path in sorted((pytestconfig.rootpath / "examples").glob("*.yaml")):
         for manifest in yaml.safe_load_all(path.read_text()):
             installation.api.put(manifest)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 
 def entries(name: str, token: str = "t") -> tuple[registry.Route, registry.Number]:
-    """Return both registry entries of a number."""
+    """Returns both registry entries of a number."""
     both = {"namespace": "team-a", "name": name, "phone_number_id": "1", "waba_id": "2", "app_id": "3"}
     return (
         registry.Route(**both, app_secrets=("s",), verify_tokens=("v",)),
@@ -32,7 +32,7 @@ def cluster() -> FileCluster:
 
 
 async def test_an_entry_is_read_as_it_was_written(cluster: FileCluster) -> None:
-    """A number without entries reads as an empty `Published`."""
+    """A written entry is read back unchanged. A number without entries reads as an empty `Published`."""
     store = Registry(cluster, "waypost", 4)
     route, number = entries("one")
     assert await store.write(Published(), route, number)
@@ -41,7 +41,7 @@ async def test_an_entry_is_read_as_it_was_written(cluster: FileCluster) -> None:
 
 
 async def test_an_unchanged_entry_is_not_written(cluster: FileCluster) -> None:
-    """A resync of a thousand numbers writes nothing."""
+    """An unchanged entry is not written, so a resync of a thousand numbers writes nothing."""
     store = Registry(cluster, "waypost", 4)
     await store.write(Published(), *entries("one"))
     before = cluster.dump()
@@ -50,7 +50,7 @@ async def test_an_unchanged_entry_is_not_written(cluster: FileCluster) -> None:
 
 
 async def test_numbers_of_one_secret_do_not_affect_each_other(cluster: FileCluster) -> None:
-    """With one shard all numbers share a Secret, and each change or withdrawal concerns one key."""
+    """When all numbers share one Secret, each change or withdrawal affects only its own key."""
     store = Registry(cluster, "waypost", 1)
     for name in ("one", "two", "three"):
         await store.write(Published(), *entries(name))
@@ -63,14 +63,17 @@ async def test_numbers_of_one_secret_do_not_affect_each_other(cluster: FileClust
 
 
 async def test_an_operator_can_withdraw_an_entry_of_an_earlier_one(cluster: FileCluster) -> None:
-    """Entries are found by name, so those of an object that lost its finalizer can still be removed."""
+    """An operator can withdraw entries that an earlier operator wrote, because entries are found by name.
+
+    So entries of an object that lost its finalizer can still be removed.
+    """
     await Registry(cluster, "waypost", 1).write(Published(), *entries("one"))
     await Registry(cluster, "waypost", 1).withdraw("team-a", "one")
     assert published(cluster) == ({}, {})
 
 
 async def test_an_entry_that_cannot_be_read_is_replaced(cluster: FileCluster) -> None:
-    """An entry that was edited by hand is written again."""
+    """An entry that cannot be read, for example after an edit by hand, is written again."""
     store = Registry(cluster, "waypost", 1)
     route, number = entries("one")
     await store.write(Published(), route, number)
@@ -85,7 +88,7 @@ async def test_an_entry_that_cannot_be_read_is_replaced(cluster: FileCluster) ->
 
 
 async def test_a_write_during_a_read_is_not_lost() -> None:
-    """The read's answer is older than the write and arrives after it."""
+    """A write that is made during a read is not lost, although the answer to the read is older and arrives later."""
     answered, arrives = asyncio.Event(), asyncio.Event()
 
     class Slow(FileCluster):

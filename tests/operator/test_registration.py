@@ -1,4 +1,4 @@
-"""`register` is called rarely, whatever happens: Meta locks a number after ten calls in 72 hours."""
+"""The operator rarely calls `register`, whatever happens, because Meta locks a number after ten calls in 72 hours."""
 
 import pytest
 from hypothesis import given
@@ -12,12 +12,12 @@ NOW = 1_800_000_000.0
 
 
 def test_the_first_call_is_made_at_once() -> None:
-    """No earlier call makes it wait."""
+    """The first call is made at once, without waiting."""
     assert Registration().wait_s(NOW) == 0
 
 
 def test_each_further_call_waits_longer() -> None:
-    """A failure at Meta may take hours."""
+    """Each further call waits longer than the one before, because a failure at Meta may take hours."""
     calls, waits = Registration(), []
     now = NOW
     for _ in range(MOST_IN_WINDOW):
@@ -30,7 +30,7 @@ def test_each_further_call_waits_longer() -> None:
 
 @given(st.lists(st.floats(0, 40_000), min_size=1, max_size=200))
 def test_no_72_hours_see_more_calls_than_allowed(waits: list[float]) -> None:
-    """Neither reconciles at any time nor restarts in between lead to more."""
+    """No period of 72 hours has more calls than allowed, whenever reconciles and restarts happen."""
     calls, now, made = Registration(), NOW, []
     for wait in waits:
         now += wait
@@ -46,14 +46,17 @@ def test_no_72_hours_see_more_calls_than_allowed(waits: list[float]) -> None:
     ("code", "is_final"), [(133005, True), (131045, True), (133006, True), (133015, False), (2, False)]
 )
 def test_only_a_refusal_that_needs_a_person_is_recorded(code: int, is_final: bool) -> None:
-    """It is recorded with the Secret's version, because another version may hold another PIN."""
+    """A refusal is recorded only if a person must act.
+
+    It is recorded with the Secret's version, because another version may hold another PIN.
+    """
     calls = Registration().with_attempt(NOW).with_refusal(GraphRefused(code, 400), "7", NOW)
     assert calls.is_refused("7") == is_final
     assert not calls.is_refused("8")
 
 
 def test_no_call_is_made_while_meta_locks_the_number() -> None:
-    """After the code 133016 the lock lasts for 72 hours."""
+    """After the code 133016, no call is made for the 72 hours in which Meta locks the number."""
     calls = Registration().with_attempt(NOW).with_refusal(GraphRefused(133016, 400), "7", NOW)
     assert calls.wait_s(NOW) == WINDOW_S
 
@@ -62,11 +65,11 @@ def test_no_call_is_made_while_meta_locks_the_number() -> None:
     "status", [{}, {"registration": None}, {"registration": {"attempts": ["x", 3], "blockedUntil": 1}}]
 )
 def test_a_status_that_cannot_be_read_holds_no_calls(status: dict[str, object]) -> None:
-    """Others may write a status too."""
+    """A status that cannot be read counts as a status without calls, because others may write a status too."""
     assert registration.read(status) == Registration()
 
 
 def test_calls_survive_being_written_and_read() -> None:
-    """Times are kept to the second."""
+    """Calls that are written into the status and read again stay the same. Times are exact to the second."""
     calls = Registration((NOW - 5, NOW), NOW + 60, 133005, "7")
     assert registration.read({"registration": calls.as_status()}) == calls

@@ -1,4 +1,4 @@
-"""The operator starts and ends in order, and its probes say what it waits for."""
+"""The operator starts and ends its parts in order, and its probes report what it waits for."""
 
 import asyncio
 import threading
@@ -10,7 +10,10 @@ from .running import TEAM, Fleet, Notes, number, until
 
 
 def test_an_operator_without_the_kinds_waits_and_says_so(api: ApiServer, fleet: Fleet) -> None:
-    """The chart may be installed without CRDs: the probe names what is missing, and the operator goes on by itself."""
+    """An operator without its CRDs waits, and its probe says what is missing.
+
+    The chart may be installed without CRDs. The operator continues by itself when they are installed.
+    """
     missing = Fault(lambda verb, kind, _: (verb, kind) == ("list", "WhatsAppNumber"), 404, 1)
     api.faults.append(missing)
     api.put(number())
@@ -20,7 +23,7 @@ def test_an_operator_without_the_kinds_waits_and_says_so(api: ApiServer, fleet: 
 
 
 def test_an_operator_without_permission_waits_and_says_so(api: ApiServer, fleet: Fleet) -> None:
-    """A missing Role shows in the probe, not as a crash loop."""
+    """If a Role is missing, the operator waits and its probe reports this. The operator does not crash in a loop."""
     api.faults.append(Fault(lambda verb, kind, _: (verb, kind) == ("list", "BotSchedule"), 403, 1))
     fleet.begin()
     until(lambda: "cannot be listed" in (fleet.not_ready() or ""), "it says what is missing")
@@ -28,7 +31,7 @@ def test_an_operator_without_permission_waits_and_says_so(api: ApiServer, fleet:
 
 
 def test_an_operator_that_is_stopped_while_it_waits_ends(api: ApiServer, fleet: Fleet) -> None:
-    """SIGTERM works before anything is watched, too."""
+    """SIGTERM also ends an operator that waits before it watches anything."""
     api.faults.append(Fault(lambda verb, *_: verb == "list", 503, 1000))
     fleet.begin()
     until(lambda: "cannot be listed" in (fleet.not_ready() or ""), "it waits")
@@ -36,7 +39,7 @@ def test_an_operator_that_is_stopped_while_it_waits_ends(api: ApiServer, fleet: 
 
 
 def test_a_running_reconcile_is_finished_at_the_end(api: ApiServer, fleet: Fleet) -> None:
-    """A rollout in the middle of a reconcile does not leave half of it undone."""
+    """A running reconcile is finished when the operator is stopped, so that a rollout leaves no work half done."""
     entered, leave = threading.Event(), threading.Event()
 
     async def hold(_: object) -> None:
@@ -56,7 +59,10 @@ def test_a_running_reconcile_is_finished_at_the_end(api: ApiServer, fleet: Fleet
 
 
 def test_the_record_for_the_next_process_is_written_after_the_last_reconcile(api: ApiServer, fleet: Fleet) -> None:
-    """No reconcile spends anything of what the record hands over."""
+    """The record for the next process is written after the last reconcile has ended.
+
+    So no reconcile uses calls that the record hands over.
+    """
     order: list[str] = []
     leave = threading.Event()
 
@@ -81,7 +87,10 @@ def test_the_record_for_the_next_process_is_written_after_the_last_reconcile(api
 
 
 def test_the_end_does_not_wait_for_a_record_that_cannot_be_written(fleet: Fleet) -> None:
-    """An API server that accepts the connection and never answers costs the record and some seconds."""
+    """The end of the operator waits only some seconds for a record that cannot be written.
+
+    If the API server accepts the connection and never answers, the record is lost.
+    """
     notes = Notes()
     notes.at_end = asyncio.Event().wait
     fleet.start(notes=notes)
@@ -90,13 +99,16 @@ def test_the_end_does_not_wait_for_a_record_that_cannot_be_written(fleet: Fleet)
 
 
 def test_children_without_their_object_are_swept_at_the_start(api: ApiServer, fleet: Fleet) -> None:
-    """No event shows that an object lost its finalizer while no operator ran."""
+    """At the start, the operator sweeps children whose object is gone.
+
+    No event shows that an object lost its finalizer while no operator ran.
+    """
     notes = fleet.start()
     until(lambda: notes.sweeps == 2, "both reconcilers have swept")
 
 
 def test_kinds_know_their_paths_in_the_api() -> None:
-    """The API server serves them there."""
+    """Each kind has the paths at which the API server serves it."""
     assert KINDS["WhatsAppNumber"].at("a", "b") == "/apis/waypost.dev/v1alpha1/namespaces/a/whatsappnumbers/b"
     assert KINDS["Secret"].within("a") == "/api/v1/namespaces/a/secrets"
     assert KINDS["CronJob"].collection == "/apis/batch/v1/cronjobs"

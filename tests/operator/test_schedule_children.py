@@ -42,7 +42,7 @@ def pod(manifest: Manifest) -> Manifest:
 
 @given(names, names)
 def test_a_childs_name_is_valid_in_kubernetes(namespace: str, name: str) -> None:
-    """It leaves room for the planned minute behind it."""
+    """The name of a child is valid in Kubernetes, and short enough to append the planned minute."""
     child = Owner(namespace, name, "uid").child
     assert len(child) <= 52
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", child)
@@ -51,7 +51,10 @@ def test_a_childs_name_is_valid_in_kubernetes(namespace: str, name: str) -> None
 
 @given(st.lists(st.tuples(names, names), min_size=2, max_size=2, unique=True))
 def test_two_schedules_never_share_a_child(pair: list[tuple[str, str]]) -> None:
-    """`a-b/c` and `a/b-c` do not, nor do names that differ only in what is cut."""
+    """Two schedules never have children with the same name.
+
+    This holds for `a-b/c` and `a/b-c`, and for long names that differ only in the part that is cut off.
+    """
     first, second = (Owner(*each, "uid").child for each in pair)
     assert first != second
 
@@ -67,7 +70,7 @@ def test_two_schedules_never_share_a_child(pair: list[tuple[str, str]]) -> None:
     ],
 )
 def test_the_run_understands_the_order(action: dict[str, Any]) -> None:
-    """The run reads everything that the operator writes."""
+    """The run can read every order that the operator writes."""
     read = order.load(children.order(OWNER, spec(action=action), NUMBER_ID))
     assert (read.uid, read.namespace, read.name) == (OWNER.uid, "team-a", "weekly-news")
     assert (read.number, read.number_id, read.time_zone) == ("support", NUMBER_ID, "Europe/Rome")
@@ -75,7 +78,7 @@ def test_the_run_understands_the_order(action: dict[str, Any]) -> None:
 
 
 def test_the_examples_become_orders(pytestconfig: pytest.Config) -> None:
-    """They are used unchanged."""
+    """The schedules in `examples/` become orders that the run can read, without any change."""
     documents = list(yaml.safe_load_all((pytestconfig.rootpath / "examples/schedule.yaml").read_text()))
     for document in documents:
         read = order.load(children.order(OWNER, ScheduleSpec.model_validate(document["spec"]), NUMBER_ID))
@@ -84,12 +87,12 @@ def test_the_examples_become_orders(pytestconfig: pytest.Config) -> None:
 
 
 def test_no_contact_is_in_the_cronjob() -> None:
-    """More people may read it than the Secret."""
+    """The CronJob contains no contact, because more people may read the CronJob than the Secret."""
     assert CONTACT[1:] not in str(cron_job())
 
 
 def test_the_pod_is_restricted_and_has_no_service_account_token() -> None:
-    """It meets the Pod Security Standard `restricted` and cannot use the Kubernetes API."""
+    """The pod meets the Pod Security Standard `restricted`, and cannot use the Kubernetes API."""
     found = pod(cron_job())
     (container,) = found["containers"]
     assert found["automountServiceAccountToken"] is False
@@ -104,7 +107,10 @@ def test_the_pod_is_restricted_and_has_no_service_account_token() -> None:
 
 
 def test_a_run_has_limits_of_time_retries_and_history() -> None:
-    """A run that would fail in another pod too is not tried again."""
+    """A run has limits for its time, its retries and its history.
+
+    A run that would also fail in another pod is not tried again.
+    """
     found = cron_job()["spec"]
     job = found["jobTemplate"]["spec"]
     assert (job["activeDeadlineSeconds"], job["backoffLimit"], job["ttlSecondsAfterFinished"]) == (900, 3, 86_400)
@@ -113,7 +119,10 @@ def test_a_run_has_limits_of_time_retries_and_history() -> None:
 
 
 def test_only_a_token_check_sees_an_access_token() -> None:
-    """It sees that of its own number, although the registry's Secret holds those of many."""
+    """Only the pod of a token check gets an access token, and only its own number's.
+
+    The Secret of the registry contains the tokens of many numbers.
+    """
     assert "waypost-registry" not in str(cron_job())
 
     (volume,) = [each for each in pod(cron_job(action={"tokenCheck": {}}))["volumes"] if each["name"] == "registry"]
@@ -121,7 +130,7 @@ def test_only_a_token_check_sees_an_access_token() -> None:
 
 
 def test_the_pod_has_the_platforms_options() -> None:
-    """Variables and labels that the operator itself sets take precedence."""
+    """The pod has the platform's options. Variables and labels that the operator itself sets take precedence."""
     job = JobOptions(
         environment=(
             {"name": "WAYPOST_DATABASE_URL", "valueFrom": {"secretKeyRef": {"name": "db", "key": "url"}}},
@@ -144,7 +153,10 @@ def test_the_pod_has_the_platforms_options() -> None:
 
 
 def served(manifest: Manifest) -> Manifest:
-    """Returns the CronJob as an API server would: with defaults, a status and what others have added."""
+    """Returns the CronJob as an API server would return it.
+
+    It then has defaults, a status, and additions of other clients.
+    """
     found = copy.deepcopy(manifest)
     found["status"] = {"lastScheduleTime": "2026-11-23T09:00:00Z"}
     found["metadata"] |= {"uid": "u", "generation": 3}
@@ -159,12 +171,15 @@ def served(manifest: Manifest) -> Manifest:
 
 
 def test_additions_of_the_api_server_cause_no_write() -> None:
-    """Otherwise every resync would write, and every write would cause a reconcile."""
+    """Additions of the API server to a CronJob cause no write.
+
+    Otherwise every resync would write, and every write would cause a reconcile.
+    """
     assert children.is_as_desired(served(cron_job()), cron_job())
 
 
 def test_another_trace_causes_no_write() -> None:
-    """Each reconcile has a new one."""
+    """A new trace context alone causes no write, because each reconcile has a new one."""
     before = served(cron_job(traceparent="00-" + "1" * 32 + "-" + "1" * 16 + "-01"))
     assert children.is_as_desired(before, cron_job(traceparent="00-" + "2" * 32 + "-" + "2" * 16 + "-01"))
     assert children.is_as_desired(before, cron_job(traceparent=None))
@@ -183,13 +198,16 @@ def test_another_trace_causes_no_write() -> None:
     ],
 )
 def test_an_edit_causes_a_write(edit: Any) -> None:
-    """Drift from the desired CronJob is repaired."""
+    """An edit of the CronJob causes a write, which repairs the drift from the desired CronJob."""
     drifted = served(cron_job())
     edit(drifted)
     assert not children.is_as_desired(drifted, cron_job())
 
 
 def test_a_field_that_is_no_longer_desired_causes_a_write() -> None:
-    """The desired CronJob does not show its absence, so the digest does."""
+    """A field that is no longer desired causes a write.
+
+    The desired CronJob lacks the field, so a comparison would not find it. The digest shows the difference.
+    """
     assert not children.is_as_desired(served(cron_job(action={"tokenCheck": {}})), cron_job())
     assert not children.is_as_desired(None, cron_job())

@@ -1,4 +1,7 @@
-"""A running operator looks after schedules: kopf's watches wake it, an API server in memory keeps what it writes."""
+"""A running operator takes care of schedules.
+
+kopf's watches wake the operator, and an API server in memory stores what it writes.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -55,7 +58,7 @@ def start(api: ApiServer, tmp_path: Path) -> Iterator[Callable[[], Callable[[], 
 
 
 class _Idle(NotingReconciler):
-    """Reconciles numbers without changing anything."""
+    """A reconciler of numbers that changes nothing."""
 
     async def reconcile(self, manifest: Manifest) -> Any:
         return Result(None, Outcome.READY)
@@ -67,13 +70,13 @@ def connect(api: ApiServer) -> None:
 
 
 def reason(api: ApiServer, name: str = "weekly-news") -> str | None:
-    """Returns the reason of the schedule's `Ready`."""
+    """Returns the reason of the schedule's condition `Ready`, or None."""
     status = (api.get(SCHEDULE, TEAM, name) or {}).get("status") or {}
     return next((each["reason"] for each in status.get("conditions", ()) if each["type"] == ConditionType.READY), None)
 
 
 def test_a_schedule_waits_for_its_number_and_is_woken_by_it(api: ApiServer, start: Callable[[], Any]) -> None:
-    """A user may apply the files in any order."""
+    """A schedule waits for its number, and the number wakes it, because a user may apply the files in any order."""
     start()
     api.put(schedule())
     until(lambda: reason(api) == Reason.NUMBER_NOT_FOUND, "it says what it waits for")
@@ -85,7 +88,7 @@ def test_a_schedule_waits_for_its_number_and_is_woken_by_it(api: ApiServer, star
 
 
 def test_a_deleted_cronjob_is_created_again_at_once(api: ApiServer, start: Callable[[], Any]) -> None:
-    """The watch wakes its schedule; it does not wait for the next resync."""
+    """A deleted CronJob is created again at once, because the watch wakes its schedule before the next resync."""
     start()
     api.put(number())
     connect(api)
@@ -100,7 +103,7 @@ def test_a_deleted_cronjob_is_created_again_at_once(api: ApiServer, start: Calla
 
 
 def test_the_end_of_a_run_is_in_the_status_at_once(api: ApiServer, start: Callable[[], Any]) -> None:
-    """The CronJob's status changes when the Job ends."""
+    """The result of a run is in the status at once, because the CronJob's status changes when the Job ends."""
     start()
     api.put(number())
     connect(api)
@@ -131,7 +134,10 @@ def test_the_end_of_a_run_is_in_the_status_at_once(api: ApiServer, start: Callab
 def test_a_schedule_deleted_while_the_operator_is_down_goes_when_it_is_back(
     api: ApiServer, start: Callable[[], Any]
 ) -> None:
-    """Its finalizer held it until then; its runs end with it."""
+    """A schedule that was deleted while no operator ran is removed when the operator runs again.
+
+    Its finalizer keeps it until then. Its CronJob is removed with it.
+    """
     stop = start()
     api.put(number())
     connect(api)
@@ -148,7 +154,10 @@ def test_a_schedule_deleted_while_the_operator_is_down_goes_when_it_is_back(
 def test_a_cronjob_whose_schedule_lost_its_finalizer_is_swept_at_the_start(
     api: ApiServer, start: Callable[[], Any]
 ) -> None:
-    """A user removed the finalizer by hand while the operator was down."""
+    """At the start, the operator deletes a CronJob whose schedule is gone.
+
+    A user removed the schedule's finalizer by hand while the operator was down.
+    """
     stop = start()
     api.put(number())
     connect(api)
@@ -165,7 +174,7 @@ def test_a_cronjob_whose_schedule_lost_its_finalizer_is_swept_at_the_start(
 def test_two_hundred_schedules_at_once_are_set_up_without_further_writes(
     api: ApiServer, start: Callable[[], Any]
 ) -> None:
-    """A write of the operator causes no further one."""
+    """Two hundred schedules are set up at once, and a write of the operator causes no further write."""
     start()
     api.put(number())
     connect(api)

@@ -1,4 +1,4 @@
-"""Tables of decisions about a schedule: which number may be used, and what the API server's refusals mean."""
+"""Tables of decisions about a schedule: which number it may use, and what the API server's refusals mean."""
 
 from typing import Any
 
@@ -46,7 +46,10 @@ def spec(**changes: Any) -> ScheduleSpec:
 def test_a_number_is_used_once_its_own_credentials_reached_it(
     status: dict[str, Any], is_bound: bool, reason: Reason | None
 ) -> None:
-    """A user who writes another team's `phoneNumberId` into their own object sends nothing from it."""
+    """A schedule may use a number only after the number was connected with its own credentials.
+
+    A user who writes another team's `phoneNumberId` into their own object cannot send from that number.
+    """
     planned = plan(spec(), number() | {"status": status}, has_cron_job=True, is_bound=is_bound)
     assert (planned.obstacle.reason if planned.obstacle else None) == reason
     assert (planned.write_order, planned.suspend) == (reason is None, reason is not None)
@@ -54,7 +57,7 @@ def test_a_number_is_used_once_its_own_credentials_reached_it(
 
 @pytest.mark.parametrize("gone", [None, number() | {"metadata": {"deletionTimestamp": "2026-11-23T09:00:00Z"}}])
 def test_without_its_number_no_run_starts(gone: Any) -> None:
-    """A CronJob that exists is suspended; none is created."""
+    """Without its number, a schedule starts no run: an existing CronJob is suspended, and no new one is created."""
     for has_cron_job in (True, False):
         planned = plan(spec(), gone, has_cron_job=has_cron_job, is_bound=True)
         assert planned.obstacle is not None
@@ -64,7 +67,7 @@ def test_without_its_number_no_run_starts(gone: Any) -> None:
 
 @pytest.mark.parametrize("action", [{"report": {}}, {"retention": {}}, message(**SELECTOR)])
 def test_an_unsupported_action_is_reported_before_a_run(action: dict[str, Any]) -> None:
-    """A person must change the spec."""
+    """An unsupported action is reported before any run, and a person must change the spec."""
     planned = plan(spec(action=action), number() | {"status": number_status()}, has_cron_job=False, is_bound=False)
     assert planned.obstacle is not None
     assert (planned.obstacle.reason, outcome(planned.obstacle)) == (Reason.NOT_SUPPORTED, Outcome.STALLED)
@@ -90,13 +93,16 @@ def test_an_unsupported_action_is_reported_before_a_run(action: dict[str, Any]) 
     ],
 )
 def test_the_api_servers_refusal_becomes_a_reason(reason: str, text: str, expected: Reason, ends: Outcome) -> None:
-    """Its own words are passed on where the user can act on them."""
+    """A refusal by the API server becomes a reason of a condition.
+
+    The API server's own words are passed on if the user can act on them.
+    """
     obstacle = refusal(ClusterRefused(reason, text))
     assert (obstacle.reason, outcome(obstacle)) == (expected, ends)
     assert (text in obstacle.message) == (ends == Outcome.STALLED)
 
 
 def test_a_suspended_schedule_is_ready() -> None:
-    """It is no failure, so no alert fires."""
+    """A suspended schedule is ready, because suspending is not a failure and must not cause an alert."""
     ready = conditions(spec(suspend=True), None)[0]
     assert (ready.type, ready.status, ready.reason) == (ConditionType.READY, TRUE, Reason.SUSPENDED)

@@ -1,4 +1,4 @@
-"""A schedule is set up and kept as desired, in a cluster in memory."""
+"""Tests that a schedule is set up and kept as desired, in a cluster in memory."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ async def team() -> Team:
 
 
 async def test_a_schedule_becomes_a_cronjob_and_an_order(team: Team) -> None:
-    """They are in the release namespace, and the status names the CronJob."""
+    """The CronJob and the order are in the release namespace, and the status names the CronJob."""
     team.cluster.put(schedule())
     result = await team.reconcile()
 
@@ -54,7 +54,7 @@ async def test_a_schedule_becomes_a_cronjob_and_an_order(team: Team) -> None:
 
 
 async def test_a_second_reconcile_writes_nothing(team: Team) -> None:
-    """Neither another trace nor a later time matters."""
+    """A second reconcile writes nothing, even if its trace is another one or the time is later."""
     team.cluster.put(schedule())
     for _ in range(3):
         with tracing.tracer().start_as_current_span("reconcile"):
@@ -64,7 +64,7 @@ async def test_a_second_reconcile_writes_nothing(team: Team) -> None:
 
 
 async def test_runs_link_to_the_reconcile_that_last_changed_them(team: Team) -> None:
-    """Each changed spec gives them another trace."""
+    """Runs link to the trace of the reconcile that last changed the spec. Other reconciles keep this link."""
     team.cluster.put(schedule())
     traceparents = []
     for minute in ("0", "0", "5"):
@@ -89,7 +89,7 @@ async def test_runs_link_to_the_reconcile_that_last_changed_them(team: Team) -> 
     ],
 )
 async def test_a_changed_spec_gives_what_a_new_schedule_would_give(change: dict[str, Any], team: Team) -> None:
-    """Nothing of the old spec is left."""
+    """A CronJob of a changed schedule equals that of a new schedule. Nothing of the old spec is left."""
     team.cluster.put(schedule())
     await team.reconcile()
     team.cluster.put(schedule(**change))
@@ -105,7 +105,7 @@ async def test_a_changed_spec_gives_what_a_new_schedule_would_give(change: dict[
 
 @pytest.mark.parametrize("kind", ["CronJob", "Secret"])
 async def test_a_deleted_child_is_created_again(kind: str, team: Team) -> None:
-    """Drift is repaired by the next reconcile."""
+    """The next reconcile creates a deleted child again."""
     team.cluster.put(schedule())
     await team.reconcile()
     team.cluster.remove(kind, RELEASE, team.cron_job()["metadata"]["name"])
@@ -114,7 +114,7 @@ async def test_a_deleted_child_is_created_again(kind: str, team: Team) -> None:
 
 
 async def test_an_edited_cronjob_is_repaired(team: Team) -> None:
-    """Users who may edit it must not make it fire at other times."""
+    """An edited CronJob is repaired, because users who may edit it must not make it fire at other times."""
     team.cluster.put(schedule())
     await team.reconcile()
     cron_job = team.cron_job()
@@ -125,7 +125,7 @@ async def test_an_edited_cronjob_is_repaired(team: Team) -> None:
 
 
 async def test_a_number_of_another_namespace_cannot_be_used(team: Team) -> None:
-    """`numberRef` is looked up in the schedule's own namespace."""
+    """A schedule cannot use a number of another namespace. `numberRef` is looked up in the schedule's own namespace."""
     team.cluster.put(number("sales", namespace="team-b"))
     team.cluster.put(schedule(numberRef={"name": "sales"}))
     result = await team.reconcile()
@@ -134,7 +134,7 @@ async def test_a_number_of_another_namespace_cannot_be_used(team: Team) -> None:
 
 
 async def test_a_schedule_waits_for_its_number() -> None:
-    """The order in which files are applied does not matter."""
+    """A schedule waits until its number exists, so files can be applied in any order."""
     team = Team()
     team.cluster.put(schedule())
     assert (await team.reconcile()).outcome == Outcome.WAITING
@@ -145,7 +145,10 @@ async def test_a_schedule_waits_for_its_number() -> None:
 
 
 async def test_runs_are_suspended_while_the_number_is_gone(team: Team) -> None:
-    """A new object of the same name counts as another number until its own credentials have reached it."""
+    """The runs of a schedule are suspended while its number does not exist.
+
+    A new number of the same name counts as another number until its own credentials have reached it.
+    """
     team.cluster.put(schedule())
     await team.reconcile()
 
@@ -164,7 +167,7 @@ async def test_runs_are_suspended_while_the_number_is_gone(team: Team) -> None:
 
 
 async def test_a_failing_number_stops_no_run(team: Team) -> None:
-    """A failure of the operator or of Meta stops changes, never messages."""
+    """A failing number does not suspend runs. A failure of the operator or of Meta stops changes, never messages."""
     team.cluster.put(schedule())
     await team.reconcile()
     found = team.cluster.get("WhatsAppNumber", TEAM, "support")
@@ -175,7 +178,10 @@ async def test_a_failing_number_stops_no_run(team: Team) -> None:
 
 
 async def test_a_refused_cronjob_leaves_the_last_valid_one(team: Team) -> None:
-    """Its order stays too, because both belong together. The Event says why."""
+    """If the API server refuses a CronJob, the last valid one stays. The Event says why.
+
+    The order of the last valid CronJob stays too, because both belong together.
+    """
     team.cluster.put(schedule())
     await team.reconcile()
     before = team.cron_job(), await team.order()
@@ -193,7 +199,7 @@ async def test_a_refused_cronjob_leaves_the_last_valid_one(team: Team) -> None:
 
 
 async def test_an_api_server_that_does_not_answer_changes_no_status(team: Team) -> None:
-    """The error propagates, and the controller retries."""
+    """If the API server does not answer, the error propagates and the status stays. The controller retries."""
     team.cluster.put(schedule())
     team.cluster.refuse = ClusterAway("503")
     with pytest.raises(ClusterAway):
@@ -202,7 +208,10 @@ async def test_an_api_server_that_does_not_answer_changes_no_status(team: Team) 
 
 
 async def test_the_status_shows_the_last_run(team: Team) -> None:
-    """The report is read from the run's pod once the CronJob shows that there was a run."""
+    """The status shows the report of the last run.
+
+    The operator reads the report from the run's pod once the CronJob shows that there was a run.
+    """
     team.cluster.put(schedule())
     await team.reconcile()
     cron_job = team.cron_job()
@@ -234,7 +243,10 @@ async def test_the_status_shows_the_last_run(team: Team) -> None:
 
 
 async def test_a_deleted_schedule_deletes_its_children(team: Team) -> None:
-    """Owner references cannot lead to another namespace, so Kubernetes does not delete them."""
+    """The operator deletes the children of a deleted schedule.
+
+    Kubernetes does not delete them, because owner references cannot lead to another namespace.
+    """
     team.cluster.put(schedule())
     await team.reconcile()
     stray = team.cron_job()
@@ -258,7 +270,10 @@ async def test_a_deleted_schedule_deletes_its_children(team: Team) -> None:
 
 
 async def test_cronjobs_without_a_schedule_are_swept(team: Team) -> None:
-    """The finalizer was removed by hand; their messages must not be sent for ever."""
+    """A sweep deletes CronJobs whose schedule no longer exists. Otherwise they would send messages for ever.
+
+    Such CronJobs remain when a user removes the finalizer by hand.
+    """
     team.cluster.put(schedule())
     await team.reconcile()
     team.cluster.put(schedule("other"))
@@ -277,7 +292,7 @@ async def test_cronjobs_without_a_schedule_are_swept(team: Team) -> None:
 
 
 async def test_an_invalid_schedule_is_reported(team: Team) -> None:
-    """An older CRD may have accepted it. The message does not repeat its values."""
+    """An invalid schedule, which an older CRD may have accepted, is reported without its values."""
     team.cluster.put(schedule(action={"message": {"audience": {"contacts": ["no number"]}}}))
     assert (await team.reconcile()).outcome == Outcome.STALLED
     assert team.condition(ConditionType.STALLED) == (TRUE, Reason.INVALID_SPEC)
@@ -286,7 +301,7 @@ async def test_an_invalid_schedule_is_reported(team: Team) -> None:
 
 @pytest.mark.parametrize("steps", [["create"], ["create", "change"], ["create", "number goes"], ["create", "delete"]])
 async def test_a_kill_after_any_write_does_not_change_the_outcome(steps: list[str]) -> None:
-    """For every k the operator is killed after its k-th write and started again."""
+    """The operator is killed after its k-th write and started again, for every k. The outcome is the same."""
     undisturbed = await Team().with_number()
     await _walk(undisturbed, steps)
     writes = len(undisturbed.cluster.writes)
@@ -316,7 +331,7 @@ async def _walk(team: Team, steps: list[str]) -> None:
 
 
 def _settled(team: Team) -> list[Any]:
-    """Returns all objects without their versions, which count writes."""
+    """Returns all objects without their `resourceVersion`, because it counts writes."""
     found = team.cluster.all()
     for each in found:
         each["metadata"].pop("resourceVersion")
@@ -324,7 +339,10 @@ def _settled(team: Team) -> list[Any]:
 
 
 async def test_the_finalizer_is_written_before_the_first_child(team: Team) -> None:
-    """If the operator is killed in between, a deletion must still find the child."""
+    """The finalizer is written before the first child.
+
+    If the operator is killed in between, a deletion must still find the child.
+    """
     team.cluster.put(schedule())
     team.cluster.fail_at = 2
     with pytest.raises(Killed):
@@ -335,7 +353,10 @@ async def test_the_finalizer_is_written_before_the_first_child(team: Team) -> No
 
 
 async def test_a_changed_image_option_reaches_the_cronjob(team: Team) -> None:
-    """The option is separate from the operator's own image, so it changes only on purpose."""
+    """A changed image option reaches the CronJob.
+
+    The option is separate from the operator's own image, so the image of runs changes only on purpose.
+    """
     team.cluster.put(schedule())
     await team.reconcile()
     team.options = dataclasses.replace(team.options, image="registry.example.org/waypost@sha256:1")

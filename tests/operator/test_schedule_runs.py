@@ -1,4 +1,4 @@
-"""The status of a schedule shows its last run and the time of the next one."""
+"""Tests that the status of a schedule shows its last run and the time of the next one."""
 
 import json
 from typing import Any
@@ -24,7 +24,7 @@ REPORT = {
 
 
 def pod(minute: int, terminated: dict[str, Any] | None, *, created: str = "2026-11-23T09:00:01Z") -> Manifest:
-    """Returns a pod of the run of that minute."""
+    """Returns a pod of the run that was planned at `minute`."""
     state = {"running": {}} if terminated is None else {"terminated": terminated}
     return {
         "metadata": {
@@ -36,39 +36,39 @@ def pod(minute: int, terminated: dict[str, Any] | None, *, created: str = "2026-
 
 
 def ended(report: Any = REPORT, code: int = 0) -> dict[str, Any]:
-    """Returns the state of a container that ended with that report."""
+    """Returns the state of a container that ended with `report`."""
     message = report if isinstance(report, str) else json.dumps(report)
     return {"exitCode": code, "message": message, "reason": "Completed", "finishedAt": "2026-11-23T09:00:08Z"}
 
 
 def test_the_report_of_the_newest_run_is_shown() -> None:
-    """The order of the pods does not matter."""
+    """The report of the newest run is shown, in whatever order the pods are listed."""
     older = ended(REPORT | {"sent": 99})
     assert last_run([pod(NINE, ended()), pod(NINE - 10_080, older)]) == REPORT
 
 
 def test_the_last_pod_of_a_run_counts() -> None:
-    """It went on where the earlier ones were interrupted."""
+    """The report of a run's last pod is shown, because it continued where the earlier pods were interrupted."""
     first = pod(NINE, {"exitCode": 137, "reason": "OOMKilled", "finishedAt": "2026-11-23T09:00:02Z"})
     second = pod(NINE, ended(), created="2026-11-23T09:00:12Z")
     assert last_run([second, first]) == REPORT
 
 
 def test_a_run_that_has_not_ended_is_shown_as_running() -> None:
-    """It has no counts yet."""
+    """A run that has not ended is shown as `Running`, without counts."""
     assert last_run([pod(NINE, None)]) == {"plannedAt": "2026-11-23T09:00:00Z", "result": "Running"}
 
 
 @pytest.mark.parametrize("message", ["", "no JSON", "[]", '{"recipients": -1}', '{"result": 7}', "null"])
 def test_a_pod_without_a_report_has_failed(message: str) -> None:
-    """Its message is not trusted, and its exit code is shown."""
+    """A pod without a valid report has failed. Its exit code is shown, and its message is not trusted."""
     found = last_run([pod(NINE, ended(message, 1))]) or {}
     assert (found["result"], found["finishedAt"]) == ("Failed", "2026-11-23T09:00:08Z")
     assert "exit code 1" in found["message"]
 
 
 def test_pods_that_belong_to_no_run_are_ignored() -> None:
-    """A person may have created a Job by hand."""
+    """Pods that belong to no run are ignored, because a person may have created a Job by hand."""
     by_hand = pod(NINE, ended())
     by_hand["metadata"]["labels"]["batch.kubernetes.io/job-name"] = "by-hand"
     assert last_run([by_hand]) is None
@@ -87,7 +87,7 @@ def test_pods_that_belong_to_no_run_are_ignored() -> None:
     ],
 )
 def test_pods_are_read_only_after_a_new_run(status: dict[str, Any], reported: Any, expected: bool) -> None:
-    """A thousand schedules without runs cost no requests."""
+    """Pods are read only after a new run, so a thousand schedules without runs cost no requests."""
     assert is_up_to_date({"status": status}, reported) is expected
 
 
@@ -104,5 +104,5 @@ def test_pods_are_read_only_after_a_new_run(status: dict[str, Any], reported: An
     ],
 )
 def test_the_next_run_is_computed_in_the_schedules_zone(schedule: str, zone: str, expected: str | None) -> None:
-    """It is left out where it cannot be computed."""
+    """The next run is computed in the schedule's zone. If it cannot be computed, it is left out."""
     assert next_run(schedule, zone, 1_795_424_400.0) == expected

@@ -1,4 +1,4 @@
-"""Watch events become wake-ups: tables of which ones, of what, and how soon."""
+"""Tests which watch events wake which objects, and how soon."""
 
 import copy
 from typing import Any
@@ -16,7 +16,7 @@ NOW = 1_800_000_000.0
 
 
 def seen(manifest: Manifest, **status: Any) -> Manifest:
-    """Returns the object as it is after a reconcile."""
+    """Returns `manifest` as it is after a reconcile."""
     metadata = {**manifest["metadata"], "uid": "u", "generation": 3, "resourceVersion": "7"}
     reconciled = {
         "observedGeneration": 3,
@@ -41,7 +41,7 @@ def seen(manifest: Manifest, **status: Any) -> Manifest:
     ],
 )
 def test_an_object_depends_on_what_its_spec_refers_to(manifest: Manifest, expected: set[wakes.Reference]) -> None:
-    """References lead to its own namespace; a spec that makes no sense has none."""
+    """References lead to objects in the namespace of the object itself. A spec that is not valid has no references."""
     assert wakes.references(manifest) == expected
 
 
@@ -59,7 +59,10 @@ def test_an_object_depends_on_what_its_spec_refers_to(manifest: Manifest, expect
     ],
 )
 def test_only_what_users_change_wakes_an_object(change: Manifest, is_request: bool) -> None:
-    """Notes of the operator and of other tools do not, or the operator's own writes would wake it."""
+    """Only what users change wakes an object.
+
+    If notes of the operator or of other tools did that, the operator's own writes would wake the object.
+    """
     before = seen(number())
     after = copy.deepcopy(before)
     after["metadata"].update(change)
@@ -67,12 +70,12 @@ def test_only_what_users_change_wakes_an_object(change: Manifest, is_request: bo
 
 
 def test_a_written_status_wakes_nothing() -> None:
-    """The operator writes it."""
+    """A changed status wakes nothing, because the operator itself writes the status."""
     assert wakes.user_request(seen(number())) == wakes.user_request(seen(number(), failureCount=3))
 
 
 def summarised(status: ConditionStatus, reason: Reason, *, connected: bool) -> Manifest:
-    """Returns a number with such a summary."""
+    """Returns a number whose summary has the given status and reason."""
     registered = {"type": ConditionType.REGISTERED, "status": TRUE if connected else FALSE, "reason": Reason.CONNECTED}
     return seen(number(), conditions=[{"type": ConditionType.READY, "status": status, "reason": reason}, registered])
 
@@ -104,12 +107,15 @@ def summarised(status: ConditionStatus, reason: Reason, *, connected: bool) -> M
     ],
 )
 def test_only_what_schedules_need_of_a_number_wakes_them(before: Manifest, after: Manifest, is_news: bool) -> None:
-    """They need whether it can send and, while it cannot, why. A thousand schedules are not woken for less."""
+    """A number wakes its schedules only if a change matters to them, because there may be a thousand of them.
+
+    Schedules need to know whether the number can send and, while it cannot, why.
+    """
     assert (wakes.availability(before) != wakes.availability(after)) is is_news
 
 
 def test_a_deleted_or_replaced_number_wakes_its_schedules() -> None:
-    """They must not send from a number that is gone."""
+    """A deleted or replaced number wakes its schedules. They must not send from a number that no longer exists."""
     before = summarised(TRUE, Reason.AS_DESIRED, connected=True)
     for change in ({"deletionTimestamp": "2026-01-01T00:00:00Z"}, {"uid": "another"}):
         after = copy.deepcopy(before)
@@ -139,14 +145,17 @@ def test_a_deleted_or_replaced_number_wakes_its_schedules() -> None:
 def test_an_object_from_before_the_restart_waits_as_long_as_it_can(
     status: Manifest, metadata: Manifest, expected: float
 ) -> None:
-    """A restart asks Meta at once about what needs it, and over time about the rest."""
+    """After a restart, only objects with new requests are reconciled at once, because each reconcile asks Meta.
+
+    The others keep their back-off or are spread over time.
+    """
     manifest = seen(number(), **status)
     manifest["metadata"].update(metadata)
     assert wakes.first_delay_s(manifest, now=NOW, resync_s=300.0, draw=lambda: 0.5) == expected
 
 
 def test_an_object_that_was_never_reconciled_is_reconciled_at_once() -> None:
-    """It was applied while no operator ran."""
+    """An object that was applied while no operator ran is reconciled at once."""
     manifest = number()
     manifest["metadata"]["generation"] = 1
     assert wakes.first_delay_s(manifest, now=NOW, resync_s=300.0, draw=lambda: 0.5) == 0.0
@@ -161,14 +170,17 @@ def test_an_object_that_was_never_reconciled_is_reconciled_at_once() -> None:
     ],
 )
 def test_a_cron_job_names_its_schedule_by_two_labels(labels: dict[str, str], expected: object) -> None:
-    """It lives in another namespace than its schedule, so the name alone is not enough."""
+    """A CronJob names its schedule by two labels: the namespace and the name.
+
+    The name alone is not enough, because the CronJob is in another namespace than its schedule.
+    """
     child = cron_job("child", "news")
     child["metadata"]["labels"] = labels
     assert wakes.schedule_of(child) == expected
 
 
 def test_dependents_follow_changed_references() -> None:
-    """A number that refers to another Secret is woken by the new one only; a number that is gone, by none."""
+    """If a number refers to another Secret, only the new Secret wakes it. A deleted number is woken by nothing."""
     dependents, key = Dependents(), ("WhatsAppNumber", TEAM, "support")
     dependents.put(key, [("Secret", TEAM, "old"), ("ConfigMap", TEAM, "bot")])
     dependents.put(key, [("Secret", TEAM, "new"), ("ConfigMap", TEAM, "bot")])

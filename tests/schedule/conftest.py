@@ -1,4 +1,4 @@
-"""Fixtures of the tests of runs: a number that a worker has recorded, and orders for it."""
+"""Fixtures for tests of runs: a number that a worker has recorded, and orders for that number."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 def message_order(contacts: Sequence[str], **action: Any) -> dict[str, Any]:
-    """Returns the order of a schedule that sends `weekly_news` to these contacts, as parsed JSON."""
+    """Returns the order, as parsed JSON, of a schedule that sends `weekly_news` to `contacts`."""
     message: dict[str, Any] = {"template": {"name": "weekly_news", "language": "it"}}
     message["audience"] = {"contacts": list(contacts)}
     message = {name: value for name, value in (message | action).items() if value is not None}
@@ -48,7 +48,10 @@ def seen(database: Engine) -> Engine:
 
 @pytest.fixture
 def run(seen: Engine) -> Callable[..., tuple[int, dict[str, object]]]:
-    """Returns `run(content, at=NINE)`, which performs one run in this process and returns exit status and report."""
+    """Returns `run(content, at=NINE)`, which performs one run in this process.
+
+    `run` returns the exit status and the report.
+    """
 
     def perform_one(content: dict[str, Any], at: datetime = NINE, **settings: Any) -> tuple[int, dict[str, object]]:
         parsed: Order = order.load(msgspec.json.encode(content))
@@ -73,14 +76,14 @@ def rows(engine: Engine) -> list[Row]:
 
 
 def runs(engine: Engine) -> list[Row]:
-    """Returns the rows of the table of runs."""
+    """Returns the rows of the table `schedule_run`."""
     with engine.connect() as connection:
         return [dict(row) for row in connection.execute(text("SELECT * FROM schedule_run")).mappings()]
 
 
 @pytest.fixture
 def order_file(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
-    """Returns a function that writes an order where `waypost schedule run` finds it."""
+    """Returns a function that writes an order to the path at which `waypost schedule run` looks for it."""
 
     def write(content: dict[str, Any]) -> Path:
         path = tmp_path / "order.json"

@@ -21,7 +21,7 @@ MODULES = sorted(
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_of_actions_is_in_the_table(module: str) -> None:
-    """An action that is not in the table can neither be declared nor run."""
+    """The table contains every module of actions. An action outside the table can neither be declared nor run."""
     action = importlib.import_module(f"waypost.schedule.actions.{module}").ACTION
 
     assert isinstance(action, ScheduleAction)
@@ -29,7 +29,7 @@ def test_a_module_of_actions_is_in_the_table(module: str) -> None:
 
 
 def test_spec_action_has_one_field_per_action() -> None:
-    """Names and models of the fields are the same as in the table."""
+    """`spec.action` has one field for each action. The fields have the same names and models as the table."""
     fields = {field.alias: field.annotation for field in Action.model_fields.values()}
 
     assert fields == {name: action.model | None for name, action in ACTIONS.items()}
@@ -37,26 +37,29 @@ def test_spec_action_has_one_field_per_action() -> None:
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_an_action_is_in_the_reference(pytestconfig: pytest.Config, name: str) -> None:
-    """`make generate` writes it there."""
+    """The reference describes each action. `make generate` writes the reference."""
     assert f"`spec.action.{name}`" in (pytestconfig.rootpath / "docs/reference/botschedule.md").read_text()
 
 
 @pytest.mark.parametrize("name", [name for name, action in ACTIONS.items() if action.run is not None])
 def test_an_action_that_can_run_has_an_example(pytestconfig: pytest.Config, name: str) -> None:
-    """Users copy examples before they read a reference."""
+    """Each action that can run has an example, because users copy examples before they read a reference."""
     assert f"    {name}:" in (pytestconfig.rootpath / "examples/schedule.yaml").read_text()
 
 
 @pytest.mark.parametrize("name", [name for name, action in ACTIONS.items() if action.run is not None])
 def test_an_action_that_can_run_has_a_test_of_its_own(name: str) -> None:
-    """Another file of this folder tests a run of it."""
+    """Each action that can run is tested by another file of this folder."""
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py") if path != Path(__file__))
 
     assert f"{ACTIONS[name].model.__name__}" in tests
 
 
 def test_the_operator_reads_actions_without_a_database_driver() -> None:
-    """It has no database; SQLAlchemy would cost it memory and start-up time."""
+    """The table of actions can be imported without SQLAlchemy.
+
+    The operator has no database, and SQLAlchemy would cost it memory and start-up time.
+    """
     code = "import sys, waypost.schedule.actions.table; sys.exit('sqlalchemy' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -24,13 +24,13 @@ SECRET_TEXT = "only for the reader"
 
 @dataclass
 class Command:
-    """The command with the environment of a Job's pod."""
+    """The command `waypost schedule run` with the environment of a Job's pod."""
 
     environment: dict[str, str]
     folder: Path
 
     def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        """Starts a process whose output goes into a file."""
+        """Starts a process and writes its output into a file."""
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "waypost.cli", "schedule", "run"],
@@ -40,24 +40,24 @@ class Command:
             )
 
     def run(self, **environment: str) -> int:
-        """Runs it to its end; returns the exit status."""
+        """Runs the command to its end and returns the exit status."""
         return self.start(**environment).wait(60)
 
     @property
     def report(self) -> dict[str, Any]:
-        """The report, as the operator would read it."""
+        """Returns the report as the operator would read it."""
         content: dict[str, Any] = json.loads((self.folder / "report").read_bytes())
         return content
 
     @property
     def output(self) -> str:
-        """Everything that was printed."""
+        """Returns everything that the processes printed."""
         return (self.folder / "log").read_text()
 
 
 @pytest.fixture
 def command(seen: Engine, database_url: str, tmp_path: Path) -> Command:
-    """Returns the command with an environment like that of its pod."""
+    """Returns the command with an environment like that of a Job's pod."""
     environment = {
         **os.environ,
         "WAYPOST_DATABASE_URL": database_url,
@@ -72,14 +72,17 @@ def command(seen: Engine, database_url: str, tmp_path: Path) -> Command:
 
 
 def contacts(count: int) -> list[str]:
-    """Returns that many phone numbers."""
+    """Returns `count` phone numbers."""
     return [f"+39333{position:07}" for position in range(1_000_000, 1_000_000 + count)]
 
 
 def test_a_run_is_traced_as_a_root_that_links_to_its_reconcile(
     command: Command, seen: Engine, order_file: Callable[[dict[str, Any]], Path]
 ) -> None:
-    """Otherwise all runs would share one endless trace. The queued rows carry the run's trace context."""
+    """Each run has its own trace, which links to the reconcile. Otherwise all runs would share one endless trace.
+
+    The queued rows contain the run's trace context.
+    """
     order_file(message_order(contacts(3)))
     assert command.run() == 0
 
@@ -91,7 +94,7 @@ def test_a_run_is_traced_as_a_root_that_links_to_its_reconcile(
 
 
 def test_no_output_contains_contacts_or_texts(command: Command, order_file: Callable[[dict[str, Any]], Path]) -> None:
-    """This holds for logs, report and trace; only the order contains them."""
+    """Logs, report and trace contain no contact and no text. Only the order contains them."""
     audience = contacts(3)
     order_file(message_order([*audience, "+1000000"], template=None, text=SECRET_TEXT))
     assert command.run() == 0
@@ -120,7 +123,7 @@ def test_an_error_is_reported_in_one_line_and_by_the_exit_status(
     status: int,
     words: str,
 ) -> None:
-    """A retry makes sense after 1, but not after 2."""
+    """An error is reported in one line and by the exit status. A retry makes sense after 1, but not after 2."""
     order_file(message_order(contacts(1)))
     assert command.run(**environment) == status
     assert words in command.output
@@ -130,7 +133,7 @@ def test_an_error_is_reported_in_one_line_and_by_the_exit_status(
 def test_an_order_of_another_version_is_reported_as_invalid(
     command: Command, order_file: Callable[[dict[str, Any]], Path]
 ) -> None:
-    """The schedule's status then shows that."""
+    """An order of another version is reported as invalid, so that the schedule's status shows it."""
     order_file({"action": {"retention": {}}})
     assert command.run() == 2
     assert command.report["result"] == "InvalidOrder"
@@ -139,7 +142,10 @@ def test_an_order_of_another_version_is_reported_as_invalid(
 def test_killed_at_any_point_a_run_leaves_one_message_per_contact(
     command: Command, seen: Engine, order_file: Callable[[dict[str, Any]], Path], wait_for: Callable[..., object]
 ) -> None:
-    """It gets SIGKILL at moments spread over the whole run; the last process runs to the end."""
+    """Processes of one run are killed at random moments. Each contact still gets exactly one message.
+
+    The last process runs to its end.
+    """
     seed = time.time_ns()
     dice = random.Random(seed)
     audience = contacts(5000)
@@ -164,7 +170,10 @@ def test_killed_at_any_point_a_run_leaves_one_message_per_contact(
 def test_two_processes_of_one_tick_at_once_leave_one_message_per_contact(
     command: Command, seen: Engine, order_file: Callable[[dict[str, Any]], Path]
 ) -> None:
-    """A Job may have two pods for a while if a node is lost."""
+    """Two processes that run the same tick at once queue one message per contact.
+
+    A Job may have two pods for a while if a node is lost.
+    """
     audience = contacts(2000)
     order_file(message_order(audience, maxRecipients=2000))
     processes = [command.start() for _ in range(3)]

@@ -56,7 +56,7 @@ def utc(written: str) -> datetime:
 def test_a_message_waits_for_the_end_of_quiet(
     now: str, quiet: QuietHours, zones: tuple[str, ...], expected: str
 ) -> None:
-    """The recipient's clock counts, not the schedule's zone."""
+    """A message waits until quiet hours end by the recipient's clock. The schedule's zone does not matter."""
     assert send_at(utc(now), quiet, zones, "Europe/Rome") == utc(expected)
 
 
@@ -69,7 +69,10 @@ quiets = st.builds(QuietHours, clocks, clocks).filter(lambda quiet: quiet.begin 
 def test_a_message_is_sent_when_it_is_quiet_in_no_zone(
     now: datetime, quiet: QuietHours, zones: tuple[str, ...]
 ) -> None:
-    """If there is no such moment, the schedule's own zone counts."""
+    """A message is sent at a moment that is quiet in none of the recipient's possible zones.
+
+    If there is no such moment, the schedule's own zone counts.
+    """
     moment = send_at(now, quiet, zones, "Europe/Rome")
     assert moment >= now
 
@@ -81,7 +84,7 @@ def test_a_message_is_sent_when_it_is_quiet_in_no_zone(
 
 @given(moments, quiets, st.sampled_from(["Asia/Kolkata", "Asia/Tokyo", "Etc/UTC"]))
 def test_no_message_waits_longer_than_it_must(now: datetime, quiet: QuietHours, zone: str) -> None:
-    """It is sent at once, or the minute before it is sent is quiet."""
+    """A message is sent at once or right at the end of quiet hours."""
     moment = send_at(now, quiet, (zone,), "Europe/Rome")
     just_before = (moment - timedelta(minutes=1)).astimezone(ZoneInfo(zone)).time()
     assert moment == now or quiet.cover(just_before)

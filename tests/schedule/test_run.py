@@ -23,7 +23,7 @@ ANNA, BRUNO, CARLA = "+393331234567", "+393331234568", "+12125550123"
 
 
 def test_everybody_in_the_audience_gets_one_bulk_message(seen: Engine, run: Run) -> None:
-    """Bulk messages are sent after replies."""
+    """Each contact of the audience gets one bulk message. Bulk messages are sent after replies."""
     status, report = run(message_order([ANNA, BRUNO, "IT.13491208655302741918"]))
 
     queued = rows(seen)
@@ -38,7 +38,7 @@ def test_everybody_in_the_audience_gets_one_bulk_message(seen: Engine, run: Run)
 
 
 def test_the_same_tick_twice_is_one_run(seen: Engine, run: Run) -> None:
-    """A CronJob may start a tick twice; the second run reports what the first has done."""
+    """A CronJob may start a tick twice. The second run then sends nothing and reports what the first has done."""
     first = run(message_order([ANNA, BRUNO]))
     second = run(message_order([ANNA, BRUNO]))
 
@@ -48,14 +48,14 @@ def test_the_same_tick_twice_is_one_run(seen: Engine, run: Run) -> None:
 
 
 def test_the_next_tick_is_another_run(seen: Engine, run: Run) -> None:
-    """Weekly news goes out every week."""
+    """The next tick is another run, so weekly news goes out every week."""
     run(message_order([ANNA]))
     run(message_order([ANNA]), at=NINE + timedelta(days=7))
     assert len(rows(seen)) == 2
 
 
 def test_an_interrupted_run_continues_where_it_stopped(seen: Engine, run: Run) -> None:
-    """Recipients that have a message get no second one; the others get theirs."""
+    """An interrupted run continues where it stopped. No recipient gets a second message, and none is left out."""
     with seen.begin() as connection:
         tick = Tick(UID, NINE)
         schedules.begin_or_resume(
@@ -83,7 +83,10 @@ def test_an_interrupted_run_continues_where_it_stopped(seen: Engine, run: Run) -
 
 
 def test_the_order_of_a_tick_is_fixed_when_it_is_first_claimed(seen: Engine, run: Run) -> None:
-    """If the spec changes between two pods of one run, the run must not send half of each."""
+    """The order of a tick is fixed when the first pod claims the tick.
+
+    If the spec changes between two pods of one run, the run must not send half of each.
+    """
     with seen.begin() as connection:
         schedules.begin_or_resume(
             connection,
@@ -99,13 +102,16 @@ def test_the_order_of_a_tick_is_fixed_when_it_is_first_claimed(seen: Engine, run
 
 
 def test_a_run_that_has_ended_stores_no_contacts_and_no_text(seen: Engine, run: Run) -> None:
-    """Erasing a contact does not have to search the runs."""
+    """A run that has ended stores no contacts and no text, so erasing a contact does not have to search the runs."""
     run(message_order([ANNA]))
     assert runs(seen)[0]["orders"] is None
 
 
 def test_the_order_of_an_abandoned_run_is_deleted_by_a_later_one(seen: Engine, run: Run) -> None:
-    """The order names people. A run of the last days may still be continued, so it keeps its order."""
+    """A later run deletes the order of an abandoned run, because the order names people.
+
+    A run of the last days may still be continued, so its order is kept.
+    """
     with seen.begin() as connection:
         connection.execute(text("DELETE FROM number"))
     for days in (0, 6.5):
@@ -121,7 +127,10 @@ def test_the_order_of_an_abandoned_run_is_deleted_by_a_later_one(seen: Engine, r
 
 
 def test_one_person_named_in_two_ways_gets_one_message(seen: Engine, run: Run) -> None:
-    """The person is listed twice, by phone number and BSUID, or by an old spelling of the number."""
+    """A person who is listed twice gets one message.
+
+    The person is listed by phone number and by BSUID, or by an old spelling of the phone number.
+    """
     with seen.begin() as connection:
         people = [
             Person(NUMBER, ANNA[1:], "IT.13491208655302741918", None, 0),
@@ -137,21 +146,21 @@ def test_one_person_named_in_two_ways_gets_one_message(seen: Engine, run: Run) -
 
 
 def test_an_invalid_contact_does_not_stop_the_others(seen: Engine, run: Run) -> None:
-    """It is counted as skipped."""
+    """An invalid contact is counted as skipped, and the other contacts get their message."""
     _, report = run(message_order(["+1000000", ANNA]))
     assert [row["wa_id"] for row in rows(seen)] == [ANNA[1:]]
     assert (report["skipped"], report["message"]) == (1, "1 InvalidContact")
 
 
 def test_an_audience_above_the_limit_sends_nothing(seen: Engine, run: Run) -> None:
-    """With a wrong list, not even its first contacts get a message."""
+    """If an audience is above the limit, the list may be wrong. Not even its first contacts get a message."""
     status, report = run(message_order([ANNA, BRUNO, CARLA], maxRecipients=2))
     assert rows(seen) == []
     assert (status, report["result"], report["recipients"]) == (ExitStatus.NEVER, "TooManyRecipients", 3)
 
 
 def test_quiet_hours_defer_by_the_recipients_clock(seen: Engine, tmp_path: Path) -> None:
-    """One contact is in quiet hours, the other is not."""
+    """A message is deferred to the end of quiet hours in the recipient's zone, here for one contact of two."""
     orders = order.convert(message_order([ANNA, CARLA], quietHours={"from": "21:00", "to": "08:00"}))
     evening = datetime(2026, 11, 23, 20, 30, tzinfo=UTC)
     _, _, action = parse_action(orders).chosen
@@ -166,7 +175,10 @@ def test_quiet_hours_defer_by_the_recipients_clock(seen: Engine, tmp_path: Path)
 
 
 def test_a_number_that_no_worker_has_recorded_is_tried_again(database: Engine, run: Run) -> None:
-    """This happens just after an installation; nothing is queued."""
+    """A run for a number that no worker has recorded queues nothing and is tried again.
+
+    A worker has not recorded the number yet just after an installation.
+    """
     with database.begin() as connection:
         connection.execute(text("DELETE FROM number"))
     status, report = run(message_order([ANNA]))
@@ -180,7 +192,7 @@ def test_a_number_of_another_namespace_is_never_used(seen: Engine, run: Run) -> 
 
 
 def test_the_counts_show_the_outcome_of_the_messages(seen: Engine, run: Run) -> None:
-    """Messages are sent, fail at Meta, or are refused by the gate."""
+    """The counts in the report show which messages were sent, failed at Meta or were refused by the gate."""
     run(message_order([ANNA, BRUNO, CARLA, "+393331234569"]))
     with seen.begin() as connection:
         for contact, change in (
@@ -203,7 +215,7 @@ def test_the_counts_show_the_outcome_of_the_messages(seen: Engine, run: Run) -> 
 
 
 def test_rows_of_other_runs_are_not_counted(seen: Engine, run: Run) -> None:
-    """Keys of other ticks and other schedules have other prefixes."""
+    """Rows of other ticks and of other schedules are not counted, because their keys have other prefixes."""
     run(message_order([ANNA]))
     run(message_order([ANNA, BRUNO]), at=NINE + timedelta(minutes=1))
     run(message_order([ANNA, BRUNO, CARLA]) | {"uid": UID + "1"})
@@ -212,7 +224,10 @@ def test_rows_of_other_runs_are_not_counted(seen: Engine, run: Run) -> None:
 
 
 def test_the_rows_of_a_run_are_found_by_an_index(seen: Engine, run: Run) -> None:
-    """The outbox contains the messages of all runs, so a scan would be slow."""
+    """PostgreSQL finds the rows of a run by an index.
+
+    The outbox contains the messages of all runs, so a scan would be slow.
+    """
     with seen.begin() as connection:
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = connection.execute(
@@ -226,6 +241,6 @@ def test_the_rows_of_a_run_are_found_by_an_index(seen: Engine, run: Run) -> None
 
 
 def test_the_report_names_no_contact(run: Run) -> None:
-    """The report becomes part of a status that many people can read."""
+    """The report names no contact, because it becomes part of a status that many people can read."""
     _, report = run(message_order([ANNA, "+1000000", BRUNO]))
     assert not any(contact.lstrip("+") in str(report) for contact in (ANNA, BRUNO))

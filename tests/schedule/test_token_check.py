@@ -1,4 +1,4 @@
-"""Tests of the action `tokenCheck`: Meta's answer becomes the run's result."""
+"""Tests that the action `tokenCheck` turns Meta's answer into the run's result."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ CHECK = TokenCheckAction.model_validate({"warnDays": 14})
     ],
 )
 def test_the_result_says_how_long_the_token_lasts(token: TokenDetails, result: str, words: str) -> None:
-    """It also says what a person must do."""
+    """The result says how long the token lasts and what a person must do."""
     outcome = judge(token, warn_days=14, now=AT)
     assert outcome.result == result
     assert words in outcome.detail
@@ -46,7 +46,7 @@ def test_the_result_says_how_long_the_token_lasts(token: TokenDetails, result: s
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    """Returns a registry folder that contains the number."""
+    """Returns a registry folder that contains one number."""
     number = Number(
         namespace="team-a", name="support", phone_number_id=NUMBER, waba_id="1", app_id="7007", access_token=TOKEN,
         app_secret_proof=PROOF,
@@ -57,17 +57,17 @@ def published(tmp_path: Path) -> Path:
 
 
 def orders() -> Order:
-    """Returns the order of a token check of that number."""
+    """Returns an order that checks the token of that number."""
     return order.convert(message_order([]) | {"action": {"tokenCheck": {}}})
 
 
 def ask(folder: Path, status: int, content: object) -> ActionOutcome:
-    """Runs the check while Meta gives this answer."""
+    """Runs the token check while Meta answers with `status` and `content`."""
     return check_with(folder, httpx.MockTransport(lambda _request: httpx.Response(status, json=content)))
 
 
 def check_with(folder: Path, transport: httpx.MockTransport) -> ActionOutcome:
-    """Runs the check with this transport in place of Meta."""
+    """Runs the token check with `transport` in place of Meta."""
     context = RunContext(
         engine=create_engine("postgresql+psycopg://"),  # never connected to
         order=orders(),
@@ -81,12 +81,15 @@ def check_with(folder: Path, transport: httpx.MockTransport) -> ActionOutcome:
 
 
 def test_meta_is_asked_about_the_token_of_the_registry(published: Path) -> None:
-    """The workers use the same token."""
+    """Meta is asked about the token in the registry, because the workers use that token."""
     assert ask(published, 200, {"data": {"is_valid": True, "expires_at": 0}}).result == "Succeeded"
 
 
 def test_the_token_asks_about_itself_with_its_proof(published: Path) -> None:
-    """An app may demand the proof with every call, and a run has no app secret."""
+    """The token asks Meta about itself and sends its proof.
+
+    An app may demand the proof with every call, and a run has no app secret.
+    """
     asked: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -99,14 +102,17 @@ def test_the_token_asks_about_itself_with_its_proof(published: Path) -> None:
 
 
 def test_a_refused_proof_says_nothing_about_the_token(published: Path) -> None:
-    """The app secret was changed at Meta; the next pod reads the proof by the new one."""
+    """A refused proof says nothing about the token, so the run is tried again.
+
+    Meta refuses the proof when the app secret was changed at Meta. The next pod reads the proof for the new secret.
+    """
     message = "Invalid appsecret_proof provided in the API argument"
     with pytest.raises(NotYet, match="proof of the app secret"):
         ask(published, 400, {"error": {"code": 100, "message": message}})
 
 
 def test_a_token_that_cannot_even_ask_about_itself_is_invalid(published: Path) -> None:
-    """Meta answers with code 190."""
+    """A token is invalid if Meta answers with code 190 when the token asks about itself."""
     assert ask(published, 401, {"error": {"code": 190, "message": "expired"}}).result == "TokenInvalid"
 
 
@@ -114,12 +120,12 @@ def test_a_token_that_cannot_even_ask_about_itself_is_invalid(published: Path) -
     ("status", "content"), [(500, {}), (400, {"error": {"code": 4, "message": "too many calls"}}), (200, "no JSON")]
 )
 def test_without_an_answer_the_run_is_tried_again(published: Path, status: int, content: object) -> None:
-    """Nothing is known about the token then."""
+    """Without a usable answer from Meta nothing is known about the token, so the run is tried again."""
     with pytest.raises(NotYet):
         ask(published, status, content)
 
 
 def test_a_number_that_is_not_published_yet_is_tried_again(tmp_path: Path) -> None:
-    """The operator may be about to publish it."""
+    """A number that is not published yet is tried again, because the operator may be about to publish it."""
     with pytest.raises(NotYet, match="team-a/support"):
         ask(tmp_path, 200, {})

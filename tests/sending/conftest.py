@@ -1,4 +1,4 @@
-"""A number, its contacts and their outbox; a small strict Graph API; senders that are stopped at the end."""
+"""Fixtures: a number with contacts and outbox, a small strict Graph API, and senders that stop at the end."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ OTHER_NUMBER = "206540352242922"
 
 
 def number(number_id: str = NUMBER, **given: Any) -> Number:
-    """Return a registry entry; fields that are not given get values that do not matter."""
+    """Returns a registry entry. Fields that are not given get values that do not matter."""
     return Number(
         **{
             "namespace": "team-a",
@@ -40,16 +40,16 @@ TEMPLATE = Template(name="follow_up", language="en")
 
 
 class Tables:
-    """Shorthands for writing rows into the database and reading them."""
+    """Methods that write rows into the database and read them."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._contacts = 0
 
     def conversation(self, number_id: str = NUMBER, **columns: Any) -> int:
-        """Insert a conversation with a new contact and, by default, an open window; returns its id.
+        """Inserts a conversation with a new contact and returns its id. By default, the window is open.
 
-        Columns of the contact are given with the prefix `contact_`; values that start with "sql:" are SQL.
+        Names of columns of the contact get the prefix `contact_`. Values that start with "sql:" are SQL.
         """
         self._contacts += 1
         contact = {"number_id": number_id, "wa_id": f"3933300{self._contacts:05d}"}
@@ -64,7 +64,7 @@ class Tables:
         return self._insert("conversation", own)
 
     def queue(self, conversation_id: int, said: str = "hello", **columns: Any) -> int:
-        """Insert one outbox row with a text; returns its id."""
+        """Inserts one outbox row with a text and returns the row's id."""
         number_id = self.one("SELECT number_id FROM conversation WHERE id = :id", id=conversation_id)
         row = {
             "number_id": number_id,
@@ -75,22 +75,22 @@ class Tables:
         return self._insert("outbox", row)
 
     def row(self, outbox_id: int) -> Any:
-        """Return the outbox row."""
+        """Returns the outbox row with this id."""
         with self.engine.connect() as connection:
             return connection.execute(text("SELECT * FROM outbox WHERE id = :id"), {"id": outbox_id}).one()
 
     def states(self) -> list[str]:
-        """Return the state of every outbox row, ordered by id."""
+        """Returns the state of every outbox row, ordered by id."""
         with self.engine.connect() as connection:
             return [row.state for row in connection.execute(text("SELECT state FROM outbox ORDER BY id"))]
 
     def one(self, query: str, **given: Any) -> Any:
-        """Return the first value of a query's result."""
+        """Returns the first value of a query's result."""
         with self.engine.connect() as connection:
             return connection.execute(text(query), given).scalar()
 
     def run(self, statement: str, **given: Any) -> None:
-        """Run a statement that changes rows, in a transaction of its own."""
+        """Runs a statement that changes rows, in a transaction of its own."""
         with self.engine.begin() as connection:
             connection.execute(text(statement), given)
 
@@ -106,17 +106,17 @@ class Tables:
 
 @pytest.fixture
 def tables(database: Engine) -> Tables:
-    """Return shorthands for a database that has both numbers."""
+    """Returns a `Tables` for a database that contains both numbers."""
     with database.begin() as connection:
         stored_numbers.record(connection, [(n, "team-a", f"n{n}", "102290129340398") for n in (NUMBER, OTHER_NUMBER)])
     return Tables(database)
 
 
 class Graph(httpx.AsyncBaseTransport):
-    """A Graph API that accepts what Meta would, and records its requests.
+    """A Graph API that accepts the requests that Meta would accept, and records them.
 
-    `before` is awaited with the text of each message before it is answered. What it returns, if anything, is the
-    answer; what it raises is the network's failure.
+    `before` is awaited with the text of each message, before the message is answered. If it returns a response,
+    that response is the answer. If it raises an error, the error counts as a failure of the network.
     """
 
     def __init__(self) -> None:
@@ -174,20 +174,20 @@ async def _nothing(_said: str) -> httpx.Response | None:
 
 
 def refusal(code: int, status: int = 400, *, said: str = "", **headers: str) -> httpx.Response:
-    """Return a refusal in Meta's error envelope."""
+    """Returns a refusal in Meta's error envelope."""
     error = {"error": {"message": said or f"(#{code})", "type": "OAuthException", "code": code, "fbtrace_id": "A1"}}
     return httpx.Response(status, json=error, headers={name.replace("_", "-"): v for name, v in headers.items()})
 
 
 @pytest.fixture
 def graph() -> Graph:
-    """Return a Graph API for the senders of this test."""
+    """Returns a Graph API for the senders of this test."""
     return Graph()
 
 
 @pytest.fixture
 def registry() -> dict[str, Number]:
-    """Return the registry that senders look numbers up in; a test may change it under a running sender."""
+    """Returns the registry in which senders look numbers up. A test may change it while a sender runs."""
     return {number_id: number(number_id) for number_id in (NUMBER, OTHER_NUMBER)}
 
 
@@ -195,9 +195,9 @@ def registry() -> dict[str, Number]:
 async def start(
     anyio_backend: str, database_url: str, redis_server: Any, graph: Graph, registry: dict[str, Number]
 ) -> AsyncIterator[Callable[..., Sender]]:
-    """Yield `start(owner="a", …)`, which runs a sender; all are stopped at the end, and none may have failed.
+    """Yields `start(owner="a", …)`, which runs a sender. At the end all senders are stopped; none may have failed.
 
-    Each has connections of its own to the database, named like its owner, and may have `numbers` of its own.
+    Each sender has its own database connections, which are named like its owner. It may have its own `numbers`.
     """
     running: list[tuple[Sender, asyncio.Task[None], RateLimits, GraphClient]] = []
     engines: list[Engine] = []

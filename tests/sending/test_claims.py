@@ -1,4 +1,4 @@
-"""The sender's transactions by themselves: claims that went wrong, and what becomes of their rows."""
+"""Tests of the sender's transactions, above all of claims that failed and of the rows that were claimed."""
 
 import pytest
 from sqlalchemy import Engine
@@ -11,13 +11,16 @@ from .conftest import NUMBER, OTHER_NUMBER, Tables, number
 
 
 def any_number(_number_id: str) -> Number:
-    """Return the entry of a registry that contains every number."""
+    """Returns a registry entry for any number."""
     return number()
 
 
 @pytest.fixture
 def claimed_without_knowing(database: Engine, tables: Tables) -> tuple[SenderTransactions, int]:
-    """Claim a row so that the commit is done but its answer lost: the process saw an error, the row is in flight."""
+    """Claims a row so that the commit succeeds but its answer is lost.
+
+    The process sees an error although the row is in flight.
+    """
     rows = [tables.queue(tables.conversation()) for _ in range(2)]
     asked: list[str] = []
 
@@ -41,7 +44,10 @@ def claimed_without_knowing(database: Engine, tables: Tables) -> tuple[SenderTra
 def test_a_row_whose_claim_looked_failed_is_queued_again(
     tables: Tables, claimed_without_knowing: tuple[SenderTransactions, int]
 ) -> None:
-    """It was surely not sent. A restart of PostgreSQL must not leave messages unknown that no sender tried to send."""
+    """A row whose claim seemed to fail is queued again, because it was surely not sent.
+
+    A restart of PostgreSQL must not make messages unknown that no sender tried to send.
+    """
     transactions, row = claimed_without_knowing
     transactions.sweep([], 0)
     assert tables.row(row).state == "queued"
@@ -50,7 +56,10 @@ def test_a_row_whose_claim_looked_failed_is_queued_again(
 def test_a_row_claimed_again_after_a_failed_claim_stays_in_flight(
     tables: Tables, claimed_without_knowing: tuple[SenderTransactions, int]
 ) -> None:
-    """The next claim ends the uncertainty: giving the row back after it would send the row twice."""
+    """A row that is claimed again after a failed claim stays in flight.
+
+    If the row were queued again after the second claim, it would be sent twice.
+    """
     transactions, row = claimed_without_knowing
     tables.run("UPDATE outbox SET state = 'queued', claimed_by = NULL, claim_expires_at = NULL WHERE id = :id", id=row)
     assert [claimed.row.outbox_id for claimed in transactions.claim([row], []).claimed] == [row]
@@ -61,7 +70,10 @@ def test_a_row_claimed_again_after_a_failed_claim_stays_in_flight(
 def test_rows_claimed_one_by_one_go_back_when_the_database_goes_away_among_them(
     database: Engine, tables: Tables
 ) -> None:
-    """The caller sees the error only, so no process would send the rows that were claimed before it."""
+    """If the database connection is lost while rows are claimed one by one, the rows are queued again.
+
+    The caller sees only the error, so no process would send the rows that were claimed before it.
+    """
     first, last = (tables.queue(tables.conversation()) for _ in range(2))
     unstorable = tables.queue(tables.conversation(window_expires_at=None))
     asked_of_last: list[str] = []
@@ -86,7 +98,10 @@ def test_rows_claimed_one_by_one_go_back_when_the_database_goes_away_among_them(
 def test_a_sender_gives_others_time_to_renew_before_it_calls_their_rows_unknown(
     database: Engine, tables: Tables
 ) -> None:
-    """Right after a start or an outage every claim may look expired, though its owner is alive."""
+    """A sender calls the rows of others unknown only at its second sweep, so that the others can renew their claims.
+
+    Right after a start or an outage every claim may look expired, though its owner is alive.
+    """
     row = tables.queue(
         tables.conversation(), state="sending", claimed_by="b", claim_expires_at="sql:now() - interval '1 s'"
     )
@@ -98,7 +113,7 @@ def test_a_sender_gives_others_time_to_renew_before_it_calls_their_rows_unknown(
 
 
 def test_claims_of_calls_in_flight_are_renewed(database: Engine, tables: Tables) -> None:
-    """A call may take longer than a claim lives."""
+    """Claims of calls in flight are renewed, because a call may take longer than a claim is valid."""
     row = tables.queue(tables.conversation())
     transactions = SenderTransactions(database, any_number, "a")
     transactions.claim([row], [])
@@ -108,7 +123,10 @@ def test_claims_of_calls_in_flight_are_renewed(database: Engine, tables: Tables)
 
 
 def test_one_row_of_a_conversation_is_in_flight_even_when_two_are_asked_for(database: Engine, tables: Tables) -> None:
-    """Whatever two senders believe to be the next row, the database lets one of them go, and others are not held up."""
+    """If two rows of one conversation are to be claimed, the database allows only one of them.
+
+    Rows of other conversations are claimed as usual.
+    """
     conversation = tables.conversation()
     rows = [tables.queue(conversation), tables.queue(conversation), tables.queue(tables.conversation())]
     claimed = SenderTransactions(database, any_number, "a").claim(rows, []).claimed
@@ -120,7 +138,11 @@ def test_one_row_of_a_conversation_is_in_flight_even_when_two_are_asked_for(data
 def test_a_row_that_the_limits_did_not_allow_is_not_sent_though_the_gate_opens(
     database: Engine, tables: Tables
 ) -> None:
-    """The gate had refused it, then the contact opted in again. It is looked at once more, with limits."""
+    """A row that the limits did not allow is not sent, even if the gate now allows it.
+
+    This happens when the contact opts in again after the gate refused the row. The row is looked at once more, with
+    limits.
+    """
     row = tables.queue(tables.conversation())
     result = SenderTransactions(database, any_number, "a").claim([], [row])
     assert (result.claimed, result.refused) == ([], [])
@@ -128,7 +150,7 @@ def test_a_row_that_the_limits_did_not_allow_is_not_sent_though_the_gate_opens(
 
 
 def test_the_gate_is_asked_again_under_the_lock(database: Engine, tables: Tables) -> None:
-    """STOP came in after the row was looked up and before it was claimed."""
+    """The gate is asked again under the lock, because STOP may come in after the row was looked up."""
     conversation = tables.conversation()
     row = tables.queue(conversation)
     transactions = SenderTransactions(database, any_number, "a")
@@ -140,7 +162,7 @@ def test_the_gate_is_asked_again_under_the_lock(database: Engine, tables: Tables
 
 
 def test_only_one_sender_wins_the_probe_of_a_paused_number(database: Engine, tables: Tables) -> None:
-    """Two senders, each with a message of its own for the number: one tries, the other waits."""
+    """If two senders each have a message for a paused number, one of them tries and the other waits."""
     tables.run("UPDATE number SET paused_until = now() - interval '1 s' WHERE number_id = :n", n=NUMBER)
     first, second = tables.queue(tables.conversation()), tables.queue(tables.conversation())
     winners = SenderTransactions(database, any_number, "a").claim([first], []).claimed
@@ -159,14 +181,18 @@ def test_only_one_sender_wins_the_probe_of_a_paused_number(database: Engine, tab
     ],
 )
 def test_a_sweep_finds_what_is_due(database: Engine, tables: Tables, columns: dict[str, str], found: bool) -> None:
-    """Queued and due, nothing else."""
+    """A sweep finds rows that are queued and due, and no others."""
     conversation = tables.conversation()
     tables.queue(conversation, **columns)
     assert SenderTransactions(database, any_number, "a").sweep([], 10).due == ([conversation] if found else [])
 
 
 def test_a_sweep_leaves_out_what_waits_behind_something(database: Engine, tables: Tables) -> None:
-    """A row behind one in flight, behind one in back-off, in a paused pair, or of a paused number."""
+    """A sweep leaves out rows that must wait.
+
+    A row waits if an earlier row of its conversation is in flight or in back-off. A row also waits if its pair or
+    its number is paused.
+    """
     in_flight, backed_off = tables.conversation(), tables.conversation()
     paused = tables.conversation(paused_until="sql:now() + interval '1 h'")
     tables.queue(in_flight, state="sending", claimed_by="b", claim_expires_at="sql:now() + interval '1 h'")
@@ -183,7 +209,7 @@ def test_a_sweep_leaves_out_what_waits_behind_something(database: Engine, tables
 
 
 def test_a_long_backlog_of_one_number_hides_no_other(database: Engine, tables: Tables) -> None:
-    """Each number has its own share of a sweep."""
+    """Each number has its own share of a sweep, so a long backlog of one number does not hide other numbers."""
     for _ in range(50):
         tables.queue(tables.conversation())
     other = tables.conversation(OTHER_NUMBER)

@@ -1,4 +1,4 @@
-"""The gate (G5) as a table: facts in, decision out."""
+"""Tests of the gate (G5) as a table that gives the decision for each set of facts."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -156,12 +156,15 @@ TABLE: dict[str, tuple[dict[str, Any], Number | None, Decision]] = {
 def test_the_gate_decides_as_the_table_says(
     facts: dict[str, Any], registered: Number | None, decision: Decision
 ) -> None:
-    """Each row of the table differs from a message that may go out by the facts that it names."""
+    """The gate makes the decision that the table gives.
+
+    Each row of the table names the facts in which it differs from a message that may go out.
+    """
     assert decide(replace(ROW, **facts), registered) == decision
 
 
 def test_a_token_digest_does_not_reveal_the_token() -> None:
-    """It is short, stable, and differs between tokens."""
+    """A token digest does not contain the token. The digest is short and differs between tokens."""
     one, other = token_digest(number(access_token="EAAB-one")), token_digest(number(access_token="EAAB-other"))
     assert len(one) == 16
     assert one != other
@@ -169,7 +172,10 @@ def test_a_token_digest_does_not_reveal_the_token() -> None:
 
 
 def test_workers_from_before_there_were_proofs_agree_on_a_paused_number() -> None:
-    """Workers without proofs compare a pause with the digest of the token alone, and write that digest."""
+    """Older workers, which do not use proofs, agree with newer ones on whether a number is paused.
+
+    Older workers compare a pause with the digest of the token alone, and write that digest.
+    """
     theirs = sha256(PROVEN.access_token.encode()).hexdigest()[:16]
     assert token_digest(PROVEN) == theirs
     assert not has_new_credentials(PROVEN, theirs)

@@ -1,4 +1,4 @@
-"""The arithmetic of the limits: its bounds, and that Lua and Python compute the same."""
+"""Tests that the arithmetic of the limits keeps its bounds, and that Lua and Python compute the same."""
 
 import uuid
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ START = 1_790_000_000 * SECOND
 
 @pytest.fixture(scope="module")
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    """Yield a client of the session's Redis; each example takes keys of its own."""
+    """Yields a client of the session's Redis. Each example uses keys of its own."""
     connection = redis.Redis.from_url(redis_url)
     yield connection
     connection.close()
@@ -29,7 +29,7 @@ Questions = list[tuple[int, list[tuple[int, bool]]]]
 
 
 def starts(per_second: int, questions: Questions, incoming: bool = False) -> list[tuple[int, int]]:
-    """Return the moments at which conversations may send, with the conversations, in order of time."""
+    """Returns pairs of a start time and the conversation that may send then, in order of time."""
     state, terms, now = State(), Terms.of(per_second), START
     granted = []
     for pause, rows in questions:
@@ -52,7 +52,10 @@ questions = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(per_second=rates, asked=questions)
 def test_no_second_ever_holds_more_than_the_limit(per_second: int, asked: Questions) -> None:
-    """G6: for any questions at any times, the starts in any window of 1 s are at most the configured rate."""
+    """G6: a window of 1 s never contains more starts than the configured rate.
+
+    This holds for any questions at any times.
+    """
     moments = [moment for moment, _ in starts(per_second, asked)]
     for first, beyond in zip(moments, moments[per_second:], strict=False):
         assert beyond - first >= SECOND
@@ -61,7 +64,7 @@ def test_no_second_ever_holds_more_than_the_limit(per_second: int, asked: Questi
 @settings(max_examples=100, deadline=None)
 @given(per_second=rates, asked=questions, window_s=st.floats(0.001, 20))
 def test_any_window_holds_at_most_burst_and_rate(per_second: int, asked: Questions, window_s: float) -> None:
-    """The bound of GCRA, for windows of any length."""
+    """The bound of GCRA holds for windows of any length."""
     terms = Terms.of(per_second)
     most = terms.tolerance / terms.interval + window_s * SECOND / terms.interval
     moments = [moment for moment, _ in starts(per_second, asked)]
@@ -73,7 +76,7 @@ def test_any_window_holds_at_most_burst_and_rate(per_second: int, asked: Questio
 @settings(max_examples=50, deadline=None)
 @given(pauses=st.lists(st.integers(0, 8 * SECOND), min_size=60, max_size=120))
 def test_a_pair_gets_its_burst_and_then_one_message_in_six_seconds(pauses: list[int]) -> None:
-    """A pair never gets more than the burst borrowed from the future, in any pattern of questions."""
+    """A pair never borrows more than its burst from the future, whatever questions are asked and when."""
     moments = [moment for moment, _ in starts(1000, [(pause, [(1, False)]) for pause in pauses])]
     for index, first in enumerate(moments):
         for count, moment in enumerate(moments[index:], start=1):
@@ -81,7 +84,10 @@ def test_a_pair_gets_its_burst_and_then_one_message_in_six_seconds(pauses: list[
 
 
 def test_a_saturated_number_is_used_to_the_full() -> None:
-    """Asking a little ahead of each start keeps the pace: at least 98 % of the limit, and never more than the limit."""
+    """A saturated number gets at least 98 % of its limit, and never more than the limit.
+
+    It keeps this pace because it asks a little ahead of each start.
+    """
     state, terms, now = State(), Terms.of(80), START
     granted, conversation = 0, 0
     while now < START + 60 * SECOND:
@@ -95,7 +101,7 @@ def test_a_saturated_number_is_used_to_the_full() -> None:
 
 
 def test_replies_come_first_when_both_want_everything() -> None:
-    """G6: bulk is turned away while replies use up the limit, and gets the rest when they do not."""
+    """G6: bulk is turned away while replies use up the limit. When they do not, bulk gets the rest."""
     state, terms, now = State(), Terms.of(80), START
     replies = bulk = 0
     for step in range(1, 400):
@@ -107,7 +113,10 @@ def test_replies_come_first_when_both_want_everything() -> None:
 
 
 def test_a_reply_hardly_waits_for_bulk() -> None:
-    """A campaign that takes all it can get leaves the starts beyond its horizon to replies."""
+    """A reply hardly waits, even if a campaign takes all the starts that it can get.
+
+    The starts beyond the campaign's horizon are left to replies.
+    """
     state, terms, now = State(), Terms.of(100), START
     for conversation in range(1, 1000):
         state.take(terms, [(conversation, True)], now)
@@ -118,7 +127,7 @@ def test_a_reply_hardly_waits_for_bulk() -> None:
 
 
 def test_incoming_messages_use_the_limit_but_cannot_silence_the_number() -> None:
-    """They count (Meta, Throughput), but a flood of them costs a second at most."""
+    """Incoming messages use the limit (Meta, Throughput), but a flood of them delays sends by a second at most."""
     state, terms = State(), Terms.of(80)
     state.charge(terms, 40, START)
     half = sum(answer.wait == 0 for answer in state.take(terms, [(1, False)], START + SECOND // 4))
@@ -128,7 +137,7 @@ def test_incoming_messages_use_the_limit_but_cannot_silence_the_number() -> None
 
 
 def test_a_number_that_was_too_fast_goes_at_half_its_rate_and_recovers() -> None:
-    """G2: halved once per second at most, full again after a minute."""
+    """G2: the rate of a number is halved at most once per second, and is full again after a minute."""
     state, terms = State(), Terms.of(80)
     for _ in range(50):
         state.slow(START)
@@ -153,7 +162,7 @@ steps = st.lists(
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(per_second=rates, script=steps)
 def test_lua_and_python_agree(client: redis.Redis, per_second: int, script: list[tuple[str, int, Any]]) -> None:
-    """The shared limits and the fallback give the same results, to the microsecond."""
+    """The shared limits in Lua and the fallback in Python give the same results, to the microsecond."""
     run = client.register_script(limits._SCRIPT)
     key = f"test:{{{uuid.uuid4().hex}}}"
     state, terms, now = State(), Terms.of(per_second), START
@@ -183,13 +192,13 @@ def test_lua_and_python_agree(client: redis.Redis, per_second: int, script: list
 
 
 def test_bursts_of_all_processes_together_stay_within_the_limit() -> None:
-    """Without Redis each of four processes limits itself to its share; together the shares are at most the whole."""
+    """Without Redis each of four processes limits itself to its share. All shares together stay within the limit."""
     terms = Terms.of(80, share=1 / 4)
     assert 4 * int(terms.tolerance / terms.interval + SECOND / terms.interval) <= 80
 
 
 def test_starts_are_spread_evenly() -> None:
-    """Calls do not bunch: the time between two starts of a busy number is one interval."""
+    """Calls of a busy number are spread evenly: the time between two starts is always one interval."""
     moments = [
         moment for moment, _ in starts(80, [(20_000, [(20 * n + i, False) for i in range(20)]) for n in range(50)])
     ]

@@ -1,4 +1,4 @@
-"""The limits against a real Redis: shared, lost, hung, flushed, and back."""
+"""Tests of the limits with a real Redis that is shared, lost, hung, flushed, or back again."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -27,13 +27,13 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return a clock that starts at `NOW`."""
+    """Returns a clock that starts at `NOW`."""
     return Clock()
 
 
 @pytest.fixture
 def shared(redis_server: EmbeddedRedis, clock: Clock) -> Iterator[Callable[..., RateLimits]]:
-    """Yield a function that returns one process's limits, on a Redis of this test's own."""
+    """Yields a function that returns the limits of one process. Their Redis belongs to this test alone."""
     made: list[RateLimits] = []
 
     def make(owner: str = "a") -> RateLimits:
@@ -46,17 +46,17 @@ def shared(redis_server: EmbeddedRedis, clock: Clock) -> Iterator[Callable[..., 
 
 
 def requests(count: int, *, per_second: float = 80, number_id: str = NUMBER, start: int = 1) -> list[RateRequest]:
-    """Return requests for replies of different conversations."""
+    """Returns requests for replies of different conversations."""
     return [RateRequest(number_id, per_second, start + index, bulk=False) for index in range(count)]
 
 
 def allowed(decisions: list[RateDecision]) -> int:
-    """Return how many rows may go out."""
+    """Returns how many rows may be sent."""
     return sum(grant.busy is None for grant in decisions)
 
 
 def test_two_processes_share_one_limit(shared: Callable[..., RateLimits], clock: Clock) -> None:
-    """G6: what one process takes, the other does not get."""
+    """G6: two processes share one limit. What one process takes, the other does not get."""
     one, other = shared("a"), shared("b")
     granted = 0
     for step in range(100):
@@ -68,7 +68,7 @@ def test_two_processes_share_one_limit(shared: Callable[..., RateLimits], clock:
 
 
 def test_numbers_do_not_touch_each_other(shared: Callable[..., RateLimits]) -> None:
-    """One call may ask for several numbers; each answer comes from its number's own limit."""
+    """One call may ask for several numbers. Each number's answer depends on its own limit only."""
     one = shared()
     assert allowed(one.take(requests(100))) < 20
     mixed = one.take([*requests(1, start=500), *requests(1, number_id=OTHER_NUMBER, start=600)])
@@ -79,7 +79,7 @@ def test_numbers_do_not_touch_each_other(shared: Callable[..., RateLimits]) -> N
 def test_a_message_beyond_the_burst_to_one_contact_waits_for_the_pair(
     shared: Callable[..., RateLimits], clock: Clock
 ) -> None:
-    """Only that pair waits: another contact of the same number is free."""
+    """A message beyond the burst to one contact waits. Another contact of the same number does not."""
     one = shared()
     for _ in range(PAIR_BURST):
         assert one.take([RateRequest(NUMBER, 1000, 7, bulk=False)])[0].busy is None
@@ -91,7 +91,7 @@ def test_a_message_beyond_the_burst_to_one_contact_waits_for_the_pair(
 
 
 def test_without_redis_a_process_keeps_to_a_safe_share(clock: Clock) -> None:
-    """Four such processes together are within the limit."""
+    """Without Redis a process keeps to a share that is safe: four such processes together stay within the limit."""
     alone = RateLimits("", clock=clock)
     granted = 0
     for step in range(100):
@@ -104,7 +104,10 @@ def test_without_redis_a_process_keeps_to_a_safe_share(clock: Clock) -> None:
 def test_a_killed_redis_is_noticed_at_once_and_found_again(
     shared: Callable[..., RateLimits], redis_server: EmbeddedRedis, wait_for: Callable[..., object]
 ) -> None:
-    """The message at hand gets its answer from the local share; a heartbeat brings the shared limit back."""
+    """If Redis is killed, the next message at once gets its answer from the local share.
+
+    A heartbeat brings the shared limit back when Redis runs again.
+    """
     one = shared()
     assert one.take(requests(1))[0].busy is None
     redis_server.kill()
@@ -122,7 +125,10 @@ def test_a_killed_redis_is_noticed_at_once_and_found_again(
 
 
 def test_a_redis_that_hangs_holds_up_one_question_and_no_other() -> None:
-    """It accepts connections and never answers; after the first time-out no message waits for it."""
+    """A Redis that accepts connections but never answers holds up only one question.
+
+    After the first time-out no message waits for Redis.
+    """
     with socket.create_server(("127.0.0.1", 0)) as silent:
         one = RateLimits(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
         one.take(requests(1))
@@ -138,7 +144,7 @@ def test_a_redis_that_hangs_holds_up_one_question_and_no_other() -> None:
 def test_a_flushed_redis_costs_nothing_but_memory(
     shared: Callable[..., RateLimits], redis_server: EmbeddedRedis
 ) -> None:
-    """The script is loaded again on demand; the limit starts from zero."""
+    """After Redis was flushed, the script is loaded again on demand and the limit starts from zero."""
     one = shared()
     one.take(requests(1))
     with closing(redis_server.client()) as client:
@@ -151,7 +157,7 @@ def test_a_flushed_redis_costs_nothing_but_memory(
 def test_a_number_that_meta_calls_too_fast_is_slowed_for_every_process(
     shared: Callable[..., RateLimits], clock: Clock
 ) -> None:
-    """130429 seen by one pod halves the rate of all; other numbers keep theirs."""
+    """If one pod gets 130429 for a number, the number's rate is halved for all pods. Other numbers keep their rate."""
     one, other = shared("a"), shared("b")
     one.slow_down(NUMBER, 80)
 
@@ -168,7 +174,7 @@ def test_a_number_that_meta_calls_too_fast_is_slowed_for_every_process(
 
 
 def test_incoming_messages_use_up_the_limit_of_every_process(shared: Callable[..., RateLimits]) -> None:
-    """Throughput counts both directions."""
+    """Incoming messages use up the limit in every process, because Throughput counts both directions."""
     one, other = shared("a"), shared("b")
     one.charge(NUMBER, 80, 40)
     assert other.take(requests(1))[0].busy == "number"
@@ -177,7 +183,10 @@ def test_incoming_messages_use_up_the_limit_of_every_process(shared: Callable[..
 def test_the_share_follows_the_number_of_senders_that_were_last_counted(
     shared: Callable[..., RateLimits], redis_server: EmbeddedRedis, clock: Clock
 ) -> None:
-    """One sender alone may use nearly everything while Redis is away."""
+    """While Redis is away, the share of a process depends on the last count of senders.
+
+    A sender that was alone may use nearly the whole limit.
+    """
     one = shared("only")
     one.heartbeat()
     redis_server.kill()
@@ -189,7 +198,7 @@ def test_the_share_follows_the_number_of_senders_that_were_last_counted(
 
 
 def test_no_phone_number_gets_into_redis(shared: Callable[..., RateLimits], redis_server: EmbeddedRedis) -> None:
-    """G8: keys are Meta's number ids and our own ids."""
+    """G8: Redis contains no phone number. Its keys consist of Meta's number ids and our own ids."""
     one = shared()
     one.take(requests(2))
     one.heartbeat()

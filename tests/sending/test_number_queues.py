@@ -1,4 +1,4 @@
-"""The queues of conversations that wait for their number, and the room that a number has."""
+"""Tests of the queues in which conversations wait for their number, and of the slots that a number may use."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +7,10 @@ from waypost.sending.number_queues import NumberQueues
 
 
 def test_a_number_alone_leaves_a_quarter_of_the_slots_free() -> None:
-    """The next number must find room, even if this one's calls hang."""
+    """One number alone leaves a quarter of the slots free.
+
+    The next number must find room, even if all calls of the first one hang.
+    """
     queues = NumberQueues(100)
     for _ in range(75):
         assert queues.room("a") > 0
@@ -18,7 +21,7 @@ def test_a_number_alone_leaves_a_quarter_of_the_slots_free() -> None:
 
 @given(hanging=st.integers(1, 40))
 def test_every_number_finds_at_least_one_slot_however_many_hang(hanging: int) -> None:
-    """Numbers that take all the slots that they may have do not stop another one."""
+    """Another number always finds a slot, even if other numbers hang in all the slots that they may use."""
     queues = NumberQueues(20)
     for number in range(hanging):
         while queues.room(str(number)) > 0:
@@ -27,7 +30,7 @@ def test_every_number_finds_at_least_one_slot_however_many_hang(hanging: int) ->
 
 
 def test_replies_are_released_before_bulk_and_each_in_order() -> None:
-    """Within each class, the conversation that has waited longest goes first."""
+    """Replies are released before bulk. Within each class, the conversation that has waited longest goes first."""
     queues = NumberQueues(100)
     queues.add("a", 1, bulk=True)
     queues.add("a", 2, bulk=False)
@@ -38,7 +41,10 @@ def test_replies_are_released_before_bulk_and_each_in_order() -> None:
 
 
 def test_a_number_that_was_too_fast_is_released_slowly_and_not_too_early() -> None:
-    """A long backlog must not be looked up again for each message that may go out."""
+    """Conversations of a number that was too fast are released slowly and not too early.
+
+    A long backlog must not be looked up again for each message that may go out.
+    """
     queues = NumberQueues(100)
     for conversation in range(50):
         queues.add("a", conversation, bulk=True)
@@ -49,7 +55,10 @@ def test_a_number_that_was_too_fast_is_released_slowly_and_not_too_early() -> No
 
 
 def test_a_number_without_room_waits_for_a_call_to_end() -> None:
-    """`next_release` then names no moment, so that the sender does not spin."""
+    """A number without a free slot waits until one of its calls ends.
+
+    `next_release` then returns None, so that the sender does not spin.
+    """
     queues = NumberQueues(1)
     queues.started("a")
     queues.add("a", 1, bulk=False)
@@ -60,7 +69,7 @@ def test_a_number_without_room_waits_for_a_call_to_end() -> None:
 
 
 def test_a_conversation_is_queued_once_with_its_latest_class() -> None:
-    """A reply to a conversation whose bulk message waits moves the conversation forward."""
+    """A conversation is queued once. If its bulk message waits and a reply is added, the conversation moves forward."""
     queues = NumberQueues(100)
     queues.add("a", 1, bulk=True)
     queues.add("a", 2, bulk=True)
@@ -70,7 +79,7 @@ def test_a_conversation_is_queued_once_with_its_latest_class() -> None:
 
 
 def test_a_conversation_that_the_limits_turned_away_stays_at_the_front() -> None:
-    """A try that the limits did not allow does not send a conversation to the end."""
+    """A conversation that the limits turned away stays at the front of its queue."""
     queues = NumberQueues(100)
     queues.add("a", 1, bulk=False)
     queues.add("a", 2, bulk=False, at_front=True)

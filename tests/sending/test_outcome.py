@@ -1,4 +1,4 @@
-"""The meaning of Meta's answers, as a table, and properties of the waiting times."""
+"""Tests of what Meta's answers mean, as a table, and of the waiting times."""
 
 from dataclasses import replace
 from typing import Any
@@ -65,7 +65,7 @@ TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] 
 def test_an_answer_is_judged_as_the_table_says(
     row: Any, answer: Accepted | GraphError | None, state: str, expected: dict[str, Any]
 ) -> None:
-    """The row's next state, and what else follows."""
+    """For each answer, the table gives the row's next state and the other consequences."""
     outcome = judge(row, answer, number(), draw=lambda: 0.5)
     assert outcome.update.state == state
     for name, value in expected.items():
@@ -84,19 +84,25 @@ CODES = [
     "code", [code for code, rule in CODES if rule.verdict in (Verdict.FINAL, Verdict.OPERATOR, Verdict.OPTED_OUT)]
 )
 def test_a_permanent_code_is_never_retried(code: int) -> None:
-    """G7: each permanent code of Meta's list fails the row at the first answer; the row has the code."""
+    """G7: each permanent code of Meta's list fails the row at the first answer. The row stores the code."""
     update = judge(ROW, GraphRefused(code, 400), number(outside_window=TEMPLATE), draw=lambda: 0.5).update
     assert (update.state, update.code) == ("failed", code)
 
 
 @pytest.mark.parametrize("code", [code for code, rule in CODES if rule.verdict is Verdict.AMBIGUOUS])
 def test_an_ambiguous_code_never_leads_to_another_send(code: int) -> None:
-    """G4: it may have gone out, so the row is unknown, for any number and any count of attempts."""
+    """G4: after an ambiguous code the row is unknown and is never sent again, because Meta may have sent it.
+
+    This holds for any number and any count of attempts.
+    """
     assert judge(ROW, GraphRefused(code, 500), number(), draw=lambda: 0.5).update.state == "unknown"
 
 
 def test_a_reply_that_met_a_closed_window_is_queued_again_as_the_numbers_template() -> None:
-    """Meta checks for 131047 before it processes a message, so nothing has gone out."""
+    """A reply that met a closed window is queued again as the number's template.
+
+    Meta checks for 131047 before it processes a message, so nothing has gone out.
+    """
     outcome = judge(ROW, GraphRefused(131047, 400), number(outside_window=TEMPLATE), draw=lambda: 0.5)
     assert outcome.update.state == "queued"
     assert outcome.update.body == {"type": "template", "template": {"name": "follow_up", "language": {"code": "en"}}}
@@ -106,13 +112,16 @@ def test_a_reply_that_met_a_closed_window_is_queued_again_as_the_numbers_templat
     "row", [replace(ROW, body=A_TEMPLATE), replace(ROW, priority=1), replace(ROW, consent_notice=True)]
 )
 def test_nothing_else_becomes_a_template(row: Any) -> None:
-    """A template that met a closed window would meet it every time; bulk messages and notices are not replies."""
+    """Templates, bulk messages and notices do not become a template when they meet a closed window.
+
+    A template would meet the closed window every time. Bulk messages and notices are not replies.
+    """
     outcome = judge(row, GraphRefused(131047, 400), number(outside_window=TEMPLATE), draw=lambda: 0.5)
     assert outcome.update.state == "failed"
 
 
 def test_blocks_pause_for_longer_than_a_token() -> None:
-    """A try every minute would make a spam limit longer."""
+    """A spam limit pauses a number for longer than a refused token, because a try every minute would prolong it."""
     assert (pause_s(190), pause_s(131048)) == (PAUSE_S, LONG_PAUSE_S)
 
 
@@ -121,18 +130,18 @@ draws = st.floats(0, 1, exclude_max=True)
 
 @given(attempts=st.integers(1, 1000), draw=draws)
 def test_a_delay_lies_between_nothing_and_its_doubled_bound(attempts: int, draw: float) -> None:
-    """With full jitter a delay is anything from 0 up to 1, 2, 4 … 300 s."""
+    """With full jitter a delay lies between 0 and a bound of 1, 2, 4 … 300 s."""
     bound = min(backoff.CAP_S, 2.0 ** min(attempts - 1, 30))
     assert 0 <= backoff.delay_s(attempts, retry_after_s=None, draw=lambda: draw) <= bound
 
 
 @given(attempts=st.integers(1, 100), asked=st.floats(0, 86_400), draw=draws)
 def test_a_delay_is_never_shorter_than_meta_asked_for(attempts: int, asked: float, draw: float) -> None:
-    """Retry-After is a floor."""
+    """A delay is never shorter than the time in Retry-After."""
     assert backoff.delay_s(attempts, retry_after_s=asked, draw=lambda: draw) >= asked
 
 
 @given(attempts=st.integers(0, 10_000))
 def test_a_pair_rests_at_least_six_seconds_and_never_more_than_an_hour(attempts: int) -> None:
-    """Meta's suggestion of 4^X, with both ends bounded."""
+    """A pair waits 4^X seconds, as Meta suggests, but at least six seconds and at most an hour."""
     assert 6 <= backoff.pair_delay_s(attempts) <= 3600

@@ -1,4 +1,4 @@
-"""The time that one process leaves between its calls."""
+"""Tests of the time that one process leaves between its calls."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from waypost.sending.pace import Pace
 @pytest.mark.parametrize("per_second", [1, 20, 80, 1000])
 @given(pauses=st.lists(st.floats(0, 0.5), min_size=1, max_size=50))
 def test_no_second_holds_more_than_the_limit_however_late_calls_come(per_second: int, pauses: list[float]) -> None:
-    """After a process was suspended many calls are due at once; they still start at the limit's pace."""
+    """Calls start at the limit's pace, even if many are due at once after a process was suspended."""
     pace, now, made = Pace(), 1000.0, []
     for pause in pauses:
         now += pause
@@ -22,7 +22,7 @@ def test_no_second_holds_more_than_the_limit_however_late_calls_come(per_second:
 
 
 def test_a_delay_is_made_up_for_slowly() -> None:
-    """The pace is a little above what the limits allow, so that a process does not stay behind for ever."""
+    """The pace is a little faster than the limits, so that a process makes up for a delay."""
     pace, now = Pace(), 0.0
     for _ in range(800):
         now += pace.reserve(now, 80)

@@ -1,4 +1,4 @@
-"""The sender against a real outbox, a real Redis, and a small strict Graph."""
+"""Tests of the sender with a real outbox, a real Redis, and a small strict Graph API."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ Eventually = Callable[..., Awaitable[object]]
 async def test_messages_of_a_conversation_go_out_in_order_and_one_at_a_time(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """G3: the next row starts when the one before it has its answer."""
+    """G3: messages of a conversation go out in order. Each one starts when the one before it has its answer."""
     conversation = tables.conversation()
     for word in ("one", "two", "three", "four"):
         tables.queue(conversation, word)
@@ -32,7 +32,7 @@ async def test_messages_of_a_conversation_go_out_in_order_and_one_at_a_time(
 
 
 async def test_conversations_overlap(tables: Tables, graph: Graph, start: Start, eventually: Eventually) -> None:
-    """Calls of different conversations are in flight together."""
+    """Calls of different conversations are in flight at the same time."""
     together = asyncio.Barrier(10)
 
     async def meet(_said: str) -> None:
@@ -49,7 +49,7 @@ async def test_conversations_overlap(tables: Tables, graph: Graph, start: Start,
 async def test_a_sent_row_becomes_a_message_of_its_conversation(
     tables: Tables, start: Start, eventually: Eventually
 ) -> None:
-    """A message that went out is stored with Meta's id, for the console and for the statuses to come."""
+    """A sent message is stored with Meta's id, because the console and later statuses need it."""
     conversation = tables.conversation()
     row = tables.queue(conversation, "hi there", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
     start().wake([conversation])
@@ -62,7 +62,7 @@ async def test_a_sent_row_becomes_a_message_of_its_conversation(
 
 
 async def test_a_sweep_finds_rows_whose_wake_up_was_lost(tables: Tables, start: Start, eventually: Eventually) -> None:
-    """No process calls `wake`, and the row is sent all the same."""
+    """A sweep finds a row for which no process called `wake`, and the row is sent."""
     row = tables.queue(tables.conversation())
     start()
     await eventually(lambda: tables.row(row).state == "sent")
@@ -71,7 +71,10 @@ async def test_a_sweep_finds_rows_whose_wake_up_was_lost(tables: Tables, start: 
 async def test_two_senders_never_send_a_row_twice_or_out_of_order(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """Both are woken for everything, and sweep besides; each message goes out once, in its conversation's order."""
+    """Two senders send each message once and in the order of its conversation.
+
+    Both are woken for every conversation, and both also sweep.
+    """
     first, second = start("a"), start("b")
     conversations = [tables.conversation() for _ in range(12)]
     for turn in range(4):
@@ -90,7 +93,10 @@ async def test_two_senders_never_send_a_row_twice_or_out_of_order(
 async def test_a_lost_answer_makes_the_row_unknown_and_is_never_sent_again(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """G4: the connection was reset after Meta had the message. The conversation goes on without a second try."""
+    """G4: if the connection is reset after Meta got the message, the row becomes unknown and is not sent again.
+
+    The conversation goes on with its next message.
+    """
 
     async def reset(said: str) -> None:
         if said == "lost":
@@ -109,7 +115,10 @@ async def test_a_lost_answer_makes_the_row_unknown_and_is_never_sent_again(
 async def test_an_unreachable_graph_is_tried_again_and_nothing_overtakes(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """Without a connection nothing was sent: the row waits for its back-off, and those behind it wait with it."""
+    """If the Graph API cannot be reached, nothing was sent. The row waits for its back-off and is tried again.
+
+    The rows behind it in the conversation wait too.
+    """
     tries: list[str] = []
 
     async def refuse_twice(said: str) -> None:
@@ -129,7 +138,10 @@ async def test_an_unreachable_graph_is_tried_again_and_nothing_overtakes(
 async def test_a_rate_limit_is_obeyed_and_the_row_is_sent_later(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """130429 with Retry-After is a rejection before processing: the row is sent again, not earlier than Meta said."""
+    """A row that Meta refused with 130429 is sent again, but not before the time in Retry-After.
+
+    Meta refuses such a message before processing it, so it cannot go out twice.
+    """
     moments: list[float] = []
 
     async def busy_once(_said: str) -> httpx.Response | None:
@@ -147,7 +159,7 @@ async def test_a_rate_limit_is_obeyed_and_the_row_is_sent_later(
 async def test_a_final_refusal_fails_once_and_the_conversation_goes_on(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """G7: a message that Meta will never accept is not repeated."""
+    """G7: a message that Meta will never accept is tried once, and the conversation goes on."""
     tries: list[str] = []
 
     async def refuse(said: str) -> httpx.Response | None:
@@ -166,7 +178,10 @@ async def test_a_final_refusal_fails_once_and_the_conversation_goes_on(
 async def test_a_revoked_token_pauses_its_number_drops_nothing_and_resumes_with_the_next_token(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually, registry: dict[str, Number]
 ) -> None:
-    """190 (G5): messages wait, other numbers go on, and the sender notices a rotated Secret without a restart."""
+    """G5: if Meta answers 190, the number's messages wait for the next token. Other numbers go on.
+
+    The sender notices a rotated Secret without a restart.
+    """
     revoked: list[str] = []
 
     async def only_new_token(said: str) -> httpx.Response | None:
@@ -197,7 +212,10 @@ async def test_a_revoked_token_pauses_its_number_drops_nothing_and_resumes_with_
 async def test_a_refused_proof_pauses_its_number_drops_nothing_and_resumes_with_the_next_proof(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually, registry: dict[str, Number]
 ) -> None:
-    """The app secret was changed at Meta: messages wait for the proof by the new one, made for the same token."""
+    """If the app secret was changed at Meta, messages wait for the new proof and none is dropped.
+
+    The new proof is made with the new app secret for the same token.
+    """
     registry[NUMBER] = number(app_secret_proof="0" * 64)
 
     async def only_the_new_proof(_said: str) -> httpx.Response | None:
@@ -228,7 +246,10 @@ async def test_a_refused_proof_pauses_its_number_drops_nothing_and_resumes_with_
 async def test_a_sender_with_another_proof_sends_nothing_from_a_blocked_number(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually, proofs: tuple[str | None, str | None]
 ) -> None:
-    """131048 has nothing to do with proofs, and more traffic makes it longer: each row is tried once in all."""
+    """A sender with another proof sends nothing from a number that is blocked by 131048.
+
+    The block has nothing to do with proofs, and more traffic would prolong it. So each row is tried only once.
+    """
     mine = [tables.conversation() for _ in range(5)]
     for conversation in mine:
         tables.queue(conversation, "blocked")
@@ -260,7 +281,7 @@ async def test_a_sender_with_another_proof_sends_nothing_from_a_blocked_number(
 async def test_after_a_pause_one_probe_goes_and_the_rest_waits_for_its_success(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """The pause has run out: one message tests the number, and the others follow only after it was accepted."""
+    """After a pause one message tests the number. The others follow only when Meta has accepted it."""
     probe = asyncio.Event()
 
     async def hold(_said: str) -> None:
@@ -289,7 +310,10 @@ async def test_after_a_pause_one_probe_goes_and_the_rest_waits_for_its_success(
 async def test_a_pair_limit_makes_only_that_pair_wait(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """131056: this contact gets nothing for at least 6 s; others are served, and the order within the pair holds."""
+    """After 131056 the contact gets nothing for at least 6 s. Other contacts are served.
+
+    The order within the pair is kept.
+    """
     refused: list[str] = []
 
     async def refuse_first(said: str) -> httpx.Response | None:
@@ -319,7 +343,10 @@ async def test_a_pair_limit_makes_only_that_pair_wait(
 async def test_a_closed_window_turns_a_reply_into_the_template_of_the_number(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually, registry: dict[str, Number]
 ) -> None:
-    """Meta may know better than this process that 24 h are over (131047): the reply goes out as the template."""
+    """If Meta answers a reply with 131047, the reply is sent as the number's template.
+
+    Meta may know better than this process that 24 h are over.
+    """
     registry[NUMBER] = number(outside_window=TEMPLATE)
 
     async def closed(said: str) -> httpx.Response | None:
@@ -337,7 +364,7 @@ async def test_a_closed_window_turns_a_reply_into_the_template_of_the_number(
 async def test_an_opt_out_that_meta_reports_stops_marketing_to_that_contact(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """131050: this message fails, and the sender does not even try further bulk messages."""
+    """After 131050 the message fails, and the sender does not even try further bulk messages to that contact."""
 
     async def stopped(said: str) -> httpx.Response | None:
         return refusal(131050) if said == "offer" else None
@@ -355,7 +382,7 @@ async def test_an_opt_out_that_meta_reports_stops_marketing_to_that_contact(
 async def test_a_refused_row_fails_with_its_reason_and_without_a_call(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """The gate (G5) is asked before Graph, and the rows behind a refused one are looked at next."""
+    """The gate (G5) is asked before each call. A refused row fails with its reason, and the next row is looked at."""
     conversation = tables.conversation(contact_opted_out_at="sql:now()")
     row = tables.queue(conversation, "hello")
     notice = tables.queue(conversation, "you will not hear from us", consent_notice=True)
@@ -368,7 +395,10 @@ async def test_a_refused_row_fails_with_its_reason_and_without_a_call(
 async def test_a_crash_between_claim_and_answer_leaves_the_row_unknown(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """G4: the process that claimed it is gone, so the outcome is unknown; it is not sent, the conversation goes on."""
+    """G4: if the process that claimed a row has died, the row is unknown and is not sent again.
+
+    The conversation goes on.
+    """
     conversation = tables.conversation()
     row = tables.queue(
         conversation,
@@ -387,7 +417,7 @@ async def test_a_crash_between_claim_and_answer_leaves_the_row_unknown(
 async def test_the_late_answer_of_a_zombie_settles_an_unknown_row_and_overwrites_no_other(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """A suspended process gets its answers after its claims expired: an acceptance counts, a refusal does not."""
+    """A suspended process may get answers after its claims expired. An acceptance counts, a refusal does not."""
     proceed = asyncio.Event()
 
     async def hold(said: str) -> httpx.Response | None:
@@ -411,7 +441,7 @@ async def test_the_late_answer_of_a_zombie_settles_an_unknown_row_and_overwrites
 async def test_a_read_mark_is_sent_first_and_its_failure_is_harmless(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """The reply behind a mark as read goes out, even if Meta refuses the mark."""
+    """A mark as read is sent before the reply. The reply goes out even if Meta refuses the mark."""
 
     async def refuse_read(said: str) -> httpx.Response | None:
         return refusal(131000, 500) if said.startswith("read") else None
@@ -430,7 +460,7 @@ async def test_a_read_mark_is_sent_first_and_its_failure_is_harmless(
 async def test_replies_go_before_bulk_that_was_there_first(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually, registry: dict[str, Number]
 ) -> None:
-    """G6: a campaign fills the number's limit; a reply that comes in the middle of it does not wait behind it."""
+    """G6: a reply does not wait behind a campaign that fills the number's limit."""
     registry[NUMBER] = number(messages_per_second=20)
     crowd = [tables.conversation() for _ in range(40)]
     for conversation in crowd:
@@ -448,7 +478,10 @@ async def test_replies_go_before_bulk_that_was_there_first(
 async def test_a_reply_overtakes_bulk_of_its_own_conversation(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """A campaign message that waits for the morning must not silence the bot until then."""
+    """A reply overtakes a bulk message of its conversation.
+
+    If a campaign message waits for the morning, the bot must be able to answer before.
+    """
     conversation = tables.conversation()
     bulk = tables.queue(conversation, "good morning", priority=1, not_before="sql:now() + interval '8 hours'")
     reply = tables.queue(conversation, "reply")
@@ -458,7 +491,7 @@ async def test_a_reply_overtakes_bulk_of_its_own_conversation(
 
 
 async def test_a_row_due_later_is_sent_then(tables: Tables, graph: Graph, start: Start, eventually: Eventually) -> None:
-    """A row is not sent before `not_before`; a timer or a sweep finds it then."""
+    """A row is not sent before `not_before`. After that a timer or a sweep finds it."""
     row = tables.queue(tables.conversation(), not_before="sql:now() + interval '0.7 s'")
     start()
     await eventually(lambda: tables.row(row).state == "sent")
@@ -468,7 +501,7 @@ async def test_a_row_due_later_is_sent_then(tables: Tables, graph: Graph, start:
 async def test_sends_go_on_while_redis_is_away_and_share_limits_again_after(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually, redis_server: Any
 ) -> None:
-    """G6 without Redis: this process limits itself to its share."""
+    """G6: while Redis is away, messages are still sent, and the process limits itself to its share."""
     sender = start()
     first, second = tables.conversation(), tables.conversation()
     row = tables.queue(first)
@@ -509,7 +542,10 @@ async def test_hanging_calls_of_one_number_leave_room_for_the_others(
 async def test_long_queues_of_slow_numbers_hide_no_other_number_from_a_sweep(
     tables: Tables, start: Start, registry: dict[str, Number], eventually: Eventually
 ) -> None:
-    """Only a sweep finds rows of schedules, and rows whose wake-up was lost."""
+    """Long queues of slow numbers do not hide the rows of another number from a sweep.
+
+    Rows of schedules, and rows whose wake-up was lost, are found by a sweep only.
+    """
     slow = [NUMBER, "306540352242922"]
     for number_id in slow:
         registry[number_id] = number(number_id, messages_per_second=1)
@@ -525,7 +561,7 @@ async def test_long_queues_of_slow_numbers_hide_no_other_number_from_a_sweep(
 async def test_an_outage_of_graph_is_not_met_with_a_stream_of_messages(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """G1: after a few ambiguous 503s in a row the number waits, so that not every message ends up unknown."""
+    """G1: after a few ambiguous 503s in a row the number waits. Otherwise every message would become unknown."""
     down = True
 
     async def fail(said: str) -> httpx.Response | None:
@@ -553,7 +589,7 @@ async def test_an_outage_of_graph_is_not_met_with_a_stream_of_messages(
 async def test_a_stopped_sender_finishes_the_calls_it_has_begun_and_begins_no_other(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """After SIGTERM the sender waits for the answers of its calls and writes them."""
+    """A stopped sender begins no new call. It waits for the answers of its calls and writes them."""
     proceed = asyncio.Event()
 
     async def hold(_said: str) -> None:
@@ -573,7 +609,7 @@ async def test_a_stopped_sender_finishes_the_calls_it_has_begun_and_begins_no_ot
 async def test_a_killed_database_connection_loses_nothing(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """Connections that PostgreSQL closes under the sender cost time, never a message."""
+    """If PostgreSQL closes the sender's connections, messages are delayed but none is lost."""
     conversations = [tables.conversation() for _ in range(30)]
     for conversation in conversations:
         for turn in range(3):

@@ -1,4 +1,4 @@
-"""Statuses: any order gives the same result, every one is stored, and a lost answer is settled (G4)."""
+"""Tests of statuses: their order does not matter, all are stored, and they settle a lost answer (G4)."""
 
 import json
 import uuid
@@ -19,20 +19,20 @@ PERSON = Identity("393330000001", None)
 
 
 def status(name: str, *, wamid: str = "wamid.1", number_id: str = NUMBER, **given_: Any) -> InboundStatus:
-    """Return one status as Meta reports it."""
+    """Returns one status as Meta reports it."""
     return InboundStatus(
         number_id=number_id, wamid=wamid, status=name, recipient=PERSON, occurred_at=1_790_000_000.0, **given_
     )
 
 
 def apply(tables: Tables, *given_: InboundStatus) -> Applied:
-    """Settle in a transaction of its own, as a drain would."""
+    """Settles the statuses in a transaction of its own, as a drain would."""
     with tables.engine.begin() as connection:
         return settle(connection, given_)
 
 
 def sent(tables: Tables, wamid: str = "wamid.1", **columns: Any) -> tuple[int, int]:
-    """Store a conversation with one message that went out; returns the ids of outbox row and conversation."""
+    """Stores a conversation with one sent message, and returns the ids of the outbox row and the conversation."""
     conversation = tables.conversation(**{"number_id": NUMBER, **columns})
     row = tables.queue(conversation, state="sent", wamid=wamid)
     tables.run(
@@ -47,7 +47,7 @@ def sent(tables: Tables, wamid: str = "wamid.1", **columns: Any) -> tuple[int, i
 
 
 def message(tables: Tables, wamid: str = "wamid.1") -> dict[str, Any]:
-    """Return the stored message."""
+    """Returns the stored message."""
     found = tables.one("SELECT row_to_json(message) FROM message WHERE wamid = :w", w=wamid)
     return dict(found)
 
@@ -58,7 +58,7 @@ codes = st.one_of(st.none(), st.integers(1, 200_000))
 
 @given(reported=st.lists(st.tuples(names, codes), max_size=6), shuffle=st.randoms())
 def test_any_order_of_statuses_ends_the_same(reported: list[tuple[str, int | None]], shuffle: Any) -> None:
-    """Merging takes the highest, so order and repetition do not matter."""
+    """Merging statuses takes the highest, so their order and repetition do not matter."""
 
     def merge(items: list[tuple[str, int | None]]) -> MergedStatus:
         return max([MergedStatus(), *(merged(name, code) for name, code in items)])
@@ -83,13 +83,16 @@ def test_any_order_of_statuses_ends_the_same(reported: list[tuple[str, int | Non
     ],
 )
 def test_the_highest_status_stands(seen: list[str], stands: str | None) -> None:
-    """`delivered` may be missing; `failed` gives way to any sign that it arrived; unknown words change nothing."""
+    """The highest status stands, in any order. Unknown words change nothing.
+
+    `delivered` may be missing. Any sign that a message arrived replaces `failed`.
+    """
     for order in permutations(seen):
         assert max(MergedStatus(), *(merged(name, 1) for name in order)).status == stands
 
 
 def test_statuses_out_of_order_are_merged_and_all_stored(tables: Tables) -> None:
-    """The message shows the highest; its list has every status in order of arrival."""
+    """The message shows the highest status. Its list contains every status in order of arrival."""
     sent(tables)
     apply(tables, status("read"))
     apply(tables, status("sent", pricing_category="service", billable=True), status("delivered"))
@@ -101,7 +104,10 @@ def test_statuses_out_of_order_are_merged_and_all_stored(tables: Tables) -> None
 
 
 def test_a_status_settles_a_row_whose_outcome_was_unknown(tables: Tables) -> None:
-    """G4: the correlation proves that it went out; the row has its wamid, and the conversation its message."""
+    """G4: the correlation in a status proves that an unknown row was sent.
+
+    The row gets the wamid, and the conversation gets the message.
+    """
     row = tables.queue(tables.conversation(), "perhaps", state="unknown", reason="ClaimExpired")
     applied = apply(tables, status("delivered", callback_data=f"waypost:{tables.row(row).correlation}"))
     assert (tables.row(row).state, tables.row(row).wamid, tables.row(row).reason) == ("sent", "wamid.1", None)
@@ -112,7 +118,7 @@ def test_a_status_settles_a_row_whose_outcome_was_unknown(tables: Tables) -> Non
 
 
 def test_a_status_that_overtakes_our_own_answer_settles_the_row(tables: Tables) -> None:
-    """The call is still in flight here when Meta already reports the message."""
+    """If Meta reports a message while its call is still in flight, the status settles the row."""
     row = tables.queue(
         tables.conversation(), state="sending", claimed_by="a", claim_expires_at="sql:now() + interval '1 min'"
     )
@@ -121,14 +127,14 @@ def test_a_status_that_overtakes_our_own_answer_settles_the_row(tables: Tables) 
 
 
 def test_a_row_that_would_be_sent_again_is_not_when_meta_reports_it(tables: Tables) -> None:
-    """Whatever suggested that it had not gone out, it has."""
+    """If Meta reports a message whose row is queued for another try, the row is settled as sent."""
     row = tables.queue(tables.conversation(), not_before="sql:now() + interval '1 min'")
     apply(tables, status("sent", callback_data=f"waypost:{tables.row(row).correlation}"))
     assert tables.row(row).state == "sent"
 
 
 def test_a_failed_status_settles_an_unknown_row_as_failed(tables: Tables) -> None:
-    """The row and the message get Meta's code."""
+    """A `failed` status settles an unknown row as failed. The row and the message get Meta's code."""
     row = tables.queue(tables.conversation(), state="unknown")
     apply(tables, status("failed", error_code=131026, callback_data=f"waypost:{tables.row(row).correlation}"))
     assert (tables.row(row).state, tables.row(row).error_code) == ("failed", 131026)
@@ -136,7 +142,10 @@ def test_a_failed_status_settles_an_unknown_row_as_failed(tables: Tables) -> Non
 
 
 def test_a_message_that_failed_and_then_arrived_did_not_fail(tables: Tables) -> None:
-    """Both orders give the same result, in the message and in the outbox."""
+    """If a message is reported as failed and as delivered, it counts as delivered, in either order.
+
+    This holds for the message and for the outbox row.
+    """
     row, _ = sent(tables)
     apply(tables, status("failed", error_code=131026))
     assert tables.row(row).state == "failed"
@@ -147,7 +156,7 @@ def test_a_message_that_failed_and_then_arrived_did_not_fail(tables: Tables) -> 
 
 
 def test_statuses_of_other_apps_are_counted_and_change_nothing(tables: Tables) -> None:
-    """Another app of the same account may send too; its callback data is not ours."""
+    """Statuses without our callback data change nothing. Another app of the same account may have sent the message."""
     row = tables.queue(tables.conversation(), state="unknown")
     correlation = tables.row(row).correlation
     applied = apply(
@@ -164,7 +173,7 @@ def test_statuses_of_other_apps_are_counted_and_change_nothing(tables: Tables) -
 
 
 def test_a_status_never_touches_a_message_that_came_in(tables: Tables) -> None:
-    """Messages of both directions, with their wamids, are in one table."""
+    """A status never changes an incoming message, although messages of both directions are in one table."""
     conversation = tables.conversation()
     tables.run(
         "INSERT INTO message (number_id, conversation_id, direction, wamid, type, occurred_at)"
@@ -177,13 +186,13 @@ def test_a_status_never_touches_a_message_that_came_in(tables: Tables) -> None:
 
 
 def test_the_trace_of_the_send_is_returned_for_each_status(tables: Tables) -> None:
-    """The status's span can then link back to the send."""
+    """Each status is returned with the trace of its send, so that the status's span can link to the send."""
     sent(tables)
     assert apply(tables, status("sent"), status("sent", wamid="wamid.other")).traceparents == ["trace", None]
 
 
 def test_a_batch_of_a_hundred_is_applied_together(tables: Tables) -> None:
-    """The batch has two statuses of each message, and both are stored."""
+    """A batch with two statuses of each message is applied in one go, and both statuses are stored."""
     for index in range(50):
         sent(tables, f"wamid.{index}")
     reported = [status(name, wamid=f"wamid.{index}") for name in ("delivered", "sent") for index in range(50)]
@@ -194,7 +203,10 @@ def test_a_batch_of_a_hundred_is_applied_together(tables: Tables) -> None:
 
 
 def test_a_late_closed_window_closes_it_here_too_unless_it_was_opened_again(tables: Tables) -> None:
-    """131047 as a status: later replies do not try in vain; a contact who has written since may get an answer."""
+    """A status with 131047 closes the conversation's window, so that later replies do not try in vain.
+
+    If the contact has written since, the window stays open.
+    """
     _, stale = sent(tables, "wamid.1")
     _, fresh = sent(tables, "wamid.2", window_expires_at="sql:now() + interval '24 hours 5 minutes'")
     apply(tables, status("failed", error_code=131047), status("failed", wamid="wamid.2", error_code=131047))
@@ -211,7 +223,10 @@ def test_a_late_marketing_opt_out_is_recorded(tables: Tables) -> None:
 
 
 def test_a_late_payment_problem_pauses_the_number(tables: Tables) -> None:
-    """131042 as a status: Meta accepted the message and did not deliver it, for a reason that every message shares."""
+    """A status with 131042 pauses the number.
+
+    Meta accepted the message but did not deliver it, for a reason that applies to every message.
+    """
     sent(tables)
     apply(tables, status("failed", error_code=131042))
     assert tables.one("SELECT pause_code FROM number WHERE number_id = :n AND paused_until > now()", n=NUMBER) == 131042

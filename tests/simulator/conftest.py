@@ -1,4 +1,4 @@
-"""Provides a simulator in process with a small world, and a real callback server on loopback."""
+"""Fixtures: a simulator in this process with a small world, and a real callback server on loopback."""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +12,7 @@ from .meta import WORLD, CallbackServer, Driver, LoopbackServer, build_simulator
 
 @pytest.fixture
 async def callback() -> AsyncIterator[CallbackServer]:
-    """Run a callback at `/hook` and below."""
+    """Runs a callback server that serves `/hook` and all paths below it."""
     server = CallbackServer()
     routes = [Route("/{rest:path}", server.handle, methods=["GET", "POST"])]
     async with LoopbackServer(Starlette(routes=routes)) as listening:
@@ -22,7 +22,7 @@ async def callback() -> AsyncIterator[CallbackServer]:
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Driver]:
-    """Run a simulator with one app, account, number and token, and without subscriptions."""
+    """Runs a simulator with one app, account, number and token, and without subscriptions."""
     app = build_simulator()
     async with (
         app.router.lifespan_context(app),

@@ -35,19 +35,25 @@ FAST = SimulatorConfig(
 
 
 def build_simulator() -> Starlette:
-    """Return a simulator that delivers at once, and whose windows and rate limits no busy machine can move."""
+    """Returns a simulator that delivers at once and whose clock stands still.
+
+    Thus a busy machine affects neither its windows nor its rate limits.
+    """
     return build(FAST, clock=Clock(lambda: NOW), inbound_wait_s=NEVER_S)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition that the event loop will make true."""
+    """Waits until the event loop makes the condition true."""
     async with asyncio.timeout(NEVER_S):
         while not condition():  # noqa: ASYNC110 - conditions have no event
             await asyncio.sleep(0.002)
 
 
 class CallbackServer:
-    """A callback as Meta calls it. Records every POST; answers with the next of `answers`, then 200."""
+    """A server that stands for the callback that Meta calls. Records every POST request.
+
+    A POST request is answered with the next status of `answers`, and with 200 when none is left.
+    """
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -60,7 +66,7 @@ class CallbackServer:
         self.url = ""
 
     async def handle(self, request: Request) -> Response:
-        """Answer a request."""
+        """Answers a verification (GET) or records a delivery (POST)."""
         if request.method == "GET":
             self.challenges.append(dict(request.query_params))
             if self.on_challenge is not None:
@@ -75,16 +81,16 @@ class CallbackServer:
         return Response(status_code=self.answers.pop(0) if self.answers else 200)
 
     def items(self, part: str) -> list[dict[str, Any]]:
-        """Return all `messages` or `statuses` received, in order of arrival."""
+        """Returns all `messages` or `statuses` received, in order of arrival."""
         return [item for body in self.bodies for value in values(body) for item in value.get(part, [])]
 
     def statuses_of(self, wamid: str) -> list[str]:
-        """Return the statuses received of a message, in order of arrival."""
+        """Returns the received statuses of a message, in order of arrival."""
         return [item["status"] for item in self.items("statuses") if item["id"] == wamid]
 
 
 def values(body: bytes) -> list[dict[str, Any]]:
-    """Return every `value` in a webhook body."""
+    """Returns every `value` in a webhook body."""
     return [change["value"] for entry in msgspec.json.decode(body)["entry"] for change in entry["changes"]]
 
 
@@ -110,7 +116,7 @@ class LoopbackServer:
 
 
 class Driver:
-    """A simulator in process, and the calls that many tests make."""
+    """A simulator in this process, with methods for the calls that many tests make."""
 
     def __init__(self, app: Starlette, client: httpx.AsyncClient) -> None:
         self.app = app
@@ -118,12 +124,12 @@ class Driver:
         self.simulation: Simulation = app.state.simulation
 
     async def graph(self, method: str, path: str, *, token: str | None = TOKEN, **options: Any) -> httpx.Response:
-        """Call the Graph API."""
+        """Calls the Graph API."""
         headers = {"authorization": f"Bearer {token}"} if token else {}
         return await self.http.request(method, f"/v26.0/{path}", headers=headers, **options)
 
     async def send(self, body: dict[str, Any] | None = None, **changes: Any) -> httpx.Response:
-        """Send a text, or another message, from the number to the user."""
+        """Sends `body`, or a text if `body` is None, from the number to the user."""
         message: dict[str, Any] = {
             "messaging_product": "whatsapp",
             "to": USER,
@@ -133,14 +139,14 @@ class Driver:
         return await self.graph("POST", f"{NUMBER}/messages", json=(body or message) | changes)
 
     async def inbound(self, **changes: Any) -> dict[str, Any]:
-        """Let the user write to the number."""
+        """Sends a message from the user to the number."""
         answer = await self.http.post("/_sim/inbound", json={"number": NUMBER, "from": USER, "text": "hi"} | changes)
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
 
     async def subscribe(self, url: str, *, app: str = APP, secret: str = SECRET, fields: str = "messages") -> None:
-        """Subscribe the app as a real one does, and the app to the account."""
+        """Subscribes the app to webhooks through the Graph API, as a real app does, and to the account."""
         answer = await self.graph(
             "POST",
             f"{app}/subscriptions",
@@ -158,7 +164,7 @@ class Driver:
 
 
 def code(answer: httpx.Response) -> int:
-    """Return Meta's code of a refusal, 0 of a success."""
+    """Returns Meta's error code, or 0 if the call succeeded."""
     return 0 if answer.status_code == 200 else int(answer.json()["error"]["code"])
 
 

@@ -1,4 +1,4 @@
-"""Tests the chat page: nothing that a bot or a user wrote can become markup."""
+"""Tests that nothing that a bot or a user wrote can become markup in the chat page."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ SINKS = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Fu
 async def test_the_page_comes_with_a_policy_that_forbids_foreign_and_inline_code(
     simulator: Driver, path: str, kind: str
 ) -> None:
-    """Scripts, styles and requests come from the simulator only, and no page may frame it."""
+    """The page's policy allows scripts, styles and requests of the simulator only. No page may frame it."""
     answer = await simulator.http.get(path)
     assert answer.headers["content-type"].startswith(kind)
     policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
@@ -32,14 +32,14 @@ async def test_the_page_comes_with_a_policy_that_forbids_foreign_and_inline_code
 
 
 def test_the_script_never_writes_markup() -> None:
-    """Text goes through textContent; nothing in the file parses HTML or code."""
+    """The script writes text by `textContent` and never parses HTML or code."""
     script = (FOLDER / "chat.js").read_text("utf-8")
     assert not re.findall(SINKS, script)
     assert "textContent" in script
 
 
 def test_the_page_has_no_inline_code_or_style_and_loads_nothing_from_elsewhere() -> None:
-    """The page has nothing that its policy forbids."""
+    """The page contains nothing that its policy forbids: no inline code or style, and nothing from elsewhere."""
     page = (FOLDER / "chat.html").read_text("utf-8")
     assert not re.findall(r"\son\w+\s*=|\sstyle\s*=|<style|<script>|javascript:", page)
     assert not re.findall(r"(?:src|href)=\"(?!/_sim/)", page)
@@ -47,7 +47,10 @@ def test_the_page_has_no_inline_code_or_style_and_loads_nothing_from_elsewhere()
 
 
 async def test_a_conversation_is_returned_as_data(simulator: Driver, callback: CallbackServer) -> None:
-    """Messages of both are in order, with status and unchanged text, in a content type that no browser renders."""
+    """A conversation is returned as JSON, so no browser renders it as markup.
+
+    It contains the messages of both sides in order, with status and unchanged text.
+    """
     await simulator.subscribe(callback.url)
     evil = "<img src=x onerror=alert(1)>"
     await simulator.inbound(text=evil, name=evil)
@@ -65,7 +68,7 @@ async def test_a_conversation_is_returned_as_data(simulator: Driver, callback: C
 
 
 async def test_an_unchanged_conversation_is_not_sent_again(simulator: Driver) -> None:
-    """The page gets it again once something has happened."""
+    """An unchanged conversation is not sent again. Once something has happened, the page gets it again."""
     await simulator.inbound()
     query = {"number": NUMBER, "from": USER}
     version = (await simulator.http.get("/_sim/conversation", params=query)).json()["version"]
@@ -76,7 +79,10 @@ async def test_an_unchanged_conversation_is_not_sent_again(simulator: Driver) ->
 
 
 async def test_a_conversation_has_the_state_of_ticks_and_typing(simulator: Driver) -> None:
-    """A user's message is sent, delivered once a webhook took it, and read once marked; a reply ends typing."""
+    """A user's message is first `sent`, `delivered` once a webhook took it, and `read` once it is marked.
+
+    A reply ends typing.
+    """
     query = {"number": NUMBER, "from": USER}
     received = await simulator.inbound()
     conversation = (await simulator.http.get("/_sim/conversation", params=query)).json()
@@ -90,7 +96,7 @@ async def test_a_conversation_has_the_state_of_ticks_and_typing(simulator: Drive
 
 
 async def test_only_pictures_are_shown_and_other_files_are_downloaded(simulator: Driver) -> None:
-    """No file is ever rendered as a page of the simulator."""
+    """Only pictures are shown. Other files are downloaded, so that no file is rendered as a page of the simulator."""
     for message, kind in (
         ({"type": "image", "image": {}}, "image/png"),
         ({"type": "image", "image": {"mime_type": "text/html"}}, "application/octet-stream"),

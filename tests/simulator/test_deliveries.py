@@ -42,21 +42,27 @@ def _world(*, number_callback: bool, account_callback: bool, fields: tuple[str, 
 def test_a_numbers_callback_comes_before_the_accounts_and_that_before_the_apps(
     field: str, number_callback: bool, account_callback: bool, expected: str
 ) -> None:
-    """This holds for fields that can be overridden; template and account fields always go to the app's callback."""
+    """A number's callback comes before the account's, and the account's before the app's.
+
+    This holds for fields that can be overridden. Template and account fields always go to the app's callback.
+    """
     world = _world(number_callback=number_callback, account_callback=account_callback, fields=(field,))
     update = Update(waba_id="2", phone_number_id="3", field=field, part=None, item=b"{}")
     assert [url for _, url in route(world, update)] == [expected]
 
 
 def test_a_field_that_is_not_subscribed_goes_nowhere() -> None:
-    """An override alone subscribes to nothing."""
+    """An update of a field that the app has not subscribed to goes nowhere, even if there is an override."""
     world = _world(number_callback=True, account_callback=True, fields=("messages",))
     update = Update(waba_id="2", phone_number_id="3", field="history", part=None, item=b"{}")
     assert route(world, update) == []
 
 
 def test_updates_of_several_accounts_and_numbers_share_a_body_in_order() -> None:
-    """Consecutive updates share an entry per account, and a change per number and kind; other fields stand alone."""
+    """Consecutive updates of one account share an entry. Those of one number and kind share a change.
+
+    An update of another field gets a change of its own.
+    """
 
     def item(waba: str, number: str, part: str, identifier: str) -> Update:
         return Update(
@@ -98,7 +104,10 @@ def test_updates_of_several_accounts_and_numbers_share_a_body_in_order() -> None
 
 
 async def test_a_delivery_is_signed_over_its_exact_bytes(simulator: Driver, callback: CallbackServer) -> None:
-    """The signature is an HMAC-SHA256 with the app secret at the time of the delivery."""
+    """A delivery is signed over its exact bytes.
+
+    The signature is an HMAC-SHA256 with the app secret at the time of the delivery.
+    """
     await simulator.subscribe(callback.url)
     await simulator.inbound(text="caffè ☕ </script>")
     simulator.simulation.world.apps[APP].app_secret = "rotated"
@@ -108,7 +117,10 @@ async def test_a_delivery_is_signed_over_its_exact_bytes(simulator: Driver, call
 
 
 async def test_an_inbound_message_has_the_form_of_metas(simulator: Driver, callback: CallbackServer) -> None:
-    """It has object, entry, change, metadata, contact and message, and its timestamp is a string."""
+    """An inbound message has the form of Meta's: object, entry, change, metadata, contact and message.
+
+    The timestamp is a string.
+    """
     await simulator.subscribe(callback.url)
     answer = await simulator.inbound(name="Ada")
     assert (answer["deliveries"], answer["accepted"]) == (1, 1)
@@ -130,7 +142,7 @@ async def test_an_inbound_message_has_the_form_of_metas(simulator: Driver, callb
 
 
 async def test_a_user_without_a_phone_has_a_bsuid_only(simulator: Driver, callback: CallbackServer) -> None:
-    """`from` and `wa_id` are absent, not empty."""
+    """A user without a phone has a BSUID only. The fields `from` and `wa_id` are absent, not empty."""
     await simulator.subscribe(callback.url)
     await simulator.inbound(**{"from": {"user_id": "IT.77", "name": "Ada", "username": "ada"}})
     [value] = values(callback.bodies[0])
@@ -140,7 +152,7 @@ async def test_a_user_without_a_phone_has_a_bsuid_only(simulator: Driver, callba
 
 
 async def test_without_a_subscription_nothing_is_delivered_and_the_reply_says_why(simulator: Driver) -> None:
-    """At Meta nothing says why a number receives no messages."""
+    """Without a subscription nothing is delivered, and the reply says why. Meta gives no such reason."""
     answer = await simulator.inbound()
     assert answer["deliveries"] == 0
     assert "subscribed" in answer["hint"]
@@ -150,7 +162,7 @@ async def test_without_a_subscription_nothing_is_delivered_and_the_reply_says_wh
 async def test_a_delivery_is_repeated_until_it_gets_a_200(
     simulator: Driver, callback: CallbackServer, status: int
 ) -> None:
-    """Only 200 counts; each attempt has the same bytes."""
+    """A delivery is repeated until it gets the status 200. Each attempt has the same bytes."""
     await simulator.subscribe(callback.url)
     callback.answers = [status, status, status]
     answer = await simulator.inbound()
@@ -168,7 +180,10 @@ async def test_a_delivery_is_repeated_until_it_gets_a_200(
 async def test_a_callback_that_is_away_gets_the_delivery_once_it_is_back(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """A refused connection is a failed attempt, recorded without a status."""
+    """A refused connection is a failed attempt, which is recorded without a status.
+
+    Once the callback is back, it gets the delivery.
+    """
     await simulator.subscribe(callback.url)
     subscription = simulator.simulation.world.apps[APP].subscription
     assert subscription is not None
@@ -181,7 +196,7 @@ async def test_a_callback_that_is_away_gets_the_delivery_once_it_is_back(
 
 
 async def test_after_seven_days_a_delivery_is_given_up(simulator: Driver, callback: CallbackServer) -> None:
-    """The simulated clock is moved forward by seven days."""
+    """After seven days of the simulated clock a delivery is given up."""
     await simulator.subscribe(callback.url)
     callback.answers = [500] * 10_000
     await simulator.inbound()
@@ -191,7 +206,7 @@ async def test_after_seven_days_a_delivery_is_given_up(simulator: Driver, callba
 
 
 async def test_updates_that_wait_for_a_delivery_share_the_next_one(simulator: Driver, callback: CallbackServer) -> None:
-    """While one delivery is in flight, the next body collects all updates, up to the limit."""
+    """While one delivery is in flight, the next body collects all new updates, up to the limit."""
     await simulator.http.put("/_sim/behaviour", json={"delivery_concurrency": 1, "batch_max": 3})
     await simulator.subscribe(callback.url)
     callback.gate = asyncio.Event()
@@ -205,7 +220,7 @@ async def test_updates_that_wait_for_a_delivery_share_the_next_one(simulator: Dr
 
 
 async def test_deliveries_are_concurrent(simulator: Driver, callback: CallbackServer) -> None:
-    """A slow answer delays no other delivery up to the limit."""
+    """Several deliveries are in flight at once, up to a limit, so a slow answer does not delay the others."""
     await simulator.subscribe(callback.url)
     callback.gate = asyncio.Event()
     for _ in range(3):
@@ -217,7 +232,10 @@ async def test_deliveries_are_concurrent(simulator: Driver, callback: CallbackSe
 
 
 async def test_a_message_can_be_delivered_several_times(simulator: Driver, callback: CallbackServer) -> None:
-    """`times` repeats one message, `duplicates` all of them, and `redeliver` earlier bodies."""
+    """A message can be delivered several times.
+
+    `times` repeats one message, `duplicates` repeats all messages, and `redeliver` repeats earlier bodies.
+    """
     await simulator.subscribe(callback.url)
     await simulator.inbound(times=3)
     await until(lambda: len(callback.items("messages")) == 3)
@@ -232,7 +250,7 @@ async def test_a_message_can_be_delivered_several_times(simulator: Driver, callb
 
 
 async def test_the_last_bodies_can_be_read(simulator: Driver, callback: CallbackServer) -> None:
-    """They are the posted bytes."""
+    """The last bodies can be read exactly as they were posted."""
     await simulator.subscribe(callback.url)
     await simulator.inbound(text="caffè")
     [attempt] = (await simulator.http.get("/_sim/deliveries", params={"body": "1"})).json()
@@ -242,7 +260,10 @@ async def test_the_last_bodies_can_be_read(simulator: Driver, callback: Callback
 async def test_every_subscribed_app_gets_the_update_signed_with_its_own_secret(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """A retry goes to all apps, so that one that had answered gets a duplicate."""
+    """Every subscribed app gets the update, signed with its own secret.
+
+    A retry goes to all apps, so an app that has already answered gets a duplicate.
+    """
     await simulator.http.put("/_sim/world", json={"apps": [{"app_id": "1002", "app_secret": "other"}]})
     await simulator.subscribe(f"{callback.url}/one")
     await simulator.subscribe(f"{callback.url}/two", app="1002", secret="other")
@@ -268,7 +289,7 @@ async def test_every_subscribed_app_gets_the_update_signed_with_its_own_secret(
     ],
 )
 async def test_an_invalid_inbound_message_is_refused(simulator: Driver, changes: dict[str, Any], status: int) -> None:
-    """The answer gives the reason."""
+    """An invalid inbound message is refused with a reason."""
     body = {"number": NUMBER, "from": USER, "text": "hi"} | changes
     answer = await simulator.http.post("/_sim/inbound", json={k: v for k, v in body.items() if v is not None})
     assert answer.status_code == status
@@ -278,7 +299,10 @@ async def test_an_invalid_inbound_message_is_refused(simulator: Driver, changes:
 async def test_a_reset_forgets_traffic_and_keeps_the_world_unless_asked(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """Messages, users, faults, deliveries and the clock are reset; numbers and subscriptions stay."""
+    """A reset deletes messages, users, faults and deliveries and resets the clock.
+
+    Numbers and subscriptions stay unless the reset asks for `world`.
+    """
     await simulator.subscribe(callback.url)
     await simulator.inbound()
     await simulator.send()
@@ -294,7 +318,7 @@ async def test_a_reset_forgets_traffic_and_keeps_the_world_unless_asked(
 
 
 async def test_no_secret_leaves_through_the_control_routes(simulator: Driver, callback: CallbackServer) -> None:
-    """Neither the app secret nor a token or verify token is shown; others may see the screen."""
+    """The control routes show no app secret, token or verify token, because others may see the screen."""
     await simulator.subscribe(callback.url)
     await simulator.inbound()
     for path in ("world", "subscriptions", "deliveries?body=1", "sent", "behaviour", "faults"):
@@ -303,6 +327,6 @@ async def test_no_secret_leaves_through_the_control_routes(simulator: Driver, ca
 
 
 async def test_a_page_of_another_site_cannot_control_the_simulator(simulator: Driver) -> None:
-    """The browser names the site of a request; control calls from other sites are refused."""
+    """Control calls from other sites are refused. The browser names the site from which a request comes."""
     answer = await simulator.http.post("/_sim/reset", headers={"sec-fetch-site": "cross-site"}, json={})
     assert answer.status_code == 403

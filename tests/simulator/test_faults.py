@@ -1,4 +1,4 @@
-"""Tests faults on demand."""
+"""Tests faults that are injected on demand."""
 
 from typing import Any
 
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.anyio
 
 
 async def arm(simulator: Driver, **fault: Any) -> None:
-    """Arm a fault."""
+    """Arms a fault."""
     answer = await simulator.http.post("/_sim/faults", json=fault)
     assert answer.status_code == 200, answer.text
 
 
 async def test_a_fault_hits_the_given_number_of_times(simulator: Driver) -> None:
-    """`times` counts down; the code determines the error and the HTTP status."""
+    """A fault hits as many calls as `times` says. Its code determines the error and the HTTP status."""
     await simulator.inbound()
     await arm(simulator, match="messages", code=131016, times=2)
     answers = [await simulator.send() for _ in range(3)]
@@ -62,28 +62,31 @@ async def test_a_fault_hits_the_given_number_of_times(simulator: Driver) -> None
     ],
 )
 async def test_a_fault_hits_matching_calls_only(simulator: Driver, match: Any, hit: bool) -> None:
-    """A string is a pattern for method and path, or a type; the facts in an object must all hold."""
+    """A fault hits only the calls that match.
+
+    A string is a pattern for method and path, or a message type. All facts in an object must hold.
+    """
     await simulator.inbound()
     await arm(simulator, match=match, code=131000)
     assert code(await simulator.send()) == (131000 if hit else 0)
 
 
 async def test_a_status_without_a_code_is_an_unspecific_error(simulator: Driver) -> None:
-    """A fault can also have headers, for instance Retry-After."""
+    """A fault with a status but no code is an unspecific error. It can also have headers, such as Retry-After."""
     await arm(simulator, match="messages", status=503, headers={"retry-after": "7"})
     answer = await simulator.send()
     assert (answer.status_code, answer.headers["retry-after"], code(answer)) == (503, "7", 2)
 
 
 async def test_a_reply_can_be_garbage(simulator: Driver) -> None:
-    """A proxy may answer with a page instead of JSON, with any status."""
+    """A fault can answer with a page instead of JSON and with any status, as a proxy may do."""
     await arm(simulator, match="messages", status=200, body="<html>busy</html>")
     answer = await simulator.send()
     assert (answer.status_code, answer.text) == (200, "<html>busy</html>")
 
 
 async def test_a_message_can_be_accepted_and_then_fail(simulator: Driver, callback: CallbackServer) -> None:
-    """With `fail_after_accept` the reply is a success, and the status is `failed`."""
+    """With `fail_after_accept` the message is accepted and its status is `failed`."""
     await simulator.subscribe(callback.url)
     await simulator.inbound()
     await arm(simulator, match="messages", code=131026, fail_after_accept=True)
@@ -94,7 +97,7 @@ async def test_a_message_can_be_accepted_and_then_fail(simulator: Driver, callba
 
 
 async def test_an_invalid_fault_is_refused(simulator: Driver) -> None:
-    """Patterns, keys, times and combinations are checked."""
+    """An invalid fault is refused. Its pattern, keys, `times` and combination of fields are checked."""
     for fault in ({"match": "("}, {"matches": "x"}, {"times": 0}, {"reset": True, "reset_after_accept": True}):
         assert (await simulator.http.post("/_sim/faults", json=fault)).status_code == 422
 
@@ -110,7 +113,7 @@ async def test_armed_faults_can_be_listed_and_disarmed(simulator: Driver) -> Non
 
 
 async def test_a_lost_reply_leaves_the_message_sent(callback: CallbackServer) -> None:
-    """After `reset_after_accept` over a real connection there is no reply, yet the message and its statuses exist."""
+    """With `reset_after_accept` over a real connection there is no reply, but the message and its statuses exist."""
     app = build_simulator()
     async with (
         LoopbackServer(app, http=CuttableProtocol) as server,
@@ -134,7 +137,7 @@ async def test_a_lost_reply_leaves_the_message_sent(callback: CallbackServer) ->
 
 
 async def test_in_process_a_lost_reply_raises_what_a_reset_would(simulator: Driver) -> None:
-    """There is no connection to close, but the client gets the same error."""
+    """In process there is no connection to reset, but the client gets the error that a reset would cause."""
     await simulator.inbound()
     await arm(simulator, match="messages", reset_after_accept=True)
     with pytest.raises(httpx.RemoteProtocolError):
@@ -143,7 +146,7 @@ async def test_in_process_a_lost_reply_raises_what_a_reset_would(simulator: Driv
 
 
 async def test_a_management_call_can_fail_too(simulator: Driver) -> None:
-    """Faults apply to every Graph path."""
+    """Faults apply to every Graph path, so a management call can fail too."""
     await arm(simulator, match="GET /2001", code=80007)
     headers = {"authorization": f"Bearer {TOKEN}"}
     assert code(await simulator.http.get(f"/v26.0/{WABA}", headers=headers)) == 80007

@@ -1,4 +1,4 @@
-"""Tests the rate limits."""
+"""Tests of the simulator's rate limits."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ from waypost.simulator.world.limits import HourlyLimit, RateLimit
 def test_no_period_allows_more_calls_than_the_burst_and_the_rate(
     steps: list[float], interval: float, burst: int
 ) -> None:
-    """Between any two allowed calls there are at most burst + elapsed / interval calls."""
+    """In any period at most burst + elapsed / interval calls are allowed."""
     limit, now, allowed = RateLimit(), 0.0, []
     for step in steps:
         now += step
@@ -26,7 +26,7 @@ def test_no_period_allows_more_calls_than_the_burst_and_the_rate(
 
 
 def test_after_the_returned_wait_a_call_is_allowed() -> None:
-    """The limit returns the seconds to wait."""
+    """A refused call returns the seconds to wait. After that time a call is allowed."""
     limit = RateLimit()
     assert [limit.take("k", 0.0, 6.0, 2) for _ in range(2)] == [0.0, 0.0]
     wait = limit.take("k", 0.0, 6.0, 2)
@@ -35,14 +35,14 @@ def test_after_the_returned_wait_a_call_is_allowed() -> None:
 
 
 def test_each_key_has_its_own_limit() -> None:
-    """A pair at its limit does not affect another pair."""
+    """Each pair has its own limit, so a pair at its limit does not affect another pair."""
     limit = RateLimit()
     limit.take("a", 0.0, 6.0, 1)
     assert limit.take("b", 0.0, 6.0, 1) == 0.0
 
 
 def test_an_hourly_limit_allows_a_call_again_one_hour_later() -> None:
-    """The hour slides; it does not start again on the clock."""
+    """An hourly limit allows a call again one hour after an earlier call, not at the next full hour."""
     limit = HourlyLimit()
     assert limit.take("k", 0.0, 2) == 0.0
     assert limit.take("k", 1800.0, 2) == 0.0

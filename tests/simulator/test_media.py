@@ -12,7 +12,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 50
 
 
 async def upload(simulator: Driver, content: bytes = PNG, kind: str = "image/png", **data: str) -> httpx.Response:
-    """Upload a file for the number."""
+    """Uploads a file for the number."""
     return await simulator.graph(
         "POST",
         f"{NUMBER}/media",
@@ -22,7 +22,7 @@ async def upload(simulator: Driver, content: bytes = PNG, kind: str = "image/png
 
 
 async def test_an_upload_can_be_looked_up_fetched_sent_and_deleted(simulator: Driver) -> None:
-    """Its URL needs the token and is valid for five minutes."""
+    """An upload can be looked up, fetched, sent and deleted. Its URL needs the token and is valid for five minutes."""
     media_id = (await upload(simulator)).json()["id"]
     node = (await simulator.graph("GET", media_id, params={"phone_number_id": NUMBER})).json()
     assert (node["mime_type"], node["file_size"], len(node["sha256"])) == ("image/png", len(PNG), 64)
@@ -57,12 +57,12 @@ async def test_an_upload_can_be_looked_up_fetched_sent_and_deleted(simulator: Dr
 async def test_a_file_that_meta_does_not_accept_is_refused(
     simulator: Driver, content: bytes, kind: str, data: dict[str, Any], expected: int
 ) -> None:
-    """A wrong type is code 100, a wrong size 131053."""
+    """A file that Meta does not accept is refused: a wrong type with code 100, a wrong size with 131053."""
     assert code(await upload(simulator, content, kind, **data)) == expected
 
 
 async def test_media_belongs_to_the_number_it_was_uploaded_for(simulator: Driver) -> None:
-    """A look-up for another number fails like one of a missing object."""
+    """Media belongs to the number for which it was uploaded. For another number it does not exist."""
     other = {"phone_number_id": "3002", "display_phone_number": "+39 02 5550999"}
     await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [other]}]})
     media_id = (await upload(simulator)).json()["id"]
@@ -75,7 +75,7 @@ async def test_media_belongs_to_the_number_it_was_uploaded_for(simulator: Driver
 async def test_a_users_picture_comes_with_an_id_that_can_be_fetched(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """The webhook has id, type, checksum and URL, as Meta's has."""
+    """A user's picture comes in the webhook with id, type, checksum and URL, as at Meta, and can be fetched."""
     await simulator.subscribe(callback.url)
     await simulator.inbound(text=None, message={"type": "image", "image": {"caption": "look"}})
     [message] = callback.items("messages")
@@ -87,7 +87,7 @@ async def test_a_users_picture_comes_with_an_id_that_can_be_fetched(
 
 
 async def test_old_files_make_room_for_new_ones(simulator: Driver) -> None:
-    """Memory stays bounded."""
+    """The oldest files are deleted when new ones need room, so that memory stays bounded."""
     simulator.simulation.world._media_bytes_max = 150
     ids = [(await upload(simulator)).json()["id"] for _ in range(4)]
     assert [media_id in simulator.simulation.world.media for media_id in ids] == [False, False, True, True]

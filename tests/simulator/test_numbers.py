@@ -10,20 +10,20 @@ pytestmark = pytest.mark.anyio
 
 
 async def set_number(simulator: Driver, **changes: Any) -> None:
-    """Change fields of the number."""
+    """Changes fields of the number."""
     number = {"phone_number_id": NUMBER} | changes
     answer = await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [number]}]})
     assert answer.status_code == 200, answer.text
 
 
 async def register(simulator: Driver, pin: object = "123456") -> int:
-    """Register the number and return the code."""
+    """Registers the number and returns Meta's error code, or 0."""
     body = {"messaging_product": "whatsapp", "pin": pin}
     return code(await simulator.graph("POST", f"{NUMBER}/register", json=body))
 
 
 async def test_a_number_shows_the_requested_fields(simulator: Driver) -> None:
-    """It always shows its id; a field that does not exist is code 100."""
+    """A number shows the requested fields and always its id. A field that does not exist is refused with code 100."""
     fields = "status,quality_rating,throughput,name_status,health_status{can_send_message}"
     answer = await simulator.graph("GET", NUMBER, params={"fields": fields})
     shown = answer.json()
@@ -51,7 +51,7 @@ async def test_a_number_shows_the_requested_fields(simulator: Driver) -> None:
 async def test_health_is_the_worst_of_number_and_account(
     simulator: Driver, number_changes: dict[str, Any], account_changes: dict[str, Any], expected: str
 ) -> None:
-    """One field says whether messages can be sent at all."""
+    """The health of a number says whether it can send at all. It is the worse one of number and account."""
     number = {"phone_number_id": NUMBER} | number_changes
     await simulator.http.put(
         "/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [number]} | account_changes]}
@@ -61,7 +61,10 @@ async def test_health_is_the_worst_of_number_and_account(
 
 
 async def test_registration_connects_a_number_and_keeps_its_pin(simulator: Driver) -> None:
-    """The first PIN is stored, and later ones must match; after five wrong ones even the right one is refused."""
+    """The first registration connects the number and stores its PIN. Later PINs must match.
+
+    After five wrong PINs even the right one is refused.
+    """
     await set_number(simulator, status="DISCONNECTED")
     assert await register(simulator) == 0
     answer = await simulator.graph("GET", NUMBER, params={"fields": "status,is_pin_enabled"})
@@ -71,7 +74,10 @@ async def test_registration_connects_a_number_and_keeps_its_pin(simulator: Drive
 
 
 async def test_the_eleventh_registration_in_72_hours_is_refused(simulator: Driver) -> None:
-    """Failed registrations and deregistrations count too; three days later it works again."""
+    """The eleventh registration in 72 hours is refused. Failed ones and deregistrations count too.
+
+    After three days a registration works again.
+    """
     assert code(await simulator.graph("POST", f"{NUMBER}/deregister")) == 0
     assert [await register(simulator) for _ in range(10)] == [0] * 9 + [133016]
     await simulator.http.post("/_sim/clock", json={"advance_s": 72 * 3600 + 1})
@@ -80,13 +86,16 @@ async def test_the_eleventh_registration_in_72_hours_is_refused(simulator: Drive
 
 @pytest.mark.parametrize("pin", ["12345", "1234567", "12345a", "١٢٣٤٥٦", None, ["1"]])
 async def test_a_pin_has_six_digits(simulator: Driver, pin: Any) -> None:
-    """Any other PIN is code 100 and does not count as a registration."""
+    """A PIN has six digits. Any other PIN gets code 100 and does not count as a registration."""
     assert await register(simulator, pin) == 100
     assert simulator.simulation.world.numbers[NUMBER].registrations == []
 
 
 async def test_an_unverified_number_is_verified_by_code_before_it_registers(simulator: Driver) -> None:
-    """Before it is verified the code is 133006; request_code and verify_code verify it."""
+    """The registration of an unverified number is refused with code 133006.
+
+    `request_code` and `verify_code` verify the number.
+    """
     await set_number(simulator, code_verification_status="NOT_VERIFIED", status="UNVERIFIED")
     assert await register(simulator) == 133006
     ask = {"code_method": "SMS", "language": "en"}
@@ -98,7 +107,7 @@ async def test_an_unverified_number_is_verified_by_code_before_it_registers(simu
 
 
 async def test_a_display_name_waits_for_review(simulator: Driver) -> None:
-    """The parameter may be in the query, as Meta documents it."""
+    """A new display name waits for review. The parameter may be in the query, as Meta documents it."""
     await simulator.graph("POST", NUMBER, params={"new_display_name": "Corner bakery"})
     answer = await simulator.graph("GET", NUMBER, params={"fields": "new_display_name,new_name_status"})
     assert answer.json()["new_name_status"] == "PENDING_REVIEW"
@@ -107,7 +116,7 @@ async def test_a_display_name_waits_for_review(simulator: Driver) -> None:
 
 
 async def test_numbers_of_an_account_are_paged(simulator: Driver) -> None:
-    """Following `paging.next` returns all of them."""
+    """The numbers of an account are paged. Following `paging.next` returns all of them."""
     numbers = [{"phone_number_id": f"40{i}", "display_phone_number": f"+39 02 555100{i}"} for i in range(4)]
     await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": numbers}]})
     answer = (await simulator.graph("GET", f"{WABA}/phone_numbers", params={"limit": 2, "fields": "status"})).json()
@@ -122,7 +131,7 @@ async def test_numbers_of_an_account_are_paged(simulator: Driver) -> None:
 
 
 async def test_an_account_shows_its_fields(simulator: Driver) -> None:
-    """Review and verification are among them."""
+    """An account shows its requested fields, such as its review status and its verification status."""
     answer = await simulator.graph("GET", WABA, params={"fields": "account_review_status,business_verification_status"})
     assert answer.json() == {
         "id": WABA,
@@ -132,7 +141,10 @@ async def test_an_account_shows_its_fields(simulator: Driver) -> None:
 
 
 async def test_too_many_management_calls_get_80007_for_an_hour(simulator: Driver) -> None:
-    """Calls count per app and account; a header has the usage and the minutes to wait. Sends do not count."""
+    """Management calls above the hourly limit get 80007. Calls count per app and account, and sends do not count.
+
+    A header contains the usage and the minutes to wait.
+    """
     await simulator.http.put("/_sim/behaviour", json={"management_calls_per_hour": 3})
     await simulator.inbound()
     assert code(await simulator.send()) == 0
@@ -146,7 +158,7 @@ async def test_too_many_management_calls_get_80007_for_an_hour(simulator: Driver
 
 @pytest.mark.parametrize("path", [NUMBER, WABA, f"{WABA}/phone_numbers", f"{WABA}/subscribed_apps"])
 async def test_management_needs_its_scope_and_access_to_the_account(simulator: Driver, path: str) -> None:
-    """Without the scope the code is 10, for another's account 200."""
+    """A token without the management scope gets code 10. For the account of another business it gets code 200."""
     scopes = ["whatsapp_business_messaging"]
     await simulator.http.put("/_sim/world", json={"tokens": [{"token": TOKEN, "app_id": "1001", "scopes": scopes}]})
     assert code(await simulator.graph("GET", path)) == 10
@@ -156,7 +168,10 @@ async def test_management_needs_its_scope_and_access_to_the_account(simulator: D
 
 
 async def test_a_profile_is_changed_and_read_back(simulator: Driver) -> None:
-    """GET returns it in a list; POST needs messaging_product and refuses unknown keys."""
+    """A changed profile can be read back. GET returns the profile in a list.
+
+    POST needs `messaging_product` and refuses unknown keys.
+    """
     path = f"{NUMBER}/whatsapp_business_profile"
     body = {"messaging_product": "whatsapp", "about": "Bread", "vertical": "RETAIL", "websites": ["https://a.example"]}
     assert code(await simulator.graph("POST", path, json=body)) == 0
@@ -177,7 +192,7 @@ async def test_a_profile_is_changed_and_read_back(simulator: Driver) -> None:
     ],
 )
 async def test_an_invalid_world_is_refused_as_a_whole(simulator: Driver, seed: dict[str, Any]) -> None:
-    """Nothing of it is applied."""
+    """An invalid world is refused, and no part of it is applied."""
     before = (await simulator.http.get("/_sim/world")).text
     answer = await simulator.http.put("/_sim/world", json=seed)
     assert answer.status_code == 422
@@ -185,7 +200,7 @@ async def test_an_invalid_world_is_refused_as_a_whole(simulator: Driver, seed: d
 
 
 async def test_putting_the_same_world_twice_changes_nothing(simulator: Driver) -> None:
-    """Changes at run time, such as a PIN or a subscription, stay."""
+    """A PUT of the same world changes nothing. Changes at run time, such as a PIN or a subscription, stay."""
     await register(simulator)
     await simulator.graph("POST", f"{WABA}/subscribed_apps")
     await set_number(simulator, display_phone_number="+39 02 5550123")

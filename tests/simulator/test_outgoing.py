@@ -1,4 +1,4 @@
-"""Tests the shape of messages, row by row, with the code that Meta gives."""
+"""Tests the form of messages: each row of a table gives a message and Meta's code for it."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ WAMID = "wamid.HBgMMzkzMzM"
 
 
 def text(body: object = "hi", **more: object) -> dict[str, Any]:
-    """Return a text message."""
+    """Returns a text message."""
     return TO | {"type": "text", "text": {"body": body} | more}
 
 
 def interactive(kind: str, action: object, **more: object) -> dict[str, Any]:
-    """Return an interactive message."""
+    """Returns an interactive message."""
     return TO | {
         "type": "interactive",
         "interactive": {"type": kind, "body": {"text": "Choose"}, "action": action} | more,
@@ -25,27 +25,27 @@ def interactive(kind: str, action: object, **more: object) -> dict[str, Any]:
 
 
 def reply(identifier: str, title: str = "Yes") -> dict[str, Any]:
-    """Return a reply button."""
+    """Returns a reply button."""
     return {"type": "reply", "reply": {"id": identifier, "title": title}}
 
 
 def buttons(*replies: dict[str, Any]) -> dict[str, Any]:
-    """Return a message with reply buttons."""
+    """Returns a message with reply buttons."""
     return interactive("button", {"buttons": list(replies)})
 
 
 def rows(*identifiers: str) -> list[dict[str, Any]]:
-    """Return rows of a list."""
+    """Returns rows of a list."""
     return [{"id": identifier, "title": "Row"} for identifier in identifiers]
 
 
 def listing(*sections: dict[str, Any], label: str = "Open") -> dict[str, Any]:
-    """Return a list message."""
+    """Returns a list message."""
     return interactive("list", {"button": label, "sections": list(sections)})
 
 
 def section(title: str, identifiers: str) -> dict[str, Any]:
-    """Return a section of a list, with a row per letter."""
+    """Returns a section of a list, with a row per letter."""
     return {"title": title, "rows": rows(*identifiers)}
 
 
@@ -157,14 +157,17 @@ def test_a_message_that_meta_accepts_is_accepted(body: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("body", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_message_that_meta_refuses_is_refused_with_its_code(body: dict[str, Any], code: int) -> None:
-    """Unknown parameters and wrong types are 100, missing ones 131008, and values out of bounds 131009."""
+    """A message that Meta refuses is refused with Meta's code.
+
+    Unknown parameters and wrong types get 100, missing parameters 131008, and values out of bounds 131009.
+    """
     with pytest.raises(Refusal) as refused:
         check_message(body)
     assert refused.value.code == code, refused.value.details or refused.value.message
 
 
 def test_a_refusal_never_repeats_the_text_of_a_message() -> None:
-    """Errors name the parameter, not its content, so that a caller may log them."""
+    """Errors name a parameter but never repeat its content, so that a caller may log them."""
     with pytest.raises(Refusal) as refused:
         check_message(text("canary" * 1000))
     assert "canary" not in str(refused.value.envelope())
@@ -198,7 +201,7 @@ def test_a_refusal_never_repeats_the_text_of_a_message() -> None:
     ],
 )
 def test_a_mark_as_read_has_one_shape(body: dict[str, Any], code: int | None) -> None:
-    """It has the status `read`, a message id, and optionally a typing indicator of type text."""
+    """A mark as read has the status `read` and a message id. It may have a typing indicator of type text."""
     if code is None:
         check_mark(body)
         return

@@ -14,7 +14,10 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_an_accepted_message_is_answered_as_meta_does_and_listed(simulator: Driver) -> None:
-    """The reply has contacts and a wamid; `/_sim/sent` lists accepted messages in order."""
+    """The reply to an accepted message has contacts and a wamid, as at Meta.
+
+    `/_sim/sent` lists the accepted messages in order.
+    """
     await simulator.inbound()
     first = await simulator.send(biz_opaque_callback_data="row-1")
     second = await simulator.send(text={"body": "again"})
@@ -26,7 +29,7 @@ async def test_an_accepted_message_is_answered_as_meta_does_and_listed(simulator
 
 
 async def test_an_error_has_the_form_of_metas(simulator: Driver) -> None:
-    """It has message, type, code, details under error_data, and a trace id."""
+    """An error has the form of Meta's: message, type, code, trace id, and details under `error_data`."""
     answer = await simulator.send()
     error = answer.json()["error"]
     assert error["code"] == 131047
@@ -52,7 +55,10 @@ async def test_an_error_has_the_form_of_metas(simulator: Driver) -> None:
 async def test_a_token_that_may_not_send_is_refused(
     simulator: Driver, token: str | None, changes: dict[str, Any], expected: int
 ) -> None:
-    """An invalid token is 190, a missing scope 10, and another's account or no token at all 200."""
+    """A token that may not send is refused.
+
+    An invalid token gets code 190, and a missing scope 10. No token, or another's account, gets 200.
+    """
     await simulator.inbound()
     await simulator.http.put("/_sim/world", json={"tokens": [{"token": TOKEN, "app_id": APP} | changes]})
     answer = await simulator.graph(
@@ -65,7 +71,10 @@ async def test_a_token_that_may_not_send_is_refused(
 
 
 async def test_an_appsecret_proof_must_be_right_and_present_if_required(simulator: Driver) -> None:
-    """The HMAC of the token with the app secret is accepted; a missing or wrong one is code 100."""
+    """A proof is the HMAC of the token with the app secret. A wrong proof gets code 100.
+
+    A missing proof gets code 100 too if the app requires proofs.
+    """
     await simulator.inbound()
     await simulator.http.put("/_sim/world", json={"apps": [{"app_id": APP, "require_proof": True}]})
     assert code(await simulator.send()) == 100
@@ -75,7 +84,7 @@ async def test_an_appsecret_proof_must_be_right_and_present_if_required(simulato
 
 
 async def test_free_text_is_refused_once_the_users_last_message_is_a_day_old(simulator: Driver) -> None:
-    """After 24 hours the code is 131047, while templates are still accepted."""
+    """Free text gets code 131047 if the user's last message is more than 24 hours old. Templates are still accepted."""
     await simulator.inbound()
     assert code(await simulator.send()) == 0
     await simulator.http.post("/_sim/clock", json={"advance_s": 86_401})
@@ -86,7 +95,7 @@ async def test_free_text_is_refused_once_the_users_last_message_is_a_day_old(sim
 
 
 async def test_each_number_has_its_own_window(simulator: Driver) -> None:
-    """A window belongs to the pair of number and user."""
+    """Each pair of number and user has its own window."""
     other = {"phone_number_id": "3002", "display_phone_number": "+39 02 5550999"}
     await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [other]}]})
     await simulator.inbound()
@@ -95,7 +104,7 @@ async def test_each_number_has_its_own_window(simulator: Driver) -> None:
 
 
 async def test_the_46th_message_to_one_user_at_once_exceeds_the_pair_limit(simulator: Driver) -> None:
-    """The limit is a burst of 45 and then one in six seconds; the code is 131056."""
+    """The pair limit allows a burst of 45 messages and then one in six seconds. Above it the code is 131056."""
     await simulator.inbound()
     answers = [code(await simulator.send()) for _ in range(46)]
     assert answers == [0] * 45 + [131056]
@@ -104,7 +113,7 @@ async def test_the_46th_message_to_one_user_at_once_exceeds_the_pair_limit(simul
 
 
 async def test_a_number_that_sends_too_fast_is_refused(simulator: Driver) -> None:
-    """The code is 130429 above the number's messages per second, which inbound messages count towards."""
+    """A number that exceeds its messages per second gets code 130429. Inbound messages count too."""
     number = {"phone_number_id": NUMBER, "messages_per_second": 2}
     await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [number]}]})
     await simulator.inbound()
@@ -127,7 +136,7 @@ async def test_a_number_that_sends_too_fast_is_refused(simulator: Driver) -> Non
 async def test_a_number_or_account_with_a_problem_may_not_send(
     simulator: Driver, number_changes: dict[str, Any], account_changes: dict[str, Any], expected: int
 ) -> None:
-    """Each problem has its own code."""
+    """A number or account with a problem may not send. Each problem has its own code."""
     await simulator.inbound()
     number = {"phone_number_id": NUMBER} | number_changes
     await simulator.http.put(
@@ -152,12 +161,15 @@ async def test_a_number_or_account_with_a_problem_may_not_send(
 def test_a_recipient_without_a_plus_gets_the_business_numbers_country(
     to: str, calling_code: str, expected: str | None
 ) -> None:
-    """Digits of another country are then wrong, as they are at Meta."""
+    """A recipient without a plus gets the calling code of the business number.
+
+    Thus numbers of other countries become wrong, as at Meta.
+    """
     assert normalize_phone(to, calling_code) == expected
 
 
 async def test_a_user_without_a_phone_is_written_to_by_bsuid(simulator: Driver) -> None:
-    """The reply has the BSUID and no wa_id."""
+    """A user without a phone is written to by BSUID. The reply contains the BSUID and no `wa_id`."""
     user = "IT.13491208655302741918"
     await simulator.inbound(**{"from": user})
     body = {"messaging_product": "whatsapp", "recipient": user, "text": {"body": "x"}}
@@ -166,7 +178,7 @@ async def test_a_user_without_a_phone_is_written_to_by_bsuid(simulator: Driver) 
 
 
 async def test_an_unknown_bsuid_is_undeliverable(simulator: Driver) -> None:
-    """An unknown BSUID is 131026, an invalid one 131009."""
+    """An unknown BSUID gets code 131026, and an invalid BSUID gets code 131009."""
     body = {"messaging_product": "whatsapp", "text": {"body": "x"}}
     assert code(await simulator.send(body | {"recipient": "IT.1"})) == 131026
     assert code(await simulator.send(body | {"recipient": "someone"})) == 131009
@@ -202,7 +214,7 @@ URL = {"type": "button", "sub_type": "url", "index": "0", "parameters": [{"type"
 
 
 def body_of(*words: str, **more: str) -> dict[str, Any]:
-    """Return the parameters of a template's body."""
+    """Returns the parameters of a template's body."""
     return {"type": "body", "parameters": [{"type": "text", "text": word} | more for word in words]}
 
 
@@ -229,7 +241,7 @@ def body_of(*words: str, **more: str) -> dict[str, Any]:
 async def test_a_template_must_exist_and_be_filled_exactly(
     simulator: Driver, name: str, language: str, components: list[Any], expected: int
 ) -> None:
-    """Existence, status, number and kind of parameters have a code each."""
+    """A template must exist, be approved, and get exactly its parameters. Each mistake has its own code."""
     await simulator.http.put("/_sim/world", json={"accounts": [{"waba_id": WABA, "templates": TEMPLATES}]})
     template = {"name": name, "language": {"code": language}, "components": components}
     body = {"messaging_product": "whatsapp", "to": USER, "type": "template", "template": template}
@@ -237,13 +249,13 @@ async def test_a_template_must_exist_and_be_filled_exactly(
 
 
 async def test_a_media_id_of_another_number_is_refused(simulator: Driver) -> None:
-    """An upload belongs to the number for which it was made."""
+    """A message with a media id of another number is refused, because an upload belongs to one number."""
     await simulator.inbound()
     assert code(await simulator.send(type="image", image={"id": "12345"}, text=None)) == 131009
 
 
 async def test_marking_a_message_as_read_marks_the_earlier_ones_too(simulator: Driver) -> None:
-    """Both messages of the user are read; an unknown id is refused."""
+    """A mark as read also marks the user's earlier messages as read. An unknown message id is refused."""
     first = await simulator.inbound()
     second = await simulator.inbound(text="more")
     body = {"messaging_product": "whatsapp", "status": "read", "message_id": second["wamid"]}
@@ -267,7 +279,10 @@ async def test_marking_a_message_as_read_marks_the_earlier_ones_too(simulator: D
     ],
 )
 async def test_unknown_paths_are_refused(simulator: Driver, path: str, expected: int) -> None:
-    """Old and future versions, unknown objects and edges have a code; without a version the newest one answers."""
+    """Unknown paths are refused with a code: old and future versions, unknown objects and unknown edges.
+
+    A path without a version is handled as one of the newest version.
+    """
     headers = {"authorization": f"Bearer {TOKEN}"}
     body = {"messaging_product": "whatsapp", "to": USER, "text": {"body": "x"}}
     answer = await simulator.http.post(path, headers=headers, json=body)
@@ -276,13 +291,13 @@ async def test_unknown_paths_are_refused(simulator: Driver, path: str, expected:
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"x"', b"[" * 100_000, b"\xff"])
 async def test_a_body_that_is_not_a_json_object_is_code_100(simulator: Driver, raw: bytes) -> None:
-    """No body causes a 500."""
+    """A body that is not a JSON object gets code 100. No body causes an answer with the status 500."""
     answer = await simulator.graph("POST", f"{NUMBER}/messages", content=raw)
     assert code(answer) == 100
 
 
 async def test_only_the_last_messages_are_listed(simulator: Driver) -> None:
-    """Memory stays bounded."""
+    """Only the last messages are kept and listed, so that memory stays bounded."""
     simulator.simulation.history._capacity = 3
     await simulator.inbound()
     for index in range(5):

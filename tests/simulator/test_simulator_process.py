@@ -1,4 +1,4 @@
-"""Runs the simulator as a process of its own."""
+"""Tests the simulator as a process of its own."""
 
 import os
 import signal
@@ -14,7 +14,10 @@ from .meta import NEVER_S, WORLD
 def test_the_process_serves_answers_probes_cuts_replies_and_stops_on_sigterm(
     free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> None:
-    """Ports come from the environment; a cut connection is one on the wire; the process ends with status 0."""
+    """The process listens on the ports of its environment, answers probes, and ends with status 0 on SIGTERM.
+
+    If a fault cuts a reply, the real connection is closed.
+    """
     port, probe_port = free_port(), free_port()
     environment = os.environ | {
         "WAYPOST_HOST": "127.0.0.1",

@@ -34,7 +34,7 @@ DUE: DueStatus = (SENT, SendStatus.SENT, NOW, None)
 
 
 async def accepted(simulator: Driver, **changes: Any) -> str:
-    """Send a message and return its wamid."""
+    """Sends a message and returns its wamid."""
     answer = await simulator.send(**changes)
     assert answer.status_code == 200, answer.text
     wamid: str = answer.json()["messages"][0]["id"]
@@ -44,7 +44,10 @@ async def accepted(simulator: Driver, **changes: Any) -> str:
 async def test_an_accepted_message_is_sent_then_delivered_then_read(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """All three have the callback data, the first two a price; `/_sim/sent` shows the last."""
+    """An accepted message gets the statuses `sent`, `delivered` and `read`. All three have the callback data.
+
+    The first two have a price. `/_sim/sent` shows the last status.
+    """
     await simulator.http.put("/_sim/behaviour", json={"delivery_concurrency": 1})
     await simulator.subscribe(callback.url)
     await simulator.inbound()
@@ -67,7 +70,7 @@ async def test_an_accepted_message_is_sent_then_delivered_then_read(
 
 
 async def test_the_1001st_service_message_of_a_number_is_billed(simulator: Driver, callback: CallbackServer) -> None:
-    """The first 1,000 are free."""
+    """The first 1,000 service messages of a number are free, and the next one is billed."""
     await simulator.subscribe(callback.url)
     await simulator.inbound()
     simulator.simulation.free_service[NUMBER] = 1000
@@ -78,7 +81,7 @@ async def test_the_1001st_service_message_of_a_number_is_billed(simulator: Drive
 
 
 async def test_statuses_of_a_message_to_a_bsuid_name_the_bsuid(simulator: Driver, callback: CallbackServer) -> None:
-    """They have `recipient_user_id` and no `recipient_id`."""
+    """Statuses of a message to a BSUID have `recipient_user_id` and no `recipient_id`."""
     await simulator.subscribe(callback.url)
     await simulator.inbound(**{"from": "IT.42"})
     body = {"messaging_product": "whatsapp", "recipient": "IT.42", "text": {"body": "x"}}
@@ -89,7 +92,7 @@ async def test_statuses_of_a_message_to_a_bsuid_name_the_bsuid(simulator: Driver
 
 
 def test_statuses_that_are_due_within_one_tick_are_delivered_together() -> None:
-    """Many messages then need few deliveries."""
+    """Statuses that are due within one tick are delivered together, so many messages need few deliveries."""
     released: list[int] = []
 
     async def scenario(loop: ManualLoop) -> None:
@@ -110,7 +113,7 @@ def test_statuses_that_are_due_within_one_tick_are_delivered_together() -> None:
 
 
 async def test_many_statuses_share_few_bodies(simulator: Driver, callback: CallbackServer) -> None:
-    """The statuses that are due while a delivery is in flight share the next body."""
+    """Statuses that become due while a delivery is in flight share the next body."""
     await simulator.http.put("/_sim/behaviour", json={"delivery_concurrency": 1, "read_after_s": None})
     await simulator.subscribe(callback.url)
     await simulator.inbound()
@@ -126,7 +129,10 @@ async def test_many_statuses_share_few_bodies(simulator: Driver, callback: Callb
 async def test_a_refusal_outside_the_window_may_come_as_a_failed_status(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """Meta does both; `window_refusal` selects one. A failed status has errors and no contacts."""
+    """With `window_refusal`, a message outside the window is refused by a `failed` status instead of an error.
+
+    Meta does both. A `failed` status has errors and no contacts.
+    """
     await simulator.http.put("/_sim/behaviour", json={"window_refusal": "status"})
     await simulator.subscribe(callback.url)
     await accepted(simulator)
@@ -138,7 +144,10 @@ async def test_a_refusal_outside_the_window_may_come_as_a_failed_status(
 
 
 async def test_any_status_can_be_delivered_for_any_message(simulator: Driver, callback: CallbackServer) -> None:
-    """It may be out of order, failed with a code, or for a message that was never accepted here."""
+    """`/_sim/status` can deliver any status for any message.
+
+    The status may be out of order or `failed` with a code. The message may be one that was never accepted here.
+    """
     await simulator.http.put(
         "/_sim/behaviour", json={"sent_after_s": None, "delivered_after_s": None, "read_after_s": None}
     )
@@ -161,7 +170,7 @@ async def test_any_status_can_be_delivered_for_any_message(simulator: Driver, ca
 
 
 async def test_any_other_field_can_be_delivered(simulator: Driver, callback: CallbackServer) -> None:
-    """Its value is unchanged, and the entry has the time."""
+    """`/_sim/field` delivers any other field with an unchanged value. The entry contains the time."""
     await simulator.subscribe(callback.url, fields="messages,account_update")
     value = {"event": "ACCOUNT_RESTRICTION", "phone_number": "39025550123"}
     request = {"field": "account_update", "number": NUMBER, "value": value}

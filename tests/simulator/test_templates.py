@@ -11,13 +11,16 @@ PATH = f"{WABA}/message_templates"
 
 
 def template(**changes: Any) -> dict[str, Any]:
-    """Return the body that creates a template."""
+    """Returns the request body that creates a template."""
     body = {"type": "BODY", "text": "Hi {{1}}, your bread is ready.", "example": {"body_text": [["Ada"]]}}
     return {"name": "ready", "language": "en_US", "category": "UTILITY", "components": [body]} | changes
 
 
 async def test_a_template_can_be_sent_once_it_is_approved(simulator: Driver, callback: CallbackServer) -> None:
-    """It is PENDING in the reply; a webhook with an integer id says that it is APPROVED."""
+    """A new template is PENDING and can be sent once it is APPROVED.
+
+    A webhook with the template's id as an integer reports the approval.
+    """
     await simulator.subscribe(callback.url, fields="messages,message_template_status_update")
     created = (await simulator.graph("POST", PATH, json=template())).json()
     assert created["status"] == "PENDING"
@@ -51,12 +54,18 @@ async def test_a_template_can_be_sent_once_it_is_approved(simulator: Driver, cal
     ],
 )
 async def test_a_template_that_meta_would_not_review_is_refused(simulator: Driver, changes: dict[str, Any]) -> None:
-    """Names, categories, and variables without an example or at an end are checked."""
+    """A template is refused if its name, its category or its variables are invalid.
+
+    A variable needs an example and must not be at the beginning or the end of the text.
+    """
     assert code(await simulator.graph("POST", PATH, json=template(**changes))) in (100, 131009)
 
 
 async def test_the_same_name_and_language_cannot_be_created_twice(simulator: Driver) -> None:
-    """The subcode is 2388024; another language is accepted."""
+    """The same name and language cannot be created twice: the error has the subcode 2388024.
+
+    Another language is accepted.
+    """
     assert code(await simulator.graph("POST", PATH, json=template())) == 0
     answer = await simulator.graph("POST", PATH, json=template())
     assert answer.json()["error"]["error_subcode"] == 2388024
@@ -64,7 +73,10 @@ async def test_the_same_name_and_language_cannot_be_created_twice(simulator: Dri
 
 
 async def test_templates_are_listed_filtered_edited_and_deleted(simulator: Driver) -> None:
-    """Deleting by name deletes all languages, with `hsm_id` only one."""
+    """Templates can be listed, filtered, edited and deleted.
+
+    A DELETE by name deletes all languages. With `hsm_id` it deletes only one.
+    """
     first = (await simulator.graph("POST", PATH, json=template())).json()["id"]
     await simulator.graph("POST", PATH, json=template(language="it"))
     found = (await simulator.graph("GET", PATH, params={"name": "ready", "fields": "name,language"})).json()["data"]

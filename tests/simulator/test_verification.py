@@ -1,4 +1,4 @@
-"""Tests the verification of callbacks: one GET before the answer, and Meta's error 2200 if it fails."""
+"""Tests that a callback is verified by one GET before the answer, and that a failure is Meta's error 2200."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def subscribe(simulator: Driver, url: str, **changes: str) -> httpx.Response:
-    """Subscribe the app with this callback."""
+    """Subscribes the app with the callback `url`."""
     parameters = {
         "object": "whatsapp_business_account",
         "callback_url": url,
@@ -27,7 +27,10 @@ async def subscribe(simulator: Driver, url: str, **changes: str) -> httpx.Respon
 async def test_the_callback_is_verified_before_the_subscription_is_confirmed(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """It gets `hub.mode`, `hub.challenge` and `hub.verify_token` in addition to the query of its URL."""
+    """The callback is verified before the subscription is confirmed.
+
+    The callback gets `hub.mode`, `hub.challenge` and `hub.verify_token` in addition to the query of its URL.
+    """
     answer = await subscribe(simulator, f"{callback.url}?tenant=a%20b&x=1")
     assert answer.json() == {"success": True}
     [query] = callback.challenges
@@ -73,7 +76,10 @@ async def _never_answers(_request: Request) -> Response:
 async def test_a_callback_that_fails_the_handshake_is_error_2200(
     simulator: Driver, callback: CallbackServer, behaviour: Callable[[Request], Awaitable[Response]], text: str
 ) -> None:
-    """Only 200 and the bare challenge in time are accepted; after a failure the old subscription stays."""
+    """A callback must answer in time with 200 and only the challenge. Otherwise the error is 2200.
+
+    After a failure the old subscription stays.
+    """
     await subscribe(simulator, callback.url)
     callback.on_challenge = behaviour
     if behaviour is _never_answers:
@@ -91,7 +97,7 @@ async def test_a_callback_that_fails_the_handshake_is_error_2200(
 
 
 async def test_a_callback_without_a_listener_is_error_2200(simulator: Driver, free_port: Callable[[], int]) -> None:
-    """The message has curl's number 7."""
+    """If nothing listens at the callback's URL, the error is 2200. The message contains curl's error number 7."""
     answer = await subscribe(simulator, f"http://127.0.0.1:{free_port()}/hook")
     assert code(answer) == 2200
     assert "curl_errno = 7" in answer.json()["error"]["message"]
@@ -112,21 +118,24 @@ async def test_a_callback_without_a_listener_is_error_2200(simulator: Driver, fr
 async def test_a_subscription_with_a_wrong_parameter_is_code_100(
     simulator: Driver, callback: CallbackServer, changes: dict[str, str], expected: int
 ) -> None:
-    """The callback is not called."""
+    """A subscription with a wrong parameter gets code 100, and the callback is not called."""
     answer = await subscribe(simulator, callback.url, **changes)
     assert code(answer) == expected
     assert callback.challenges == []
 
 
 async def test_only_the_apps_own_token_may_subscribe_it(simulator: Driver, callback: CallbackServer) -> None:
-    """A system user's token gets code 15."""
+    """Only the app's own token may subscribe it. The token of a system user gets code 15."""
     assert code(await simulator.graph("POST", f"{APP}/subscriptions", json={"callback_url": callback.url})) == 15
 
 
 async def test_an_override_needs_a_subscribed_app_and_a_callback_that_answers(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """The code is 100 before the app is subscribed to the account, and 2200 if the callback refuses."""
+    """An override gets code 100 if the app is not yet subscribed to the account.
+
+    If the callback refuses the verification, the code is 2200.
+    """
     override = {"override_callback_uri": callback.url, "verify_token": "abc"}
     early = await simulator.graph("POST", f"{WABA}/subscribed_apps", json=override)
     assert code(early) == 100
@@ -146,7 +155,7 @@ async def test_an_override_needs_a_subscribed_app_and_a_callback_that_answers(
 async def test_a_numbers_own_callback_is_verified_shown_and_removed(
     simulator: Driver, callback: CallbackServer
 ) -> None:
-    """It is the number's `webhook_configuration`; an empty URI removes it."""
+    """A number's own callback is verified and then shown in `webhook_configuration`. An empty URI removes it."""
     await simulator.graph("POST", f"{WABA}/subscribed_apps")
     configuration = {"override_callback_uri": callback.url, "verify_token": "abc"}
     answer = await simulator.graph("POST", NUMBER, json={"webhook_configuration": configuration})
@@ -159,7 +168,7 @@ async def test_a_numbers_own_callback_is_verified_shown_and_removed(
 
 
 async def test_an_override_longer_than_200_characters_is_refused(simulator: Driver, callback: CallbackServer) -> None:
-    """The code is 100, and the callback is not called."""
+    """An override that is longer than 200 characters gets code 100, and the callback is not called."""
     await simulator.graph("POST", f"{WABA}/subscribed_apps")
     override = {"override_callback_uri": f"{callback.url}/{'x' * 200}", "verify_token": "abc"}
     assert code(await simulator.graph("POST", f"{WABA}/subscribed_apps", json=override)) == 100

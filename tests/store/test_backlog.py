@@ -1,4 +1,4 @@
-"""A statement reads its own rows of a backlog that is newer than the statistics, not all waiting rows."""
+"""Tests that a statement reads only its own rows of a backlog, even if the backlog is newer than the statistics."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,10 @@ PER_ROW = 8
 
 @pytest.fixture
 def backlog(database: Engine) -> Iterator[Connection]:
-    """Yield a transaction on many finished rows, statistics about only these, and a backlog that came later."""
+    """Yields a transaction on a table of finished rows to which a backlog was added later.
+
+    The statistics include only the finished rows.
+    """
     with database.begin() as connection:
         connection.execute(
             text("INSERT INTO contact (number_id, wa_id) SELECT '1', i::text FROM generate_series(1, :waiting) AS i"),
@@ -55,19 +58,19 @@ def _add(connection: Connection, count: int, *, event: str, row: str) -> None:
 
 
 def read(connection: Connection, table: str) -> int:
-    """Return how many rows of a table this transaction has read so far, by index or otherwise."""
+    """Returns how many rows of a table this transaction has read so far, by index or otherwise."""
     statement = "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relname = :table"
     return int(connection.execute(text(statement), {"table": table}).scalar_one())
 
 
 def queued(connection: Connection) -> list[int]:
-    """Return ids of some queued rows."""
+    """Returns the ids of some queued rows."""
     rows = connection.execute(text("SELECT id FROM outbox WHERE state = 'queued' ORDER BY id LIMIT :n"), {"n": AT_ONCE})
     return [row.id for row in rows]
 
 
 def test_marking_events_done_reads_those_events_only(backlog: Connection) -> None:
-    """A drain after an outage does not get slower with every waiting event."""
+    """Marking events as done reads only those events, so a backlog does not slow down a drain after an outage."""
     events = lanes.due(backlog, 1, limit=AT_ONCE)
     before = read(backlog, "event")
     lanes.mark_done(backlog, 1, [(event, None) for event in events])
@@ -75,7 +78,7 @@ def test_marking_events_done_reads_those_events_only(backlog: Connection) -> Non
 
 
 def test_writing_answers_reads_those_rows_only(backlog: Connection) -> None:
-    """An answer of Graph is written without reading all other queued rows."""
+    """Meta's answers are written without reading all other queued rows."""
     wanted = queued(backlog)
     outbox.mark_sending(backlog, "sender", 15, dict.fromkeys(wanted))
     before = read(backlog, "outbox")
@@ -87,14 +90,14 @@ def test_writing_answers_reads_those_rows_only(backlog: Connection) -> None:
 
 
 def test_looking_for_due_conversations_reads_as_many_rows_as_it_finds(backlog: Connection) -> None:
-    """A sweep takes its share of a backlog without comparing every row to every other."""
+    """A sweep that looks for due conversations does not compare every row of a backlog with every other."""
     before = read(backlog, "outbox")
     assert len(outbox.due_conversations(backlog, AT_ONCE)) == AT_ONCE
     assert read(backlog, "outbox") - before <= AT_ONCE * PER_ROW
 
 
 def test_the_sweeper_reads_one_event_of_each_lane(backlog: Connection) -> None:
-    """One due event is enough to show that a lane's wake-up was lost."""
+    """The sweeper reads one due event of each lane, which is enough to show that the lane's wake-up was lost."""
     before = read(backlog, "event")
     assert len(lanes.lanes_with_due_events(backlog, idle_s=0)) == 64
     assert read(backlog, "event") - before <= 64 * PER_ROW

@@ -1,4 +1,4 @@
-"""G9: received = duplicate + done + dead + waiting, per number, at every moment."""
+"""Tests of G9: for each number, received = duplicate + done + dead + waiting at every moment."""
 
 import threading
 from collections.abc import Callable
@@ -15,17 +15,17 @@ NUMBER = "106540352242922"
 
 
 def event(key: str, *, number: str = NUMBER, problem: str | None = None) -> Event:
-    """Return one message event of a number."""
+    """Returns one message event of a number."""
     return Event(number, EventKind.MESSAGE, key, key[:3], 1_700_000_000.0, b"{}", problem)
 
 
 def store(connection: Connection, *events: Event, writer: int = 100) -> None:
-    """Put events into the inbox."""
+    """Puts events into the inbox."""
     inbox.insert(connection, [(each, None) for each in events], writer)
 
 
 def finish_some(connection: Connection, lane: int) -> int:
-    """Mark due events of a lane done, every third dead; returns how many."""
+    """Marks due events of a lane as done, but every third one as dead. Returns how many events it marked."""
     due = lanes.due(connection, lane, limit=20)
     lanes.mark_done(connection, lane, [(each, None) for each in due if each.id % 3])
     lanes.mark_dead(connection, lane, [(each, "TurnFailed") for each in due if not each.id % 3])
@@ -39,14 +39,14 @@ def test_an_empty_installation_has_no_counts(database: Engine) -> None:
 
 
 def test_a_number_without_events_counts_zero(database: Engine) -> None:
-    """A new number has zeros; it is not missing."""
+    """A new number without events has counts of zero. It is not left out."""
     with database.begin() as connection:
         connection.execute(text("INSERT INTO number (number_id, namespace, name, waba_id) VALUES ('1', 'a', 'b', 'c')"))
         assert counts.by_number(connection) == {"1": EventCounts()}
 
 
 def test_each_event_is_counted_by_its_state(database: Engine) -> None:
-    """One event is a duplicate, one dead on arrival, one done, one waiting."""
+    """Each event is counted by its state: one is a duplicate, one dead on arrival, one done, and one waiting."""
     with database.begin() as connection:
         store(connection, event("a1"), event("b1"), event("c1", problem="InvalidItem"))
         store(connection, event("a1"))
@@ -69,7 +69,10 @@ def test_numbers_are_counted_apart(database: Engine) -> None:
 
 
 def test_the_age_of_the_oldest_waiting_event_is_the_databases(database: Engine) -> None:
-    """Autoscaling of workers uses it, so no pod's clock may influence it."""
+    """The database's clock gives the age of the oldest waiting event.
+
+    Workers are autoscaled by this age, so no pod's clock may influence it.
+    """
     with database.begin() as connection:
         store(connection, event("a1"), event("b1"))
         connection.execute(text("UPDATE event SET received_at = now() - interval '90 s' WHERE event_key = 'a1'"))
@@ -80,7 +83,7 @@ def test_the_age_of_the_oldest_waiting_event_is_the_databases(database: Engine) 
 
 @pytest.mark.parametrize("resolve", [dead.replay, dead.drop])
 def test_replaying_or_dropping_a_dead_event_keeps_the_sum(database: Engine, resolve: Callable[..., object]) -> None:
-    """A person's decision moves an event from one count to another."""
+    """If a person replays or drops a dead event, it moves from one count to another and the sum stays."""
     with database.begin() as connection:
         store(connection, event("a1", problem="InvalidItem"), event("b1"))
         resolve(connection, dead.Selection(), limit=10)
@@ -90,7 +93,7 @@ def test_replaying_or_dropping_a_dead_event_keeps_the_sum(database: Engine, reso
 
 
 def test_the_sum_holds_at_every_moment_while_many_write(database: Engine) -> None:
-    """Writers store batches with duplicates, drains finish events, and every reading in between adds up."""
+    """While writers store batches with duplicates and drains finish events, the counts add up in every reading."""
     writing = threading.Event()
     writing.set()
 
@@ -139,7 +142,10 @@ def test_the_sum_holds_at_every_moment_while_many_write(database: Engine) -> Non
 
 
 def test_folding_old_days_changes_rows_but_no_sum(database: Engine) -> None:
-    """Rows of many writers become one per day and name; today's and yesterday's are still being written."""
+    """Folding makes one row per day and name from the rows of many writers. The sums stay the same.
+
+    The rows of today and yesterday are not folded, because they are still being written.
+    """
     with database.begin() as connection:
         connection.execute(
             text("""
@@ -159,7 +165,10 @@ def test_folding_old_days_changes_rows_but_no_sum(database: Engine) -> None:
 
 
 def test_unsent_messages_are_counted_by_state_and_age(database: Engine) -> None:
-    """Unknown sends that no status settled within the given time are counted apart."""
+    """Unsent messages are counted by state.
+
+    Unknown sends are also counted apart if no status settled them within the given time.
+    """
     with database.begin() as connection:
         connection.execute(text("INSERT INTO contact (number_id, wa_id) VALUES ('1', '15550001111')"))
         connection.execute(

@@ -1,4 +1,4 @@
-"""The engine: the bounds of its waits, and the explanations of why the server cannot be used."""
+"""Tests of the engine: how long it waits at most, and how it explains why the server cannot be used."""
 
 import contextlib
 import os
@@ -16,11 +16,14 @@ from waypost.store.connection.database import SILENT_SERVER_S, connect, explain,
 
 
 class Captured(Exception):
-    """Raised to end the attempt to connect."""
+    """An error that ends the attempt to connect."""
 
 
 def test_a_connection_to_a_vanished_machine_is_closed() -> None:
-    """The server cannot enforce its time limits then: a worker would wait until the kernel reports an error."""
+    """A connection to a machine that has vanished is closed by the client.
+
+    The server cannot enforce its time limits then, and a worker would wait until the kernel reports an error.
+    """
     with socket.create_server(("127.0.0.1", 0)) as silent:
         engine = connect(f"postgresql://user@127.0.0.1:{silent.getsockname()[1]}/none", application="test")
         given: dict[str, Any] = {}
@@ -58,19 +61,22 @@ def _explanation(url: str) -> str:
     ],
 )
 def test_an_explanation_names_the_cause_and_no_part_of_the_address(url: str, explanation: str) -> None:
-    """A person who set the database up learns where to look; no address, name or password is shown."""
+    """An explanation names the cause, so that a person who set the database up knows where to look.
+
+    It contains no address, name or password.
+    """
     assert _explanation(url) == explanation
 
 
 def test_a_missing_database_has_another_explanation_than_a_missing_server(database_url: str) -> None:
-    """The server answers that it has no such database."""
+    """A missing database is explained differently from a missing server, because the server itself reports it."""
     other = make_url(database_url).set(database="canary")
 
     assert _explanation(other.render_as_string(hide_password=False)) == "it has no such user or database"
 
 
 def test_a_database_without_tables_is_explained_by_the_missing_migration(empty_database_url: str) -> None:
-    """The explanation names the command that helps."""
+    """If the database has no tables, the explanation names the command that creates them."""
     engine = connect(empty_database_url, application="test")
     with pytest.raises(SQLAlchemyError) as caught, engine.connect() as connection:
         connection.execute(text("SELECT canary FROM event"))
@@ -80,7 +86,7 @@ def test_a_database_without_tables_is_explained_by_the_missing_migration(empty_d
 
 
 def test_wait_returns_once_a_missing_server_is_there(own_postgres: EmbeddedPostgres) -> None:
-    """It reports the same reason once."""
+    """`wait` returns once a missing server is there. It reports the same reason only once."""
     own_postgres.stop()
     reported: list[str] = []
 
@@ -96,7 +102,7 @@ def test_wait_returns_once_a_missing_server_is_there(own_postgres: EmbeddedPostg
 
 
 def test_wait_raises_the_last_error_when_the_time_is_up() -> None:
-    """A caller that gives up can explain why."""
+    """When the time is up, `wait` raises the last error, so that a caller can explain why it gives up."""
     engine = connect("postgresql://canary:canary@127.0.0.1:1/canary", application="test")
     with pytest.raises(SQLAlchemyError) as caught:
         wait(engine, at_most_s=0, report=pytest.fail)

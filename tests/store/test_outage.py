@@ -1,4 +1,4 @@
-"""A database that is away is logged differently from one that is there and refuses."""
+"""Tests that a database that cannot be reached is logged differently from one that refuses a statement."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +16,7 @@ LogLines = list[Any]
 
 @pytest.fixture
 def lines() -> Iterator[LogLines]:
-    """Yield the log lines of the test."""
+    """Yields the log lines of the test."""
     with structlog.testing.capture_logs() as lines:
         yield lines
 
@@ -46,7 +46,10 @@ def _outage() -> DatabaseOutage:
 def test_a_refusal_of_a_database_that_is_there_is_a_warning(
     database: Engine, lines: LogLines, statements: tuple[str, ...], refusal: str
 ) -> None:
-    """Readiness stays green, so nothing else warns; the warning names the lane."""
+    """If a database that is there refuses a statement, a warning names the lane.
+
+    Readiness stays green, so nothing else warns.
+    """
     _outage().failed(_error(database, *statements), lane=7)
 
     (line,) = lines
@@ -55,7 +58,7 @@ def test_a_refusal_of_a_database_that_is_there_is_a_warning(
 
 
 def test_a_lock_that_is_held_too_long_is_a_refusal(database: Engine, lines: LogLines) -> None:
-    """PostgreSQL uses the same error class for it as for its shutdown."""
+    """A lock that is held too long counts as a refusal. PostgreSQL uses the same error class for its shutdown."""
     with database.begin() as holder:
         holder.execute(text("LOCK TABLE event"))
         _outage().failed(_error(database, "SET lock_timeout = 10", "LOCK TABLE event"), lane=7)
@@ -64,7 +67,7 @@ def test_a_lock_that_is_held_too_long_is_a_refusal(database: Engine, lines: LogL
 
 
 def test_a_refusal_is_logged_once_for_each_lane_until_it_is_over(database: Engine, lines: LogLines) -> None:
-    """A lane is tried many times, and one warning is enough."""
+    """A refusal is logged once for each lane until it is over, although a lane is tried many times."""
     outage, error = _outage(), _error(database, "SELECT * FROM canary")
     for lane in (1, 2, 1):
         outage.failed(error, lane=lane)
@@ -75,21 +78,21 @@ def test_a_refusal_is_logged_once_for_each_lane_until_it_is_over(database: Engin
 
 
 def test_a_database_that_shuts_down_is_away(database: Engine, lines: LogLines) -> None:
-    """Readiness warns of it, so the log has no second warning."""
+    """A database that shuts down counts as away. Readiness warns of that, so the log has no second warning."""
     _outage().failed(_error(database, "SELECT pg_terminate_backend(pg_backend_pid())"))
 
     assert [(line["log_level"], line["event"]) for line in lines] == [("info", "it is away")]
 
 
 def test_a_database_that_cannot_be_reached_is_away(lines: LogLines) -> None:
-    """Nothing listens at its address."""
+    """A database counts as away if nothing listens at its address."""
     _outage().failed(_error(connect("postgresql://user@127.0.0.1:1/none", application="test")))
 
     assert [(line["log_level"], line["event"]) for line in lines] == [("info", "it is away")]
 
 
 def test_a_database_whose_connections_all_wait_is_away(database: Engine, lines: LogLines) -> None:
-    """A silent server holds all connections of the pool."""
+    """A database counts as away if all connections of the pool are in use, because a silent server holds them."""
     engine = create_engine(database.url, pool_size=1, max_overflow=0, pool_timeout=0)
     with engine.connect():
         _outage().failed(_error(engine))

@@ -1,4 +1,7 @@
-"""PostgreSQL's plans for queries that must not read the whole inbox, which has millions of handled events."""
+"""Tests of PostgreSQL's plans for queries that must not read the whole inbox.
+
+The inbox may contain millions of handled events.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +17,7 @@ DEAD = 2_000
 
 @pytest.fixture
 def inbox(database: Engine) -> Engine:
-    """Return a database with many handled events, and after them the dead ones."""
+    """Returns a database with many handled events and, after them, the dead events."""
     with database.begin() as connection:
         connection.execute(
             text("""
@@ -31,7 +34,10 @@ def inbox(database: Engine) -> Engine:
 
 
 def _most_rows(engine: Engine, query: Callable[[Connection], object]) -> int:
-    """Return the most rows that any step of the query's plan read or removed, in a transaction that is rolled back."""
+    """Returns the number of rows that the most expensive step of the query's plan read or removed.
+
+    The query runs in a transaction that is rolled back.
+    """
     executed: list[tuple[str, Any]] = []
 
     def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
@@ -66,10 +72,16 @@ def _rows(step: dict[str, Any]) -> list[int]:
 def test_dead_events_are_found_without_reading_the_handled_ones(
     inbox: Engine, query: Callable[[Connection], object]
 ) -> None:
-    """With a few million events the statement timeout would end `waypost dead`, when it is needed most."""
+    """Dead events are found without reading the handled ones.
+
+    With a few million events the statement timeout would otherwise end `waypost dead` when it is needed most.
+    """
     assert _most_rows(inbox, query) <= DEAD
 
 
 def test_looking_for_events_to_delete_costs_the_same_in_any_table(inbox: Engine) -> None:
-    """If the scan took longer than the statement timeout, nothing would be deleted, and the table would only grow."""
+    """Looking for events to delete costs the same in a table of any size.
+
+    If it took longer than the statement timeout, nothing would be deleted, and the table would only grow.
+    """
     assert _most_rows(inbox, lambda connection: lanes.delete_finished(connection, days=9, limit=10)) <= DEAD

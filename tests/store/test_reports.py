@@ -1,4 +1,4 @@
-"""Reports show counts and reasons, in order, without the texts that people wrote."""
+"""Tests that reports show counts and reasons, in order, without the texts that people wrote."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -10,7 +10,7 @@ ONE, TWO = "106540352242922", "106540352242923"
 
 
 def number(connection: Connection, number_id: str, name: str) -> int:
-    """Insert a registered number with one contact and conversation; returns the conversation's id."""
+    """Inserts a registered number with one contact and conversation, and returns the conversation's id."""
     connection.execute(
         text("INSERT INTO number (number_id, namespace, name, waba_id) VALUES (:id, 'team-a', :name, 'waba')"),
         {"id": number_id, "name": name},
@@ -31,7 +31,7 @@ def number(connection: Connection, number_id: str, name: str) -> int:
 def message(
     connection: Connection, number_id: str, conversation: int, direction: str, at: datetime, **columns: str
 ) -> None:
-    """Insert one message."""
+    """Inserts one message."""
     connection.execute(
         text("""
             INSERT INTO message (number_id, conversation_id, direction, type, body, status, occurred_at)
@@ -44,7 +44,10 @@ def message(
 
 
 def test_messages_are_counted_by_hour_direction_and_number(database: Engine) -> None:
-    """The report includes the 48th hour back, but not the 49th, nor a time stamp of tomorrow."""
+    """Messages are counted by hour, direction and number.
+
+    The report includes the 48th hour back, but neither the 49th nor times of tomorrow.
+    """
     with database.begin() as connection:
         one, two = number(connection, ONE, "support"), number(connection, TWO, "orders")
         now = connection.execute(text("SELECT date_trunc('hour', now(), 'UTC')")).scalar_one()
@@ -61,7 +64,7 @@ def test_messages_are_counted_by_hour_direction_and_number(database: Engine) -> 
 
 
 def test_a_number_is_paused_until_its_pause_runs_out(database: Engine) -> None:
-    """The database's clock decides, as it does for the sender."""
+    """A number is shown as paused until its pause ends by the database's clock, which the sender also uses."""
     with database.begin() as connection:
         number(connection, ONE, "support")
         number(connection, TWO, "orders")
@@ -77,7 +80,10 @@ def test_a_number_is_paused_until_its_pause_runs_out(database: Engine) -> None:
 
 
 def test_unexpected_conditions_do_not_break_the_report(database: Engine) -> None:
-    """The page must load whatever an operator of another version has written."""
+    """Unexpected conditions do not break the report.
+
+    The page must load even if an operator of another version has written the conditions.
+    """
     with database.begin() as connection:
         number(connection, ONE, "support")
         connection.execute(text("""UPDATE number SET conditions = '[{"type": "Ready"}, "odd", 3]'"""))
@@ -89,7 +95,7 @@ def test_unexpected_conditions_do_not_break_the_report(database: Engine) -> None
 
 
 def test_the_newest_dead_events_of_a_number_come_first(database: Engine) -> None:
-    """A person looks for the latest dead events first."""
+    """The newest dead events of a number come first, because a person looks for them first."""
     with database.begin() as connection:
         connection.execute(
             text("""
@@ -106,7 +112,7 @@ def test_the_newest_dead_events_of_a_number_come_first(database: Engine) -> None
 
 
 def test_days_have_no_gaps_and_add_up(database: Engine) -> None:
-    """A report of three days has three rows, and includes the last day."""
+    """A report of three days has three rows, without gaps, and includes the last day."""
     start, end = date(2026, 3, 1), date(2026, 3, 3)
     with database.begin() as connection:
         one = number(connection, ONE, "support")

@@ -1,4 +1,4 @@
-"""The tables: the migrations create what `tables` describes, and the enums have the values that the columns allow."""
+"""Tests that the migrations create what `tables` describes, and that enums have the values that columns allow."""
 
 import re
 from enum import StrEnum
@@ -18,7 +18,10 @@ def _is_comparable(_object: object, name: str | None, kind: str, _reflected: boo
 
 
 def test_the_migrations_create_what_the_tables_describe(database: Engine) -> None:
-    """Tables, columns, types, indexes and comments are the same; otherwise a migration is missing."""
+    """The migrations create the tables, columns, types, indexes and comments that `tables` describes.
+
+    If there is a difference, a migration is missing.
+    """
     with database.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": _is_comparable})
         assert compare_metadata(context, metadata) == []
@@ -36,7 +39,7 @@ def test_the_migrations_create_what_the_tables_describe(database: Engine) -> Non
 def test_a_column_allows_exactly_the_states_of_its_enum(
     database: Engine, constraint: str, states: type[StrEnum]
 ) -> None:
-    """A new state needs a migration."""
+    """A column allows exactly the states of its enum, so a new state needs a migration."""
     with database.connect() as connection:
         definition: str = connection.execute(
             text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :name"), {"name": constraint}

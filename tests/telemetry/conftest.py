@@ -17,7 +17,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def log_lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
-    """Configure JSON logs; provide a function that returns the lines written since its last call."""
+    """Configures JSON logs, and yields a function that returns the lines written since its last call."""
     root = logging.getLogger()
     before = root.handlers, root.level, sys.excepthook, threading.excepthook
     levels = {

@@ -6,7 +6,10 @@ from urllib.parse import quote, quote_plus
 
 
 def spellings(canary: str) -> dict[str, bytes]:
-    """Return `canary` as it is, in URLs, JSON, hex, and in base64 of a longer text, as a wamid holds a number."""
+    """Returns `canary` in all its spellings: as it is, in URLs, JSON and hex, and in base64 of a longer text.
+
+    A wamid contains a phone number in base64 of a longer text.
+    """
     raw = canary.encode()
     found = {
         "plain": raw,
@@ -26,7 +29,7 @@ def spellings(canary: str) -> dict[str, bytes]:
 
 
 def spellings_of_number(digits: str) -> dict[str, bytes]:
-    """Return a North American number, `15558675309`, in the forms in which people and programs write it."""
+    """Returns a North American number such as `15558675309` in the forms in which people and programs write it."""
     country, area, exchange, line = digits[:-10], digits[-10:-7], digits[-7:-4], digits[-4:]
     found = {f"national, {name}": each for name, each in spellings(digits[-10:]).items()}
     for mark in (" ", "-", "."):
@@ -37,5 +40,5 @@ def spellings_of_number(digits: str) -> dict[str, bytes]:
 
 
 def found_in(content: bytes, canaries: dict[str, dict[str, bytes]]) -> list[str]:
-    """Return which of the canaries `content` holds, and in which spelling."""
+    """Returns which of the canaries are in `content`, and in which spelling."""
     return [f"{name}, {how}" for name, each in canaries.items() for how, spelt in each.items() if spelt in content]

@@ -1,4 +1,4 @@
-"""Tests the two spans of a delivery that is committed with others, or not stored."""
+"""Tests the two spans of a delivery that is stored together with others, or that is not stored."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracing.Tracing]:
-    """Trace into `tmp_path/traces`, whatever the environment says."""
+    """Writes traces into `tmp_path/traces`, whatever the environment says."""
     for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_SAMPLER"):
         monkeypatch.delenv(name, raising=False)
     configured = tracing.configure("webhook", tmp_path / "traces")
@@ -31,7 +31,7 @@ def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracing.
 async def delivered(
     traces: tracing.Tracing, engine: Engine, folder: Path, bodies: list[bytes]
 ) -> tuple[list[int], list[Record]]:
-    """Return the answers to deliveries that arrive together, and their spans."""
+    """Sends deliveries that arrive together, and returns their answers and spans."""
     publish_number(folder / "registry")
     async with serving(engine, folder / "registry") as webhook:
         answers = await asyncio.gather(*(webhook.post(body) for body in bodies))
@@ -42,7 +42,10 @@ async def delivered(
 async def test_deliveries_of_one_commit_have_the_same_end(
     traces: tracing.Tracing, database: Engine, tmp_path: Path
 ) -> None:
-    """Each trace says when its events were durable, and how many were committed together."""
+    """Deliveries of one commit have the same end in their traces.
+
+    Each trace shows when its events were durable and how many events were committed together.
+    """
     bodies = [posts.delivery(posts.item(posts.wamid(), sender=f"1555{number:04}")) for number in range(20)]
     answers, spans = await delivered(traces, database, tmp_path, bodies)
     stored = [span for span in spans if span["name"] == "store inbox"]
@@ -54,7 +57,10 @@ async def test_deliveries_of_one_commit_have_the_same_end(
 
 
 async def test_a_delivery_that_is_refused_is_an_error_with_a_type(traces: tracing.Tracing, tmp_path: Path) -> None:
-    """The server's span fails because Meta got a 503, and the inbox's, where the cause is."""
+    """If a delivery is refused, two spans fail with an error type.
+
+    The server's span fails because Meta got a 503. The inbox's span fails because the cause is there.
+    """
     nowhere = store_database.connect("postgresql://nobody@/none?host=/nowhere", application="waypost-tests")
     answers, spans = await delivered(traces, nowhere, tmp_path, [posts.delivery(posts.item(posts.wamid()))])
     assert answers == [503]

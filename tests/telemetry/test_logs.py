@@ -1,4 +1,4 @@
-"""Tests that log lines identify events and hold nothing that people wrote."""
+"""Tests that log lines identify events and contain nothing that people wrote."""
 
 import json
 import logging
@@ -72,14 +72,14 @@ def test_what_looks_private_is_masked_in_every_place(log_lines: Lines, say: Any,
     ],
 )
 def test_a_field_with_a_private_name_loses_its_value(log_lines: Lines, key: str) -> None:
-    """The name is enough, whatever the value looks like."""
+    """A field with a private name is logged without its value, whatever the value looks like."""
     structlog.get_logger("waypost.test").info("said", **{key: WORDS, "inner": {key: [WORDS]}})
     (line,) = log_lines()
     assert WORDS not in json.dumps(line)
 
 
 def test_ids_that_find_an_event_stay_readable(log_lines: Lines) -> None:
-    """A line is useless without them, and none of them identifies a person."""
+    """Ids that find an event stay readable. A line is useless without them, and none of them identifies a person."""
     structlog.get_logger("waypost.test").info(
         "turn failed",
         number="106540352242922",
@@ -97,7 +97,7 @@ def test_ids_that_find_an_event_stay_readable(log_lines: Lines) -> None:
 
 
 def test_every_line_has_time_level_event_and_service(log_lines: Lines) -> None:
-    """Log pipelines rely on these names."""
+    """Every line has time, level, event and service, because log pipelines rely on these names."""
     logging.getLogger("alembic").warning("Running upgrade")
     (line,) = log_lines()
     assert list(line)[:5] == ["ts", "level", "event", "service", "logger"]
@@ -107,7 +107,7 @@ def test_every_line_has_time_level_event_and_service(log_lines: Lines) -> None:
 
 
 def test_a_line_within_a_span_carries_its_ids(log_lines: Lines) -> None:
-    """A log line leads to the trace, even without an exporter."""
+    """A line within a span contains the ids of the span, so that it leads to the trace even without an exporter."""
     with tracing.tracer().start_as_current_span("turn") as span:
         structlog.get_logger("waypost.test").info("inside")
     (line,) = log_lines()
@@ -116,7 +116,10 @@ def test_a_line_within_a_span_carries_its_ids(log_lines: Lines) -> None:
 
 
 def test_an_exception_of_a_library_is_logged_by_type_and_place_only(log_lines: Lines) -> None:
-    """`int('…')` and SQL errors quote their input, which is what people wrote."""
+    """An exception of a library is logged by type and place only.
+
+    The messages of `int('…')` and of SQL errors quote their input, which people wrote.
+    """
     try:
         int(WORDS)
     except ValueError:
@@ -128,7 +131,10 @@ def test_an_exception_of_a_library_is_logged_by_type_and_place_only(log_lines: L
 
 
 def test_the_cause_of_an_exception_is_logged_by_type(log_lines: Lines) -> None:
-    """Explicit and implicit causes help to understand an error, but their messages may quote people."""
+    """The cause of an exception is logged by type, because its message may quote people.
+
+    Explicit and implicit causes help to understand an error.
+    """
     try:
         try:
             dict[str, str]()[WORDS]
@@ -143,7 +149,7 @@ def test_the_cause_of_an_exception_is_logged_by_type(log_lines: Lines) -> None:
 
 
 def test_local_variables_are_never_logged(log_lines: Lines) -> None:
-    """The variables of a frame hold whole messages."""
+    """Local variables are never logged, because the variables of a frame may contain whole messages."""
     hidden = WORDS
     try:
         len(hidden) / 0
@@ -155,7 +161,10 @@ def test_local_variables_are_never_logged(log_lines: Lines) -> None:
 
 
 def test_a_traceback_that_a_library_formats_itself_loses_its_messages(log_lines: Lines) -> None:
-    """RQ writes the traceback of a failed job into its message."""
+    """If a library formats a traceback itself, the messages in the traceback are removed.
+
+    RQ writes the traceback of a failed job into its log message.
+    """
     try:
         int(WORDS)
     except ValueError:
@@ -168,7 +177,7 @@ def test_a_traceback_that_a_library_formats_itself_loses_its_messages(log_lines:
 
 
 def test_an_uncaught_exception_is_logged_like_any_other(log_lines: Lines) -> None:
-    """The interpreter would print its message to stderr."""
+    """An uncaught exception is logged like any other. Otherwise the interpreter would print its message to stderr."""
 
     def fail() -> None:
         raise ValueError(WORDS)
@@ -184,7 +193,7 @@ def test_an_uncaught_exception_is_logged_like_any_other(log_lines: Lines) -> Non
 
 @pytest.mark.parametrize("thing", [object(), b"canary", bytearray(b"canary"), {"a": {"b": {"c": {"d": WORDS}}}}])
 def test_an_unknown_object_is_named_but_not_shown(log_lines: Lines, thing: object) -> None:
-    """A `repr` may hold anything."""
+    """An unknown object is named but not shown, because its `repr` may contain anything."""
     structlog.get_logger("waypost.test").info("odd", thing=thing)
     (line,) = log_lines()
     assert "canary" not in json.dumps(line)
@@ -192,18 +201,24 @@ def test_an_unknown_object_is_named_but_not_shown(log_lines: Lines, thing: objec
 
 @pytest.mark.parametrize("name", ["httpx", "httpcore", "uvicorn.access", "sqlalchemy.engine"])
 def test_libraries_that_print_urls_or_rows_are_silenced(log_lines: Lines, name: str) -> None:
-    """httpx logs each URL at INFO, `input_token` included; uvicorn's access log has `hub.verify_token`."""
+    """Log lines of libraries that print URLs or rows are dropped.
+
+    httpx logs each URL at INFO, including `input_token`. The access log of uvicorn contains `hub.verify_token`.
+    """
     logging.getLogger(name).info("GET /debug_token?input_token=abc")
     assert log_lines() == []
 
 
 def test_kopf_does_not_log_each_attempt_of_each_stream(log_lines: Lines) -> None:
-    """Ten streams that try every few seconds would bury the one line that says the API server is away."""
+    """kopf does not log each attempt of each stream.
+
+    Ten streams that try every few seconds would hide the one line that says that the API server is away.
+    """
     watching.logger.error("Request attempt #3/17 failed; will retry: GET https://10.96.0.1/api")
     assert log_lines() == []
 
 
 def test_text_that_json_cannot_hold_does_not_stop_the_log(log_lines: Lines) -> None:
-    """Lone surrogates arrive in real messages."""
+    """Text that JSON cannot contain does not stop the log. Lone surrogates arrive in real messages."""
     structlog.get_logger("waypost.test").info("odd \ud800", detail="\udfff\x00")
     assert len(log_lines()) == 1

@@ -9,7 +9,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 
 def test_an_outage_is_one_line_and_its_end_another(log_lines: Lines) -> None:
-    """A second outage is logged again."""
+    """The beginning of an outage is one log line, and its end another. A second outage is logged again."""
     outage = Outage("here", began="it is away", ended="it is back", warns=True)
     outage.answered()
     for _ in range(3):
@@ -28,7 +28,7 @@ def test_an_outage_is_one_line_and_its_end_another(log_lines: Lines) -> None:
 
 
 def test_without_warns_an_outage_is_logged_as_info(log_lines: Lines) -> None:
-    """Another part of the process warns of the same server."""
+    """Without `warns` an outage is logged as info, because another part of the process warns of the same server."""
     Outage("here", began="it is away", ended="it is back").failed(ConnectionError())
 
     assert [line["level"] for line in log_lines()] == ["info"]

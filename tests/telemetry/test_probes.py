@@ -1,4 +1,4 @@
-"""Tests that probes and metrics are answered from threads, within bounds."""
+"""Tests that threads answer requests for probes and metrics, and that the number of threads is bounded."""
 
 import socket
 import threading
@@ -22,7 +22,7 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., probes.Probes]]:
-    """Start probe servers on loopback, and close them after the test."""
+    """Yields a function that starts a probe server on loopback. All servers are closed after the test."""
     running: list[probes.Probes] = []
 
     def start(ready: Callable[[], str | None] = lambda: None) -> probes.Probes:
@@ -35,7 +35,7 @@ def serve() -> Iterator[Callable[..., probes.Probes]]:
 
 
 def get(server: probes.Probes, path: str) -> tuple[int, str]:
-    """Return status and body."""
+    """Returns the status and the body of an answer."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=NEVER_S) as answer:
             return answer.status, answer.read().decode()
@@ -45,19 +45,25 @@ def get(server: probes.Probes, path: str) -> tuple[int, str]:
 
 
 def test_a_ready_process_says_so(serve: Callable[..., probes.Probes]) -> None:
-    """The answer is 200."""
+    """A ready process answers `/readyz` with 200."""
     assert get(serve(), "/readyz") == (200, "ok\n")
 
 
 def test_a_process_that_is_not_ready_says_why_and_stays_alive(serve: Callable[..., probes.Probes]) -> None:
-    """A pod that waits for the database gets no traffic, but must not be restarted."""
+    """A process that is not ready says why and stays alive.
+
+    A pod that waits for the database gets no traffic, but must not be restarted.
+    """
     server = serve(lambda: "the database cannot be reached")
     assert get(server, "/readyz") == (503, "the database cannot be reached\n")
     assert get(server, "/healthz") == (200, "ok\n")
 
 
 def test_the_reason_is_logged_when_it_changes(serve: Callable[..., probes.Probes], log_lines: Lines) -> None:
-    """It is not logged once per probe; the end of the wait is logged too."""
+    """The reason why a process is not ready is logged when it changes, not at each probe.
+
+    The end of the wait is logged too.
+    """
     reasons = iter(["the database is away", "the database is away", "it lacks a migration", None, None])
     server = serve(lambda: next(reasons))
     for _ in range(5):
@@ -71,7 +77,7 @@ def test_the_reason_is_logged_when_it_changes(serve: Callable[..., probes.Probes
 
 
 def test_metrics_come_in_prometheus_format(serve: Callable[..., probes.Probes]) -> None:
-    """A scraper sees the counter and its labels."""
+    """Metrics are served in the Prometheus format: a scraper sees a counter and its labels."""
     metrics.deliveries_total.labels(status="200").inc()
     status, body = get(serve(), "/metrics")
     assert status == 200
@@ -79,14 +85,17 @@ def test_metrics_come_in_prometheus_format(serve: Callable[..., probes.Probes]) 
 
 
 def test_an_unknown_path_is_not_found(serve: Callable[..., probes.Probes]) -> None:
-    """Nothing but probes and metrics is served."""
+    """An unknown path gets 404, because only probes and metrics are served."""
     assert get(serve(), "/etc/passwd")[0] == 404
 
 
 def test_a_readiness_check_that_raises_affects_that_probe_only(
     serve: Callable[..., probes.Probes], log_lines: Lines
 ) -> None:
-    """A defect in one check closes that connection and is logged; the next probe is answered."""
+    """If a readiness check raises an error, its connection is closed and the error is logged.
+
+    The next probe is answered.
+    """
     broken = threading.Event()
     broken.set()
 
@@ -106,7 +115,7 @@ def test_a_readiness_check_that_raises_affects_that_probe_only(
 
 
 def test_probes_beyond_the_limit_are_refused(serve: Callable[..., probes.Probes]) -> None:
-    """Slow readiness checks cannot pile up threads."""
+    """Probes beyond the limit are refused, so that slow readiness checks do not use up threads."""
     go_on = threading.Event()
     started = threading.Semaphore(0)
 
@@ -130,7 +139,7 @@ def test_probes_beyond_the_limit_are_refused(serve: Callable[..., probes.Probes]
 
 
 def test_every_metric_is_counted_somewhere() -> None:
-    """An alert on a metric that stays 0 for ever would never fire."""
+    """Every metric is counted somewhere. An alert on a metric that is always 0 would never fire."""
     source = "".join(path.read_text() for path in Path(waypost.__file__).parent.rglob("*.py"))
     names = [name for name, each in vars(metrics).items() if isinstance(each, MetricWrapperBase)]
     unused = [name for name in names if f"metrics.{name}" not in source and f"{name}.info(" not in source]
@@ -138,7 +147,7 @@ def test_every_metric_is_counted_somewhere() -> None:
 
 
 def test_every_metric_has_our_prefix_and_explains_itself() -> None:
-    """People see the HELP texts in their Prometheus."""
+    """Every metric has our prefix and a HELP text, because people see the HELP texts in their Prometheus."""
     ours = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
     assert len(ours) > 20
     for family in (family for metric in ours for family in metric.collect()):

@@ -1,4 +1,4 @@
-"""Tests the two rules of redaction, by table and by property."""
+"""Tests the two rules of redaction, by a table and by properties."""
 
 import json
 
@@ -26,7 +26,10 @@ from waypost.telemetry import redaction
     ],
 )
 def test_text_keeps_what_helps_and_loses_what_is_private(given_text: str, masked: str) -> None:
-    """A line must stay useful after redaction, or people will turn it off."""
+    """Redaction removes what is private and keeps what helps.
+
+    If log lines became useless, people would turn redaction off.
+    """
     assert redaction.text(given_text) == masked
 
 
@@ -34,13 +37,13 @@ def test_text_keeps_what_helps_and_loses_what_is_private(given_text: str, masked
     st.text(max_size=40), st.from_regex(r"\A[1-9][0-9]{7,14}\Z"), st.text(max_size=40), st.sampled_from(["", "+", "00"])
 )
 def test_no_phone_number_survives_in_any_text(before: str, digits: str, after: str, prefix: str) -> None:
-    """The digits of E.164 are masked, whatever is around them."""
+    """The digits of a phone number in E.164 are masked in any text, whatever is around them."""
     assert digits not in redaction.text(before + prefix + digits + after)
 
 
 @given(st.text(max_size=40), st.from_regex(r"\Awamid\.[A-Za-z0-9+/]{20,60}={0,2}\Z"))
 def test_no_wamid_survives_after_any_text(before: str, wamid: str) -> None:
-    """A wamid is base64 of a record that holds the phone number."""
+    """Every wamid is masked, because a wamid is base64 of a record that contains the phone number."""
     assert wamid[6:] not in redaction.text(before + wamid)
 
 
@@ -48,12 +51,15 @@ def test_no_wamid_survives_after_any_text(before: str, wamid: str) -> None:
     st.dictionaries(st.text(max_size=10), st.recursive(st.text() | st.binary() | st.integers(), st.lists, max_leaves=5))
 )
 def test_any_value_becomes_something_json_can_hold(fields: dict[str, object]) -> None:
-    """Logging must never fail because of a value."""
+    """Any value can be converted to JSON, because logging must never fail because of a value."""
     assert json.dumps(redaction.value("detail", fields))
 
 
 def test_an_sql_error_keeps_its_state_but_not_its_parameters() -> None:
-    """SQLAlchemy puts the statement and its parameters, which are messages, into `str(error)`."""
+    """An SQL error is described by its state but without its parameters.
+
+    SQLAlchemy puts the statement and its parameters into `str(error)`, and the parameters are messages.
+    """
     import psycopg.errors
     from sqlalchemy.exc import DataError
 

@@ -1,4 +1,4 @@
-"""Tests that spans connect a delivery with its reply, and carry allowed attributes only."""
+"""Tests that spans connect a delivery with its reply, and contain only allowed attributes."""
 
 import ast
 import contextlib
@@ -28,7 +28,7 @@ PRIVATE = ["393331234567", "wamid.HBgMMzkzMzMxMjM0NTY3FQIAEhgUM0E=", "EAAGm0PX4Z
 
 @pytest.fixture
 def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracing.Tracing]:
-    """Trace into `tmp_path`, whatever the environment says."""
+    """Writes traces into `tmp_path`, whatever the environment says."""
     for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_SAMPLER"):
         monkeypatch.delenv(name, raising=False)
     configured = tracing.configure("worker", tmp_path)
@@ -38,14 +38,17 @@ def traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tracing.
 
 
 def written(traces: tracing.Tracing, folder: Path) -> list[dict[str, Any]]:
-    """Return all spans that ended, as they were written."""
+    """Returns all spans that ended, as they were written to files."""
     traces.provider.force_flush()
     return list(spanfile.read(folder))
 
 
 @pytest.mark.parametrize("private", PRIVATE)
 def test_no_span_holds_what_people_wrote(traces: tracing.Tracing, tmp_path: Path, private: str) -> None:
-    """Attributes, names, events, links, exceptions and status descriptions are all scrubbed."""
+    """No span contains what people wrote.
+
+    Its attributes, name, events, links, exceptions and status description are all scrubbed.
+    """
     has_pattern = private != WORDS  # only the allow-list of attribute names stops free words
     linked = trace.Link(trace.SpanContext(1, 2, is_remote=True), {"text": private})
     tracer = tracing.tracer()
@@ -65,7 +68,10 @@ def test_no_span_holds_what_people_wrote(traces: tracing.Tracing, tmp_path: Path
 
 
 def test_an_allowed_attribute_is_exported(traces: tracing.Tracing, tmp_path: Path) -> None:
-    """A phone number id identifies no person, and traces are searched by it."""
+    """An allowed attribute is exported, such as the phone number id.
+
+    The phone number id identifies no person, and people search traces by it.
+    """
     with tracing.tracer().start_as_current_span("turn") as span:
         span.set_attribute("waypost.number", "106540352242922")
         span.set_attribute("waypost.event_id", 12345678901)
@@ -74,7 +80,7 @@ def test_an_allowed_attribute_is_exported(traces: tracing.Tracing, tmp_path: Pat
 
 
 def test_a_process_names_itself(traces: tracing.Tracing) -> None:
-    """Its resource has a name, a version, and an instance id that no other process has."""
+    """A process has a name, a version, and an instance id that no other process has."""
     resource = traces.provider.resource.attributes
     assert resource["service.name"] == "waypost-worker"
     assert resource["service.version"] == version("waypost")
@@ -82,7 +88,7 @@ def test_a_process_names_itself(traces: tracing.Tracing) -> None:
 
 
 def test_a_row_continues_the_trace_in_another_process(traces: tracing.Tracing, tmp_path: Path) -> None:
-    """The turn in the worker is a child of the delivery in the webhook."""
+    """A row continues the trace in another process: the worker's turn is a child of the webhook's delivery."""
     with tracing.tracer().start_as_current_span("delivery", kind=SpanKind.SERVER):
         row = tracing.current_traceparent()
     with tracing.tracer().start_as_current_span("turn", context=tracing.context_from(row), kind=SpanKind.CONSUMER):
@@ -94,7 +100,7 @@ def test_a_row_continues_the_trace_in_another_process(traces: tracing.Tracing, t
 
 
 def test_a_status_links_back_to_the_send(traces: tracing.Tracing, tmp_path: Path) -> None:
-    """The webhook of a status starts a trace of its own, linked to the one that sent the message."""
+    """The delivery of a status has its own trace, with a link to the trace that sent the message."""
     with tracing.tracer().start_as_current_span("send"):
         row = tracing.current_traceparent()
     link = tracing.link_to(row)
@@ -110,7 +116,10 @@ def test_a_status_links_back_to_the_send(traces: tracing.Tracing, tmp_path: Path
     "unreadable", [None, "", "nonsense", "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "01-" + "a" * 32 + "-" + "b" * 16]
 )
 def test_an_unreadable_traceparent_starts_a_new_trace(unreadable: str | None) -> None:
-    """A row written by hand, or by a later version, must not stop a turn."""
+    """An unreadable traceparent starts a new trace.
+
+    A row that was written by hand or by a later version must not stop a turn.
+    """
     assert tracing.link_to(unreadable) is None
     with tracing.tracer().start_as_current_span("outer"):
         span = tracing.tracer().start_span("turn", context=tracing.context_from(unreadable))
@@ -119,7 +128,7 @@ def test_an_unreadable_traceparent_starts_a_new_trace(unreadable: str | None) ->
 
 
 def test_ids_are_made_without_an_exporter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows and log lines can be joined by trace id on the smallest installation."""
+    """Trace ids are made without an exporter, so that rows and log lines of a small installation can be joined too."""
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     configured = tracing.configure("webhook", None)
     assert not tracing.is_recording()
@@ -131,7 +140,10 @@ def test_ids_are_made_without_an_exporter(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_environment_sets_the_sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy installation records a sample; all others get ids only."""
+    """The environment sets the sampler, so that a busy installation records only a sample.
+
+    The spans that are not recorded still have ids.
+    """
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
     configured = tracing.configure("webhook", tmp_path)
@@ -142,7 +154,7 @@ def test_the_environment_sets_the_sampler(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_trace_folder_that_cannot_be_written_loses_spans_only(traces: tracing.Tracing, tmp_path: Path) -> None:
-    """Telemetry must never stop the work."""
+    """A trace folder that cannot be written loses spans only, because telemetry must never stop the work."""
     blocked = tmp_path / "file"
     blocked.write_text("")
     exporter = spanfile.FileExporter(blocked / "below-a-file", "worker")
@@ -150,7 +162,10 @@ def test_a_trace_folder_that_cannot_be_written_loses_spans_only(traces: tracing.
 
 
 def test_after_a_failed_export_there_is_a_pause(traces: tracing.Tracing) -> None:
-    """Otherwise every batch would try for seconds, also in a process that should end."""
+    """After a failed export there is a pause. Otherwise each batch would try for seconds.
+
+    This would also delay the end of a process.
+    """
 
     class Unreachable(InMemorySpanExporter):
         calls = 0
@@ -170,7 +185,7 @@ def test_after_a_failed_export_there_is_a_pause(traces: tracing.Tracing) -> None
 
 
 def test_a_collector_gets_spans_and_nothing_private(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A collector on loopback receives the real OTLP request."""
+    """A collector on loopback receives a real OTLP request with spans and nothing private."""
     received: list[bytes] = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -199,7 +214,7 @@ def test_a_collector_gets_spans_and_nothing_private(monkeypatch: pytest.MonkeyPa
 
 
 def test_every_attribute_that_the_code_sets_is_allowed() -> None:
-    """An attribute that is missing from the list would be dropped silently."""
+    """Every attribute that the code sets is allowed. An attribute outside the list would be dropped silently."""
     pattern = re.compile(r"(waypost|messaging|http|url|server|db|error)\.[a-z_]+(\.[a-z_]+)*")
     missing = set()
     for path in Path(waypost.__file__).parent.rglob("*.py"):

@@ -1,4 +1,4 @@
-"""Tests that real processes write one trace from a delivery to its reply, read from their span files."""
+"""Tests that real processes write one trace from a delivery to its reply. The spans are read from files."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ SPANS = "traces"
 
 @dataclass
 class Exchange:
-    """The spans of a message that was answered, and of a reply that Meta refused."""
+    """The spans of a message that was answered, and of another message whose reply Meta refused."""
 
     spans: list[Record]
     way: list[Record]
@@ -32,7 +32,10 @@ class Exchange:
 def exchange(
     tmp_path_factory: pytest.TempPathFactory, short_folder: Path, free_port: Callable[[], int]
 ) -> Iterator[Exchange]:
-    """Run a webhook, a worker and the simulated Meta; they end before the tests, so that every span is written."""
+    """Runs a webhook, a worker and the simulated Meta, and yields their spans.
+
+    The webhook and the worker end before the tests, so that every span is written.
+    """
     folder = tmp_path_factory.mktemp("way")
     postgres, redis = EmbeddedPostgres(short_folder / "wp"), EmbeddedRedis(short_folder / "wr")
     postgres.start()
@@ -69,27 +72,36 @@ def exchange(
 
 
 def _all_delivered(running: Installation, folder: Path) -> bool:
-    """Return whether each reply has a traced status `delivered`."""
+    """Returns whether each reply has a traced status `delivered`."""
     spans: list[Record] = list(spanfile.read(folder / SPANS))
     delivered = [span for span in spans if span["attributes"].get("waypost.status") == "delivered"]
     return len({link["trace_id"] for span in delivered for link in span["links"]}) == len(running.sent())
 
 
 def test_one_trace_leads_from_the_delivery_to_the_send(exchange: Exchange) -> None:
-    """Each span is the child of the one before: received, durable, handled, sent."""
+    """One trace leads from the delivery to the send. Each of its spans is the child of the one before.
+
+    The spans are: received, durable, handled, sent.
+    """
     assert steps(exchange.way) == ANSWERED
     assert exchange.way[0]["parent_id"] is None
 
 
 def test_the_inbox_span_says_when_the_event_was_durable(exchange: Exchange) -> None:
-    """The database stored the event within it, and the answer came after it."""
+    """The inbox span shows when the event was durable.
+
+    The database stored the event during this span, and the webhook answered after the span.
+    """
     delivery, inbox, *_ = exchange.way
     assert delivery["start_ns"] <= inbox["start_ns"] <= exchange.received_ns <= inbox["end_ns"] <= delivery["end_ns"]
     assert inbox["end_ns"] - inbox["start_ns"] >= inbox["attributes"]["waypost.wait_s"] * 1e9
 
 
 def test_a_status_is_linked_to_the_turn_that_made_the_send(exchange: Exchange) -> None:
-    """It arrives in a delivery of its own, so in another trace; the wamid leads back to the send."""
+    """A status is linked to the turn that sent the message. The wamid leads back to the send.
+
+    A status arrives in a delivery of its own, so it has another trace.
+    """
     turn = exchange.way[2]
     statuses = linked_to(exchange.spans, turn)
     assert {span["attributes"]["waypost.status"] for span in statuses} >= {"sent", "delivered"}
@@ -98,7 +110,7 @@ def test_a_status_is_linked_to_the_turn_that_made_the_send(exchange: Exchange) -
 
 
 def test_the_trace_of_a_status_begins_with_its_delivery(exchange: Exchange) -> None:
-    """It begins like the trace of a message."""
+    """The trace of a status begins with the same spans as the trace of a message."""
     by_id = {span["span_id"]: span for span in exchange.spans}
     for status in linked_to(exchange.spans, exchange.way[2]):
         inbox = by_id[status["parent_id"]]
@@ -106,7 +118,10 @@ def test_the_trace_of_a_status_begins_with_its_delivery(exchange: Exchange) -> N
 
 
 def test_every_span_follows_the_conventions(exchange: Exchange) -> None:
-    """Any backend can show what is HTTP, what is a queue, and what failed, a refused send included."""
+    """Every span follows the conventions, so that any backend can show HTTP calls, queues and errors.
+
+    A refused send is one of the errors.
+    """
     assert {span["kind"] for span in exchange.spans} == {"SERVER", "PRODUCER", "CONSUMER", "CLIENT"}
     errors = [span["attributes"]["error.type"] for span in exchange.spans if span["status"] == "ERROR"]
     assert errors == ["GraphRefused"]

@@ -1,4 +1,4 @@
-"""Examines traces: records of spans that were written to files, or received by a collector."""
+"""Examines traces, which are records of spans that were written to files or received by a collector."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -32,12 +32,15 @@ REQUIRED = {
 
 
 def trace_id_of(traceparent: str) -> str:
-    """Return the trace id in a W3C `traceparent`."""
+    """Returns the trace id in a W3C `traceparent`."""
     return traceparent.split("-")[1]
 
 
 def way_to_each_send(spans: Iterable[Record], trace_id: str) -> list[list[Record]]:
-    """Return, for each call of the Graph API in a trace, the spans from the root to it, if none of them is missing."""
+    """Returns, for each call of the Graph API in a trace, the spans from the root to that call.
+
+    A call is left out if one of these spans is missing.
+    """
     members = {span["span_id"]: span for span in spans if span["trace_id"] == trace_id}
     ways = []
     for span in members.values():
@@ -51,18 +54,18 @@ def way_to_each_send(spans: Iterable[Record], trace_id: str) -> list[list[Record
 
 
 def steps(way: Iterable[Record]) -> list[tuple[str, str, str]]:
-    """Return kind, name and service of each span."""
+    """Returns the kind, name and service of each span."""
     return [(span["kind"], span["name"], span["service"]) for span in way]
 
 
 def linked_to(spans: Iterable[Record], target: Record) -> list[Record]:
-    """Return the spans that have a link to `target`."""
+    """Returns the spans that have a link to `target`."""
     link = {"trace_id": target["trace_id"], "span_id": target["span_id"]}
     return [span for span in spans if link in span["links"]]
 
 
 def violations(span: Record) -> list[str]:
-    """Return how a span violates OpenTelemetry's conventions for HTTP and messaging."""
+    """Returns how a span violates OpenTelemetry's conventions for HTTP and messaging."""
     attributes, name = span["attributes"], span["name"]
     found = [f"{span['kind']} without {each}" for each in REQUIRED[span["kind"]] - attributes.keys()]
     target = attributes.get("http.route") or attributes.get("url.template")

@@ -1,4 +1,4 @@
-"""`tools.offline.binaries` builds a program only if PATH has none that is new enough."""
+"""Tests that `tools.offline.binaries` builds a program only if PATH has no version that is new enough."""
 
 import subprocess
 import sys
@@ -21,13 +21,16 @@ from tools.offline import binaries
     ],
 )
 def test_the_version_is_the_first_one_in_a_programs_output(output: str, version: tuple[int, int]) -> None:
-    """Every program prints its version differently; one that prints none counts as too old."""
+    """The version of a program is the first one in its output, because every program prints it differently.
+
+    A program that prints no version counts as too old.
+    """
     assert binaries.first_version(output) == version
 
 
 @pytest.fixture
 def on_path(tmp_path: Path) -> Path:
-    """Returns the only folder on PATH."""
+    """Returns a folder that is the only one on PATH."""
     folder = tmp_path / "path"
     folder.mkdir()
     return folder
@@ -52,14 +55,20 @@ def _run_binaries(name: str, on_path: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_program_on_path_that_is_new_enough_is_not_built(on_path: Path) -> None:
-    """Not building saves minutes. Standard output is only the folder, so that a shell can use it."""
+    """A program on PATH that is new enough is not built, which saves minutes.
+
+    Standard output contains only the folder, so that a shell can use it.
+    """
     _write_program(on_path, "helm", "v4.0.1")
     done = _run_binaries("helm", on_path)
     assert (done.returncode, done.stdout) == (0, f"{on_path.parent}/cache/bin\n")
 
 
 def test_a_program_on_path_that_is_too_old_is_built(on_path: Path) -> None:
-    """The name alone is not enough: last year's helm would fail later and less clearly."""
+    """A program on PATH that is too old is built, although it has the right name.
+
+    The helm of last year would fail later and with a less clear error.
+    """
     _write_program(on_path, "helm", "v3.9.0")
     done = _run_binaries("helm", on_path)
     assert done.returncode == 1
@@ -67,11 +76,11 @@ def test_a_program_on_path_that_is_too_old_is_built(on_path: Path) -> None:
 
 
 def test_another_name_of_a_program_builds_that_program(on_path: Path) -> None:
-    """All of Kubernetes is one program with many names."""
+    """The name `kube-apiserver` builds `kubernetes`, because all of Kubernetes is one program with many names."""
     assert "kubernetes must be built, and Go" in _run_binaries("kube-apiserver", on_path).stderr
 
 
 def test_an_unknown_name_is_refused() -> None:
-    """The message lists the names that exist."""
+    """An unknown name is refused with a message that lists the names that exist."""
     with pytest.raises(StepFailed, match=r"kubernettes is not among .* coredns"):
         binaries.missing(["kubernettes"])

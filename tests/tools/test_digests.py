@@ -1,4 +1,4 @@
-"""A cached image or program is only used while its inputs are the same."""
+"""Tests that a cached image or program is only used while its inputs are the same."""
 
 from pathlib import Path
 
@@ -18,39 +18,42 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_same_content_in_another_place_has_the_same_digest(folder: Path, tmp_path: Path) -> None:
-    """Two clones of the repository share one cache."""
+    """The same content in another folder has the same digest, so that two clones of the repository share one cache."""
     before = digest("packages", folder)
     moved = folder.rename(tmp_path / "elsewhere")
     assert digest("packages", moved) == before
 
 
 def test_changed_content_has_another_digest(folder: Path) -> None:
-    """An edited file leads to a new build."""
+    """Changed content has another digest, so an edited file leads to a new build."""
     before = digest(folder)
     (folder / "etc/config").write_text("two")
     assert digest(folder) != before
 
 
 def test_a_renamed_file_has_another_digest(folder: Path) -> None:
-    """A file's path in an image is part of the image."""
+    """A renamed file has another digest, because a file's path is part of the image."""
     before = digest(folder)
     (folder / "etc/config").rename(folder / "etc/settings")
     assert digest(folder) != before
 
 
 def test_a_readme_does_not_change_the_digest(folder: Path) -> None:
-    """A better explanation must not cost a rebuild."""
+    """A README does not change the digest, because a better explanation must not cost a rebuild."""
     before = digest(folder)
     (folder / "README.md").write_text("explained")
     assert digest(folder) == before
 
 
 def test_texts_are_digested_separately() -> None:
-    """A word that moves from one list of packages to the next leads to another image."""
+    """Texts are digested separately. A package that moves from one list to the next leads to another image."""
     assert digest("ab", "c") != digest("a", "bc")
 
 
 def test_only_our_own_images_from_other_inputs_are_outdated() -> None:
-    """Current images, the application's image and images of others stay."""
+    """Only our own images that were built from other inputs are outdated.
+
+    Current images, the application's image and other people's images stay.
+    """
     present = [recipes.SERVERS, "waypost/servers:older", "waypost:0.1.0", "postgres:18", "waypost/else:1"]
     assert images.outdated(present) == ["waypost/servers:older"]

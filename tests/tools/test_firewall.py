@@ -1,4 +1,4 @@
-"""The changes that our Docker engine makes to the firewall are undone, and nothing else is."""
+"""Tests that the changes that our Docker engine makes to the firewall are undone, and no other changes."""
 
 import pytest
 
@@ -32,7 +32,10 @@ COMMIT
 
 
 def test_rules_are_deleted_before_the_chains_that_they_lead_to() -> None:
-    """A chain can only be deleted once it is empty and no rule leads to it; forwarding is allowed again last."""
+    """Rules are deleted before the chains to which they lead. Forwarding is allowed again last.
+
+    A chain can only be deleted once it is empty and no rule leads to it.
+    """
     assert [" ".join(undo) for undo in firewall.undo_arguments(BEFORE, AFTER)] == [
         "-t filter -D FORWARD -o docker0 -j DOCKER",
         "-t filter -D FORWARD -i br-0123456789ab -o br-0123456789ab -j ACCEPT",
@@ -44,19 +47,25 @@ def test_rules_are_deleted_before_the_chains_that_they_lead_to() -> None:
 
 
 def test_docker_rules_from_before_our_engine_stay() -> None:
-    """The machine's own engine, stopped for the moment, finds its chains again."""
+    """Docker's rules that existed before our engine started stay.
+
+    The machine's own Docker engine may be stopped for the moment, and needs its chains later.
+    """
     assert firewall.undo_arguments(AFTER, AFTER) == []
 
 
 @pytest.mark.parametrize("policy", ["DROP", "ACCEPT"])
 def test_a_policy_that_docker_did_not_set_stays(policy: str) -> None:
-    """A machine that dropped forwarded packets before continues to drop them."""
+    """A policy that Docker did not set stays. A machine that dropped forwarded packets before still drops them."""
     before = f"*filter\n:FORWARD {policy} [0:0]\n"
     assert firewall.undo_arguments(before, before.replace("[0:0]", "[7:420]")) == []
 
 
 def test_forwarding_is_allowed_again_on_a_machine_that_had_no_rules() -> None:
-    """`iptables-save` lists no chain on a machine that never had a firewall, and such a machine forwards everything."""
+    """On a machine that never had a firewall, forwarding is allowed again.
+
+    `iptables-save` lists no chain on such a machine, which forwards everything.
+    """
     assert firewall.undo_arguments("", "*filter\n:FORWARD DROP [0:0]\n") == [
         ["-t", "filter", "-P", "FORWARD", "ACCEPT"]
     ]

@@ -1,4 +1,4 @@
-"""What `make` refuses before it makes the environment, in one line that says what to do."""
+"""Tests what `make` refuses before it creates the environment, in one line that says what to do."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def _made(pytestconfig: pytest.Config, folder: Path, python: str) -> "subprocess
 
 @pytest.fixture
 def python(short_folder: Path) -> str:
-    """Returns a Python that is of a fitting version and makes no environment."""
+    """Returns a program that passes as a Python of a fitting version but creates no environment."""
     program = short_folder / "python-without-venv"
     program.write_text('#!/bin/sh\n[ "$1" = -c ]\n')
     program.chmod(0o755)
@@ -33,7 +33,10 @@ def python(short_folder: Path) -> str:
     "name", ["my work/way post", "#1 100%", "wörk 日本", "o'clock?", "a;b&c|(d)*[e]{f}~=,", "/".join(["x" * 200] * 3)]
 )
 def test_an_odd_folder_is_taken(pytestconfig: pytest.Config, tmp_path: Path, python: str, name: str) -> None:
-    """The environment is being made there; here that fails, for want of a real Python."""
+    """A folder with an odd name is accepted, so `make` starts to create the environment.
+
+    This then fails, because the test has no real Python.
+    """
     assert "Installing into .venv" in _made(pytestconfig, tmp_path / name, python).stdout
 
 
@@ -43,7 +46,10 @@ def test_an_odd_folder_is_taken(pytestconfig: pytest.Config, tmp_path: Path, pyt
 def test_a_folder_in_which_postgresql_could_not_run_is_refused(
     pytestconfig: pytest.Config, tmp_path: Path, python: str, name: str
 ) -> None:
-    """pip would else work for a minute, and PostgreSQL's own program fail in words about a shell."""
+    """A folder in which PostgreSQL could not run is refused at once.
+
+    Otherwise pip would work for a minute, and PostgreSQL's own program would print an error about a shell.
+    """
     made = _made(pytestconfig, tmp_path / name, python)
 
     assert made.returncode != 0
@@ -52,7 +58,7 @@ def test_a_folder_in_which_postgresql_could_not_run_is_refused(
 
 
 def test_a_python_without_wheels_is_refused(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    """The line names the versions that fit, and how to choose one."""
+    """A Python without wheels is refused in one line. It names the versions that fit, and how to choose one."""
     made = _made(pytestconfig, tmp_path / "checkout", "false")
 
     assert made.returncode != 0

@@ -1,4 +1,4 @@
-"""Provides a registry with one number, and a webhook that serves it: in this process, or as processes of its own."""
+"""Fixtures: a registry with one number, and a webhook that serves it in this process or in its own processes."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from .service import Process, Webhook, publish_number, serving
 
 @pytest.fixture
 def registry_dir(tmp_path: Path) -> Path:
-    """Return a registry that holds the one number `team-a/support`."""
+    """Returns a registry that contains only the number `team-a/support`."""
     folder = tmp_path / "registry"
     publish_number(folder)
     return folder
@@ -19,7 +19,7 @@ def registry_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def webhook(anyio_backend: str, database: Engine, registry_dir: Path) -> AsyncIterator[Webhook]:
-    """Run the application over ASGI, on a fresh database."""
+    """Runs the application over ASGI, on a fresh database."""
     async with serving(database, registry_dir) as service:
         yield service
 
@@ -28,7 +28,10 @@ async def webhook(anyio_backend: str, database: Engine, registry_dir: Path) -> A
 def start_webhook(
     tmp_path: Path, registry_dir: Path, free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> Iterator[Callable[..., Process]]:
-    """Return `start_webhook(database_url, port=…)`, which starts a webhook process and returns when it is ready."""
+    """Yields `start_webhook(database_url, port=…)`, which starts a webhook process.
+
+    `start_webhook` returns when the process is ready.
+    """
     started: list[Process] = []
 
     def start(database_url: str, *, port: int | None = None, **more: str) -> Process:

@@ -1,4 +1,4 @@
-"""Makes deliveries as Meta does, bodies and signatures, and reads what became of them in the database."""
+"""Makes signed deliveries as Meta does, and reads from the database how they were stored."""
 
 import itertools
 import json
@@ -22,22 +22,22 @@ _serial = itertools.count()
 
 
 def wamid() -> str:
-    """Return a message id that no other test uses."""
+    """Returns a message id that no other test uses."""
     return f"wamid.test{next(_serial):08d}"
 
 
 def item(key: str, *, sender: str = "15550001", body: str = "hello", at: int = 1_749_416_383) -> dict[str, Any]:
-    """Return one text message."""
+    """Returns one text message."""
     return {"from": sender, "id": key, "timestamp": str(at), "type": "text", "text": {"body": body}}
 
 
 def delivery(*items: object, number: str = NUMBER) -> bytes:
-    """Return a body with these messages in one change."""
+    """Returns a body that contains these messages in one change."""
     return envelope([change(*items, number=number)])
 
 
 def change(*items: object, number: str = NUMBER) -> dict[str, Any]:
-    """Return one `messages` change."""
+    """Returns one `messages` change with these messages."""
     metadata = {"display_phone_number": "15550783881", "phone_number_id": number}
     return {
         "field": "messages",
@@ -46,26 +46,26 @@ def change(*items: object, number: str = NUMBER) -> dict[str, Any]:
 
 
 def envelope(changes: Sequence[object], *, waba: str = WABA) -> bytes:
-    """Return a body with these changes."""
+    """Returns a body that contains these changes."""
     return json.dumps(
         {"object": "whatsapp_business_account", "entry": [{"id": waba, "changes": list(changes)}]}
     ).encode()
 
 
 def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
-    """Return the headers of a delivery."""
+    """Returns the headers of a delivery, with the signature of `body`."""
     return {"content-type": "application/json", "x-hub-signature-256": signature.sign(secret, body)}
 
 
 def stored(database: Engine, number: str = NUMBER) -> dict[str, str]:
-    """Return the state of every event of a number by its key."""
+    """Returns the state of every event of a number, by the event's key."""
     with database.connect() as connection:
         rows = connection.execute(text("SELECT event_key, state FROM event WHERE number_id = :n"), {"n": number})
         return {row.event_key: row.state for row in rows}
 
 
 def counted(database: Engine, number: str = NUMBER) -> dict[str, int]:
-    """Return the counts of a number that must add up (guarantee G9), all from one snapshot."""
+    """Returns the counts of a number that must add up (guarantee G9). All counts come from one snapshot."""
     with database.connect() as connection:
         rows = connection.execute(
             text("""

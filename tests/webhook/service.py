@@ -44,7 +44,7 @@ def publish_number(
     secrets: tuple[str, ...] = (posts.SECRET, posts.PREVIOUS_SECRET),
     tokens: tuple[str, ...] = (posts.TOKEN, posts.PREVIOUS_TOKEN),
 ) -> None:
-    """Write the registry's files of one number."""
+    """Writes the registry files of one number."""
     publish(
         folder,
         registry.Route(
@@ -77,7 +77,7 @@ class Webhook:
     woken: set[int] = field(default_factory=set)
 
     async def post(self, body: bytes, *, path: str = posts.PATH, secret: str = posts.SECRET) -> httpx.Response:
-        """Deliver a body, signed."""
+        """Posts a body with its signature."""
         return await self.client.post(path, content=body, headers=posts.signed(body, secret))
 
 
@@ -90,7 +90,7 @@ async def serving(
     wait_s: float = NEVER_S,
     queue_rows: int = QUEUE_ROWS,
 ) -> AsyncIterator[Webhook]:
-    """Run the application over ASGI, its lifespan included."""
+    """Runs the application over ASGI, including its lifespan."""
     woken: set[int] = set()
     intake = Intake(engine, on_committed=woken.update, wait_s=wait_s, queue_rows=queue_rows)
     directory = Directory(registry.routes(registry_dir))
@@ -115,7 +115,7 @@ class Process:
     def start(
         cls, database_url: str, registry_dir: Path, *, port: int, probe_port: int, log: Path, **more: str
     ) -> "Process":
-        """Start the process; it is not ready yet. `more` goes into its environment."""
+        """Starts the process and returns before it is ready. `more` is added to its environment."""
         environment = {
             **os.environ,
             "WAYPOST_DATABASE_URL": database_url,
@@ -131,16 +131,16 @@ class Process:
         return cls(popen, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{probe_port}")
 
     def kill(self) -> None:
-        """Send SIGKILL, and wait until the process is gone."""
+        """Sends SIGKILL, and waits until the process has ended."""
         self.popen.kill()
         self.popen.wait()
 
     def terminate(self) -> None:
-        """Send SIGTERM, without waiting."""
+        """Sends SIGTERM, and does not wait for the end."""
         self.popen.send_signal(signal.SIGTERM)
 
     def probe(self, path: str) -> int:
-        """Return the status of a probe; 0 while nothing listens."""
+        """Returns the status of a probe, or 0 while nothing listens."""
         while True:
             try:
                 return httpx.get(f"{self.probes}{path}", timeout=NEVER_S).status_code
@@ -151,7 +151,7 @@ class Process:
                 continue
 
     def is_up(self) -> bool:
-        """Return whether it is ready and accepts connections."""
+        """Returns whether the process is ready and accepts connections."""
         assert self.popen.poll() is None, f"the webhook ended with status {self.popen.returncode}"
         try:
             httpx.get(self.url, timeout=NEVER_S)

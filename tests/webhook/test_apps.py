@@ -1,4 +1,4 @@
-"""Tests which signature is valid for which number, and that tenants cannot store events for each other."""
+"""Tests which signatures are valid for which number, and that tenants cannot store events for each other."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ OTHER_SECRET = "another-app-secret"
 
 @pytest.fixture
 def registry_dir(registry_dir: Path) -> Path:
-    """Add a second number of the same app, and one of another tenant's app."""
+    """Adds a second number of the same app and a number of another tenant's app, and returns the registry."""
     publish_number(registry_dir, namespace="team-b", name="sales", number=SAME_APP, waba="300")
     publish_number(
         registry_dir,
@@ -36,7 +36,7 @@ def registry_dir(registry_dir: Path) -> Path:
 
 
 def dead(database: Engine) -> list[tuple[str, str]]:
-    """Return the number id and the reason of each dead event."""
+    """Returns the number id and the reason of each dead event."""
     with database.connect() as connection:
         rows = connection.execute(text("SELECT number_id, reason FROM event WHERE state = 'dead' ORDER BY id"))
         return [(row.number_id, row.reason) for row in rows]
@@ -46,7 +46,7 @@ def dead(database: Engine) -> list[tuple[str, str]]:
 async def test_an_apps_route_accepts_events_for_each_of_its_numbers(
     webhook: Webhook, database: Engine, number: str
 ) -> None:
-    """An app has one callback for all its numbers."""
+    """An app's route accepts events for each of its numbers, because an app has one callback for all of them."""
     key = posts.wamid()
     response = await webhook.post(posts.delivery(posts.item(key), number=number), path=APP_PATH)
     assert response.status_code == 200
@@ -54,7 +54,10 @@ async def test_an_apps_route_accepts_events_for_each_of_its_numbers(
 
 
 async def test_a_numbers_route_accepts_events_for_another_number_of_the_app(webhook: Webhook, database: Engine) -> None:
-    """Such an event is stored under the id of the number that it names."""
+    """A number's route accepts events for another number of the same app.
+
+    Such an event is stored under the id of the number that it names.
+    """
     key = posts.wamid()
     await webhook.post(posts.delivery(posts.item(key), number=SAME_APP))
     assert posts.stored(database, SAME_APP) == {key: "waiting"}
@@ -64,7 +67,10 @@ async def test_a_numbers_route_accepts_events_for_another_number_of_the_app(webh
 async def test_an_event_for_an_unknown_number_is_stored_dead_under_its_app(
     webhook: Webhook, database: Engine, path: str
 ) -> None:
-    """It is acknowledged, and can be replayed once the number is registered."""
+    """An event for an unknown number is acknowledged and stored as dead under its app.
+
+    Once the number is registered, the event can be replayed.
+    """
     response = await webhook.post(posts.delivery(posts.item(posts.wamid()), number="100000000000099"), path=path)
     assert response.status_code == 200
     assert dead(database) == [(f"app:{posts.APP}:100000000000099", "NumberNotRegistered")]
@@ -74,7 +80,10 @@ async def test_an_event_for_an_unknown_number_is_stored_dead_under_its_app(
 async def test_an_event_for_another_tenants_number_never_reaches_it(
     webhook: Webhook, database: Engine, path: str
 ) -> None:
-    """Nor can it take the place of the real event with the same id, which arrives later."""
+    """An event for another tenant's number is not stored for that number.
+
+    It does not replace the real event with the same id, which arrives later.
+    """
     delivery = posts.delivery(posts.item("wamid.theirs"), number=OTHER_APP)
     await webhook.post(delivery, path=path)
     assert posts.stored(database, OTHER_APP) == {}
@@ -84,7 +93,10 @@ async def test_an_event_for_another_tenants_number_never_reaches_it(
 
 
 async def test_an_apps_secret_is_refused_on_another_apps_routes(webhook: Webhook) -> None:
-    """The route decides which secrets are tried, never the payload."""
+    """An app's secret is refused on the routes of another app.
+
+    The route alone decides which secrets are tried, not the payload.
+    """
     delivery = posts.delivery(posts.item(posts.wamid()), number=OTHER_APP)
     for path in (posts.PATH, APP_PATH):
         assert (await webhook.post(delivery, path=path, secret=OTHER_SECRET)).status_code == 400
@@ -93,7 +105,10 @@ async def test_an_apps_secret_is_refused_on_another_apps_routes(webhook: Webhook
 async def test_a_tenant_that_names_anothers_app_signs_for_its_own_number_only(
     database: Engine, registry_dir: Path
 ) -> None:
-    """Its made-up secret is accepted on the app's route, but for its own number alone."""
+    """A tenant that names another tenant's app can sign only for its own number.
+
+    Its made-up secret is accepted on the app's route, but only for events of its own number.
+    """
     publish_number(registry_dir, namespace="evil", name="twin", number="666", waba="666", secrets=("made-up",))
     async with serving(database, registry_dir) as webhook:
         response = await webhook.post(
@@ -109,7 +124,11 @@ async def test_a_tenant_that_names_anothers_app_signs_for_its_own_number_only(
 async def test_an_apps_route_serves_a_number_that_does_not_have_the_new_secret_yet(
     database: Engine, registry_dir: Path
 ) -> None:
-    """Numbers of one app rotate one after the other; a secret that they share keeps them in one group."""
+    """An app's route serves a number that does not have the new secret yet.
+
+    The numbers of an app get the new secret one after the other. The secret that they share keeps them in one
+    group.
+    """
     publish_number(registry_dir, secrets=("new", posts.SECRET))
     publish_number(registry_dir, namespace="team-b", name="sales", number=SAME_APP, waba="300", secrets=(posts.SECRET,))
     async with serving(database, registry_dir) as webhook:
@@ -121,7 +140,10 @@ async def test_an_apps_route_serves_a_number_that_does_not_have_the_new_secret_y
 async def test_an_account_event_belongs_to_the_account_of_a_number_of_the_app(
     webhook: Webhook, database: Engine
 ) -> None:
-    """Such fields name no number, but the account must be one of the app's."""
+    """An account event belongs to an account that has a number of the app.
+
+    The fields of such an event name no number, but the account must be one of the app's.
+    """
     update = {"field": "account_update", "value": {"event": "DISABLED_UPDATE"}}
     await webhook.post(posts.envelope([update]), path=APP_PATH)
     await webhook.post(posts.envelope([update], waba="400"), path=APP_PATH)
@@ -130,14 +152,17 @@ async def test_an_account_event_belongs_to_the_account_of_a_number_of_the_app(
 
 
 async def test_an_unreadable_delivery_to_an_app_is_stored_under_the_app(webhook: Webhook, database: Engine) -> None:
-    """It names no number."""
+    """An unreadable delivery to an app is stored under the app, because it names no number."""
     assert (await webhook.post(b"not JSON", path=APP_PATH)).status_code == 200
     ((number_id, _reason),) = dead(database)
     assert number_id == f"app:{posts.APP}"
 
 
 async def test_a_late_number_adopts_the_events_that_arrived_before_it(webhook: Webhook, database: Engine) -> None:
-    """They stay dead, for a person to replay, but get the number's key, lane and counts."""
+    """A late number adopts the events that arrived before it was registered. They get its key, lane and counts.
+
+    They stay dead until a person replays them.
+    """
     number = "100000000000099"
     await webhook.post(posts.delivery(posts.item("wamid.early", sender="15550003"), number=number), path=APP_PATH)
     with database.begin() as connection:
@@ -152,7 +177,7 @@ async def test_a_late_number_adopts_the_events_that_arrived_before_it(webhook: W
 async def test_an_early_event_that_was_delivered_again_is_not_stored_twice(
     webhook: Webhook, database: Engine, registry_dir: Path
 ) -> None:
-    """The early copy counts as a duplicate."""
+    """If an event that arrived early is delivered again, it is stored once. The early copy counts as a duplicate."""
     number = "100000000000099"
     delivery = posts.delivery(posts.item("wamid.early"), number=number)
     await webhook.post(delivery, path=APP_PATH)
@@ -168,7 +193,7 @@ async def test_an_early_event_that_was_delivered_again_is_not_stored_twice(
 async def test_events_are_adopted_by_numbers_of_their_own_app_only(
     webhook: Webhook, database: Engine, registry_dir: Path
 ) -> None:
-    """After the registry changed, events stored under an app go to its late number, never to another app's."""
+    """Events that are stored under an app are adopted only by a late number of that app."""
     for number in ("100000000000099", OTHER_APP):
         await webhook.post(posts.delivery(posts.item("wamid.early"), number=number), path=APP_PATH)
     publish_number(registry_dir, name="late", number="100000000000099")

@@ -1,4 +1,4 @@
-"""Tests `POST`: the answer to each delivery, and what is in the database afterwards."""
+"""Tests how `POST` answers each delivery, and what is in the database afterwards."""
 
 import gzip
 import json
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_signed_delivery_is_stored_and_answered_with_an_empty_200(webhook: Webhook, database: Engine) -> None:
-    """Meta counts every other status as a failure."""
+    """A signed delivery is stored and answered with an empty 200. Meta counts every other status as a failure."""
     key = posts.wamid()
     response = await webhook.post(posts.delivery(posts.item(key)))
     assert (response.status_code, response.content) == (200, b"")
@@ -29,7 +29,7 @@ async def test_a_signed_delivery_is_stored_and_answered_with_an_empty_200(webhoo
 
 
 async def test_an_event_keeps_its_sender_its_time_and_the_bytes_of_its_item(webhook: Webhook, database: Engine) -> None:
-    """The row alone is enough to handle the event later."""
+    """An event keeps its sender, its time and the bytes of its item. The row alone is enough to handle it later."""
     item = posts.item(posts.wamid(), sender="15550007", body="caffè", at=1_700_000_000)
     await webhook.post(posts.delivery(item))
     with database.connect() as connection:
@@ -42,13 +42,13 @@ async def test_an_event_keeps_its_sender_its_time_and_the_bytes_of_its_item(webh
 
 
 async def test_the_lanes_of_new_events_are_woken_after_the_commit(webhook: Webhook) -> None:
-    """Each lane with a new event is passed on to be woken."""
+    """After the commit, each lane with a new event is passed on to be woken."""
     await webhook.post(posts.delivery(posts.item(posts.wamid(), sender="15550009")))
     assert webhook.woken == {lane_of(posts.NUMBER, "15550009")}
 
 
 async def test_no_lane_is_woken_for_a_redelivery(webhook: Webhook) -> None:
-    """Its events are in the inbox already and make no work."""
+    """No lane is woken for a redelivery, because its events are in the inbox already."""
     delivery = posts.delivery(posts.item(posts.wamid()))
     await webhook.post(delivery)
     webhook.woken.clear()
@@ -58,17 +58,20 @@ async def test_no_lane_is_woken_for_a_redelivery(webhook: Webhook) -> None:
 
 @pytest.mark.parametrize("path", ["/webhooks/team-a/other", "/webhooks/apps/1", "/webhooks/team-a", "/"])
 async def test_an_unknown_route_is_not_found(webhook: Webhook, path: str) -> None:
-    """The answer is 404 even with a right signature."""
+    """An unknown route gets 404, even with a right signature."""
     assert (await webhook.post(posts.delivery(), path=path)).status_code == 404
 
 
 async def test_other_methods_are_not_allowed(webhook: Webhook) -> None:
-    """Only GET and POST have a meaning here."""
+    """Methods other than GET and POST are not allowed."""
     assert (await webhook.client.put(posts.PATH)).status_code == 405
 
 
 async def test_an_encoded_body_is_refused_without_being_read(webhook: Webhook, database: Engine) -> None:
-    """Nothing is ever inflated, so a decompression bomb is harmless."""
+    """An encoded body is refused without being read.
+
+    No body is ever decompressed, so a decompression bomb is harmless.
+    """
     packed = gzip.compress(posts.delivery(posts.item(posts.wamid())))
     headers = {**posts.signed(packed), "content-encoding": "gzip"}
     response = await webhook.client.post(posts.PATH, content=packed, headers=headers)
@@ -77,12 +80,12 @@ async def test_an_encoded_body_is_refused_without_being_read(webhook: Webhook, d
 
 
 async def test_a_body_that_says_it_is_too_large_is_refused(webhook: Webhook) -> None:
-    """The answer is 413 by Content-Length alone."""
+    """A body with a Content-Length above the limit gets 413 at once."""
     assert (await webhook.post(b" " * (body.LARGEST + 1))).status_code == 413
 
 
 async def test_a_body_without_a_length_is_refused_once_it_grows_too_large(webhook: Webhook) -> None:
-    """The answer is 413 before the rest is read."""
+    """A body without a Content-Length gets 413 once it is too large. The rest is not read."""
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -97,7 +100,7 @@ async def test_a_body_without_a_length_is_refused_once_it_grows_too_large(webhoo
 
 
 async def test_a_body_of_three_megabytes_is_accepted(webhook: Webhook, database: Engine) -> None:
-    """Meta's largest deliveries have that size."""
+    """A body of three megabytes is accepted, because Meta's largest deliveries have that size."""
     items = [posts.item(posts.wamid(), body="x" * 30_000) for _ in range(100)]
     assert (await webhook.post(posts.delivery(*items))).status_code == 200
     assert len(posts.stored(database)) == 100
@@ -123,7 +126,7 @@ def _signatures() -> dict[str, dict[str, str]]:
 async def test_a_wrong_signature_is_answered_exactly_as_a_missing_one(
     webhook: Webhook, database: Engine, headers: dict[str, str]
 ) -> None:
-    """The answer is 400 with the same text for all, and nothing is stored."""
+    """A wrong signature and a missing one get the same answer with the status 400, and nothing is stored."""
     delivery = posts.delivery(posts.item("wamid.unsigned"))
     encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
     response = await webhook.client.post(posts.PATH, content=delivery, headers=encoded)
@@ -132,14 +135,14 @@ async def test_a_wrong_signature_is_answered_exactly_as_a_missing_one(
 
 
 async def test_two_signatures_count_as_none(webhook: Webhook) -> None:
-    """It does not matter whether one of them is right."""
+    """A delivery with two signatures is refused like one without a signature, even if one of them is right."""
     delivery = posts.delivery(posts.item(posts.wamid()))
     headers = [("x-hub-signature-256", "sha256=00"), *posts.signed(delivery).items()]
     assert (await webhook.client.post(posts.PATH, content=delivery, headers=headers)).status_code == 400
 
 
 async def test_the_previous_app_secret_is_still_accepted(webhook: Webhook, database: Engine) -> None:
-    """Deliveries that were signed before a rotation are still accepted."""
+    """A delivery that was signed with the previous app secret is still accepted after a rotation."""
     key = posts.wamid()
     response = await webhook.post(posts.delivery(posts.item(key)), secret=posts.PREVIOUS_SECRET)
     assert response.status_code == 200
@@ -147,12 +150,16 @@ async def test_the_previous_app_secret_is_still_accepted(webhook: Webhook, datab
 
 
 def unreachable_database() -> Engine:
-    """Return an engine whose connections fail at once."""
+    """Returns an engine whose connections fail at once."""
     return store_database.connect("postgresql://nobody@/none?host=/nowhere", application="waypost-tests")
 
 
 async def test_the_documented_order_of_checks_is_the_real_one(database: Engine, registry_dir: Path) -> None:
-    """A delivery with every fault gets the first answer; taking away one fault after the other gives all of them."""
+    """The documented order of checks is the real one.
+
+    A delivery with every fault gets the first answer. When its faults are removed one after the other, every other
+    answer follows.
+    """
     order = (deliveries.__doc__ or "").split("\n\n")[1]
     documented = [int(status) for status in re.findall(r"\b\d{3}\b", order)]
     small, large = posts.delivery(posts.item(posts.wamid())), b" " * (body.LARGEST + 1)
@@ -184,7 +191,10 @@ async def test_the_documented_order_of_checks_is_the_real_one(database: Engine, 
 
 
 async def test_a_delivery_that_cannot_be_committed_is_refused_with_a_time_to_retry(registry_dir: Path) -> None:
-    """The answer is 503, so that Meta delivers again; never a 200 for what the database does not hold."""
+    """A delivery that cannot be committed gets 503 with a time to retry, so that Meta delivers it again.
+
+    The webhook never answers 200 for an event that is not in the database.
+    """
     async with serving(unreachable_database(), registry_dir) as webhook:
         response = await webhook.post(posts.delivery(posts.item(posts.wamid())))
     assert response.status_code == 503
@@ -192,13 +202,13 @@ async def test_a_delivery_that_cannot_be_committed_is_refused_with_a_time_to_ret
 
 
 async def test_a_delivery_without_events_is_acknowledged(webhook: Webhook, database: Engine) -> None:
-    """There is nothing to store, and nothing wrong with it."""
+    """A delivery without events is acknowledged. It is valid, and there is nothing to store."""
     assert (await webhook.post(posts.envelope([]))).status_code == 200
     assert posts.stored(database) == {}
 
 
 async def test_a_traceparent_from_outside_is_not_trusted(webhook: Webhook, database: Engine) -> None:
-    """Each delivery starts a trace of its own, so that strangers cannot join theirs to ours."""
+    """A traceparent from outside is ignored. Each delivery starts its own trace, so that no stranger can join it."""
     delivery = posts.delivery(posts.item(posts.wamid()))
     theirs = "0af7651916cd43dd8448eb211c80319c"
     headers = {**posts.signed(delivery), "traceparent": f"00-{theirs}-b7ad6b7169203331-01"}
@@ -210,7 +220,10 @@ async def test_a_traceparent_from_outside_is_not_trusted(webhook: Webhook, datab
 
 
 async def test_one_bad_item_of_a_thousand_does_not_affect_the_others(webhook: Webhook, database: Engine) -> None:
-    """999 events wait, one is dead, and the delivery is acknowledged."""
+    """One bad item of a thousand does not affect the others: 999 events wait, and one is dead.
+
+    The delivery is acknowledged.
+    """
     items: list[object] = [posts.item(posts.wamid(), sender=f"1555{n:04d}") for n in range(999)]
     items.insert(500, "not a message")
     assert (await webhook.post(posts.delivery(*items))).status_code == 200
@@ -221,7 +234,10 @@ async def test_one_bad_item_of_a_thousand_does_not_affect_the_others(webhook: We
 async def test_an_item_that_is_in_a_body_twice_is_stored_once_and_counted_twice(
     webhook: Webhook, database: Engine
 ) -> None:
-    """`received` counts what arrived, `duplicate` what was stored before, also within one body."""
+    """An item that is twice in one body is stored once and counted twice.
+
+    `received` counts all items that arrived. `duplicate` counts those that were stored before, even in one body.
+    """
     item = posts.item(posts.wamid())
     await webhook.post(posts.delivery(item, item))
     await webhook.post(posts.delivery(item))
@@ -263,7 +279,10 @@ def _poison() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("delivery", _poison().values(), ids=_poison().keys())
 async def test_signed_poison_is_acknowledged_and_stored(webhook: Webhook, database: Engine, delivery: bytes) -> None:
-    """Meta would repeat a refused one for seven days; its bytes are stored, and other deliveries are not affected."""
+    """A signed delivery that cannot be processed is acknowledged, because Meta would repeat it for seven days.
+
+    Its bytes are stored, and other deliveries are not affected.
+    """
     assert (await webhook.post(delivery)).status_code == 200
     assert (await webhook.post(posts.delivery(posts.item(posts.wamid())))).status_code == 200
     with database.connect() as connection:

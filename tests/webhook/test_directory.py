@@ -1,4 +1,4 @@
-"""Tests that endpoints follow the registry, and when the webhook is ready."""
+"""Tests that endpoints follow the registry, and tests when the webhook is ready."""
 
 import shutil
 from pathlib import Path
@@ -20,17 +20,17 @@ SUPPORT = ("team-a", "support")
 
 @pytest.fixture
 def directory(registry_dir: Path) -> Directory:
-    """Return a directory that has read the registry once."""
+    """Returns a directory that has read the registry once."""
     return Directory(registry.routes(registry_dir))
 
 
 def readiness_of(engine: Engine, directory: Directory) -> Readiness:
-    """Return the readiness of a webhook whose intake has nothing to do."""
+    """Returns the readiness of a webhook whose intake has nothing to do."""
     return Readiness(engine, directory, Intake(engine, on_committed=lambda _lanes: None))
 
 
 def test_a_number_appears_and_disappears_with_its_file(directory: Directory, registry_dir: Path) -> None:
-    """Neither needs a restart."""
+    """A number appears and disappears with its file. This needs no restart."""
     publish_number(registry_dir, name="sales", number="200", app_id="9002")
     directory.refresh()
     assert set(directory.endpoints) == {SUPPORT, ("team-a", "sales"), ("apps", posts.APP), ("apps", "9002")}
@@ -40,7 +40,10 @@ def test_a_number_appears_and_disappears_with_its_file(directory: Directory, reg
 
 
 def test_a_broken_file_leaves_its_number_as_it_was(directory: Directory, registry_dir: Path) -> None:
-    """A file that is half written must not make the webhook refuse deliveries."""
+    """If the file of a number is broken, the webhook still accepts the number's deliveries.
+
+    A reader may see a file that is only half written.
+    """
     (registry_dir / "webhook" / "team-a.support.json").write_text("{")
     publish_number(registry_dir, name="sales", number="200", app_id="9002")
     directory.refresh()
@@ -51,7 +54,10 @@ def test_a_broken_file_leaves_its_number_as_it_was(directory: Directory, registr
 def test_an_unreadable_registry_keeps_the_endpoints_and_is_not_ready(
     database: Engine, directory: Directory, registry_dir: Path
 ) -> None:
-    """Deliveries are still accepted, but a pod that cannot see changes should get no traffic."""
+    """If the registry cannot be read, the endpoints stay but the webhook is not ready.
+
+    Deliveries are still accepted, but a pod that cannot see changes should get no traffic.
+    """
     shutil.rmtree(registry_dir / "webhook")
     (registry_dir / "webhook").write_text("a file where the folder was")
     directory.refresh()
@@ -60,7 +66,10 @@ def test_an_unreadable_registry_keeps_the_endpoints_and_is_not_ready(
 
 
 def test_a_namespace_called_apps_may_have_numbers(directory: Directory, registry_dir: Path) -> None:
-    """Only a number whose name is an app id has no route, because the app's takes precedence."""
+    """A namespace called `apps` may have numbers.
+
+    Only a number whose name is an app id has no route there, because the app's route takes precedence.
+    """
     publish_number(registry_dir, namespace="apps", name="support", number="200")
     publish_number(registry_dir, namespace="apps", name=posts.APP, number="300")
     directory.refresh()
@@ -69,32 +78,35 @@ def test_a_namespace_called_apps_may_have_numbers(directory: Directory, registry
 
 
 def test_it_is_ready_when_the_database_stores_events(database: Engine, directory: Directory) -> None:
-    """There is no reason against it."""
+    """The webhook is ready when the database stores events."""
     assert readiness_of(database, directory).reason() is None
 
 
 def test_it_is_not_ready_while_it_drains(database: Engine, directory: Directory) -> None:
-    """New deliveries should go to other pods."""
+    """The webhook is not ready while it drains, because new deliveries should go to other pods."""
     readiness = readiness_of(database, directory)
     readiness.drain()
     assert readiness.reason() == "draining"
 
 
 def test_before_the_migration_it_is_not_ready_and_says_why(empty_database_url: str, directory: Directory) -> None:
-    """The reason names the command to run."""
+    """Before the migration the webhook is not ready. The reason names the command to run."""
     engine = store_database.connect(empty_database_url, application="waypost-tests")
     assert "waypost migrate" in str(readiness_of(engine, directory).reason())
     engine.dispose()
 
 
 def test_it_is_ready_with_a_schema_of_a_later_version(database: Engine, directory: Directory) -> None:
-    """A pod of the previous version may start during an upgrade, and after a rollback."""
+    """The webhook is ready with a database schema of a later version.
+
+    A pod of the previous version may start during an upgrade and after a rollback.
+    """
     with database.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'of-a-later-version'")
     assert readiness_of(database, directory).reason() is None
 
 
 def test_it_is_not_ready_without_a_database(directory: Directory) -> None:
-    """The reason names the failure and no address."""
+    """Without a database the webhook is not ready. The reason names the failure but no address."""
     engine = store_database.connect("postgresql://nobody@127.0.0.1:1/none", application="waypost-tests")
     assert readiness_of(engine, directory).reason() == "the database cannot be used: nothing listens at its address"

@@ -1,4 +1,4 @@
-"""Tests `GET`, Meta's check that the callback URL is ours."""
+"""Tests `GET`, by which Meta checks that the callback URL is ours."""
 
 from pathlib import Path
 
@@ -14,20 +14,23 @@ pytestmark = pytest.mark.anyio
 
 
 def query(token: str = posts.TOKEN, *, mode: str = "subscribe", challenge: str = "1158201444") -> dict[str, str]:
-    """Return the query of a handshake."""
+    """Returns the query of a handshake."""
     return {"hub.mode": mode, "hub.challenge": challenge, "hub.verify_token": token}
 
 
 @pytest.mark.parametrize("token", [posts.TOKEN, posts.PREVIOUS_TOKEN])
 async def test_the_challenge_is_echoed_for_the_current_and_for_a_previous_token(webhook: Webhook, token: str) -> None:
-    """The answer is 200 with the challenge as plain text."""
+    """For the current or a previous token, the answer is 200 with the challenge as plain text."""
     response = await webhook.client.get(posts.PATH, params=query(token))
     assert (response.status_code, response.text) == (200, "1158201444")
     assert response.headers["content-type"].startswith("text/plain")
 
 
 async def test_the_challenge_is_echoed_unchanged(webhook: Webhook) -> None:
-    """Meta's pages call it a number here and a string there; no browser may take it for HTML."""
+    """The challenge is echoed unchanged. Meta's pages call it a number in one place and a string in another.
+
+    No browser may take it for HTML.
+    """
     challenge = "<b>0012 &+é"
     response = await webhook.client.get(posts.PATH, params=query(challenge=challenge))
     assert response.text == challenge
@@ -47,7 +50,7 @@ async def test_the_challenge_is_echoed_unchanged(webhook: Webhook) -> None:
     ],
 )
 async def test_a_wrong_token_is_refused(webhook: Webhook, asked: dict[str, str]) -> None:
-    """The answer is 403 and echoes nothing."""
+    """A request with a wrong token gets 403, and the answer does not contain the challenge."""
     response = await webhook.client.get(posts.PATH, params=asked)
     assert response.status_code == 403
     assert "1158201444" not in response.text
@@ -55,7 +58,7 @@ async def test_a_wrong_token_is_refused(webhook: Webhook, asked: dict[str, str])
 
 @pytest.mark.parametrize("path", ["/webhooks/team-a/other", "/webhooks/apps/1"])
 async def test_an_unknown_route_is_not_found(webhook: Webhook, path: str) -> None:
-    """The answer is 404, even if the token is right elsewhere."""
+    """An unknown route gets 404, even if the token is right for another route."""
     assert (await webhook.client.get(path, params=query())).status_code == 404
 
 
@@ -66,7 +69,10 @@ async def test_an_apps_route_accepts_the_tokens_of_its_numbers(webhook: Webhook)
 
 
 async def test_after_too_many_wrong_tokens_even_the_right_one_is_refused(database: Engine, registry_dir: Path) -> None:
-    """The answer is 429 without a check, so that guessing ends; a minute later the right token is accepted."""
+    """After too many wrong tokens even the right one gets 429 without a check, so that guessing is useless.
+
+    A minute later the right token is accepted.
+    """
     now = [0.0]
     async with serving(database, registry_dir, throttle=Throttle(limit=3, clock=lambda: now[0])) as webhook:
         for _ in range(3):
@@ -78,7 +84,10 @@ async def test_after_too_many_wrong_tokens_even_the_right_one_is_refused(databas
 
 
 async def test_wrong_tokens_on_one_route_do_not_close_another(database: Engine, registry_dir: Path) -> None:
-    """Behind a proxy all clients share an address, so a failure counts for its route only."""
+    """Wrong tokens on one route do not close another route.
+
+    Behind a proxy all clients share one address, so a failure counts for its route only.
+    """
     publish_number(registry_dir, name="sales", number="200", app_id="9002")
     async with serving(database, registry_dir, throttle=Throttle(limit=1, clock=lambda: 0.0)) as webhook:
         await webhook.client.get(posts.PATH, params=query("wrong"))
@@ -88,7 +97,10 @@ async def test_wrong_tokens_on_one_route_do_not_close_another(database: Engine, 
 
 
 async def test_wrong_signatures_are_throttled_and_good_deliveries_never(database: Engine, registry_dir: Path) -> None:
-    """Meta's deliveries may come through the same proxy as everyone else's."""
+    """Wrong signatures are throttled, but deliveries with a right signature never are.
+
+    Meta's deliveries may come through the same proxy as those of strangers.
+    """
     delivery = posts.delivery(posts.item(posts.wamid()))
     async with serving(database, registry_dir, throttle=Throttle(limit=2, clock=lambda: 0.0)) as webhook:
         bad = [(await webhook.post(delivery, secret="wrong")).status_code for _ in range(4)]

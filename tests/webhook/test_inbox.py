@@ -1,4 +1,4 @@
-"""Tests that events are stored once each, counted in the same transaction, whatever they contain."""
+"""Tests that each event is stored once and counted in the same transaction, whatever it contains."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,25 +15,28 @@ from . import posts
 
 
 def event(key: str, *, problem: str | None = None, contact: str = "15550001", at: float = 1_749_416_383.0) -> Event:
-    """Return one message."""
+    """Returns one message."""
     return Event(posts.NUMBER, EventKind.MESSAGE, key, contact, at, b"{}", problem)
 
 
 @pytest.mark.parametrize(("number_id", "contact", "lane"), [("100", "15550001", 38), ("100", "", 59), ("", "é", 19)])
 def test_a_conversations_lane_never_changes(number_id: str, contact: str, lane: int) -> None:
-    """The lane is stored in rows, so every version must compute the same."""
+    """The lane of a conversation never changes. It is stored in rows, so every version must compute the same lane."""
     assert inbox.lane_of(number_id, contact) == lane
 
 
 def test_conversations_spread_over_all_lanes() -> None:
-    """No lane gets more than twice its share."""
+    """Conversations are spread over all lanes, and no lane gets more than twice its share."""
     lanes = [inbox.lane_of("106540352242922", f"1555{n:07d}") for n in range(6400)]
     assert set(lanes) == set(range(LANES))
     assert max(map(lanes.count, set(lanes))) < 200
 
 
 def test_the_outcome_has_what_was_received_duplicate_and_dead_and_the_lanes(database: Engine) -> None:
-    """Metrics and wake-ups need no second query."""
+    """`insert` returns the counts of received, duplicate and dead events, and the lanes of new events.
+
+    Thus metrics and wake-ups need no second query.
+    """
     with database.begin() as connection:
         inbox.insert(connection, [(event("known"), None)], 1)
         inserted = inbox.insert(
@@ -48,14 +51,14 @@ def test_the_outcome_has_what_was_received_duplicate_and_dead_and_the_lanes(data
 
 
 def test_the_first_of_two_events_with_one_key_stays(database: Engine) -> None:
-    """A redelivery changes nothing, not even a dead event's reason."""
+    """If two events have the same key, the first one stays. A redelivery does not even change a dead event's reason."""
     with database.begin() as connection:
         inbox.insert(connection, [(event("k", problem="InvalidItem"), None), (event("k"), None)], 1)
     assert posts.stored(database) == {"k": "dead"}
 
 
 def test_an_event_without_a_time_gets_the_time_of_its_arrival(database: Engine) -> None:
-    """Otherwise hourly reports would show it in 1970."""
+    """An event without a time gets the time of its arrival. Otherwise hourly reports would show it in 1970."""
     with database.begin() as connection:
         inbox.insert(connection, [(event("k", at=0.0), None)], 1)
         age = connection.execute(text("SELECT extract(epoch FROM now() - occurred_at) FROM event")).scalar_one()
@@ -63,7 +66,10 @@ def test_an_event_without_a_time_gets_the_time_of_its_arrival(database: Engine) 
 
 
 def test_the_counts_are_undone_with_the_rows(database: Engine) -> None:
-    """Both are in one transaction, so the counts add up in every snapshot (guarantee G9)."""
+    """If the rows are rolled back, the counts are too, because both are in one transaction.
+
+    Thus the counts add up in every snapshot (guarantee G9).
+    """
     with database.connect() as connection:
         inbox.insert(connection, [(event("k"), None)], 1)
         connection.rollback()
@@ -71,7 +77,10 @@ def test_the_counts_are_undone_with_the_rows(database: Engine) -> None:
 
 
 def test_concurrent_writers_of_the_same_events_lose_none_and_do_not_deadlock(database: Engine) -> None:
-    """Meta redelivers to several pods at once; each event is stored once, and every arrival is counted."""
+    """If Meta redelivers to several pods at once, each event is stored once and every arrival is counted.
+
+    The concurrent writers do not deadlock.
+    """
     keys = [f"k{n}" for n in range(200)]
 
     def write(writer: int) -> None:
@@ -108,7 +117,7 @@ awkward = st.text(st.characters(codec=None, categories=None, exclude_categories=
 @example(events=[event("\0"), event("\ud800")])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_event_is_unstorable(database: Engine, events: list[Event]) -> None:
-    """Whatever its texts and its time are, the database stores the event, and its bytes unchanged."""
+    """The database can store every event with its bytes unchanged, whatever texts and time the event has."""
     with database.connect() as connection:
         inbox.insert(connection, [(one, None) for one in events], 1)
         payloads = set(connection.execute(text("SELECT payload FROM event")).scalars())
@@ -119,7 +128,7 @@ def test_no_event_is_unstorable(database: Engine, events: list[Event]) -> None:
 
 @given(text=awkward)
 def test_a_text_that_cannot_be_stored_is_replaced_by_its_digest(text: str) -> None:
-    """Two texts that cannot be stored never get the same key."""
+    """A text that cannot be stored is replaced by its digest, so two such texts never get the same key."""
     stored = inbox.storable(text, 300)
     assert stored == text or (stored.startswith("sha256:") and stored != inbox.storable(text + "\0", 300))
     assert len(stored.encode()) <= 300

@@ -1,4 +1,7 @@
-"""Tests group commits: events are stored together, a bad one alone, and no delivery waits longer than the bound."""
+"""Tests group commits: events are stored together, but a bad event is stored alone.
+
+No delivery waits longer than the bound.
+"""
 
 import asyncio
 import contextlib
@@ -21,13 +24,13 @@ pytestmark = pytest.mark.anyio
 
 
 def event(key: str, *, payload: bytes = b"{}", number: str = posts.NUMBER) -> Event:
-    """Return one message."""
+    """Returns one message."""
     return Event(number, EventKind.MESSAGE, key, "15550001", 1_749_416_383.0, payload)
 
 
 @pytest.fixture
 def database(database: Engine) -> Engine:
-    """Lift the server's time limits: a busy machine could reach them while a test holds a lock."""
+    """Removes the server's time limits, because a busy machine could reach them while a test holds a lock."""
 
     @listens_for(database, "connect")
     def lift(connection: psycopg.Connection, _record: object) -> None:
@@ -40,7 +43,7 @@ def database(database: Engine) -> Engine:
 
 @asynccontextmanager
 async def started(engine: Engine, *, wait_s: float = NEVER_S, queue_rows: int = QUEUE_ROWS) -> AsyncIterator[Intake]:
-    """Run an intake that wakes no lanes."""
+    """Runs an intake that wakes no lanes."""
     intake = Intake(engine, on_committed=lambda _lanes: None, wait_s=wait_s, queue_rows=queue_rows)
     intake.start()
     yield intake
@@ -48,7 +51,7 @@ async def started(engine: Engine, *, wait_s: float = NEVER_S, queue_rows: int = 
 
 
 async def store_like_meta(intake: Intake, delivered: Event) -> None:
-    """Deliver an event until it is stored: a busy machine may need more than one short bound."""
+    """Delivers an event until it is stored, because a busy machine may need more than one short bound."""
     while True:
         with contextlib.suppress(IntakeUnavailable):
             await intake.store([delivered], None)
@@ -56,13 +59,16 @@ async def store_like_meta(intake: Intake, delivered: Event) -> None:
 
 
 def transactions(database: Engine) -> int:
-    """Return how many transactions stored the events."""
+    """Returns how many transactions stored the events."""
     with database.connect() as connection:
         return int(connection.execute(text("SELECT count(DISTINCT xmin::text) FROM event")).scalar_one())
 
 
 async def test_what_arrives_together_is_committed_together(database: Engine) -> None:
-    """Hundreds of deliveries need a few commits; with one each, the disk would set the pace."""
+    """Deliveries that arrive together are committed together, so hundreds of deliveries need only a few commits.
+
+    With one commit for each, the disk would limit the pace.
+    """
     async with started(database) as intake:
         await asyncio.gather(*(intake.store([event(f"k{n}")], None) for n in range(300)))
     assert len(posts.stored(database)) == 300
@@ -70,14 +76,20 @@ async def test_what_arrives_together_is_committed_together(database: Engine) -> 
 
 
 async def test_a_delivery_of_any_size_is_stored_as_a_whole(database: Engine) -> None:
-    """It may need several transactions; the answer comes after the last one."""
+    """A delivery of any size is stored as a whole.
+
+    It may need several transactions, and the answer comes after the last one.
+    """
     async with started(database) as intake:
         await intake.store([event(f"k{n}") for n in range(4_500)], None)
         assert len(posts.stored(database)) == 4_500
 
 
 async def test_events_of_one_delivery_keep_their_order(database: Engine) -> None:
-    """Meta's times are whole seconds; within one second, the id decides which event is handled first."""
+    """The events of one delivery keep their order.
+
+    Meta's times are whole seconds. Within one second, the row's id decides which event is handled first.
+    """
     keys = ["c", "a", "b", "z", "y"]
     async with started(database) as intake:
         await intake.store([event(key) for key in keys], None)
@@ -86,7 +98,10 @@ async def test_events_of_one_delivery_keep_their_order(database: Engine) -> None
 
 
 async def test_a_row_that_the_database_refuses_is_stored_dead_and_the_others_as_usual(database: Engine) -> None:
-    """The dead event keeps the bytes of the delivery, and all counts add up."""
+    """A row that the database refuses is stored as dead, and the others are stored as usual.
+
+    The dead event keeps the bytes of the delivery, and all counts add up.
+    """
     with database.begin() as connection:
         connection.execute(text("ALTER TABLE event ADD CHECK (event_key <> 'poison')"))
     async with started(database) as intake:
@@ -103,7 +118,7 @@ async def test_a_row_that_the_database_refuses_is_stored_dead_and_the_others_as_
 
 
 async def test_no_delivery_waits_longer_than_the_bound(database: Engine) -> None:
-    """When the database does not answer, deliveries are refused instead of piling up."""
+    """If the database does not answer, a delivery is refused after the bound, so that deliveries do not pile up."""
     async with started(database, wait_s=0.3) as intake:
         with database.begin() as connection:
             connection.execute(text("LOCK TABLE event IN ACCESS EXCLUSIVE MODE"))
@@ -114,7 +129,7 @@ async def test_no_delivery_waits_longer_than_the_bound(database: Engine) -> None
 async def test_after_a_hang_the_intake_works_again(
     database: Engine, eventually: Callable[..., Awaitable[object]]
 ) -> None:
-    """The connection that hung is aborted and replaced, without a restart."""
+    """After a hang the intake works again without a restart. The connection that hung is aborted and replaced."""
     async with started(database, wait_s=0.3) as intake:
         with database.begin() as connection:
             connection.execute(text("LOCK TABLE event IN ACCESS EXCLUSIVE MODE"))
@@ -126,7 +141,7 @@ async def test_after_a_hang_the_intake_works_again(
 
 
 async def test_beyond_the_bounded_queue_deliveries_are_refused_at_once(database: Engine) -> None:
-    """Memory stays bounded while the database is slow."""
+    """If the queue is full, deliveries are refused at once. Thus memory stays bounded while the database is slow."""
     async with started(database, queue_rows=10) as intake:
         with database.begin() as connection:
             connection.execute(text("LOCK TABLE event IN ACCESS EXCLUSIVE MODE"))
@@ -139,7 +154,10 @@ async def test_beyond_the_bounded_queue_deliveries_are_refused_at_once(database:
 
 
 async def test_a_connection_that_broke_while_idle_refuses_no_delivery(database: Engine) -> None:
-    """The server may have restarted since the last delivery; the intake connects again and stores."""
+    """If a connection broke while it was idle, the intake connects again and stores the delivery.
+
+    The server may have restarted since the last delivery.
+    """
     async with started(database) as intake:
         await intake.store([event("before")], None)
         with database.begin() as connection:
@@ -154,7 +172,7 @@ async def test_a_connection_that_broke_while_idle_refuses_no_delivery(database: 
 
 
 async def test_what_waits_is_committed_before_the_intake_stops(database: Engine) -> None:
-    """A drain loses no delivery that was accepted."""
+    """Waiting events are committed before the intake stops, so that a drain loses no accepted delivery."""
     async with started(database) as intake:
         waiting = [asyncio.ensure_future(intake.store([event(f"k{n}")], None)) for n in range(50)]
         await asyncio.sleep(0)
@@ -163,7 +181,7 @@ async def test_what_waits_is_committed_before_the_intake_stops(database: Engine)
 
 
 async def test_a_caller_that_is_cancelled_does_not_affect_others(database: Engine) -> None:
-    """Its own events may be stored or not; those of the others are stored."""
+    """If a caller is cancelled, the events of other callers are stored. Its own events may be stored or not."""
     async with started(database) as intake:
         gone = asyncio.ensure_future(intake.store([event("gone")], None))
         stays = asyncio.ensure_future(intake.store([event("stays")], None))
@@ -174,7 +192,10 @@ async def test_a_caller_that_is_cancelled_does_not_affect_others(database: Engin
 
 
 async def test_a_read_only_database_refuses_deliveries(database: Engine) -> None:
-    """After a failover the old server may still answer, and stores nothing."""
+    """A read-only database causes deliveries to be refused.
+
+    After a failover the old server may still answer although it stores nothing.
+    """
     with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         name = connection.execute(text("SELECT quote_ident(current_database())")).scalar_one()
         connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))

@@ -1,4 +1,4 @@
-"""Runs the webhook as a process, over sockets: kills, restarts, drains, and clients that behave badly."""
+"""Tests the webhook as a process with sockets: kills, restarts, drains, and clients that behave badly."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ StartWebhook = Callable[..., Process]
 
 
 async def deliver(client: httpx.AsyncClient, url: str, key: str) -> int:
-    """Return the status of one delivery; 0 when none came."""
+    """Returns the status of one delivery, or 0 if there was no answer."""
     delivery = posts.delivery(posts.item(key, sender=f"1555{key[-4:]}"))
     try:
         return (await client.post(url + posts.PATH, content=delivery, headers=posts.signed(delivery))).status_code
@@ -34,7 +34,10 @@ async def deliver(client: httpx.AsyncClient, url: str, key: str) -> int:
 
 
 class Meta:
-    """Delivers events over and over until each is answered with 200, as Meta does, and keeps a ledger of those."""
+    """Delivers events again and again until each is answered with 200, as Meta does.
+
+    `ledger` contains the keys of the events that were answered with 200.
+    """
 
     def __init__(self, urls: list[str], keys: list[str], *, clients: int = 12) -> None:
         self.urls = urls
@@ -43,7 +46,7 @@ class Meta:
         self._clients = clients
 
     async def run(self) -> None:
-        """Return once every event is acknowledged."""
+        """Delivers all events, and returns once each is acknowledged."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._clients):
                 group.create_task(self._client())
@@ -62,7 +65,10 @@ class Meta:
 async def test_five_times_the_same_over_two_processes_is_one_row_each(
     database: Engine, database_url: str, start_webhook: StartWebhook
 ) -> None:
-    """They arrive shuffled and at once; every arrival is counted, every event is stored once."""
+    """If each event is delivered five times to two processes, it is stored once and every arrival is counted.
+
+    The deliveries are shuffled and arrive at the same time.
+    """
     urls = [start_webhook(database_url).url for _ in range(2)]
     keys = [posts.wamid() for _ in range(100)]
     deliveries = keys * 5
@@ -86,7 +92,7 @@ async def test_kill_9_under_load_loses_nothing_that_was_acknowledged(
     start_webhook: StartWebhook,
     eventually: Callable[..., Any],
 ) -> None:
-    """The process is killed three times, at any point; what got a 200 is in the database, once."""
+    """The process is killed three times under load. Each event that got a 200 is in the database once."""
     process = start_webhook(database_url)
     port = int(process.url.rsplit(":", 1)[1])
     keys = [posts.wamid() for _ in range(1_500)]
@@ -106,7 +112,7 @@ async def test_kill_9_under_load_loses_nothing_that_was_acknowledged(
 
 @pytest.fixture
 def fragile(own_postgres: EmbeddedPostgres) -> Iterator[Engine]:
-    """Migrate a database on a server that the test may stop and kill."""
+    """Yields a migrated database on a server that the test may stop and kill."""
     engine = store_database.connect(own_postgres.url, application="waypost-tests")
     schema.migrate(engine)
     engine.dispose()  # its connections would not survive what the test does to the server
@@ -122,7 +128,10 @@ async def test_while_the_database_is_away_deliveries_are_refused_and_none_is_los
     eventually: Callable[..., Any],
     end: Callable[[EmbeddedPostgres], None],
 ) -> None:
-    """It answers 503 and is alive but not ready; then 200 again; every acknowledged event is stored."""
+    """While the database is away, the webhook answers 503. It is alive but not ready.
+
+    Afterwards it answers 200 again, and every acknowledged event is stored.
+    """
     process = start_webhook(own_postgres.url)
     meta = Meta([process.url], [posts.wamid() for _ in range(800)])
     load = asyncio.create_task(meta.run())
@@ -142,7 +151,10 @@ async def test_while_the_database_is_away_deliveries_are_refused_and_none_is_los
 async def test_a_secret_and_a_token_rotate_without_a_restart(
     database_url: str, registry_dir: Path, start_webhook: StartWebhook, eventually: Callable[..., Any]
 ) -> None:
-    """After the registry's files are rewritten, the new ones are accepted and the oldest no longer."""
+    """A secret and a token are rotated without a restart.
+
+    After the registry's files are rewritten, the new ones are accepted and the oldest are not.
+    """
     process = start_webhook(database_url)
 
     def status(secret: str) -> int:
@@ -162,7 +174,7 @@ async def test_a_secret_and_a_token_rotate_without_a_restart(
 
 
 def half_a_delivery(url: str, key: str) -> tuple[socket.socket, bytes]:
-    """Send a delivery but for its last byte; return the connection, and that byte."""
+    """Sends a delivery without its last byte, and returns the connection and that byte."""
     delivery = posts.delivery(posts.item(key))
     lines = [f"POST {posts.PATH} HTTP/1.1", "host: webhook", f"content-length: {len(delivery)}"]
     lines += [f"{name}: {value}" for name, value in posts.signed(delivery).items()]
@@ -173,7 +185,7 @@ def half_a_delivery(url: str, key: str) -> tuple[socket.socket, bytes]:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """Return what arrives until the server closes the connection."""
+    """Returns the bytes that arrive until the server closes the connection."""
     received = b""
     while chunk := connection.recv(65536):
         received += chunk
@@ -183,7 +195,10 @@ def answer(connection: socket.socket) -> bytes:
 async def test_sigterm_finishes_what_is_in_flight_and_takes_nothing_new(
     database: Engine, database_url: str, start_webhook: StartWebhook, eventually: Callable[..., Any]
 ) -> None:
-    """The delivery that had begun is stored and answered; then the process ends by itself, with status 0."""
+    """After SIGTERM a delivery that has begun is stored and answered, and no new one is accepted.
+
+    Then the process ends by itself with status 0.
+    """
     process = start_webhook(database_url)
     connection, rest = half_a_delivery(process.url, "wamid.inflight")
     with connection:
@@ -207,7 +222,7 @@ async def test_sigterm_finishes_what_is_in_flight_and_takes_nothing_new(
 
 
 async def test_redis_is_not_missed(database: Engine, database_url: str, start_webhook: StartWebhook) -> None:
-    """Deliveries are acknowledged without it: these processes never have one."""
+    """Deliveries are acknowledged without Redis. The processes of these tests never have one."""
     process = start_webhook(database_url)
     async with httpx.AsyncClient(timeout=NEVER_S) as client:
         assert await deliver(client, process.url, "wamid.a") == 200
@@ -217,7 +232,10 @@ async def test_redis_is_not_missed(database: Engine, database_url: str, start_we
 def test_each_signed_delivery_is_one_root_span_and_one_for_its_commit_and_they_say_nothing_private(
     database_url: str, tmp_path: Path, start_webhook: StartWebhook
 ) -> None:
-    """The event's later spans hang on its trace; neither the query nor the body is in it, nor in the log."""
+    """Each signed delivery has a root span and a span for its commit, which contain nothing private.
+
+    Later spans of the event belong to the same trace. Neither the trace nor the log contains the query or the body.
+    """
     process = start_webhook(database_url, WAYPOST_TRACE_DIR=str(tmp_path / "traces"))
     delivery = posts.delivery(posts.item("wamid.CANARY", sender="15557654321", body="CANARY text"))
     headers = {**posts.signed(delivery), "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}

@@ -1,4 +1,4 @@
-"""Tests the server under the application: deadlines for requests that are never completed, and what HTTP forbids."""
+"""Tests the server under the application: deadlines for incomplete requests, and what HTTP forbids."""
 
 import asyncio
 import signal
@@ -30,7 +30,7 @@ one deadline runs on a server whose other one is never reached."""
 def serve(
     database: Engine, registry_dir: Path, wait_for: Callable[..., object]
 ) -> Iterator[Callable[[server.Deadlines], server.Server]]:
-    """Return a function that starts the webhook on a real socket, in a thread, with a drain longer than a test."""
+    """Yields a function that starts the webhook in a thread, on a real socket. A drain takes longer than any test."""
     started: list[tuple[server.Server, threading.Thread]] = []
 
     def start(deadlines: server.Deadlines) -> server.Server:
@@ -55,37 +55,37 @@ Address = tuple[str, int]
 
 
 def address_of(web: server.Server) -> Address:
-    """Return where the server listens."""
+    """Returns the address at which the server listens."""
     host, port = web.servers[0].sockets[0].getsockname()
     return (host, port)
 
 
 @pytest.fixture
 def web(serve: Serve) -> server.Server:
-    """Start a webhook whose deadlines no test reaches."""
+    """Starts a webhook whose deadlines no test reaches."""
     return serve(server.Deadlines(headers_s=NEVER_S, body_s=NEVER_S))
 
 
 @pytest.fixture
 def address(web: server.Server) -> Address:
-    """Return where a webhook without short deadlines listens."""
+    """Returns the address of a webhook without short deadlines."""
     return address_of(web)
 
 
 @pytest.fixture
 def short_for_headers(serve: Serve) -> Address:
-    """Return where a webhook listens that soon gives up on headers."""
+    """Returns the address of a webhook with a short deadline for headers."""
     return address_of(serve(server.Deadlines(headers_s=SHORT_S, body_s=NEVER_S)))
 
 
 @pytest.fixture
 def short_for_bodies(serve: Serve) -> Address:
-    """Return where a webhook listens that soon gives up on bodies."""
+    """Returns the address of a webhook with a short deadline for bodies."""
     return address_of(serve(server.Deadlines(headers_s=NEVER_S, body_s=SHORT_S)))
 
 
 def exchange(address: Address, *parts: bytes) -> bytes:
-    """Send the parts, and return what arrives until the server closes the connection."""
+    """Sends the parts, and returns what arrives until the server closes the connection."""
     received = b""
     with socket.create_connection(address, timeout=NEVER_S) as connection:
         try:
@@ -99,32 +99,41 @@ def exchange(address: Address, *parts: bytes) -> bytes:
 
 
 def request_head(*lines: str) -> bytes:
-    """Return the request line and headers of a delivery."""
+    """Returns the request line and headers of a delivery."""
     return "\r\n".join([f"POST {posts.PATH} HTTP/1.1", "host: webhook", *lines, "", ""]).encode()
 
 
 def whole_delivery(key: str) -> bytes:
-    """Return a signed delivery of one message, headers included."""
+    """Returns a signed delivery of one message, including its headers."""
     delivery = posts.delivery(posts.item(key))
     signature = posts.signed(delivery)["x-hub-signature-256"]
     return request_head(f"content-length: {len(delivery)}", f"x-hub-signature-256: {signature}") + delivery
 
 
 def test_a_body_that_does_not_arrive_is_answered_408(short_for_bodies: Address) -> None:
-    """The connection is closed too; uvicorn alone would keep it open for ever."""
+    """If a body does not arrive, the answer is 408 and the connection is closed.
+
+    uvicorn alone would keep the connection open for ever.
+    """
     received = exchange(short_for_bodies, request_head("content-length: 100") + b"half")
     assert received.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in received
 
 
 def test_a_connection_whose_body_an_unknown_route_does_not_read_is_closed(short_for_bodies: Address) -> None:
-    """The 404 does not wait for the body, but the connection would."""
+    """An unknown route gets 404 before its body has arrived. Then the connection is closed.
+
+    Without a deadline, the connection would wait for the body.
+    """
     request = request_head("content-length: 100").replace(posts.PATH.encode(), b"/webhooks/no/body")
     assert exchange(short_for_bodies, request + b"half").startswith(b"HTTP/1.1 404 ")
 
 
 def test_a_second_delivery_that_stops_midway_is_answered_408(short_for_bodies: Address) -> None:
-    """A request that was complete gives the next one on its connection no more time."""
+    """If the second delivery on a connection stops midway, the answer is 408.
+
+    A complete request does not give the next one on its connection more time.
+    """
     first = request_head("content-length: 0")
     received = exchange(short_for_bodies, first + request_head("content-length: 100") + b"half")
     assert received.startswith(b"HTTP/1.1 400 ")
@@ -132,17 +141,17 @@ def test_a_second_delivery_that_stops_midway_is_answered_408(short_for_bodies: A
 
 
 def test_headers_that_are_never_complete_close_the_connection(short_for_headers: Address) -> None:
-    """There is no request that could be answered."""
+    """If the headers are never complete, the connection is closed without an answer, as there is no request."""
     assert exchange(short_for_headers, b"POST / HTTP/1.1\r\nhost: web") == b""
 
 
 def test_a_connection_that_sends_nothing_is_closed(short_for_headers: Address) -> None:
-    """The deadline for headers starts with the connection."""
+    """A connection that sends nothing is closed, because the deadline for headers starts with the connection."""
     assert exchange(short_for_headers) == b""
 
 
 def test_single_bytes_do_not_extend_the_deadline_for_headers(short_for_headers: Address) -> None:
-    """The deadline is for all headers together."""
+    """Single bytes do not extend the deadline for headers, because it applies to all headers together."""
     with socket.create_connection(short_for_headers, timeout=NEVER_S) as connection:
         closed = False
         for byte in b"POST / HTTP/1.1\r\nx: " + b"y" * 100_000:
@@ -160,7 +169,7 @@ def test_single_bytes_do_not_extend_the_deadline_for_headers(short_for_headers: 
 
 
 async def exchange_with_pauses(loop: ManualLoop, application: Router, requests: list[bytes], pause_s: float) -> None:
-    """Send the requests over one connection, move the clock after each, and expect a 200 for all of them."""
+    """Sends requests over one connection and moves the clock after each. Each request must be answered with 200."""
     configuration = server.Config(application, host="127.0.0.1", port=0)
     configuration.load()
     configuration.timeout_keep_alive = NEVER_S * 100
@@ -182,7 +191,10 @@ async def exchange_with_pauses(loop: ManualLoop, application: Router, requests: 
 
 
 def test_a_connection_is_good_for_many_deliveries(database: Engine, registry_dir: Path) -> None:
-    """Deadlines end requests that stall, not connections that are in use for longer than any deadline."""
+    """A connection can be used for many deliveries, for longer than any deadline.
+
+    Deadlines end only requests that stall.
+    """
     keys = [posts.wamid() for _ in range(5)]
     intake = Intake(database, on_committed=lambda _lanes: None, wait_s=NEVER_S)
     application = app.create(Directory(registry.routes(registry_dir)), intake)
@@ -194,7 +206,10 @@ def test_a_connection_is_good_for_many_deliveries(database: Engine, registry_dir
 
 
 def test_after_sigterm_answers_announce_that_the_connection_closes(web: server.Server, address: Address) -> None:
-    """On an old connection and on a new one: one that closed without notice would lose the next delivery."""
+    """After SIGTERM each answer has the header `connection: close`, on old and on new connections.
+
+    If the server closed a connection without this notice, the next delivery would be lost.
+    """
     request = whole_delivery(posts.wamid())
     with socket.create_connection(address, timeout=NEVER_S) as old:
         old.sendall(request)
@@ -209,7 +224,7 @@ def test_after_sigterm_answers_announce_that_the_connection_closes(web: server.S
 
 
 def test_a_chunked_body_that_grows_too_large_is_refused(address: Address) -> None:
-    """It is answered 413 without any Content-Length."""
+    """A chunked body that grows too large gets 413, although it has no Content-Length."""
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
     head = request_head("transfer-encoding: chunked")
     assert exchange(address, head, *[chunk] * 65).startswith(b"HTTP/1.1 413 ")
@@ -228,5 +243,5 @@ def test_a_chunked_body_that_grows_too_large_is_refused(address: Address) -> Non
     ids=["two lengths", "length twice", "unknown coding", "space before colon", "bad chunk", "no HTTP"],
 )
 def test_requests_that_proxies_read_differently_are_refused(address: Address, request_bytes: bytes) -> None:
-    """A request whose end is in doubt never gets a 200."""
+    """Requests that proxies read differently are refused: a request whose end is in doubt never gets a 200."""
     assert exchange(address, request_bytes)[:13] in {b"HTTP/1.1 400 ", b""}

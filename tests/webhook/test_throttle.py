@@ -1,4 +1,4 @@
-"""Tests how failures are counted, and for which client."""
+"""Tests how failures are counted, and to which client they are attributed."""
 
 import pytest
 
@@ -15,7 +15,10 @@ class Clock:
 
 
 def test_the_limit_is_per_key_and_window() -> None:
-    """Ten failures are within the limit, the eleventh is not; other keys and a new window start from none."""
+    """The limit is per key and window: with a limit of ten, the eleventh failure is above it.
+
+    Other keys and a new window start from zero.
+    """
     clock = Clock()
     throttle = Throttle(limit=10, window_s=60, clock=clock)
     assert [throttle.fail("a") for _ in range(12)] == [False] * 10 + [True] * 2
@@ -25,7 +28,7 @@ def test_the_limit_is_per_key_and_window() -> None:
 
 
 def test_a_window_ends_for_a_client_that_never_stops_failing() -> None:
-    """A window that moved with each failure would never end for it."""
+    """A window ends even for a client that never stops failing. It does not move with each failure."""
     clock = Clock()
     throttle = Throttle(limit=2, window_s=60, clock=clock)
     over = []
@@ -36,7 +39,10 @@ def test_a_window_ends_for_a_client_that_never_stops_failing() -> None:
 
 
 def test_a_key_is_exhausted_at_its_limit_and_free_again_in_the_next_window() -> None:
-    """`is_exhausted` does not count as a failure itself."""
+    """A key is exhausted at its limit and free again in the next window.
+
+    A call of `is_exhausted` does not count as a failure itself.
+    """
     clock = Clock()
     throttle = Throttle(limit=1, window_s=60, clock=clock)
     before = throttle.is_exhausted("a")
@@ -47,7 +53,7 @@ def test_a_key_is_exhausted_at_its_limit_and_free_again_in_the_next_window() -> 
 
 
 def test_memory_is_bounded() -> None:
-    """In a flood of addresses the oldest are dropped."""
+    """Memory is bounded: in a flood of addresses the oldest are dropped."""
     throttle = Throttle(limit=1, capacity=100, clock=Clock())
     for number in range(10_000):
         throttle.fail(number)
@@ -75,11 +81,14 @@ def test_memory_is_bounded() -> None:
 def test_a_client_is_the_last_address_before_the_trusted_proxies(
     peer: str | None, forwarded_for: str, trusted: str, client: str
 ) -> None:
-    """What a client itself puts into X-Forwarded-For has no effect."""
+    """A client is the last address before the trusted proxies.
+
+    Addresses that a client itself puts into X-Forwarded-For have no effect.
+    """
     assert client_address(peer, forwarded_for, networks(trusted)) == client
 
 
 def test_a_wrong_network_is_named() -> None:
-    """The error names the part of the setting that is wrong."""
+    """The error about a wrong network names the part of the setting that is wrong."""
     with pytest.raises(ValueError, match="ten"):
         networks("10.0.0.0/8, ten")

@@ -1,4 +1,4 @@
-"""The bots of numbers: a worker compiles scripts, and imports only plugins that are allowed."""
+"""Tests that a worker compiles the scripts of numbers, and imports only plugins that are allowed."""
 
 import sys
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def turn(state, event):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield a folder on the import path with two bots, each of which creates a file when it is imported."""
+    """Yields a folder on the import path with two bots. Each bot creates a file when it is imported."""
     for name in ("our_bot", "their_bot"):
         (tmp_path / f"{name}.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -51,7 +51,10 @@ def _replies(world: World) -> list[str]:
 
 @pytest.mark.parametrize("path", ["their_bot:turn", "os:_exit", "subprocess:Popen", "our_bot:turn.__globals__"])
 def test_a_plugin_that_is_not_listed_is_never_imported(folder: Path, path: str) -> None:
-    """The author of a number in one namespace must not run code in the workers that answer for all namespaces."""
+    """A plugin that is not listed is never imported.
+
+    The author of a number in one namespace must not run code in the workers that answer for all namespaces.
+    """
     bots = Bots(AllowedPlugins.read("our_bot:turn"))
     with pytest.raises(BotUnusable):
         bots.turn(_asking_for(path))
@@ -59,7 +62,7 @@ def test_a_plugin_that_is_not_listed_is_never_imported(folder: Path, path: str) 
 
 
 def test_a_listed_plugin_answers(folder: Path) -> None:
-    """The platform has put this plugin on the list, so the worker imports it."""
+    """A plugin that the platform has put on the list is imported and answers."""
     turn = Bots(AllowedPlugins.read("our_bot:turn")).turn(_asking_for("our_bot:turn"))
     assert turn is not None
     _, effects = turn({}, BotEvent("text", text="hello"))
@@ -67,7 +70,10 @@ def test_a_listed_plugin_answers(folder: Path) -> None:
 
 
 def test_a_number_that_then_asks_for_what_is_not_listed_keeps_its_last_good_bot(folder: Path) -> None:
-    """It is treated like a plugin that cannot be imported: people still get answers."""
+    """If a number then asks for a plugin that is not listed, its last good bot still answers people.
+
+    The same happens for a plugin that cannot be imported.
+    """
     bots = Bots(AllowedPlugins.read("our_bot:turn"))
     good = bots.turn(_asking_for("our_bot:turn"))
     assert bots.turn(_asking_for("their_bot:turn")) is good
@@ -78,7 +84,7 @@ def test_a_number_that_then_asks_for_what_is_not_listed_keeps_its_last_good_bot(
 def test_messages_for_a_plugin_that_cannot_be_used_are_dead_and_not_lost(
     database: Engine, folder: Path, path: str
 ) -> None:
-    """A plugin that is not allowed is treated like one that cannot be imported: its events can be replayed."""
+    """Events for a plugin that is not allowed are dead, as for one that cannot be imported. They can be replayed."""
     world = World(database, number=_asking_for(path), bots=Bots(AllowedPlugins.read("no_such_module_at_all:turn")))
     world.say("hello")
     assert [tuple(row) for row in world.rows("SELECT state, reason FROM event")] == [("dead", "BotUnusable")]
@@ -87,7 +93,7 @@ def test_messages_for_a_plugin_that_cannot_be_used_are_dead_and_not_lost(
 
 
 def test_messages_are_answered_once_their_plugin_is_listed(database: Engine, folder: Path) -> None:
-    """Workers that start with the new list answer the messages after a replay."""
+    """Messages are answered once their plugin is listed: after a replay, by workers that start with the new list."""
     number = _asking_for("their_bot:turn")
     World(database, number=number, bots=Bots(AllowedPlugins())).say("hello")
     world = World(database, number=number, bots=Bots(AllowedPlugins.read("their_bot:turn")))
@@ -99,7 +105,7 @@ def test_messages_are_answered_once_their_plugin_is_listed(database: Engine, fol
 
 
 def test_stop_is_heard_though_the_plugin_may_not_run(database: Engine, folder: Path) -> None:
-    """An opt-out does not depend on the list of plugins."""
+    """STOP counts even if the plugin may not run, because an opt-out does not depend on the list of plugins."""
     world = World(database, number=_asking_for("their_bot:turn"), bots=Bots(AllowedPlugins()))
     world.say("STOP")
     assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]

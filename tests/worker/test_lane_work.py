@@ -1,4 +1,4 @@
-"""Lanes are drained for RQ's jobs, and without Redis."""
+"""Tests that lanes are drained by RQ's jobs and, without Redis, by the worker itself."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from waypost.worker.rq_worker import connect as connect_rq
 
 @pytest.fixture
 def put(database: Engine) -> Callable[[int], None]:
-    """Return `put(lane)`, which stores a waiting event."""
+    """Returns `put(lane)`, which stores a waiting event."""
 
     def put(lane: int) -> None:
         with database.begin() as connection:
@@ -42,7 +42,10 @@ def _work(
 def test_a_worker_that_must_stop_drains_no_further_lane(
     database: Engine, redis_server: EmbeddedRedis, put: Callable[[int], None]
 ) -> None:
-    """Without Redis it drains due lanes in turn; with slow bots that would take longer than a pod's grace period."""
+    """A worker that must stop drains no further lane.
+
+    Without Redis a worker drains all due lanes in turn. With slow bots that takes longer than a pod's grace period.
+    """
     redis_server.kill()
     for lane in range(3):
         put(lane)
@@ -61,7 +64,10 @@ def test_a_worker_that_must_stop_drains_no_further_lane(
 def test_a_defect_in_one_drain_does_not_keep_the_other_lanes_waiting(
     database: Engine, redis_server: EmbeddedRedis, put: Callable[[int], None]
 ) -> None:
-    """Without Redis no other code catches an error of a drain before it ends the process."""
+    """A defect in one drain does not stop the drains of other lanes.
+
+    Without Redis, no other code catches the error before it ends the process.
+    """
     redis_server.kill()
     for lane in range(3):
         put(lane)
@@ -81,7 +87,10 @@ def test_a_defect_in_one_drain_does_not_keep_the_other_lanes_waiting(
 
 
 def test_a_warning_names_a_lane_whose_rows_stay_locked(database: Engine, redis_server: EmbeddedRedis) -> None:
-    """The worker stays ready, because the database is there, so nothing else would name the lane."""
+    """If the rows of a lane stay locked, a warning names the lane.
+
+    The worker stays ready because the database is there, so nothing else names the lane.
+    """
 
     def drain(_lane: int) -> str:
         with database.connect() as connection:
@@ -97,7 +106,10 @@ def test_a_warning_names_a_lane_whose_rows_stay_locked(database: Engine, redis_s
 
 
 def test_a_failed_drain_leaves_no_text_of_its_error_in_redis(database: Engine, redis_server: EmbeddedRedis) -> None:
-    """RQ stores the message of a job's exception, which may quote anything (G8)."""
+    """If a drain fails, Redis does not contain the text of its error (G8).
+
+    RQ stores the message of a job's exception, which may quote anything.
+    """
     stop = threading.Event()
 
     def drain(_lane: int) -> str:
@@ -115,13 +127,19 @@ def test_a_failed_drain_leaves_no_text_of_its_error_in_redis(database: Engine, r
 
 
 def test_an_rq_worker_waits_little_longer_for_an_answer_than_for_a_job(redis_server: EmbeddedRedis) -> None:
-    """RQ would raise the time-out by ten seconds, which every call to a hung Redis would then take."""
+    """An RQ worker waits only a little longer for an answer of Redis than for a job.
+
+    RQ would make the time-out ten seconds longer, and every call to a hung Redis would take that long.
+    """
     worker = LaneWorker(connect_rq(redis_server.url), threading.Event())
     assert worker.connection.connection_pool.connection_kwargs["socket_timeout"] == ANSWER_S
 
 
 def test_an_rq_worker_whose_redis_went_away_leaves_no_thread_behind(redis_server: EmbeddedRedis) -> None:
-    """A worker starts a new RQ worker each time Redis is back; leaked threads would grow with every outage."""
+    """If Redis goes away, an RQ worker leaves no thread behind.
+
+    A worker starts a new RQ worker each time Redis is back, so leaked threads would grow with every outage.
+    """
     before = set(threading.enumerate())
     worker = LaneWorker(connect_rq(redis_server.url), threading.Event())
     killer = threading.Timer(0.5, redis_server.kill)

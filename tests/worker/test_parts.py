@@ -1,4 +1,7 @@
-"""The parts of a worker process: each survives what it must, and the process ends with the parts that it needs."""
+"""Tests the parts of a worker process. Each part survives what it must.
+
+If a part that the process needs ends, the process ends too.
+"""
 
 import asyncio
 import subprocess
@@ -29,16 +32,19 @@ class BrokenSender(Sender):
     """A sender with a defect that ends it as soon as it runs."""
 
     def __init__(self) -> None:
-        """Create a sender without any of its parts."""
+        """Creates a sender without any of its parts."""
 
     async def run(self) -> None:
-        """Break down."""
+        """Raises `RuntimeError`."""
         await asyncio.sleep(0)
         raise RuntimeError("a defect")
 
 
 def test_a_sender_that_breaks_down_ends_its_worker() -> None:
-    """Otherwise the worker would go on to drain lanes, and its messages would never be sent."""
+    """A sender that breaks down ends its worker.
+
+    Otherwise the worker would continue to drain lanes, and the messages would never be sent.
+    """
     ended = threading.Event()
     thread = SenderThread(BrokenSender, ended=ended)
     thread.start()
@@ -47,7 +53,11 @@ def test_a_sender_that_breaks_down_ends_its_worker() -> None:
 
 
 def test_a_turn_that_cannot_be_interrupted_lets_calls_in_flight_end_before_the_process_does() -> None:
-    """The calls are for messages of other conversations: cut off, each would be unknown and never sent again."""
+    """If a turn cannot be interrupted, calls in flight end before the process does.
+
+    The calls send messages of other conversations. If they were cut off, each message would be unknown and never
+    sent again.
+    """
     script = """
         import time
         from waypost.worker.deadline import Deadline
@@ -70,7 +80,10 @@ def test_a_turn_that_cannot_be_interrupted_lets_calls_in_flight_end_before_the_p
 
 
 def test_a_registry_that_cannot_be_read_for_a_while_is_followed_again(database: Engine, tmp_path: Path) -> None:
-    """A new token must arrive without a restart, even if the mounted folder was away for a time."""
+    """A registry that cannot be read for a while is followed again afterwards.
+
+    A new token must arrive without a restart, even if the mounted folder was away for a time.
+    """
     folder, away = tmp_path / "worker", tmp_path / "away"
     folder.mkdir()
     file = folder / "team.support.json"
@@ -92,7 +105,7 @@ def test_a_registry_that_cannot_be_read_for_a_while_is_followed_again(database: 
 
 @pytest.fixture
 def scarce(database: Engine) -> Iterator[Engine]:
-    """Yield an engine on `database` with one connection."""
+    """Yields an engine on `database` with a single connection."""
     engine = create_engine(database.url, pool_size=1, max_overflow=0, pool_timeout=60)
     yield engine
     engine.dispose()
@@ -101,7 +114,10 @@ def scarce(database: Engine) -> Iterator[Engine]:
 def test_probes_take_one_connection_of_a_database_that_does_not_answer(
     scarce: Engine, wait_for: Callable[..., object]
 ) -> None:
-    """Probes arrive faster than a hung database answers them, and the drains need connections too."""
+    """If the database does not answer, all probes together use only one connection.
+
+    Probes arrive faster than a hung database answers them, and the drains need connections too.
+    """
     readiness = Readiness(scarce, [])
     answers: list[str | None] = []
     first = threading.Thread(target=lambda: answers.append(readiness.reason()))
@@ -113,7 +129,7 @@ def test_probes_take_one_connection_of_a_database_that_does_not_answer(
 
 
 def test_a_worker_is_not_ready_before_the_migration(empty_database_url: str) -> None:
-    """It could not work, and its readiness names the command that helps."""
+    """Before the migration a worker cannot work and is not ready. Its readiness names the command that helps."""
     engine = create_engine(make_url(empty_database_url).set(drivername="postgresql+psycopg"))
 
     assert "waypost migrate" in str(Readiness(engine, []).reason())

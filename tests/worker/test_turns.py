@@ -1,4 +1,4 @@
-"""Turns: the rows that each kind of event writes into the database."""
+"""Tests which rows the turn for each kind of event writes into the database."""
 
 import json
 import time
@@ -28,7 +28,7 @@ Bot = Callable[[dict[str, Any], BotEvent], tuple[dict[str, Any], Sequence[Effect
 
 
 def echo(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
-    """Count the turns and repeat the text."""
+    """Counts the turns and repeats the text."""
     return {"turns": state.get("turns", 0) + 1}, [Reply(Text(event.text or "-"))]
 
 
@@ -43,7 +43,7 @@ class OneBot(Bots):
 
 
 class World:
-    """An installation to which a test delivers values of Meta's; it drains every lane, and reads the rows."""
+    """An installation to which a test delivers values in Meta's form. It drains every lane and reads the rows."""
 
     def __init__(
         self, engine: Engine, bot: Bot | None = echo, number: Number | None = NUMBER, bots: Bots | None = None
@@ -90,7 +90,7 @@ class World:
 
 @pytest.fixture
 def world(database: Engine) -> World:
-    """Return a number with a bot that echoes."""
+    """Returns a number with a bot that echoes."""
     return World(database)
 
 
@@ -109,7 +109,7 @@ def test_a_message_writes_state_message_and_reply(world: World) -> None:
 
 
 def test_turns_of_one_delivery_build_on_each_other(world: World) -> None:
-    """Two messages of a conversation in one batch: the second turn sees the first one's state."""
+    """If two messages of a conversation are in one batch, the second turn sees the state of the first."""
     messages = [
         {"from": "15551234567", "id": f"wamid.{n}", "timestamp": str(int(time.time()) - 9 + n), "type": "text",
          "text": {"body": str(n)}}
@@ -130,7 +130,10 @@ def test_a_user_with_bsuid_and_phone_is_one_contact(world: World) -> None:
 
 
 def test_a_phone_number_that_changed_hands_starts_a_new_conversation(world: World) -> None:
-    """A BSUID ends with its phone number: the same phone with another BSUID is another person."""
+    """A phone number with another BSUID is another person and starts a new conversation.
+
+    A BSUID ends with its phone number.
+    """
     world.say("old", sender={"from": "15551234567", "from_user_id": "US.1111111111"})
     world.say("new", sender={"from": "15551234567", "from_user_id": "US.2222222222"})
     contacts = {row.user_id: row.wa_id for row in world.rows("SELECT user_id, wa_id FROM contact")}
@@ -139,7 +142,10 @@ def test_a_phone_number_that_changed_hands_starts_a_new_conversation(world: Worl
 
 
 def test_a_stale_message_is_stored_and_not_answered(world: World) -> None:
-    """After a replay or days of outage the window is closed, by the message's own time."""
+    """A message that is more than a day old by its own time is stored but not answered: the window is closed.
+
+    This happens after a replay or after days of outage.
+    """
     world.say("late", ago_s=25 * 3600)
     assert world.rows("SELECT * FROM outbox") == []
     assert [row.reason for row in world.rows("SELECT reason FROM event")] == ["Stale"]
@@ -147,7 +153,10 @@ def test_a_stale_message_is_stored_and_not_answered(world: World) -> None:
 
 
 def test_the_window_counts_from_the_messages_own_time(world: World) -> None:
-    """It closes 24 h after Meta's time stamp, not after our receipt; an older message never shortens it."""
+    """The window closes 24 h after Meta's time stamp of the message, not after our receipt.
+
+    An older message never makes the window shorter.
+    """
     world.say("now", ago_s=60)
     world.say("older", ago_s=3600)
     (row,) = world.rows("SELECT extract(epoch FROM window_expires_at - now()) AS remaining_s FROM conversation")
@@ -155,7 +164,7 @@ def test_the_window_counts_from_the_messages_own_time(world: World) -> None:
 
 
 def test_stop_is_recorded_for_a_number_without_a_bot(database: Engine) -> None:
-    """The words for consent count everywhere."""
+    """STOP is recorded even for a number without a bot, because the words for consent count everywhere."""
     world = World(database, bot=None, number=msgspec.structs.replace(NUMBER, bot=None))
     world.say("Stop")
     assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]
@@ -164,7 +173,7 @@ def test_stop_is_recorded_for_a_number_without_a_bot(database: Engine) -> None:
 
 
 def test_stop_counts_before_a_plugin_is_asked(database: Engine) -> None:
-    """A bot in Python cannot forget to honour it."""
+    """STOP counts before a plugin is asked, so a bot in Python cannot forget to honour it."""
     world = World(database, number=msgspec.structs.replace(NUMBER, bot=None, bot_plugin="some.module:turn"))
     world.say("STOP")
     assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]
@@ -172,7 +181,10 @@ def test_stop_counts_before_a_plugin_is_asked(database: Engine) -> None:
 
 
 def test_stop_counts_while_a_person_has_the_conversation(database: Engine) -> None:
-    """The bot does not answer it, but a schedule may not write to this contact any more."""
+    """STOP counts while a person has the conversation.
+
+    The bot does not answer it, but a schedule may not write to this contact any more.
+    """
     world = World(database, bot=lambda state, _event: (state, [HandOff()]))
     world.say("agent")
     world.say("STOP")
@@ -180,7 +192,10 @@ def test_stop_counts_while_a_person_has_the_conversation(database: Engine) -> No
 
 
 def test_only_the_first_notice_after_stop_passes_the_gate(database: Engine) -> None:
-    """The confirmation is marked as a notice once; a second STOP of an opted-out contact is not."""
+    """Only the first confirmation of STOP is marked as a notice and passes the gate.
+
+    The confirmation of a second STOP by an opted-out contact is not.
+    """
     world = World(database, bot=lambda state, _event: (state, [OptOut(Text("You will hear no more"))]))
     world.say("stop")
     world.say("stop")
@@ -191,7 +206,10 @@ def test_only_the_first_notice_after_stop_passes_the_gate(database: Engine) -> N
 
 
 def test_a_hand_off_says_so_and_silences_the_bot(database: Engine) -> None:
-    """Replies of the same turn still go out; later messages are stored for the person who took over."""
+    """A hand-off is announced and silences the bot. Replies of the same turn are still sent.
+
+    Later messages are stored for the person who took over.
+    """
     world = World(
         database, bot=lambda state, _event: (state, [Reply(Text("One moment")), HandOff(30, Text("Ada will"))])
     )
@@ -203,7 +221,7 @@ def test_a_hand_off_says_so_and_silences_the_bot(database: Engine) -> None:
 
 
 def test_opting_in_lets_the_bot_speak_again(database: Engine) -> None:
-    """START clears the opt-out before the confirmation is queued."""
+    """START clears the opt-out before the confirmation is queued, so that the bot may write again."""
     world = World(
         database,
         bot=lambda state, event: (state, [OptOut() if event.text == "stop" else OptIn(Text("Welcome back"))]),
@@ -235,7 +253,10 @@ def test_a_message_typed_by_a_person_silences_the_bot_for_a_while(world: World) 
 def test_a_message_typed_by_a_person_does_not_cut_a_hand_off_short(
     database: Engine, minutes: int | None, least_s: int | None
 ) -> None:
-    """Otherwise the bot would answer again in a conversation that it had handed over for longer (G5)."""
+    """A message that a person typed does not make a longer hand-off shorter.
+
+    Otherwise the bot would answer again in a conversation that it had handed over for longer (G5).
+    """
     world = World(database, bot=lambda state, _event: (state, [HandOff(minutes)]))
     world.say("a person, please")
     echoed = {
@@ -250,7 +271,10 @@ def test_a_message_typed_by_a_person_does_not_cut_a_hand_off_short(
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after the other"])
 def test_the_notice_of_a_hand_off_does_not_pass_the_gate_after_stop(database: Engine, together: bool) -> None:
-    """It may wait for hours while its number is paused, and the contact has opted out since (G5)."""
+    """After STOP, the notice of an earlier hand-off does not pass the gate (G5).
+
+    The notice may wait for hours while its number is paused, and the contact may opt out before it is sent.
+    """
 
     def bot(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
         if event.text == "STOP":
@@ -266,7 +290,10 @@ def test_the_notice_of_a_hand_off_does_not_pass_the_gate_after_stop(database: En
 
 
 def test_a_turn_with_an_effect_that_fails_sends_nothing(database: Engine) -> None:
-    """Otherwise each attempt would send the effects before the failed one again (G2)."""
+    """If one effect of a turn fails, the turn sends nothing.
+
+    Otherwise each attempt would send the effects before the failed one again (G2).
+    """
     world = World(database, bot=lambda state, _event: (state, [Reply(Text("once")), HandOff(10**12)]))
     world.say("hello")
     assert [tuple(row) for row in world.rows("SELECT state, reason FROM event")] == [("dead", "OverflowError")]
@@ -275,7 +302,10 @@ def test_a_turn_with_an_effect_that_fails_sends_nothing(database: Engine) -> Non
 
 
 def test_changes_of_a_failing_turn_to_its_state_are_not_stored(database: Engine) -> None:
-    """A bot may change the state in place before it fails; an earlier message of the batch must not store that."""
+    """If a turn changes the state in place and then fails, the change is not stored.
+
+    An earlier message of the batch must not store it either.
+    """
 
     def bot(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
         state.setdefault("heard", []).append(event.text)
@@ -296,7 +326,7 @@ def _text(body: str, *, ago_s: float) -> dict[str, Any]:
 
 
 def test_a_contact_who_changes_number_keeps_the_conversation(world: World) -> None:
-    """Meta's system message names the old and the new number."""
+    """A contact who changes number keeps the conversation. Meta's system message names the old and the new number."""
     world.say("hello")
     world.deliver(
         {
@@ -312,7 +342,10 @@ def test_a_contact_who_changes_number_keeps_the_conversation(world: World) -> No
 
 
 def test_events_of_a_number_wait_until_the_worker_has_it(database: Engine) -> None:
-    """The webhook may have the number first: the message waits, and is answered once the worker has it too."""
+    """If the webhook has a number before the worker, the number's messages wait until the worker has it too.
+
+    Then they are answered.
+    """
     world = World(database, number=None)
     world.say("hello")
     world.say("are you there?")
@@ -333,7 +366,10 @@ def test_events_of_a_number_wait_until_the_worker_has_it(database: Engine) -> No
 
 
 def test_events_of_a_number_that_the_registry_never_gets_are_dead(database: Engine) -> None:
-    """After a quarter of an hour this is more than a delay; the event can be replayed once the number is there."""
+    """If the worker still does not have a number after a quarter of an hour, the number's events are dead.
+
+    This is more than a delay. The events can be replayed once the number is there.
+    """
     world = World(database, number=None)
     world.turns.clock = lambda: time.time() + 16 * 60
     world.say("hello")
@@ -341,7 +377,7 @@ def test_events_of_a_number_that_the_registry_never_gets_are_dead(database: Engi
 
 
 def test_a_turn_that_never_ends_is_interrupted(database: Engine) -> None:
-    """The deadline ends even pure Python code that catches every `Exception`."""
+    """A turn that never ends is interrupted, even if its pure Python code catches every `Exception`."""
 
     def stubborn(_state: dict[str, Any], _event: BotEvent) -> Any:
         while True:

@@ -1,8 +1,9 @@
-"""`make cluster`: creates an empty kind cluster on this machine, with everything that it needs.
+"""`make cluster`: creates an empty kind cluster on this machine, with everything that the cluster needs.
 
-Uses the Docker engine that runs and the images that it can pull. If there is no engine or no registry, and this is
-Debian and root, it starts an engine, builds Kubernetes from source and makes images from Debian's packages: slow the
-first time, cached afterwards. Needs only Python's standard library, so it can run while the environment is made.
+Uses the Docker engine that runs and the images that it can pull. If there is no engine or no registry, the
+system must be Debian and the user must be root. The program then starts an engine, builds Kubernetes from
+source and makes images from Debian's packages. This is slow the first time, and cached afterwards. The
+program needs only Python's standard library, so it can run while the environment is made.
 """
 
 import os
@@ -24,7 +25,10 @@ def main() -> None:
 
 
 def ensure_cluster() -> bool:
-    """Creates the cluster unless it exists. Returns whether its images are made here. Raises `StepFailed`."""
+    """Creates the cluster unless it exists. Raises `StepFailed`.
+
+    Returns whether the images of the cluster are made on this machine.
+    """
     offline = kind.uses_built_node_image() if CLUSTER in kind.cluster_names() else not can_pull_images()
     programs = binaries.missing_for_cluster(offline=offline)
     missing_images: list[str] = []
@@ -50,7 +54,7 @@ def ensure_cluster() -> bool:
 
 
 def can_pull_images() -> bool:
-    """Returns whether a Docker engine runs here that has, or can pull, the base of our image."""
+    """Returns whether a running Docker engine has the base of our image or can pull it."""
     # Our engine only runs where there was no other; a cluster that was begun offline stays offline.
     if engine.is_ours() or os.environ.get("KIND_NODE_IMAGE", "").startswith("waypost/"):
         return False

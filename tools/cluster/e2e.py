@@ -1,8 +1,10 @@
-"""`make e2e`: runs the tests that need a cluster, on the one of `make up` if it exists, else on a temporary one.
+"""`make e2e`: runs the tests that need a cluster.
+
+They run on the cluster of `make up` if it exists, and otherwise on a temporary one.
 
     python -m tools.cluster.e2e [--only tests/cluster|tests/e2e] [pytest's arguments]
 
-`KEEP=1` keeps the temporary cluster. The exit status is pytest's.
+`KEEP=1` keeps the temporary cluster. The exit status is that of pytest.
 """
 
 import argparse
@@ -81,8 +83,10 @@ def is_installed() -> bool:
 
 
 def run_pytest(folder: str, arguments: list[str], **variables: str) -> int:
-    """Runs pytest on a folder, with its output passed through. Returns its status; 0 if its arguments select no test
-    there."""
+    """Runs pytest on a folder and passes its output through. Returns pytest's status.
+
+    Returns 0 if the arguments select no test in the folder.
+    """
     print_step(f"running {folder}")
     program = str(Path(sys.executable).parent / "pytest")
     command = [program, folder, "--timeout=900", "--durations=10", *arguments]

@@ -20,9 +20,9 @@ REPLY_TIMEOUT_S = 60
 
 
 def exchange_messages() -> None:
-    """Sends a user's message through the simulated Meta, then one in a delivery of our own, and prints the replies.
+    """Sends a user's message through the simulated Meta, and a second one in our own delivery. Prints the replies.
 
-    Raises `StepFailed` if a reply, or the trace of the second one, does not arrive in time.
+    Raises `StepFailed` if a reply, or the trace of the second message, does not arrive in time.
     """
     print_step("a user writes to the bot")
     deadline = time.monotonic() + REPLY_TIMEOUT_S

@@ -13,12 +13,12 @@ NODE_PORTS = {"webhook": 30080, "simulator": 30082}
 
 
 def cluster_names() -> list[str]:
-    """Returns the names of all clusters on the Docker engine; none if no engine runs or kind is missing."""
+    """Returns the names of all clusters on the Docker engine. Returns none if no engine runs or kind is missing."""
     return run("kind", "get", "clusters").split() if succeeds("docker", "info") and succeeds("kind", "version") else []
 
 
 def ensure_cluster(node_image: str) -> None:
-    """Creates the cluster unless it exists and answers. An empty `node_image` means kind's default."""
+    """Creates the cluster unless it exists and answers. An empty `node_image` means the default image of kind."""
     if CLUSTER in cluster_names():
         # The kubeconfig is exported again: the cluster may have been created with another cache folder.
         if succeeds("kind", "export", "kubeconfig", "--name", CLUSTER, "--kubeconfig", KUBECONFIG) and _answers():
@@ -43,9 +43,9 @@ def uses_built_node_image() -> bool:
 
 
 def images_to_load(images: list[str]) -> list[str]:
-    """Returns those of these images that the node does not have, compared by name.
+    """Returns those of the given images that the node does not have. The images are compared by name.
 
-    kind itself compares ids, which an engine may assign again for the same image.
+    kind itself compares ids, but an engine may assign a new id to the same image.
     """
     present = run("docker", "exec", NODE, "ctr", "--namespace", "k8s.io", "images", "list", "--quiet").split()
     return [image for image in images if not any(each.endswith(f"/{image}") for each in present)]

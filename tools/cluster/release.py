@@ -22,7 +22,10 @@ IMAGE_INPUTS = ("Dockerfile", "Makefile", "pyproject.toml", "requirements.image.
 
 
 def app_image(*, offline: bool) -> str:
-    """Returns the name of our image. Its tag is a digest of its inputs, so an upgrade replaces pods of an older one."""
+    """Returns the name of our image.
+
+    The tag is a digest of the image's inputs, so an upgrade replaces pods that run an older image.
+    """
     return f"waypost:{digest(base_image(offline=offline), *(REPOSITORY / path for path in IMAGE_INPUTS))}"
 
 
@@ -32,7 +35,7 @@ def base_image(*, offline: bool) -> str:
 
 
 def load_images(*, offline: bool) -> None:
-    """Builds our image unless it exists, and loads it, and the images that cannot be pulled, into the cluster."""
+    """Builds our image unless it exists. Loads it into the cluster, with the images that cannot be pulled."""
     image = app_image(offline=offline)
     if not succeeds("docker", "image", "inspect", image):
         print_step("building our image")
@@ -73,7 +76,7 @@ def trial_values(*, offline: bool) -> dict[str, Any]:
 
 
 def install(chart_values: dict[str, Any], *more: str, chart: Path = CHART) -> None:
-    """Installs or upgrades the chart, in a namespace that admits restricted pods only."""
+    """Installs or upgrades the chart in a namespace that admits only restricted pods."""
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}
     run("kubectl", "apply", "--server-side", "--filename", "-", stdin=json.dumps(namespace))

@@ -1,4 +1,4 @@
-"""Reads what the cluster's collector received, as the records from which `waypost dev` draws its trees."""
+"""Reads the spans that the cluster's collector received. Returns them as records that `waypost dev` can draw."""
 
 import json
 from collections.abc import Iterator

@@ -12,7 +12,7 @@ READY_TIMEOUT_S = 120
 
 
 def main() -> None:
-    """Creates the cluster, installs the chart and lets the bot answer, or ends with one message."""
+    """Creates the cluster, installs the chart and lets the bot answer. If a step fails, ends with one message."""
     try:
         lock_cache()
         offline = create.ensure_cluster()

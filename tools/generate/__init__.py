@@ -1,1 +1,1 @@
-"""Writes generated files from what they describe: run `make generate`."""
+"""Writes the generated files from their sources. Run `make generate`."""

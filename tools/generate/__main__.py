@@ -2,8 +2,8 @@
 
     python -m tools.generate [--check]
 
-Not among them: the lock files (`make lock`) and the collector's Go code (tools/offline/collector/README.md), because
-both need downloads.
+The lock files (`make lock`) and the collector's Go code (tools/offline/collector/README.md) are not among
+these files, because both need downloads.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def files() -> dict[Path, str]:
 
 
 def stale(root: Path) -> list[Path]:
-    """Returns the generated files below `root` that are missing or have other content than they should."""
+    """Returns the generated files below `root` that are missing or do not have the content that they should have."""
     return [path for path, content in files().items() if not _has_content(root / path, content)]
 
 
@@ -40,7 +40,7 @@ def write(root: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None, root: Path = REPOSITORY) -> int:
-    """Writes or checks the files. Returns the exit status: 1 if a check finds a stale one."""
+    """Writes or checks the files. Returns the exit status, which is 1 if a check finds a stale file."""
     parser = argparse.ArgumentParser(prog="python -m tools.generate", description="Write every generated file.")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file is stale")
     if parser.parse_args(arguments).check:

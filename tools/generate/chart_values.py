@@ -1,6 +1,6 @@
 """Generates charts/waypost/README.md: a table of the chart's values, from values.yaml and the comments in it.
 
-The comment lines directly above a key, indented as the key, explain it.
+A key is explained by the comment lines directly above it that have the same indentation.
 """
 
 import json
@@ -40,12 +40,12 @@ class Key:
 
     @property
     def name(self) -> str:
-        """The key as `helm --set` takes it."""
+        """Returns the key in the form that `helm --set` takes."""
         return ".".join(self.path)
 
     @property
     def is_group(self) -> bool:
-        """Returns whether there are keys below it."""
+        """Returns whether this key has keys below it."""
         return isinstance(self.default, dict) and bool(self.default)
 
 
@@ -55,7 +55,7 @@ def files() -> dict[Path, str]:
 
 
 def keys(text: str) -> Iterator[Key]:
-    """Yields every key of a values file at any depth, groups before what is in them."""
+    """Yields every key of a values file at any depth. A group comes before the keys in it."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     assert isinstance(root, yaml.MappingNode)
     yield from _keys(root, yaml.safe_load(text), text.splitlines(), ())

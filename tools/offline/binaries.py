@@ -1,9 +1,11 @@
-"""Builds programs from pinned Go modules: those that PATH lacks and, if no image can be pulled, Kubernetes itself.
+"""Builds programs from pinned Go modules.
+
+It builds the programs that PATH lacks and, if no image can be pulled, Kubernetes itself.
 
     python -m tools.offline.binaries helm kubeconform
 
-builds each program that is neither on PATH in a version that is new enough nor in the cache already, and prints the
-folder of built programs.
+builds each named program, unless PATH has a version that is new enough or the cache has the program already.
+Then it prints the folder of built programs.
 """
 
 import argparse
@@ -28,7 +30,7 @@ CLUSTER_MODULE, CHART_MODULE = HERE / "cluster-binaries", HERE / "chart-binaries
 class Program:
     """A program to build.
 
-    `minutes` is how long that takes on two cores if only the programs before it in `PROGRAMS` have been compiled.
+    `minutes` is the build time on two cores if only the programs before it in `PROGRAMS` have been compiled.
     """
 
     minutes: float
@@ -79,7 +81,7 @@ def missing_for_cluster(*, offline: bool) -> list[str]:
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """Returns the programs to build so that these names can be called, in build order.
+    """Returns, in build order, the programs that must be built so that the given names can be called.
 
     Raises `StepFailed` for a name that no program has.
     """
@@ -112,7 +114,7 @@ def build(names: list[str]) -> None:
 
 
 def first_version(output: str) -> tuple[int, int]:
-    """Returns major and minor of the first version in a program's output; (0, 0) if there is none."""
+    """Returns the major and minor number of the first version in a program's output, or (0, 0) if there is none."""
     found = re.search(r"(\d+)\.(\d+)", output)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
@@ -122,7 +124,7 @@ def _format_minutes(minutes: float) -> str:
 
 
 def _is_on_path(name: str) -> bool:
-    """Returns whether PATH has a program that was not built here and is new enough; if so, removes ours."""
+    """Returns whether PATH has a program that was not built here and is new enough. If so, removes our own program."""
     other_folders = os.pathsep.join(
         folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder).resolve() != BINARIES.resolve()
     )
@@ -150,7 +152,7 @@ def _is_built(name: str) -> bool:
 
 
 def _stamp(name: str) -> Path:
-    """Returns the file that holds the digest of the inputs that a program was built from."""
+    """Returns the file that stores the digest of a program's inputs."""
     return CACHE / "made-of" / name
 
 
@@ -204,7 +206,7 @@ def _version_flags(program: Program) -> str:
 
 
 def _pinned_version(module: str, program: Program) -> str:
-    """Returns the version of a module that go.mod requires; empty if it does not require the module."""
+    """Returns the version of a module that go.mod requires, or an empty text if go.mod does not require the module."""
     found = re.search(rf"^\s*{re.escape(module)} (\S+)", (program.folder / "go.mod").read_text(), re.MULTILINE)
     return found[1] if found else ""
 

@@ -1,7 +1,7 @@
-"""Starts and stops a Docker engine of our own, from Debian's packages, where no other one answers.
+"""Starts and stops our own Docker engine, from Debian's packages, if no other engine answers.
 
-It keeps everything below `ENGINE`. When it stops, its images stay there for the next time, and its changes to this
-machine's network are undone.
+The engine keeps everything below `ENGINE`. When it stops, its images stay there for the next time, and its
+changes to this machine's network are undone.
 """
 
 import os
@@ -36,7 +36,7 @@ FIREWALL = ENGINE / "firewall.json"
 
 
 def ensure_running() -> None:
-    """Starts an engine, which takes root, unless one answers already. Raises `StepFailed`."""
+    """Starts an engine unless one answers already. Starting one needs root. Raises `StepFailed`."""
     if succeeds("docker", "info"):
         return
     install_packages()
@@ -61,7 +61,7 @@ def ensure_running() -> None:
 
 
 def install_packages() -> None:
-    """Installs Debian's packages for engine and images if one of their commands is missing. Raises `StepFailed`."""
+    """Installs the Debian packages for the engine and the images if a command is missing. Raises `StepFailed`."""
     if all(shutil.which(command) for command in ("dockerd", "conntrack", "socat", "mmdebstrap", "gcc")):
         return
     if os.geteuid() != 0:
@@ -74,7 +74,7 @@ def install_packages() -> None:
 
 
 def stop() -> None:
-    """Stops the engine if it is ours, and undoes its changes to this machine; its images stay. Raises `StepFailed`."""
+    """Stops the engine if it is ours, and undoes its changes to this machine. Its images stay. Raises `StepFailed`."""
     if not ENGINE.exists():
         return
     process = _find_process()
@@ -104,12 +104,15 @@ def stop() -> None:
 
 
 def is_ours() -> bool:
-    """Returns whether an engine runs that these tools started."""
+    """Returns whether an engine that these tools started is running."""
     return _find_process() is not None
 
 
 def _find_process() -> int | None:
-    """Returns our engine's process id, found by its arguments: a pid file may be from before the last reboot."""
+    """Returns our engine's process id, or None if it does not run.
+
+    The process is found by its arguments, because a pid file may be from before the last reboot.
+    """
     for file in Path("/proc").glob("[0-9]*/cmdline"):
         arguments = _arguments(file)
         if Path(arguments[0]).name == "dockerd" and str(DATA) in arguments:
@@ -118,7 +121,10 @@ def _find_process() -> int | None:
 
 
 def _remove_leftovers() -> None:
-    """Removes processes, mounts and files of an engine of ours that was killed; does nothing while ours runs."""
+    """Removes processes, mounts and files of an earlier engine of ours that was killed.
+
+    Does nothing while our engine runs.
+    """
     if _find_process() is not None:
         return
     for file in list(Path("/proc").glob("[0-9]*/cmdline")):

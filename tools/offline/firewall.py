@@ -1,6 +1,7 @@
 """Saves this machine's firewall before a Docker engine starts, and undoes the engine's changes afterwards.
 
-When Docker stops, it leaves its bridge, chains and rules in place, and keeps dropping forwarded packets of others.
+When Docker stops, it leaves its bridge, chains and rules in place. The firewall then still drops forwarded
+packets that have nothing to do with Docker.
 """
 
 import json
@@ -21,7 +22,8 @@ DOCKERS_NAME = re.compile(r"(?<=\s)(DOCKER[A-Z0-9-]*|docker0|br-[0-9a-f]{12})(?=
 def save(file: Path) -> None:
     """Writes the firewall's state to the file, unless the file already has one from this boot.
 
-    An existing state is from before an engine that was killed: a new one would contain that engine's rules.
+    A state that exists already is from before an engine that was killed. A new state would contain the rules of
+    that engine.
     """
     boot = BOOT_ID.read_text().strip()
     if file.exists() and json.loads(file.read_text())["start"] == boot:
@@ -36,7 +38,7 @@ def save(file: Path) -> None:
 
 
 def restore(file: Path) -> None:
-    """Removes what Docker added since `save`, and nothing else; then removes the file."""
+    """Removes what Docker has added since `save`, and nothing else. Then removes the file."""
     before = json.loads(file.read_text())
     # A reboot has reset the firewall already.
     if before["start"] != BOOT_ID.read_text().strip():
@@ -55,8 +57,8 @@ def restore(file: Path) -> None:
 def undo_arguments(before: str, after: str) -> list[list[str]]:
     """Returns arguments of iptables that remove Docker's rules and chains from `after`, except those in `before`.
 
-    Both are output of `iptables-save`. The order is what iptables needs: a chain can only be deleted once it is empty
-    and no rule leads to it.
+    `before` and `after` are outputs of `iptables-save`. iptables needs the arguments in this order, because a
+    chain can be deleted only when it is empty and no rule leads to it.
     """
     old_lines = set(_lines(before))
     rules, flushes, chains, policies = [], [], [], []
@@ -75,7 +77,10 @@ def undo_arguments(before: str, after: str) -> list[list[str]]:
 
 
 def _is_hairpin_rule(line: str) -> bool:
-    """Returns whether a rule lets a container reach its own published port; it names only addresses, not Docker."""
+    """Returns whether a rule lets a container reach its own published port.
+
+    Such a rule contains only addresses, not the name of Docker.
+    """
     return re.fullmatch(r"-A POSTROUTING -s (\S+) -d \1 -p \w+ -m \w+ --dport \d+ -j MASQUERADE", line) is not None
 
 

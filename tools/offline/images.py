@@ -1,4 +1,7 @@
-"""Makes images from Debian's packages where none can be pulled: node, base of our image, servers and collector."""
+"""Makes images from Debian's packages if no image can be pulled.
+
+The images are those of the node, the servers and the collector, and the base of our image.
+"""
 
 import shutil
 import tempfile
@@ -28,7 +31,7 @@ MINUTES = {NODE_BASE: 0.8, NODE_IMAGE: 1.0, APP_BASE: 0.4, SERVERS_BASE: 0.7, SE
 
 
 def missing() -> list[str]:
-    """Returns the images to make, in build order; all of them if no Docker engine answers."""
+    """Returns the images to make, in build order. Returns all images if no Docker engine answers."""
     return [image for image in ALL if not succeeds("docker", "image", "inspect", image)]
 
 

@@ -1,7 +1,7 @@
-"""Makes a kind node image from Debian's packages and Kubernetes' source, where no image can be pulled.
+"""Makes a kind node image from Debian's packages and Kubernetes' source, if no image can be pulled.
 
-Needs a Docker engine whose runtime allows `--privileged` (see bounded-runtime), and the built programs of
-cluster-binaries.
+This needs a Docker engine whose runtime allows `--privileged` (see bounded-runtime), and the built programs
+of cluster-binaries.
 """
 
 import shutil
@@ -20,7 +20,7 @@ VOLUMES = 6
 
 
 def build() -> None:
-    """Makes `NODE_IMAGE`: Kubernetes on `NODE_BASE`, with every image that kubeadm asks for. Raises `StepFailed`."""
+    """Makes `NODE_IMAGE`: `NODE_BASE` with Kubernetes and every image that kubeadm needs. Raises `StepFailed`."""
     images = run(BINARIES / "kubeadm", "config", "images", "list", "--kubernetes-version", KUBERNETES).splitlines()
     empty = f"{NODE_IMAGE}-empty"
     try:
@@ -45,7 +45,8 @@ def _component(image: str) -> str:
 def _build_component_images(images: list[str], folder: Path) -> None:
     """Builds the images under the names that kubeadm asks for.
 
-    All but CoreDNS and pause are the same program, so they are one image with many tags, stored once.
+    All images except CoreDNS and pause contain the same program. They are therefore one image with many tags,
+    which is stored once.
     """
     kubernetes = folder / "kubernetes"
     kubernetes.mkdir()
@@ -94,7 +95,7 @@ def _build_empty_node(tag: str, folder: Path, *, pause_image: str) -> None:
 def _import_images(empty: str, folder: Path) -> None:
     """Makes `NODE_IMAGE`: imports the images into the containerd of the empty node, and commits the container.
 
-    The images stay packed; containerd unpacks those that it runs.
+    The images stay packed. containerd unpacks those that it runs.
     """
     container = run(
         "docker", "run", "--detach", "--privileged", "--entrypoint", "/usr/bin/containerd",

@@ -1,6 +1,6 @@
-"""Says what the images are made of that cannot be pulled, and names them.
+"""Defines the names and contents of the images that cannot be pulled.
 
-An image's tag is a digest of its inputs: an image that was made of something else is never used by mistake.
+An image's tag is a digest of its inputs. An image with other inputs is therefore never used by mistake.
 """
 
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Evaluates stored rows: messages by hour, gauges for Prometheus, exports for people."""
+"""Turns stored rows into counts of messages by hour, gauges for Prometheus, and exports for people."""

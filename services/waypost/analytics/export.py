@@ -23,7 +23,7 @@ class Writable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The number and the days of an export, from `start` to `end`, both included (UTC)."""
+    """The number and the days that an export covers. The days run from `start` to `end`, both included (UTC)."""
 
     number_id: str
     start: date
@@ -31,10 +31,10 @@ class Span:
 
 
 def messages(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int:
-    """Writes every message of the span, oldest first; returns how many messages.
+    """Writes every message of the span, oldest first. Returns the number of messages.
 
-    CSV has a header line; without `as_csv` each line is one JSON object. Memory does not grow with the number of
-    messages.
+    CSV has a header line. Without `as_csv`, each line is one JSON object. Memory use does not grow with the
+    number of messages.
     """
     with engine.begin() as connection:
         rows = reports.messages(connection, span.number_id, span.start, span.end)
@@ -42,7 +42,7 @@ def messages(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int
 
 
 def days(engine: Engine, span: Span, file: Writable, *, as_csv: bool) -> int:
-    """Writes the counts of each day, as CSV or JSON lines; returns how many days."""
+    """Writes the counts of each day, as CSV or JSON lines. Returns the number of days."""
     with engine.begin() as connection:
         rows = reports.days(connection, span.number_id, span.start, span.end)
         return _write(reports.DAY_COLUMNS, rows, file, as_csv=as_csv)
@@ -53,7 +53,7 @@ def _write(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable
 
 
 def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable) -> int:
-    """Writes CSV as RFC 4180 defines it, with cells that are safe in a spreadsheet; returns the number of rows."""
+    """Writes CSV as RFC 4180 defines it, with cells that are safe in a spreadsheet. Returns the number of rows."""
     writer = csv.writer(file)
     writer.writerow(columns)
     count = 0
@@ -64,7 +64,7 @@ def write_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writa
 
 
 def write_json(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writable) -> int:
-    """Writes one JSON object per line, with times as ISO 8601; returns the number of rows."""
+    """Writes one JSON object per line, with times as ISO 8601. Returns the number of rows."""
     count = 0
     for row in rows:
         file.write(json.dumps(dict(zip(columns, row, strict=True)), default=date.isoformat, ensure_ascii=False) + "\n")
@@ -73,7 +73,7 @@ def write_json(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writ
 
 
 def cell(value: object) -> str | int | float:
-    """Returns `value` for a CSV cell. A text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    """Returns `value` as a CSV cell. If a spreadsheet would run a text as a formula, an apostrophe is put before it."""
     if value is None:
         return ""
     if isinstance(value, int | float):

@@ -1,4 +1,4 @@
-"""Exports counts of the whole installation as gauges for Prometheus. Only the console's process does so."""
+"""Exports counts of the whole installation as gauges for Prometheus. Only the console's process exports them."""
 
 import threading
 import time
@@ -27,7 +27,10 @@ _EVENTS = (
 
 
 class InstallationGauges(Collector):
-    """Reads the counts at each scrape. While the database is away only `waypost_snapshot_up 0` is exported."""
+    """Reads the counts when Prometheus scrapes, and exports them as gauges.
+
+    If the database cannot be read, only `waypost_snapshot_up 0` is exported.
+    """
 
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._engine = engine
@@ -41,7 +44,7 @@ class InstallationGauges(Collector):
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """Yields the gauges; their values are at most `FRESH_S` seconds old."""
+        """Yields the gauges. Their values are at most `FRESH_S` seconds old."""
         with self._lock:
             if self._clock() - self._read_at >= FRESH_S:
                 self._families = self._read()
@@ -109,7 +112,7 @@ def _paused(paused: int) -> Metric:
 
 
 def register(engine: Engine, registry: CollectorRegistry = REGISTRY) -> InstallationGauges:
-    """Exports the gauges from this process; `registry.unregister` removes them."""
+    """Exports the gauges from this process. To remove them, call `registry.unregister`."""
     gauges = InstallationGauges(engine)
     registry.register(gauges)
     return gauges

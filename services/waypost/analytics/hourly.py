@@ -1,4 +1,4 @@
-"""Builds a series of messages per hour without gaps, ready to plot."""
+"""Counts messages per hour as a series without gaps, ready to plot."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from waypost.store.reports import HourOfNumber
 
 @dataclass(frozen=True, slots=True)
 class Hour:
-    """Counts of messages in one hour; `start` is UTC."""
+    """The counts of messages in one hour. `start` is in UTC."""
 
     start: datetime
     incoming: int
@@ -19,7 +19,10 @@ class Hour:
 def series(
     now: datetime, rows: Iterable[HourOfNumber], *, hours: int = 48, number_id: str | None = None
 ) -> tuple[Hour, ...]:
-    """Returns `hours` hours, oldest first; the last starts at `now`. They count one number, or the sum of all."""
+    """Returns the counts of `hours` hours, oldest first. The last hour starts at `now`.
+
+    The counts are those of the number `number_id`, or the sum of all numbers if it is None.
+    """
     incoming: dict[datetime, int] = {}
     outgoing: dict[datetime, int] = {}
     for row in rows:

@@ -1,6 +1,6 @@
 """Bots decide how to answer a message.
 
-A bot is a script written in YAML or a function written in Python; both kinds are pure.
+A bot is a script written in YAML or a function written in Python. Both kinds are pure.
 """
 
 from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply

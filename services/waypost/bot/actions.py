@@ -1,4 +1,4 @@
-"""Actions are what a bot does once it knows what the contact wants: reply, start a dialog, hand off, record consent."""
+"""Actions are what a bot can do in answer to a contact: reply, start a dialog, hand off, or record consent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ LONGEST_HAND_OFF_MINUTES = 30 * 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """Hands over to a person for `minutes` (None: until a person ends it). `reply` has at most one message."""
+    """Hands the conversation to a person for `minutes`. If `minutes` is None, a person ends the handover.
+
+    `reply` has at most one message.
+    """
 
     minutes: int | None
     reply: ScriptedReply

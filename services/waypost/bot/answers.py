@@ -1,4 +1,4 @@
-"""Expectations decide whether a message answers a question, and which value of it is stored."""
+"""Expectations decide whether a message answers a question, and which value is then stored."""
 
 import re
 from collections.abc import Mapping
@@ -77,9 +77,9 @@ class MatchingText:
 
 @dataclass(frozen=True, slots=True)
 class NumberInRange:
-    """Accepts a number within bounds, with a comma or a point before its decimals.
+    """Accepts a number within bounds. A comma or a point may stand before the decimals.
 
-    Thousands separators are not accepted, because commas and points are both used as such.
+    Thousands separators are not accepted, because both commas and points are used for them.
     """
 
     least: Decimal | None
@@ -103,10 +103,11 @@ class NumberInRange:
 class MultipleChoice:
     """Accepts one of several options.
 
-    A message names an option by its button or row, by its title or id as the whole message, or by one of its words.
+    A message names an option in one of three ways. The contact presses the option's button or row, the whole
+    message is the option's title or id, or the message contains one of the option's words.
 
-    `exact` maps phrases to the ids of options. `inside` holds pairs of a phrase, padded with spaces, and the id of an
-    option.
+    `exact` maps phrases to the ids of options. `inside` holds pairs of a phrase, padded with spaces, and the id
+    of an option.
     """
 
     titles: Mapping[str, str]
@@ -127,7 +128,10 @@ class MultipleChoice:
 
 @dataclass(frozen=True, slots=True)
 class MessageOfType:
-    """Accepts messages of certain types, such as photos. The caption is stored, or the type if there is no caption."""
+    """Accepts messages of certain types, such as photos.
+
+    The caption is stored as the answer. If there is no caption, the type is stored.
+    """
 
     types: frozenset[str]
 
@@ -202,7 +206,7 @@ def multiple_choice(options: Mapping[str, str], more: Mapping[str, tuple[str, ..
 
 
 def yes_or_no(yes_title: str, no_title: str) -> MultipleChoice:
-    """Builds the expectation of an answer to "Is that right?". Its ids are `yes` and `no`."""
+    """Builds the expectation of an answer to "Is that right?". The ids of the two options are `yes` and `no`."""
     asked = multiple_choice({"yes": yes_title, "no": no_title}, {"yes": _YES_WORDS, "no": _NO_WORDS})
     return MultipleChoice(titles=asked.titles, exact=asked.exact, inside=())
 

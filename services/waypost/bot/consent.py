@@ -1,7 +1,8 @@
 """Recognises opt-out and opt-in words in several languages.
 
-A word counts only when it is the whole message: "don't stop" and "stop by at nine" are not requests. Phone carriers
-take "cancel", "end" or "quit" in a text message as an opt-out, too. Here, such words only leave a dialog.
+A word counts only when it is the whole message. So "don't stop" and "stop by at nine" are not requests. Phone
+carriers also take "cancel", "end" or "quit" in a text message as an opt-out. Here, such words only leave a
+dialog.
 """
 
 import enum

@@ -1,8 +1,8 @@
 """Dialogs ask a series of questions and store the answers.
 
-A step asks (`ask`, `confirm`), says something (`say`) or hands off (`hand_off`); `next` names the step that follows.
-Mistakes that can be detected are refused when the script is loaded: steps that do not exist, steps that nothing leads
-to, and loops without a question.
+A step asks (`ask`, `confirm`), says something (`say`) or hands off (`hand_off`). `next` names the step that
+follows. Mistakes that can be detected are refused when the script is loaded: steps that do not exist, steps
+that cannot be reached, and loops without a question.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route names the step that follows when all conditions of the route hold. A `target` of None ends the dialog."""
+    """Names the step that follows if all conditions hold. If `target` is None, the dialog ends."""
 
     target: str | None
     conditions: tuple[Condition, ...] = ()
@@ -72,8 +72,10 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The reaction to messages that are not answers: the bot says `retry`, and after `max_tries` such messages performs
-    `give_up`."""
+    """What the bot does when a message does not answer the question.
+
+    The bot says `retry`. After `max_tries` such messages it performs `give_up`.
+    """
 
     retry: ScriptedReply = ()
     max_tries: int = _DEFAULT_TRIES
@@ -84,7 +86,7 @@ class RetryPolicy:
 class Step:
     """One step of a dialog.
 
-    `expect` is None if the step does not wait for an answer; a step with `handover` ends the dialog.
+    `expect` is None if the step does not wait for an answer. A step with `handover` ends the dialog.
     """
 
     name: str
@@ -96,7 +98,7 @@ class Step:
     handover: Handover | None = None
 
     def shows(self, button_id: str) -> bool:
-        """Returns whether the step's question shows this button or row."""
+        """Returns whether the step's question shows the button or row with the id `button_id`."""
         return isinstance(self.expect, MultipleChoice) and button_id in self.expect.titles
 
     def next_step(self, slots: Mapping[str, str]) -> str | None:
@@ -109,7 +111,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Dialog:
-    """A dialog is a series of steps in order; it begins with the step `first`."""
+    """A series of steps in order. The dialog begins with the step `first`."""
 
     name: str
     steps: Mapping[str, Step]
@@ -123,7 +125,7 @@ class Dialog:
 def stored_slots(node: Node) -> frozenset[str]:
     """Returns the names of all answers that the steps store.
 
-    They are read before the steps, because any text may refer to them.
+    The names are read before the steps, because the texts of any step may refer to them.
     """
     found = set()
     for dialog in node.named("dialog", most=_MOST_DIALOGS).values():
@@ -308,7 +310,7 @@ def _refuse_unreachable(nodes: Mapping[str, Node], steps: Mapping[str, Step], fi
 def _refuse_circles(nodes: Mapping[str, Node], steps: Mapping[str, Step]) -> None:
     """Refuses a loop of steps that do not wait for an answer, because a turn in such a loop would never end.
 
-    Walks the steps depth first.
+    The steps are walked depth first.
     """
     clear: set[str] = set()
     for start in steps:

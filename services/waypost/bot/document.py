@@ -1,7 +1,8 @@
 """Reads YAML into nodes that know their line number, so that each error names a place and a remedy.
 
-Scalars are read as written: `yes`, `1.10` and `12:30` are text where text is expected, never a boolean or a number of
-minutes. Aliases are refused because a short text could expand to a huge one. Duplicate keys are refused too.
+Scalars are read as they are written. `yes`, `1.10` and `12:30` are text where text is expected, never a
+boolean or a number of minutes. Aliases are refused because a short text could expand to a huge one. Duplicate
+keys are refused too.
 """
 
 import difflib
@@ -22,19 +23,21 @@ _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ScriptError(Exception):
-    """The script cannot be used. The message names the line and key, the mistake and the remedy. A retry does not
-    help."""
+    """The script cannot be used. The error message names the line and key, the mistake and the remedy.
+
+    A retry does not help.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node of the script: a text, a list or a mapping, found at `path`."""
+    """One node of the script. It is a text, a list or a mapping, and `path` says where it was found."""
 
     yaml_node: yaml.Node
     path: str
 
     def fail(self, problem: str) -> NoReturn:
-        """Raises `ScriptError` with this node's place in the script."""
+        """Raises `ScriptError` with `problem` and the place of this node in the script."""
         raise ScriptError(f"line {self.yaml_node.start_mark.line + 1}, {self.path or 'the script'}: {problem}")
 
     @property
@@ -48,7 +51,7 @@ class Node:
         return isinstance(self.yaml_node, yaml.MappingNode)
 
     def fields(self, allowed: Collection[str], *, required: Collection[str] = ()) -> dict[str, "Node"]:
-        """Returns the node's mapping. Keys that are not allowed, and missing keys that are required, are refused."""
+        """Returns the node's mapping. Refuses keys that are not `allowed`, and mappings that lack a `required` key."""
         found: dict[str, Node] = {}
         for key, node in self._pairs():
             if key not in allowed:
@@ -73,7 +76,7 @@ class Node:
         return self._counted(found, what, most)
 
     def keyed(self, what: str, *, most: int) -> dict[str, "Node"]:
-        """Returns the node's mapping, whose keys are arbitrary, in order."""
+        """Returns the node's mapping in order. Its keys may be any text."""
         return self._counted(dict(self._pairs()), what, most)
 
     def items(self, what: str, *, most: int) -> list["Node"]:
@@ -182,8 +185,10 @@ def _line(event: yaml.Event) -> int:
 
 
 def _check_shape(text: str) -> None:
-    """Refuses aliases and deep nesting in YAML's stream of events, which needs neither memory nor recursion, before a
-    tree of nodes is built."""
+    """Refuses aliases and deep nesting before a tree of nodes is built.
+
+    The check reads YAML's stream of events, which needs neither recursion nor much memory.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.AliasEvent):

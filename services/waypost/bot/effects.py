@@ -24,17 +24,17 @@ class OptOut:
 
 @dataclass(frozen=True, slots=True)
 class OptIn:
-    """Records that the contact wants messages again. This effect comes before all others of its turn."""
+    """Records that the contact wants messages again. This effect comes before all other effects of the turn."""
 
     confirmation: Outgoing | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class HandOff:
-    """Hands the conversation to a person: the bot is silent for `minutes` (None: until a person ends it).
+    """Hands the conversation to a person. The bot is silent for `minutes`, or until a person ends it if that is None.
 
-    `reply` announces it to the contact. A HandOff is the last effect of its turn; replies that precede it are still
-    sent.
+    `reply` announces the handover to the contact. A HandOff is the last effect of its turn. Replies that precede
+    it are still sent.
     """
 
     minutes: int | None = None

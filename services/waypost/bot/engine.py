@@ -1,9 +1,9 @@
 """Runs a script on one message.
 
-A turn is pure and bounded in time; the limits of the script were checked when it was loaded.
+A turn is pure and its time is bounded. The limits of the script were checked when the script was loaded.
 
-Rules are tried in this order: consent words, words that leave a dialog, intents that are valid at any time, the open
-question, all intents, the fallback.
+Rules are tried in this order: consent words, words that leave a dialog, intents that are valid at any time,
+the open question, all intents, the fallback.
 """
 
 from dataclasses import dataclass, field, replace
@@ -42,8 +42,8 @@ _TYPES_WITHOUT_REQUEST = frozenset(
 def turn(script: Script, state: State, event: BotEvent) -> tuple[State, tuple[Effect, ...]]:
     """Returns the conversation's new state and the effects of this message. `state` itself is not changed.
 
-    Never raises for a script that `script.load` returned, whatever the state and the event contain. Equal arguments
-    give equal results.
+    The function never raises for a script that `script.load` returned, whatever the state and the event contain.
+    Equal arguments give equal results.
     """
     return _Turn(script, conversation_state.read(state, script.slots), _tidy(event)).run()
 
@@ -75,9 +75,9 @@ class _Turn:
     # -- consent
 
     def _handle_consent(self) -> bool:
-        """Returns True if the whole message was a consent word, which is then dealt with.
+        """Handles a message that is only a consent word. Returns True if the message needs no other answer.
 
-        If the message is a button of the script, the script decides.
+        A message from a button of the script is left to the script.
         """
         script = self.script
         if self.event.button_id in script.buttons:
@@ -227,9 +227,9 @@ class _Turn:
         self._say(retry_policy.retry or (*self.script.not_understood, *step.say))
 
     def _go(self, dialog: Dialog, name: str | None) -> None:
-        """Goes from step to step until a step waits for an answer.
+        """Goes from step to step until a step waits for an answer or the dialog ends.
 
-        The check for loops at load guarantees that this ends.
+        The loop always ends, because scripts that have a loop without a question are refused when they are loaded.
         """
         while name is not None:
             step = dialog.steps[name]

@@ -1,4 +1,7 @@
-"""Finds the intent of a message. The first matching intent of the script wins; a pressed button beats all words."""
+"""Finds the intent of a message. The first matching intent of the script wins.
+
+A pressed button takes precedence over all words.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +36,7 @@ class Intent:
 
 
 class Matcher:
-    """Indexes the intents of a script, so that a message is scanned once however many keywords there are."""
+    """An index of a script's intents. A message is scanned only once, however many keywords there are."""
 
     def __init__(self, intents: Sequence[Intent]) -> None:
         self._intents = tuple(intents)

@@ -1,8 +1,8 @@
 """Regular expressions of a script, run by RE2.
 
-A script belongs to a tenant and the text to a stranger. With Python's `re`, such a pattern on such a text could run
-practically forever, and its interpreter lock would block all other conversations. RE2 runs in linear time; it has no
-look-around and no back-references.
+A script is written by a tenant and is run on text that a stranger wrote. With Python's `re`, some patterns
+would run practically forever on some texts. The interpreter lock would then block all other conversations.
+RE2 runs in linear time. It has no look-around and no back-references.
 """
 
 import re2  # type: ignore[import-untyped]
@@ -17,7 +17,7 @@ _MEMORY = 1 << 20
 
 
 class PatternError(Exception):
-    """The pattern cannot be used; the error message says why. A retry does not help."""
+    """The pattern cannot be used. The error message says why. A retry does not help."""
 
 
 class Pattern:

@@ -25,7 +25,10 @@ FIXED_NAMES = tuple(_ALWAYS)
 
 
 class PlaceholderError(Exception):
-    """A text names a placeholder that does not exist; the error message lists those that do. A retry does not help."""
+    """A text names a placeholder that does not exist. The error message lists the placeholders that exist.
+
+    A retry does not help.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,12 @@ class CompiledText:
 
     @property
     def is_fixed(self) -> bool:
-        """Returns whether the text is the same whatever the values are."""
+        """Returns whether the text contains no placeholder, so that it is the same for all values."""
         return all(isinstance(part, str) for part in self.parts)
 
     @property
     def may_be_blank(self) -> bool:
-        """Returns whether the rendered text could be blank, which Meta refuses."""
+        """Returns whether the rendered text could be blank. Meta refuses blank texts."""
         return not any((part if isinstance(part, str) else part.default).strip() for part in self.parts)
 
     def render(self, values: Values, encode: Callable[[str], str] | None = None) -> str:
@@ -131,8 +134,10 @@ def _check(name: str, slots: Collection[str]) -> None:
 
 
 def shortened(text: str, limit: int) -> str:
-    """Returns `text` if it is within the limit, else a shorter text that ends with "…", cut between words if a space is
-    near."""
+    """Returns `text` if it is within the limit, else a shorter text that ends with "…".
+
+    The text is cut between two words if there is a space near the limit.
+    """
     if len(text) <= limit:
         return text
     cut = text[: limit - 1]
@@ -146,7 +151,7 @@ def shortened(text: str, limit: int) -> str:
 
 
 def zone(name: str) -> tzinfo:
-    """Returns the time zone with this IANA name. Raises `LookupError` if there is none."""
+    """Returns the time zone with the given IANA name. Raises `LookupError` if no such zone exists."""
     try:
         return zoneinfo.ZoneInfo(name)
     except (ValueError, OSError) as error:

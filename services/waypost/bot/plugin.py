@@ -1,8 +1,8 @@
-"""Loads bots written in Python: functions named `package.module:function` in the registry.
+"""Loads bots written in Python, which the registry names as `package.module:function`.
 
-A plugin function receives the conversation's state and the event, and returns the new state and the effects. The result
-is checked here, so that a mistake raises an error while the event is still intact, and not later when a database row is
-read.
+A plugin function receives the conversation's state and the event, and returns the new state and the effects.
+The result is checked here. A mistake therefore raises an error while the event is still intact, and not later
+when a database row is read.
 """
 
 import importlib
@@ -42,10 +42,10 @@ class PluginResultInvalid(PluginError):
 
 
 def load(path: str, allowed: AllowedPlugins) -> Turn:
-    """Returns the turn function at `package.module:function`, wrapped so that its results are checked.
+    """Returns the turn function at `package.module:function`. A wrapper checks the results of the function.
 
-    Raises `PluginNotAllowed` before anything is imported, and `PluginNotLoaded`. The returned function raises
-    `PluginResultInvalid` and whatever the plugin raises.
+    Raises `PluginNotAllowed` before anything is imported. Raises `PluginNotLoaded` if the function cannot be
+    used. The returned function raises `PluginResultInvalid` and any error that the plugin raises.
     """
     if not PATH.fullmatch(path):
         raise PluginNotLoaded(f"{path[:200]!r} is not a plugin path; use package.module:function")

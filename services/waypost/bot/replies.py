@@ -1,7 +1,8 @@
-"""Replies of a script: up to five messages, checked against Meta's limits when the script is loaded.
+"""Replies of a script. A reply has up to five messages, which are checked when the script is loaded.
 
-Fixed texts that are too long are refused. Values that are inserted later are shortened, so that a long profile name
-never makes a reply fail. A message without placeholders is built once.
+The limits are Meta's. Fixed texts that are too long are refused. Values that are inserted later are
+shortened, so that a long profile name never makes a reply fail. A message without placeholders is built only
+once.
 """
 
 import re
@@ -37,15 +38,17 @@ _ALL_KEYS = frozenset(map(str, _TYPES)).union(*_OPTIONAL_KEYS.values())
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names that texts may refer to: the answers that steps store."""
+    """The names that texts may refer to. They are the names of the answers that steps store."""
 
     slots: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptedMessage:
-    """One message of a reply. `options` are the ids and titles of its buttons or rows; `place` is its node in the
-    script."""
+    """One message of a reply.
+
+    `options` maps the ids of its buttons or rows to their titles. `place` is its node in the script.
+    """
 
     build: Callable[[Values], Outgoing]
     place: Node | None = None
@@ -66,7 +69,7 @@ def read(node: Node, names: Names) -> ScriptedReply:
 
 
 def fixed(text: str) -> ScriptedReply:
-    """Returns a reply with one text that is built in, not read from a script."""
+    """Returns a reply with one text that is built in, and is not read from a script."""
     rendered = messages.Text(text)
     return (ScriptedMessage(lambda _: rendered, rendered=rendered),)
 
@@ -257,7 +260,7 @@ def _in_url(value: str) -> str:
 def _url(node: Node, names: Names) -> CompiledText:
     """Reads a web address from the script.
 
-    Answers are percent-encoded and may only follow the host, which the script must fix.
+    The scheme and the host must be fixed text. Answers may only follow them, and are percent-encoded.
     """
     try:
         text = parse(node.text(most=_LONGEST_URL), slots=names.slots, limit=_LONGEST_URL)
@@ -329,7 +332,7 @@ def _template(node: Node, names: Names) -> _Draft:
 
 
 def _on_one_line(text: str) -> str:
-    """Joins all words of a text with single spaces:
+    """Joins all words of a text with single spaces.
 
     Meta refuses line breaks, tabs and wide gaps in a parameter (132012).
     """

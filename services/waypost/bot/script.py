@@ -1,6 +1,6 @@
 """Compiles a bot script: reads YAML and returns a checked `Script`. docs/bot.md is the guide for authors.
 
-Every mistake that can be detected is refused here, so that a turn never meets it.
+Every mistake that can be detected is refused here. So no turn has to handle such a mistake.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,8 +49,10 @@ _MOST_WORDS = 100
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """The reply to a message that no intent matches. After `hand_off_after` such messages in a row, a person takes
-    over."""
+    """The reply to a message that no intent matches.
+
+    After `hand_off_after` such messages in a row, the conversation is handed to a person.
+    """
 
     reply: ScriptedReply
     handover: Handover | None
@@ -80,7 +82,7 @@ class Script:
 
 
 def load(yaml_text: str) -> Script:
-    """Returns the compiled script after it was read and checked.
+    """Reads a script, checks it and returns the compiled script.
 
     Raises `ScriptError`, whose message names the line and key, the mistake and the remedy.
     """

@@ -1,7 +1,8 @@
 """A conversation's memory between turns, as plain JSON.
 
-Reading a state never fails. Whatever is stored (an older layout, another script, nonsense) becomes a state that this
-script can continue from. Parts that cannot be understood are dropped, not guessed.
+Reading a state never fails. The stored value may have an older layout, belong to another script, or be
+nonsense. It always becomes a state that the current script can continue from. Parts that cannot be understood
+are dropped, not guessed.
 """
 
 import math
@@ -26,7 +27,7 @@ SLOT_LIMIT = 1000
 
 @dataclass(slots=True)
 class Progress:
-    """A state that was checked and taken apart into fields. Each turn works on a copy of its own."""
+    """A state that was checked and split into fields. Each turn works on its own copy."""
 
     dialog: str | None = None
     step: str | None = None

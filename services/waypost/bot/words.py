@@ -1,8 +1,8 @@
-"""Splits text into words that can be compared: "Annullà!" and "*ANNULLA*" give the same word.
+"""Splits text into words that can be compared. "Annullà!" and "*ANNULLA*" give the same word.
 
-Case, accents, punctuation and WhatsApp's formatting marks (`*bold*`, `_italic_`) are ignored. Scripts written without
-spaces (Chinese, Japanese, Thai, Khmer …) give one word per character, so that a keyword is found inside a sentence.
-Each emoji is a word.
+Case, accents, punctuation and WhatsApp's formatting marks (`*bold*`, `_italic_`) are ignored. Scripts written
+without spaces (Chinese, Japanese, Thai, Khmer …) give one word per character, so that a keyword is found
+inside a sentence. Each emoji is a word.
 """
 
 import re

@@ -1,1 +1,1 @@
-"""The `waypost` command and what its subcommands do."""
+"""The `waypost` command and its subcommands."""

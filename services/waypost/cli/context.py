@@ -1,4 +1,7 @@
-"""Loads settings of commands that people run: from the environment, or from `dev.json` of a running `waypost dev`."""
+"""Loads the settings for commands that people run.
+
+The settings come from the environment, or from the `dev.json` of a running `waypost dev`.
+"""
 
 import json
 import os
@@ -14,16 +17,16 @@ from waypost.store.connection.database import connect
 
 
 def load_settings(data: Path, *required: str) -> Settings:
-    """Returns the settings from the environment; those of the `waypost dev` in `data` are the defaults.
+    """Returns the settings from the environment. A `waypost dev` that runs in `data` provides the defaults.
 
-    Raises `SettingsError` if one of the `required` fields has no value in either.
+    Raises `SettingsError` if one of the `required` fields has neither a value in the environment nor a default.
     """
     return settings.load(*required, defaults=_settings_of_dev(data))
 
 
 @contextmanager
 def database(settings: Settings, command: str) -> Iterator[Engine]:
-    """Yields an engine for one command and closes its connections however the command ends."""
+    """Yields an engine for one command. Closes the engine's connections in any case when the command ends."""
     engine = connect(settings.database_url, application=f"waypost-{command}", pool_size=1)
     try:
         yield engine

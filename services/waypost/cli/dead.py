@@ -58,7 +58,10 @@ def show_sends(engine: Engine, number_id: str | None, *, limit: int, as_json: bo
 
 
 def replay(engine: Engine, selection: Selection, redis_url: str, *, progress: Console) -> int:
-    """Makes the selected events wait again and wakes their lanes; returns how many events. Works without Redis too."""
+    """Makes the selected events wait again and wakes their lanes. Returns the number of events.
+
+    If Redis cannot be reached, the workers find the events by themselves within seconds.
+    """
 
     def replay_batch(connection: Connection) -> Sequence[tuple[int, int]]:
         return dead.replay(connection, selection, limit=BATCH)
@@ -74,7 +77,7 @@ def replay(engine: Engine, selection: Selection, redis_url: str, *, progress: Co
 
 
 def drop(engine: Engine, selection: Selection, *, progress: Console) -> int:
-    """Gives the selected events up for good; returns how many."""
+    """Gives up the selected events for good. Returns the number of events."""
 
     def drop_batch(connection: Connection) -> Sequence[int]:
         return dead.drop(connection, selection, limit=BATCH)
@@ -83,7 +86,7 @@ def drop(engine: Engine, selection: Selection, *, progress: Console) -> int:
 
 
 def unknown_ids(engine: Engine, ids: Sequence[int]) -> list[int]:
-    """Returns those of `ids` that are not dead events."""
+    """Returns the ids in `ids` that are not ids of dead events."""
     with engine.connect() as connection:
         return dead.not_dead(connection, ids)
 

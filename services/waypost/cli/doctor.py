@@ -1,4 +1,4 @@
-"""The command `waypost doctor`: checks an installation and says what to do. It never prints a secret."""
+"""The command `waypost doctor` checks an installation and says what to do. It never prints a secret."""
 
 import asyncio
 import json
@@ -46,7 +46,7 @@ OK, WARNING, WRONG = FindingState
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check. `advice` says what to do; it is empty if nothing needs to be done."""
+    """The result of one check. `advice` says what to do, or is empty if nothing needs to be done."""
 
     check: str
     state: FindingState
@@ -115,7 +115,7 @@ def check_database(url: str) -> Iterator[Finding]:
 
 
 def check_redis(url: str) -> Iterator[Finding]:
-    """Checks that Redis is reachable, keeps its data over a restart, and never evicts."""
+    """Checks that Redis is reachable, that it keeps its data over a restart, and that it never evicts keys."""
     if not url:
         yield Finding("redis", WRONG, "WAYPOST_REDIS_URL is not set", "set it to redis://host:6379/0")
         return
@@ -163,7 +163,10 @@ def check_redis(url: str) -> Iterator[Finding]:
 def check_registry(
     folder: Path, routes: registry.Snapshot[registry.Route], numbers: registry.Snapshot[registry.Number]
 ) -> Iterator[Finding]:
-    """Checks that each number has both registry files, readable, and closed to other users."""
+    """Checks that each number has both registry files, and that these can be decoded.
+
+    It also warns if the files are open to every user of the machine.
+    """
     for error in (*routes.errors, *numbers.errors):
         yield Finding("registry", WRONG, f"{error}: cannot be decoded", PUBLISH_AGAIN)
     if not routes.by_name and not numbers.by_name:
@@ -197,7 +200,7 @@ async def check_tokens(
     *,
     now: float,
 ) -> list[Finding]:
-    """Checks that the Graph API answers and accepts each number's token; `now` is in seconds since 1970."""
+    """Checks that the Graph API answers and accepts each number's token. `now` is in seconds since 1970."""
     findings: list[Finding] = []
     async with GraphClient(graph_url, version, timeout_s=10) as graph:
         for (namespace, name), number in sorted(numbers.by_name.items()):
@@ -223,7 +226,7 @@ async def check_tokens(
 
 
 def judge_token(check: str, token: TokenDetails, *, now: float) -> Iterator[Finding]:
-    """Yields the finding that follows from Meta's data about a token; `now` is in seconds since 1970. Pure."""
+    """Yields what Meta's data about a token shows. `now` is in seconds since 1970. The function is pure."""
     renew = "make a new token for the system user (Business settings) and put it into the Secret"
     if not token.is_valid:
         yield Finding(check, WRONG, "is no longer valid", renew)
@@ -241,7 +244,7 @@ def judge_token(check: str, token: TokenDetails, *, now: float) -> Iterator[Find
 
 
 def report(findings: Sequence[Finding], out: Console, *, as_json: bool) -> int:
-    """Prints the findings; returns the exit status, 1 if anything is wrong. Warnings do not count as wrong."""
+    """Prints the findings. Returns the exit status, which is 1 if any finding is `WRONG`."""
     if as_json:
         out.file.write(json.dumps([asdict(finding) for finding in findings], indent=2) + "\n")
     else:

@@ -1,6 +1,7 @@
-"""The command line: `waypost COMMAND` starts every process of the platform, and is the tool of its operators.
+"""The command line. `waypost COMMAND` starts every process of the platform and has the tools for its operators.
 
-Each command imports what it needs when it runs, so that a process starts fast and does not load the code of the others.
+Each command imports the modules that it needs when it runs. So a process starts fast and does not load the
+code of other commands.
 """
 
 import json
@@ -107,7 +108,7 @@ def console() -> None:
 
 @app.command()
 def simulator() -> None:
-    """Simulate Meta for development and tests: the Graph API, and a chat page."""
+    """Simulate Meta for development and tests. The simulator has the Graph API and a chat page."""
     _serve("simulator")
 
 
@@ -116,7 +117,7 @@ def migrate(
     *,
     wait: Annotated[float, typer.Option(help="Seconds to wait for a database that is not up yet.", min=0)] = 0,
 ) -> None:
-    """Bring the database to the schema of this version. Several processes may do this at once."""
+    """Bring the database to the schema of this version. Several processes may run this command at once."""
     from waypost.cli import context
     from waypost.store.connection import database, schema
 
@@ -166,7 +167,7 @@ def send(
     data: DataFolder = DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Send one message, through the same gate and limits as any other."""
+    """Send one message. The gate and the limits of all other messages apply."""
     from waypost.cli import context
     from waypost.cli import send as sending
     from waypost.cloudapi.messages.checks import InvalidMessage
@@ -204,7 +205,7 @@ class _SelectedEvents:
 def _selected_events(
     data: Path, ids: Sequence[int], number: str | None, reason: str | None
 ) -> Iterator[_SelectedEvents]:
-    """Yields the selection of dead events given by the arguments. An id that is not a dead event ends the command."""
+    """Yields the dead events that the arguments select. An id that is not a dead event ends the command."""
     from waypost.cli import context, dead
     from waypost.cli import send as sending
     from waypost.store.dead import Selection
@@ -229,7 +230,7 @@ def dead_list(
     sends: Annotated[bool, typer.Option("--sends", help="Show failed and unknown sends instead of events.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List what was given up, without contacts or texts."""
+    """List the events or sends that were given up. Contacts and texts are not shown."""
     from waypost.cli import dead
 
     out = _standard_output()
@@ -250,7 +251,7 @@ def dead_replay(
     select_all: SelectAll = False,
     as_json: AsJson = False,
 ) -> None:
-    """Try events again; each gets all its attempts back."""
+    """Try dead events again. Each event gets all its attempts back."""
     from waypost.cli import dead
 
     _require_selection(ids, number, reason, select_all=select_all)
@@ -269,7 +270,7 @@ def dead_drop(
     select_all: SelectAll = False,
     as_json: AsJson = False,
 ) -> None:
-    """Give events up for good; they count as done and have no effect."""
+    """Give up dead events for good. They count as done and have no effect."""
     from waypost.cli import dead
 
     _require_selection(ids, number, reason, select_all=select_all)
@@ -291,7 +292,10 @@ def schedule_run(
         typer.Option(metavar="MOMENT", help="Planned minute, as 2026-11-24T09:00Z, for a Job created by hand."),
     ] = None,
 ) -> None:
-    """Do one run, as the Jobs of its CronJob do. Exit status 1 means that a retry makes sense, 2 that it does not."""
+    """Perform one run of a BotSchedule, as the Jobs of its CronJob do.
+
+    Exit status 1 means that a retry makes sense. Exit status 2 means that a retry does not help.
+    """
     from waypost.schedule import main as scheduled
 
     with one_line_errors():
@@ -322,7 +326,7 @@ class ExportContent(StrEnum):
 
 
 class ExportFormat(StrEnum):
-    """Formats of an export; JSON is one object per line."""
+    """Formats of an export. JSON is one object per line."""
 
     CSV = "csv"
     JSON = "json"
@@ -348,7 +352,7 @@ def export(
     output: Annotated[Path | None, typer.Option(help="File to write; by default standard output.")] = None,
     data: DataFolder = DATA,
 ) -> None:
-    """Export the messages or the daily counts of a number; by default of the last 30 days."""
+    """Export the messages or the daily counts of a number. The default is the last 30 days."""
     from waypost.analytics import export as exporting
     from waypost.cli import context
     from waypost.cli import send as sending
@@ -372,7 +376,7 @@ def export(
 
 
 def _standard_output() -> Console:
-    """Returns a console on standard output; a pipe or file gets lines of up to 160 characters."""
+    """Returns a console on standard output. In a pipe or file, lines have up to 160 characters."""
     return Console() if sys.stdout.isatty() else Console(width=160)
 
 

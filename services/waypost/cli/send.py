@@ -1,4 +1,4 @@
-"""The command `waypost send`: puts one message into the outbox, so the gate and limits of all messages apply."""
+"""The command `waypost send` puts one message into the outbox. The gate and limits of all messages apply to it."""
 
 import time
 from uuid import uuid4
@@ -16,7 +16,7 @@ from waypost.store.requests import Progress
 
 
 class CannotSend(UsageError):
-    """Raised when the request is invalid; the message says what to change."""
+    """Raised when the request is invalid. The error message says what to change."""
 
 
 def recipient(address: str) -> Recipient:
@@ -28,7 +28,10 @@ def recipient(address: str) -> Recipient:
 
 
 def message(text: str | None, template: str | None) -> Outgoing:
-    """Returns a text message, or a template given as `name:language`. Raises `CannotSend` and `InvalidMessage`."""
+    """Returns a text message, or a template that is given as `name:language`.
+
+    Raises `CannotSend` and `InvalidMessage`.
+    """
     if (text is None) == (template is None):
         raise CannotSend("give either --text or --template")
     if text is not None:
@@ -40,7 +43,10 @@ def message(text: str | None, template: str | None) -> Outgoing:
 
 
 def number_id(engine: Engine, name: str) -> str:
-    """Returns the phone number id of `namespace/name`; also accepts such an id. Raises `CannotSend`."""
+    """Returns the phone number id of `namespace/name`. A phone number id as `name` is accepted too.
+
+    Raises `CannotSend`.
+    """
     with engine.connect() as connection:
         ids = {f"{number.namespace}/{number.name}": number.number_id for number in reports.numbers(connection)}
     if name in ids:
@@ -51,7 +57,7 @@ def number_id(engine: Engine, name: str) -> str:
 
 
 def request(engine: Engine, number: str, to: Recipient, content: Outgoing, key: str | None) -> tuple[int, bool]:
-    """Queues the message; returns its outbox id and whether it is new. Raises `KeyInUse`."""
+    """Queues the message. Returns the message's outbox id and whether the row is new. Raises `KeyInUse`."""
     with engine.begin() as connection:
         person = Person(number, to.wa_id, to.user_id, None, lane_of(number, to.key))
         conversation = conversations.load(connection, [person])[0]
@@ -65,7 +71,7 @@ def request(engine: Engine, number: str, to: Recipient, content: Outgoing, key: 
 
 
 def outcome(engine: Engine, outbox_id: int, *, within_s: float) -> Progress:
-    """Waits until the send has ended or `within_s` seconds are over; returns its progress."""
+    """Waits until the send has ended, for at most `within_s` seconds. Returns the progress of the send."""
     deadline = time.monotonic() + within_s
     while True:
         with engine.connect() as connection:

@@ -1,2 +1,4 @@
-"""Everything that Meta defines: the deliveries it sends, the messages it accepts, and all HTTP calls to its Graph
-API."""
+"""Everything that Meta defines.
+
+That is: the deliveries that Meta sends, the messages that it accepts, and all HTTP calls to its Graph API.
+"""

@@ -4,9 +4,9 @@ from enum import StrEnum
 
 
 class MessageType(StrEnum):
-    """Types of messages that contacts send, that numbers send, or both.
+    """Types of messages that contacts send, that numbers send, or that both send.
 
-    The set is open: Meta adds types over time, so a `type` that was received stays a plain string.
+    Meta adds types over time, so a received `type` stays a plain string.
     """
 
     TEXT = "text"

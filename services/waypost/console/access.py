@@ -1,4 +1,7 @@
-"""Restricts the console to those who know the password or, if none is set, to this machine."""
+"""Restricts access to the console.
+
+Only people who know the password may use the console. If no password is set, only this machine may use it.
+"""
 
 import base64
 import binascii
@@ -19,7 +22,7 @@ LONGEST_HEADER = 1024
 
 
 class Throttle:
-    """Counts failures per client address; after too many within `window_s` the client has to wait."""
+    """Counts failures per client address. After too many failures within `window_s`, the client has to wait."""
 
     def __init__(
         self,
@@ -36,7 +39,7 @@ class Throttle:
         self._failed_at: OrderedDict[str, list[float]] = OrderedDict()
 
     def wait_s(self, client: str) -> float:
-        """Returns the seconds until this client may try again; 0 means now."""
+        """Returns the seconds until this client may try again. 0 means that it may try now."""
         recent = self._recent(client)
         return 0.0 if len(recent) < self._failures else max(0.0, recent[0] + self._window_s - self._clock())
 
@@ -55,7 +58,10 @@ class Throttle:
 
 
 def password_of(header: str) -> str | None:
-    """Returns the password in `Authorization: Basic …` (RFC 7617); None for another scheme or an unreadable header."""
+    """Returns the password in `Authorization: Basic …` (RFC 7617).
+
+    Returns None if the header has another scheme or cannot be read.
+    """
     scheme, _, encoded = header[:LONGEST_HEADER].partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -67,7 +73,7 @@ def password_of(header: str) -> str | None:
 
 
 def is_same(given: str, expected: str) -> bool:
-    """Returns whether two texts are equal, in a time that depends on neither the texts nor their lengths."""
+    """Returns whether two texts are equal. The time that it takes depends on neither the texts nor their lengths."""
     digests = (hashlib.sha256(each.encode("utf-8", "surrogatepass")).digest() for each in (given, expected))
     return hmac.compare_digest(*digests)
 
@@ -85,7 +91,8 @@ def is_loopback(address: str) -> bool:
 def is_local_host(header: str) -> bool:
     """Returns whether a `Host` header names this machine.
 
-    Without this check any web page could read a loopback console by a host name that resolves to 127.0.0.1.
+    Without this check, any web page could use a host name that resolves to 127.0.0.1 to read a console on
+    loopback.
     """
     host = header.strip().lower()
     host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
@@ -93,7 +100,7 @@ def is_local_host(header: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware in front of everything the console serves."""
+    """ASGI middleware that checks every request to the console."""
 
     def __init__(self, app: ASGIApp, *, password: str | None, throttle: Throttle | None = None) -> None:
         self._app = app
@@ -154,13 +161,16 @@ _HEADERS = [
 
 
 class SecurityHeaders:
-    """ASGI middleware that adds to every answer the headers that keep a browser from running or leaking anything."""
+    """ASGI middleware that adds security headers to every answer.
+
+    The headers keep a browser from running code and from leaking data.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on and adds the headers to the answer, where they replace headers of the same name."""
+        """Passes the request on and adds the headers to the answer. They replace headers of the same name."""
 
         async def send_with_headers(message: dict[str, object]) -> None:
             if message["type"] == "http.response.start":

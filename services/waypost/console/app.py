@@ -1,4 +1,4 @@
-"""The console as an ASGI application: pages from templates, the same data as JSON, and no scripts."""
+"""The console as an ASGI application. It serves pages from templates and the same data as JSON, but no scripts."""
 
 import hashlib
 from pathlib import Path
@@ -51,7 +51,7 @@ def _environment() -> Environment:
 
 
 class Pages:
-    """Handles the requests; each reads the status in a thread, because the database client is synchronous."""
+    """Handles the requests. Each request reads the status in a thread, because the database client is synchronous."""
 
     def __init__(self, engine: Engine) -> None:
         self._read = Reader(engine)
@@ -65,7 +65,7 @@ class Pages:
         )
 
     async def number(self, request: Request) -> Response:
-        """Shows one number, by its phone number id."""
+        """Shows one number. The request names it by its phone number id."""
         current = await run_in_threadpool(self._read)
         number = current.number(request.path_params["number_id"])
         if number is None:
@@ -91,7 +91,10 @@ class Pages:
         return Response(_STYLE, media_type="text/css")
 
     async def unavailable(self, request: Request, error: Exception) -> Response:
-        """Answers 503 while the database cannot be read, without details, which would name hosts and users."""
+        """Answers 503 when the database cannot be read.
+
+        The answer has no details, because they would name hosts and users.
+        """
         structlog.get_logger(__name__).warning("the status cannot be read", error=error)
         if request.url.path.startswith("/api/"):
             return JSONResponse({"error": "The database cannot be reached."}, 503, {"Retry-After": "5"})
@@ -122,13 +125,16 @@ class Pages:
 
 
 def _plots(current: Status, number_id: str | None) -> tuple[plot.Plot, plot.Plot]:
-    """Returns a plot of two days for wide screens, and one of a single day for phones, where labels need more room."""
+    """Returns a plot of two days for wide screens and a plot of one day for phones.
+
+    On phones, the labels need more room.
+    """
     hours = current.hours(number_id)
     return plot.draw(hours, width=960, height=280), plot.draw(hours[-24:], width=380, height=240)
 
 
 def create(engine: Engine, *, password: str | None, throttle: Throttle | None = None) -> ASGIApp:
-    """Returns the console's application; without a password it answers loopback only."""
+    """Returns the console's application. Without a password, it answers only requests from loopback."""
     pages = Pages(engine)
     application = Starlette(
         routes=[

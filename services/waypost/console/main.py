@@ -15,7 +15,10 @@ from waypost.telemetry import logs, probes, tracing
 
 
 def run(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT. Needs `database_url`; without `console_password` it listens only on loopback."""
+    """Serves until SIGTERM or SIGINT. Needs `database_url`.
+
+    Without `console_password`, the console listens only on loopback.
+    """
     logs.configure("console", settings.log_level)
     traces = tracing.configure("console", settings.trace_dir)
     engine = database.connect(settings.database_url, application="waypost-console", pool_size=3)

@@ -1,4 +1,4 @@
-"""Computes the plot of messages per hour; the template draws it as SVG."""
+"""Computes the plot of messages per hour. The template draws the plot as SVG."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 10.0, 26.0, 44.0
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar; `title` is its tooltip."""
+    """One bar of the plot. `title` is its tooltip."""
 
     x: float
     y: float
@@ -33,7 +33,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """All that the template needs to draw the plot, in units of the SVG's `viewBox`."""
+    """All data that the template needs to draw the plot. Lengths are in units of the SVG's `viewBox`."""
 
     width: float
     height: float
@@ -50,12 +50,15 @@ class Plot:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the hours have no message at all; the template then says so in the plot."""
+        """Returns whether there was no message at all in the hours. The template then writes this into the plot."""
         return self.incoming + self.outgoing == 0
 
 
 def steps(highest: int, wanted: int = 4) -> list[int]:
-    """Returns values from 0 to `highest` or just above, in about `wanted` steps of 1, 2 or 5 times a power of 10."""
+    """Returns the values for an axis, from 0 to `highest` or just above.
+
+    There are about `wanted` steps. A step is 1, 2 or 5 times a power of 10.
+    """
     highest = max(1, highest)
     rough = max(1.0, highest / wanted)
     power = 10 ** math.floor(math.log10(rough))
@@ -64,7 +67,7 @@ def steps(highest: int, wanted: int = 4) -> list[int]:
 
 
 def short(value: int) -> str:
-    """Returns a count as an axis shows it: 950, 1.2k, 3M."""
+    """Returns a count in the short form of an axis label, such as 950, 1.2k or 3M."""
     for size, letter in ((1_000_000, "M"), (1000, "k")):
         if value >= size:
             return f"{value / size:.1f}".removesuffix(".0") + letter
@@ -72,7 +75,7 @@ def short(value: int) -> str:
 
 
 def draw(hours: tuple[Hour, ...], *, width: float, height: float) -> Plot:
-    """Lays out two bars per hour, incoming and outgoing, on one scale that starts at 0."""
+    """Draws two bars per hour, one for incoming and one for outgoing messages. They share a scale that starts at 0."""
     right, bottom = width - RIGHT, height - BOTTOM
     scale = steps(max((max(hour.incoming, hour.outgoing) for hour in hours), default=0))
     slot = (right - LEFT) / max(1, len(hours))

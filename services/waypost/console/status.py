@@ -1,4 +1,7 @@
-"""Reads the data that the console shows, in one snapshot, and finds problems that need a person."""
+"""Reads the data that the console shows, and finds problems that need a person.
+
+All data comes from one snapshot of the database.
+"""
 
 import threading
 import time
@@ -28,7 +31,7 @@ LISTED = 20
 
 
 class Tone(StrEnum):
-    """Colours on the page; the style sheet has a class for each colour."""
+    """Colours on the page. The style sheet has a class for each colour."""
 
     GOOD = "good"
     WARN = "warn"
@@ -38,7 +41,7 @@ class Tone(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The data of one reading of the database."""
+    """The data that was read from the database at one time."""
 
     at: datetime
     """The time of the reading, by the database's clock."""
@@ -51,7 +54,7 @@ class Status:
     sends: tuple[OpenSend, ...]
 
     def hours(self, number_id: str | None = None) -> tuple[hourly.Hour, ...]:
-        """Returns the counts of messages in the last 48 hours, of one number or of all."""
+        """Returns the counts of messages in the last 48 hours, for one number or for all numbers."""
         return hourly.series(self.hour, self.by_hour, number_id=number_id)
 
     def number(self, number_id: str) -> NumberReport | None:
@@ -59,13 +62,13 @@ class Status:
         return next((number for number in self.numbers if number.number_id == number_id), None)
 
     def name(self, number_id: str) -> str:
-        """Returns `namespace/name` of a number, or its id if the number is not registered."""
+        """Returns the `namespace/name` of a number, or its id if the number is not registered."""
         number = self.number(number_id)
         return f"{number.namespace}/{number.name}" if number else number_id
 
     @property
     def total(self) -> EventCounts:
-        """The sum of the event counts of all numbers."""
+        """Returns the sum of the event counts of all numbers."""
         every = self.events.values()
         ages = [each.oldest_waiting_s for each in every if each.oldest_waiting_s is not None]
         return EventCounts(
@@ -79,7 +82,7 @@ class Status:
 
     @property
     def total_outbox(self) -> OutboxCounts:
-        """The sum of the outbox counts of all numbers."""
+        """Returns the sum of the outbox counts of all numbers."""
         every = self.outbox.values()
         return OutboxCounts(
             queued=sum(each.queued for each in every),
@@ -92,7 +95,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """A problem that needs a person: what is wrong, and what to do about it."""
+    """A problem that needs a person. It says what is wrong and what to do about it."""
 
     level: Tone
     problem: str
@@ -166,7 +169,11 @@ def _concerns_of(number: NumberReport) -> list[Concern]:
 
 
 def is_bad(kind: str, state: str) -> bool:
-    """Returns whether a condition needs a person: `Stalled` if true, any other but `Reconciling` if false (kstatus)."""
+    """Returns whether a condition needs a person, as kstatus defines it.
+
+    `Stalled` needs a person if it is true. `Reconciling` never needs one. Any other condition needs one if it is
+    false.
+    """
     if kind == ConditionType.STALLED:
         return state == ConditionStatus.TRUE
     return kind != ConditionType.RECONCILING and state == ConditionStatus.FALSE
@@ -182,7 +189,7 @@ def tone(kind: str, state: str) -> Tone:
 
 
 def age(seconds: float | timedelta | None) -> str:
-    """Returns a duration as text in one unit, such as 4 s, 12 min, 3 h or 2 d; – if there is none."""
+    """Returns a duration as text in one unit, such as 4 s, 12 min, 3 h or 2 d. None gives –."""
     if seconds is None:
         return "–"
     if isinstance(seconds, timedelta):
@@ -195,7 +202,7 @@ def age(seconds: float | timedelta | None) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Returns a count with its noun: `1 event`, `1,200 events`."""
+    """Returns a count with its noun, such as `1 event` or `1,200 events`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
@@ -218,7 +225,7 @@ def read(engine: Engine) -> Status:
 
 
 class Reader:
-    """Reads the status at most once in `FRESH_S` for all requests. Safe in threads."""
+    """Reads the status for all requests, at most once in `FRESH_S`. Several threads may use it at once."""
 
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.engine = engine
@@ -316,6 +323,6 @@ def _counts_as_json(events: EventCounts) -> dict[str, Any]:
 
 
 def trace_id(traceparent: str | None) -> str | None:
-    """Returns the trace id in a W3C `traceparent`, or None if that is unreadable."""
+    """Returns the trace id in a W3C `traceparent`, or None if the text cannot be read."""
     parts = (traceparent or "").split("-")
     return parts[1] if len(parts) == 4 else None

@@ -1,1 +1,1 @@
-"""Models of the documents that one process writes and another one reads: one module per document."""
+"""Models of the documents that one process writes and another process reads. Each document has one module."""

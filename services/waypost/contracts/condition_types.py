@@ -1,14 +1,14 @@
-"""Types, statuses and reasons of the conditions of both kinds, `WhatsAppNumber` and `BotSchedule`. Scripts, alerts and
-documents rely on these words, so none of them changes.
+"""Types, statuses and reasons of the conditions of `WhatsAppNumber` and `BotSchedule`.
 
-The value of each member is its name in CamelCase.
+Scripts, alerts and documents rely on these words, so none of them may change. The value of each member is its
+name in CamelCase.
 """
 
 from enum import StrEnum
 
 
 class ConditionStatus(StrEnum):
-    """Values of a condition's `status`, as Kubernetes has them."""
+    """Values of a condition's `status`, as Kubernetes defines them."""
 
     TRUE = "True"
     FALSE = "False"
@@ -16,8 +16,9 @@ class ConditionStatus(StrEnum):
 
 
 class ConditionType(StrEnum):
-    """Types of conditions: each names the aspect of an object that the condition is about. A schedule has only the
-    conditions `Ready`, `Reconciling` and `Stalled`.
+    """Types of conditions. Each type names the aspect of an object that the condition describes.
+
+    A schedule has only the conditions `Ready`, `Reconciling` and `Stalled`.
     """
 
     READY = "Ready"
@@ -39,7 +40,7 @@ class ConditionType(StrEnum):
 class Reason(StrEnum):
     """Reasons of conditions and of Kubernetes Events.
 
-    The conditions `Registered` and `CanSend` may also have a state at Meta as their reason, for example `Banned` or
+    For the conditions `Registered` and `CanSend`, the reason may also be a state at Meta, for example `Banned` or
     `Limited`.
     """
 

@@ -1,4 +1,7 @@
-"""Field types that both kinds share: bounded strings, references, and rules that the API server checks too."""
+"""Field types that `WhatsAppNumber` and `BotSchedule` share.
+
+They are bounded strings, references, and rules that the API server checks too.
+"""
 
 from typing import Annotated, Any
 
@@ -15,8 +18,9 @@ IMMUTABLE = "x-waypost-immutable"
 
 
 def form(pattern: str, message: str) -> Any:
-    """Returns a field that accepts only strings of `pattern`. For any other string the API server shows `message`
-    instead of the pattern.
+    """Returns a field that accepts only strings that match `pattern`.
+
+    For any other string, the API server shows `message` instead of the pattern.
     """
     return Field(pattern=pattern, json_schema_extra={FORM: {"pattern": pattern, "message": message}})
 
@@ -65,7 +69,11 @@ Moment = Annotated[str, StringConstraints(max_length=32), Field(json_schema_extr
 
 
 def rule(expression: str, message: str) -> dict[str, str]:
-    """Returns a rule of the schema: a CEL expression over `self`, and the sentence a user reads when it is violated."""
+    """Returns a rule of the schema.
+
+    `expression` is a CEL expression over `self`. `message` is the sentence that a user reads when the rule is
+    violated.
+    """
     return {"rule": expression, "message": message}
 
 
@@ -75,13 +83,14 @@ def rules(*each: dict[str, str]) -> dict[str, Any]:
 
 
 def immutable(what: str) -> dict[str, Any]:
-    """Returns the part of a JSON schema that forbids changes of a field after creation; `what` names the field."""
+    """Returns the part of a JSON schema that forbids changes of a field after creation. `what` names the field."""
     return {IMMUTABLE: f"{what} is immutable; delete the object and create it again"}
 
 
 class Strict(BaseModel):
-    """Base of models for input that a user writes. An unknown field is an error. No error message repeats a value,
-    because the value may be a secret.
+    """Base class of models for input that a user writes. An unknown field is an error.
+
+    Error messages never repeat a value, because the value may be a secret.
     """
 
     model_config = ConfigDict(
@@ -95,7 +104,10 @@ class Strict(BaseModel):
 
 
 class Confidential(Strict):
-    """A model whose values are phone numbers or texts: its repr may reach a log, so it shows the type alone."""
+    """A model whose values are phone numbers or texts.
+
+    Its repr shows only the type, because a repr may be written to a log.
+    """
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
@@ -104,8 +116,9 @@ class Confidential(Strict):
 
 
 class Written(BaseModel):
-    """Base of models for what the operator writes into a status. It is validated when it is read again, since others
-    can change a status.
+    """Base class of models for what the operator writes into a status.
+
+    A status is validated when it is read again, because others can change it.
     """
 
     model_config = ConfigDict(
@@ -124,7 +137,7 @@ def _refuse_namespace(schema: dict[str, Any]) -> None:
 
 
 class NameReference(Strict):
-    """An object of the same namespace, by its name. Objects of other namespaces cannot be named."""
+    """A reference by name to an object of the same namespace. Objects of other namespaces cannot be named."""
 
     model_config = ConfigDict(json_schema_extra=_refuse_namespace)
 
@@ -150,7 +163,10 @@ class TemplateName(Strict):
 
 
 def exactly_one(*names: str) -> Any:
-    """Returns a validator for a model: exactly one of the fields `names` (spelled as in YAML) must be given."""
+    """Returns a validator for a model. It requires that exactly one of the fields `names` is given.
+
+    The names are spelled as in YAML.
+    """
 
     def check(model: Strict) -> Strict:
         given = [
@@ -166,11 +182,11 @@ def exactly_one(*names: str) -> Any:
 
 
 def one_of_message(*names: str) -> str:
-    """Returns the sentence a user reads when none or several of `names` are given."""
+    """Returns the sentence that a user reads when none or several of `names` are given."""
     return f"give exactly one of {', '.join(names[:-1])} and {names[-1]}"
 
 
 def one_of(*names: str) -> dict[str, str]:
-    """Returns the rule by which the API server makes the same check as `exactly_one`."""
+    """Returns a rule for the API server that makes the same check as `exactly_one`."""
     count = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in names)
     return rule(f"{count} == 1", one_of_message(*names))

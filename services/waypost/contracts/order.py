@@ -1,6 +1,7 @@
-"""The order of a run, a JSON file: the operator writes it into the schedule's Secret, `waypost schedule run` reads it.
+"""The order of a run is a JSON file.
 
-It contains contacts and texts, so it belongs in a Secret.
+The operator writes the order into the schedule's Secret, and `waypost schedule run` reads it. The order
+contains contacts and texts, so it belongs in a Secret.
 """
 
 import json
@@ -12,7 +13,7 @@ from waypost.contracts.fields import Confidential
 
 
 class InvalidOrder(Exception):
-    """The order is invalid. The message names the field, never a value. A retry makes no difference."""
+    """The order is invalid. The error message names the field, never a value. A retry does not help."""
 
 
 class Order(Confidential):
@@ -34,12 +35,12 @@ class Order(Confidential):
     for it."""
 
     def to_json(self) -> bytes:
-        """Returns the content of the order's file; equal orders give equal bytes."""
+        """Returns the content of the order's file. Equal orders give equal bytes."""
         return json.dumps(self.model_dump(by_alias=True), ensure_ascii=False, sort_keys=True).encode()
 
 
 def load(content: bytes) -> Order:
-    """Returns the order that a file's content holds. Raises `InvalidOrder`."""
+    """Returns the order in the content of a file. Raises `InvalidOrder`."""
     if b"\\u0000" in content:
         raise InvalidOrder("the order contains a NUL character, which no message may contain")
     try:
@@ -50,7 +51,7 @@ def load(content: bytes) -> Order:
 
 
 def convert(content: Any) -> Order:
-    """Returns the order that parsed JSON holds. Raises `InvalidOrder`."""
+    """Returns the order in parsed JSON. Raises `InvalidOrder`."""
     try:
         return Order.model_validate(content)
     except ValidationError as error:
@@ -58,7 +59,7 @@ def convert(content: Any) -> Order:
 
 
 def explain(error: ValidationError, *, within: str = "") -> str:
-    """Returns one sentence about the first problem of an order; it names the field, but no value."""
+    """Returns one sentence about the first problem of an order. The sentence names the field, but no value."""
     problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(str(part) for part in ((within,) if within else ()) + problem["loc"])
     return f"the order is not one of this version: {problem['msg']}{f' (at {place})' if place else ''}"

@@ -1,12 +1,13 @@
-"""The registry, which the operator publishes and the data plane reads: for each number one JSON file per audience.
+"""The registry of numbers. The operator publishes it, and the data plane (webhook and workers) reads it.
 
-`<dir>/webhook/<namespace>.<name>.json` is for the webhook and holds a `Route` (app secrets, verify tokens).
-`<dir>/worker/<namespace>.<name>.json` is for the workers and holds a `Number` (access token, bot, limits). In a cluster
-both folders are mounted Secrets, which kubelet changes atomically by the `..data` link; readers call `refresh()` and
-get a consistent snapshot. A namespace contains no dot, so the first dot of a file name ends the namespace.
+Each number has one JSON file per audience. `<dir>/webhook/<namespace>.<name>.json` is for the webhook and
+holds a `Route` (app secrets, verify tokens). `<dir>/worker/<namespace>.<name>.json` is for the workers and
+holds a `Number` (access token, bot, limits). In a cluster, both folders are mounted Secrets, which kubelet
+changes atomically by the `..data` link. Readers call `refresh()` and get a consistent snapshot. A namespace
+contains no dot, so the first dot of a file name ends the namespace.
 
-During an upgrade, the process that writes and the process that reads may have different versions. So a reader ignores
-unknown fields, and each field that was added later has a default for files that lack it.
+During an upgrade, the process that writes and the process that reads may have different versions. So a reader
+ignores unknown fields. Each field that was added later has a default for files that lack it.
 """
 
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ import msgspec
 
 
 class _RedactedStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A struct whose repr hides the fields named in `secrets`, also when rich prints it, because a repr may end up in
-    an error or a log.
+    """A struct whose repr hides the fields named in `secrets`.
+
+    A repr may end up in an error or a log. The fields are hidden when rich prints the struct, too.
     """
 
     secrets: ClassVar[frozenset[str]]
@@ -31,8 +33,9 @@ class _RedactedStruct(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
 
 
 class Route(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
-    """The registry entry that the webhook reads for one number. In both tuples, item 0 is the secret in use now; the
-    others are still accepted.
+    """The registry entry that the webhook reads for one number.
+
+    In both tuples, item 0 is the secret that is in use now. The other secrets are still accepted.
     """
 
     namespace: str
@@ -93,7 +96,7 @@ class Snapshot(Generic[Entry]):
 
 
 class Registry(Generic[Entry]):
-    """Reads the entries of a registry folder. `current` is replaced as a whole, so readers need no lock."""
+    """Reads the entries of a registry folder. `current` is replaced as a whole, so that readers need no lock."""
 
     def __init__(self, folder: Path, entry: type[Entry]) -> None:
         self._folder = folder
@@ -102,9 +105,10 @@ class Registry(Generic[Entry]):
         self.current: Snapshot[Entry] = Snapshot()
 
     def refresh(self) -> bool:
-        """Reads the folder again if it has changed; returns whether `current` is new. A missing folder counts as empty.
+        """Reads the folder again if it has changed. Returns whether `current` is new.
 
-        If a file cannot be decoded, its previous entry stays and `current.errors` names the file.
+        A missing folder counts as empty. If a file cannot be decoded, its previous entry stays and `current.errors`
+        names the file.
         """
         fingerprint = self._current_fingerprint()
         if fingerprint == self._fingerprint:
@@ -151,14 +155,14 @@ class Registry(Generic[Entry]):
 
 
 def routes(registry_dir: Path) -> Registry[Route]:
-    """Returns the registry of the webhook's entries, which has been read once."""
+    """Reads the webhook's entries once and returns their registry."""
     registry = Registry(registry_dir / "webhook", Route)
     registry.refresh()
     return registry
 
 
 def numbers(registry_dir: Path) -> Registry[Number]:
-    """Returns the registry of the workers' entries, which has been read once."""
+    """Reads the workers' entries once and returns their registry."""
     registry = Registry(registry_dir / "worker", Number)
     registry.refresh()
     return registry

@@ -1,6 +1,7 @@
 """States and reasons that several processes write to the database and read from it.
 
-Members are strings: SQL, JSON and logs show the value, and a column's CHECK constraint lists the same values.
+The members are strings. SQL, JSON and logs show their values, and a column's CHECK constraint lists the same
+values.
 """
 
 from enum import IntEnum, StrEnum
@@ -16,11 +17,11 @@ class EventState(StrEnum):
 
 
 class EventReason(StrEnum):
-    """Reasons that an event's row in the inbox gives. A row may instead name the class of an exception or a problem of
-    the payload.
+    """Reasons in the rows of events in the inbox.
 
-    The first three reasons belong to events that wait, died or were dropped. The others belong to events that are done
-    without any effect.
+    A row may have the class of an exception or a problem of the payload as its reason instead. The first three
+    reasons belong to events that wait, died or were dropped. The others belong to events that are done without
+    any effect.
     """
 
     NUMBER_MISSING = "NumberMissing"
@@ -56,7 +57,7 @@ class OutboxState(StrEnum):
 
 
 class OutboxKind(StrEnum):
-    """Kinds of Graph call that an outbox row asks for."""
+    """Kinds of Graph calls that an outbox row can ask for."""
 
     MESSAGE = "message"
     READ = "read"
@@ -64,7 +65,7 @@ class OutboxKind(StrEnum):
 
 
 class Priority(IntEnum):
-    """Priorities of outbox rows; the lower number goes first."""
+    """Priorities of outbox rows. Rows with a lower number are sent first."""
 
     REPLY = 0
     BULK = 1
@@ -72,7 +73,7 @@ class Priority(IntEnum):
 
 
 class SendReason(StrEnum):
-    """Reasons that an outbox row gives. A row may instead give the title of one of Meta's error codes."""
+    """Reasons in outbox rows. A row may have the title of one of Meta's error codes as its reason instead."""
 
     OPTED_OUT = "OptedOut"
     MARKETING_STOPPED = "MarketingStopped"
@@ -94,7 +95,7 @@ class SendReason(StrEnum):
 
 
 class Direction(StrEnum):
-    """Directions of a message, as seen from the number."""
+    """Directions of a message from the number's point of view."""
 
     IN = "in"
     OUT = "out"
@@ -120,7 +121,7 @@ class ConversationOwner(StrEnum):
 
 
 class OptOutSource(StrEnum):
-    """Ways by which a contact opted out."""
+    """Ways in which a contact opted out."""
 
     KEYWORD = "keyword"
 

@@ -1,1 +1,1 @@
-"""The command `waypost dev`: runs all processes on one machine, from the YAML files that a cluster takes."""
+"""The command `waypost dev` runs all processes on one machine, from the same YAML files that a cluster takes."""

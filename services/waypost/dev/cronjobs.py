@@ -1,6 +1,7 @@
-"""Runs CronJobs without Kubernetes: replaces their controller and the kubelet for the schedules of `waypost dev`.
+"""Runs the CronJobs of the schedules in `waypost dev`, without Kubernetes.
 
-The results of a run are written where Kubernetes would write them, so that the schedule's reconcile finds them there.
+This module replaces the CronJob controller and the kubelet. The results of a run are written where Kubernetes
+would write them, so that the schedule's reconcile finds them there.
 """
 
 import base64
@@ -31,7 +32,7 @@ RETRY_S = 10.0
 
 
 class Process(Protocol):
-    """The process of a run that was started."""
+    """The process of a run."""
 
     def poll(self) -> int | None:
         """Returns the process's exit status, or None while it runs."""
@@ -51,7 +52,11 @@ class _Job:
 
 
 def due(cron_job: Manifest, now: datetime) -> datetime | None:
-    """Returns the last planned time if no run was started for it and its starting deadline has not passed. Pure."""
+    """Returns the planned time of the run that is due now, or None if no run is due.
+
+    The result is the last planned time. No run may have been started for it, and its starting deadline must not
+    have passed. The function is pure.
+    """
     spec, status = cron_job["spec"], cron_job.get("status") or {}
     if spec.get("suspend"):
         return None
@@ -68,7 +73,7 @@ def due(cron_job: Manifest, now: datetime) -> datetime | None:
 
 
 class CronJobs:
-    """Runs the CronJobs of a `FileCluster`; `launch(name, environment)` starts a run.
+    """Runs the CronJobs of a `FileCluster`. `launch(name, environment)` starts a run.
 
     `folder` holds the orders and reports of the runs.
     """
@@ -89,7 +94,10 @@ class CronJobs:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     async def check(self) -> None:
-        """Starts due runs and records those that have ended. Call it about once a second; it never blocks."""
+        """Starts due runs and records the results of runs that have ended.
+
+        Call this method about once a second. It never blocks.
+        """
         for job in list(self._jobs.values()):
             await self._check_job(job)
         now = datetime.fromtimestamp(self._clock(), UTC)
@@ -98,7 +106,7 @@ class CronJobs:
                 await self._start(cron_job, planned_at)
 
     def stop(self) -> None:
-        """Ends every run at once; the runs' remaining work is not done, as when a Job is deleted."""
+        """Ends every run at once. The remaining work is not done, as when a Job is deleted."""
         for job in self._jobs.values():
             if job.process is not None:
                 job.process.kill()
@@ -170,7 +178,7 @@ class CronJobs:
         return self._folder / f"{_name(job.cron_job)}.report.json"
 
     async def _write_pod_status(self, job: _Job, status: int | None) -> None:
-        """Writes the pod of a CronJob's last run, with its exit status if the run has ended."""
+        """Writes the pod of a CronJob's last run. If the run has ended, the pod has the exit status."""
         metadata = job.cron_job["metadata"]
         template = job.cron_job["spec"]["jobTemplate"]["spec"]["template"]["metadata"]
         pod = self._cluster.put(

@@ -1,4 +1,7 @@
-"""The data folder of `waypost dev`: locks it for one run at a time and removes old logs and traces."""
+"""The data folder of `waypost dev`. Only one run at a time may use it.
+
+The module locks the folder and removes old logs and traces.
+"""
 
 import contextlib
 import fcntl
@@ -22,11 +25,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class DevError(CommandError):
-    """Raised when `waypost dev` cannot start or continue; the message says what to do."""
+    """Raised when `waypost dev` cannot start or continue. The error message says what to do."""
 
 
 def make(data: Path) -> None:
-    """Makes the folder with its subfolders. Raises `DevError` if a process could not work with the folder's path."""
+    """Creates the folder and its subfolders. Raises `DevError` if a process could not work with the folder's path."""
     path = os.fsencode(data.resolve())
     try:
         is_text = not _CONTROL.search(path.decode())
@@ -45,7 +48,7 @@ def make(data: Path) -> None:
 
 @contextlib.contextmanager
 def sole_owner(data: Path) -> Iterator[None]:
-    """Holds a lock on the folder. The kernel releases it however the process ends.
+    """Holds a lock on the folder. The kernel releases the lock in any case when the process ends.
 
     Raises `DevError` while another `waypost dev` uses the folder.
     """
@@ -58,7 +61,10 @@ def sole_owner(data: Path) -> Iterator[None]:
 
 
 def tidy(data: Path) -> None:
-    """Renames logs above `LOG_LIMIT` to `NAME.log.old` and removes traces older than `TRACES_MAX_AGE_S`."""
+    """Renames logs that are larger than `LOG_LIMIT` to `NAME.log.old`.
+
+    Removes traces that are older than `TRACES_MAX_AGE_S`.
+    """
     for log in (data / "logs").glob("*.log"):
         if log.stat().st_size > LOG_LIMIT:
             log.replace(log.with_suffix(".log.old"))

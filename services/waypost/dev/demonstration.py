@@ -1,4 +1,7 @@
-"""The demonstration: a user writes one message to the simulated Meta, the bot answers, and their trace is shown."""
+"""The demonstration of `waypost dev`.
+
+A user writes one message to the simulated Meta, the bot answers, and the trace of the exchange is shown.
+"""
 
 import time
 from collections.abc import Mapping
@@ -26,7 +29,7 @@ TRACE_WITHIN_S = 10.0
 
 
 class NoReply(Exception):
-    """Raised when the user got no reply; the message says how far the exchange got."""
+    """Raised when the user got no reply. The error message says at which point the exchange stopped."""
 
 
 class PublicAddresses(Protocol):
@@ -34,20 +37,20 @@ class PublicAddresses(Protocol):
 
     @property
     def webhook(self) -> str:
-        """Address to which Meta delivers."""
+        """Returns the address to which Meta delivers."""
 
     @property
     def console(self) -> str:
-        """Address of the status page."""
+        """Returns the address of the status page."""
 
     @property
     def simulator(self) -> str:
-        """Address of the simulated Meta."""
+        """Returns the address of the simulated Meta."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A question with its answers, their times and their trace."""
+    """A question and its answers, with their times and their trace."""
 
     question: str
     answers: tuple[str, ...]
@@ -66,7 +69,7 @@ def put_world(simulator: str, seed: Mapping[str, Any]) -> None:
 
 
 def exchange(simulator: str, phone_number_id: str, traces: Path, *, reply_within_s: float = REPLY_WITHIN_S) -> Exchange:
-    """Lets a user write a message and waits for the answer. Raises `NoReply`."""
+    """Sends a user's message to the number and waits for the bot's answer. Raises `NoReply`."""
     began_ns = time.time_ns()
     with httpx.Client(base_url=simulator, trust_env=False, timeout=30.0) as client:
         try:
@@ -138,7 +141,7 @@ def acknowledged_attempt(answer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _sent(client: httpx.Client, number: str, since: int = 0) -> list[dict[str, Any]]:
-    """Returns what was sent to the user after `since`, in order."""
+    """Returns the messages that were sent to the user after `since`, in order."""
     answer = client.get("/_sim/sent", params={"number": number, "to": USER, "since": str(since)})
     answer.raise_for_status()
     found: list[dict[str, Any]] = answer.json()
@@ -155,7 +158,11 @@ def _replies(client: httpx.Client, number: str, since: int, within_s: float) -> 
 
 
 def _trace(folder: Path, began_ns: int) -> tuple[str | None, tuple[trace_tree.SpanNode, ...]]:
-    """Returns the delivery's trace: the first one since the given time with both a server span and a client span."""
+    """Returns the id and the root spans of the delivery's trace.
+
+    This is the first trace since `began_ns` that has both a server span and a client span. If no such trace is
+    written in time, the result is None and no spans.
+    """
     deadline = time.monotonic() + TRACE_WITHIN_S
     while time.monotonic() < deadline:
         for trace_id, spans in trace_tree.traces_since(spanfile.read(folder), began_ns).items():
@@ -181,7 +188,7 @@ def rich_tree(node: trace_tree.SpanNode, tree: Tree | None = None) -> Tree:
 
 
 def readable(message: Mapping[str, Any]) -> str:
-    """Returns what the user sees of a message: its text, and the titles of its buttons and rows."""
+    """Returns what the user sees of a message: the text, and the titles of the buttons and rows."""
     words = str(message["text"]) or f"({message['type']})"
     action = message["body"].get("action") if isinstance(message["body"], dict) else None
     action = action if isinstance(action, dict) else {}

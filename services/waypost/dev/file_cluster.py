@@ -1,7 +1,8 @@
 """A cluster in memory, which `waypost dev` uses in place of an API server.
 
-It implements what reconciling relies on: server-side apply with field ownership, resource versions, conflicts,
-finalizers and the status as a separate part. It has no schema, no admission and no garbage collection.
+It implements the features that reconciling relies on: server-side apply with field ownership, resource
+versions, conflicts, finalizers, and the status as a separate part. It has no schema, no admission and no
+garbage collection.
 """
 
 import base64
@@ -47,7 +48,10 @@ class FileCluster:
     # For users
 
     def put(self, manifest: Manifest) -> Manifest:
-        """Creates or replaces an object as `kubectl apply` would; keeps its status and the server's metadata."""
+        """Creates or replaces an object as `kubectl apply` would.
+
+        The object's status and the server's metadata are kept.
+        """
         key = _key(manifest)
         before = self._objects.get(key)
         desired = copy.deepcopy(manifest)
@@ -69,7 +73,10 @@ class FileCluster:
         return self._store(key, desired)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Deletes an object as a user would: one with finalizers is marked and removed when it has none."""
+        """Deletes an object as a user would.
+
+        If the object has finalizers, it is only marked as deleted. It is removed when it has no finalizers left.
+        """
         key = (kind, namespace, name)
         found = self._objects.get(key)
         if found is None:
@@ -83,12 +90,12 @@ class FileCluster:
         self._drop(key)
 
     def get(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Returns a copy of an object, or None."""
+        """Returns a copy of an object, or None if the object does not exist."""
         found = self._objects.get((kind, namespace, name))
         return copy.deepcopy(found) if found is not None else None
 
     def all(self, kind: str | None = None) -> list[Manifest]:
-        """Returns copies of all objects, or those of one kind, sorted by name."""
+        """Returns copies of all objects, or of all objects of one kind, sorted by name."""
         keys = sorted(key for key in self._objects if kind is None or key[0] == kind)
         return [copy.deepcopy(self._objects[key]) for key in keys]
 
@@ -207,7 +214,7 @@ class FileCluster:
         log.info("event", kind=about["kind"], name=f"{metadata['namespace']}/{metadata['name']}", reason=reason)
 
     async def refresh_mounts(self) -> None:
-        """Does nothing: processes that read files see them change."""
+        """Does nothing, because the processes read the files directly and see the changes."""
 
     def _at_version(self, manifest: Manifest) -> Manifest:
         found = self._objects.get(_key(manifest))
@@ -233,7 +240,7 @@ class FileCluster:
     # For the next process
 
     def dump(self) -> str:
-        """Returns all objects and owners as text for `load`. It contains secrets."""
+        """Returns all objects and owners as text for `load`. The text contains secrets."""
         owners = [
             [list(key), [[list(path), sorted(who)] for path, who in paths.items()]]
             for key, paths in self._owners.items()
@@ -241,7 +248,7 @@ class FileCluster:
         return json.dumps({"version": self._version, "objects": self.all(), "owners": owners})
 
     def load(self, text: str) -> None:
-        """Restores what `dump` returned. Raises `ValueError` for any other text."""
+        """Restores the state from a text that `dump` returned. Raises `ValueError` for any other text."""
         try:
             state = json.loads(text)
             self._objects = {_key(each): each for each in state["objects"]}
@@ -267,7 +274,7 @@ def _stored(found: Manifest, data: dict[str, bytes]) -> Stored:
 
 
 def _leaves(value: Manifest, prefix: Path = ()) -> Iterable[tuple[Path, Any]]:
-    """Yields path and value of everything in a document that is not a mapping; a list counts as one value."""
+    """Yields the path and the value of everything in a document that is not a mapping. A list counts as one value."""
     for name, inner in value.items():
         if isinstance(inner, dict) and inner:
             yield from _leaves(inner, (*prefix, name))
@@ -296,7 +303,7 @@ def _delete_at(value: Manifest, path: Path) -> None:
 
 
 def _merged(value: Manifest, patch: Manifest) -> Manifest:
-    """Applies a JSON merge patch (RFC 7386)."""
+    """Returns `value` with the JSON merge patch `patch` applied (RFC 7386)."""
     merged = dict(value)
     for name, inner in patch.items():
         if inner is None:

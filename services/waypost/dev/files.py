@@ -1,4 +1,4 @@
-"""Files on disk: lists YAML files, notices changes, and replaces a file atomically."""
+"""Lists YAML files, notices changes of files, and replaces a file atomically."""
 
 import contextlib
 import os
@@ -10,7 +10,10 @@ from waypost.dev.manifests import ManifestError
 
 
 def yaml_files(paths: Sequence[Path]) -> list[Path]:
-    """Returns the files among `paths` and the YAML files in its folders. Raises `ManifestError` for an empty folder."""
+    """Returns the files in `paths`, and the YAML files in the folders in `paths`.
+
+    Raises `ManifestError` for a folder without YAML files.
+    """
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -35,7 +38,7 @@ def fingerprint(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
 
 
 def replace(path: Path, text: str) -> None:
-    """Replaces a file atomically, so that a reader never sees half of it; only its owner can read it."""
+    """Replaces a file atomically, so that a reader never sees half of it. Only the file's owner can read it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)

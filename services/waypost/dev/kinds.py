@@ -1,4 +1,7 @@
-"""Models of the documents in a user's files: our own kinds, and the Secrets and ConfigMaps that they refer to."""
+"""Models of the documents in a user's files.
+
+These are Waypost's own kinds, and the Secrets and ConfigMaps that they refer to.
+"""
 
 import base64
 import binascii
@@ -12,7 +15,7 @@ from waypost.operator.api.schedule_models import ScheduleSpec
 
 
 class _Lenient(BaseModel):
-    """An object of Kubernetes. Fields that we do not read are ignored."""
+    """A Kubernetes object. Fields that Waypost does not read are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
@@ -32,7 +35,7 @@ def _not_reserved(namespace: str) -> str:
 
 
 class NumberMetadata(Metadata):
-    """The metadata of a number, whose namespace becomes a part of its callback's address."""
+    """The metadata of a number. The namespace becomes a part of the address of the number's callback."""
 
     namespace: Annotated[ObjectName, AfterValidator(_not_reserved)] = "default"
 
@@ -59,7 +62,7 @@ class ConfigMap(_Lenient):
 
 
 class Secret(_Lenient):
-    """A Secret; `stringData` takes precedence over `data`, as in Kubernetes."""
+    """A Secret. `stringData` takes precedence over `data`, as in Kubernetes."""
 
     metadata: Metadata
     data: dict[str, str] = Field(default={}, repr=False)
@@ -67,7 +70,7 @@ class Secret(_Lenient):
 
     @property
     def is_opted_in(self) -> bool:
-        """Whether the Secret's label allows the numbers of its namespace to use it."""
+        """Returns whether the Secret has the label that allows the numbers of its namespace to use it."""
         return self.metadata.labels.get(CREDENTIALS_LABEL) == "true"
 
     @model_validator(mode="after")
@@ -80,6 +83,6 @@ class Secret(_Lenient):
         return self
 
     def values(self) -> dict[str, str]:
-        """Returns the decoded values by key, without the newline at the end that `echo | base64` leaves."""
+        """Returns the decoded values by key. A newline at the end, which `echo | base64` leaves, is removed."""
         decoded = {key: base64.b64decode(value).decode() for key, value in self.data.items()}
         return {key: value.rstrip("\r\n") for key, value in {**decoded, **self.string_data}.items()}

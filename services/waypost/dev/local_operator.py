@@ -1,8 +1,8 @@
-"""The operator of `waypost dev`: the same controller and reconcilers as in a cluster, without an API server.
+"""The operator of `waypost dev`. It has the same controller and reconcilers as in a cluster, but no API server.
 
-It reads the declared objects from `DIR/objects.json`, which `waypost dev` writes from the YAML files. It writes all
-objects with their status into `DIR/cluster.json`, those that are not ready into `DIR/operator.json`, and the registry's
-Secrets as files for the other processes.
+It reads the declared objects from `DIR/objects.json`, which `waypost dev` writes from the YAML files. It
+writes all objects with their status into `DIR/cluster.json`, and the objects that are not ready into
+`DIR/operator.json`. It writes the registry's Secrets as files for the other processes.
 """
 
 import asyncio
@@ -85,7 +85,7 @@ class LocalOperator:
         self._cron_jobs = CronJobs(self.cluster, folder / "runs", _launch)
 
     def not_ready(self) -> str | None:
-        """Returns why the operator is not ready yet, for the probe, or None if it is ready."""
+        """Returns the reason why the operator is not ready yet, or None if it is ready. The probe calls this method."""
         return None if self._digest else "no objects are declared yet"
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -124,7 +124,7 @@ class LocalOperator:
             self._changed(manifest, exists=True)
 
     def _declare(self) -> None:
-        """Takes over the declared objects if they have changed."""
+        """Puts the declared objects into the cluster if they have changed."""
         path = self._folder / OBJECTS
         try:
             stat = path.stat()
@@ -190,7 +190,7 @@ class LocalOperator:
         replace(self._folder / STATE, json.dumps(state))
 
     def _unready(self, kind: str) -> dict[str, str]:
-        """Returns the objects that are not ready, with the reason."""
+        """Returns the objects of this kind that are not ready, each with the reason."""
         found = {}
         for manifest in self.cluster.all(kind):
             metadata, status = manifest["metadata"], manifest.get("status") or {}
@@ -205,7 +205,7 @@ class LocalOperator:
 
 
 def run(settings: Settings, folder: Path) -> None:
-    """Runs the operator's process, which `waypost dev` starts, until SIGTERM."""
+    """Runs the process of the operator until SIGTERM. `waypost dev` starts this process."""
     logs.configure("operator", settings.log_level)
     traces = tracing.configure("operator", settings.trace_dir)
     try:

@@ -1,7 +1,7 @@
 """Reads the user's YAML files as a cluster would, and resolves the references between their objects.
 
-Every error names file, document and field and says what to do; all of them are reported at once. No error repeats a
-value, because it may be a secret.
+Every error names the file, the document and the field, and says what to do. All errors are reported at once.
+No error repeats a value, because the value may be a secret.
 """
 
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ Kind = TypeVar("Kind", Secret, ConfigMap, WhatsAppNumber, BotSchedule)
 
 
 class ManifestError(UsageError):
-    """Raised when the files contain mistakes. Nothing was changed."""
+    """Raised when the files contain mistakes. In this case, nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +64,18 @@ class DeclaredNumber:
 
     @property
     def namespace(self) -> str:
-        """Namespace of its `WhatsAppNumber`."""
+        """Returns the namespace of the number's `WhatsAppNumber`."""
         return self.number.metadata.namespace
 
     @property
     def name(self) -> str:
-        """Name of its `WhatsAppNumber`."""
+        """Returns the name of the number's `WhatsAppNumber`."""
         return self.number.metadata.name
 
 
 @dataclass(frozen=True)
 class Declared:
-    """The objects that a set of files declares. `notes` say for the user what is skipped, and why."""
+    """The objects that a set of files declares. `notes` explain to the user what is skipped, and why."""
 
     numbers: tuple[DeclaredNumber, ...] = ()
     schedules: tuple[BotSchedule, ...] = ()
@@ -86,7 +86,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class _Located(Generic[Kind]):
-    """An object, and the file and document in which it was found."""
+    """An object, with the file and the document in which it was found."""
 
     where: str
     content: Kind
@@ -106,7 +106,7 @@ class _Reading:
 
 
 def load(paths: Iterable[Path]) -> Declared:
-    """Reads all documents of all files. Raises `ManifestError` with every problem that was found."""
+    """Reads all documents of all files. Raises `ManifestError`, which lists all problems that were found."""
     reading = _Reading()
     for path in paths:
         try:

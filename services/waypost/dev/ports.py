@@ -1,4 +1,4 @@
-"""TCP ports on loopback: finds free ones and checks chosen ones."""
+"""TCP ports on loopback. The module finds free ports, and checks ports that the user chose."""
 
 import random
 import socket
@@ -7,7 +7,7 @@ from waypost.command_errors import CommandError
 
 
 class PortTaken(CommandError):
-    """Raised when a port cannot be used; the message names the option that chooses another."""
+    """Raised when a port cannot be used. The error message names the option that chooses another port."""
 
 
 # Linux, macOS and Windows take the local ports of outgoing connections from 32768 or above, and Kubernetes its node
@@ -18,9 +18,9 @@ _chosen: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """Returns a TCP port on which no process listens now, and which no other call of this function returns.
+    """Returns a free TCP port. No other call of this function returns the same port.
 
-    A UDP socket of the same number reserves it between processes until this process ends.
+    A UDP socket with the same number reserves the port against other processes until this process ends.
     """
     for port in random.sample(range(_FIRST, _LAST + 1), _LAST - _FIRST + 1):
         claim = socket.socket(type=socket.SOCK_DGRAM)
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 def ports_for(*, webhook: int, console: int, simulator: int) -> tuple[int, int, int]:
-    """Returns the three chosen ports, with each 0 replaced by a free port. Raises `PortTaken`."""
+    """Returns the three chosen ports. Each 0 is replaced by a free port. Raises `PortTaken`."""
     wanted = {"webhook": webhook, "console": console, "simulator": simulator}
     found = tuple(_usable(name, port) for name, port in wanted.items())
     if len(set(found)) < len(found):

@@ -1,4 +1,4 @@
-"""The command `waypost dev`: starts all processes under one supervisor and connects them to a simulated Meta."""
+"""The command `waypost dev` starts all processes under one supervisor and connects them to a simulated Meta."""
 
 import contextlib
 import hashlib
@@ -59,9 +59,10 @@ class Addresses:
 
 
 def run(options: Options, out: Console, err: Console) -> int:
-    """Runs until a signal (or, with `once`, until the demonstration is over). Returns the exit status.
+    """Runs `waypost dev` until a signal arrives. Returns the exit status.
 
-    Raises `DevError`, `ManifestError` and `EmbeddedError` if it cannot start.
+    With `once`, the command also ends when the demonstration is over. Raises `DevError`, `ManifestError` and
+    `EmbeddedError` if it cannot start.
     """
     declared = manifests.load(yaml_files(options.files))
     if options.once and _with_bot(declared) is None:
@@ -77,7 +78,10 @@ def run(options: Options, out: Console, err: Console) -> int:
 
 
 class Dev:
-    """One run of `waypost dev`. Processes are handled on the main thread, calls to the simulated Meta on another."""
+    """One run of `waypost dev`.
+
+    The main thread handles the processes. Another thread makes the calls to the simulated Meta.
+    """
 
     def __init__(self, options: Options, declared: Declared, out: Console, err: Console) -> None:
         self._options = options
@@ -104,7 +108,7 @@ class Dev:
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """Makes Ctrl-C, SIGTERM and a closed terminal end the run in order."""
+        """Returns a context in which Ctrl-C, SIGTERM and a closed terminal request an orderly end of the run."""
         previous = {
             number: signal.signal(number, lambda *_: self._stop_requested.set())
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -116,7 +120,7 @@ class Dev:
                 signal.signal(number, handler)
 
     def run(self) -> int:
-        """Starts everything, shows the demonstration, and runs until a signal. Returns the exit status."""
+        """Starts everything, shows the demonstration, and runs until a signal arrives. Returns the exit status."""
         for note in self._declared.notes:
             self._err.print(note, style="yellow", markup=False, highlight=False)
         ports = ports_for(
@@ -136,7 +140,7 @@ class Dev:
         return self._demonstrate()
 
     def stop(self) -> None:
-        """Ends all processes: those that receive messages first, those that store them last."""
+        """Ends all processes. Those that receive messages are ended first, those that store messages last."""
         self._calls.shutdown(wait=False, cancel_futures=True)
         workers = [name for name in self._services if name.startswith("worker")]
         self._supervisor.stop([["webhook", "console", "operator"], workers, ["simulator"], ["redis"], ["postgres"]])
@@ -238,7 +242,10 @@ class Dev:
         return True
 
     def _wait_until(self, condition: Callable[[], bool], what: str) -> bool:
-        """Keeps processes running until the condition holds; returns False on a signal. Raises `DevError` when late."""
+        """Keeps the processes running until the condition holds. Returns False if a signal arrives before that.
+
+        Raises `DevError` if the condition does not hold in time.
+        """
         deadline = time.monotonic() + READY_WITHIN_S
         while not condition():
             if self._stop_requested.is_set():
@@ -261,16 +268,16 @@ class Dev:
 
     @property
     def _target(self) -> tuple[int | None, Declared]:
-        """The simulator's process id and the declared objects; if either changes, `_connect` must run."""
+        """Returns the simulator's process id and the declared objects. If either changes, `_connect` must run."""
         return self._supervisor.processes.get("simulator"), self._declared
 
     @property
     def _is_connected(self) -> bool:
-        """Whether all declared numbers are ready with the current simulator process."""
+        """Returns whether all declared numbers are ready with the current simulator process."""
         return self._applied == self._target and self._unready_numbers() == {}
 
     def _unready_numbers(self) -> dict[str, str] | None:
-        """Returns the numbers that are not ready, and why; None until the operator has read the declared objects."""
+        """Returns the numbers that are not ready, each with the reason; None before the operator has read any."""
         try:
             state = json.loads((self._data / local_operator.STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -281,7 +288,10 @@ class Dev:
         return numbers
 
     def _connect(self) -> None:
-        """Gives the declared objects to the simulator, then to the operator, whenever they or the simulator are new."""
+        """Gives the declared objects first to the simulator and then to the operator.
+
+        This happens whenever the objects have changed or the simulator has a new process.
+        """
         if self._update is not None:
             if not self._update.done():
                 return
@@ -314,7 +324,7 @@ class Dev:
             self._say_once(f"cannot set up the simulated Meta: {error}")
 
     def _report_unready(self) -> None:
-        """Prints why a number is not ready, once the same reason was found twice in a row."""
+        """Prints why a number is not ready. A reason is printed when it was found twice in a row."""
         if time.monotonic() < self._next_unready_check:
             return
         self._next_unready_check = time.monotonic() + 2.0
@@ -334,7 +344,7 @@ class Dev:
             self._say(line)
 
     def _reread(self) -> None:
-        """Reads the YAML files again if they changed. If they contain mistakes, the last good content stays in use."""
+        """Reads the YAML files again if they changed. If they contain mistakes, the last valid content stays in use."""
         if time.monotonic() < self._next_file_check:
             return
         self._next_file_check = time.monotonic() + 0.5
@@ -362,7 +372,7 @@ class Dev:
             self._progress(f"{name} is ready")
 
     def _write_state(self) -> None:
-        """Writes `dev.json`: all addresses and processes."""
+        """Writes all addresses and processes into `dev.json`."""
         if self._addresses is None:
             return
         state: dict[str, Any] = {
@@ -386,5 +396,5 @@ class Dev:
 
 
 def _with_bot(declared: Declared) -> manifests.DeclaredNumber | None:
-    """Returns the number that the demonstration talks to: the first one with a bot."""
+    """Returns the number that the demonstration writes to. It is the first number with a bot."""
     return next((number for number in declared.numbers if number.number.spec.bot is not None), None)

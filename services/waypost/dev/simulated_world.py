@@ -1,4 +1,7 @@
-"""Builds the body of `PUT /_sim/world`, which makes the declared numbers work at the simulated Meta. Pure."""
+"""Builds the body of `PUT /_sim/world`. It makes the declared numbers work at the simulated Meta.
+
+This module is pure.
+"""
 
 import zlib
 from collections.abc import Iterable
@@ -10,7 +13,10 @@ from waypost.dev.manifests import DeclaredNumber
 
 
 def seed(numbers: Iterable[DeclaredNumber], schedules: Iterable[BotSchedule] = ()) -> dict[str, Any]:
-    """Returns apps, accounts with numbers and templates, and tokens. Equal numbers give an equal body."""
+    """Returns the body with apps, accounts and tokens. The accounts have numbers and templates.
+
+    Equal arguments give an equal body.
+    """
     apps: dict[str, dict[str, Any]] = {}
     accounts: dict[str, dict[str, Any]] = {}
     tokens: dict[str, dict[str, Any]] = {}
@@ -54,6 +60,6 @@ def _scheduled_templates(declared: DeclaredNumber, schedules: Iterable[BotSchedu
 
 
 def phone(phone_number_id: str) -> str:
-    """Returns an American phone number for a simulated number; the same id always gets the same one."""
+    """Returns an American phone number for a simulated number. The same id always gets the same phone number."""
     digits = zlib.crc32(phone_number_id.encode())
     return f"+1 555 {digits // 10_000 % 800 + 200:03d} {digits % 10_000:04d}"

@@ -1,4 +1,7 @@
-"""Keeps a set of child processes running: starts, checks and restarts them, and ends them in a given order."""
+"""Keeps a set of child processes running.
+
+The supervisor starts, checks and restarts them, and ends them in a given order.
+"""
 
 import contextlib
 import json
@@ -31,31 +34,34 @@ class Child(Protocol):
 
     @property
     def name(self) -> str:
-        """The child's name in `dev.json` and in messages."""
+        """Returns the child's name in `dev.json` and in messages."""
 
     @property
     def pid(self) -> int | None:
-        """Process id, or None while it does not run."""
+        """Returns the child's process id, or None while the child does not run."""
 
     @property
     def log(self) -> Path:
-        """File that gets the child's output."""
+        """Returns the file that gets the child's output."""
 
     def launch(self) -> None:
         """Starts the child without waiting until it is ready."""
 
     def poll(self) -> int | None:
-        """Returns its exit status, or None while it runs or was never started."""
+        """Returns the child's exit status, or None if the child still runs or was never started."""
 
     def is_ready(self) -> bool:
-        """Returns whether the child is ready now; must not block for long."""
+        """Returns whether the child is ready now. The method must not block for long."""
 
     def stop(self, deadline_s: float = ...) -> None:
-        """Ends the child gracefully, or kills it at the deadline."""
+        """Ends the child gracefully. Kills it if it has not ended at the deadline."""
 
 
 class Service:
-    """One of Waypost's services, run by this interpreter. It is ready when `/readyz` on its probe port says so."""
+    """One of Waypost's services, run by this interpreter.
+
+    The service is ready when `/readyz` on its probe port answers 200.
+    """
 
     def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -68,12 +74,12 @@ class Service:
 
     @property
     def pid(self) -> int | None:
-        """Process id, or None while it does not run."""
+        """Returns the service's process id, or None while the service does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     @property
     def metrics_url(self) -> str:
-        """Address at which Prometheus would scrape it."""
+        """Returns the address of the service's metrics, which Prometheus would scrape."""
         return f"http://127.0.0.1:{self.probe_port}/metrics"
 
     def launch(self) -> None:
@@ -92,18 +98,18 @@ class Service:
             )
 
     def poll(self) -> int | None:
-        """Returns its exit status, or None while it runs or was never started."""
+        """Returns the exit status of the process, or None if the process still runs or was never started."""
         return None if self._process is None else self._process.poll()
 
     def is_ready(self) -> bool:
-        """Returns whether `/readyz` answers 200."""
+        """Returns whether the service answers `/readyz` with status 200."""
         try:
             return self._probe.get(f"http://127.0.0.1:{self.probe_port}/readyz").status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 
     def stop(self, deadline_s: float = 15.0) -> None:
-        """Sends SIGTERM, and SIGKILL if it has not ended by the deadline."""
+        """Sends SIGTERM to the process. If the process still runs at the deadline, it gets SIGKILL."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.terminate()
@@ -120,7 +126,7 @@ class Service:
 
 @dataclass
 class _Supervised:
-    """A child, with its restarts and readiness as the supervisor records them."""
+    """A child process, with its restarts and its readiness."""
 
     child: Child
     failures: int = 0
@@ -133,8 +139,8 @@ class _Supervised:
 class Supervisor:
     """Keeps its children running. Call its methods on the main thread only, see `end_with_parent`.
 
-    `changed` is called after each start and end, `became_ready` each time that a started process becomes ready, `say`
-    with one line for the user.
+    `changed` is called after each start and each end of a process. `became_ready` is called each time that a
+    started process becomes ready. `say` is called with one line of text for the user.
     """
 
     changed: Callable[[], None]
@@ -158,7 +164,10 @@ class Supervisor:
         self._launch(supervised)
 
     def check(self) -> None:
-        """Checks every process once: notes which became ready, restarts those that ended. Never waits for a process."""
+        """Checks every process once, without waiting for any of them.
+
+        A process that ended is restarted. A process that became ready is recorded as ready.
+        """
         for supervised in self._supervised.values():
             if supervised.restart_at is not None:
                 if self.clock() >= supervised.restart_at:
@@ -170,7 +179,7 @@ class Supervisor:
                 self.became_ready(supervised.child.name)
 
     def stop(self, order: Sequence[Sequence[str]], deadline_s: float = 15.0) -> None:
-        """Ends all processes, one group after another; those of a group end at the same time."""
+        """Ends all processes, one group after another. The processes of one group end at the same time."""
         named = {name for group in order for name in group}
         groups = [*order, [name for name in self._supervised if name not in named]]
         for group in groups:
@@ -217,7 +226,10 @@ class Supervisor:
 
 
 def restart_delay(failures: int) -> float:
-    """Returns the seconds to wait after that many consecutive ends: none at first, then 0.2 s, doubling up to 10 s."""
+    """Returns the delay in seconds before the next start of a process that ended `failures` times in a row.
+
+    The first restart has no delay. The second waits 0.2 s, and each further delay is twice as long, up to 10 s.
+    """
     return 0.0 if failures <= 1 else min(LONGEST_DELAY_S, 0.1 * 2.0 ** min(failures - 1, 10))
 
 
@@ -232,7 +244,7 @@ def describe(status: int) -> str:
 
 
 def last_log_line(log: Path) -> str:
-    """Returns the last line of a log; of a JSON line only its event, error and exception."""
+    """Returns the last line of a log. If the line is JSON, returns only its event, error and exception."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 8192))

@@ -1,4 +1,7 @@
-"""Turns spans that the services wrote into `WAYPOST_TRACE_DIR` into trees, one per trace. Pure."""
+"""Turns the spans that the services wrote into `WAYPOST_TRACE_DIR` into trees, one tree for each trace.
+
+The code has no side effects.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +21,7 @@ SHOWN = (
 
 @dataclass
 class SpanNode:
-    """A span with its children, ordered by start."""
+    """A span with its children, which are ordered by their start."""
 
     name: str
     kind: str
@@ -36,7 +39,7 @@ class SpanNode:
 
     @property
     def detail(self) -> str:
-        """The shown attributes as `key=value`."""
+        """The attributes in `SHOWN`, each as `key=value`."""
         return " ".join(f"{key.rpartition('.')[2]}={self.attributes[key]}" for key in SHOWN if key in self.attributes)
 
 
@@ -65,14 +68,14 @@ def roots(spans: Iterable[Mapping[str, Any]]) -> list[SpanNode]:
 
 
 def walk(nodes: Iterable[SpanNode]) -> Iterator[SpanNode]:
-    """Yields every span, parents first."""
+    """Yields every span. A parent comes before its children."""
     for node in nodes:
         yield node
         yield from walk(node.children)
 
 
 def traces_since(spans: Iterable[Mapping[str, Any]], start_ns: int) -> dict[str, list[Mapping[str, Any]]]:
-    """Returns the spans of each trace that began at or after `start_ns`, the earliest trace first."""
+    """Returns the spans of each trace that began at or after `start_ns`. The earliest trace comes first."""
     by_trace: dict[str, list[Mapping[str, Any]]] = {}
     for span in spans:
         by_trace.setdefault(str(span["trace_id"]), []).append(span)

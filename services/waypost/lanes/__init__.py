@@ -1,4 +1,6 @@
-"""The queue on PostgreSQL and RQ: events wait in lanes, an RQ job says "drain lane n", a lease excludes other drains.
+"""The queue on PostgreSQL and RQ.
 
-Redis holds hints only. If it loses one, the sweeper finds the waiting events in the database.
+Events wait in lanes. An RQ job says "drain lane n". A lease ensures that only one drain works on a lane.
+
+Redis holds hints only. If Redis loses a hint, the sweeper finds the waiting events in the database.
 """

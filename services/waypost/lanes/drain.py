@@ -1,8 +1,9 @@
 """Drains a lane: takes the lease, handles due events batch by batch, and releases the lane when it is empty.
 
-A batch is two transactions. The first reads the events and writes their ids into the lane's row (`trying`), so that a
-crash counts as an attempt of each. The second stores all effects and finishes the events. Between them run the turns,
-which are pure. An event that was tried before is handled alone, so that a repeated failure affects no other event.
+A batch has two transactions. The first one reads the events and writes their ids into the lane's row
+(`trying`). Because of these ids, a crash counts as an attempt of each event. The second transaction stores
+all effects and finishes the events. The turns run between the two transactions and are pure. An event that
+was tried before is handled alone, so that a repeated failure affects no other event.
 """
 
 import threading
@@ -30,32 +31,41 @@ class Batch(Protocol):
     """The effects of several events, collected in memory until they are stored together."""
 
     def handle(self, event: WaitingEvent) -> str | None:
-        """Computes the effects of one event; returns None, or the reason if the event has no effects.
+        """Computes the effects of one event. Returns None, or the reason if the event has no effects.
 
-        Raises `Unhandled` to refuse the event, `Postponed` to let it wait; any other exception counts as a failed
-        attempt. After an exception the batch must be as it was before.
+        Raises `Unhandled` to refuse the event and `Postponed` to let the event wait. Any other exception counts as a
+        failed attempt. After an exception the batch must be as it was before the call.
         """
 
     def store(self, connection: Connection) -> None:
         """Writes the collected effects in the caller's transaction."""
 
     def committed(self) -> None:
-        """Does what must follow the commit, after which the effects are durable."""
+        """Does the work that must follow the commit. The effects are durable by then."""
 
 
 class Handler(Protocol):
-    """The code that handles events; the worker plugs in the bot and the sender through it."""
+    """The interface for code that handles events. The worker uses it to plug in the bot and the sender."""
 
     def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> Batch:
-        """Reads the data that the turns of these events need, in the transaction that claims the events."""
+        """Reads the data that the turns of these events need.
+
+        The read happens in the transaction that claims the events.
+        """
 
 
 class Unhandled(Exception):
-    """Raised, with a CamelCase reason, for an event that can never be handled. It is dead at once; do not retry."""
+    """Raised, with a CamelCase reason, for an event that can never be handled.
+
+    The event is dead at once. Do not retry.
+    """
 
 
 class Postponed(Exception):
-    """Raised for an event that cannot be handled yet, with a CamelCase reason. The event waits and loses no attempt."""
+    """Raised, with a CamelCase reason, for an event that cannot be handled yet.
+
+    The event waits and loses no attempt.
+    """
 
 
 class TurnTimeout(BaseException):
@@ -76,7 +86,7 @@ class DrainResult(StrEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a drain; times in seconds."""
+    """Limits of a drain, with times in seconds."""
 
     batch: int = 100
     """Events per transaction: large enough to make a commit cheap, small enough to finish well within the lease."""
@@ -90,7 +100,10 @@ class Limits:
 
 
 class LeaseRenewer:
-    """Renews the lease of the running drain after every quarter of its lifetime, from a thread of its own."""
+    """Renews the lease of the running drain, in a thread of its own.
+
+    The lease is renewed each time that a quarter of its lifetime has passed.
+    """
 
     def __init__(self, engine: Engine, ttl_s: float) -> None:
         self._engine = engine
@@ -100,7 +113,7 @@ class LeaseRenewer:
         threading.Thread(target=self._run, name="lease-renewer", daemon=True).start()
 
     def hold(self, lease: Lease | None) -> None:
-        """Renews this lease from now on; None stops the renewal."""
+        """Renews `lease` from now on. None stops the renewal."""
         with self._changed:
             self._lease = lease
             self._changed.notify()
@@ -133,9 +146,10 @@ class Drain:
         request_drain: Callable[[int], None] = lambda _lane: None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Creates a drain for `handler`; `owner` names this process in the lease.
+        """Creates a drain for `handler`. The lease names this process as `owner`.
 
-        The drain calls `request_drain(lane)` if it leaves a lane before it is empty; `stopping` ends a drain early.
+        If the drain leaves a lane before the lane is empty, it calls `request_drain(lane)`. The drain ends early when
+        `stopping` returns True.
         """
         self._engine = engine
         self._handler = handler
@@ -147,7 +161,7 @@ class Drain:
         self._interrupted: Lease | None = None
 
     def run(self, lane: int) -> DrainResult:
-        """Drains the lane until it is empty or the time slice is over; returns the result."""
+        """Drains the lane until it is empty or the time slice is over. Returns the result."""
         with _lazy_transaction(self._engine) as connection:
             if self._interrupted is not None:
                 lanes.release_now(connection, self._interrupted)
@@ -190,7 +204,7 @@ class Drain:
             lease = requested_again
 
     def _handle_next(self, lease: Lease, deadline: float) -> int:
-        """Handles the next events together, or one by one if that fails; returns how many were handled."""
+        """Handles the next events together, or one by one if the batch fails. Returns the number of handled events."""
         try:
             return self._handle_batch(lease, self._limits.batch, deadline)
         except Exception as error:
@@ -206,9 +220,9 @@ class Drain:
         return handled
 
     def _handle_batch(self, lease: Lease, limit: int, deadline: float) -> int:
-        """Handles at most `limit` events together; returns how many were handled.
+        """Handles at most `limit` events together. Returns the number of handled events.
 
-        With a limit of one, a failure in reading or storing counts as a failed attempt of that event.
+        If the limit is one, a failure to read or to store counts as a failed attempt of that event.
         """
         events: list[WaitingEvent] = []
         try:
@@ -239,9 +253,9 @@ class Drain:
         return events
 
     def _mark_exhausted_dead(self, connection: Connection, lease: Lease, events: Sequence[WaitingEvent]) -> bool:
-        """Marks an event dead if its last attempt crashed its process; returns whether there was such an event.
+        """Marks an event dead if its last allowed attempt crashed the process. Returns whether there was such an event.
 
-        Only attempts that crash leave an event waiting with all its attempts used up. Such an event comes alone.
+        An event that waits with all its attempts used up can only come from such crashes. It comes alone in a batch.
         """
         exhausted = [event for event in events if event.attempts >= self._limits.attempts]
         lanes.mark_dead(connection, lease.lane, [(event, EventReason.WORKER_CRASHED) for event in exhausted])
@@ -250,7 +264,7 @@ class Drain:
         return bool(exhausted)
 
     def _take_turns(self, batch: Batch, events: Sequence[WaitingEvent], deadline: float) -> "_Turns":
-        """Handles each event; after a failed event the later ones of its conversation wait for another drain."""
+        """Handles each event. If one fails, the later events of its conversation wait for another drain."""
         turns = _Turns()
         held: set[tuple[str, str, str]] = set()
         for event in events:
@@ -295,10 +309,10 @@ class Drain:
 
 @contextmanager
 def _lazy_transaction(engine: Engine) -> Iterator[Connection]:
-    """Runs a transaction of leases and claims, which commits without waiting for the disk.
+    """Runs a transaction for leases and claims. Its commit does not wait for the disk.
 
-    A small drain has four commits; only the one with effects waits. A claim may also add contacts or mark an exhausted
-    event dead; if a crash loses that, the next claim does it again.
+    A small drain has four commits. Only the commit with the effects waits for the disk. A claim may also add
+    contacts or mark an exhausted event dead. If a crash loses these changes, the next claim makes them again.
     """
     with engine.begin() as connection:
         lanes.commit_lazily(connection)
@@ -307,7 +321,7 @@ def _lazy_transaction(engine: Engine) -> Iterator[Connection]:
 
 @dataclass(frozen=True, slots=True)
 class _Turns:
-    """The events of a batch, grouped by the results of their turns, each with its reason."""
+    """The events of a batch, grouped by the result of their turns. Each event comes with its reason."""
 
     done: list[tuple[WaitingEvent, str | None]] = field(default_factory=list)
     dead: list[tuple[WaitingEvent, str]] = field(default_factory=list)
@@ -319,10 +333,10 @@ class _Turns:
 
 
 def _is_about_events(error: Exception) -> bool:
-    """Returns whether an error is about the events, which then lose an attempt.
+    """Returns whether an error was caused by the events. If so, the events lose an attempt.
 
-    Errors about a lost lease, or a database that is away, locked or without its tables, do not count: an outage would
-    use up the attempts of all waiting events.
+    Some errors have other causes: a lost lease, or a database that is away, locked or without its tables. They do
+    not count, because an outage would otherwise use up the attempts of all waiting events.
     """
     if isinstance(error, SQLAlchemyError):
         return is_about_content(error)
@@ -330,7 +344,10 @@ def _is_about_events(error: Exception) -> bool:
 
 
 def _leading_batch(events: list[WaitingEvent]) -> list[WaitingEvent]:
-    """Returns as many of the first events as may share a transaction; an event that was tried before gets its own."""
+    """Returns the first events that may share a transaction.
+
+    An event that was tried before gets a transaction of its own.
+    """
     if not events:
         return []
     if events[0].attempts > 0:

@@ -1,7 +1,8 @@
-"""The only RQ job of Waypost. Those who can write to Redis can make a worker run no other code.
+"""The only RQ job of Waypost. A program that can write to Redis cannot make a worker run any other code.
 
-RQ's JSON serializer avoids pickle, but a job still names its function by dotted path, so a writer to Redis could call
-`os.system`. `LaneJob` therefore looks the function up in an allow-list and refuses everything else.
+RQ's JSON serializer avoids pickle. But a job still names its function by dotted path, so a program that
+writes to Redis could otherwise make a worker call `os.system`. `LaneJob` therefore looks the function up in
+an allow-list and refuses everything else.
 """
 
 from collections.abc import Callable
@@ -29,20 +30,20 @@ FAILURE_TTL_S: Final = 3600
 
 
 class ForbiddenJob(Exception):
-    """Raised for a job whose function is not Waypost's: another program writes to this Redis. Do not retry."""
+    """Raised for a job whose function is not one of Waypost's. Another program writes to this Redis. Do not retry."""
 
 
 _drain: Callable[[int], str] | None = None
 
 
 def install(drain: Callable[[int], str]) -> None:
-    """Sets the function that this process's jobs call; a worker does so before it starts to work."""
+    """Sets the function that the jobs of this process call. A worker does this before it starts to work."""
     global _drain  # noqa: PLW0603 - RQ calls a module-level function; the process has exactly one drain
     _drain = drain
 
 
 def drain_lane(lane: int) -> str:
-    """Drains one lane; returns the drain's result for `rq info`, without anything that people wrote."""
+    """Drains one lane. Returns the result of the drain for `rq info`. The result contains no text that people wrote."""
     if _drain is None:
         raise ForbiddenJob("this worker is not a Waypost worker; start it with `waypost worker`")
     return _drain(lane)
@@ -56,7 +57,7 @@ class LaneJob(Job):
 
     @property
     def func(self) -> Callable[..., Any]:
-        """Returns the allowed function that this job names. Raises `ForbiddenJob`."""
+        """Returns the allowed function that this job names. Raises `ForbiddenJob` if the function is not allowed."""
         try:
             return _ALLOWED[self.func_name or ""]
         except KeyError:
@@ -75,7 +76,10 @@ def queue(redis: Redis) -> LaneQueue:
 
 
 def job_for(lane: int) -> Any:
-    """Returns a job for `Queue.enqueue_many`. It holds only ids, hides its arguments, and is retried if abandoned."""
+    """Returns a job for `Queue.enqueue_many`. It holds only ids and hides its arguments.
+
+    RQ retries the job if a worker abandons it.
+    """
     return Queue.prepare_data(
         "waypost.lanes.job.drain_lane",
         args=(lane,),

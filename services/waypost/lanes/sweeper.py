@@ -1,6 +1,7 @@
 """The sweeper finds lanes whose wake-up was lost and wakes them again. It also deletes old events.
 
-Thanks to the sweeper no work is lost with Redis. Every worker runs a sweeper; two may wake the same lane without harm.
+Because of the sweeper, no work is lost when Redis loses its data. Every worker runs a sweeper. Two sweepers
+may wake the same lane without harm.
 """
 
 import threading
@@ -21,7 +22,7 @@ DELETE_BATCH: Final = 2_000
 
 
 class Sweeper:
-    """Wakes lanes with events that have been due for `interval_s` seconds; looks for them in the same interval."""
+    """Wakes lanes whose events have been due for `interval_s` seconds. It looks for such lanes every `interval_s`."""
 
     def __init__(
         self, engine: Engine, wake: Callable[[Iterable[int]], None], *, interval_s: float, retention_days: int
@@ -43,7 +44,7 @@ class Sweeper:
         self._thread.join(timeout=10)
 
     def sweep(self) -> list[int]:
-        """Sweeps once; returns the lanes that were woken."""
+        """Sweeps once. Returns the lanes that were woken."""
         with self._engine.connect() as connection:
             found = lanes.lanes_with_due_events(connection, idle_s=self._interval_s)
         if found:
@@ -52,7 +53,7 @@ class Sweeper:
         return found
 
     def tidy(self) -> None:
-        """Deletes events past their retention, and merges the rows of each old daily count into one."""
+        """Deletes events whose retention time is over. Merges the rows of each old daily count into one."""
         while True:
             with self._engine.begin() as connection:
                 deleted = lanes.delete_finished(connection, days=self._retention_days, limit=DELETE_BATCH)

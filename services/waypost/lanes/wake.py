@@ -1,4 +1,7 @@
-"""Wakes lanes: queues RQ jobs for lanes that have work. These are hints; nothing waits for them or depends on them."""
+"""Wakes lanes by queuing RQ jobs for lanes that have work.
+
+The jobs are hints. Nothing waits for them or depends on them.
+"""
 
 import threading
 import time
@@ -32,7 +35,7 @@ Workers are behind if a pipeline wakes half of all lanes or more, and each of th
 
 
 def connect(url: str) -> Redis:
-    """Returns a Redis client whose every wait is bounded: 0.5 s to connect, 1 s for an answer."""
+    """Returns a Redis client that never waits long: at most 0.5 s to connect and 1 s for an answer."""
     return redis_address.connect(url, socket_connect_timeout=0.5, socket_timeout=1.0, health_check_interval=15)
 
 
@@ -41,13 +44,14 @@ def _key(lane: int) -> str:
 
 
 def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
-    """Queues one drain job for each lane that has none waiting; returns how many. Raises `redis.RedisError`.
+    """Queues one drain job for each lane without a waiting job. Returns the number of queued jobs.
 
-    Nothing is queued if more than `MAX_JOBS` wait: without workers each lane would get another job in every
-    `WAKE_TTL_MS`, until Redis is full. The sweeper wakes the lanes that got none.
+    Raises `redis.RedisError`. Nothing is queued if more than `MAX_JOBS` jobs wait. Otherwise, while no worker
+    runs, each lane would get another job in every `WAKE_TTL_MS` until Redis is full. The sweeper later wakes the
+    lanes that got no job.
 
-    This function sets a key of the lane; the job deletes the key before it reads the database. So if it is set already,
-    the job that waits will still read whatever was committed before this call.
+    This function sets a key for the lane. The job deletes the key before it reads the database. If the key is
+    already set, a job still waits, and that job will read everything that was committed before this call.
     """
     wanted = sorted(set(lanes))
     with redis.pipeline(transaction=False) as pipe:
@@ -64,12 +68,12 @@ def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
 
 
 def acknowledge(redis: Redis, lane: int) -> None:
-    """Lets the next wake-up of the lane queue a new job. The job calls this before it reads the database."""
+    """Allows the next wake-up of the lane to queue a new job. The job calls this before it reads the database."""
     redis.delete(_key(lane))
 
 
 class Waker:
-    """Wakes lanes from a thread of its own, so that callers never wait for Redis and get none of its errors."""
+    """Wakes lanes in a thread of its own, so that callers never wait for Redis and get none of its errors."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -86,7 +90,7 @@ class Waker:
             self._changed.notify()
 
     def close(self) -> None:
-        """Sends the pending wake-ups and stops the thread; waits at most two seconds."""
+        """Sends the pending wake-ups and stops the thread. Waits for at most two seconds."""
         with self._changed:
             self._closing = True
             self._changed.notify()

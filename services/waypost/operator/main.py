@@ -59,10 +59,9 @@ def options(settings: Settings) -> OperatorOptions:
 
 
 def run(settings: Settings) -> None:
-    """Runs the operator until SIGTERM or SIGINT. The settings `release_namespace`, `public_url` and `job_image` are
-    required.
+    """Runs the operator until SIGTERM or SIGINT. Exits with status 1 when a new process is needed.
 
-    Raises `SettingsError`; exits with status 1 when a new process is needed.
+    The settings `release_namespace`, `public_url` and `job_image` are required. Raises `SettingsError`.
     """
     chosen = options(settings)
     logs.configure("operator", settings.log_level)
@@ -124,7 +123,10 @@ async def _run(settings: Settings, chosen: OperatorOptions) -> None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yields the single errors of an exception group, as task groups raise it."""
+    """Yields the single errors inside an exception group. An error that is no group is yielded itself.
+
+    Task groups raise such exception groups.
+    """
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
             yield from _causes(each)

@@ -9,7 +9,7 @@ from waypost.allowed_plugins import AllowedPlugins
 
 @dataclass(frozen=True)
 class JobOptions:
-    """Options of the pods in which the runs of schedules take place."""
+    """Options of the pods in which schedules run."""
 
     requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "50m", "memory": "96Mi"})
     limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "192Mi"})

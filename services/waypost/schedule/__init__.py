@@ -1,3 +1,4 @@
-"""Implements the command `waypost schedule run`, which performs one run of a `BotSchedule`. The Jobs of its CronJob
-call this command.
+"""Implements the command `waypost schedule run`, which performs one run of a `BotSchedule`.
+
+The Jobs of the schedule's CronJob call this command.
 """

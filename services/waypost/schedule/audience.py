@@ -1,5 +1,6 @@
-"""Finds the recipients of a run. Consent, the 24 h window and hand-off are not checked here: the sender's gate checks
-them before each message.
+"""Finds the recipients of a run.
+
+Consent, the 24 h window and hand-off are not checked here. The sender's gate checks them before each message.
 """
 
 from collections import Counter
@@ -21,8 +22,9 @@ class SkipReason(StrEnum):
 
 @dataclass(frozen=True)
 class Audience:
-    """The recipients of a run: `recipients` in the given order, each once. `skipped` counts the other contacts by
-    reason.
+    """The recipients of a run. `recipients` contains each recipient once, in the given order.
+
+    `skipped` counts the other contacts by reason.
     """
 
     recipients: tuple[Recipient, ...]

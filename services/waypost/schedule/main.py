@@ -1,4 +1,4 @@
-"""Implements the process of one run: it reads its order, performs it, and writes its report."""
+"""Implements the process of one run. The process reads its order, performs it, and writes its report."""
 
 import os
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Command:
 
 
 def run(command: Command) -> int:
-    """Runs `waypost schedule run`; returns the exit status. Database errors propagate."""
+    """Runs `waypost schedule run` and returns the exit status. Database errors propagate."""
     settings = command.settings
     logs.configure("schedule", settings.log_level)
     traces = tracing.configure("schedule", settings.trace_dir)

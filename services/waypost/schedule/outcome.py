@@ -1,9 +1,9 @@
 """Outcomes and errors of an action.
 
-A run ends for good with a result, or is interrupted and continues in the next pod of its Job:
+A run either ends for good with a result, or it is interrupted and continues in the next pod of its Job:
 
 RunError
-├── RunRefused    the run can never do its work; `result` says why. A retry makes no sense
+├── RunRefused    the run can never do its work; `result` says why; a retry makes no sense
 └── NotYet        something that the run needs is missing; the next pod tries again
 """
 
@@ -25,7 +25,7 @@ class RunResult(StrEnum):
 
 
 class RunError(Exception):
-    """The base of both errors by which an action ends without having done its work."""
+    """The base class of both errors. An action that raises one of them has not done its work."""
 
 
 class RunRefused(RunError):
@@ -39,7 +39,7 @@ class RunRefused(RunError):
 
 
 class NotYet(RunError):
-    """Something that the run needs is missing so far; the message says what is missing."""
+    """Something that the run needs is still missing. The message says what is missing."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ POLL_S = 0.5
 def queue(context: RunContext, action: MessageAction) -> ActionOutcome:
     """Queues the message for each recipient who has no message of this tick yet.
 
-    Raises `NotYet` and `RunRefused` before anything is queued.
+    Raises `NotYet` or `RunRefused`. In both cases nothing has been queued.
     """
     _check_number(context)
     body = action.body()
@@ -69,11 +69,10 @@ def queue(context: RunContext, action: MessageAction) -> ActionOutcome:
 
 
 def _check_number(context: RunContext) -> None:
-    """Checks that the number belongs to the schedule's namespace. The sender does not check this, since it compares ids
-    only.
+    """Checks that the number belongs to the schedule's namespace.
 
-    Raises `NotYet` if no worker has recorded the number yet, and `RunRefused` if the number belongs to another
-    namespace.
+    The sender does not check this, because it compares only ids. Raises `NotYet` if no worker has recorded the
+    number yet, and `RunRefused` if the number belongs to another namespace.
     """
     with context.engine.connect() as connection:
         owner = schedules.owner_of_number(connection, context.order.number_id)
@@ -86,8 +85,9 @@ def _check_number(context: RunContext) -> None:
 
 
 def settled(engine: Engine, tick: Tick, *, within_s: float) -> SendCounts:
-    """Waits until no message of the run is due any more, or `within_s` seconds are over; returns the counts of the
-    messages by outcome.
+    """Waits until no message of the run is due any more, but at most `within_s` seconds.
+
+    Returns how many messages have each outcome.
     """
     deadline = time.monotonic() + within_s
     while True:
@@ -126,8 +126,10 @@ def _rows(
 
 
 def _people(connection: Connection, number_id: str, recipients: Sequence[Recipient]) -> list[Person]:
-    """Returns the person that each recipient is. A contact stored under another spelling of the phone number keeps its
-    recorded consent.
+    """Returns the person behind each recipient.
+
+    If a contact is stored under another spelling of the phone number, that spelling is used. The contact's
+    recorded consent therefore still applies.
     """
     candidates = [spelling for r in recipients if r.wa_id for spelling in spellings(r.wa_id)]
     stored = schedules.phones_of_contacts(connection, number_id, candidates)

@@ -1,5 +1,6 @@
-"""Computes when a recipient may get a message outside of quiet hours, in all time zones where the recipient may be.
-Pure.
+"""Computes when a recipient may get a message outside of quiet hours. The code has no side effects.
+
+All time zones in which the recipient may be are considered.
 """
 
 from collections.abc import Iterable
@@ -14,8 +15,9 @@ LONGEST = timedelta(hours=48)
 
 @dataclass(frozen=True)
 class QuietHours:
-    """The time from `begin` until just before `end` on the recipient's clock. If `begin` is later than `end`, it spans
-    midnight.
+    """The time from `begin` until just before `end` on the recipient's clock.
+
+    If `begin` is later than `end`, the quiet hours span midnight.
     """
 
     begin: time
@@ -32,8 +34,9 @@ class QuietHours:
 def send_at(now: datetime, quiet: QuietHours, zones: tuple[str, ...], fallback: str) -> datetime:
     """Returns the first moment from `now` on that is outside of the quiet hours in all of `zones`.
 
-    If no zones are known, or they are so far apart that there is no such moment, the zone `fallback` alone decides.
-    When clocks skip an hour in spring, the result may be up to an hour later than necessary, but never earlier.
+    The zone `fallback` alone decides if no zones are known. It also decides if the zones are so far apart that
+    there is no such moment. When clocks skip an hour in spring, the result may be up to an hour later than
+    necessary, but never too early.
     """
     existing = tuple(_existing(zones))
     if existing and (moment := _first_allowed(now, quiet, existing)) is not None:
@@ -53,7 +56,7 @@ def _first_allowed(now: datetime, quiet: QuietHours, zones: tuple[ZoneInfo, ...]
 
 
 def _end_of_quiet(moment: datetime, quiet: QuietHours, zone: ZoneInfo) -> datetime:
-    """Returns the end of the quiet hours that contain `moment`, or `moment` itself if it is not in quiet hours."""
+    """Returns the end of the quiet hours that contain `moment`. Outside of quiet hours, returns `moment` itself."""
     local = moment.astimezone(zone)
     if not quiet.cover(local.time()):
         return moment

@@ -24,7 +24,10 @@ def report(
     skipped: Mapping[str, int] | None = None,
     sends: SendCounts | None = None,
 ) -> dict[str, object]:
-    """Returns `status.lastRun` of the `BotSchedule`: counts and reasons, without contacts or texts. Pure."""
+    """Returns `status.lastRun` of the `BotSchedule`, which contains counts and reasons but no contacts or texts.
+
+    The function has no side effects.
+    """
     sends = sends or SendCounts()
     reasons = dict(skipped or {})
     for reason, count in sends.refused.items():
@@ -47,9 +50,10 @@ def report(
 
 
 def write(path: Path | None, content: Mapping[str, object]) -> None:
-    """Writes the report into the container's termination message, at most 4 KiB, where kubelet reads it.
+    """Writes the report of at most 4 KiB into the container's termination message, where the kubelet reads it.
 
-    If that fails, the error is logged and nothing else happens: it must not undo what the run did.
+    If the write fails, the error is logged and nothing else happens. A failed write must not undo what the run
+    did.
     """
     if path is None:
         return

@@ -1,7 +1,8 @@
 """Performs one run: claims the tick, does its action, and reports the result.
 
-The tick's identity is (uid of the BotSchedule, planned minute). The first process that claims a tick fixes its order.
-If it is killed, the next one continues the same run; a run that has ended is only reported again.
+A tick is identified by the uid of the BotSchedule and the planned minute. The first process that claims a
+tick fixes its order. If that process is killed, the next one continues the same run. A run that has already
+ended is only reported again.
 """
 
 from datetime import datetime
@@ -28,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 
 class ExitStatus(IntEnum):
-    """Exit statuses of the process. On `NEVER` the CronJob's pod failure policy ends the Job at once."""
+    """Exit statuses of the process. After `NEVER`, the CronJob's pod failure policy ends the Job at once."""
 
     DONE = 0
     """The run is done, by this process or an earlier one."""
@@ -41,10 +42,9 @@ class ExitStatus(IntEnum):
 def perform(
     engine: Engine, settings: Settings, orders: Order, planned_at: datetime
 ) -> tuple[ExitStatus, dict[str, object]]:
-    """Performs the run of this tick, or the part of it that an earlier process left; returns the exit status and the
-    report.
+    """Performs the run of this tick, or the part of it that an earlier process left. Returns exit status and report.
 
-    Database errors propagate: the run stays as it is, and another process may continue it.
+    Database errors propagate. The run then stays as it is, and another process may continue it.
     """
     tick = Tick(orders.uid, planned_at)
     with engine.begin() as connection:
@@ -85,8 +85,9 @@ def perform(
 
 
 def parse_action(orders: Order) -> Action:
-    """Returns the action that the order asks for. Raises `InvalidOrder`, also for an action that this version cannot
-    carry out.
+    """Returns the action that the order asks for.
+
+    Raises `InvalidOrder` if the order is invalid or if this version cannot carry out the action.
     """
     # The stored order of a run that an older version claimed may contain the other actions as null.
     present = {name: value for name, value in orders.action.items() if value is not None}
@@ -101,7 +102,7 @@ def parse_action(orders: Order) -> Action:
 
 
 def _act(engine: Engine, settings: Settings, orders: Order, tick: Tick, run: Run) -> tuple[ActionOutcome, float]:
-    """Performs the action. Returns its outcome, and how many seconds to wait for the outcome of its messages."""
+    """Performs the action. Returns its outcome and the seconds to wait for the outcome of its messages."""
 
     def graph() -> GraphClient:
         return GraphClient(settings.graph_url, settings.graph_version, timeout_s=settings.graph_timeout_s)
@@ -121,7 +122,7 @@ def _act(engine: Engine, settings: Settings, orders: Order, tick: Tick, run: Run
 
 
 def _finished(engine: Engine, tick: Tick, outcome: ActionOutcome, *, wait_s: float = 0.0) -> dict[str, object]:
-    """Records the end of the run, then waits at most `wait_s` seconds for its messages; returns the report."""
+    """Records the end of the run, then waits at most `wait_s` seconds for its messages. Returns the report."""
     with engine.begin() as connection:
         finished_at = schedules.finish(
             connection,

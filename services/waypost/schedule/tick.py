@@ -1,8 +1,8 @@
 """Finds the planned minute (the tick) that a Job is for.
 
-The CronJob controller names its Jobs `<cronjob>-<minutes since 1970 of the planned time>`, and the pod gets the name
-from its label `batch.kubernetes.io/job-name`. So retried pods, and a Job created twice, have the same tick.
-Source: `getJobName` in Kubernetes' pkg/controller/cronjob/utils.go.
+The CronJob controller names its Jobs `<cronjob>-<minutes since 1970 of the planned time>`. The pod gets this
+name from its label `batch.kubernetes.io/job-name`. Retried pods therefore have the same tick, and so does a
+Job that was created twice. Source: `getJobName` in Kubernetes' pkg/controller/cronjob/utils.go.
 """
 
 import re
@@ -13,7 +13,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NoTick(Exception):
-    """The planned minute is unknown; the message says what to do. A retry makes no difference."""
+    """The planned minute is unknown. The message says what to do. A retry makes no difference."""
 
 
 def minute_of_job(name: str) -> datetime:

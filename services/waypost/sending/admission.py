@@ -1,4 +1,4 @@
-"""Decides which outbox rows, as just read, may be claimed now. Nothing is changed except the numbers' queues."""
+"""Decides which outbox rows, as just read, may be claimed now. It changes nothing but the numbers' queues."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ RETRY_S = 1.0
 
 @dataclass(slots=True)
 class Admission:
-    """Outbox rows, sorted by the next step. A row in none of the lists waits in its number's queue or for a sweep.
+    """Outbox rows, sorted by the next step. A row that is in no list waits in its number's queue or for a sweep.
 
-    Marks as read do not count against the rate limits, so they are `unlimited`.
+    Marks as read do not count against the rate limits, so they are in `unlimited`.
     """
 
     unlimited: list[int] = field(default_factory=list)
@@ -39,7 +39,10 @@ def admit(
     *,
     now: float,
 ) -> Admission:
-    """Sorts `rows`, replies first. Rows of a number that has no room are added to `queues`, whose clock gives `now`."""
+    """Sorts `rows` into an admission. Replies come first.
+
+    Rows of a number that has no room are added to `queues`. `now` is the time of the clock of `queues`.
+    """
     admission = Admission()
     admitted: dict[str, int] = {}
     probing: set[str] = set()
@@ -68,7 +71,10 @@ def admit(
 
 
 def _room(number_id: str, queues: NumberQueues, circuits: Mapping[str, Circuit], now: float) -> int:
-    """Returns how many more calls of this number may start. If its circuit allows none, notes when to look again."""
+    """Returns how many more calls of this number may start.
+
+    If the number's circuit allows no call, records in `queues` when to look again.
+    """
     room = queues.room(number_id)
     circuit = circuits.get(number_id)
     allowed = None if circuit is None else circuit.room(now, queues.of(number_id).in_flight)

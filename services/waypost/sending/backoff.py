@@ -16,8 +16,8 @@ PAIR_CAP_S = 3600.0
 def delay_s(attempts: int, *, retry_after_s: float | None, draw: Callable[[], float]) -> float:
     """Returns the seconds until the next try after `attempts` refusals (1 for the first), with full jitter.
 
-    `draw` returns a number in [0, 1). `retry_after_s`, which Meta asks for, is the minimum. The jitter is added to it,
-    so that pods that got the same answer do not try again together.
+    `draw` returns a number in [0, 1). `retry_after_s` is the time that Meta asks for, and is the minimum. The
+    jitter is added to this minimum. Pods that got the same answer therefore do not try again at the same time.
     """
     spread = draw() * min(CAP_S, BASE_S * 2.0 ** min(max(attempts - 1, 0), 30))
     return spread + max(retry_after_s or 0.0, 0.0)
@@ -26,6 +26,6 @@ def delay_s(attempts: int, *, retry_after_s: float | None, draw: Callable[[], fl
 def pair_delay_s(attempts: int) -> float:
     """Returns the seconds for which one contact gets no message after `attempts` refusals with error 131056.
 
-    Meta suggests 4^attempts seconds; here that has a lower and an upper bound.
+    Meta suggests 4^attempts seconds. This function also applies a lower and an upper bound.
     """
     return float(min(PAIR_CAP_S, max(PAIR_FIRST_S, 4.0 ** min(max(attempts, 0), 10))))

@@ -1,4 +1,7 @@
-"""Makes one Graph call for the sender, with current credentials, a trace and a deadline, and judges the answer."""
+"""Makes one Graph call for the sender and judges the answer.
+
+The call has current credentials, a trace and a deadline.
+"""
 
 import asyncio
 import time
@@ -20,7 +23,7 @@ from waypost.telemetry import metrics, tracing
 
 
 class GraphCaller:
-    """Makes the Graph calls for outbox rows. Errors of Graph are not raised: they become part of the outcome."""
+    """Makes the Graph calls for outbox rows. Errors of the Graph API are not raised but become part of the outcome."""
 
     def __init__(
         self,
@@ -36,7 +39,7 @@ class GraphCaller:
         self._draw = draw
 
     async def call(self, claimed: Claimed) -> FinishedCall:
-        """Sends a claimed row, with the number's current token. Runs in an asyncio task of its own."""
+        """Sends a claimed row, with the number's current token. It runs in an asyncio task of its own."""
         row = claimed.row
         number = self._numbers(row.number_id)
         if number is None:
@@ -79,7 +82,7 @@ class GraphCaller:
         return await self._graph.send(credentials, row.number_id, payload)
 
     def not_made(self, claimed: Claimed) -> FinishedCall:
-        """Returns the result for a call that was certainly not made: its row goes back to the queue."""
+        """Returns the result for a call that was certainly not made. The call's row goes back to the queue."""
         update = RowUpdate(claimed.row.outbox_id, OutboxState.QUEUED)
         return FinishedCall(
             claimed.row, Outcome(update, SendResult.RETRY, graph_answered=None), claimed.probe, token_digest=None

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 
 class Circuit:
-    """Opens for `first_s` after `threshold` failures in a row; each failed trial call doubles that time, up to `cap_s`.
+    """A circuit breaker that opens for `first_s` after `threshold` failures in a row.
 
-    The actual time is drawn from the upper half of that value, so that the trial calls of many pods spread out.
-    Times are seconds of one monotonic clock. Not thread-safe.
+    Each failed trial call doubles that time, up to `cap_s`. The actual time is drawn from the upper half of the
+    resulting range, so that the trial calls of many pods spread out. Times are in seconds of one monotonic clock.
+    The class is not thread-safe.
     """
 
     def __init__(self, *, threshold: int, first_s: float, cap_s: float, draw: Callable[[], float]) -> None:
@@ -20,17 +21,20 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """True after too many failures in a row, until a success."""
+        """True after `threshold` failures in a row, until the next success."""
         return self._failures >= self._threshold
 
     def room(self, now: float, in_flight: int) -> int | None:
-        """Returns how many calls may start now: None means any number; 1 allows a trial call if none is in flight."""
+        """Returns how many calls may start now. None means any number.
+
+        1 allows a trial call. It is returned only if no call is in flight.
+        """
         if not self.is_open:
             return None
         return 1 if now >= self._open_until and in_flight == 0 else 0
 
     def wait_s(self, now: float) -> float:
-        """Returns the seconds until the next trial call; 0 when the circuit is closed or the trial call may start."""
+        """Returns the seconds until the next trial call. 0 means that a call may start now."""
         return max(0.0, self._open_until - now) if self.is_open else 0.0
 
     def succeeded(self) -> None:
@@ -38,7 +42,7 @@ class Circuit:
         self._failures = 0
 
     def failed(self, now: float) -> None:
-        """Records that a call got no answer, or no useful one."""
+        """Records that a call got no answer or no useful answer."""
         if self.is_open and now < self._open_until:
             return  # the call began before the circuit opened, so its failure is no news
         self._failures += 1

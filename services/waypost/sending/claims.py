@@ -1,4 +1,7 @@
-"""The sender's transactions: claim rows that the gate allows, write the results of calls, sweep. Each is short."""
+"""The sender's transactions. They claim rows that the gate allows, write the results of calls, and sweep.
+
+Each transaction is short.
+"""
 
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +31,7 @@ class Claimed:
 
 @dataclass(slots=True)
 class ClaimResult:
-    """The rows that `claim` claimed or refused; every other row stays as it was."""
+    """The rows that `claim` claimed or refused. Every other row stays as it was."""
 
     claimed: list[Claimed] = field(default_factory=list)
     refused: list[tuple[OutboxRow, str]] = field(default_factory=list)
@@ -65,7 +68,7 @@ class SweepResult:
 class SenderTransactions:
     """Runs the transactions of one sender on the outbox.
 
-    Used from one thread. Raises SQLAlchemy's errors when the database is away.
+    It must be used from one thread only. Raises SQLAlchemy's errors when the database is away.
     """
 
     def __init__(self, engine: Engine, numbers: Callable[[str], Number | None], owner: str) -> None:
@@ -83,10 +86,10 @@ class SenderTransactions:
             return outbox.next_rows(connection, conversation_ids)
 
     def claim(self, allowed: Sequence[int], refused: Sequence[int]) -> ClaimResult:
-        """Claims rows that the limits allow; fails those that the gate refuses when it decides again, under a lock.
+        """Claims the rows that the limits allow. For each row the gate decides again, under a lock.
 
-        If the rows cannot be claimed together, because another process has just started a row of one of the
-        conversations, they are claimed one by one.
+        Rows that the gate refuses are marked as failed. If another process has just started a row of one of the
+        conversations, the rows cannot be claimed together. They are then claimed one by one.
         """
         try:
             return self._claim(allowed, refused)
@@ -146,7 +149,7 @@ class SenderTransactions:
         result.claimed.append(Claimed(row if body is None else replace(row, body=body), probe))
 
     def finish(self, calls: Sequence[FinishedCall]) -> dict[int, bool]:
-        """Writes the results of calls; returns the written rows, each with whether more rows wait behind it."""
+        """Writes the results of calls. Returns for each written row whether more rows wait behind it."""
         try:
             return self._finish(calls)
         except (IntegrityError, DataError):
@@ -197,9 +200,11 @@ class SenderTransactions:
             pauses.resume_number(connection, number_id)
 
     def sweep(self, in_flight: Sequence[int], limit: int) -> SweepResult:
-        """Renews our claims, expires those of dead processes, ends pauses whose credentials changed, finds due rows.
+        """Performs one sweep in a single transaction.
 
-        `limit` is the most due conversations to return per number; 0 returns none.
+        It renews our claims, expires the claims of dead processes, ends the pauses of numbers with changed
+        credentials, and finds due rows. `limit` is the maximum number of due conversations to return per number. 0
+        returns none.
         """
         others_have_renewed, self._last_sweep_worked = self._last_sweep_worked, False
         with self._engine.begin() as connection:

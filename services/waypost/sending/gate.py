@@ -1,6 +1,7 @@
-"""The one gate before every message (G5): may this row go out now, as it is, as a template, later, or never?
+"""The gate that every message must pass before it is sent (G5).
 
-The sender asks it under a lock, right before the call, with facts read in the same transaction.
+The gate decides whether the row may be sent now, as it is or as a template, or later, or never. The sender
+asks the gate under a lock, right before the call. The gate uses facts that were read in the same transaction.
 """
 
 from dataclasses import dataclass
@@ -15,19 +16,22 @@ from waypost.store.outbox import OutboxRow
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """The row may be sent, as the template `template` if that is set, else with its own body."""
+    """The row may be sent. It is sent as the template `template` if that is set, else with its own body."""
 
     template: Template | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The number's pause is over: one message may test the number. The sender that claims the test may send the row."""
+    """The number's pause is over, and one message may test the number.
+
+    The sender that claims the test may send the row.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The row must not be sent; `reason` is written into the row."""
+    """The row must not be sent. `reason` is written into the row."""
 
     reason: SendReason
 
@@ -36,7 +40,8 @@ class Refuse:
 class Wait:
     """The row must wait until `until` by the database's clock.
 
-    If `until` is None, the row waits until the number is in this process's registry or its pause ends.
+    If `until` is None, the row waits until the number is in this process's registry or until the number's pause
+    ends.
     """
 
     until: datetime | None
@@ -46,7 +51,10 @@ Decision = Send | Probe | Refuse | Wait
 
 
 def decide(row: OutboxRow, number: Number | None) -> Decision:
-    """Decides whether and how a conversation's next row may be sent; `number` is the registry's entry of its number."""
+    """Decides whether and how the next row of a conversation may be sent.
+
+    `number` is the registry's entry for the row's number.
+    """
     if number is None:
         return Wait(None)
     if (reason := _forbidden(row)) is not None:
@@ -86,7 +94,7 @@ def _within_window(row: OutboxRow) -> bool:
 
 
 def is_template(body: dict[str, Any]) -> bool:
-    """Returns whether a Graph payload is a template message, the only kind that needs no open window."""
+    """Returns whether a Graph payload is a template message. Only template messages need no open window."""
     return body.get("type") == "template"
 
 
@@ -96,11 +104,11 @@ def template_body(template: Template) -> dict[str, Any]:
 
 
 def token_digest(number: Number, *, with_proof: bool = False) -> str:
-    """Returns the first 16 hex digits of a SHA-256 of the token, which distinguish tokens without revealing them.
+    """Returns the first 16 hex digits of a SHA-256 of the token. They distinguish tokens without revealing them.
 
     `with_proof` adds the number's proof, if it has one. Use `with_proof` only for a pause that began because Meta
-    refused the proof. Any other pause has nothing to do with the proof: workers with different proofs, or with none
-    yet, must agree on the digest, and a new proof must not end the pause.
+    refused the proof. Any other pause has nothing to do with the proof. Workers may have different proofs or none
+    yet, but they must agree on the digest. And a new proof must not end such a pause.
     """
     proof = number.app_secret_proof if with_proof else None
     secrets = number.access_token if proof is None else f"{number.access_token}\n{proof}"
@@ -108,8 +116,8 @@ def token_digest(number: Number, *, with_proof: bool = False) -> str:
 
 
 def has_new_credentials(number: Number, met: str | None) -> bool:
-    """Returns whether a pause ends early because the number's credentials have changed since it began.
+    """Returns whether the number's credentials have changed since a pause began, so that the pause ends early.
 
-    `met` is the digest that the pause recorded: of the token, or of the token with its proof.
+    `met` is the digest that the pause recorded. It is a digest of the token, or of the token with its proof.
     """
     return met not in (None, token_digest(number), token_digest(number, with_proof=True))

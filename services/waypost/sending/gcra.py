@@ -1,11 +1,12 @@
 """Computes Meta's limits in whole microseconds: GCRA with short reservations. gcra.lua does the same computation.
 
-GCRA is the generic cell rate algorithm ("leaky bucket as a meter"). A row that may go out gets a start time, now or
-within a short horizon; the starts in any window of length t are at most burst + rate * t. Reserving a start a moment
-ahead keeps the pace even, without a burst that Meta would see as too fast.
+GCRA is the generic cell rate algorithm ("leaky bucket as a meter"). A row that may be sent gets a start time,
+which is now or within a short horizon. The starts in any window of length t are at most burst + rate * t. A
+start is reserved a moment ahead. This keeps the pace even, without a burst that Meta would see as too fast.
 
-Replies go before bulk messages, because bulk has a shorter horizon. Starts beyond that are a reserve that only replies
-can take. So bulk is refused first when the number is busy, and a reply never waits longer for bulk than bulk's horizon.
+Replies go before bulk messages, because bulk messages have a shorter horizon. Only replies can take starts
+beyond that horizon. When the number is busy, bulk messages are therefore refused first. And a reply waits for
+bulk messages no longer than the horizon of bulk messages.
 """
 
 import enum
@@ -38,7 +39,7 @@ One stays unused: Meta counts when a call arrives, and the first of a burst may 
 
 
 class LimitResult(enum.IntEnum):
-    """Results of asking whether the limits allow one row."""
+    """Results when the limits are asked whether one row may be sent."""
 
     GO = 0
     NUMBER_BUSY = 1
@@ -46,7 +47,10 @@ class LimitResult(enum.IntEnum):
 
 
 class Answer(NamedTuple):
-    """The limits' answer for one row: `wait` is in microseconds, until the row may be sent or may ask again."""
+    """The answer of the limits for one row.
+
+    `wait` is the time in microseconds until the row may be sent or may ask again.
+    """
 
     result: LimitResult
     wait: int
@@ -65,7 +69,7 @@ class Terms:
 
     @classmethod
     def of(cls, per_second: float, *, share: float = 1.0) -> "Terms":
-        """Returns the terms for `per_second` messages; `share` is below 1 if this process counts without Redis."""
+        """Returns the terms for `per_second` messages. `share` is below 1 if this process counts without Redis."""
         rate = max(per_second, 0.01) * share
         if share < 1:
             # The bursts of all processes add up, so each stays one message below its share if it can.
@@ -91,7 +95,7 @@ class State:
     pairs: dict[int, int] = field(default_factory=dict)
 
     def slowed(self, terms: Terms, now: int) -> tuple[int, int]:
-        """Returns interval and tolerance at the rate that holds now."""
+        """Returns the interval and the tolerance at the current rate."""
         factor = self._factor(now)
         return terms.interval * FULL // factor, terms.tolerance * FULL // factor
 
@@ -99,7 +103,7 @@ class State:
         return min(FULL, self.factor + max(0, now - self.factor_at) * FULL // _RECOVERY)
 
     def take(self, terms: Terms, rows: Sequence[tuple[int, bool]], now: int) -> list[Answer]:
-        """Returns an answer for each row, given as `(conversation, bulk)`; the first rows get the first starts."""
+        """Returns an answer for each row. A row is given as `(conversation, bulk)`. Earlier rows get earlier starts."""
         interval, tolerance = self.slowed(terms, now)
         answers = []
         for conversation, bulk in rows:
@@ -123,7 +127,10 @@ class State:
         self.arrival = max(self.arrival, min(max(self.arrival, now) + count * interval, now + _MAX_DEBT))
 
     def slow(self, now: int) -> None:
-        """Halves the rate because Meta said "too fast"; at most once per second, as many calls report one overload."""
+        """Halves the rate because Meta said "too fast".
+
+        The rate is halved at most once per second, because many calls report the same overload.
+        """
         if now - self.factor_at >= SECOND:
             self.factor = max(_LOWEST, self._factor(now) // 2)
             self.factor_at = now

@@ -1,9 +1,9 @@
-"""Meta's rate limits, shared by all pods: one atomic script in Redis counts them.
+"""Meta's rate limits, which all pods share. One atomic script in Redis counts the messages.
 
-Redis is expendable. After an error or a time-out this process limits itself to a safe share of each limit and does not
-ask Redis again while it sends; `heartbeat` finds out when Redis is back.
+Redis is expendable. After an error or a time-out this process limits itself to a safe share of each limit.
+While it sends, it does not ask Redis again. `heartbeat` finds out when Redis is back.
 
-Keys carry Meta's phone number ids and our conversation ids, never a phone number.
+Keys contain Meta's phone number ids and our conversation ids, never a phone number.
 """
 
 import threading
@@ -50,7 +50,7 @@ class BusyLimit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RateRequest:
-    """One row that is ready to go out."""
+    """One row that is ready to be sent."""
 
     number_id: str
     per_second: float
@@ -60,7 +60,10 @@ class RateRequest:
 
 @dataclass(frozen=True, slots=True)
 class RateDecision:
-    """A decision about one row. Without `busy` it may be sent after `wait_s`; with it, ask again after `wait_s`."""
+    """A decision about one row.
+
+    If `busy` is None, the row may be sent after `wait_s` seconds. Otherwise ask again after `wait_s` seconds.
+    """
 
     wait_s: float
     busy: BusyLimit | None = None
@@ -70,9 +73,9 @@ _BUSY = {LimitResult.GO: None, LimitResult.NUMBER_BUSY: BusyLimit.NUMBER, LimitR
 
 
 class RateLimits:
-    """Asks the limits of all numbers for one process. Thread-safe; a call takes about a second at most.
+    """Asks the limits of all numbers for one process. The class is thread-safe. A call takes about a second at most.
 
-    `clock` (unix seconds) is for tests: it replaces the clock of Redis, which all pods share.
+    `clock` (in Unix seconds) is for tests. It replaces the clock of Redis, which all pods share.
     """
 
     def __init__(self, redis_url: str, *, owner: str | None = None, clock: Callable[[], float] | None = None) -> None:
@@ -96,11 +99,14 @@ class RateLimits:
 
     @property
     def away(self) -> bool:
-        """True while this process limits itself to its share, because Redis is away."""
+        """True while Redis is away. This process then limits itself to its share of each limit."""
         return self._away
 
     def take(self, requests: Sequence[RateRequest]) -> list[RateDecision]:
-        """Decides about rows in this order, which matters within a number. A row that may be sent counts at once."""
+        """Decides about rows in the given order. A row that may be sent counts at once.
+
+        Among rows of the same number the order matters.
+        """
         numbers: dict[str, list[int]] = {}
         for position, request in enumerate(requests):
             numbers.setdefault(request.number_id, []).append(position)
@@ -114,19 +120,22 @@ class RateLimits:
         return decisions
 
     def charge(self, number_id: str, per_second: float, count: int) -> None:
-        """Counts incoming messages, which use the number's limit too (Meta, Throughput), even if it is used up."""
+        """Counts incoming messages, even if the number's limit is used up.
+
+        Incoming messages use the same limit (source: Meta, "Throughput").
+        """
         if self._in_redis([_Call(number_id, "charge", Terms.of(per_second), arguments=(count,))]) is None:
             with self._lock:
                 self._state(number_id).charge(self._share(per_second), count, self._now())
 
     def slow_down(self, number_id: str, per_second: float) -> None:
-        """Halves the rate of a number that Meta called too fast (130429, 80007); it recovers within a minute."""
+        """Halves the rate of a number after Meta said "too fast" (130429, 80007). The rate recovers within a minute."""
         with self._lock:
             self._state(number_id).slow(self._now())  # in case Redis goes away right now
         self._in_redis([_Call(number_id, "slow", Terms.of(per_second))])
 
     def heartbeat(self) -> None:
-        """Registers this sender in Redis, counts the others, and finds out whether Redis is back."""
+        """Registers this sender in Redis, counts the other senders, and finds out whether Redis is back."""
         if self._client is None:
             return
         now = time.time()
@@ -146,7 +155,7 @@ class RateLimits:
             metrics.rate_limit_fallback.set(0)
 
     def leave(self) -> None:
-        """Removes this sender from Redis, so that the others can use its share of the limits."""
+        """Removes this sender from Redis, so that the other senders can use its share of the limits."""
         if self._client is not None and not self._away:
             try:
                 self._client.zrem(SENDERS, self._owner)
@@ -220,7 +229,7 @@ class RateLimits:
 
 
 class _Call:
-    """One call of the limits' script, without the time."""
+    """One call of the script that checks the limits, without the time of the call."""
 
     def __init__(
         self,

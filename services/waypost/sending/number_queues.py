@@ -1,7 +1,8 @@
-"""Queues of the conversations that wait in this process, one per number, and each number's share of the call slots.
+"""Queues of the conversations that wait in this process, one per number.
 
-A number whose calls hang must not take every slot: a number may use three quarters of the slots that the others leave
-free, and always at least one, so that the next number still finds room.
+The module also decides how many of the call slots each number may use. A number whose calls hang must not
+take every slot. A number may use three quarters of the slots that the others leave free, and always at least
+one. The next number therefore still finds room.
 """
 
 import math
@@ -15,7 +16,7 @@ RELEASE_S = 0.1
 
 @dataclass(slots=True)
 class NumberQueue:
-    """One number's queue: replies, then bulk, each in the order of arrival."""
+    """The queue of one number. Replies come first, then bulk messages, each in the order of arrival."""
 
     replies: OrderedDict[int, None] = field(default_factory=OrderedDict)
     bulk: OrderedDict[int, None] = field(default_factory=OrderedDict)
@@ -28,7 +29,10 @@ class NumberQueue:
 
 
 class NumberQueues:
-    """The queues of all numbers of one sender. Not thread-safe; all times are seconds of the caller's clock."""
+    """The queues of all numbers of one sender. The class is not thread-safe.
+
+    All times are in seconds of the caller's clock.
+    """
 
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
@@ -64,9 +68,9 @@ class NumberQueues:
         self._in_flight -= 1
 
     def add(self, number_id: str, conversation_id: int, *, bulk: bool, at_front: bool = False) -> None:
-        """Queues a conversation behind the others of its number; with `at_front`, before them.
+        """Queues a conversation behind the others of its number. With `at_front`, queues it before the others.
 
-        A conversation that is queued already moves to its new place.
+        A conversation that is already queued moves to its new place.
         """
         self.remove(conversation_id)
         queue = self.of(number_id)
@@ -85,11 +89,11 @@ class NumberQueues:
             queue.bulk.pop(conversation_id, None)
 
     def busy_until(self, number_id: str, moment: float) -> None:
-        """Makes `release` return nothing of this number before `moment`."""
+        """Makes `release` return no conversations of this number before `moment`."""
         self.of(number_id).resumes_at = moment
 
     def release(self, now: float, per_second: Callable[[str], float]) -> list[int]:
-        """Takes the conversations that may be tried again now out of the queues and returns them, replies first.
+        """Takes the conversations that may be tried again now out of the queues. Returns them, replies first.
 
         `per_second` returns the rate limit of a number.
         """
@@ -107,7 +111,7 @@ class NumberQueues:
         return released
 
     def next_release(self) -> float | None:
-        """Returns the time when `release` may next return something; None if a call must end first."""
+        """Returns the earliest time when `release` may return a conversation, or None if a call must end first."""
         moments = [
             queue.resumes_at for number_id, queue in self._queues.items() if len(queue) and self.room(number_id) > 0
         ]

@@ -1,4 +1,7 @@
-"""Decides what Graph's answer to a call means for the outbox row, the number, the pair and the contact. Pure."""
+"""Decides what the Graph API's answer to a call means for the outbox row, the number, the pair and the contact.
+
+The code has no side effects.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,7 +62,7 @@ class Outcome:
 def judge(
     row: OutboxRow, answer: Accepted | GraphError | None, number: Number | None, *, draw: Callable[[], float]
 ) -> Outcome:
-    """Returns the outcome of a call from its answer; the answer None means that a message was marked as read.
+    """Returns the outcome of a call from its answer. The answer None means that a message was marked as read.
 
     `draw` returns a number in [0, 1) for the jitter of a retry.
     """
@@ -156,7 +159,7 @@ def _outside_window(row: OutboxRow, answer: GraphRefused, number: Number | None)
 
 
 def _judge_read(row: OutboxRow, answer: Accepted | GraphError | None) -> Outcome:
-    """Judge a mark as read. Nothing depends on it, so it is never repeated."""
+    """Judges the answer to a mark as read. Nothing depends on a mark as read, so it is never repeated."""
     if answer is None or isinstance(answer, Accepted):
         return Outcome(RowUpdate(row.outbox_id, OutboxState.SENT), SendResult.SENT, number_works=True)
     if isinstance(answer, GraphRefused):

@@ -1,7 +1,7 @@
 """Keeps the calls of this process apart in time, even if they are overdue.
 
-The limits name a start for each call. But a process that was suspended for a moment would make all overdue calls at
-once, and Meta would see more in a second than the limits allowed.
+The limits give each call a start time. But a process that was suspended for a moment would make all overdue
+calls at once. Meta would then see more calls in a second than the limits allowed.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ BURST_SHARE = 0.01
 
 
 class Pace:
-    """Paces one number's calls in this process: they start one by one, or a few at once if the limit is high."""
+    """Paces the calls of one number in this process. They start one by one, or a few at once if the limit is high."""
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()
         self._arrival = 0.0
 
     def reserve(self, now: float, per_second: float) -> float:
-        """Reserves the next start of a call; returns the seconds until that start."""
+        """Reserves the next start of a call. Returns the seconds until that start."""
         interval = 1 / (per_second * UTILISATION)
         tolerance = interval * max(1.0, per_second * BURST_SHARE)
         start = max(now, self._arrival + interval - tolerance)

@@ -1,10 +1,13 @@
-"""The sender of one process: takes due rows from the outbox, asks gate and limits, calls Graph, writes the outcome.
+"""The sender of one process. It sends the due rows of the outbox.
+
+For each row it asks gate and limits, calls Graph, and writes the outcome:
 
     wake ─▶ rows ─▶ gate ─▶ limits ─▶ claim (gate again, under lock; commit) ─▶ Graph call ─▶ finish (commit) ─▶ next
 
-Each step takes all the rows that have arrived since its last run, so that under load one transaction serves many rows.
-Only one row of a conversation is in flight; conversations overlap. This process holds no state that the database does
-not have: a killed sender's claims run out and its rows become `unknown`, and sweeps find rows whose wake-up was lost.
+Each step takes all the rows that have arrived since its last run. Under load one transaction therefore serves
+many rows. Each conversation has at most one row in flight, but rows of several conversations are in flight at
+the same time. This process holds no state that the database does not have. If a sender is killed, its claims
+expire and its rows become `unknown`. Sweeps find rows whose wake-up was lost.
 """
 
 import asyncio
@@ -56,11 +59,11 @@ Result = TypeVar("Result")
 
 
 class Sender:
-    """Sends due rows until stopped. Call `run` in one event loop; `wake` and `stop` may be called from any thread.
+    """Sends due rows until it is stopped. Call `run` in one event loop.
 
-    `numbers` returns the registry's current entry of a number; `owner` must differ between any two senders, dead ones
-    included. `concurrency` bounds the calls in flight. `sweep_interval_s`, in seconds, must stay well below the
-    lifetime of a claim.
+    `wake` and `stop` may be called from any thread. `numbers` returns the registry's current entry of a number.
+    `owner` must differ between any two senders, including dead ones. `concurrency` is the maximum number of calls
+    in flight. `sweep_interval_s`, in seconds, must stay well below the lifetime of a claim.
     """
 
     def __init__(
@@ -107,9 +110,10 @@ class Sender:
         self._heartbeat_thread = ThreadPoolExecutor(1, "sender-heartbeat")
 
     def wake(self, conversation_ids: Iterable[int]) -> None:
-        """Makes the sender look at these conversations, for which rows were committed. Never blocks.
+        """Makes the sender look at these conversations, because rows were committed for them. Never blocks.
 
-        Before `run` begins the conversations are remembered. After it has ended they are ignored; a sweep finds them.
+        If `run` has not begun yet, the conversations are remembered. After `run` has ended they are ignored, and a
+        sweep finds them.
         """
         ids = list(conversation_ids)
         with self._lock:
@@ -119,14 +123,14 @@ class Sender:
                 self._loop.call_soon_threadsafe(self._wakes.wake, ids)
 
     def charge(self, incoming: Mapping[str, int]) -> None:
-        """Counts the messages that came in for these numbers, which use the same limits. Never blocks."""
+        """Counts incoming messages of these numbers, because they use the same limits. Never blocks."""
         with self._lock:
             if self._loop is not None and not self._finished:
                 for number_id, count in incoming.items():
                     self._limits_thread.submit(self._limits.charge, number_id, self._per_second(number_id), count)
 
     def stop(self) -> None:
-        """Makes the sender claim no more rows; `run` returns when the calls in flight have ended and are recorded."""
+        """Makes the sender claim no more rows. `run` returns when the calls in flight have ended and are recorded."""
         with self._lock:
             if self._loop is None:
                 self._stopping = True
@@ -139,7 +143,7 @@ class Sender:
         self._sweep_now.set()
 
     async def run(self) -> None:
-        """Sends until `stop` is called. It waits out outages of database and Redis; any other error ends it."""
+        """Sends until `stop` is called. Outages of database and Redis are waited out. Any other error ends `run`."""
         with self._lock:
             self._loop = asyncio.get_running_loop()
             self._wakes.wake(self._before_run)
@@ -202,7 +206,7 @@ class Sender:
         return 1.0 if number is None else float(number.messages_per_second)
 
     async def _advance(self, conversation_ids: Sequence[int]) -> None:
-        """Takes the next row of each conversation through as many steps (gate, limits, claim, call) as possible now."""
+        """Advances the next row of each conversation as far as possible now, through gate, limits, claim and call."""
         assert self._loop is not None
         rows = await self._run_in(self._database_thread, self._transactions.next_rows, conversation_ids)
         admission = admit(rows, self._numbers, self._queues, self._circuits, now=self._loop.time())
@@ -222,7 +226,7 @@ class Sender:
             self._start(claimed, asked_at, slots.get(claimed.row.outbox_id, 0.0))
 
     async def _ask_limits(self, rows: Sequence[OutboxRow]) -> dict[int, float]:
-        """Returns the rows that the limits allow, each with the moment at which it may be sent."""
+        """Returns the rows that the limits allow, each with the time at which it may be sent."""
         assert self._loop is not None
         requests = [
             RateRequest(
@@ -300,7 +304,7 @@ class Sender:
                 await self._slow_down({call.row.number_id for call in calls if call.outcome.slow_down})
 
     def _update_circuits(self, calls: Iterable[FinishedCall]) -> None:
-        """Opens or closes the circuits of numbers, by the results of their calls."""
+        """Opens or closes the circuits of numbers, depending on the results of their calls."""
         assert self._loop is not None
         for call in calls:
             number_id = call.row.number_id

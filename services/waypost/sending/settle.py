@@ -1,4 +1,7 @@
-"""Applies statuses, and acts on failures that they report: stops messages to a contact, pauses a pair or a number."""
+"""Applies statuses and acts on the failures that they report.
+
+Depending on the failure, it stops messages to a contact, or pauses a pair or a number.
+"""
 
 from collections.abc import Sequence
 
@@ -19,8 +22,8 @@ REPORTED = 400
 def settle(connection: Connection, reported: Sequence[InboundStatus]) -> Applied:
     """Writes statuses into messages and outbox, in the caller's transaction, and acts on failures.
 
-    Conversations in `Applied.settled` may have rows that can be sent now: wake the sender for those conversations after
-    the commit.
+    Conversations in `Applied.settled` may have rows that can be sent now. After the commit, wake the sender for
+    these conversations.
     """
     applied = statuses.apply(connection, reported)
     for status, matched in zip(reported, applied.matched, strict=True):

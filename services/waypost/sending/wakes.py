@@ -1,4 +1,4 @@
-"""The conversations that a sender should look at: now, at a later moment, or after their call in flight."""
+"""The conversations that a sender should look at: now, at a later time, or after their call in flight has ended."""
 
 import asyncio
 from collections import OrderedDict
@@ -9,7 +9,10 @@ REMEMBERED_S = 60.0
 
 
 class Wakes:
-    """The wake-ups of one sender, for use in one event loop. `work` is set whenever `take` may return something new."""
+    """The wake-ups of one sender, for use in one event loop.
+
+    `work` is set whenever `take` may return a conversation.
+    """
 
     def __init__(self) -> None:
         self.work = asyncio.Event()
@@ -53,12 +56,12 @@ class Wakes:
         return [self._woken.popitem(last=False)[0] for _ in range(min(most, len(self._woken)))]
 
     def started(self, conversation_id: int) -> None:
-        """Records that a call of this conversation is in flight: wake-ups wait until the call has ended."""
+        """Records that a call of this conversation is in flight. Wake-ups then wait until the call has ended."""
         self._in_flight[conversation_id] = conversation_id in self._woken
         self._woken.pop(conversation_id, None)
 
     def ended(self, conversation_id: int) -> bool:
-        """Records that the call's result was written; returns whether the conversation was woken during the call."""
+        """Records that the call's result was written. Returns whether the conversation was woken during the call."""
         return self._in_flight.pop(conversation_id, False)
 
     def close(self) -> None:

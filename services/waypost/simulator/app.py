@@ -22,11 +22,11 @@ from waypost.simulator.world.refusal import Refusal
 def build(
     config: SimulatorConfig | None = None, *, clock: Clock | None = None, inbound_wait_s: float = INBOUND_WAIT_S
 ) -> Starlette:
-    """Returns the application. Its state is `app.state.simulation`; its lifespan ends deliveries and connections.
+    """Returns the application. Its state is `app.state.simulation`. Its lifespan ends deliveries and connections.
 
-    To use the application in a test's own process, enter `app.router.lifespan_context(app)` and call it by
-    `httpx.ASGITransport(app)`. `inbound_wait_s` limits how long `POST /_sim/inbound` waits for the first attempts at
-    delivery.
+    To use the application inside a test process, enter `app.router.lifespan_context(app)` and call the
+    application through `httpx.ASGITransport(app)`. `inbound_wait_s` limits how long `POST /_sim/inbound` waits
+    for the first attempts at delivery.
     """
     sim = Simulation(config or SimulatorConfig(), clock or Clock())
 

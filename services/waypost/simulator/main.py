@@ -16,8 +16,10 @@ from waypost.telemetry import logs, probes
 
 
 class CuttableProtocol(HttpToolsProtocol):
-    """The HTTP/1.1 protocol, by which the application can also close the connection, so that a reply is lost after the
-    work is done."""
+    """An HTTP/1.1 protocol that lets the application close the connection.
+
+    In this way the simulator can lose the reply to a request after the work is done.
+    """
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -26,9 +28,9 @@ class CuttableProtocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """The server, whose `serve` returns after a signal.
+    """A server whose `serve` returns after a signal.
 
-    Uvicorn's own server would raise the signal again, and end the process before it has cleaned up.
+    Uvicorn's own server would raise the signal again. This would end the process before it has cleaned up.
     """
 
     @contextmanager

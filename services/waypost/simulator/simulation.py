@@ -52,7 +52,10 @@ class Simulation:
     def inbound(
         self, number: Number, user: User, message: dict[str, Any], *, contact: dict[str, Any], times: int = 1
     ) -> tuple[Received, DeliveryReceipt]:
-        """Records a user's message to the number, which opens the service window, and delivers it `times` times."""
+        """Records a message from a user to the number, and delivers it `times` times.
+
+        The message opens the service window.
+        """
         now = self.now()
         receipt = DeliveryReceipt()
         received = Received(

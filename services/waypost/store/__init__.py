@@ -1,1 +1,4 @@
-"""PostgreSQL: tables, migrations, and queries named after what they answer. The only place with SQL."""
+"""PostgreSQL: tables, migrations, and queries that are named after what they answer.
+
+Only this package contains SQL.
+"""

@@ -1,4 +1,4 @@
-"""Contacts, found by BSUID or phone, and the one conversation that each has with a number."""
+"""Contacts, which are found by BSUID or phone, and the one conversation of each contact with a number."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class ConversationMoved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The person that an event is about, with at least one of two identities: BSUID and phone number."""
+    """The person that an event is about. A person has a BSUID, a phone number or both."""
 
     number_id: str
     wa_id: str | None
@@ -68,11 +68,11 @@ _FIND = text("""
 
 
 def load(connection: Connection, people: Sequence[Person]) -> list[Conversation]:
-    """Returns the conversation of each person, in the order given; a new person gets a contact and a conversation.
+    """Returns the conversation of each person, in the given order. A new person gets a contact and a conversation.
 
-    If two of the people given belong to one conversation, both get the same object. A BSUID counts more than a phone
-    number. An identity that was missing is added, and a phone number that now belongs to another BSUID is removed from
-    its old contact.
+    If two of the given people belong to one conversation, both get the same object. A BSUID counts more than a
+    phone number. An identity that was missing is added. If a phone number now belongs to another BSUID, it is
+    removed from its old contact.
     """
     found = _find(connection, people)
     _update_contacts(connection, people, found)
@@ -115,7 +115,10 @@ def _find(connection: Connection, people: Sequence[Person]) -> dict[int, Row[Any
 
 
 def _update_contacts(connection: Connection, people: Sequence[Person], found: dict[int, Row[Any]]) -> None:
-    """Adds missing names and identities to contacts; removes rows from `found` whose phone now belongs to another."""
+    """Adds missing names and identities to contacts.
+
+    If a contact's phone number now belongs to another BSUID, the contact's row is removed from `found`.
+    """
     for position, person in enumerate(people):
         row = found.get(position)
         if row is None:
@@ -231,9 +234,10 @@ def set_marketing(connection: Connection, contact_id: int, *, stopped: bool) -> 
 
 
 def move(connection: Connection, contact_id: int, *, wa_id: str | None, user_id: str | None) -> None:
-    """Gives a contact who changed phone number the new number and BSUID, so that the conversation goes on.
+    """Gives a contact its new phone number and BSUID after a change of number. Its conversation continues.
 
-    An identity that another contact already has stays there; that contact wrote from the new number first.
+    If another contact already has one of these identities, that contact keeps it. It wrote from the new number
+    first.
     """
     for column, value in (("wa_id", wa_id), ("user_id", user_id)):
         if value is not None:

@@ -1,4 +1,7 @@
-"""Counts of an installation: events per number, which always add up (G9), outbox rows by state, paused numbers."""
+"""Counts of an installation: events of each number, outbox rows by state, and paused numbers.
+
+The counts of events always add up (G9).
+"""
 
 from dataclasses import dataclass
 
@@ -20,7 +23,7 @@ class EventCounts:
 
     @property
     def holds(self) -> bool:
-        """True if received = duplicate + done + dead + waiting."""
+        """Returns whether received = duplicate + done + dead + waiting."""
         return self.received == self.duplicate + self.done + self.dead + self.waiting
 
 
@@ -122,5 +125,5 @@ _FOLD = text("""
 
 
 def fold(connection: Connection) -> None:
-    """Merges the rows that several writers counted for a past day, so that one row per count and day is left."""
+    """Adds up the rows that several writers counted for a past day. One row remains for each count, number and day."""
     connection.execute(_FOLD)

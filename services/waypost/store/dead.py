@@ -1,4 +1,4 @@
-"""Queries on dead events, and on sends that failed or whose outcome is unknown: a person must look at them."""
+"""Queries on dead events, and on sends that failed or have an unknown outcome. A person must look at all of them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class OpenSend:
 
 @dataclass(frozen=True)
 class Selection:
-    """Conditions that select dead events; an empty field does not narrow the selection."""
+    """Conditions that select dead events. An empty field does not restrict the selection."""
 
     ids: tuple[int, ...] = ()
     number_id: str | None = None
@@ -55,7 +55,7 @@ class Selection:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """The bound parameters of the SQL condition `_SELECTED`."""
+        """Returns the bound parameters of the SQL condition `_SELECTED`."""
         return {"ids": list(self.ids), "number": self.number_id, "reason": self.reason}
 
 
@@ -108,7 +108,10 @@ def sends(connection: Connection, *, number_id: str | None, limit: int, after: i
 
 
 def replay(connection: Connection, selection: Selection, *, limit: int) -> list[tuple[int, int]]:
-    """Makes at most `limit` dead events wait again, with all their attempts; returns `(id, lane)` of each."""
+    """Makes at most `limit` dead events wait again. Returns `(id, lane)` of each.
+
+    The events get all their attempts back.
+    """
     rows = connection.execute(
         text(f"""
             UPDATE event SET state = 'waiting', attempts = 0, next_attempt_at = now(), finished_at = NULL, reason = NULL

@@ -1,4 +1,4 @@
-"""The inbox: stores each event once, as it arrived, and counts it in the same statement."""
+"""The inbox. It stores each event once, as it arrived, and counts the event in the same statement."""
 
 import hashlib
 import zlib
@@ -34,7 +34,7 @@ CountsByKey = dict[tuple[str, str], int]
 
 @dataclass
 class Inserted:
-    """Counts of one `insert`: received = duplicates + dead + waiting."""
+    """The counts of one call of `insert`: received = duplicates + dead + waiting."""
 
     received: CountsByKey = field(default_factory=dict)
     """Events by number id and kind."""
@@ -58,16 +58,18 @@ class Inserted:
 
 
 def lane_of(number_id: str, contact_key: str) -> int:
-    """Returns the lane of a conversation. Rows store the lane, so it must be the same in all versions
-    and on all machines."""
+    """Returns the lane of a conversation.
+
+    The lane must be the same in all versions and on all machines, because rows store it.
+    """
     return zlib.crc32(f"{number_id}\0{contact_key}".encode("utf-8", "surrogatepass")) % LANES
 
 
 def unregistered(app_id: str, number_id: str) -> str:
-    """Returns the id under which an event of an app is stored if the app does not have the event's number.
+    """Returns the number id for storing an event if the app does not have the event's number.
 
-    The id contains the app's id, so that the holder of one app's secret can never put a row, or a dedupe key, into the
-    number of another app.
+    The id contains the app's id. The holder of one app's secret can therefore never put a row, or a dedupe key,
+    into the number of another app.
     """
     return f"app:{app_id}:{number_id}"
 
@@ -128,10 +130,10 @@ SELECT number_id, kind, received, duplicates, array_to_string(dead, ','), array_
 
 
 def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> Inserted:
-    """Stores the new events of `arrivals`, in one statement, and counts the received and duplicate ones.
+    """Stores the new events of `arrivals` in one statement. Counts received events and duplicates.
 
-    An event with a `problem` is stored dead. Processes count in rows of their own, by `writer` (0…999). A text
-    that PostgreSQL could not hold or index is replaced by its digest; the payload is bytes and is stored unchanged.
+    An event with a `problem` is stored as dead. Each process counts in its own rows, by `writer` (0…999). A text
+    that PostgreSQL could not hold or index is replaced by its digest. The payload is stored unchanged, as bytes.
     Raises `sqlalchemy.exc.DBAPIError`.
     """
     events = [event for event, _ in arrivals]
@@ -163,7 +165,7 @@ def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> 
 
 
 def is_writable(connection: Connection) -> bool:
-    """Returns whether this server accepts writes. A standby does not, nor does a server that was set read-only."""
+    """Returns whether this server accepts writes. A standby or a read-only server does not."""
     return bool(
         connection.exec_driver_sql(
             "SELECT NOT pg_is_in_recovery() AND NOT current_setting('default_transaction_read_only')::boolean"
@@ -180,7 +182,7 @@ def storable(value: str, max_bytes: int) -> str:
 
 
 def unregistered_numbers(connection: Connection) -> list[tuple[str, str]]:
-    """Returns `(app id, number id)` of numbers whose events arrived while their app did not have them here."""
+    """Returns `(app id, number id)` of numbers whose events arrived before the number was registered with its app."""
     rows = connection.execute(
         text("SELECT DISTINCT number_id FROM event WHERE state = 'dead' AND number_id LIKE 'app:%:%' ORDER BY 1")
     )
@@ -189,10 +191,11 @@ def unregistered_numbers(connection: Connection) -> list[tuple[str, str]]:
 
 
 def adopt(connection: Connection, *, app_id: str, number_id: str, writer: int, limit: int = 1_000) -> int:
-    """Assigns dead events to their number, which was registered after they had arrived; returns how many.
+    """Assigns dead events to a number that was registered after they had arrived. Returns how many events it assigned.
 
-    They stay dead: a person decides whether to answer them still, with `waypost dead replay`. An event that
-    the number has received again itself becomes a duplicate. The counts move too, so that every sum still holds.
+    The events stay dead. A person decides whether they are still to be answered, with `waypost dead replay`. If
+    the number itself has received an event again, the older event becomes a duplicate. The counts move too, so
+    that every sum still holds.
     """
     apart = unregistered(app_id, number_id)
     rows = connection.execute(

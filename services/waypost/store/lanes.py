@@ -1,8 +1,8 @@
 """Lanes and the waiting events in them: leases, the events that are due, and the result of each event.
 
-A lease is exclusive by its fencing number. Every transaction of a drain first updates its `lane` row under that number
-(`renew`). So a process that was suspended past the end of its lease finds another number there and writes nothing.
-All times are by the database's clock.
+The fencing number of a lease makes the lease exclusive. Every transaction of a drain first updates its `lane`
+row under that number (`renew`). A process that was suspended until after the end of its lease finds another
+number there and writes nothing. All times are by the database's clock.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to drain one lane until it expires or is released."""
+    """The right to drain one lane. The right ends when the lease expires or is released."""
 
     lane: int
     owner: str
@@ -59,9 +59,10 @@ _COMMIT_LAZILY = text("SET LOCAL synchronous_commit TO off")
 def commit_lazily(connection: Connection) -> None:
     """Makes this transaction commit without waiting for the disk. Use it for leases and claims, never for effects.
 
-    If the database crashes, the last of these transactions may be lost, but nothing that was committed after them,
-    because the log is written in order. A lost lease or claim is the same as one that was never taken. No other process
-    can hold the lane under the same fencing number, because the owner is compared too.
+    If the database crashes, the last of these transactions may be lost. They are not lost if an ordinary
+    transaction has been committed after them, because the log is written in order. A lost lease or claim is the
+    same as one that was never taken. No other process can hold the lane under the same fencing number, because
+    the owner is compared too.
     """
     connection.execute(_COMMIT_LAZILY)
 
@@ -84,9 +85,9 @@ _ACQUIRE = text("""
 
 
 def acquire(connection: Connection, lane: int, owner: str, *, ttl_s: float) -> Lease | None:
-    """Takes the lane and returns the lease. If another process holds it, requests a drain and returns None.
+    """Takes the lane and returns the lease. If another process holds the lane, requests a drain and returns None.
 
-    Events that a vanished holder was handling lose an attempt: a crash counts as one.
+    Events that a vanished holder was handling lose an attempt, because a crash counts as an attempt.
     """
     row = connection.execute(_ACQUIRE, {"lane": lane, "owner": owner, "ttl": ttl_s}).one()
     if not row.free:
@@ -107,9 +108,10 @@ _RENEW = text("""
 
 
 def renew(connection: Connection, lease: Lease, *, ttl_s: float, trying: Sequence[int]) -> int:
-    """Extends the lease and locks the lane's row for this transaction; `trying` are the events about to be handled.
+    """Extends the lease and locks the lane's row for this transaction.
 
-    Returns how many drains of the lane have been requested. Raises `LeaseLost`.
+    `trying` are the events that are about to be handled. Returns how many drains of the lane have been requested.
+    Raises `LeaseLost`.
     """
     row = connection.execute(
         _RENEW,
@@ -121,7 +123,7 @@ def renew(connection: Connection, lease: Lease, *, ttl_s: float, trying: Sequenc
 
 
 def keep_alive(connection: Connection, lease: Lease, *, ttl_s: float) -> bool:
-    """Extends the lease while a batch is being handled; returns False if it is lost."""
+    """Extends the lease while a batch is being handled. Returns False if the lease is lost."""
     result = connection.execute(
         text("""
             UPDATE lane SET lease_expires_at = clock_timestamp() + make_interval(secs => :ttl)
@@ -135,7 +137,8 @@ def keep_alive(connection: Connection, lease: Lease, *, ttl_s: float) -> bool:
 def release_if_drained(connection: Connection, lease: Lease) -> Lease | None:
     """Releases the lane, unless a drain was requested since the lane was found empty.
 
-    Returns None if the lane was released or the lease lost, else the lease with which to continue draining.
+    Returns None if the lane was released or the lease was lost. Otherwise returns the lease for continuing the
+    drain.
     """
     row = connection.execute(
         text("""
@@ -154,7 +157,7 @@ def release_if_drained(connection: Connection, lease: Lease) -> Lease | None:
 
 
 def release_now(connection: Connection, lease: Lease) -> None:
-    """Releases the lane even if a drain was requested; the caller requests the next drain itself."""
+    """Releases the lane even if a drain was requested. The caller itself requests the next drain."""
     connection.execute(
         text("""
             UPDATE lane SET owner = NULL, lease_expires_at = NULL, trying = '{}'
@@ -180,9 +183,10 @@ _DUE = text("""
 
 
 def due(connection: Connection, lane: int, *, limit: int) -> list[WaitingEvent]:
-    """Returns the lane's next events, oldest first by Meta's time stamp.
+    """Returns the lane's next events. The event with the oldest time stamp of Meta comes first.
 
-    An event that waits for another attempt holds back the later ones of the same kind and contact, to keep their order.
+    If an event waits for another attempt, later events of the same kind and contact wait too, to keep their
+    order.
     """
     delayed = connection.execute(_DELAYED, {"lane": lane}).all()
     rows = connection.execute(
@@ -210,7 +214,7 @@ def mark_done(connection: Connection, lane: int, outcomes: Outcomes) -> None:
 
 
 def mark_dead(connection: Connection, lane: int, outcomes: Outcomes) -> None:
-    """Marks events dead; `waypost dead` lists, replays and drops them."""
+    """Marks events as dead. `waypost dead` lists, replays and drops dead events."""
     _finish(connection, lane, EventState.DEAD, outcomes)
 
 
@@ -233,7 +237,7 @@ def _finish(connection: Connection, lane: int, state: EventState, outcomes: Outc
 
 
 def retry_later(connection: Connection, event: WaitingEvent, *, delay_s: float, reason: str) -> None:
-    """Counts a failed attempt; the event waits `delay_s` seconds for its next attempt."""
+    """Counts a failed attempt. The event waits `delay_s` seconds for its next attempt."""
     connection.execute(
         text(f"""
             UPDATE event SET attempts = attempts + 1, reason = :reason,
@@ -260,7 +264,10 @@ def postpone(connection: Connection, event: WaitingEvent, *, delay_s: float, rea
 
 
 def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]:
-    """Returns lanes that are not drained although an event has been due for `idle_s` seconds (a wake-up was lost)."""
+    """Returns lanes that no process drains although an event has been due for `idle_s` seconds.
+
+    In such a lane, a wake-up was lost.
+    """
     rows = connection.execute(
         text("""
             SELECT lane.lane FROM lane
@@ -276,10 +283,10 @@ def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]
 
 
 def delete_finished(connection: Connection, *, days: int, limit: int) -> int:
-    """Deletes at most `limit` events that are done and older than `days`; returns how many. Dead events stay.
+    """Deletes at most `limit` events that are done and older than `days`. Returns how many. Dead events stay.
 
-    Only the events with the lowest ids are looked at, so the cost does not depend on the table's size. An old event
-    that finished late, for example because it was dead for long, is deleted later.
+    The query looks only at the events with the lowest ids, so its cost does not depend on the table's size. An
+    old event that finished late is deleted later. An example is an event that was dead for a long time.
     """
     result = connection.execute(
         text("""

@@ -6,7 +6,10 @@ from sqlalchemy import Connection, text
 
 
 def record(connection: Connection, numbers: Sequence[tuple[str, str, str, str]]) -> None:
-    """Writes `(number_id, namespace, name, waba_id)` of each number; the other columns of its row stay as they are."""
+    """Writes `(number_id, namespace, name, waba_id)` of each number.
+
+    Other columns of a number's row stay as they are.
+    """
     if not numbers:
         return
     connection.execute(

@@ -1,11 +1,12 @@
-"""The outbox: messages to send, `queued → sending → sent | failed | unknown`.
+"""The outbox: messages to send, with the states `queued → sending → sent | failed | unknown`.
 
-Only one row of a conversation is in flight at a time.
-Replies (priority 0) of a conversation go before its bulk messages; within a priority the lower id goes first. A row
-that waits for a later time therefore holds back those behind it, which keeps the order across retries.
+A conversation has at most one row in flight. Replies (priority 0) of a conversation go before its bulk
+messages. Within a priority, the row with the lower id goes first. A row that waits for a later time therefore
+also delays the rows behind it. This keeps the order across retries.
 
-`unknown` is final for the sender: such a row may have gone out and is never sent again. Only Meta can settle it, by a
-status webhook that carries the row's correlation, or by an answer that arrives after the row's claim expired.
+`unknown` is final for the sender: such a row may have reached Meta and is never sent again. Only Meta can
+settle the row, by a status webhook that carries the row's correlation, or by an answer that arrives after the
+row's claim expired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -97,7 +98,10 @@ def next_rows(connection: Connection, conversation_ids: Sequence[int]) -> list[O
 
 
 def lock(connection: Connection, outbox_ids: Sequence[int]) -> list[OutboxRow]:
-    """Locks those of these rows that are still queued and not locked by another transaction; returns them reread."""
+    """Locks those of the given rows that are still queued and not locked by another transaction.
+
+    Returns the locked rows, read again.
+    """
     rows = connection.execute(_LOCK, {"ids": list(outbox_ids)})
     return [OutboxRow(*tuple[Any, ...](row)) for row in rows]
 
@@ -105,7 +109,7 @@ def lock(connection: Connection, outbox_ids: Sequence[int]) -> list[OutboxRow]:
 def mark_sending(
     connection: Connection, owner: str, lease_s: float, bodies: Mapping[int, dict[str, Any] | None]
 ) -> None:
-    """Marks locked rows as in flight for `owner`; a body that is not None replaces the row's own.
+    """Marks locked rows as in flight for `owner`. A body that is not None replaces the body of its row.
 
     Raises SQLAlchemy's `IntegrityError` if another row of one of the conversations has just been started.
     """
@@ -137,7 +141,7 @@ def refuse(connection: Connection, reasons: Mapping[int, str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RowUpdate:
-    """The result of one Graph call, to be written into its outbox row."""
+    """The result of one Graph call. `finish` writes it into the outbox row."""
 
     outbox_id: int
     state: OutboxState
@@ -175,9 +179,10 @@ _FINISH = text("""
 
 
 def finish(connection: Connection, owner: str, updates: Sequence[RowUpdate]) -> dict[int, bool]:
-    """Writes the results of calls; returns the written rows, each with whether its conversation has more queued.
+    """Writes the results of calls. Returns, for each written row, whether its conversation has more queued rows.
 
-    A row that `owner` has lost stays as it is, except that an acceptance settles one that is `unknown`.
+    A row that `owner` has lost stays as it is, with one exception: if Meta accepted the message, a row in state
+    `unknown` becomes `sent`.
     """
     if not updates:
         return {}
@@ -199,9 +204,10 @@ def finish(connection: Connection, owner: str, updates: Sequence[RowUpdate]) -> 
 
 
 def add_sent_messages(connection: Connection, bodies: Mapping[int, Mapping[str, Any]]) -> None:
-    """Stores sent rows, given with their bodies, as messages of their conversations, unless they are stored already.
+    """Stores sent rows as messages of their conversations, unless they are stored already.
 
-    Either the sender or a status webhook may learn first that a row was sent, so both call this function.
+    `bodies` maps the id of each row to its body. Either the sender or a status webhook may be the first to learn
+    that a row was sent, so both call this function.
     """
     if bodies:
         shown = [readable(body) for body in bodies.values()]
@@ -258,7 +264,10 @@ def renew(connection: Connection, owner: str, lease_s: float, outbox_ids: Sequen
 
 
 def give_back(connection: Connection, owner: str, outbox_ids: Sequence[int]) -> None:
-    """Queues again the rows that `owner` did not send because the answer to the commit of their claim was lost."""
+    """Queues rows again that `owner` claimed but did not send.
+
+    The rows were not sent because the answer to the commit of the claim was lost.
+    """
     if outbox_ids:
         connection.execute(
             text("""
@@ -270,9 +279,9 @@ def give_back(connection: Connection, owner: str, outbox_ids: Sequence[int]) -> 
 
 
 def expire_claims(connection: Connection) -> list[int]:
-    """Marks rows as unknown if their process died during the call; returns their conversations.
+    """Marks rows as unknown if their process died during the call. Returns the conversations of these rows.
 
-    A row that marks a message as read becomes failed instead: it does no harm whether it went out or not.
+    A row that marks a message as read becomes failed instead, because it does no harm whether it went out or not.
     """
     rows = connection.execute(
         text("""
@@ -314,9 +323,10 @@ _DUE = text("""
 
 
 def due_conversations(connection: Connection, limit: int) -> list[int]:
-    """Returns conversations whose next row is due and not claimed: at most `limit` per number, replies first.
+    """Returns conversations whose next row is due and not claimed. Replies come first.
 
-    Paused numbers and pairs are omitted until their pause ends.
+    At most `limit` conversations are returned for each number. Paused numbers and pairs are left out until their
+    pause ends.
     """
     return [row[0] for row in connection.execute(_DUE, {"per_number": limit})]
 

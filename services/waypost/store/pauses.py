@@ -18,9 +18,10 @@ class PausedNumber:
 def pause_number(
     connection: Connection, number_id: str, *, seconds: float, code: int, reason: str, token_digest: str | None
 ) -> None:
-    """Pauses this number for `seconds`: nothing is sent; then one message tests whether the number works again.
+    """Pauses a number for `seconds`. Nothing is sent during the pause.
 
-    Does nothing for a number that is not recorded.
+    After the pause, one message tests whether the number works again. The function does nothing for a number that
+    is not recorded.
     """
     connection.execute(
         text("""
@@ -39,9 +40,9 @@ def pause_number(
 
 
 def claim_probe(connection: Connection, number_id: str, *, seconds: float) -> bool:
-    """Returns whether the caller may send one message of a number whose pause has run out.
+    """Returns whether the caller may send one message of a number whose pause has ended.
 
-    For all other messages the pause continues for `seconds`.
+    For all other messages of the number, the pause continues for `seconds`.
     """
     result = connection.execute(
         text("""
@@ -66,7 +67,7 @@ def resume_number(connection: Connection, number_id: str) -> None:
 
 
 def paused_numbers(connection: Connection) -> list[PausedNumber]:
-    """Returns all numbers that are paused, or wait for a probe."""
+    """Returns all numbers that are paused or wait for a message that tests whether they work again."""
     rows = connection.execute(text("SELECT number_id, token_digest FROM number WHERE paused_until IS NOT NULL"))
     return [PausedNumber(*row) for row in rows]
 

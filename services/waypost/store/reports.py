@@ -57,7 +57,7 @@ def numbers(connection: Connection) -> list[NumberReport]:
 
 @dataclass(frozen=True, slots=True)
 class HourOfNumber:
-    """Counts of one number's messages in one hour; an hour without messages has no such object."""
+    """The counts of one number's messages in one hour. There is no such object for an hour without messages."""
 
     number_id: str
     hour: datetime
@@ -82,14 +82,17 @@ _BY_HOUR = text("""
 
 
 def by_hour(connection: Connection, *, hours: int = 48) -> tuple[datetime, list[HourOfNumber]]:
-    """Returns the current hour (UTC, the database's clock) and the counts of the last `hours`, the current included."""
+    """Returns the current hour (UTC, by the database's clock) and the counts of the last `hours` hours.
+
+    The current hour is the last of these hours.
+    """
     now = connection.execute(text("SELECT date_trunc('hour', now(), 'UTC')")).scalar_one()
     rows = connection.execute(_BY_HOUR, {"hours": hours})
     return now, [HourOfNumber(row.number_id, row.hour, row.incoming, row.outgoing) for row in rows]
 
 
 def newest_dead(connection: Connection, *, limit: int, number_id: str | None = None) -> list[DeadEvent]:
-    """Returns the latest dead events, newest first; if `number_id` is given, only that number's."""
+    """Returns the latest dead events, the newest first. If `number_id` is given, returns only that number's events."""
     rows = connection.execute(
         text("""
             SELECT id, number_id, kind, reason, attempts, lane, octet_length(payload), occurred_at, received_at,
@@ -104,7 +107,10 @@ def newest_dead(connection: Connection, *, limit: int, number_id: str | None = N
 
 
 def newest_open_sends(connection: Connection, *, limit: int, number_id: str | None = None) -> list[OpenSend]:
-    """Returns unknown sends, then failed ones, each newest first; if `number_id` is given, only that number's."""
+    """Returns unknown sends, then failed sends. In both groups the newest comes first.
+
+    If `number_id` is given, returns only that number's sends.
+    """
     rows = connection.execute(
         text("""
             SELECT id, number_id, kind, state, error_code, reason, attempts, created_at, finished_at, traceparent
@@ -147,8 +153,8 @@ DAY_COLUMNS = (
 def messages(connection: Connection, number_id: str, start: date, end: date) -> Iterator[tuple[Any, ...]]:
     """Yields the messages of a number from day `start` to day `end`, both included (UTC), as `MESSAGE_COLUMNS`.
 
-    The oldest comes first. A server-side cursor streams them, so that memory does not grow with the result; the
-    transaction must stay open until the end.
+    The oldest message comes first. A server-side cursor streams the messages, so that memory does not grow with
+    the result. The transaction must stay open until the end.
     """
     # The reader may be slow (a pager, a network); the session's bound is meant for services.
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10min'"))

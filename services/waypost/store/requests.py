@@ -1,4 +1,7 @@
-"""Queues sends that a person or a program requests; each has a key, so that a repeated request is sent only once."""
+"""Queues sends that a person or a program requests.
+
+Each request has a key, so that a repeated request is sent only once.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ class KeyInUse(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a requested send has got."""
+    """The progress of a requested send."""
 
     outbox_id: int
     state: str
@@ -31,7 +34,10 @@ def submit(
     key: str,
     traceparent: str | None = None,
 ) -> tuple[int, bool]:
-    """Queues one message unless its key is known; returns the outbox id and whether it is new. Raises `KeyInUse`."""
+    """Queues one message unless its key is known. Returns the outbox id and whether the message is new.
+
+    Raises `KeyInUse`.
+    """
     inserted = connection.execute(
         text("""
             INSERT INTO outbox (number_id, conversation_id, body, request_key, traceparent)

@@ -18,13 +18,13 @@ class Tick:
 
     @property
     def key(self) -> str:
-        """The prefix of the request keys of the run's outbox rows."""
+        """Returns the prefix of the request keys that the run's outbox rows have."""
         return f"schedule:{self.schedule_uid}:{int(self.planned_at.timestamp()) // 60}:"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The stored state of a run. `orders` are those of its first attempt, or None once the run has ended."""
+    """The stored state of a run. `orders` are the orders of its first attempt, or None when the run has ended."""
 
     attempts: int
     orders: dict[str, Any] | None = field(repr=False)
@@ -47,7 +47,7 @@ def begin_or_resume(
     orders: Mapping[str, Any],
     traceparent: str | None,
 ) -> Run:
-    """Begins the run of this tick, or resumes it. If the run has ended already, the returned `result` says how."""
+    """Begins the run of this tick, or resumes it. If the run has ended already, `result` of the returned run is set."""
     row = connection.execute(
         text("""
             INSERT INTO schedule_run (schedule_uid, planned_at, namespace, name, number_id, orders, traceparent)
@@ -70,7 +70,7 @@ def begin_or_resume(
 
 
 def delete_orders(connection: Connection, tick: Tick) -> None:
-    """Deletes the orders of runs of this schedule that never ended and are at least a day older than this run.
+    """Deletes the orders of unfinished runs of this schedule that are at least a day older than this run.
 
     No process resumes those runs, and their orders identify people.
     """
@@ -84,7 +84,10 @@ def delete_orders(connection: Connection, tick: Tick) -> None:
 
 
 def owner_of_number(connection: Connection, number_id: str) -> tuple[str, str] | None:
-    """Returns namespace and name of the number, as a worker last recorded them; None if no worker has recorded it."""
+    """Returns namespace and name of the number, as a worker last recorded them.
+
+    Returns None if no worker recorded it.
+    """
     row = connection.execute(
         text("SELECT namespace, name FROM number WHERE number_id = :id"), {"id": number_id}
     ).one_or_none()
@@ -92,7 +95,7 @@ def owner_of_number(connection: Connection, number_id: str) -> tuple[str, str] |
 
 
 def phones_of_contacts(connection: Connection, number_id: str, phones: Sequence[str]) -> set[str]:
-    """Returns those of `phones` (digits) that the number has a contact for."""
+    """Returns the members of `phones` (digits) that are phones of the number's contacts."""
     rows = connection.execute(
         text("SELECT wa_id FROM contact WHERE number_id = :number AND wa_id = ANY(CAST(:phones AS text[]))"),
         {"number": number_id, "phones": list(phones)},
@@ -120,9 +123,10 @@ def queue_messages(
     priority: int,
     traceparent: str | None,
 ) -> int:
-    """Queues one message per contact that has no message of this run yet; returns how many were queued.
+    """Queues one message for each contact that has no message of this run yet. Returns how many were queued.
 
-    The request key contains the contact's id, so that a person who is named in two ways gets one message.
+    The request key contains the contact's id. If two entries name the same person, that person therefore gets one
+    message.
     """
     result = connection.execute(
         text("""
@@ -156,7 +160,7 @@ def finish(
     result: str,
     detail: str = "",
 ) -> datetime:
-    """Writes the result of the run and deletes its orders; returns the time when the run ended.
+    """Writes the result of the run and deletes its orders. Returns the time when the run ended.
 
     A run that has ended already keeps its result.
     """
@@ -201,7 +205,7 @@ class SendCounts:
 
     @property
     def total(self) -> int:
-        """The number of all messages of the run."""
+        """Returns the number of all messages of the run."""
         return self.waiting + self.due + self.sent + self.failed + self.unknown + sum(self.refused.values())
 
 

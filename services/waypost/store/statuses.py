@@ -1,10 +1,11 @@
-"""Stores statuses of sent messages, which Meta may report late, out of order, more than once, or not at all.
+"""Stores statuses of sent messages. Meta may report a status late, out of order, more than once, or not at all.
 
-Every status is stored. A message's status is the highest-ranking one seen so far: `read` may come without `delivered`,
-and `sent` after both. `failed` ranks above `sent` only, because a message that a person has read did not fail.
+Every status is stored. A message's status is the highest-ranking one seen so far: `read` may come without
+`delivered`, and `sent` may come after both. `failed` ranks above `sent` only, because a message that a person
+has read did not fail.
 
-A status carries our row's correlation in `biz_opaque_callback_data`. This settles a row whose outcome was unknown, and
-it works before our own call has returned.
+A status carries our row's correlation in `biz_opaque_callback_data`. This settles a row whose outcome was
+unknown, even before our own call has returned.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +34,7 @@ RANKS: dict[str, int] = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class MergedStatus:
-    """The merge of a message's statuses so far. `max` merges two of them, so the order of arrival does not matter."""
+    """All statuses of a message so far, merged into one. `max` merges two such objects in any order of arrival."""
 
     rank: int = 0
     error_code: int = 0
@@ -41,7 +42,7 @@ class MergedStatus:
 
     @property
     def status(self) -> str | None:
-        """Meta's name of the status; None before the first status."""
+        """Returns Meta's name of the status, or None before the first status."""
         return next((name for name, rank in RANKS.items() if rank == self.rank), None)
 
 
@@ -92,8 +93,10 @@ Key = tuple[str, str]
 
 
 def apply(connection: Connection, statuses: Sequence[InboundStatus]) -> Applied:
-    """Writes these statuses into messages and outbox, in the caller's transaction. A status that comes
-    twice is stored twice."""
+    """Writes statuses into messages and the outbox, in the caller's transaction.
+
+    A status that arrives twice is stored twice.
+    """
     applied = Applied([None] * len(statuses), [False] * len(statuses))
     keys = [(status.number_id, status.wamid) for status in statuses]
     found = _messages(connection, keys)
@@ -146,10 +149,10 @@ def _messages(connection: Connection, keys: Iterable[Key]) -> dict[Key, _Message
 
 
 def _settle(connection: Connection, statuses: Iterable[InboundStatus]) -> list[tuple[Key, int]]:
-    """Marks outbox rows as sent if these statuses prove that they went out, and stores them as messages.
+    """Marks outbox rows as sent if these statuses prove that they went out, and stores the rows as messages.
 
-    Returns number id and wamid of each row, with its conversation. Only a row of the same number is settled: a number
-    has no say in the correlations of another.
+    Returns, for each row, its number id and wamid together with its conversation. A status settles only rows of
+    its own number, because one number must not decide about the rows of another.
     """
     proofs: dict[str, Key] = {}
     for status in statuses:

@@ -1,7 +1,7 @@
-"""The tables. `event` is the inbox, `outbox` has the messages to send; everything else follows from them.
+"""The tables. `event` is the inbox, and `outbox` has the messages to send. All other tables follow from these two.
 
-Text from Meta is stored twice at most: raw in `event.payload` (bytes, which can hold anything that Meta sends) and, in
-a form that PostgreSQL's text can hold, in `message.body`.
+Text from Meta is stored at most twice. `event.payload` has the raw bytes, which can hold anything that Meta
+sends. `message.body` has the text in a form that PostgreSQL's text type can hold.
 """
 
 from sqlalchemy import (

@@ -1,4 +1,7 @@
-"""Daily counts in the database. They are added in the transaction that stores what they count, so sums hold (G9)."""
+"""Daily counts in the database.
+
+The transaction that stores a thing also adds it to the counts, so that all sums hold (G9).
+"""
 
 from collections.abc import Mapping
 

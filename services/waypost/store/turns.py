@@ -49,7 +49,7 @@ _ADD_MESSAGES = text("""
 
 
 def add_messages(connection: Connection, messages: Sequence[Incoming]) -> None:
-    """Stores inbound messages; a message that is stored already stays as it is."""
+    """Stores inbound messages. A message that is stored already stays as it is."""
     if messages:
         connection.execute(_ADD_MESSAGES, {"rows": msgspec.json.encode(messages).decode()})
 
@@ -73,8 +73,8 @@ def add_outgoing(connection: Connection, rows: Sequence[Outgoing]) -> None:
 def withdraw_notices(connection: Connection, conversation_ids: Collection[int]) -> None:
     """Turns queued notices of these conversations into ordinary messages, which the gate may refuse.
 
-    A notice that a person takes over may wait for hours while its number is paused. It must not go out to a contact who
-    has opted out since.
+    The notice that a person takes over may wait for hours while its number is paused. It must not go out if the
+    contact has opted out in that time.
     """
     if conversation_ids:
         connection.execute(

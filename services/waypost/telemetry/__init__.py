@@ -1,1 +1,1 @@
-"""Logs, traces, metrics and probes of every process; none of them may carry what people wrote."""
+"""Logs, traces, metrics and probes of every process. None of them may contain what people wrote."""

@@ -41,7 +41,7 @@ _OURS = ("uvicorn", "uvicorn.error", "rq", "alembic", "opentelemetry", "py.warni
 
 
 class _Context:
-    """Adds the service and the ids of the current span."""
+    """Adds the service's name and the ids of the current span to each log line."""
 
     def __init__(self, service: str) -> None:
         self._service = service
@@ -61,7 +61,7 @@ class _Context:
 
 
 def redact(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    """Removes private values, and those that JSON cannot hold; this is the last processor before rendering."""
+    """Removes private values, and values that JSON cannot hold. This is the last processor before rendering."""
     error = fields.pop("exc_info", None)
     safe: EventDict = {}
     for name, given in fields.items():
@@ -83,14 +83,14 @@ def _render(_logger: WrappedLogger, _method: str, fields: EventDict) -> str:
 
 
 class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes to the current stdout; a line that cannot be written is dropped, without an exception."""
+    """Writes to the current stdout. A line that cannot be written is dropped without an exception."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
     @property
     def stream(self) -> object:
-        """The current `sys.stdout`, which tests and supervisors may replace."""
+        """Returns the current `sys.stdout`, which tests and supervisors may replace."""
         return sys.stdout
 
     @stream.setter
@@ -101,9 +101,10 @@ class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def configure(service: str, level: str) -> None:
-    """Sends every logger of this process to stdout as JSON lines. It may be called again; the last call counts.
+    """Sends every logger of this process to stdout as JSON lines. If it is called again, the last call counts.
 
-    `level` is one of the names of `logging`. Uncaught exceptions are logged the same way instead of being printed.
+    `level` is one of the names of `logging`. Uncaught exceptions are logged in the same way instead of being
+    printed.
     """
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,

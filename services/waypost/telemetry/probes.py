@@ -35,7 +35,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
 
     def ready(self) -> str | None:
-        """Returns why the process is not ready, or None if it is; logs each change."""
+        """Returns why the process is not ready, or None if it is ready. Logs each change."""
         reason = self._ready()
         logged, self._logged = self._logged, reason
         if reason != logged:
@@ -120,12 +120,12 @@ def serve(
     host: str = "0.0.0.0",  # noqa: S104 - a pod's network
     timeout_s: float = 5.0,
 ) -> Probes:
-    """Serves probes from background threads; port 0 takes any free one. Raises OSError when the port is taken.
+    """Serves probes from background threads. Port 0 takes any free port. Raises OSError when the port is taken.
 
-    `ready` and `alive` return None, or one line that says why not. Every caller sees that line, so it may hold no
-    secrets; the line of `ready` is logged when it changes. Both are called in threads and must be bounded in time. A
-    process that is not `alive` is restarted; by default it is alive as long as it answers. `timeout_s` is how long a
-    client may take to send its request.
+    `ready` and `alive` return None, or one line that says why not. Every caller sees that line, so it must not
+    contain secrets. The line of `ready` is logged when it changes. Both functions are called in threads and must
+    be bounded in time. A process that is not `alive` is restarted. By default, a process is alive as long as it
+    answers. `timeout_s` is the time that a client may take to send its request.
     """
     server = _Server((host, port), ready, alive, timeout_s)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="probes", daemon=True)

@@ -1,7 +1,8 @@
 """Masks texts and values that must not leave the process in a log line or a span.
 
-Two rules complete each other: a key that names something private loses its value, and every other string loses what
-looks like a phone number, a BSUID, a wamid (base64 of a phone number), a token or a digest.
+Two rules complete each other. If a key names something private, its value is removed. In every other string,
+each part is masked that looks like a phone number, a BSUID, a wamid (base64 of a phone number), a token or a
+digest.
 """
 
 import datetime
@@ -141,7 +142,10 @@ def is_private(key: str) -> bool:
 
 
 def value(key: str, given: object, depth: int = 0) -> object:
-    """Returns `given` as it may be logged under `key`: masked, valid in JSON, never the `repr` of an unknown object."""
+    """Returns `given` in the form in which it may be logged under `key`.
+
+    The result is masked and valid in JSON. It is never the `repr` of an unknown object.
+    """
     if given is None or isinstance(given, bool | float):
         return given
     if isinstance(given, BaseException):
@@ -170,8 +174,8 @@ def value(key: str, given: object, depth: int = 0) -> object:
 def message_of(error: BaseException) -> str:
     """Returns the error's message if it cannot contain private data, else "".
 
-    Messages of libraries quote their input (`invalid literal … 'text'`, SQL parameters), so that only our own, those of
-    the operating system, and those about code pass.
+    Messages of libraries quote their input (`invalid literal … 'text'`, SQL parameters). Only our own messages,
+    those of the operating system, and those about code are therefore returned.
     """
     kind = type(error)
     origin = getattr(error, "orig", None)
@@ -222,7 +226,7 @@ def place(filename: str) -> str:
 
 
 def foreign(line: str) -> str:
-    """Masks a library's log message. A traceback in it is reduced to its first line, the places and the type."""
+    """Masks a library's log message. A message with a traceback keeps only its first line, error type and places."""
     if _TRACEBACK not in line:
         return text(line)
     first, _, rest = line.partition(_TRACEBACK)

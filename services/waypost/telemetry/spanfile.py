@@ -1,4 +1,4 @@
-"""Writes finished spans as JSON lines, one file per process; `waypost dev` shows traces from them."""
+"""Writes finished spans as JSON lines, one file per process. `waypost dev` reads these files to show traces."""
 
 import json
 import os
@@ -15,7 +15,10 @@ LARGEST_BYTES = 32 * 1024 * 1024
 
 
 def record(span: ReadableSpan) -> dict[str, object]:
-    """Returns a span as JSON: ids in hex, times in nanoseconds since the epoch, `parent_id` None for a root."""
+    """Returns a span as JSON. Ids are in hex, and times are in nanoseconds since the epoch.
+
+    `parent_id` is None for a root span.
+    """
     context = span.get_span_context()
     assert context is not None
     parent = span.parent
@@ -39,7 +42,10 @@ def record(span: ReadableSpan) -> dict[str, object]:
 
 
 class FileExporter(SpanExporter):
-    """Appends to `<folder>/<service>-<pid>.jsonl`, opened on first use, so that a forked child has its own file."""
+    """Appends spans to the file `<folder>/<service>-<pid>.jsonl`.
+
+    The file is opened on first use, so that a forked child has its own file.
+    """
 
     def __init__(self, folder: Path, service: str) -> None:
         self._folder = folder

@@ -109,9 +109,10 @@ def _safe(attributes: Attributes) -> dict[str, object]:
 
 
 class ScrubbingExporter(SpanExporter):
-    """Exports spans with allowed attributes only; strings are redacted and exceptions reduced to their type.
+    """Exports spans with allowed attributes only. Strings are redacted, and exceptions are reduced to their type.
 
-    After a failure it drops spans for `PAUSE_S`, so that a collector that is away costs no work and no slow shutdown.
+    After a failure the exporter drops spans for `PAUSE_S`. A collector that is away then costs no work, and it
+    does not delay the shutdown.
     """
 
     def __init__(self, exporter: SpanExporter, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -165,7 +166,7 @@ class Tracing:
     provider: TracerProvider
 
     def shutdown(self) -> None:
-        """Exports pending spans and stops; spans that end afterwards are lost."""
+        """Exports pending spans and stops. Spans that end afterwards are lost."""
         self.provider.shutdown()
 
 
@@ -174,11 +175,12 @@ _recording = False
 
 
 def configure(service: str, trace_dir: Path | None, *, export_timeout_s: float = 3.0) -> Tracing:
-    """Sets up the tracing of this process; the last call counts.
+    """Sets up the tracing of this process. If it is called again, the last call counts.
 
-    Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when that is set, and as JSON lines into `trace_dir` when that is given.
-    `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SDK_DISABLED` work as in OpenTelemetry.
-    `export_timeout_s` is short because a collector that hangs may lose spans, but must not use up a grace period.
+    Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when that is set, and as JSON lines into `trace_dir` when that is
+    given. `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SDK_DISABLED` work as in
+    OpenTelemetry. `export_timeout_s` is short: a collector that hangs may lose spans, but it must not use up the
+    grace period.
     """
     attributes: dict[str, str | int] = {
         "service.name": f"waypost-{service}",
@@ -216,7 +218,7 @@ def configure(service: str, trace_dir: Path | None, *, export_timeout_s: float =
 
 
 def tracer() -> Tracer:
-    """Returns the tracer of this process. Before `configure` it makes ids and records nothing."""
+    """Returns the tracer of this process. Before `configure` is called, the tracer makes ids and records nothing."""
     global _tracer  # noqa: PLW0603
     if _tracer is None:
         _tracer = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False).get_tracer("waypost")
@@ -224,18 +226,24 @@ def tracer() -> Tracer:
 
 
 def is_recording() -> bool:
-    """Returns whether spans of this process are exported; if not, a hot path needs only `new_traceparent`."""
+    """Returns whether spans of this process are exported. If not, a hot path needs only `new_traceparent`."""
     return _recording
 
 
 def new_traceparent() -> str:
-    """Returns the ids of a trace that is not recorded, to join log lines and rows; it costs a tenth of a span."""
+    """Returns the `traceparent` of a trace that is not recorded. Its ids join log lines and rows.
+
+    The call costs a tenth of what a span costs.
+    """
     # An id of 0, once in 2^64 calls, is invalid to W3C; the reader then starts a new trace.
     return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-00"
 
 
 def current_traceparent() -> str | None:
-    """Returns the W3C `traceparent` of the current span, for a row or an environment variable; None without a span."""
+    """Returns the W3C `traceparent` of the current span, or None without a span.
+
+    It can be written into a row or an environment variable.
+    """
     return traceparent_of(trace.get_current_span())
 
 
@@ -257,7 +265,10 @@ def _span_context(traceparent: str | None) -> SpanContext | None:
 
 
 def context_from(traceparent: str | None) -> Context:
-    """Returns the context for a child of `traceparent`, or an empty one, for a new trace, if that is unreadable."""
+    """Returns the context for a child span of `traceparent`. Returns an empty context without one.
+
+    The context is also empty if `traceparent` is unreadable. An empty context starts a new trace.
+    """
     span = _span_context(traceparent)
     return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span else Context()
 

@@ -1,4 +1,4 @@
-"""Adopts events that arrived before their number was registered."""
+"""Assigns events to a number that was registered after they had arrived."""
 
 import asyncio
 
@@ -18,7 +18,10 @@ log = structlog.get_logger(__name__)
 
 
 class Adoption:
-    """Looks for events to adopt, after the process starts and whenever the registry has changed."""
+    """Looks for events of numbers that were registered later, and assigns the events to these numbers.
+
+    It looks after the process starts and whenever the registry has changed.
+    """
 
     def __init__(self, engine: Engine, directory: Directory) -> None:
         self._engine = engine
@@ -26,7 +29,10 @@ class Adoption:
         self._adopted_for: Endpoints | None = None
 
     async def follow(self) -> None:
-        """Adopts after each change of the registry, which is checked every second, until cancelled."""
+        """Calls `adopt` after each change of the registry, until it is cancelled.
+
+        It looks for a change every second.
+        """
         while True:
             current = self._directory.endpoints
             if current is not self._adopted_for:
@@ -38,7 +44,10 @@ class Adoption:
             await asyncio.sleep(INTERVAL_S)
 
     def adopt(self, endpoints: Endpoints) -> None:
-        """Assigns earlier events to each number of these endpoints. Raises `SQLAlchemyError`; it is safe to repeat."""
+        """Assigns earlier events to each number of these endpoints. Raises `SQLAlchemyError`.
+
+        It is safe to repeat the call.
+        """
         registered = {
             (endpoint.app_id, number_id)
             for endpoint in endpoints.values()

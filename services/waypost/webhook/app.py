@@ -24,10 +24,10 @@ def create(
     throttle: Throttle | None = None,
     trusted_proxies: Sequence[Network] = (),
 ) -> Router:
-    """Returns an ASGI application that owns `intake` during its lifespan and keeps `directory` up to date.
+    """Returns an ASGI application that starts and stops `intake`, and keeps `directory` up to date.
 
-    Starlette's router is used without its error middlewares: they would cost a tenth of a delivery's time, and uvicorn
-    answers 500 too.
+    Starlette's router is used without its error middlewares. They would cost a tenth of a delivery's time, and
+    uvicorn answers 500 too.
     """
     failures = Throttle() if throttle is None else throttle
 

@@ -1,11 +1,11 @@
-"""Reads a delivery's body within bounds: no encodings, and at most 4 MiB. `server.Protocol` enforces its deadline.
+"""Reads a delivery's body within bounds: no encodings, and at most 4 MiB. `server.Protocol` enforces the deadline.
 
     UnreadableBody
     ├── EncodedBody         415: the body has a Content-Encoding; this service decompresses nothing
     ├── BodyTooLarge        413: the Content-Length, or the part that has arrived, is too large
-    └── ClientGone          the client went away, so no answer can be sent
+    └── ClientGone          the client closed the connection, so no answer can be sent
 
-We do not retry after these errors; Meta delivers again what was not answered with 200.
+The webhook does not retry after these errors. Meta repeats every delivery that was not answered with 200.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LARGEST = 4 * 1024 * 1024
 
 
 class UnreadableBody(Exception):
-    """Raised when a body was not read; `status` is the HTTP status of the answer."""
+    """Raised when a body was not read. `status` is the HTTP status of the answer."""
 
     status = 400
 
@@ -29,7 +29,7 @@ class EncodedBody(UnreadableBody):
 
 
 class BodyTooLarge(UnreadableBody):
-    """Raised when the body is larger than `LARGEST`, by its Content-Length or by what arrived."""
+    """Raised when the Content-Length, or the part of the body that has arrived, is larger than `LARGEST`."""
 
     status = 413
 
@@ -50,7 +50,10 @@ class Headers:
 
 
 def read_headers(scope: Scope) -> Headers:
-    """Picks the headers from a request in one pass; their names are lower-case by the ASGI specification."""
+    """Reads the headers from a request in one pass.
+
+    The ASGI specification guarantees that their names are lower-case.
+    """
     found = Headers()
     signatures = 0
     for name, value in scope["headers"]:

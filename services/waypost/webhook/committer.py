@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class Committer:
-    """Owns one database connection for one thread; other threads may call only `abort`."""
+    """Owns one database connection for one thread. Other threads may call only `abort`."""
 
     def __init__(self, engine: Engine, *, on_committed: Callable[[set[int]], None], writer: int | None = None) -> None:
         # Each statement is its own transaction, so a batch costs a single round trip to the server.
@@ -39,8 +39,8 @@ class Committer:
     def commit(self, arrivals: list[inbox.Arrival]) -> int:
         """Stores events, at most `ROWS_PER_COMMIT` in a transaction, and wakes their lanes. Raises `SQLAlchemyError`.
 
-        Returns the time at which all were durable, in nanoseconds since the epoch. After an error some of them may be
-        stored; it is safe to store all of them again.
+        Returns the time at which all events were durable, in nanoseconds since the epoch. After an error, some of the
+        events may be stored. It is safe to store all of them again.
         """
         lanes: set[int] = set()
         try:
@@ -76,7 +76,11 @@ class Committer:
             raise
 
     def _insert_halves(self, arrivals: list[inbox.Arrival]) -> inbox.Inserted:
-        """Stores events by halves until each refused row is alone, and stores such rows as dead, others as usual."""
+        """Stores events after the database has refused one of their rows.
+
+        The events are divided into halves until each refused row is alone. A refused row is stored as dead, and all
+        other rows are stored as usual.
+        """
         if len(arrivals) == 1:
             event, traceparent = arrivals[0]
             arrivals = [(_unstorable(event), traceparent)]
@@ -101,7 +105,7 @@ class Committer:
         return self._connection
 
     def close(self) -> None:
-        """Drops the connection; the next commit opens a new one."""
+        """Drops the connection. The next commit opens a new one."""
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
@@ -109,7 +113,10 @@ class Committer:
             connection.close()
 
     def abort(self) -> None:
-        """Shuts down the connection's socket, so that the thread that waits for it gets an error. For other threads."""
+        """Shuts down the connection's socket. The thread that waits for the connection then gets an error.
+
+        Other threads call this method.
+        """
         with self._lock:
             if self._connection is None or self._connection.invalidated:
                 return
@@ -136,17 +143,26 @@ def _sqlstate(error: DBAPIError) -> str:
 
 
 def _is_about_content(error: DBAPIError) -> bool:
-    """Returns whether the same row would always be refused: after data exceptions, constraints, program limits."""
+    """Returns whether the database would always refuse the same row.
+
+    This is true for data exceptions, constraints and program limits.
+    """
     return _sqlstate(error)[:2] in {"22", "23", "54"} or isinstance(error.orig, UnicodeError)
 
 
 def _is_transient(error: DBAPIError) -> bool:
-    """Returns whether the transaction may succeed if repeated: after deadlocks and serialization failures."""
+    """Returns whether the transaction may succeed if it is repeated.
+
+    This is true after deadlocks and serialization failures.
+    """
     return _sqlstate(error)[:2] == "40"
 
 
 def name_of(error: SQLAlchemyError) -> str:
-    """Returns the class and SQLSTATE of a database error; its message could quote a row and must not be logged."""
+    """Returns the class and SQLSTATE of a database error.
+
+    The error's message must not be logged, because it could quote a row.
+    """
     if isinstance(error, DBAPIError):
         return f"{type(error.orig).__name__} {_sqlstate(error)}".strip()
     return type(error).__name__
@@ -162,5 +178,9 @@ def _count(inserted: inbox.Inserted) -> None:
 
 
 def _label(number_id: str) -> str:
-    """Returns a number's metric label: the app's id if it is not registered, so payloads cannot create time series."""
+    """Returns the label that stands for a number in metrics.
+
+    If the number is not registered, the label contains only the app's id, so that payloads cannot create time
+    series.
+    """
     return ":".join(number_id.split(":")[:2]) if number_id.startswith("app:") else number_id

@@ -1,9 +1,9 @@
-"""Answers `POST`. The first check that fails, in this order, decides the answer:
+"""Answers `POST`. The checks run in the following order, and the first one that fails decides the answer:
 
-404 unknown route · 415 encoded · 413 too large · 429 not signed, too often · 400 not signed · 503 not committed ·
-200 committed.
+404 unknown route · 415 encoded · 413 too large · 429 not signed, too often · 400 not signed · 503 not
+committed · 200 committed.
 
-A body that does not arrive in time is answered 408 by `server.Protocol`, on any route.
+If a body does not arrive in time, `server.Protocol` answers 408, on any route.
 """
 
 import asyncio
@@ -84,7 +84,7 @@ class Deliveries:
         self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one delivery, unless its client goes away within the body."""
+        """Answers one delivery. There is no answer if the client closes the connection before the end of the body."""
         began = time.perf_counter()
         try:
             status = await self._status(scope, receive)
@@ -146,7 +146,10 @@ class Deliveries:
         return 200
 
     async def _store_in_span(self, events: list[Event]) -> None:
-        """Stores events within a span that ends when they are durable; the spans of their handling are its children."""
+        """Stores events and records a span that ends when the events are durable.
+
+        The spans of the handling of these events are children of this span.
+        """
         handed_over_ns = time.time_ns()
         span = tracing.tracer().start_span(
             "store inbox", None, SpanKind.PRODUCER, _STORE_SPAN, start_time=handed_over_ns
@@ -181,7 +184,7 @@ def _refused(unavailable: IntakeUnavailable, events: list[Event]) -> int:
 
 
 def _verified_events(endpoint: Endpoint, signature: str | None, body: bytes) -> list[Event] | None:
-    """Returns the events of a body, or None when no secret of the endpoint has signed it."""
+    """Returns the events of a body, or None if no secret of the endpoint fits the body's signature."""
     signer = endpoint.signer(signature, body)
     if signer is None:
         return None

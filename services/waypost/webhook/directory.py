@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 
 class Directory:
-    """Holds the current `endpoints`, which are replaced as a whole when the registry changes; readers need no lock."""
+    """Holds the current `endpoints`. A change of the registry replaces them all at once, so readers need no lock."""
 
     def __init__(self, registry: Registry[Route]) -> None:
         self._registry = registry
@@ -22,7 +22,7 @@ class Directory:
         """Why the registry could not be read the last time, else None; the endpoints then stay as they were."""
 
     def refresh(self) -> None:
-        """Reads the registry once and replace the endpoints if it has changed."""
+        """Reads the registry once, and replaces the endpoints if the registry has changed."""
         try:
             changed = self._registry.refresh()
         except OSError as error:
@@ -39,7 +39,7 @@ class Directory:
                 log.error("a registry file cannot be read", reason=problem)
 
     async def follow(self) -> None:
-        """Calls `refresh` every second until cancelled, in a thread because a mounted folder may be slow."""
+        """Calls `refresh` every second until it is cancelled. A thread is used because a mounted folder may be slow."""
         while True:
             await asyncio.sleep(INTERVAL_S)
             await asyncio.to_thread(self.refresh)

@@ -1,7 +1,8 @@
-"""Defines the webhook's endpoints, one per number and one per app: which secrets may sign, for which numbers.
+"""Defines the webhook's endpoints, one per number and one per app.
 
-An app's signature is valid for that app's numbers only. The route decides which secrets are tried, never the payload,
-and an event that names a number outside of the signer's own is stored dead under the app's id (`attributed`).
+An endpoint defines which secrets may sign, and for which numbers. An app's signature is valid for that app's
+numbers only. The route, never the payload, decides which secrets are tried. If an event names a number that
+does not belong to its signer, the event is stored as dead under the app's id (`attributed`).
 """
 
 import hmac
@@ -59,7 +60,7 @@ class Endpoint:
         object.__setattr__(self, "span_attributes", attributes)
 
     def accepts(self, verify_token: str) -> bool:
-        """Returns whether this is the current or a previous verify token; all tokens are compared, in constant time."""
+        """Returns whether this is the current or a previous verify token. All tokens are compared in constant time."""
         given = verify_token.encode("utf-8", "surrogatepass")
         found = False
         for token in self.verify_tokens:
@@ -67,7 +68,7 @@ class Endpoint:
         return found
 
     def signer(self, header: str | None, body: bytes) -> Signer | None:
-        """Returns the signer of this body, or None if no secret fits; all secrets are compared, in constant time."""
+        """Returns the signer of this body, or None if no secret fits. All secrets are compared in constant time."""
         found = None
         for signer in self.signers:
             if signature.is_valid(header, body, signer.secrets):
@@ -75,7 +76,10 @@ class Endpoint:
         return found
 
     def attributed(self, events: list[Event], signer: Signer) -> list[Event]:
-        """Returns the events; those of a number that the signer does not have become dead events under the app's id."""
+        """Returns the events.
+
+        An event whose number is not one of the signer's becomes a dead event under the app's id.
+        """
         numbers = signer.numbers
         for event in events:
             if event.number_id not in numbers:
@@ -95,7 +99,10 @@ Endpoints = Mapping[tuple[str, str], Endpoint]
 
 
 def endpoints(snapshot: Snapshot[Route]) -> Endpoints:
-    """Returns every endpoint of the registry. If a number is called `apps/<app id>`, the app's route replaces its."""
+    """Returns every endpoint of the registry.
+
+    If the namespace and name of a number are `apps/<app id>`, the app's route replaces the number's route.
+    """
     found: dict[tuple[str, str], Endpoint] = {}
     for app_id, members in snapshot.by_app.items():
         signers = _signers(app_id, members)
@@ -117,9 +124,9 @@ def endpoints(snapshot: Snapshot[Route]) -> Endpoints:
 def _signers(app_id: str, members: Iterable[Route]) -> tuple[Signer, ...]:
     """Groups the app's numbers by the secrets that they share.
 
-    Usually there is one group. A tenant that names another tenant's app, with a secret of its own, signs for its own
-    numbers only. During a rotation some numbers have the new secret and others not yet; they share the old one, and
-    stay in one group.
+    Usually there is one group. If a tenant names another tenant's app but uses its own secret, that secret signs
+    only for the numbers of this tenant. During a rotation, some numbers have the new secret and others do not
+    have it yet. All of them share the old secret, so they stay in one group.
     """
     groups: list[tuple[dict[str, None], set[str]]] = []
     for route in members:

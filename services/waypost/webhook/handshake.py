@@ -1,6 +1,6 @@
-"""Answers `GET`, Meta's check that the callback URL is ours, sent whenever the URL or its token is set or edited.
+"""Answers the `GET` with which Meta checks that the callback URL is ours.
 
-Source: Meta, "Create a webhook endpoint".
+Meta sends it whenever the URL or its token is set or edited. Source: Meta, "Create a webhook endpoint".
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ class Handshake:
     async def answer(self, request: Request) -> Response:
         """Answers 200 with the challenge if the token is right, 403 if it is wrong, 404 if the route is unknown.
 
-        A client that sent too many wrong tokens on this route gets 429 before its token is checked:
-        otherwise it could go on guessing.
+        A client that sent too many wrong tokens on this route gets 429 before its token is checked. Otherwise the
+        client could continue to guess.
         """
         key = (request.path_params["namespace"], request.path_params["name"])
         endpoint = self._directory.endpoints.get(key)

@@ -1,7 +1,8 @@
-"""Commits deliveries in groups: all that arrive while one transaction is being committed go into the next one.
+"""Commits deliveries in groups. All deliveries that arrive during one transaction go into the next one.
 
-The event loop collects deliveries, one thread commits them. A delivery waits for its commit at most `wait_s` seconds,
-then it is refused, which is always safe, because Meta delivers again and the inbox stores each event once.
+The event loop collects deliveries, and one thread commits them. A delivery waits for its commit at most
+`wait_s` seconds. Then it is refused. This is always safe, because Meta delivers again and the inbox stores
+each event once.
 """
 
 import asyncio
@@ -32,7 +33,10 @@ log = structlog.get_logger(__name__)
 
 
 class IntakeUnavailable(Exception):
-    """Raised when a delivery may not be committed: the database is away or slow, or too much waits. Meta retries."""
+    """Raised when a delivery may not be committed. Meta retries the delivery.
+
+    The database is away or slow, or too many deliveries wait already.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,14 @@ class _Batch:
     size: int = 0
 
     def refuse(self, reason: str) -> None:
-        """Fails the deliveries that still wait: their events were not committed in time, or not at all."""
+        """Fails the deliveries that still wait, because their events were not committed in time or not at all."""
         for future in self.waiting:
             if not future.done():
                 future.set_exception(IntakeUnavailable(reason))
 
 
 class Intake:
-    """Writes deliveries into the inbox. `start` and `stop` it on the event loop that calls `store`."""
+    """Writes deliveries into the inbox. Call `start` and `stop` on the event loop that calls `store`."""
 
     def __init__(
         self,
@@ -92,14 +96,14 @@ class Intake:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Starts the thread; it connects once there is something to store."""
+        """Starts the thread. The thread connects when there is something to store."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
         self._check_deadlines()
 
     async def stop(self) -> None:
-        """Commits the deliveries that wait, then ends the thread. Call this once nothing calls `store` any more."""
+        """Commits the deliveries that wait, then ends the thread. Call this only after the last call of `store`."""
         if self._thread is None:
             return
         if self._open:
@@ -111,7 +115,10 @@ class Intake:
 
     @property
     def oldest_wait_s(self) -> float:
-        """Seconds that the oldest delivery has been waiting for its commit; 0 when none waits. Safe in any thread."""
+        """Returns how many seconds the oldest delivery has waited for its commit. Returns 0 if no delivery waits.
+
+        This is safe in any thread.
+        """
         try:
             return time.monotonic() - self._open[0].began
         except IndexError:

@@ -20,9 +20,9 @@ log = structlog.get_logger(__name__)
 
 
 def run(settings: Settings, *, deadlines: server.Deadlines = server.DEADLINES, commit_wait_s: float = WAIT_S) -> None:
-    """Serves until SIGTERM or SIGINT; returns when every delivery in flight is answered.
+    """Serves until SIGTERM or SIGINT. Returns when every delivery in flight is answered.
 
-    `commit_wait_s` is how long a delivery waits for its commit before it is refused, in seconds.
+    `commit_wait_s` is the time, in seconds, that a delivery waits for its commit before it is refused.
     """
     logs.configure("webhook", settings.log_level)
     traces = tracing.configure("webhook", settings.trace_dir)

@@ -10,7 +10,7 @@ from waypost.webhook.intake import Intake
 
 
 class Readiness:
-    """Answers the readiness probe in the threads of the probe server; every wait is bounded."""
+    """Answers the readiness probe in the threads of the probe server. Every wait is bounded."""
 
     def __init__(self, engine: Engine, directory: Directory, intake: Intake) -> None:
         self._database = DatabaseReadiness(engine)
@@ -19,11 +19,11 @@ class Readiness:
         self._draining = threading.Event()
 
     def drain(self) -> None:
-        """Makes the process not ready from now on; safe to call in a signal handler."""
+        """Makes the process not ready from now on. A signal handler may call this method."""
         self._draining.set()
 
     def reason(self) -> str | None:
-        """Returns None when ready, else one line that says why not."""
+        """Returns None if the process is ready. Otherwise returns one line that says why not."""
         if self._draining.is_set():
             return "draining"
         if self._directory.problem is not None:

@@ -35,7 +35,7 @@ DEADLINES = Deadlines()
 
 
 class Config(uvicorn.Config):
-    """uvicorn's configuration. Features are off for speed or for secrecy (access logs print verify tokens)."""
+    """uvicorn's configuration. Some features are off for speed or for secrecy: access logs would show verify tokens."""
 
     def __init__(self, app: Any, *, host: str, port: int, deadlines: Deadlines = DEADLINES) -> None:
         super().__init__(
@@ -59,10 +59,10 @@ class Config(uvicorn.Config):
 
 
 class Protocol(HttpToolsProtocol):
-    """Ends a connection whose client does not complete its request, whatever route the request is for.
+    """Closes a connection whose client does not complete its request, on any route.
 
-    uvicorn 0.54 has a limit neither for headers nor for a body, and waits for ever; this class can go once uvicorn has
-    both. A request that arrives in one piece, as nearly all do, costs no timer.
+    uvicorn 0.54 has no limit for headers and no limit for a body, and waits for ever. This class can be removed
+    when uvicorn has both limits. A request that arrives in one piece, as nearly all do, costs no timer.
     """
 
     config: Config
@@ -134,11 +134,12 @@ class Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Drains before it stops accepting, and returns from `run` instead of raising the signal that ended it again.
+    """Drains before it stops accepting. `run` returns when the server has ended, and does not raise the signal again.
 
-    After SIGTERM it accepts deliveries for `drain_s` more seconds, on new and on old connections, because proxies may
-    still send them here for that long. Each answer announces that its connection closes: a connection that closes
-    without notice loses a delivery that is on its way. `on_end` is called when no more deliveries are accepted.
+    After SIGTERM the server accepts deliveries for `drain_s` more seconds, on new and on old connections. Proxies
+    may still send deliveries here for that long. Each answer announces that its connection closes, because a
+    delivery that is on its way is lost if the connection closes without notice. `on_end` is called when no more
+    deliveries are accepted.
     """
 
     def __init__(self, config: uvicorn.Config, *, on_end: Callable[[], None], drain_s: float = 0.0) -> None:
@@ -148,7 +149,10 @@ class Server(uvicorn.Server):
         self._drained_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drains on SIGTERM. SIGINT, or a second SIGTERM, ends the drain; another SIGINT abandons what is in flight."""
+        """Drains on SIGTERM.
+
+        SIGINT or a second SIGTERM ends the drain. Another SIGINT abandons the requests in flight.
+        """
         if sig == signal.SIGTERM and self._drained_at is None:
             self._drained_at = time.monotonic() + self._drain_s
             # uvicorn makes the headers of all answers from these, once a second.
@@ -160,7 +164,7 @@ class Server(uvicorn.Server):
         self._captured_signals.clear()
 
     async def on_tick(self, counter: int) -> bool:
-        """Returns whether the server should end; uvicorn calls this method ten times a second."""
+        """Returns whether the server should end. uvicorn calls this method ten times a second."""
         drained = self._drained_at is not None and time.monotonic() >= self._drained_at
         ends = await super().on_tick(counter) or drained
         if ends:

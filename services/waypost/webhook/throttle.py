@@ -1,4 +1,4 @@
-"""Limits failures per client. Only the answer to a failure depends on this; a valid delivery is never delayed."""
+"""Limits failures per client. The limit changes only the answer to a failure; a valid delivery is never delayed."""
 
 import ipaddress
 import time
@@ -31,7 +31,7 @@ class Throttle:
         return count >= self._limit and self._clock() - began < self._window_s
 
     def fail(self, key: Hashable) -> bool:
-        """Counts a failure; returns whether the key is now over the limit."""
+        """Counts a failure. Returns whether the key is now over the limit."""
         now = self._clock()
         began, count = self._failures.pop(key, (now, 0))
         if now - began >= self._window_s:
@@ -49,11 +49,12 @@ def networks(text: str) -> tuple[Network, ...]:
 
 
 def client_address(peer: str | None, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """Returns the client that a failure counts for: the peer, or the last address before a chain of trusted proxies.
+    """Returns the address of the client for which a failure counts.
 
-    `forwarded_for` is X-Forwarded-For. Each proxy appends the address that called it, so the list is read from the
-    right, and only as long as the proxy that wrote an entry is trusted. IPv6 addresses count by their /64, which is
-    what one client has to itself.
+    This is the peer, or the last address before a chain of trusted proxies. `forwarded_for` is X-Forwarded-For.
+    Each proxy appends the address that called it. The list is therefore read from the right, and only as long as
+    the proxy that wrote an entry is trusted. IPv6 addresses count by their /64, because one client usually has a
+    whole /64.
     """
     address = _address(peer or "")
     hops = [hop.strip() for hop in forwarded_for.split(",")] if trusted and forwarded_for else []

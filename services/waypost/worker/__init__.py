@@ -1,1 +1,1 @@
-"""The worker: an RQ worker whose jobs drain lanes, and beside it the sender that talks to the Graph API."""
+"""The worker: an RQ worker whose jobs drain lanes, and a sender that calls the Graph API."""

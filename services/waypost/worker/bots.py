@@ -1,4 +1,4 @@
-"""Loads the bot of each number; a bot is compiled once and reused until its script changes."""
+"""Loads the bot of each number. A bot is compiled once and reused until its script changes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

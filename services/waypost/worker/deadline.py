@@ -1,7 +1,8 @@
-"""Sets a deadline for code that is not ours: a bot's turn.
+"""Sets a deadline for a bot's turn, because a turn runs code that is not ours.
 
-A signal interrupts Python code and regular expressions, but not a C extension that never returns. For that case a
-watchdog thread ends the process, and its supervisor starts it again. The attempt was counted before the turn began.
+A signal interrupts Python code and regular expressions, but not a C extension that never returns. In that
+case a watchdog thread ends the process, and the supervisor of the process starts it again. The attempt was
+counted before the turn began.
 """
 
 import os
@@ -24,10 +25,10 @@ WATCHDOG_EXIT_STATUS: Final = 70
 
 
 class Deadline:
-    """Limits calls on the main thread to `seconds` each; if one takes `grace_s` more, the watchdog ends the process.
+    """Limits each call on the main thread to `seconds`. If a call takes `grace_s` more, a watchdog ends the process.
 
-    Before that, the watchdog calls `before_exit` in its thread, so that calls to Meta that are in flight can finish:
-    they are messages of other conversations.
+    Before that, the watchdog calls `before_exit` in its thread, so that calls to Meta that are in flight can
+    finish. These calls are messages of other conversations.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Deadline:
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """Raises `TurnTimeout` inside the block once its time is up.
+        """Raises `TurnTimeout` inside the `with` block when the block's time is up.
 
-        RQ's job timeout uses the process's real-time timer too. It is restored afterwards, with its remaining time.
+        RQ's job timeout also uses the real-time timer of the process. RQ's timer is restored afterwards, with its
+        remaining time.
         """
         previous_handler = signal.signal(signal.SIGALRM, _time_is_up)
         started = time.monotonic()

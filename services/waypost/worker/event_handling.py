@@ -1,4 +1,4 @@
-"""Handles one event that is not a status: asks the bot, and collects what the event changes."""
+"""Handles one event that is not a status. Asks the bot, and collects the changes that the event makes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -35,7 +35,10 @@ REGISTRY_LAG: Final = timedelta(minutes=15)
 
 
 class NumberMissing(Exception):
-    """Raised when the registry lacks a number after `REGISTRY_LAG`. Replay the number's events once it is there."""
+    """Raised when the registry still lacks a number after `REGISTRY_LAG`.
+
+    Replay the number's events when the registry has the number.
+    """
 
 
 class Dependencies(Protocol):
@@ -48,7 +51,7 @@ class Dependencies(Protocol):
 
 
 class EventHandling:
-    """Handles one event. It changes a copy of the conversation, so that a failed event has no effect.
+    """Handles one event on a copy of the conversation, so that a failed event has no effect.
 
     After `handle`, `changes` has all effects of the event.
     """
@@ -60,9 +63,9 @@ class EventHandling:
         self.changes = Changes()
 
     def handle(self, item: records.Inbound) -> EventReason | None:
-        """Computes the changes of the event; returns None, or the reason if it has no effect.
+        """Computes the changes of the event. Returns None, or the reason why the event has no effect.
 
-        Raises `Postponed`, `NumberMissing`, `BotUnusable`, `TurnTimeout`, and whatever a bot's code raises.
+        Raises `Postponed`, `NumberMissing`, `BotUnusable`, `TurnTimeout`, and every error that a bot's code raises.
         """
         conversation = self._conversation
         match item:
@@ -132,7 +135,10 @@ class EventHandling:
         return None
 
     def _unanswered(self, conversation: Conversation) -> EventReason | None:
-        """Returns why the bot is not called, or None if it is. Messages that a person answers open the window too."""
+        """Returns why the bot is not called for a message, or None if it is called.
+
+        A message that a person answers also opens the service window.
+        """
         if self._event.occurred_at + WINDOW < self._now():
             return EventReason.STALE
         if conversation.owner == ConversationOwner.BOT:

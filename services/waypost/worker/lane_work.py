@@ -1,4 +1,7 @@
-"""Drains lanes in this process: those that RQ's jobs name or, while Redis is away, those that the database names."""
+"""Drains lanes in this process.
+
+RQ's jobs name the lanes to drain. While Redis is away, the database names them.
+"""
 
 import threading
 from collections.abc import Callable
@@ -31,7 +34,7 @@ class LaneWork:
     def __init__(
         self, engine: Engine, redis: Redis, redis_url: str, drain: Callable[[int], str], stop: threading.Event
     ) -> None:
-        """Creates the loop. `redis` has short time-outs; RQ waits for jobs on its own connection to `redis_url`."""
+        """Creates the loop. `redis` has short time-outs, and RQ waits for jobs on its own connection to `redis_url`."""
         self._engine = engine
         self._redis = redis
         self._redis_url = redis_url
@@ -42,7 +45,7 @@ class LaneWork:
         )
 
     def run(self) -> None:
-        """Works until `stop` is set; a running drain is finished first."""
+        """Works until `stop` is set. A drain that is running is finished first."""
         job.install(self.job)
         while not self._stop.is_set():
             try:
@@ -53,10 +56,10 @@ class LaneWork:
             self.until_redis_is_back()
 
     def job(self, lane: int) -> str:
-        """Drains one lane for RQ; returns the result. Raises only `RedisError`, which ends RQ's loop.
+        """Drains one lane for RQ and returns the result. Raises only `RedisError`, which ends RQ's loop.
 
-        RQ would write the text of any other exception into Redis, and run the job again at once. The sweeper wakes the
-        lane again anyway.
+        RQ would write the text of any other exception into Redis, and would run the job again at once. The sweeper
+        wakes the lane again in any case.
         """
         wake.acknowledge(self._redis, lane)
         return self._drained(lane)

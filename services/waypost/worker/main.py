@@ -35,7 +35,7 @@ LAST_CALLS_S = 10.0
 
 
 class Worker:
-    """The parts of one worker process, put together."""
+    """All parts of one worker process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -68,7 +68,7 @@ class Worker:
         )
 
     def run(self) -> None:
-        """Works until SIGTERM or SIGINT, then finishes running work. Raises SystemExit if the sender broke down."""
+        """Works until SIGTERM or SIGINT, then finishes the running work. Raises SystemExit if the sender has failed."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         readiness = Readiness(self._engine, [self._sender.problem, self._numbers.problem])

@@ -17,7 +17,7 @@ INTERVAL_S: Final = 1.0
 
 
 class RegisteredNumbers:
-    """The registry's numbers as they were last read; `follow` reads them again when they change."""
+    """The registry's numbers as they were last read. `follow` reads them again when they change."""
 
     def __init__(self, registry: Registry[Number], engine: Engine) -> None:
         self._registry = registry
@@ -40,7 +40,7 @@ class RegisteredNumbers:
         return "registry: " + "; ".join(errors) if errors else None
 
     def follow(self, stop: threading.Event) -> None:
-        """Reads and record changes every second, until `stop` is set."""
+        """Reads changes of the registry every second and records them, until `stop` is set."""
         while True:
             self.refresh()
             self.record()

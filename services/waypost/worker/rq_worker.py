@@ -1,7 +1,8 @@
-"""The RQ worker of this process. It is a `SimpleWorker`, because a forking one could keep no connection to Meta open.
+"""The RQ worker of this process. It is a `SimpleWorker`, because a forking worker loses its connections to Meta.
 
-It changes four behaviours of RQ 3.0: RQ waits in a pop for minutes, sleeps for up to a minute when Redis is away,
-raises inside the pop when it is asked to stop (which can lose the popped job), and logs job arguments.
+It changes four behaviours of RQ 3.0. RQ waits in a pop for minutes. RQ sleeps for up to a minute when Redis
+is away. RQ raises inside the pop when it is asked to stop, which can lose the popped job. RQ logs job
+arguments.
 """
 
 import os
@@ -37,7 +38,7 @@ ANSWER_S: Final = POP_S + 2
 
 
 def connect(url: str) -> Redis:
-    """Returns a Redis client for the worker's blocking pop, which waits up to `ANSWER_S` for an answer."""
+    """Returns a Redis client for the worker's blocking pop. The client waits up to `ANSWER_S` for an answer."""
     return redis_address.connect(url, socket_connect_timeout=0.5, socket_timeout=ANSWER_S, health_check_interval=15)
 
 
@@ -49,7 +50,7 @@ class LaneWorker(SimpleWorker):
     log_result_lifespan = False
 
     def __init__(self, redis: Redis, stop: threading.Event) -> None:
-        """Creates a worker that ends once `stop` is set; a signal that reaches RQ's handlers sets it too."""
+        """Creates a worker that ends when `stop` is set. A signal that reaches RQ's handlers sets `stop` too."""
         super().__init__(
             [job.queue(redis)],
             # Unique for every start: RQ refuses a name that a killed predecessor still holds.
@@ -64,23 +65,23 @@ class LaneWorker(SimpleWorker):
 
     @property
     def dequeue_timeout(self) -> int:
-        """Seconds that one blocking pop waits for a job."""
+        """Returns how many seconds one blocking pop waits for a job."""
         return POP_S
 
     @property
     def connection_timeout(self) -> int:
-        """Seconds that Redis may take to answer. RQ would add ten, for every call to a hung Redis."""
+        """Returns how many seconds Redis may take to answer. RQ would add ten seconds to each call to a hung Redis."""
         return ANSWER_S
 
     def subscribe(self) -> None:
-        """Does nothing: RQ's remote control would let anybody who can write to Redis end this process.
+        """Does nothing, because RQ's remote control would let everyone who can write to Redis end this process.
 
-        The thread and connection of the remote control would also leak each time Redis goes away (RQ 3.0 skips
-        `unsubscribe`).
+        The thread and the connection of the remote control would also leak each time Redis becomes unreachable (RQ
+        3.0 skips `unsubscribe`).
         """
 
     def _set_ip_address(self, connection: Redis) -> None:
-        """Asks Redis for our address as Redis sees it, which `rq info` shows."""
+        """Asks Redis which address it sees for this worker. `rq info` shows this address."""
         try:
             super()._set_ip_address(connection)
         except ValueError:
@@ -89,12 +90,15 @@ class LaneWorker(SimpleWorker):
             self.ip_address = "unknown"
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 - a signal handler
-        """Stops after the running job. RQ would raise in the middle of the pop, which can lose the popped job."""
+        """Stops the worker after the running job. RQ would raise inside the pop and could lose the popped job."""
         self._stop_requested = True
         self._stop.set()
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002 - RQ's signature
-        """Returns the seconds until a vanished worker's job counts as abandoned: its timeout plus 5 s (RQ adds 60)."""
+        """Returns after how many seconds the job of a vanished worker counts as abandoned.
+
+        This is the job's timeout plus 5 s. RQ itself adds 60 s.
+        """
         return int(job.timeout or 60) + 5
 
     def dequeue_job_and_maintain_ttl(
@@ -102,7 +106,7 @@ class LaneWorker(SimpleWorker):
         timeout: int | None,  # noqa: ARG002 - RQ's signature
         max_idle_time: int | None = None,  # noqa: ARG002 - RQ's signature
     ) -> tuple[Job, Queue] | None:
-        """Returns the next job; checks every second whether to stop."""
+        """Returns the next job. Checks every second whether to stop."""
         while not self._stop.is_set():
             popped = super().dequeue_job_and_maintain_ttl(POP_S, max_idle_time=POP_S)
             if popped is not None:
@@ -110,7 +114,10 @@ class LaneWorker(SimpleWorker):
         raise StopRequested
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Sends a heartbeat; leaves the work loop if Redis is away. RQ would stay in it, waiting up to a minute."""
+        """Sends a heartbeat.
+
+        If Redis is away, leaves the work loop. RQ itself would wait in the loop for up to a minute.
+        """
         try:
             super().heartbeat(timeout, pipeline)
         except (RedisConnectionError, RedisTimeoutError) as error:

@@ -15,7 +15,10 @@ class SenderThread:
     """Runs a `Sender` in a thread of its own. `build` is called in that thread, inside its event loop."""
 
     def __init__(self, build: Callable[[], Sender], *, ended: threading.Event) -> None:
-        """Creates the thread. `ended` is set when the sender ends for any reason; a worker must not run without it."""
+        """Creates the thread. `ended` is set when the sender ends for any reason.
+
+        The worker then stops, because it must not run without a sender.
+        """
         self._build = build
         self._ended = ended
         self._sender: Sender | None = None
@@ -46,7 +49,7 @@ class SenderThread:
         return None if self._thread.is_alive() else "the sender has stopped"
 
     def stop(self, timeout_s: float) -> None:
-        """Stops the sender; waits at most `timeout_s` seconds for the calls in flight."""
+        """Stops the sender. Waits at most `timeout_s` seconds for the calls in flight."""
         assert self._sender is not None
         self._sender.stop()
         self._thread.join(timeout=timeout_s)

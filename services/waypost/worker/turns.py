@@ -1,4 +1,4 @@
-"""Handles a lane's events: messages get a turn of the bot, statuses settle sends, other events are recorded."""
+"""Handles a lane's events. Messages get a turn of the bot, statuses settle sends, and other events are recorded."""
 
 import time
 from collections import Counter
@@ -67,7 +67,7 @@ def _parse(event: WaitingEvent) -> records.Inbound | records.UnreadableEvent:
 
 
 def _contact(item: records.Inbound | records.UnreadableEvent) -> records.Identity | None:
-    """Returns the contact whose conversation an event belongs to; None for a status or a group's message."""
+    """Returns the contact to whose conversation an event belongs. Returns None for a status or a group's message."""
     match item:
         case records.InboundMessage(sender=person, group_id=None):
             # A contact who has changed number is found by the old one.
@@ -81,7 +81,10 @@ def _contact(item: records.Inbound | records.UnreadableEvent) -> records.Identit
 
 
 class TurnBatch:
-    """The effects of a batch of events; `store` writes them all. Events of one conversation build on each other."""
+    """The effects of a batch of events. `store` writes them all.
+
+    An event sees the effects of earlier events of the same conversation.
+    """
 
     def __init__(
         self,
@@ -183,7 +186,10 @@ def _attributes(event: WaitingEvent) -> dict[str, str | int]:
 
 
 def _trace_status(event: WaitingEvent, status: records.InboundStatus, sent: str | None, began_ns: int) -> None:
-    """Records a span for a status: a child of its delivery's span, linked to the trace of the send that it is about."""
+    """Records a span for a status. It is a child of the span of the delivery that contained the status.
+
+    The span is linked to the trace of the send that the status is about.
+    """
     link = tracing.link_to(sent)
     span = tracing.tracer().start_span(
         "process status",

@@ -1,4 +1,7 @@
-"""Fixtures: a Graph client whose responses a test chooses, and servers on loopback that can fail."""
+"""Fixtures for tests of the Graph client.
+
+One is a client whose responses a test chooses. Others are servers on loopback that can fail.
+"""
 
 import asyncio
 import contextlib
@@ -21,7 +24,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 class Meta:
-    """Responds to every request with `answer`, and records the requests."""
+    """A simulated Meta that responds to every request with `answer` and records the requests."""
 
     def __init__(self) -> None:
         self.answer: Callable[[httpx.Request], httpx.Response] = lambda _request: httpx.Response(200, json=ACCEPTED)
@@ -32,25 +35,25 @@ class Meta:
         return self.answer(request)
 
     def replies(self, status: int, body: object = None, *, headers: dict[str, str] | None = None) -> None:
-        """Gives the same response to every request; `body` is JSON, or bytes that are sent unchanged."""
+        """Gives the same response to every request. `body` is JSON, or bytes that are sent unchanged."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         # A stream, because httpx would decompress plain content here instead of in the client.
         self.answer = lambda _request: httpx.Response(status, stream=httpx.ByteStream(content), headers=headers)
 
     @property
     def last(self) -> httpx.Request:
-        """The newest request."""
+        """Returns the newest request."""
         return self.requests[-1]
 
     @property
     def sent(self) -> object:
-        """The JSON of the newest request."""
+        """Returns the JSON of the newest request."""
         return json.loads(self.last.content)
 
 
 @pytest.fixture
 def meta() -> Meta:
-    """Returns a Meta whose responses a test chooses."""
+    """Returns a simulated Meta whose responses a test chooses."""
     return Meta()
 
 
@@ -121,7 +124,7 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
 
 
 def response(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes:
-    """Returns a whole HTTP response; `headers` are lines that end in CRLF."""
+    """Returns a whole HTTP response. `headers` are lines that end in CRLF."""
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
 
 

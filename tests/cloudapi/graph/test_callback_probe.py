@@ -1,4 +1,4 @@
-"""A callback is checked before Meta is given its address."""
+"""The client checks a callback before it gives Meta the callback's address."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,12 @@ TOKEN = "canary-verify-token"
 
 @contextlib.asynccontextmanager
 async def server(answer: bytes | None) -> AsyncIterator[str]:
-    """Yields the URL of a server with this response, in which CHALLENGE is replaced; with None it never responds."""
+    """Yields the URL of a server that gives this response.
+
+    CHALLENGE in the response is replaced by the challenge of the request.
+
+    With None, the server never responds.
+    """
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -58,13 +63,16 @@ OK = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"
     ],
 )
 async def test_only_the_bare_challenge_is_accepted(answer: bytes, text: str | None) -> None:
-    """Meta judges in the same way; a redirect is not followed."""
+    """Only a response that is exactly the challenge is accepted, and a redirect is not followed.
+
+    Meta judges in the same way.
+    """
     async with server(answer) as url:
         assert await CallbackProbe(url).serves("/webhooks/team-a/support", TOKEN) == text
 
 
 async def test_a_callback_that_never_responds_is_given_up() -> None:
-    """The next check follows soon."""
+    """The check gives up on a callback that never responds. The next check follows soon."""
     async with server(None) as url:
         text = await CallbackProbe(url, timeout_s=0.1).serves("/x", TOKEN)
     assert text is not None
@@ -72,6 +80,6 @@ async def test_a_callback_that_never_responds_is_given_up() -> None:
 
 
 async def test_an_unreachable_callback_is_reported_without_the_token() -> None:
-    """The text is shown in a condition."""
+    """The text about an unreachable callback does not contain the token. The text is shown in a condition."""
     text = await CallbackProbe("http://127.0.0.1:1").serves("/x", TOKEN)
     assert text == "no response (ConnectError)"

@@ -1,4 +1,4 @@
-"""The Graph client: what it sends and how it reads each response. `test_network` covers real connections."""
+"""The Graph client: what it sends, and how it reads each response. `test_network` covers real connections."""
 
 import datetime
 import email.utils
@@ -17,25 +17,28 @@ pytestmark = pytest.mark.anyio
 
 
 async def refused(graph: GraphClient) -> GraphRefused:
-    """Returns the refusal of a send."""
+    """Sends a message that Meta refuses, and returns the refusal."""
     with pytest.raises(GraphRefused) as raised:
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     return raised.value
 
 
 def error(code: object, **more: object) -> dict[str, object]:
-    """Returns Graph's envelope of an error."""
+    """Returns an error in the form in which Graph sends it."""
     return {"error": {"message": f"(#{code}) Something", "type": "OAuthException", "code": code, **more}}
 
 
 async def test_a_send_posts_the_message_to_the_numbers_edge(graph: GraphClient, meta: Meta) -> None:
-    """The path has version and number; the body is the message, unchanged."""
+    """A send posts the message unchanged, to a path with the version and the number."""
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     assert (meta.last.method, meta.last.url.path, meta.sent) == ("POST", f"/v26.0/{NUMBER}/messages", MESSAGE)
 
 
 async def test_an_accepted_send_returns_what_meta_said(graph: GraphClient, meta: Meta) -> None:
-    """The result has the message id, the number as Meta knows it, and whether the template is held back."""
+    """The result of an accepted send has the message id and the contact as Meta knows it.
+
+    It also says whether the template is held back.
+    """
     meta.replies(
         200,
         {
@@ -48,40 +51,49 @@ async def test_an_accepted_send_returns_what_meta_said(graph: GraphClient, meta:
 
 
 async def test_the_token_travels_in_the_header_and_nowhere_else(graph: GraphClient, meta: Meta) -> None:
-    """A token in a URL would end up in the access logs of every proxy on the way."""
+    """The token is sent in a header and not in the URL.
+
+    A token in a URL would end up in the access logs of every proxy on the way.
+    """
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     assert meta.last.headers["authorization"] == f"Bearer {CREDENTIALS.token}"
     assert CREDENTIALS.token not in str(meta.last.url)
 
 
 async def test_a_rotated_token_is_used_by_the_very_next_call(graph: GraphClient, meta: Meta) -> None:
-    """The client stores no token."""
+    """A call uses the token that it is given. The client stores no token."""
     await graph.send(Credentials("EAAold"), NUMBER, MESSAGE)
     await graph.send(Credentials("EAAnew"), NUMBER, MESSAGE)
     assert [r.headers["authorization"] for r in meta.requests] == ["Bearer EAAold", "Bearer EAAnew"]
 
 
 async def test_a_call_carries_the_proof_of_its_credentials_and_no_app_secret(graph: GraphClient, meta: Meta) -> None:
-    """An app can be set to refuse calls without a proof."""
+    """A call has the proof of its credentials, but no app secret. An app can be set to refuse calls without a proof."""
     await graph.send(Credentials("EAAtoken", appsecret_proof("EAAtoken", "app secret")), NUMBER, MESSAGE)
     assert meta.last.url.params["appsecret_proof"] == appsecret_proof("EAAtoken", "app secret")
 
 
 def test_an_app_acts_with_its_own_token_and_that_tokens_proof() -> None:
-    """Meta accepts id and secret as the token of an app, and an app may require the proof of that token too."""
+    """An app uses its id and secret as its token, with a proof of that token.
+
+    Meta accepts id and secret as the token of an app. An app may require the proof of that token too.
+    """
     assert Credentials.of_app("7007", "app secret") == Credentials(
         "7007|app secret", appsecret_proof("7007|app secret", "app secret")
     )
 
 
 async def test_a_call_without_a_proof_has_no_query(graph: GraphClient, meta: Meta) -> None:
-    """Nothing is added that was not requested."""
+    """A call without a proof has no query. The client adds nothing that was not requested."""
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     assert meta.last.url.query == b""
 
 
 async def test_a_cookie_set_for_one_number_is_not_sent_for_another(graph: GraphClient, meta: Meta) -> None:
-    """Numbers share connections and nothing else."""
+    """A cookie that was set for one number is not sent for another number.
+
+    Numbers share connections and nothing else.
+    """
     meta.replies(200, ACCEPTED, headers={"set-cookie": "session=1; Path=/"})
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     await graph.send(CREDENTIALS, "2", MESSAGE)
@@ -89,14 +101,14 @@ async def test_a_cookie_set_for_one_number_is_not_sent_for_another(graph: GraphC
 
 
 async def test_a_message_is_marked_as_read(graph: GraphClient, meta: Meta) -> None:
-    """The body equals the one on Meta's page."""
+    """Marking a message as read sends the same body as the example on Meta's page."""
     meta.replies(200, {"success": True})
     await graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc")
     assert meta.sent == {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.abc"}
 
 
 async def test_typing_is_shown_together_with_reading(graph: GraphClient, meta: Meta) -> None:
-    """There is no call for typing alone."""
+    """The typing indicator is shown together with marking as read. Meta has no call for typing alone."""
     meta.replies(200, {"success": True})
     await graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc", typing_indicator=True)
     assert isinstance(meta.sent, dict)
@@ -105,7 +117,10 @@ async def test_typing_is_shown_together_with_reading(graph: GraphClient, meta: M
 
 @pytest.mark.parametrize("text", [{"success": True}, {"success": "true"}, True])
 async def test_success_is_read_in_every_spelling(graph: GraphClient, meta: Meta, text: object) -> None:
-    """Meta's pages show true and "true"; older edges respond with the bare word."""
+    """Success is accepted in every spelling.
+
+    Meta's pages show true and "true". Older edges respond with the bare word.
+    """
     meta.replies(200, text)
     await graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc")
 
@@ -119,7 +134,10 @@ async def test_success_false_is_a_refusal(graph: GraphClient, meta: Meta) -> Non
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 500, 503])
 async def test_the_code_decides_whatever_the_status_is(graph: GraphClient, meta: Meta, status: int) -> None:
-    """Meta has sent throughput errors with 400, 403 and 429, and says to decide by the code."""
+    """The error code decides, whatever the HTTP status is.
+
+    Meta has sent throughput errors with 400, 403 and 429, and says that clients should decide by the code.
+    """
     meta.replies(status, error(130429))
     refusal = await refused(graph)
     assert (refusal.code, refusal.verdict) == (130429, Verdict.RETRY)
@@ -134,7 +152,10 @@ async def test_the_code_decides_whatever_the_status_is(graph: GraphClient, meta:
     ],
 )
 async def test_a_refused_proof_is_not_the_fault_of_the_message(graph: GraphClient, meta: Meta, text: str) -> None:
-    """Meta uses the code of a wrong parameter and says the rest in words; every other call would be refused too."""
+    """A refused proof pauses the number, because every other call would be refused too.
+
+    Meta uses the code of a wrong parameter. Only the words of the message name the proof.
+    """
     meta.replies(400, error(100, message=text, type="GraphMethodException"))
     refusal = await refused(graph)
     assert (refusal.code, refusal.verdict) == (100, Verdict.PAUSE_NUMBER)
@@ -151,20 +172,26 @@ async def test_a_refused_proof_is_not_the_fault_of_the_message(graph: GraphClien
     ],
 )
 async def test_a_wrong_parameter_is_final_whatever_it_quotes(graph: GraphClient, meta: Meta, text: object) -> None:
-    """Otherwise a user could stop a number with the text of a message."""
+    """A wrong parameter is a final error, whatever the message quotes.
+
+    Otherwise, a user could stop a number with the text of a message.
+    """
     meta.replies(400, error(100, message=text))
     assert (await refused(graph)).verdict is Verdict.FINAL
 
 
 async def test_a_refusal_carries_what_support_asks_for(graph: GraphClient, meta: Meta) -> None:
-    """Subcode, trace id and Meta's own hint are kept."""
+    """A refusal keeps the subcode, the trace id and Meta's own hint, because Meta's support asks for them."""
     meta.replies(500, error(2, error_subcode=2494055, fbtrace_id="AbC-1_2", is_transient=True))
     refusal = await refused(graph)
     assert (refusal.subcode, refusal.fbtrace_id, refusal.is_transient) == (2494055, "AbC-1_2", True)
 
 
 async def test_a_code_written_as_a_string_is_a_code(graph: GraphClient, meta: Meta) -> None:
-    """Proxies of Meta's partners have sent it so."""
+    """An error code that is written as a string is read as a number.
+
+    Some proxies of Meta's partners have sent codes as strings.
+    """
     meta.replies(401, error("190"))
     assert (await refused(graph)).code == 190
 
@@ -173,14 +200,17 @@ async def test_a_code_written_as_a_string_is_a_code(graph: GraphClient, meta: Me
 async def test_an_error_without_a_usable_code_is_judged_by_its_status(
     graph: GraphClient, meta: Meta, code: object
 ) -> None:
-    """A broken envelope is still a refusal."""
+    """An error without a usable code is judged by its status. A broken envelope is still a refusal."""
     meta.replies(400, error(code))
     refusal = await refused(graph)
     assert (refusal.code, refusal.verdict) == (NO_CODE, Verdict.FINAL)
 
 
 async def test_error_data_that_is_a_string_is_understood(graph: GraphClient, meta: Meta) -> None:
-    """Old responses have a string where newer ones have an object."""
+    """The details of an error are read from a string too.
+
+    Old responses have a string where newer responses have an object.
+    """
     meta.replies(400, error(100, error_data="Before override, your app must be subscribed"))
     with pytest.raises(GraphRefused) as raised:
         await graph.subscribe_app(CREDENTIALS, "102290129340398")
@@ -189,7 +219,10 @@ async def test_error_data_that_is_a_string_is_understood(graph: GraphClient, met
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 async def test_a_5xx_without_a_graph_error_leaves_a_send_unknown(graph: GraphClient, meta: Meta, status: int) -> None:
-    """A gateway that timed out does not know what the server behind it did."""
+    """After a 5xx without a Graph error, the outcome of a send is unknown.
+
+    A gateway that timed out does not know what the server behind it did.
+    """
     meta.replies(status, b"<html>Bad gateway</html>")
     with pytest.raises(GraphOutcomeUnknown):
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
@@ -209,7 +242,10 @@ async def test_a_5xx_without_a_graph_error_leaves_a_send_unknown(graph: GraphCli
     ],
 )
 async def test_a_success_that_cannot_be_read_leaves_a_send_unknown(graph: GraphClient, meta: Meta, body: bytes) -> None:
-    """A 200 without a message id was probably accepted; it must not count as failed."""
+    """After a success that cannot be read, the outcome of a send is unknown.
+
+    A send with a 200 and no message id was probably accepted, so it must not count as failed.
+    """
     meta.replies(200, body)
     with pytest.raises(GraphOutcomeUnknown):
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
@@ -217,14 +253,14 @@ async def test_a_success_that_cannot_be_read_leaves_a_send_unknown(graph: GraphC
 
 @pytest.mark.parametrize("status", [404, 413, 429])
 async def test_a_4xx_without_a_graph_error_is_a_refusal(graph: GraphClient, meta: Meta, status: int) -> None:
-    """Whichever server refused, nothing was accepted."""
+    """A 4xx without a Graph error is a refusal. Whatever server refused, nothing was accepted."""
     meta.replies(status, b"<html>no</html>")
     refusal = await refused(graph)
     assert (refusal.code, refusal.http_status) == (NO_CODE, status)
 
 
 async def test_a_redirect_is_not_followed(graph: GraphClient, meta: Meta) -> None:
-    """It would send the token to whatever host it names."""
+    """A redirect is not followed. The client would send the token to whatever host the redirect names."""
     meta.replies(307, b"", headers={"location": "https://elsewhere.example/"})
     with pytest.raises(GraphOutcomeUnknown):
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
@@ -260,13 +296,16 @@ async def test_a_redirect_is_not_followed(graph: GraphClient, meta: Meta) -> Non
 async def test_the_wait_that_meta_asks_for_is_returned(
     graph: GraphClient, meta: Meta, headers: dict[str, str], seconds: float | None
 ) -> None:
-    """Retry-After is in seconds, the usage header in minutes; the longer wait counts, up to one day."""
+    """The wait that Meta asks for is returned.
+
+    Retry-After is in seconds, and the usage header is in minutes. The longer wait counts, up to one day.
+    """
     meta.replies(400, error(80007), headers=headers)
     assert (await refused(graph)).retry_after_s == seconds
 
 
 async def test_a_wait_given_as_a_date_is_converted_to_seconds(graph: GraphClient, meta: Meta) -> None:
-    """RFC 9110 allows a date in Retry-After."""
+    """A date in Retry-After is converted to seconds, because RFC 9110 allows a date there."""
     at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
     meta.replies(503, error(4), headers={"retry-after": email.utils.format_datetime(at, usegmt=True)})
     wait = (await refused(graph)).retry_after_s
@@ -276,7 +315,10 @@ async def test_a_wait_given_as_a_date_is_converted_to_seconds(graph: GraphClient
 
 @pytest.mark.parametrize("number", ["", "..", "1/2", "1?x=1", "1#", "1 2", "%2e%2e", "é"])
 async def test_an_id_that_would_change_the_address_is_not_sent(graph: GraphClient, meta: Meta, number: str) -> None:
-    """Ids come from custom resources and webhooks; none of them may select another call."""
+    """An id that would change the address is not sent.
+
+    Ids come from custom resources and webhooks. No id may select another call.
+    """
     with pytest.raises(GraphRefused, match="phone_number_id is not an id"):
         await graph.send(CREDENTIALS, number, MESSAGE)
     assert meta.requests == []
@@ -284,14 +326,17 @@ async def test_an_id_that_would_change_the_address_is_not_sent(graph: GraphClien
 
 @pytest.mark.parametrize("token", ["", "a b", "a\nb", "tökén", "a\x00b"])
 async def test_an_invalid_token_is_not_sent(graph: GraphClient, meta: Meta, token: str) -> None:
-    """A Secret with a stray newline fails with one clear line that does not quote it."""
+    """An invalid token is not sent.
+
+    A Secret with a stray newline gives one clear error line that does not quote the token.
+    """
     with pytest.raises(GraphRefused, match="the token contains characters that no token has"):
         await graph.send(Credentials(token), NUMBER, MESSAGE)
     assert meta.requests == []
 
 
 async def test_a_payload_that_is_not_json_is_not_sent(graph: GraphClient, meta: Meta) -> None:
-    """A lone surrogate cannot be written as UTF-8, so there is nothing to send."""
+    """A payload that cannot be written as JSON is not sent. A lone surrogate cannot be written as UTF-8."""
     with pytest.raises(GraphRefused, match="cannot be written as JSON"):
         await graph.send(CREDENTIALS, NUMBER, {"text": "\ud800"})
     assert meta.requests == []
@@ -315,7 +360,10 @@ async def test_a_payload_that_is_not_json_is_not_sent(graph: GraphClient, meta: 
 async def test_a_failure_of_the_network_is_only_called_harmless_if_nothing_was_sent(
     graph: GraphClient, meta: Meta, failure: Exception, expected: type[Exception]
 ) -> None:
-    """The rule against blind resends depends on this table."""
+    """A network failure counts as harmless only if nothing was sent.
+
+    The rule against blind resends depends on this table.
+    """
 
     def fail(_request: httpx.Request) -> httpx.Response:
         raise failure

@@ -14,23 +14,29 @@ from waypost.cloudapi.graph.errors import (
 
 @pytest.mark.parametrize("kind", [GraphRefused, GraphUnreachable, GraphOutcomeUnknown])
 def test_every_failure_of_a_call_is_a_graph_error(kind: type[Exception]) -> None:
-    """A caller can catch the whole tree by its root."""
+    """Every failure of a call is a `GraphError`. A caller can catch them all with this class."""
     assert issubclass(kind, GraphError)
 
 
 def test_a_refusal_shows_code_subcode_and_our_own_title() -> None:
-    """The message names what to look up, in words that cannot quote anything."""
+    """The message of a refusal shows code, subcode and our own title.
+
+    It names what to look up, and it quotes nothing.
+    """
     error = GraphRefused(190, 401, subcode=463, details="Session of somebody has expired")
     assert str(error) == "access token is invalid or has expired (code 190/463)"
 
 
 def test_a_refusal_without_a_code_shows_the_status() -> None:
-    """If a proxy responded, the status is the only information."""
+    """A refusal without a code shows the HTTP status. If a proxy responded, the status is the only information."""
     assert str(GraphRefused(NO_CODE, 404)) == "error unknown to this version (HTTP 404)"
 
 
 def test_a_refusal_by_this_client_is_final_and_names_no_status() -> None:
-    """A call that was not sent would be wrong again, and it has no status."""
+    """A refusal by this client is final and names no HTTP status.
+
+    A call that was not sent would be wrong again, and it has no status.
+    """
     error = GraphRefused.by_client("not sent: the given media_id is not an id")
     assert error.verdict is Verdict.FINAL
     assert str(error) == "not sent: the given media_id is not an id"

@@ -88,7 +88,7 @@ CALLS: dict[str, tuple[Callable[[GraphClient], Awaitable[object]], str, str, dic
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_change_is_requested_as_meta_documents_it(graph: GraphClient, meta: Meta, name: str) -> None:
-    """Each call that answers with success has the documented method, path, query and body."""
+    """Each call that Meta answers with success has the documented method, path, query and body."""
     call, method, path, query, body = CALLS[name]
     meta.replies(200, {"success": True})
     await call(graph)
@@ -99,14 +99,14 @@ async def test_a_change_is_requested_as_meta_documents_it(graph: GraphClient, me
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_change_that_meta_does_not_confirm_is_not_a_success(graph: GraphClient, meta: Meta, name: str) -> None:
-    """An empty 200 is not a success."""
+    """A change that Meta answers with an empty 200 is not a success."""
     meta.replies(200, {})
     with pytest.raises(GraphOutcomeUnknown):
         await CALLS[name][0](graph)
 
 
 async def test_the_state_of_a_number_is_read_with_all_its_parts(graph: GraphClient, meta: Meta) -> None:
-    """Nested objects are typed, and unknown members are ignored."""
+    """The state of a number is read with its nested objects. Unknown members are ignored."""
     meta.replies(
         200,
         {
@@ -128,7 +128,10 @@ async def test_the_state_of_a_number_is_read_with_all_its_parts(graph: GraphClie
 
 
 async def test_a_number_asks_for_the_fields_that_the_operator_needs(graph: GraphClient, meta: Meta) -> None:
-    """Without `fields`, Graph returns almost nothing."""
+    """A request for a number asks for the fields that the operator needs.
+
+    Without `fields`, Graph returns almost nothing.
+    """
     meta.replies(200, {"id": NUMBER})
     await graph.phone_number(CREDENTIALS, NUMBER)
     assert {"status", "health_status", "webhook_configuration", "platform_type"} <= set(
@@ -137,7 +140,7 @@ async def test_a_number_asks_for_the_fields_that_the_operator_needs(graph: Graph
 
 
 async def test_health_shows_which_link_of_the_chain_is_broken(graph: GraphClient, meta: Meta) -> None:
-    """Number, account, business and app are judged separately."""
+    """Health shows which of number, account, business and app is blocked. Meta judges each of them separately."""
     problem = {"error_code": 141006, "error_description": "No payment method", "possible_solution": "Add one"}
     entity = {"entity_type": "WABA", "id": WABA, "can_send_message": "BLOCKED", "errors": [problem]}
     meta.replies(200, {"health_status": {"can_send_message": "BLOCKED", "entities": [entity]}, "id": NUMBER})
@@ -147,7 +150,7 @@ async def test_health_shows_which_link_of_the_chain_is_broken(graph: GraphClient
 
 
 async def test_the_callback_of_a_number_is_read_back(graph: GraphClient, meta: Meta) -> None:
-    """All three levels are read, because the first one that is set gets the deliveries."""
+    """All three levels of a number's callback are read. The first level that is set gets the deliveries."""
     meta.replies(
         200, {"id": NUMBER, "webhook_configuration": {"phone_number": "https://a", "application": "https://b"}}
     )
@@ -157,20 +160,20 @@ async def test_the_callback_of_a_number_is_read_back(graph: GraphClient, meta: M
 
 @pytest.mark.parametrize(("data", "about"), [([{"about": "Hi", "messaging_product": "whatsapp"}], "Hi"), ([], None)])
 async def test_a_profile_is_unwrapped(graph: GraphClient, meta: Meta, data: list[Any], about: str | None) -> None:
-    """Graph returns the single profile of a number in a list."""
+    """The profile of a number is taken out of the list in which Graph returns it."""
     meta.replies(200, {"data": data})
     assert (await graph.profile(CREDENTIALS, NUMBER)).about == about
 
 
 async def test_the_state_of_an_account_is_read(graph: GraphClient, meta: Meta) -> None:
-    """Numbers are accepted where texts are usual."""
+    """The name and the review status of an account are read."""
     meta.replies(200, {"id": WABA, "name": "Shop", "account_review_status": "APPROVED", "timezone_id": "1"})
     account = await graph.account(CREDENTIALS, WABA)
     assert (account.name, account.account_review_status) == ("Shop", "APPROVED")
 
 
 async def test_subscribed_apps_have_their_override(graph: GraphClient, meta: Meta) -> None:
-    """The operator reads back what it has set."""
+    """Subscribed apps are returned with their override. The operator reads back what it has set."""
     meta.replies(
         200,
         {
@@ -187,7 +190,10 @@ async def test_subscribed_apps_have_their_override(graph: GraphClient, meta: Met
 
 
 async def test_app_subscriptions_have_callback_and_fields(graph: GraphClient, meta: Meta) -> None:
-    """Fields have versions; old responses have plain names."""
+    """App subscriptions are returned with their callback and fields.
+
+    Each field has a version. Old responses contain only the names of the fields.
+    """
     meta.replies(
         200,
         {
@@ -212,7 +218,10 @@ async def test_app_subscriptions_have_callback_and_fields(graph: GraphClient, me
 
 
 async def test_a_token_is_inspected_with_the_apps_token(graph: GraphClient, meta: Meta) -> None:
-    """The result has validity, expiry, scopes and the accounts they apply to."""
+    """A token is inspected with the app's token.
+
+    The result has validity, expiry, scopes and the accounts that the scopes apply to.
+    """
     meta.replies(
         200,
         {
@@ -237,7 +246,7 @@ async def test_a_token_is_inspected_with_the_apps_token(graph: GraphClient, meta
 
 
 async def test_an_invalid_token_has_a_reason(graph: GraphClient, meta: Meta) -> None:
-    """The result has the code and subcode, never Meta's words."""
+    """The details of an invalid token have a code and a subcode, but never Meta's words."""
     meta.replies(200, {"data": {"is_valid": False, "error": {"code": 190, "subcode": 463, "message": "expired"}}})
     fault = (await graph.debug_token(APP_TOKEN, "EAAinspected")).error
     assert fault is not None
@@ -245,7 +254,7 @@ async def test_an_invalid_token_has_a_reason(graph: GraphClient, meta: Meta) -> 
 
 
 async def test_a_token_is_refreshed_for_sixty_days(graph: GraphClient, meta: Meta) -> None:
-    """Meta is asked for 60 days."""
+    """A refresh of a token asks Meta for 60 days."""
     meta.replies(200, {"access_token": "EAAnew", "token_type": "bearer", "expires_in": 5183944})
     issued = await graph.refresh_token(APP, "secret", "EAAold")
     assert issued.token == "EAAnew"
@@ -253,7 +262,10 @@ async def test_a_token_is_refreshed_for_sixty_days(graph: GraphClient, meta: Met
 
 
 def paged(*pages: list[dict[str, object]]) -> Callable[[httpx.Request], httpx.Response]:
-    """Responds with a listing that has cursors c1, c2, …; the `next` addresses must not be followed."""
+    """Responds with a listing that has the cursors c1, c2, …, one per page.
+
+    The client must not follow the `next` addresses.
+    """
 
     def answer(request: httpx.Request) -> httpx.Response:
         index = int(request.url.params.get("after", "c0")[1:])
@@ -269,41 +281,44 @@ def paged(*pages: list[dict[str, object]]) -> Callable[[httpx.Request], httpx.Re
 
 
 async def test_a_listing_is_followed_to_its_end(graph: GraphClient, meta: Meta) -> None:
-    """An account may have more templates than fit on a page."""
+    """A listing is read to its last page. An account may have more templates than fit on a page."""
     meta.answer = paged([{"id": "1"}, {"id": "2"}], [], [{"id": "3"}])
     assert [template.id async for template in graph.templates(CREDENTIALS, WABA)] == ["1", "2", "3"]
 
 
 async def test_a_listing_is_followed_by_cursor_and_not_by_address(graph: GraphClient, meta: Meta) -> None:
-    """Meta's address has the token in it, and could name any host."""
+    """A listing is followed by its cursor and not by the `next` address.
+
+    Meta's address contains the token and could name any host.
+    """
     meta.answer = paged([{"id": "1"}], [{"id": "2"}])
     assert [template.id async for template in graph.templates(CREDENTIALS, WABA)] == ["1", "2"]
     assert {request.url.host for request in meta.requests} == {"graph.facebook.com"}
 
 
 async def test_a_listing_that_does_not_advance_is_an_error(graph: GraphClient, meta: Meta) -> None:
-    """The same cursor twice would be followed forever."""
+    """A listing that does not advance is an error. The same cursor twice would be followed forever."""
     meta.replies(200, {"data": [], "paging": {"cursors": {"after": "c"}, "next": "https://graph.facebook.com/x"}})
     with pytest.raises(GraphOutcomeUnknown, match="does not advance"):
         assert [template async for template in graph.templates(CREDENTIALS, WABA)]
 
 
 async def test_templates_are_found_by_name(graph: GraphClient, meta: Meta) -> None:
-    """One name may have several languages."""
+    """Templates are found by name. One name may have several languages."""
     meta.replies(200, {"data": [{"id": "7", "name": "hello", "language": "it", "status": "APPROVED"}]})
     found = [template async for template in graph.templates(CREDENTIALS, WABA, name="hello")]
     assert (meta.last.url.params["name"], found[0].language, found[0].status) == ("hello", "it", "APPROVED")
 
 
 async def test_a_template_is_looked_up_by_its_id(graph: GraphClient, meta: Meta) -> None:
-    """Webhooks about templates carry the id."""
+    """A template is looked up by its id, because webhooks about templates carry the id."""
     meta.replies(200, {"id": "7", "name": "hello", "status": "PAUSED", "components": [{"type": "BODY", "text": "Hi"}]})
     template = await graph.template(CREDENTIALS, "7")
     assert (template.status, template.components) == ("PAUSED", [{"type": "BODY", "text": "Hi"}])
 
 
 async def test_a_new_template_returns_its_review(graph: GraphClient, meta: Meta) -> None:
-    """Meta may put it into another category at once."""
+    """A new template is returned with its status and category. Meta may put it into another category at once."""
     meta.replies(200, {"id": "7", "status": "PENDING", "category": "MARKETING"})
     created = await graph.create_template(
         CREDENTIALS,
@@ -321,14 +336,17 @@ async def test_a_new_template_returns_its_review(graph: GraphClient, meta: Meta)
 
 @pytest.mark.parametrize("answer", [[], {"data": 1}, {"data": [{"id": 1}]}, "text", None])
 async def test_a_response_of_another_shape_is_a_graph_error(graph: GraphClient, meta: Meta, answer: object) -> None:
-    """A caller only has to catch GraphError."""
+    """A response of another shape is a `GraphError`. A caller has to catch only this class."""
     meta.replies(200, answer)
     with pytest.raises(GraphOutcomeUnknown):
         await graph.subscribed_apps(CREDENTIALS, WABA)
 
 
 async def test_a_failed_callback_check_returns_what_meta_saw(graph: GraphClient, meta: Meta) -> None:
-    """The operator shows the status that the callback returned."""
+    """The error of a failed callback check contains what Meta saw.
+
+    The operator shows the status that the callback returned.
+    """
     message = "(#2200) Callback verification failed with the following errors: HTTP Status Code = 404"
     meta.replies(400, {"error": {"message": message, "code": 2200}})
     with pytest.raises(GraphRefused) as raised:

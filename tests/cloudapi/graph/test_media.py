@@ -1,4 +1,4 @@
-"""Media can be uploaded, looked up, downloaded from Meta's hosts only, and deleted."""
+"""Media can be uploaded, looked up, downloaded and deleted. Downloads come from Meta's hosts only."""
 
 import httpx
 import pytest
@@ -15,7 +15,7 @@ URL = "https://lookaside.fbsbx.com/whatsapp_business/attachments/?mid=1&hash=abc
 
 
 async def download(graph: GraphClient, url: str, **options: int) -> bytes:
-    """Returns what a download writes."""
+    """Downloads media and returns the bytes that were written."""
     content = bytearray()
     length = await graph.download_media(CREDENTIALS, url, content.extend, **options)
     assert length == len(content)
@@ -23,7 +23,7 @@ async def download(graph: GraphClient, url: str, **options: int) -> bytes:
 
 
 async def test_an_upload_is_a_form_with_the_file(graph: GraphClient, meta: Meta) -> None:
-    """The form has three parts, as on Meta's page; the response is the id."""
+    """An upload is a form with three parts, as on Meta's page. The response is the media id."""
     meta.replies(200, {"id": "1234567890"})
     media_id = await graph.upload_media(CREDENTIALS, NUMBER, File("a.png", b"\x89PNG bytes", "image/png"))
     form = meta.last.content
@@ -46,26 +46,26 @@ async def test_an_upload_is_a_form_with_the_file(graph: GraphClient, meta: Meta)
     ],
 )
 def test_each_type_of_media_has_its_limit(mime_type: str, limit: int) -> None:
-    """The limits are those of Meta's page; other types count as documents."""
+    """Each type of media has the limit of Meta's page. Other types count as documents."""
     assert limits.limit_of(mime_type) == limit
 
 
 async def test_too_large_a_file_is_not_sent(graph: GraphClient, meta: Meta) -> None:
-    """Meta would refuse it only after the whole upload."""
+    """A file that is too large is not sent. Meta would refuse it only after the whole upload."""
     with pytest.raises(GraphRefused, match="not sent"):
         await graph.upload_media(CREDENTIALS, NUMBER, File("a", bytes(500 * 1024 + 1), "image/webp"))
     assert meta.requests == []
 
 
 async def test_a_media_object_is_looked_up(graph: GraphClient, meta: Meta) -> None:
-    """Meta writes the size as a number or as a text."""
+    """A media object is looked up with its address and size. Meta writes the size as a number or as a text."""
     meta.replies(200, {"id": "9", "url": URL, "mime_type": "image/png", "sha256": "abc", "file_size": "303"})
     found = await graph.media(CREDENTIALS, "9", phone_number_id=NUMBER)
     assert (found.url, found.file_size, meta.last.url.params["phone_number_id"]) == (URL, 303, NUMBER)
 
 
 async def test_media_is_downloaded_with_the_token(graph: GraphClient, meta: Meta) -> None:
-    """Meta does not accept the address alone."""
+    """A download of media sends the token. Meta does not accept the address alone."""
     meta.replies(200, b"bytes")
     assert await download(graph, URL) == b"bytes"
     assert meta.last.headers["authorization"] == f"Bearer {CREDENTIALS.token}"
@@ -82,7 +82,7 @@ async def test_media_is_downloaded_with_the_token(graph: GraphClient, meta: Meta
     ],
 )
 async def test_media_of_metas_hosts_is_downloaded(graph: GraphClient, meta: Meta, url: str) -> None:
-    """Meta's pages and webhooks point to these hosts."""
+    """Media is downloaded from the hosts that Meta's pages and webhooks point to."""
     meta.replies(200, b"bytes")
     assert await download(graph, url) == b"bytes"
 
@@ -107,14 +107,17 @@ async def test_media_of_metas_hosts_is_downloaded(graph: GraphClient, meta: Meta
     ],
 )
 async def test_no_other_host_is_asked_and_none_gets_the_token(graph: GraphClient, meta: Meta, url: str) -> None:
-    """The address comes from a webhook; following it blindly would give the token to its author."""
+    """No host outside of Meta is asked or gets the token.
+
+    The address comes from a webhook. Following it blindly would give the token to the author of the webhook.
+    """
     with pytest.raises(GraphRefused, match="not sent"):
         await download(graph, url)
     assert meta.requests == []
 
 
 async def test_a_redirect_within_meta_is_followed(graph: GraphClient, meta: Meta) -> None:
-    """Media may be stored on another of Meta's hosts."""
+    """A redirect to another of Meta's hosts is followed, because media may be stored there."""
     target = "https://scontent.xx.fbcdn.net/a"
     meta.answer = lambda request: (
         httpx.Response(200, content=b"bytes")
@@ -125,7 +128,7 @@ async def test_a_redirect_within_meta_is_followed(graph: GraphClient, meta: Meta
 
 
 async def test_a_redirect_away_from_meta_is_not_followed(graph: GraphClient, meta: Meta) -> None:
-    """Every hop is checked like the first."""
+    """A redirect away from Meta is not followed. Every redirect is checked like the first address."""
     meta.replies(302, b"", headers={"location": "https://elsewhere.example/"})
     with pytest.raises(GraphRefused, match="not on one of Meta's hosts"):
         await download(graph, URL)
@@ -133,14 +136,14 @@ async def test_a_redirect_away_from_meta_is_not_followed(graph: GraphClient, met
 
 
 async def test_a_loop_of_redirects_ends(graph: GraphClient, meta: Meta) -> None:
-    """The client gives up after three redirects."""
+    """The client gives up a download after three redirects."""
     meta.replies(302, b"", headers={"location": "/again"})
     with pytest.raises(GraphRefused, match="redirects too often"):
         await download(graph, URL)
 
 
 async def test_a_download_larger_than_the_limit_is_stopped(graph: GraphClient, meta: Meta) -> None:
-    """Nothing past the limit is written."""
+    """A download that is larger than the limit is stopped. Nothing past the limit is written."""
     meta.replies(200, b"x" * 1001)
     content = bytearray()
     with pytest.raises(GraphRefused, match="larger than 1000 bytes"):
@@ -149,13 +152,13 @@ async def test_a_download_larger_than_the_limit_is_stopped(graph: GraphClient, m
 
 
 async def test_media_of_exactly_the_limit_is_accepted(graph: GraphClient, meta: Meta) -> None:
-    """The limit is the largest size that is accepted."""
+    """Media of exactly the limit is accepted. The limit is the largest size that is accepted."""
     meta.replies(200, b"x" * 1000)
     assert len(await download(graph, URL, limit_bytes=1000)) == 1000
 
 
 async def test_an_expired_address_is_recognised_by_its_status(graph: GraphClient, meta: Meta) -> None:
-    """After a 404 the media must be looked up again."""
+    """An expired address is recognised by its status. After a 404, the media must be looked up again."""
     meta.replies(404, b"gone")
     with pytest.raises(GraphRefused) as raised:
         await download(graph, URL)
@@ -163,7 +166,10 @@ async def test_an_expired_address_is_recognised_by_its_status(graph: GraphClient
 
 
 async def test_compressed_media_is_not_accepted(graph: GraphClient, meta: Meta) -> None:
-    """Its size could not be limited by the bytes that were sent."""
+    """Compressed media is not accepted.
+
+    The number of received bytes could not limit the size of the decompressed file.
+    """
     meta.replies(200, b"bytes", headers={"content-encoding": "gzip"})
     with pytest.raises(GraphRefused, match="compressed"):
         await download(graph, URL)
@@ -171,7 +177,7 @@ async def test_compressed_media_is_not_accepted(graph: GraphClient, meta: Meta) 
 
 @pytest.mark.parametrize("status", [204, 500, 503])
 async def test_a_response_that_is_not_media_is_an_error(graph: GraphClient, meta: Meta, status: int) -> None:
-    """An incomplete file never counts as complete."""
+    """A response that is not media is an error. An incomplete file never counts as complete."""
     meta.replies(status, b"{}")
     with pytest.raises(GraphOutcomeUnknown):
         await download(graph, URL)

@@ -1,6 +1,6 @@
 """The Graph client over real sockets: which failures leave a send unknown, and how connections are reused.
 
-What httpx makes of a broken connection is part of the client's promise, so nothing is simulated here.
+The client's promise depends on what httpx does with a broken connection, so nothing is simulated here.
 """
 
 import asyncio
@@ -26,7 +26,10 @@ def client_of(url: str, *, timeout_s: float = 20, connections: int = 10) -> Grap
 
 
 async def test_a_refused_connection_is_unreachable(sockets: Sockets) -> None:
-    """No server listens, so nothing can have been sent."""
+    """If the connection is refused, the call is reported as unreachable.
+
+    No server listens, so nothing can have been sent.
+    """
     url = await sockets.listen(lambda _reader, _writer: asyncio.sleep(0))
     await sockets.close()
     async with client_of(url) as graph:
@@ -35,7 +38,10 @@ async def test_a_refused_connection_is_unreachable(sockets: Sockets) -> None:
 
 
 async def test_a_tls_handshake_that_never_ends_is_unreachable(sockets: Sockets) -> None:
-    """The deadline passed before any byte of the request was sent."""
+    """If a TLS handshake never ends, the call is reported as unreachable.
+
+    The deadline passes before any byte of the request is sent.
+    """
 
     async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -47,7 +53,10 @@ async def test_a_tls_handshake_that_never_ends_is_unreachable(sockets: Sockets) 
 
 
 async def test_a_half_open_connection_leaves_the_outcome_unknown(sockets: Sockets) -> None:
-    """The request was read but never answered, so it may have been processed."""
+    """On a half-open connection, the outcome of a send is unknown.
+
+    The request was read but never answered, so it may have been processed.
+    """
 
     async def half_open(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -59,7 +68,10 @@ async def test_a_half_open_connection_leaves_the_outcome_unknown(sockets: Socket
 
 
 async def test_a_reset_after_the_request_leaves_the_outcome_unknown(sockets: Sockets) -> None:
-    """The server was killed between accepting and responding."""
+    """A reset after the request leaves the outcome of a send unknown.
+
+    Here, the server is killed after it accepted the request and before it responded.
+    """
 
     async def resetting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -81,7 +93,10 @@ async def test_a_reset_after_the_request_leaves_the_outcome_unknown(sockets: Soc
     ],
 )
 async def test_a_truncated_response_leaves_the_outcome_unknown(sockets: Sockets, answer: bytes) -> None:
-    """A truncated or garbled response does not say what was done."""
+    """A truncated or garbled response leaves the outcome of a send unknown.
+
+    Such a response does not say what was done.
+    """
 
     async def breaking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -94,7 +109,10 @@ async def test_a_truncated_response_leaves_the_outcome_unknown(sockets: Sockets,
 
 
 async def test_a_slow_response_is_stopped_by_the_total_deadline(sockets: Sockets) -> None:
-    """Every byte arrives in time, but the whole response never does: a read timeout alone would wait forever."""
+    """The total deadline stops a response whose every byte arrives in time but which never ends.
+
+    A read timeout alone would wait forever.
+    """
 
     async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -110,7 +128,10 @@ async def test_a_slow_response_is_stopped_by_the_total_deadline(sockets: Sockets
 
 
 async def test_a_call_that_found_no_free_connection_is_unreachable(sockets: Sockets) -> None:
-    """It waited for a connection the whole time, so it never started."""
+    """A call that found no free connection is reported as unreachable.
+
+    The call waited for a connection the whole time, so it never started.
+    """
 
     begun = asyncio.Event()
 
@@ -131,7 +152,7 @@ async def test_a_call_that_found_no_free_connection_is_unreachable(sockets: Sock
 
 
 async def test_a_cancelled_call_frees_its_connection(sockets: Sockets) -> None:
-    """The slot is free again, and the half-used connection is closed."""
+    """After a call is cancelled, another call can start, and the half-used connection is closed."""
     first_waits = asyncio.Event()
 
     async def slow_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +173,7 @@ async def test_a_cancelled_call_frees_its_connection(sockets: Sockets) -> None:
 
 
 async def test_many_calls_share_few_connections(sockets: Sockets) -> None:
-    """Waiting calls are sent as connections become free."""
+    """Many calls share few connections. Waiting calls are sent as connections become free."""
 
     async def keeping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -165,7 +186,7 @@ async def test_many_calls_share_few_connections(sockets: Sockets) -> None:
 
 
 async def test_connections_are_reused(sockets: Sockets) -> None:
-    """A TLS handshake for each message would double its time."""
+    """Connections are reused. A TLS handshake for each message would double the time of a send."""
 
     async def keeping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
@@ -179,7 +200,10 @@ async def test_connections_are_reused(sockets: Sockets) -> None:
 
 
 async def test_an_idle_connection_that_meta_closed_costs_no_send(sockets: Sockets) -> None:
-    """The closed connection is noticed before it is used, and another one is opened."""
+    """A send succeeds although Meta closed the idle connection.
+
+    The closed connection is noticed before it is used, and another one is opened.
+    """
     closed = asyncio.Event()
 
     async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -198,7 +222,7 @@ async def test_an_idle_connection_that_meta_closed_costs_no_send(sockets: Socket
 
 
 async def test_a_compressed_response_is_read(sockets: Sockets) -> None:
-    """Pages of templates come as gzip."""
+    """A response that is compressed with gzip is read. Pages of templates come as gzip."""
     body = gzip.compress(json.dumps(ACCEPTED).encode())
 
     async def compressing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -225,7 +249,10 @@ async def test_a_compressed_response_is_read(sockets: Sockets) -> None:
     ids=["longer than 1 MB", "a gzip bomb", "cut gzip", "gzip that is not", "an encoding that was not requested"],
 )
 async def test_a_response_that_is_too_long_or_garbled_is_not_accepted(sockets: Sockets, answer: bytes) -> None:
-    """Reading stops at 1 MB after decompression; the send itself stays unknown."""
+    """A response that is too long or garbled is not accepted.
+
+    Reading stops at 1 MB after decompression. The outcome of the send stays unknown.
+    """
 
     async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -238,7 +265,7 @@ async def test_a_response_that_is_too_long_or_garbled_is_not_accepted(sockets: S
 
 
 async def test_an_endless_response_is_stopped(sockets: Sockets) -> None:
-    """The connection is closed instead of drained, so the server notices."""
+    """An endless response is stopped. The connection is closed instead of drained, so the server notices."""
     noticed = asyncio.Event()
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

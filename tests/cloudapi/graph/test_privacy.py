@@ -80,13 +80,13 @@ async def sockets_graph(sockets: Sockets) -> AsyncIterator[GraphClient]:
 
 
 def spans(trace_dir: Path) -> str:
-    """Returns everything that was traced, as text."""
+    """Returns all spans that were traced, as text."""
     tracing.tracer()
     return "".join(path.read_text() for path in trace_dir.iterdir())
 
 
 async def outcome(graph: GraphClient, name: str) -> str:
-    """Returns the error of a call in every form in which it could be written."""
+    """Makes a call that fails. Returns its error in every form in which an error can be written."""
     with pytest.raises(GraphError) as raised:
         await CALLS[name](graph)
     error = raised.value
@@ -102,14 +102,20 @@ def found(text: str) -> list[str]:
 async def test_an_error_of_meta_that_quotes_the_request_is_not_passed_on(
     graph: GraphClient, meta: Meta, name: str
 ) -> None:
-    """Meta does quote tokens ("Malformed access token …") and parameters."""
+    """An error of Meta that quotes the request is not passed on.
+
+    Meta does quote tokens ("Malformed access token …") and parameters.
+    """
     meta.answer = quoting
     assert found(await outcome(graph, name)) == []
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name != "download"])
 async def test_an_error_of_the_network_reveals_nothing_of_the_request(sockets_graph: GraphClient, name: str) -> None:
-    """httpx attaches the request, with URL and headers, to its errors; ours do not show it."""
+    """A network error reveals nothing of the request.
+
+    httpx attaches the request, with URL and headers, to its errors. Our errors do not show it.
+    """
     assert found(await outcome(sockets_graph, name)) == []
 
 
@@ -117,7 +123,10 @@ async def test_an_error_of_the_network_reveals_nothing_of_the_request(sockets_gr
 async def test_nothing_is_logged_of_a_call_at_any_level(
     graph: GraphClient, meta: Meta, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    """httpx logs each URL at INFO, and some URLs have a token in their query."""
+    """The logs of a call contain no secret at any log level.
+
+    httpx logs each URL at INFO, and some URLs have a token in their query.
+    """
     caplog.set_level(logging.DEBUG)
     meta.answer = quoting
     await outcome(graph, name)
@@ -127,7 +136,10 @@ async def test_nothing_is_logged_of_a_call_at_any_level(
 async def test_nothing_is_logged_of_a_call_over_a_real_connection(
     sockets_graph: GraphClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """httpcore logs each step of a connection at DEBUG."""
+    """httpx and httpcore log nothing about a call over a real connection.
+
+    By default, httpcore logs each step of a connection at DEBUG.
+    """
     caplog.set_level(logging.DEBUG)
     await outcome(sockets_graph, "debug token")
     assert [record.name for record in caplog.records if record.name.startswith("http")] == []
@@ -135,7 +147,7 @@ async def test_nothing_is_logged_of_a_call_over_a_real_connection(
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_the_span_of_a_call_holds_no_secret(graph: GraphClient, meta: Meta, trace_dir: Path, name: str) -> None:
-    """OpenTelemetry's own instrumentation would export the whole URL."""
+    """The span of a call contains no secret. OpenTelemetry's own instrumentation would export the whole URL."""
     meta.answer = quoting
     await outcome(graph, name)
     tracing.configure("test", None)
@@ -143,7 +155,10 @@ async def test_the_span_of_a_call_holds_no_secret(graph: GraphClient, meta: Meta
 
 
 async def test_the_span_of_a_call_is_named_by_its_template(graph: GraphClient, trace_dir: Path) -> None:
-    """Method, template, the number's id and the status are enough to read a trace."""
+    """The span of a call is named by method and template.
+
+    Together with the number's id and the status, this is enough to read a trace.
+    """
     configured = tracing.configure("test", trace_dir)
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     configured.shutdown()
@@ -153,7 +168,7 @@ async def test_the_span_of_a_call_is_named_by_its_template(graph: GraphClient, t
 
 
 async def test_the_span_of_a_refusal_has_code_and_verdict(graph: GraphClient, meta: Meta, trace_dir: Path) -> None:
-    """Code and verdict explain a failed trace."""
+    """The span of a refusal has code and verdict, because these explain a failed trace."""
     configured = tracing.configure("test", trace_dir)
     meta.replies(400, {"error": {"code": 131056}})
     with pytest.raises(GraphRefused):
@@ -165,7 +180,10 @@ async def test_the_span_of_a_refusal_has_code_and_verdict(graph: GraphClient, me
 
 
 async def test_a_cancelled_call_is_an_error_in_its_trace(sockets: Sockets, trace_dir: Path) -> None:
-    """The sender's deadline cancels a call; a span that ended normally would hide it."""
+    """A cancelled call is an error in its trace.
+
+    The sender's deadline cancels a call. A span that ended normally would hide this.
+    """
     configured = tracing.configure("test", trace_dir)
     asked = asyncio.Event()
 
@@ -187,11 +205,11 @@ async def test_a_cancelled_call_is_an_error_in_its_trace(sockets: Sockets, trace
 
 @pytest.mark.parametrize("value", [CREDENTIALS, Override("https://a.example/w", VERIFY)])
 def test_an_object_with_a_secret_does_not_show_it(value: object) -> None:
-    """A `repr` ends up in logs sooner or later."""
+    """The `repr` of an object with a secret does not show the secret. A `repr` ends up in logs sooner or later."""
     assert found(repr(value)) == []
 
 
 async def test_an_issued_token_is_not_shown(graph: GraphClient, meta: Meta) -> None:
-    """The tokens that Meta returns are hidden too."""
+    """The `repr` of a token that Meta returns does not show the token."""
     meta.answer = lambda _request: httpx.Response(200, json={"access_token": INSPECTED})
     assert found(repr(await graph.refresh_token("1", SECRET, "EAAold"))) == []

@@ -40,19 +40,25 @@ STATUSES = [0, 200, 302, 400, 401, 403, 404, 429, 500, 503]
 
 @pytest.mark.parametrize(("code", "expected"), ROWS)
 def test_a_documented_code_has_its_verdict(code: int, expected: Verdict) -> None:
-    """Each code of Meta's page has the verdict that the research gives."""
+    """Each code of Meta's page has the verdict that our research gives it."""
     assert verdict(code, 400) is expected
 
 
 @pytest.mark.parametrize("code", KNOWN)
 def test_the_http_status_never_decides_if_the_code_is_known(code: int) -> None:
-    """Meta asks to decide by the code; the statuses that come with one vary."""
+    """If the code is known, the HTTP status does not change the verdict.
+
+    Meta says that clients should decide by the code. The same code comes with different statuses.
+    """
     assert len({verdict(code, status) for status in STATUSES}) == 1
 
 
 @pytest.mark.parametrize("code", KNOWN)
 def test_a_documented_code_has_a_title_and_a_reason(code: int) -> None:
-    """A person who reads a failure learns what it is and why it was judged so."""
+    """Each documented code has a title and a reason.
+
+    A person who reads a failure learns what it is and why it was judged in this way.
+    """
     assert errors.title(code)
     assert errors.reason(code)
 
@@ -72,30 +78,39 @@ def test_a_documented_code_has_a_title_and_a_reason(code: int) -> None:
     ],
 )
 def test_an_unknown_code_is_judged_by_its_status_and_with_caution(status: int, expected: Verdict) -> None:
-    """Anything that may have been processed is never called safe to repeat."""
+    """An unknown code is judged by its HTTP status.
+
+    A call that may have been processed is never called safe to repeat.
+    """
     assert verdict(987654321, status) is expected
 
 
 @given(st.integers(), st.integers())
 def test_any_code_with_any_status_has_a_verdict(code: int, status: int) -> None:
-    """The function is total: no response of Meta makes it raise."""
+    """Every code with every status has a verdict. No response of Meta makes the function raise."""
     assert verdict(code, status) in Verdict
 
 
 @given(st.sampled_from(DOCUMENTED[Verdict.AMBIGUOUS]), st.integers())
 def test_an_ambiguous_code_is_never_judged_safe_to_repeat(code: int, status: int) -> None:
-    """No status, not even 429, turns "may have gone out" into a retry."""
+    """An ambiguous code is never judged safe to repeat.
+
+    No status, not even 429, turns "may have gone out" into a retry.
+    """
     assert verdict(code, status) is Verdict.AMBIGUOUS
 
 
 @given(st.integers(), st.integers().filter(lambda status: status != 429))
 def test_only_rate_limits_and_callback_checks_are_repeated(code: int, status: int) -> None:
-    """A retry needs proof that nothing was processed, so the set of such codes is closed."""
+    """Only rate limits and callback checks are repeated.
+
+    A retry needs proof that nothing was processed, so no other code may be in this set.
+    """
     assert (verdict(code, status) is Verdict.RETRY) == (code in DOCUMENTED[Verdict.RETRY])
 
 
 @given(st.integers(), st.integers())
 def test_only_codes_for_a_pause_pause_a_number(code: int, status: int) -> None:
-    """An unknown error may fail a message, but does not silence a number."""
+    """Only the codes for a pause pause a number. An unknown error may fail a message, but does not stop a number."""
     pausing = code in DOCUMENTED[Verdict.PAUSE_NUMBER] or 200 <= code <= 299
     assert (verdict(code, status) is Verdict.PAUSE_NUMBER) == pausing

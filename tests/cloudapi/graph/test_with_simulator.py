@@ -1,4 +1,7 @@
-"""The client and the simulated Meta, each written independently from Meta's pages, agree on every call."""
+"""The client and the simulated Meta agree on every call.
+
+Each of the two was written independently from Meta's pages.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,7 +49,7 @@ WORLD = {
 
 @pytest.fixture
 def simulator() -> Starlette:
-    """Returns a simulator in this process."""
+    """Returns a simulator that runs in this process."""
     return build()
 
 
@@ -64,7 +67,7 @@ async def control(simulator: Starlette) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def simulated(simulator: Starlette, control: httpx.AsyncClient) -> AsyncIterator[GraphClient]:
-    """Yields a client of that simulator."""
+    """Yields a Graph client that calls the simulator."""
     async with GraphClient("http://graph", "v26.0", transport=httpx.ASGITransport(simulator)) as client:
         yield client
 
@@ -91,7 +94,7 @@ async def callback(sockets: Sockets) -> str:
 
 
 async def test_a_message_is_read_and_answered(simulated: GraphClient, received: str) -> None:
-    """Every answer consists of these two calls."""
+    """A message is marked as read and answered. Every answer consists of these two calls."""
     await simulated.mark_read(TOKEN, NUMBER, received, typing_indicator=True)
     body = messages.addressed(messages.Text("Hello").payload(), to=PHONE, recipient=None, callback_data="7")
     accepted = await simulated.send(TOKEN, NUMBER, body)
@@ -99,7 +102,7 @@ async def test_a_message_is_read_and_answered(simulated: GraphClient, received: 
 
 
 async def test_a_message_outside_the_window_needs_a_template(simulated: GraphClient) -> None:
-    """A contact who never wrote has no window."""
+    """A message outside the window needs a template. A contact who never wrote has no window."""
     body = messages.addressed(messages.Text("Hello").payload(), to="+16505550100", recipient=None, callback_data="7")
     with pytest.raises(GraphRefused) as raised:
         await simulated.send(TOKEN, NUMBER, body)
@@ -107,8 +110,12 @@ async def test_a_message_outside_the_window_needs_a_template(simulated: GraphCli
 
 
 async def test_the_life_of_a_subscription(simulated: GraphClient, callback: str) -> None:
-    """It sets the app's callback, subscribes the account, overrides it for account and number, and removes all of
-    it."""
+    """The app's callback is set and the account is subscribed.
+
+    Then, account and number override the callback.
+
+    At the end, the overrides, the subscription of the account and the app's callback are removed.
+    """
     await simulated.set_app_subscription(
         APP_TOKEN, APP, callback_url=callback, verify_token="verify", fields=["messages", "calls"]
     )
@@ -146,7 +153,10 @@ async def test_the_life_of_a_subscription(simulated: GraphClient, callback: str)
 async def test_an_override_before_the_subscription_is_refused_with_metas_reason(
     simulated: GraphClient, callback: str
 ) -> None:
-    """The operator recognises this case of error 100 by these words."""
+    """An override before the subscription is refused with error 100 and Meta's reason.
+
+    The operator recognises this case of error 100 by the words of the reason.
+    """
     with pytest.raises(GraphRefused) as raised:
         await simulated.subscribe_app(TOKEN, WABA, Override(callback, "verify"))
     assert raised.value.code == 100
@@ -154,7 +164,10 @@ async def test_an_override_before_the_subscription_is_refused_with_metas_reason(
 
 
 async def test_a_callback_that_does_not_answer_is_refused_with_2200(simulated: GraphClient, sockets: Sockets) -> None:
-    """It works once the endpoint answers, so a retry makes sense."""
+    """A callback that does not answer is refused with error 2200.
+
+    The same call works once the callback answers, so a retry makes sense.
+    """
     url = await sockets.listen(lambda _reader, _writer: asyncio.sleep(0))
     with pytest.raises(GraphRefused) as raised:
         await simulated.set_app_subscription(
@@ -164,7 +177,7 @@ async def test_a_callback_that_does_not_answer_is_refused_with_2200(simulated: G
 
 
 async def test_the_life_of_a_token(simulated: GraphClient) -> None:
-    """The token is inspected, refreshed and replaced; then the old one is revoked."""
+    """A token is inspected, refreshed and replaced. Then the old token is revoked."""
     assert (await simulated.debug_token(APP_TOKEN, TOKEN.token)).is_valid
     fresh = await simulated.refresh_token(APP, SECRET, TOKEN.token)
     await simulated.revoke_token(APP, SECRET, TOKEN.token, with_token=fresh.token)
@@ -180,7 +193,12 @@ async def deregister(simulated: GraphClient) -> None:
 
 
 async def test_the_life_of_a_number(simulated: GraphClient) -> None:
-    """The number is deregistered, registered with its PIN, given another PIN, and read with health and profile."""
+    """A number is deregistered, and registered with its PIN.
+
+    Then it gets another PIN.
+
+    At the end, the number is read with its health and its profile.
+    """
     await deregister(simulated)
     health = (await simulated.phone_number(TOKEN, NUMBER)).health_status
     assert health is not None
@@ -199,7 +217,7 @@ async def test_the_life_of_a_number(simulated: GraphClient) -> None:
 
 
 async def test_a_wrong_pin_needs_a_person(simulated: GraphClient) -> None:
-    """Retrying automatically would lock the number."""
+    """A wrong PIN needs a person. Automatic retries would lock the number."""
     await deregister(simulated)
     with pytest.raises(GraphRefused) as raised:
         await simulated.register(TOKEN, NUMBER, pin="000000")
@@ -207,7 +225,7 @@ async def test_a_wrong_pin_needs_a_person(simulated: GraphClient) -> None:
 
 
 async def test_the_life_of_a_template(simulated: GraphClient) -> None:
-    """It is created, found, changed and deleted."""
+    """A template is created, found, changed and deleted."""
     created = await simulated.create_template(
         TOKEN,
         WABA,
@@ -224,7 +242,7 @@ async def test_the_life_of_a_template(simulated: GraphClient) -> None:
 
 
 async def test_the_life_of_a_media_object(simulated: GraphClient) -> None:
-    """It is uploaded, looked up, downloaded and deleted."""
+    """A media object is uploaded, looked up, downloaded and deleted."""
     media_id = await simulated.upload_media(TOKEN, NUMBER, File("a.txt", b"bytes", "text/plain"))
     found = await simulated.media(TOKEN, media_id, phone_number_id=NUMBER)
     content = bytearray()

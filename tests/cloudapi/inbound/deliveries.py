@@ -1,4 +1,4 @@
-"""Deliveries as Meta sends them: samples of each kind, and the envelope around them."""
+"""Samples of each kind of delivery, as Meta sends them, and functions that build deliveries."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The fast path for simple deliveries gives the same events as framing."""
+"""The fast path for simple deliveries gives the same events as `framing`."""
 
 import json
 from typing import Any
@@ -17,19 +17,22 @@ NOTHING = {"field": "messages", "value": {"messaging_product": "whatsapp", "meta
 
 
 def both(part: dict[str, Any]) -> tuple[list[object], list[object]]:
-    """Returns the events of a change alone, by whichever path `split` chooses, and by framing."""
+    """Returns the events of a change twice: by the path that `split` chooses, and by `framing`."""
     alone, beside = (split(delivery(*parts), default_number="default") for parts in ((part,), (part, NOTHING)))
     return list(map(_comparable, alone)), list(map(_comparable, beside))
 
 
 def _comparable(event: Event) -> object:
-    """An unreadable delivery is kept whole, including the change beside it, so only kind and problem are compared."""
+    """Returns the part of an event that must be equal on both paths.
+
+    An unreadable delivery is kept whole, including the change beside it, so only kind and problem are compared.
+    """
     return (event.kind, event.problem) if event.kind is EventKind.UNPARSEABLE else event
 
 
 @pytest.mark.parametrize("part", SAMPLES.values(), ids=SAMPLES.keys())
 def test_every_documented_delivery_is_the_same_on_both_paths(part: dict[str, Any]) -> None:
-    """The result is equal whether the delivery is simple or not."""
+    """Every documented delivery gives the same events on both paths."""
     alone, beside = both(part)
     assert alone == beside
 
@@ -73,13 +76,16 @@ ids = st.one_of(st.none(), st.sampled_from(["", "1555", "+1555", "1666", "US.abc
 @example({"messages": [{"id": "w"}], "contacts": [{"wa_id": "1555", "user_id": "US.abc"}]})
 @example({"statuses": [{"id": "w", "status": "read", "recipient_id": "1555"}], "contacts": [{"wa_id": "1666"}]})
 def test_any_change_is_the_same_on_both_paths(members: dict[str, Any]) -> None:
-    """Contacts may match or not, ids may be missing or odd, members may be new."""
+    """Any change gives the same events on both paths.
+
+    Contacts may or may not match, ids may be missing or odd, and members may be new.
+    """
     alone, beside = both({"field": "messages", "value": {"metadata": METADATA, **members}})
     assert alone == beside
 
 
 def test_a_message_and_a_status_take_the_fast_path() -> None:
-    """The fast path is used for the deliveries it was written for."""
+    """A message and a status take the fast path, which was written for such deliveries."""
     message = change(messages=[text_message("wamid.1")], contacts=[{"profile": {"name": "A"}, "wa_id": "16505551234"}])
     status = change(statuses=[{"id": "wamid.1", "status": "read", "timestamp": "1", "recipient_id": "16505551234"}])
     for part in (message, status):
@@ -89,7 +95,10 @@ def test_a_message_and_a_status_take_the_fast_path() -> None:
 
 
 def test_the_last_of_two_equal_names_counts_on_both_paths() -> None:
-    """JSON leaves the order open; the inbox must not depend on the path."""
+    """If a name occurs twice, the last value counts on both paths.
+
+    JSON does not define which value counts. The inbox must not depend on the path.
+    """
     body = delivery(change(messages=[text_message("wamid.1")])).decode()
     twice = body.replace('"messages":[', '"messages":[],"messages":[', 1).encode()
     (event,) = split(twice, default_number="default")

@@ -1,4 +1,7 @@
-"""Messages that people sent become records: typed, matched to a person, readable."""
+"""Messages that people sent become records.
+
+A record has a type, belongs to a person, and has the text that a person would read.
+"""
 
 import json
 from typing import Any
@@ -16,17 +19,17 @@ ADA = Identity("16505551234", "US.13491208655302741918", "US.ENT.118157992128868
 
 
 def sample(name: str) -> InboundMessage:
-    """Returns the message of a sample."""
+    """Returns the record of the message in a sample."""
     return sample_of(InboundMessage, name)
 
 
 def read(*changes: dict[str, Any]) -> InboundMessage:
-    """Returns the first message of a delivery with these changes."""
+    """Makes a delivery of these changes and returns the record of its first message."""
     return first_of(InboundMessage, *changes)
 
 
 def message(type_: str, body: object, **more: object) -> InboundMessage:
-    """Returns the record of a message of this type and body."""
+    """Returns the record of a message with this type and body."""
     item = {"from": "1", "id": "wamid.x", "timestamp": "1", "type": type_, type_: body}
     return read(change(messages=[item | more]))
 
@@ -41,7 +44,7 @@ def test_everything_that_meta_documents_is_recognised(name: str) -> None:
 
 
 def test_a_text_message_is_read() -> None:
-    """The record has sender, time and content of the most common message."""
+    """The record of a text message has sender, time and content."""
     record = sample("text")
     assert (record.number_id, record.wamid, record.type) == (NUMBER, "wamid.IN.text", "text")
     assert (record.sender, record.profile_name, record.username) == (ADA, "Ada", "ada.l")
@@ -81,7 +84,10 @@ TEXTS = {
 
 @pytest.mark.parametrize(("name", "text"), TEXTS.items(), ids=TEXTS)
 def test_the_text_is_what_a_person_would_read(name: str, text: str | None) -> None:
-    """The text is the body, caption, title, emoji or place name: whatever a list of messages would show."""
+    """The text of a record is what a list of messages would show.
+
+    It is the body, caption, title, emoji or place name.
+    """
     record = first_record(SAMPLES[name])
     assert isinstance(record, InboundMessage | records.Echo)
     assert record.text == text
@@ -98,12 +104,12 @@ BUTTONS = {
 
 @pytest.mark.parametrize(("name", "button"), BUTTONS.items(), ids=BUTTONS)
 def test_a_selected_option_is_identified_by_its_id(name: str, button: str | None) -> None:
-    """A bot finds buttons, list rows and template buttons in one place."""
+    """The id of a selected option is in one field, whether it is a button, a list row or a template button."""
     assert sample(name).button_id == button
 
 
 def test_media_has_what_is_needed_to_fetch_it() -> None:
-    """The content has id, type, name and hash of a document."""
+    """The content of a document has what is needed to fetch it: id, type, name and hash."""
     content = sample("document").content
     assert isinstance(content, bodies.MediaBody)
     assert (content.id, content.mime_type, content.filename) == ("1003383421387256", "application/pdf", "invoice.pdf")
@@ -113,12 +119,12 @@ def test_media_has_what_is_needed_to_fetch_it() -> None:
 
 @pytest.mark.parametrize("name", ["audio", "voice"])
 def test_a_voice_message_has_two_spellings(name: str) -> None:
-    """Some deliveries have `type: voice`, others `audio` with `voice: true`."""
+    """A voice message is read in both spellings: `type: voice`, and `type: audio` with `voice: true`."""
     assert isinstance(sample(name).content, bodies.MediaBody)
 
 
 def test_a_form_is_read_from_its_json_text() -> None:
-    """`response_json` is JSON in a string; `response` is its content."""
+    """The answers of a form are read from `response_json`, which is JSON in a string. `response` has the content."""
     reply = body_of(bodies.InteractiveBody, sample("flow reply").content).nfm_reply
     assert reply is not None
     assert reply.response == {"flow_token": "t", "size": "L"}
@@ -126,7 +132,10 @@ def test_a_form_is_read_from_its_json_text() -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "NaN", "[" * 100_000, '{"a":NaN}'], ids=lambda text: text[:10])
 def test_a_form_that_is_not_a_json_object_is_none(text: str) -> None:
-    """A flow can send anything; reading it never raises."""
+    """If the response of a form is not a JSON object, `response` is None.
+
+    A flow can send anything. Reading it never raises an error.
+    """
     record = message("interactive", {"type": "nfm_reply", "nfm_reply": {"name": "flow", "response_json": text}})
     reply = body_of(bodies.InteractiveBody, record.content).nfm_reply
     assert reply is not None
@@ -134,7 +143,7 @@ def test_a_form_that_is_not_a_json_object_is_none(text: str) -> None:
 
 
 def test_a_form_is_fit_for_the_database() -> None:
-    """Escapes inside the inner JSON are replaced too."""
+    """The content of a form can be stored in the database. Escapes inside the inner JSON are replaced too."""
     record = message("interactive", {"type": "nfm_reply", "nfm_reply": {"response_json": '{"a":"\\u0000\\ud800"}'}})
     reply = body_of(bodies.InteractiveBody, record.content).nfm_reply
     assert reply is not None
@@ -142,7 +151,7 @@ def test_a_form_is_fit_for_the_database() -> None:
 
 
 def test_contact_cards_are_typed() -> None:
-    """Each card has names, phones and mail addresses, and its origin."""
+    """Contact cards have types. Each card has names, phones, mail addresses and an origin."""
     cards = sample("contacts").content
     assert isinstance(cards, tuple)
     barbara, ben = cards
@@ -155,13 +164,13 @@ def test_contact_cards_are_typed() -> None:
 
 
 def test_an_order_has_its_products() -> None:
-    """Quantity and price are numbers."""
+    """The products of an order are read. Their quantity and price are numbers."""
     (item,) = body_of(bodies.OrderBody, sample("order").content).product_items
     assert (item.product_retailer_id, item.quantity, item.item_price, item.currency) == ("di9ozbzfi4", 2, 7.99, "USD")
 
 
 def test_edit_and_revoke_name_the_original() -> None:
-    """The changed or revoked message is already known."""
+    """An edit or a revoke names the message that was changed or revoked. That message is already known."""
     assert body_of(bodies.EditBody, sample("edit").content).original_message_id == "wamid.IN.text"
     assert body_of(bodies.RevokeBody, sample("revoke").content).original_message_id == "wamid.IN.text"
 
@@ -173,26 +182,29 @@ def test_an_edit_in_an_edit_in_an_edit_is_read_once() -> None:
 
 
 def test_an_unsupported_message_has_a_reason() -> None:
-    """The record has the reason and the real type."""
+    """The record of an unsupported message has the reason and the real type."""
     record = sample("unsupported")
     assert (body_of(bodies.UnsupportedBody, record.content).type, record.errors[0].code) == ("poll_creation", 131051)
 
 
 def test_errors_of_the_value_belong_to_its_only_message() -> None:
-    """An interactive message may arrive without a body, with the reason beside it."""
+    """Errors of a value belong to its only message.
+
+    An interactive message may arrive without a body. The reason is then beside the message.
+    """
     assert sample("interactive without a body").errors == (
         Fault(131000, "Something went wrong", "Something went wrong"),
     )
 
 
 def test_a_reply_names_what_it_replies_to() -> None:
-    """`context` gives the wamid and the author of the other message."""
+    """A reply names the message that it replies to. `context` gives the wamid and the author of that message."""
     record = sample("reply")
     assert (record.context_wamid, record.context_from) == ("wamid.OUT.7", Identity("15550783881", None))
 
 
 def test_forwarding_products_and_ads_are_recorded() -> None:
-    """Every part of `context` and `referral` has its field."""
+    """Forwarding, products and ads are recorded. Every part of `context` and `referral` has its field."""
     assert (sample("forwarded").forwarded, sample("forwarded").frequently_forwarded) == (True, True)
     product, referral = sample("about a product").referred_product, sample("from an ad").referral
     assert product is not None
@@ -203,7 +215,7 @@ def test_forwarding_products_and_ads_are_recorded() -> None:
 
 
 def test_a_group_message_is_from_the_participant() -> None:
-    """The conversation belongs to the participant; the group is recorded beside it."""
+    """A group message belongs to the conversation of the participant. The record also has the group."""
     record = sample("group message")
     assert record.sender == ADA
     assert record.group_id is not None
@@ -218,13 +230,19 @@ def test_a_group_message_is_from_the_participant() -> None:
     ],
 )
 def test_a_user_without_a_phone_is_identified_by_the_user_id(name: str, identity: Identity) -> None:
-    """Users with a username have no number; some deliveries put the user id in its place."""
+    """A user without a phone number is identified by the user id.
+
+    Users with a username have no number. Some deliveries have the user id in the place of the number.
+    """
     record = sample(name)
     assert (record.sender, record.profile_name) == (identity, "Grace")
 
 
 def test_the_contact_adds_what_the_message_lacks() -> None:
-    """A message with only a phone gets the user id from its contact, and the other way round."""
+    """The contact adds the id that the message does not have.
+
+    A message with only a phone gets the user id from its contact, and the other way round.
+    """
     contact = {"wa_id": "16505551234", "user_id": "US.9"}
     by_phone = read(change(contacts=[contact], messages=[text_message("a")]))
     by_user = {"from_user_id": "US.9", "id": "b", "timestamp": "1", "type": "text", "text": {"body": "Hi"}}
@@ -233,32 +251,38 @@ def test_the_contact_adds_what_the_message_lacks() -> None:
 
 
 def test_a_changed_number_names_both() -> None:
-    """The old number identifies the existing conversation, the new one its continuation."""
+    """The record of a changed number names both numbers.
+
+    The old number identifies the existing conversation. The new number identifies its continuation.
+    """
     record = sample("changed number")
     assert (record.changed_from, record.changed_to) == (Identity("16505551234", None), Identity("12195555358", None))
 
 
 def test_the_older_spelling_of_a_changed_number_is_recognised() -> None:
-    """Older versions write `new_wa_id` instead of `wa_id`."""
+    """A changed number is also recognised in the older spelling: `new_wa_id` instead of `wa_id`."""
     record = message("system", {"type": "user_changed_number", "new_wa_id": "2"})
     assert (record.changed_from, record.changed_to) == (Identity("1", None), Identity("2", None))
 
 
 def test_a_changed_user_id_names_both() -> None:
-    """Without any phone, old and new are identified by user id."""
+    """The record of a changed user id names both ids. Here, neither the old nor the new identity has a phone."""
     record = sample("changed user id")
     assert (record.changed_from, record.changed_to) == (Identity(None, "US.1000"), Identity(None, "US.2000"))
     assert record.sender == Identity(None, "US.1000")
 
 
 def test_other_system_messages_change_no_identity() -> None:
-    """An identity check does not give a new identity."""
+    """Other system messages change no identity. For example, an identity check does not give a new identity."""
     record = message("system", {"type": "customer_identity_changed", "identity": "x", "customer": "1"})
     assert (record.changed_from, record.changed_to) == (None, None)
 
 
 def test_an_unknown_type_is_kept_and_noted() -> None:
-    """A poll is a message too; its content is kept as plain values."""
+    """A message of an unknown type is kept, and its type is noted.
+
+    For example, a poll is a message too. Its content is kept as plain values.
+    """
     record = sample("unknown type")
     assert (record.type, record.text, record.sender) == ("poll", None, ADA)
     assert record.content == {"question": "Tea or coffee?", "options": ["Tea", "Coffee"]}
@@ -266,7 +290,7 @@ def test_an_unknown_type_is_kept_and_noted() -> None:
 
 
 def test_unknown_members_are_noted_wherever_they_are() -> None:
-    """They are noted in the value, the message, its context, its contact and its body."""
+    """Unknown members are noted in the value, the message, its context, its contact and its body."""
     item = text_message("a") | {"mood": 1, "context": {"id": "b", "tone": 2}, "text": {"body": "Hi", "font": 3}}
     contact = {"wa_id": "16505551234", "hat": 4, "profile": {"name": "Ada", "age": 5}}
     record = read(change(messages=[item], contacts=[contact], weather={"is": "fine"}))
@@ -282,7 +306,10 @@ def test_unknown_members_are_noted_wherever_they_are() -> None:
 
 
 def test_notes_contain_no_data_of_a_user() -> None:
-    """Notes go to metrics and logs; a name that cannot be Meta's is replaced."""
+    """Notes contain no data of a user, because they go to metrics and logs.
+
+    A name that Meta cannot have chosen is replaced.
+    """
     record = read(change(messages=[text_message("a") | {"call me on 16505551234": 1, "type": "my secret, 1234"}]))
     assert set(record.unknown) == {"messages.?", "messages.type=?", "messages.text"}
 
@@ -300,7 +327,10 @@ def test_notes_contain_no_data_of_a_user() -> None:
     ],
 )
 def test_a_body_of_another_shape_is_kept_and_noted(type_: str, body: object, text: str | None) -> None:
-    """A known type with a body of a new shape is still a message; its content is kept as plain values."""
+    """A known type with a body of another shape is still a message.
+
+    Its content is kept as plain values, and the new shape is noted.
+    """
     record = message(type_, body)
     assert record.content == (body if isinstance(body, dict) else {type_: body})
     assert record.text == text
@@ -308,7 +338,7 @@ def test_a_body_of_another_shape_is_kept_and_noted(type_: str, body: object, tex
 
 
 def test_numbers_written_as_text_are_numbers() -> None:
-    """A latitude in quotes is accepted."""
+    """Numbers that are written as text are read as numbers. For example, a latitude in quotes is accepted."""
     record = message("location", {"latitude": "1.5", "longitude": "2"})
     assert body_of(bodies.LocationBody, record.content).latitude == 1.5
 
@@ -316,12 +346,12 @@ def test_numbers_written_as_text_are_numbers() -> None:
 @pytest.mark.parametrize("name", ["context", "referral", "errors"])
 @pytest.mark.parametrize("value", [5, "x", [], {}, None, [5], {"id": {}}])
 def test_members_beside_the_body_may_have_any_shape(name: str, value: object) -> None:
-    """Members beside the text never cost the text."""
+    """Members beside the body may have any shape. The text is read nevertheless."""
     assert message("text", {"body": "Hi"}, **{name: value}).text == "Hi"
 
 
 def test_a_message_without_a_sender_is_refused() -> None:
-    """A replay gives the same reason as the first delivery."""
+    """A message without a sender is refused. A replay gives the same reason as the first delivery."""
     item = {"id": "a", "timestamp": "1", "type": "text", "text": {"body": "Hi"}}
     with pytest.raises(records.UnreadableEvent) as refusal:
         read(change(messages=[item]))
@@ -344,7 +374,10 @@ PAYLOADS = {
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
 def test_the_error_of_an_unreadable_payload_reveals_nothing(payload: bytes) -> None:
-    """The only error of this boundary quotes nothing of the payload, and neither does its cause."""
+    """The error for an unreadable payload quotes nothing of the payload, and neither does its cause.
+
+    `UnreadableEvent` is the only error that `parse` raises.
+    """
     with pytest.raises(records.UnreadableEvent) as refusal:
         parse(payload)
     assert refusal.value.reason == "InvalidPayload"
@@ -370,7 +403,10 @@ def test_the_error_of_an_unreadable_payload_reveals_nothing(payload: bytes) -> N
     ids=str,
 )
 def test_text_is_fit_for_the_database(written: bytes, stored: str) -> None:
-    """U+0000 and halves of surrogate pairs become U+FFFD; text that only looks like them stays."""
+    """Text can be stored in the database.
+
+    U+0000 and halves of surrogate pairs become U+FFFD. Text that only looks like them stays.
+    """
     payload = b'{"field":"messages","value":{"messages":[{"from":"1","type":"text","text":{"body":"%s"}}]}}' % written
     record = parse(payload)
     assert isinstance(record, InboundMessage)
@@ -378,7 +414,7 @@ def test_text_is_fit_for_the_database(written: bytes, stored: str) -> None:
 
 
 def test_numbers_beyond_64_bits_cost_nothing() -> None:
-    """They become text, and the message is read."""
+    """Numbers beyond 64 bits become text, and the message is still read."""
     payload = b'{"field":"messages","value":{"messages":[{"from":"1","type":"poll","poll":{"n":%s,"x":1e999}}]}}'
     record = parse(payload % (b"9" * 5000))
     assert isinstance(record, InboundMessage)

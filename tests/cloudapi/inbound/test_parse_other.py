@@ -1,4 +1,7 @@
-"""Events that are not customers' messages become records: statuses, echoes, history, and the account."""
+"""Events that are not customers' messages become records.
+
+They are statuses, echoes, history and updates of the account.
+"""
 
 from typing import Any
 
@@ -14,7 +17,10 @@ from .parsed import body_of, first_of, sample_of
 
 
 def test_a_status_is_read() -> None:
-    """The record has what settles an outbox row: message, status, our own id and the price."""
+    """The record of a status has what is needed to settle an outbox row.
+
+    It has the message, the status, our own id and the price.
+    """
     record = sample_of(records.InboundStatus, "status")
     assert (record.number_id, record.wamid, record.status) == (NUMBER, "wamid.OUT.1", "delivered")
     assert (record.callback_data, record.occurred_at) == ("5a0e9c1e", 1750030074.0)
@@ -24,14 +30,14 @@ def test_a_status_is_read() -> None:
 
 
 def test_a_status_may_have_a_conversation() -> None:
-    """Meta sends it only in a free entry point window, since v24.0."""
+    """The conversation of a status is read. Since v24.0, Meta sends it only in a free entry point window."""
     record = sample_of(records.InboundStatus, "status with a conversation")
     assert (record.conversation_id, record.conversation_origin) == ("6ceb9d92", "referral_conversion")
     assert record.conversation_expires_at == 1750116474.0
 
 
 def test_a_failed_status_needs_no_contacts() -> None:
-    """Recipient, code and title are in the status itself."""
+    """A failed status needs no contacts. Recipient, code and title are in the status itself."""
     record = sample_of(records.InboundStatus, "failed status")
     assert (record.status, record.error_code) == ("failed", 131049)
     assert record.error_title == "This message was not delivered to maintain healthy ecosystem engagement."
@@ -39,7 +45,7 @@ def test_a_failed_status_needs_no_contacts() -> None:
 
 
 def test_the_title_of_an_error_contains_no_number() -> None:
-    """People read the title, so it must not show a phone number."""
+    """The title of an error contains no phone number, because people read the title."""
     item = {
         "id": "a",
         "status": "failed",
@@ -61,25 +67,28 @@ def test_the_title_of_an_error_contains_no_number() -> None:
     ids=str,
 )
 def test_an_error_of_another_shape_is_still_an_error(error: dict[str, Any], fault: Fault) -> None:
-    """A code is a number that fits its column, or None."""
+    """An error of another shape is still an error. Its code is a number that fits the column, or None."""
     item = {"id": "a", "status": "failed", "errors": [error]}
     assert first_of(records.InboundStatus, change(statuses=[item])).errors == (fault,)
 
 
 def test_a_status_in_a_group_has_group_and_participant() -> None:
-    """Each of several participants has a status of its own."""
+    """A status in a group has the group and the participant. Each participant has a separate status."""
     record = sample_of(records.InboundStatus, "group statuses")
     assert (record.group_id, record.recipient) == ("Y2FwaV9ncm91cDox", Identity("16505551234", None))
 
 
 def test_an_unknown_status_is_kept_and_noted() -> None:
-    """A new value is not an error."""
+    """An unknown status is kept and noted. A new value is not an error."""
     record = sample_of(records.InboundStatus, "unknown status")
     assert (record.status, record.unknown) == ("pondered", ("statuses.status=pondered",))
 
 
 def test_errors_alone_are_an_error_of_the_number() -> None:
-    """The error is about the system, the app or the account."""
+    """Errors without a message are recorded as an error of the number.
+
+    Such an error is about the system, the app or the account.
+    """
     assert sample_of(records.ReportedError, "errors alone") == records.ReportedError(
         number_id=NUMBER, errors=(Fault(130429, "Rate limit hit", "Too many"),)
     )
@@ -87,7 +96,10 @@ def test_errors_alone_are_an_error_of_the_number() -> None:
 
 @pytest.mark.parametrize("name", ["business app echo", "echo"])
 def test_an_echo_belongs_to_its_recipient(name: str) -> None:
-    """A person wrote to a customer by other means; `to` identifies the conversation."""
+    """An echo belongs to the conversation of its recipient.
+
+    A person wrote to a customer by other means. `to` identifies the conversation.
+    """
     record = sample_of(records.Echo, name)
     assert record.recipient.wa_id == "16505551234"
 
@@ -101,7 +113,10 @@ STANDBY = {
 
 @pytest.mark.parametrize(("name", "type_"), STANDBY.items(), ids=STANDBY)
 def test_standby_wraps_the_observed_item(name: str, type_: type[records.Record]) -> None:
-    """An item of another handler has another type, so it cannot be mistaken for ours."""
+    """The record of a standby event wraps the observed item.
+
+    An item of another handler has another type, so it cannot be mistaken for ours.
+    """
     record = sample_of(records.Standby, name)
     assert isinstance(record.observed, type_)
     assert record.contact.wa_id == "16505551234"
@@ -110,7 +125,7 @@ def test_standby_wraps_the_observed_item(name: str, type_: type[records.Record])
 
 @pytest.mark.parametrize("value", [5, None, [], {"sightings": [1]}, {"mood": "good"}])
 def test_standby_of_another_shape_stays_standby(value: object) -> None:
-    """Whatever its shape, it must not be answered."""
+    """A standby event of any shape stays a standby event, because it must not be answered."""
     (event,) = split(delivery(change("standby", standby=value)), default_number="default")
     record = parse(event.payload)
     assert isinstance(record, records.Standby)
@@ -118,7 +133,10 @@ def test_standby_of_another_shape_stays_standby(value: object) -> None:
 
 
 def test_history_says_who_wrote() -> None:
-    """Threads are flattened; each message has its customer and its direction."""
+    """The record of a history says who wrote each message.
+
+    Threads are flattened. Each message has its customer and its direction.
+    """
     record = sample_of(records.History, "history")
     assert (record.phase, record.chunk_order, record.progress) == (0, 1, 55)
     assert [(one.wamid, one.from_business, one.status, one.text) for one in record.messages] == [
@@ -129,33 +147,36 @@ def test_history_says_who_wrote() -> None:
 
 
 def test_history_may_be_declined() -> None:
-    """The business did not share it; the reason is an error."""
+    """The record of a declined history has an error with the reason. The business did not share the history."""
     assert sample_of(records.History, "history declined").errors[0].code == 2593109
 
 
 def test_media_of_history_comes_after_it() -> None:
-    """The message is ours, because its sender is our own number."""
+    """Media of a history comes in a later delivery. The message is ours, because its sender is our own number."""
     (one,) = sample_of(records.History, "history media").messages
     media_id = body_of(bodies.MediaBody, one.content).id
     assert (one.from_business, one.contact, media_id) == (True, Identity("16505551234", None), "1003383421387256")
 
 
 def test_a_marketing_stop_is_a_preference() -> None:
-    """It records an opt-out that no bot has seen."""
+    """A marketing stop is recorded as a preference. It is an opt-out that no bot has seen."""
     record = sample_of(records.Preference, "marketing stop")
     assert (record.value, record.category) == ("stop", "marketing_messages")
     assert record.contact == Identity("16505551234", "US.13491208655302741918")
 
 
 def test_a_contact_sync_has_the_action() -> None:
-    """It is an entry in the address book of the WhatsApp Business app."""
+    """The record of a contact sync has the action.
+
+    A contact sync is about an entry in the address book of the WhatsApp Business app.
+    """
     record = sample_of(records.ContactSync, "contact sync")
     assert (record.action, record.full_name, record.contact) == ("add", "Ada Lovelace", Identity("16505551234", None))
     assert record.occurred_at == 1739321024.0
 
 
 def test_calls_have_an_event_and_a_length() -> None:
-    """A call opens the customer service window, as a message does."""
+    """The record of a call has an event and a length. A call opens the customer service window, as a message does."""
     call, status = sample_of(records.Call, "call"), sample_of(records.Call, "call status")
     assert (call.call_id, call.event, call.duration_s, call.contact.wa_id) == (
         "wacid.1",
@@ -167,19 +188,22 @@ def test_calls_have_an_event_and_a_length() -> None:
 
 
 def test_our_own_call_belongs_to_the_customer() -> None:
-    """In a call by the business, `to` is the customer."""
+    """A call by the business belongs to the customer. In such a call, `to` is the customer."""
     item = {"id": "wacid.3", "from": "15550783881", "to": "16505551234", "direction": "BUSINESS_INITIATED"}
     assert first_of(records.Call, change("calls", calls=[item])).contact == Identity("16505551234", None)
 
 
 def test_a_group_update_belongs_to_the_group() -> None:
-    """The record has the group and the change; the rest is kept as plain values."""
+    """The record of a group update has the group and the change. The rest is kept as plain values."""
     record = sample_of(records.GroupUpdate, "group created")
     assert (record.group_id, record.type, record.content["subject"]) == ("Y2FwaV9ncm91cDox", "group_create", "Walkers")
 
 
 def test_a_template_update_says_what_changed() -> None:
-    """Status, category and quality share one shape; unchanged parts are None."""
+    """The record of a template update says what changed.
+
+    Updates of status, category and quality share one type of record. Unchanged parts are None.
+    """
     rejected, quality, category = (
         sample_of(records.TemplateUpdate, "template rejected"),
         sample_of(records.TemplateUpdate, "template quality"),
@@ -215,18 +239,21 @@ CONTENTS = {
 
 @pytest.mark.parametrize(("name", "type_"), CONTENTS.items(), ids=CONTENTS)
 def test_account_fields_have_their_shapes(name: str, type_: type[updates.Update]) -> None:
-    """Each documented field of an account is typed."""
+    """The value of each documented account field gets the type for this field."""
     record = sample_of(records.AccountUpdate, name)
     assert isinstance(record.content, type_)
 
 
 def test_every_account_field_has_a_shape() -> None:
-    """The table of fields and the table of shapes agree."""
+    """Every account field has a type. The table of fields and the table of types agree."""
     assert {field for field, kind in WHOLE_VALUE_KINDS.items() if kind is EventKind.ACCOUNT} == set(updates.UPDATES)
 
 
 def test_an_account_field_of_another_shape_is_kept_and_noted() -> None:
-    """If `event` becomes a list one day, the update is kept as plain values."""
+    """An account field of another shape is kept as plain values, and the new shape is noted.
+
+    For example, `event` may become a list one day.
+    """
     record = first_of(records.AccountUpdate, {"field": "account_update", "value": {"event": ["A"], "new": 1}})
     assert record.content == {"event": ["A"], "new": 1}
     assert "account_update.value:shape" in record.unknown
@@ -235,14 +262,14 @@ def test_an_account_field_of_another_shape_is_kept_and_noted() -> None:
 
 @pytest.mark.parametrize("value", [{"thought": "hm"}, [1], "hm", 5, None])
 def test_an_unknown_field_is_kept_and_noted(value: object) -> None:
-    """Whatever its value is, it is stored and counted, and has no effect."""
+    """An unknown field is stored and counted, and has no effect. Its value may be anything."""
     record = first_of(records.Unrecognised, {"field": "telepathy_update", "value": value})
     assert (record.field, record.content) == ("telepathy_update", value)
     assert "field=telepathy_update" in record.unknown
 
 
 def test_an_unknown_list_is_kept_and_noted() -> None:
-    """Meta may add a list to the field messages."""
+    """An unknown list is kept and noted. Meta may add a list to the field messages."""
     record = first_of(records.Unrecognised, change(sightings=[{"id": 1}]))
     assert (record.number_id, record.unknown) == (NUMBER, ("value.sightings",))
     assert record.content["sightings"] == [{"id": 1}]

@@ -51,7 +51,10 @@ def readable(payload: bytes) -> bool:
 @example(b'{"entry":[{"changes":[{"field":"\\ud800","value":NaN}]}]}')
 @settings(max_examples=400)
 def test_no_bytes_make_split_raise_and_none_are_dropped(body: bytes) -> None:
-    """Any bytes become events that the database can store, and the worker can read every good event."""
+    """Any bytes become events that the database can store.
+
+    `split` never raises an error. The worker can read every event without a problem.
+    """
     events = split(body, default_number="default")
     for event in events:
         identity = event.number_id + event.key + event.contact_key
@@ -85,7 +88,7 @@ batches = st.lists(message, max_size=12, unique_by=lambda one: one[0])
 
 
 def as_items(batch: Batch) -> Iterator[dict[str, Any]]:
-    """Yields the messages of a batch as Meta writes them, with the parts of the identity that each has."""
+    """Yields the messages of a batch as Meta writes them. A message has a user id only if its sender has one."""
     for index, body, sender, user_id in batch:
         item = text_message(f"wamid.{index}=", body, sender)
         yield item | {"from_user_id": user_id} if user_id else item
@@ -93,7 +96,12 @@ def as_items(batch: Batch) -> Iterator[dict[str, Any]]:
 
 @given(batch=batches, ascii_only=st.booleans(), per_change=st.integers(1, 5))
 def test_every_item_becomes_one_event(batch: Batch, ascii_only: bool, per_change: int) -> None:
-    """N items give N good events with distinct keys in the order of the body, however they are spread over entries."""
+    """N items give N events without a problem.
+
+    The events have distinct keys, in the order of the body.
+
+    This holds however the items are spread over entries.
+    """
     items = list(as_items(batch))
     changes = [change(messages=items[start : start + per_change]) for start in range(0, len(items), per_change)]
     body = json.dumps(envelope(*changes), ensure_ascii=ascii_only).encode("utf-8", "replace")
@@ -105,7 +113,10 @@ def test_every_item_becomes_one_event(batch: Batch, ascii_only: bool, per_change
 
 @given(batch=batches, damage=st.sampled_from([b"", b"NaN,", b'"\xff",', b"[" * 2000 + b"]" * 2000 + b","]))
 def test_every_item_is_verbatim_in_exactly_one_payload(batch: Batch, damage: bytes) -> None:
-    """The signed bytes are stored once, also beside an item that is not even JSON."""
+    """The signed bytes of every item are in exactly one payload.
+
+    This also holds beside an item that is not even JSON.
+    """
     raw = [json.dumps(item).encode() for item in as_items(batch)]
     metadata = json.dumps(METADATA).encode()
     body = b'{"entry":[{"changes":[{"field":"messages","value":{"metadata":%s,"messages":[%s]}}]}]}' % (
@@ -118,7 +129,7 @@ def test_every_item_is_verbatim_in_exactly_one_payload(batch: Batch, damage: byt
 
 @given(batch=batches)
 def test_split_events_are_parsed_back(batch: Batch) -> None:
-    """Identity and text survive split and parse; only characters that PostgreSQL refuses are replaced."""
+    """Identity and text survive `split` and `parse`. Only characters that PostgreSQL refuses are replaced."""
     events = split(delivery(change(messages=list(as_items(batch)))), default_number="default")
     for event, (index, body, sender, user_id) in zip(events, batch, strict=True):
         record = parse(event.payload)
@@ -133,5 +144,5 @@ def test_split_events_are_parsed_back(batch: Batch) -> None:
 
 @given(st.one_of(st.binary(), mutated()))
 def test_parse_raises_only_its_own_error(payload: bytes) -> None:
-    """No payload makes `parse` raise anything but its own error."""
+    """No payload makes `parse` raise anything but `UnreadableEvent`."""
     readable(payload)

@@ -1,4 +1,4 @@
-"""The signature of a delivery is accepted or refused, never interpreted."""
+"""The signature of a delivery is accepted only in its exact form. Any other form is refused."""
 
 import hashlib
 import hmac
@@ -18,7 +18,10 @@ def test_signature_is_metas_hmac_over_the_raw_bytes() -> None:
 
 
 def test_known_vector_is_reproduced() -> None:
-    """RFC 4231's second test case, so that key and message cannot be swapped unnoticed."""
+    """The signature of a known example is right, so key and message cannot be swapped unnoticed.
+
+    The example is the second test case of RFC 4231.
+    """
     assert (
         signature.sign("Jefe", b"what do ya want for nothing?")
         == "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
@@ -56,13 +59,16 @@ GOOD = signature.sign("current", BODY)
     ],
 )
 def test_anything_but_the_exact_signature_is_refused(header: str | None) -> None:
-    """Only the exact value is accepted."""
+    """Only the exact signature is accepted. Any other value of the header is refused."""
     assert not signature.is_valid(header, BODY, ["current", "previous"])
 
 
 @pytest.mark.parametrize("secrets", [[], [""], ["  "]])
 def test_without_a_secret_nothing_is_valid(secrets: list[str]) -> None:
-    """A blank secret in the registry must not accept deliveries that are signed with a blank key."""
+    """Without a secret, no delivery is valid.
+
+    A blank secret in the registry must not accept deliveries that are signed with a blank key.
+    """
     assert not signature.is_valid(signature.sign("".join(secrets), BODY), BODY, secrets)
 
 

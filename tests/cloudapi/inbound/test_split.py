@@ -1,4 +1,4 @@
-"""A delivery is split into events, each with its own identity and readable on its own."""
+"""A delivery is split into events. Each event has its own identity and can be read on its own."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ def the_event(body: bytes) -> Event:
 
 
 def framed(event: Event) -> dict[str, Any]:
-    """Returns the value that an event's payload frames."""
+    """Returns the value inside an event's payload."""
     value: dict[str, Any] = json.loads(event.payload)["value"]
     return value
 
@@ -57,13 +57,13 @@ KINDS = {
 
 @pytest.mark.parametrize(("sample", "kind"), KINDS.items(), ids=KINDS)
 def test_each_field_has_its_kind(sample: str, kind: EventKind) -> None:
-    """The kind follows from the field and from the list of the item."""
+    """Each event has the right kind. The kind depends on the field and on the list that contains the item."""
     assert the_event(delivery(SAMPLES[sample])).kind is kind
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_no_sample_is_dead_on_arrival(sample: str) -> None:
-    """Nothing that Meta documents has a problem, known here or not."""
+    """No delivery that Meta documents gives an event with a problem, whether we know its field or not."""
     assert [
         event.problem for event in split(delivery(SAMPLES[sample]), default_number="default") if event.problem
     ] == []
@@ -82,12 +82,15 @@ KEYS = {
 
 @pytest.mark.parametrize(("sample", "key"), KEYS.items(), ids=KEYS)
 def test_an_item_with_an_id_is_identified_by_it(sample: str, key: str) -> None:
-    """Messages and echoes are identified by wamid, statuses by wamid and status."""
+    """Messages and echoes are identified by wamid. Statuses are identified by wamid and status."""
     assert the_event(delivery(SAMPLES[sample])).key == key
 
 
 def test_statuses_of_a_group_are_distinguished_by_participant() -> None:
-    """A message to a group has a status per participant; none is a duplicate of another."""
+    """The statuses of a group message have different keys for different participants.
+
+    No status is a duplicate of another participant's status.
+    """
     events = split(delivery(SAMPLES["group statuses"]), default_number="default")
     assert [event.key for event in events] == ["wamid.OUT.5:read:16505551234", "wamid.OUT.5:read:16505555678"]
 
@@ -96,7 +99,7 @@ def test_statuses_of_a_group_are_distinguished_by_participant() -> None:
     "wamid", [None, "", 17, {"a": 1}, "wamid.\0", "wamid.\ud800", "w" * 5000], ids=lambda wamid: repr(wamid)[:20]
 )
 def test_an_unusable_id_is_replaced_by_a_digest(wamid: object) -> None:
-    """A missing or unusable id must not cost the message."""
+    """A missing or unusable id is replaced by a digest, and the message is kept."""
     event = the_event(delivery(change(messages=[text_message("x") | {"id": wamid}])))
     if wamid == 17:
         assert event.key == "17"
@@ -107,7 +110,10 @@ def test_an_unusable_id_is_replaced_by_a_digest(wamid: object) -> None:
 
 
 def test_the_digest_is_the_items_own() -> None:
-    """The same item has the same key in another batch; another item has another key."""
+    """The digest depends only on the item.
+
+    The same item has the same key in another batch. Another item has another key.
+    """
     first, second = {"timestamp": "1", "from": "1", "type": "text"}, {"timestamp": "2", "from": "1", "type": "text"}
     alone = the_event(delivery(change(messages=[first])))
     both = split(delivery(change(messages=[second, first])), default_number="default")
@@ -115,7 +121,10 @@ def test_the_digest_is_the_items_own() -> None:
 
 
 def test_the_same_account_event_at_another_time_is_another_event() -> None:
-    """A template that is paused, reinstated and paused again was paused twice."""
+    """The same account event at another time is another event.
+
+    A template that is paused, reinstated and paused again was paused twice.
+    """
     paused = {"field": "message_template_status_update", "value": {"event": "PAUSED", "message_template_id": 1}}
     first, again = split(delivery(paused | {"time": 1}, paused | {"time": 2}), default_number="default")
     assert first.key != again.key
@@ -143,18 +152,24 @@ PEOPLE = {
 
 @pytest.mark.parametrize(("sample", "person"), PEOPLE.items(), ids=PEOPLE)
 def test_the_contact_is_the_user_id_or_else_the_phone(sample: str, person: str) -> None:
-    """`contact_key` is a BSUID if one is known, else digits, and empty if the event is about no person."""
+    """`contact_key` is a BSUID if one is known, or else the digits of the phone number.
+
+    It is empty if the event is not about a person.
+    """
     assert the_event(delivery(SAMPLES[sample])).contact_key == person
 
 
 def test_the_plus_of_a_phone_number_is_dropped() -> None:
-    """The same person with and without + is the same contact."""
+    """The plus of a phone number is dropped. A phone number with and without + is the same contact."""
     event = the_event(delivery(change(messages=[text_message("a", sender="+16505551234")])))
     assert event.contact_key == "16505551234"
 
 
 def test_contacts_belong_to_messages_by_id_not_by_position() -> None:
-    """If the contacts are in another order than the messages, each message is still framed with its own."""
+    """Contacts are matched to messages by id and not by position.
+
+    If the contacts are in another order than the messages, each message still gets its own contact.
+    """
     contacts = [{"wa_id": "2", "user_id": "US.2"}, {"wa_id": "1", "user_id": "US.1"}]
     messages = [text_message("a", sender="1"), text_message("b", sender="2"), text_message("c", sender="3")]
     events = split(delivery(change(contacts=contacts, messages=messages)), default_number="default")
@@ -163,7 +178,10 @@ def test_contacts_belong_to_messages_by_id_not_by_position() -> None:
 
 
 def test_a_contact_of_another_person_is_not_used() -> None:
-    """The only contact of a value does not belong to a message from another number."""
+    """A contact of another person is not used.
+
+    The only contact of a value does not belong to a message from another number.
+    """
     event = the_event(delivery(change(contacts=[{"wa_id": "2", "user_id": "US.2"}], messages=[text_message("a")])))
     assert event.contact_key == "16505551234"
     assert "contacts" not in framed(event)
@@ -177,7 +195,10 @@ def test_a_single_message_without_sender_belongs_to_the_single_contact() -> None
 
 
 def test_a_message_without_a_sender_is_dead_on_arrival() -> None:
-    """It can be neither stored in a conversation nor answered; it is kept with its reason."""
+    """A message without a sender is kept with the problem `MissingSender`.
+
+    It can be neither stored in a conversation nor answered.
+    """
     event = the_event(
         delivery(change(messages=[{"id": "a", "timestamp": "1", "type": "text", "text": {"body": "Hi"}}]))
     )
@@ -186,13 +207,13 @@ def test_a_message_without_a_sender_is_dead_on_arrival() -> None:
 
 @pytest.mark.parametrize("sample", ["text", "status", "echo", "standby message", "history", "call", "marketing stop"])
 def test_items_belong_to_the_number_in_the_metadata(sample: str) -> None:
-    """`number_id` is the phone number id, whatever route the delivery took."""
+    """`number_id` is the phone number id in the metadata, whatever route the delivery took."""
     assert the_event(delivery(SAMPLES[sample])).number_id == NUMBER
 
 
 @pytest.mark.parametrize("sample", ["template rejected", "account restricted", "number quality", "unknown field"])
 def test_account_fields_belong_to_the_account(sample: str) -> None:
-    """Fields without a number are stored under "waba:<id>"."""
+    """Account fields belong to the account. Fields without a number are stored under "waba:<id>"."""
     assert the_event(delivery(SAMPLES[sample])).number_id == f"waba:{WABA}"
 
 
@@ -223,18 +244,21 @@ def test_without_metadata_the_route_decides_the_number() -> None:
     ids=lambda value: repr(value)[:16],
 )
 def test_a_time_stamp_is_seconds_or_nothing(timestamp: object, seconds: float) -> None:
-    """Any value gives a time that PostgreSQL and Python can represent."""
+    """A time stamp becomes seconds, or 0 if it is unusable.
+
+    Any value gives a time that PostgreSQL and Python can represent.
+    """
     event = the_event(delivery(change(messages=[text_message("a") | {"timestamp": timestamp}])))
     assert (event.occurred_at, event.problem) == (seconds, None)
 
 
 def test_account_events_have_the_time_of_their_entry() -> None:
-    """`entry.time` is the time of a change to an account or template."""
+    """Account events have the time of their entry. `entry.time` is the time of a change to an account or template."""
     assert the_event(delivery(SAMPLES["template rejected"])).occurred_at == 1751247548.0
 
 
 def test_the_payload_stands_alone() -> None:
-    """A payload has the metadata and one item, in Meta's shape, and nothing of its neighbours."""
+    """A payload contains the metadata and one item, in Meta's shape. It contains nothing of other items."""
     first, second = text_message("a", "one"), text_message("b", "two")
     _, event = split(delivery(change(messages=[first, second])), default_number="default")
     assert json.loads(event.payload) == {
@@ -244,26 +268,32 @@ def test_the_payload_stands_alone() -> None:
 
 
 def test_the_item_is_kept_byte_for_byte() -> None:
-    """Blanks, escapes, number formats and the order of members survive: the signed bytes are stored."""
+    """The signed bytes of an item are stored unchanged.
+
+    Blanks, escapes, number formats and the order of members stay the same.
+    """
     item = b'{ "type":"text" ,"id":"a","from":"1","text":{"body":"\\u00e9\xc3\xa9\\/"},"x":1.50E+2 }'
     body = b'{"entry":[{"changes":[{"value":{"messages":[ %s ]},"field":"messages"}]}]}' % item
     assert item in the_event(body).payload
 
 
 def test_errors_beside_the_only_message_belong_to_it() -> None:
-    """An interactive message without a body comes with the reason in `value.errors`: one event, not two."""
+    """Errors beside the only message of a value belong to that message, and make no event of their own.
+
+    An interactive message without a body comes with the reason in `value.errors`.
+    """
     event = the_event(delivery(SAMPLES["interactive without a body"]))
     assert framed(event)["errors"][0]["code"] == 131000
 
 
 def test_errors_beside_several_messages_are_events() -> None:
-    """With two messages, the error cannot be assigned; it is kept separately."""
+    """Errors beside several messages become a separate event, because they cannot be assigned to one message."""
     body = delivery(change(messages=[text_message("a"), text_message("b")], errors=[{"code": 1}]))
     assert [event.kind for event in split(body, default_number="default")] == ["message", "message", "error"]
 
 
 def test_everything_in_one_value_is_an_event() -> None:
-    """Messages and statuses sometimes share a value; neither hides the other."""
+    """Messages and statuses in the same value all become events. Neither list hides the other."""
     body = delivery(change(messages=[text_message("a")], statuses=[{"id": "b", "status": "sent"}]))
     assert [event.key for event in split(body, default_number="default")] == ["a", "b:sent"]
 
@@ -277,19 +307,22 @@ def test_an_unknown_list_beside_known_ones_is_kept_separately() -> None:
 
 
 def test_an_unknown_member_of_a_value_stays_beside_its_items() -> None:
-    """A single member that Meta adds is kept with each item that it may be about."""
+    """An unknown member of a value is kept with each item of the value, because it may be about any of them."""
     body = delivery(change(messages=[text_message("a"), text_message("b")], mood={"is": "good"}))
     assert [framed(event)["mood"] for event in split(body, default_number="default")] == [{"is": "good"}] * 2
 
 
 def test_a_value_with_unknown_members_only_is_one_event() -> None:
-    """Without any items, the value itself is the event."""
+    """A value that has unknown members and no items is one event."""
     event = the_event(delivery(change(mood="good")))
     assert (event.kind, framed(event)["mood"]) == (EventKind.UNKNOWN, "good")
 
 
 def test_large_context_is_not_multiplied() -> None:
-    """Metadata, contacts and unknown members are copied beside each item only while they are small."""
+    """Large context is not copied for each item.
+
+    Metadata, contacts and unknown members are copied beside each item only while they are small.
+    """
     huge = "x" * 100_000
     messages = [text_message(f"w{index}") for index in range(100)]
     value = {"metadata": METADATA | {"note": huge}, "mood": huge, "messages": messages}
@@ -300,7 +333,10 @@ def test_large_context_is_not_multiplied() -> None:
 
 
 def test_standby_beside_messages_keeps_both_apart() -> None:
-    """Items of another handler and our own may share a value; neither becomes the other."""
+    """A standby list beside messages is kept apart from them.
+
+    Items of another handler and our own items may share a value. Neither kind becomes the other.
+    """
     observed = {"messages": [text_message("theirs")]}
     events = split(delivery(change(messages=[text_message("ours")], standby=observed)), default_number="default")
     assert [(event.kind, event.key) for event in events] == [("message", "ours"), ("standby", "theirs")]
@@ -308,7 +344,7 @@ def test_standby_beside_messages_keeps_both_apart() -> None:
 
 @pytest.mark.parametrize("nothing", [{}, {"messages": []}, {"messages": None, "statuses": []}])
 def test_a_delivery_without_items_has_no_events(nothing: dict[str, Any]) -> None:
-    """A value without items has no events."""
+    """A delivery whose value has no items gives no events."""
     assert split(delivery(change(**nothing)), default_number="default") == []
 
 
@@ -318,13 +354,19 @@ def test_an_object_in_place_of_a_list_is_one_item() -> None:
 
 
 def test_the_same_item_twice_is_two_events_with_one_key() -> None:
-    """The inbox drops duplicates within a body, as it drops those of another delivery."""
+    """The same item twice in a body gives two events with one key.
+
+    The inbox drops duplicates within a body, and it drops duplicates in another delivery in the same way.
+    """
     first, second = split(delivery(change(messages=[text_message("a")] * 2)), default_number="default")
     assert first == second
 
 
 def test_batches_keep_their_order_over_entries_changes_and_items() -> None:
-    """Two accounts with two changes of two items each give eight events in the order of the body."""
+    """The events of a batch are in the order of the body.
+
+    Here, two entries with two changes of two items each give eight events.
+    """
     entries = [
         {
             "id": str(entry),

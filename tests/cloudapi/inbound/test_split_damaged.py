@@ -1,4 +1,4 @@
-"""A damaged delivery never raises, never loses a good item, and is never lost itself."""
+"""A damaged delivery never raises an error, never loses a good item, and is never lost itself."""
 
 import json
 
@@ -42,7 +42,7 @@ BAD = {
 
 
 def batch_with(item: bytes, neighbours: int) -> bytes:
-    """Returns a delivery of good messages with `item` in the middle."""
+    """Returns a delivery of good messages, with `item` in the middle."""
     messages = [text_message(f"wamid.{index}") for index in range(neighbours)]
     messages.insert(neighbours // 2, text_message("PLACE"))
     return delivery(change(messages=messages)).replace(
@@ -52,14 +52,17 @@ def batch_with(item: bytes, neighbours: int) -> bytes:
 
 @pytest.mark.parametrize("item", ODD_BUT_GOOD.values(), ids=ODD_BUT_GOOD)
 def test_odd_json_is_json(item: bytes) -> None:
-    """Everything that RFC 8259 allows is a good event, even where decoders differ."""
+    """Every item that RFC 8259 allows becomes an event without a problem, even where decoders differ."""
     events = split(batch_with(item, 2), default_number="default")
     assert [(event.key, event.problem) for event in events] == [("wamid.0", None), ("odd", None), ("wamid.1", None)]
 
 
 @pytest.mark.parametrize("item", BAD.values(), ids=BAD)
 def test_a_bad_item_costs_only_itself(item: bytes) -> None:
-    """One bad item in a thousand gives 999 good events and a dead one with the item as received."""
+    """A bad item does not affect the other items of a delivery.
+
+    One bad item in a thousand gives 999 good events, and a dead event with the item as it was received.
+    """
     events = split(batch_with(item, 999), default_number="default")
     dead = events.pop(499)
     assert (dead.kind, dead.problem) == (EventKind.MESSAGE, "InvalidItem")
@@ -69,7 +72,10 @@ def test_a_bad_item_costs_only_itself(item: bytes) -> None:
 
 @pytest.mark.parametrize("name", [b"\\ud83d", b"\\u0000"])
 def test_a_contact_with_an_odd_name_is_still_the_contact(name: bytes) -> None:
-    """Half an emoji in a profile name is the likeliest oddity, and costs nothing."""
+    """A contact with an odd profile name is still the contact, and the message is not lost.
+
+    Half an emoji is the likeliest oddity.
+    """
     body = delivery(change(contacts=[{"profile": {"name": "NAME"}, "wa_id": "16505551234", "user_id": "US.1"}],
                            messages=[text_message("a")])).replace(b"NAME", name)  # fmt: skip
     (event,) = split(body, default_number="default")
@@ -104,7 +110,10 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
 def test_an_unreadable_body_is_one_event(body: bytes) -> None:
-    """It is kept whole under the number of its route, dead, with its reason."""
+    """An unreadable body becomes one dead event with its reason.
+
+    The body is kept whole, under the number of the route that received it.
+    """
     (event,) = split(body, default_number="default")
     assert (event.kind, event.number_id, event.payload) == (EventKind.UNPARSEABLE, "default", body)
     assert event.problem == "InvalidJson"
@@ -124,21 +133,27 @@ ANOTHER_SHAPE = {
 
 @pytest.mark.parametrize("body", ANOTHER_SHAPE.values(), ids=ANOTHER_SHAPE)
 def test_json_of_another_shape_is_one_dead_event(body: bytes) -> None:
-    """JSON that is not a delivery of Meta's is kept with its reason."""
+    """JSON that is not a delivery of Meta becomes one dead event with its reason."""
     (event,) = split(body, default_number="default")
     assert (event.kind, event.problem, event.payload) == (EventKind.UNPARSEABLE, "InvalidEnvelope", body)
 
 
 @pytest.mark.parametrize("value", [b"5", b'"x"', b"null", b"[]", b"true"])
 def test_a_value_that_is_not_an_object_is_a_dead_event(value: bytes) -> None:
-    """The field promises items, but the value cannot contain any."""
+    """A value that is not an object becomes a dead event.
+
+    The field should contain items, but such a value cannot contain any.
+    """
     body = b'{"entry":[{"id":"7","changes":[{"field":"messages","value":%s}]}]}' % value
     (event,) = split(body, default_number="default")
     assert (event.kind, event.problem, event.number_id) == (EventKind.UNKNOWN, "InvalidItem", "waba:7")
 
 
 def test_a_bad_entry_does_not_hide_the_good_ones() -> None:
-    """Entries of another shape are kept with the whole body, after the events of the others."""
+    """A bad entry does not hide the good entries.
+
+    The whole body is kept for the bad entry, after the events of the good entries.
+    """
     good = delivery(change(messages=[text_message("a")])).decode()
     body = good.replace('"entry":[', '"entry":[17,').encode()
     first, rest = split(body, default_number="default")
@@ -148,14 +163,20 @@ def test_a_bad_entry_does_not_hide_the_good_ones() -> None:
 
 @pytest.mark.parametrize("field", ["account_update", "telepathy_update"])
 def test_a_damaged_whole_value_is_dead_and_its_neighbour_is_not(field: str) -> None:
-    """A value that is one event is checked like an item."""
+    """A damaged value that is a whole event becomes a dead event, and the next value does not.
+
+    A value that is one event is checked in the same way as an item.
+    """
     body = b'{"entry":[{"id":"7","time":3,"changes":[{"field":"%s","value":{"n":NaN}},{"field":"%s","value":{}}]}]}'
     events = split(body % (field.encode(), field.encode()), default_number="default")
     assert [event.problem for event in events] == ["InvalidItem", None]
 
 
 def test_a_body_cut_short_gives_what_came_before_the_cut() -> None:
-    """Complete items are good events; the body is kept for the rest."""
+    """A body that was cut short gives the items before the cut.
+
+    Complete items become good events. The body is kept too, because it contains the incomplete rest.
+    """
     body = delivery(change(messages=[text_message("a"), text_message("b"), text_message("c")]))
     cut = body[: body.index(b'"c"')]
     *events, rest = split(cut, default_number="default")
@@ -164,13 +185,16 @@ def test_a_body_cut_short_gives_what_came_before_the_cut() -> None:
 
 
 def test_a_body_with_something_after_it_is_kept_too() -> None:
-    """Bytes after the document are not lost."""
+    """If bytes follow the JSON document, the whole body is kept too. The bytes are not lost."""
     body = delivery(change(messages=[text_message("a")])) + b"}"
     assert [event.kind for event in split(body, default_number="default")] == ["message", "unparseable"]
 
 
 def test_a_flood_of_empty_containers_is_not_taken_apart() -> None:
-    """A damaged body with far more containers than Meta sends is one event, not hundreds of megabytes of objects."""
+    """A damaged body with far more containers than Meta sends becomes one event.
+
+    Taken apart, it would need hundreds of megabytes for objects.
+    """
     body = b'{"entry":[' + b'{"changes":[]},' * 100_000 + b"NaN]}"
     (event,) = split(body, default_number="default")
     assert (event.kind, event.payload) == (EventKind.UNPARSEABLE, body)

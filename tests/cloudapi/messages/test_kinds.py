@@ -1,4 +1,7 @@
-"""Each kind of outgoing message has the JSON that Meta expects, respects Meta's limits, and gets its recipient."""
+"""Each kind of outgoing message has the JSON that Meta expects and respects Meta's limits.
+
+Each message is also sent to the right recipient.
+"""
 
 from collections.abc import Callable
 
@@ -234,52 +237,58 @@ def _sent(message: m.Outgoing) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_is_accepted_by_the_simulated_meta(name: str) -> None:
-    """The messages pass a check that was written independently from Meta's pages."""
+    """The simulated Meta accepts every kind of message.
+
+    The simulator's check was written independently from Meta's pages.
+    """
     assert check_message(_sent(KINDS[name])) == KINDS[name].kind
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_meta_would_refuse_cannot_be_made(name: str) -> None:
-    """An invalid message fails where it is created, with a reason."""
+    """A message that Meta would refuse cannot be made. The error is raised where it is created, with a reason."""
     with pytest.raises(m.InvalidMessage):
         REFUSED[name]()
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_repr_of_a_message_shows_no_content(name: str) -> None:
-    """A message that is logged by mistake shows its class and no content."""
+    """The `repr` of a message shows its class and no content, because a message may be logged by mistake."""
     assert repr(KINDS[name]) == f"<{type(KINDS[name]).__name__}>"
 
 
 def test_the_reason_of_a_refusal_does_not_quote_the_text() -> None:
-    """Errors are logged; texts must not be."""
+    """The reason of a refusal does not quote the text. Errors are logged, but texts must not be logged."""
     with pytest.raises(m.InvalidMessage) as raised:
         m.Button("a", "private words that are too long")
     assert "private" not in str(raised.value)
 
 
 def test_a_reply_quotes_its_message() -> None:
-    """The context names the message that is answered."""
+    """The context of a reply names the message that is answered."""
     assert KINDS["text as a reply"].payload()["context"] == {"message_id": WAMID}
 
 
 def test_an_empty_emoji_removes_a_reaction() -> None:
-    """Meta reads the empty string as removal, so it must be sent."""
+    """An empty emoji removes a reaction. Meta reads the empty string as a removal, so it must be sent."""
     assert m.Reaction(WAMID).payload()["reaction"] == {"message_id": WAMID, "emoji": ""}
 
 
 def test_a_contact_request_has_the_type_that_meta_expects_in_messages() -> None:
-    """Meta's webhooks say contact_request, its messages request_contact_info."""
+    """A contact request has the type that Meta expects in messages: request_contact_info.
+
+    In Meta's webhooks, the type is contact_request.
+    """
     assert m.ContactRequest(body="Number?").content()["type"] == "request_contact_info"
 
 
 def test_a_flow_without_a_screen_asks_its_endpoint() -> None:
-    """The first screen then comes from the flow's own server."""
+    """A flow without a screen asks its endpoint. The first screen then comes from the flow's own server."""
     assert m.Flow(body="a", title="a", flow_id="1").action()["parameters"]["flow_action"] == "data_exchange"  # type: ignore[index]  # nested JSON
 
 
 def test_an_order_status_has_a_component_of_its_own() -> None:
-    """The component has the form on Meta's page about order status templates."""
+    """The component of an order status has the form on Meta's page about order status templates."""
     template = ORDER_STATUS.content()
     assert template["components"] == [
         {
@@ -298,24 +307,33 @@ def test_an_order_status_has_a_component_of_its_own() -> None:
 
 
 def test_missing_values_are_not_sent_as_null() -> None:
-    """Meta refuses explicit nulls in places, so missing values are omitted."""
+    """Missing values are omitted, because Meta refuses null for some fields."""
     assert b"null" not in msgspec.json.encode([message.payload() for message in KINDS.values()])
 
 
 @pytest.mark.parametrize("to", ["16505551234", "+16505551234"])
 def test_a_phone_number_is_always_sent_with_a_plus(to: str) -> None:
-    """Without it, Meta adds the country code of the business number in front."""
+    """A phone number is always sent with a plus.
+
+    Without the plus, Meta adds the country code of the business number in front.
+    """
     assert m.addressed({}, to=to, recipient=None, callback_data="7")["to"] == "+16505551234"
 
 
 def test_a_contact_without_a_phone_number_is_addressed_by_its_scoped_id() -> None:
-    """For people with a username, nothing else may be known."""
+    """A contact without a phone number is addressed by its business-scoped id.
+
+    For people with a username, no other address may be known.
+    """
     body = m.addressed({}, to=None, recipient="US.13491208655302741918", callback_data="7")
     assert (body.get("to"), body["recipient"]) == (None, "US.13491208655302741918")
 
 
 def test_a_contact_with_both_is_addressed_by_phone_only() -> None:
-    """Meta uses `to` in that case; a second recipient in the request could only be misread."""
+    """A contact with a phone number and a BSUID is addressed by phone only.
+
+    Meta uses `to` in that case. A second recipient in the request could only be misread.
+    """
     body = m.addressed({}, to="16505551234", recipient="US.13491208655302741918", callback_data="7")
     assert "recipient" not in body
 
@@ -325,25 +343,28 @@ def test_a_contact_with_both_is_addressed_by_phone_only() -> None:
     [(None, None), ("", ""), ("650 555", None), ("+", None), ("0650555123", None), (None, "someone"), ("1" * 21, None)],
 )
 def test_a_message_without_a_recipient_is_refused(to: str | None, recipient: str | None) -> None:
-    """Anything that is neither a phone number nor a BSUID is refused before it is sent."""
+    """A recipient that is neither a phone number nor a BSUID is refused before the message is sent."""
     with pytest.raises(m.InvalidMessage):
         m.addressed({}, to=to, recipient=recipient, callback_data="7")
 
 
 def test_every_message_contains_the_callback_data() -> None:
-    """Nothing else can settle a send whose outcome is unknown."""
+    """Every message contains the callback data. Only the callback data can settle a send whose outcome is unknown."""
     assert m.addressed({}, to="16505551234", recipient=None, callback_data="7")["biz_opaque_callback_data"] == "7"
 
 
 def test_callback_data_over_the_cap_is_refused() -> None:
-    """Meta accepts 512 characters; shortened data could not be found again."""
+    """Callback data that is too long is refused.
+
+    Meta accepts 512 characters. If the data was shortened, it could not be found again.
+    """
     with pytest.raises(m.InvalidMessage):
         m.addressed({}, to="16505551234", recipient=None, callback_data="a" * 513)
 
 
 @given(st.text(max_size=5000))
 def test_any_text_is_either_refused_or_sent_as_it_is(text: str) -> None:
-    """Texts are sent unchanged, and none that Meta would refuse is sent."""
+    """Texts are sent unchanged. A text that Meta would refuse is not sent."""
     try:
         sent = _sent(m.Text(text))
     except m.InvalidMessage:
@@ -360,7 +381,7 @@ def test_any_text_is_either_refused_or_sent_as_it_is(text: str) -> None:
 def test_any_buttons_are_either_refused_or_acceptable(
     body: str, buttons: list[tuple[str, str]], footer: str | None
 ) -> None:
-    """No combination of texts gives a message that the simulated Meta refuses."""
+    """Buttons with any texts are either refused when they are made, or accepted by the simulated Meta."""
     try:
         made = m.Buttons(body=body, footer=footer, buttons=tuple(m.Button(*button) for button in buttons))
     except m.InvalidMessage:

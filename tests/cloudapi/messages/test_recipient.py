@@ -19,7 +19,10 @@ from waypost.cloudapi.messages.recipient import InvalidRecipient, Recipient, par
     ],
 )
 def test_a_number_is_found_under_its_older_and_newer_form(digits: str, forms: tuple[str, ...]) -> None:
-    """Consent is recorded under the form that WhatsApp uses, which may differ from the number that was dialled."""
+    """A phone number is looked up in its older and its newer form.
+
+    Consent is recorded under the form that WhatsApp uses, which may differ from the number that was dialled.
+    """
     assert spellings(digits) == forms
 
 
@@ -35,19 +38,22 @@ def test_a_number_is_found_under_its_older_and_newer_form(digits: str, forms: tu
     ],
 )
 def test_the_zones_of_a_recipient_follow_from_prefix_or_country(recipient: Recipient, zones: tuple[str, ...]) -> None:
-    """No zone is invented if neither says anything."""
+    """The time zones of a recipient follow from the prefix of the number or from the country.
+
+    If neither gives a zone, no zone is returned.
+    """
     assert time_zones(recipient) == zones
 
 
 def test_a_country_of_many_zones_gives_all_of_them() -> None:
-    """A BSUID names only the country, so all of its zones count."""
+    """A BSUID of a country with many time zones gives all of these zones. A BSUID names only the country."""
     zones = time_zones(Recipient(None, "US.13491208655302741918"))
     assert {"America/New_York", "America/Los_Angeles", "Pacific/Honolulu"} <= set(zones)
 
 
 @pytest.mark.parametrize("word", ["", "+", "4441234567", "+44", "+4433312345671234567", "US.", "us.123", "+44\x00333"])
 def test_an_invalid_recipient_is_refused_without_being_repeated(word: str) -> None:
-    """The error may be logged."""
+    """The error for an invalid recipient does not repeat the recipient, because the error may be logged."""
     with pytest.raises(InvalidRecipient) as refused:
         parse(word)
     assert len(word) < 2 or word not in str(refused.value)

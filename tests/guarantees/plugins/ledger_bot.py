@@ -1,4 +1,4 @@
-"""A bot for the ledger: it repeats each message, so that every reply names the message that it answers."""
+"""A bot for the ledger. It repeats each message, so that every reply shows which message it answers."""
 
 import os
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from waypost.cloudapi.messages import Text
 
 
 def turn(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
-    """Reply with the text; a few texts raise, hang or crash instead."""
+    """Replies with the text of the message. For a few texts it raises, hangs or crashes instead."""
     text = event.text or ""
     if text == "raise":
         raise ValueError("a text that must not be logged")

@@ -1,1 +1,4 @@
-"""Calls to the Graph API: one client, its calls grouped by resource, and the meaning of responses and errors."""
+"""Calls to the Graph API.
+
+The package has one client, the calls grouped by resource, and the meaning of responses and errors.
+"""

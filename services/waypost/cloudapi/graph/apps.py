@@ -1,7 +1,7 @@
-"""Calls about the Meta app: its tokens, and the callback that all its numbers share.
+"""Calls about the Meta app. They manage the app's tokens and the callback that all its numbers share.
 
-Sources: Graph's "Subscriptions edge" and `/{app-id}/subscriptions` (v25), "debug_token", and "Install apps, generate,
-refresh, revoke tokens" (copy of 2026-09-11).
+Sources: Graph's "Subscriptions edge" and `/{app-id}/subscriptions` (v25), "debug_token", and "Install apps,
+generate, refresh, revoke tokens" (copy of 2026-09-11).
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ class _AppSubscriptions(msgspec.Struct):
 
 
 class GranularScope(msgspec.Struct, frozen=True):
-    """A scope that is limited to some accounts. Without `target_ids` it applies to all."""
+    """A scope that is limited to some accounts. Without `target_ids`, the scope applies to all accounts."""
 
     scope: str
     target_ids: list[str] | None = None
@@ -92,15 +92,16 @@ class AppCalls(GraphCalls):
     """The calls `/{app_id}/subscriptions`, `/debug_token` and `/oauth/…`."""
 
     async def debug_token(self, credentials: Credentials, token: str) -> TokenDetails:
-        """Returns Meta's description of `token`, which is sent in the query because Meta reads it nowhere else.
+        """Returns Meta's description of `token`.
 
-        `credentials` are those of the app.
+        `token` is sent in the query because Meta does not read it from any other place. `credentials` are those of
+        the app.
         """
         reply = await self.call("GET", "/debug_token", credentials, query={"input_token": token}, secrets=(token,))
         return responses.convert(reply, _Debugged).data
 
     async def refresh_token(self, app_id: str, app_secret: str, token: str) -> IssuedToken:
-        """Returns a new 60-day token for a system user's valid token. The old token keeps its own expiry."""
+        """Returns a new 60-day token for a system user's valid token. The old token's expiry does not change."""
         query = {
             "grant_type": "fb_exchange_token",
             "client_id": app_id,
@@ -112,9 +113,9 @@ class AppCalls(GraphCalls):
         return IssuedToken(responses.convert(reply, _Issued).access_token)
 
     async def revoke_token(self, app_id: str, app_secret: str, token: str, *, with_token: str) -> None:
-        """Revokes `token` at once; the call is authorised by `with_token`.
+        """Revokes `token` at once. The token `with_token` authorises the call.
 
-        Call it only when the new token is in use everywhere.
+        Call this method only when the new token is in use everywhere.
         """
         query = {"client_id": app_id, "client_secret": app_secret, "revoke_token": token}
         credentials = Credentials.proven(with_token, app_secret)
@@ -137,10 +138,12 @@ class AppCalls(GraphCalls):
     async def set_app_subscription(
         self, credentials: Credentials, app_id: str, *, callback_url: str, verify_token: str, fields: Sequence[str]
     ) -> None:
-        """Sets the app's callback and all its fields. Pass the full list: it is not known whether Meta merges fields.
+        """Sets the app's callback and all its fields.
 
-        Before Meta answers this call, it sends the callback a request with the verify token. If that check fails, Meta
-        refuses this call with error 2200.
+        Pass the full list of fields, because it is not known whether Meta merges them.
+
+        Before Meta answers this call, it sends the callback a request with the verify token. If that check fails,
+        Meta refuses this call with error 2200.
         """
         body = {
             "object": OBJECT,

@@ -1,4 +1,4 @@
-"""Calls about a WhatsApp Business account: its state, and the apps that receive its deliveries.
+"""Calls about a WhatsApp Business account and about the apps that receive its deliveries.
 
 Sources: Meta's "Webhook overrides" (copy of 2026-09-11) and the references of the account's edges.
 """
@@ -26,7 +26,10 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class SubscribedApp(msgspec.Struct, frozen=True):
-    """An app that receives the account's deliveries, at `override_callback_uri` if that is set."""
+    """An app that receives the account's deliveries.
+
+    If `override_callback_uri` is set, Meta sends the deliveries to that address.
+    """
 
     id: str
     name: str = ""
@@ -48,7 +51,7 @@ class _Subscriptions(msgspec.Struct):
 
 
 class AccountCalls(GraphCalls):
-    """The calls `/{waba_id}` and its edges, except templates."""
+    """The calls for `/{waba_id}` and for the edges of the account, except templates."""
 
     async def account(self, credentials: Credentials, waba_id: str) -> Account:
         """Returns the state of the account."""
@@ -69,10 +72,10 @@ class AccountCalls(GraphCalls):
         )
 
     async def subscribe_app(self, credentials: Credentials, waba_id: str, override: Override | None = None) -> None:
-        """Subscribes the app of the token to the account. `None` as callback means the app's own callback.
+        """Subscribes the app of the token to the account. If `override` is None, the app's own callback is used.
 
-        An override requires an app that is already subscribed, else Meta refuses with error 100; a first override
-        therefore takes two calls. The endpoint must already answer, else Meta refuses with error 2200.
+        An override requires that the app is already subscribed, else Meta refuses with error 100. So a first override
+        takes two calls. The endpoint must already answer, else Meta refuses with error 2200.
         """
         reply = await self.call(
             "POST",

@@ -1,4 +1,7 @@
-"""Asks our own webhook what Meta will ask: the handshake of "Create a webhook endpoint", from the client's side."""
+"""Sends our own webhook the handshake request that Meta will send.
+
+Meta describes the handshake in "Create a webhook endpoint".
+"""
 
 import asyncio
 import functools
@@ -17,7 +20,7 @@ def _tls_context() -> ssl.SSLContext:
 
 
 class CallbackProbe:
-    """Checks a callback path of our webhook before Meta is given its address.
+    """Checks a callback path of our webhook. The check is made before Meta gets the address of the callback.
 
     `base_url` is the webhook's address inside the cluster.
     """
@@ -27,7 +30,10 @@ class CallbackProbe:
         self._timeout_s = timeout_s
 
     async def serves(self, path: str, verify_token: str) -> str | None:
-        """Returns None if the callback answers as Meta requires, else what is wrong, in words for a condition."""
+        """Returns None if the callback answers as Meta requires.
+
+        Otherwise it returns a text that says what is wrong. The text is shown in a condition.
+        """
         challenge = str(secrets.randbelow(2_000_000_000))
         query = {"hub.mode": "subscribe", "hub.challenge": challenge, "hub.verify_token": verify_token}
         content = b""

@@ -1,4 +1,7 @@
-"""The base of all groups of Graph calls: credentials, and one abstract `call` that `client.py` implements."""
+"""The base of all groups of Graph calls.
+
+It defines the credentials, and one abstract method `call`, which `client.py` implements.
+"""
 
 import abc
 import dataclasses
@@ -17,9 +20,9 @@ PAGES_LIMIT = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Credentials:
-    """The credentials of one call. They are passed with each call, so that a rotated token takes effect at once.
+    """The credentials of one call. They are passed with each call, so that a rotated token is used at once.
 
-    Their `repr` hides both values.
+    The `repr` hides the token and the proof.
     """
 
     token: str = dataclasses.field(repr=False)
@@ -31,14 +34,14 @@ class Credentials:
 
     @classmethod
     def proven(cls, token: str, app_secret: str) -> Self:
-        """Returns credentials made of a token and its proof, which is computed from the app secret."""
+        """Returns credentials with a token and its proof. The proof is computed from the app secret."""
         return cls(token, appsecret_proof(token, app_secret))
 
     @classmethod
     def of_app(cls, app_id: str, app_secret: str) -> Self:
         """Returns the credentials of the app itself.
 
-        Meta accepts "id|secret" of an app as a token, and expects a proof of that token too.
+        Meta accepts the app's "id|secret" as a token. Meta expects a proof of that token too.
         """
         return cls.proven(f"{app_id}|{app_secret}", app_secret)
 
@@ -79,7 +82,7 @@ class _Page(msgspec.Struct):
 
 
 class GraphCalls(abc.ABC):
-    """Base class of the groups of calls. It declares the methods of the client that the groups use."""
+    """Base class of the groups of calls. It declares the client's methods that the groups use."""
 
     @abc.abstractmethod
     async def call(
@@ -99,10 +102,10 @@ class GraphCalls(abc.ABC):
     ) -> object:
         """Makes one call and returns its decoded JSON.
 
-        `template` is the path after the version, such as `/{phone_number_id}/messages`; `ids` fill its placeholders.
-        Traces show only the template. `query` may contain secrets: it is never logged or traced. `body` is sent as
-        JSON, `form` and `file` as multipart. For `quotable` and `secrets` see `responses.decode`. `timeout_s` overrides
-        the client's timeout.
+        `template` is the path after the version, such as `/{phone_number_id}/messages`. `ids` fill its placeholders.
+        Traces show only the template. `query` may contain secrets, so it is never logged or traced. `body` is sent as
+        JSON, and `form` and `file` as multipart. For `quotable` and `secrets` see `responses.decode`. `timeout_s`
+        overrides the client's timeout.
 
         Raises the errors of `errors.py` and no others.
         """
@@ -117,10 +120,10 @@ class GraphCalls(abc.ABC):
         limit_bytes: int,
         timeout_s: float,
     ) -> int:
-        """Passes the bytes behind a media address to `write`, piece by piece, and returns their number.
+        """Downloads the media at `url` and passes it to `write` in pieces. Returns the number of bytes.
 
         Only Meta's media hosts are asked, and only they get the token, also after a redirect. Raises the errors of
-        `errors.py`; after any of them, the bytes written so far are worthless.
+        `errors.py`. After an error, the bytes written so far must not be used.
         """
 
     async def pages(
@@ -133,8 +136,8 @@ class GraphCalls(abc.ABC):
     ) -> AsyncIterator[object]:
         """Yields the items of a listing, page by page.
 
-        Pages are requested by cursor, never by the `next` address that Meta gives, because that address has the token
-        in its query.
+        Pages are requested by cursor. The `next` address that Meta gives is never used, because it has the token in
+        its query.
         """
         after: str | None = None
         for _ in range(PAGES_LIMIT):

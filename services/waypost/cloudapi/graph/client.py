@@ -1,8 +1,10 @@
-"""The only HTTP client for Meta: connections shared by all numbers, limits in time and size, traces without secrets.
+"""The only HTTP client for Meta.
 
-The token travels in the `Authorization` header only, except where Meta's interface requires it as a parameter
-(`debug_token`, refresh, revoke). URLs must therefore never be shown: the span of a call has only the template of its
-path, errors have neither URL nor cause, and httpx's own log of requests is off.
+All numbers share its connections. It limits the time and the size of calls, and its traces have no secrets.
+
+The token is sent only in the `Authorization` header, except where Meta's interface requires it as a parameter
+(`debug_token`, refresh, revoke). URLs must therefore never be shown. The span of a call has only the template
+of its path, errors have neither URL nor cause, and httpx's own log of requests is off.
 """
 
 import asyncio
@@ -54,9 +56,9 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, http
 
 
 class _SendProgress:
-    """Records how far a request got, as httpcore's trace extension reports it.
+    """Records how much of a request was sent, as httpcore's trace extension reports it.
 
-    Without those reports (`observable` is False), no time-out proves that nothing was sent.
+    If `observable` is False, there are no such reports. A time-out then never proves that nothing was sent.
     """
 
     def __init__(self, *, observable: bool) -> None:
@@ -69,16 +71,16 @@ class _SendProgress:
 
     @property
     def nothing_sent(self) -> bool:
-        """True if it is certain that no byte of the request was sent."""
+        """Returns whether it is certain that no byte of the request was sent."""
         return self._observable and not self._headers_started
 
 
 class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountCalls, AppCalls):
-    """Makes calls to the Graph API. Safe for many concurrent calls of one event loop; close it with `aclose`.
+    """Makes calls to the Graph API. Many calls of one event loop may run at once. Close the client with `aclose`.
 
-    `timeout_s` is the deadline of one call, from waiting for a connection to the last byte. `connections` limits the
-    number of concurrent calls; a call that gets no connection within 5 s raises `GraphUnreachable`. `transport`
-    replaces the network in tests.
+    `timeout_s` is the deadline of one call, from waiting for a connection to the last byte. `connections` limits
+    the number of concurrent calls. A call that gets no connection within 5 s raises `GraphUnreachable`.
+    `transport` replaces the network in tests.
 
     Each call raises `GraphRefused`, `GraphUnreachable` or `GraphOutcomeUnknown`, and nothing else.
     """
@@ -161,7 +163,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         limit_bytes: int,
         timeout_s: float,
     ) -> int:
-        """Implements `GraphCalls.fetch`. Only `media_hosts` and the host of the Graph API are asked."""
+        """Implements `GraphCalls.fetch`. Requests go only to `media_hosts` and to the host of the Graph API."""
         # The address of a media object is a secret for five minutes, so the span does not show it.
         with self._span("GET", "/{media_url}", {}) as span:
             try:
@@ -241,7 +243,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
     async def _response(self, request: httpx.Request, timeout_s: float) -> AsyncIterator[httpx.Response]:
         """Yields the response, whose body is still unread.
 
-        Connecting and reading must end within `timeout_s`; failures become errors of `errors.py`.
+        Connecting and reading must end within `timeout_s`. Failures become errors of `errors.py`.
         """
         progress = _SendProgress(observable=self._progress_is_observable)
         # Connecting times out before the whole deadline: httpcore (1.0) leaves the socket of a TLS handshake open when
@@ -330,7 +332,7 @@ def _encoded(body: Mapping[str, object]) -> bytes:
 async def _read_bounded(response: httpx.Response, limit: int) -> bytes | None:
     """Returns the decompressed body, or None if it is longer than `limit` or cannot be decompressed.
 
-    httpx's own decoding is not used: it inflates a whole chunk at once, and 64 KB of gzip can contain 64 MB.
+    httpx's own decoding is not used, because it inflates a whole chunk at once. 64 KB of gzip can contain 64 MB.
     """
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip"}:

@@ -1,9 +1,10 @@
-"""A limited number of HTTP connections, each with an httpx client of its own.
+"""A limited number of HTTP connections. Each connection has its own httpx client.
 
-httpx's pool (httpcore 1.0) compares every connection with every other whenever a request begins or ends: with 50
-connections a call costs 2.5 times the CPU of a single one, and the excess grows with the square of their number. A call
-that is cancelled at the wrong moment can also occupy its slot in that pool forever. One small pool per connection has
-neither fault; this module can go once httpcore's pool has neither.
+httpx's pool (httpcore 1.0) compares every connection with every other one whenever a request begins or ends.
+With 50 connections, a call costs 2.5 times the CPU of a call with a single connection. The excess grows with
+the square of the number of connections. A call that is cancelled at the wrong moment can also occupy its slot
+in that pool forever. One small pool per connection has neither fault. This module can be removed when
+httpcore's pool has neither fault.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ unknown."""
 class Connections:
     """Allows at most `limit` concurrent calls.
 
-    If the caller passes a `transport`, it replaces the network for all of them.
+    If the caller passes a `transport`, it replaces the network for all calls.
     """
 
     def __init__(self, limit: int, transport: httpx.AsyncBaseTransport | None) -> None:
@@ -35,9 +36,10 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def one(self, wait_s: float) -> AsyncIterator[httpx.AsyncClient]:
-        """Yields a client that no other call uses. The most recently used client comes first: its connection is warm.
+        """Yields a client that no other call uses.
 
-        Raises `httpx.PoolTimeout` if none is free within `wait_s`.
+        The client that was used most recently is taken first, because its connection is probably still open. Raises
+        `httpx.PoolTimeout` if no client is free within `wait_s`.
         """
         try:
             async with asyncio.timeout(wait_s):

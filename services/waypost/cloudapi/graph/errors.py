@@ -2,15 +2,16 @@
 
     GraphError
     ├── GraphRefused         Meta (or this client, before sending) refused. `verdict` says what to do about it.
-    ├── GraphUnreachable     No connection was made, so nothing was sent. Safe to repeat.
+    ├── GraphUnreachable     No connection was made, so nothing was sent. A retry is safe.
     └── GraphOutcomeUnknown  Request bytes may have been sent and no usable response came. Never repeat a send.
 
-No message of these errors contains a token, a phone number, a body or a URL query; they may be logged and shown in
-conditions.
+The messages of these errors never contain a token, a phone number, a body or a URL query. So they may be
+logged and shown in conditions.
 
-Codes, their meaning and the judgement on retries come from Meta's "Error codes" page (copy of 2026-09-11) and, where
-that page is silent, from integrators. Meta asks to decide by `code`, never by titles, subcodes or the HTTP status. The
-one exception is `proof_refused`, which Meta expresses in words only.
+The codes, their meaning and the decision whether to retry come from Meta's "Error codes" page (copy of
+2026-09-11). Where that page says nothing, they come from integrators. Meta asks clients to decide by `code`,
+never by titles, subcodes or the HTTP status. The only exception is `proof_refused`, for which Meta has no
+code but only a text.
 """
 
 import enum
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 
 class Verdict(enum.StrEnum):
-    """The meaning of an error code for the message, or the call, that received it."""
+    """What an error code means for the message or the call that failed with it."""
 
     RETRY = "retry"
     """Meta rejected the request before processing it. Repeat it later, with back-off."""
@@ -258,8 +259,9 @@ _ROWS = _rows()
 def verdict(code: int, http_status: int) -> Verdict:
     """Returns what to do about `code`. The HTTP status counts only for codes that the table does not contain.
 
-    For those, 429 is RETRY, any other 4xx FINAL, everything else AMBIGUOUS. Never raises. For an error in a status
-    webhook, which has no HTTP status, pass 400: Meta has reported a failure, so nothing is ambiguous.
+    For such a code, status 429 gives RETRY, any other 4xx gives FINAL, and everything else gives AMBIGUOUS. The
+    function never raises. An error in a status webhook has no HTTP status. Pass 400 for it: Meta has reported a
+    failure, so nothing is ambiguous.
     """
     row = _ROWS.get(code)
     if row is not None:
@@ -272,7 +274,10 @@ def verdict(code: int, http_status: int) -> Verdict:
 
 
 def title(code: int) -> str:
-    """Returns the meaning of `code` from the table. It may be logged, unlike Meta's `message`, which can quote."""
+    """Returns the meaning of `code` from the table.
+
+    This text may be logged. Meta's `message` may not, because it can quote a token or a text.
+    """
     row = _ROWS.get(code)
     return row[1] if row is not None else "error unknown to this version"
 
@@ -284,7 +289,7 @@ def reason(code: int) -> str | None:
 
 
 class GraphError(Exception):
-    """Base class of all failures of Graph calls; see the tree above."""
+    """Base class of all failures of Graph calls. The module's docstring shows all its subclasses."""
 
 
 class GraphRefused(GraphError):
@@ -292,7 +297,8 @@ class GraphRefused(GraphError):
 
     `verdict` says whether to retry.
 
-    `str()` has the code and a title from the table, never Meta's own words: those can quote a token or a text.
+    `str()` has the code and a title from the table. It never has Meta's own words, because those can quote a
+    token or a text.
     """
 
     def __init__(
@@ -333,7 +339,10 @@ class GraphRefused(GraphError):
 
     @classmethod
     def by_client(cls, why: str) -> "GraphRefused":
-        """Returns a refusal by this client: the call was not made, or its response was not accepted. Always FINAL."""
+        """Returns a refusal by this client. Its verdict is always FINAL.
+
+        The client did not make the call, or did not accept its response.
+        """
         error = cls(NO_CODE, 0, title_override=why)
         error.verdict = Verdict.FINAL
         return error

@@ -1,7 +1,7 @@
 """Calls about media at Meta: upload, look up, download, delete.
 
-Source: Meta's "Media" (2026-04-17). An upload is kept for 30 days and belongs to its number. The address of a media
-object is valid for 5 minutes, so look it up right before each download.
+Source: Meta's "Media" (2026-04-17). Meta keeps an upload for 30 days, and the upload belongs to its number.
+The address of a media object is valid for 5 minutes, so look it up right before each download.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class _Uploaded(msgspec.Struct):
 
 
 def limit_of(mime_type: str) -> int:
-    """Returns the number of bytes that Meta accepts at most for a file of this MIME type."""
+    """Returns the largest size in bytes that Meta accepts for a file of this MIME type."""
     return LIMITS.get(mime_type, LIMITS.get(mime_type.partition("/")[0], DOCUMENT_LIMIT))
 
 
@@ -66,7 +66,7 @@ class MediaCalls(GraphCalls):
     async def media(
         self, credentials: Credentials, media_id: str, *, phone_number_id: str | None = None
     ) -> MediaDetails:
-        """Looks up a media object. With `phone_number_id`, Meta checks that it belongs to that number."""
+        """Looks up a media object. With `phone_number_id`, Meta checks that the object belongs to that number."""
         query = {"phone_number_id": phone_number_id} if phone_number_id else None
         reply = await self.call("GET", "/{media_id}", credentials, ids={"media_id": media_id}, query=query)
         return responses.convert(reply, MediaDetails)
@@ -79,10 +79,11 @@ class MediaCalls(GraphCalls):
         *,
         limit_bytes: int = DOCUMENT_LIMIT,
     ) -> int:
-        """Passes the bytes at `url` (from `media`, or from a webhook) to `write` and returns their number.
+        """Passes the bytes at `url` to `write` and returns their number.
 
-        `GraphRefused` with `http_status` 404 means that the address has expired: look it up again. A host that is not
-        Meta's, or a file of more than `limit_bytes`, raises `GraphRefused` too.
+        `url` comes from `media` or from a webhook. `GraphRefused` with `http_status` 404 means that the address has
+        expired. Look it up again in that case. `GraphRefused` is also raised for a host that is not Meta's, and for a
+        file of more than `limit_bytes`.
         """
         return await self.fetch(url, credentials, write, limit_bytes=limit_bytes, timeout_s=TRANSFER_TIMEOUT_S)
 

@@ -1,4 +1,4 @@
-"""Calls that change a chat: sending a message, and marking one as read."""
+"""Calls that change a chat: they send a message, or mark a message as read."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from waypost.cloudapi.graph.errors import GraphOutcomeUnknown
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """Meta's response to a message that it accepted. Accepted does not mean delivered."""
+    """Meta's response to a message that it accepted. "Accepted" does not mean that the message was delivered."""
 
     wamid: str
     wa_id: str | None = None
@@ -39,13 +39,13 @@ class _SendResponse(msgspec.Struct):
 
 
 class MessageCalls(GraphCalls):
-    """The call `POST /{phone_number_id}/messages` in its two uses."""
+    """The call `POST /{phone_number_id}/messages`, which sends a message or marks one as read."""
 
     async def send(self, credentials: Credentials, phone_number_id: str, payload: Mapping[str, object]) -> Accepted:
         """Sends one message that is already addressed (`messages.addressed`).
 
-        Meta offers no idempotency key. After `GraphOutcomeUnknown`, or a refusal judged AMBIGUOUS, the message may have
-        been sent, and only a status webhook with our `biz_opaque_callback_data` settles it.
+        Meta offers no idempotency key. After `GraphOutcomeUnknown`, or a refusal with the verdict AMBIGUOUS, the
+        message may have been sent. Only a status webhook with our `biz_opaque_callback_data` then shows the outcome.
         """
         reply = await self._post(credentials, phone_number_id, payload)
         response = responses.convert(reply, _SendResponse)
@@ -58,9 +58,10 @@ class MessageCalls(GraphCalls):
     async def mark_read(
         self, credentials: Credentials, phone_number_id: str, wamid: str, *, typing_indicator: bool = False
     ) -> None:
-        """Marks a received message and all before it as read and, on request, shows a typing indicator (at most 25 s).
+        """Marks a received message and all messages before it as read.
 
-        The call may be repeated. Meta expects it within 30 days of the message.
+        On request, it also shows a typing indicator for at most 25 s. The call may be repeated. Meta expects it
+        within 30 days of the message.
         """
         payload: dict[str, object] = {"messaging_product": "whatsapp", "status": "read", "message_id": wamid}
         if typing_indicator:

@@ -1,8 +1,8 @@
 """Calls about a business phone number: its state, registration, callback override and profile.
 
-Sources: Meta's "Business phone numbers" (2026-02-27), "Register a number" (2026-03-31), "Health status" (2025-10-22),
-"Webhook overrides" (copy of 2026-09-11), "Business profiles" (2025-10-05). Enumerations are open: new values are
-accepted.
+Sources: Meta's "Business phone numbers" (2026-02-27), "Register a number" (2026-03-31), "Health status"
+(2025-10-22), "Webhook overrides" (copy of 2026-09-11), "Business profiles" (2025-10-05). Values that are not
+known yet are accepted in all enumerations.
 """
 
 import msgspec
@@ -33,7 +33,7 @@ FIELDS = ",".join(
 
 
 class HealthError(msgspec.Struct, frozen=True):
-    """The reason, in Meta's words, why an entity cannot send."""
+    """The reason why an entity cannot send, in Meta's words."""
 
     error_code: int = 0
     error_description: str = ""
@@ -41,7 +41,7 @@ class HealthError(msgspec.Struct, frozen=True):
 
 
 class HealthEntity(msgspec.Struct, frozen=True):
-    """One link of the chain that must be fit to send: the number, its account, business, app or template."""
+    """One of the entities that must all be able to send: the number, its account, business, app or template."""
 
     entity_type: str = ""
     id: str = ""
@@ -50,7 +50,7 @@ class HealthEntity(msgspec.Struct, frozen=True):
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Meta's statement whether messages can be sent: `AVAILABLE`, `LIMITED` or `BLOCKED`."""
+    """Meta's statement on whether messages can be sent: `AVAILABLE`, `LIMITED` or `BLOCKED`."""
 
     can_send_message: str = ""
     entities: list[HealthEntity] = []
@@ -65,7 +65,7 @@ class Throughput(msgspec.Struct, frozen=True):
 class WebhookConfiguration(msgspec.Struct, frozen=True):
     """The callback addresses that apply to a number, by level.
 
-    The first one that is set, in the order of the fields, gets the deliveries.
+    Meta sends deliveries to the first address that is set, in the order of the fields.
     """
 
     phone_number: str | None = None
@@ -103,7 +103,7 @@ class PhoneNumber(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The public profile of a business. In `set_profile`, None leaves a field unchanged."""
+    """The public profile of a business. `set_profile` does not change a field that is None."""
 
     about: str | None = None
     address: str | None = None
@@ -121,12 +121,12 @@ class _Profiles(msgspec.Struct):
 
 
 class NumberCalls(GraphCalls):
-    """The calls `/{phone_number_id}` and its edges, except messages and media."""
+    """The calls for `/{phone_number_id}` and for the edges of the number, except messages and media."""
 
     async def phone_number(
         self, credentials: Credentials, phone_number_id: str, *, fields: str = FIELDS
     ) -> PhoneNumber:
-        """Returns the state of the number. `fields` is a comma-separated list of Graph's names."""
+        """Returns the state of the number. `fields` is a comma-separated list of field names of the Graph API."""
         ids = {"phone_number_id": phone_number_id}
         reply = await self.call("GET", "/{phone_number_id}", credentials, ids=ids, query={"fields": fields})
         return responses.convert(reply, PhoneNumber)
@@ -134,10 +134,12 @@ class NumberCalls(GraphCalls):
     async def register(
         self, credentials: Credentials, phone_number_id: str, *, pin: str, data_localization_region: str | None = None
     ) -> None:
-        """Connects the number to the Cloud API. `pin` becomes its PIN if it has none, and must match if it has one.
+        """Connects the number to the Cloud API.
 
-        Never call it in a loop: after 10 calls of register and deregister in 72 h the number is locked for 72 h
-        (133016), and wrong PINs lock it too (133005, 133008).
+        If the number has no PIN, `pin` becomes its PIN. If it has one, `pin` must match it.
+
+        Never call this method in a loop. After 10 calls of register and deregister in 72 h the number is locked for
+        72 h (133016). Wrong PINs lock it too (133005, 133008).
         """
         body: dict[str, object] = {"messaging_product": "whatsapp", "pin": pin}
         if data_localization_region is not None:
@@ -147,7 +149,7 @@ class NumberCalls(GraphCalls):
     async def override_number_webhook(
         self, credentials: Credentials, phone_number_id: str, override: Override | None
     ) -> None:
-        """Gives the number a callback of its own; None removes the callback that it has.
+        """Gives the number its own callback. If `override` is None, the number's own callback is removed.
 
         The endpoint must already answer.
         """
@@ -157,7 +159,7 @@ class NumberCalls(GraphCalls):
         await self._change(credentials, phone_number_id, "", body, secrets=secrets)
 
     async def profile(self, credentials: Credentials, phone_number_id: str) -> Profile:
-        """Returns the business profile; it is empty if there is none."""
+        """Returns the business profile. The profile is empty if Meta has none."""
         reply = await self.call(
             "GET",
             "/{phone_number_id}/whatsapp_business_profile",

@@ -5,8 +5,9 @@ import hmac
 
 
 def appsecret_proof(token: str, secret: str) -> str:
-    """Returns the `appsecret_proof` of a Graph call: hex HMAC-SHA256 of the access token, keyed by the app secret.
+    """Returns the `appsecret_proof` of a Graph call.
 
-    Source: Meta, "Install apps, generate, refresh, revoke tokens". It is mandatory if the app's settings require it.
+    The proof is the HMAC-SHA256 of the access token in hex, with the app secret as the key. Meta requires it if
+    the app's settings say so. Source: Meta, "Install apps, generate, refresh, revoke tokens".
     """
     return hmac.digest(secret.encode(), token.encode(), hashlib.sha256).hex()

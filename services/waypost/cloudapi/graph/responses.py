@@ -1,8 +1,10 @@
-"""Turns an HTTP response of the Graph API into a value, or into an error of `errors.py`. Pure: no I/O, no clock.
+"""Turns an HTTP response of the Graph API into a value, or into an error of `errors.py`.
 
-The envelope of an error is `{"error": {"message", "type", "code", "error_subcode"?, "error_data"?, "fbtrace_id"?, …}}`,
-where `error_data` is an object with `details`, or a string in older responses. The code decides, whatever the HTTP
-status is.
+This module is pure: it has no I/O and reads no clock.
+
+The envelope of an error is `{"error": {"message", "type", "code", "error_subcode"?, "error_data"?,
+"fbtrace_id"?, …}}`. `error_data` is an object with `details`, or a string in older responses. The code
+decides, whatever the HTTP status is.
 """
 
 import datetime
@@ -48,10 +50,11 @@ def decode(
 
     `body` is None if it was too long or could not be decompressed.
 
-    `quotable` allows Meta's explanation into `GraphRefused.details`, without the `secrets` of the call. It must be
-    False for a call that carries message content, because Meta quotes what it refuses.
+    If `quotable` is True, `GraphRefused.details` has Meta's explanation, without the `secrets` of the call.
+    `quotable` must be False for a call that carries message content, because Meta quotes what it refuses.
 
-    Raises `GraphRefused` for a response with a Graph error and for any other 4xx, `GraphOutcomeUnknown` for the rest.
+    Raises `GraphRefused` for a response with a Graph error and for any other 4xx. Raises `GraphOutcomeUnknown`
+    for all other failures.
     """
     reply = _decoded(body)
     error = reply.get("error") if isinstance(reply, dict) else None
@@ -68,9 +71,9 @@ def decode(
 
 
 def convert(reply: object, shape: type[Shape]) -> Shape:
-    """Converts a decoded `reply` to the type `shape`; numbers may be written as strings.
+    """Converts a decoded `reply` to the type `shape`. Numbers may be written as strings.
 
-    Raises `GraphOutcomeUnknown` if the reply does not fit.
+    Raises `GraphOutcomeUnknown` if the reply cannot be converted.
     """
     try:
         return msgspec.convert(reply, shape, strict=False)
@@ -80,9 +83,11 @@ def convert(reply: object, shape: type[Shape]) -> Shape:
 
 
 def require_success(reply: object) -> None:
-    """Accepts `{"success": true}`, the string "true" (Meta's page shows both) and the bare `true` of older edges.
+    """Checks that `reply` reports success.
 
-    Raises `GraphRefused` if Meta says false, `GraphOutcomeUnknown` if it says neither.
+    Accepted are `{"success": true}`, the string "true" as the value (Meta's page shows both), and the bare `true`
+    of older edges. Raises `GraphRefused` if Meta answers false. Raises `GraphOutcomeUnknown` if the reply says
+    neither true nor false.
     """
     said = reply.get("success") if isinstance(reply, dict) else reply
     if said is True or said == "true":
@@ -93,10 +98,10 @@ def require_success(reply: object) -> None:
 
 
 def retry_after_s(headers: Mapping[str, str], *, now: datetime.datetime) -> float | None:
-    """Returns the wait that the response asks for, in seconds, or None.
+    """Returns the seconds that the response asks the client to wait, or None if it does not ask.
 
-    It is the longer of `Retry-After` and `X-Business-Use-Case-Usage`. `Retry-After` is a number of seconds or an HTTP
-    date (RFC 9110, 10.2.3); `estimated_time_to_regain_access` is in minutes.
+    The headers `Retry-After` and `X-Business-Use-Case-Usage` are read, and the longer wait counts. `Retry-After`
+    is a number of seconds or an HTTP date (RFC 9110, 10.2.3). `estimated_time_to_regain_access` is in minutes.
     """
     waits = [wait for wait in (_from_retry_after(headers, now), _from_usage(headers)) if wait is not None]
     return min(max(waits), LONGEST_WAIT_S) if waits else None

@@ -14,7 +14,7 @@ FIELDS = "id,name,language,status,category,parameter_format,quality_score,reject
 
 
 class TemplateDetails(msgspec.Struct, frozen=True):
-    """A template as stored by Meta. `status` and `category` are open sets; new values are accepted."""
+    """A template as stored by Meta. New values of `status` and `category` are accepted."""
 
     id: str
     name: str = ""
@@ -65,7 +65,10 @@ class TemplateCalls(GraphCalls):
         components: Sequence[Mapping[str, object]],
         parameter_format: str | None = None,
     ) -> TemplateCreated:
-        """Submits a template for review. `parameter_format` is `NAMED` or `POSITIONAL`; None is Meta's default."""
+        """Submits a template for review. `parameter_format` is `NAMED` or `POSITIONAL`.
+
+        If `parameter_format` is None, Meta's default applies.
+        """
         body: dict[str, object] = {
             "name": name,
             "language": language,
@@ -87,7 +90,7 @@ class TemplateCalls(GraphCalls):
         components: Sequence[Mapping[str, object]],
         category: str | None = None,
     ) -> None:
-        """Replaces the components of a template, which is then reviewed again."""
+        """Replaces the components of a template. Meta then reviews the template again."""
         body: dict[str, object] = {"components": list(components)}
         if category is not None:
             body["category"] = category
@@ -98,7 +101,7 @@ class TemplateCalls(GraphCalls):
     async def delete_template(
         self, credentials: Credentials, waba_id: str, *, name: str, template_id: str | None = None
     ) -> None:
-        """Deletes the template in all its languages or, with `template_id`, only in that one."""
+        """Deletes the template in all its languages. With `template_id`, only the language with that id is deleted."""
         query = {"name": name} | ({"hsm_id": template_id} if template_id else {})
         responses.require_success(
             await self.call(

@@ -1,1 +1,4 @@
-"""Everything that Meta delivers: a signed delivery is split into events, and an event is parsed into a typed record."""
+"""Reads everything that Meta delivers.
+
+A signed delivery is split into events, and each event is parsed into a typed record.
+"""

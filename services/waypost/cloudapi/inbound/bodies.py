@@ -1,7 +1,7 @@
-"""The content of a customer's message, typed. All sets are open: unknown content is kept as a plain dict.
+"""Typed contents of customers' messages. Unknown content is kept as a plain dict.
 
-Texts are as Meta sends them. Media ids from a webhook are valid for 7 days and their `url` for 5 minutes (Meta,
-"Media").
+Texts are kept as Meta sends them. Media ids from a webhook are valid for 7 days and their `url` for 5 minutes
+(Meta, "Media").
 """
 
 from typing import Any
@@ -62,7 +62,7 @@ class Email(Body, frozen=True):
 
 
 class ContactCard(Body, frozen=True):
-    """A contact's card. `origin` is contact_request if the card answers our request for the phone number."""
+    """A contact's card. If the card answers our request for the phone number, `origin` is contact_request."""
 
     name: PersonName | None = None
     phones: tuple[Phone, ...] = ()
@@ -84,7 +84,7 @@ class SelectedOption(Body, frozen=True):
 
 
 class FormReply(Body, frozen=True):
-    """The answer to a flow or an address form. `response_json` is JSON text; `response` is its content."""
+    """The answer to a flow or an address form. `response_json` is JSON text, and `response` is its decoded content."""
 
     name: str | None = None
     body: str | None = None
@@ -92,7 +92,7 @@ class FormReply(Body, frozen=True):
 
     @property
     def response(self) -> dict[str, Any] | None:
-        """Returns the form that was filled in, or None if it is missing or not a JSON object."""
+        """Returns the form that the user filled in. Returns None if the form is missing or is not a JSON object."""
         try:
             form = loads(storable((self.response_json or "").encode()))
         except DECODE_ERRORS:
@@ -110,7 +110,7 @@ class CallPermissionReply(Body, frozen=True):
 class InteractiveBody(Body, frozen=True):
     """The body of an interactive message that a user sent. `type` names the one field that holds the reply.
 
-    Meta sometimes sends no reply at all, with an error beside the message.
+    Sometimes Meta sends no reply but an error next to the message.
     """
 
     type: str | None = None
@@ -121,7 +121,7 @@ class InteractiveBody(Body, frozen=True):
 
 
 class ButtonBody(Body, frozen=True):
-    """The quick-reply button of a template that a user pressed."""
+    """Reports that a user pressed a quick-reply button of a template."""
 
     payload: str | None = None
     text: str | None = None
@@ -166,7 +166,7 @@ class SystemBody(Body, frozen=True):
 
 
 class EditBody(Body, frozen=True):
-    """The body of an edited message. `message` holds its new version: a `type` and a body of that type."""
+    """The body of an edited message. `message` holds the new version, which has a `type` and a body of that type."""
 
     original_message_id: str
     message: dict[str, Any] | None = None
@@ -177,9 +177,9 @@ class RevokeBody(Body, frozen=True):
 
 
 class UnsupportedBody(Body, frozen=True):
-    """The body of a message that the API does not show.
+    """The body of a message whose content Meta's API does not deliver.
 
-    `type` is its real type: poll_creation, gif, pin, edit, … (an open set).
+    `type` is the real type of the message: poll_creation, gif, pin, edit, … Meta may add types.
     """
 
     type: str | None = None
@@ -188,7 +188,7 @@ class UnsupportedBody(Body, frozen=True):
 class WelcomeBody(Body, frozen=True):
     """The body of a message by which Meta reports that the user opened the chat for the first time.
 
-    It has no other content.
+    The message has no other content.
     """
 
 
@@ -219,7 +219,7 @@ BODIES: dict[str, Any] = {
 
 
 def readable(content: Content | None) -> str | None:
-    """Returns the text that a person would read: text, caption, title, emoji, …; None if there is none."""
+    """Returns the text that a person would read: text, caption, title, emoji, … Returns None if there is none."""
     match content:
         case TextBody(body=text) | MediaBody(caption=text) | ButtonBody(text=text) | ReactionBody(emoji=text):
             pass

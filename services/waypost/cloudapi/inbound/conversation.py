@@ -42,10 +42,10 @@ def number_of(value: Members) -> str:
 
 
 def contact_of(value: Members, keys: item_keys.ItemKeys | None) -> tuple[Identity, Members | None]:
-    """Returns the person an item is about, and that person's entry in the value's contacts.
+    """Returns the person that an item is about, and the entry of that person in the value's contacts.
 
-    A contact belongs to an item that has one of its ids, or that has no id at all (`split` adds the contact to such an
-    item only if the value has a single item and a single contact).
+    A contact belongs to an item if they share an id. A contact also belongs to an item that has no id at all.
+    (`split` adds a contact to such an item only if the value has a single item and a single contact.)
     """
     phone, user_id = (keys.phone, keys.user_id) if keys else ("", "")
     for raw in msgspec.json.decode(value.get(ItemList.CONTACTS) or b"[]", type=list[msgspec.Raw]):
@@ -59,7 +59,10 @@ def contact_of(value: Members, keys: item_keys.ItemKeys | None) -> tuple[Identit
 
 
 def content_of(kind: str, item: Members) -> Content | None:
-    """Returns the body of a message of this type. The body is plain values if its type or its shape is not known."""
+    """Returns the body of a message of the type `kind`.
+
+    If the type or the shape of the body is not known, the body consists of plain values.
+    """
     if kind not in BODIES:
         item.note_value("type", kind)
         body = item.plain(kind)
@@ -71,7 +74,7 @@ def content_of(kind: str, item: Members) -> Content | None:
 
 
 def text_of(content: Content | None, item: Members) -> str | None:
-    """Returns the text that a person would read in a message; for an edit, the text of the new version."""
+    """Returns the text that a person would read in a message. An edit has the text of the new version."""
     if not isinstance(content, EditBody):
         return readable(content)
     edit = item.inner(MessageType.EDIT)
@@ -80,7 +83,10 @@ def text_of(content: Content | None, item: Members) -> str | None:
 
 
 def read_message(value: Members, item: Members) -> InboundMessage:
-    """Parses an item of `messages`. Raises `UnreadableEvent` if it has no sender: it cannot be stored or answered."""
+    """Parses an item of `messages`. Raises `UnreadableEvent` if the message has no sender.
+
+    A message without a sender can be neither stored nor answered.
+    """
     keys = item_keys.READERS[ItemList.MESSAGES](item.raw)
     sender, contact = contact_of(value, keys)
     if not sender.key:
@@ -126,7 +132,7 @@ def read_message(value: Members, item: Members) -> InboundMessage:
 def read_status(value: Members, item: Members) -> InboundStatus:
     """Parses an item of `statuses`.
 
-    A status `failed` comes without contacts; a status in a group names the participant separately.
+    A status `failed` comes without contacts. A status in a group names the participant in members of its own.
     """
     recipient, contact = contact_of(value, item_keys.READERS[ItemList.STATUSES](item.raw))
     if contact:
@@ -199,7 +205,7 @@ def read_echo(value: Members, item: Members) -> Echo:
 
 
 def read_history(value: Members, item: Members) -> History:
-    """Parses an item of `history`: a chunk with threads of messages, or the reason why the history is not shared."""
+    """Parses an item of `history`, which has messages in threads, or the reason why the history is not shared."""
     metadata = item.inner("metadata")
     messages: list[HistoryMessage] = []
     for thread_raw in _objects(item, "threads"):
@@ -223,7 +229,7 @@ def read_history(value: Members, item: Members) -> History:
 
 
 def read_history_media(value: Members, item: Members) -> History:
-    """Parses an item of `messages` in the field history: the media of a message from an earlier chunk."""
+    """Parses an item of `messages` in the field history. It has the media of a message from an earlier chunk."""
     metadata = value.inner("metadata")
     display_number = (metadata.text("display_phone_number") if metadata else None) or ""
     sender = item.identity("from", "from_user_id")
@@ -280,7 +286,10 @@ def _referral(item: Members) -> Referral | None:
 
 
 def _change_of(content: Content | None, sender: Identity) -> tuple[Identity | None, Identity | None]:
-    """Returns the old and the new identity if a system message reports such a change, else two Nones."""
+    """Returns the old and the new identity if a system message reports that the identity changed.
+
+    Otherwise it returns None twice.
+    """
     if not isinstance(content, SystemBody) or not (content.type or "").startswith("user_changed"):
         return None, None
     wa_id, user_id = item_keys.phone_and_user_id(content.wa_id or content.new_wa_id, content.user_id)

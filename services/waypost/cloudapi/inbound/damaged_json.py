@@ -1,7 +1,7 @@
-"""Finds the bounds of values in a damaged JSON document, so that only the bad item is lost.
+"""Finds where values begin and end in a damaged JSON document, so that only the bad item is lost.
 
-The module does not check whether a value is valid JSON; it only finds the bytes that belong together. One pass is
-enough, deep nesting causes no recursion, and no input makes it raise.
+The module only finds the bytes that belong together. It does not check whether a value is valid JSON. One
+pass is enough, deep nesting causes no recursion, and no input makes it raise.
 """
 
 import json
@@ -28,13 +28,13 @@ delivery, and not worth hundreds of megabytes of memory.
 
 
 class Fields(dict[str, "Piece"]):
-    """The members of an object by name. `raw` is the object's own bytes, empty if its end was not found."""
+    """The members of an object by name. `raw` is the object's own bytes, or empty if its end was not found."""
 
     raw: bytes = b""
 
 
 class Items(list["Piece"]):
-    """The elements of an array. `raw` is the array's own bytes, empty if its end was not found."""
+    """The elements of an array. `raw` is the array's own bytes, or empty if its end was not found."""
 
     raw: bytes = b""
 
@@ -46,11 +46,11 @@ elements, None leaves a value whole. A value that does not have its expected sha
 
 
 class _Truncated(Exception):
-    """The document ends, or stops being JSON, before the current value does."""
+    """Raised when the document ends, or stops being JSON, before the end of the current value."""
 
 
 def take_apart(document: bytes, shape: Shape) -> tuple[Piece, bool]:
-    """Returns the pieces of `document`, and whether all of it was taken apart.
+    """Returns the pieces of `document`, and whether the whole document could be split.
 
     If the document is damaged, only the pieces before the damage are returned.
     """
@@ -65,7 +65,7 @@ def take_apart(document: bytes, shape: Shape) -> tuple[Piece, bool]:
 
 
 def name_of(raw: bytes) -> str:
-    """Returns the text of a JSON string that names a member. Bytes that cannot be read become U+FFFD."""
+    """Returns the text of a JSON string that is the name of a member. Bytes that cannot be read become U+FFFD."""
     try:
         text = json.loads(raw.decode("utf-8", "replace"), strict=False)
     except ValueError:
@@ -86,7 +86,7 @@ class _Reader:
     def value(self, shape: Shape, into: list[Piece]) -> None:
         """Reads the next value and appends it to `into`.
 
-        A container is appended before its content is read, so that a truncated container is kept.
+        A container is appended before its content is read. So a container that is cut off is kept.
         """
         first = self.next_byte()
         start = self._at

@@ -1,6 +1,7 @@
-"""Splits a delivery of Meta's into events: each event keeps its place in the order, its own identity and its own bytes.
+"""Splits a delivery of Meta's into events. The events keep their order, and each keeps its own key and bytes.
 
-`split` is the hot path of the webhook service: the items of a batch are cut out and framed, never encoded again.
+`split` is the hot path of the webhook service. The items of a batch are cut out and framed, and never encoded
+again.
 """
 
 import hashlib
@@ -43,11 +44,13 @@ _DELIVERY_SHAPE: Final[Shape] = {
 def split(body: bytes, *, default_number: str) -> list[Event]:
     """Returns the events of one delivery, in the order of the body. Never raises, whatever the bytes are.
 
-    An item that cannot be read becomes one event with a `problem` and does not affect its neighbours. A body that
-    cannot be read to its end gives the events before the damage, and after them one UNPARSEABLE event with the whole
-    body. `default_number` is the number whose route received the delivery; it is used if the body names no number. An
-    item that occurs twice in the body is returned twice: the inbox recognises it by its key. A name that occurs twice
-    in one object counts once, with its last value. A well-formed body without changes has no events.
+    An item that cannot be read becomes one event with a `problem` and does not affect its neighbours. If a body
+    cannot be read to its end, the events before the damage come first. After them comes one UNPARSEABLE event
+    with the whole body.
+
+    `default_number` is the number whose route received the delivery. It is used if the body names no number. An
+    item that occurs twice in the body is returned twice, because the inbox recognises it by its key. A name that
+    occurs twice in one object counts once, with its last value. A well-formed body without changes has no events.
     """
     try:
         if not body.isascii():
@@ -66,7 +69,7 @@ def split(body: bytes, *, default_number: str) -> list[Event]:
 
 
 def _salvage(body: bytes, default_number: str) -> list[Event]:
-    """Returns the events of a body that strict decoding refused, most likely because of a single bad item."""
+    """Returns the events of a body that strict decoding refused. Most likely only a single item is bad."""
     envelope, whole = damaged_json.take_apart(body.removeprefix(damaged_json.BYTE_ORDER_MARK), _DELIVERY_SHAPE)
     entries = envelope.get("entry") if isinstance(envelope, Fields) else None
     regular = isinstance(entries, Items)
@@ -105,7 +108,7 @@ def _is_json(body: bytes) -> bool:
 
 
 def _scalar(piece: Piece) -> object:
-    """Returns the text or number in `piece`, or "" if it is neither."""
+    """Returns the text or the number that `piece` holds, or "" if it holds neither."""
     try:
         value = loads(piece.raw if isinstance(piece, Fields | Items) else piece)
     except DECODE_ERRORS:

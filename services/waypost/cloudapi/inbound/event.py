@@ -24,7 +24,7 @@ class EventKind(enum.StrEnum):
 
 
 class Problem(enum.StrEnum):
-    """Reasons why an event cannot be used. They are stored in its row."""
+    """Reasons why an event cannot be used. The reason is stored in the event's row."""
 
     INVALID_JSON = "InvalidJson"
     """The body, or the rest of it, is not JSON."""
@@ -41,12 +41,13 @@ class Problem(enum.StrEnum):
 class Event(msgspec.Struct, frozen=True, gc=False):
     """A row of the inbox.
 
-    `number_id` is the phone number id, or "waba:<id>" for account-level fields. `key` is unique within (number, kind):
-    the wamid of a message or an echo, "<wamid>:<status>" of a status (and ":<participant>" in a group), else a digest
-    of the item. `contact_key` is the BSUID if known, else the digits of the phone number, or "" if the event is about
-    no person. `occurred_at` is in unix seconds, or 0 if Meta gave no time. `payload` is JSON in Meta's shape with this
-    one item, whose bytes are as received. `problem` (see `Problem`) says why the event is dead on arrival; it is None
-    for an event that can be used.
+    `number_id` is the phone number id, or "waba:<id>" for account-level fields. `key` is unique within (number,
+    kind). The key of a message or an echo is its wamid. The key of a status is "<wamid>:<status>" (and
+    ":<participant>" in a group). The key of any other item is a digest of the item. `contact_key` is the BSUID if
+    known, else the digits of the phone number. It is "" if the event is not about a person. `occurred_at` is in
+    unix seconds, or 0 if Meta gave no time. `payload` is JSON in Meta's shape that has only this item, with the
+    bytes that were received. `problem` (see `Problem`) says why the event cannot be used. It is None for an event
+    that can be used.
     """
 
     number_id: str

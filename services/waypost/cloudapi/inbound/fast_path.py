@@ -1,7 +1,7 @@
-"""Fast path for deliveries with a single message or status: the usual case, with the same result as `framing`.
+"""Fast path for deliveries with a single message or status, which is the usual case.
 
-The fast path decodes JSON four times instead of seven; splitting takes a quarter of the webhook's time. Any other
-delivery is left to `framing`.
+The result is the same as that of `framing`. The fast path decodes JSON four times instead of seven. Splitting
+takes a quarter of the webhook's time. Any other delivery is left to `framing`.
 """
 
 from typing import Final
@@ -57,9 +57,9 @@ _FRAME_END: Final = framing.FRAME_END
 
 
 def event_of(body: bytes, default_number: str) -> Event | None:
-    """Returns the event of a delivery with a single message or status, or None for any other body, readable or not.
+    """Returns the event of a delivery with a single message or status. Returns None for any other body.
 
-    `body` must be UTF-8.
+    `body` must be UTF-8. It need not be readable in any other way.
     """
     if len(body) > LARGEST:
         return None

@@ -1,6 +1,7 @@
-"""Maps each webhook field to the kind of its events. The value of a field has lists of items, or is itself one event.
+"""Maps each webhook field to the kind of its events.
 
-Source: Meta, "Webhooks overview", "messages webhook reference", "Business-scoped user IDs" and the WhatsApp changelog.
+The value of a field either has lists of items, or is one event as a whole. Source: Meta, "Webhooks overview",
+"messages webhook reference", "Business-scoped user IDs" and the WhatsApp changelog.
 """
 
 from enum import StrEnum
@@ -9,7 +10,7 @@ from waypost.cloudapi.inbound.event import EventKind
 
 
 class WebhookField(StrEnum):
-    """Names of webhook fields: the member `field` of a change."""
+    """Names of webhook fields, as they stand in the member `field` of a change."""
 
     MESSAGES = "messages"
     SMB_MESSAGE_ECHOES = "smb_message_echoes"
@@ -44,7 +45,7 @@ class WebhookField(StrEnum):
 
 
 class ItemList(StrEnum):
-    """Names of the lists in a value: the members whose items are events, and `contacts`."""
+    """Names of the lists in a value. The items of each list are events, except those of `contacts`."""
 
     MESSAGES = "messages"
     STATUSES = "statuses"

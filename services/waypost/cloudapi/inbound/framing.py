@@ -1,7 +1,7 @@
-"""Turns one change of a delivery into events: each item is framed alone in Meta's shape, with its original bytes.
+"""Turns one change of a delivery into events.
 
-The frame holds what an item needs to be understood on its own: its number's metadata, its contact, and unknown members
-of the value.
+Each item gets a frame of its own in Meta's shape, and keeps its original bytes. The frame holds what an item
+needs to be understood on its own: the metadata of its number, its contact, and unknown members of the value.
 """
 
 from typing import Final, cast
@@ -31,7 +31,8 @@ Larger parts are not copied: they could turn one delivery of 3 MB into gigabytes
 class ChangeContext:
     """One change of a delivery, with the data that its events share.
 
-    `suspect` means that the document around it is damaged, so each piece must be checked before it is framed.
+    `suspect` means that the document around the change is damaged. Each piece must then be checked before it is
+    framed.
     """
 
     __slots__ = ("default_number", "field", "suspect", "time", "waba_id")
@@ -75,8 +76,11 @@ Lists = list[tuple[str, EventKind, list[Buffer]]]
 
 
 def events_of(context: ChangeContext, value: Buffer | Fields | Items) -> list[Event]:
-    """Returns the events of one change: one per item of a known list and one per unknown list, or a single event for
-    the whole value."""
+    """Returns the events of one change.
+
+    There is one event for each item of a known list, and one for each unknown list. A value without lists is a
+    single event.
+    """
     if context.field not in ITEM_KINDS:
         return [_whole_value_event(context, _raw(value))] if _raw(value) else []
     try:
@@ -148,7 +152,7 @@ def _framed(context: ChangeContext, number_id: str, opening: bytes, members: Raw
 
 
 class _Contacts:
-    """The contacts of a value, found by their ids and never by position, because Meta does not promise an order."""
+    """The contacts of a value. A contact is found by its ids, because Meta does not promise an order."""
 
     __slots__ = ("_by_id", "_only", "_single_item")
 
@@ -174,7 +178,7 @@ class _Contacts:
                 self._by_id[keys.user_id] = contact
 
     def find(self, keys: ItemKeys) -> tuple[bytes, str]:
-        """Returns the contact to put beside an item in its frame, and the key of the person the item is about."""
+        """Returns the contact to put next to an item in its frame, and the key of the person that the item is about."""
         contact = self._by_id.get(keys.user_id) or self._by_id.get(keys.phone)
         if contact is None and self._single_item and not (keys.user_id or keys.phone):
             contact = self._only
@@ -184,7 +188,7 @@ class _Contacts:
 
 
 def _whole_value_event(context: ChangeContext, value: Buffer) -> Event:
-    """Returns the event of a value that is one event as a whole, or that does not have the shape of its field."""
+    """Returns one event for a whole value. Either its field has no lists, or the value lacks the shape of its field."""
     problem = None
     has_lists = context.field in ITEM_KINDS
     if (context.suspect and not _is_json(value)) or (has_lists and not bytes(value).startswith(b"{")):
@@ -202,7 +206,7 @@ def _whole_value_event(context: ChangeContext, value: Buffer) -> Event:
 
 
 def _unknown_list_event(context: ChangeContext, opening: bytes, number_id: str, name: str, value: Buffer) -> Event:
-    """Returns one event for a whole list that is not known to belong to this field."""
+    """Returns one event for a whole list whose name is not known for this field."""
     problem = Problem.INVALID_ITEM if context.suspect and not _is_json(value) else None
     payload = b"".join((opening, b",", _encode(name), b":", value, b"}}"))
     return Event(number_id, EventKind.UNKNOWN, item_keys.digest(context.field, value, name), "", 0.0, payload, problem)
@@ -217,7 +221,7 @@ def _number_of_value(context: ChangeContext, value: Buffer) -> str:
 
 
 def _metadata_of(context: ChangeContext, members: RawMembers) -> tuple[str, bytes]:
-    """Returns the id of the number that the items belong to, and the member `metadata` to put beside each item."""
+    """Returns the id of the number that the items belong to, and the member `metadata` to put next to each item."""
     raw = _raw(members.get("metadata", b""))
     if not raw or (context.suspect and not _is_json(raw)):
         return context.default_number, b""
@@ -225,7 +229,7 @@ def _metadata_of(context: ChangeContext, members: RawMembers) -> tuple[str, byte
 
 
 def metadata_of(raw: Buffer, default_number: str) -> tuple[str, bytes]:
-    """Returns the number id in `raw`, and the member `metadata` to put beside an item in its frame."""
+    """Returns the number id in `raw`, and the member `metadata` to put next to an item in its frame."""
     try:
         number_id = item_keys.usable_key(str(_metadata(raw).phone_number_id or ""))
     except DECODE_ERRORS:
@@ -236,9 +240,10 @@ def metadata_of(raw: Buffer, default_number: str) -> tuple[str, bytes]:
 
 
 def _attach_errors(lists: Lists) -> tuple[Lists, bytes]:
-    """Attaches a value's errors to its only message: Meta sends an interactive message without a body in this way.
+    """Attaches a value's errors to its only message.
 
-    If the value has several messages, the errors stay events of their own.
+    Meta reports an error in this way when it sends an interactive message without a body. If the value has
+    several messages, each error stays an event of its own.
     """
     by_name = {name: items for name, _, items in lists}
     errors = by_name.pop(_ERRORS, [])
@@ -254,7 +259,7 @@ def _decode_members(value: Buffer | Fields | Items) -> RawMembers:
 
 
 def _list_items(member: Buffer | Fields | Items) -> list[Buffer]:
-    """Returns the items of a list. A value that is not a list counts as a list with one item, and null as empty."""
+    """Returns the items of a list. A value that is not a list counts as a list with one item. Null counts as empty."""
     if isinstance(member, list):
         return [_raw(item) for item in member]
     raw = _raw(member)

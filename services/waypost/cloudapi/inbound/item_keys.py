@@ -1,7 +1,7 @@
-"""Extracts the id, sender and timestamp of an item, which the inbox needs to store an event, without decoding the rest.
+"""Extracts the id, the sender and the timestamp of an item, which the inbox needs to store an event.
 
-A key must fit an index and a text column: printable ASCII of limited length. Any other value counts as missing, and the
-item is identified by its digest.
+The rest of the item is not decoded. A key must fit an index and a text column, so it is printable ASCII of
+limited length. Any other value counts as missing, and the item is identified by its digest.
 """
 
 import hashlib
@@ -27,7 +27,10 @@ _BSUID = re.compile(r"[A-Z]{2}\.")
 
 
 class ItemKeys(msgspec.Struct, gc=False):
-    """The keys of an item. `item_key` is empty if the item has no id; `phone` has digits only, `user_id` is a BSUID."""
+    """The keys of an item. `item_key` is empty if the item has no id.
+
+    `phone` has only digits. `user_id` is a BSUID.
+    """
 
     item_key: str
     phone: str
@@ -100,7 +103,7 @@ class _SystemMessage(msgspec.Struct, gc=False):
 def seconds(timestamp: object) -> float:
     """Returns Meta's timestamp (unix seconds, as a string or a number) as a float.
 
-    An invalid time, or one beyond the year 9999, gives 0.
+    If the time is invalid or after the year 9999, the result is 0.
     """
     if isinstance(timestamp, str):
         if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) <= 12):
@@ -126,7 +129,7 @@ def is_user_id(identifier: str) -> bool:
 
 
 def phone_and_user_id(phone: str | None, user_id: str | None) -> tuple[str, str]:
-    """Returns the pair (phone digits, BSUID), whichever member each arrived in. A missing part is ""."""
+    """Returns the pair (phone digits, BSUID). Each part may have arrived in either member. A missing part is ""."""
     phone, user_id = usable_key(phone), usable_key(user_id)
     if phone and is_user_id(phone):
         return "", user_id or phone
@@ -134,7 +137,7 @@ def phone_and_user_id(phone: str | None, user_id: str | None) -> tuple[str, str]
 
 
 def digest(field: str, raw: Buffer, *more: str) -> str:
-    """Returns a digest as the key of an item that has no id of its own."""
+    """Returns a digest that serves as the key of an item without an id."""
     sha = hashlib.sha256(field.encode("utf-8", "replace"))
     for part in more:
         sha.update(b"\0" + part.encode("utf-8", "replace"))
@@ -213,7 +216,7 @@ def _reader(kind: type[_Item], keys_of: Callable[[_Item, Buffer], ItemKeys]) -> 
 
 
 def _members(raw: Buffer) -> dict[str, Any] | None:
-    """Returns the members that are text or numbers, for an item that strict decoding refused.
+    """Returns the members that are text or numbers. It is used for an item that strict decoding refused.
 
     Returns None if the item is not an object.
     """

@@ -1,4 +1,4 @@
-"""Decodes JSON that strict decoding refuses, and makes text fit for PostgreSQL."""
+"""Decodes JSON that strict decoding refuses, and makes text valid for PostgreSQL."""
 
 import json
 import re
@@ -21,7 +21,7 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def loads(raw: Buffer) -> Any:
-    """Decodes JSON with the standard library: lone surrogates are accepted, and numbers beyond 64 bits become text.
+    """Decodes JSON with the standard library. Accepts lone surrogates, and turns numbers beyond 64 bits into text.
 
     Raises one of `DECODE_ERRORS` for NaN, bad UTF-8, nesting that is too deep, and text that is not JSON.
     """
@@ -31,14 +31,16 @@ def loads(raw: Buffer) -> Any:
 def storable(raw: bytes) -> bytes:
     """Returns `raw` with each U+0000 and each half of a surrogate pair replaced by U+FFFD.
 
-    PostgreSQL accepts neither in text. `raw` must be JSON; any other text stays invalid.
+    PostgreSQL accepts neither of them in text. `raw` must be JSON. Any other text stays invalid.
     """
     return _ESCAPE.sub(_whole_character, raw) if b"\\u" in raw else raw
 
 
 def storable_text(text: str) -> str:
-    """Returns decoded text with each U+0000 and each half of a surrogate pair replaced by U+FFFD, as `storable` does
-    for JSON."""
+    """Returns decoded text with each U+0000 and each half of a surrogate pair replaced by U+FFFD.
+
+    `storable` does the same for JSON.
+    """
     return _UNSTORABLE.sub("\ufffd", text)
 
 

@@ -1,4 +1,7 @@
-"""Reads an object of Meta's member by member. Unexpected values are kept and noted; they never cause an error."""
+"""Reads an object of Meta's one member at a time.
+
+Unexpected values are kept and noted. They never cause an error.
+"""
 
 import re
 from typing import Any, TypeVar, get_args
@@ -17,9 +20,9 @@ _T = TypeVar("_T")
 
 
 def safe_name(text: object) -> str:
-    """Returns `text` if it looks like a name of Meta's, else "?".
+    """Returns `text` if it looks like a name that Meta uses, else "?".
 
-    Notes are counted, so they must contain no data of a user.
+    The notes are counted in metrics, so they must contain no data of a user.
     """
     return text if isinstance(text, str) and _WORD.fullmatch(text) else "?"
 
@@ -52,7 +55,7 @@ class Members:
         return None if raw is None else msgspec.json.decode(raw)
 
     def text(self, name: str) -> str | None:
-        """Returns a member as text; a number is converted. Returns None if the member is anything else, or empty."""
+        """Returns a member as text. A number is converted. Returns None if the member is empty or anything else."""
         value = self.plain(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
@@ -67,7 +70,7 @@ class Members:
         return value if isinstance(value, bool) else None
 
     def whole_number(self, name: str) -> int | None:
-        """Returns a member that is an integer, given as a number or as digits."""
+        """Returns a member that is an integer, written as a number or as digits. Returns None for anything else."""
         value = self.text(name)
         return int(value) if value is not None and value.isascii() and value.isdecimal() else None
 
@@ -81,12 +84,12 @@ class Members:
         return Identity(wa_id or None, own_id or None, self.text(parent) if parent else None)
 
     def faults(self, name: str = "errors") -> tuple[Fault, ...]:
-        """Returns a member that is a list of errors."""
+        """Returns the errors in a member that is a list of errors."""
         value = self.plain(name)
         return tuple(_fault(error) for error in value if isinstance(error, dict)) if isinstance(value, list) else ()
 
     def inner(self, name: str) -> "Members | None":
-        """Returns a member that is an object."""
+        """Returns a member that is an object. Returns None if the member is missing or is not an object."""
         raw = self.get(name)
         if raw is None:
             return None
@@ -97,7 +100,7 @@ class Members:
             return None
 
     def typed(self, name: str, kind: type[_T]) -> _T | Any:
-        """Returns a member as the type `kind`. If its shape differs, notes that and returns plain values."""
+        """Returns a member as the type `kind`. If its shape differs, the method notes this and returns plain values."""
         raw = self.get(name)
         if raw is None:
             return None
@@ -109,15 +112,15 @@ class Members:
             return msgspec.json.decode(raw)
 
     def note_member(self, name: str, what: str = "") -> None:
-        """Notes that a member is unknown, or unexpected for the reason `what`."""
+        """Adds a note that a member is unknown, or that it is unexpected for the reason `what`."""
         self.notes.append(f"{self.path}.{safe_name(name)}{':' + what if what else ''}")
 
     def note_value(self, name: str, value: str) -> None:
-        """Notes that a member is known but its value is not."""
+        """Adds a note that a member is known but has an unknown value."""
         self.notes.append(f"{self.path}.{name}={safe_name(value)}")
 
     def note_unread(self) -> None:
-        """Notes every member that no caller has read."""
+        """Adds a note for every member that no caller has read."""
         for name in self._members:
             if name not in self._read_names:
                 self.note_member(name)

@@ -14,12 +14,13 @@ from waypost.cloudapi.inbound.records import Inbound, Observed, Standby, Unreada
 
 
 def parse(payload: bytes) -> Inbound:
-    """Returns the record of an event's payload. Its texts are fit for PostgreSQL:
+    """Returns the record of an event's payload.
 
-    U+FFFD replaces U+0000 and lone surrogates.
+    The texts of the record are valid for PostgreSQL: U+FFFD replaces U+0000 and lone surrogates. Unknown types,
+    members and values are kept, and are named in the record's `unknown`.
 
-    Unknown types, members and values are kept, and named in the record's `unknown`. Raises `UnreadableEvent` for a
-    payload that is not JSON, lacks the frame of `split` or has no item, and for a message without a sender.
+    Raises `UnreadableEvent` for a payload that is not JSON, lacks the frame of `split` or has no item. Raises it
+    for a message without a sender too.
     """
     clean = storable(payload)
     try:
@@ -73,7 +74,7 @@ def _read(payload: bytes) -> Inbound:
 
 
 def _item(field: str, value: Members) -> Inbound | None:
-    """Returns the record of the only item of a framed value, or None if the value has no known list."""
+    """Parses the only item of a framed value. Returns None if the value has no list that is known for `field`."""
     for name in ITEM_KINDS[field]:
         raw = value.get(name)
         if raw is None:

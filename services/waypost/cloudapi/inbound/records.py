@@ -1,10 +1,10 @@
-"""The records that `parse` returns: typed, matched to a person, and fit for text columns.
+"""The records that `parse` returns. They are typed, matched to a person, and valid for text columns.
 
     InboundError
-    └── UnreadableEvent     the payload does not fit its field; a retry does not help
+    └── UnreadableEvent     The payload does not fit its field. A retry does not help.
 
-The field `unknown` of every record names the unknown parts that were found, such as "messages.type=poll". It contains
-only Meta's names, never a user's values, and is meant for counting.
+The field `unknown` of every record names the unknown parts that were found, such as "messages.type=poll". It
+contains only names from Meta, never a user's values. It is meant for counting.
 """
 
 import enum
@@ -31,7 +31,7 @@ class UnreadableEvent(InboundError):
 class MessageStatus(enum.StrEnum):
     """Statuses that Meta reports for a message that was sent.
 
-    The set is open, so a status that was received stays a string.
+    Meta may add statuses, so a received status stays a string.
     """
 
     SENT = "sent"
@@ -46,7 +46,7 @@ class MessageStatus(enum.StrEnum):
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Base class of all records. `occurred_at` is in unix seconds, or 0 if Meta gave no time.
 
-    `number_id` is the number in the payload, or "" if the payload names none; in that case, use the number in the
+    `number_id` is the number in the payload, or "" if the payload names none. If it is "", use the number in the
     event's row.
     """
 
@@ -56,11 +56,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A person on WhatsApp, identified by phone (`wa_id`, digits without +), by BSUID (`user_id`), by both, or not at
-    all.
+    """A person on WhatsApp, identified by phone, by BSUID, by both, or not at all.
 
-    A BSUID is specific to the business portfolio and changes with the user's phone number. Users with a username may
-    have no phone here. Source: Meta, "Business-scoped user IDs".
+    `wa_id` is the phone number (digits without +). `user_id` is the BSUID. A BSUID is specific to the business
+    portfolio and changes with the user's phone number. For users with a username, Meta may give no phone number.
+    Source: Meta, "Business-scoped user IDs".
     """
 
     wa_id: str | None
@@ -77,7 +77,10 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """An error that Meta reports in a webhook. `title` has no phone number; `details` may, and must not be logged."""
+    """An error that Meta reports in a webhook. `title` has no phone number.
+
+    `details` may contain a phone number and must not be logged.
+    """
 
     code: int | None
     title: str | None = None
@@ -85,7 +88,7 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Referral(msgspec.Struct, frozen=True, kw_only=True):
-    """The ad or post from which the conversation was opened."""
+    """The ad or post from which the customer opened the conversation."""
 
     source_url: str | None = None
     source_id: str | None = None
@@ -100,10 +103,10 @@ class Referral(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InboundMessage(Record, frozen=True, kw_only=True):
-    """A customer's message. `text` is the part that a person would read; `content` is all of it, typed if known.
+    """A customer's message. `text` is the part that a person would read. `content` is the whole body, typed if known.
 
-    `wamid` is "" if Meta gives none, which has not been seen in practice. In a group (`group_id`), `sender` is the
-    participant. `type` is Meta's word and may be unknown here.
+    `wamid` is "" if Meta gives none, which has not been seen in practice. In a group (`group_id`), `sender` is
+    the participant. `type` is Meta's word and may be one that Waypost does not know.
     """
 
     wamid: str
@@ -130,8 +133,8 @@ class InboundMessage(Record, frozen=True, kw_only=True):
 class InboundStatus(Record, frozen=True, kw_only=True):
     """The status of a message that we sent. Statuses may come late, out of order, repeatedly or not at all.
 
-    `callback_data` is the `biz_opaque_callback_data` of the request. In a group, `recipient` is the participant if Meta
-    names one. `error_title` may be shown; the rest of the error is in `errors`.
+    `callback_data` is the `biz_opaque_callback_data` of the request. In a group, `recipient` is the participant
+    if Meta names one. `error_title` may be shown. The rest of the error is in `errors`.
     """
 
     wamid: str
@@ -153,7 +156,10 @@ class InboundStatus(Record, frozen=True, kw_only=True):
 
 
 class Echo(Record, frozen=True, kw_only=True):
-    """A message that the business sent by other means, such as the WhatsApp Business app: a person has answered."""
+    """A message that the business sent by other means, such as the WhatsApp Business app.
+
+    An echo shows that a person has answered the customer.
+    """
 
     wamid: str
     recipient: Identity
@@ -181,7 +187,7 @@ class Standby(Record, frozen=True, kw_only=True):
 
 
 class HistoryMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A message from before Waypost was in use. `status` is Meta's word in capitals (READ, DELIVERED, …)."""
+    """A message from the time before Waypost was in use. `status` is Meta's word in capitals (READ, DELIVERED, …)."""
 
     wamid: str
     contact: Identity
@@ -222,7 +228,7 @@ class Preference(Record, frozen=True, kw_only=True):
 
 
 class Call(Record, frozen=True, kw_only=True):
-    """A call began, ended or changed. `event` is connect or terminate, or another word of Meta's for a status."""
+    """A call began, ended or changed. `event` is connect or terminate, or Meta's word for a status of the call."""
 
     call_id: str
     contact: Identity
@@ -253,9 +259,8 @@ class ReportedError(Record, frozen=True, kw_only=True):
 class AccountUpdate(Record, frozen=True, kw_only=True):
     """Something about the account, or about one of its numbers, changed.
 
-    `event` is Meta's word for the change, if there is one.
-
-    `content` has the field's shape from updates.py, or is a plain dict if Meta sent a different shape.
+    `event` is Meta's word for the change, if there is one. `content` has the field's shape from updates.py. It is
+    a plain dict if Meta sent a different shape.
     """
 
     waba_id: str
@@ -284,7 +289,7 @@ class TemplateUpdate(Record, frozen=True, kw_only=True):
 
 
 class Unrecognised(Record, frozen=True, kw_only=True):
-    """A field that is not known here, or an unknown member of a field. It is stored and counted, and has no effect."""
+    """An unknown field, or an unknown member of a known field. It is stored and counted, but has no effect."""
 
     field: str
     waba_id: str = ""

@@ -1,4 +1,4 @@
-"""The values of account-level fields as types. Every member is optional, and every set of values is open."""
+"""The values of account-level fields as types. Every member is optional. Meta may add values to every set."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from waypost.cloudapi.inbound.fields import WebhookField
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base class of the values of fields about an account or one of its numbers."""
+    """Base class for the values of fields that are about an account or one of its numbers."""
 
 
 class AccountChange(Update, frozen=True):
@@ -55,7 +55,7 @@ class AccountReview(Update, frozen=True):
 
 
 class AccountSettings(Update, frozen=True):
-    """The value of account_settings_update, for numbers that the WhatsApp Business app uses too."""
+    """The value of account_settings_update. It concerns numbers that are also used in the WhatsApp Business app."""
 
     messaging_product: str | None = None
     metadata: dict[str, Any] | None = None
@@ -74,7 +74,7 @@ class BusinessCapability(Update, frozen=True):
 
 
 class BusinessUsername(Update, frozen=True):
-    """The value of the field about a business username, whose name Meta spells in two ways."""
+    """The value of the field about a business username. Meta spells the name of this field in two ways."""
 
     display_phone_number: str | None = None
     username: str | None = None
@@ -101,7 +101,7 @@ class PhoneNumberName(Update, frozen=True):
 
 
 class Security(Update, frozen=True):
-    """The value of security: somebody asked to change or reset the PIN."""
+    """The value of security. It reports that somebody asked to change or reset the PIN."""
 
     display_phone_number: str | None = None
     event: str | None = None
@@ -109,8 +109,10 @@ class Security(Update, frozen=True):
 
 
 class FlowUpdate(Update, frozen=True):
-    """The value of flows: a flow's status, or an alert on its endpoint. Rates are in percent, latencies in
-    milliseconds."""
+    """The value of flows. It reports a flow's status, or an alert about the flow's endpoint.
+
+    Rates are in percent, latencies in milliseconds.
+    """
 
     event: str | None = None
     message: str | None = None

@@ -1,4 +1,4 @@
-"""The messages that can be sent, one class per kind. Bots and plugins build their replies from them."""
+"""The messages that can be sent, with one class per kind. Bots and plugins build their replies from these classes."""
 
 from waypost.cloudapi.messages.checks import InvalidMessage, Media, Outgoing
 from waypost.cloudapi.messages.commerce import (

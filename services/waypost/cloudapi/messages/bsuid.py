@@ -1,4 +1,7 @@
-"""The form of a BSUID, Meta's name for a contact who shows no phone number ("Business-scoped user IDs")."""
+"""The form of a BSUID. A BSUID identifies a contact who shows no phone number.
+
+Source: Meta, "Business-scoped user IDs".
+"""
 
 import re
 from typing import Final

@@ -1,8 +1,8 @@
-"""Checks of Meta's limits, and the base classes of all outgoing messages.
+"""Checks Meta's limits, and defines the base classes of all outgoing messages.
 
-A message is checked when it is created. A mistake therefore fails where it was made (in a script, a plugin, or the
-template of a schedule) and not hours later at Meta. The limits come from Meta's "Messages" pages; lengths are in
-characters.
+A message is checked when it is created. A mistake therefore fails where it was made (in a script, a plugin,
+or the template of a schedule) and not hours later at Meta. The limits come from Meta's "Messages" pages.
+Lengths are in characters.
 """
 
 import math
@@ -14,17 +14,22 @@ import msgspec
 
 
 class InvalidMessage(ValueError):
-    """A message that Meta would refuse. The text names the part and the reason, never its content. A retry does not
-    help."""
+    """A message that Meta would refuse. A retry does not help.
+
+    The error message names the part of the message and the reason, never the content of the part.
+    """
 
 
 def refuse(name: str, problem: str) -> Never:
-    """Raises `InvalidMessage` for the part of the message called `name`."""
+    """Raises `InvalidMessage`. `name` is the part of the message that has the problem."""
     raise InvalidMessage(f"{name} {problem}")
 
 
 def check_text(name: str, value: object, most: int, *, optional: bool = False) -> None:
-    """Raises `InvalidMessage` unless the value is a text of 1 to `most` characters, not blank, valid in UTF-8."""
+    """Raises `InvalidMessage` unless the value is a text of 1 to `most` characters.
+
+    The text must not be blank, and must be valid in UTF-8.
+    """
     if value is None and optional:
         return
     if not isinstance(value, str):
@@ -72,8 +77,10 @@ def check_coordinate(name: str, value: object, most: float) -> None:
 
 
 def check_part(name: str, value: object, kinds: type | tuple[type, ...]) -> None:
-    """Raises `InvalidMessage` unless the value is an instance of the given class, so that a mapping passed by mistake
-    fails at once."""
+    """Raises `InvalidMessage` unless the value is an instance of one of the given classes.
+
+    So a mapping that is passed by mistake fails at once.
+    """
     if not isinstance(value, kinds):
         allowed = kinds if isinstance(kinds, tuple) else (kinds,)
         refuse(name, "must be " + " or ".join(kind.__name__ for kind in allowed))
@@ -88,20 +95,20 @@ def check_json(name: str, value: object) -> None:
 
 
 def without_none(**values: object) -> dict[str, object]:
-    """Returns the given members without those that are None, in order. Meta refuses explicit nulls in places."""
+    """Returns the given members in order, without those that are None. Meta refuses explicit nulls in some places."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def typed(kind: str, value: object) -> dict[str, object]:
-    """Returns Meta's usual form of a value: its type, and beside it the value in a member named after the type."""
+    """Returns Meta's usual form of a value: the member `type`, and a member of that name with the value."""
     name = str(kind)  # An enum member becomes plain text, which every encoder accepts.
     return {"type": name, name: value}
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Base class of a message or of a part of one.
+    """Base class of messages and of their parts.
 
-    Its `repr` shows no content, because messages must not appear in logs.
+    The `repr` of a part shows no content, because messages must not appear in logs.
     """
 
     def __repr__(self) -> str:
@@ -109,8 +116,10 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Media(Part, frozen=True, kw_only=True):
-    """A media object, given by the id of an upload (valid for 30 days and one number) or by a public link (Meta caches
-    it for 10 minutes)."""
+    """A media object. It is given either by the id of an upload or by a public link.
+
+    The id is valid for 30 days and for one number. Meta caches the link for 10 minutes.
+    """
 
     id: str | None = None
     link: str | None = None
@@ -137,7 +146,7 @@ class Outgoing(Part, frozen=True, kw_only=True):
     """The wamid of the message that this one quotes."""
 
     def content(self) -> Mapping[str, object] | Sequence[object]:
-        """Returns the content of the message: the value of the member that is named after the message's type."""
+        """Returns the content of the message. It is the value of the member that is named after the message's type."""
         raise NotImplementedError
 
     def readable(self) -> str:
@@ -145,7 +154,7 @@ class Outgoing(Part, frozen=True, kw_only=True):
         return ""
 
     def payload(self) -> dict[str, object]:
-        """Returns the message as Meta's JSON, except the recipient, which `addressed` adds."""
+        """Returns the message as Meta's JSON, without the recipient. `addressed` adds the recipient."""
         body = typed(self.kind, self.content())
         if self.reply_to is not None:
             body["context"] = {"message_id": self.reply_to}

@@ -1,4 +1,4 @@
-"""Interactive messages that show products of a catalog, or cards side by side.
+"""Interactive messages that show products of a catalog, or several cards next to each other.
 
 Sources: Meta's pages on product, catalog and media carousel messages (2026-05-21).
 """
@@ -30,7 +30,7 @@ class Product(Interactive, frozen=True, kw_only=True):
 
 
 class ProductSection(Part, frozen=True):
-    """Products under a title. The title is required if there are several sections."""
+    """A group of products under a title. The title is required if there are several sections."""
 
     product_retailer_ids: tuple[str, ...]
     title: str | None = None
@@ -97,7 +97,7 @@ class CatalogMessage(Interactive, frozen=True, kw_only=True):
 
 
 class Card(Part, frozen=True, kw_only=True):
-    """A card of a `Carousel`: an image or a video, and either a link or 1 to 3 buttons."""
+    """A card of a `Carousel`. It has an image or a video, and either a link or 1 to 3 buttons."""
 
     header: Header
     body: str | None = None
@@ -124,7 +124,7 @@ class Card(Part, frozen=True, kw_only=True):
         return (self.header.kind, len(self.buttons))
 
     def json(self, index: int) -> dict[str, object]:
-        """Returns this card as Meta's JSON; `index` is its place in the carousel."""
+        """Returns this card as Meta's JSON. `index` is its place in the carousel."""
         action: dict[str, object] = {"buttons": [button.json("quick_reply") for button in self.buttons]}
         if self.link_url is not None:
             action = {
@@ -152,7 +152,7 @@ class ProductCard(Part, frozen=True):
         check_text("product_retailer_id", self.product_retailer_id, 200)
 
     def json(self, index: int) -> dict[str, object]:
-        """Returns this card as Meta's JSON; `index` is its place in the carousel."""
+        """Returns this card as Meta's JSON. `index` is its place in the carousel."""
         action = {"catalog_id": self.catalog_id, "product_retailer_id": self.product_retailer_id}
         return {"card_index": index, "type": str(InteractiveType.PRODUCT), "action": action}
 

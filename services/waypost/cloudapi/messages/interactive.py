@@ -1,4 +1,4 @@
-"""Interactive messages with buttons, lists, links, flows and requests, one class per kind.
+"""Interactive messages with buttons, lists, links, flows and requests. Each kind has one class.
 
 Products and carousels are in `commerce`. Sources: Meta's pages on each kind (2026-04 to 2026-06), on calling
 (2026-06-26), and on business-scoped user ids (2026-05-07).
@@ -48,8 +48,10 @@ class InteractiveType(StrEnum):
 
 
 class Header(Part, frozen=True, kw_only=True):
-    """The header above the body of an interactive message: exactly one of a text (60 characters), an image, a video or
-    a document."""
+    """The header above the body of an interactive message.
+
+    A header is exactly one of these: a text (60 characters), an image, a video or a document.
+    """
 
     text: str | None = None
     image: Media | None = None
@@ -88,7 +90,7 @@ class Interactive(Outgoing, frozen=True, kw_only=True):
     footer: str | None = None
 
     def action(self) -> Mapping[str, object]:
-        """Returns the member `action` of Meta's JSON: the buttons, rows or other parts that the contact can tap."""
+        """Returns the member `action` of Meta's JSON. It has the buttons, rows or other parts to tap."""
         raise NotImplementedError
 
     def __post_init__(self) -> None:
@@ -112,12 +114,12 @@ class Interactive(Outgoing, frozen=True, kw_only=True):
         )
 
     def readable(self) -> str:
-        """Returns the body, which a person reads."""
+        """Returns the body of the message, which is the text that a person reads."""
         return self.body or ""
 
 
 class Button(Part, frozen=True):
-    """A reply button. Its `id` is delivered to us when the contact taps the button."""
+    """A reply button. Meta delivers the button's `id` to us when the contact taps it."""
 
     id: str
     title: str
@@ -160,7 +162,7 @@ class Buttons(Interactive, frozen=True, kw_only=True):
 
 
 class Row(Part, frozen=True):
-    """A row of a list. Its `id` is delivered to us when the contact selects the row."""
+    """A row of a list. Meta delivers the row's `id` to us when the contact selects it."""
 
     id: str
     title: str
@@ -173,7 +175,7 @@ class Row(Part, frozen=True):
 
 
 class Section(Part, frozen=True):
-    """Rows under a title. The title is required if there are several sections."""
+    """A group of rows under a title. The title is required if there are several sections."""
 
     rows: tuple[Row, ...]
     title: str | None = None
@@ -237,7 +239,7 @@ class Link(Interactive, frozen=True, kw_only=True):
 
 
 class Flow(Interactive, frozen=True, kw_only=True):
-    """Shows a button that opens a flow, which is named by its id or its name."""
+    """Shows a button that opens a flow. The flow is given by its id or by its name."""
 
     interactive_kind: ClassVar[str] = InteractiveType.FLOW
     headers: ClassVar[tuple[str, ...]] = HEADER_KINDS
@@ -326,7 +328,7 @@ class AddressRequest(Interactive, frozen=True, kw_only=True):
 
 
 class VoiceCall(Interactive, frozen=True, kw_only=True):
-    """Shows a button by which the contact can call the business."""
+    """Shows a button with which the contact can call the business."""
 
     interactive_kind: ClassVar[str] = InteractiveType.VOICE_CALL
     title: str | None = None
@@ -359,9 +361,10 @@ class CallPermissionRequest(Interactive, frozen=True, kw_only=True):
 
 
 class ContactRequest(Interactive, frozen=True, kw_only=True):
-    """Asks for the phone number of a contact of whom only the BSUID is known.
+    """Asks a contact for the phone number. It is used when only the contact's BSUID is known.
 
-    The type of the message is `request_contact_info`; the webhook with the answer says `contact_request`.
+    The type of the message is `request_contact_info`. In the webhook with the answer, the type is
+    `contact_request`.
     """
 
     interactive_kind: ClassVar[str] = InteractiveType.CONTACT_REQUEST

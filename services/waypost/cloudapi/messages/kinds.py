@@ -1,7 +1,7 @@
-"""Plain message kinds, one class per kind, and how a message gets its recipient.
+"""Plain message kinds, with one class per kind. `addressed` adds the recipient to a message.
 
-Interactive messages are in `interactive`, templates in `template`. Sources: Meta's "Service messages" (2026-04-23),
-"Media" (2026-04-17) and "Business-scoped user IDs" (2026-05-07).
+Interactive messages are in `interactive`, templates in `template`. Sources: Meta's "Service messages"
+(2026-04-23), "Media" (2026-04-17) and "Business-scoped user IDs" (2026-05-07).
 """
 
 import re
@@ -43,7 +43,7 @@ class Text(Outgoing, frozen=True):
         return {"body": self.body, "preview_url": self.preview_url}
 
     def readable(self) -> str:
-        """Returns the text, which a person reads."""
+        """Returns the text of the message."""
         return self.body
 
 
@@ -72,18 +72,18 @@ class _Captioned(_MediaMessage, frozen=True, kw_only=True):
         return super().content() | without_none(caption=self.caption)
 
     def readable(self) -> str:
-        """Returns the caption, which a person reads; it may be empty."""
+        """Returns the caption, or "" if the message has none."""
         return self.caption or ""
 
 
 class Image(_Captioned, frozen=True, kw_only=True):
-    """An image: JPEG or PNG, at most 5 MB."""
+    """An image. It must be a JPEG or PNG of at most 5 MB."""
 
     kind: ClassVar[str] = MessageType.IMAGE
 
 
 class Video(_Captioned, frozen=True, kw_only=True):
-    """A video: MP4 or 3GP, at most 16 MB."""
+    """A video. It must be an MP4 or 3GP of at most 16 MB."""
 
     kind: ClassVar[str] = MessageType.VIDEO
 
@@ -116,7 +116,7 @@ class Document(_Captioned, frozen=True, kw_only=True):
 
 
 class Sticker(_MediaMessage, frozen=True, kw_only=True):
-    """A sticker: WebP, at most 100 KB, or 500 KB if animated."""
+    """A sticker. It must be a WebP of at most 100 KB, or of at most 500 KB if it is animated."""
 
     kind: ClassVar[str] = MessageType.STICKER
 
@@ -147,7 +147,7 @@ class Location(Outgoing, frozen=True):
 
 
 class Reaction(Outgoing, frozen=True):
-    """An emoji on a message of the contact. An empty emoji removes the reaction."""
+    """An emoji as a reaction to a message of the contact. An empty emoji removes the reaction."""
 
     kind: ClassVar[str] = MessageType.REACTION
     message_id: str
@@ -213,7 +213,7 @@ class Organization(Part, frozen=True, kw_only=True):
 
 
 class ContactCard(Part, frozen=True, kw_only=True):
-    """A person's card. Meta requires at least one more name than `formatted_name`."""
+    """A person's card. Besides `formatted_name`, Meta requires at least one other name."""
 
     formatted_name: str
     first_name: str | None = None
@@ -285,12 +285,12 @@ def addressed(
 ) -> dict[str, object]:
     """Returns `body` (an `Outgoing.payload()`) with its recipient, ready for `client.send`.
 
-    `to` is a phone number with country code, with or without "+". The number is always sent with "+", because without
-    "+" Meta adds the business number's country code in front. `recipient` is a BSUID. One of the two is enough; if both
-    are given, Meta uses `to`, so only `to` is sent. `callback_data` is returned with every status as
-    `biz_opaque_callback_data`.
+    `to` is a phone number with country code, with or without "+". The number is always sent with "+", because
+    without it Meta puts the country code of the business number before the number. `recipient` is a BSUID. One of
+    the two is enough. If both are given, Meta uses `to`, so only `to` is sent. Meta returns `callback_data` with
+    every status as `biz_opaque_callback_data`.
 
-    Raises `InvalidMessage` if there is no usable recipient, or for callback data of more than 512 characters.
+    Raises `InvalidMessage` if there is no usable recipient, or if the callback data has more than 512 characters.
     """
     message: dict[str, object] = {"messaging_product": "whatsapp", "recipient_type": "individual"}
     if to:

@@ -1,6 +1,7 @@
-"""Recipients as people write them: an international phone number or a BSUID.
+"""Recipients as people write them. A recipient is an international phone number or a BSUID.
 
-Sources: Meta's "Phone numbers" (`wa_id` may differ from the number that was dialled) and "Business-scoped user IDs".
+Sources: Meta's "Phone numbers" (`wa_id` may differ from the number that was dialled) and "Business-scoped
+user IDs".
 """
 
 import re
@@ -23,7 +24,7 @@ class InvalidRecipient(ValueError):
 
 @dataclass(frozen=True)
 class Recipient:
-    """A recipient: a phone number (digits only) or a business-scoped user id."""
+    """A recipient, which is a phone number (digits only) or a business-scoped user id."""
 
     wa_id: str | None
     user_id: str | None
@@ -48,10 +49,10 @@ def parse(word: str) -> Recipient:
 
 
 def spellings(wa_id: str) -> tuple[str, ...]:
-    """Returns all forms under which WhatsApp may know this phone number, beginning with the given digits.
+    """Returns all forms under which WhatsApp may know this phone number. The given form comes first.
 
-    Mexico and Argentina used to insert a 1 or 9 before mobile numbers, and Brazil later added a 9. WhatsApp keeps the
-    form with which an account was created, so a contact may be registered under the other form.
+    Mexico used to insert a 1 before mobile numbers, and Argentina a 9. Brazil later added a 9. WhatsApp keeps the
+    form with which an account was created. So a contact may be registered under the other form.
     """
     if match := re.fullmatch(r"52(1?)(\d{10})", wa_id):
         other = f"52{'' if match[1] else '1'}{match[2]}"
@@ -65,9 +66,9 @@ def spellings(wa_id: str) -> tuple[str, ...]:
 
 
 def time_zones(recipient: Recipient) -> tuple[str, ...]:
-    """Returns every IANA time zone that the recipient may live in, or () if unknown.
+    """Returns every IANA time zone in which the recipient may live, or () if none is known.
 
-    The zones follow from the number's prefix, or from the country of the BSUID.
+    The zones are derived from the number's prefix, or from the country of the BSUID.
     """
     if recipient.wa_id is not None:
         number = phonenumbers.parse(f"+{recipient.wa_id}")

@@ -1,8 +1,8 @@
-"""Template messages, with every kind of component that can be filled when one is sent.
+"""Template messages, with every kind of component that a sender can fill.
 
-Only the variable parts are sent: parameters of header, body and buttons, the cards of a carousel, the end of an offer,
-the status of an order. Sources: Meta's "Template fundamentals" (2026-05-05) and the pages on marketing, utility,
-authentication and payment templates (2026-05 to 2026-06).
+Only the variable parts are sent: the parameters of header, body and buttons, the cards of a carousel, the end
+of an offer, and the status of an order. Sources: Meta's "Template fundamentals" (2026-05-05) and the pages on
+marketing, utility, authentication and payment templates (2026-05 to 2026-06).
 """
 
 import re
@@ -38,7 +38,7 @@ class TemplateCard(Part, frozen=True, kw_only=True):
         _check_parts(self.header, self.body, self.buttons)
 
     def json(self, index: int) -> dict[str, object]:
-        """Returns this card as Meta's JSON; `index` is its place in the carousel."""
+        """Returns this card as Meta's JSON. `index` is its place in the carousel."""
         return {"card_index": index, "components": _components(self.header, self.body, self.buttons)}
 
 
@@ -63,7 +63,7 @@ class OrderStatus(Part, frozen=True, kw_only=True):
 
 
 class Template(Outgoing, frozen=True, kw_only=True):
-    """An approved template, named by name and language code, with the values that fill it."""
+    """An approved template with the values that fill it. It is identified by its name and language code."""
 
     kind: ClassVar[str] = MessageType.TEMPLATE
     name: str

@@ -1,4 +1,4 @@
-"""The values that fill a template: parameters of header and body, and of buttons."""
+"""The values that fill a template. They are the parameters of its header, its body and its buttons."""
 
 import re
 from typing import ClassVar
@@ -27,14 +27,14 @@ _ACTION = "action"
 class Parameter(Part, frozen=True, kw_only=True):
     """A value for a variable of a template's header or body.
 
-    `name` is for templates with named parameters, which need it on all of them.
+    If a template has named parameters, all of them need a `name`.
     """
 
     kind: ClassVar[str]
     name: str | None = None
 
     def value(self) -> object:
-        """Returns the value of the parameter: the member that is named after its kind."""
+        """Returns the parameter's value. In Meta's JSON, its member has the name of the parameter's kind."""
         raise NotImplementedError
 
     def json(self) -> dict[str, object]:
@@ -48,7 +48,11 @@ class Parameter(Part, frozen=True, kw_only=True):
 
 
 class TextParameter(Parameter, frozen=True):
-    """A text without line breaks, tabs or more than four spaces in a row, which Meta refuses here (132012)."""
+    """A text for a variable.
+
+    The text has no line breaks, no tabs and at most four spaces in a row, because Meta refuses anything else here
+    (132012).
+    """
 
     kind: ClassVar[str] = MessageType.TEXT
     text: str
@@ -65,7 +69,7 @@ class TextParameter(Parameter, frozen=True):
 
 
 class Currency(Parameter, frozen=True, kw_only=True):
-    """An amount, formatted for the reader's language; `fallback` is shown where that is not possible."""
+    """An amount that is formatted for the reader's language. Where that is not possible, `fallback` is shown."""
 
     kind: ClassVar[str] = "currency"
     code: str
@@ -123,7 +127,7 @@ class VideoParameter(ImageParameter, frozen=True):
 
 
 class GifParameter(ImageParameter, frozen=True):
-    """The animation in a template's header: an MP4 without sound."""
+    """The animation in a template's header. It must be an MP4 without sound."""
 
     kind: ClassVar[str] = "gif"
 
@@ -205,7 +209,7 @@ class TemplateButton(Part, frozen=True, kw_only=True):
 
 
 class QuickReply(TemplateButton, frozen=True, kw_only=True):
-    """The value for a quick-reply button. Its payload is delivered to us when the contact taps the button."""
+    """The value for a quick-reply button. Meta delivers the payload to us when the contact taps the button."""
 
     kind: ClassVar[str] = "quick_reply"
     payload: str
@@ -220,7 +224,10 @@ class QuickReply(TemplateButton, frozen=True, kw_only=True):
 
 
 class UrlButton(TemplateButton, frozen=True, kw_only=True):
-    """The value for a link button: the variable end of the web address or, in authentication templates, the code."""
+    """The value for a link button.
+
+    It is the variable end of the web address. In authentication templates, it is the code.
+    """
 
     kind: ClassVar[str] = "url"
     suffix: str
@@ -235,7 +242,7 @@ class UrlButton(TemplateButton, frozen=True, kw_only=True):
 
 
 class CopyCode(TemplateButton, frozen=True, kw_only=True):
-    """The value for a button that copies a coupon code: the code."""
+    """The code for a button that copies a coupon code."""
 
     kind: ClassVar[str] = "copy_code"
     code: str
@@ -303,7 +310,7 @@ class ProductsButton(TemplateButton, frozen=True, kw_only=True):
 
 
 class VoiceCallButton(TemplateButton, frozen=True, kw_only=True):
-    """The values for a button by which the contact can call the business."""
+    """The values for a button with which the contact can call the business."""
 
     kind: ClassVar[str] = "voice_call"
     ttl_minutes: int | None = None
@@ -322,9 +329,9 @@ class VoiceCallButton(TemplateButton, frozen=True, kw_only=True):
 
 
 class OrderDetailsButton(TemplateButton, frozen=True, kw_only=True):
-    """The values for a button that opens an order, which the contact can review and pay.
+    """The values for a button that opens an order. The contact can review the order and pay it.
 
-    `details` is Meta's `order_details` (India, Brazil), sent unchanged.
+    `details` is Meta's `order_details` (India, Brazil). It is sent unchanged.
     """
 
     kind: ClassVar[str] = "order_details"

@@ -1,1 +1,1 @@
-"""Typed models of the two kinds, and the files generated from them: CRDs and reference."""
+"""Typed models of the two kinds, and the files that are generated from them: the CRDs and the reference."""

@@ -1,5 +1,6 @@
-"""Builds and reads the conditions in an object's status. There is one per type, and its transition time moves only when
-its status changes.
+"""Builds and reads the conditions in an object's status.
+
+There is one condition of each type. Its transition time changes only when its status changes.
 """
 
 import datetime
@@ -38,8 +39,9 @@ def timestamp(now: float) -> str:
 
 
 def seconds(written: str | None) -> float | None:
-    """Returns the seconds since 1970 for a time that `timestamp` wrote. Returns None for any other value, because a
-    status is read without being trusted.
+    """Returns the seconds since 1970 for a time that `timestamp` wrote.
+
+    Returns None for any other value, because a status may contain anything.
     """
     if not isinstance(written, str):
         return None
@@ -55,7 +57,8 @@ def merged(
 ) -> list[dict[str, Any]]:
     """Returns the conditions to write into the status, in the order of `found`. Types that `found` lacks are dropped.
 
-    A condition whose status has not changed keeps its `lastTransitionTime`, so the list is unchanged if the state is.
+    A condition whose status has not changed keeps its `lastTransitionTime`. If no condition changes, the list
+    therefore stays the same.
     """
     by_type = {each.get("type"): each for each in previous or () if isinstance(each, dict)}
     written = []
@@ -84,9 +87,7 @@ def find(status: Mapping[str, Any] | None, type_: str) -> dict[str, Any] | None:
 
 
 def status_of(condition: Mapping[str, Any] | None) -> ConditionStatus:
-    """Returns the status of a condition that was read. It is `UNKNOWN` if there is no condition or if it is not well
-    formed.
-    """
+    """Returns the status of a condition from an object. Returns `UNKNOWN` if the condition is missing or malformed."""
     written: Any = (condition or {}).get("status")
     try:
         return ConditionStatus(written)

@@ -1,7 +1,8 @@
-"""The CRDs of both kinds, built from the models; `generate.py` writes them to files.
+"""The CRDs of both kinds, built from the models. `generate.py` writes them to files.
 
-A structural schema is derived from pydantic's: references are resolved, `null` and titles are dropped, and a pattern
-with a message becomes a rule, because the API server shows a rule's message but only the text of a pattern.
+A structural schema is derived from pydantic's schema. References are resolved, and `null` and titles are
+dropped. A pattern that has a message becomes a rule, because the API server shows the message of a rule. Of a
+pattern it shows only the text.
 """
 
 import json
@@ -29,7 +30,7 @@ _NAME_RULE = rule(
 
 @dataclass(frozen=True)
 class Column:
-    """A column of `kubectl get`; shown only with `-o wide` if `wide` is set."""
+    """A column of `kubectl get`. If `wide` is set, the column is shown only with `-o wide`."""
 
     name: str
     path: str
@@ -49,7 +50,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of the group."""
+    """One kind of the API group."""
 
     kind: str
     plural: str
@@ -204,8 +205,9 @@ def _limits(schema: Schema) -> Iterator[str]:
 
 
 def _sentence(message: str, subject: str) -> str:
-    """Returns a rule's message as a sentence about `subject`. If it begins with a field's name, that name keeps its
-    spelling.
+    """Returns a rule's message as a sentence about `subject`.
+
+    If the message begins with a field's name, that name keeps its spelling.
     """
     first, _, rest = message.partition(" ")
     begin = {"must": f"{subject} must", "give": "Give"}.get(first, f"`{first}`")

@@ -1,4 +1,7 @@
-"""Generates files from the models: `crds/`, the chart's copies and `docs/reference/`. `make generate` writes them."""
+"""Generates files from the models: `crds/`, the chart's copies of them, and `docs/reference/`.
+
+`make generate` writes these files.
+"""
 
 from pathlib import Path
 
@@ -7,7 +10,7 @@ from waypost.operator.api.reference import reference
 
 
 def files() -> dict[Path, str]:
-    """Returns the content of every generated file, by the file's path below the project's root."""
+    """Returns a dict from the path of each generated file to its content. Paths are relative to the project's root."""
     # Helm reads no file outside of the chart, so the chart has copies.
     folders = (Path("crds"), Path("charts/waypost/files/crds"))
     manifests = {folder / kind.file: crd.manifest(kind) for kind in crd.KINDS for folder in folders}

@@ -21,7 +21,7 @@ class Kind:
 
     @property
     def api_version(self) -> str:
-        """`apiVersion` of the kind's objects."""
+        """The `apiVersion` of objects of this kind."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property

@@ -112,7 +112,7 @@ class Retention(Strict):
 
 
 class NumberSpec(Strict):
-    """The desired number: which one it is at Meta, its credentials, its callback and its bot."""
+    """The desired number: its identity at Meta, its credentials, its callback and its bot."""
 
     phone_number_id: MetaId = Field(json_schema_extra=immutable("phoneNumberId"))
     """Id of the phone number at Meta, as WhatsApp Manager and the app's API setup show it. It is not the phone number

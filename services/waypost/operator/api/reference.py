@@ -10,7 +10,10 @@ NOTE = "<!-- Generated from services/waypost/operator/api by `make generate`. Do
 
 
 def reference(kind: Kind) -> str:
-    """Returns one page: the kind, all fields of its spec with type, default and rules, and those of its status."""
+    """Returns one page about the kind, with all fields of its spec and its status.
+
+    Each field of the spec has its type, default and rules.
+    """
     written = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
     lines = [
         NOTE,

@@ -39,7 +39,7 @@ def _listable(action: Action) -> Action:
 
 
 class ScheduleSpec(Strict):
-    """What happens, at which number, and when."""
+    """Defines what a run does, which number it uses, and when it starts."""
 
     number_ref: NameReference
     """The WhatsAppNumber that the runs use. No run starts before it has been connected at Meta."""
@@ -98,7 +98,7 @@ class LastRun(Written):
 
 
 class ScheduleStatus(Written):
-    """What was set up for the schedule, and the result of its last run."""
+    """The objects that were set up for the schedule, and the result of its last run."""
 
     observed_generation: int = Field(default=0, ge=0)
     """Generation of the spec that this status is about."""

@@ -1,5 +1,6 @@
-"""Makes single requests to the API server. Each has a deadline, a span and a metric, and each failure becomes one of a
-few errors.
+"""Makes single requests to the API server.
+
+Each request has a deadline, a span and a metric. Each failure is raised as one of a few errors.
 """
 
 import json
@@ -43,7 +44,7 @@ class _Request:
 
 
 class NotThere(ClusterRefused):
-    """The API server answered 404: the object does not exist. A retry makes sense only after the object was created."""
+    """The API server answered 404: the object does not exist. Retry only after the object was created."""
 
 
 class KubernetesCalls:
@@ -71,10 +72,11 @@ class KubernetesCalls:
         verb: str | None = None,
         about: tuple[str, str] | None = None,
     ) -> Manifest:
-        """Makes one request and returns the JSON object that the API server answers.
+        """Makes one request and returns the JSON object in the API server's answer.
 
-        `verb` is RBAC's word for the request, and `about` is the namespace and name of the object; spans and metrics
-        contain nothing else about it. Raises the errors of `interface.py`; an answer of 404 raises `NotThere`.
+        `verb` is the RBAC verb of the request. `about` is the namespace and name of the object. Spans and metrics
+        contain nothing else about the object. Raises the errors of `interface.py`. An answer of 404 raises
+        `NotThere`.
         """
         verb = verb or _VERBS[method]
         started = time.monotonic()

@@ -1,5 +1,7 @@
-"""Finds address and credentials of the API server, for the operator's own calls and for kopf's watches: those of a
-service account or of a kubeconfig.
+"""Finds the address and the credentials of the API server.
+
+They are used for the operator's own calls and for kopf's watches. They come from a service account or from a
+kubeconfig.
 """
 
 import os
@@ -22,10 +24,10 @@ class NoConnection(SettingsError):
 
 
 async def configuration(kubeconfig: Path | None = None) -> Configuration:
-    """Reads address and credentials of the API server again. If `kubeconfig` is None, they are those of the pod's
-    service account or, outside of a pod, those in the file that `$KUBECONFIG` names.
+    """Reads the address and the credentials of the API server. Each call reads them again.
 
-    Raises `NoConnection`.
+    If `kubeconfig` is None, they come from the pod's service account. Outside of a pod they come from the file
+    that `$KUBECONFIG` names. Raises `NoConnection`.
     """
     found = Configuration()
     found.connection_pool_maxsize = _CONNECTIONS
@@ -52,8 +54,9 @@ async def client(kubeconfig: Path | None = None) -> ApiClient:
 
 
 async def for_kopf(kubeconfig: Path | None = None) -> kopf.ConnectionInfo:
-    """Returns the connection for kopf, which calls this function again when the API server refuses the token. Raises
-    `kopf.LoginError`.
+    """Returns the connection for kopf. Raises `kopf.LoginError`.
+
+    If the API server refuses the token, kopf calls this function again.
     """
     try:
         found = await configuration(kubeconfig)

@@ -23,9 +23,9 @@ class ClusterError(Exception):
     """The API server did not do what it was asked to do.
 
     ClusterError
-    ├── ClusterAway       it does not answer, or answers 5xx/429: retry later
-    ├── ClusterConflict   somebody else changed the object: read again, plan again
-    └── ClusterRefused    it answered 4xx: `reason` and `message` say why; a retry alone changes nothing
+    ├── ClusterAway       no answer, or an answer of 5xx or 429: retry later
+    ├── ClusterConflict   the object changed since it was read: read again, plan again
+    └── ClusterRefused    an answer of 4xx: `reason` and `message` say why; a retry alone changes nothing
     """
 
 
@@ -38,8 +38,10 @@ class ClusterConflict(ClusterError):
 
 
 class ClusterRefused(ClusterError):
-    """The API server answered 4xx. `reason` is its word for the cause (`Invalid`, `Forbidden`, …), `message` its
-    sentence.
+    """The API server answered 4xx.
+
+    `reason` is the API server's word for the cause (`Invalid`, `Forbidden`, …). `message` is the sentence that it
+    gave.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -52,7 +54,7 @@ class Cluster(Protocol):
     """The API server, or a stand-in for it. Every call may raise `ClusterError`."""
 
     async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Returns an object of one of our kinds, or a child (CronJob, Job); None if it does not exist."""
+        """Returns an object of one of our kinds or a child object (CronJob, Job). Returns None if it does not exist."""
 
     async def secret(self, namespace: str, name: str) -> Stored | None:
         """Returns a Secret; None if it does not exist. The caller checks the opt-in label before it reads `data`."""
@@ -61,21 +63,20 @@ class Cluster(Protocol):
         """Returns a ConfigMap; None if it does not exist."""
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """Creates an object and returns it as stored. Raises `ClusterConflict` if it exists."""
+        """Creates an object and returns it as stored. Raises `ClusterConflict` if the object already exists."""
 
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        """Applies an object (server-side, with force), so that `manager` owns exactly the given fields. Returns the
-        object as stored.
+        """Applies an object on the server side with force, so that `manager` owns exactly the given fields.
 
-        If its metadata has a `resourceVersion`, raises `ClusterConflict` when the object has changed since. An object
-        that is gone is created again.
+        Returns the object as stored. If the metadata has a `resourceVersion` and the object changed after that
+        version, raises `ClusterConflict`. If the object does not exist any more, it is created again.
         """
 
     async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
-        """Sets one key of a Secret, or removes it if `content` is None. The Secret's other keys belong to others and
-        stay as they are.
+        """Sets one key of a Secret, or removes the key if `content` is None.
 
-        If the Secret does not exist, it is created from `secret`: its type, and its metadata with labels.
+        The other keys of the Secret have other owners and stay as they are. If the Secret does not exist, it is
+        created with the type and the metadata (including labels) of `secret`.
         """
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
@@ -92,15 +93,19 @@ class Cluster(Protocol):
         """
 
     async def objects(self, kind: str) -> list[Manifest]:
-        """Returns all watched objects of one of our kinds. Of each it has identity, conditions, and the spec without
-        the action.
+        """Returns all watched objects of one of our kinds.
+
+        Each returned object has only its identity, its conditions, and its spec without the action.
         """
 
     async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
         """Returns children (CronJob, Pod) in the release namespace that carry all of these labels."""
 
     async def emit(self, about: Manifest, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - the field's name in core/v1 Event
-        """Emits a Kubernetes Event. A failure never fails the reconcile: the implementation logs it."""
+        """Emits a Kubernetes Event. If this fails, the implementation logs the failure, and the reconcile goes on."""
 
     async def refresh_mounts(self) -> None:
-        """Makes kubelets sync the registry's mounted Secrets soon, by an annotation on the pods of the data plane."""
+        """Makes the kubelets sync the mounted Secrets of the registry soon.
+
+        To do so, it changes an annotation on the pods of the data plane.
+        """

@@ -42,8 +42,8 @@ REMEMBERED_EVENTS = 4096
 class KubernetesCluster:
     """The API of a Kubernetes cluster. Every call may raise `ClusterError`.
 
-    If `namespaces` is None, all namespaces are meant. `objects` is answered from `cache`, because reconciles often ask
-    for all objects.
+    If `namespaces` is None, the cluster object covers all namespaces. `objects` answers from `cache`, because
+    reconciles often ask for all objects.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class KubernetesCluster:
         await self._calls.close()
 
     async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Returns an object as the API server has it now; None if it does not exist."""
+        """Returns the current state of an object from the API server, or None if the object does not exist."""
         found = KINDS[kind]
         try:
             return await self._calls.call("GET", found.at(namespace, name), found, about=(namespace, name))
@@ -92,8 +92,9 @@ class KubernetesCluster:
         return _stored(await self.read("ConfigMap", namespace, name), encoded=False)
 
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
-        """Applies an object (server-side, with force). If it has a resource version, that version must be current.
-        Returns the object as stored.
+        """Applies an object on the server side with force. Returns the object as stored.
+
+        If the manifest has a resource version, it must be the current version of the object.
         """
         kind, namespace, name = _identity(manifest)
         return await self._calls.call(
@@ -108,8 +109,9 @@ class KubernetesCluster:
         )
 
     async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
-        """Sets one key of a Secret, or removes it if `content` is None. The keys of others stay as they are; see
-        `shared_secret.py`.
+        """Sets one key of a Secret, or removes the key if `content` is None.
+
+        The keys of other owners stay as they are; see `shared_secret.py`.
         """
         kind, namespace, name = _identity(secret)
         shared = self._shared.get((namespace, name))
@@ -139,7 +141,7 @@ class KubernetesCluster:
         await shared.write(key, content)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
-        """Deletes an object, if it exists; its children are deleted in the background."""
+        """Deletes an object if it exists. Its children are deleted in the background."""
         found = KINDS[kind]
         try:
             await self._calls.call(
@@ -180,15 +182,16 @@ class KubernetesCluster:
         )
 
     async def objects(self, kind: str) -> list[Manifest]:
-        """Returns all watched objects of one of our kinds, in the short form of the cache. The objects are shared:
-        never change one.
+        """Returns all watched objects of one of our kinds, in the short form of the cache.
+
+        The objects are shared with other callers, so never change one.
         """
         if self._cache.is_complete:
             return self._cache.all(kind)
         return [slim(item) async for item in self.listed(kind)]
 
     async def listed(self, kind: str, selector: str | None = None) -> AsyncIterator[Manifest]:
-        """Yields objects as the API server has them now, page by page."""
+        """Yields the current objects from the API server, page by page."""
         found = KINDS[kind]
         paths = [found.within(each) for each in self._namespaces] if self._namespaces else [found.collection]
         for path in paths:
@@ -196,13 +199,16 @@ class KubernetesCluster:
                 yield item
 
     async def labelled(self, kind: str, labels: Mapping[str, str]) -> list[Manifest]:
-        """Returns children in the release namespace that carry all of these labels, as the API server has them now."""
+        """Returns the current children in the release namespace that carry all of these labels, from the API server."""
         found = KINDS[kind]
         selector = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
         return [item async for item in self._pages(found.within(self._release_namespace), found, selector)]
 
     async def emit(self, about: Manifest, *, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:  # noqa: A002 - the field's name in core/v1 Event
-        """Posts an Event. It never fails a reconcile. The same Event is not posted again within ten minutes."""
+        """Posts a Kubernetes Event. A failure to post it does not fail the reconcile.
+
+        The same Event is not posted again within ten minutes.
+        """
         metadata = about["metadata"]
         if not self._is_news((metadata.get("uid", ""), reason, message)):
             return
@@ -238,19 +244,23 @@ class KubernetesCluster:
             log.warning("an event was not posted", reason=reason, error=error.__class__.__name__)
 
     async def refresh_mounts(self) -> None:
-        """Makes kubelets sync the registry's mounted Secrets soon. Returns at once; requests close together share one
-        round over the pods.
+        """Makes the kubelets sync the mounted Secrets of the registry soon. Returns at once.
+
+        Requests that come shortly after each other share one round over the pods.
         """
         if self._refresh is None or self._refresh.done():
             self._refresh = asyncio.create_task(self._refresh_soon(), name="refresh mounts")
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """Creates an object. Raises `ClusterConflict` if it exists."""
+        """Creates an object. Raises `ClusterConflict` if the object already exists."""
         kind, namespace, name = _identity(manifest)
         return await self._calls.call("POST", kind.within(namespace), kind, body=manifest, about=(namespace, name))
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        """Replaces an object. Raises `ClusterConflict` if it is gone or its resource version is not current."""
+        """Replaces an object.
+
+        Raises `ClusterConflict` if the object is gone or if the given resource version is not current.
+        """
         kind, namespace, name = _identity(manifest)
         return await self._change("PUT", kind.at(namespace, name), kind, body=manifest, about=(namespace, name))
 

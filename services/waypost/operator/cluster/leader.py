@@ -1,7 +1,7 @@
-"""Elects a leader: of several operators only the one that holds a Lease works, by the rules of Kubernetes' client-go.
+"""Elects a leader among several operators by the rules of Kubernetes' client-go.
 
-`kubernetes.aio.leaderelection` is not used, because it never looks at the task that it started: an operator that
-crashed inside that task would keep the Lease for ever.
+Only the operator that holds a Lease works. `kubernetes.aio.leaderelection` is not used, because it never
+looks at the task that it started. If the operator crashed inside that task, it would keep the Lease for ever.
 """
 
 import asyncio
@@ -39,17 +39,17 @@ class Leases(Protocol):
         """Returns the Lease; None if it does not exist."""
 
     async def create(self, manifest: Manifest) -> Manifest:
-        """Creates the Lease. Raises `ClusterConflict` if it exists."""
+        """Creates the Lease. Raises `ClusterConflict` if the Lease already exists."""
 
     async def replace(self, manifest: Manifest) -> Manifest:
-        """Replaces the Lease. Raises `ClusterConflict` if it changed."""
+        """Replaces the Lease. Raises `ClusterConflict` if the Lease changed since it was read."""
 
 
 class Election:
-    """Decides what to do about a Lease that was read. Pure, except that it remembers what it saw.
+    """Decides what to do about a Lease that was read. It does no I/O, but it remembers what it saw.
 
-    Clocks of two machines are never compared. A Lease counts as abandoned when this process has seen no change of it
-    for the duration that the Lease itself states.
+    Clocks of two machines are never compared. A Lease states a duration. It counts as abandoned when this process
+    has seen no change of it for that long.
     """
 
     def __init__(self, me: str) -> None:
@@ -90,8 +90,9 @@ class Election:
 
 
 class Leadership:
-    """Holds the Lease for this process: `await acquire()`, then `await keep()` beside the work, and `await release()`
-    at the end.
+    """Holds the Lease for this process.
+
+    Call `await acquire()` first, then `await keep()` beside the work, and `await release()` at the end.
     """
 
     def __init__(
@@ -121,8 +122,9 @@ class Leadership:
         log.info("this operator leads", identity=self._election.me)
 
     async def keep(self) -> None:
-        """Renews the Lease again and again. Raises `LeaseLost` when that fails for too long or another process has the
-        Lease.
+        """Renews the Lease again and again.
+
+        Raises `LeaseLost` when renewing has failed for too long or when another process has the Lease.
         """
         while True:
             await self._sleep(RETRY_S)
@@ -133,8 +135,9 @@ class Leadership:
                 raise LeaseLost(f"the lease could not be renewed for {RENEW_DEADLINE_S:.0f} s")
 
     async def release(self) -> None:
-        """Releases the Lease, so that another process takes over at once. If that fails, the other process only waits
-        longer.
+        """Releases the Lease, so that another process can take over at once.
+
+        If the release fails, the only effect is that the other process waits longer.
         """
         try:
             lease = await self._leases.read("Lease", self._namespace, NAME)
@@ -146,8 +149,10 @@ class Leadership:
             log.info("the lease was not released; it runs out by itself", error=str(error))
 
     async def _try(self) -> bool | None:
-        """Tries once to take or renew the Lease. Returns True if this process holds it, False if that failed for now,
-        None if another process has it.
+        """Tries once to take or renew the Lease.
+
+        Returns True if this process holds the Lease, False if the attempt failed for now, and None if another process
+        has the Lease.
         """
         try:
             async with asyncio.timeout(RENEW_DEADLINE_S / 2):

@@ -1,8 +1,8 @@
-"""Publishes the registry in Secrets of the release namespace: for each number one entry for the webhook and one for the
-workers.
+"""Publishes the registry in Secrets of the release namespace.
 
-All numbers share a few Secrets, because each Secret is mounted as a volume. A number's entry is one key in one of the
-Secrets. It is written and removed without touching the entries of other numbers.
+Each number has one entry for the webhook and one for the workers. All numbers share a few Secrets, because
+each Secret is mounted as a volume. A number's entry is one key in one of these Secrets. Writing or removing
+an entry does not touch the entries of other numbers.
 """
 
 import asyncio
@@ -27,20 +27,21 @@ LABELS = {"app.kubernetes.io/managed-by": "waypost-operator", "app.kubernetes.io
 
 @dataclass(frozen=True)
 class Published:
-    """The published entries of one number. An entry is None if there is none, or none that can be read."""
+    """The published entries of one number. An entry is None if it does not exist or cannot be read."""
 
     route: Route | None = field(default=None, repr=False)
     number: Number | None = field(default=None, repr=False)
 
 
 def secret_name(audience: Audience, namespace: str, name: str, shards: int) -> str:
-    """Returns the name of the Secret with a number's entry. The name changes only when the number of shards does."""
+    """Returns the name of the Secret with a number's entry. The name changes only when `shards` changes."""
     return f"waypost-registry-{audience}-{zlib.crc32(f'{namespace}/{name}'.encode()) % shards}"
 
 
 def key(namespace: str, name: str) -> str:
-    """Returns the key of a number's entry in its Secret. The key becomes a file name. A namespace has no dot, so the
-    first dot ends the namespace.
+    """Returns the key of a number's entry in its Secret. The key becomes a file name.
+
+    A namespace contains no dot, so the first dot in the key ends the namespace.
     """
     return f"{namespace}.{name}.json"
 
@@ -54,7 +55,7 @@ class _Shard:
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def put(self, key: str, content: bytes | None) -> None:
-        """Records that an entry was written, or removed (None)."""
+        """Records that an entry was written or, if `content` is None, removed."""
         if content is None:
             self.data.pop(key, None)
         else:
@@ -64,9 +65,9 @@ class _Shard:
 class Registry:
     """Reads and writes the registry's Secrets in a cluster.
 
-    A Secret that was read less than `fresh_s` seconds ago is not read again: each Secret holds the entries of hundreds
-    of numbers, and a thousand numbers that begin together would each fetch all Secrets. Only the operator writes these
-    Secrets.
+    A Secret that was read less than `fresh_s` seconds ago is not read again. Each Secret holds the entries of
+    hundreds of numbers. Otherwise, if a thousand numbers began together, each of them would fetch all Secrets.
+    Only the operator writes these Secrets.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Registry:
         return Published(_decoded(route, Route), _decoded(number, Number))
 
     async def write(self, published: Published, route: Route, number: Number) -> bool:
-        """Publishes the entries that differ from `published`; returns whether there were any."""
+        """Publishes the entries that differ from `published`. Returns whether any entry was written."""
         written = False
         if published.number != number:
             await self._entry("worker", number.namespace, number.name, msgspec.json.encode(number))
@@ -120,7 +121,7 @@ class Registry:
         return found
 
     async def carries(self, token: str) -> bool:
-        """Returns whether the published entry of any number contains that access token."""
+        """Returns whether the published entry of any number contains the access token `token`."""
         for shard in range(self._shards):
             for content in (await self._data(f"waypost-registry-worker-{shard}", bypass_cache=True)).values():
                 entry = _decoded(content, Number)

@@ -1,8 +1,9 @@
-"""Writes one Secret that holds the entries of many objects: changes are collected and written in few small patches.
+"""Writes one Secret that holds the entries of many objects.
 
-Server-side apply with a field manager for each entry would express best who owns each key. But measurements speak
-against it: with 250 managers one apply costs the API server a second, and several at once make it repeat that work
-until they time out. A merge patch names just the keys that change, and costs the same however many keys there are.
+Changes are collected and written in few small patches. Server-side apply with a field manager for each entry
+would best express who owns each key. But it is too slow. With 250 managers, one apply was measured to cost
+the API server a second. When several applies run at once, the API server repeats that work until they time
+out. A merge patch names just the keys that change. Its cost does not depend on the number of keys.
 """
 
 import asyncio
@@ -30,7 +31,10 @@ class _Pending:
 
 
 class SharedSecret:
-    """Writes one Secret. A change that is asked for during a patch, or shortly after it, goes with the next patch."""
+    """Writes one Secret.
+
+    A change that is requested during a patch or shortly after it is written with the next patch.
+    """
 
     def __init__(
         self,
@@ -51,10 +55,10 @@ class SharedSecret:
         self._turn = asyncio.Lock()
 
     async def write(self, key: str, content: bytes | None) -> None:
-        """Sets one key, or removes it if `content` is None; returns when that is done. Raises the error of the patch
-        that held the change.
+        """Sets one key, or removes the key if `content` is None. Returns when the change is written.
 
-        A change whose caller is cancelled before its patch has begun is not written.
+        If the patch that contains the change fails, raises the error of the patch. If the caller is cancelled before
+        the patch has begun, the change is not written.
         """
         batch = self._pending[-1] if self._pending else None
         if batch is None or len(batch.entries) >= MOST:
@@ -79,7 +83,7 @@ class SharedSecret:
                 self._pending.remove(batch)
 
     async def _send(self, batch: _Pending) -> None:
-        """Sends one patch for all waiting changes; each of them gets its result or its error."""
+        """Sends one patch for all changes of `batch`. Every caller gets the result or the error of the patch."""
         self._pending.remove(batch)
         self._next_at = self._clock() + SPACING_S
         try:

@@ -1,1 +1,4 @@
-"""Runs the reconcilers: kopf's watches, the wake-ups that follow from their events, the agenda and the workers."""
+"""Runs the reconcilers.
+
+The package contains kopf's watches, the wake-ups that follow from their events, the agenda, and the workers.
+"""

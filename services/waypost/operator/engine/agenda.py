@@ -1,4 +1,7 @@
-"""Decides which object is reconciled next, and when: one reconcile per object at a time. Does no I/O, has no clock."""
+"""Decides which object is reconciled next, and when. An object has at most one reconcile at a time.
+
+The code does no I/O and has no clock.
+"""
 
 import heapq
 import itertools
@@ -26,7 +29,7 @@ class _Entry:
     is_urgent: bool
 
     def merged(self, other: "_Entry | None") -> "_Entry":
-        """Returns an entry with the earlier time of both; it is urgent if either of them is."""
+        """Returns an entry with the earlier time of both entries. It is urgent if either entry is urgent."""
         return self if other is None else _Entry(min(self.at, other.at), self.is_urgent or other.is_urgent)
 
 
@@ -42,8 +45,8 @@ class _Running:
 class Agenda:
     """Plans reconciles. All times are in seconds of one clock, which may be any clock.
 
-    Urgent entries (something changed) go before entries that are due only because time has passed. So a change does not
-    wait while all objects are resynced.
+    Urgent entries are planned because something changed. They go before entries that are due only because time
+    has passed. A change therefore does not wait while all objects are resynced.
     """
 
     def __init__(self) -> None:
@@ -55,8 +58,9 @@ class Agenda:
         self._ended: dict[Key, float] = {}
 
     def add(self, key: Key, at: float, *, urgent: bool) -> None:
-        """Plans a reconcile of an object; if one is planned already, the earlier time counts. If the object is being
-        reconciled now, the new reconcile follows that one.
+        """Plans a reconcile of an object. If one is already planned, the earlier time counts.
+
+        If the object is being reconciled now, the new reconcile follows the running one.
         """
         entry = _Entry(at, urgent)
         if (running := self._running.get(key)) is not None:
@@ -76,7 +80,10 @@ class Agenda:
         return None
 
     def done(self, key: Key, now: float, *, again_at: float | None) -> None:
-        """Notes the end of a reconcile, and plans the next one at `again_at`; None plans no further one."""
+        """Records the end of a reconcile and plans the next one at `again_at`. None plans no further reconcile.
+
+        A reconcile that was added while this one ran is planned in both cases.
+        """
         running = self._running.pop(key)
         entry = running.next
         if again_at is not None and not running.is_gone:
@@ -88,8 +95,9 @@ class Agenda:
         self._plan(key, entry)
 
     def forget(self, key: Key) -> None:
-        """Drops an object that is gone. If it is being reconciled now, no further reconcile follows unless `add` asks
-        for one.
+        """Drops an object that is gone.
+
+        If the object is being reconciled now, no further reconcile follows unless `add` asks for one.
         """
         self._planned.pop(key, None)
         self._ended.pop(key, None)
@@ -97,13 +105,13 @@ class Agenda:
             running.is_gone, running.next = True, None
 
     def next_at(self) -> float | None:
-        """Returns the earliest time at which `take` returns an object; None when nothing is planned."""
+        """Returns the earliest time at which `take` returns an object, or None if nothing is planned."""
         for heap in self._heaps.values():
             self._drop_stale(heap)
         return min((heap[0][0] for heap in self._heaps.values() if heap), default=None)
 
     def overdue(self, now: float) -> int:
-        """Returns how many objects are due but not being reconciled. May be called from another thread."""
+        """Returns how many objects are due but not being reconciled. It may be called from another thread."""
         return sum(1 for entry in list(self._planned.values()) if entry.at <= now)
 
     def _plan(self, key: Key, entry: _Entry) -> None:
@@ -113,7 +121,7 @@ class Agenda:
             heapq.heappush(self._heaps[entry.is_urgent], (entry.at, next(self._order), key))
 
     def _drop_stale(self, heap: list[tuple[float, int, Key]]) -> None:
-        """Removes entries from the top that have been replaced by others since."""
+        """Removes outdated entries from the top of `heap`. An entry is outdated if another one has replaced it."""
         is_urgent = heap is self._heaps[True]
         while heap and self._planned.get(heap[0][2]) != _Entry(heap[0][0], is_urgent):
             heapq.heappop(heap)

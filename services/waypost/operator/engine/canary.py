@@ -1,8 +1,9 @@
 """Proves that the operator works: it changes a small object of its own and must see the change in its watch.
 
-The change is seen only if the API server takes the write, the watch stream still delivers, and the event loop runs.
-That the process exists proves none of these. Watch streams that end and are never opened again stop an operator without
-a trace (kopf issues 957, 1145 and 1276), so the liveness probe asks the canary.
+The change is seen only if the API server accepts the write, the watch stream still delivers events, and the
+event loop runs. A running process alone proves none of these. If watch streams end and are never opened
+again, an operator stops working without a trace (kopf issues 957, 1145 and 1276). The liveness probe
+therefore asks the canary.
 """
 
 import asyncio
@@ -28,8 +29,9 @@ and opened again, so it does not take that long."""
 
 
 class Canary:
-    """Changes the canary's ConfigMap (`beat`), takes note of its events (`seen`), and answers the liveness probe
-    (`unhealthy`).
+    """Changes the canary's ConfigMap (`beat`) and records the events of the ConfigMap (`seen`).
+
+    `unhealthy` answers the liveness probe.
     """
 
     def __init__(self, cluster: Cluster, namespace: str, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,19 +47,19 @@ class Canary:
 
     @property
     def silence_s(self) -> float:
-        """Seconds since the last event of the canary or, before the first event, since the start."""
+        """Seconds since the last event of the canary, or since the start if there was no event yet."""
         return self._clock() - self._last_seen
 
     def is_canary(self, namespace: str, name: str) -> bool:
-        """Returns whether that ConfigMap is the canary."""
+        """Returns whether the ConfigMap with this namespace and name is the canary."""
         return (namespace, name) == (self._namespace, NAME)
 
     def seen(self) -> None:
-        """Notes that an event of the canary has arrived."""
+        """Records that an event of the canary has arrived."""
         self._last_seen = self._clock()
 
     def unhealthy(self) -> str | None:
-        """Returns one line that says what is wrong, or None. May be called from any thread."""
+        """Returns one line that says what is wrong, or None. It may be called from any thread."""
         silence_s = self.silence_s
         if silence_s <= LONGEST_SILENCE_S:
             return None
@@ -70,8 +72,9 @@ class Canary:
             await asyncio.sleep(BEAT_S)
 
     async def beat(self) -> None:
-        """Changes the ConfigMap once. A failure is logged once per outage; if failures last, the liveness probe
-        fails.
+        """Changes the ConfigMap once.
+
+        Failures are logged once per outage. If they continue, the liveness probe fails.
         """
         self._count += 1
         manifest = {

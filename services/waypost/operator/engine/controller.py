@@ -31,23 +31,24 @@ together."""
 
 
 class Reconciler(Protocol):
-    """Brings objects of one kind to their desired state. Both methods may raise `ClusterError`, and no other error."""
+    """Brings objects of one kind to their desired state. Its methods may raise `ClusterError` but no other error."""
 
     async def reconcile(self, manifest: Manifest) -> Result:
-        """Observes, plans and acts, and writes the status if something changed. Returns the result."""
+        """Observes, plans and acts. Writes the status if something changed. Returns the result."""
 
     async def finalize(self, manifest: Manifest) -> Result:
-        """Undoes what the object has caused, as far as its deletion asks for that, and removes the finalizer once the
-        object may go.
+        """Undoes what the object has caused, as far as the object asks for this on deletion.
+
+        Removes the finalizer when the object may be deleted.
         """
 
 
 @runtime_checkable
 class SupportsSweep(Protocol):
-    """A reconciler that must look for orphans itself, because no owner reference ties its children to their object."""
+    """A reconciler that must look for orphans itself, because its children have no owner reference to their object."""
 
     async def sweep(self) -> object:
-        """Deletes children whose object is gone although its finalizer never ran. May raise `ClusterError`."""
+        """Deletes children whose object is gone without a run of its finalizer. May raise `ClusterError`."""
 
 
 @runtime_checkable
@@ -55,17 +56,18 @@ class SupportsHandOver(Protocol):
     """A reconciler that leaves a record for the next process."""
 
     async def hand_over(self) -> None:
-        """Writes the record for the next process. No reconcile runs any more when this is called. May raise
-        `ClusterError`.
+        """Writes the record for the next process. May raise `ClusterError`.
+
+        When this method is called, no reconcile runs any more.
         """
 
 
 class Controller:
-    """Reconciles the object of a key when called. Returns in how many seconds the object is due again; None means only
-    when something changes.
+    """A callable that reconciles the object of a key and returns in how many seconds the object is due again.
 
-    After a refusal by Meta, the reconcilers compute the back-off and store it in the status. The controller computes
-    only the back-off of reconciles that could not be done at all, and stores it in memory: a restart may forget it.
+    None means that the object is due only when something changes. After a refusal by Meta, the reconcilers
+    compute the back-off and store it in the status. The controller computes only the back-off of reconciles that
+    could not be done at all. It stores this back-off in memory, because a restart may forget it.
     """
 
     def __init__(
@@ -85,7 +87,7 @@ class Controller:
         self._failures: dict[Key, int] = {}
 
     async def __call__(self, key: Key) -> float | None:
-        """Reconciles the object of `key` once. Raises nothing, unless the task is cancelled."""
+        """Reconciles the object of `key` once. Raises no error, except when the task is cancelled."""
         kind, namespace, name = key
         started = time.monotonic()
         with (

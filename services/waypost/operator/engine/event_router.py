@@ -15,7 +15,8 @@ from waypost.operator.engine.wakes import CLAIM, Dependents
 class Change(StrEnum):
     """Types of watch events, as the API server names them.
 
-    kopf gives None for an object that was there when the watch began, or began again after a gap.
+    kopf gives None instead of a type for an object that already existed when the watch began, or when the watch
+    began again after a gap.
     """
 
     ADDED = "ADDED"
@@ -34,8 +35,9 @@ class Wakeable(Protocol):
 
 
 class EventRouter:
-    """Takes every watch event and wakes the objects that it concerns. Events of one object come in order. An event that
-    comes twice or late wakes no object again.
+    """Receives every watch event and wakes the objects that the event concerns. Events of one object come in order.
+
+    An event that arrives twice or late does not wake an object again.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class EventRouter:
         self._seen: dict[tuple[str, str, str], object] = {}
 
     def on_own(self, change: Change | None, manifest: Manifest) -> None:
-        """Takes an event of a number or a schedule."""
+        """Handles an event of a number or a schedule."""
         key = key_of(manifest)
         # The release namespace is always watched, for Secrets and CronJobs; its numbers are ours only if it is listed.
         if self._namespaces is not None and key[1] not in self._namespaces:
@@ -84,14 +86,14 @@ class EventRouter:
             self._wake_dependents(key)
 
     def on_referenced(self, change: Change | None, manifest: Manifest) -> None:
-        """Takes an event of a Secret or ConfigMap that numbers or schedules may refer to."""
+        """Handles an event of a Secret or ConfigMap that numbers or schedules may refer to."""
         key = key_of(manifest)
         version = None if change == Change.DELETED else manifest["metadata"].get("resourceVersion")
         if self._is_news(key, version, is_expected=change is None):
             self._wake_dependents(key)
 
     def on_cron_job(self, change: Change | None, manifest: Manifest) -> None:
-        """Takes an event of a schedule's CronJob."""
+        """Handles an event of a schedule's CronJob."""
         schedule = wakes.schedule_of(manifest)
         if schedule is None:
             return
@@ -118,8 +120,9 @@ class EventRouter:
             self._workers.wake(dependent)
 
     def _is_news(self, key: tuple[str, str, str], state: object, *, is_expected: bool) -> bool:
-        """Returns whether `state` differs from the last state of this key; None means that the object is gone. If
-        `is_expected` is set, a state that is the first of its key is no news.
+        """Returns whether `state` differs from the last state of this key. None means that the object is gone.
+
+        If `is_expected` is set, the first state of a key is no news.
         """
         unseen = object()
         before = self._seen.get(key, unseen)
@@ -131,5 +134,5 @@ class EventRouter:
 
 
 def manifest_of(event: Any, kind: str, api_version: str) -> Manifest:
-    """Returns the object of an event, with its `kind` and `apiVersion`, which objects in a list lack."""
+    """Returns the object of an event with its `kind` and `apiVersion`. Objects in a list lack these two fields."""
     return {"apiVersion": api_version, "kind": kind, **event["object"]}

@@ -10,8 +10,10 @@ _DAY_S = 86_400
 
 
 def update(key: Key, before: Manifest | None, after: Manifest | None, *, now: float) -> None:
-    """Updates the metrics after an object changed from `before` to `after`. `before` is None if the object is new,
-    `after` is None if it is gone. `now` is in seconds since 1970.
+    """Updates the metrics after an object changed from `before` to `after`.
+
+    `before` is None if the object is new, and `after` is None if the object is gone. `now` is in seconds since
+    1970.
     """
     kind = key[0]
     old, new = _conditions(before), _conditions(after)
@@ -26,8 +28,9 @@ def update(key: Key, before: Manifest | None, after: Manifest | None, *, now: fl
 
 
 def update_token(manifest: Manifest, *, now: float) -> None:
-    """Sets the metric of how many days a number's token lasts. This is called at each resync, since days pass without
-    an event.
+    """Sets the metric of the days until a number's token expires.
+
+    This is called at each resync, because days may pass without an event.
     """
     if manifest["kind"] != NUMBER:
         return

@@ -1,7 +1,7 @@
 """Uses kopf to keep watch streams open, and passes their events on without deciding anything.
 
-Only kopf's stateless `on.event` handlers are used. Its handlers of changes never see drift and keep a copy of each spec
-in an annotation, and its daemons and deletion handlers run side by side for one object; see
+Only kopf's stateless `on.event` handlers are used. kopf's change handlers never see drift and keep a copy of
+each spec in an annotation. kopf's daemons and deletion handlers run side by side for one object. See
 docs/adr/0006-how-kopf-is-used.md.
 """
 
@@ -31,8 +31,10 @@ API server is back. A stream that is refused for a minute ends the process. kopf
 def registry(
     router: EventRouter, canary: Canary, login: Callable[[], Awaitable[kopf.ConnectionInfo]]
 ) -> kopf.OperatorRegistry:
-    """Returns handlers that pass events to `router` and `canary`. They are in a registry of their own instead of kopf's
-    global registry, so that two operators can share a process.
+    """Returns handlers that pass events to `router` and `canary`.
+
+    The handlers are in a registry of their own instead of kopf's global registry. Two operators can therefore
+    share a process.
     """
     handlers = kopf.OperatorRegistry()
 
@@ -86,11 +88,10 @@ def settings() -> kopf.OperatorSettings:
 
 
 async def run(handlers: kopf.OperatorRegistry, *, namespaces: Collection[str] | None, stop: asyncio.Event) -> None:
-    """Keeps the streams open until `stop` is set, which a signal does too. Raises the error that ended a stream for
-    good.
+    """Keeps the streams open until `stop` is set. A signal sets `stop` too.
 
-    At its end kopf cancels every task that was created after it started, so tasks that must outlive it are created
-    before.
+    Raises the error that ended a stream for good. At its end kopf cancels every task that was created after kopf
+    started. Tasks that must outlive kopf must therefore be created before.
     """
 
     @kopf.on.cleanup(registry=handlers)

@@ -1,4 +1,4 @@
-"""Caches our own objects as the watch streams last reported them: which objects there are, and their conditions."""
+"""Caches our own objects as the watch streams last reported them: which objects exist, and their conditions."""
 
 import sys
 
@@ -43,7 +43,7 @@ class ObjectCache:
         return self._objects[kind].get((namespace, name))
 
     def all(self, kind: str) -> list[Manifest]:
-        """Returns all objects of a kind. The objects are shared: never change one."""
+        """Returns all objects of a kind. The objects are shared with other callers, so never change one."""
         return list(self._objects[kind].values())
 
 

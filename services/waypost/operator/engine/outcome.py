@@ -19,7 +19,7 @@ class Outcome(StrEnum):
 
 
 class NoOutcome(StrEnum):
-    """Outcomes that metrics count for reconciles whose reconciler returned none."""
+    """Outcomes that metrics count for reconciles whose reconciler returned no outcome."""
 
     GONE = "gone"
     """The object does not exist any more, or there is nothing of ours in it."""

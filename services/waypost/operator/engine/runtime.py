@@ -38,7 +38,7 @@ this before it exits."""
 
 @dataclass(frozen=True)
 class RuntimeOptions:
-    """Options of this process, as opposed to `OperatorOptions`, which all replicas share."""
+    """Options of this process only. `OperatorOptions`, in contrast, are shared by all replicas."""
 
     identity: str
     """Name of this replica, which no other replica has. It starts with the pod's name."""
@@ -67,17 +67,18 @@ class Operator:
         self._waits_for: str | None = "starting"
 
     def stop(self) -> None:
-        """Asks the operator to end; running reconciles are finished."""
+        """Asks the operator to end. Reconciles that are running are finished first."""
         self._stop.set()
 
     def not_ready(self) -> str | None:
-        """Returns the reason why this operator cannot work, or None. A standby counts as ready. May be called from any
-        thread.
+        """Returns the reason why this operator cannot work, or None. It may be called from any thread.
+
+        A standby counts as ready.
         """
         return self._waits_for
 
     def not_alive(self) -> str | None:
-        """Returns the reason why a new process is needed, or None. May be called from any thread."""
+        """Returns the reason why a new process is needed, or None. It may be called from any thread."""
         return None if self._canary is None else self._canary.unhealthy()
 
     async def run(self) -> None:
@@ -154,7 +155,7 @@ class Operator:
             raise
 
     async def _list_all(self, cluster: KubernetesCluster, cache: ObjectCache, router: EventRouter) -> None:
-        """Lists all our objects before the first reconcile, since some decisions depend on all of them."""
+        """Lists all our objects before the first reconcile, because some decisions depend on all of them."""
         while True:
             try:
                 for kind in OURS:
@@ -170,8 +171,9 @@ class Operator:
             await asyncio.sleep(START_RETRY_S)
 
     async def _sweep(self, reconcilers: Iterable[Reconciler]) -> None:
-        """Runs the sweep of each reconciler now and once per resync interval, since children that outlived their object
-        cause no event.
+        """Runs the sweep of each reconciler now and once per resync interval.
+
+        This is necessary because children that outlived their object cause no event.
         """
         while True:
             for each in reconcilers:
@@ -183,8 +185,9 @@ class Operator:
             await asyncio.sleep(self._options.resync_s)
 
     async def _hand_over(self, reconcilers: Iterable[Reconciler]) -> None:
-        """Writes the record for the next process. The Lease is released only afterwards, so that the next leader finds
-        the record.
+        """Writes the record for the next process.
+
+        The Lease is released only after that, so that the next leader finds the record.
         """
         for each in reconcilers:
             if isinstance(each, SupportsHandOver):
@@ -200,7 +203,7 @@ class Operator:
         self._waits_for = reason
 
     async def _unless_stopped(self, work: Awaitable[None]) -> bool:
-        """Waits for `work` or for `stop`; returns whether `work` was done first."""
+        """Waits for `work` or for `stop`. Returns whether `work` was done first."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait([task, stop], return_when=asyncio.FIRST_COMPLETED)

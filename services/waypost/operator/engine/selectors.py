@@ -1,5 +1,6 @@
-"""Label selectors for the kinds that are watched in addition to our own. The API server sends no other objects of these
-kinds.
+"""Label selectors for the kinds that are watched in addition to our own.
+
+Of these kinds, the API server sends only objects that match.
 """
 
 from waypost.operator.api.number_models import CREDENTIALS_LABEL, GROUP

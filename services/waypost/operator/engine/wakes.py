@@ -1,4 +1,7 @@
-"""Decides what a watch event means: whether it is a reason to reconcile, which objects, and how soon. Pure."""
+"""Decides whether a watch event is a reason to reconcile, which objects it concerns, and how soon.
+
+The decisions have no side effects.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -27,8 +30,9 @@ UNREADY_SPREAD_S = 30.0
 
 
 def references(manifest: Manifest) -> set[Reference]:
-    """Returns references to everything that the object depends on: a change of any of it is a reason to reconcile. A
-    spec that is not valid causes no error.
+    """Returns references to everything that the object depends on. A change of any of it is a reason to reconcile.
+
+    An invalid spec causes no error.
     """
     namespace = manifest["metadata"]["namespace"]
     spec = manifest.get("spec") or {}
@@ -46,7 +50,8 @@ def references(manifest: Manifest) -> set[Reference]:
 def user_request(manifest: Manifest) -> object:
     """Returns a value that changes whenever users ask for something new with this object.
 
-    The status and the rest of the metadata are left out, or each write of the operator would cause another reconcile.
+    The value contains neither the status nor the rest of the metadata. Otherwise each write of the operator would
+    cause another reconcile.
     """
     metadata = manifest["metadata"]
     annotations = metadata.get("annotations") or {}
@@ -61,8 +66,8 @@ def user_request(manifest: Manifest) -> object:
 def availability(manifest: Manifest) -> object:
     """Returns a value that changes whenever schedules may judge this number differently (`schedule.plan.unusable`).
 
-    When it changes, the number's schedules are reconciled. The reason why a connected number is not ready is left out,
-    or each change of the reason would reconcile each schedule.
+    When the value changes, the number's schedules are reconciled. The value does not contain the reason why a
+    connected number is not ready. Otherwise each change of that reason would reconcile each schedule.
     """
     metadata, status = manifest["metadata"], manifest.get("status")
     reason = conditions.reason_of(status, ConditionType.READY)
@@ -72,7 +77,7 @@ def availability(manifest: Manifest) -> object:
 
 
 def run_state(cron_job: Manifest) -> object:
-    """Returns a value that changes whenever there is something in a CronJob that its schedule must report or repair."""
+    """Returns a value that changes whenever a CronJob contains something that its schedule must report or repair."""
     status = cron_job.get("status") or {}
     metadata = cron_job["metadata"]
     active = tuple(sorted(str(each.get("name")) for each in status.get("active") or () if isinstance(each, dict)))

@@ -13,8 +13,10 @@ CONCURRENCY = 48
 
 
 class Workers:
-    """Calls `reconcile` for each object that is due. `reconcile` returns in how many seconds the object is due again;
-    None means only when something changes. It must not raise, and counts its own failures.
+    """Calls `reconcile` for each object that is due.
+
+    `reconcile` returns in how many seconds the object is due again. None means that it is due only when something
+    changes. `reconcile` must not raise, and it counts its own failures.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class Workers:
         self._agenda.forget(key)
 
     async def run(self) -> None:
-        """Runs due reconciles until `stop` is called. Reconciles that run by then are finished."""
+        """Runs due reconciles until `stop` is called. Reconciles that are still running then are finished."""
         async with asyncio.TaskGroup() as group:
             for number in range(self._concurrency):
                 group.create_task(self._work(), name=f"reconcile {number}")

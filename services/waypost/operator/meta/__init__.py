@@ -1,1 +1,1 @@
-"""The operator's calls to Meta, which are measured and kept within an hourly budget."""
+"""The operator's calls to Meta. The calls are measured and kept within an hourly budget."""

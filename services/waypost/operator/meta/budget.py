@@ -1,12 +1,14 @@
-"""Keeps a budget of management calls per account, so that many numbers together stay within Meta's hourly limit (error
-80007).
+"""Keeps a budget of management calls for each account.
 
-Meta counts calls on the account's node and its edges per app, account and hour. Single calls are not recorded, because
-that would cost a write each. When a process ends in an orderly way, it hands the calls that remain to the next process
-(`budget_handover.py`). After any other end the remainder is not known, so the next process begins with an initial grant
-instead, which is half of the grant before it. However often an operator is killed, the remaining calls, all grants and
-the refill together stay within the calls of an hour. The remainder is recorded as a share of the hour's calls, because
-the number of calls per hour is a setting that may change.
+With it, many numbers together stay within Meta's hourly limit (error 80007). Meta counts calls on the
+account's node and its edges per app, account and hour. Single calls are not recorded, because each record
+would cost a write.
+
+When a process ends in an orderly way, it hands the remaining calls to the next process
+(`budget_handover.py`). After any other end the remainder is not known. The next process then begins with an
+initial grant, which is half as large as the grant before it. So the remaining calls, all grants and the
+refill together stay within the calls of an hour, even if an operator is killed many times. The remainder is
+recorded as a share of the hour's calls, because the number of calls per hour is a setting that may change.
 """
 
 import math
@@ -41,7 +43,7 @@ handed over."""
 
 
 class BudgetSpent(GraphError):
-    """The call was not made: the account's calls are used up for now. Retry after `wait_s` seconds."""
+    """The call was not made, because the account's calls are used up for now. Retry after `wait_s` seconds."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__(f"management calls of the WhatsApp account are used up for {wait_s:.0f} s")
@@ -62,15 +64,17 @@ class Remaining(msgspec.Struct, frozen=True):
 
 
 def initial_grant(before: int) -> Remaining:
-    """Returns the grant for a process that found no remainder. `before` is the number of such grants within the last
-    hour. Pure.
+    """Returns the grant for a process that found no remainder.
+
+    `before` is the number of such grants within the last hour. The function has no side effects.
     """
     return Remaining(GRANTS_SHARE / 2.0 ** (before + 1))
 
 
 def summarize(others: float, accounts: Mapping[str, float], most: int = MOST_NAMED) -> Remaining:
-    """Returns the remainder with at most `most` accounts named, those that have the least. No account is reported to
-    have more than it has. Pure.
+    """Returns the remainder, naming at most `most` accounts. These are the accounts with the fewest calls left.
+
+    No account gets a larger share than it really has. The function has no side effects.
     """
     least = sorted((_floor(share), account) for account, share in accounts.items() if _floor(share) < _floor(others))
     rest = least[most:]
@@ -86,9 +90,9 @@ class _Account:
 
 
 class Budget:
-    """A bucket of calls per account, which is refilled steadily. Calls are given only between `open` and `close`.
+    """Holds a bucket of calls for each account. The buckets are refilled steadily.
 
-    `clock` returns seconds and must never jump.
+    Calls are given only between `open` and `close`. `clock` returns seconds and must never jump.
     """
 
     def __init__(self, calls_per_hour: int, clock: Callable[[], float]) -> None:
@@ -100,8 +104,9 @@ class Budget:
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
 
     def open(self, left: Remaining, *, age_s: float = 0.0) -> None:
-        """Begins with the remainder `left` of `age_s` seconds ago, to which the refill since then is added. If `age_s`
-        is negative, the refill begins `-age_s` seconds from now.
+        """Begins with the remainder `left`, which is `age_s` seconds old. The refill since then is added.
+
+        If `age_s` is negative, the refill begins `-age_s` seconds from now.
         """
         at = self._clock() - age_s
         calls = self._calls_per_hour
@@ -109,7 +114,7 @@ class Budget:
         self._accounts = OrderedDict((account, _Account(share * calls, at)) for account, share in left.accounts.items())
 
     def close(self) -> Remaining | None:
-        """Ends the budget and returns what remains; None if the budget was not open."""
+        """Ends the budget and returns the remainder. Returns None if the budget was not open."""
         others, self._others = self._others, None
         if others is None:
             return None
@@ -118,10 +123,10 @@ class Budget:
         return summarize(self._left(others, now) / self._calls_per_hour, accounts)
 
     def take(self, account: str, *, routine: bool) -> float:
-        """Takes one call from the account's bucket and returns 0. If there is none, returns the seconds after which to
-        ask again.
+        """Takes one call from the account's bucket and returns 0.
 
-        Calls that look at a healthy number are `routine`. They leave a reserve to numbers that are new or broken.
+        If there is no call to take, returns the seconds after which to ask again. Calls that look at a healthy number
+        are `routine`. They leave a reserve for numbers that are new or broken.
         """
         now = self._clock()
         entry = self._entry(account, now)
@@ -137,8 +142,9 @@ class Budget:
         return 0.0
 
     def block(self, account: str, for_s: float) -> None:
-        """Blocks the account for `for_s` seconds, but at most a day, after Meta said that the account's limit is
-        reached.
+        """Blocks the account for `for_s` seconds, but at most for a day.
+
+        Call this after Meta said that the account's limit is reached.
         """
         now = self._clock()
         if (entry := self._entry(account, now)) is not None:

@@ -1,8 +1,9 @@
 """Hands the call budget (`budget.py`) from one operator process of a release to the next.
 
-The record is one ConfigMap. A process writes the record when it begins and at its orderly end. Each write succeeds only
-if the record is still at the version that this process last read or wrote. So only one process uses a remainder, and a
-process whose successor has already begun leaves no remainder.
+The record is one ConfigMap. A process writes the record when it begins and at its orderly end. Each write
+succeeds only if the record is still at the version that this process last read or wrote. Therefore only one
+process uses a remainder. And once the next process has begun, the previous one can no longer leave a
+remainder.
 """
 
 import asyncio
@@ -43,8 +44,9 @@ class Record(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Opening:
-    """The way in which a process begins: it writes `record`, then opens its budget with `left`, which is `age_s`
-    seconds old.
+    """How a process begins.
+
+    It writes `record`. Then it opens its budget with `left`, which is `age_s` seconds old.
     """
 
     record: Record
@@ -53,10 +55,10 @@ class Opening:
 
 
 def opening_after(found: Record, now: float) -> Opening:
-    """Returns how a process begins that has found the record `found`. Pure.
+    """Returns how a process begins that has found the record `found`. The function has no side effects.
 
-    A grant counts somewhat longer than an hour, and its refill begins late, because the previous process may still be
-    at work.
+    A grant counts for somewhat longer than an hour, and its refill begins late. The reason is that the previous
+    process may still be at work.
     """
     now = max(now, found.at)
     grants = tuple(at for at in found.grants if at > now - HOUR_S - OVERLAP_S)
@@ -66,8 +68,9 @@ def opening_after(found: Record, now: float) -> Opening:
 
 
 def read(content: bytes, now: float) -> Record:
-    """Returns the record that a ConfigMap holds. If no process can have written the content, it counts as if all grants
-    had been made. Pure.
+    """Returns the record that a ConfigMap holds. The function has no side effects.
+
+    If no process can have written the content, the record counts as if all grants had been made.
     """
     try:
         found = msgspec.json.decode(content, type=Record)
@@ -79,9 +82,9 @@ def read(content: bytes, now: float) -> Record:
 
 
 class BudgetHandover:
-    """Opens the `budget` of this process when it begins, and hands over the remainder when it ends.
+    """Opens the `budget` of this process when the process begins. Hands over the remainder when the process ends.
 
-    `clock` is the wall clock, which only dates the beginning; `steady` never jumps.
+    `clock` is the wall clock and only gives the date of the beginning. `steady` is a clock that never jumps.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class BudgetHandover:
         self._writing = asyncio.Lock()
 
     async def begin(self) -> None:
-        """Records that the process begins, and opens its budget, once per process. Raises `ClusterError`."""
+        """Records that the process begins and opens its budget. Further calls do nothing. Raises `ClusterError`."""
         async with self._writing:
             if self._begun is not None:
                 return
@@ -117,8 +120,9 @@ class BudgetHandover:
             self.budget.open(chosen.left, age_s=chosen.age_s)
 
     async def end(self) -> None:
-        """Closes the budget and records what remains. Raises `ClusterError`; the next process then begins with an
-        initial grant.
+        """Closes the budget and records the remaining calls.
+
+        Raises `ClusterError`. In that case the next process begins with an initial grant.
         """
         left = self.budget.close()
         if left is None or self._begun is None:

@@ -10,8 +10,9 @@ from waypost.telemetry import metrics
 
 
 class MeasuredGraph(GraphClient):
-    """A `GraphClient` whose calls are measured in `waypost_graph_call_seconds`, by method and by address
-    without ids.
+    """A `GraphClient` that measures its calls in `waypost_graph_call_seconds`.
+
+    The metric has labels for the method and for the address without ids.
     """
 
     async def call(self, method: str, template: str, credentials: Credentials | None, **how: Any) -> object:

@@ -1,3 +1,5 @@
-"""Reconciles `WhatsAppNumber` objects. `cluster_facts` and `meta_view` observe, `plan` and `status` decide (pure),
-`execution` acts, and `reconcile` runs these steps in turn.
+"""Reconciles `WhatsAppNumber` objects.
+
+`cluster_facts` and `meta_view` observe. `plan` and `status` decide, without side effects. `execution` acts.
+`reconcile` runs these steps in turn.
 """

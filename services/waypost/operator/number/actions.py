@@ -1,5 +1,6 @@
-"""Defines the actions of a plan. Each can be repeated without harm, and names the actions that must have succeeded
-before it.
+"""Defines the actions of a plan.
+
+Each action can be repeated without harm. It names the actions that must have succeeded before it.
 """
 
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Withdraw(Action):
 
 @dataclass(frozen=True)
 class AwaitRoute(Action):
-    """Checks that the webhook serves a callback, before Meta verifies it."""
+    """Checks that the webhook serves a callback. This must be true before Meta verifies the callback."""
 
     purpose: ClassVar[str] = "check that the webhook serves the callback"
     needs: ClassVar[tuple[type[Action], ...]] = (SaveSecrets, Publish)
@@ -77,8 +78,9 @@ class SetAppCallback(Action):
 
 @dataclass(frozen=True)
 class SubscribeApp(Action):
-    """Subscribes the app to the account without setting a callback for the account. A callback that the account has is
-    thereby removed.
+    """Subscribes the app to the account without setting a callback for the account.
+
+    If the account has a callback, this removes it.
     """
 
     purpose: ClassVar[str] = "subscribe the app to the WhatsApp account"
@@ -96,7 +98,7 @@ class SetAccountCallback(Action):
 
 @dataclass(frozen=True)
 class SetNumberCallback(Action):
-    """Registers the number's own callback; None removes the callback."""
+    """Registers the number's own callback. If `url` is None, removes the callback."""
 
     purpose: ClassVar[str] = "register the callback of the number"
     needs: ClassVar[tuple[type[Action], ...]] = (SaveSecrets, Publish, AwaitRoute, SubscribeApp)
@@ -106,8 +108,9 @@ class SetNumberCallback(Action):
 
 @dataclass(frozen=True)
 class Register(Action):
-    """Connects the number to the Cloud API with the PIN of the credentials Secret. Meta limits how often this call is
-    made.
+    """Connects the number to the Cloud API with the PIN of the credentials Secret.
+
+    Meta limits how often this call may be made.
     """
 
     purpose: ClassVar[str] = "register the number"
@@ -115,7 +118,7 @@ class Register(Action):
 
 @dataclass(frozen=True)
 class RefreshToken(Action):
-    """Obtains a new token in exchange for one that expires soon, and saves the new token."""
+    """Exchanges a token that expires soon for a new token, and saves the new token."""
 
     purpose: ClassVar[str] = "refresh the token"
 
@@ -130,6 +133,6 @@ class RevokeToken(Action):
 
 @dataclass(frozen=True)
 class DeleteRefreshedToken(Action):
-    """Deletes the refreshed token, because the credentials Secret now holds a token that it was not made from."""
+    """Deletes the refreshed token, because it was not made from the token that the credentials Secret now holds."""
 
     purpose: ClassVar[str] = "delete the refreshed token"

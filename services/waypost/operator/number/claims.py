@@ -26,7 +26,7 @@ class Claim:
 
 
 def claim_of(manifest: Manifest) -> Claim | None:
-    """Returns the claim of an object; None if its spec names no phone number."""
+    """Returns the claim of an object, or None if its spec names no phone number."""
     metadata, spec = manifest.get("metadata") or {}, manifest.get("spec") or {}
     try:
         return Claim(
@@ -43,8 +43,10 @@ def claim_of(manifest: Manifest) -> Claim | None:
 
 
 class Claims:
-    """Holds the claims of all objects. They are listed once, and each reconcile then updates its own claim. A listing
-    in each reconcile would read a million objects for a thousand numbers.
+    """Holds the claims of all objects.
+
+    The objects are listed once, and each reconcile then updates its own claim. If each reconcile listed the
+    objects, a thousand numbers would cause a million reads.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -55,7 +57,7 @@ class Claims:
         self._loading = asyncio.Lock()
 
     async def load(self) -> None:
-        """Lists all objects when it is called for the first time, and does nothing later."""
+        """Lists all objects on the first call. Later calls do nothing."""
         async with self._loading:
             if self._is_loaded:
                 return
@@ -85,8 +87,8 @@ class Claims:
     async def older_claim(self, mine: Claim) -> Claim | None:
         """Returns the oldest claim on the same phone number that is older than `mine`, or None.
 
-        A claim does not count if Meta denied it, because the object's token may not act for the phone number. Otherwise
-        anyone who creates an object first could keep a phone number from its owner.
+        A claim does not count if Meta denied it because the object's token may not act for the phone number.
+        Otherwise a user could keep a phone number from its owner by creating an object first.
         """
         others = sorted(self._by_object[key] for key in self._by_number.get(mine.phone_number_id, ()))
         for other in others:
@@ -103,8 +105,9 @@ class Claims:
         return None
 
     def others(self, mine: Claim, *, account: str | None = None, credentials: str | None = None) -> list[Claim]:
-        """Returns the claims of other objects that name the same account or, in the same namespace, the same
-        credentials Secret.
+        """Returns the claims of other objects that name the same account or the same credentials Secret.
+
+        Two objects can name the same credentials Secret only if they are in the same namespace.
         """
         return [
             each

@@ -58,11 +58,10 @@ class ClusterFacts:
         may_refresh: bool,
         bypass_cache: bool = False,
     ) -> Observed:
-        """Returns `observed` after an action, with everything read again that the operator itself writes. Raises
-        `ClusterError`.
+        """Returns `observed` after an action. Everything that the operator itself writes is read again.
 
         What others write is not read again, because a change of it causes another reconcile. With `bypass_cache`,
-        cached values are read again, too.
+        cached values are read again too. Raises `ClusterError`.
         """
         namespace, name, credentials = desired.namespace, desired.name, desired.spec.credentials_ref.name
         refreshed = await self._secrets.read_refreshed(namespace, credentials, bypass_cache=bypass_cache)
@@ -108,7 +107,8 @@ class ClusterFacts:
 
 
 def _described(older: Claim, namespace: str) -> str:
-    """Returns a description of the object that has the older claim. If it is in another namespace, its name is not
-    disclosed.
+    """Returns a description of the object that has the older claim.
+
+    If that object is in another namespace, its name is not disclosed.
     """
     return f"WhatsAppNumber {older.name}" if older.namespace == namespace else "A number in another namespace"

@@ -1,4 +1,4 @@
-"""Reads the credentials of a number from a Secret whose owner allows this by a label."""
+"""Reads the credentials of a number from a Secret. The Secret's owner must have allowed this by a label."""
 
 from dataclasses import dataclass
 
@@ -33,7 +33,7 @@ class Credentials(Strict):
 
 @dataclass(frozen=True)
 class Unusable:
-    """The reason why a number has no credentials, as the condition `CredentialsValid` states it."""
+    """The reason why the credentials of a number cannot be used, as the condition `CredentialsValid` states it."""
 
     reason: Reason
     message: str
@@ -42,11 +42,11 @@ class Unusable:
 
 
 def read(secret: Stored | None, namespace: str, name: str) -> Credentials | Unusable:
-    """Returns the credentials in `secret`, or the reason why there are none. `namespace` and `name` are those of the
-    Secret. No message repeats a value.
+    """Returns the credentials in `secret`, or the reason why there are none.
 
-    The label is checked before the content. Otherwise a user who may create a number could use a Secret that is not
-    meant for it, or learn something about the content of the Secret.
+    `namespace` and `name` are those of the Secret. No message repeats a value. The label is checked before the
+    content. Otherwise a user who may create a number could use a Secret that is not meant for the number, or
+    learn something about the content of the Secret.
     """
     if secret is None:
         message = f"There is no Secret {name} in namespace {namespace}. Create it, or correct spec.credentialsRef."

@@ -28,7 +28,7 @@ class RouteProbe(Protocol):
     """A client that asks the webhook whether it serves a callback."""
 
     async def serves(self, path: str, verify_token: str) -> str | None:
-        """Returns None if the webhook serves the callback, else what is wrong."""
+        """Returns None if the webhook serves the callback. Otherwise returns a description of what is wrong."""
 
 
 class NotServed(GraphError):
@@ -65,9 +65,9 @@ class PlanExecution:
     """Whether an action was tried that makes it necessary to ask Meta again."""
 
     async def run(self, actions: tuple[Action, ...]) -> None:
-        """Executes the actions. An action that needs a failed one is left out.
+        """Executes the actions. An action is left out if an action that it needs has failed.
 
-        Raises `ClusterAway` and `ClusterConflict`, after which nothing more can be done in this reconcile.
+        Raises `ClusterAway` and `ClusterConflict`. After these errors nothing more can be done in this reconcile.
         """
         for action in actions:
             if any(each in self.failed for each in action.needs):
@@ -123,8 +123,9 @@ class PlanExecution:
 
     @property
     def _verify_token(self) -> str:
-        """The verify token that is saved and published. Every action that registers a callback needs `SaveSecrets` and
-        `Publish`, so there is one.
+        """The verify token that is saved and published.
+
+        It always exists, because every action that registers a callback needs `SaveSecrets` and `Publish`.
         """
         if self.observed.secrets is not None:
             return self.observed.secrets.verify_token
@@ -165,8 +166,9 @@ class PlanExecution:
             self.deps.view.changed(key)
 
     def _was_changed(self, key: tuple[str, ...]) -> bool:
-        """Returns whether another number has changed the shared state `key` since Meta was asked. If so, this number
-        does not change it, and Meta is asked again.
+        """Returns whether another number has changed the shared state `key` since Meta was asked.
+
+        If so, this number does not change the shared state, and Meta is asked again.
         """
         return self.deps.view.version(key) != self.versions.get(key, 0)
 

@@ -1,9 +1,9 @@
-"""Finalizes a deleted number: removes its callback at Meta (if its policy says so), its registry entries and its
-secrets.
+"""Finalizes a deleted number: removes its callback at Meta, its registry entries and its secrets.
 
-A deletion always ends. Meta is asked only if `deletionPolicy` is `Delete`, with the credentials that still exist. A
-refusal by Meta is final. If Meta does not answer, the deletion waits until a deadline. The annotation
-`waypost.dev/abandon: "true"` ends this wait at once. An Event says what could not be removed.
+The callback is removed only if the number's `deletionPolicy` is `Delete`. Meta is then asked with the
+credentials that still exist. A deletion always ends. A refusal by Meta is final. If Meta does not answer, the
+deletion waits until a deadline. The annotation `waypost.dev/abandon: "true"` ends this wait at once. An Event
+says what could not be removed.
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ class Finalizer:
     async def finalize(self, manifest: Manifest, metadata: Metadata, spec: NumberSpec, mine: Claim) -> Result:
         """Removes everything that belongs to the number. Raises `ClusterError`.
 
-        The outcome is `READY` once the object's finalizer is removed.
+        When the object's finalizer is removed, the outcome is `READY`.
         """
         if FINALIZER not in metadata.finalizers:
             return Result(None, Outcome.READY)
@@ -76,10 +76,10 @@ class Finalizer:
         return Result(None, Outcome.READY)
 
     async def _leave_meta(self, metadata: Metadata, spec: NumberSpec, mine: Claim) -> str | None:
-        """Removes the callbacks that this operator registered. If Meta cannot be asked because there are no
-        credentials, returns a sentence about what remains; otherwise None.
+        """Removes the callbacks that this operator registered. Raises `GraphError`.
 
-        Raises `GraphError`.
+        If there are no credentials to ask Meta with, returns a sentence that says what remains. Otherwise returns
+        None.
         """
         access = await self._access(metadata, spec)
         if access is None:
@@ -105,8 +105,9 @@ class Finalizer:
         return None
 
     async def _access(self, metadata: Metadata, spec: NumberSpec) -> _MetaAccess | None:
-        """Returns credentials from the Secret. If the Secret was deleted before the number, they come from the registry
-        entries.
+        """Returns credentials from the Secret, or None if there are none that may be used.
+
+        If the Secret was deleted before the number, the credentials come from the registry entries.
         """
         name = spec.credentials_ref.name
         stored = await self._deps.cluster.secret(metadata.namespace, name)

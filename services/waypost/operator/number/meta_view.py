@@ -1,5 +1,6 @@
-"""Asks Meta about numbers. Numbers that have an account or an app in common share the answers about it, and no
-account's call budget is exceeded.
+"""Asks Meta about numbers without exceeding any account's call budget.
+
+Numbers that have an account or an app in common share the answers about it.
 """
 
 import asyncio
@@ -39,14 +40,15 @@ def as_app(credentials: secret.Credentials) -> Credentials:
 
 
 def with_token(credentials: secret.Credentials, token: str) -> Credentials:
-    """Returns the credentials for calls with an access token. They include a proof, which some apps demand and none
-    refuses.
+    """Returns the credentials for calls with an access token. They include a proof.
+
+    Some apps demand this proof, and no app refuses it.
     """
     return Credentials.proven(token, credentials.app_secret)
 
 
 class MetaView:
-    """Asks Meta, and caches the last answers about tokens, accounts and apps, so that numbers share them."""
+    """Asks Meta and caches the last answers about tokens, accounts and apps, so that numbers share these answers."""
 
     def __init__(self, graph: GraphClient, budget: Budget, clock: Callable[[], float]) -> None:
         self._graph = graph
@@ -57,11 +59,11 @@ class MetaView:
         self._locks: weakref.WeakValueDictionary[tuple[str, ...], asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def observe(self, observed: Observed, spec: NumberSpec, *, routine: bool, max_age_s: float) -> MetaState:
-        """Asks Meta about token, number, account and app, in this order, as far as the answers allow. Returns the
-        answers.
+        """Asks Meta about token, number, account and app, in this order. Returns the answers.
 
-        A shared answer may be `max_age_s` seconds old. `routine` says that no problem of the number is known, so a call
-        may be put off to spare the account's budget.
+        If the token or the number turns out to be unusable, the remaining questions are left out. A shared answer may
+        be `max_age_s` seconds old. `routine` says that no problem of the number is known. A routine call may be put
+        off to spare the account's budget.
         """
         found = observed.credentials
         assert isinstance(found, secret.Credentials)
@@ -101,8 +103,9 @@ class MetaView:
         return await self._shared(account_key(found, waba_id), max_age_s, ask)
 
     async def spend(self, waba_id: str, call: Callable[[], Awaitable[Answer]], *, routine: bool = False) -> Answer:
-        """Makes a call that Meta counts on the account, and takes it from the account's budget. Raises `BudgetSpent`,
-        or the call's `GraphError`.
+        """Takes a call from the account's budget and makes it. Meta counts such a call on the account.
+
+        Raises `BudgetSpent` if the budget is used up, or the `GraphError` of the call.
         """
         if wait_s := self._budget.take(waba_id, routine=routine):
             raise BudgetSpent(wait_s)
@@ -118,13 +121,14 @@ class MetaView:
         return self._locks.setdefault(key, asyncio.Lock())
 
     def version(self, key: tuple[str, ...]) -> int:
-        """Returns how often a shared state at Meta was changed. The count shows whether an answer is from before a
-        change.
+        """Returns how often a shared state at Meta was changed.
+
+        The count shows whether an answer is older than a change.
         """
         return self._versions.get(key, 0)
 
     def changed(self, key: tuple[str, ...]) -> None:
-        """Notes that a shared state at Meta was changed, so that Meta is asked again."""
+        """Records that a shared state at Meta was changed, so that Meta is asked again."""
         self._versions[key] = self.version(key) + 1
         self._answers.pop(key, None)
 
@@ -145,14 +149,12 @@ class MetaView:
 
 
 def app_key(found: secret.Credentials) -> tuple[str, ...]:
-    """Returns the key of an app's callback, as state that numbers share."""
+    """Returns the key for the callback of an app. Numbers share this state."""
     return ("app", found.app_id, digest(found.app_secret))
 
 
 def account_key(found: secret.Credentials, waba_id: str) -> tuple[str, ...]:
-    """Returns the key of an account's subscribed apps, as state that numbers share; each app sees a state of
-    its own.
-    """
+    """Returns the key for the subscribed apps of an account. Numbers share this state, but each app has its own."""
     return ("account", waba_id, found.app_id)
 
 

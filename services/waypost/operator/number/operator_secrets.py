@@ -1,7 +1,8 @@
 """Stores the operator's own secrets: verify tokens, and the access tokens that it refreshed.
 
-They are in Secrets of the release namespace, which no tenant can read or write. A verify token belongs to a number. A
-refreshed access token belongs to a credentials Secret, because several numbers can share that Secret.
+These secrets are kept in Secrets of the release namespace, which no tenant can read or write. A verify token
+belongs to a number. A refreshed access token belongs to a credentials Secret, because several numbers can
+share that Secret.
 """
 
 import asyncio
@@ -51,12 +52,12 @@ class RefreshedToken:
 
 
 def new_verify_token() -> str:
-    """Returns a random verify token. It has only letters and digits, since Meta changes other characters on the way."""
+    """Returns a random verify token of letters and digits only. Meta changes other characters on the way."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(40))
 
 
 def digest(token: str) -> str:
-    """Returns a hash of a token, by which the token can be recognised without being stored."""
+    """Returns a hash of a token. With the hash, a token can be recognised without being stored."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -73,9 +74,10 @@ def refreshed_secret_name(namespace: str, credentials: str) -> str:
 class OperatorSecrets:
     """Reads and writes the Secrets with verify tokens and refreshed tokens.
 
-    A Secret that was read or written less than `fresh_s` seconds ago is not read again: a number is reconciled several
-    times until its webhook serves it, and most numbers have no refreshed token. Only the operator writes these Secrets,
-    unless a person edits one by hand; with `bypass_cache` such an edit is seen at once.
+    A Secret that was read or written less than `fresh_s` seconds ago is not read again. The reasons are that a
+    number is reconciled several times until its webhook serves it, and that most numbers have no refreshed token.
+    Only the operator writes these Secrets, unless a person edits one by hand. With `bypass_cache`, such an edit
+    is seen at once.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class OperatorSecrets:
         self._locks: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def read(self, namespace: str, name: str, *, bypass_cache: bool = False) -> NumberSecrets | None:
-        """Returns the secrets of a number; None if it has none, or if they lack a verify token."""
+        """Returns the secrets of a number. Returns None if there are none or if the verify token is missing."""
         data = await self._read(number_secret_name(namespace, name), bypass_cache=bypass_cache)
         token = data.get("verifyToken")
         if not token:
@@ -177,7 +179,7 @@ class OperatorSecrets:
             self._cache.popitem(last=False)
 
     def _lock(self, name: str) -> asyncio.Lock:
-        """Returns the lock of a Secret. Without it, an answer from before a write could be cached after the write."""
+        """Returns the lock of a Secret. Without it, an outdated value could be cached after a write."""
         return self._locks.setdefault(name, asyncio.Lock())
 
 

@@ -1,5 +1,6 @@
-"""Decides when to ask Meta about a number: at once if there is news, otherwise when the resync or the back-off
-is due.
+"""Decides when to ask Meta about a number.
+
+If there is news, Meta is asked at once. Otherwise Meta is asked when the resync or the back-off is due.
 """
 
 from waypost.contracts.condition_types import Reason
@@ -14,8 +15,9 @@ a jitter, and a resync that comes early must ask, too."""
 
 
 class Pace:
-    """Remembers when Meta was last asked about each number. This is lost at a restart, which does no harm: see
-    `wait_s`.
+    """Remembers when Meta was last asked about each number.
+
+    A restart loses these times, but this does no harm: see `wait_s`.
     """
 
     def __init__(self, started_at: float, resync_s: float) -> None:
@@ -24,7 +26,7 @@ class Pace:
         self._asked_at: dict[str, float] = {}
 
     def asked(self, uid: str, now: float) -> None:
-        """Notes that Meta was asked about the number."""
+        """Records that Meta was asked about the number."""
         self._asked_at[uid] = now
 
     def forget(self, uid: str) -> None:
@@ -32,7 +34,10 @@ class Pace:
         self._asked_at.pop(uid, None)
 
     def has_news(self, resource: NumberResource, observed: Observed) -> bool:
-        """Returns whether spec or credentials changed, or a user asked for a reconcile, since Meta was last asked."""
+        """Returns whether something new has happened since Meta was last asked.
+
+        Something new is a changed spec, changed credentials, or a user's request for a reconcile.
+        """
         return (
             resource.status.get("observedGeneration") != resource.metadata.generation
             or observed.checked_version != observed.secret_version
@@ -43,8 +48,8 @@ class Pace:
     def wait_s(self, resource: NumberResource, observed: Observed, now: float) -> float:
         """Returns in how many seconds to ask Meta; 0 means now.
 
-        After a restart, each settled number counts as asked about at a different time before the restart. So a restart
-        does not cause Meta to be asked about all numbers at once.
+        After a restart, each settled number is treated as if Meta had been asked about it before the restart, each at
+        a different time. A restart therefore does not cause questions about all numbers at once.
         """
         if self.has_news(resource, observed):
             return 0.0

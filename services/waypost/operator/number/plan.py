@@ -1,8 +1,8 @@
-"""Plans what to do for a number, and in which order, from what is desired and what was observed. Pure.
+"""Plans what to do for a number, and in which order, from what is desired and what was observed.
 
-A plan contains only actions for what differs: once it is executed, the next plan is empty. A number is not published
-before Meta has shown that these credentials may act for it. Otherwise a tenant could name the number of another tenant
-and receive its messages.
+The code has no side effects. A plan contains actions only for differences. Once the plan is executed, the
+next plan is therefore empty. A number is not published before Meta has shown that these credentials may act
+for it. Otherwise a tenant could name the number of another tenant and receive its messages.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ LONGEST_CALLBACK = 200
 
 @dataclass(frozen=True)
 class Plan:
-    """Actions to execute now, in order, and when to plan again."""
+    """The actions to execute now, in their order, and the time after which to plan again."""
 
     actions: tuple[Action, ...] = ()
     again_in_s: float | None = None
@@ -71,8 +71,9 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
 
 
 def secrets_of(observed: Observed, credentials: Credentials, now: float) -> NumberSecrets:
-    """Returns the secrets to save for the number: those that are stored already, and the app secret that was in use
-    until now.
+    """Returns the secrets to save for the number.
+
+    They are the secrets that are already stored, and the app secret that was in use until now.
     """
     route = observed.published.route
     published_tokens = route.verify_tokens if route else ()
@@ -140,11 +141,11 @@ def number_of(desired: Desired, observed: Observed, credentials: Credentials) ->
 
 
 def _bot(desired: Desired, observed: Observed) -> tuple[str | None, str | None]:
-    """Returns the script and the plugin to publish. If the desired bot cannot be used, the bot that is already
-    published stays.
+    """Returns the script and the plugin to publish.
 
-    A plugin that is not allowed is still published where no other bot can answer: a worker refuses such a plugin and
-    keeps the messages to be replayed, whereas without any bot the messages would count as done.
+    If the desired bot cannot be used, the bot that is already published stays. If no published bot can answer, a
+    plugin that is not allowed is still published. A worker refuses such a plugin and keeps the messages, so that
+    they can be replayed. Without any bot the messages would count as done.
     """
     wanted = (observed.script.text, desired.spec.bot.plugin if desired.spec.bot else None)
     before = observed.published.number
@@ -155,8 +156,9 @@ def _bot(desired: Desired, observed: Observed) -> tuple[str | None, str | None]:
 
 
 def is_believed(observed: Observed) -> bool:
-    """Returns whether Meta accepts these credentials for this number. If Meta was not asked now, its last answer about
-    the same credentials counts.
+    """Returns whether Meta accepts these credentials for this number.
+
+    If Meta was not asked in this reconcile, its last answer about the same credentials counts.
     """
     meta = observed.meta
     if meta is not None:
@@ -244,8 +246,10 @@ def _app_callback_differs(desired: Desired, observed: Observed, app_id: str) -> 
 
 
 def is_foreign(callback_url: str, app_id: str) -> bool:
-    """Returns whether an app's callback belongs to another system. A Waypost at any host registers a path with a
-    certain ending, and this one lacks it.
+    """Returns whether an app's callback belongs to another system.
+
+    A Waypost at any host registers a path that ends in `app_path`. A callback with another ending belongs to
+    another system.
     """
     return not urlsplit(callback_url).path.endswith(app_path(app_id))
 
@@ -270,5 +274,8 @@ def _revoking(observed: Observed, now: float, waits: list[float]) -> list[Action
 
 
 def _possible(actions: tuple[Action, ...], observed: Observed) -> tuple[Action, ...]:
-    """Returns the actions that can still succeed: none of the actions that they need has failed in this reconcile."""
+    """Returns the actions that can still succeed. An action cannot succeed if an action that it needs has failed.
+
+    Only failures in this reconcile count.
+    """
     return tuple(each for each in actions if not any(needed in observed.failed for needed in each.needs))

@@ -1,7 +1,8 @@
 """Reconciles a number: observes, plans and acts in rounds until there is nothing to do, then writes the status.
 
-It is level-based: it starts from the state that it finds, not from an event. So a reconcile may be interrupted after
-any write and repeated. The caller makes sure that one number is not reconciled twice at the same time.
+The reconcile is level-based: it starts from the state that it finds, not from an event. It may therefore be
+interrupted after any write and repeated. The caller makes sure that one number is not reconciled twice at the
+same time.
 """
 
 import dataclasses
@@ -50,11 +51,11 @@ shorter. A Secret that was deleted by mistake is restored after this time."""
 
 
 class NumberReconciler:
-    """Reconciles all numbers of one operator, and shares among them what they have in common.
+    """Reconciles all numbers of one operator. The numbers share what they have in common.
 
-    `probe` asks whether the webhook serves a callback. By default it asks at `options.webhook_probe_url`, if that is
-    set. `handover` passes the accounts' call budgets from the previous process to this one and from this one to the
-    next; it is None if there are no other processes.
+    `probe` asks whether the webhook serves a callback. The default probe asks at `options.webhook_probe_url`, if
+    that is set. `handover` passes the accounts' call budgets from the previous process to this one and from this
+    one to the next. It is None if there are no other processes.
     """
 
     def __init__(
@@ -96,8 +97,8 @@ class NumberReconciler:
     async def reconcile(self, manifest: Manifest) -> Result:
         """Brings the number to its desired state, or says in its status why that is not possible.
 
-        `manifest` must have been read just now. Raises `ClusterError` when even the status cannot be written; no
-        information is lost by that.
+        `manifest` must have been read just now. Raises `ClusterError` when even the status cannot be written. No
+        information is lost in that case.
         """
         await self._claims.load()
         await self._open_budget(is_deleted=bool(manifest["metadata"].get("deletionTimestamp")))
@@ -134,8 +135,10 @@ class NumberReconciler:
         )
 
     async def _open_budget(self, *, is_deleted: bool) -> None:
-        """Opens the accounts' call budgets. If that fails, a deletion continues without them: no counted calls are
-        possible, but it ends at its deadline.
+        """Opens the accounts' call budgets.
+
+        If this fails, a deletion continues without budgets. It then cannot make calls that Meta counts, but it ends
+        at its deadline.
         """
         if self._handover is None:
             return
@@ -146,18 +149,19 @@ class NumberReconciler:
                 raise
 
     async def finalize(self, manifest: Manifest) -> Result:
-        """Finalizes a deleted object; see `finalize.py`. The outcome is `READY` once the object's finalizer is
-        removed.
+        """Finalizes a deleted object; see `finalize.py`.
+
+        When the object's finalizer is removed, the outcome is `READY`.
         """
         return await self.reconcile(manifest)
 
     async def hand_over(self) -> None:
-        """Hands what remains of the accounts' call budgets to the next process. Raises `ClusterError`."""
+        """Hands the remaining calls of the accounts' budgets to the next process. Raises `ClusterError`."""
         if self._handover is not None:
             await self._handover.end()
 
     async def sweep(self) -> int:
-        """Withdraws numbers whose object is gone; see `sweep.py`. Raises `ClusterError`."""
+        """Withdraws the numbers whose object is gone; see `sweep.py`. Raises `ClusterError`."""
         return await sweep(self._cluster, self._registry, self._secrets)
 
     async def _converge(self, resource: NumberResource, desired: Desired) -> Result:
@@ -208,7 +212,7 @@ class NumberReconciler:
         return self._clock() >= after
 
     async def _still_waits_for_route(self, resource: NumberResource, observed: Observed) -> bool:
-        """Returns whether the webhook does not serve the route yet. While this is so, there is nothing to ask Meta."""
+        """Returns whether the webhook still does not serve the route. If so, there is no reason to ask Meta."""
         has_news = self._pace.has_news(resource, observed)
         is_waiting = resource.ready_reason == Reason.WAITING_FOR_WEBHOOK and not has_news
         if not is_waiting or self._probe is None or observed.secrets is None:
@@ -261,8 +265,9 @@ class NumberReconciler:
         return result
 
     async def _invalid(self, manifest: Manifest, error: ValidationError) -> Result:
-        """Reports in its status an object that does not match the schema. An older CRD or another version may have
-        accepted it.
+        """Writes into the status that the object does not match the schema.
+
+        An older CRD or another version may have accepted such an object.
         """
         metadata = manifest["metadata"]
         if metadata.get("deletionTimestamp"):
@@ -285,7 +290,7 @@ _SUMMARY = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLE
 
 
 def _aspects(resource: NumberResource) -> list[Condition]:
-    """Returns the conditions that the status has now, without the summary."""
+    """Returns the conditions in the current status, without the summary."""
     return [
         Condition(str(each["type"]), status_of(each), str(each.get("reason")), str(each.get("message")))
         for each in resource.status.get("conditions") or []
@@ -294,7 +299,7 @@ def _aspects(resource: NumberResource) -> list[Condition]:
 
 
 def _errors(observed: Observed) -> Iterator[object]:
-    """Yields the failures of actions and Meta's answers; some of the answers are errors."""
+    """Yields the failures of actions and all of Meta's answers. Some of the answers are errors."""
     yield from observed.failed.values()
     if observed.meta is not None:
         yield from (observed.meta.token, observed.meta.number, observed.meta.account, observed.meta.app)

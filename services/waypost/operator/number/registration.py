@@ -1,9 +1,9 @@
-"""Decides when `register` may be called. Pure.
+"""Decides when `register` may be called. The code has no side effects.
 
-Meta counts `register` and `deregister` together: after 10 calls in 72 hours it locks the number for 72 hours (133016).
-Wrong PINs lock it too (133005, 133008). So `register` is called rarely, and each call is recorded before it is made.
-After a refusal that only a person can remove, the call is not repeated. Source: Meta's "Register a number"
-(2026-03-31).
+Meta counts `register` and `deregister` together. After 10 calls in 72 hours it locks the number for 72 hours
+(133016). Wrong PINs lock the number too (133005, 133008). `register` is therefore called rarely, and each
+call is recorded before it is made. After a refusal that only a person can remove, the call is not repeated.
+Source: Meta's "Register a number" (2026-03-31).
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ _TRANSIENT = frozenset({133015})
 
 @dataclass(frozen=True)
 class Registration:
-    """Calls of `register` that were made for one number, as its status records them. Times are seconds since 1970."""
+    """The calls of `register` for one number, as its status records them. Times are in seconds since 1970."""
 
     attempts: tuple[float, ...] = ()
     blocked_until: float = 0.0
@@ -46,13 +46,15 @@ class Registration:
         return max(0.0, until - now)
 
     def is_refused(self, secret_version: str) -> bool:
-        """Returns whether a person must act before the next call. If the version of the credentials Secret has changed,
-        this is not so: the Secret may hold another PIN.
+        """Returns whether a person must act before the next call.
+
+        A person need not act if the version of the credentials Secret has changed, because the Secret may hold
+        another PIN.
         """
         return self.refused_code is not None and self.refused_secret_version == secret_version
 
     def with_attempt(self, now: float) -> "Registration":
-        """Returns the record with one more call. It is written before the call is made."""
+        """Returns the record with one more call. The record must be written before the call is made."""
         recent = tuple(at for at in self.attempts if at > now - WINDOW_S)
         return Registration((*recent, now)[-10:], self.blocked_until)
 
@@ -64,7 +66,7 @@ class Registration:
         return Registration(self.attempts, until, error.code, secret_version)
 
     def as_status(self) -> dict[str, Any] | None:
-        """Returns the record as the status holds it; None when it is empty."""
+        """Returns the record in the form that the status holds, or None if the record is empty."""
         if not self.attempts and not self.blocked_until and self.refused_code is None:
             return None
         found: dict[str, Any] = {"attempts": [timestamp(at) for at in self.attempts]}

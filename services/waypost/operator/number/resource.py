@@ -21,7 +21,7 @@ class NumberResource:
 
     @property
     def status(self) -> dict[str, Any]:
-        """The status that was written last."""
+        """The status in `manifest`, which is the last status that was written. It is empty if there is none."""
         found = self.manifest.get("status")
         return found if isinstance(found, dict) else {}
 
@@ -37,11 +37,11 @@ class NumberResource:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the number is as desired or a person must act, so that asking Meta again would change nothing."""
+        """Whether asking Meta again would change nothing, because the number is as desired or a person must act."""
         return self.is_healthy or is_true(self.status, ConditionType.STALLED)
 
     @property
     def is_requested(self) -> bool:
-        """Whether a user has asked by annotation for a reconcile that has not been done yet."""
+        """Whether a user has asked, by annotation, for a reconcile that has not been done yet."""
         requested = self.metadata.annotations.get(RECONCILE_REQUESTED, "")
         return requested[:64] != str(self.status.get("lastHandledReconcileAt", ""))

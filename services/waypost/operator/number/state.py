@@ -1,5 +1,6 @@
-"""Defines the facts about a number: what is desired and what was observed. Plans and conditions are computed from these
-alone.
+"""Defines the facts about a number: what is desired and what was observed.
+
+Plans and conditions are computed from these facts alone.
 """
 
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ class Desired:
 
     @property
     def refused_plugin(self) -> str | None:
-        """The plugin that the spec names, if the platform does not allow it; otherwise None."""
+        """The plugin that the spec names if the platform does not allow this plugin, otherwise None."""
         plugin = self.spec.bot.plugin if self.spec.bot else None
         return None if plugin is None or plugin in self.plugins else plugin
 
@@ -67,15 +68,17 @@ class Desired:
 
 
 def app_path(app_id: str) -> str:
-    """Returns the path of an app's callback. The path shows that a callback is Waypost's, even after the host
-    changed.
+    """Returns the path of an app's callback.
+
+    The path shows that the callback belongs to Waypost, even after its host changed.
     """
     return f"/webhooks/apps/{app_id}"
 
 
 def is_transient(error: Exception) -> bool:
-    """Returns whether a management call that failed may succeed later. Such a failure says nothing about the number
-    itself.
+    """Returns whether a management call that failed may succeed later.
+
+    A failure that ends by itself says nothing about the number.
     """
     return not isinstance(error, GraphRefused) or error.verdict in (Verdict.RETRY, Verdict.AMBIGUOUS)
 
@@ -102,15 +105,19 @@ class MetaState:
 
     @property
     def app_subscription(self) -> AppSubscription | None:
-        """The app's subscription for WhatsApp, with its callback, if Meta was asked and there is one."""
+        """The app's subscription for WhatsApp, with its callback.
+
+        It is None if Meta was not asked or if there is no subscription.
+        """
         if not isinstance(self.app, tuple):
             return None
         return next((each for each in self.app if each.object == OBJECT), None)
 
     @property
     def is_proven(self) -> bool:
-        """Whether Meta has shown that the token is valid and may act for this number, so that the number may be
-        published.
+        """Whether Meta has shown that the token is valid and may act for this number.
+
+        Only then may the number be published.
         """
         token = self.token
         if not isinstance(token, TokenDetails) or not token.is_valid:
@@ -150,26 +157,29 @@ class Observed:
 
     @property
     def token(self) -> str | None:
-        """The access token in use: the one in the credentials Secret, or the refreshed token that replaced it."""
+        """The access token in use.
+
+        It is the token in the credentials Secret or the refreshed token that replaced it.
+        """
         if not isinstance(self.credentials, Credentials):
             return None
         return self.refreshed.token if self.is_refreshed and self.refreshed else self.credentials.access_token
 
     @property
     def is_refreshed(self) -> bool:
-        """Whether the operator itself obtained the token in use, by refreshing."""
+        """Whether the token in use is a refreshed token, which the operator itself obtained."""
         if not isinstance(self.credentials, Credentials) or self.refreshed is None:
             return False
         return self.refreshed.source == digest(self.credentials.access_token)
 
     @property
     def checked_version(self) -> str:
-        """The version of the credentials Secret about which Meta was last asked, whatever Meta answered."""
+        """The version of the credentials Secret about which Meta was last asked. Meta's answer does not matter."""
         return str((self.status.get("token") or {}).get("secretResourceVersion") or "")
 
     @property
     def is_accepted(self) -> bool:
-        """Whether Meta accepted the credentials when it was last asked, and they have not changed since."""
+        """Whether Meta accepted the credentials when it was last asked, and they are still the same."""
         if not self.secret_version or self.checked_version != self.secret_version:
             return False
         needed = (ConditionType.CREDENTIALS_VALID, ConditionType.TOKEN_VALID)

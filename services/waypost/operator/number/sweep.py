@@ -1,5 +1,6 @@
-"""Withdraws the registry entries and secrets of numbers whose object is gone although its finalizer never ran, because
-a user removed the finalizer by hand.
+"""Withdraws the registry entries and secrets of numbers whose object is gone but whose finalizer never ran.
+
+This happens when a user removes the finalizer by hand.
 """
 
 import structlog
@@ -13,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 async def sweep(cluster: Cluster, registry: Registry, secrets: OperatorSecrets) -> int:
-    """Withdraws numbers whose object does not exist, and returns how many were withdrawn. Raises `ClusterAway`."""
+    """Withdraws numbers whose object does not exist. Returns how many were withdrawn. Raises `ClusterAway`."""
     existing = {(each["metadata"]["namespace"], each["metadata"]["name"]) for each in await cluster.objects(NUMBER)}
     swept = 0
     for namespace, name in sorted(await registry.names() - existing):

@@ -1,3 +1,5 @@
-"""Reconciles `BotSchedule` objects. `plan` decides (pure), `children` builds the children, `reconcile` acts, and `runs`
-reads the reports of the runs.
+"""Reconciles `BotSchedule` objects.
+
+`plan` decides without side effects. `children` builds the children. `reconcile` acts. `runs` reads the
+reports of the runs.
 """

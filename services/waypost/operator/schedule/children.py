@@ -1,6 +1,7 @@
-"""Builds the children of a `BotSchedule`: a Secret with the order, and a CronJob whose runs carry the order out. Pure.
+"""Builds the children of a `BotSchedule`: a Secret with the order, and a CronJob whose runs carry out the order.
 
-The children are in the release namespace; docs/adr/0005-where-schedules-run.md says why.
+The code has no side effects. The children are in the release namespace; docs/adr/0005-where-schedules-run.md
+says why.
 """
 
 import base64
@@ -53,8 +54,10 @@ class Owner:
 
     @property
     def child(self) -> str:
-        """Name of the CronJob and of the Secret. It contains a digest, so it differs for `a-b/c` and `a/b-c`, and for
-        long names that are cut to the same beginning.
+        """Name of the CronJob and of the Secret. It ends with a digest.
+
+        With the digest, `a-b/c` and `a/b-c` get different names. The same is true of long names that are cut to the
+        same beginning.
         """
         whole = f"{self.namespace}/{self.name}"
         digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
@@ -86,7 +89,7 @@ def order(owner: Owner, spec: ScheduleSpec, number_id: str) -> bytes:
 
 
 def secret(owner: Owner, content: bytes, number_uid: str, options: OperatorOptions) -> Manifest:
-    """Returns the Secret with the order. A ConfigMap would not do, because the order names contacts."""
+    """Returns the Secret with the order. The order names contacts, so a ConfigMap must not hold it."""
     labels = {**owner.labels, NUMBER_UID: number_uid}
     return {
         "apiVersion": "v1",
@@ -111,8 +114,8 @@ def cron_job(
 ) -> Manifest:
     """Returns the desired CronJob, without the defaults that the API server fills in.
 
-    `traceparent` is the trace context of the reconcile that applies the CronJob; the CronJob's runs link to it. It is
-    left out of comparisons, or every reconcile would write the CronJob.
+    `traceparent` is the trace context of the reconcile that applies the CronJob. The CronJob's runs link to it.
+    Comparisons leave it out, because otherwise every reconcile would write the CronJob.
     """
     job = options.job
     desired: Manifest = {
@@ -207,8 +210,9 @@ def _is_part(expected: Any, observed: Any) -> bool:
 
 
 def _pod(owner: Owner, spec: ScheduleSpec, options: OperatorOptions) -> Manifest:
-    """Returns the pod of a run. It meets the restricted Pod Security Standard and has no access to the
-    Kubernetes API.
+    """Returns the pod of a run.
+
+    The pod meets the restricted Pod Security Standard and has no access to the Kubernetes API.
     """
     job = options.job
     volumes: list[Mapping[str, Any]] = [

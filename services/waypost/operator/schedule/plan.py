@@ -1,4 +1,4 @@
-"""Decides what to do about a schedule, and which conditions it has. Pure."""
+"""Decides what to do about a schedule, and which conditions it has. The code has no side effects."""
 
 from dataclasses import dataclass
 
@@ -35,11 +35,10 @@ class Plan:
 def plan(spec: ScheduleSpec, number: Manifest | None, *, has_cron_job: bool, is_bound: bool) -> Plan:
     """Returns the plan for a schedule whose `numberRef` leads to `number`.
 
-    `is_bound` says that runs for this very number have been set up before.
-
-    A user who may write a schedule must not thereby be able to send from a number of another team. So a schedule
-    accepts only a number that its own credentials have reached at Meta. Once the schedule is bound to the number, a
-    failure of the number that ends by itself does not stop the runs.
+    `is_bound` says that runs for exactly this number have been set up before. A user who may write a schedule
+    must not be able to send from a number of another team. A schedule therefore accepts a number only after the
+    number's own credentials have reached it at Meta. Once the schedule is bound to the number, a failure of the
+    number that ends by itself does not stop the runs.
     """
     obstacle = unsupported(spec) or unusable(spec, number, is_bound=is_bound)
     if obstacle is not None:
@@ -49,7 +48,7 @@ def plan(spec: ScheduleSpec, number: Manifest | None, *, has_cron_job: bool, is_
 
 
 def unsupported(spec: ScheduleSpec) -> Obstacle | None:
-    """Returns an obstacle if the spec asks for something that the runs of this version cannot do; otherwise None."""
+    """Returns an obstacle if the runs of this version cannot do what the spec asks for, otherwise None."""
     field = table.unsupported(spec.action)
     if field is not None:
         message = f"This version cannot carry out {field}. Take it out and choose another action or audience."
@@ -58,7 +57,7 @@ def unsupported(spec: ScheduleSpec) -> Obstacle | None:
 
 
 def unusable(spec: ScheduleSpec, number: Manifest | None, *, is_bound: bool) -> Obstacle | None:
-    """Returns the obstacle because of which the number cannot be used; None if the number is usable."""
+    """Returns the obstacle that makes the number unusable, or None if the number is usable."""
     name = spec.number_ref.name
     if number is None or number["metadata"].get("deletionTimestamp"):
         message = f"There is no WhatsAppNumber {name} in this namespace. Create it, or correct spec.numberRef."
@@ -88,7 +87,7 @@ def refusal(error: ClusterRefused) -> Obstacle:
 
 
 def conditions(spec: ScheduleSpec | None, obstacle: Obstacle | None) -> tuple[Condition, ...]:
-    """Returns the conditions `Ready`, `Reconciling` and `Stalled`. `spec` is None if the object's spec is not valid."""
+    """Returns the conditions `Ready`, `Reconciling` and `Stalled`. `spec` is None if the object's spec is invalid."""
     if obstacle is None:
         reason, message = Reason.SCHEDULED, "Runs start as planned."
         if spec is not None and spec.suspend:

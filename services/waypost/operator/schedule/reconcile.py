@@ -1,7 +1,7 @@
 """Reconciles a schedule: writes its order and its CronJob, and reports its runs in the status.
 
-It is level-based: it starts from the state that it finds, so a reconcile may be interrupted after any write and
-repeated. Cluster errors propagate; the caller retries.
+The reconcile is level-based: it starts from the state that it finds, not from an event. It may therefore be
+interrupted after any write and repeated. Cluster errors propagate, and the caller retries.
 """
 
 import json
@@ -118,10 +118,10 @@ class ScheduleReconciler:
         return Result(None, Outcome.READY)
 
     async def sweep(self) -> list[str]:
-        """Deletes CronJobs whose schedule is gone although its finalizer never ran; returns their names.
+        """Deletes CronJobs whose schedule is gone but whose finalizer never ran. Returns their names.
 
-        Without this, the runs of these CronJobs would go on for ever. A CronJob whose schedule cannot be read, because
-        its namespace is no longer watched, stays as it is.
+        Otherwise the runs of these CronJobs would go on for ever. If a schedule cannot be read because its namespace
+        is no longer watched, its CronJob stays as it is.
         """
         swept = []
         existing = {
@@ -145,8 +145,9 @@ class ScheduleReconciler:
         return swept
 
     async def _delete(self, child: str) -> None:
-        """Deletes the CronJob first and then the Secret, because a run that starts without its order would wait
-        for it.
+        """Deletes the CronJob first and then the Secret.
+
+        In the other order, a run could start without its order and would wait for it.
         """
         for kind in ("CronJob", "Secret"):
             await self._cluster.delete(kind, self._options.release_namespace, child)
@@ -190,8 +191,9 @@ class ScheduleReconciler:
 
 
 def _is_bound(stored: Stored | None, owner: Owner, spec: ScheduleSpec, number: Manifest | None) -> bool:
-    """Returns whether the stored order is for this very number. If so, the number was found usable for this schedule
-    before.
+    """Returns whether the stored order is for exactly this number.
+
+    If so, the number was found usable for this schedule before.
     """
     if stored is None or number is None:
         return False

@@ -1,7 +1,7 @@
 """Reads the reports of a schedule's runs from the termination messages of their pods, and computes the next run.
 
-The operator has no access to the database, and the pods have no access to the Kubernetes API. So kubelet passes the
-report on.
+The operator has no access to the database, and the pods have no access to the Kubernetes API. The kubelet
+therefore passes the report on.
 """
 
 import json
@@ -23,8 +23,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def is_up_to_date(cron_job: Manifest, last_run: dict[str, Any] | None) -> bool:
-    """Returns whether the pods need not be read: there has been no run, or `last_run` already describes the end of the
-    last run.
+    """Returns whether the pods need not be read.
+
+    This is so if there has been no run, or if `last_run` already describes the end of the last run.
     """
     status = cron_job.get("status") or {}
     planned_at = status.get("lastScheduleTime")
@@ -35,9 +36,10 @@ def is_up_to_date(cron_job: Manifest, last_run: dict[str, Any] | None) -> bool:
 
 
 def last_run(pods: Sequence[Manifest]) -> dict[str, Any] | None:
-    """Returns `status.lastRun` from the pods of a schedule; None if no pod belongs to a run. Pure.
+    """Returns `status.lastRun` from the pods of a schedule, or None if no pod belongs to a run.
 
-    The newest tick counts, and of its pods the last one, because a run that was interrupted goes on in the next pod.
+    Only the newest tick counts. Of its pods only the last one counts, because a run that was interrupted goes on
+    in the next pod. The function has no side effects.
     """
     by_tick: dict[int, list[Manifest]] = {}
     for pod in pods:
@@ -66,8 +68,10 @@ def last_run(pods: Sequence[Manifest]) -> dict[str, Any] | None:
 
 
 def next_run(schedule: str, zone: str, now: float) -> str | None:
-    """Returns when the next run of the schedule is planned. Returns None if croniter cannot read the cron expression,
-    which is possible even if the API server can. Pure.
+    """Returns when the next run of the schedule is planned.
+
+    Returns None if croniter cannot read the cron expression. This is possible even if the API server can read it.
+    The function has no side effects.
     """
     try:
         start = datetime.fromtimestamp(now, ZoneInfo(zone))

@@ -1,5 +1,6 @@
-"""The actions of a schedule: one module per action, all of them listed in `table`.
+"""The actions of a schedule. There is one module per action, and `table` lists them all.
 
-A module contains the action's model (the fields of `spec.action.NAME`), what its pod needs, and the function that runs
-it. The operator imports these modules too and has no database, so code that needs one is imported when it runs.
+A module contains the action's model (the fields of `spec.action.NAME`), the needs of its pod, and the
+function that runs the action. The operator imports these modules too but has no database. Code that needs a
+database is therefore imported only when the action runs.
 """

@@ -28,7 +28,7 @@ class PodNeeds:
 
 @dataclass(frozen=True)
 class ScheduleAction(Generic[Model]):
-    """One action of the table: everything that the operator and a run must know about it."""
+    """An entry of the table of actions: everything that the operator and a run must know about one action."""
 
     model: type[Model]
     pod: PodNeeds
@@ -43,5 +43,5 @@ class ScheduleAction(Generic[Model]):
 
 
 def everything_is_supported(_model: ActionModel) -> str | None:
-    """Returns None: this version supports every field of the action."""
+    """Returns None, because this version supports every field of the action."""
     return None

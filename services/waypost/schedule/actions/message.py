@@ -122,7 +122,7 @@ class MessageAction(ActionModel):
     _one_body = exactly_one("template", "text")
 
     def body(self) -> dict[str, object]:
-        """Returns the Graph payload without recipient. Raises `InvalidOrder` for what Meta would refuse."""
+        """Returns the Graph payload without recipient. Raises `InvalidOrder` if Meta would refuse the payload."""
         try:
             if self.template is None:
                 return Text(self.text or "").payload()
@@ -136,14 +136,17 @@ class MessageAction(ActionModel):
 
 
 def run(context: "RunContext", action: MessageAction) -> ActionOutcome:
-    """Queues the message for each contact of the audience. The queue is in the database, which only a run can reach."""
+    """Queues the message for each contact of the audience.
+
+    The queue is in the database, and only a run can reach the database.
+    """
     from waypost.schedule import queueing  # noqa: PLC0415 - the operator imports this module without a database
 
     return queueing.queue(context, action)
 
 
 def unsupported(action: MessageAction) -> str | None:
-    """Returns the field of an audience of a kind that this version cannot read, or None."""
+    """Returns the audience field that this version cannot read, or None if it can read the audience."""
     if action.audience.selector is not None:
         return "audience.selector"
     return None if action.audience.config_map_ref is None else "audience.configMapRef"

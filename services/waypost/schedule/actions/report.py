@@ -1,4 +1,4 @@
-"""The action `report`: a report on the number's traffic. Accepted, but not carried out by this version."""
+"""The action `report`: a report on the number's traffic. This version accepts the action but cannot perform it."""
 
 from typing import Literal
 

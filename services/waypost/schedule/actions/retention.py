@@ -1,4 +1,4 @@
-"""The action `retention`: erase old messages. Accepted, but not carried out by this version."""
+"""The action `retention`: erases old messages. This version accepts the action but cannot perform it."""
 
 from waypost.contracts.fields import Duration
 from waypost.schedule.actions.action import ActionModel, PodNeeds, ScheduleAction, everything_is_supported

@@ -41,7 +41,7 @@ class Action(Strict):
 
     @property
     def chosen(self) -> tuple[str, ScheduleAction[Any], ActionModel]:
-        """Name of the one action that is given, its entry in the table, and its fields."""
+        """The name of the given action, its entry in the table, and its fields."""
         (found,) = (
             (field.alias, model)
             for name, field in type(self).model_fields.items()
@@ -52,7 +52,7 @@ class Action(Strict):
 
 
 def unsupported(action: Action) -> str | None:
-    """Returns the path of the field that this version cannot carry out, as `spec.action.report`, or None."""
+    """Returns the path of the field that this version cannot carry out, such as `spec.action.report`, or None."""
     name, entry, model = action.chosen
     if entry.run is None:
         return f"spec.action.{name}"

@@ -55,7 +55,10 @@ async def _ask(context: "RunContext", number: Number) -> TokenDetails:
 
 
 def judge(token: TokenDetails, *, warn_days: int, now: float) -> ActionOutcome:
-    """Returns the outcome that follows from Meta's answer about the token. `now` is in seconds since 1970. Pure."""
+    """Returns the outcome that follows from Meta's answer about the token.
+
+    `now` is in seconds since 1970. The function has no side effects.
+    """
     if not token.is_valid:
         return ActionOutcome(RunResult.TOKEN_INVALID, f"the access token is not valid; {RENEW}")
     if not token.expires_at:

@@ -35,7 +35,7 @@ INBOUND_WAIT_S = 5.0
 
 
 def json_response(content: Any, status: int = 200) -> Response:
-    """Returns an HTTP response whose JSON body msgspec has encoded."""
+    """Returns an HTTP response with a JSON body that msgspec encodes."""
     return Response(msgspec.json.encode(content), status, media_type="application/json")
 
 
@@ -81,7 +81,7 @@ class Control:
         return [Route(f"/_sim{path}", endpoint, methods=[method]) for method, path, endpoint in table]
 
     async def put_world(self, request: Request) -> Response:
-        """Adds or changes the given objects: all of them or, if there is a mistake, none."""
+        """Adds or changes the given objects. If there is a mistake in any of them, none is changed."""
         seed = await _decoded(request, WorldSeed)
         try:
             self._sim.world.merge(seed, self._sim.now())
@@ -118,7 +118,7 @@ class Control:
         return user, contact
 
     async def inbound(self, request: Request) -> Response:
-        """Delivers a user's message as Meta does, and returns its wamid and the answers of the callbacks."""
+        """Delivers a user's message as Meta does. Returns the message's wamid and the answers of the callbacks."""
         sim = self._sim
         body: InboundRequest = await _decoded(request, InboundRequest)
         if (body.text is None) == (body.message is None):
@@ -153,7 +153,7 @@ class Control:
     async def sent(self, request: Request) -> Response:
         """Returns accepted sends in order.
 
-        The query can have `to`, `number`, `type`, `since` (a `seq`) and `limit` (only the last ones).
+        The query can have `to`, `number`, `type`, `since` (a `seq`) and `limit`, which selects only the last sends.
         """
         query = request.query_params
         found = list(self._sim.history.sent.values())
@@ -179,7 +179,8 @@ class Control:
     async def deliveries(self, request: Request) -> Response:
         """Returns attempts at delivery in order.
 
-        The query can have `status` (or `none`), `refused=1` (all but those answered 200), `limit` and `body=1`.
+        The query can have `status`, `refused=1`, `limit` and `body=1`. `status=none` selects attempts without an
+        answer. `refused=1` selects all attempts but those answered with 200. `body=1` adds the bodies.
         """
         query = request.query_params
         found = list(self._sim.delivery_sender.attempts)
@@ -217,13 +218,13 @@ class Control:
         return json_response({"armed": 0})
 
     async def reset(self, request: Request) -> Response:
-        """Forgets all traffic and, if asked, all objects too."""
+        """Forgets all traffic and, if the request's body asks for it, all objects too."""
         body: ResetRequest = await _decoded(request, ResetRequest)
         self._sim.reset(world=body.world)
         return json_response({"success": True})
 
     async def status(self, request: Request) -> Response:
-        """Delivers the status in the request's body, even for a message that the simulator never accepted."""
+        """Delivers the status in the request's body. It may be for a message that the simulator never accepted."""
         sim = self._sim
         body: StatusRequest = await _decoded(request, StatusRequest)
         sent = sim.history.sent.get(body.wamid) or self._unknown_send(body)

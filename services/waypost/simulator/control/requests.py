@@ -1,4 +1,4 @@
-"""Defines the bodies of `/_sim/*`. Unknown keys are refused, so that a misspelt key is noticed."""
+"""Defines the bodies of requests to `/_sim/*`. Unknown keys are refused, so that a misspelt key is noticed."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ class Sender(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class InboundRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"sender": "from"}):
-    """The body of `POST /_sim/inbound`: exactly one of `text` and `message`.
+    """The body of `POST /_sim/inbound`, with exactly one of `text` and `message`.
 
-    `number` is a phone number id or a phone number; `from` is a phone number, a BSUID or a `Sender`. `message` is a
-    message in Meta's form, for instance `{"type": "image", "image": {…}}`; `id`, `timestamp` and `from` are added
-    if they are missing.
+    `number` is a phone number id or a phone number. `from` is a phone number, a BSUID or a `Sender`. `message` is
+    a message in Meta's form, for instance `{"type": "image", "image": {…}}`. If `id`, `timestamp` or `from` is
+    missing in it, it is added.
     """
 
     number: str
@@ -36,8 +36,10 @@ class InboundRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, r
 
 
 class StatusRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/status`: a status to deliver now, for a message that the simulator accepted or for any
-    other."""
+    """The body of `POST /_sim/status`, which contains a status to deliver now.
+
+    The status may be for a message that the simulator accepted or for any other.
+    """
 
     wamid: str
     status: str
@@ -51,7 +53,7 @@ class StatusRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class FieldRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/field`: any webhook field with its value, for instance `account_update`."""
+    """The body of `POST /_sim/field`, which contains any webhook field and its value, for instance `account_update`."""
 
     field: str
     value: dict[str, Any]
@@ -66,7 +68,7 @@ class ClockRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class RedeliveryRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/redeliver`: the last `count` bodies are sent again, each `times` times."""
+    """The body of `POST /_sim/redeliver`. The last `count` bodies are sent again, each of them `times` times."""
 
     count: int = 1
     times: int = 1
@@ -74,6 +76,9 @@ class RedeliveryRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True
 
 
 class ResetRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The body of `POST /_sim/reset`. With `world`, apps, accounts, numbers, tokens and subscriptions go too."""
+    """The body of `POST /_sim/reset`, which deletes all traffic.
+
+    With `world`, apps, accounts, numbers, tokens and subscriptions are deleted too.
+    """
 
     world: bool = False

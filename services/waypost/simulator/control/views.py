@@ -1,4 +1,4 @@
-"""Converts objects to the JSON that `/_sim/*` shows, without secrets and verify tokens."""
+"""Converts objects to the JSON that `/_sim/*` shows. The JSON contains no secrets and no verify tokens."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from waypost.simulator.world.world import Number, World
 
 
 def sent_view(sent: Sent) -> dict[str, Any]:
-    """Returns a message of a business for `/_sim/sent`; `text` is what the user reads."""
+    """Returns the JSON object of a business's message for `/_sim/sent`. Its `text` is the text that the user reads."""
     return {
         "seq": sent.seq,
         "wamid": sent.wamid,
@@ -44,7 +44,7 @@ def readable_text(kind: str, body: Any) -> str:
 
 
 def number_view(number: Number) -> dict[str, Any]:
-    """Returns a number for `/_sim/world`."""
+    """Returns the JSON object of a number for `/_sim/world`."""
     return {
         "phone_number_id": number.phone_number_id,
         "display_phone_number": number.display_phone_number,
@@ -54,7 +54,7 @@ def number_view(number: Number) -> dict[str, Any]:
 
 
 def world_view(world: World) -> dict[str, Any]:
-    """Returns all apps, accounts, numbers and templates for `/_sim/world`."""
+    """Returns the JSON object of all apps, accounts, numbers and templates for `/_sim/world`."""
     return {
         "apps": [{"app_id": app.app_id, "name": app.name} for app in world.apps.values()],
         "accounts": [
@@ -73,7 +73,7 @@ def world_view(world: World) -> dict[str, Any]:
 
 
 def callbacks(world: World) -> list[dict[str, Any]]:
-    """Returns every callback that is in use by an app, an account or a number."""
+    """Returns every callback that an app, an account or a number uses."""
     found: list[dict[str, Any]] = [
         {
             "scope": "app",

@@ -56,7 +56,10 @@ async def phone_numbers(sim: Simulation, call: Call, caller: Caller, account: Ac
 
 
 async def subscribe(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """Subscribes the app. Without a body its override is dropped; with a body the override is verified and set."""
+    """Subscribes the app to the account. Without a body the override of the app is removed.
+
+    With a body the new override is verified and set.
+    """
     _allowed(caller, account)
     app_id = caller.app.app_id
     url = call.text("override_callback_uri")

@@ -109,7 +109,10 @@ class GraphApi:
         return await handler(sim, call, caller, node)
 
     def _count_management_call(self, call: Call, caller: Caller, node: Node) -> None:
-        """Counts a management call per app and account and reports usage. Raises `Refusal` 80007 over the limit."""
+        """Counts a management call per app and account and reports the usage.
+
+        Raises `Refusal` 80007 if the calls exceed the limit.
+        """
         budget = self._sim.config.management_calls_per_hour
         account = node[0] if isinstance(node, tuple) else node
         if budget is None or not isinstance(account, Account):
@@ -139,7 +142,7 @@ class GraphApi:
 
 
 class ConnectionCut(Exception):
-    """Raised inside this module when a fault requires that the client gets no reply at all."""
+    """Raised inside this module when a fault demands that the client gets no reply at all."""
 
 
 async def _cut(scope: Scope, receive: Receive) -> None:

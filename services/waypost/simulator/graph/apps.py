@@ -35,7 +35,10 @@ def _field_names(call: Call) -> list[str]:
 
 
 async def subscribe(sim: Simulation, call: Call, caller: Caller, app: App) -> dict[str, Any]:
-    """Verifies the callback, then replaces the app's subscription. If that fails, the old subscription stays."""
+    """Verifies the callback, then replaces the app's subscription.
+
+    If the verification fails, the old subscription stays.
+    """
     caller.require_app(app.app_id)
     _check_object(call, required=True)
     names = _field_names(call)
@@ -83,7 +86,7 @@ async def node(_sim: Simulation, _call: Call, caller: Caller, app: App) -> dict[
 
 
 async def debug_token(sim: Simulation, call: Call) -> dict[str, Any]:
-    """Describes a token. An invalid token is described as such, not refused."""
+    """Describes a token. An invalid token is not refused. Its description says that it is invalid."""
     caller = authenticate(sim.world, call, sim.now())
     inspected = call.text("input_token", required=True)
     assert inspected is not None
@@ -144,7 +147,10 @@ def _client(sim: Simulation, call: Call) -> App:
 
 
 async def access_token(sim: Simulation, call: Call) -> dict[str, Any]:
-    """Returns an app token, or a new 60-day token for an unexpired one. The old token keeps its own expiry."""
+    """Returns an app token, or exchanges an unexpired token for a new one that is valid for 60 days.
+
+    The old token keeps its own expiry.
+    """
     app = _client(sim, call)
     kind = call.text("grant_type", required=True)
     if kind == "client_credentials":
@@ -170,7 +176,7 @@ async def access_token(sim: Simulation, call: Call) -> dict[str, Any]:
 
 
 async def revoke(sim: Simulation, call: Call) -> dict[str, Any]:
-    """Makes a token invalid for ever."""
+    """Makes a token permanently invalid."""
     app = _client(sim, call)
     caller = authenticate(sim.world, call, sim.now())
     token = sim.world.tokens.get(call.text("revoke_token", required=True) or "")

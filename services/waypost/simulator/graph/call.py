@@ -32,7 +32,10 @@ class Upload:
 
 @dataclass(slots=True)
 class Call:
-    """A parsed call. `parameters` has those of the query and of the body; the body takes precedence."""
+    """A parsed call. `parameters` contains the parameters of the query and of the body.
+
+    If a parameter is in both, the body takes precedence.
+    """
 
     method: str
     version: str
@@ -52,7 +55,10 @@ class Call:
         return "/" + "/".join(self.segments)
 
     def text(self, name: str, *, required: bool = False) -> str | None:
-        """Returns a parameter as text, or None if it is absent. Raises `Refusal` 100 if a required one is absent."""
+        """Returns a parameter as text, or None if it is absent.
+
+        Raises `Refusal` 100 if the parameter is absent but required.
+        """
         value = self.parameters.get(name)
         if value is None or value == "":
             if required:
@@ -68,7 +74,10 @@ class Call:
 
 
 async def read_call(request: Request) -> Call:
-    """Parses a request. Raises `Refusal` 100 for a body that cannot be parsed, 131053 for a file that is too large."""
+    """Parses a request.
+
+    Raises `Refusal` 100 if the body cannot be parsed, and `Refusal` 131053 if a file is too large.
+    """
     segments = [segment for segment in request.url.path.split("/") if segment]
     version = ""
     if segments and VERSION.fullmatch(segments[0]):
@@ -130,7 +139,10 @@ async def _form(request: Request) -> tuple[dict[str, Any], dict[str, Upload]]:
 
 
 def _decode_json(value: str) -> Any:
-    """Returns the value of a form field: decoded if it holds JSON, which Graph accepts there, else unchanged."""
+    """Returns the value of a form field. A value that holds JSON is decoded, because Graph accepts JSON there.
+
+    Any other value is returned unchanged.
+    """
     if value[:1] in ("{", "["):
         try:
             return msgspec.json.decode(value)
@@ -151,7 +163,7 @@ def _token(request: Request, parameters: dict[str, Any]) -> str | None:
 class Caller:
     """An app that makes a call.
 
-    `token` is that of one of its system users, or None if the app calls with its own token.
+    `token` is the token of one of the app's system users. It is None if the app calls with its own token.
     """
 
     app: App
@@ -168,13 +180,16 @@ class Caller:
             raise Refusal(200, "The system user has no access to this WhatsApp Business account.")
 
     def require_app(self, app_id: str) -> None:
-        """Raises `Refusal` 15 unless the call has that app's own token."""
+        """Raises `Refusal` 15 unless the call is made with the own token of the app `app_id`."""
         if self.token is not None or self.app.app_id != app_id:
             raise Refusal(15)
 
 
 def authenticate(world: World, call: Call, now: float) -> Caller:
-    """Returns the caller that the token belongs to. Raises `Refusal` 200, 190 or 100 (`appsecret_proof`)."""
+    """Returns the caller to whom the token belongs.
+
+    Raises `Refusal` 200 or 190 for the token, and `Refusal` 100 for `appsecret_proof`.
+    """
     if call.token is None:
         raise Refusal(200, message="(#200) An access token is required to request this resource.")
     found = _resolve(world, call.token, now)

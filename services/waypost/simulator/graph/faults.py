@@ -1,4 +1,4 @@
-"""Defines faults: each says how calls go wrong, which calls, and how many of them."""
+"""Defines faults. A fault says how calls go wrong, which calls go wrong, and how many of them."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ from waypost.simulator.world.refusal import Refusal
 
 
 class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Conditions on a call, all of which must hold.
+    """Conditions on a call. All of them must hold.
 
     `path` is a regular expression for `METHOD /path`, without the version.
     """
@@ -28,9 +28,9 @@ class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/faults`.
 
-    `match` is a `Match`, a regular expression for `METHOD /path`, or the type of a message. With `code` the reply is
-    Meta's error of that code; with `status` alone it is an unspecific error; `body` replaces the text of the reply.
-    `times` is the number of calls that are hit; null means all.
+    `match` is a `Match`, a regular expression for `METHOD /path`, or the type of a message. With `code` the reply
+    is Meta's error of that code. With `status` alone it is an unspecific error. `body` replaces the text of the
+    reply. `times` is the number of calls to which the fault applies; null means all.
     """
 
     match: Match | str | None = None
@@ -51,12 +51,12 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def is_refusal(self) -> bool:
-        """Returns whether the call is answered with an error without being executed."""
+        """Returns whether the simulator answers the call with an error and does not execute it."""
         given = self.code is not None or self.status is not None or self.body is not None
         return given and not self.fail_after_accept and not self.reset_after_accept
 
     def refusal(self) -> Refusal:
-        """Returns the error that the call is answered with."""
+        """Returns the error with which the simulator answers the call."""
         if self.code is None:
             code = 2 if (self.status or 500) >= 500 else 1
             return Refusal(code, self.details, status=self.status, headers=self.headers)
@@ -120,12 +120,12 @@ class Faults:
         self.armed: list[Fault] = []
 
     def arm(self, fault: Fault) -> None:
-        """Arms a fault. Raises `ValueError` as `check` does."""
+        """Arms a fault. Raises `ValueError` if `check` finds a mistake in it."""
         check(fault)
         self.armed.append(fault)
 
     def take(self, call: Call, app_id: str | None) -> Fault | None:
-        """Returns the fault that applies to this call, or None, and reduces the fault's count of calls."""
+        """Returns the fault that applies to this call, or None. Reduces the fault's remaining number of calls."""
         for fault in self.armed:
             if matches(fault, call, app_id):
                 if fault.times is not None:

@@ -21,9 +21,10 @@ PREFIX = "(#2200) Callback verification failed with the following errors: "
 
 
 async def verify(sim: Simulation, url: str, verify_token: str) -> None:
-    """Sends one GET with `hub.*`, which the callback must answer in time with 200 and nothing but the challenge.
+    """Sends one GET request with `hub.*` to the callback.
 
-    Raises `Refusal` 100 for an invalid URL, 2200 with Meta's text for any other failure.
+    The callback must answer in time, with status 200 and nothing but the challenge. Raises `Refusal` 100 for an
+    invalid URL, and `Refusal` 2200 with Meta's text for any other failure.
     """
     check_url(sim, url)
     challenge = str(secrets.randbelow(2_000_000_000))
@@ -51,7 +52,7 @@ async def verify(sim: Simulation, url: str, verify_token: str) -> None:
 async def verified_override(
     sim: Simulation, account: Account, app_id: str, url: str, verify_token: str | None
 ) -> Callback:
-    """Returns an override after its callback was verified. Raises `Refusal` 100 or 2200."""
+    """Verifies the callback of an override and returns the override. Raises `Refusal` 100 or 2200."""
     if app_id not in account.subscribers:
         raise Refusal(100, message=NOT_SUBSCRIBED)
     if len(url) > CALLBACK_MAX:

@@ -1,4 +1,4 @@
-"""Defines the shapes of interactive messages that Meta accepts, one rule per kind."""
+"""Defines the shapes of interactive messages that Meta accepts. There is one rule for each kind of message."""
 
 from collections.abc import Callable
 from typing import Any

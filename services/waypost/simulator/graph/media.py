@@ -1,4 +1,7 @@
-"""Calls on media: upload, look-up, download, delete. A download URL is valid for five minutes and needs the token."""
+"""Calls on media: upload, look-up, download and delete.
+
+A download URL is valid for five minutes, and a download needs the token.
+"""
 
 import hashlib
 import hmac
@@ -93,7 +96,7 @@ def _allowed(sim: Simulation, caller: Caller, media: Media, call: Call) -> None:
 
 
 async def node(sim: Simulation, call: Call, caller: Caller, media: Media) -> dict[str, Any]:
-    """Returns the properties of the file, and a URL of it that is valid for five minutes."""
+    """Returns the properties of the file and a download URL that is valid for five minutes."""
     _allowed(sim, caller, media, call)
     return {
         "url": download_url(sim, call.base_url, media),
@@ -123,7 +126,7 @@ def _url_hash(media_id: str, until: int) -> str:
 
 
 async def download(sim: Simulation, request: Request) -> Response:
-    """Returns the content of the file, or 404 for an expired or forged URL. Raises `Refusal`."""
+    """Returns the content of the file. Answers 404 if the URL is expired or forged. Raises `Refusal`."""
     call = await read_call(request)
     caller = authenticate(sim.world, call, sim.now())
     until = call.query.get("ext", "0")

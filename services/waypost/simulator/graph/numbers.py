@@ -1,4 +1,4 @@
-"""Calls on a business phone number: its fields, its own callback, its PIN, its registration."""
+"""Calls on a business phone number: its fields, its own callback, its PIN and its registration."""
 
 import hmac
 from typing import Any
@@ -36,7 +36,7 @@ def check_access(caller: Caller, number: Number) -> None:
 
 
 def number_fields(world: World, app: App, number: Number) -> dict[str, Any]:
-    """Returns every field of the number. Fields that are None are omitted, as by Meta."""
+    """Returns every field of the number. The caller omits fields that are None, as Meta does."""
     account = world.account_of(number)
     app_callback = app.subscription.url if app.subscription else None
     override = account.subscribers.get(app.app_id)
@@ -73,7 +73,8 @@ def number_fields(world: World, app: App, number: Number) -> dict[str, Any]:
 def health(world: World, app: App, number: Number) -> dict[str, Any]:
     """Returns `health_status`.
 
-    It is the worst of the number's own value, its account's, and the value implied by the number's status.
+    It is the worst of three values: the number's own value, the value of its account, and the value that follows
+    from the number's status.
     """
     account = world.account_of(number)
     number_can_send = CanSend.BLOCKED if number.status != NumberStatus.CONNECTED else number.can_send_message
@@ -163,7 +164,10 @@ def _count_registration(sim: Simulation, number: Number) -> None:
 
 
 async def register(sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Connects the number. The first PIN is stored; later PINs must match it. Each call counts towards 10 in 72 h."""
+    """Connects the number. The first PIN is stored, and later PINs must match it.
+
+    Each call counts towards the limit of 10 calls in 72 h.
+    """
     check_access(caller, number)
     check_product(call.parameters)
     pin = _check_pin(call.parameters.get("pin"))
@@ -185,7 +189,7 @@ async def register(sim: Simulation, call: Call, caller: Caller, number: Number) 
 
 
 async def deregister(sim: Simulation, _call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Disconnects the number. The call counts towards the limit of registrations too."""
+    """Disconnects the number. This call, too, counts towards the limit of registrations."""
     check_access(caller, number)
     _count_registration(sim, number)
     number.status = NumberStatus.DISCONNECTED
@@ -204,7 +208,7 @@ async def request_code(_sim: Simulation, call: Call, caller: Caller, number: Num
 
 
 async def verify_code(_sim: Simulation, call: Call, caller: Caller, number: Number) -> dict[str, Any]:
-    """Verifies the number by the code that the caller gives."""
+    """Verifies the number if the call gives the correct code."""
     check_access(caller, number)
     if call.text("code", required=True) != CODE:
         raise Refusal(136025, "The code is not correct.")

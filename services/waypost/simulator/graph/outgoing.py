@@ -1,4 +1,4 @@
-"""Checks the shape of the body of `POST /{phone-number-id}/messages`, without any state."""
+"""Checks the shape of the body of `POST /{phone-number-id}/messages`. The checks need no state."""
 
 from typing import Any
 
@@ -123,7 +123,7 @@ def check_product(body: dict[str, Any]) -> None:
 
 
 def check_message(body: dict[str, Any]) -> str:
-    """Returns the type of a message whose shape Meta accepts. Raises `Refusal` for any other."""
+    """Returns the type of a message if Meta accepts its shape. Otherwise raises `Refusal`."""
     check_product(body)
     kind = body.get("type", "text")
     if not isinstance(kind, str) or kind not in BODIES:
@@ -150,6 +150,6 @@ def check_message(body: dict[str, Any]) -> str:
 
 
 def check_mark(body: dict[str, Any]) -> None:
-    """Raises `Refusal` unless the body marks a message as read, with or without the typing indicator."""
+    """Raises `Refusal` unless the body marks a message as read. A typing indicator is allowed."""
     check_product(body)
     MARK({key: value for key, value in body.items() if key not in AUTHENTICATION}, "messages")

@@ -1,4 +1,4 @@
-"""Pages lists and selects fields as Graph does."""
+"""Splits lists into pages and selects fields, as Graph does."""
 
 import base64
 import binascii

@@ -1,6 +1,7 @@
 """Lists the handler of each call.
 
-It is found by the kind of node and the path after the node's id, or by the whole path if there is no node.
+A handler is found by the kind of node and the path after the node's id. If there is no node, it is found by
+the whole path.
 """
 
 from typing import Any

@@ -26,7 +26,7 @@ UNREGISTERED = frozenset(NumberStatus) - {NumberStatus.CONNECTED, NumberStatus.B
 async def post_messages(
     sim: Simulation, call: Call, caller: Caller, number: Number, fault: Fault | None = None
 ) -> dict[str, Any]:
-    """Accepts a message or a mark-as-read. Raises `Refusal` with the code that Meta uses."""
+    """Accepts a message or a mark-as-read. Otherwise raises `Refusal` with the code that Meta uses."""
     caller.require_scope(Scope.MESSAGING)
     caller.require_account(number.waba_id)
     if "status" in call.body:
@@ -105,7 +105,8 @@ def _check_sender(sim: Simulation, number: Number) -> None:
 def normalize_phone(to: str, calling_code: str) -> str | None:
     """Returns the digits of the number that Meta would write to, or None if they cannot be a phone number.
 
-    Without `+` the business number's calling code is added, unless the digits begin with it.
+    If `to` has no `+` and does not begin with the calling code of the business number, this calling code is
+    added.
     """
     digits = only_digits(to)
     if re.search(r"[^0-9+()\-. ]", to) or not 5 <= len(digits) <= 20:
@@ -123,9 +124,9 @@ def normalize_phone(to: str, calling_code: str) -> str | None:
 
 
 def recipient(sim: Simulation, number: Number, body: dict[str, Any]) -> tuple[User, bool]:
-    """Returns the recipient, and whether the message names a BSUID. If both are given, `to` takes precedence.
+    """Returns the recipient, and whether the message names the recipient by a BSUID. Raises `Refusal`.
 
-    Raises `Refusal`.
+    If both `to` and a BSUID are given, `to` takes precedence.
     """
     if body.get("recipient_type", "individual") == "group":
         raise Refusal(131051, "The simulator has no groups.")

@@ -1,6 +1,7 @@
-"""Rules for JSON values. Large rules are composed of small ones, and each refuses with the code that Meta uses.
+"""Rules for JSON values. Large rules are composed of small ones.
 
-A missing key is 131008, a value out of bounds 131009, and a wrong JSON type or an unknown key 100.
+Each rule raises the error code that Meta uses. The code is 131008 for a missing key, 131009 for a value out
+of bounds, and 100 for a wrong JSON type or an unknown key.
 """
 
 import re
@@ -50,7 +51,7 @@ def boolean(value: Any, path: str) -> None:
 
 
 def number(low: float, high: float) -> Rule:
-    """Returns a rule for numbers within the bounds, which may be written as strings."""
+    """Returns a rule for numbers within the bounds. The numbers may be written as strings."""
 
     def rule(value: Any, path: str) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
@@ -102,7 +103,7 @@ def record(
     exactly_one: Sequence[str] = (),
     then: Rule | None = None,
 ) -> Rule:
-    """Returns a rule for objects that may have these keys only, among them one of `exactly_one`.
+    """Returns a rule for objects that may have only these keys. Exactly one key of `exactly_one` must be present.
 
     The rule `then` checks the whole object.
     """

@@ -1,4 +1,4 @@
-"""Checks that a template message fits an approved template: existence, status, parameters."""
+"""Checks that a template message fits an approved template: that it exists, its status, and the parameters."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ BLOCKED: dict[str, int] = {TemplateStatus.PAUSED: 132015, TemplateStatus.DISABLE
 
 
 def sendable_template(templates: Iterable[Template], name: str, language: str) -> Template:
-    """Returns the template if it may be sent. Raises `Refusal` 132001, 132015 or 132016."""
+    """Returns the template if it may be sent. Otherwise raises `Refusal` 132001, 132015 or 132016."""
     found = next((t for t in templates if (t.name, t.language) == (name, language)), None)
     if found is not None and found.status in BLOCKED:
         raise Refusal(BLOCKED[found.status], f"Template {name} in {language} is {found.status.lower()}.")
@@ -28,7 +28,7 @@ def sendable_template(templates: Iterable[Template], name: str, language: str) -
 
 
 def check_parameters(template: Template, sent: list[dict[str, Any]]) -> None:
-    """Raises `Refusal` unless the parameters fill exactly the variables of the template: 132000, 132005 or 132012."""
+    """Raises `Refusal` 132000, 132005 or 132012 unless the parameters fill exactly the template's variables."""
     given = {str(part.get("type")): part for part in sent if part.get("type") in ("header", "body")}
     buttons = {int(part.get("index", 0)): part for part in sent if part.get("type") == "button"}
     for component in template.components:
@@ -100,7 +100,7 @@ def _buttons(defined: list[dict[str, Any]], sent: dict[int, dict[str, Any]]) -> 
 
 
 def rendered(template: Template, sent: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the message as the user reads it: the parts of the template, filled with the parameters."""
+    """Returns the message as the user reads it. Its parts are those of the template, filled with the parameters."""
     given = {str(part.get("type")): part.get("parameters") or [] for part in sent if part.get("type") != "button"}
     buttons = {int(part.get("index", 0)): part.get("parameters") or [] for part in sent if part.get("type") == "button"}
     shown: dict[str, Any] = {}

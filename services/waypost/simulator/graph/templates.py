@@ -1,4 +1,4 @@
-"""Calls on message templates: create, list, read, edit, delete, and Meta's review of them."""
+"""Calls on message templates: create, list, read, edit and delete. Meta's review of templates is also simulated."""
 
 import re
 from typing import Any
@@ -96,7 +96,7 @@ def check_components(components: Any, *, named: bool) -> None:
 
 
 async def create(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """Creates a template. Its status is PENDING until its review ends."""
+    """Creates a template. The template's status is PENDING until its review ends."""
     _allowed(caller, account)
     for key in call.parameters:
         if key not in PARAMETERS:
@@ -168,7 +168,7 @@ DEFAULT_FIELDS = ("name", "parameter_format", "components", "language", "status"
 
 
 async def listing(_sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """Lists templates, filtered by `name`, `language`, `status` or `category`, in pages."""
+    """Lists templates in pages. They can be filtered by `name`, `language`, `status` or `category`."""
     _allowed(caller, account)
     found = list(account.templates.values())
     for name in ("name", "language", "status", "category"):
@@ -180,7 +180,7 @@ async def listing(_sim: Simulation, call: Call, caller: Caller, account: Account
 
 
 async def delete(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """Deletes all languages of a template's name, or only the one with the id `hsm_id`."""
+    """Deletes a template in all its languages. With `hsm_id`, deletes only the language that has this id."""
     _allowed(caller, account)
     name, hsm_id = call.text("name", required=True), call.text("hsm_id")
     found = [t for t in account.templates.values() if t.name == name and hsm_id in (None, t.id)]

@@ -74,7 +74,7 @@ class Chat:
         return number
 
     async def conversations(self, request: Request) -> Response:
-        """Returns the users who exchanged messages with the number, the latest first."""
+        """Returns the users who exchanged messages with the number. The user with the latest message comes first."""
         number = self._number(request)
         version = self._version()
         if request.query_params.get("version") == version:
@@ -93,7 +93,7 @@ class Chat:
         return json_response({"version": version, "conversations": list(latest.values())[::-1][:SHOWN]})
 
     async def conversation(self, request: Request) -> Response:
-        """Returns the last messages between the number and `from`, a phone number or a BSUID."""
+        """Returns the last messages between the number and the user `from` (a phone number or a BSUID)."""
         number = self._number(request)
         version = self._version()
         if request.query_params.get("version") == version:
@@ -118,7 +118,7 @@ class Chat:
         )
 
     async def media(self, request: Request) -> Response:
-        """Returns a stored file. Only pictures are shown in the page; other files are downloads."""
+        """Returns a stored file. The page shows only pictures; the browser downloads all other files."""
         media = self._sim.world.media.get(request.path_params["media_id"])
         if media is None:
             raise HTTPException(404, "no such file")

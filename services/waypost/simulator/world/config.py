@@ -1,4 +1,7 @@
-"""Configures the simulated Meta: limits, delays, retries. `PUT /_sim/behaviour` changes them while it runs."""
+"""Configures the simulated Meta: limits, delays, retries.
+
+`PUT /_sim/behaviour` changes these settings while the simulator runs.
+"""
 
 from typing import Literal
 
@@ -10,7 +13,7 @@ DAY_S = 86_400.0
 class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The settings of the simulator.
 
-    Defaults are the numbers that Meta publishes, except that delays are short, so that developers do not wait.
+    The defaults are the numbers that Meta publishes. Only the delays are shorter, so that developers do not wait.
     """
 
     versions: tuple[str, ...] = ("v21.0", "v22.0", "v23.0", "v24.0", "v25.0", "v26.0")

@@ -24,7 +24,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Update(msgspec.Struct, frozen=True, kw_only=True):
-    """An update is one item of a webhook, already encoded: a message, a status, or the whole value of another field."""
+    """One encoded item of a webhook: a message, a status, or the whole value of another field."""
 
     waba_id: str
     phone_number_id: str | None
@@ -40,7 +40,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
 def item_update(
     account: Account, number: Number, part: str, item: dict[str, Any], *, contact: dict[str, Any] | None, at: float
 ) -> Update:
-    """Returns the update of a message or a status, for the field `messages`."""
+    """Returns an update that contains a message or a status. Its field is `messages`."""
     return Update(
         waba_id=account.waba_id,
         phone_number_id=number.phone_number_id,
@@ -54,7 +54,7 @@ def item_update(
 
 
 def value_update(account: Account, number: Number | None, field: str, value: dict[str, Any], at: float) -> Update:
-    """Returns the update of a field whose value is given whole: any field but messages."""
+    """Returns an update that contains the whole value of a field. It serves every field except `messages`."""
     return Update(
         waba_id=account.waba_id,
         phone_number_id=number.phone_number_id if number else None,
@@ -66,9 +66,10 @@ def value_update(account: Account, number: Number | None, field: str, value: dic
 
 
 def body(updates: Iterable[Update]) -> bytes:
-    """Returns the body of a delivery.
+    """Returns the body of a delivery. The body keeps the order of the updates.
 
-    In it, consecutive updates share an entry per account and a change per number, in order.
+    Consecutive updates of one account share an entry. In an entry, consecutive updates of one number share a
+    change.
     """
     entries = []
     for waba_id, group in groupby(updates, key=lambda update: update.waba_id):
@@ -97,7 +98,10 @@ def _changes(updates: list[Update]) -> Iterator[dict[str, Any]]:
 
 
 def route(world: World, update: Update) -> list[tuple[App, str]]:
-    """Returns the apps that get the update, with the callbacks: the number's, else the account's, else the app's."""
+    """Returns the apps that get the update, each with its callback URL.
+
+    The callback of the number is used first, then that of the account, then that of the app.
+    """
     account = world.accounts.get(update.waba_id)
     if account is None:
         return []

@@ -1,5 +1,7 @@
-"""Delivers updates to callbacks as Meta does: signed, concurrent, in batches, and repeated until the callback answers
-200."""
+"""Delivers updates to callbacks as Meta does.
+
+Deliveries are signed, concurrent and in batches. Each is repeated until the callback answers 200.
+"""
 
 import asyncio
 import hashlib
@@ -43,8 +45,10 @@ class Attempt(msgspec.Struct, kw_only=True):
 
 
 class DeliveryReceipt:
-    """Collects the first attempts at delivering an update, so that the request that caused the update can wait for
-    them."""
+    """Collects the first attempts to deliver an update.
+
+    The request that caused the update can wait until these attempts have ended.
+    """
 
     def __init__(self) -> None:
         self.first_attempts: list[Attempt] = []
@@ -104,9 +108,9 @@ class CallbackQueue:
 
 
 class DeliverySender:
-    """Queues updates per callback and sends them. Use it within a running event loop;
+    """Queues updates for each callback and sends them. It must be used inside a running event loop.
 
-    `close` drops the updates that wait.
+    `close` drops the updates that still wait.
     """
 
     def __init__(self, world: World, config: Callable[[], SimulatorConfig], now: Callable[[], float]) -> None:
@@ -162,7 +166,7 @@ class DeliverySender:
             self._start_deliveries(key)
 
     def resend(self, count: int, *, times: int = 1, shuffle: bool = False) -> int:
-        """Sends the last `count` bodies again, like duplicates from Meta, and returns how many were queued."""
+        """Sends the last `count` bodies again, like duplicates from Meta. Returns how many deliveries were queued."""
         recent = list(self.bodies)[-count:] * times
         if shuffle:
             random.shuffle(recent)
@@ -173,7 +177,10 @@ class DeliverySender:
         return len(recent)
 
     def clear(self) -> None:
-        """Drops all waiting updates and all records. Deliveries in flight end by themselves and are not retried."""
+        """Drops all waiting updates and all records.
+
+        Deliveries that are in flight still end, but they are not retried.
+        """
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
@@ -309,7 +316,7 @@ class DeliverySender:
                 self._enqueue(Delivery(app_id, url, delivery.updates, now=self._now(), is_copy=True))
 
     def _reroute(self, delivery: Delivery) -> None:
-        """Queues the updates of a delivery whose callback has changed, this time for the new callback."""
+        """Queues the updates of a delivery for the new callback, after the callback has changed."""
         self._waiting -= len(delivery.updates)
         for update, receipt in delivery.updates:
             for app, url in route(self._world, update):
@@ -321,5 +328,8 @@ class DeliverySender:
 
 @lru_cache(maxsize=4)
 def _ssl_context(ca_file: str | None) -> ssl.SSLContext:
-    """Returns a TLS context that trusts these certificates. It is cached, because reading them takes 50 ms."""
+    """Returns a TLS context that trusts the certificates in `ca_file`.
+
+    The context is cached, because reading the certificates takes 50 ms.
+    """
     return ssl.create_default_context(cafile=ca_file)

@@ -40,7 +40,7 @@ class Sent(msgspec.Struct, kw_only=True):
 
 
 class Received(msgspec.Struct, kw_only=True):
-    """A message of a user to a number."""
+    """A message that a user sent to a number."""
 
     seq: int
     wamid: str
@@ -78,7 +78,7 @@ class MessageHistory:
             self.sent.popitem(last=False)
 
     def add_received(self, received: Received) -> None:
-        """Adds a message of a user, which opens the service window.
+        """Adds a message that a user sent. The message opens the service window.
 
         If there are too many messages, the oldest one is dropped.
         """
@@ -100,7 +100,10 @@ class MessageHistory:
 
 
 def wamid(digits: str, *, outgoing: bool) -> str:
-    """Returns a new message id in Meta's form. It contains the user's phone number, as Meta's does: personal data."""
+    """Returns a new message id in Meta's format.
+
+    Like Meta's ids, it contains the user's phone number (personal data).
+    """
     name = digits.encode()
     direction = b"\x15\x02\x00\x11\x18\x12" if outgoing else b"\x15\x02\x00\x12\x18\x14"
     tail = secrets.token_hex(9 if outgoing else 10).upper().encode()

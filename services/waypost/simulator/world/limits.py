@@ -1,19 +1,27 @@
-"""Meta's rate limits, by virtual scheduling (GCRA): for each key, a single point in time is stored, however many calls
-were made."""
+"""Imitates Meta's rate limits with virtual scheduling (GCRA).
+
+For each key, GCRA stores a single point in time, even if there were many calls.
+"""
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 
 
 class RateLimit:
-    """Limits the calls per key to one per `interval_s` on average; after a pause, `burst` calls at once are allowed."""
+    """Limits the calls of each key to one per `interval_s` on average.
+
+    After a pause, `burst` calls at once are allowed.
+    """
 
     def __init__(self, capacity: int = 100_000) -> None:
         self._due: OrderedDict[Hashable, float] = OrderedDict()
         self._capacity = capacity
 
     def take(self, key: Hashable, now: float, interval_s: float, burst: int) -> float:
-        """Counts a call and returns 0 if the call is allowed, else the seconds until a call would be allowed."""
+        """Counts a call and returns 0 if the call is allowed.
+
+        Otherwise returns the seconds until a call would be allowed.
+        """
         due = max(self._due.get(key, now), now)
         wait = due - now - interval_s * (burst - 1)
         if wait > 1e-9:
@@ -40,8 +48,10 @@ class HourlyLimit:
         self._calls: dict[Hashable, deque[float]] = {}
 
     def take(self, key: Hashable, now: float, limit: int) -> float:
-        """Counts a call and returns 0 if the call is allowed, else the seconds until the oldest counted call is
-        an hour old."""
+        """Counts a call and returns 0 if the call is allowed.
+
+        Otherwise returns the seconds until the oldest counted call is an hour old.
+        """
         calls = self._calls.setdefault(key, deque())
         while calls and calls[0] <= now - 3600:
             calls.popleft()

@@ -1,6 +1,7 @@
-"""Meta's errors: one exception, and one table of codes with Meta's title and HTTP status for each.
+"""Meta's errors: one exception, and a table that has Meta's title and HTTP status for each error code.
 
-The HTTP statuses are uncertain, since Meta's page of errors no longer lists them; a fault may set another one.
+The HTTP statuses are uncertain, because Meta's page of errors no longer lists them. A fault can set another
+status.
 """
 
 import secrets
@@ -86,7 +87,7 @@ TRANSIENT = frozenset({1, 2, 4, 80007, 130429, 131000, 131016, 131056, 131057, 1
 
 
 class Refusal(Exception):
-    """Raised when the simulated Meta refuses a call; the caller may correct the call and repeat it.
+    """Raised when the simulated Meta refuses a call. The caller may correct the call and repeat it.
 
     `status` is the HTTP status.
     """
@@ -141,7 +142,10 @@ def unexpected_key(key: str, owner: str) -> Refusal:
 
 
 def no_such_object(node: str, method: str = "GET") -> Refusal:
-    """Returns Meta's error for an object that is missing or that the token may not see; Meta does not say which."""
+    """Returns Meta's error for an object that is missing or that the token may not see.
+
+    Meta does not say which of the two is the case.
+    """
     return Refusal(
         100,
         message=(

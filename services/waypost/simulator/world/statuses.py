@@ -16,9 +16,9 @@ RANK: dict[str, int] = {status: rank for rank, status in enumerate(SendStatus)}
 
 
 def status_item(sent: Sent, status: str, at: float, error: Refusal | None = None) -> dict[str, Any]:
-    """Returns an item of `statuses`. The statuses `sent` and `delivered` have a price.
+    """Returns an item of `statuses`. Only the statuses `sent` and `delivered` have a price.
 
-    Since v24.0 there is no `conversation`.
+    Since v24.0 an item has no `conversation`.
     """
     item: dict[str, Any] = {"id": sent.wamid, "status": status, "timestamp": str(int(at))}
     if sent.user.phone is not None:
@@ -40,7 +40,7 @@ def status_item(sent: Sent, status: str, at: float, error: Refusal | None = None
 
 
 def contact(sent: Sent, status: str) -> dict[str, Any] | None:
-    """Returns the contact that Meta sends beside a status; a status `failed` has no contact."""
+    """Returns the contact that Meta sends beside a status. A `failed` status has no contact."""
     if status == SendStatus.FAILED:
         return None
     found: dict[str, Any] = {"profile": {"name": sent.user.name}, "user_id": sent.user.user_id}
@@ -50,7 +50,7 @@ def contact(sent: Sent, status: str) -> dict[str, Any] | None:
 
 
 def status_update(world: World, sent: Sent, status: str, at: float, error: Refusal | None = None) -> Update | None:
-    """Records a status of a message and returns its update, or None if the number no longer exists."""
+    """Records a status of a message and returns its update. Returns None if the number no longer exists."""
     number = world.numbers.get(sent.phone_number_id)
     if number is None:
         return None
@@ -68,9 +68,9 @@ DueStatus = tuple[Sent, str, float, Refusal | None]
 
 
 class StatusSchedule:
-    """Orders statuses by the time when they are due.
+    """Keeps statuses in the order in which they are due.
 
-    `release` is called with all statuses that fall due within one tick.
+    `release` is called with all statuses that become due within one tick.
     """
 
     def __init__(self, release: Callable[[list[DueStatus]], None], tick_s: Callable[[], float]) -> None:

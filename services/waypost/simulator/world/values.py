@@ -1,4 +1,7 @@
-"""Names the values that the simulated Meta itself acts on. Fields accept other values too, as Meta adds new ones."""
+"""Names the values on which the simulated Meta itself acts.
+
+Fields accept other values too, because Meta adds new values.
+"""
 
 from enum import StrEnum
 

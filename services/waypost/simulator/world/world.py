@@ -40,14 +40,14 @@ USERS_MAX = 200_000
 
 
 class Callback(msgspec.Struct, kw_only=True):
-    """A URL for deliveries, and the verify token with which it was verified."""
+    """A URL for deliveries, with the verify token that was used to verify the URL."""
 
     url: str
     verify_token: str
 
 
 class Subscription(Callback, kw_only=True):
-    """An app's only subscription to `whatsapp_business_account`: the callback, and the fields with a version each."""
+    """An app's only subscription to `whatsapp_business_account`: the callback, and the fields with their versions."""
 
     fields: dict[str, str] = msgspec.field(default_factory=lambda: {"messages": "v26.0"})
 
@@ -147,7 +147,7 @@ class Token(msgspec.Struct, kw_only=True):
 
 
 class Media(msgspec.Struct, kw_only=True):
-    """An uploaded file, or one that a user sent."""
+    """A file that a business uploaded or a user sent."""
 
     id: str
     phone_number_id: str
@@ -209,7 +209,7 @@ def only_digits(value: str) -> str:
 
 @lru_cache(maxsize=4096)
 def country(digits: str) -> tuple[str, str]:
-    """Returns the calling code and the region of an international number, or ("", "ZZ") if the number is invalid."""
+    """Returns the calling code and the region of an international phone number. Returns ("", "ZZ") if it is invalid."""
     try:
         parsed = phonenumbers.parse("+" + digits)
     except phonenumbers.NumberParseException:
@@ -226,7 +226,7 @@ def _merged(existing: Any, kind: type[Any], given: dict[str, Any]) -> Any:
 
 
 class World:
-    """Holds all objects, by the ids that stand for them in Graph paths."""
+    """Holds all objects by the ids that Graph paths use for them."""
 
     def __init__(self, media_bytes_max: int) -> None:
         self.apps: dict[str, App] = {}
@@ -240,7 +240,10 @@ class World:
         self._media_bytes = 0
 
     def merge(self, seed: WorldSeed, now: float) -> None:
-        """Adds or changes the objects in `seed`; all others stay as they are. Raises `msgspec.ValidationError`."""
+        """Adds or changes the objects in `seed`.
+
+        All other objects stay as they are. Raises `msgspec.ValidationError`.
+        """
         apps = [_merged(self.apps.get(str(app.get("app_id"))), App, app) for app in seed.apps]
         numbers = [
             (account, [self._merged_number(account.waba_id, number) for number in account.numbers])
@@ -290,7 +293,10 @@ class World:
             account.subscribers = {app: account.subscribers.get(app) for app in seed.subscribed_apps}
 
     def add_template(self, account: Account, template: Template) -> Template:
-        """Stores a template under a new id, or under its old id if its name and language exist already."""
+        """Stores a template under a new id.
+
+        If the account already has a template with this name and language, the new one replaces it and takes its id.
+        """
         for old in account.templates.values():
             if (old.name, old.language) == (template.name, template.language):
                 template.id = old.id
@@ -309,14 +315,14 @@ class World:
         return self.accounts[number.waba_id]
 
     def number(self, name: str) -> Number | None:
-        """Returns the number with this id, or with this phone number in any spelling."""
+        """Returns the number that has this id or this phone number. The phone number may be in any spelling."""
         if name in self.numbers:
             return self.numbers[name]
         digits = only_digits(name)
         return next((n for n in self.numbers.values() if digits and n.digits == digits), None)
 
     def user(self, *, phone: str | None = None, user_id: str | None = None, name: str | None = None) -> User:
-        """Finds or creates the user with that phone or BSUID. If the BSUID is missing, it is derived from the phone."""
+        """Finds or creates the user with this phone or BSUID. If the BSUID is missing, it is derived from the phone."""
         found = (self.users.get(user_id) if user_id else None) or (self.users.get(phone) if phone else None)
         if found is None:
             found = User(phone=phone, user_id=user_id or bsuid(phone or new_id()), name=name or "WhatsApp user")

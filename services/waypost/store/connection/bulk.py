@@ -1,8 +1,8 @@
-"""Sends arrays to PostgreSQL fast, by a prepared statement on libpq; this module packs the columns.
+"""Sends arrays to PostgreSQL fast. This module packs the columns and uses a prepared statement of libpq.
 
-For a batch of thirty rows psycopg's cursor takes 0.35 ms of Python, this module 0.15 ms. The webhook commits hundreds
-of such batches a second, in a process that has one core. The binary formats are those that PostgreSQL's `array_recv`
-reads, and the `…recv` of the elements.
+For a batch of thirty rows, psycopg's cursor needs 0.35 ms of Python, and this module needs 0.15 ms. The
+webhook commits hundreds of such batches a second, in a process that has one core. The binary formats are
+those that PostgreSQL's `array_recv` and the `…recv` functions of the elements read.
 """
 
 import struct
@@ -53,7 +53,7 @@ _TYPES = {texts: 1009, bytestrings: 1001, smallints: 1005, doubles: 1022}
 
 
 class Statement:
-    """An SQL statement with a `%b` placeholder for each of `packers`; it returns texts and numbers."""
+    """An SQL statement with a `%b` placeholder for each of `packers`. The statement returns texts and numbers."""
 
     def __init__(self, sql: str, packers: Sequence[Packer]) -> None:
         self._sql = sql
@@ -65,9 +65,11 @@ class Statement:
         self._command = numbered.encode()
 
     def execute(self, connection: Connection, columns: Sequence[Sequence[Any]]) -> list[tuple[str | None, ...]]:
-        """Returns the rows of the result, each value as PostgreSQL writes it. Raises `sqlalchemy.exc.DBAPIError`.
+        """Returns the rows of the result. Each value is a text, as PostgreSQL writes it.
 
-        Within a transaction, or after any failure, SQLAlchemy executes the statement instead. It can begin a
+        Raises `sqlalchemy.exc.DBAPIError`.
+
+        Within a transaction, or after any failure, SQLAlchemy executes the statement instead. SQLAlchemy can begin a
         transaction, distinguish a broken connection from a refused row, and raise the right error.
         """
         driver = connection.connection.driver_connection

@@ -1,4 +1,4 @@
-"""Creates the database engine, in which every wait is bounded, and explains the database's errors."""
+"""Creates the database engine and explains the database's errors. Every wait of the engine is bounded."""
 
 import re
 import time
@@ -21,11 +21,13 @@ CONNECT_RETRY_S = 1.0
 
 
 def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
-    """Returns an engine for `postgresql://…`; it opens no connection yet.
+    """Returns an engine for `postgresql://…`. The engine opens no connection yet.
 
-    Bounds: 5 s to connect, 5 s per statement, 5 s for a lock, 10 s for a pooled connection, 20 s idle in a transaction.
-    The server enforces most of them. A server whose machine vanished cannot, so a connection to it is closed after
-    `SILENT_SERVER_S`.
+    Bounds: 5 s to connect, 5 s per statement, 5 s for a lock, 10 s for a pooled connection, 20 s idle in a
+    transaction.
+
+    The server enforces most of these bounds. A server whose machine has vanished cannot enforce them. A
+    connection to such a server is therefore closed after `SILENT_SERVER_S`.
     """
     target = make_url(url).set(drivername="postgresql+psycopg")
     return create_engine(
@@ -52,8 +54,8 @@ def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
 def wait(engine: Engine, *, at_most_s: float, report: Callable[[str], None]) -> None:
     """Returns as soon as a connection can be made. Calls `report` with the reason (see `explain`) when it changes.
 
-    A refused password or a missing database is waited for too, because both may be created later. After
-    `at_most_s` seconds the last error is raised.
+    The function also waits when the password is refused or the database is missing, because both may be created
+    later. After `at_most_s` seconds it raises the last error.
     """
     deadline = time.monotonic() + at_most_s
     reported = None
@@ -92,16 +94,20 @@ _UNAVAILABLE = frozenset({"57P01", "57P02", "57P03"})
 
 
 def explain(error: SQLAlchemyError) -> str:
-    """Returns why the database cannot be used, without any part of its address, or the class of an unknown error."""
+    """Returns the reason why the database cannot be used. The reason contains no part of the database's address.
+
+    For an unknown error, returns the name of its class.
+    """
     cause = error.orig if isinstance(error, DBAPIError) else error
     return next((meaning for words, meaning in _EXPLANATIONS if re.search(words, str(cause))), type(cause).__name__)
 
 
 def refusal(error: Exception) -> str | None:
-    """Returns the class of the driver's error if the database was reached and refused the work; None if not reached.
+    """Returns the class of the driver's error if the database refused the work. Returns None if it was not reached.
 
-    A lock that is held too long, a statement that takes too long and a missing table are refusals: another connection
-    may work. A pool without a free connection is not a refusal: its connections wait for a silent server.
+    A lock that is held too long, a statement that takes too long and a missing table are refusals, because
+    another connection may work. A pool without a free connection is not a refusal, because its connections wait
+    for a silent server.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, PoolTimeout):
@@ -114,11 +120,11 @@ def refusal(error: Exception) -> str | None:
 
 
 def is_about_content(error: SQLAlchemyError) -> bool:
-    """Returns whether the database refused the given values; it would refuse them again, but accept other values.
+    """Returns whether the database refused the given values. It would refuse them again, but accept other values.
 
-    True for data exceptions, constraints and program limits (SQLSTATE 22, 23 and 54) and for values that psycopg
-    cannot send, which have no SQLSTATE. All other errors are about the server: away, too slow, locked, or without the
-    table, column or right that the statement needs.
+    This is true for data exceptions, constraints and program limits (SQLSTATE 22, 23 and 54). It is also true for
+    values that psycopg cannot send, which have no SQLSTATE. All other errors are about the server: it is away,
+    too slow or locked, or it lacks the table, column or right that the statement needs.
     """
     if not isinstance(error, DBAPIError):
         return False

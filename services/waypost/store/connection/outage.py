@@ -1,4 +1,7 @@
-"""Logs database errors in one part of a process: the database is unreachable, or reachable but refuses the work."""
+"""Logs the database errors of one part of a process.
+
+The database is either unreachable, or it is reachable and refuses the work.
+"""
 
 from typing import Any
 
@@ -17,7 +20,10 @@ class DatabaseOutage(Outage):
         self._refused: set[tuple[object, ...]] = set()
 
     def failed(self, error: Exception, **facts: Any) -> None:
-        """Logs a failed statement, a refusal only once until `answered`; `facts` describe the work that waits."""
+        """Logs a failed statement. A refusal is logged only once until `answered` is called.
+
+        `facts` describe the work that waits.
+        """
         reason = refusal(error)
         if reason is None:
             super().failed(error, **facts)

@@ -10,7 +10,7 @@ from waypost.store.connection import database, schema
 
 
 class DatabaseReadiness:
-    """Checks whether a process can work with the database. The probes' threads call it; every wait is bounded."""
+    """Checks whether a process can work with the database. The probes' threads call it. Every wait is bounded."""
 
     def __init__(self, engine: Engine, *, writes: bool = True) -> None:
         """Creates a check. With `writes`, the database is ready only if rows can be written."""

@@ -1,4 +1,8 @@
-"""Alembic's entry: runs on the connection that `waypost.store.connection.schema` hands over, inside its transaction."""
+"""The file that Alembic runs for a migration.
+
+It uses the connection from `waypost.store.connection.schema` and runs inside the transaction of that
+connection.
+"""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""Decides and writes a number's status: conditions, summary, phone and token details."""
+"""Decides and writes a number's status: its conditions, its summary, and the details of its phone and token."""

@@ -1,4 +1,7 @@
-"""Composes the status of a number. The same facts give the same status, which is then not written again. Pure."""
+"""Composes the status of a number. The code has no side effects.
+
+The same facts give the same status. An unchanged status is not written again.
+"""
 
 import re
 import zlib
@@ -32,8 +35,9 @@ def status(
     next_attempt: float | None = None,
     registration: Registration | None = None,
 ) -> dict[str, Any]:
-    """Returns the whole status, with the given conditions. Each other field has its new value or, if there is none, the
-    value in `before`.
+    """Returns the whole status, with the given conditions.
+
+    Each other field has its new value or, if there is no new value, the value in `before`.
     """
     whole: dict[str, Any] = {
         "observedGeneration": generation,
@@ -54,7 +58,7 @@ def status(
 
 
 def details(desired: Desired, observed: Observed, release_namespace: str, now: float) -> dict[str, Any]:
-    """Returns the status fields other than conditions about which this reconcile found something out."""
+    """Returns the status fields, except conditions, for which this reconcile found a value."""
     found: dict[str, Any] = {}
     meta, credentials = observed.meta, observed.credentials
     if meta is not None and (token := _token(observed, now)) is not None:
@@ -85,8 +89,9 @@ def _token(observed: Observed, now: float) -> dict[str, Any] | None:
 
 
 def warned_days(answer: TokenDetails, now: float) -> int | None:
-    """Returns which warning about the token's expiry is due, in days before it: 14, 7, 3 or 1. Returns None before the
-    first warning.
+    """Returns which warning about the token's expiry is due, as a number of days before the expiry.
+
+    The number is 14, 7, 3 or 1. It is None before the first warning.
     """
     if not answer.is_valid or not answer.expires_at:
         return None
@@ -110,9 +115,10 @@ def _phone(number: PhoneNumber) -> dict[str, Any]:
 
 
 def retry_s(outcome: Outcome, failures: int, uid: str) -> float | None:
-    """Returns in how many seconds to try again; None if the usual resync is soon enough.
+    """Returns in how many seconds to try again. Returns None if the usual resync is soon enough.
 
-    The time varies from object to object, so that objects that failed together are not all tried at the same time.
+    The time varies from object to object. Objects that failed together are therefore not all tried at the same
+    time.
     """
     if outcome is not Outcome.FAILED:
         return None

@@ -1,6 +1,7 @@
-"""Decides from Meta's `health_status` whether the number can send and, if not, what a person must do. Pure.
+"""Decides from Meta's `health_status` whether the number can send and, if not, what a person must do.
 
-Source: Meta's "Health status" (2025-10-22). Meta's own sentences are not passed on: they can name a phone number.
+The code has no side effects. Meta's own sentences are not passed on, because they can name a phone number.
+Source: Meta's "Health status" (2025-10-22).
 """
 
 from waypost.cloudapi.graph.numbers import HealthEntity, PhoneNumber
@@ -47,8 +48,10 @@ def health(phone: PhoneNumber) -> Condition | None:
 
 
 def _main_reason(reasons: list[str]) -> str:
-    """Returns the first reason for which a person can do something here. `NotConnected` comes last, because the
-    condition `Registered` explains it.
+    """Returns the first reason, but `NotConnected` only if there is no other reason.
+
+    `NotConnected` comes last because the condition `Registered` explains it. A person can do something about the
+    others here.
     """
     if not reasons:
         return Reason.LIMITED
@@ -56,7 +59,7 @@ def _main_reason(reasons: list[str]) -> str:
 
 
 def _explained(entity: HealthEntity) -> tuple[str, str]:
-    """Returns reason and text of the condition for an entity that holds the number back."""
+    """Returns the reason and the text of the condition for an entity that keeps the number from sending."""
     for error in entity.errors:
         if error.error_code in _BY_CODE:
             return _BY_CODE[error.error_code]

@@ -1,8 +1,8 @@
-"""Decides the conditions that a user reads: what the state is, and what a person must do. They follow from what was
-desired and observed. Pure.
+"""Decides the conditions that a user reads: what the state is, and what a person must do.
 
-If Meta could not be asked for a reason that ends by itself, that says nothing about the number. So the last known
-condition stays.
+The conditions follow from what was desired and what was observed. The code has no side effects. Sometimes
+Meta could not be asked for a reason that ends by itself. This says nothing about the number, so the last
+known condition stays.
 """
 
 import math
@@ -30,7 +30,7 @@ WARN_DAYS = (14, 7, 3, 1)
 
 @dataclass(frozen=True)
 class Judged:
-    """A condition, together with whether only a person can change it."""
+    """A condition, and whether only a person can change it."""
 
     condition: Condition
     needs_person: bool = False
@@ -65,8 +65,9 @@ def judge(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...
 def _last_known(
     observed: Observed, type_: ConditionType, otherwise: Reason = Reason.NOT_LOOKED_AT, message: str = ""
 ) -> Judged:
-    """Returns the condition that the status has now. If there is none, returns the condition `Unknown` with the given
-    reason and message.
+    """Returns the condition in the current status.
+
+    If there is none, returns the condition `Unknown` with the given reason and message.
     """
     found = conditions.find(observed.status, type_)
     if found is None or found.get("status") not in tuple(ConditionStatus):

@@ -1,6 +1,7 @@
-"""Describes the steps that only a person can take, most of them at Meta: what to do, and on which page.
+"""Describes the steps that only a person can take: what to do, and on which page. Most steps are taken at Meta.
 
-Names of pages are as in Meta's "Get started", "Business phone numbers" and "Payment methods" (copies of 2026).
+Names of pages are as in Meta's "Get started", "Business phone numbers" and "Payment methods" (copies of
+2026).
 """
 
 NUMBERS = "WhatsApp Manager > Account tools > Phone numbers (https://business.facebook.com/wa/manage/phone-numbers/)"

@@ -35,11 +35,11 @@ class StatusWriter:
         again_in_s: float | None = None,
         min_wait_s: float = 0.0,
     ) -> Result:
-        """Writes the status if it changed, and returns the result with the time of the next reconcile.
+        """Writes the status if it changed. Returns the result, which contains the time of the next reconcile.
 
-        `details` holds the new values of fields other than conditions. `keep_times` says that nothing was attempted, so
-        the count of failures and the time of the next attempt stay as they are. `min_wait_s` is the shortest wait
-        before the next attempt, in seconds. Raises `ClusterError`.
+        `details` holds the new values of fields other than conditions. `keep_times` says that nothing was attempted.
+        The count of failures and the time of the next attempt then stay as they are. `min_wait_s` is the shortest
+        wait before the next attempt, in seconds. Raises `ClusterError`.
         """
         now, before = self._clock(), resource.status
         failures = int(before.get("failureCount") or 0)
@@ -84,7 +84,7 @@ class StatusWriter:
     async def _emit_changes(
         self, resource: NumberResource, before: Mapping[str, Any], after: Mapping[str, Any]
     ) -> None:
-        """Emits an Event for each changed condition. A condition that is true when it first appears gets none."""
+        """Emits an Event for each changed condition. A condition that is true when it first appears gets no Event."""
         for each in changed(before.get("conditions"), after["conditions"]):
             if each["status"] == ConditionStatus.UNKNOWN or each["type"] in _PROGRESS:
                 continue

@@ -1,4 +1,7 @@
-"""Derives the summary of a number, which is `Ready`, `Reconciling` and `Stalled`, from its other conditions. Pure."""
+"""Derives the summary of a number from its other conditions. The code has no side effects.
+
+The summary consists of the conditions `Ready`, `Reconciling` and `Stalled`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,8 +39,10 @@ class Summary:
 
 
 def summarise(judged: Sequence[Judged], observed: Observed) -> Summary:
-    """Returns all conditions, with the summary. `Ready` is true when each condition in `NEEDED` is true; `Stalled` is
-    true when only a person can bring the number further.
+    """Returns all conditions, including the summary.
+
+    `Ready` is true when each condition in `NEEDED` is true. `Stalled` is true when the number stays as it is
+    until a person acts.
     """
     aspects = tuple(each.condition for each in judged)
     by_type = {each.condition.type: each for each in judged}
@@ -61,8 +66,9 @@ def summarise(judged: Sequence[Judged], observed: Observed) -> Summary:
 
 
 def suspended(aspects: Sequence[Condition]) -> tuple[Condition, ...]:
-    """Returns the conditions of a suspended number. `Ready` is true, so that `kubectl wait` and GitOps tools do not
-    wait for it.
+    """Returns the conditions of a suspended number.
+
+    `Ready` is true, so that `kubectl wait` and GitOps tools do not wait for a suspended number.
     """
     message = "spec.suspend is true: the operator changes nothing, and messages keep flowing."
     return (_ready(ConditionStatus.TRUE, Reason.SUSPENDED, message), *aspects, NOT_RECONCILING, NOT_STALLED)
@@ -85,8 +91,9 @@ def _is_failing(judged: Judged) -> bool:
 
 
 def _was_stalled(observed: Observed, condition: Condition) -> bool:
-    """Returns whether a person already had to act for the same reason. The answer is True only if Meta was not asked in
-    this reconcile.
+    """Returns whether a person already had to act for the same reason as in `condition`.
+
+    The answer can be True only if Meta was not asked in this reconcile.
     """
     if observed.meta is not None:
         return False
@@ -95,7 +102,7 @@ def _was_stalled(observed: Observed, condition: Condition) -> bool:
 
 
 def _transient_failure(observed: Observed) -> tuple[Reason, str] | None:
-    """Returns reason and message of a failure that will end by itself; None if there is no such failure."""
+    """Returns the reason and the message of a failure that will end by itself, or None if there is no such failure."""
     meta = observed.meta or MetaState()
     for answer in (meta.token, meta.number, meta.account, meta.app):
         # A call that was put off to spare the account's budget is no failure: it is made later.

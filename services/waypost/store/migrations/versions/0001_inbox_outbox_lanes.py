@@ -1,4 +1,4 @@
-"""The inbox, conversations, the outbox, lanes and counts"""
+"""Creates the inbox, conversations, the outbox, lanes and counts."""
 
 import sqlalchemy as sa
 from alembic import op

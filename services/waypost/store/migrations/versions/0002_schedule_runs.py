@@ -1,4 +1,4 @@
-"""Runs of schedules, and a way to find the outbox rows of one"""
+"""Creates the table for runs of schedules, and a way to find the outbox rows of a run."""
 
 import sqlalchemy as sa
 from alembic import op
