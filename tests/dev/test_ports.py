@@ -1,6 +1,7 @@
 """Tests the choice of free ports: two callers never get the same port, even before a server listens on it."""
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -34,8 +35,7 @@ def test_no_port_is_chosen_twice_by_one_process_or_by_two(monkeypatch: pytest.Mo
 def test_a_port_on_which_a_process_listens_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A port with a listening server is not chosen, even if `free_port` did not choose it for that server."""
     port = ports.free_port()
-    claim = ports._chosen.pop()
-    claim.close()
+    os.close(ports._chosen.pop())
     monkeypatch.setattr(ports, "_FIRST", port)
     monkeypatch.setattr(ports, "_LAST", port)
     with socket.create_server(("127.0.0.1", port)), pytest.raises(ports.PortTaken):

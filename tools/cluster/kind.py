@@ -11,6 +11,15 @@ NODE = f"{CLUSTER}-control-plane"
 NODE_PORTS = {"webhook": 30080, "simulator": 30082}
 """The services that are reached from outside of the cluster; kind maps each port to a free one on 127.0.0.1."""
 
+# A busy disk makes etcd wait seconds for each write, until requests time out. A trial cluster that is lost with its
+# machine is created again, so its etcd need not wait for the disk.
+_ETCD = json.dumps(
+    {
+        "kind": "ClusterConfiguration",
+        "etcd": {"local": {"extraArgs": {"unsafe-no-fsync": "true"}}},
+    }
+)
+
 
 def cluster_names() -> list[str]:
     """Returns the names of all clusters on the Docker engine. Returns none if no engine runs or kind is missing."""
@@ -30,7 +39,7 @@ def ensure_cluster(node_image: str) -> None:
     cluster = {
         "kind": "Cluster",
         "apiVersion": "kind.x-k8s.io/v1alpha4",
-        "nodes": [{"role": "control-plane", "extraPortMappings": ports}],
+        "nodes": [{"role": "control-plane", "extraPortMappings": ports, "kubeadmConfigPatches": [_ETCD]}],
     }
     image = ("--image", node_image) if node_image else ()
     run("kind", "create", "cluster", "--name", CLUSTER, "--kubeconfig", KUBECONFIG, "--wait", "180s", *image,

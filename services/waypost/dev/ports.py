@@ -13,8 +13,8 @@ class PortTaken(CommandError):
 # Linux, macOS and Windows take the local ports of outgoing connections from 32768 or above, and Kubernetes its node
 # ports from 30000 on, so neither takes one of these between the choice of a port and the start of its server.
 _FIRST, _LAST = 10_000, 29_999
-# Sockets that hold what this process has chosen, so that no other process which calls `free_port` chooses it too.
-_chosen: list[socket.socket] = []
+# Descriptors of open sockets, which reserve the ports that this process has chosen until it ends.
+_chosen: list[int] = []
 
 
 def free_port() -> int:
@@ -31,7 +31,7 @@ def free_port() -> int:
         except OSError:
             claim.close()
             continue
-        _chosen.append(claim)
+        _chosen.append(claim.detach())
         return port
     raise PortTaken(f"no port of loopback from {_FIRST} to {_LAST} is free")
 
