@@ -169,6 +169,8 @@ def check_registry(
     """
     for error in (*routes.errors, *numbers.errors):
         yield Finding("registry", WRONG, f"{error}: cannot be decoded", PUBLISH_AGAIN)
+    for error in numbers.without_bot:
+        yield Finding("registry", WRONG, f"{error}: its bot cannot be read", PUBLISH_AGAIN)
     if not routes.by_name and not numbers.by_name:
         yield Finding(
             "registry",

@@ -60,6 +60,9 @@ class RegisteredNumbers:
         if changed:
             for problem in self._registry.current.errors:
                 log.error("registry file cannot be read; its last good content stays in use", problem=problem)
+            # No reason to be unready: the file arrives by itself, and the other numbers are served.
+            for problem in self._registry.current.without_bot:
+                log.warning("the bot of a number has not arrived; its last good bot stays in use", problem=problem)
 
     def record(self) -> None:
         """Writes the numbers into the database if they have changed. If a write fails, the next call repeats it."""

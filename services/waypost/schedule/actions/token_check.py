@@ -33,7 +33,9 @@ def run(context: "RunContext", action: TokenCheckAction) -> ActionOutcome:
     not answer.
     """
     order = context.order
-    number = registry.numbers(context.registry_dir).current.by_name.get((order.namespace, order.number))
+    number = registry.numbers(context.registry_dir, with_bots=False).current.by_name.get(
+        (order.namespace, order.number)
+    )
     if number is None:
         raise NotYet(f"the registry does not hold {order.namespace}/{order.number} yet")
     try:
