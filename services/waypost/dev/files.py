@@ -37,9 +37,10 @@ def fingerprint(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
     return tuple(seen)
 
 
-def replace(path: Path, text: str) -> None:
+def replace(path: Path, content: str | bytes) -> None:
     """Replaces a file atomically, so that a reader never sees half of it. Only the file's owner can read it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
+    # A name may have 255 bytes, and the names of registry files may have almost as many.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    with os.fdopen(handle, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
     Path(temporary).replace(path)

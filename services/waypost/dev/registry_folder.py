@@ -1,0 +1,61 @@
+"""Writes the registry's Secrets as files, as a kubelet does for pods that mount them."""
+
+import base64
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from waypost.dev.files import replace
+
+_SECRET = re.compile(r"waypost-registry-(webhook|worker|number|bot)-(\d+)")
+_FOLDERS = {"webhook": "webhook", "worker": "worker", "number": "worker", "bot": "bot"}
+_ORDER = ("worker", "webhook", "number", "bot")
+"""Contents in the order in which pods mount them: a key in a later Secret counts. `worker` is the previous layout."""
+
+_Rank = tuple[int, int]
+"""Place of a Secret in the mounted volume."""
+
+
+class RegistryFolder:
+    """The folder that the other processes read. Only files of changed keys are written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._data: dict[str, Mapping[str, str]] = {}
+        self._holders: dict[Path, dict[_Rank, str]] = {}
+
+    def update(self, secret: str, data: Mapping[str, str]) -> None:
+        """Writes what has changed in a Secret, given its data in base64. Does nothing if the Secret is none of the
+        registry's.
+        """
+        matched = _SECRET.fullmatch(secret)
+        if matched is None:
+            return
+        before, self._data[secret] = self._data.get(secret, {}), data
+        rank = _ORDER.index(matched[1]), int(matched[2])
+        for key in before.keys() | data.keys():
+            if before.get(key) != data.get(key):
+                self._change(self._folder / _FOLDERS[matched[1]] / key, rank, data.get(key))
+
+    def remove_others(self) -> None:
+        """Removes files that an earlier process left and that are in no Secret."""
+        for name in set(_FOLDERS.values()):
+            folder = self._folder / name
+            for path in (*folder.glob("*.json"), *folder.glob("*.gz")):
+                if path not in self._holders:
+                    path.unlink()
+
+    def _change(self, path: Path, rank: _Rank, value: str | None) -> None:
+        holders = self._holders.setdefault(path, {})
+        if value is None:
+            holders.pop(rank, None)
+        else:
+            holders[rank] = value
+        if not holders:
+            del self._holders[path]
+            path.unlink(missing_ok=True)
+            return
+        content = base64.b64decode(holders[max(holders)])
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists() or path.read_bytes() != content:
+            replace(path, content)
