@@ -147,6 +147,12 @@ class Settings(BaseSettings):
         le=100_000,
         description="Management calls per WhatsApp Business account and hour: Meta's limit for a new account.",
     )
+    quota_registry_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Most bytes that a namespace's numbers and bots may take in the registry, unless an annotation of "
+        "the Namespace gives another quota; 0 means no quota.",
+    )
     webhook_probe_url: str = Field(
         default="",
         description="Where the operator reaches the webhook, to check that it serves a callback before that is "

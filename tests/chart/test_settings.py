@@ -9,7 +9,7 @@ from waypost import __version__
 from waypost.dev import files, manifests, simulated_world
 from waypost.operator import main as operator
 from waypost.operator.api import crd
-from waypost.operator.cluster import kubernetes, registry_secrets
+from waypost.operator.cluster import kubernetes, previous_registry, registry_secrets, registry_shards
 from waypost.settings import Settings
 
 from .rendered import CHART, NAMESPACE, Rendered, render
@@ -106,19 +106,43 @@ def test_the_operator_finds_the_pods_that_mount_the_registry(production: Rendere
 
 
 def test_the_mounted_secrets_are_those_that_the_operator_writes(production: Rendered) -> None:
-    """The services mount the Secrets that the operator writes.
+    """The services mount all Secrets that the operator may write, in their order: of two equal keys the later counts.
 
-    The names match for each of the four Secrets that a number can hash to.
+    Workers also mount those of the previous version, before the others, and the bots in a volume of their own.
     """
-    mounted = {
-        source["secret"]["name"]
-        for audience in registry_secrets.AUDIENCES
-        for volume in production.pod(audience)["volumes"]
-        for source in volume.get("projected", {}).get("sources", ())
+    assert _mounted(production, "webhook") == {"/etc/waypost/registry/webhook": _secrets("webhook")}
+    previous = [previous_registry.worker_secret(shard) for shard in range(previous_registry.SECRETS)]
+    assert _mounted(production, "worker") == {
+        "/etc/waypost/registry/worker": previous + _secrets("number"),
+        "/etc/waypost/registry/bot": _secrets("bot"),
     }
 
-    for audience in registry_secrets.AUDIENCES:
-        assert {registry_secrets.secret_name(audience, "team-a", f"number-{n}", 4) for n in range(50)} <= mounted
+
+def test_the_secrets_of_the_registry_are_optional(production: Rendered) -> None:
+    """Most of them do not exist, and a pod starts all the same."""
+    for component in ("webhook", "worker"):
+        for volume in production.pod(component)["volumes"]:
+            for source in volume.get("projected", {}).get("sources", ()):
+                assert source["secret"]["optional"] is True
+
+
+def _secrets(content: registry_shards.Content) -> list[str]:
+    return [registry_shards.secret_name(content, shard) for shard in range(registry_secrets.SHARDS)]
+
+
+def _mounted(production: Rendered, component: str) -> dict[str, list[str]]:
+    """Returns the Secrets that the operator writes and a component mounts, by folder."""
+    pod = production.pod(component)
+    folders = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
+    return {
+        folders[volume["name"]]: [
+            source["secret"]["name"]
+            for source in volume["projected"]["sources"]
+            if source["secret"]["name"].startswith("waypost-registry-")
+        ]
+        for volume in pod["volumes"]
+        if "projected" in volume
+    }
 
 
 def test_the_simulated_meta_of_a_trial_has_what_the_examples_need() -> None:

@@ -92,6 +92,8 @@ class ApiServer:
         self.selectors: list[tuple[str, str]] = []
         self.faults: list[Fault] = []
         self.url = ""
+        self.annotations: dict[str, dict[str, str]] = {}
+        """Annotations of Namespaces. Every Namespace exists."""
 
     # what tests call
 
@@ -223,6 +225,9 @@ class ApiServer:
         if rest[:1] == ["namespaces"] and len(rest) > 2:
             namespace, rest = rest[1], rest[2:]
         kind = _BY_PLURAL.get((group, rest[0]))
+        if kind is None and rest[0] == "namespaces":
+            metadata = {"name": rest[1], "annotations": self.annotations.get(rest[1], {})}
+            return web.json_response({"kind": "PartialObjectMetadata", "metadata": metadata})
         if kind is None:
             raise Refusal(404, "NotFound", "the server could not find the requested resource")
         name = rest[1] if len(rest) > 1 else None

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import re
 import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -17,12 +18,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route as Path
 
 from waypost.cloudapi.graph.client import GraphClient
-from waypost.contracts import registry
+from waypost.contracts import bot_files, registry
 from waypost.contracts.condition_types import ConditionStatus
 from waypost.dev.file_cluster import FileCluster
 from waypost.operator.api.conditions import find
 from waypost.operator.cluster.interface import Cluster, Manifest
-from waypost.operator.cluster.registry_secrets import secret_name
 from waypost.operator.engine.outcome import Result
 from waypost.operator.meta.budget_handover import BudgetHandover
 from waypost.operator.number.reconcile import NumberReconciler
@@ -113,11 +113,8 @@ class Webhook:
         if namespace == "apps":
             routes = published(self._cluster)[0].values()
             return {token for each in routes if each.app_id == name for token in each.verify_tokens}
-        shard = self._cluster.get("Secret", RELEASE, secret_name("webhook", namespace, name, 4)) or {}
-        content = (shard.get("data") or {}).get(f"{namespace}.{name}.json")
-        return (
-            set(msgspec.json.decode(base64.b64decode(content), type=registry.Route).verify_tokens) if content else set()
-        )
+        route = published(self._cluster)[0].get(f"{namespace}.{name}.json")
+        return set(route.verify_tokens) if route else set()
 
     async def serves(self, path: str, verify_token: str) -> str | None:
         """Answers the operator's probe without a network.
@@ -132,18 +129,34 @@ class Webhook:
 
 
 def published(cluster: FileCluster) -> tuple[dict[str, registry.Route], dict[str, registry.Number]]:
-    """Returns the registry entries that the webhook and the workers would read."""
+    """Returns the registry entries that the webhook and the workers would read, numbers with their bots."""
     routes: dict[str, registry.Route] = {}
     numbers: dict[str, registry.Number] = {}
-    for stored in cluster.all("Secret"):
-        name = stored["metadata"]["name"]
-        for key, value in (stored.get("data") or {}).items():
-            content = base64.b64decode(value)
-            if name.startswith("waypost-registry-webhook-"):
-                routes[key] = msgspec.json.decode(content, type=registry.Route)
-            elif name.startswith("waypost-registry-worker-"):
-                numbers[key] = msgspec.json.decode(content, type=registry.Number)
+    bots = contents(cluster, "bot")
+    for key, content in contents(cluster, "webhook").items():
+        routes[key] = msgspec.json.decode(content, type=registry.Route)
+    for key, content in contents(cluster, "number").items():
+        number = msgspec.json.decode(content, type=registry.Number)
+        if number.bot_digest is not None:
+            packed = bots[bot_files.file_name(number.bot_digest)]
+            number = msgspec.structs.replace(number, bot=bot_files.unpack(packed, number.bot_digest))
+        numbers[key] = number
     return routes, numbers
+
+
+def contents(cluster: FileCluster, content: str) -> dict[str, bytes]:
+    """Returns all keys of the registry's Secrets of one content, as a pod sees them that mounts the Secrets."""
+    secrets = [each for each in cluster.all("Secret") if _shard(each, content) is not None]
+    return {
+        key: base64.b64decode(value)
+        for each in sorted(secrets, key=lambda each: _shard(each, content) or 0)
+        for key, value in (each.get("data") or {}).items()
+    }
+
+
+def _shard(secret: Manifest, content: str) -> int | None:
+    matched = re.fullmatch(rf"waypost-registry-{content}-(\d+)", secret["metadata"]["name"])
+    return int(matched[1]) if matched else None
 
 
 class Installation:

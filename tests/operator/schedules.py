@@ -59,7 +59,8 @@ def number_status(
         "conditions": [
             {"type": ConditionType.READY, "status": ready, "reason": reason},
             {"type": ConditionType.REGISTERED, "status": registered, "reason": Reason.CONNECTED},
-        ]
+        ],
+        "registryShard": 3,
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from waypost.contracts.condition_types import ConditionType, Reason
+from waypost.operator.number.reconcile import SECRETS_FRESH_S
 
 from .installation import (
     APP,
@@ -114,6 +115,7 @@ async def test_a_deletion_without_credentials_says_what_is_left(it: Installation
     await declared(it, deletionPolicy="Delete")
     for each in it.cluster.all("Secret"):
         it.cluster.remove("Secret", each["metadata"]["namespace"], each["metadata"]["name"])
+    it.clock.advance(SECRETS_FRESH_S)
     assert await deleted(it)
     assert it.cluster.events[-1][:2] == ("Warning", Reason.LEFT_AT_META)
 

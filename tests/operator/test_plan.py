@@ -15,7 +15,7 @@ from waypost.cloudapi.graph.proof import appsecret_proof
 from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api.conditions import timestamp
 from waypost.operator.api.number_models import NumberSpec
-from waypost.operator.cluster.registry_secrets import Published
+from waypost.operator.cluster.registry_secrets import NoRoom, Published, Use
 from waypost.operator.engine.outcome import Outcome
 from waypost.operator.number import actions as act
 from waypost.operator.number.actions import Action
@@ -71,7 +71,7 @@ def observed(**changes: Any) -> Observed:
 
 def published(found: Observed) -> Published:
     """Returns the registry entries of a number that is as desired."""
-    return Published(route_of(desired(), CREDENTIALS, SECRETS), number_of(desired(), found, CREDENTIALS))
+    return Published(route_of(desired(), CREDENTIALS, SECRETS), number_of(desired(), found, CREDENTIALS), 0)
 
 
 def planned(found: Observed, wanted: Desired | None = None) -> list[type[Action]]:
@@ -330,7 +330,7 @@ def test_a_missing_or_wrong_proof_is_replaced(proof: str | None) -> None:
     found = observed()
     assert found.published.number is not None
     number = type(found.published.number)(**_fields(found.published.number, app_secret_proof=proof))
-    assert planned(observed(published=Published(found.published.route, number))) == [act.Publish]
+    assert planned(observed(published=Published(found.published.route, number, 0))) == [act.Publish]
 
 
 @pytest.mark.parametrize(
@@ -366,9 +366,9 @@ def test_an_unreadable_script_leaves_the_published_one() -> None:
     before = Published(found.published.route, None)
     assert found.published.number is not None
     with_bot = dataclasses.replace(
-        before, number=type(found.published.number)(**_fields(found.published.number, bot="b"))
+        before, number=type(found.published.number)(**_fields(found.published.number, bot_digest="b"))
     )
-    assert number_of(desired(), dataclasses.replace(found, published=with_bot), CREDENTIALS).bot == "b"
+    assert number_of(desired(), dataclasses.replace(found, published=with_bot), CREDENTIALS).bot_digest == "b"
 
 
 ALLOWED = AllowedPlugins.read("shop.bot:turn")
@@ -421,12 +421,103 @@ def test_the_bot_that_is_published_is_one_that_can_answer(
     found = observed(script=script)
     assert found.published.number is not None
     last = before and type(found.published.number)(
-        **_fields(found.published.number, bot=before[0], bot_plugin=before[1])
+        **_fields(found.published.number, bot_digest=before[0], bot_plugin=before[1])
     )
-    found = dataclasses.replace(found, published=Published(found.published.route, last))
+    found = dataclasses.replace(found, published=Published(found.published.route, last, 0))
     wanted = dataclasses.replace(desired(**{"bot": bot} if bot else {}), plugins=ALLOWED)
     made = number_of(wanted, found, CREDENTIALS)
-    assert (made.bot, made.bot_plugin) == is_published
+    assert (made.bot_digest, made.bot_plugin) == is_published
+
+
+FULL = NoRoom(Reason.REGISTRY_FULL, "All Secrets are full.")
+OVER = NoRoom(Reason.QUOTA_EXCEEDED, "The quota is used up.")
+
+
+@pytest.mark.parametrize("refusal", [FULL, OVER], ids=["the registry is full", "the quota is used up"])
+def test_a_script_without_room_leaves_the_published_one(refusal: NoRoom) -> None:
+    """A new token is published all the same, with the bot that the registry has."""
+    before = observed()
+    assert before.published.number is not None
+    with_bot = type(before.published.number)(**_fields(before.published.number, bot_digest="b"))
+    found = observed(
+        script=Script("a larger script"), no_room=refusal, published=Published(before.published.route, with_bot, 3)
+    )
+    assert planned(found, desired(**{"bot": SCRIPT_BOT})) == []
+    (publish,) = plan(desired(**{"bot": SCRIPT_BOT}), dataclasses.replace(found, refreshed=REFRESHED), NOW).actions[:1]
+    assert isinstance(publish, act.Publish)
+    assert (publish.number.bot_digest, publish.script) == ("b", None)
+    assert publish.number.access_token == "fresh"
+
+
+def test_a_script_without_room_is_a_condition() -> None:
+    """A person must act, and `QuotaExceeded` says so only if it is a quota that refuses."""
+    wanted = desired(**{"bot": SCRIPT_BOT})
+    for refusal, has_quota in ((FULL, False), (OVER, True)):
+        found = observed(script=Script("a larger script"), no_room=refusal)
+        conditions = {each.condition.type: each for each in judgement.judge(wanted, found, NOW)}
+        loaded = conditions[ConditionType.BOT_LOADED]
+        assert (loaded.condition.status, loaded.condition.reason, loaded.needs_person) == (FALSE, refusal.reason, True)
+        assert (ConditionType.QUOTA_EXCEEDED in conditions) is has_quota
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "reason"),
+    [
+        pytest.param({"quota": Use(50, 100)}, FALSE, Reason.WITHIN_QUOTA, id="within it"),
+        pytest.param({"failed": {act.Publish: OVER}}, TRUE, Reason.REGISTRY_BYTES, id="a new number is too much"),
+        pytest.param({"no_room": OVER}, TRUE, Reason.REGISTRY_BYTES, id="a new script is too much"),
+    ],
+)
+def test_a_quota_is_a_condition(changes: dict[str, Any], status: str, reason: Reason) -> None:
+    """It is true when something is kept back."""
+    (found,) = [
+        each.condition
+        for each in judgement.judge(desired(), observed(**changes), NOW)
+        if each.condition.type == ConditionType.QUOTA_EXCEEDED
+    ]
+    assert (found.status, found.reason) == (status, reason)
+
+
+def test_a_namespace_without_a_quota_has_no_condition_about_it() -> None:
+    """Quotas are off unless the platform sets them."""
+    assert ConditionType.QUOTA_EXCEEDED not in {
+        each.condition.type for each in judgement.judge(desired(), observed(), NOW)
+    }
+
+
+def test_a_new_number_without_room_needs_a_person() -> None:
+    """`Ready` says why, and the number is not tried in a fast rhythm."""
+    found = observed(**NEW, failed={act.Publish: OVER})
+    made = summary.summarise(judgement.judge(desired(), found, NOW), found)
+    assert made.outcome is Outcome.STALLED
+    (ready,) = [each for each in made.conditions if each.type == ConditionType.READY]
+    assert (ready.status, ready.reason) == (FALSE, Reason.QUOTA_EXCEEDED)
+
+
+@pytest.mark.parametrize(
+    ("changes", "actions"),
+    [
+        pytest.param({"shard": None}, [act.Publish], id="the layout of the previous version has it"),
+        pytest.param({"is_bot_stored": False}, [act.Publish], id="its bot is lost"),
+        pytest.param({}, [], id="nothing is missing"),
+    ],
+)
+def test_what_the_registry_lacks_is_published(changes: dict[str, Any], actions: list[type[Action]]) -> None:
+    """Entries of the previous version move to the new layout, and a bot whose Secret was deleted is written again."""
+    wanted = desired(**{"bot": SCRIPT_BOT})
+    found = observed(script=Script("a script"))
+    number = number_of(wanted, found, CREDENTIALS)
+    whole = Published(found.published.route, number, 0)
+    assert planned(dataclasses.replace(found, published=dataclasses.replace(whole, **changes)), wanted) == actions
+
+
+def test_a_lost_bot_of_a_broken_script_is_not_published_again_and_again() -> None:
+    """There is no text to publish; workers keep the bot that they have."""
+    found = observed(script=MISSING_SCRIPT)
+    assert found.published.number is not None
+    number = type(found.published.number)(**_fields(found.published.number, bot_digest="b"))
+    lost = Published(found.published.route, number, 0, is_bot_stored=False)
+    assert planned(dataclasses.replace(found, published=lost), desired(**{"bot": SCRIPT_BOT})) == []
 
 
 def test_the_condition_of_a_refused_plugin_says_who_can_allow_it() -> None:

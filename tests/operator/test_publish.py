@@ -1,28 +1,53 @@
-"""Entries of many numbers share a few Secrets, and no number changes another's entry."""
+"""Entries of many numbers share the registry's Secrets, each bot is stored once, and no number changes another's."""
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
-from waypost.contracts import registry
+from waypost.contracts import bot_files, registry
 from waypost.dev.file_cluster import FileCluster
 from waypost.operator.cluster import registry_secrets
-from waypost.operator.cluster.interface import Stored
-from waypost.operator.cluster.registry_secrets import Published, Registry
+from waypost.operator.cluster.interface import ClusterAway, ClusterRefused, Manifest, Stored
+from waypost.operator.cluster.quotas import REGISTRY_BYTES, parse_bytes
+from waypost.operator.cluster.registry_secrets import MOVED_KEEP_S, UNUSED_KEEP_S, NoRoom, Published, Registry
+from waypost.operator.cluster.registry_shards import FILL, GROW, LIMIT, Shards
 
-from .installation import published
+from .installation import Clock, contents, published
 
 pytestmark = pytest.mark.anyio
 
+HELLO = "version: 1\nfallback: {reply: Hello}\n"
 
-def entries(name: str, token: str = "t") -> tuple[registry.Route, registry.Number]:
-    """Returns both registry entries of a number."""
-    both = {"namespace": "team-a", "name": name, "phone_number_id": "1", "waba_id": "2", "app_id": "3"}
+
+def entries(
+    name: str, token: str = "t", script: str | None = None, namespace: str = "team-a"
+) -> tuple[registry.Route, registry.Number]:
+    """Return both registry entries of a number."""
+    both: dict[str, Any] = {"namespace": namespace, "name": name}
+    both |= {"phone_number_id": "1", "waba_id": "2", "app_id": "3"}
+    digest = None if script is None else bot_files.digest_of(script)
     return (
         registry.Route(**both, app_secrets=("s",), verify_tokens=("v",)),
-        registry.Number(**both, access_token=token),  # type: ignore[arg-type]  # mypy matches `both` with `bot` too
+        registry.Number(**both, access_token=token, bot_digest=digest),
     )
+
+
+async def publish(store: Registry, name: str, script: str | None = None, **fields: Any) -> Published:
+    """Publishes a number as a reconcile does, and returns what is read afterwards."""
+    namespace = fields.get("namespace", "team-a")
+    await store.write(await store.read(namespace, name), *entries(name, script=script, **fields), script)
+    return await store.read(namespace, name)
+
+
+async def attempt(store: Registry, name: str) -> str | None:
+    """Publishes a number, and returns the reason if there is no room for it."""
+    try:
+        await publish(store, name)
+    except NoRoom as error:
+        return error.reason
+    return None
 
 
 @pytest.fixture
@@ -31,30 +56,37 @@ def cluster() -> FileCluster:
     return FileCluster()
 
 
+def bots(cluster: FileCluster) -> set[str]:
+    """Returns the names of the stored bots."""
+    return set(contents(cluster, "bot"))
+
+
 async def test_an_entry_is_read_as_it_was_written(cluster: FileCluster) -> None:
-    """A written entry is read back unchanged. A number without entries reads as an empty `Published`."""
+    """A number without entries reads as an empty `Published`."""
     store = Registry(cluster, "waypost", 4)
     route, number = entries("one")
     assert await store.write(Published(), route, number)
-    assert await store.read("team-a", "one") == Published(route, number)
+    found = await store.read("team-a", "one")
+    assert (found.route, found.number) == (route, number)
+    assert found.shard in range(4)
     assert await store.read("team-a", "two") == Published()
 
 
 async def test_an_unchanged_entry_is_not_written(cluster: FileCluster) -> None:
-    """An unchanged entry is not written, so a resync of a thousand numbers writes nothing."""
+    """A resync of a thousand numbers writes nothing."""
     store = Registry(cluster, "waypost", 4)
-    await store.write(Published(), *entries("one"))
+    await publish(store, "one", HELLO)
     before = cluster.dump()
-    assert not await store.write(await store.read("team-a", "one"), *entries("one"))
+    assert not await store.write(await store.read("team-a", "one"), *entries("one", script=HELLO), HELLO)
     assert cluster.dump() == before
 
 
 async def test_numbers_of_one_secret_do_not_affect_each_other(cluster: FileCluster) -> None:
-    """When all numbers share one Secret, each change or withdrawal affects only its own key."""
+    """With one shard all numbers share a Secret, and each change or withdrawal concerns one key."""
     store = Registry(cluster, "waypost", 1)
     for name in ("one", "two", "three"):
-        await store.write(Published(), *entries(name))
-    await store.write(await store.read("team-a", "two"), *entries("two", token="new"))
+        await publish(store, name)
+    await publish(store, "two", token="new")
     await store.withdraw("team-a", "one")
     assert {key: each.access_token for key, each in published(cluster)[1].items()} == {
         "team-a.two.json": "new",
@@ -63,17 +95,14 @@ async def test_numbers_of_one_secret_do_not_affect_each_other(cluster: FileClust
 
 
 async def test_an_operator_can_withdraw_an_entry_of_an_earlier_one(cluster: FileCluster) -> None:
-    """An operator can withdraw entries that an earlier operator wrote, because entries are found by name.
-
-    So entries of an object that lost its finalizer can still be removed.
-    """
-    await Registry(cluster, "waypost", 1).write(Published(), *entries("one"))
-    await Registry(cluster, "waypost", 1).withdraw("team-a", "one")
+    """Entries are found by name, so those of an object that lost its finalizer can still be removed."""
+    await publish(Registry(cluster, "waypost"), "one")
+    await Registry(cluster, "waypost").withdraw("team-a", "one")
     assert published(cluster) == ({}, {})
 
 
 async def test_an_entry_that_cannot_be_read_is_replaced(cluster: FileCluster) -> None:
-    """An entry that cannot be read, for example after an edit by hand, is written again."""
+    """An entry that was edited by hand is written again."""
     store = Registry(cluster, "waypost", 1)
     route, number = entries("one")
     await store.write(Published(), route, number)
@@ -82,43 +111,355 @@ async def test_an_entry_that_cannot_be_read_is_replaced(cluster: FileCluster) ->
     stored["data"]["team-a.one.json"] = "e30="
     cluster.put(stored)
     found = await store.read("team-a", "one")
-    assert found == Published(None, number)
+    assert (found.route, found.number) == (None, number)
     await store.write(found, route, number)
-    assert await store.read("team-a", "one") == Published(route, number)
+    assert (await store.read("team-a", "one")).route == route
 
 
 async def test_a_write_during_a_read_is_not_lost() -> None:
-    """A write that is made during a read is not lost, although the answer to the read is older and arrives later."""
+    """The read's answer is older than the write and arrives after it."""
     answered, arrives = asyncio.Event(), asyncio.Event()
 
     class Slow(FileCluster):
         async def secret(self, namespace: str, name: str) -> Stored | None:
             found = await super().secret(namespace, name)
-            answered.set()
-            await arrives.wait()
+            if name == "waypost-registry-number-0":
+                answered.set()
+                await arrives.wait()
             return found
 
-    cluster = Slow()
-    store = Registry(cluster, "waypost", 1, fresh_s=60.0)
-    reading = asyncio.create_task(store.read("team-a", "coming"))
+    shards = Shards(Slow(), "waypost", "number", 1, fresh_s=60.0, clock=Clock())
+    reading = asyncio.create_task(shards.refresh())
     await answered.wait()
-    await store.write(Published(), *entries("coming"))
+    await shards.put("team-a.coming.json", b"{}", 0)
     arrives.set()
     await reading
-    assert await store.read("team-a", "coming") == Published(*entries("coming"))
+    assert await shards.get("team-a.coming.json") == b"{}"
 
 
 async def test_a_token_in_use_anywhere_is_found(cluster: FileCluster) -> None:
     """All shards are searched, since a token in use must not be revoked."""
     store = Registry(cluster, "waypost", 4)
     for each in range(20):
-        await store.write(Published(), *entries(f"n{each}", token=f"t{each}"))
+        await publish(store, f"n{each}", token=f"t{each}")
     assert await store.carries("t13")
     assert not await store.carries("t20")
 
 
-def test_numbers_are_spread_over_the_secrets() -> None:
-    """The numbers are spread evenly, since a Secret holds 1 MiB."""
-    names = Counter(registry_secrets.secret_name("worker", "team", f"number-{each}", 4) for each in range(1000))
-    assert len(names) == 4
-    assert max(names.values()) < 350
+async def test_a_bot_is_stored_once_for_all_numbers_and_namespaces(cluster: FileCluster) -> None:
+    """Its entries hold the digest alone."""
+    store = Registry(cluster, "waypost")
+    for namespace in ("team-a", "team-b"):
+        for name in ("one", "two"):
+            await publish(store, name, HELLO, namespace=namespace)
+    assert bots(cluster) == {bot_files.file_name(bot_files.digest_of(HELLO))}
+    assert not any(b"Hello" in content for content in contents(cluster, "number").values())
+    assert {each.bot for each in published(cluster)[1].values()} == {HELLO}
+
+
+async def test_a_bot_is_stored_before_the_entry_that_names_it(cluster: FileCluster) -> None:
+    """And the entry of the workers before that of the webhook: what is taken in can then be answered."""
+    written: list[str] = []
+
+    class Recording(FileCluster):
+        async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
+            written.append(secret["metadata"]["name"].split("-")[2])
+            await super().write_entry(secret, key, content)
+
+    await publish(Registry(Recording(), "waypost"), "one", HELLO)
+    assert written == ["bot", "number", "webhook"]
+
+
+async def test_a_bot_that_no_number_has_is_removed_later(cluster: FileCluster) -> None:
+    """A pod may still have an entry that names it, so it stays for some time."""
+    clock = Clock()
+    store = Registry(cluster, "waypost", clock=clock)
+    await publish(store, "one", HELLO)
+    await publish(store, "one", HELLO + "# new\n")
+    await store.tidy()
+    clock.advance(UNUSED_KEEP_S - 1)
+    await store.tidy()
+    assert len(bots(cluster)) == 2
+    clock.advance(2)
+    await store.tidy()
+    assert bots(cluster) == {bot_files.file_name(bot_files.digest_of(HELLO + "# new\n"))}
+
+
+async def test_a_bot_that_is_wanted_while_it_is_removed_is_there_afterwards() -> None:
+    """The removal began when no number had it."""
+    removing, goes_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(FileCluster):
+        async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
+            if content is None:
+                removing.set()
+                await goes_on.wait()
+            await super().write_entry(secret, key, content)
+
+    cluster, clock = Slow(), Clock()
+    store = Registry(cluster, "waypost", clock=clock, fresh_s=60.0)
+    await publish(store, "one", HELLO)
+    await publish(store, "one")
+    await store.tidy()
+    clock.advance(UNUSED_KEEP_S)
+    tidying = asyncio.create_task(store.tidy())
+    await removing.wait()
+    goes_on.set()
+    await asyncio.gather(tidying, publish(store, "two", HELLO))
+    assert (await store.read("team-a", "two")).is_bot_stored
+    assert bots(cluster) == {bot_files.file_name(bot_files.digest_of(HELLO))}
+
+
+async def test_a_bot_whose_secret_was_deleted_is_reported_as_lost(cluster: FileCluster) -> None:
+    """The number's next reconcile writes it again."""
+    store = Registry(cluster, "waypost")
+    found = await publish(store, "one", HELLO)
+    assert found.is_bot_stored
+    cluster.remove("Secret", "waypost", "waypost-registry-bot-0")
+    found = await store.read("team-a", "one")
+    assert not found.is_bot_stored
+    assert await store.write(found, *entries("one", script=HELLO), HELLO)
+    assert (await store.read("team-a", "one")).is_bot_stored
+
+
+async def test_numbers_are_spread_over_the_first_secrets(cluster: FileCluster) -> None:
+    """These are the Secrets in which an operator of the previous version looks.
+
+    A thousand numbers that are published together do not wait for the patches of one Secret.
+    """
+    store = Registry(cluster, "waypost")
+    places = Counter([(await publish(store, f"number-{each}")).shard for each in range(100)])
+    assert set(places) == {0, 1, 2, 3}
+
+
+# Sizes
+
+
+def shards(cluster: FileCluster, count: int = 4, clock: Clock | None = None) -> Shards:
+    return Shards(cluster, "waypost", "number", count, fresh_s=60.0, clock=clock or Clock())
+
+
+async def fill(found: Shards, shard: int, share: float) -> None:
+    """Fills a shard up to a share of its limit, with one key."""
+    await found.load()
+    await found.put(f"filler.{shard}", b"x" * (int(LIMIT * share) - len(f"filler.{shard}")), shard)
+
+
+async def test_a_new_key_goes_to_the_first_shard_with_room(cluster: FileCluster) -> None:
+    """Where it belongs by its name comes first, then the shards in order."""
+    found = shards(cluster)
+    await fill(found, 0, FILL)
+    await fill(found, 2, FILL)
+    assert found.choose("a.b.json", b"x") == 1
+    assert found.choose("a.b.json", b"x", home=3) == 3
+    assert found.choose("a.b.json", b"x", home=2) == 1
+
+
+async def test_a_key_grows_in_its_place_and_then_moves_up(cluster: FileCluster) -> None:
+    """Pods read Secrets in order, so the copy in the later one counts, and the earlier one may go later."""
+    clock = Clock()
+    found = shards(cluster, clock=clock)
+    await fill(found, 1, FILL - 0.01)
+    await found.put("a.b.json", b"old", 1)
+    assert found.choose("a.b.json", b"x" * 100_000) == 1
+    larger = b"x" * int(LIMIT * (GROW - FILL + 0.02))
+    assert found.choose("a.b.json", larger) == 2
+    await found.put("a.b.json", larger, 2)
+    assert found.place("a.b.json") == 2
+    assert found.moved() == [("a.b.json", 1)]
+    assert contents(cluster, "number")["a.b.json"] == larger
+    again = shards(cluster)
+    await again.load()
+    assert again.place("a.b.json") == 2
+
+
+async def test_a_key_that_moves_down_leaves_no_copy_that_would_count(cluster: FileCluster) -> None:
+    """There is no room in a later Secret."""
+    found = shards(cluster, 2)
+    await fill(found, 1, FILL - 0.01)
+    await found.put("a.b.json", b"old", 1)
+    larger = b"x" * int(LIMIT * (GROW - FILL + 0.02))
+    shard = found.choose("a.b.json", larger)
+    assert shard == 0
+    await found.put("a.b.json", larger, shard)
+    assert (found.place("a.b.json"), found.moved()) == (0, [])
+    assert contents(cluster, "number")["a.b.json"] == larger
+
+
+async def test_a_key_that_is_published_may_fill_up_its_secret(cluster: FileCluster) -> None:
+    """When no Secret has room for new keys, a new token of a published number still gets in."""
+    found = shards(cluster, 1)
+    await found.load()
+    await found.put("a.b.json", b"token", 0)
+    await fill(found, 0, 0.95)
+    assert found.choose("a.b.json", b"longer token") == 0
+    assert found.choose("a.c.json", b"x") is None
+    assert found.choose("a.b.json", b"x" * LIMIT) is None
+
+
+async def test_writes_that_begin_together_do_not_overfill_a_secret(cluster: FileCluster) -> None:
+    """The size of each counts before it is written."""
+    found = shards(cluster, 8)
+    await found.load()
+    content = b"x" * (LIMIT // 4)
+
+    async def write(key: str) -> int:
+        shard = found.choose(key, content)
+        assert shard is not None
+        await found.put(key, content, shard)
+        return shard
+
+    places = Counter(await asyncio.gather(*(write(f"a.{each}.json") for each in range(16))))
+    assert set(places.values()) == {2}
+
+
+async def test_a_write_that_fails_does_not_keep_its_room() -> None:
+    """The Secret is read before it is used again, since the write may have been made."""
+
+    class Away(FileCluster):
+        is_away = False
+
+        async def write_entry(self, secret: Manifest, key: str, content: bytes | None) -> None:
+            await super().write_entry(secret, key, content)
+            if self.is_away:
+                raise ClusterAway("no answer")
+
+    cluster = Away()
+    found = shards(cluster, 1)
+    await found.load()
+    cluster.is_away = True
+    with pytest.raises(ClusterAway):
+        await found.put("a.b.json", b"written, but not known to be", 0)
+    cluster.is_away = False
+    assert await found.get("a.b.json") == b"written, but not known to be"
+
+
+async def test_a_copy_of_a_moved_entry_is_removed_when_pods_have_the_new_one(cluster: FileCluster) -> None:
+    """Kubelets see the changes of two Secrets in any order, so it is not removed at once."""
+    clock = Clock()
+    store = Registry(cluster, "waypost", 8, clock=clock)
+    found = await publish(store, "one")
+    assert found.shard is not None
+    await fill(store._numbers, found.shard, GROW)
+    await publish(store, "one", token="t" * 5000)
+    both = [each for each in cluster.all("Secret") if "team-a.one.json" in each["data"]]
+    assert len([each for each in both if "number" in each["metadata"]["name"]]) == 2
+    await store.tidy()
+    clock.advance(MOVED_KEEP_S)
+    await store.tidy()
+    both = [each for each in cluster.all("Secret") if "team-a.one.json" in each["data"]]
+    assert len([each for each in both if "number" in each["metadata"]["name"]]) == 1
+    assert b"t" * 5000 in contents(cluster, "number")["team-a.one.json"]
+
+
+async def test_a_full_registry_refuses_a_new_number_and_keeps_the_others(cluster: FileCluster) -> None:
+    """The error says who can help, and published numbers can still change their token."""
+    store = Registry(cluster, "waypost", 1)
+    await publish(store, "one")
+    await fill(store._numbers, 0, 0.75)
+    with pytest.raises(NoRoom, match="full"):
+        await publish(store, "two")
+    assert (await publish(store, "one", token="new")).number == entries("one", token="new")[1]
+
+
+# Quotas
+
+
+def quota(cluster: FileCluster, text: str, namespace: str = "team-a") -> None:
+    annotations = {REGISTRY_BYTES: text}
+    cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "annotations": annotations}})
+
+
+async def test_a_quota_refuses_what_would_exceed_it_and_nothing_else(cluster: FileCluster) -> None:
+    """Other namespaces have no quota, and what is published stays and may change without growth."""
+    quota(cluster, "1k")
+    store = Registry(cluster, "waypost")
+    assert (await publish(store, "one")).number is not None
+    outcomes = [await attempt(store, f"more-{each}") for each in range(5)]
+    assert set(outcomes) == {None, "QuotaExceeded"}
+    assert (await publish(store, "one", token="u")).number == entries("one", token="u")[1]
+    for each in range(10):
+        assert (await publish(store, f"other-{each}", namespace="team-b")).number is not None
+
+
+async def test_a_quota_counts_a_bot_once(cluster: FileCluster) -> None:
+    """Ten numbers with one bot take the room of one bot."""
+    store = Registry(cluster, "waypost")
+    script = HELLO + "".join(f"# {bot_files.digest_of(str(each))}\n" for each in range(500))
+    quota(cluster, "1Mi")
+    await publish(store, "0", script)
+    one = await store.use("team-a")
+    await publish(store, "1", script)
+    two = await store.use("team-a")
+    assert one is not None
+    assert two is not None
+    assert 0 < two.used - one.used < 1000
+    assert one.used > len(bot_files.pack(script))
+
+
+async def test_a_lowered_quota_takes_nothing_away(cluster: FileCluster) -> None:
+    """What uses more than the quota stays; only growth is refused, and less is always allowed."""
+    clock = Clock()
+    store = Registry(cluster, "waypost", clock=clock)
+    await publish(store, "one", HELLO)
+    quota(cluster, "100")
+    clock.advance(3600)
+    assert await store.refusal("team-a", "one", HELLO) is None
+    refusal = await store.refusal("team-a", "one", HELLO + "# more, and more\n")
+    assert refusal is not None
+    assert refusal.reason == "QuotaExceeded"
+    assert (await publish(store, "one", None)).number == entries("one")[1]
+
+
+async def test_the_annotation_goes_before_the_default(cluster: FileCluster) -> None:
+    """A platform may give one namespace more, or no quota at all."""
+    quota(cluster, "0", "team-free")
+    quota(cluster, "10Mi", "team-large")
+    quota(cluster, "plenty", "team-odd")
+    store = Registry(cluster, "waypost", quota_bytes=1000)
+    quotas = {name: await store.use(name) for name in ("team-free", "team-large", "team-odd", "team-a")}
+    assert {name: each and each.quota for name, each in quotas.items()} == {
+        "team-free": None,
+        "team-large": 10 * 2**20,
+        "team-odd": 1000,
+        "team-a": 1000,
+    }
+
+
+async def test_an_operator_that_may_not_read_namespaces_has_the_default() -> None:
+    """It was installed with the rights of an earlier version."""
+
+    class Forbidding(FileCluster):
+        async def namespace_annotations(self, namespace: str) -> dict[str, str]:
+            raise ClusterRefused("Forbidden", "namespaces is forbidden")
+
+    assert await Registry(Forbidding(), "waypost").use("team-a") is None
+    found = await Registry(Forbidding(), "waypost", quota_bytes=5).use("team-a")
+    assert found is not None
+    assert found.quota == 5
+
+
+async def test_numbers_that_are_published_together_do_not_exceed_a_quota(cluster: FileCluster) -> None:
+    """What is being written counts as if it were there."""
+    quota(cluster, "2k")
+    store = Registry(cluster, "waypost")
+    outcomes = await asyncio.gather(*(publish(store, f"n{each}") for each in range(20)), return_exceptions=True)
+    refused = [each for each in outcomes if isinstance(each, NoRoom)]
+    assert 0 < len(refused) < 20
+    found = await store.use("team-a")
+    assert found is not None
+    assert found.used <= 2000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0", 0), ("1000", 1000), ("2k", 2000), ("3Ki", 3072), ("1Mi", 2**20), ("1.5Mi", None), ("-1", None), ("", None)],
+)
+def test_a_quantity_is_read_as_kubernetes_writes_it(text: str, expected: int | None) -> None:
+    """Anything else is no quantity of bytes."""
+    assert parse_bytes(text) == expected
+
+
+def test_the_key_of_an_entry_is_a_file_name() -> None:
+    """A namespace has no dot, so the first one ends it."""
+    assert registry_secrets.key("team-a", "sales.eu") == "team-a.sales.eu.json"

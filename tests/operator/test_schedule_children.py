@@ -125,8 +125,18 @@ def test_only_a_token_check_sees_an_access_token() -> None:
     """
     assert "waypost-registry" not in str(cron_job())
 
-    (volume,) = [each for each in pod(cron_job(action={"tokenCheck": {}}))["volumes"] if each["name"] == "registry"]
+    made = children.cron_job(
+        OWNER, spec(action={"tokenCheck": {}}), OPTIONS, suspend=False, traceparent=None, registry_shard=17
+    )
+    (volume,) = [each for each in pod(made)["volumes"] if each["name"] == "registry"]
+    assert volume["secret"]["secretName"] == "waypost-registry-number-17"
     assert volume["secret"]["items"] == [{"key": "team-a.support.json", "path": "team-a.support.json"}]
+
+
+def test_a_token_check_finds_a_number_that_the_previous_version_published() -> None:
+    """During an upgrade the status does not say yet where the number is."""
+    (volume,) = [each for each in pod(cron_job(action={"tokenCheck": {}}))["volumes"] if each["name"] == "registry"]
+    assert volume["secret"]["secretName"] in {f"waypost-registry-worker-{each}" for each in range(4)}
 
 
 def test_the_pod_has_the_platforms_options() -> None:

@@ -171,23 +171,43 @@ spec:
 {{- end }}
 
 {{/*
-Returns the volume with the files that the operator publishes. Its Secrets are optional: there are none before the first
-number, and they are added to running pods. Takes root, audience.
+Returns the volumes with the files that the operator publishes, as a list in `volumes`. Their Secrets are optional: there
+are none before the first number, and they are added to running pods. Where two Secrets have the same key, the later one
+counts. The bots have a volume of their own, because a kubelet writes a whole volume when one of its keys changes. Takes
+root, audience.
 */}}
-{{- define "waypost.registryVolume" -}}
+{{- define "waypost.registryVolumes" -}}
 {{- $sources := list }}
+{{- if eq .audience "worker" }}
+{{- /* The Secrets of the previous version: its operator may still run, or run again after a rollback. */}}
 {{- range until 4 }}
-{{- $sources = append $sources (dict "secret" (dict "name" (printf "waypost-registry-%s-%d" $.audience .) "optional" true)) }}
+{{- $sources = append $sources (dict "secret" (dict "name" (printf "waypost-registry-worker-%d" .) "optional" true)) }}
+{{- end }}
+{{- end }}
+{{- range until 64 }}
+{{- $sources = append $sources (dict "secret" (dict "name" (printf "waypost-registry-%s-%d" (ternary "number" "webhook" (eq $.audience "worker")) .) "optional" true)) }}
 {{- end }}
 {{- if eq .audience "webhook" }}
 {{- $sources = append $sources (dict "secret" (dict "name" (printf "%s-test-route" (include "waypost.fullname" .root)) "optional" true "items" (list (dict "key" "route" "path" (printf "%s.helm-test.json" .root.Release.Namespace))))) }}
 {{- end }}
-{{- dict "name" "registry" "projected" (dict "defaultMode" 288 "sources" $sources) | toJson }}
+{{- $volumes := list (dict "name" "registry" "projected" (dict "defaultMode" 288 "sources" $sources)) }}
+{{- if eq .audience "worker" }}
+{{- $bots := list }}
+{{- range until 64 }}
+{{- $bots = append $bots (dict "secret" (dict "name" (printf "waypost-registry-bot-%d" .) "optional" true)) }}
+{{- end }}
+{{- $volumes = append $volumes (dict "name" "registry-bots" "projected" (dict "defaultMode" 288 "sources" $bots)) }}
+{{- end }}
+{{- dict "volumes" $volumes | toJson }}
 {{- end }}
 
-{{/* Returns the mount of this volume. Takes audience. */}}
-{{- define "waypost.registryMount" -}}
-{{- dict "name" "registry" "mountPath" (printf "/etc/waypost/registry/%s" .audience) "readOnly" true | toJson }}
+{{/* Returns the mounts of these volumes, as a list in `mounts`. Takes audience. */}}
+{{- define "waypost.registryMounts" -}}
+{{- $mounts := list (dict "name" "registry" "mountPath" (printf "/etc/waypost/registry/%s" .audience) "readOnly" true) }}
+{{- if eq .audience "worker" }}
+{{- $mounts = append $mounts (dict "name" "registry-bots" "mountPath" "/etc/waypost/registry/bot" "readOnly" true) }}
+{{- end }}
+{{- dict "mounts" $mounts | toJson }}
 {{- end }}
 
 {{/* Returns a checksum of the Secrets that the chart renders, because pods must restart when these change. */}}

@@ -19,8 +19,9 @@ _PREFIX, _SUFFIX = "bot.", ".yaml.gz"
 
 
 class BotDamaged(Exception):
-    """Raised when the content of a bot's file is not the script that its name promises. Writing the file again helps,
-    reading it again does not.
+    """Raised when the content of a bot's file is not the script that its name promises.
+
+    Writing the file again helps. Reading it again does not.
     """
 
 
@@ -55,8 +56,9 @@ def unpack(content: bytes, digest: str) -> str:
 
 
 class BotFiles:
-    """Reads scripts from a folder. A script that was read is kept while an entry uses it, so all its numbers share one
-    text.
+    """Reads scripts from a folder.
+
+    A script that was read is kept while an entry uses it, so that all its numbers share one text.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,8 +83,9 @@ class BotFiles:
 
 
 def folder_version(folder: Path, suffix: str) -> object:
-    """Returns a value that changes when files in the folder whose name has this end change. Raises `OSError` if the
-    folder cannot be read; a missing folder is an empty one.
+    """Returns a value that changes when files in the folder whose name ends with `suffix` change.
+
+    A missing folder counts as empty. Raises `OSError` if the folder cannot be read.
     """
     try:
         # In a mounted Secret this link leads to the current files, and each change makes it lead elsewhere. One call

@@ -35,6 +35,8 @@ class ConditionType(StrEnum):
     WEBHOOK_VERIFIED = "WebhookVerified"
     BOT_LOADED = "BotLoaded"
     CAN_SEND = "CanSend"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """True while a quota of the namespace keeps back a part of what the object asks for."""
 
 
 class Reason(StrEnum):
@@ -116,6 +118,16 @@ class Reason(StrEnum):
     SCRIPT_MISSING = "ScriptMissing"
     SCRIPT_INVALID = "ScriptInvalid"
     PLUGIN_NOT_ALLOWED = "PluginNotAllowed"
+
+    # QuotaExceeded
+    WITHIN_QUOTA = "WithinQuota"
+    REGISTRY_BYTES = "RegistryBytes"
+
+    # BotLoaded, and summary of a number
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """The namespace's quota of the registry does not allow the number, or its new script."""
+    REGISTRY_FULL = "RegistryFull"
+    """No Secret of the registry has room for the number, or for its new script."""
 
     # CanSend
     AVAILABLE = "Available"

@@ -6,13 +6,13 @@ writes all objects with their status into `DIR/cluster.json`, and the objects th
 """
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,11 +24,12 @@ from waypost.contracts.condition_types import ConditionStatus, ConditionType
 from waypost.dev.cronjobs import CronJobs, Process
 from waypost.dev.file_cluster import FileCluster
 from waypost.dev.files import replace
+from waypost.dev.registry_folder import RegistryFolder
 from waypost.operator.api.conditions import find, status_of
 from waypost.operator.api.kinds import NUMBER, OURS, SCHEDULE
 from waypost.operator.api.number_models import RECONCILE_REQUESTED
 from waypost.operator.cluster.interface import Manifest
-from waypost.operator.cluster.registry_secrets import AUDIENCES, LABELS
+from waypost.operator.cluster.registry_shards import LABELS
 from waypost.operator.engine.controller import Controller, Reconciler
 from waypost.operator.engine.event_router import Change, EventRouter
 from waypost.operator.engine.object_cache import ObjectCache
@@ -45,6 +46,8 @@ NAMESPACE = "waypost"
 """The namespace that stands for the release's namespace in a cluster."""
 OBJECTS, STATE, CLUSTER = "objects.json", "operator.json", "cluster.json"
 POLL_S = 0.1
+SAVE_SHARE = 5
+"""At most one part in this many of the time is spent on saving the state."""
 CRON_CHECK_S = 1.0
 CONCURRENCY = 8
 NOT_RECONCILED = "not reconciled yet"
@@ -59,11 +62,12 @@ class LocalOperator:
         self, folder: Path, registry_dir: Path, graph: GraphClient, public_url: str, plugins: AllowedPlugins
     ) -> None:
         self._folder = folder
-        self._registry_dir = registry_dir
+        self._registry = RegistryFolder(registry_dir)
         self._declared_version: tuple[int, int] | None = None
         self._digest = ""
         self._incarnation = ""
         self._is_dirty = False
+        self._next_save_at = 0.0
         options = OperatorOptions(
             release_namespace=NAMESPACE,
             public_url=public_url,
@@ -91,12 +95,13 @@ class LocalOperator:
     async def run(self, stop: asyncio.Event) -> None:
         """Reconciles until the given event is set, and saves the state for the next process."""
         self._restore()
+        self._registry.remove_others()
         async with asyncio.TaskGroup() as group:
             working = group.create_task(self._workers.run())
             running = group.create_task(self._run_schedules())
             while not stop.is_set():
                 self._declare()
-                self._save()
+                self._save(at_once=False)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), POLL_S)
             self._workers.stop()
@@ -159,35 +164,20 @@ class LocalOperator:
             self._router.on_referenced(change, manifest)
         elif kind == "CronJob":
             self._router.on_cron_job(change, manifest)
-        if kind == "Secret" and name.startswith("waypost-registry-"):
-            self._publish()
+        if kind == "Secret":
+            self._registry.update(name, manifest.get("data") or {} if exists else {})
         self._is_dirty = True
 
-    def _publish(self) -> None:
-        """Writes the registry's Secrets as files, as a kubelet would."""
-        for audience in AUDIENCES:
-            folder = self._registry_dir / audience
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            files: dict[str, str] = {}
-            for manifest in self.cluster.all("Secret"):
-                if manifest["metadata"]["name"].startswith(f"waypost-registry-{audience}-"):
-                    data = manifest.get("data") or {}
-                    files |= {key: base64.b64decode(value).decode() for key, value in data.items()}
-            for key, text in files.items():
-                path = folder / key
-                if not path.exists() or path.read_text(encoding="utf-8") != text:
-                    replace(path, text)
-            for path in folder.glob("*.json"):
-                if path.name not in files:
-                    path.unlink()
-
-    def _save(self) -> None:
-        if not self._is_dirty:
+    def _save(self, *, at_once: bool = True) -> None:
+        began = time.monotonic()
+        if not self._is_dirty or not (at_once or began >= self._next_save_at):
             return
         self._is_dirty = False
         replace(self._folder / CLUSTER, self.cluster.dump())
         state = {"digest": self._digest, "numbers": self._unready(NUMBER), "schedules": self._unready(SCHEDULE)}
         replace(self._folder / STATE, json.dumps(state))
+        # With thousands of objects this takes a second, in which nothing is reconciled.
+        self._next_save_at = began + SAVE_SHARE * (time.monotonic() - began)
 
     def _unready(self, kind: str) -> dict[str, str]:
         """Returns the objects of this kind that are not ready, each with the reason."""

@@ -54,6 +54,7 @@ def options(settings: Settings) -> OperatorOptions:
         plugins=AllowedPlugins.read(settings.bot_plugins),
         resync_s=settings.resync_s,
         graph_calls_per_hour=settings.graph_calls_per_hour,
+        quota_registry_bytes=settings.quota_registry_bytes,
         job=job,
     )
 

@@ -63,9 +63,12 @@ class OperatorOptions:
     a new account; an active account has 5,000."""
     route_poll_s: float = 2.0
     """Seconds between two checks whether the webhook serves a new callback. These checks do not call Meta."""
-    registry_shards: int = 4
-    """Number of Secrets for each audience of the registry (webhook and workers). The entries of all numbers share these
-    Secrets, and a Secret holds at most 1 MiB."""
+    registry_shards: int = 64
+    """Number of Secrets for each content of the registry (entries for webhook and workers, and bots). All numbers share
+    these Secrets, and a Secret holds at most 1 MiB. The chart mounts as many."""
+    quota_registry_bytes: int = 0
+    """Most bytes of the registry that the numbers of a namespace may take, if its Namespace does not say otherwise; 0
+    means no quota."""
     finalize_deadline_s: float = 600
     """Seconds after which a deletion no longer waits for Meta. Something that remains at Meta is better than an object
     that cannot be deleted."""

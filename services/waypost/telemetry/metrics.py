@@ -124,6 +124,11 @@ condition = Gauge(
 token_days_left = Gauge(
     "waypost_token_days_left", "Days until a number's access token expires; absent for one that never does.", ["number"]
 )
+registry_bytes = Gauge(
+    "waypost_registry_bytes",
+    "Bytes in each Secret of the registry, by content: entries for the webhook, entries for workers (number), bots.",
+    ["content", "shard"],
+)
 kubernetes_call_seconds = Histogram(
     "waypost_kubernetes_call_seconds",
     "Time of requests to the Kubernetes API, by verb, kind and result.",

@@ -12,7 +12,7 @@ OURS = (NUMBER, SCHEDULE)
 
 @dataclass(frozen=True)
 class Kind:
-    """A namespaced resource of the API."""
+    """A resource of the API. All of them are namespaced except `NAMESPACE` itself."""
 
     name: str
     group: str
@@ -37,6 +37,10 @@ class Kind:
         """Returns the path of one object of the kind."""
         return f"{self.within(namespace)}/{quote(name, safe='')}"
 
+    def named(self, name: str) -> str:
+        """Returns the path of an object of a kind that is not namespaced."""
+        return f"{self.collection}/{quote(name, safe='')}"
+
     @property
     def _root(self) -> str:
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
@@ -57,3 +61,5 @@ KINDS = {
     )
 }
 """All kinds by name."""
+
+NAMESPACE = Kind("Namespace", "", "v1", "namespaces")

@@ -236,8 +236,9 @@ class NumberStatus(Written):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     """The state by aspect. `Ready` is the summary of `CredentialsValid`, `TokenValid`, `Registered`, `Subscribed`,
-    `WebhookVerified`, `BotLoaded` and `CanSend`. `Reconciling` is true while the operator continues by itself,
-    `Stalled` when a person must act."""
+    `WebhookVerified`, `BotLoaded` and `CanSend`. `QuotaExceeded` is true while a quota of the namespace keeps back a
+    part of the number. `Reconciling` is true while the operator continues by itself, `Stalled` when a person must
+    act."""
     phone: PhoneStatus | None = None
     """The phone number, as Meta described it when it was last read."""
     token: TokenStatus | None = None
@@ -248,6 +249,9 @@ class NumberStatus(Written):
     """Calls of `register` for this number. Meta allows 10 in 72 hours and then locks the number for 72 hours."""
     token_secret_ref: TokenSecretReference | None = None
     """The Secret in which the operator keeps this number's verify tokens."""
+    registry_shard: int | None = Field(default=None, ge=0)
+    """Number of the registry's Secret that holds this number's entry for workers. Runs of schedules mount that
+    entry."""
     failure_count: int = Field(default=0, ge=0)
     """How many attempts have failed in a row."""
     next_attempt_time: Moment | None = None

@@ -62,6 +62,9 @@ class Cluster(Protocol):
     async def config_map(self, namespace: str, name: str) -> Stored | None:
         """Returns a ConfigMap; None if it does not exist."""
 
+    async def namespace_annotations(self, namespace: str) -> Mapping[str, str]:
+        """Returns the annotations of a Namespace; none if it does not exist."""
+
     async def create(self, manifest: Manifest) -> Manifest:
         """Creates an object and returns it as stored. Raises `ClusterConflict` if the object already exists."""
 

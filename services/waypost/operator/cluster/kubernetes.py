@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import structlog
 
-from waypost.operator.api.kinds import KINDS, Kind
+from waypost.operator.api.kinds import KINDS, NAMESPACE, Kind
 from waypost.operator.cluster.api_calls import APPLY, MERGE, METADATA, KubernetesCalls, NotThere
 from waypost.operator.cluster.interface import ClusterAway, ClusterConflict, ClusterError, Manifest, Stored
 from waypost.operator.cluster.shared_secret import SharedSecret
@@ -90,6 +90,14 @@ class KubernetesCluster:
     async def config_map(self, namespace: str, name: str) -> Stored | None:
         """Returns a ConfigMap; None if it does not exist."""
         return _stored(await self.read("ConfigMap", namespace, name), encoded=False)
+
+    async def namespace_annotations(self, namespace: str) -> Mapping[str, str]:
+        """Returns the annotations of a Namespace; none if it does not exist."""
+        try:
+            found = await self._calls.call("GET", NAMESPACE.named(namespace), NAMESPACE, accept=METADATA)
+        except NotThere:
+            return {}
+        return found["metadata"].get("annotations") or {}
 
     async def apply(self, manifest: Manifest, *, manager: str) -> Manifest:
         """Applies an object on the server side with force. Returns the object as stored.

@@ -1,41 +1,79 @@
 """Publishes the registry in Secrets of the release namespace.
 
-Each number has one entry for the webhook and one for the workers. All numbers share a few Secrets, because
-each Secret is mounted as a volume. A number's entry is one key in one of these Secrets. Writing or removing
-an entry does not touch the entries of other numbers.
+Each number has one entry for the webhook and one for the workers. Each bot is stored once, however many numbers use
+it. All numbers share these Secrets, because each Secret is mounted as a volume. An entry is one key in one of these
+Secrets. Writing or removing an entry does not touch the entries of other numbers. Sizes are checked before a write,
+and a namespace may have a quota, so that no team takes the room of another.
 """
 
-import asyncio
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from types import MappingProxyType
+from typing import TypeVar
 
 import msgspec
 
+from waypost.contracts import bot_files
+from waypost.contracts.condition_types import Reason
 from waypost.contracts.registry import Number, Route
-from waypost.operator.cluster.interface import Cluster, Manifest
+from waypost.operator.cluster.interface import Cluster, ClusterRefused
+from waypost.operator.cluster.previous_registry import PreviousRegistry, home
+from waypost.operator.cluster.quotas import Quotas
+from waypost.operator.cluster.registry_shards import Shards
 
-Audience = Literal["webhook", "worker"]
-AUDIENCES: tuple[Audience, ...] = ("webhook", "worker")
+SHARDS = 64
+"""Number of Secrets for each content of the registry. The chart mounts all of them, and those that do not exist yet are
+optional."""
+MOVED_KEEP_S = 120.0
+"""Seconds until the earlier copy of a moved entry is removed. Kubelets see the changes of two Secrets in any order, and
+an entry must not be absent in between."""
+UNUSED_KEEP_S = 600.0
+"""Seconds until a bot that no entry names is removed. A pod may still have an entry that names it."""
 
 Entry = TypeVar("Entry", Route, Number)
-
-LABELS = {"app.kubernetes.io/managed-by": "waypost-operator", "app.kubernetes.io/part-of": "waypost"}
 
 
 @dataclass(frozen=True)
 class Published:
-    """The published entries of one number. An entry is None if it does not exist or cannot be read."""
+    """The published entries of one number. An entry is None if there is none, or none that can be read."""
 
     route: Route | None = field(default=None, repr=False)
     number: Number | None = field(default=None, repr=False)
+    """The entry for workers, without the text of its bot."""
+    shard: int | None = None
+    """Number of the Secret that holds the workers' entry. None if only the layout of the previous version has it."""
+    script: str | None = field(default=None, repr=False)
+    """The text of its bot, if the layout of the previous version has it."""
+    is_bot_stored: bool = True
+    """Whether the bot that the entry names is in the registry. It is not if a person has deleted its Secret."""
 
 
-def secret_name(audience: Audience, namespace: str, name: str, shards: int) -> str:
-    """Returns the name of the Secret with a number's entry. The name changes only when `shards` changes."""
-    return f"waypost-registry-{audience}-{zlib.crc32(f'{namespace}/{name}'.encode()) % shards}"
+@dataclass(frozen=True)
+class _Wanted:
+    """What a number will take in the registry."""
+
+    entries: int
+    """Bytes of both entries."""
+    digest: str | None
+    bot: int
+    """Bytes of its bot."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """The part of a quota that a namespace uses, in bytes."""
+
+    used: int
+    quota: int
+
+
+class NoRoom(ClusterRefused):
+    """Raised when the registry cannot take what a number wants to publish.
+
+    Its namespace has used up its quota, or all Secrets are full. `reason` says which of the two. A retry makes sense
+    once something was removed.
+    """
 
 
 def key(namespace: str, name: str) -> str:
@@ -46,121 +84,237 @@ def key(namespace: str, name: str) -> str:
     return f"{namespace}.{name}.json"
 
 
-@dataclass
-class _Shard:
-    data: dict[str, bytes] = field(default_factory=dict, repr=False)
-    read_at: float = float("-inf")
-    written: dict[str, bytes | None] = field(default_factory=dict, repr=False)
-    """Keys that were written while the Secret is being read: the answer may be older than these writes."""
-    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def put(self, key: str, content: bytes | None) -> None:
-        """Records that an entry was written or, if `content` is None, removed."""
-        if content is None:
-            self.data.pop(key, None)
-        else:
-            self.data[key] = content
-
-
 class Registry:
     """Reads and writes the registry's Secrets in a cluster.
 
-    A Secret that was read less than `fresh_s` seconds ago is not read again. Each Secret holds the entries of
-    hundreds of numbers. Otherwise, if a thousand numbers began together, each of them would fetch all Secrets.
-    Only the operator writes these Secrets.
+    A Secret that was read less than `fresh_s` seconds ago is not read again: each holds the entries of hundreds of
+    numbers. Only the operator writes these Secrets, unless a person edits one by hand.
     """
 
     def __init__(
         self,
         cluster: Cluster,
         namespace: str,
-        shards: int,
+        shards: int = SHARDS,
         *,
         fresh_s: float = 0.0,
         clock: Callable[[], float] = time.time,
+        quota_bytes: int = 0,
     ) -> None:
-        self._cluster = cluster
-        self._namespace = namespace
-        self._shards = shards
-        self._fresh_s = fresh_s
         self._clock = clock
-        self._by_name: dict[str, _Shard] = {}
+        self._routes = Shards(cluster, namespace, "webhook", shards, fresh_s=fresh_s, clock=clock)
+        self._numbers = Shards(cluster, namespace, "number", shards, fresh_s=fresh_s, clock=clock)
+        self._bots = Shards(cluster, namespace, "bot", shards, fresh_s=fresh_s, clock=clock, keeps_contents=False)
+        self._previous = PreviousRegistry(cluster, namespace, clock)
+        self._quotas = Quotas(cluster, quota_bytes, clock)
+        self._wanted: dict[str, _Wanted] = {}
+        self._used_at: dict[str, float] = {}
+        self._moved_at: dict[tuple[str, str, int], float] = {}
 
     async def read(self, namespace: str, name: str) -> Published:
-        """Returns the published entries of a number."""
-        route = await self._content("webhook", namespace, name)
-        number = await self._content("worker", namespace, name)
-        return Published(_decoded(route, Route), _decoded(number, Number))
+        """Returns the published entries of a number. Raises `ClusterError`."""
+        where = key(namespace, name)
+        route = _decoded(await self._routes.get(where), Route)
+        number = _decoded(await self._numbers.get(where), Number)
+        if number is not None:
+            is_stored = number.bot_digest is None or await self._is_stored(number.bot_digest)
+            return Published(route, number, self._numbers.place(where), is_bot_stored=is_stored)
+        previous = await self._previous.get(namespace, name, where)
+        if previous is None:
+            return Published(route)
+        return Published(route, msgspec.structs.replace(previous, bot=None), None, previous.bot)
 
-    async def write(self, published: Published, route: Route, number: Number) -> bool:
-        """Publishes the entries that differ from `published`. Returns whether any entry was written."""
+    async def write(self, published: Published, route: Route, number: Number, script: str | None = None) -> bool:
+        """Publishes the entries that differ from `published`. Returns whether any entry was written.
+
+        `script` is the text of the number's bot. It may be None if the registry has the bot. Raises `NoRoom`, after
+        which nothing has changed but perhaps the bot's file, and `ClusterError`.
+        """
+        where = key(number.namespace, number.name)
+        await self._load()
+        quota = await self._quotas.registry_bytes(number.namespace)
+        if quota is not None:
+            entries = 2 * len(where) + len(msgspec.json.encode(route)) + len(msgspec.json.encode(number))
+            wanted = _Wanted(entries, number.bot_digest, self._bot_size(number.bot_digest, script))
+            if over := self._over_quota(number.namespace, where, wanted, quota):
+                raise over
+            self._wanted[where] = wanted
         written = False
-        if published.number != number:
-            await self._entry("worker", number.namespace, number.name, msgspec.json.encode(number))
-            written = True
-        # The webhook last: what it takes in, a worker can then answer.
-        if published.route != route:
-            await self._entry("webhook", route.namespace, route.name, msgspec.json.encode(route))
-            written = True
+        try:
+            if number.bot_digest is not None:
+                # The bot first: a worker leaves out a new number until it can read the bot.
+                written |= await self._store(number.bot_digest, script)
+            if published.number != number or published.shard is None:
+                await self._put(self._numbers, where, number)
+                await self._previous.follow(number, script, where)
+                written = True
+            # The webhook last: what it takes in, a worker can then answer.
+            if published.route != route:
+                await self._put(self._routes, where, route)
+                written = True
+        finally:
+            self._wanted.pop(where, None)
         return written
 
     async def withdraw(self, namespace: str, name: str) -> None:
-        """Removes both entries of a number, if they exist."""
-        for audience in AUDIENCES:
-            if await self._content(audience, namespace, name) is not None:
-                await self._entry(audience, namespace, name, None)
+        """Removes both entries of a number, if they exist. Raises `ClusterError`."""
+        where = key(namespace, name)
+        await self._routes.remove(where)
+        await self._numbers.remove(where)
+        await self._previous.remove(namespace, name, where)
+
+    async def use(self, namespace: str) -> Use | None:
+        """Returns how much of its quota a namespace uses, or None if it has no quota. Raises `ClusterError`."""
+        quota = await self._quotas.registry_bytes(namespace)
+        if quota is None:
+            return None
+        await self._load()
+        return Use(self._used(namespace), quota)
+
+    async def refusal(self, namespace: str, name: str, script: str) -> NoRoom | None:
+        """Returns why the registry cannot take this script as the bot of a published number, or None if it can.
+
+        Raises `ClusterError`.
+        """
+        await self._load()
+        digest, where = bot_files.digest_of(script), key(namespace, name)
+        quota = await self._quotas.registry_bytes(namespace)
+        if quota is not None:
+            entries = self._routes.size(where) + self._numbers.size(where)
+            wanted = _Wanted(entries, digest, self._bot_size(digest, script))
+            if over := self._over_quota(namespace, where, wanted, quota):
+                return over
+        file = bot_files.file_name(digest)
+        if self._bots.place(file) is None and self._bots.choose(file, bot_files.pack(script)) is None:
+            return _full()
+        return None
 
     async def names(self) -> set[tuple[str, str]]:
-        """Returns namespace and name of every number that has a published entry."""
-        found = set()
-        for audience in AUDIENCES:
-            for shard in range(self._shards):
-                for each in await self._data(f"waypost-registry-{audience}-{shard}", bypass_cache=True):
-                    namespace, _, rest = each.partition(".")
-                    found.add((namespace, rest.removesuffix(".json")))
-        return found
+        """Returns namespace and name of every number that has a published entry.
+
+        All Secrets are read again. Raises `ClusterError`.
+        """
+        await self._routes.refresh()
+        await self._numbers.refresh()
+        found = [where for shards in (self._routes, self._numbers) for where, _ in shards.items()]
+        found += [where for where, _ in await self._previous.items()]
+        parts = [each.removesuffix(".json").partition(".") for each in found]
+        return {(namespace, name) for namespace, _, name in parts}
 
     async def carries(self, token: str) -> bool:
-        """Returns whether the published entry of any number contains the access token `token`."""
-        for shard in range(self._shards):
-            for content in (await self._data(f"waypost-registry-worker-{shard}", bypass_cache=True)).values():
-                entry = _decoded(content, Number)
-                if entry is not None and entry.access_token == token:
-                    return True
-        return False
+        """Returns whether the published entry of any number contains that access token. Raises `ClusterError`."""
+        await self._load()
+        quoted = msgspec.json.encode(token)
+        contents = [content for _, content in (*self._numbers.items(), *await self._previous.items())]
+        entries = (_decoded(content, Number) for content in contents if quoted in content)
+        return any(entry is not None and entry.access_token == token for entry in entries)
 
-    async def _content(self, audience: Audience, namespace: str, name: str) -> bytes | None:
-        data = await self._data(secret_name(audience, namespace, name, self._shards))
-        return data.get(key(namespace, name))
+    async def tidy(self) -> None:
+        """Removes what is of no use any more: copies of moved entries, and bots that no number has.
 
-    async def _data(self, secret: str, *, bypass_cache: bool = False) -> Mapping[str, bytes]:
-        shard = self._by_name.setdefault(secret, _Shard())
-        async with shard.reading:
-            if bypass_cache or self._clock() - shard.read_at >= self._fresh_s:
-                shard.written.clear()
-                stored = await self._cluster.secret(self._namespace, secret)
-                shard.data = dict(stored.data) if stored else {}
-                for name, content in shard.written.items():
-                    shard.put(name, content)
-                shard.read_at = self._clock()
-            return shard.data
-
-    async def _entry(self, audience: Audience, namespace: str, name: str, content: bytes | None) -> None:
-        manifest: Manifest = {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {
-                "namespace": self._namespace,
-                "name": secret_name(audience, namespace, name, self._shards),
-                "labels": {**LABELS, "waypost.dev/registry": audience},
-            },
-            "type": "Opaque",
+        Call this once per resync interval. Raises `ClusterError`.
+        """
+        await self._load()
+        await self._bots.refresh()
+        now = self._clock()
+        moved = {
+            (name, where, shard): shards
+            for name, shards in (("route", self._routes), ("number", self._numbers), ("bot", self._bots))
+            for where, shard in shards.moved()
         }
-        shard = self._by_name.setdefault(manifest["metadata"]["name"], _Shard())
-        # Not one after the other: those that are written at the same time share a patch.
-        await self._cluster.write_entry(manifest, key(namespace, name), content)
-        shard.put(key(namespace, name), content)
-        shard.written[key(namespace, name)] = content
+        self._moved_at = {each: self._moved_at.get(each, now) for each in moved}
+        for (name, where, shard), shards in moved.items():
+            if now - self._moved_at[name, where, shard] >= MOVED_KEEP_S:
+                await shards.remove_copy(where, shard)
+        used = {bot_files.file_name(digest) for _, content in self._numbers.items() if (digest := _digest(content))}
+        stored = {where for where, _ in self._bots.items()}
+        self._used_at = {each: at for each, at in self._used_at.items() if each in stored}
+        for where in stored:
+            if where in used:
+                self._used_at[where] = now
+            elif now - self._used_at.setdefault(where, now) >= UNUSED_KEEP_S:
+                await self._bots.remove(where)
+        await self._previous.tidy()
+
+    async def _load(self) -> None:
+        for shards in (self._routes, self._numbers, self._bots):
+            await shards.load()
+
+    async def _is_stored(self, digest: str) -> bool:
+        return await self._bots.get(bot_files.file_name(digest)) is not None
+
+    async def _store(self, digest: str, script: str | None) -> bool:
+        """Writes a bot if the registry lacks it; returns whether it did."""
+        where = bot_files.file_name(digest)
+        self._used_at[where] = self._clock()  # from here on `tidy` leaves it alone
+        if script is None or await self._is_stored(digest):
+            return False
+        await self._put_content(self._bots, where, bot_files.pack(script))
+        return True
+
+    async def _put(self, shards: Shards, where: str, entry: Route | Number) -> None:
+        first = home(entry.namespace, entry.name)
+        await self._put_content(shards, where, msgspec.json.encode(entry), first=first)
+
+    async def _put_content(self, shards: Shards, where: str, content: bytes, *, first: int | None = None) -> None:
+        shard = shards.choose(where, content, home=first)
+        if shard is None:
+            raise _full()
+        await shards.put(where, content, shard)
+
+    def _bot_size(self, digest: str | None, script: str | None) -> int:
+        """Returns how many bytes a bot takes, or will take."""
+        if digest is None:
+            return 0
+        file = bot_files.file_name(digest)
+        return self._bots.size(file) or (len(file) + len(bot_files.pack(script)) if script is not None else 0)
+
+    def _over_quota(self, namespace: str, where: str, wanted: _Wanted, quota: int) -> NoRoom | None:
+        """Returns the refusal if the namespace would use more than its quota, and more than it uses now."""
+        before, after = self._used(namespace), self._used(namespace, {where: wanted})
+        if not before < after > quota:
+            return None
+        message = (
+            f"The numbers of this namespace and their bots would take {after:,} bytes of the registry, and its quota "
+            f"is {quota:,}. Make a bot smaller or delete a number, or ask the people who run the platform for more."
+        )
+        return NoRoom(Reason.QUOTA_EXCEEDED, message)
+
+    def _used(self, namespace: str, wanted: Mapping[str, _Wanted] = MappingProxyType({})) -> int:
+        """Returns how many bytes a namespace uses: its entries, and each bot of its numbers once.
+
+        `wanted` says which entries to count in another form than they have now. What is being written counts as if
+        it were there.
+        """
+        own = {where: each for where, each in self._wanted.items() if where.partition(".")[0] == namespace}
+        own.update(wanted)
+        total, bots = 0, dict[str, int]()
+        for where in {*self._routes.keys_of(namespace), *self._numbers.keys_of(namespace), *own}:
+            if (each := own.get(where)) is not None:
+                total, digest, bot = total + each.entries, each.digest, each.bot
+            else:
+                total += self._routes.size(where) + self._numbers.size(where)
+                digest = _digest(self._numbers.stored(where) or b"{}")
+                bot = self._bot_size(digest, None)
+            if digest is not None:
+                bots[digest] = bot
+        return total + sum(bots.values())
+
+
+class _Digest(msgspec.Struct, rename="camel"):
+    bot_digest: str | None = None
+
+
+def _digest(content: bytes) -> str | None:
+    try:
+        return msgspec.json.decode(content, type=_Digest).bot_digest
+    except msgspec.MsgspecError:
+        return None
+
+
+def _full() -> NoRoom:
+    message = "All Secrets of the registry are full. Ask the people who run the platform to make room."
+    return NoRoom(Reason.REGISTRY_FULL, message)
 
 
 def _decoded(content: bytes | None, kind: type[Entry]) -> Entry | None:

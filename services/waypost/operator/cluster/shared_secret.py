@@ -11,10 +11,12 @@ import base64
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from waypost.operator.cluster.interface import ClusterConflict, Manifest
+from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, Manifest
 
-MOST = 100
-"""Most entries in one patch; together they are about 100 kB."""
+MOST = 300
+"""Most entries in one patch; together they are about 200 kB, unless they are bots."""
+MOST_BYTES = 524_288
+"""Bytes of entries in a patch from which further entries go with the next one."""
 SPACING_S = 1.0
 """Seconds between two patches of one Secret: for each, the API server processes the whole Secret, hundreds of kB."""
 
@@ -28,6 +30,14 @@ Create = Callable[[Manifest], Awaitable[object]]
 class _Pending:
     entries: dict[str, bytes | None] = field(default_factory=dict, repr=False)
     done: "asyncio.Future[None]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    refused: dict[str, ClusterRefused] = field(default_factory=dict, repr=False)
+    """Entries that the API server refused, with its error."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further entry goes with this patch."""
+        size = sum(len(content) for content in self.entries.values() if content is not None)
+        return len(self.entries) >= MOST or size >= MOST_BYTES
 
 
 class SharedSecret:
@@ -61,7 +71,7 @@ class SharedSecret:
         the patch has begun, the change is not written.
         """
         batch = self._pending[-1] if self._pending else None
-        if batch is None or len(batch.entries) >= MOST:
+        if batch is None or batch.is_full:
             batch = _Pending()
             self._pending.append(batch)
         batch.entries[key] = content
@@ -75,6 +85,8 @@ class SharedSecret:
             self._give_up(batch, key)
             raise
         batch.done.result()
+        if key in batch.refused:
+            raise batch.refused[key]
 
     def _give_up(self, batch: _Pending, key: str) -> None:
         if batch in self._pending:
@@ -87,7 +99,7 @@ class SharedSecret:
         self._pending.remove(batch)
         self._next_at = self._clock() + SPACING_S
         try:
-            await self._put(batch.entries)
+            await self._put_all(batch)
         except Exception as error:  # noqa: BLE001 - handed on to everybody whose entry it was
             batch.done.set_exception(error)
         except BaseException:  # this one was cancelled, the others were not: one of them sends again
@@ -95,6 +107,19 @@ class SharedSecret:
             raise
         else:
             batch.done.set_result(None)
+
+    async def _put_all(self, batch: _Pending) -> None:
+        try:
+            await self._put(batch.entries)
+        except ClusterRefused:
+            if len(batch.entries) == 1:
+                raise
+            # One of the entries is the reason, and the others belong to other teams.
+            for key, content in batch.entries.items():
+                try:
+                    await self._put({key: content})
+                except ClusterRefused as error:
+                    batch.refused[key] = error
 
     async def _put(self, entries: dict[str, bytes | None]) -> None:
         data = {key: None if value is None else base64.b64encode(value).decode() for key, value in entries.items()}

@@ -58,7 +58,7 @@ def slim(manifest: Manifest) -> Manifest:
         "kind": sys.intern(manifest["kind"]),
         "metadata": _identity(metadata),
         "spec": spec,
-        "status": {"conditions": tuple(map(_condition, (manifest.get("status") or {}).get("conditions") or ()))},
+        "status": _status(manifest.get("status") or {}),
     }
 
 
@@ -69,6 +69,12 @@ def _identity(metadata: Manifest) -> Manifest:
     if ours := {key: value for key, value in annotations.items() if key.startswith(f"{GROUP}/")}:
         identity["annotations"] = ours
     return identity
+
+
+def _status(status: Manifest) -> Manifest:
+    conditions: Manifest = {"conditions": tuple(map(_condition, status.get("conditions") or ()))}
+    shard = status.get("registryShard")
+    return conditions if shard is None else {**conditions, "registryShard": shard}
 
 
 def _condition(condition: object) -> Manifest:

@@ -73,7 +73,9 @@ def availability(manifest: Manifest) -> object:
     reason = conditions.reason_of(status, ConditionType.READY)
     is_connected = conditions.is_true(status, ConditionType.REGISTERED)
     relevant_reason = reason if not is_connected or reason == Reason.CONFLICT else None
-    return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), is_connected, relevant_reason
+    # Runs that check a token mount the Secret with the number's entry.
+    shard = (status or {}).get("registryShard")
+    return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), is_connected, relevant_reason, shard
 
 
 def run_state(cron_job: Manifest) -> object:

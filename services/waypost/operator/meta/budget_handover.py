@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 
 from waypost.operator.cluster.interface import Cluster, Manifest
-from waypost.operator.cluster.registry_secrets import LABELS
+from waypost.operator.cluster.registry_shards import LABELS
 from waypost.operator.meta.budget import HOUR_S, Budget, Remaining, initial_grant
 
 NAME = "waypost-operator-starts"

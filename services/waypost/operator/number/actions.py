@@ -43,6 +43,9 @@ class Publish(Action):
 
     route: Route = field(repr=False)
     number: Number = field(repr=False)
+    """The entry without the text of its bot."""
+    script: str | None = field(default=None, repr=False)
+    """The text of its bot. It may be None if the registry has the bot."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,10 @@ class ClusterFacts:
         namespace, name, credentials = desired.namespace, desired.name, desired.spec.credentials_ref.name
         refreshed = await self._secrets.read_refreshed(namespace, credentials, bypass_cache=bypass_cache)
         older_claim = await self._claims.older_claim(resource.claim)
+        published = await self._registry.read(namespace, name)
+        no_room = None
+        if published.number is not None and observed.script.text is not None:
+            no_room = await self._registry.refusal(namespace, name, observed.script.text)
         in_use = True
         if refreshed is not None and refreshed.retired is not None and refreshed.retire_at <= self._clock():
             in_use = await self._registry.carries(refreshed.retired)
@@ -73,7 +77,9 @@ class ClusterFacts:
             observed,
             secrets=await self._secrets.read(namespace, name, bypass_cache=bypass_cache),
             refreshed=refreshed,
-            published=await self._registry.read(namespace, name),
+            published=published,
+            no_room=no_room,
+            quota=await self._registry.use(namespace),
             older_claim=_described(older_claim, namespace) if older_claim else None,
             status=resource.status,
             old_token_in_use=in_use,

@@ -82,8 +82,8 @@ class PlanExecution:
         match action:
             case act.SaveSecrets(secrets):
                 await self.deps.secrets.save(self.desired.namespace, self.desired.name, secrets)
-            case act.Publish(route, number):
-                await self.deps.registry.write(self.observed.published, route, number)
+            case act.Publish(route, number, script):
+                await self.deps.registry.write(self.observed.published, route, number, script)
                 await self.deps.cluster.refresh_mounts()
             case act.Withdraw():
                 await self.deps.registry.withdraw(self.desired.namespace, self.desired.name)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from waypost.operator.api.conditions import seconds, timestamp
 from waypost.operator.cluster.interface import Cluster, Stored
-from waypost.operator.cluster.registry_secrets import LABELS
+from waypost.operator.cluster.registry_shards import LABELS
 
 MANAGER = "waypost-operator"
 _ALPHABET = string.ascii_letters + string.digits

@@ -13,6 +13,7 @@ from waypost.cloudapi.graph.errors import GraphError
 from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
 from waypost.cloudapi.graph.proof import appsecret_proof
 from waypost.contracts import registry
+from waypost.contracts.bot_files import digest_of
 from waypost.operator.number import actions as act
 from waypost.operator.number import registration
 from waypost.operator.number.actions import Action
@@ -116,10 +117,10 @@ def route_of(desired: Desired, credentials: Credentials, own: NumberSecrets) -> 
 
 
 def number_of(desired: Desired, observed: Observed, credentials: Credentials) -> registry.Number:
-    """Returns the registry entry for the workers."""
+    """Returns the registry entry for the workers, without the text of its bot."""
     spec = desired.spec
     template = spec.outside_window.template if spec.outside_window else None
-    script, plugin = _bot(desired, observed)
+    digest, plugin, _ = _bot(desired, observed)
     token = observed.token or credentials.access_token
     return registry.Number(
         namespace=desired.namespace,
@@ -131,7 +132,7 @@ def number_of(desired: Desired, observed: Observed, credentials: Credentials) ->
         # With the current app secret only: deliveries signed with the previous one are accepted, but Meta accepts no
         # call that is proven with it.
         app_secret_proof=appsecret_proof(token, credentials.app_secret),
-        bot=script,
+        bot_digest=digest,
         bot_plugin=plugin,
         messages_per_second=spec.limits.messages_per_second,
         outside_window=registry.Template(name=template.name, language=template.language) if template else None,
@@ -140,19 +141,23 @@ def number_of(desired: Desired, observed: Observed, credentials: Credentials) ->
     )
 
 
-def _bot(desired: Desired, observed: Observed) -> tuple[str | None, str | None]:
-    """Returns the script and the plugin to publish.
+def _bot(desired: Desired, observed: Observed) -> tuple[str | None, str | None, str | None]:
+    """Returns what to publish: the digest of the script, the plugin, and the text of the script if it is known.
 
     If the desired bot cannot be used, the bot that is already published stays. If no published bot can answer, a
     plugin that is not allowed is still published. A worker refuses such a plugin and keeps the messages, so that
     they can be replayed. Without any bot the messages would count as done.
     """
-    wanted = (observed.script.text, desired.spec.bot.plugin if desired.spec.bot else None)
+    text = observed.script.text
+    digest = None if text is None else digest_of(text)
+    wanted = (digest, desired.spec.bot.plugin if desired.spec.bot else None, text)
     before = observed.published.number
-    if before is None or (observed.script.problem is None and desired.refused_plugin is None):
+    is_usable = observed.script.problem is None and observed.no_room is None and desired.refused_plugin is None
+    if before is None or is_usable:
         return wanted
-    can_answer = before.bot is not None or (before.bot_plugin is not None and before.bot_plugin in desired.plugins)
-    return (before.bot, before.bot_plugin) if can_answer else wanted
+    has_plugin = before.bot_plugin is not None and before.bot_plugin in desired.plugins
+    can_answer = before.bot_digest is not None or has_plugin
+    return (before.bot_digest, before.bot_plugin, observed.published.script) if can_answer else wanted
 
 
 def is_believed(observed: Observed) -> bool:
@@ -182,9 +187,11 @@ def _publishing(
     actions: list[Action] = []
     if secrets != observed.secrets:
         actions.append(act.SaveSecrets(secrets))
-    wanted = (route_of(desired, credentials, secrets), number_of(desired, observed, credentials))
-    if wanted != (observed.published.route, observed.published.number):
-        actions.append(act.Publish(*wanted))
+    route, number = route_of(desired, credentials, secrets), number_of(desired, observed, credentials)
+    script, published = _bot(desired, observed)[2], observed.published
+    is_complete = published.shard is not None and (published.is_bot_stored or script is None)
+    if (route, number) != (published.route, published.number) or not is_complete:
+        actions.append(act.Publish(route, number, script))
     return actions
 
 

@@ -84,10 +84,15 @@ class NumberReconciler:
         self._claims = Claims(cluster)
         self._pace = Pace(clock(), options.resync_s)
         self._refresh_after: dict[tuple[str, str], float] = {}
-        self._registry = registry = Registry(
-            cluster, options.release_namespace, options.registry_shards, fresh_s=FRESH_S, clock=clock
-        )
         fresh_s = min(SECRETS_FRESH_S, options.resync_s / 2)
+        self._registry = registry = Registry(
+            cluster,
+            options.release_namespace,
+            options.registry_shards,
+            fresh_s=fresh_s,
+            clock=clock,
+            quota_bytes=options.quota_registry_bytes,
+        )
         self._secrets = secrets = OperatorSecrets(cluster, options.release_namespace, fresh_s=fresh_s, clock=clock)
         self._deps = Dependencies(cluster, graph, self._view, registry, secrets, probe, clock)
         self._facts = ClusterFacts(cluster, registry, secrets, self._claims, clock)

@@ -15,7 +15,7 @@ from waypost.cloudapi.graph.numbers import PhoneNumber
 from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api import conditions
 from waypost.operator.api.number_models import NumberSpec
-from waypost.operator.cluster.registry_secrets import Published
+from waypost.operator.cluster.registry_secrets import NoRoom, Published, Use
 from waypost.operator.number.actions import Action
 from waypost.operator.number.credentials import Credentials, Unusable
 from waypost.operator.number.operator_secrets import NumberSecrets, RefreshedToken, digest
@@ -136,6 +136,10 @@ class Observed:
     refreshed: RefreshedToken | None = None
     published: Published = field(default_factory=Published)
     script: Script = field(default_factory=Script)
+    no_room: NoRoom | None = None
+    """Why the registry cannot take the script, if the number is published with another one."""
+    quota: Use | None = None
+    """How much of its quota of the registry the namespace uses; None if it has no quota."""
     older_claim: str | None = None
     """The older object that also claims the phone number, described in words that the user may read; None if there is
     none."""

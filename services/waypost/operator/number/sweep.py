@@ -1,6 +1,6 @@
 """Withdraws the registry entries and secrets of numbers whose object is gone but whose finalizer never ran.
 
-This happens when a user removes the finalizer by hand.
+This happens when a user removes the finalizer by hand. The sweep also removes what no number uses from the registry.
 """
 
 import structlog
@@ -29,4 +29,5 @@ async def sweep(cluster: Cluster, registry: Registry, secrets: OperatorSecrets) 
         await secrets.delete(namespace, name)
         log.info("a number without an object was withdrawn", number=f"{namespace}/{name}")
         swept += 1
+    await registry.tidy()
     return swept

@@ -14,7 +14,7 @@ from typing import Any
 from waypost.contracts.order import Order
 from waypost.operator.api.number_models import GROUP
 from waypost.operator.api.schedule_models import ScheduleSpec
-from waypost.operator.cluster import registry_secrets
+from waypost.operator.cluster import previous_registry, registry_secrets, registry_shards
 from waypost.operator.cluster.interface import Manifest, Stored
 from waypost.operator.engine.wakes import SCHEDULE_NAME, SCHEDULE_NAMESPACE
 from waypost.operator.options import OperatorOptions
@@ -67,7 +67,7 @@ class Owner:
     def labels(self) -> dict[str, str]:
         """Labels of all children."""
         return {
-            **registry_secrets.LABELS,
+            **registry_shards.LABELS,
             "app.kubernetes.io/component": "schedule",
             SCHEDULE_NAMESPACE: self.namespace,
             SCHEDULE_NAME: self.name,
@@ -110,9 +110,18 @@ def is_current(stored: Stored | None, desired: Manifest) -> bool:
 
 
 def cron_job(
-    owner: Owner, spec: ScheduleSpec, options: OperatorOptions, *, suspend: bool, traceparent: str | None
+    owner: Owner,
+    spec: ScheduleSpec,
+    options: OperatorOptions,
+    *,
+    suspend: bool,
+    traceparent: str | None,
+    registry_shard: int | None = None,
 ) -> Manifest:
     """Returns the desired CronJob, without the defaults that the API server fills in.
+
+    `registry_shard` says where the number's entry is (`status.registryShard`). It is None if an operator of the
+    previous version has published the number.
 
     `traceparent` is the trace context of the reconcile that applies the CronJob. The CronJob's runs link to it.
     Comparisons leave it out, because otherwise every reconcile would write the CronJob.
@@ -150,7 +159,7 @@ def cron_job(
                     },
                     "template": {
                         "metadata": {"labels": {**job.pod_labels, **owner.labels}},
-                        "spec": _pod(owner, spec, options),
+                        "spec": _pod(owner, spec, options, registry_shard),
                     },
                 },
             },
@@ -209,7 +218,7 @@ def _is_part(expected: Any, observed: Any) -> bool:
     return bool(expected == observed)
 
 
-def _pod(owner: Owner, spec: ScheduleSpec, options: OperatorOptions) -> Manifest:
+def _pod(owner: Owner, spec: ScheduleSpec, options: OperatorOptions, registry_shard: int | None) -> Manifest:
     """Returns the pod of a run.
 
     The pod meets the restricted Pod Security Standard and has no access to the Kubernetes API.
@@ -236,7 +245,10 @@ def _pod(owner: Owner, spec: ScheduleSpec, options: OperatorOptions) -> Manifest
     if action.pod.access_token:
         # The Secret holds many numbers; the pod sees the entry of its own alone.
         key = registry_secrets.key(owner.namespace, spec.number_ref.name)
-        name = registry_secrets.secret_name("worker", owner.namespace, spec.number_ref.name, options.registry_shards)
+        if registry_shard is not None:
+            name = registry_shards.secret_name("number", registry_shard)
+        else:
+            name = previous_registry.worker_secret(previous_registry.home(owner.namespace, spec.number_ref.name))
         volumes.append({"name": "registry", "secret": {"secretName": name, "items": [{"key": key, "path": key}]}})
         mounts.append({"name": "registry", "mountPath": f"{REGISTRY_FOLDER}/worker", "readOnly": True})
         own.append({"name": "WAYPOST_REGISTRY_DIR", "value": REGISTRY_FOLDER})

@@ -71,6 +71,10 @@ def unusable(spec: ScheduleSpec, number: Manifest | None, *, is_bound: bool) -> 
         why = ready_reason or Reason.NOT_LOOKED_AT
         message = f"The WhatsAppNumber {name} is not connected yet ({why}). Its conditions say what is missing."
         return Obstacle(Reason.NUMBER_NOT_READY, message, needs_person=False)
+    needs_token = spec.action.chosen[1].pod.access_token
+    if not is_bound and needs_token and (status or {}).get("registryShard") is None:
+        message = f"The WhatsAppNumber {name} is not published yet. Its conditions say what is missing."
+        return Obstacle(Reason.NUMBER_NOT_READY, message, needs_person=False)
     return None
 
 

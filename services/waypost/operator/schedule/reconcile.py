@@ -78,7 +78,12 @@ class ScheduleReconciler:
         obstacle: Obstacle | None = planned.obstacle
         if planned.cron_job:
             desired = children.cron_job(
-                owner, spec, self._options, suspend=planned.suspend, traceparent=tracing.current_traceparent()
+                owner,
+                spec,
+                self._options,
+                suspend=planned.suspend,
+                traceparent=tracing.current_traceparent(),
+                registry_shard=((number or {}).get("status") or {}).get("registryShard"),
             )
             try:
                 if not children.is_as_desired(cron_job, desired):

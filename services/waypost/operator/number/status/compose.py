@@ -21,7 +21,7 @@ from waypost.operator.number.status.judgement import WARN_DAYS, days_left
 
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 600.0
-_CARRIED = ("phone", "token", "webhook", "tokenSecretRef", "lastHandledReconcileAt")
+_CARRIED = ("phone", "token", "webhook", "tokenSecretRef", "registryShard", "lastHandledReconcileAt")
 
 
 def status(
@@ -45,7 +45,7 @@ def status(
     }
     for key in _CARRIED:
         value = (details or {}).get(key, before.get(key))
-        if value:
+        if value or value == 0:
             whole[key] = value
     calls = registration.as_status() if registration else before.get("registration")
     if calls:
@@ -67,6 +67,7 @@ def details(desired: Desired, observed: Observed, release_namespace: str, now: f
         found["phone"] = _phone(meta.number)
     if isinstance(credentials, Credentials):
         found["webhook"] = {"url": desired.callback_url(credentials.app_id), "scope": desired.spec.webhook.scope}
+    found["registryShard"] = observed.published.shard
     if observed.secrets is not None:
         name = number_secret_name(desired.namespace, desired.name)
         found["tokenSecretRef"] = {"namespace": release_namespace, "name": name}

@@ -15,6 +15,7 @@ from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
 from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api import conditions
 from waypost.operator.api.conditions import Condition
+from waypost.operator.cluster.registry_secrets import NoRoom
 from waypost.operator.number import actions as act
 from waypost.operator.number import registration
 from waypost.operator.number.actions import Action
@@ -57,6 +58,7 @@ def judge(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...
         lambda: _subscribed(desired, observed),
         lambda: _webhook(desired, observed),
         lambda: _bot(desired, observed),
+        lambda: _quota(observed),
         lambda: _can_send(observed),
     ]
     return tuple(judged for aspect in aspects if (judged := aspect()) is not None)
@@ -289,7 +291,25 @@ def _bot(desired: Desired, observed: Observed) -> Judged | None:
         return None
     if observed.script.problem is not None:
         return _false(type_, *observed.script.problem, needs_person=True)
+    if observed.no_room is not None:
+        message = f"The script is valid, but the one before stays in use. {observed.no_room.message}"
+        return _false(type_, observed.no_room.reason, message, needs_person=True)
     return _true(type_, Reason.LOADED, "The script of the bot is valid.")
+
+
+def _quota(observed: Observed) -> Judged | None:
+    """Returns the condition that is true while the namespace's quota keeps back what the number wants to publish. There
+    is none for a namespace without a quota.
+    """
+    type_, refused = ConditionType.QUOTA_EXCEEDED, observed.failed.get(act.Publish, observed.no_room)
+    if isinstance(refused, NoRoom) and refused.reason == Reason.QUOTA_EXCEEDED:
+        return _true(type_, Reason.REGISTRY_BYTES, refused.message)
+    if observed.quota is None:
+        return None
+    # In steps, since the status of each number of the namespace is written when the message changes.
+    share = 100 * observed.quota.used // observed.quota.quota // 10 * 10
+    message = f"The namespace uses about {share} % of its quota of {observed.quota.quota:,} bytes of the registry."
+    return _false(type_, Reason.WITHIN_QUOTA, message)
 
 
 def _can_send(observed: Observed) -> Judged | None:

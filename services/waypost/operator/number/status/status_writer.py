@@ -13,6 +13,8 @@ from waypost.operator.number.resource import NumberResource
 from waypost.operator.number.status import compose
 
 SHORTEST_WAIT_S = 0.1
+_ABNORMAL = (ConditionType.QUOTA_EXCEEDED,)
+"""Conditions that are true when something is wrong."""
 _PROGRESS = (ConditionType.RECONCILING, ConditionType.STALLED)
 
 
@@ -84,19 +86,19 @@ class StatusWriter:
     async def _emit_changes(
         self, resource: NumberResource, before: Mapping[str, Any], after: Mapping[str, Any]
     ) -> None:
-        """Emits an Event for each changed condition. A condition that is true when it first appears gets no Event."""
+        """Emits an Event for each changed condition. A condition that is good when it first appears gets no Event."""
         for each in changed(before.get("conditions"), after["conditions"]):
             if each["status"] == ConditionStatus.UNKNOWN or each["type"] in _PROGRESS:
                 continue
-            is_true = each["status"] == ConditionStatus.TRUE
+            is_good = (each["status"] == ConditionStatus.TRUE) is not (each["type"] in _ABNORMAL)
             is_first = find(before, each["type"]) is None
-            if is_first and is_true:
+            if is_first and is_good:
                 continue
             is_summary = each["type"] == ConditionType.READY
             message = each["message"] if is_summary else f"{each['type']}: {each['message']}"
             await self._cluster.emit(
                 resource.manifest,
-                type="Normal" if is_true else "Warning",
+                type="Normal" if is_good else "Warning",
                 reason=each["reason"],
                 message=message,
             )

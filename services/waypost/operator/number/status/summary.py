@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import NOT_RECONCILING, NOT_STALLED, Condition, is_true, reason_of
+from waypost.operator.cluster.registry_secrets import NoRoom
 from waypost.operator.engine.outcome import Outcome
 from waypost.operator.meta.budget import BudgetSpent
 from waypost.operator.number import actions as act
@@ -51,6 +52,8 @@ def summarise(judged: Sequence[Judged], observed: Observed) -> Summary:
     if observed.older_claim is not None:
         message = f"{observed.older_claim} claims this phone number and is older. Delete one of the two."
         return _stalled(aspects, Reason.CONFLICT, message)
+    if isinstance(refused := observed.failed.get(act.Publish), NoRoom):
+        return _stalled(aspects, refused.reason, refused.message)
     if act.Publish in observed.failed:
         message = _failed(act.Publish, observed.failed[act.Publish])
         return _reconciling(aspects, _ready(ConditionStatus.FALSE, Reason.PUBLISH_FAILED, message), Outcome.FAILED)
