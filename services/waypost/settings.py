@@ -145,7 +145,7 @@ class Settings(BaseSettings):
         default=200,
         ge=20,
         le=100_000,
-        description="Management calls per WhatsApp Business account and hour: Meta's limit for a new account.",
+        description="Management calls per app, WhatsApp Business account and hour: Meta's limit for a new account.",
     )
     quota_registry_bytes: int = Field(
         default=0,

@@ -2,17 +2,19 @@
 
 from bisect import bisect_left
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waypost.operator.meta.budget import (
     BURST_SHARE,
-    MOST_ACCOUNTS,
     MOST_NAMED,
+    MOST_PAIRS,
     Budget,
     Remaining,
     initial_grant,
+    pair_of,
     summarize,
 )
 
@@ -70,11 +72,41 @@ def test_a_refusal_says_when_to_ask_again(age_s: float) -> None:
     assert budget.take("a", routine=False) > 0
 
 
-def test_accounts_do_not_share() -> None:
-    """Each account has its own calls, because Meta counts calls by account."""
+@pytest.mark.parametrize("other", [pair_of("1", "b"), pair_of("2", "a")], ids=["account", "app"])
+def test_pairs_of_app_and_account_do_not_share(other: str) -> None:
+    """Each pair of app and account has its own calls, because Meta counts calls so. A refusal concerns one pair, too."""
     budget = opened(Clock())
-    spent(budget)
-    assert budget.take("b", routine=False) == 0
+    mine = pair_of("1", "a")
+    spent(budget, mine)
+    assert budget.take(other, routine=False) == 0
+    budget.block(mine, 3600)
+    assert budget.take(other, routine=False) == 0
+
+
+def test_another_app_s_calls_are_not_mine_in_the_next_process_either() -> None:
+    """The record names each pair, so another app's calls do not count as mine after a restart."""
+    budget = opened(Clock())
+    budget.block(pair_of("2", "a"), 3600)
+    after = opened(Clock(), left=closed(budget))
+    assert (spent(after, pair_of("1", "a")), spent(after, pair_of("2", "a"))) == (30, 0)
+
+
+def test_a_record_of_a_process_that_counted_by_account_alone_is_kept() -> None:
+    """A record that counts by account limits each app there. It is handed on until an app has been counted."""
+    clock = Clock()
+    between = closed(opened(clock, left=Remaining(0.15, {"a": 0.05})))
+    assert between.accounts == {"a": 0.05}
+    budget = opened(clock, left=between)
+    assert (spent(budget, pair_of("1", "a")), spent(budget, pair_of("2", "a"))) == (10, 10)
+    assert spent(budget, pair_of("1", "b")) == 30
+
+
+def test_a_process_that_counts_by_account_alone_finds_the_least_of_all_apps() -> None:
+    """A release can be undone, and the earlier release reads no pairs. It finds the least that any app has left."""
+    budget = opened(Clock())
+    spent(budget, pair_of("1", "a"), most=10)
+    spent(budget, pair_of("2", "a"), most=20)
+    assert closed(budget).accounts == {"a": 0.05}
 
 
 def test_a_refusal_by_meta_overrides_our_count() -> None:
@@ -173,42 +205,46 @@ def test_a_long_pause_saves_up_no_more_than_the_maximum() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accounts", "remaining"),
+    ("pairs", "remaining"),
     [
         ({}, Remaining(0.099999)),
-        ({"full": 0.2, "same": 0.0999999}, Remaining(0.099999)),
-        ({"less": 0.0123459, "none": 0.0, "blocked": -0.5}, Remaining(0.012345, {"none": 0.0, "blocked": -0.5})),
+        ({"1/full": 0.2, "1/same": 0.0999999}, Remaining(0.099999)),
+        (
+            {"1/less": 0.0123459, "1/none": 0.0, "2/none": -0.5},
+            Remaining(0.012345, {"none": -0.5}, {"1/none": 0.0, "2/none": -0.5}),
+        ),
     ],
-    ids=["no account", "accounts that have no less", "more accounts than are named"],
+    ids=["no pair", "pairs that have no less", "more pairs than are named"],
 )
-def test_a_summary_names_the_accounts_with_the_least(accounts: dict[str, float], remaining: Remaining) -> None:
-    """A summary names the accounts that have the least. All others have at least the summary's common share."""
-    assert summarize(0.0999999, accounts, most=2) == remaining
+def test_a_summary_names_the_pairs_with_the_least(pairs: dict[str, float], remaining: Remaining) -> None:
+    """A summary names the pairs that have the least. All others have at least the summary's common share."""
+    assert summarize(0.0999999, pairs, most=2) == remaining
 
 
-def test_the_summary_of_thousands_of_accounts_stays_small() -> None:
-    """The summary of thousands of accounts stays small, because a ConfigMap holds at most 1 MiB.
+def test_the_summary_of_thousands_of_pairs_stays_small() -> None:
+    """The summary of thousands of pairs stays small, because a ConfigMap holds at most 1 MiB.
 
-    Accounts that are not named keep nearly all of their remainder.
+    Pairs that are not named keep nearly all of their remainder.
     """
     clock = Clock()
     budget = opened(clock, left=Remaining(BURST_SHARE))
     for number in range(5000):
-        spent(budget, str(10**15 + number), most=30 if number < 500 else 1)
+        spent(budget, pair_of(str(10**15), str(10**15 + number)), most=30 if number < 500 else 1)
     left = closed(budget)
-    assert len(left.accounts) == MOST_NAMED
+    assert len(left.pairs) == MOST_NAMED
+    assert len(msgspec.json.encode(left)) < 100_000
     assert left.others == 0.195
-    assert left.accounts[str(10**15)] == 0.05
+    assert left.pairs[pair_of(str(10**15), str(10**15))] == 0.05
 
 
-def test_a_forgotten_account_gets_no_new_grant() -> None:
-    """An account that was forgotten gets no new grant.
+def test_a_forgotten_pair_gets_no_new_grant() -> None:
+    """A pair that was forgotten gets no new grant.
 
-    So a user gets no additional calls by using more accounts than the budget remembers.
+    So a user gets no additional calls by using more pairs than the budget remembers.
     """
     budget = opened(Clock())
     spent(budget, "first")
-    for number in range(MOST_ACCOUNTS):
+    for number in range(MOST_PAIRS):
         budget.take(str(number), routine=False)
     assert budget.take("first", routine=False) > 0
 

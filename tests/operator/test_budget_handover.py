@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from waypost.dev.file_cluster import FileCluster
 from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, Manifest, Stored
-from waypost.operator.meta.budget import Remaining
+from waypost.operator.meta.budget import Remaining, pair_of
 from waypost.operator.meta.budget_handover import (
     KEPT,
     KEY,
@@ -28,8 +28,8 @@ from waypost.operator.meta.budget_handover import (
     read,
 )
 
+from .installation import APP, NAMESPACE, RELEASE, WABA, Clock, installation, number, secret
 from .installation import NAME as NAME_OF_NUMBER
-from .installation import NAMESPACE, RELEASE, WABA, Clock, installation, number, secret
 
 pytestmark = pytest.mark.anyio
 
@@ -338,7 +338,8 @@ async def test_the_record_holds_ids_and_counts_only() -> None:
         found = await written(it.cluster, it.clock)
         assert found.left is not None
         assert set(found.left.accounts) == {WABA}
-        assert found.left.accounts[WABA] < found.left.others
+        assert set(found.left.pairs) == {pair_of(APP, WABA)}
+        assert found.left.pairs[pair_of(APP, WABA)] < found.left.others
         stored = await it.cluster.config_map(RELEASE, NAME)
         assert stored is not None
         assert set(stored.data) == {KEY}

@@ -56,11 +56,11 @@ class OperatorOptions:
     """Python functions that the workers import as bots. A number that asks for another function gets a condition that
     says so."""
     resync_s: float = 300
-    """Seconds after which a number is compared with its state at Meta again. The time is longer where the account's
-    budget demands it."""
+    """Seconds after which a number is compared with its state at Meta again. The time is longer where the budget of
+    calls demands it."""
     graph_calls_per_hour: int = 200
-    """Management calls that the operator makes per WhatsApp Business account and hour. The default is Meta's limit for
-    a new account; an active account has 5,000."""
+    """Management calls that the operator makes per Meta app, WhatsApp Business account and hour. The default is Meta's
+    limit for a new account; an active account has 5,000."""
     route_poll_s: float = 2.0
     """Seconds between two checks whether the webhook serves a new callback. These checks do not call Meta."""
     registry_shards: int = 64

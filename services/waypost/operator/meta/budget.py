@@ -1,8 +1,9 @@
-"""Keeps a budget of management calls for each account.
+"""Keeps a budget of management calls for each pair of app and account.
 
 With it, many numbers together stay within Meta's hourly limit (error 80007). Meta counts calls on the
-account's node and its edges per app, account and hour. Single calls are not recorded, because each record
-would cost a write.
+account's node and its edges per app, account and hour. So does this budget: an app that names another's
+account uses up only its own calls there. Single calls are not recorded, because each record would cost a
+write.
 
 When a process ends in an orderly way, it hands the remaining calls to the next process
 (`budget_handover.py`). After any other end the remainder is not known. The next process then begins with an
@@ -25,28 +26,28 @@ HOUR_S = 3600.0
 GRANTS_SHARE = 0.3
 """Upper bound of all initial grants within an hour together, as a share of the hour's calls."""
 BURST_SHARE = 0.2
-"""Size of an account's bucket, as a share of the hour's calls. The refill gets the rest, so no hour exceeds the
+"""Size of a bucket, as a share of the hour's calls. The refill gets the rest, so no hour exceeds the
 limit."""
 REFILL_SHARE = 1 - GRANTS_SHARE - BURST_SHARE
 ROUTINE_RESERVE = 0.5
 """Share of the bucket that routine calls leave to numbers that are new or broken."""
 LONGEST_BLOCK_S = 24 * HOUR_S
-"""Longest time for which an account is blocked, in seconds. Meta is asked again then, even if it named a longer
-time."""
+"""Longest time for which an app is blocked at an account, in seconds. Meta is asked again then, even if it named a
+longer time."""
 LEAST_SHARE = -REFILL_SHARE * (LONGEST_BLOCK_S / HOUR_S + 1)
 """Lowest possible remainder, as a share of the hour's calls: the refill of the longest block and one more hour is
 missing."""
-MOST_ACCOUNTS = 10_000
+MOST_PAIRS = 10_000
 MOST_NAMED = 1_000
-"""Most accounts whose remainder is handed over one by one; they take about 30 kB. For all others one lower bound is
-handed over."""
+"""Most pairs of app and account whose remainder is handed over one by one; they take about 80 kB. For all others one
+lower bound is handed over."""
 
 
 class BudgetSpent(GraphError):
-    """The call was not made, because the account's calls are used up for now. Retry after `wait_s` seconds."""
+    """The call was not made, because the app's calls on the account are used up. Retry after `wait_s` seconds."""
 
     def __init__(self, wait_s: float) -> None:
-        super().__init__(f"management calls of the WhatsApp account are used up for {wait_s:.0f} s")
+        super().__init__(f"the app's management calls on the WhatsApp account are used up for {wait_s:.0f} s")
         self.wait_s = wait_s
 
 
@@ -58,9 +59,13 @@ class Remaining(msgspec.Struct, frozen=True):
     """The calls that remain, as shares of the hour's calls."""
 
     others: Share
-    """Share that remains to each account that `accounts` does not name."""
+    """Share that remains to each pair of app and account that is not named."""
     accounts: dict[str, Share] = {}
-    """Share that remains to an account, by the account's id."""
+    """Least share that remains to any app at an account, by the account's id. Processes of the release before pairs
+    were counted read and write only this. Newer ones use it for accounts that `pairs` does not name. It can go one
+    release later."""
+    pairs: dict[str, Share] = {}
+    """Share that remains to an app at an account, by `pair_of`."""
 
 
 def initial_grant(before: int) -> Remaining:
@@ -71,28 +76,37 @@ def initial_grant(before: int) -> Remaining:
     return Remaining(GRANTS_SHARE / 2.0 ** (before + 1))
 
 
-def summarize(others: float, accounts: Mapping[str, float], most: int = MOST_NAMED) -> Remaining:
-    """Returns the remainder, naming at most `most` accounts. These are the accounts with the fewest calls left.
+def pair_of(app_id: str, account: str) -> str:
+    """Returns the name of an app and an account together. Meta counts the calls of each such pair by itself."""
+    return f"{app_id}/{account}"
 
-    No account gets a larger share than it really has. The function has no side effects.
+
+def summarize(others: float, pairs: Mapping[str, float], most: int = MOST_NAMED) -> Remaining:
+    """Returns the remainder, naming at most `most` pairs. These are the pairs with the fewest calls left.
+
+    No pair gets a larger share than it really has. The function has no side effects.
     """
-    least = sorted((_floor(share), account) for account, share in accounts.items() if _floor(share) < _floor(others))
-    rest = least[most:]
-    return Remaining(rest[0][0] if rest else _floor(others), {account: share for share, account in least[:most]})
+    least = sorted((_floor(share), pair) for pair, share in pairs.items() if _floor(share) < _floor(others))
+    rest, named = least[most:], {pair: share for share, pair in least[:most]}
+    accounts: dict[str, float] = {}
+    for pair, share in named.items():
+        accounts[_account(pair)] = min(share, accounts.get(_account(pair), share))
+    return Remaining(rest[0][0] if rest else _floor(others), accounts, named)
 
 
 @dataclass
-class _Account:
+class _Bucket:
     calls: float
     at: float
-    """Time up to which the account was refilled. If it is in the future, the refill begins then."""
+    """Time up to which the bucket was refilled. If it is in the future, the refill begins then."""
     blocked_until: float = 0.0
 
 
 class Budget:
-    """Holds a bucket of calls for each account. The buckets are refilled steadily.
+    """Holds a bucket of calls for each pair of app and account. The buckets are refilled steadily.
 
-    Calls are given only between `open` and `close`. `clock` returns seconds and must never jump.
+    Pairs are named by `pair_of`. Calls are given only between `open` and `close`. `clock` returns seconds and must
+    never jump.
     """
 
     def __init__(self, calls_per_hour: int, clock: Callable[[], float]) -> None:
@@ -100,8 +114,9 @@ class Budget:
         self._burst = calls_per_hour * BURST_SHARE
         self._per_second = calls_per_hour * REFILL_SHARE / HOUR_S
         self._clock = clock
-        self._others: _Account | None = None
-        self._accounts: OrderedDict[str, _Account] = OrderedDict()
+        self._others: _Bucket | None = None
+        self._by_account: dict[str, _Bucket] = {}
+        self._pairs: OrderedDict[str, _Bucket] = OrderedDict()
 
     def open(self, left: Remaining, *, age_s: float = 0.0) -> None:
         """Begins with the remainder `left`, which is `age_s` seconds old. The refill since then is added.
@@ -110,8 +125,12 @@ class Budget:
         """
         at = self._clock() - age_s
         calls = self._calls_per_hour
-        self._others = _Account(left.others * calls, at)
-        self._accounts = OrderedDict((account, _Account(share * calls, at)) for account, share in left.accounts.items())
+        self._others = _Bucket(left.others * calls, at)
+        self._pairs = OrderedDict((pair, _Bucket(share * calls, at)) for pair, share in left.pairs.items())
+        named = {_account(pair) for pair in left.pairs}
+        self._by_account = {
+            account: _Bucket(share * calls, at) for account, share in left.accounts.items() if account not in named
+        }
 
     def close(self) -> Remaining | None:
         """Ends the budget and returns the remainder. Returns None if the budget was not open."""
@@ -119,17 +138,23 @@ class Budget:
         if others is None:
             return None
         now = self._clock()
-        accounts = {account: self._left(each, now) / self._calls_per_hour for account, each in self._accounts.items()}
-        return summarize(self._left(others, now) / self._calls_per_hour, accounts)
+        pairs = {pair: self._left(each, now) / self._calls_per_hour for pair, each in self._pairs.items()}
+        found = summarize(self._left(others, now) / self._calls_per_hour, pairs)
+        counted = {_account(pair) for pair in pairs}
+        # What was left by a process that counted by account alone is handed on until an app was counted there.
+        for account, each in self._by_account.items():
+            if account not in counted and len(found.accounts) < MOST_NAMED:
+                found.accounts[account] = _floor(self._left(each, now) / self._calls_per_hour)
+        return found
 
-    def take(self, account: str, *, routine: bool) -> float:
-        """Takes one call from the account's bucket and returns 0.
+    def take(self, pair: str, *, routine: bool) -> float:
+        """Takes one call from the pair's bucket and returns 0.
 
         If there is no call to take, returns the seconds after which to ask again. Calls that look at a healthy number
         are `routine`. They leave a reserve for numbers that are new or broken.
         """
         now = self._clock()
-        entry = self._entry(account, now)
+        entry = self._entry(pair, now)
         if entry is None:
             return 1 / self._per_second
         if entry.blocked_until > now:
@@ -141,40 +166,46 @@ class Budget:
         entry.calls -= 1
         return 0.0
 
-    def block(self, account: str, for_s: float) -> None:
-        """Blocks the account for `for_s` seconds, but at most for a day.
+    def block(self, pair: str, for_s: float) -> None:
+        """Blocks the pair for `for_s` seconds, but at most for a day.
 
-        Call this after Meta said that the account's limit is reached.
+        Call this after Meta said that the app's limit at the account is reached.
         """
         now = self._clock()
-        if (entry := self._entry(account, now)) is not None:
+        if (entry := self._entry(pair, now)) is not None:
             entry.calls = min(entry.calls, 0.0)
             entry.blocked_until = max(entry.blocked_until, now + min(for_s, LONGEST_BLOCK_S))
 
-    def _entry(self, account: str, now: float) -> _Account | None:
+    def _entry(self, pair: str, now: float) -> _Bucket | None:
         if self._others is None:
             return None
-        entry = self._accounts.get(account)
+        entry = self._pairs.get(pair)
         if entry is None:
-            self._refill(self._others, now)
-            entry = self._accounts[account] = _Account(self._others.calls, self._others.at)
-            if len(self._accounts) > MOST_ACCOUNTS:
-                _, forgotten = self._accounts.popitem(last=False)
+            before = self._by_account.get(_account(pair), self._others)
+            self._refill(before, now)
+            entry = self._pairs[pair] = _Bucket(before.calls, before.at)
+            if len(self._pairs) > MOST_PAIRS:
+                _, forgotten = self._pairs.popitem(last=False)
+                self._refill(self._others, now)
                 self._others.calls = min(self._others.calls, self._left(forgotten, now))
         self._refill(entry, now)
-        self._accounts.move_to_end(account)
+        self._pairs.move_to_end(pair)
         return entry
 
-    def _refill(self, entry: _Account, now: float) -> None:
+    def _refill(self, entry: _Bucket, now: float) -> None:
         entry.calls = min(self._burst, entry.calls + max(0.0, now - entry.at) * self._per_second)
         entry.at = max(entry.at, now)
 
-    def _left(self, entry: _Account, now: float) -> float:
+    def _left(self, entry: _Bucket, now: float) -> float:
         """Returns the remainder as if its refill began now. If the refill begins later, the calls that it would give
         until then are subtracted.
         """
         calls = min(self._burst, entry.calls + (now - entry.at) * self._per_second)
         return min(calls, (now - entry.blocked_until) * self._per_second) if entry.blocked_until > now else calls
+
+
+def _account(pair: str) -> str:
+    return pair.partition("/")[2]
 
 
 def _floor(share: float) -> float:

@@ -162,7 +162,11 @@ class PlanExecution:
             if self._was_changed(key):
                 return
             override = Override(url, self._verify_token) if url else None
-            await self.deps.view.spend(waba_id, lambda: self.deps.graph.subscribe_app(self._caller, waba_id, override))
+            await self.deps.view.spend(
+                self._credentials.app_id,
+                waba_id,
+                lambda: self.deps.graph.subscribe_app(self._caller, waba_id, override),
+            )
             self.deps.view.changed(key)
 
     def _was_changed(self, key: tuple[str, ...]) -> bool:

@@ -92,16 +92,16 @@ class Finalizer:
         # Other numbers of the account need the app's subscription.
         if self._claims.others(mine, account=spec.waba_id):
             return None
-        view = self._deps.view
-        apps = await view.spend(spec.waba_id, lambda: graph.subscribed_apps(access.token, spec.waba_id))
+        view, app_id = self._deps.view, access.app_id
+        apps = await view.spend(app_id, spec.waba_id, lambda: graph.subscribed_apps(access.token, spec.waba_id))
         subscribed = next((each for each in apps if each.id == access.app_id), None)
         if subscribed is None:
             return None
         override, app_callback = subscribed.override_callback_uri, levels.application or ""
         if (override or app_callback) and is_foreign(override or app_callback, access.app_id):
             return None
-        await view.spend(spec.waba_id, lambda: graph.unsubscribe_app(access.token, spec.waba_id))
-        view.changed(("account", spec.waba_id, access.app_id))
+        await view.spend(app_id, spec.waba_id, lambda: graph.unsubscribe_app(access.token, spec.waba_id))
+        view.changed(("account", spec.waba_id, app_id))
         return None
 
     async def _access(self, metadata: Metadata, spec: NumberSpec) -> _MetaAccess | None:

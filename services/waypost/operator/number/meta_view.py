@@ -1,4 +1,4 @@
-"""Asks Meta about numbers without exceeding any account's call budget.
+"""Asks Meta about numbers without exceeding any app's call budget at an account.
 
 Numbers that have an account or an app in common share the answers about it.
 """
@@ -15,7 +15,7 @@ from waypost.cloudapi.graph.calls import Credentials
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.cloudapi.graph.errors import GraphError, GraphRefused
 from waypost.operator.api.number_models import NumberSpec
-from waypost.operator.meta.budget import Budget, BudgetSpent
+from waypost.operator.meta.budget import Budget, BudgetSpent, pair_of
 from waypost.operator.number import credentials as secret
 from waypost.operator.number.operator_secrets import digest
 from waypost.operator.number.state import MetaState, Observed
@@ -97,23 +97,29 @@ class MetaView:
     ) -> tuple[SubscribedApp, ...]:
         async def ask() -> tuple[SubscribedApp, ...]:
             return await self.spend(
-                waba_id, lambda: self._graph.subscribed_apps(with_token(found, token), waba_id), routine=routine
+                found.app_id,
+                waba_id,
+                lambda: self._graph.subscribed_apps(with_token(found, token), waba_id),
+                routine=routine,
             )
 
         return await self._shared(account_key(found, waba_id), max_age_s, ask)
 
-    async def spend(self, waba_id: str, call: Callable[[], Awaitable[Answer]], *, routine: bool = False) -> Answer:
-        """Takes a call from the account's budget and makes it. Meta counts such a call on the account.
+    async def spend(
+        self, app_id: str, waba_id: str, call: Callable[[], Awaitable[Answer]], *, routine: bool = False
+    ) -> Answer:
+        """Takes a call from the app's budget at the account and makes it. Meta counts such a call for both.
 
         Raises `BudgetSpent` if the budget is used up, or the `GraphError` of the call.
         """
-        if wait_s := self._budget.take(waba_id, routine=routine):
+        pair = pair_of(app_id, waba_id)
+        if wait_s := self._budget.take(pair, routine=routine):
             raise BudgetSpent(wait_s)
         try:
             return await call()
         except GraphRefused as error:
             if error.code in LIMIT_CODES:
-                self._budget.block(waba_id, error.retry_after_s or LIMITED_S)
+                self._budget.block(pair, error.retry_after_s or LIMITED_S)
             raise
 
     def lock(self, *key: str) -> asyncio.Lock:
