@@ -74,7 +74,7 @@ def test_a_refusal_says_when_to_ask_again(age_s: float) -> None:
 
 @pytest.mark.parametrize("other", [pair_of("1", "b"), pair_of("2", "a")], ids=["account", "app"])
 def test_pairs_of_app_and_account_do_not_share(other: str) -> None:
-    """Each pair of app and account has its own calls, because Meta counts calls so. A refusal concerns one pair, too."""
+    """Each pair of app and account has its own calls, because Meta counts calls so. A refusal concerns one pair."""
     budget = opened(Clock())
     mine = pair_of("1", "a")
     spent(budget, mine)

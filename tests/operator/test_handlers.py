@@ -342,6 +342,32 @@ def test_a_deleted_number_wakes_the_one_that_claims_the_same_phone_number(api: A
     until(lambda: notes.reconciled["younger"] > before, "the younger is reconciled")
 
 
+def test_a_number_that_meta_refuses_wakes_the_one_that_claims_the_same_phone_number(
+    api: ApiServer, fleet: Fleet
+) -> None:
+    """A number that is proven at Meta, or refused, wakes the others with its phone number. Other changes do not."""
+    for name in ("first", "second"):
+        api.put(number(name, phoneNumberId="106540352242922"))
+    notes = fleet.start()
+    until(lambda: all(is_ready(api, "WhatsAppNumber", name) for name in ("first", "second")), "both were reconciled")
+    before = notes.reconciled["second"]
+
+    def report(status: str) -> None:
+        types = ("CredentialsValid", "TokenValid", "Registered")
+        conditions = [{"type": each, "status": status, "reason": "Seen"} for each in types]
+        api.edit("WhatsAppNumber", TEAM, "first", lambda each: each["status"].update(conditions=conditions))
+
+    report("Unknown")
+    settled(lambda: notes.reconciled["second"])
+    assert notes.reconciled["second"] == before
+    report("True")
+    until(lambda: notes.reconciled["second"] > before, "it is reconciled when the first one is proven")
+    settled(lambda: notes.reconciled["second"])
+    proven = notes.reconciled["second"]
+    report("False")
+    until(lambda: notes.reconciled["second"] > proven, "it is reconciled when Meta refuses the first one")
+
+
 def test_in_namespaced_mode_other_namespaces_are_left_alone(api: ApiServer, fleet: Fleet) -> None:
     """In namespaced mode, objects in other namespaces are neither watched nor changed.
 

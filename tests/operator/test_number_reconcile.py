@@ -404,13 +404,26 @@ async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
     assert it.at_meta["account"] == {APP: None}
 
 
-async def test_the_older_of_two_objects_with_one_phone_number_has_it(it: Installation) -> None:
-    """If two objects have the same phone number, only the older one is published.
+async def test_a_number_that_is_suspended_from_birth_is_not_ready(it: Installation) -> None:
+    """A number that is created suspended is not ready, because it neither receives nor sends."""
+    it.cluster.put(number(suspend=True))
+    await it.reconcile()
+    assert it.condition(ConditionType.READY) == (FALSE, Reason.SUSPENDED)
+    assert "spec.suspend" in it.message(ConditionType.READY)
+    assert it.condition(ConditionType.STALLED) == (FALSE, Reason.NOT_STALLED)
+    assert (it.calls, published(it.cluster)) == ([], ({}, {}))
+    it.cluster.put(number())
+    await it.settle()
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
 
-    A condition of the younger one names this conflict. The younger one takes over when the older one is gone.
+
+async def test_the_first_of_two_objects_with_one_phone_number_has_it(it: Installation) -> None:
+    """If two objects have the same phone number, only the first one is published.
+
+    A condition of the second one names this conflict. The second one takes over when the first one is gone.
     """
     it.cluster.put(number("first"))
-    it.clock.advance(10)
+    await it.settle("first")
     it.cluster.put(number("second"))
     await it.settle("second")
     await it.settle("first")
@@ -425,13 +438,14 @@ async def test_the_older_of_two_objects_with_one_phone_number_has_it(it: Install
     assert set(published(it.cluster)[0]) == {f"{NAMESPACE}.second.json"}
 
 
-async def test_an_older_claim_of_another_team_is_not_named(it: Installation) -> None:
+async def test_a_number_of_another_team_is_not_named(it: Installation) -> None:
     """The message about a conflict does not name an object of another namespace.
 
     Users of one namespace must not learn names from another.
     """
+    it.cluster.put(secret(namespace="team-b"))
     it.cluster.put(number("theirs", namespace="team-b"))
-    it.clock.advance(10)
+    await it.settle("theirs", "team-b")
     it.cluster.put(number())
     await it.settle()
     assert it.condition(ConditionType.READY) == (FALSE, Reason.CONFLICT)

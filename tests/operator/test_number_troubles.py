@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from waypost.contracts.condition_types import ConditionType, Reason
+from waypost.operator.api.conditions import timestamp
 from waypost.operator.engine.outcome import Outcome
 from waypost.simulator.world.config import SimulatorConfig
 
@@ -247,6 +248,49 @@ async def test_a_call_that_hangs_ends_at_its_deadline(it: Installation) -> None:
     result = await it.reconcile()
     assert result.outcome == Outcome.FAILED
     assert it.condition(ConditionType.READY) == (UNKNOWN, Reason.META_UNAVAILABLE)
+
+
+async def test_a_condition_turns_unknown_when_meta_has_not_answered_for_long(it: Installation) -> None:
+    """A condition turns unknown when Meta has not answered about it for half an hour.
+
+    A restart in between does not make the last answer look newer.
+    """
+    it.cluster.put(number())
+    await it.settle()
+    last_answer = timestamp(it.clock())
+    await it.fault("subscribed_apps", code=80007, status=400, headers={"retry-after": "3600"}, times=None)
+    for _ in range(5):
+        await it.reconcile(after_s=RESYNC_S)
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
+    assert it.status()["unansweredSince"] == {"account": last_answer}
+    it.reconciler = it.operator()
+    for _ in range(2):
+        await it.reconcile(after_s=RESYNC_S)
+    assert it.condition(ConditionType.SUBSCRIBED) == (UNKNOWN, Reason.NOT_LOOKED_AT)
+    assert last_answer in it.message(ConditionType.SUBSCRIBED)
+    assert it.condition(ConditionType.READY) == (UNKNOWN, Reason.NOT_LOOKED_AT)
+    assert it.condition(ConditionType.REGISTERED) == (TRUE, Reason.CONNECTED)
+    await it.control.post("/_sim/reset", json={"world": False})
+    it.simulation.now = it.clock
+    for _ in range(15):
+        await it.reconcile(after_s=RESYNC_S)
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
+    assert "unansweredSince" not in it.status()
+
+
+async def test_an_unknown_condition_is_written_once(it: Installation) -> None:
+    """A condition that turned unknown is not written again with every attempt while Meta stays away."""
+    it.cluster.put(number())
+    await it.settle()
+    await it.fault(".*", status=500, times=None)
+    for _ in range(12):
+        await it.reconcile(after_s=RESYNC_S)
+    shown = [{key: each[key] for key in ("type", "status", "reason", "message")} for each in it.status()["conditions"]]
+    assert {each["status"] for each in shown[1:-2]} == {UNKNOWN}
+    await it.reconcile(after_s=RESYNC_S)
+    again = [{key: each[key] for key in ("type", "status", "reason", "message")} for each in it.status()["conditions"]]
+    assert again == shown
+    assert published(it.cluster)[0], "messages keep flowing"
 
 
 async def test_no_call_is_made_on_an_account_over_its_limit(it: Installation) -> None:

@@ -12,20 +12,21 @@ from waypost.cloudapi.graph.business_accounts import SubscribedApp
 from waypost.cloudapi.graph.errors import GraphRefused, GraphUnreachable
 from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
 from waypost.cloudapi.graph.proof import appsecret_proof
-from waypost.contracts.condition_types import ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.conditions import timestamp
 from waypost.operator.api.number_models import NumberSpec
 from waypost.operator.cluster.registry_secrets import NoRoom, Published, Use
 from waypost.operator.engine.outcome import Outcome
 from waypost.operator.number import actions as act
 from waypost.operator.number.actions import Action
+from waypost.operator.number.claims import Claim
 from waypost.operator.number.credentials import Credentials, Unusable
 from waypost.operator.number.operator_secrets import NumberSecrets, RefreshedToken, digest
 from waypost.operator.number.plan import APP_SECRET_OVERLAP_S, DAY_S, number_of, plan, route_of, secrets_of
-from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, Desired, MetaState, Observed, Script
+from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, Desired, MetaState, Observed, Question, Script
 from waypost.operator.number.status import judgement, summary
 
-from .installation import FALSE, TRUE, UNKNOWN
+from .installation import BOT, FALSE, TRUE, UNKNOWN
 
 NOW = 1_800_000_000.0
 APP, NUMBER, WABA = "100000000000001", "106540352242922", "102290129340398"
@@ -89,13 +90,22 @@ NOWHERE = at_meta(number=phone(webhook_configuration=None), account=(), app=())
 EXPIRING = TokenDetails(
     is_valid=True, app_id=APP, type="SYSTEM_USER", scopes=list(NEEDED_SCOPES), expires_at=int(NOW + 10 * DAY_S)
 )
-ACCEPTED = {
-    "token": {"secretResourceVersion": "7"},
-    "conditions": [
-        {"type": ConditionType.CREDENTIALS_VALID, "status": TRUE, "reason": Reason.ACCEPTED},
-        {"type": ConditionType.TOKEN_VALID, "status": TRUE, "reason": Reason.NEVER_EXPIRES},
-    ],
-}
+ACCEPTED_CONDITIONS: list[dict[str, Any]] = [
+    {"type": ConditionType.CREDENTIALS_VALID, "status": TRUE, "reason": Reason.ACCEPTED},
+    {"type": ConditionType.TOKEN_VALID, "status": TRUE, "reason": Reason.NEVER_EXPIRES},
+    {"type": ConditionType.REGISTERED, "status": TRUE, "reason": Reason.CONNECTED},
+]
+ACCEPTED: dict[str, Any] = {"token": {"secretResourceVersion": "7"}, "conditions": ACCEPTED_CONDITIONS}
+OTHER = Claim("2027-01-01T00:00:00Z", "team-b", "other", "uid", NUMBER, WABA, "meta")
+READS_ONLY = TokenDetails(is_valid=True, app_id=APP, type="SYSTEM_USER", scopes=[NEEDED_SCOPES[0]])
+
+
+def accepted(type_: ConditionType, status: ConditionStatus, reason: Reason) -> dict[str, Any]:
+    """Returns the status of an accepted number with another condition of this type."""
+    changed = {"type": type_, "status": status, "reason": reason, "message": "before"}
+    return ACCEPTED | {"conditions": [*(each for each in ACCEPTED_CONDITIONS if each["type"] != type_), changed]}
+
+
 REFRESHED = RefreshedToken("fresh", digest("token"), "token", NOW - 1)
 
 
@@ -129,13 +139,46 @@ REFRESHED = RefreshedToken("fresh", digest("token"), "token", NOW - 1)
             id="entries lost while Meta does not answer",
         ),
         pytest.param(
+            observed(**NEW, meta=None, status=accepted(ConditionType.REGISTERED, FALSE, Reason.NO_ACCESS)),
+            [],
+            id="the token is valid, but may not act for this number",
+        ),
+        pytest.param(
+            observed(**NEW, meta=None, status=accepted(ConditionType.REGISTERED, UNKNOWN, Reason.META_UNAVAILABLE)),
+            [],
+            id="the token is valid, and Meta has not answered about this number",
+        ),
+        pytest.param(
+            observed(yielding=OTHER, **NEW),
+            [act.SaveSecrets, act.Publish, act.WithdrawOther],
+            id="the number comes from an object that Meta refuses: published here first, then withdrawn there",
+        ),
+        pytest.param(
+            observed(yielding=OTHER, meta=at_meta(number=GraphUnreachable("x"))),
+            [],
+            id="Meta does not prove the claim on a number that another object loses",
+        ),
+        pytest.param(
+            observed(
+                published=Published(number=number_of(desired(phoneNumberId="777777777"), observed(), CREDENTIALS)),
+                meta=at_meta(token=GraphUnreachable("x")),
+            ),
+            [act.Withdraw],
+            id="entries of an earlier object of this name, which had another number",
+        ),
+        pytest.param(
+            observed(meta=at_meta(number=phone(status="PENDING"), token=READS_ONLY)),
+            [],
+            id="a token that may not send registers no number",
+        ),
+        pytest.param(
             observed(secret_version="8", published=Published(), meta=None, status=ACCEPTED),
             [],
             id="another Secret than was accepted: Meta is asked first",
         ),
-        pytest.param(observed(older_claim="x"), [act.Withdraw], id="an older claim"),
+        pytest.param(observed(holder=OTHER), [act.Withdraw], id="another object holds the number"),
         pytest.param(
-            observed(older_claim="x", published=Published()), [], id="an older claim, and nothing is published"
+            observed(holder=OTHER, published=Published()), [], id="another object holds it, and nothing is published"
         ),
         pytest.param(
             observed(credentials=Unusable(Reason.SECRET_NOT_OPTED_IN, "", is_withdrawn=True)),
@@ -569,7 +612,6 @@ def test_an_executed_part_of_a_plan_is_not_planned_again() -> None:
     ("found", "ready", "outcome"),
     [
         pytest.param(observed(), (TRUE, Reason.AS_DESIRED), Outcome.READY, id="as desired"),
-        pytest.param(observed(older_claim="x"), (FALSE, Reason.CONFLICT), Outcome.STALLED, id="an older claim"),
         pytest.param(
             observed(credentials=Unusable(Reason.SECRET_MISSING, "")),
             (FALSE, Reason.SECRET_MISSING),
@@ -615,3 +657,68 @@ def test_the_summary_follows_what_was_found(found: Observed, ready: tuple[str, s
     assert ((first.status, first.reason), shown.outcome) == (ready, outcome)
     stalled = next(each for each in shown.conditions if each.type == ConditionType.STALLED)
     assert (stalled.status == TRUE) == (outcome == Outcome.STALLED)
+
+
+def test_an_object_whose_number_another_object_holds_says_nothing_about_it() -> None:
+    """Conditions about a number are unknown for an object that does not hold it, so that nothing relies on them."""
+    shown = {each.condition.type: each.condition for each in judgement.judge(desired(), observed(holder=OTHER), NOW)}
+    statuses = {type_: condition.status for type_, condition in shown.items()}
+    assert statuses == {
+        ConditionType.CREDENTIALS_VALID: TRUE,
+        ConditionType.TOKEN_VALID: TRUE,
+        ConditionType.REGISTERED: UNKNOWN,
+        ConditionType.SUBSCRIBED: UNKNOWN,
+        ConditionType.WEBHOOK_VERIFIED: UNKNOWN,
+    }
+
+
+LAST = NOW - 3600.0
+
+
+@pytest.mark.parametrize(
+    ("status", "stale", "shown"),
+    [
+        pytest.param(TRUE, {}, (TRUE, Reason.CONNECTED), id="asked not long ago: the last known condition"),
+        pytest.param(TRUE, {Question.ACCOUNT: LAST}, (TRUE, Reason.CONNECTED), id="something else is stale"),
+        pytest.param(TRUE, {Question.NUMBER: LAST}, (UNKNOWN, Reason.NOT_LOOKED_AT), id="stale and true"),
+        pytest.param(FALSE, {Question.NUMBER: LAST}, (UNKNOWN, Reason.NOT_LOOKED_AT), id="stale and false"),
+        pytest.param(UNKNOWN, {Question.NUMBER: LAST}, (UNKNOWN, Reason.CONNECTED), id="unknown before"),
+    ],
+)
+def test_a_condition_that_meta_has_not_confirmed_for_long_is_unknown(
+    status: ConditionStatus, stale: dict[Question, float], shown: tuple[str, str]
+) -> None:
+    """A condition that Meta has not confirmed for long is unknown, and says since when, why, and what it was."""
+    found = observed(
+        meta=at_meta(number=GraphUnreachable("no answer")),
+        status=accepted(ConditionType.REGISTERED, status, Reason.CONNECTED),
+        stale=stale,
+    )
+    judged = {each.condition.type: each.condition for each in judgement.judge(desired(), found, NOW)}
+    registered = judged[ConditionType.REGISTERED]
+    assert (registered.status, registered.reason) == shown
+    if registered.reason == Reason.NOT_LOOKED_AT:
+        for part in (timestamp(LAST), "no answer", f"{status} ({Reason.CONNECTED})"):
+            assert part in registered.message
+
+
+@pytest.mark.parametrize(
+    ("credentials", "actions"),
+    [
+        pytest.param(CREDENTIALS, [act.Publish], id="the published ones"),
+        pytest.param(NEW_SECRET, [], id="others"),
+    ],
+)
+def test_a_number_is_still_published_with_a_new_bot_while_meta_is_away_for_long(
+    credentials: Credentials, actions: list[type[Action]]
+) -> None:
+    """A new bot is published while Meta is away for long, with the credentials that are published already."""
+    status = {
+        "token": {"secretResourceVersion": "7"},
+        "conditions": [each | {"status": UNKNOWN, "reason": Reason.NOT_LOOKED_AT} for each in ACCEPTED_CONDITIONS],
+    }
+    found = observed(
+        credentials=credentials, meta=at_meta(token=GraphUnreachable("x")), status=status, script=Script(text=BOT)
+    )
+    wanted = desired(bot={"configMapRef": {"name": "support-bot"}})
+    assert planned(found, wanted) == actions

@@ -114,6 +114,45 @@ def test_only_what_schedules_need_of_a_number_wakes_them(before: Manifest, after
     assert (wakes.availability(before) != wakes.availability(after)) is is_news
 
 
+def proven(ready: tuple[ConditionStatus, Reason], **changes: tuple[ConditionStatus, Reason]) -> Manifest:
+    """Returns a number whose credentials Meta accepts, with changed conditions."""
+    found: dict[str, tuple[ConditionStatus, Reason]] = {
+        ConditionType.READY: ready,
+        ConditionType.CREDENTIALS_VALID: (TRUE, Reason.ACCEPTED),
+        ConditionType.TOKEN_VALID: (TRUE, Reason.VALID),
+        ConditionType.REGISTERED: (TRUE, Reason.CONNECTED),
+    }
+    conditions = [
+        {"type": type_, "status": status, "reason": reason} for type_, (status, reason) in (found | changes).items()
+    ]
+    return seen(number(), conditions=conditions)
+
+
+AS_DESIRED = (TRUE, Reason.AS_DESIRED)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "is_proven"),
+    [
+        (seen(number()), False),
+        (proven(AS_DESIRED), True),
+        (proven((FALSE, Reason.CALLBACK_REFUSED)), True),
+        (proven(AS_DESIRED, Registered=(FALSE, Reason.PIN_MISSING)), True),
+        (proven((TRUE, Reason.SUSPENDED)), True),
+        (proven((FALSE, Reason.SUSPENDED)), False),
+        (proven((FALSE, Reason.CONFLICT)), False),
+        (proven((FALSE, Reason.TOKEN_REVOKED), TokenValid=(FALSE, Reason.TOKEN_REVOKED)), False),
+        (proven((FALSE, Reason.NO_ACCESS), Registered=(FALSE, Reason.NO_ACCESS)), False),
+        (proven((UNKNOWN, Reason.NOT_LOOKED_AT), Registered=(UNKNOWN, Reason.NOT_LOOKED_AT)), False),
+    ],
+)
+def test_only_a_change_of_its_proof_wakes_others_that_claim_the_same_number(
+    manifest: Manifest, is_proven: bool
+) -> None:
+    """Only a change of what Meta says about a claim wakes the others, which then look whether the number is theirs."""
+    assert wakes.claim_state(manifest) is is_proven
+
+
 def test_a_deleted_or_replaced_number_wakes_its_schedules() -> None:
     """A deleted or replaced number wakes its schedules. They must not send from a number that no longer exists."""
     before = summarised(TRUE, Reason.AS_DESIRED, connected=True)

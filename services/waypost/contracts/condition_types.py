@@ -57,13 +57,14 @@ class Reason(StrEnum):
     """The number is being reconciled for the first time."""
     AS_DESIRED = "AsDesired"
     CONFLICT = "Conflict"
-    """Another object claims the same phone number."""
+    """Another object holds the phone number. As the reason of an Event: another object claims it, too."""
     NAMESPACE_TAKEN = "NamespaceTaken"
     PUBLISH_FAILED = "PublishFailed"
     ACTION_FAILED = "ActionFailed"
 
     # Any aspect of a number
     NOT_LOOKED_AT = "NotLookedAt"
+    """Meta was not asked yet, or has not answered for long; the message then gives the time of its last answer."""
     META_UNAVAILABLE = "MetaUnavailable"
     NO_ACCESS = "NoAccess"
     """The token may not read the number or the account."""

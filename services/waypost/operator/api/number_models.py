@@ -141,7 +141,7 @@ class NumberSpec(Strict):
     or deregistered."""
     suspend: bool = False
     """Whether the operator leaves the number alone. While true, it changes nothing at Meta or in the cluster; messages
-    keep flowing."""
+    keep flowing. A number that is suspended before it was set up is not ready."""
 
 
 class Condition(Written):
@@ -150,7 +150,7 @@ class Condition(Written):
     type: str = Field(max_length=63)
     """Aspect that this condition is about, in CamelCase."""
     status: ConditionStatus
-    """Whether the condition holds; `Unknown` while it cannot be determined."""
+    """Whether the condition holds; `Unknown` while it cannot be determined, or if that was last possible long ago."""
     observed_generation: int = Field(default=0, ge=0)
     """Generation of the spec that the condition was determined for."""
     last_transition_time: Moment
@@ -216,6 +216,19 @@ class RegistrationStatus(Written):
     """Resource version of the credentials Secret at that refusal. When it changes, the call is tried again."""
 
 
+class UnansweredStatus(Written):
+    """When Meta last answered, by what it was asked about; only for what it has not answered for some time."""
+
+    token: Moment | None = None
+    """Last answer about app and token."""
+    number: Moment | None = None
+    """Last answer about the phone number."""
+    account: Moment | None = None
+    """Last answer about the WhatsApp account."""
+    app: Moment | None = None
+    """Last answer about the app's callback."""
+
+
 class TokenSecretReference(Written):
     """The Secret in which the operator keeps this number's verify tokens."""
 
@@ -252,6 +265,9 @@ class NumberStatus(Written):
     registry_shard: int | None = Field(default=None, ge=0)
     """Number of the registry's Secret that holds this number's entry for workers. Runs of schedules mount that
     entry."""
+    unanswered_since: UnansweredStatus | None = None
+    """When Meta last answered, by what it was asked about; only for what it has not answered for some time. Conditions
+    that depend on it turn `Unknown` after half an hour, or after three resyncs if these take longer."""
     failure_count: int = Field(default=0, ge=0)
     """How many attempts have failed in a row."""
     next_attempt_time: Moment | None = None

@@ -84,6 +84,8 @@ class EventRouter:
             self._workers.wake(key)
         if wakes.availability(before) != wakes.availability(manifest):
             self._wake_dependents(key)
+        if wakes.claim_state(before) != wakes.claim_state(manifest):
+            self._wake_claimants(key, manifest)
 
     def on_referenced(self, change: Change | None, manifest: Manifest) -> None:
         """Handles an event of a Secret or ConfigMap that numbers or schedules may refer to."""
@@ -110,10 +112,14 @@ class EventRouter:
         self._cache.drop(key)
         self._dependents.put(key, ())
         self._wake_dependents(key)
-        for kind, _, name in wakes.references(manifest):
-            if kind == CLAIM:
-                for next_claimant in self._dependents.of((CLAIM, "", name)):
-                    self._workers.wake(next_claimant)
+        self._wake_claimants(key, manifest)
+
+    def _wake_claimants(self, key: Key, manifest: Manifest) -> None:
+        """Wakes the other objects that claim the same phone number."""
+        for reference in wakes.references(manifest):
+            if reference[0] == CLAIM:
+                for claimant in self._dependents.of(reference) - {key}:
+                    self._workers.wake(claimant)
 
     def _wake_dependents(self, key: Key) -> None:
         for dependent in self._dependents.of(key):

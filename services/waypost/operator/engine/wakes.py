@@ -12,13 +12,14 @@ from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.api.number_models import GROUP, RECONCILE_REQUESTED
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.engine.object_cache import Key
+from waypost.operator.number.claims import was_proven
 
 Reference = tuple[str, str, str]
 """Kind, namespace and name of something that an object depends on."""
 
 CLAIM = "phoneNumberId"
 """Kind of a reference that stands for no object: all numbers with one `phoneNumberId` share it, because when one of
-them goes, another may get the phone number."""
+them goes or loses its proof, another may get the phone number."""
 
 SCHEDULE_NAMESPACE = f"{GROUP}/schedule-namespace"
 """Label of a CronJob that holds the namespace of its schedule."""
@@ -76,6 +77,14 @@ def availability(manifest: Manifest) -> object:
     # Runs that check a token mount the Secret with the number's entry.
     shard = (status or {}).get("registryShard")
     return metadata.get("uid"), bool(metadata.get("deletionTimestamp")), is_connected, relevant_reason, shard
+
+
+def claim_state(manifest: Manifest) -> object:
+    """Returns a value that changes whenever this object is proven at Meta, or refused.
+
+    When it changes, the other objects that claim the same phone number are reconciled.
+    """
+    return manifest["kind"] == NUMBER and was_proven(manifest.get("status"))
 
 
 def run_state(cron_job: Manifest) -> object:

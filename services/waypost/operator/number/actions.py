@@ -57,6 +57,20 @@ class Withdraw(Action):
 
 
 @dataclass(frozen=True)
+class WithdrawOther(Action):
+    """Removes the registry entries of the object that held the phone number before, because Meta refuses its
+    credentials.
+    """
+
+    purpose: ClassVar[str] = "withdraw the object that held the phone number before"
+    needs: ClassVar[tuple[type[Action], ...]] = (SaveSecrets, Publish)
+    changes_meta: ClassVar[bool] = False
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
 class AwaitRoute(Action):
     """Checks that the webhook serves a callback. This must be true before Meta verifies the callback."""
 

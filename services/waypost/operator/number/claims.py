@@ -1,12 +1,15 @@
-"""Decides which object owns a phone number. If several objects name the same phone number, the oldest object
-owns it.
+"""Records which objects claim which phone number.
+
+Several objects may claim the same number. `holders.py` decides which of them holds it.
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
-from waypost.operator.api.conditions import find, status_of
+from waypost.operator.api.conditions import find, is_true, reason_of, status_of
 from waypost.operator.api.kinds import NUMBER
 from waypost.operator.cluster.interface import Cluster, Manifest
 
@@ -53,6 +56,7 @@ class Claims:
         self._cluster = cluster
         self._by_object: dict[tuple[str, str], Claim] = {}
         self._by_number: dict[str, set[tuple[str, str]]] = {}
+        self._proven: set[tuple[str, str]] = set()
         self._is_loaded = False
         self._loading = asyncio.Lock()
 
@@ -64,45 +68,52 @@ class Claims:
             for manifest in await self._cluster.objects(NUMBER):
                 found = claim_of(manifest)
                 if found is not None and (found.namespace, found.name) not in self._by_object:
-                    self.put(found)
+                    self.put(found, manifest)
             self._is_loaded = True
 
-    def put(self, new: Claim) -> None:
-        """Adds or replaces an object's claim."""
+    def put(self, new: Claim, manifest: Manifest) -> None:
+        """Adds or replaces the claim of the object `manifest`."""
         self.drop(new.namespace, new.name)
         key = (new.namespace, new.name)
         self._by_object[key] = new
         self._by_number.setdefault(new.phone_number_id, set()).add(key)
+        if was_proven(manifest.get("status")):
+            self._proven.add(key)
 
     def drop(self, namespace: str, name: str) -> None:
         """Removes the claim of an object that is gone."""
         old = self._by_object.pop((namespace, name), None)
         if old is None:
             return
+        self._proven.discard((namespace, name))
         members = self._by_number[old.phone_number_id]
         members.discard((namespace, name))
         if not members:
             del self._by_number[old.phone_number_id]
 
-    async def older_claim(self, mine: Claim) -> Claim | None:
-        """Returns the oldest claim on the same phone number that is older than `mine`, or None.
+    def competing(self, mine: Claim) -> list[Claim]:
+        """Returns the claims of other objects on the same phone number, as they were when they were last reconciled."""
+        keys = self._by_number.get(mine.phone_number_id, set()) - {(mine.namespace, mine.name)}
+        return [self._by_object[key] for key in sorted(keys)]
 
-        A claim does not count if Meta denied it because the object's token may not act for the phone number.
-        Otherwise a user could keep a phone number from its owner by creating an object first.
+    def may_be_proven(self, claim: Claim) -> bool:
+        """Returns whether the object's status said that Meta accepts its credentials.
+
+        The status is that of the object's last reconcile.
         """
-        others = sorted(self._by_object[key] for key in self._by_number.get(mine.phone_number_id, ()))
-        for other in others:
-            if other >= mine:
-                return None
-            # The object may have changed or gone since its last reconcile, so it is read.
-            found = await self._cluster.read(NUMBER, other.namespace, other.name)
-            now = claim_of(found) if found else None
-            if now is None or now.phone_number_id != mine.phone_number_id:
-                self.drop(other.namespace, other.name)
-                continue
-            if now < mine and found is not None and not _is_denied(found):
-                return now
-        return None
+        return (claim.namespace, claim.name) in self._proven
+
+    async def read(self, claim: Claim) -> tuple[Claim, Manifest] | None:
+        """Returns the claim and its object as they are now.
+
+        Returns None if the object is gone or claims another number. Raises `ClusterError`.
+        """
+        manifest = await self._cluster.read(NUMBER, claim.namespace, claim.name)
+        now = claim_of(manifest) if manifest else None
+        if now is None or manifest is None or now.phone_number_id != claim.phone_number_id:
+            self.drop(claim.namespace, claim.name)
+            return None
+        return now, manifest
 
     def others(self, mine: Claim, *, account: str | None = None, credentials: str | None = None) -> list[Claim]:
         """Returns the claims of other objects that name the same account or the same credentials Secret.
@@ -118,8 +129,18 @@ class Claims:
         ]
 
 
-def _is_denied(manifest: Manifest) -> bool:
-    registered = find(manifest.get("status"), ConditionType.REGISTERED)
-    if registered is None or status_of(registered) is not ConditionStatus.FALSE:
+def was_proven(status: Mapping[str, Any] | None) -> bool:
+    """Returns whether the status of an object says that its claim is proven.
+
+    It is if Meta accepted the credentials for the phone number when it was last asked, and no other object held the
+    number.
+    """
+    # Meta is not asked about a suspended object. If it is not published either, its old conditions prove nothing.
+    is_idle = reason_of(status, ConditionType.READY) in (Reason.CONFLICT, Reason.SUSPENDED)
+    if is_idle and not is_true(status, ConditionType.READY):
         return False
-    return bool(registered.get("reason") == Reason.NO_ACCESS)
+    if not all(is_true(status, each) for each in (ConditionType.CREDENTIALS_VALID, ConditionType.TOKEN_VALID)):
+        return False
+    registered = find(status, ConditionType.REGISTERED)
+    is_known = status_of(registered) is not ConditionStatus.UNKNOWN
+    return is_known and reason_of(status, ConditionType.REGISTERED) != Reason.NO_ACCESS

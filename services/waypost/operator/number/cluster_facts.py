@@ -8,7 +8,6 @@ from waypost.contracts.condition_types import Reason
 from waypost.operator.cluster.interface import Cluster
 from waypost.operator.cluster.registry_secrets import Registry
 from waypost.operator.number import credentials as secret
-from waypost.operator.number.claims import Claim, Claims
 from waypost.operator.number.operator_secrets import OperatorSecrets, new_verify_token
 from waypost.operator.number.resource import NumberResource
 from waypost.operator.number.state import Desired, Observed, Script
@@ -24,13 +23,11 @@ class ClusterFacts:
         cluster: Cluster,
         registry: Registry,
         secrets: OperatorSecrets,
-        claims: Claims,
         clock: Callable[[], float],
     ) -> None:
         self._cluster = cluster
         self._registry = registry
         self._secrets = secrets
-        self._claims = claims
         self._clock = clock
 
     async def read(self, resource: NumberResource, desired: Desired, *, may_refresh: bool) -> Observed:
@@ -65,7 +62,6 @@ class ClusterFacts:
         """
         namespace, name, credentials = desired.namespace, desired.name, desired.spec.credentials_ref.name
         refreshed = await self._secrets.read_refreshed(namespace, credentials, bypass_cache=bypass_cache)
-        older_claim = await self._claims.older_claim(resource.claim)
         published = await self._registry.read(namespace, name)
         no_room = None
         if published.number is not None and observed.script.text is not None:
@@ -80,7 +76,6 @@ class ClusterFacts:
             published=published,
             no_room=no_room,
             quota=await self._registry.use(namespace),
-            older_claim=_described(older_claim, namespace) if older_claim else None,
             status=resource.status,
             old_token_in_use=in_use,
             may_refresh=may_refresh,
@@ -110,11 +105,3 @@ class ClusterFacts:
             message = f"Correct the script in the key {BOT_KEY} of the ConfigMap {name}: {error}"
             return Script(problem=(Reason.SCRIPT_INVALID, message))
         return Script(text=text)
-
-
-def _described(older: Claim, namespace: str) -> str:
-    """Returns a description of the object that has the older claim.
-
-    If that object is in another namespace, its name is not disclosed.
-    """
-    return f"WhatsAppNumber {older.name}" if older.namespace == namespace else "A number in another namespace"

@@ -85,8 +85,9 @@ class PlanExecution:
             case act.Publish(route, number, script):
                 await self.deps.registry.write(self.observed.published, route, number, script)
                 await self.deps.cluster.refresh_mounts()
-            case act.Withdraw():
-                await self.deps.registry.withdraw(self.desired.namespace, self.desired.name)
+            case act.Withdraw() | act.WithdrawOther():
+                whose = action if isinstance(action, act.WithdrawOther) else self.desired
+                await self.deps.registry.withdraw(whose.namespace, whose.name)
                 await self.deps.cluster.refresh_mounts()
             case act.AwaitRoute():
                 await self._await_route()

@@ -20,6 +20,7 @@ from waypost.operator.engine.outcome import Outcome, Result
 from waypost.operator.number import credentials as secret
 from waypost.operator.number.claims import Claim, Claims
 from waypost.operator.number.execution import Dependencies
+from waypost.operator.number.holders import Holders
 from waypost.operator.number.operator_secrets import digest
 from waypost.operator.number.plan import is_foreign
 from waypost.operator.number.state import is_transient
@@ -41,9 +42,10 @@ class _MetaAccess:
 class Finalizer:
     """Finalizes the numbers of one operator."""
 
-    def __init__(self, deps: Dependencies, claims: Claims, options: OperatorOptions) -> None:
+    def __init__(self, deps: Dependencies, claims: Claims, holders: Holders, options: OperatorOptions) -> None:
         self._deps = deps
         self._claims = claims
+        self._holders = holders
         self._options = options
 
     async def finalize(self, manifest: Manifest, metadata: Metadata, spec: NumberSpec, mine: Claim) -> Result:
@@ -55,8 +57,8 @@ class Finalizer:
             return Result(None, Outcome.READY)
         leftover = None
         leaves_meta = spec.deletion_policy == "Delete" and metadata.annotations.get(ABANDON) != "true"
-        # What is registered at Meta belongs to the object with the older claim, if there is one.
-        if leaves_meta and await self._claims.older_claim(mine) is None:
+        # If another object holds the phone number, what is registered at Meta belongs to that object.
+        if leaves_meta and await self._holders.holder(mine, manifest) is None:
             try:
                 leftover = await self._leave_meta(metadata, spec, mine)
             except GraphError as error:
@@ -89,8 +91,7 @@ class Finalizer:
         levels = number.webhook_configuration or WebhookConfiguration()
         if levels.phone_number == f"{base}/webhooks/{metadata.namespace}/{metadata.name}":
             await graph.override_number_webhook(access.token, spec.phone_number_id, None)
-        # Other numbers of the account need the app's subscription.
-        if self._claims.others(mine, account=spec.waba_id):
+        if await self._is_subscription_needed(mine, access.app_id):
             return None
         view, app_id = self._deps.view, access.app_id
         apps = await view.spend(app_id, spec.waba_id, lambda: graph.subscribed_apps(access.token, spec.waba_id))
@@ -103,6 +104,18 @@ class Finalizer:
         await view.spend(app_id, spec.waba_id, lambda: graph.unsubscribe_app(access.token, spec.waba_id))
         view.changed(("account", spec.waba_id, app_id))
         return None
+
+    async def _is_subscription_needed(self, mine: Claim, app_id: str) -> bool:
+        """Returns whether another number needs the app's subscription to the account.
+
+        That is a number that is published with the same app, or the object that gets the phone number next. An
+        unproven object that only names the account does not count.
+        """
+        for other in self._claims.others(mine, account=mine.waba_id):
+            published = await self._deps.registry.read(other.namespace, other.name)
+            if published.route is not None and published.route.app_id == app_id:
+                return True
+        return await self._holders.is_waited_for(mine)
 
     async def _access(self, metadata: Metadata, spec: NumberSpec) -> _MetaAccess | None:
         """Returns credentials from the Secret, or None if there are none that may be used.

@@ -14,11 +14,12 @@ from waypost.cloudapi.graph.business_accounts import SubscribedApp
 from waypost.cloudapi.graph.calls import Credentials
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.cloudapi.graph.errors import GraphError, GraphRefused
+from waypost.contracts.registry import Number, Route
 from waypost.operator.api.number_models import NumberSpec
 from waypost.operator.meta.budget import Budget, BudgetSpent, pair_of
 from waypost.operator.number import credentials as secret
 from waypost.operator.number.operator_secrets import digest
-from waypost.operator.number.state import MetaState, Observed
+from waypost.operator.number.state import MetaState, Observed, account_of, is_transient
 
 FRESH_S = 2.0
 """Seconds for which an answer is shared even where a new answer is wanted, so that numbers that are created together
@@ -58,12 +59,15 @@ class MetaView:
         self._versions: dict[tuple[str, ...], int] = {}
         self._locks: weakref.WeakValueDictionary[tuple[str, ...], asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def observe(self, observed: Observed, spec: NumberSpec, *, routine: bool, max_age_s: float) -> MetaState:
+    async def observe(
+        self, observed: Observed, spec: NumberSpec, *, routine: bool, max_age_s: float, only_proof: bool
+    ) -> MetaState:
         """Asks Meta about token, number, account and app, in this order. Returns the answers.
 
         If the token or the number turns out to be unusable, the remaining questions are left out. A shared answer may
         be `max_age_s` seconds old. `routine` says that no problem of the number is known. A routine call may be put
-        off to spare the account's budget.
+        off to spare the budget. With `only_proof`, Meta is asked only about token and number. Their answers show
+        whether these credentials may act for the number.
         """
         found = observed.credentials
         assert isinstance(found, secret.Credentials)
@@ -79,9 +83,31 @@ class MetaView:
             number = await self._graph.phone_number(caller, spec.phone_number_id)
         except GraphError as error:
             return MetaState(token=details, number=error)
+        # No call is made on an account that the number does not belong to: it is another's.
+        if only_proof or account_of(number) not in (None, spec.waba_id):
+            return MetaState(token=details, number=number)
         account = await _answer(self._account(found, token, spec.waba_id, routine=routine, max_age_s=max_age_s))
         app = await _answer(self._app(found, max_age_s))
         return MetaState(token=details, number=number, account=account, app=app)
+
+    async def still_accepts(self, route: Route, number: Number, *, max_age_s: float) -> bool | None:
+        """Returns whether Meta lets the published credentials of a number act for it; None if Meta cannot be asked."""
+        caller = Credentials.proven(number.access_token, route.app_secrets[0])
+        key = ("published", number.phone_number_id, digest(number.access_token), digest(route.app_secrets[0]))
+
+        async def ask() -> bool:
+            try:
+                await self._graph.phone_number(caller, number.phone_number_id)
+            except GraphRefused as error:
+                if is_transient(error):
+                    raise
+                return False
+            return True
+
+        try:
+            return await self._shared(key, max_age_s, ask)
+        except GraphError:
+            return None
 
     async def _token(self, found: secret.Credentials, token: str, max_age_s: float) -> TokenDetails:
         key = ("token", found.app_id, digest(found.app_secret), digest(token))

@@ -36,13 +36,15 @@ class Pace:
     def has_news(self, resource: NumberResource, observed: Observed) -> bool:
         """Returns whether something new has happened since Meta was last asked.
 
-        Something new is a changed spec, changed credentials, or a user's request for a reconcile.
+        Something new is a changed spec, changed credentials, a user's request for a reconcile, or that the phone
+        number became free.
         """
         return (
             resource.status.get("observedGeneration") != resource.metadata.generation
             or observed.checked_version != observed.secret_version
             or resource.is_requested
-            or resource.ready_reason in ("", Reason.SUSPENDED, Reason.CONFLICT)
+            or resource.ready_reason in ("", Reason.SUSPENDED)
+            or (resource.ready_reason == Reason.CONFLICT and observed.holder is None)
         )
 
     def wait_s(self, resource: NumberResource, observed: Observed, now: float) -> float:

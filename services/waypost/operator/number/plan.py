@@ -19,7 +19,7 @@ from waypost.operator.number import registration
 from waypost.operator.number.actions import Action
 from waypost.operator.number.credentials import Credentials, Unusable
 from waypost.operator.number.operator_secrets import NumberSecrets
-from waypost.operator.number.state import FIELDS, Desired, Observed, app_path, is_transient
+from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, Desired, Observed, app_path, is_transient
 
 DAY_S = 86_400.0
 REFRESH_BEFORE_S = 20 * DAY_S
@@ -50,7 +50,8 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
     """Returns the plan for a number: what to do now, and when to plan again."""
     is_published = observed.published.route is not None or observed.published.number is not None
     credentials = observed.credentials
-    if observed.older_claim or (isinstance(credentials, Unusable) and credentials.is_withdrawn):
+    is_withdrawn = isinstance(credentials, Unusable) and credentials.is_withdrawn
+    if observed.holder is not None or is_withdrawn or _is_published_for_other(desired, observed):
         return Plan((act.Withdraw(),) if is_published else ())
     if isinstance(credentials, Unusable):
         # A Secret that is gone or broken stops changes, not messages: what was published is still good.
@@ -63,6 +64,7 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
     waits: list[float] = []
     actions = (
         *_publishing(desired, observed, credentials, now, waits),
+        *_taking_over(observed),
         *_registering(observed, credentials, now, waits),
         *_callbacks(desired, observed, credentials),
         *_revoking(observed, now, waits),
@@ -160,20 +162,36 @@ def _bot(desired: Desired, observed: Observed) -> tuple[str | None, str | None, 
     return (before.bot_digest, before.bot_plugin, observed.published.script) if can_answer else wanted
 
 
+def proof(observed: Observed) -> bool | None:
+    """Returns whether Meta has shown in this reconcile that these credentials may act for this number.
+
+    Returns None if Meta was not asked, or could not be asked.
+    """
+    meta = observed.meta
+    if meta is None:
+        return None
+    if meta.is_proven:
+        return True
+    token = meta.token
+    if isinstance(token, TokenDetails) and not (token.is_valid and set(NEEDED_SCOPES) <= set(token.scopes)):
+        return False
+    refused = (isinstance(each, GraphError) and not is_transient(each) for each in (meta.token, meta.number))
+    return False if any(refused) else None
+
+
 def is_believed(observed: Observed) -> bool:
     """Returns whether Meta accepts these credentials for this number.
 
     If Meta was not asked in this reconcile, its last answer about the same credentials counts.
     """
-    meta = observed.meta
-    if meta is not None:
-        if meta.is_proven:
-            return True
-        if isinstance(meta.token, TokenDetails) and not meta.token.is_valid:
-            return False
-        if any(isinstance(each, GraphError) and not is_transient(each) for each in (meta.token, meta.number)):
-            return False
-    return observed.is_accepted
+    proven = proof(observed)
+    return observed.is_accepted if proven is None else proven
+
+
+def _is_published_for_other(desired: Desired, observed: Observed) -> bool:
+    """Returns whether the entries are about another phone number, which an earlier object of this name had."""
+    entries = (observed.published.route, observed.published.number)
+    return any(each is not None and each.phone_number_id != desired.spec.phone_number_id for each in entries)
 
 
 def _publishing(
@@ -195,9 +213,18 @@ def _publishing(
     return actions
 
 
+def _taking_over(observed: Observed) -> list[Action]:
+    if observed.yielding is None or not is_believed(observed):
+        return []
+    return [act.WithdrawOther(observed.yielding.namespace, observed.yielding.name)]
+
+
 def _registering(observed: Observed, credentials: Credentials, now: float, waits: list[float]) -> list[Action]:
     phone = observed.meta.number if observed.meta else None
     if not isinstance(phone, PhoneNumber) or phone.status not in REGISTRABLE or credentials.pin is None:
+        return []
+    # Credentials that may only read the number do not prove the claim on it.
+    if not is_believed(observed):
         return []
     if phone.code_verification_status not in ("VERIFIED", ""):
         return []

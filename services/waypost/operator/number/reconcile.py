@@ -15,7 +15,7 @@ from waypost.cloudapi.graph.callback_probe import CallbackProbe
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.cloudapi.graph.errors import GraphRefused
 from waypost.contracts.condition_types import ConditionType, Reason
-from waypost.operator.api.conditions import Condition, find, status_of
+from waypost.operator.api.conditions import Condition, find, status_of, timestamp
 from waypost.operator.api.number_models import FINALIZER, RECONCILE_REQUESTED, Metadata, NumberSpec
 from waypost.operator.cluster.interface import Cluster, ClusterError, Manifest
 from waypost.operator.cluster.registry_secrets import Registry
@@ -26,17 +26,20 @@ from waypost.operator.number import actions as act
 from waypost.operator.number import credentials as secret
 from waypost.operator.number import registration
 from waypost.operator.number.actions import Action
+from waypost.operator.number.answers import LastAnswers
 from waypost.operator.number.claims import Claims, claim_of
 from waypost.operator.number.cluster_facts import ClusterFacts
 from waypost.operator.number.execution import Dependencies, PlanExecution, RouteProbe
 from waypost.operator.number.finalize import Finalizer
+from waypost.operator.number.holders import Holders
 from waypost.operator.number.meta_view import FRESH_S, NO_CACHE, MetaView, account_key, app_key
 from waypost.operator.number.operator_secrets import OperatorSecrets
 from waypost.operator.number.pace import Pace
-from waypost.operator.number.plan import plan
+from waypost.operator.number.plan import is_believed, plan
 from waypost.operator.number.resource import NumberResource
 from waypost.operator.number.state import Desired, Observed
-from waypost.operator.number.status import compose, judgement, summary
+from waypost.operator.number.status import compose, conflict, judgement, summary
+from waypost.operator.number.status.conflict import ConflictReporter
 from waypost.operator.number.status.status_writer import StatusWriter
 from waypost.operator.number.sweep import sweep
 from waypost.operator.options import OperatorOptions
@@ -83,6 +86,7 @@ class NumberReconciler:
         self._view = MetaView(graph, budget, clock)
         self._claims = Claims(cluster)
         self._pace = Pace(clock(), options.resync_s)
+        self._answers = LastAnswers(clock(), options.resync_s)
         self._refresh_after: dict[tuple[str, str], float] = {}
         fresh_s = min(SECRETS_FRESH_S, options.resync_s / 2)
         self._registry = registry = Registry(
@@ -95,9 +99,11 @@ class NumberReconciler:
         )
         self._secrets = secrets = OperatorSecrets(cluster, options.release_namespace, fresh_s=fresh_s, clock=clock)
         self._deps = Dependencies(cluster, graph, self._view, registry, secrets, probe, clock)
-        self._facts = ClusterFacts(cluster, registry, secrets, self._claims, clock)
+        self._facts = ClusterFacts(cluster, registry, secrets, clock)
+        self._holders = Holders(self._claims, registry, self._view, clock, fresh_s=options.resync_s / 2)
         self._status = StatusWriter(cluster, clock, route_poll_s=options.route_poll_s)
-        self._finalizer = Finalizer(self._deps, self._claims, options)
+        self._conflicts = ConflictReporter(cluster)
+        self._finalizer = Finalizer(self._deps, self._claims, self._holders, options)
 
     async def reconcile(self, manifest: Manifest) -> Result:
         """Brings the number to its desired state, or says in its status why that is not possible.
@@ -120,14 +126,16 @@ class NumberReconciler:
             if result.outcome is Outcome.READY:
                 self._claims.drop(metadata.namespace, metadata.name)
                 self._pace.forget(metadata.uid)
+                self._answers.forget(metadata.uid)
+                self._holders.forget(claim)
             return result
-        self._claims.put(claim)
+        self._claims.put(claim, manifest)
         if metadata.namespace == "apps":
             message = "Use another namespace: the address /webhooks/apps/… belongs to the callbacks of apps."
             conditions = summary.refused(Reason.NAMESPACE_TAKEN, message)
             return await self._status.finish(resource, conditions, Outcome.STALLED)
         if spec.suspend:
-            return await self._status.finish(resource, summary.suspended(_aspects(resource)), Outcome.READY)
+            return await self._suspended(resource)
         if FINALIZER not in metadata.finalizers:
             finalizers = [*metadata.finalizers, FINALIZER]
             resource.manifest = await self._cluster.write_metadata(resource.manifest, {"finalizers": finalizers})
@@ -169,13 +177,25 @@ class NumberReconciler:
         """Withdraws the numbers whose object is gone; see `sweep.py`. Raises `ClusterError`."""
         return await sweep(self._cluster, self._registry, self._secrets)
 
+    async def _suspended(self, resource: NumberResource) -> Result:
+        """Reports a suspended number. It is ready only if it is published, so that its messages flow."""
+        metadata, aspects = resource.metadata, _aspects(resource)
+        holder = await self._holders.holder(resource.claim, resource.manifest)
+        if holder is not None and resource.status.get("phone"):
+            found = summary.in_conflict(aspects, conflict.message(resource.claim, holder))
+            return await self._status.finish(resource, found.conditions, found.outcome)
+        published = await self._registry.read(metadata.namespace, metadata.name)
+        if published.route is None or published.number is None:
+            return await self._status.finish(resource, summary.suspended_unpublished(aspects), Outcome.WAITING)
+        return await self._status.finish(resource, summary.suspended(aspects), Outcome.READY)
+
     async def _converge(self, resource: NumberResource, desired: Desired) -> Result:
         observed = await self._facts.read(resource, desired, may_refresh=self._may_refresh(desired))
+        observed = await self._with_holder(resource, observed)
         wait_s = self._pace.wait_s(resource, observed, self._clock())
-        if wait_s == 0 and await self._still_waits_for_route(resource, observed):
+        if wait_s == 0 and observed.holder is None and await self._still_waits_for_route(resource, observed):
             return Result(self._options.route_poll_s, Outcome.WAITING)
-        is_due = wait_s == 0 and observed.older_claim is None
-        asks_meta = is_due
+        asks_meta = is_due = wait_s == 0
         waits = [wait_s] if wait_s else []
         failed: dict[type[Action], Exception] = {}
         versions: dict[tuple[str, ...], int] = {}
@@ -184,6 +204,7 @@ class NumberReconciler:
                 keys = (app_key(observed.credentials), account_key(observed.credentials, desired.spec.waba_id))
                 versions = {key: self._view.version(key) for key in keys}
                 observed = await self._ask_meta(resource, desired, observed)
+                observed = await self._with_holder(resource, observed)
             planned = plan(desired, observed, self._clock())
             if planned.again_in_s is not None:
                 waits.append(planned.again_in_s)
@@ -196,9 +217,11 @@ class NumberReconciler:
             asks_meta = is_due and execution.changed_meta
             failed |= execution.failed
             await self._record_failures(resource, desired, observed, execution)
-            may_refresh = self._may_refresh(desired)
+            may_refresh, before = self._may_refresh(desired), observed.yielding
             reread = await self._facts.reread_own(observed, resource, desired, may_refresh=may_refresh)
-            observed = dataclasses.replace(reread, failed=failed)
+            observed = await self._with_holder(resource, dataclasses.replace(reread, failed=failed))
+            if before is not None and observed.holder is None and observed.yielding is None:
+                await self._conflicts.report_takeover(resource.claim, before)
         return await self._finish(resource, desired, observed, min(waits, default=None))
 
     async def _ask_meta(self, resource: NumberResource, desired: Desired, observed: Observed) -> Observed:
@@ -208,9 +231,27 @@ class NumberReconciler:
         else:
             max_age_s = self._options.resync_s / 2 if resource.is_healthy else FRESH_S
         routine = resource.is_healthy and not self._pace.has_news(resource, observed)
-        meta = await self._view.observe(observed, desired.spec, routine=routine, max_age_s=max_age_s)
+        meta = await self._view.observe(
+            observed, desired.spec, routine=routine, max_age_s=max_age_s, only_proof=observed.holder is not None
+        )
         self._pace.asked(resource.metadata.uid, self._clock())
+        self._answers.note(resource.metadata.uid, meta, self._clock())
         return dataclasses.replace(observed, meta=meta)
+
+    async def _with_holder(self, resource: NumberResource, observed: Observed) -> Observed:
+        """Returns `observed` with the object that holds the phone number, if that is another one.
+
+        An object whose credentials have never reached the number does not compete for it. So it does not learn whether
+        there is another one.
+        """
+        is_proven = isinstance(observed.credentials, secret.Credentials) and is_believed(observed)
+        self._holders.note(resource.claim, is_proven=is_proven)
+        holder = None
+        if is_proven or observed.has_reached_number:
+            holder = await self._holders.holder(resource.claim, resource.manifest)
+        if holder is not None and is_proven and await self._holders.yields(holder):
+            return dataclasses.replace(observed, holder=None, yielding=holder)
+        return dataclasses.replace(observed, holder=holder, yielding=None)
 
     def _may_refresh(self, desired: Desired) -> bool:
         after = self._refresh_after.get((desired.namespace, desired.spec.credentials_ref.name), 0.0)
@@ -246,12 +287,24 @@ class NumberReconciler:
         self, resource: NumberResource, desired: Desired, observed: Observed, again_in_s: float | None
     ) -> Result:
         now = self._clock()
+        uid = resource.metadata.uid
         # The status may have been written in this reconcile (registrations), and judging needs it as it is now.
-        observed = dataclasses.replace(observed, status=resource.status)
-        found = summary.summarise(judgement.judge(desired, observed, now), observed)
+        observed = dataclasses.replace(
+            observed, status=resource.status, stale=self._answers.stale(uid, resource.status, now)
+        )
+        judged = judgement.judge(desired, observed, now)
+        if observed.holder is None:
+            found = summary.summarise(judged, observed)
+        else:
+            found = summary.in_conflict(
+                [each.condition for each in judged], conflict.message(resource.claim, observed.holder)
+            )
         details = compose.details(desired, observed, self._options.release_namespace, now)
+        overdue = {} if observed.holder else self._answers.overdue(uid, resource.status, now)
+        details["unansweredSince"] = {question: timestamp(at) for question, at in overdue.items()}
         if requested := resource.metadata.annotations.get(RECONCILE_REQUESTED):
             details["lastHandledReconcileAt"] = requested[:64]
+        was_in_conflict = resource.ready_reason == Reason.CONFLICT
         before = (resource.status.get("token") or {}).get("warnedDays")
         after = (details.get("token") or {}).get("warnedDays")
         spent_s = (each.wait_s for each in _errors(observed) if isinstance(each, BudgetSpent))
@@ -260,10 +313,12 @@ class NumberReconciler:
             found.conditions,
             found.outcome,
             details,
-            keep_times=observed.meta is None and observed.older_claim is None and not observed.failed,
+            keep_times=observed.meta is None and observed.holder is None and not observed.failed,
             again_in_s=again_in_s,
             min_wait_s=max(spent_s, default=0.0),
         )
+        if observed.holder is not None and not was_in_conflict:
+            await self._conflicts.report(resource.claim, observed.holder)
         if after is not None and (before is None or after < before):
             message = str((find(resource.status, ConditionType.TOKEN_VALID) or {}).get("message", ""))
             await self._cluster.emit(resource.manifest, type="Warning", reason=Reason.TOKEN_EXPIRES, message=message)

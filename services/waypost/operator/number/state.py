@@ -5,6 +5,7 @@ Plans and conditions are computed from these facts alone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from waypost.allowed_plugins import AllowedPlugins
@@ -12,11 +13,12 @@ from waypost.cloudapi.graph.apps import OBJECT, AppSubscription, TokenDetails
 from waypost.cloudapi.graph.business_accounts import SubscribedApp
 from waypost.cloudapi.graph.errors import GraphError, GraphRefused, Verdict
 from waypost.cloudapi.graph.numbers import PhoneNumber
-from waypost.contracts.condition_types import ConditionType, Reason
+from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api import conditions
 from waypost.operator.api.number_models import NumberSpec
 from waypost.operator.cluster.registry_secrets import NoRoom, Published, Use
 from waypost.operator.number.actions import Action
+from waypost.operator.number.claims import Claim
 from waypost.operator.number.credentials import Credentials, Unusable
 from waypost.operator.number.operator_secrets import NumberSecrets, RefreshedToken, digest
 
@@ -75,6 +77,12 @@ def app_path(app_id: str) -> str:
     return f"/webhooks/apps/{app_id}"
 
 
+def account_of(number: PhoneNumber) -> str | None:
+    """Returns the id of the account that the number belongs to; None if Meta does not say so."""
+    entities = number.health_status.entities if number.health_status else []
+    return next((each.id for each in entities if each.entity_type == "WABA" and each.id), None)
+
+
 def is_transient(error: Exception) -> bool:
     """Returns whether a management call that failed may succeed later.
 
@@ -92,6 +100,15 @@ class Script:
     """Reason and message of the condition, if the spec names a script that cannot be used."""
 
 
+class Question(StrEnum):
+    """What Meta is asked about a number, by the names of `MetaState` and of the status field `unansweredSince`."""
+
+    TOKEN = "token"  # noqa: S105 - not a token
+    NUMBER = "number"
+    ACCOUNT = "account"
+    APP = "app"
+
+
 @dataclass(frozen=True)
 class MetaState:
     """Meta's answers in this reconcile. None means that Meta was not asked, because an earlier answer made the question
@@ -102,6 +119,16 @@ class MetaState:
     number: PhoneNumber | GraphError | None = None
     account: tuple[SubscribedApp, ...] | GraphError | None = None
     app: tuple[AppSubscription, ...] | GraphError | None = None
+
+    @property
+    def answered(self) -> frozenset[Question]:
+        """The questions that Meta answered. A failure that ends by itself is no answer."""
+        answers = ((each, getattr(self, each)) for each in Question)
+        return frozenset(
+            question
+            for question, answer in answers
+            if answer is not None and not (isinstance(answer, GraphError) and is_transient(answer))
+        )
 
     @property
     def app_subscription(self) -> AppSubscription | None:
@@ -140,9 +167,14 @@ class Observed:
     """Why the registry cannot take the script, if the number is published with another one."""
     quota: Use | None = None
     """How much of its quota of the registry the namespace uses; None if it has no quota."""
-    older_claim: str | None = None
-    """The older object that also claims the phone number, described in words that the user may read; None if there is
-    none."""
+    holder: Claim | None = None
+    """The other object that holds the phone number; None if there is none, or if these credentials have not reached the
+    number."""
+    yielding: Claim | None = None
+    """The object that held the phone number until now, and loses it to this one because Meta refuses its
+    credentials."""
+    stale: Mapping[Question, float] = field(default_factory=dict)
+    """Questions that Meta has not answered for long, with the time of its last answer, in seconds since 1970."""
     meta: MetaState | None = None
     """Meta's answers; None if Meta was not asked in this reconcile."""
     status: Mapping[str, Any] = field(default_factory=dict)
@@ -186,5 +218,31 @@ class Observed:
         """Whether Meta accepted the credentials when it was last asked, and they are still the same."""
         if not self.secret_version or self.checked_version != self.secret_version:
             return False
+        if conditions.reason_of(self.status, ConditionType.REGISTERED) == Reason.NO_ACCESS:
+            return False
         needed = (ConditionType.CREDENTIALS_VALID, ConditionType.TOKEN_VALID)
-        return all(conditions.is_true(self.status, each) for each in needed)
+        found = {conditions.status_of(conditions.find(self.status, each)) for each in needed}
+        if ConditionStatus.FALSE in found:
+            return False
+        # A valid token does not show that it may act for this number: Meta must have been asked about the number, too.
+        registered = conditions.status_of(conditions.find(self.status, ConditionType.REGISTERED))
+        if found == {ConditionStatus.TRUE} and registered is not ConditionStatus.UNKNOWN:
+            return True
+        # After a long failure at Meta the conditions are unknown. What is published was accepted.
+        return self._is_published
+
+    @property
+    def _is_published(self) -> bool:
+        """Whether exactly these credentials are published."""
+        route, number = self.published.route, self.published.number
+        if not isinstance(self.credentials, Credentials) or route is None or number is None:
+            return False
+        published = (route.app_id, route.app_secrets[:1], number.access_token)
+        return published == (self.credentials.app_id, (self.credentials.app_secret,), self.token)
+
+    @property
+    def has_reached_number(self) -> bool:
+        """Whether credentials of this object have ever reached the phone number at Meta, as far as is known."""
+        if self.published.route is not None or self.published.number is not None or self.status.get("phone"):
+            return True
+        return self.meta is not None and isinstance(self.meta.number, PhoneNumber)

@@ -65,7 +65,7 @@ def unusable(spec: ScheduleSpec, number: Manifest | None, *, is_bound: bool) -> 
     status = number.get("status")
     ready_reason = reason_of(status, ConditionType.READY)
     if ready_reason == Reason.CONFLICT:
-        message = f"The WhatsAppNumber {name} claims a phone number that another object has. Delete one of the two."
+        message = f"Another object holds the phone number of the WhatsAppNumber {name}. Delete one of the two."
         return Obstacle(Reason.NUMBER_CONFLICT, message, needs_person=False)
     if not is_bound and not is_true(status, ConditionType.REGISTERED):
         why = ready_reason or Reason.NOT_LOOKED_AT

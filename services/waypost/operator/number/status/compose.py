@@ -21,7 +21,15 @@ from waypost.operator.number.status.judgement import WARN_DAYS, days_left
 
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 600.0
-_CARRIED = ("phone", "token", "webhook", "tokenSecretRef", "registryShard", "lastHandledReconcileAt")
+_CARRIED = (
+    "phone",
+    "token",
+    "webhook",
+    "tokenSecretRef",
+    "registryShard",
+    "unansweredSince",
+    "lastHandledReconcileAt",
+)
 
 
 def status(

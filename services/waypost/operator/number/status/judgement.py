@@ -2,7 +2,7 @@
 
 The conditions follow from what was desired and what was observed. The code has no side effects. Sometimes
 Meta could not be asked for a reason that ends by itself. This says nothing about the number, so the last
-known condition stays.
+known condition stays for a while. After that it is unknown, with the time of the last answer.
 """
 
 import math
@@ -21,7 +21,15 @@ from waypost.operator.number import registration
 from waypost.operator.number.actions import Action
 from waypost.operator.number.credentials import Credentials, Unusable
 from waypost.operator.number.plan import CONNECTED, DAY_S, LONGEST_CALLBACK, REGISTRABLE, is_foreign
-from waypost.operator.number.state import FIELDS, NEEDED_SCOPES, Desired, Observed, is_transient
+from waypost.operator.number.state import (
+    FIELDS,
+    NEEDED_SCOPES,
+    Desired,
+    Observed,
+    Question,
+    account_of,
+    is_transient,
+)
 from waypost.operator.number.status import remedies
 from waypost.operator.number.status.health import health
 
@@ -51,6 +59,8 @@ def _unknown(type_: ConditionType, reason: str, message: str = "") -> Judged:
 
 def judge(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...]:
     """Returns the conditions of all aspects of the number, without the summary."""
+    if observed.holder is not None:
+        return _without_number(desired, observed, now)
     aspects: list[Callable[[], Judged | None]] = [
         lambda: _credentials(observed),
         lambda: _token(desired, observed, now),
@@ -64,23 +74,57 @@ def judge(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...
     return tuple(judged for aspect in aspects if (judged := aspect()) is not None)
 
 
+def _without_number(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...]:
+    """Returns the conditions of an object whose phone number another object holds.
+
+    What Meta says about the number concerns the other object only, so nothing may rely on it here.
+    """
+    message = "Another object holds the phone number."
+    of_number = (ConditionType.REGISTERED, ConditionType.SUBSCRIBED, ConditionType.WEBHOOK_VERIFIED)
+    unknown = (_unknown(each, Reason.NOT_LOOKED_AT, message) for each in of_number)
+    bot = _bot(desired, observed)
+    return (_credentials(observed), _token(desired, observed, now), *unknown, *((bot,) if bot else ()))
+
+
+_QUESTIONS = {
+    ConditionType.CREDENTIALS_VALID: Question.TOKEN,
+    ConditionType.TOKEN_VALID: Question.TOKEN,
+    ConditionType.REGISTERED: Question.NUMBER,
+    ConditionType.SUBSCRIBED: Question.ACCOUNT,
+    ConditionType.WEBHOOK_VERIFIED: Question.NUMBER,
+    ConditionType.CAN_SEND: Question.NUMBER,
+}
+"""The question whose answer decides each condition."""
+
+
 def _last_known(
-    observed: Observed, type_: ConditionType, otherwise: Reason = Reason.NOT_LOOKED_AT, message: str = ""
+    observed: Observed,
+    type_: ConditionType,
+    otherwise: Reason = Reason.NOT_LOOKED_AT,
+    message: str = "",
+    *,
+    error: Exception | None = None,
 ) -> Judged:
     """Returns the condition in the current status.
 
-    If there is none, returns the condition `Unknown` with the given reason and message.
+    If there is none, returns the condition `Unknown` with the given reason and message. If Meta has not answered for
+    long, the condition is `Unknown`, too. `error` is the reason why Meta did not answer now.
     """
     found = conditions.find(observed.status, type_)
     if found is None or found.get("status") not in tuple(ConditionStatus):
         return _unknown(type_, otherwise, message)
-    reason, text = str(found.get("reason") or otherwise), str(found.get("message") or "")
-    return Judged(Condition(type_, conditions.status_of(found), reason, text))
+    status, reason = conditions.status_of(found), str(found.get("reason") or otherwise)
+    last_answer_at = observed.stale.get(_QUESTIONS[type_])
+    if last_answer_at is not None and status is not ConditionStatus.UNKNOWN:
+        why = f" ({error})" if error else ""
+        text = f"Meta has not answered about this since {conditions.timestamp(last_answer_at)}{why}. "
+        return _unknown(type_, Reason.NOT_LOOKED_AT, f"{text}The condition was {status} ({reason}) then.")
+    return Judged(Condition(type_, status, reason, str(found.get("message") or "")))
 
 
 def _unavailable(observed: Observed, type_: ConditionType, error: Exception) -> Judged:
     message = f"Meta could not be asked ({error}). The operator asks again by itself."
-    return _last_known(observed, type_, Reason.META_UNAVAILABLE, message)
+    return _last_known(observed, type_, Reason.META_UNAVAILABLE, message, error=error)
 
 
 def _credentials(observed: Observed) -> Judged:
@@ -208,20 +252,19 @@ def _refused_registration(code: int) -> tuple[Reason, str]:
 
 def _subscribed(desired: Desired, observed: Observed) -> Judged:
     type_ = ConditionType.SUBSCRIBED
+    phone = observed.meta.number if observed.meta else None
+    owner = account_of(phone) if isinstance(phone, PhoneNumber) else None
+    if owner not in (None, desired.spec.waba_id):
+        message = (
+            f"The number belongs to the WhatsApp account {owner}, not to spec.wabaId. "
+            "Delete this object and create it with that account."
+        )
+        return _false(type_, Reason.WRONG_ACCOUNT, message, needs_person=True)
     account = observed.meta.account if observed.meta else None
     if isinstance(account, GraphError):
         return _unreadable(observed, type_, account, "WhatsApp account", "spec.wabaId")
     if account is None or not isinstance(observed.credentials, Credentials):
         return _last_known(observed, type_)
-    phone = observed.meta.number if observed.meta else None
-    entities = phone.health_status.entities if isinstance(phone, PhoneNumber) and phone.health_status else []
-    owners = {each.id for each in entities if each.entity_type == "WABA" and each.id}
-    if owners and desired.spec.waba_id not in owners:
-        message = (
-            f"The number belongs to the WhatsApp account {owners.pop()}, not to spec.wabaId. "
-            "Delete this object and create it with that account."
-        )
-        return _false(type_, Reason.WRONG_ACCOUNT, message, needs_person=True)
     if any(each.id == observed.credentials.app_id for each in account):
         return _true(type_, Reason.SUBSCRIBED, "The app receives the deliveries of the WhatsApp account.")
     failed = observed.failed.get(act.SubscribeApp)
@@ -257,7 +300,7 @@ def _webhook(desired: Desired, observed: Observed) -> Judged:
     meta = observed.meta
     phone = meta.number if meta else None
     if meta is None or not isinstance(phone, PhoneNumber) or not isinstance(observed.credentials, Credentials):
-        return _last_known(observed, type_)
+        return _last_known(observed, type_, error=phone if isinstance(phone, GraphError) else None)
     for action, reason, what in _CALLBACK_FAILURES:
         if (failed := observed.failed.get(action)) is not None:
             return _refused(type_, reason, failed, what)
@@ -316,6 +359,7 @@ def _can_send(observed: Observed) -> Judged | None:
     type_ = ConditionType.CAN_SEND
     phone = observed.meta.number if observed.meta else None
     if not isinstance(phone, PhoneNumber):
-        return _last_known(observed, type_) if conditions.find(observed.status, type_) else None
+        error = phone if isinstance(phone, GraphError) else None
+        return _last_known(observed, type_, error=error) if conditions.find(observed.status, type_) else None
     condition = health(phone)
     return Judged(condition) if condition else None

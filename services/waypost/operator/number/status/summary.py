@@ -49,9 +49,6 @@ def summarise(judged: Sequence[Judged], observed: Observed) -> Summary:
     by_type = {each.condition.type: each for each in judged}
     failing = next((by_type[name] for name in NEEDED if name in by_type and _is_failing(by_type[name])), None)
     transient = _transient_failure(observed)
-    if observed.older_claim is not None:
-        message = f"{observed.older_claim} claims this phone number and is older. Delete one of the two."
-        return _stalled(aspects, Reason.CONFLICT, message)
     if isinstance(refused := observed.failed.get(act.Publish), NoRoom):
         return _stalled(aspects, refused.reason, refused.message)
     if act.Publish in observed.failed:
@@ -68,13 +65,30 @@ def summarise(judged: Sequence[Judged], observed: Observed) -> Summary:
     return _reconciling(aspects, _ready(found.status, found.reason, message), outcome)
 
 
+def in_conflict(aspects: Sequence[Condition], message: str) -> Summary:
+    """Returns the summary of an object whose phone number another object holds."""
+    return _stalled(tuple(aspects), Reason.CONFLICT, message)
+
+
 def suspended(aspects: Sequence[Condition]) -> tuple[Condition, ...]:
-    """Returns the conditions of a suspended number.
+    """Returns the conditions of a suspended number that is published.
 
     `Ready` is true, so that `kubectl wait` and GitOps tools do not wait for a suspended number.
     """
     message = "spec.suspend is true: the operator changes nothing, and messages keep flowing."
     return (_ready(ConditionStatus.TRUE, Reason.SUSPENDED, message), *aspects, NOT_RECONCILING, NOT_STALLED)
+
+
+def suspended_unpublished(aspects: Sequence[Condition]) -> tuple[Condition, ...]:
+    """Returns the conditions of a suspended number that is not published.
+
+    No message flows, and the operator does nothing about that until the number is no longer suspended.
+    """
+    message = (
+        "spec.suspend is true, and the number has not been set up: it does not receive or send. Set spec.suspend to "
+        "false."
+    )
+    return (_ready(ConditionStatus.FALSE, Reason.SUSPENDED, message), *aspects, NOT_RECONCILING, NOT_STALLED)
 
 
 def refused(reason: Reason, message: str) -> tuple[Condition, ...]:
