@@ -14,13 +14,14 @@ from typing import Any
 from benchmarks import machine, results
 from benchmarks.acks import Acks
 from benchmarks.handled import Handled
+from benchmarks.latency import Latency
 from benchmarks.replies import Replies
 from benchmarks.results import Result
 from benchmarks.row import Row
 from benchmarks.stage import ROOT, Failed, Stage
 from waypost.command_errors import CommandError
 
-ROWS: dict[str, type[Row]] = {row.name: row for row in (Acks, Handled, Replies)}
+ROWS: dict[str, type[Row]] = {row.name: row for row in (Acks, Handled, Latency, Replies)}
 LOOK_S = 3.0
 
 

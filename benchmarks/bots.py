@@ -1,18 +1,18 @@
-"""The bots of the benchmarks, as plugins. The benchmarks measure the way to a bot and back, not the bot."""
+"""The bots of the benchmarks, as scripts. The benchmarks measure the way to a bot and back, not the bot."""
 
-from collections.abc import Sequence
+from typing import Final
 
-from waypost.bot.effects import Effect, Reply
-from waypost.bot.event import BotEvent
-from waypost.bot.state import State
-from waypost.cloudapi.messages import Text
+SILENT: Final = """
+version: 1
+intents:
+  never: {buttons: [never], reply: never}
+"""
+"""A script that answers no message."""
 
-
-def silent(state: State, _event: BotEvent) -> tuple[State, Sequence[Effect]]:
-    """Does nothing."""
-    return state, ()
-
-
-def echo(state: State, event: BotEvent) -> tuple[State, Sequence[Effect]]:
-    """Repeats the text of the message. Also counts the turns in its state, because every dialog keeps some state."""
-    return {"turns": int(state.get("turns", 0)) + 1}, (Reply(Text(event.text or "")),)
+ANSWERING: Final = """
+version: 1
+intents:
+  never: {buttons: [never], reply: never}
+fallback: Thank you, we have got your message.
+"""
+"""A script that answers each message with the same text. It counts the messages in its state."""

@@ -99,7 +99,7 @@ def request(delivery: Delivery) -> bytes:
     return head.encode() + delivery.body
 
 
-def entries(*, bot_plugin: str) -> tuple[registry.Route, registry.Number]:
+def entries(*, bot: str) -> tuple[registry.Route, registry.Number]:
     """Returns the two registry entries of the number: the webhook's and the worker's."""
     route = registry.Route(
         namespace="team",
@@ -117,7 +117,7 @@ def entries(*, bot_plugin: str) -> tuple[registry.Route, registry.Number]:
         waba_id=ACCOUNT,
         app_id=APP,
         access_token=TOKEN,
-        bot_plugin=bot_plugin,
+        bot=bot,
         messages_per_second=1000,
     )
     return route, number

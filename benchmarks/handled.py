@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from rq import Queue
 
-from benchmarks import deliveries
+from benchmarks import bots, deliveries
 from benchmarks.row import Figures, Line, Row
 from benchmarks.stage import Failed, Stage
 from waypost.cloudapi.inbound import delivery
@@ -34,7 +34,7 @@ class Handled(Row):
     def __init__(self, stage: Stage, sizes: Mapping[str, Any]) -> None:
         self._stage = stage
         self._sizes = sizes
-        stage.register("benchmarks.bots:silent")
+        stage.register(bots.SILENT)
         self._workers = stage.waypost("worker", count=2)
         self._rq_workers = stage.rq_workers(QUEUE)
         self._queue = Queue(QUEUE, connection=stage.redis)

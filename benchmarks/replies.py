@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import uvloop
+from sqlalchemy import text
 
-from benchmarks import deliveries, load
+from benchmarks import bots, deliveries, load
 from benchmarks.deliveries import Delivery
 from benchmarks.row import Figures, Line, Row
 from benchmarks.stage import Failed, Process, Stage
@@ -57,12 +58,21 @@ class Side:
         wanted = len(began)
         self.stage.wait(lambda: self._count() >= wanted, what=f"{wanted} replies", deadline_s=300)
         taken = self._get("taken")
+        deliveries_of = self._deliveries_of()
+        for reply in taken:
+            reply["text"] = deliveries_of.get(reply["correlation"], reply["text"])
         replies = Counter(reply["text"] for reply in taken)
         if replies != Counter(began.keys()):
             missing, twice = began.keys() - replies.keys(), [text for text, times in replies.items() if times > 1]
             raise Failed(f"of {wanted} deliveries {len(missing)} have no reply and {len(twice)} more than one")
         self._get("forget")
         return {reply["text"]: reply["answered"] for reply in taken}
+
+    def _deliveries_of(self) -> dict[str, str]:
+        """Returns the delivery that each of Waypost's replies answers. The newcomer's replies repeat its id."""
+        statement = "SELECT correlation::text, event_key FROM outbox JOIN event ON event.id = event_id"
+        with self.stage.engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(text(statement))}
 
     def _count(self) -> int:
         return int(self._get("answered"))
@@ -80,7 +90,7 @@ class Replies(Row):
 
     name = "replies"
     title = "From delivery to reply"
-    ours_is = "`waypost webhook` and two `waypost worker`, with a bot that repeats the text"
+    ours_is = "`waypost webhook` and two `waypost worker`, with a script that answers each message"
     theirs_is = "what a newcomer would build: threaded Flask, one RQ job per delivery, two stock `rq worker`"
     lines = (
         Line("per_second", "replies per second, saturated", "/s", ratio_at_least=50),
@@ -109,7 +119,7 @@ class Replies(Row):
         self._sizes = sizes
         graph = stage.python("graph", "-m", "benchmarks.peers.graph", listens=True)
         url = f"http://127.0.0.1:{graph.port}"
-        stage.register("benchmarks.bots:echo")
+        stage.register(bots.ANSWERING)
         webhook = stage.waypost("webhook")[0]
         workers = stage.waypost("worker", count=2, WAYPOST_GRAPH_URL=url)
         self._waypost = Side(stage, graph, webhook, workers)

@@ -90,7 +90,6 @@ class Stage:
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "WAYPOST_BOT_PLUGINS": "benchmarks.*",
             "WAYPOST_DATABASE_URL": self.postgres.url,
             "WAYPOST_REDIS_URL": self.redis_server.url,
             "WAYPOST_REGISTRY_DIR": str(self.folder / "registry"),
@@ -104,9 +103,9 @@ class Stage:
 
     # -- processes
 
-    def register(self, bot_plugin: str) -> None:
-        """Writes the registry entries of the number, with this bot and a limit of 1,000 messages a second."""
-        publish(self.folder / "registry", *deliveries.entries(bot_plugin=bot_plugin))
+    def register(self, bot: str) -> None:
+        """Writes the registry entries of the number, with this script and a limit of 1,000 messages a second."""
+        publish(self.folder / "registry", *deliveries.entries(bot=bot))
 
     def waypost(self, service: str, *, count: int = 1, **environment: str) -> list[Process]:
         """Starts `count` processes `waypost <service>`, waits until all are ready, and returns them."""
@@ -232,6 +231,11 @@ class Stage:
         server = self.redis.info("server")
         valkey = server.get("valkey_version")
         return f"Valkey {valkey}" if valkey else f"Redis {server['redis_version']}"
+
+    def numbers(self, statement: str) -> list[float]:
+        """Returns the numbers of a query with one column."""
+        with self.engine.connect() as connection:
+            return [float(value) for value in connection.execute(text(statement)).scalars()]
 
     def scalar(self, statement: str) -> int:
         """Returns one number from the database."""

@@ -59,6 +59,8 @@ class Graph:
     async def _take(self, body: bytes) -> bytes:
         message = msgspec.json.decode(body)
         record = {"text": message["text"]["body"], "to": message["to"], "arrived": time.monotonic()}
+        # Waypost's own mark of a message, by which its reply is found in the database.
+        record["correlation"] = message.get("biz_opaque_callback_data")
         place = len(self.taken)
         self.taken.append(record)
         await asyncio.sleep(DELAY_S)
