@@ -25,6 +25,12 @@ def test_two_workers_stay_below_the_pair_limit(running: Installation) -> None:
     def sent() -> int:
         return sum(str(sent["to"]).endswith(contact) for sent in running.sent())
 
+    def handled() -> bool:
+        with running.engine.connect() as connection:
+            waiting = text("SELECT count(*) FROM event WHERE state = 'waiting' AND contact_key = :contact")
+            return not connection.execute(waiting, {"contact": contact}).scalar_one()
+
+    running.wait(handled, what="all replies to be queued")
     running.wait(lambda: sent() >= 40, what="the burst to be sent")
     with running.engine.begin() as connection:
         of_contact = """

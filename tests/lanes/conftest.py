@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from waypost.store.lanes import WaitingEvent
+from waypost.store.claims import WaitingEvent
 
 
 @pytest.fixture

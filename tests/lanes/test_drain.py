@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import ProgrammingError
 
-from waypost.lanes.drain import Drain, Limits, TurnTimeout, Unhandled
-from waypost.store import counts, lanes
-from waypost.store.lanes import WaitingEvent
+from waypost.lanes.drain import Drain, Limits
+from waypost.lanes.handler import TurnTimeout, Unhandled
+from waypost.store import counts, leases
+from waypost.store.claims import WaitingEvent
 
 from .conftest import Recorder
 
@@ -24,7 +25,7 @@ def test_events_are_handled_in_the_order_of_metas_time_stamps(
     put("third", at=30)
     put("first", at=10)
     put("second", at=20)
-    assert Drain(database, recorder, owner="a").run(0) == "emptied"
+    assert Drain(database, recorder, owner="a").run([0]) == "emptied"
     assert effects() == ["first", "second", "third"]
 
 
@@ -41,7 +42,7 @@ def test_a_failing_event_holds_back_its_conversation_and_no_other(
     put("bad", contact="A", at=1)
     put("after bad", contact="A", at=2)
     put("other", contact="B", at=3)
-    Drain(database, recorder, owner="a", limits=Limits(retry_delays_s=(3600,))).run(0)
+    Drain(database, recorder, owner="a", limits=Limits(retry_delays_s=(3600,))).run([0])
     assert effects() == ["other"]
 
 
@@ -66,7 +67,7 @@ def test_a_poisonous_event_is_dead_after_three_attempts_and_its_conversation_goe
     recorder.on_event = fail
     put("poison", at=1)
     put("next", at=2)
-    Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
+    Drain(database, recorder, owner="a", limits=NO_DELAY).run([0])
     assert tries.count("poison") == 3
     assert states()["poison"] == ("dead", 2, "ValueError")
     assert effects() == ["next"]
@@ -85,7 +86,7 @@ def test_an_event_that_can_never_be_handled_is_dead_at_once(
 
     recorder.on_event = refuse
     put("unreadable")
-    Drain(database, recorder, owner="a").run(0)
+    Drain(database, recorder, owner="a").run([0])
     assert states()["unreadable"] == ("dead", 0, "Unreadable")
 
 
@@ -107,7 +108,7 @@ def test_a_turn_that_takes_too_long_or_ends_the_program_counts_as_an_attempt(
 
     recorder.on_event = end
     put("ended")
-    Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
+    Drain(database, recorder, owner="a", limits=NO_DELAY).run([0])
     assert states()["ended"] == ("dead", 2, raised.__name__)
 
 
@@ -122,7 +123,7 @@ def test_effects_that_cannot_be_stored_harm_no_other_event(
     for number in range(5):
         put(f"good {number}", contact=f"C{number}", at=number)
     put("unstorable", contact="X", at=2.5)
-    Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
+    Drain(database, recorder, owner="a", limits=NO_DELAY).run([0])
     assert sorted(effects()) == [f"good {number}" for number in range(5)]
     assert states()["unstorable"] == ("dead", 2, "IntegrityError")
 
@@ -145,7 +146,7 @@ def test_an_event_that_fails_outside_of_its_turn_is_dead_in_the_end_and_harms_no
     put("before", contact="A", at=1)
     put("poison", contact="B", at=2)
     put("behind", contact="B", at=3)
-    Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
+    Drain(database, recorder, owner="a", limits=NO_DELAY).run([0])
     assert states()["poison"] == ("dead", 2, "KeyError")
     assert states()["before"][0] == states()["behind"][0] == "done"
 
@@ -171,7 +172,7 @@ def test_effects_over_a_limit_of_the_database_use_up_their_events_attempts(
     recorder.on_store = swell
     put("poison", contact="A", at=1)
     put("good", contact="B", at=2)
-    Drain(database, recorder, owner="a", limits=NO_DELAY).run(0)
+    Drain(database, recorder, owner="a", limits=NO_DELAY).run([0])
     assert states()["poison"] == ("dead", 2, "OperationalError")
     assert effects() == ["good"]
 
@@ -192,11 +193,11 @@ def test_a_database_without_its_tables_costs_no_event_an_attempt(
     drain = Drain(database, recorder, owner="a", limits=NO_DELAY)
     for _ in range(4):
         with pytest.raises(ProgrammingError):
-            drain.run(0)
+            drain.run([0])
     assert states()["innocent"] == ("waiting", 0, None)
     with database.begin() as connection:
         connection.execute(text("ALTER TABLE gone RENAME TO effect"))
-    drain.run(0)
+    drain.run([0])
     assert states()["innocent"] == ("done", 0, None)
 
 
@@ -215,10 +216,9 @@ def test_a_crash_counts_as_an_attempt_of_what_was_being_tried(
     put("innocent", contact="B", at=2)
     for _ in range(3):
         with database.begin() as connection:
-            lease = lanes.acquire(connection, 0, "victim", ttl_s=30)
-            assert lease is not None
-            lanes.renew(connection, lease, ttl_s=-1, trying=[crashing])
-    Drain(database, recorder, owner="survivor").run(0)
+            acquired = leases.acquire(connection, [0], "victim", ttl_s=30)
+            leases.conclude(connection, acquired.leases, {0: [crashing]}, ttl_s=-1)
+    Drain(database, recorder, owner="survivor").run([0])
     assert states()["crashing"] == ("dead", 3, "WorkerCrashed")
     assert states()["innocent"][0] == "done"
 
@@ -232,10 +232,10 @@ def test_late_effects_of_a_process_that_lost_its_lease_are_refused(
     def sleep_past_the_lease(_event: WaitingEvent) -> None:
         with database.begin() as connection:
             connection.execute(text("UPDATE lane SET lease_expires_at = now() - interval '1 s' WHERE lane = 0"))
-            assert lanes.acquire(connection, 0, "successor", ttl_s=30) is not None
+            assert leases.acquire(connection, [0], "successor", ttl_s=30).leases
 
     recorder.on_event = sleep_past_the_lease
-    assert Drain(database, recorder, owner="suspended").run(0) == "lost"
+    assert Drain(database, recorder, owner="suspended").run([0]) == "lost"
     assert effects() == []
     assert recorder.committed == []
 
@@ -253,11 +253,11 @@ def test_a_lane_is_drained_by_one_process_at_a_time(
             assert go_on.wait(30)
 
     recorder.on_event = wait
-    first = threading.Thread(target=Drain(database, recorder, owner="first").run, args=(0,))
+    first = threading.Thread(target=Drain(database, recorder, owner="first").run, args=([0],))
     first.start()
     assert inside.wait(30)
     put("late", at=2)
-    assert Drain(database, recorder, owner="second").run(0) == "held"
+    assert Drain(database, recorder, owner="second").run([0]) == "held"
     go_on.set()
     first.join()
     assert effects() == ["early", "late"]
@@ -277,7 +277,7 @@ def test_counts_hold_for_events_in_every_state(database: Engine, put: Callable[.
     recorder.on_event = judge
     for key in ("done", "dead", "recorded"):
         put(key, contact=key)
-    Drain(database, recorder, owner="a").run(0)
+    Drain(database, recorder, owner="a").run([0])
     put("waiting")
     with database.connect() as connection:
         count = counts.by_number(connection)["100"]
@@ -292,5 +292,5 @@ def test_a_long_lane_is_drained_in_batches(
     keys = [f"event {number:03}" for number in range(requested)]
     for at, key in enumerate(keys):
         put(key, at=at)
-    Drain(database, recorder, owner="a").run(0)
+    Drain(database, recorder, owner="a").run([0])
     assert effects() == keys

@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from waypost.lanes.drain import Drain, LeaseRenewer
+from waypost.lanes.drain import Drain
+from waypost.lanes.renewer import LeaseRenewer
 from waypost.lanes.sweeper import Sweeper
-from waypost.store import lanes
-from waypost.store.lanes import WaitingEvent
+from waypost.store import leases
+from waypost.store.claims import WaitingEvent
 
 from .conftest import Recorder
 
@@ -63,11 +64,10 @@ def test_leases_are_renewed_again(database: Engine, scarce: Engine, wait_for: Ca
     If the renewer ended, every long turn of the process would lose its lane from then on.
     """
     with database.begin() as connection:
-        lease = lanes.acquire(connection, 0, "a", ttl_s=3600)
-    assert lease is not None
-    renewer = LeaseRenewer(scarce, ttl_s=0.1)
+        held = leases.acquire(connection, [0], "a", ttl_s=3600).leases
+    renewer = LeaseRenewer(scarce, lambda: held, ttl_s=0.1)
     with scarce.connect():
-        renewer.hold(lease)
+        renewer.start()
         wait_for(lambda: _refused(scarce))
 
     def renewed() -> bool:
@@ -76,7 +76,7 @@ def test_leases_are_renewed_again(database: Engine, scarce: Engine, wait_for: Ca
             return bool(connection.execute(query).scalar_one())
 
     wait_for(renewed)
-    renewer.hold(None)
+    renewer.stop()
 
 
 def test_a_batch_that_could_not_be_stored_is_no_attempt_of_its_events(
@@ -98,8 +98,8 @@ def test_a_batch_that_could_not_be_stored_is_no_attempt_of_its_events(
     recorder.on_event = take_the_connection
     drain = Drain(scarce, recorder, owner="a")
     with pytest.raises(NoConnectionFree):
-        drain.run(0)
+        drain.run([0])
     taken[0].close()
     recorder.on_event = lambda _event: None
-    assert drain.run(0) == "emptied"
+    assert drain.run([0]) == "emptied"
     assert states()["event"] == ("done", 0, None)

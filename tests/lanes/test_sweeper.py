@@ -45,7 +45,7 @@ def test_only_handled_events_past_their_retention_are_deleted(
     """
     for key in ("old", "new", "dead", "waiting"):
         put(key, contact=key, lane=0 if key in ("old", "new") else 1)
-    Drain(database, recorder, owner="a").run(0)
+    Drain(database, recorder, owner="a").run([0])
     with database.begin() as connection:
         connection.execute(text("UPDATE event SET state = 'dead', finished_at = now() WHERE event_key = 'dead'"))
         connection.execute(

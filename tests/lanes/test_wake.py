@@ -1,5 +1,6 @@
-"""Wake-ups: each lane has one job, no wake-up is lost between setting and reading, and Redis contains only ids."""
+"""Tests wake-ups: one job drains all woken lanes, no wake-up is lost, and Redis contains only ids."""
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -17,33 +18,54 @@ def redis(redis_server: EmbeddedRedis) -> Redis:
     return wake.connect(redis_server.url)
 
 
-def test_many_wake_ups_of_a_lane_are_one_job(redis: Redis) -> None:
-    """A lane with a waiting job does not get a second one, because RQ has a cost for each job."""
+def test_all_lanes_that_are_woken_together_are_one_job(redis: Redis) -> None:
+    """RQ has a cost for each job, so lanes get no second one while a job waits."""
     assert wake.enqueue(redis, [1, 2, 1]) == 2
     assert wake.enqueue(redis, [1, 2, 3]) == 1
-    assert job.queue(redis).count == 3
+    assert job.queue(redis).count == 1
+    assert wake.take(redis) == [1, 2, 3]
 
 
-def test_a_lane_can_be_woken_again_once_its_job_has_begun(redis: Redis) -> None:
-    """A lane can be woken again after its job has begun.
-
-    The job deletes the key before it reads the database, so events that are committed later get another job.
-    """
+def test_a_lane_can_be_woken_again_once_it_was_taken(redis: Redis) -> None:
+    """A worker takes a lane before it reads the database, so events that are committed later wake the lane again."""
     wake.enqueue(redis, [1])
-    wake.acknowledge(redis, 1)
+    assert wake.take(redis) == [1]
     assert wake.enqueue(redis, [1]) == 1
+    assert wake.take(redis) == [1]
+
+
+def test_the_lanes_that_were_woken_first_are_taken_first(redis: Redis) -> None:
+    """A lane that waits keeps its place when it is woken again, and a worker leaves a share to the others."""
+    for lane in range(wake.SHARE + 1):
+        wake.enqueue(redis, [50 - lane])
+    wake.enqueue(redis, [50])
+    assert sorted(wake.take(redis)) == list(range(50 - wake.SHARE + 1, 51))
+    assert wake.take(redis) == [50 - wake.SHARE]
+
+
+def test_lanes_that_are_left_get_another_job(redis: Redis) -> None:
+    """If more lanes are woken than one worker takes, another worker gets a job for them."""
+    wake.enqueue(redis, range(wake.SHARE + 1))
+    redis.delete(job.QUEUE_KEY)
+    wake.take(redis)
+    assert job.queue(redis).count == 1
+
+
+def test_a_running_job_waits_for_the_next_lane(redis: Redis) -> None:
+    """A job that waits for lanes gets one as soon as it is woken, and none once the time is over."""
+    woken = threading.Thread(target=wake.enqueue, args=(redis, [5]))
+    woken.start()
+    assert wake.take(redis, wait_s=60) == [5]
+    woken.join()
+    assert wake.take(redis, wait_s=0.01) == []
 
 
 def test_wake_ups_do_not_fill_redis_while_no_worker_runs(redis: Redis) -> None:
-    """The number of waiting jobs in Redis is limited.
-
-    Without a limit, if no worker runs for hours, each lane with new events would add a job every five seconds.
-    """
+    """While no worker runs, one job waits, and each lane waits once."""
     for _ in range(20):
         wake.enqueue(redis, range(64))
-        for lane in range(64):
-            wake.acknowledge(redis, lane)  # as if the key had expired
-    assert job.queue(redis).count <= wake.MAX_JOBS + 64
+    assert job.queue(redis).count == 1
+    assert redis.zcard(wake.WOKEN_KEY) == 64
 
 
 def test_a_waker_survives_redis_being_away(redis_server: EmbeddedRedis, wait_for: Callable[..., object]) -> None:
@@ -101,6 +123,6 @@ def test_a_job_in_redis_contains_nothing_but_its_lane(redis: Redis) -> None:
     wake.enqueue(redis, [7])
     (queued,) = job.queue(redis).jobs
     assert (list(queued.args), queued.kwargs) == ([7], {})
-    assert queued.description == "drain a lane"
+    assert queued.description == "drain lanes"
     assert queued.result_ttl == job.RESULT_TTL_S > 0
     assert queued.retries_left == 3

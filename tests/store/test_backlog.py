@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from waypost.contracts.states import OutboxState
-from waypost.store import lanes, outbox
+from waypost.store import claims, outbox
 from waypost.store.outbox import RowUpdate
 
 FINISHED = 20_000
@@ -71,9 +71,9 @@ def queued(connection: Connection) -> list[int]:
 
 def test_marking_events_done_reads_those_events_only(backlog: Connection) -> None:
     """Marking events as done reads only those events, so a backlog does not slow down a drain after an outage."""
-    events = lanes.due(backlog, 1, limit=AT_ONCE)
+    events = claims.claim(backlog, {1: ""}, limit=AT_ONCE)
     before = read(backlog, "event")
-    lanes.mark_done(backlog, 1, [(event, None) for event in events])
+    claims.mark_done(backlog, 1, [(event, None) for event in events])
     assert read(backlog, "event") - before <= len(events) * PER_ROW
 
 
@@ -99,5 +99,5 @@ def test_looking_for_due_conversations_reads_as_many_rows_as_it_finds(backlog: C
 def test_the_sweeper_reads_one_event_of_each_lane(backlog: Connection) -> None:
     """The sweeper reads one due event of each lane, which is enough to show that the lane's wake-up was lost."""
     before = read(backlog, "event")
-    assert len(lanes.lanes_with_due_events(backlog, idle_s=0)) == 64
+    assert len(claims.lanes_with_due_events(backlog, idle_s=0)) == 64
     assert read(backlog, "event") - before <= 64 * PER_ROW

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from waypost.cloudapi.inbound.delivery import Event, EventKind
-from waypost.store import counts, dead, inbox, lanes
+from waypost.store import claims, counts, dead, inbox
 from waypost.store.counts import EventCounts
 
 NUMBER = "106540352242922"
@@ -26,9 +26,9 @@ def store(connection: Connection, *events: Event, writer: int = 100) -> None:
 
 def finish_some(connection: Connection, lane: int) -> int:
     """Marks due events of a lane as done, but every third one as dead. Returns how many events it marked."""
-    due = lanes.due(connection, lane, limit=20)
-    lanes.mark_done(connection, lane, [(each, None) for each in due if each.id % 3])
-    lanes.mark_dead(connection, lane, [(each, "TurnFailed") for each in due if not each.id % 3])
+    due = claims.claim(connection, {lane: ""}, limit=20)
+    claims.mark_done(connection, lane, [(each, None) for each in due if each.id % 3])
+    claims.mark_dead(connection, [(each, "TurnFailed") for each in due if not each.id % 3])
     return len(due)
 
 
@@ -50,8 +50,8 @@ def test_each_event_is_counted_by_its_state(database: Engine) -> None:
     with database.begin() as connection:
         store(connection, event("a1"), event("b1"), event("c1", problem="InvalidItem"))
         store(connection, event("a1"))
-        (first,) = lanes.due(connection, inbox.lane_of(NUMBER, event("a1").contact_key), limit=1)
-        lanes.mark_done(connection, first.lane, [(first, None)])
+        (first,) = claims.claim(connection, {inbox.lane_of(NUMBER, event("a1").contact_key): ""}, limit=1)
+        claims.mark_done(connection, first.lane, [(first, None)])
     with database.connect() as connection:
         of_number = counts.by_number(connection)[NUMBER]
     assert (of_number.received, of_number.duplicate, of_number.done) == (4, 1, 1)

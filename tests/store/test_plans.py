@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from waypost.store import dead, lanes
+from waypost.store import claims, dead
 
 HANDLED = 30_000
 DEAD = 2_000
@@ -84,4 +84,4 @@ def test_looking_for_events_to_delete_costs_the_same_in_any_table(inbox: Engine)
 
     If it took longer than the statement timeout, nothing would be deleted, and the table would only grow.
     """
-    assert _most_rows(inbox, lambda connection: lanes.delete_finished(connection, days=9, limit=10)) <= DEAD
+    assert _most_rows(inbox, lambda connection: claims.delete_finished(connection, days=9, limit=10)) <= DEAD

@@ -99,8 +99,7 @@ def test_messages_are_answered_once_their_plugin_is_listed(database: Engine, fol
     world = World(database, number=number, bots=Bots(AllowedPlugins.read("their_bot:turn")))
     with database.begin() as connection:
         replayed = dead.replay(connection, dead.Selection(reason="BotUnusable"), limit=10)
-    for _, lane in replayed:
-        world.drain.run(lane)
+    world.drain.run({lane for _, lane in replayed})
     assert _replies(world) == ["from their_bot"]
 
 

@@ -1,75 +1,32 @@
-"""Drains a lane: takes the lease, handles due events batch by batch, and releases the lane when it is empty.
+"""Drains lanes: takes their leases, handles due events batch by batch, and releases each lane once it is empty.
 
-A batch has two transactions. The first one reads the events and writes their ids into the lane's row
-(`trying`). Because of these ids, a crash counts as an attempt of each event. The second transaction stores
-all effects and finishes the events. The turns run between the two transactions and are pure. An event that
-was tried before is handled alone, so that a repeated failure affects no other event.
+A batch is two transactions. The first reads what its turns need. The second stores all effects, finishes the events and
+claims those of the next batch. A claim writes the ids of its events into the rows of their lanes (`trying`), so that a
+crash counts as an attempt of each. Between the transactions run the turns, which are pure. An event that was being
+handled when a process ended is handled alone, so that a repeated crash affects no other event.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.contracts.states import EventReason
-from waypost.store import lanes
+from waypost.lanes.handler import Batch, Handler, NotServedHere, TurnTimeout, Unhandled
+from waypost.lanes.renewer import LeaseRenewer
+from waypost.store import claims, leases
+from waypost.store.claims import WaitingEvent
 from waypost.store.connection.database import is_about_content
-from waypost.store.lanes import Lease, LeaseLost, WaitingEvent
+from waypost.store.leases import Lease, LeaseLost
 from waypost.telemetry import metrics
 
 log = structlog.get_logger(__name__)
-
-
-class Batch(Protocol):
-    """The effects of several events, collected in memory until they are stored together."""
-
-    def handle(self, event: WaitingEvent) -> str | None:
-        """Computes the effects of one event. Returns None, or the reason if the event has no effects.
-
-        Raises `Unhandled` to refuse the event and `Postponed` to let the event wait. Any other exception counts as a
-        failed attempt. After an exception the batch must be as it was before the call.
-        """
-
-    def store(self, connection: Connection) -> None:
-        """Writes the collected effects in the caller's transaction."""
-
-    def committed(self) -> None:
-        """Does the work that must follow the commit. The effects are durable by then."""
-
-
-class Handler(Protocol):
-    """The interface for code that handles events. The worker uses it to plug in the bot and the sender."""
-
-    def begin(self, connection: Connection, events: Sequence[WaitingEvent]) -> Batch:
-        """Reads the data that the turns of these events need.
-
-        The read happens in the transaction that claims the events.
-        """
-
-
-class Unhandled(Exception):
-    """Raised, with a CamelCase reason, for an event that can never be handled.
-
-    The event is dead at once. Do not retry.
-    """
-
-
-class Postponed(Exception):
-    """Raised, with a CamelCase reason, for an event that cannot be handled yet.
-
-    The event waits and loses no attempt.
-    """
-
-
-class TurnTimeout(BaseException):
-    """Raised when a turn takes too long. It is a `BaseException`, so a bot's `except Exception` cannot catch it."""
 
 
 class DrainResult(StrEnum):
@@ -77,64 +34,33 @@ class DrainResult(StrEnum):
 
     EMPTIED = "emptied"
     SLICED = "sliced"
-    """The time slice was over before the lane was empty."""
+    """The time slice was over before the lanes were empty."""
     HELD = "held"
-    """Another process holds the lane."""
+    """Other processes hold the lanes."""
     LOST = "lost"
-    """Another process took over the lane during the drain; the last batch had no effect."""
+    """Another process took over a lane during the drain; the last batch had no effect."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """Limits of a drain, with times in seconds."""
 
-    batch: int = 100
+    batch: int = 128
     """Events per transaction: large enough to make a commit cheap, small enough to finish well within the lease."""
+    turns_s: float = 0.1
+    """Time after which a batch is stored with the turns that it has, so that no number waits for another's turns."""
     slice_s: float = 5.0
-    """Time after which a drain releases the lane and requests another job, so that every lane is served."""
+    """Time after which a drain releases its lanes and requests another, so that every worker gets its share."""
     lease_ttl_s: float = 8.0
-    """Longest time for which a process that has vanished still holds its lane."""
+    """Longest time for which a process that has vanished still holds its lanes."""
     attempts: int = 3
     retry_delays_s: tuple[float, ...] = (1.0, 5.0)
-    postponed_s: float = 2.0
-
-
-class LeaseRenewer:
-    """Renews the lease of the running drain, in a thread of its own.
-
-    The lease is renewed each time that a quarter of its lifetime has passed.
-    """
-
-    def __init__(self, engine: Engine, ttl_s: float) -> None:
-        self._engine = engine
-        self._ttl_s = ttl_s
-        self._lease: Lease | None = None
-        self._changed = threading.Condition()
-        threading.Thread(target=self._run, name="lease-renewer", daemon=True).start()
-
-    def hold(self, lease: Lease | None) -> None:
-        """Renews `lease` from now on. None stops the renewal."""
-        with self._changed:
-            self._lease = lease
-            self._changed.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._lease is not None)
-                self._changed.wait(self._ttl_s / 4)
-                lease = self._lease
-            if lease is None:
-                continue
-            try:
-                with _lazy_transaction(self._engine) as connection:
-                    lanes.keep_alive(connection, lease, ttl_s=self._ttl_s)
-            except SQLAlchemyError as error:
-                log.warning("lease not renewed", lane=lease.lane, error=type(error).__name__)
+    skip_s: float = 2.0
+    """Time for which the messages of a number are left out after one could not be handled here."""
 
 
 class Drain:
-    """Drains lanes, one at a time, for one process."""
+    """Drains lanes for one process, in one thread."""
 
     def __init__(
         self,
@@ -143,180 +69,241 @@ class Drain:
         *,
         owner: str,
         limits: Limits | None = None,
-        request_drain: Callable[[int], None] = lambda _lane: None,
+        request_drain: Callable[[Collection[int]], None] = lambda _lanes: None,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Creates a drain for `handler`. The lease names this process as `owner`.
+        """Creates a drain for `handler`. The leases name this process as `owner`.
 
-        If the drain leaves a lane before the lane is empty, it calls `request_drain(lane)`. The drain ends early when
+        If the drain leaves lanes before they are empty, it calls `request_drain(lanes)`. The drain ends early when
         `stopping` returns True.
         """
         self._engine = engine
         self._handler = handler
         self._owner = owner
         self._limits = limits or Limits()
+        self._woken: Callable[[], Collection[int]] = frozenset
         self._request_drain = request_drain
         self._stopping = stopping
-        self._renewer = LeaseRenewer(engine, self._limits.lease_ttl_s)
-        self._interrupted: Lease | None = None
+        self._leases: dict[int, Lease] = {}
+        self._interrupted: tuple[Lease, ...] = ()
+        self._positions: dict[int, str] = {}
+        """For each held lane the number behind which its next claim begins. Lanes served last stand at the end."""
+        self._skipped: dict[str, float] = {}
+        """Numbers whose messages are left out, each with the end of that time, by the monotonic clock."""
+        self._alone = 0
+        """How many of the next events are handled alone, because a batch that had them could not be stored."""
+        self._renewer = LeaseRenewer(engine, lambda: tuple(self._leases.values()), ttl_s=self._limits.lease_ttl_s)
+        self._renewer.start()
 
-    def run(self, lane: int) -> DrainResult:
-        """Drains the lane until it is empty or the time slice is over. Returns the result."""
-        with _lazy_transaction(self._engine) as connection:
-            if self._interrupted is not None:
-                lanes.release_now(connection, self._interrupted)
-            lease = lanes.acquire(connection, lane, self._owner, ttl_s=self._limits.lease_ttl_s)
-        self._interrupted = None
-        if lease is None:
-            metrics.lane_drains_total.labels(result=DrainResult.HELD).inc()
-            return DrainResult.HELD
-        self._renewer.hold(lease)
+    def run(self, lanes: Collection[int], woken: Callable[[], Collection[int]] = frozenset) -> DrainResult:
+        """Drains the lanes until they are empty or the time slice is over. Returns the result.
+
+        Before each claim the drain calls `woken()`, and also drains the lanes that it returns.
+        """
+        self._woken = woken
         try:
-            result = self._drain(lease)
+            result = self._run(lanes)
         except LeaseLost:
-            log.warning("lease lost; its effects were dropped", lane=lane)
+            log.warning("lease lost; its effects were dropped")
+            with self._lazy_transaction() as connection:
+                leases.release(connection, self._leases.values())
+            self._request_drain(tuple(self._leases))
             result = DrainResult.LOST
         except SQLAlchemyError:
             # The database went away during a batch. That is no attempt of its events, so the next `run` of this
-            # process releases the lane before anything else. If the process dies first, it counts as a crash.
-            self._interrupted = lease
+            # process releases the lanes before anything else. If the process dies first, it counts as a crash.
+            self._interrupted = tuple(self._leases.values())
             raise
         finally:
-            self._renewer.hold(None)
+            self._leases = {}
+            self._positions = {}
         metrics.lane_drains_total.labels(result=result).inc()
         return result
 
-    def _drain(self, lease: Lease) -> DrainResult:
-        deadline = time.monotonic() + self._limits.slice_s
-        while True:
-            handled = self._handle_next(lease, deadline)
-            if handled:
-                if time.monotonic() < deadline and not self._stopping():
-                    continue
-                with _lazy_transaction(self._engine) as connection:
-                    lanes.release_now(connection, lease)
-                self._request_drain(lease.lane)
-                return DrainResult.SLICED
-            with _lazy_transaction(self._engine) as connection:
-                requested_again = lanes.release_if_drained(connection, lease)
-            if requested_again is None:
-                return DrainResult.EMPTIED
-            lease = requested_again
+    def _run(self, lanes: Collection[int]) -> DrainResult:
+        ends_at = time.monotonic() + self._limits.slice_s
+        with self._lazy_transaction() as connection:
+            leases.release(connection, self._interrupted)
+            self._acquire(connection, lanes)
+            events = self._claim(connection)
+        self._interrupted = ()
+        if not self._positions:
+            return DrainResult.HELD
+        while self._leases:
+            if events:
+                events = self._handle(events, ends_at)
+            elif self._is_over(ends_at):
+                self._leave()
+            else:
+                # A drain of a lane was requested while it was being emptied.
+                with self._lazy_transaction() as connection:
+                    leases.hold(connection, self._leases.values())
+                    events = self._claim(connection)
+        return DrainResult.SLICED if self._is_over(ends_at) else DrainResult.EMPTIED
 
-    def _handle_next(self, lease: Lease, deadline: float) -> int:
-        """Handles the next events together, or one by one if the batch fails. Returns the number of handled events."""
+    def _is_over(self, ends_at: float) -> bool:
+        return self._stopping() or time.monotonic() >= ends_at
+
+    def _leave(self) -> None:
+        with self._lazy_transaction() as connection:
+            leases.release(connection, self._leases.values())
+        self._request_drain(tuple(self._leases))
+        self._leases = {}
+
+    def _acquire(self, connection: Connection, lanes: Collection[int]) -> None:
+        wanted = set(lanes).difference(self._leases)
+        if not wanted:
+            return
+        acquired = leases.acquire(connection, wanted, self._owner, ttl_s=self._limits.lease_ttl_s)
+        for lease in acquired.leases:
+            self._leases[lease.lane] = lease
+            self._positions.setdefault(lease.lane, "")
+        if acquired.locked:
+            self._request_drain(acquired.locked)
+
+    # -- batches
+
+    def _handle(self, events: Sequence[WaitingEvent], ends_at: float) -> list[WaitingEvent]:
+        """Handles a claimed batch; returns the next one. After a failure its events are claimed again, one by one."""
         try:
-            return self._handle_batch(lease, self._limits.batch, deadline)
+            with self._lazy_transaction() as connection:
+                batch = self._handler.begin(connection, events)
+            turns = self._take_turns(batch, events)
+            following = self._finish(turns, batch, ends_at)
         except Exception as error:
             if not _is_about_events(error):
                 raise
-            log.warning("batch failed; its events are handled alone", lane=lease.lane, error=type(error).__name__)
-        handled = 0
-        for _ in range(self._limits.batch):
-            one = self._handle_batch(lease, 1, deadline)
-            handled += one
-            if not one or time.monotonic() > deadline:
-                break
-        return handled
-
-    def _handle_batch(self, lease: Lease, limit: int, deadline: float) -> int:
-        """Handles at most `limit` events together. Returns the number of handled events.
-
-        If the limit is one, a failure to read or to store counts as a failed attempt of that event.
-        """
-        events: list[WaitingEvent] = []
-        try:
-            with _lazy_transaction(self._engine) as connection:
-                events = self._claim(connection, lease, limit)
-                if self._mark_exhausted_dead(connection, lease, events):
-                    return len(events)
-                batch = self._handler.begin(connection, events) if events else None
-            if batch is None:
-                return 0
-            turns = self._take_turns(batch, events, deadline)
-            self._finish(lease, turns, batch)
-        except Exception as error:
-            if limit > 1 or not events or not _is_about_events(error):
-                raise
+            if len(events) > 1:
+                log.warning("batch failed; its events are handled alone", error=type(error).__name__)
+                self._alone = len(events)
+                return self._finish(_Turns(), None, ends_at)
             event = events[0]
             log.warning("event failed", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)
-            self._finish(lease, _Turns(failed=[(event, type(error).__name__)]))
-            return 1
+            return self._finish(_Turns(failed=[(event, type(error).__name__)]), None, ends_at)
         batch.committed()
-        return len(turns)
+        return following
 
-    def _claim(self, connection: Connection, lease: Lease, limit: int) -> list[WaitingEvent]:
-        """Writes the ids of the next events into the lane's row, then returns the events."""
-        events = _leading_batch(lanes.due(connection, lease.lane, limit=limit))
-        if events:
-            lanes.renew(connection, lease, ttl_s=self._limits.lease_ttl_s, trying=[event.id for event in events])
-        return events
-
-    def _mark_exhausted_dead(self, connection: Connection, lease: Lease, events: Sequence[WaitingEvent]) -> bool:
-        """Marks an event dead if its last allowed attempt crashed the process. Returns whether there was such an event.
-
-        An event that waits with all its attempts used up can only come from such crashes. It comes alone in a batch.
-        """
-        exhausted = [event for event in events if event.attempts >= self._limits.attempts]
-        lanes.mark_dead(connection, lease.lane, [(event, EventReason.WORKER_CRASHED) for event in exhausted])
-        for event in exhausted:
-            metrics.events_dead_total.labels(event.number_id, EventReason.WORKER_CRASHED).inc()
-        return bool(exhausted)
-
-    def _take_turns(self, batch: Batch, events: Sequence[WaitingEvent], deadline: float) -> "_Turns":
+    def _take_turns(self, batch: Batch, events: Sequence[WaitingEvent]) -> "_Turns":
         """Handles each event. If one fails, the later events of its conversation wait for another drain."""
         turns = _Turns()
         held: set[tuple[str, str, str]] = set()
+        ends_at = time.monotonic() + self._limits.turns_s
         for event in events:
             conversation = (event.number_id, event.kind, event.contact_key)
             if conversation in held:
                 continue
-            if time.monotonic() > deadline and len(turns):
-                break
             try:
                 turns.done.append((event, batch.handle(event)))
             except Unhandled as refusal:
                 turns.dead.append((event, str(refusal)))
-            except Postponed as wait:
-                turns.postponed.append((event, str(wait)))
-                if event.contact_key:
-                    held.add(conversation)
+            except NotServedHere:
+                self._skipped[event.number_id] = time.monotonic() + self._limits.skip_s
             except (Exception, SystemExit, TurnTimeout) as error:  # noqa: BLE001 - a bot may raise anything
                 log.warning("turn failed", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)
                 turns.failed.append((event, type(error).__name__))
                 if event.contact_key:
                     held.add(conversation)
+            if time.monotonic() > ends_at:
+                break
         return turns
 
-    def _finish(self, lease: Lease, turns: "_Turns", batch: Batch | None = None) -> None:
-        """Writes the results of the turns and the effects of `batch` in one transaction."""
+    def _finish(self, turns: "_Turns", batch: Batch | None, ends_at: float) -> list[WaitingEvent]:
+        """Writes the results of the turns and the effects of `batch`, and claims the next events, in one transaction.
+
+        Returns the next events. If the time slice is over, releases the lanes instead.
+        """
+        over = self._is_over(ends_at)
+        if not over and (woken := self._woken()):
+            with self._lazy_transaction() as connection:
+                self._acquire(connection, woken)
         retried = [item for item in turns.failed if item[0].attempts + 1 < self._limits.attempts]
         exhausted = [item for item in turns.failed if item[0].attempts + 1 >= self._limits.attempts]
+        dead = [*turns.dead, *exhausted]
+        following: list[WaitingEvent] = []
         with self._engine.begin() as connection:
-            lanes.renew(connection, lease, ttl_s=self._limits.lease_ttl_s, trying=())
-            if batch is not None:
+            leases.hold(connection, self._leases.values())
+            if turns.is_empty:
+                leases.commit_lazily(connection)
+            elif batch is not None:
                 batch.store(connection)
-            lanes.mark_done(connection, lease.lane, turns.done)
-            lanes.mark_dead(connection, lease.lane, [*turns.dead, *exhausted])
-            for event, reason in retried:
-                delay = self._limits.retry_delays_s[min(event.attempts, len(self._limits.retry_delays_s) - 1)]
-                lanes.retry_later(connection, event, delay_s=delay, reason=reason)
-            for event, reason in turns.postponed:
-                lanes.postpone(connection, event, delay_s=self._limits.postponed_s, reason=reason)
-        for dead, why in [*turns.dead, *exhausted]:
-            metrics.events_dead_total.labels(dead.number_id, why).inc()
+            claims.mark_done(connection, min(self._leases), turns.done)
+            claims.mark_dead(connection, dead)
+            claims.retry_later(connection, [(event, reason, self._delay_s(event)) for event, reason in retried])
+            if over:
+                leases.release(connection, self._leases.values())
+            else:
+                following = self._claim(connection)
+        if over:
+            self._request_drain(tuple(self._leases))
+            self._leases = {}
+        for event, why in dead:
+            metrics.events_dead_total.labels(event.number_id, why).inc()
+        return following
 
+    def _delay_s(self, event: WaitingEvent) -> float:
+        """Returns the seconds until the event's next attempt. Events that failed together return apart."""
+        delays_s = self._limits.retry_delays_s
+        return delays_s[min(event.attempts, len(delays_s) - 1)] * (1 + event.id % 64 / 128)
 
-@contextmanager
-def _lazy_transaction(engine: Engine) -> Iterator[Connection]:
-    """Runs a transaction for leases and claims. Its commit does not wait for the disk.
+    # -- claims
 
-    A small drain has four commits. Only the commit with the effects waits for the disk. A claim may also add
-    contacts or mark an exhausted event dead. If a crash loses these changes, the next claim makes them again.
-    """
-    with engine.begin() as connection:
-        lanes.commit_lazily(connection)
-        yield connection
+    def _claim(self, connection: Connection) -> list[WaitingEvent]:
+        """Claims the events of the next batch and releases the lanes that have none."""
+        if not self._leases:
+            return []
+        limit = self._limits.batch if self._alone == 0 else 1
+        now = time.monotonic()
+        self._skipped = {number: until for number, until in self._skipped.items() if until > now}
+        while True:
+            positions = {lane: after for lane, after in self._positions.items() if lane in self._leases}
+            claimed = claims.claim(connection, positions, limit=limit, skipped=self._skipped)
+            # Only attempts that crash their process leave an event waiting with all its attempts used up.
+            exhausted = [event for event in claimed if event.attempts >= self._limits.attempts]
+            if not exhausted:
+                break
+            claims.mark_dead(connection, [(event, EventReason.WORKER_CRASHED) for event in exhausted])
+            for event in exhausted:
+                metrics.events_dead_total.labels(event.number_id, EventReason.WORKER_CRASHED).inc()
+        chosen = self._choose(claimed)
+        trying: dict[int, list[int]] = defaultdict(list)
+        for event in chosen:
+            trying[event.lane].append(event.id)
+        is_whole = self._advance(positions, claimed)
+        stay = {event.lane for event in claimed} if is_whole else set(self._leases)
+        remaining = leases.conclude(
+            connection, self._leases.values(), trying, stay=stay, ttl_s=self._limits.lease_ttl_s
+        )
+        self._leases = {lease.lane: lease for lease in remaining}
+        return chosen
+
+    def _choose(self, claimed: list[WaitingEvent]) -> list[WaitingEvent]:
+        """Returns the claimed events that may share a batch. One that may have crashed a process is handled alone."""
+        if self._alone:
+            self._alone = self._alone - 1 if claimed else 0
+            return claimed[:1]
+        unsuspected = [event for event in claimed if not event.suspected]
+        return unsuspected or claimed[:1]
+
+    def _advance(self, positions: dict[int, str], claimed: Sequence[WaitingEvent]) -> bool:
+        """Sets where the next claim begins; returns whether this claim looked at every number of the lanes."""
+        served = dict.fromkeys((event.lane, event.number_id) for event in claimed if event.attempts == 0)
+        if len(served) < claims.NUMBERS_PER_CLAIM:
+            self._positions.update(dict.fromkeys(positions, ""))
+            return not any(positions.values())
+        for lane, number_id in served:
+            self._positions.pop(lane, None)
+            self._positions[lane] = number_id
+        return False
+
+    @contextmanager
+    def _lazy_transaction(self) -> Iterator[Connection]:
+        """Runs a transaction of leases, claims and reads, which commits without waiting for the disk.
+
+        It may also add contacts or mark an exhausted event dead; if a crash loses that, the next claim does it again.
+        """
+        with self._engine.begin() as connection:
+            leases.commit_lazily(connection)
+            yield connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,10 +313,10 @@ class _Turns:
     done: list[tuple[WaitingEvent, str | None]] = field(default_factory=list)
     dead: list[tuple[WaitingEvent, str]] = field(default_factory=list)
     failed: list[tuple[WaitingEvent, str]] = field(default_factory=list)
-    postponed: list[tuple[WaitingEvent, str]] = field(default_factory=list)
 
-    def __len__(self) -> int:
-        return len(self.done) + len(self.dead) + len(self.failed) + len(self.postponed)
+    @property
+    def is_empty(self) -> bool:
+        return not (self.done or self.dead or self.failed)
 
 
 def _is_about_events(error: Exception) -> bool:
@@ -341,18 +328,3 @@ def _is_about_events(error: Exception) -> bool:
     if isinstance(error, SQLAlchemyError):
         return is_about_content(error)
     return not isinstance(error, LeaseLost)
-
-
-def _leading_batch(events: list[WaitingEvent]) -> list[WaitingEvent]:
-    """Returns the first events that may share a transaction.
-
-    An event that was tried before gets a transaction of its own.
-    """
-    if not events:
-        return []
-    if events[0].attempts > 0:
-        return events[:1]
-    for position, event in enumerate(events):
-        if event.attempts > 0:
-            return events[:position]
-    return events

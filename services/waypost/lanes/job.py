@@ -20,7 +20,7 @@ QUEUE_KEY: Final = f"{Queue.redis_queue_namespace_prefix}{QUEUE}"
 """The list in Redis that holds the ids of waiting jobs."""
 
 JOB_TIMEOUT_S: Final = 60
-"""RQ ends a job that takes longer. The limit is far above the time slice of a drain (5 s) plus one turn."""
+"""RQ ends a job that takes longer. A worker's job ends itself after a third of this."""
 
 RESULT_TTL_S: Final = 60
 """Must not be 0: RQ 3.0 would count a finished job as failed once its execution record expires, and run it again."""
@@ -43,7 +43,7 @@ def install(drain: Callable[[int], str]) -> None:
 
 
 def drain_lane(lane: int) -> str:
-    """Drains one lane. Returns the result of the drain for `rq info`. The result contains no text that people wrote."""
+    """Drains this lane and those that have been woken; returns the result for `rq info`, without any content."""
     if _drain is None:
         raise ForbiddenJob("this worker is not a Waypost worker; start it with `waypost worker`")
     return _drain(lane)
@@ -86,6 +86,6 @@ def job_for(lane: int) -> Any:
         timeout=JOB_TIMEOUT_S,
         result_ttl=RESULT_TTL_S,
         failure_ttl=FAILURE_TTL_S,
-        description="drain a lane",
+        description="drain lanes",
         retry=Retry(max=3),
     )

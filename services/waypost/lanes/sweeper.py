@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.store import counts, lanes
+from waypost.store import claims, counts
 from waypost.store.connection.outage import DatabaseOutage
 from waypost.telemetry import metrics
 
@@ -46,7 +46,7 @@ class Sweeper:
     def sweep(self) -> list[int]:
         """Sweeps once. Returns the lanes that were woken."""
         with self._engine.connect() as connection:
-            found = lanes.lanes_with_due_events(connection, idle_s=self._interval_s)
+            found = claims.lanes_with_due_events(connection, idle_s=self._interval_s)
         if found:
             metrics.swept_lanes_total.inc(len(found))
             self._wake(found)
@@ -56,7 +56,7 @@ class Sweeper:
         """Deletes events whose retention time is over. Merges the rows of each old daily count into one."""
         while True:
             with self._engine.begin() as connection:
-                deleted = lanes.delete_finished(connection, days=self._retention_days, limit=DELETE_BATCH)
+                deleted = claims.delete_finished(connection, days=self._retention_days, limit=DELETE_BATCH)
             if deleted < DELETE_BATCH or self._stop.is_set():
                 break
         with self._engine.begin() as connection:

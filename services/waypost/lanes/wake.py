@@ -16,12 +16,11 @@ from waypost.lanes import job
 from waypost.telemetry import metrics
 from waypost.telemetry.outage import Outage
 
-WAKE_TTL_MS: Final = 5_000
-"""Time in ms for which a wake-up suppresses others if its job was lost; then the sweeper can wake the lane again."""
+WOKEN_KEY: Final = "waypost:woken"
+"""The sorted set in Redis of the lanes that have work, each with the unix time at which it was first woken."""
 
-
-MAX_JOBS: Final = 1_000
-"""Most jobs in the queue: many for every lane, yet few enough to be done within seconds once workers are back."""
+SHARE: Final = 8
+"""Most lanes that a worker takes at once, so that several workers share what is woken together."""
 
 PACE_S: Final = 0.01
 """Seconds between two Redis pipelines with wake-ups of one process; the first after a pause is sent at once."""
@@ -30,7 +29,7 @@ LOADED_LANES: Final = 32
 LOADED_PACE_S: Final = 0.04
 """Seconds between two Redis pipelines with wake-ups while the workers are behind.
 
-Workers are behind if a pipeline wakes half of all lanes or more, and each of those has a job waiting.
+Workers are behind if a pipeline wakes half of all lanes or more, and each of those waits already.
 """
 
 
@@ -39,37 +38,57 @@ def connect(url: str) -> Redis:
     return redis_address.connect(url, socket_connect_timeout=0.5, socket_timeout=1.0, health_check_interval=15)
 
 
-def _key(lane: int) -> str:
-    return f"waypost:wake:{lane}"
-
-
 def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
-    """Queues one drain job for each lane without a waiting job. Returns the number of queued jobs.
+    """Adds lanes to those that have work; returns how many did not wait already. Raises `redis.RedisError`.
 
-    Raises `redis.RedisError`. Nothing is queued if more than `MAX_JOBS` jobs wait. Otherwise, while no worker
-    runs, each lane would get another job in every `WAKE_TTL_MS` until Redis is full. The sweeper later wakes the
-    lanes that got no job.
-
-    This function sets a key for the lane. The job deletes the key before it reads the database. If the key is
-    already set, a job still waits, and that job will read everything that was committed before this call.
+    One job for any number of lanes is queued if none waits. A worker that begins a job, or has one running, takes the
+    lanes that were woken first (`take`). It takes a lane before it reads the database, so a lane that waits already
+    will still be read with whatever was committed before this call.
     """
+    now = time.time()
     wanted = sorted(set(lanes))
     with redis.pipeline(transaction=False) as pipe:
+        pipe.zadd(WOKEN_KEY, dict.fromkeys(map(str, wanted), now), nx=True)
         pipe.llen(job.QUEUE_KEY)
-        for lane in wanted:
-            pipe.set(_key(lane), b"1", nx=True, px=WAKE_TTL_MS)
-        waiting, *answers = pipe.execute()
-    if waiting > MAX_JOBS:
-        return 0
-    without_job = [lane for lane, answer in zip(wanted, answers, strict=True) if answer]
-    if without_job:
-        job.queue(redis).enqueue_many([job.job_for(lane) for lane in without_job])
-    return len(without_job)
+        added, waiting = pipe.execute()
+    if not waiting and wanted:
+        job.queue(redis).enqueue_many([job.job_for(wanted[0])])
+    return int(added)
 
 
-def acknowledge(redis: Redis, lane: int) -> None:
-    """Allows the next wake-up of the lane to queue a new job. The job calls this before it reads the database."""
-    redis.delete(_key(lane))
+def take(redis: Redis, *, wait_s: float = 0.0) -> list[int]:
+    """Takes the lanes that were woken first, at most `SHARE`; waits up to `wait_s` seconds for one.
+
+    If there are more, queues a job for another worker unless one waits. Raises `redis.RedisError`.
+    """
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.zpopmin(WOKEN_KEY, SHARE)
+        pipe.zcard(WOKEN_KEY)
+        pipe.llen(job.QUEUE_KEY)
+        popped, left, waiting = pipe.execute()
+    if not popped and wait_s:
+        first = redis.bzpopmin(WOKEN_KEY, timeout=wait_s)
+        return [int(first[1])] if first else []
+    lanes = [int(lane) for lane, _ in popped]
+    if left and not waiting:
+        job.queue(redis).enqueue_many([job.job_for(lanes[0])])
+    return lanes
+
+
+def take_at_once(redis: Redis) -> list[int]:
+    """Takes lanes as `take` does, for a drain that runs. Returns none while Redis is away."""
+    try:
+        return take(redis)
+    except RedisError:
+        return []
+
+
+def forget(redis: Redis, lane: int) -> None:
+    """Lets webhooks of version 0.1 wake this lane again: they suppress wake-ups while this key exists.
+
+    Can go once no installation is upgraded from a version whose webhooks set the key.
+    """
+    redis.delete(f"waypost:wake:{lane}")
 
 
 class Waker:

@@ -16,7 +16,7 @@ from typing import Final
 
 import structlog
 
-from waypost.lanes.drain import TurnTimeout
+from waypost.lanes.handler import TurnTimeout
 
 log = structlog.get_logger(__name__)
 

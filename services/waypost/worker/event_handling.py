@@ -14,10 +14,10 @@ from waypost.cloudapi.inbound import records
 from waypost.cloudapi.messages import Outgoing as OutgoingMessage
 from waypost.contracts.registry import Number
 from waypost.contracts.states import ConversationOwner, Direction, EventReason, OutboxKind
-from waypost.lanes.drain import Postponed
+from waypost.lanes.handler import NotServedHere, Unhandled
 from waypost.store import turns
+from waypost.store.claims import WaitingEvent
 from waypost.store.conversations import Conversation
-from waypost.store.lanes import WaitingEvent
 from waypost.telemetry import metrics, tracing
 from waypost.worker.bots import Bots, BotUnusable
 from waypost.worker.changes import Changes
@@ -32,13 +32,6 @@ HUMAN_TAKES_OVER: Final = timedelta(minutes=30)
 
 REGISTRY_LAG: Final = timedelta(minutes=15)
 """Time for which a number may be missing here although the webhook has it: kubelets update each pod's Secret later."""
-
-
-class NumberMissing(Exception):
-    """Raised when the registry still lacks a number after `REGISTRY_LAG`.
-
-    Replay the number's events when the registry has the number.
-    """
 
 
 class Dependencies(Protocol):
@@ -95,8 +88,8 @@ class EventHandling:
         if number is None:
             waited_s = self._dependencies.clock() - self._event.received_at.timestamp()
             if waited_s < REGISTRY_LAG.total_seconds():
-                raise Postponed(EventReason.NUMBER_MISSING)
-            raise NumberMissing(self._event.number_id)
+                raise NotServedHere
+            raise Unhandled(EventReason.NUMBER_MISSING)
         if item.group_id is not None:
             return EventReason.GROUP
         conversation = self._conversation

@@ -56,7 +56,7 @@ class Worker:
                 charge=self._sender.charge,
             ),
             owner=self._owner,
-            request_drain=lambda lane: self._waker.wake([lane]),
+            request_drain=self._waker.wake,
             stopping=self._stop.is_set,
         )
         self._lane_work = LaneWork(self._engine, self._redis, settings.redis_url, drain.run, self._stop)

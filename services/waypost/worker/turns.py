@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from waypost.cloudapi.inbound import delivery, records
 from waypost.contracts.registry import Number
 from waypost.contracts.states import Direction
-from waypost.lanes.drain import Unhandled
+from waypost.lanes.handler import Unhandled
 from waypost.sending import settle
 from waypost.store import conversations
+from waypost.store.claims import WaitingEvent
 from waypost.store.conversations import Conversation, Person
-from waypost.store.lanes import WaitingEvent
 from waypost.telemetry import metrics, tracing
 from waypost.worker.bots import Bots
 from waypost.worker.changes import Changes
@@ -102,7 +102,7 @@ class TurnBatch:
         self._settled: set[int] = set()
 
     def handle(self, event: WaitingEvent) -> str | None:
-        """Handles one event; see `waypost.lanes.drain.Batch`."""
+        """Handles one event; see `waypost.lanes.handler.Batch`."""
         item = self._parsed[event.id]
         if isinstance(item, records.UnreadableEvent):
             raise Unhandled(item.reason)
@@ -148,7 +148,7 @@ class TurnBatch:
         return reason
 
     def store(self, connection: Connection) -> None:
-        """Writes all effects of the batch; see `waypost.lanes.drain.Batch`."""
+        """Writes all effects of the batch; see `waypost.lanes.handler.Batch`."""
         self._changes.store(connection)
         if self._statuses:
             began_ns = time.time_ns()
@@ -158,7 +158,7 @@ class TurnBatch:
                 _trace_status(event, status, sent, began_ns)
 
     def committed(self) -> None:
-        """Wakes the sender for the messages that were queued; see `waypost.lanes.drain.Batch`."""
+        """Wakes the sender for the messages that were queued; see `waypost.lanes.handler.Batch`."""
         woken = self._settled | {row.conversation_id for row in self._changes.outgoing}
         if woken:
             self._turns.wake_sender(woken)

@@ -1,0 +1,229 @@
+"""Claims of waiting events: which ones are handled next, and the result of each.
+
+A drain claims the events of the lanes that it holds, in equal shares by number, so that the backlog of one number
+delays no other. All times are by the database's clock.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from waypost.contracts.states import DailyCount, EventState
+from waypost.store import tally
+from waypost.store.leases import LeaseLost
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEvent:
+    """One event of the inbox that is due now."""
+
+    id: int
+    number_id: str
+    kind: str
+    event_key: str
+    contact_key: str
+    lane: int
+    occurred_at: datetime
+    received_at: datetime
+    attempts: int
+    payload: bytes
+    traceparent: str | None
+    suspected: bool = False
+    """True if a process ended while it was handling this event and perhaps others, so each is handled alone."""
+
+
+NUMBERS_PER_CLAIM = 32
+"""Most pairs of lane and number that share one claim. The next claim begins behind them."""
+
+
+# A number that has events in a lane, one row a pair, found by one index look-up each however many events wait. The
+# recursion yields the first number of every lane before the second of any, and stops once enough pairs are found.
+_PAIRS = """
+    pair (lane, number_id) AS (
+        (SELECT start.lane, following.number_id
+         FROM unnest(CAST(:lanes AS smallint[]), CAST(:after AS text[])) WITH ORDINALITY AS start(lane, after, position)
+         CROSS JOIN LATERAL (
+             SELECT number_id FROM event
+             WHERE event.state = 'waiting' AND event.lane = start.lane AND event.number_id > start.after
+             ORDER BY number_id LIMIT 1) AS following
+         ORDER BY start.position)
+        UNION ALL
+        SELECT pair.lane, following.number_id FROM pair
+        CROSS JOIN LATERAL (
+            SELECT number_id FROM event
+            WHERE event.state = 'waiting' AND event.lane = pair.lane AND event.number_id > pair.number_id
+            ORDER BY number_id LIMIT 1) AS following
+    )"""
+
+_COLUMNS = """event.id, event.number_id, event.kind, event.event_key, event.contact_key, event.lane, event.occurred_at,
+    event.received_at, event.attempts, event.payload, event.traceparent"""
+
+# Messages of a number whose bot is a plugin are claimed by its hosts. A subquery keeps the order of the pairs, which a
+# join could change.
+_APART = """({0}.number_id = ANY(CAST(:skipped AS text[])) OR coalesce(
+    (SELECT number.hosted FROM number WHERE number.number_id = {0}.number_id), false))"""
+
+_FOR_LANES = "(event.kind <> 'message' OR NOT pair.apart)"
+
+# An event that has lost an attempt holds back the later ones of its conversation until it is done.
+_FRESH = f"""
+    event.state = 'waiting' AND event.lane = pair.lane AND event.number_id = pair.number_id AND event.attempts = 0
+    AND event.next_attempt_at <= now() AND {_FOR_LANES}
+    AND (event.contact_key = '' OR NOT EXISTS (
+        SELECT FROM event AS earlier
+        WHERE earlier.state = 'waiting' AND earlier.attempts > 0 AND earlier.lane = event.lane
+          AND earlier.number_id = event.number_id AND earlier.contact_key = event.contact_key
+          AND earlier.kind = event.kind))"""
+
+_CLAIM = text(f"""
+    WITH RECURSIVE {_PAIRS},
+    candidate AS (
+        SELECT pair.lane, pair.number_id, {_APART.format("pair")} AS apart FROM pair
+    ),
+    taken AS MATERIALIZED (
+        SELECT * FROM candidate AS pair WHERE EXISTS (SELECT FROM event WHERE {_FRESH}) LIMIT :pairs
+    ),
+    retried AS (
+        SELECT DISTINCT ON (event.number_id, event.kind, event.contact_key,
+                            CASE WHEN event.contact_key = '' THEN event.id END)
+            {_COLUMNS}, event.reason IS NULL AS suspected, event.next_attempt_at
+        FROM event
+        WHERE event.state = 'waiting' AND event.attempts > 0 AND event.lane = ANY(CAST(:lanes AS smallint[]))
+          AND (event.kind <> 'message' OR NOT {_APART.format("event")})
+        ORDER BY event.number_id, event.kind, event.contact_key,
+                 CASE WHEN event.contact_key = '' THEN event.id END, event.occurred_at, event.id
+    )
+    (SELECT fresh.*, false AS suspected
+     FROM taken AS pair CROSS JOIN LATERAL (
+         SELECT {_COLUMNS} FROM event WHERE {_FRESH}
+         ORDER BY event.occurred_at, event.id
+         LIMIT greatest(1, :limit / (SELECT count(*) FROM taken))) AS fresh)
+    UNION ALL
+    (SELECT id, number_id, kind, event_key, contact_key, lane, occurred_at, received_at, attempts, payload, traceparent,
+            suspected
+     FROM retried WHERE next_attempt_at <= now() ORDER BY occurred_at, id LIMIT :limit)
+""")  # noqa: S608 - put together from the constants above
+
+
+def claim(
+    connection: Connection, lanes: Mapping[int, str], *, limit: int, skipped: Collection[str] = ()
+) -> list[WaitingEvent]:
+    """Returns about `limit` due events of these lanes: each number's oldest ones, then those that failed before.
+
+    `lanes` gives for each lane the number behind which the claim begins, or "". Messages of numbers that are `skipped`
+    or have a plugin for a bot are left out. An event that lost an attempt holds back the later ones of the same kind
+    and contact, to keep their order. Within a number, events are ordered by Meta's time stamp.
+    """
+    rows = connection.execute(
+        _CLAIM,
+        {
+            "lanes": list(lanes),
+            "after": list(lanes.values()),
+            "skipped": list(skipped),
+            "limit": limit,
+            "pairs": NUMBERS_PER_CLAIM,
+        },
+    )
+    return [WaitingEvent(*row) for row in rows]
+
+
+Outcomes = Sequence[tuple[WaitingEvent, str | None]]
+"""Events, each with the reason why it is dead or had no effect; None if it had its effect."""
+
+
+def mark_done(connection: Connection, writer: int, outcomes: Outcomes) -> None:
+    """Marks events done, and counts them in the same transaction; `writer` is a lane that this process holds.
+
+    Raises `LeaseLost` if another process has finished one of them.
+    """
+    _finish(connection, EventState.DONE, outcomes)
+    per_number = Counter(event.number_id for event, _ in outcomes)
+    tally.add(connection, writer, {(number_id, DailyCount.DONE): count for number_id, count in per_number.items()})
+
+
+def mark_dead(connection: Connection, outcomes: Outcomes) -> None:
+    """Marks events dead; `waypost dead` lists, replays and drops them. Raises `LeaseLost` like `mark_done`."""
+    _finish(connection, EventState.DEAD, outcomes)
+
+
+# By the table's check this equals state = 'waiting', but it offers the planner no index of all waiting events. After an
+# outage the statistics still say that no event waits. The planner would take that index for empty and read all of it,
+# so that a backlog became slower with every event in it.
+_STILL_WAITS = "event.state NOT IN ('done', 'dead')"
+
+_FINISH = text(f"""
+    UPDATE event SET state = :state, finished_at = now(), reason = finished.reason
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS finished(id, reason)
+    WHERE event.id = finished.id AND {_STILL_WAITS}
+""")  # noqa: S608 - put together from the constant above
+
+
+def _finish(connection: Connection, state: EventState, outcomes: Outcomes) -> None:
+    if not outcomes:
+        return
+    result = connection.execute(
+        _FINISH,
+        {"state": state, "ids": [event.id for event, _ in outcomes], "reasons": [reason for _, reason in outcomes]},
+    )
+    if result.rowcount != len(outcomes):
+        raise LeaseLost(f"another process has finished {len(outcomes) - result.rowcount} of the events")
+
+
+_RETRY = text(f"""
+    UPDATE event SET attempts = attempts + 1, reason = failed.reason,
+        next_attempt_at = now() + make_interval(secs => failed.delay)
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[]), CAST(:delays AS float8[]))
+        AS failed(id, reason, delay)
+    WHERE event.id = failed.id AND {_STILL_WAITS}
+""")  # noqa: S608 - put together from the constant above
+
+
+def retry_later(connection: Connection, failed: Sequence[tuple[WaitingEvent, str, float]]) -> None:
+    """Counts a failed attempt of each event, with its reason and the seconds until its next attempt."""
+    if not failed:
+        return
+    connection.execute(
+        _RETRY,
+        {
+            "ids": [event.id for event, _, _ in failed],
+            "reasons": [reason for _, reason, _ in failed],
+            "delays": [delay_s for _, _, delay_s in failed],
+        },
+    )
+
+
+def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]:
+    """Returns lanes that are not drained although an event has been due for `idle_s` seconds (a wake-up was lost)."""
+    rows = connection.execute(
+        text("""
+            SELECT lane.lane FROM lane
+            CROSS JOIN LATERAL (
+                SELECT FROM event WHERE event.state = 'waiting' AND event.lane = lane.lane
+                  AND event.next_attempt_at <= now() - make_interval(secs => :idle) LIMIT 1) AS forgotten
+            WHERE owner IS NULL OR lease_expires_at < clock_timestamp()
+            ORDER BY lane.lane
+        """),
+        {"idle": idle_s},
+    )
+    return [row.lane for row in rows]
+
+
+def delete_finished(connection: Connection, *, days: int, limit: int) -> int:
+    """Deletes at most `limit` events that are done and older than `days`; returns how many. Dead events stay.
+
+    Only the events with the lowest ids are looked at, so the cost does not depend on the table's size. An old event
+    that finished late, for example because it was dead for long, is deleted later.
+    """
+    result = connection.execute(
+        text("""
+            DELETE FROM event WHERE id IN (
+                SELECT id FROM (
+                    SELECT id, finished_at FROM event WHERE state = 'done' ORDER BY id LIMIT 10 * :limit) AS oldest
+                WHERE finished_at < now() - make_interval(days => :days) ORDER BY id LIMIT :limit)
+        """),
+        {"days": days, "limit": limit},
+    )
+    return result.rowcount

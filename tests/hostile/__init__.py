@@ -1,0 +1,1 @@
+"""The hostile tenant and the hostile client: what one number or one caller must not do to the others."""
