@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from waypost.bot.document import Node
 from waypost.bot.event import BotEvent
-from waypost.bot.patterns import Pattern, PatternError
+from waypost.bot.patterns import Pattern, PatternBudget, PatternError
 from waypost.bot.state import SLOT_LIMIT
 from waypost.bot.words import phrase
 
@@ -145,7 +145,7 @@ class MessageOfType:
 Expectation = AnyText | MatchingText | NumberInRange | MultipleChoice | MessageOfType
 
 
-def read(node: Node | None, options: Mapping[str, str]) -> Expectation:
+def read(node: Node | None, options: Mapping[str, str], budget: PatternBudget) -> Expectation:
     """Reads the `expect` of a step. `options` are the ids and titles of the buttons or rows shown with the question.
 
     Without `expect`, a question with buttons accepts one of the buttons, and a plain question accepts any text.
@@ -159,7 +159,7 @@ def read(node: Node | None, options: Mapping[str, str]) -> Expectation:
     if len(fields) != 1:
         node.fail("give exactly one of regex, number, choice, types")
     if "regex" in fields:
-        return MatchingText(pattern(fields["regex"]))
+        return MatchingText(pattern(fields["regex"], budget))
     if "number" in fields:
         return _number(fields["number"])
     if "types" in fields:
@@ -167,10 +167,10 @@ def read(node: Node | None, options: Mapping[str, str]) -> Expectation:
     return _multiple_choice(fields["choice"], options)
 
 
-def pattern(node: Node) -> Pattern:
+def pattern(node: Node, budget: PatternBudget) -> Pattern:
     """Compiles the regular expression in a node of the script."""
     try:
-        return Pattern(node.text())
+        return budget.compile(node.text())
     except PatternError as error:
         node.fail(f"the pattern {error}")
 

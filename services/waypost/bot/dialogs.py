@@ -13,6 +13,7 @@ from waypost.bot import actions, answers, replies
 from waypost.bot.actions import Action, Handover
 from waypost.bot.answers import Expectation, MultipleChoice
 from waypost.bot.document import Node
+from waypost.bot.patterns import PatternBudget
 from waypost.bot.replies import Names, ScriptedReply
 
 END = "end"
@@ -144,12 +145,13 @@ def _steps_of(dialog: Node) -> dict[str, Node]:
     return fields["steps"].named("step", most=_MOST_STEPS)
 
 
-def read(node: Node, names: Names) -> dict[str, Dialog]:
+def read(node: Node, names: Names, budget: PatternBudget) -> dict[str, Dialog]:
     """Reads the `dialogs` of a script and checks them."""
-    return {name: _dialog(name, entry, names) for name, entry in node.named("dialog", most=_MOST_DIALOGS).items()}
+    entries = node.named("dialog", most=_MOST_DIALOGS)
+    return {name: _dialog(name, entry, names, budget) for name, entry in entries.items()}
 
 
-def _dialog(name: str, node: Node, names: Names) -> Dialog:
+def _dialog(name: str, node: Node, names: Names, budget: PatternBudget) -> Dialog:
     fields = node.fields({"timeout_minutes", "timed_out", "steps", "done"})
     nodes = _steps_of(node)
     if END in nodes:
@@ -158,7 +160,7 @@ def _dialog(name: str, node: Node, names: Names) -> Dialog:
     steps: dict[str, Step] = {}
     for index, (step_name, entry) in enumerate(nodes.items()):
         following = order[index + 1] if index + 1 < len(order) else None
-        steps[step_name] = _step(step_name, entry, names, following=following, order=order)
+        steps[step_name] = _step(step_name, entry, names, budget, following=following, order=order)
     _refuse_unreachable(nodes, steps, order[0])
     _refuse_circles(nodes, steps)
     return Dialog(
@@ -173,7 +175,9 @@ def _dialog(name: str, node: Node, names: Names) -> Dialog:
     )
 
 
-def _step(name: str, node: Node, names: Names, *, following: str | None, order: list[str]) -> Step:
+def _step(
+    name: str, node: Node, names: Names, budget: PatternBudget, *, following: str | None, order: list[str]
+) -> Step:
     kinds = ("ask", "confirm", "say", "hand_off")
     fields = node.fields({*kinds, "next", *_ASKING_KEYS, *_CONFIRM_KEYS})
     given = [kind for kind in kinds if kind in fields]
@@ -193,7 +197,7 @@ def _step(name: str, node: Node, names: Names, *, following: str | None, order: 
         return _confirm(name, fields, names, following=following, order=order)
     question = replies.read(fields["ask"], names)
     options = {identity: title for message in question for identity, title in message.options.items()}
-    expect = answers.read(fields.get("expect"), options)
+    expect = answers.read(fields.get("expect"), options, budget)
     store = fields["store"].text() if "store" in fields else None
     return Step(
         name,

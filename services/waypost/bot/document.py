@@ -17,6 +17,9 @@ import yaml
 LONGEST_SCRIPT = 256 * 1024
 """The longest script, in bytes of UTF-8. A ConfigMap can hold 1 MiB in total."""
 
+MOST_NODES = 15_000
+"""The most keys, texts, lists and mappings of a script. They determine the time and memory that loading it takes."""
+
 _DEEPEST = 16
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -156,7 +159,7 @@ class Node:
         return found
 
 
-def read(text: str) -> Node:
+def read(text: str) -> tuple[Node, int]:
     """Returns the root node of `text`, which must hold exactly one YAML document. Raises `ScriptError`."""
     try:
         size = len(text.encode())
@@ -165,7 +168,7 @@ def read(text: str) -> Node:
     if size > LONGEST_SCRIPT:
         raise ScriptError(f"the script has {size} bytes; at most {LONGEST_SCRIPT} are allowed")
     try:
-        _check_shape(text)
+        nodes = _check_shape(text)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -177,19 +180,19 @@ def read(text: str) -> Node:
         ) from None
     if node is None:
         raise ScriptError("the script is empty; it needs at least `version: 1` and `intents:`")
-    return Node(node, "")
+    return Node(node, ""), nodes
 
 
 def _line(event: yaml.Event) -> int:
     return event.start_mark.line + 1 if event.start_mark is not None else 1
 
 
-def _check_shape(text: str) -> None:
-    """Refuses aliases and deep nesting before a tree of nodes is built.
+def _check_shape(text: str) -> int:
+    """Refuses aliases, deep nesting and too many nodes before a tree of nodes is built.
 
     The check reads YAML's stream of events, which needs neither recursion nor much memory.
     """
-    depth = 0
+    depth = nodes = 0
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.AliasEvent):
             raise ScriptError(f"line {_line(event)}: aliases (*name) are not allowed; write the value out")
@@ -199,3 +202,11 @@ def _check_shape(text: str) -> None:
                 raise ScriptError(f"line {_line(event)}: nested deeper than {_DEEPEST} levels; flatten it")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+        if isinstance(event, yaml.NodeEvent):
+            nodes += 1
+            if nodes > MOST_NODES:
+                raise ScriptError(
+                    f"line {_line(event)}: the script has more than {MOST_NODES} keys, texts, lists and mappings up to "
+                    "here; remove some"
+                )
+    return nodes

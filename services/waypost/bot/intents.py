@@ -10,7 +10,7 @@ from waypost.bot import actions, answers
 from waypost.bot.actions import Action
 from waypost.bot.document import Node
 from waypost.bot.event import BotEvent
-from waypost.bot.patterns import Pattern
+from waypost.bot.patterns import Pattern, PatternBudget
 from waypost.bot.replies import Names
 from waypost.bot.words import words
 
@@ -41,17 +41,23 @@ class Matcher:
     def __init__(self, intents: Sequence[Intent]) -> None:
         self._intents = tuple(intents)
         self._by_button: dict[str, int] = {}
-        self._by_first_word: dict[str, list[tuple[int, tuple[str, ...]]]] = {}
+        # By first word and length. A message may repeat a word that begins thousands of keywords.
+        self._by_first_word: dict[str, dict[int, dict[tuple[str, ...], int]]] = {}
         self._patterns: list[tuple[int, Pattern]] = []
         self._by_type: dict[str, int] = {}
         for rank, intent in enumerate(self._intents):
             for button in intent.buttons:
                 self._by_button.setdefault(button, rank)
             for keyword in intent.keywords:
-                self._by_first_word.setdefault(keyword[0], []).append((rank, keyword))
+                self._by_first_word.setdefault(keyword[0], {}).setdefault(len(keyword), {}).setdefault(keyword, rank)
             self._patterns.extend((rank, pattern) for pattern in intent.patterns)
             for kind in intent.types:
                 self._by_type.setdefault(kind, rank)
+
+    @property
+    def instructions(self) -> int:
+        """Returns the instructions of all patterns, which a search may run through for each character."""
+        return sum(pattern.instructions for _, pattern in self._patterns)
 
     def by_button(self, button_id: str | None) -> Intent | None:
         """Returns the first intent that lists the button `button_id`, or None."""
@@ -72,13 +78,14 @@ class Matcher:
 
     def _by_keyword(self, said: list[str], best: int) -> int:
         for position, word in enumerate(said):
-            for rank, keyword in self._by_first_word.get(word, ()):
-                if rank < best and tuple(said[position : position + len(keyword)]) == keyword:
+            for length, ranks in self._by_first_word.get(word, {}).items():
+                rank = ranks.get(tuple(said[position : position + length]))
+                if rank is not None and rank < best:
                     best = rank
         return best
 
 
-def read(node: Node, names: Names) -> list[Intent]:
+def read(node: Node, names: Names, budget: PatternBudget) -> list[Intent]:
     """Reads the `intents` of a script, in order."""
     found: list[Intent] = []
     keyword_owner: dict[tuple[str, ...], str] = {}
@@ -93,7 +100,7 @@ def read(node: Node, names: Names) -> list[Intent]:
                 action=actions.read(fields, names, entry),
                 keywords=_keywords(fields, name, keyword_owner),
                 patterns=tuple(
-                    answers.pattern(each)
+                    answers.pattern(each, budget)
                     for each in (fields["regex"].items("pattern", most=20) if "regex" in fields else ())
                 ),
                 buttons=_buttons(fields, name, button_owner),

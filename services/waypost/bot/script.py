@@ -14,6 +14,7 @@ from waypost.bot.dialogs import Dialog
 from waypost.bot.document import Node, ScriptError
 from waypost.bot.event import BotEvent
 from waypost.bot.intents import Intent, Matcher
+from waypost.bot.patterns import MOST_INSTRUCTIONS, MOST_INSTRUCTIONS_OF_ANSWERS, PatternBudget
 from waypost.bot.replies import Names, ScriptedReply
 from waypost.bot.words import phrase, words
 from waypost.cloudapi.message_types import MessageType
@@ -45,6 +46,8 @@ _CANCEL_REPLY = "All right, never mind."
 _RESTARTED = "Sorry, something changed on our side. Let us start that again."
 _NOT_UNDERSTOOD = "Sorry, I did not understand that."
 _MOST_WORDS = 100
+_MOST_SEARCHED = 1_000_000
+"""The most instructions of patterns times titles of buttons that are tried on them when a script is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class Script:
     cancel_reply: ScriptedReply
     restarted: ScriptedReply
     not_understood: ScriptedReply
+    memory: int
+    """An estimate of the bytes that the script takes. Usual scripts take a third of it."""
 
 
 def load(yaml_text: str) -> Script:
@@ -86,7 +91,7 @@ def load(yaml_text: str) -> Script:
 
     Raises `ScriptError`, whose message names the line and key, the mistake and the remedy.
     """
-    root = document.read(yaml_text)
+    root, nodes = document.read(yaml_text)
     fields = root.fields(
         {"version", "time_zone", "intents", "dialogs", "fallback", "consent", "cancel", "phrases"},
         required=("version", "intents"),
@@ -95,8 +100,10 @@ def load(yaml_text: str) -> Script:
         fields["version"].fail(f"must be {LANGUAGE_VERSION}, the only version of the language so far")
     slots = dialogs.stored_slots(fields["dialogs"]) if "dialogs" in fields else frozenset()
     names = Names(slots)
-    by_name = dialogs.read(fields["dialogs"], names) if "dialogs" in fields else {}
-    found = intents.read(fields["intents"], names)
+    answer_patterns = PatternBudget("dialogs", MOST_INSTRUCTIONS_OF_ANSWERS)
+    by_name = dialogs.read(fields["dialogs"], names, answer_patterns) if "dialogs" in fields else {}
+    patterns = PatternBudget("intents", MOST_INSTRUCTIONS)
+    found = intents.read(fields["intents"], names, patterns)
     _check_started_dialogs(fields, found, by_name)
     stop_words, stop_reply = _consent(fields.get("consent"), "stop", _STOP_REPLY, names)
     start_words, start_reply = _consent(fields.get("consent"), "start", _START_REPLY, names)
@@ -121,6 +128,7 @@ def load(yaml_text: str) -> Script:
         cancel_reply=cancel_reply,
         restarted=_phrase(phrases, "restarted", _RESTARTED, names),
         not_understood=_phrase(phrases, "not_understood", _NOT_UNDERSTOOD, names),
+        memory=16 * len(yaml_text.encode()) + 700 * nodes + patterns.memory + answer_patterns.memory,
     )
     _check_buttons(_replies(script, found), script.buttons, script.everything)
     return script
@@ -223,11 +231,19 @@ def _buttons(found: list[Intent], by_name: Mapping[str, Dialog]) -> frozenset[st
 
 
 def _check_buttons(scripted_replies: Iterable[ScriptedReply], buttons: frozenset[str], everything: Matcher) -> None:
+    left, cost = _MOST_SEARCHED, everything.instructions
     for reply in scripted_replies:
         for message in reply:
             for identity, title in message.options.items():
-                pressed = BotEvent(MessageType.INTERACTIVE, text=title, button_id=identity)
-                if identity not in buttons and everything.by_content(pressed) is None and message.place is not None:
+                if identity in buttons or message.place is None:
+                    continue
+                left -= cost
+                if left < 0:
+                    message.place.fail(
+                        "too many buttons and rows are left to the patterns of intents; "
+                        f"add {identity!r} and others to the `buttons` of an intent"
+                    )
+                if everything.by_content(BotEvent(MessageType.INTERACTIVE, text=title, button_id=identity)) is None:
                     message.place.fail(
                         f"nothing happens when {identity!r} is pressed; add it to the `buttons` of an intent"
                     )

@@ -12,6 +12,8 @@ from typing import ClassVar, Never
 
 import msgspec
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 class InvalidMessage(ValueError):
     """A message that Meta would refuse. A retry does not help.
@@ -38,7 +40,7 @@ def check_text(name: str, value: object, most: int, *, optional: bool = False) -
         refuse(name, "must not be empty")
     if len(value) > most:
         refuse(name, f"has {len(value)} characters; Meta accepts at most {most}")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if not value.isascii() and _SURROGATE.search(value):
         refuse(name, "contains half of a surrogate pair, which is not a character")
 
 
