@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable
 
-from waypost.bot import script as bot_script
 from waypost.contracts.condition_types import Reason
 from waypost.operator.cluster.interface import Cluster
 from waypost.operator.cluster.registry_secrets import Registry
@@ -11,6 +10,7 @@ from waypost.operator.number import credentials as secret
 from waypost.operator.number.operator_secrets import OperatorSecrets, new_verify_token
 from waypost.operator.number.resource import NumberResource
 from waypost.operator.number.state import Desired, Observed, Script
+from waypost.operator.scripts.checker import ScriptChecker
 
 BOT_KEY = "bot.yaml"
 
@@ -29,6 +29,7 @@ class ClusterFacts:
         self._registry = registry
         self._secrets = secrets
         self._clock = clock
+        self._scripts = ScriptChecker()
 
     async def read(self, resource: NumberResource, desired: Desired, *, may_refresh: bool) -> Observed:
         """Returns everything that is observed about a number, except Meta's answers. Raises `ClusterError`."""
@@ -97,11 +98,10 @@ class ClusterFacts:
             return Script(problem=(Reason.SCRIPT_MISSING, message))
         try:
             text = content.decode()
-            bot_script.load(text)
         except UnicodeDecodeError:
             message = f"The key {BOT_KEY} of the ConfigMap {name} is not text. Put the script there."
             return Script(problem=(Reason.SCRIPT_INVALID, message))
-        except bot_script.ScriptError as error:
-            message = f"Correct the script in the key {BOT_KEY} of the ConfigMap {name}: {error}"
+        if (problem := await self._scripts.problem(text)) is not None:
+            message = f"Correct the script in the key {BOT_KEY} of the ConfigMap {name}: {problem}"
             return Script(problem=(Reason.SCRIPT_INVALID, message))
         return Script(text=text)
