@@ -184,19 +184,25 @@ class Drain:
         return following
 
     def _take_turns(self, batch: Batch, events: Sequence[WaitingEvent]) -> "_Turns":
-        """Handles each event. If one fails, the later events of its conversation wait for another drain."""
+        """Handles each event. If one fails, the later events of its conversation wait for another drain.
+
+        If one cannot be handled here, the later events of its number wait. The number may become known, or its script
+        compiled, between two events of a conversation, and the second one must not be handled first.
+        """
         turns = _Turns()
+        left: set[str] = set()
         held: set[tuple[str, str, str]] = set()
         ends_at = time.monotonic() + self._limits.turns_s
         for event in events:
             conversation = (event.number_id, event.kind, event.contact_key)
-            if conversation in held:
+            if conversation in held or event.number_id in left:
                 continue
             try:
                 turns.done.append((event, batch.handle(event)))
             except Unhandled as refusal:
                 turns.dead.append((event, str(refusal)))
             except NotServedHere:
+                left.add(event.number_id)
                 self._skipped[event.number_id] = time.monotonic() + self._limits.skip_s
             except (Exception, SystemExit, TurnTimeout) as error:  # noqa: BLE001 - a bot may raise anything
                 log.warning("turn failed", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)

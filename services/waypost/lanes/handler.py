@@ -39,7 +39,8 @@ class Unhandled(Exception):
 class NotServedHere(Exception):
     """Raised for a message of a number whose messages this process cannot handle now. The event waits as it was.
 
-    The process does not know the number yet, or the number's bot is a plugin, which runs in a host process.
+    The process does not know the number yet, has not compiled its first script yet, or the number's bot is a plugin,
+    which runs in a host process.
     """
 
 

@@ -22,6 +22,7 @@ from waypost.telemetry import metrics, tracing
 from waypost.worker.bots import Bots, BotUnusable
 from waypost.worker.changes import Changes
 from waypost.worker.deadline import Deadline
+from waypost.worker.scripts import ScriptNotReady
 
 WINDOW: Final = timedelta(hours=24)
 """The customer service window: free-form replies within 24 h of the contact's last message (Meta, Service messages)."""
@@ -58,7 +59,7 @@ class EventHandling:
     def handle(self, item: records.Inbound) -> EventReason | None:
         """Computes the changes of the event. Returns None, or the reason why the event has no effect.
 
-        Raises `Postponed`, `NumberMissing`, `BotUnusable`, `TurnTimeout`, and every error that a bot's code raises.
+        Raises `NotServedHere`, `Unhandled`, `BotUnusable`, `TurnTimeout`, and every error that a bot's code raises.
         """
         conversation = self._conversation
         match item:
@@ -147,6 +148,8 @@ class EventHandling:
         keyword = consent.classify(item.text)
         try:
             turn = self._dependencies.bots.turn(number)
+        except ScriptNotReady:
+            raise NotServedHere from None
         except BotUnusable:
             if keyword is not consent.Consent.STOP:
                 raise

@@ -25,10 +25,14 @@ from waypost.worker.deadline import Deadline
 from waypost.worker.lane_work import LaneWork
 from waypost.worker.readiness import Readiness
 from waypost.worker.registered import RegisteredNumbers
+from waypost.worker.scripts import CompiledScripts
 from waypost.worker.sender_thread import SenderThread
 from waypost.worker.turns import Turns
 
 log = structlog.get_logger(__name__)
+
+FIRST_SCRIPTS_S = 5.0
+"""Most seconds before the first message that are spent on compiling scripts. Afterwards a message waits for its own."""
 
 LAST_CALLS_S = 10.0
 """Seconds that calls in flight get to finish before the process is ended because a turn cannot be interrupted."""
@@ -44,13 +48,14 @@ class Worker:
         self._engine = connect(settings.database_url, application="waypost-worker", pool_size=6)
         self._redis = wake.connect(settings.redis_url)
         self._numbers = RegisteredNumbers(registry.numbers(settings.registry_dir), self._engine)
+        self._scripts = CompiledScripts(self._numbers.all)
         self._waker = wake.Waker(self._redis)
         self._sender = SenderThread(self._build_sender, ended=self._stop)
         drain = Drain(
             self._engine,
             Turns(
                 self._numbers.number,
-                bots=Bots(AllowedPlugins.read(settings.bot_plugins)),
+                bots=Bots(AllowedPlugins.read(settings.bot_plugins), self._scripts),
                 deadline=Deadline(settings.turn_timeout_s, before_exit=lambda: self._sender.stop(LAST_CALLS_S)),
                 wake_sender=self._sender.wake,
                 charge=self._sender.charge,
@@ -77,6 +82,8 @@ class Worker:
         self._sender.start()
         self._sweeper.start()
         threading.Thread(target=self._numbers.follow, args=(self._stop,), name="registry", daemon=True).start()
+        self._scripts.compile_all(FIRST_SCRIPTS_S)
+        threading.Thread(target=self._scripts.follow, args=(self._stop,), name="scripts", daemon=True).start()
         # Objects from the start live as long as the process, so the garbage collector need not look at them again.
         gc.collect()
         gc.freeze()

@@ -1,6 +1,7 @@
 """Follows the registry's files for a worker and records the numbers in them in the database."""
 
 import threading
+from collections.abc import Mapping
 from typing import Final
 
 import structlog
@@ -31,6 +32,10 @@ class RegisteredNumbers:
     def number(self, phone_number_id: str) -> Number | None:
         """Returns the registry's entry of a number, or None if there is none."""
         return self._registry.current.by_phone_number_id.get(phone_number_id)
+
+    def all(self) -> Mapping[str, Number]:
+        """Returns all entries by phone number id. A change of the registry leads to a new mapping."""
+        return self._registry.current.by_phone_number_id
 
     def problem(self) -> str | None:
         """Returns why the entries may be out of date, or None."""
