@@ -175,12 +175,16 @@ class FileCluster:
             data.pop(key, None)
         else:
             data[key] = base64.b64encode(content).decode()
-        if sum(len(value) * 3 // 4 for value in data.values()) > LONGEST_SECRET:
+        if sum(map(len, data.values())) * 3 // 4 > LONGEST_SECRET:
             raise ClusterRefused("Invalid", f"data: Too long: may not be more than {LONGEST_SECRET} bytes")
         if found is None:
             self.put({**secret, "data": data})
-        elif data != (found.get("data") or {}):
-            self._store(_key(secret), {**found, "metadata": dict(found["metadata"]), "data": data})
+        elif data.get(key) != (found.get("data") or {}).get(key):
+            self._version += 1
+            metadata = {**found["metadata"], "resourceVersion": str(self._version)}
+            self._objects[_key(secret)] = {**found, "metadata": metadata, "data": data}
+            # Not `_store`, which copies each of a thousand keys twice.
+            self._changed({**found, "metadata": dict(metadata), "data": dict(data)}, True)
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Implements `Cluster.delete`."""

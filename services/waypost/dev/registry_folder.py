@@ -33,9 +33,11 @@ class RegistryFolder:
             return
         before, self._data[secret] = self._data.get(secret, {}), data
         rank = _ORDER.index(matched[1]), int(matched[2])
-        for key in before.keys() | data.keys():
-            if before.get(key) != data.get(key):
-                self._change(self._folder / _FOLDERS[matched[1]] / key, rank, data.get(key))
+        folder = self._folder / _FOLDERS[matched[1]]
+        for key in [each for each, value in data.items() if before.get(each) is not value]:
+            self._change(folder / key, rank, data[key])
+        for key in before.keys() - data.keys():
+            self._change(folder / key, rank, None)
 
     def remove_others(self) -> None:
         """Removes files that an earlier process left and that are in no Secret."""
@@ -56,6 +58,9 @@ class RegistryFolder:
             path.unlink(missing_ok=True)
             return
         content = base64.b64decode(holders[max(holders)])
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not path.exists() or path.read_bytes() != content:
-            replace(path, content)
+        try:
+            if path.read_bytes() == content:
+                return
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replace(path, content)
