@@ -341,6 +341,8 @@ class ApiServer:
         metadata = manifest["metadata"]
         where = (metadata["namespace"], metadata["name"])
         present = self._objects[kind].get(where)
+        if kind == "Secret" and sum(map(len, (manifest.get("data") or {}).values())) * 3 // 4 > 1_048_576:
+            raise Refusal(422, "Invalid", "data: Too long: must have at most 1048576 bytes")
         manifest = {"apiVersion": KINDS[kind].api_version, "kind": kind, **manifest}
         if present is None:
             metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": _now()}

@@ -339,6 +339,34 @@ async def test_a_failed_patch_fails_every_entry_in_it(api: ApiServer, frozen_clu
     await frozen_cluster.write_entry(SHARED, "0.json", b"x")
 
 
+async def test_an_entry_that_is_refused_does_not_fail_those_in_its_patch(
+    api: ApiServer, frozen_cluster: KubernetesCluster
+) -> None:
+    """Of entries that share a patch, only the one that the API server refuses fails.
+
+    The others belong to other teams.
+    """
+    third = b"x" * (1_048_576 // 3)
+    for index in range(3):
+        await frozen_cluster.write_entry(SHARED, f"before-{index}.json", third[100:])
+    results = await asyncio.gather(
+        *(frozen_cluster.write_entry(SHARED, f"{index}.json", b"x") for index in range(5)),
+        frozen_cluster.write_entry(SHARED, "large.json", third),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in results] == [*[type(None)] * 5, ClusterRefused]
+    stored = await frozen_cluster.secret(RELEASE, "registry")
+    assert stored is not None
+    assert stored.data.keys() == {f"{prefix}.json" for prefix in (*"01234", "before-0", "before-1", "before-2")}
+
+
+async def test_annotations_of_a_namespace_are_read(api: ApiServer, cluster: KubernetesCluster) -> None:
+    """The platform sets quotas there. Only the metadata is asked for."""
+    api.annotations["team-a"] = {"waypost.dev/quota-registry-bytes": "2Mi"}
+    assert await cluster.namespace_annotations("team-a") == {"waypost.dev/quota-registry-bytes": "2Mi"}
+    assert await cluster.namespace_annotations("team-b") == {}
+
+
 async def test_a_cancelled_write_does_not_cancel_the_others(api: ApiServer, frozen_cluster: KubernetesCluster) -> None:
     """Other entries are written even if the reconcile that sends the patch for all of them is cancelled."""
     writes = [asyncio.create_task(frozen_cluster.write_entry(SHARED, f"{index}.json", b"x")) for index in range(5)]
