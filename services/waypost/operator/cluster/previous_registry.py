@@ -2,7 +2,8 @@
 
 During an upgrade, workers of the previous version read these Secrets until they are replaced. So a number that has an
 entry there keeps it, and changes are written there too. An hour after the operator has started, the Secrets are
-deleted. After a rollback, the previous operator writes them again. The next release removes this module.
+deleted, except those with an entry that the registry could not take over. After a rollback, the previous operator
+writes them again. The next release removes this module.
 """
 
 import zlib
@@ -73,12 +74,12 @@ class PreviousRegistry:
         """Returns keys and contents of all entries. Raises `ClusterError`."""
         return [item for each in (await self._read()).values() for item in each.items()]
 
-    async def tidy(self) -> None:
-        """Deletes the Secrets if no worker of the previous version needs them any more. Raises `ClusterError`."""
+    async def tidy(self, is_taken_over: Callable[[str], bool]) -> None:
+        """Deletes the Secrets that no worker needs any more. Raises `ClusterError`."""
         if self._clock() < self._until:
             return
         data = await self._read()
-        for shard in list(data):
+        for shard in [each for each, entries in data.items() if all(map(is_taken_over, entries))]:
             await self._cluster.delete("Secret", self._namespace, worker_secret(shard))
             del data[shard]
 

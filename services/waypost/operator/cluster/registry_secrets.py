@@ -6,6 +6,7 @@ Secrets. Writing or removing an entry does not touch the entries of other number
 and a namespace may have a quota, so that no team takes the room of another.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 import msgspec
+import structlog
 
 from waypost.contracts import bot_files
 from waypost.contracts.condition_types import Reason
@@ -21,6 +23,8 @@ from waypost.operator.cluster.interface import Cluster, ClusterRefused
 from waypost.operator.cluster.previous_registry import PreviousRegistry, home
 from waypost.operator.cluster.quotas import Quotas
 from waypost.operator.cluster.registry_shards import Shards
+
+log = structlog.get_logger(__name__)
 
 SHARDS = 64
 """Number of Secrets for each content of the registry. The chart mounts all of them, and those that do not exist yet are
@@ -212,9 +216,11 @@ class Registry:
     async def tidy(self) -> None:
         """Removes what is of no use any more: copies of moved entries, and bots that no number has.
 
-        Call this once per resync interval. Raises `ClusterError`.
+        It also takes over entries of the previous version whose numbers are not reconciled, for example because they
+        are suspended. Call this once per resync interval. Raises `ClusterError`.
         """
         await self._load()
+        await self._take_over()
         await self._bots.refresh()
         now = self._clock()
         moved = {
@@ -234,7 +240,21 @@ class Registry:
                 self._used_at[where] = now
             elif now - self._used_at.setdefault(where, now) >= UNUSED_KEEP_S:
                 await self._bots.remove(where)
-        await self._previous.tidy()
+        await self._previous.tidy(lambda where: self._numbers.stored(where) is not None)
+
+    async def _take_over(self) -> None:
+        entries = [(where, _decoded(content, Number)) for where, content in await self._previous.items()]
+        waiting = [(where, entry) for where, entry in entries if entry and self._numbers.place(where) is None]
+        await asyncio.gather(*(self._take_over_one(where, entry) for where, entry in waiting))
+
+    async def _take_over_one(self, where: str, entry: Number) -> None:
+        try:
+            if entry.bot is not None and entry.bot_digest is not None:
+                await self._store(entry.bot_digest, entry.bot)
+            if self._numbers.place(where) is None:  # otherwise a reconcile came first, with newer content
+                await self._put(self._numbers, where, msgspec.structs.replace(entry, bot=None))
+        except NoRoom as error:
+            log.warning("an entry of the previous version stays where it is", number=where, reason=error.reason)
 
     async def _load(self) -> None:
         for shards in (self._routes, self._numbers, self._bots):

@@ -187,7 +187,10 @@ class NumberReconciler:
         published = await self._registry.read(metadata.namespace, metadata.name)
         if published.route is None or published.number is None:
             return await self._status.finish(resource, summary.suspended_unpublished(aspects), Outcome.WAITING)
-        return await self._status.finish(resource, summary.suspended(aspects), Outcome.READY)
+        # Runs of schedules need the place, also of a number that was suspended when an operator of the previous version
+        # published it.
+        details = {"registryShard": published.shard}
+        return await self._status.finish(resource, summary.suspended(aspects), Outcome.READY, details)
 
     async def _converge(self, resource: NumberResource, desired: Desired) -> Result:
         observed = await self._facts.read(resource, desired, may_refresh=self._may_refresh(desired))
