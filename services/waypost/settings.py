@@ -81,6 +81,13 @@ class Settings(BaseSettings):
     turn_timeout_s: float = Field(
         default=10.0, gt=0, le=50, description="Seconds; a bot turn that takes longer counts as a failed attempt."
     )
+    script_memory_mib: int = Field(
+        default=256,
+        ge=32,
+        le=65536,
+        description="MiB that a worker may use for compiled scripts of bots. A small script takes about 0.1, the "
+        "largest 30. Those that do not fit are compiled when a message needs them, which delays it by some seconds.",
+    )
     graph_timeout_s: float = Field(
         default=30.0,
         gt=0,

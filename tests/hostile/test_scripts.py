@@ -77,7 +77,7 @@ def test_messages_of_a_number_beside_a_hostile_script_are_answered(database: Eng
             NUMBER, bot=hostile(), bot_digest=None, phone_number_id="101", namespace="hostile"
         ),
     }
-    scripts = CompiledScripts(lambda: registry)
+    scripts = CompiledScripts(lambda: registry, 1 << 30)
     world = World(database, bots=Bots(AllowedPlugins(), scripts))
     world.turns.numbers = registry.get
     scripts.compile_next()

@@ -48,7 +48,7 @@ def _asking_for(path: str) -> Number:
 
 def _bots(listed: str = "") -> Bots:
     """Returns the bots of a worker that allows these plugins and has compiled no script."""
-    return Bots(AllowedPlugins.read(listed), CompiledScripts(dict))
+    return Bots(AllowedPlugins.read(listed), CompiledScripts(dict, 1 << 30))
 
 
 def _replies(world: World) -> list[str]:

@@ -41,7 +41,12 @@ class Node:
 
     def fail(self, problem: str) -> NoReturn:
         """Raises `ScriptError` with `problem` and the place of this node in the script."""
-        raise ScriptError(f"line {self.yaml_node.start_mark.line + 1}, {self.path or 'the script'}: {problem}")
+        raise ScriptError(f"{self.place}: {problem}")
+
+    @property
+    def place(self) -> str:
+        """The line and the path of this node."""
+        return f"line {self.yaml_node.start_mark.line + 1}, {self.path or 'the script'}"
 
     @property
     def is_text(self) -> bool:

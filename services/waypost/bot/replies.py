@@ -47,11 +47,11 @@ class Names:
 class ScriptedMessage:
     """One message of a reply.
 
-    `options` maps the ids of its buttons or rows to their titles. `place` is its node in the script.
+    `options` maps the ids of its buttons or rows to their titles. `place` is where they are in the script.
     """
 
     build: Callable[[Values], Outgoing]
-    place: Node | None = None
+    place: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     rendered: Outgoing | None = None
 
@@ -111,7 +111,9 @@ def _checked(
         specimen = build(Values())
     except InvalidMessage as error:
         node.fail(f"Meta would refuse this message: {error}; correct it")
-    return ScriptedMessage(build, node, options, rendered=specimen if is_fixed else None)
+    # Not the node itself: it would take more memory than the rest of the message.
+    place = node.place if options else ""
+    return ScriptedMessage(build, place, options, rendered=specimen if is_fixed else None)
 
 
 def _text(node: Node, names: Names, limit: int) -> CompiledText:

@@ -83,7 +83,7 @@ class Script:
     restarted: ScriptedReply
     not_understood: ScriptedReply
     memory: int
-    """An estimate of the bytes that the script takes. Usual scripts take a third of it."""
+    """An estimate of the most bytes that the script takes."""
 
 
 def load(yaml_text: str) -> Script:
@@ -128,10 +128,19 @@ def load(yaml_text: str) -> Script:
         cancel_reply=cancel_reply,
         restarted=_phrase(phrases, "restarted", _RESTARTED, names),
         not_understood=_phrase(phrases, "not_understood", _NOT_UNDERSTOOD, names),
-        memory=16 * len(yaml_text.encode()) + 700 * nodes + patterns.memory + answer_patterns.memory,
+        memory=_memory(yaml_text, nodes, found) + patterns.memory + answer_patterns.memory,
     )
     _check_buttons(_replies(script, found), script.buttons, script.everything)
     return script
+
+
+def _memory(yaml_text: str, nodes: int, found: list[Intent]) -> int:
+    """Returns about how many bytes a script takes without its patterns: measured for scripts of many kinds.
+
+    One character of a keyword may become several words.
+    """
+    words_of_keywords = sum(len(keyword) for intent in found for keyword in intent.keywords)
+    return 6 * len(yaml_text.encode()) + 250 * nodes + 90 * words_of_keywords
 
 
 def _check_started_dialogs(fields: Mapping[str, Node], found: list[Intent], by_name: Mapping[str, Dialog]) -> None:
@@ -235,17 +244,18 @@ def _check_buttons(scripted_replies: Iterable[ScriptedReply], buttons: frozenset
     for reply in scripted_replies:
         for message in reply:
             for identity, title in message.options.items():
-                if identity in buttons or message.place is None:
+                if identity in buttons or not message.place:
                     continue
                 left -= cost
                 if left < 0:
-                    message.place.fail(
-                        "too many buttons and rows are left to the patterns of intents; "
+                    raise ScriptError(
+                        f"{message.place}: too many buttons and rows are left to the patterns of intents; "
                         f"add {identity!r} and others to the `buttons` of an intent"
                     )
                 if everything.by_content(BotEvent(MessageType.INTERACTIVE, text=title, button_id=identity)) is None:
-                    message.place.fail(
-                        f"nothing happens when {identity!r} is pressed; add it to the `buttons` of an intent"
+                    raise ScriptError(
+                        f"{message.place}: nothing happens when {identity!r} is pressed; add it to the `buttons` of an "
+                        "intent"
                     )
 
 

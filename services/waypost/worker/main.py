@@ -48,7 +48,7 @@ class Worker:
         self._engine = connect(settings.database_url, application="waypost-worker", pool_size=6)
         self._redis = wake.connect(settings.redis_url)
         self._numbers = RegisteredNumbers(registry.numbers(settings.registry_dir), self._engine)
-        self._scripts = CompiledScripts(self._numbers.all)
+        self._scripts = CompiledScripts(self._numbers.all, settings.script_memory_mib << 20)
         self._waker = wake.Waker(self._redis)
         self._sender = SenderThread(self._build_sender, ended=self._stop)
         drain = Drain(

@@ -22,9 +22,6 @@ log = structlog.get_logger(__name__)
 INTERVAL_S: Final = 1.0
 """Seconds between two looks at the registry. Scripts that a drain asks for are compiled at once."""
 
-MOST_BYTES: Final = 128 << 20
-"""Memory for all compiled scripts. Those that it cannot hold are compiled when a message needs them."""
-
 
 class ScriptNotReady(Exception):
     """Raised for a number whose script is not compiled yet. It will be soon, so its messages should wait."""
@@ -48,8 +45,11 @@ class CompiledScripts:
     One thread calls `script`, and another one `follow`.
     """
 
-    def __init__(self, numbers: Callable[[], Mapping[str, Number]], *, most_bytes: int = MOST_BYTES) -> None:
-        """Creates an empty store. `numbers` returns the registry's numbers by id, in a new mapping after a change."""
+    def __init__(self, numbers: Callable[[], Mapping[str, Number]], most_bytes: int) -> None:
+        """Creates an empty store. `numbers` returns the registry's numbers by id, in a new mapping after a change.
+
+        Scripts that do not fit into `most_bytes` are compiled when a message needs them.
+        """
         self._numbers = numbers
         self._most_bytes = most_bytes
         self._seen: Mapping[str, Number] = {}
@@ -128,7 +128,7 @@ class CompiledScripts:
             if self._asked:
                 return next(iter(self._asked.values()))
         # Otherwise scripts without messages would displace those in use.
-        if self._used_bytes() > self._most_bytes / 2:
+        if self._used_bytes() > self._most_bytes * 3 / 4:
             return None
         done = self._compiled.keys() | self._refused
         return next((each for each in self._seen.values() if each.bot and each.bot_digest not in done), None)
