@@ -137,7 +137,7 @@ def test_the_operator_does_all_of_its_work_with_the_chart_s_rights(
     ours = ("waypost.dev", "v1alpha1", TEAM)
 
     def published() -> bool:
-        found = core.list_namespaced_secret(NAMESPACE, label_selector="waypost.dev/registry=worker").items
+        found = core.list_namespaced_secret(NAMESPACE, label_selector="waypost.dev/registry=number").items
         return any("team-a.support.json" in (each.data or {}) for each in found)
 
     def cron_jobs() -> list[client.V1CronJob]:

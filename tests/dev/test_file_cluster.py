@@ -174,3 +174,22 @@ def test_changes_are_reported() -> None:
     cluster.put(thing())
     cluster.remove("WhatsAppNumber", "team-a", "one")
     assert changes == [("one", True), ("one", False)]
+
+
+async def test_a_secret_holds_at_most_a_mebibyte(cluster: FileCluster) -> None:
+    """A write that an API server would refuse is refused here, too, and changes nothing."""
+    registry = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": "waypost"}}
+    await cluster.write_entry(registry, "one", b"x" * 1_000_000)
+    with pytest.raises(ClusterRefused):
+        await cluster.write_entry(registry, "two", b"x" * 100_000)
+    found = await cluster.secret("waypost", "registry")
+    assert found is not None
+    assert found.data.keys() == {"one"}
+
+
+async def test_annotations_of_a_namespace_are_those_that_a_user_put(cluster: FileCluster) -> None:
+    """A namespace without an object has no annotations."""
+    metadata = {"name": "team-a", "annotations": {"a": "b"}}
+    cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    assert await cluster.namespace_annotations("team-a") == {"a": "b"}
+    assert await cluster.namespace_annotations("team-b") == {}

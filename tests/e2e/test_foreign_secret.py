@@ -47,7 +47,7 @@ def test_a_secret_of_another_namespace_or_without_the_label_is_never_used(instal
                 _write(installed, thief, f"crafted-{index}", name)
         _write(installed, thief, "foreign", "owner-meta")
         _write(installed, thief, "unlabelled", "unlabelled")
-        _write(installed, thief, "registry", "waypost-registry-worker-0")
+        _write(installed, thief, "registry", "waypost-registry-number-0")
 
         expected = {"foreign": "SecretMissing", "unlabelled": "SecretNotOptedIn", "registry": "SecretMissing"}
         for name, reason in expected.items():

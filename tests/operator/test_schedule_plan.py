@@ -106,3 +106,20 @@ def test_a_suspended_schedule_is_ready() -> None:
     """A suspended schedule is ready, because suspending is not a failure and must not cause an alert."""
     ready = conditions(spec(suspend=True), None)[0]
     assert (ready.type, ready.status, ready.reason) == (ConditionType.READY, TRUE, Reason.SUSPENDED)
+
+
+@pytest.mark.parametrize(
+    ("action", "is_bound", "reason"),
+    [
+        pytest.param({"tokenCheck": {}}, False, Reason.NUMBER_NOT_READY, id="a token check needs the entry"),
+        pytest.param({"tokenCheck": {}}, True, None, id="bound: the previous version published it"),
+        pytest.param(message(), False, None, id="a message needs no entry"),
+    ],
+)
+def test_a_token_check_waits_until_its_number_is_published(
+    action: dict[str, Any], is_bound: bool, reason: Reason | None
+) -> None:
+    """The pod of a run mounts the Secret with the number's entry, and would wait for it."""
+    status = {key: value for key, value in number_status().items() if key != "registryShard"}
+    planned = plan(spec(action=action), number() | {"status": status}, has_cron_job=False, is_bound=is_bound)
+    assert (planned.obstacle.reason if planned.obstacle else None) == reason

@@ -8,6 +8,7 @@ import pytest
 from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.engine import wakes
+from waypost.operator.engine.object_cache import slim
 from waypost.operator.engine.wakes import Dependents
 
 from .running import FALSE, TEAM, TRUE, UNKNOWN, cron_job, number, schedule
@@ -227,3 +228,13 @@ def test_dependents_follow_changed_references() -> None:
     assert dependents.of(("Secret", TEAM, "new")) == {key}
     dependents.put(key, [])
     assert dependents.of(("ConfigMap", TEAM, "bot")) == frozenset()
+
+
+def test_a_number_whose_entry_moves_wakes_its_schedules() -> None:
+    """Runs that check a token mount the Secret with the number's entry, so their CronJobs change.
+
+    The short form in the cache has the place, too.
+    """
+    before = slim(seen(number(), registryShard=3))
+    assert wakes.availability(before) == wakes.availability(seen(number(), registryShard=3))
+    assert wakes.availability(before) != wakes.availability(seen(number(), registryShard=4))
