@@ -25,6 +25,7 @@ class RegisteredNumbers:
         self._engine = engine
         self._unreadable: str | None = None
         self._recorded: object = None
+        self._recorded_snapshot: object = None
         self._outage = DatabaseOutage(
             __name__, began="database is away; numbers are not recorded", ended="numbers are recorded"
         )
@@ -71,11 +72,15 @@ class RegisteredNumbers:
 
     def record(self) -> None:
         """Writes the numbers into the database if they have changed. If a write fails, the next call repeats it."""
+        snapshot = self._registry.current
+        if snapshot is self._recorded_snapshot:
+            return
         registered = sorted(
             (number.phone_number_id, number.namespace, number.name, number.waba_id)
-            for number in self._registry.current.by_phone_number_id.values()
+            for number in snapshot.by_phone_number_id.values()
         )
         if registered == self._recorded:
+            self._recorded_snapshot = snapshot
             return
         try:
             with self._engine.begin() as connection:
@@ -84,4 +89,4 @@ class RegisteredNumbers:
             self._outage.failed(error)
         else:
             self._outage.answered()
-            self._recorded = registered
+            self._recorded, self._recorded_snapshot = registered, snapshot

@@ -39,6 +39,7 @@ class Quotas:
         self._registry_bytes = registry_bytes
         self._clock = clock
         self._cache: dict[str, tuple[float, int]] = {}
+        self._warned: set[str] = set()
 
     async def registry_bytes(self, namespace: str) -> int | None:
         """Returns how many bytes of the registry a namespace may use, or None if there is no quota.
@@ -56,13 +57,19 @@ class Quotas:
             annotations = await self._cluster.namespace_annotations(namespace)
         except ClusterRefused as error:
             # An operator that was installed with fewer rights still works, with the default of the platform.
-            log.warning("the annotations of a namespace cannot be read", namespace=namespace, reason=error.reason)
+            self._warn(namespace, f"the annotations of a namespace cannot be read ({error.reason})")
             return self._registry_bytes
         text = annotations.get(REGISTRY_BYTES)
         if text is None:
             return self._registry_bytes
         quota = parse_bytes(text)
         if quota is None:
-            log.warning("the quota of a namespace is no number of bytes, so it has the default", namespace=namespace)
+            self._warn(namespace, "the quota of a namespace is no number of bytes, so it has the default")
             return self._registry_bytes
+        self._warned.discard(namespace)
         return quota
+
+    def _warn(self, namespace: str, problem: str) -> None:
+        if namespace not in self._warned:
+            self._warned.add(namespace)
+            log.warning(problem, namespace=namespace)

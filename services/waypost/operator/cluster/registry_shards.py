@@ -23,6 +23,8 @@ LIMIT = 1_048_576
 """Most bytes of data that the API server accepts in one Secret."""
 FILL = 0.7
 """Share of the limit below which a Secret takes new keys. The rest is room for keys that grow."""
+TOGETHER = 8
+"""Secrets that are read at the same time when all are read. Each may have a megabyte."""
 GROW = 0.9
 """Share of the limit below which a key may grow in its Secret. A key that grows further moves to another Secret."""
 
@@ -98,8 +100,9 @@ class Shards:
 
     async def refresh(self) -> None:
         """Reads all Secrets again. Raises `ClusterError`."""
-        for index in range(len(self._shards)):
-            await self._read(index, max_age_s=-1.0)
+        for first in range(0, len(self._shards), TOGETHER):
+            some = range(first, min(first + TOGETHER, len(self._shards)))
+            await asyncio.gather(*(self._read(index, max_age_s=-1.0) for index in some))
         self._is_loaded = True
 
     async def get(self, key: str) -> bytes | None:

@@ -15,7 +15,7 @@ from waypost.operator.cluster.interface import ClusterConflict, ClusterRefused, 
 
 MOST = 300
 """Most entries in one patch; together they are about 200 kB, unless they are bots."""
-MOST_BYTES = 524_288
+MOST_BYTES = 262_144
 """Bytes of entries in a patch from which further entries go with the next one."""
 SPACING_S = 1.0
 """Seconds between two patches of one Secret: for each, the API server processes the whole Secret, hundreds of kB."""
