@@ -88,6 +88,10 @@ class Settings(BaseSettings):
         description="MiB that a worker may use for compiled scripts of bots. A small script takes about 0.1, the "
         "largest 30. Those that do not fit are compiled when a message needs them, which delays it by some seconds.",
     )
+    hosts: int = Field(default=16, ge=1, le=64, description="Most processes of one worker in which plugins take turns.")
+    host_memory_mb: int = Field(
+        default=128, ge=16, le=4096, description="Megabytes that a plugin's process may use beyond what it starts with."
+    )
     graph_timeout_s: float = Field(
         default=30.0,
         gt=0,

@@ -87,6 +87,27 @@ def test_the_list_can_be_printed_as_json(database: Engine, waypost: Waypost) -> 
     assert [(event["id"], event["reason"], event["kind"]) for event in found] == [(ids[0], "InvalidItem", "message")]
 
 
+def test_one_event_is_shown_with_where_it_failed(database: Engine, waypost: Waypost) -> None:
+    """`dead show` names the files and lines of the bot's code, so that its author need not search the log."""
+    (event_id,) = store(database, "a", reason="KeyError")
+    with database.begin() as connection:
+        connection.execute(text("UPDATE event SET detail = 'booking:41 in turn; booking.prices:7 in price'"))
+    answer = waypost("dead", "show", str(event_id))
+    for words in ("KeyError", "booking:41 in turn", "booking.prices:7 in price"):
+        assert words in answer.stdout
+    assert "canary" not in answer.stdout
+    shown = json.loads(waypost("dead", "show", str(event_id), "--json").stdout)
+    assert (shown["id"], shown["detail"]) == (event_id, "booking:41 in turn; booking.prices:7 in price")
+
+
+def test_an_event_that_is_not_dead_cannot_be_shown(database: Engine, waypost: Waypost) -> None:
+    """A mistyped id ends the command with a sentence."""
+    store(database, "a")
+    answer = waypost("dead", "show", "999999")
+    assert answer.exit_code == 2
+    assert "not a dead event" in answer.stderr
+
+
 def test_a_replayed_event_waits_again_with_all_its_attempts(database: Engine, waypost: Waypost) -> None:
     """A replayed event is like an event that has just arrived. It counts as waiting and has no attempts yet."""
     ids = store(database, "a", "b")

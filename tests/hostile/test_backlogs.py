@@ -52,6 +52,9 @@ class Batches:
     def handle(self, event: WaitingEvent) -> str | None:
         return self.on_event(event)
 
+    def give_up(self, event: WaitingEvent) -> None:
+        """Records nothing."""
+
     def store(self, connection: Connection) -> None:
         """Stores nothing: the events alone count here."""
 

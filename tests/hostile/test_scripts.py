@@ -7,7 +7,6 @@ import msgspec
 import pytest
 from sqlalchemy import Engine
 
-from waypost.allowed_plugins import AllowedPlugins
 from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.worker.bots import Bots
 from waypost.worker.scripts import CompiledScripts
@@ -78,7 +77,7 @@ def test_messages_of_a_number_beside_a_hostile_script_are_answered(database: Eng
         ),
     }
     scripts = CompiledScripts(lambda: registry, 1 << 30)
-    world = World(database, bots=Bots(AllowedPlugins(), scripts))
+    world = World(database, bots=Bots(scripts))
     world.turns.numbers = registry.get
     scripts.compile_next()
     _write_to(world, "101", "100")

@@ -55,6 +55,9 @@ class RecordedBatch:
         self.recorder.handled.append(event.event_key)
         return reason
 
+    def give_up(self, event: WaitingEvent) -> None:
+        """Records nothing."""
+
     def store(self, connection: Connection) -> None:
         self.recorder.on_store(self.keys)
         for key in self.keys:

@@ -69,7 +69,7 @@ def test_a_poisonous_event_is_dead_after_three_attempts_and_its_conversation_goe
     put("next", at=2)
     Drain(database, recorder, owner="a", limits=NO_DELAY).run([0])
     assert tries.count("poison") == 3
-    assert states()["poison"] == ("dead", 2, "ValueError")
+    assert states()["poison"] == ("dead", 3, "ValueError")
     assert effects() == ["next"]
 
 
@@ -109,7 +109,7 @@ def test_a_turn_that_takes_too_long_or_ends_the_program_counts_as_an_attempt(
     recorder.on_event = end
     put("ended")
     Drain(database, recorder, owner="a", limits=NO_DELAY).run([0])
-    assert states()["ended"] == ("dead", 2, raised.__name__)
+    assert states()["ended"] == ("dead", 3, raised.__name__)
 
 
 def test_effects_that_cannot_be_stored_harm_no_other_event(
@@ -125,7 +125,7 @@ def test_effects_that_cannot_be_stored_harm_no_other_event(
     put("unstorable", contact="X", at=2.5)
     Drain(database, recorder, owner="a", limits=NO_DELAY).run([0])
     assert sorted(effects()) == [f"good {number}" for number in range(5)]
-    assert states()["unstorable"] == ("dead", 2, "IntegrityError")
+    assert states()["unstorable"] == ("dead", 3, "IntegrityError")
 
 
 @pytest.mark.parametrize("where", ["on_begin", "on_store"])
@@ -147,7 +147,7 @@ def test_an_event_that_fails_outside_of_its_turn_is_dead_in_the_end_and_harms_no
     put("poison", contact="B", at=2)
     put("behind", contact="B", at=3)
     Drain(database, recorder, owner="a", limits=NO_DELAY).run([0])
-    assert states()["poison"] == ("dead", 2, "KeyError")
+    assert states()["poison"] == ("dead", 3, "KeyError")
     assert states()["before"][0] == states()["behind"][0] == "done"
 
 
@@ -173,7 +173,7 @@ def test_effects_over_a_limit_of_the_database_use_up_their_events_attempts(
     put("poison", contact="A", at=1)
     put("good", contact="B", at=2)
     Drain(database, recorder, owner="a", limits=NO_DELAY).run([0])
-    assert states()["poison"] == ("dead", 2, "OperationalError")
+    assert states()["poison"] == ("dead", 3, "OperationalError")
     assert effects() == ["good"]
 
 

@@ -7,7 +7,6 @@ import msgspec
 import pytest
 from sqlalchemy import Engine
 
-from waypost.allowed_plugins import AllowedPlugins
 from waypost.bot import script
 from waypost.contracts.registry import Number
 from waypost.worker.bots import Bots, Turn
@@ -138,11 +137,11 @@ def test_scripts_without_messages_do_not_fill_the_memory() -> None:
 def test_messages_wait_until_the_first_script_is_compiled(database: Engine) -> None:
     """They are answered afterwards, in order."""
     worker = Worker(number(FIRST))
-    world = World(database, number=number(FIRST), bots=Bots(AllowedPlugins(), worker.scripts))
+    world = World(database, number=number(FIRST), bots=Bots(worker.scripts))
     world.say("hello")
     assert [tuple(row) for row in world.rows("SELECT state, attempts FROM event")] == [("waiting", 0)]
     worker.compile()
-    world = World(database, number=number(FIRST), bots=Bots(AllowedPlugins(), worker.scripts))
+    world = World(database, number=number(FIRST), bots=Bots(worker.scripts))
     world.say("hello")
     assert {row.state for row in world.rows("SELECT state FROM event")} == {"done"}
     assert [row.body for row in world.rows("SELECT body->'text'->>'body' AS body FROM outbox")] == ["One", "One"]
@@ -160,7 +159,7 @@ def test_no_message_overtakes_one_that_waited_for_the_script(database: Engine) -
                 worker.compile()
                 raise
 
-    world = World(database, number=number(FIRST), bots=ReadyAMomentLater(AllowedPlugins(), worker.scripts))
+    world = World(database, number=number(FIRST), bots=ReadyAMomentLater(worker.scripts))
     messages = [
         {"from": "15551234567", "id": f"wamid.{at}", "timestamp": str(int(time.time()) - 9 + at), "type": "text",
          "text": {"body": "hello"}}

@@ -171,14 +171,6 @@ def test_stop_is_recorded_for_a_number_without_a_bot(database: Engine) -> None:
     assert [row.at for row in world.rows("SELECT opted_out_at AS at FROM contact")] == [None]
 
 
-def test_stop_counts_before_a_plugin_is_asked(database: Engine) -> None:
-    """STOP counts before a plugin is asked, so a bot in Python cannot forget to honour it."""
-    world = World(database, number=msgspec.structs.replace(NUMBER, bot=None, bot_plugin="some.module:turn"))
-    world.say("STOP")
-    assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]
-    assert world.rows("SELECT * FROM outbox") == []
-
-
 def test_stop_counts_while_a_person_has_the_conversation(database: Engine) -> None:
     """STOP counts while a person has the conversation.
 
@@ -297,7 +289,18 @@ def test_a_turn_with_an_effect_that_fails_sends_nothing(database: Engine) -> Non
     world.say("hello")
     assert [tuple(row) for row in world.rows("SELECT state, reason FROM event")] == [("dead", "OverflowError")]
     assert world.rows("SELECT * FROM outbox") == []
-    assert world.rows("SELECT * FROM message") == []
+
+
+def test_a_message_whose_turn_failed_is_in_the_history(database: Engine) -> None:
+    """A person who looks at the conversation sees what the contact wrote, though the bot failed on it."""
+
+    def bot(_state: dict[str, Any], _event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
+        raise ValueError("not today")
+
+    world = World(database, bot=bot)
+    world.say("a table for two")
+    assert [tuple(row) for row in world.rows("SELECT state, attempts FROM event")] == [("dead", 3)]
+    assert [row.body for row in world.rows("SELECT body FROM message")] == ["a table for two"]
 
 
 def test_changes_of_a_failing_turn_to_its_state_are_not_stored(database: Engine) -> None:

@@ -1,4 +1,4 @@
-"""The commands `waypost dead list`, `replay` and `drop`."""
+"""The commands `waypost dead list`, `show`, `replay` and `drop`."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -37,6 +37,30 @@ def show_events(engine: Engine, selection: Selection, *, limit: int, as_json: bo
         table.add_row(*(str(cell) for cell in cells), _time(event.received_at))
     out.print(table)
     out.print(f"{len(found)} of {total}. `waypost dead replay` tries them again; `waypost dead drop` gives them up.")
+
+
+def show_event(engine: Engine, event_id: int, *, as_json: bool, out: Console) -> None:
+    """Prints one dead event: why it was given up, where the bot's code failed, and its trace."""
+    with engine.connect() as connection:
+        (event,) = dead.events(connection, Selection(ids=(event_id,)), limit=1)
+    if as_json:
+        out.file.write(json.dumps(asdict(event), indent=2, default=datetime.isoformat) + "\n")
+        return
+    table = Table(box=None, show_header=False)
+    trace = event.traceparent.split("-")[1] if event.traceparent else "–"
+    for name, value in (
+        ("event", event.id),
+        ("number", event.number_id),
+        ("kind", event.kind),
+        ("reason", event.reason or "–"),
+        ("where", (event.detail or "–").replace("; ", "\n")),
+        ("attempts", event.attempts),
+        ("received", _time(event.received_at)),
+        ("given up", _time(event.finished_at) if event.finished_at else "–"),
+        ("trace", trace),
+    ):
+        table.add_row(name, str(value))
+    out.print(table)
 
 
 def show_sends(engine: Engine, number_id: str | None, *, limit: int, as_json: bool, out: Console) -> None:

@@ -33,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Run WhatsApp Business numbers the way cert-manager runs certificates.",
 )
-dead_app = typer.Typer(no_args_is_help=True, help="List, replay or drop events that were given up.")
+dead_app = typer.Typer(no_args_is_help=True, help="List, show, replay or drop events that were given up.")
 app.add_typer(dead_app, name="dead")
 schedule_app = typer.Typer(no_args_is_help=True, help="Perform the runs of a BotSchedule.")
 app.add_typer(schedule_app, name="schedule")
@@ -239,6 +239,20 @@ def dead_list(
             dead.show_sends(selected.engine, selected.selection.number_id, limit=limit, as_json=as_json, out=out)
         else:
             dead.show_events(selected.engine, selected.selection, limit=limit, as_json=as_json, out=out)
+
+
+@dead_app.command("show")
+def dead_show(
+    event_id: Annotated[int, typer.Argument(metavar="ID", help="Id of an event, as `waypost dead list` shows.")],
+    data: DataFolder = DATA,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show why an event was given up, and where the bot's code failed."""
+    from waypost.cli import dead
+
+    with _selected_events(data, (event_id,), None, None) as selected:
+        dead.show_event(selected.engine, event_id, as_json=as_json, out=_standard_output())
 
 
 @dead_app.command("replay")

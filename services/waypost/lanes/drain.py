@@ -207,6 +207,8 @@ class Drain:
             except (Exception, SystemExit, TurnTimeout) as error:  # noqa: BLE001 - a bot may raise anything
                 log.warning("turn failed", event_id=event.id, error=type(error).__name__, attempt=event.attempts + 1)
                 turns.failed.append((event, type(error).__name__))
+                if event.attempts + 1 >= self._limits.attempts:
+                    batch.give_up(event)
                 if event.contact_key:
                     held.add(conversation)
             if time.monotonic() > ends_at:
@@ -224,7 +226,6 @@ class Drain:
                 self._acquire(connection, woken)
         retried = [item for item in turns.failed if item[0].attempts + 1 < self._limits.attempts]
         exhausted = [item for item in turns.failed if item[0].attempts + 1 >= self._limits.attempts]
-        dead = [*turns.dead, *exhausted]
         following: list[WaitingEvent] = []
         with self._engine.begin() as connection:
             leases.hold(connection, self._leases.values())
@@ -233,7 +234,8 @@ class Drain:
             elif batch is not None:
                 batch.store(connection)
             claims.mark_done(connection, min(self._leases), turns.done)
-            claims.mark_dead(connection, dead)
+            claims.mark_dead(connection, turns.dead)
+            claims.mark_dead(connection, exhausted, attempts=1)
             claims.retry_later(connection, [(event, reason, self._delay_s(event)) for event, reason in retried])
             if over:
                 leases.release(connection, self._leases.values())
@@ -242,7 +244,7 @@ class Drain:
         if over:
             self._request_drain(tuple(self._leases))
             self._leases = {}
-        for event, why in dead:
+        for event, why in [*turns.dead, *exhausted]:
             metrics.events_dead_total.labels(event.number_id, why).inc()
         return following
 

@@ -18,6 +18,9 @@ class Batch(Protocol):
         attempt. After an exception the batch must be as it was before.
         """
 
+    def give_up(self, event: WaitingEvent) -> None:
+        """Computes the effects of an event whose last attempt failed, such as its place in the history."""
+
     def store(self, connection: Connection) -> None:
         """Writes the collected effects in the caller's transaction."""
 

@@ -187,7 +187,11 @@ class SenderTransactions:
         for number_id, call in paused.items():
             number = self._numbers(number_id)
             if number is not None:
-                stored_numbers.record(connection, [(number_id, number.namespace, number.name, number.waba_id)])
+                stored_numbers.record(
+                    connection,
+                    [(number_id, number.namespace, number.name, number.waba_id)],
+                    hosted=[number_id] if number.bot_plugin is not None else (),
+                )
             pauses.pause_number(
                 connection,
                 number_id,

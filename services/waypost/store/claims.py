@@ -144,9 +144,12 @@ def mark_done(connection: Connection, writer: int, outcomes: Outcomes) -> None:
     tally.add(connection, writer, {(number_id, DailyCount.DONE): count for number_id, count in per_number.items()})
 
 
-def mark_dead(connection: Connection, outcomes: Outcomes) -> None:
-    """Marks events dead; `waypost dead` lists, replays and drops them. Raises `LeaseLost` like `mark_done`."""
-    _finish(connection, EventState.DEAD, outcomes)
+def mark_dead(connection: Connection, outcomes: Outcomes, *, attempts: int = 0, detail: str | None = None) -> None:
+    """Marks events dead; `waypost dead` lists, replays and drops them. Raises `LeaseLost` like `mark_done`.
+
+    `attempts` are added to those counted before. `detail` says where the bot's code failed.
+    """
+    _finish(connection, EventState.DEAD, outcomes, attempts=attempts, detail=detail)
 
 
 # By the table's check this equals state = 'waiting', but it offers the planner no index of all waiting events. After an
@@ -155,18 +158,27 @@ def mark_dead(connection: Connection, outcomes: Outcomes) -> None:
 _STILL_WAITS = "event.state NOT IN ('done', 'dead')"
 
 _FINISH = text(f"""
-    UPDATE event SET state = :state, finished_at = now(), reason = finished.reason
+    UPDATE event SET state = :state, finished_at = now(), reason = finished.reason, attempts = attempts + :attempts,
+        detail = :detail
     FROM unnest(CAST(:ids AS bigint[]), CAST(:reasons AS text[])) AS finished(id, reason)
     WHERE event.id = finished.id AND {_STILL_WAITS}
 """)  # noqa: S608 - put together from the constant above
 
 
-def _finish(connection: Connection, state: EventState, outcomes: Outcomes) -> None:
+def _finish(
+    connection: Connection, state: EventState, outcomes: Outcomes, *, attempts: int = 0, detail: str | None = None
+) -> None:
     if not outcomes:
         return
     result = connection.execute(
         _FINISH,
-        {"state": state, "ids": [event.id for event, _ in outcomes], "reasons": [reason for _, reason in outcomes]},
+        {
+            "state": state,
+            "ids": [event.id for event, _ in outcomes],
+            "reasons": [reason for _, reason in outcomes],
+            "attempts": attempts,
+            "detail": detail,
+        },
     )
     if result.rowcount != len(outcomes):
         raise LeaseLost(f"another process has finished {len(outcomes) - result.rowcount} of the events")
@@ -191,6 +203,95 @@ def retry_later(connection: Connection, failed: Sequence[tuple[WaitingEvent, str
             "ids": [event.id for event, _, _ in failed],
             "reasons": [reason for _, reason, _ in failed],
             "delays": [delay_s for _, _, delay_s in failed],
+        },
+    )
+
+
+# -- messages of numbers whose bots run in hosts
+
+_HOSTED_NUMBERS = text(f"""
+    WITH RECURSIVE {_PAIRS}
+    SELECT DISTINCT pair.number_id FROM pair JOIN number ON number.number_id = pair.number_id AND number.hosted
+    WHERE EXISTS (
+        SELECT FROM event WHERE event.state = 'waiting' AND event.lane = pair.lane
+            AND event.number_id = pair.number_id AND event.kind = 'message' AND event.next_attempt_at <= now())
+""")  # noqa: S608 - put together from the constant above
+
+
+def hosted_numbers(connection: Connection, lanes: Collection[int]) -> list[str]:
+    """Returns the numbers with a plugin for a bot that have a message due in one of these lanes."""
+    parameters = {"lanes": list(lanes), "after": [""] * len(lanes)}
+    return list(connection.execute(_HOSTED_NUMBERS, parameters).scalars())
+
+
+# The first waiting message of a conversation holds back its later ones, whether it is due or being handled. The oldest
+# messages of a lane are looked at, so a contact with more of them hides other conversations of its number there.
+_CLAIM_HOSTED = text("""
+    UPDATE event SET attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => :parked), reason = NULL
+    WHERE id = (
+        SELECT id FROM event WHERE state = 'waiting' AND next_attempt_at <= now() AND id IN (
+            SELECT head.id FROM unnest(CAST(:lanes AS smallint[])) AS wanted(lane)
+            CROSS JOIN LATERAL (
+                SELECT DISTINCT ON (contact_key, CASE WHEN contact_key = '' THEN id END) id, next_attempt_at
+                FROM (
+                    SELECT id, contact_key, occurred_at, next_attempt_at FROM event
+                    WHERE state = 'waiting' AND lane = wanted.lane AND number_id = :number AND kind = 'message'
+                    ORDER BY occurred_at, id LIMIT 50) AS oldest
+                ORDER BY contact_key, CASE WHEN contact_key = '' THEN id END, occurred_at, id) AS head
+            WHERE head.next_attempt_at <= now() LIMIT 16)
+        ORDER BY occurred_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING id, number_id, kind, event_key, contact_key, lane, occurred_at, received_at, attempts, payload,
+        traceparent
+""")
+
+
+def claim_hosted(
+    connection: Connection, number_id: str, lanes: Sequence[int], *, parked_s: float
+) -> WaitingEvent | None:
+    """Claims the next message of a number for a host: counts an attempt, and parks the message for `parked_s` seconds.
+
+    Returns None if no conversation of the number has a message due in these lanes, which are looked at in their order.
+    If the process dies, the message is due again after that time. No lease is held: `hold_hosted` tells whether the
+    claim still counts.
+    """
+    parameters = {"number": number_id, "lanes": list(lanes), "parked": parked_s}
+    row = connection.execute(_CLAIM_HOSTED, parameters).one_or_none()
+    return None if row is None else WaitingEvent(*row)
+
+
+def hold_hosted(connection: Connection, event: WaitingEvent) -> bool:
+    """Locks a claimed message for this transaction. Returns False if another process has claimed it since."""
+    row = connection.execute(
+        text("""
+            SELECT FROM event WHERE id = :id AND attempts = :attempts AND state NOT IN ('done', 'dead') FOR UPDATE
+        """),
+        {"id": event.id, "attempts": event.attempts},
+    ).one_or_none()
+    return row is not None
+
+
+def put_back(
+    connection: Connection,
+    event: WaitingEvent,
+    *,
+    delay_s: float,
+    counted: bool,
+    reason: str | None = None,
+    detail: str | None = None,
+) -> None:
+    """Lets a held message be claimed again after `delay_s` seconds. Unless `counted`, its attempt is given back."""
+    connection.execute(
+        text("""
+            UPDATE event SET next_attempt_at = now() + make_interval(secs => :delay), attempts = attempts - :given_back,
+                reason = :reason, detail = :detail
+            WHERE id = :id
+        """),
+        {
+            "id": event.id,
+            "delay": delay_s,
+            "given_back": 0 if counted else 1,
+            "reason": reason,
+            "detail": detail,
         },
     )
 

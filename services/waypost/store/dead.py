@@ -27,6 +27,8 @@ class DeadEvent:
     received_at: datetime
     finished_at: datetime | None
     traceparent: str | None
+    detail: str | None = None
+    """Where the bot's code failed: files and lines, without what people wrote."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def events(connection: Connection, selection: Selection, *, limit: int, after: i
     rows = connection.execute(
         text(f"""
             SELECT id, number_id, kind, reason, attempts, lane, octet_length(payload), occurred_at, received_at,
-                finished_at, traceparent
+                finished_at, traceparent, detail
             FROM event WHERE {_SELECTED} AND id > :after ORDER BY id + 0 LIMIT :limit
         """),  # noqa: S608 - a constant
         {**selection.parameters, "after": after, "limit": limit},
@@ -114,7 +116,8 @@ def replay(connection: Connection, selection: Selection, *, limit: int) -> list[
     """
     rows = connection.execute(
         text(f"""
-            UPDATE event SET state = 'waiting', attempts = 0, next_attempt_at = now(), finished_at = NULL, reason = NULL
+            UPDATE event SET state = 'waiting', attempts = 0, next_attempt_at = now(), finished_at = NULL,
+                reason = NULL, detail = NULL
             WHERE id IN (SELECT id FROM event WHERE {_SELECTED} ORDER BY id + 0 LIMIT :limit FOR UPDATE SKIP LOCKED)
                 AND state = 'dead'
             RETURNING id, lane

@@ -96,7 +96,7 @@ def newest_dead(connection: Connection, *, limit: int, number_id: str | None = N
     rows = connection.execute(
         text("""
             SELECT id, number_id, kind, reason, attempts, lane, octet_length(payload), occurred_at, received_at,
-                   finished_at, traceparent
+                   finished_at, traceparent, detail
             FROM event
             WHERE state = 'dead' AND (CAST(:number AS text) IS NULL OR number_id = :number)
             ORDER BY id DESC LIMIT :limit

@@ -72,6 +72,10 @@ lane_drains_total = Counter(
 swept_lanes_total = Counter("waypost_swept_lanes_total", "Lanes the sweeper had to wake.")
 turns_total = Counter("waypost_turns_total", "Bot turns, by number and result.", ["number", "result"])
 turn_seconds = Histogram("waypost_turn_seconds", "Time of one bot turn, its transaction included.", buckets=_SHORT)
+hosts = Gauge("waypost_hosts", "Host processes of this worker, which run the turns of plugins.")
+hosts_killed_total = Counter(
+    "waypost_hosts_killed_total", "Host processes that were killed because a plugin's turn took too long."
+)
 ack_to_done_seconds = Histogram(
     "waypost_ack_to_done_seconds", "Time from an event's commit in the inbox until it was handled.", buckets=_LONG
 )

@@ -1,6 +1,7 @@
 """Handles one event that is not a status. Asks the bot, and collects the changes that the event makes."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
@@ -19,9 +20,8 @@ from waypost.store import turns
 from waypost.store.claims import WaitingEvent
 from waypost.store.conversations import Conversation
 from waypost.telemetry import metrics, tracing
-from waypost.worker.bots import Bots, BotUnusable
+from waypost.worker.bots import BotSource, BotUnusable
 from waypost.worker.changes import Changes
-from waypost.worker.deadline import Deadline
 from waypost.worker.scripts import ScriptNotReady
 
 WINDOW: Final = timedelta(hours=24)
@@ -39,8 +39,8 @@ class Dependencies(Protocol):
     """The parts of the process that handling an event needs."""
 
     numbers: Callable[[str], Number | None]
-    bots: Bots
-    deadline: Deadline
+    bots: BotSource
+    deadline: Callable[[], AbstractContextManager[None]]
     clock: Callable[[], float]
 
 
@@ -91,6 +91,8 @@ class EventHandling:
             if waited_s < REGISTRY_LAG.total_seconds():
                 raise NotServedHere
             raise Unhandled(EventReason.NUMBER_MISSING)
+        if not self._dependencies.bots.serves(number):
+            raise NotServedHere
         if item.group_id is not None:
             return EventReason.GROUP
         conversation = self._conversation
@@ -101,18 +103,7 @@ class EventHandling:
                 return EventReason.RECORDED
             self.changes.moved.append((conversation.contact_id, item.changed_to))
             return None
-        self.changes.messages.append(
-            turns.Incoming(
-                number_id=self._event.number_id,
-                conversation_id=conversation.id,
-                direction=Direction.IN,
-                wamid=item.wamid or None,
-                type=item.type,
-                body=item.text,
-                occurred_at=self._event.occurred_at,
-                traceparent=self._event.traceparent,
-            )
-        )
+        self._record(item, conversation)
         if (reason := self._unanswered(conversation)) is not None:
             # The bot does not answer, but an opt-out counts all the same.
             if consent.classify(item.text) is consent.Consent.STOP:
@@ -127,6 +118,27 @@ class EventHandling:
         conversation.state = state
         metrics.turns_total.labels(self._event.number_id, "done").inc()
         return None
+
+    def give_up(self, item: records.Inbound) -> None:
+        """Records a message whose last attempt failed, so that people see it in the conversation's history."""
+        conversation = self._conversation
+        if isinstance(item, records.InboundMessage) and conversation is not None and item.type != "system":
+            self._record(item, conversation)
+            self._extend_window(conversation)
+
+    def _record(self, item: records.InboundMessage, conversation: Conversation) -> None:
+        self.changes.messages.append(
+            turns.Incoming(
+                number_id=self._event.number_id,
+                conversation_id=conversation.id,
+                direction=Direction.IN,
+                wamid=item.wamid or None,
+                type=item.type,
+                body=item.text,
+                occurred_at=self._event.occurred_at,
+                traceparent=self._event.traceparent,
+            )
+        )
 
     def _unanswered(self, conversation: Conversation) -> EventReason | None:
         """Returns why the bot is not called for a message, or None if it is called.

@@ -52,13 +52,19 @@ class LaneWork:
         redis_url: str,
         drain: DrainLanes,
         stop: threading.Event,
+        *,
+        on_lanes: Callable[[Collection[int]], None] = lambda _lanes: None,
     ) -> None:
-        """Creates the loop. `redis` has short time-outs, and RQ waits for jobs on its own connection to `redis_url`."""
+        """Creates the loop. `redis` has short time-outs, and RQ waits for jobs on its own connection to `redis_url`.
+
+        `on_lanes(lanes)` is called for all lanes that have work, before they are drained.
+        """
         self._engine = engine
         self._redis = redis
         self._redis_url = redis_url
         self._drain = drain
         self._stop = stop
+        self._on_lanes = on_lanes
         self._apart: set[int] = set()
         """Lanes that are drained one at a time, because a drain of them ended by a defect."""
         self._outage = DatabaseOutage(
@@ -125,9 +131,13 @@ class LaneWork:
         return result
 
     def _woken(self) -> Collection[int]:
-        return () if self._apart else wake.take_at_once(self._redis)
+        lanes = () if self._apart else wake.take_at_once(self._redis)
+        if lanes:
+            self._on_lanes(lanes)
+        return lanes
 
     def _drained_together(self, lanes: Collection[int]) -> str:
+        self._on_lanes(lanes)
         try:
             result = self._drain(lanes, self._woken)
         except SQLAlchemyError as error:

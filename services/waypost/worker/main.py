@@ -12,6 +12,8 @@ import structlog
 from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.contracts import registry
+from waypost.hosts.host import Zygote
+from waypost.hosts.pool import Hosts
 from waypost.lanes import wake
 from waypost.lanes.drain import Drain
 from waypost.lanes.sweeper import Sweeper
@@ -22,6 +24,8 @@ from waypost.store.connection.database import connect
 from waypost.telemetry import logs, probes, tracing
 from waypost.worker.bots import Bots
 from waypost.worker.deadline import Deadline
+from waypost.worker.hosted_turns import HostedTurns
+from waypost.worker.hosted_work import HostedWork
 from waypost.worker.lane_work import LaneWork
 from waypost.worker.readiness import Readiness
 from waypost.worker.registered import RegisteredNumbers
@@ -51,11 +55,12 @@ class Worker:
         self._scripts = CompiledScripts(self._numbers.all, settings.script_memory_mib << 20)
         self._waker = wake.Waker(self._redis)
         self._sender = SenderThread(self._build_sender, ended=self._stop)
+        self._bots = Bots(self._scripts)
         drain = Drain(
             self._engine,
             Turns(
                 self._numbers.number,
-                bots=Bots(AllowedPlugins.read(settings.bot_plugins), self._scripts),
+                bots=self._bots,
                 deadline=Deadline(settings.turn_timeout_s, before_exit=lambda: self._sender.stop(LAST_CALLS_S)),
                 wake_sender=self._sender.wake,
                 charge=self._sender.charge,
@@ -64,7 +69,10 @@ class Worker:
             request_drain=self._waker.wake,
             stopping=self._stop.is_set,
         )
-        self._lane_work = LaneWork(self._engine, self._redis, settings.redis_url, drain.run, self._stop)
+        self._hosted_work = self._build_hosted_work()
+        self._lane_work = LaneWork(
+            self._engine, self._redis, settings.redis_url, drain.run, self._stop, on_lanes=self._hosted_work.wake
+        )
         self._sweeper = Sweeper(
             self._engine,
             self._waker.wake,
@@ -81,6 +89,7 @@ class Worker:
         log.info("worker starts", owner=self._owner, probe_port=probe.port)
         self._sender.start()
         self._sweeper.start()
+        self._hosted_work.start()
         threading.Thread(target=self._numbers.follow, args=(self._stop,), name="registry", daemon=True).start()
         self._scripts.compile_all(FIRST_SCRIPTS_S)
         threading.Thread(target=self._scripts.follow, args=(self._stop,), name="scripts", daemon=True).start()
@@ -93,13 +102,37 @@ class Worker:
         finally:
             self._stop.set()
             self._sweeper.stop()
+            self._hosted_work.stop()
             self._sender.stop(timeout_s=self._settings.graph_timeout_s + 5)
             self._waker.close()
             probe.close()
             self._engine.dispose()
+            self._hosts_engine.dispose()
             log.info("worker stopped", owner=self._owner)
         if self._sender.failure is not None:
             raise SystemExit("the sender broke down")
+
+    def _build_hosted_work(self) -> HostedWork:
+        settings = self._settings
+        # Connections of their own, so that the turns of plugins never keep a drain or the sender waiting for one.
+        self._hosts_engine = connect(settings.database_url, application="waypost-hosts", pool_size=4)
+        turns = HostedTurns(
+            self._hosts_engine,
+            self._numbers.number,
+            allowed=AllowedPlugins.read(settings.bot_plugins),
+            deadline_s=settings.turn_timeout_s,
+            wake_sender=self._sender.wake,
+            charge=self._sender.charge,
+            last_script=self._bots.last_good,
+        )
+        zygote = Zygote(settings.bot_plugins, memory_bytes=settings.host_memory_mb * 1024 * 1024)
+        return HostedWork(
+            self._hosts_engine,
+            turns,
+            Hosts(zygote, at_once=settings.hosts),
+            at_once=settings.hosts,
+            has_plugins=self._numbers.has_plugins,
+        )
 
     def _build_sender(self) -> Sender:
         return Sender(

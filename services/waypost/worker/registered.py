@@ -38,6 +38,10 @@ class RegisteredNumbers:
         """Returns all entries by phone number id. A change of the registry leads to a new mapping."""
         return self._registry.current.by_phone_number_id
 
+    def has_plugins(self) -> bool:
+        """Returns whether the bot of any number is a plugin."""
+        return any(number.bot_plugin is not None for number in self._registry.current.by_phone_number_id.values())
+
     def problem(self) -> str | None:
         """Returns why the entries may be out of date, or None."""
         if self._unreadable is not None:
@@ -79,14 +83,17 @@ class RegisteredNumbers:
             (number.phone_number_id, number.namespace, number.name, number.waba_id)
             for number in snapshot.by_phone_number_id.values()
         )
-        if registered == self._recorded:
+        hosted = {
+            number.phone_number_id for number in snapshot.by_phone_number_id.values() if number.bot_plugin is not None
+        }
+        if (registered, hosted) == self._recorded:
             self._recorded_snapshot = snapshot
             return
         try:
             with self._engine.begin() as connection:
-                numbers.record(connection, registered)
+                numbers.record(connection, registered, hosted=hosted)
         except SQLAlchemyError as error:
             self._outage.failed(error)
         else:
             self._outage.answered()
-            self._recorded, self._recorded_snapshot = registered, snapshot
+            self._recorded, self._recorded_snapshot = (registered, hosted), snapshot

@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from opentelemetry.trace import SpanKind, Status, StatusCode
 from sqlalchemy import Connection
@@ -16,9 +17,8 @@ from waypost.store import conversations
 from waypost.store.claims import WaitingEvent
 from waypost.store.conversations import Conversation, Person
 from waypost.telemetry import metrics, tracing
-from waypost.worker.bots import Bots
+from waypost.worker.bots import BotSource
 from waypost.worker.changes import Changes
-from waypost.worker.deadline import Deadline
 from waypost.worker.event_handling import EventHandling
 
 
@@ -29,8 +29,8 @@ class Turns:
         self,
         numbers: Callable[[str], Number | None],
         *,
-        bots: Bots,
-        deadline: Deadline,
+        bots: BotSource,
+        deadline: Callable[[], AbstractContextManager[None]],
         wake_sender: Callable[[Iterable[int]], None],
         charge: Callable[[Mapping[str, int]], None] = lambda _incoming: None,
         clock: Callable[[], float] = time.time,
@@ -146,6 +146,18 @@ class TurnBatch:
         self._conversations |= handling.changes.conversations
         self._changes.add(handling.changes)
         return reason
+
+    def give_up(self, event: WaitingEvent) -> None:
+        """Records an event whose last attempt failed; see `waypost.lanes.handler.Batch`."""
+        item = self._parsed[event.id]
+        if isinstance(item, records.UnreadableEvent):
+            return
+        conversation_id = self._conversation_of.get(event.id)
+        conversation = None if conversation_id is None else self._conversations[conversation_id]
+        handling = EventHandling(self._turns, event, conversation)
+        handling.give_up(item)
+        self._conversations |= handling.changes.conversations
+        self._changes.add(handling.changes)
 
     def store(self, connection: Connection) -> None:
         """Writes all effects of the batch; see `waypost.lanes.handler.Batch`."""

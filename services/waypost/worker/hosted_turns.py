@@ -1,0 +1,212 @@
+"""Takes one turn of a plugin: claims a message, asks a host, and stores the result.
+
+No lane lease is held meanwhile. A claim counts an attempt and parks the message, so the result is stored only if the
+message still waits with the same count of attempts.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from waypost.allowed_plugins import AllowedPlugins
+from waypost.bot.effects import Effect
+from waypost.bot.event import BotEvent
+from waypost.bot.plugin import PluginNotAllowed, PluginNotLoaded
+from waypost.contracts.registry import Number
+from waypost.contracts.states import EventReason
+from waypost.hosts.host import Ended, Host, TurnFailed
+from waypost.lanes.handler import NotServedHere, Unhandled
+from waypost.store import claims, leases
+from waypost.store.claims import WaitingEvent
+from waypost.store.connection.database import is_about_content
+from waypost.telemetry import metrics, tracing
+from waypost.worker.bots import BotUnusable, Turn
+from waypost.worker.turns import TurnBatch, Turns
+
+log = structlog.get_logger(__name__)
+
+PARKED_S: Final = 30.0
+"""How long after a turn's deadline a message is due again if its worker has vanished."""
+
+ATTEMPTS: Final = 3
+RETRY_DELAYS_S: Final = (1.0, 5.0)
+
+
+class TurnResult(StrEnum):
+    """Results of `HostedTurns.take`."""
+
+    NONE = "none"
+    """No message of the number is due."""
+    DONE = "done"
+    FAILED = "failed"
+    ENDED = "ended"
+    """The turn failed, and its host has ended."""
+
+
+_NOT_LOADED: Final = frozenset({PluginNotAllowed.__name__, PluginNotLoaded.__name__})
+
+
+@dataclass
+class HostBots:
+    """The bots whose turns a host takes: those of numbers with a plugin.
+
+    If a number's new plugin cannot be loaded, its last good plugin stays in use, or else its last good script.
+    """
+
+    host: Host
+    allowed: AllowedPlugins
+    deadline_s: float
+    good: dict[str, str]
+    """For each number the plugin that was loaded last."""
+    last_script: Callable[[Number], Turn | None]
+
+    def serves(self, number: Number) -> bool:
+        """Returns whether the bot of the number is a plugin."""
+        return number.bot_plugin is not None
+
+    def turn(self, number: Number) -> Turn:
+        """Returns a function that sends the turn to the host. Raises `BotUnusable`."""
+        path = number.bot_plugin
+        assert path is not None
+        last_good = self.good.get(number.phone_number_id)
+        last_script = self.last_script(number)
+        if path not in self.allowed and last_good is None:
+            if last_script is not None:
+                return last_script
+            problem = f"{path} is not allowed: add it to the platform's list of plugins, WAYPOST_BOT_PLUGINS"
+            raise BotUnusable(problem)
+
+        def turn(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
+            try:
+                result = self._ask(path, state, event)
+            except TurnFailed as error:
+                if error.error not in _NOT_LOADED:
+                    raise
+                if last_good is not None:
+                    return self._ask(last_good, state, event)
+                if last_script is not None:
+                    return last_script(state, event)
+                raise BotUnusable(error.detail) from None
+            self.good[number.phone_number_id] = path
+            return result
+
+        return turn
+
+    def _ask(self, path: str, state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
+        traceparent = tracing.current_traceparent()
+        return self.host.turn(path, state, event, deadline_s=self.deadline_s, traceparent=traceparent)
+
+
+class HostedTurns:
+    """Takes turns of plugins in hosts, for one worker; several threads may call it at once."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        numbers: Callable[[str], Number | None],
+        *,
+        allowed: AllowedPlugins,
+        deadline_s: float,
+        wake_sender: Callable[[Iterable[int]], None],
+        charge: Callable[[Mapping[str, int]], None],
+        last_script: Callable[[Number], Turn | None] = lambda _number: None,
+        retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
+    ) -> None:
+        self._engine = engine
+        self._numbers = numbers
+        self._allowed = allowed
+        self._deadline_s = deadline_s
+        self._wake_sender = wake_sender
+        self._charge = charge
+        self._last_script = last_script
+        self._retry_delays_s = retry_delays_s
+        self._good: dict[str, str] = {}
+
+    def take(self, number_id: str, host: Host, lanes: Sequence[int]) -> TurnResult:
+        """Takes the turn of the number's next message. Raises `SQLAlchemyError` if the database is away."""
+        with self._engine.begin() as connection:
+            leases.commit_lazily(connection)
+            event = claims.claim_hosted(connection, number_id, lanes, parked_s=self._deadline_s + PARKED_S)
+        if event is None:
+            return TurnResult.NONE
+        if event.attempts > ATTEMPTS:
+            self._give_up(event, EventReason.WORKER_CRASHED, None)
+            return TurnResult.FAILED
+        turns = Turns(
+            self._numbers,
+            bots=HostBots(host, self._allowed, self._deadline_s, self._good, self._last_script),
+            deadline=nullcontext,
+            wake_sender=self._wake_sender,
+            charge=self._charge,
+        )
+        batch: TurnBatch | None = None
+        try:
+            with self._engine.begin() as connection:
+                leases.commit_lazily(connection)
+                batch = turns.begin(connection, [event])
+            reason = batch.handle(event)
+            with self._engine.begin() as connection:
+                if not claims.hold_hosted(connection, event):
+                    log.warning("claim lost; its effects were dropped", event_id=event.id)
+                    return TurnResult.DONE
+                batch.store(connection)
+                claims.mark_done(connection, event.lane, [(event, reason)])
+        except NotServedHere:
+            self._put_back(event)
+            return TurnResult.DONE
+        except Unhandled as refusal:
+            self._give_up(event, str(refusal), None)
+            return TurnResult.DONE
+        except Exception as error:
+            if isinstance(error, SQLAlchemyError) and not is_about_content(error):
+                raise
+            self._failed(event, error, batch)
+            return TurnResult.ENDED if isinstance(error, Ended) else TurnResult.FAILED
+        batch.committed()
+        return TurnResult.DONE
+
+    def _failed(self, event: WaitingEvent, error: Exception, batch: TurnBatch | None) -> None:
+        reason, detail = _explain(error)
+        log.warning(
+            "turn failed", event_id=event.id, number=event.number_id, error=reason, at=detail, attempt=event.attempts
+        )
+        if event.attempts >= ATTEMPTS:
+            self._give_up(event, reason, detail, batch)
+            return
+        delay_s = self._retry_delays_s[min(event.attempts, len(self._retry_delays_s)) - 1]
+        with self._engine.begin() as connection:
+            if claims.hold_hosted(connection, event):
+                spread = 1 + event.id % 64 / 128
+                claims.put_back(connection, event, delay_s=delay_s * spread, counted=True, reason=reason, detail=detail)
+
+    def _put_back(self, event: WaitingEvent) -> None:
+        with self._engine.begin() as connection:
+            if claims.hold_hosted(connection, event):
+                claims.put_back(connection, event, delay_s=2.0, counted=False)
+
+    def _give_up(self, event: WaitingEvent, reason: str, detail: str | None, batch: TurnBatch | None = None) -> None:
+        with self._engine.begin() as connection:
+            if not claims.hold_hosted(connection, event):
+                return
+            if batch is not None:
+                batch.give_up(event)
+                batch.store(connection)
+            claims.mark_dead(connection, [(event, reason)], detail=detail)
+        if batch is not None:
+            batch.committed()
+        metrics.events_dead_total.labels(event.number_id, reason).inc()
+
+
+def _explain(error: Exception) -> tuple[str, str | None]:
+    """Returns the reason of a failure, and where it is in the plugin. Neither quotes what a person wrote."""
+    if isinstance(error, TurnFailed):
+        return error.error, error.detail or None
+    if isinstance(error, BotUnusable):
+        return type(error).__name__, str(error)
+    return type(error).__name__, None
