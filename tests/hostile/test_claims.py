@@ -348,6 +348,35 @@ async def test_a_conflict_names_the_other_object_within_a_namespace_only(it: Ins
     assert PARTNER_TOKEN not in str(lines)
 
 
+async def test_an_object_that_is_made_again_and_again_causes_one_event_an_hour(it: Installation) -> None:
+    """A team cannot flood the holder of a number with Events by creating its object again and again."""
+    await ready(it)
+    it.cluster.events.clear()
+    for _ in range(20):
+        await partner(it)
+        await it.reconcile("partner", TEAM_B)
+        assert it.condition(ConditionType.READY, "partner", TEAM_B) == (FALSE, Reason.CONFLICT)
+        it.cluster.remove("WhatsAppNumber", TEAM_B, "partner")
+        await it.reconcile("partner", TEAM_B)
+    assert sum("stays with this object" in message for _, _, message in it.cluster.events) == 1
+
+
+async def test_an_upgrade_gives_a_number_back_to_its_owner(it: Installation) -> None:
+    """An owner that an operator of the release before withdrew, because an unproven object is older, is published."""
+    it.cluster.put(number("squat", namespace=TEAM_B))
+    await it.reconcile("squat", TEAM_B)
+    owner = it.cluster.put(number())
+    conditions = [
+        {"type": type_, "status": status, "reason": Reason.CONFLICT, "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        for type_, status in ((ConditionType.READY, FALSE), (ConditionType.STALLED, TRUE))
+    ]
+    await it.cluster.write_status(owner, {"observedGeneration": 1, "conditions": conditions})
+    it.reconciler = it.operator()
+    await it.settle()
+    assert it.condition(ConditionType.READY) == (TRUE, Reason.AS_DESIRED)
+    assert set(published(it.cluster)[0]) == {KEY}
+
+
 async def test_nothing_relies_on_a_number_that_another_object_holds(it: Installation) -> None:
     """A schedule of an object that does not hold its number cannot use it, or it would send for the other team."""
     await ready(it)

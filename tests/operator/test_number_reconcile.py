@@ -13,6 +13,7 @@ import pytest
 from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.graph.proof import appsecret_proof
 from waypost.contracts.condition_types import ConditionType, Reason
+from waypost.operator.api.conditions import timestamp
 from waypost.operator.api.number_models import FINALIZER
 from waypost.operator.engine.outcome import Outcome
 from waypost.operator.number.reconcile import SECRETS_FRESH_S
@@ -402,6 +403,24 @@ async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
     it.cluster.put(number())
     await it.settle()
     assert it.at_meta["account"] == {APP: None}
+
+
+async def test_a_suspended_number_says_when_meta_was_last_asked(it: Installation) -> None:
+    """The conditions of a suspended number are old, so its status has the time of the last look."""
+    it.cluster.put(number())
+    await it.settle()
+    last = timestamp(it.clock())
+    it.cluster.put(number(suspend=True))
+    for _ in range(4):
+        await it.reconcile(after_s=RESYNC_S)
+    it.reconciler = it.operator()
+    before = it.cluster.dump()
+    await it.reconcile(after_s=RESYNC_S)
+    assert it.status()["unansweredSince"] == dict.fromkeys(("token", "number", "account", "app"), last)
+    assert it.cluster.dump() == before
+    it.cluster.put(number())
+    await it.settle()
+    assert "unansweredSince" not in it.status()
 
 
 async def test_a_number_that_is_suspended_from_birth_is_not_ready(it: Installation) -> None:

@@ -102,7 +102,7 @@ class NumberReconciler:
         self._facts = ClusterFacts(cluster, registry, secrets, clock)
         self._holders = Holders(self._claims, registry, self._view, clock, fresh_s=options.resync_s / 2)
         self._status = StatusWriter(cluster, clock, route_poll_s=options.route_poll_s)
-        self._conflicts = ConflictReporter(cluster)
+        self._conflicts = ConflictReporter(cluster, clock)
         self._finalizer = Finalizer(self._deps, self._claims, self._holders, options)
 
     async def reconcile(self, manifest: Manifest) -> Result:
@@ -189,8 +189,13 @@ class NumberReconciler:
             return await self._status.finish(resource, summary.suspended_unpublished(aspects), Outcome.WAITING)
         # Runs of schedules need the place, also of a number that was suspended when an operator of the previous version
         # published it.
-        details = {"registryShard": published.shard}
+        details = {"registryShard": published.shard, "unansweredSince": self._overdue(resource)}
         return await self._status.finish(resource, summary.suspended(aspects), Outcome.READY, details)
+
+    def _overdue(self, resource: NumberResource) -> dict[str, str]:
+        """Returns `status.unansweredSince`: when Meta last answered what it has not answered for some time."""
+        overdue = self._answers.overdue(resource.metadata.uid, resource.status, self._clock())
+        return {question.value: timestamp(at) for question, at in overdue.items()}
 
     async def _converge(self, resource: NumberResource, desired: Desired) -> Result:
         observed = await self._facts.read(resource, desired, may_refresh=self._may_refresh(desired))
@@ -303,8 +308,7 @@ class NumberReconciler:
                 [each.condition for each in judged], conflict.message(resource.claim, observed.holder)
             )
         details = compose.details(desired, observed, self._options.release_namespace, now)
-        overdue = {} if observed.holder else self._answers.overdue(uid, resource.status, now)
-        details["unansweredSince"] = {question: timestamp(at) for question, at in overdue.items()}
+        details["unansweredSince"] = {} if observed.holder else self._overdue(resource)
         if requested := resource.metadata.annotations.get(RECONCILE_REQUESTED):
             details["lastHandledReconcileAt"] = requested[:64]
         was_in_conflict = resource.ready_reason == Reason.CONFLICT

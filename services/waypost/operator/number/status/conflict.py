@@ -4,6 +4,8 @@ A user of one namespace may not learn names of another. So conditions and Events
 the same namespace. The operator's log, which the platform's people read, names both.
 """
 
+from collections.abc import Callable
+
 import structlog
 
 from waypost.contracts.condition_types import Reason
@@ -13,6 +15,7 @@ from waypost.operator.number.claims import Claim
 
 log = structlog.get_logger(__name__)
 
+REPORT_AGAIN_S = 3600.0
 ASK = "Ask the people who run the platform: the operator's log names both objects."
 
 
@@ -38,11 +41,21 @@ def message_to_holder(mine: Claim, claimant: Claim) -> str:
 class ConflictReporter:
     """Reports conflicts of one operator."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, clock: Callable[[], float]) -> None:
         self._cluster = cluster
+        self._clock = clock
+        self._reported_at: dict[tuple[str, str], float] = {}
 
     async def report(self, claimant: Claim, holder: Claim) -> None:
-        """Logs a new conflict and emits an Event about the holder. Raises `ClusterError`."""
+        """Logs a new conflict and emits an Event about the holder, at most once an hour per namespace of a claimant.
+
+        Otherwise a team could flood another with Events by creating its object again and again. Raises `ClusterError`.
+        """
+        now, key = self._clock(), (holder.uid, claimant.namespace)
+        self._reported_at = {each: at for each, at in self._reported_at.items() if now - at < REPORT_AGAIN_S}
+        if key in self._reported_at:
+            return
+        self._reported_at[key] = now
         log.warning("two objects claim one phone number", holder=_name(holder), claimant=_name(claimant))
         manifest = await self._cluster.read(NUMBER, holder.namespace, holder.name)
         if manifest is not None:

@@ -75,7 +75,10 @@ def suspended(aspects: Sequence[Condition]) -> tuple[Condition, ...]:
 
     `Ready` is true, so that `kubectl wait` and GitOps tools do not wait for a suspended number.
     """
-    message = "spec.suspend is true: the operator changes nothing, and messages keep flowing."
+    message = (
+        "spec.suspend is true: the operator changes nothing, and messages keep flowing. The other conditions are from "
+        "the last look at Meta; status.unansweredSince says when that was, if it was long ago."
+    )
     return (_ready(ConditionStatus.TRUE, Reason.SUSPENDED, message), *aspects, NOT_RECONCILING, NOT_STALLED)
 
 
