@@ -9,6 +9,7 @@ The published credentials of a holder can lose their access at Meta. If another 
 them. Once Meta has refused them for `YIELD_S`, the other object gets the number.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,14 +31,13 @@ class Standing:
     """A proven claim on a phone number. Of several standings, the least one holds the number."""
 
     is_unpublished: bool
-    proven_at: float
-    """Time of the proof in this process, in seconds since 1970, for an object that is not published yet; otherwise
-    0."""
+    order: int
+    """Position among the proofs of this process, for an object that is not published yet; otherwise 0."""
     claim: Claim
 
 
 def standing(
-    claim: Claim, published: Published, status: Mapping[str, Any] | None, proven_at: float | None
+    claim: Claim, published: Published, status: Mapping[str, Any] | None, order: int | None
 ) -> Standing | None:
     """Returns the standing of a claim, or None if the claim is not proven.
 
@@ -46,10 +46,10 @@ def standing(
     """
     entries = (published.route, published.number)
     if any(entry is not None and entry.phone_number_id == claim.phone_number_id for entry in entries):
-        return Standing(False, 0.0, claim)
+        return Standing(False, 0, claim)
     if was_proven(status):
-        return Standing(True, 0.0, claim)
-    return None if proven_at is None else Standing(True, proven_at, claim)
+        return Standing(True, 0, claim)
+    return None if order is None else Standing(True, order, claim)
 
 
 def holder(mine: Standing | None, others: Iterable[Standing]) -> Claim | None:
@@ -69,7 +69,8 @@ class Holders:
         self._view = view
         self._clock = clock
         self._fresh_s = fresh_s
-        self._proven_at: dict[str, float] = {}
+        self._proven: dict[str, int] = {}
+        self._next = itertools.count(1)
         self._refused_since: dict[str, float] = {}
 
     def note(self, claim: Claim, *, is_proven: bool) -> None:
@@ -77,14 +78,14 @@ class Holders:
 
         Two objects may be proven at the same time, before either is published. The first one holds the number.
         """
-        if is_proven:
-            self._proven_at.setdefault(claim.uid, self._clock())
-        else:
-            self._proven_at.pop(claim.uid, None)
+        if not is_proven:
+            self._proven.pop(claim.uid, None)
+        elif claim.uid not in self._proven:
+            self._proven[claim.uid] = next(self._next)
 
     def forget(self, claim: Claim) -> None:
         """Drops an object that is gone."""
-        self._proven_at.pop(claim.uid, None)
+        self._proven.pop(claim.uid, None)
         self._refused_since.pop(claim.uid, None)
 
     async def holder(self, mine: Claim, manifest: Manifest) -> Claim | None:
@@ -94,7 +95,7 @@ class Holders:
             published = await self._registry.read(each.namespace, each.name)
             # Objects that cannot hold the number are not read: there may be any number of them.
             is_published = published.route is not None or published.number is not None
-            if not is_published and each.uid not in self._proven_at and not self._claims.may_be_proven(each):
+            if not is_published and each.uid not in self._proven and not self._claims.may_be_proven(each):
                 continue
             other = await self._claims.read(each)
             if other is not None and (found := self._standing(*other, published)) is not None:
@@ -105,7 +106,7 @@ class Holders:
         return holder(self._standing(mine, manifest, published), others)
 
     def _standing(self, claim: Claim, manifest: Manifest, published: Published) -> Standing | None:
-        return standing(claim, published, manifest.get("status"), self._proven_at.get(claim.uid))
+        return standing(claim, published, manifest.get("status"), self._proven.get(claim.uid))
 
     async def is_waited_for(self, mine: Claim) -> bool:
         """Returns whether another object waits for the phone number, proven at Meta. Raises `ClusterError`."""
