@@ -248,6 +248,33 @@ async def test_a_thousand_objects_on_a_number_cost_its_holder_no_reads(it: Insta
     assert reads == []
 
 
+async def test_a_hundred_proven_objects_on_a_number_cost_few_reads(it: Installation) -> None:
+    """Objects that wait for a number read its holder, not each other."""
+    await ready(it)
+    await it.world(tokens=[{"token": PARTNER_TOKEN, "app_id": APP_B, "wabas": [WABA, WABA_B]}])
+    it.cluster.put(secret_b(accessToken=PARTNER_TOKEN))
+    reads: list[str] = []
+
+    class Counting:
+        """A cluster that notes the objects that are read."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(it.cluster, name)
+
+        async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
+            reads.append(name)
+            return await it.cluster.read(kind, namespace, name)
+
+    for index in range(100):
+        it.cluster.put(number(f"partner-{index}", namespace=TEAM_B))
+    it.reconciler = it.operator(Counting())
+    for index in range(100):
+        await it.reconcile(f"partner-{index}", TEAM_B, after_s=0.0)
+        assert it.condition(ConditionType.READY, f"partner-{index}", TEAM_B) == (FALSE, Reason.CONFLICT)
+    assert set(reads) == {NAME}
+    assert len(reads) <= 100 * 4
+
+
 async def test_a_second_proven_object_leaves_the_number_with_the_first(it: Installation) -> None:
     """A second proven object changes nothing at Meta. It takes over at once when the first is deleted."""
     await ready(it)

@@ -91,6 +91,10 @@ class Claims:
         if not members:
             del self._by_number[old.phone_number_id]
 
+    def is_contested(self, mine: Claim) -> bool:
+        """Returns whether another object claims the same phone number."""
+        return bool(self._by_number.get(mine.phone_number_id, set()) - {(mine.namespace, mine.name)})
+
     def competing(self, mine: Claim) -> list[Claim]:
         """Returns the claims of other objects on the same phone number, as they were when they were last reconciled."""
         keys = self._by_number.get(mine.phone_number_id, set()) - {(mine.namespace, mine.name)}

@@ -71,6 +71,8 @@ class Holders:
         self._fresh_s = fresh_s
         self._proven: dict[str, int] = {}
         self._next = itertools.count(1)
+        self._published: dict[str, Claim] = {}
+        """The claim that was found to hold each phone number, by the number's id, of objects that were published."""
         self._refused_since: dict[str, float] = {}
 
     def note(self, claim: Claim, *, is_proven: bool) -> None:
@@ -87,9 +89,32 @@ class Holders:
         """Drops an object that is gone."""
         self._proven.pop(claim.uid, None)
         self._refused_since.pop(claim.uid, None)
+        if self._published.get(claim.phone_number_id) == claim:
+            del self._published[claim.phone_number_id]
 
     async def holder(self, mine: Claim, manifest: Manifest) -> Claim | None:
-        """Returns the claim of the other object that holds the phone number, or None. Raises `ClusterError`."""
+        """Returns the claim of the other object that holds the phone number, or None. Raises `ClusterError`.
+
+        All claims are compared only if the object that held the number before does not hold it any more. There may be
+        any number of claims, and each of their reconciles asks.
+        """
+        if not self._claims.is_contested(mine):
+            return None
+        before = self._published.get(mine.phone_number_id)
+        if before is not None and await self._is_published(before):
+            if before == mine:
+                return None
+            found = await self._claims.read(before)
+            if found is not None and found[0] == before:
+                return before
+        self._published.pop(mine.phone_number_id, None)
+        return await self._compared(mine, manifest)
+
+    async def _is_published(self, claim: Claim) -> bool:
+        published = await self._registry.read(claim.namespace, claim.name)
+        return standing(claim, published, None, None) is not None
+
+    async def _compared(self, mine: Claim, manifest: Manifest) -> Claim | None:
         others = []
         for each in self._claims.competing(mine):
             published = await self._registry.read(each.namespace, each.name)
@@ -100,10 +125,12 @@ class Holders:
             other = await self._claims.read(each)
             if other is not None and (found := self._standing(*other, published)) is not None:
                 others.append(found)
-        if not others:
-            return None
         published = await self._registry.read(mine.namespace, mine.name)
-        return holder(self._standing(mine, manifest, published), others)
+        own = self._standing(mine, manifest, published)
+        first = min([*others, *((own,) if own else ())], default=None)
+        if first is not None and not first.is_unpublished:
+            self._published[mine.phone_number_id] = first.claim
+        return holder(own, others)
 
     def _standing(self, claim: Claim, manifest: Manifest, published: Published) -> Standing | None:
         return standing(claim, published, manifest.get("status"), self._proven.get(claim.uid))
