@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks import machine, results
 from benchmarks.acks import Acks
+from benchmarks.fairness import Fairness
 from benchmarks.handled import Handled
 from benchmarks.latency import Latency
 from benchmarks.replies import Replies
@@ -21,7 +22,7 @@ from benchmarks.row import Row
 from benchmarks.stage import ROOT, Failed, Stage
 from waypost.command_errors import CommandError
 
-ROWS: dict[str, type[Row]] = {row.name: row for row in (Acks, Handled, Latency, Replies)}
+ROWS: dict[str, type[Row]] = {row.name: row for row in (Acks, Fairness, Handled, Latency, Replies)}
 LOOK_S = 3.0
 
 

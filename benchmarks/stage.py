@@ -21,7 +21,8 @@ import redis
 from sqlalchemy import Engine, text
 
 from benchmarks import deliveries, machine
-from tests.registry_files import publish
+from tests.registry_files import publish, publish_number
+from waypost.contracts.registry import Number
 from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis, end_with_parent
 from waypost.dev.ports import free_port
 from waypost.store.connection import schema
@@ -106,6 +107,10 @@ class Stage:
     def register(self, bot: str) -> None:
         """Writes the registry entries of the number, with this script and a limit of 1,000 messages a second."""
         publish(self.folder / "registry", *deliveries.entries(bot=bot))
+
+    def add(self, number: Number) -> None:
+        """Writes the worker's registry entry of a further number."""
+        publish_number(self.folder / "registry", number)
 
     def waypost(self, service: str, *, count: int = 1, **environment: str) -> list[Process]:
         """Starts `count` processes `waypost <service>`, waits until all are ready, and returns them."""
