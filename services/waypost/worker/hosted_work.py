@@ -59,6 +59,7 @@ class HostedWork:
         self._has_plugins = has_plugins
         self._changed = threading.Condition()
         self._stopping = False
+        self._failed = False
         self._woken: set[int] = set()
         self._changes = False
         self._looks = 0
@@ -99,7 +100,19 @@ class HostedWork:
 
     # -- numbers
 
+    def problem(self) -> str | None:
+        """Returns why plugins take no turns in this process, or None."""
+        return "the hosts of plugins have failed" if self._failed else None
+
     def _run(self) -> None:
+        try:
+            self._work()
+        except Exception:
+            # A defect of ours. The worker is not ready any more, so that it is noticed and replaced.
+            log.exception("the hosts of plugins have failed")
+            self._failed = True
+
+    def _work(self) -> None:
         look_at = 0.0
         while True:
             with self._changed:
@@ -138,10 +151,8 @@ class HostedWork:
     def _begin(self) -> None:
         """Begins turns of numbers that are ready and have a host to spare; the others stay ready."""
         with self._changed:
-            ready = list(self._ready)
-        for number_id in ready:
-            if not self._may_begin(number_id):
-                continue
+            ready = {number_id: look for number_id, look in self._ready.items() if self._may_begin(number_id, look)}
+        for number_id, look in ready.items():
             try:
                 host = self._hosts.take(number_id)
             except HostsUnavailable as error:
@@ -150,14 +161,15 @@ class HostedWork:
             if host is None:
                 continue
             with self._changed:
-                self._begun[number_id] = self._ready[number_id]
-                self._ready.move_to_end(number_id)
+                self._begun[number_id] = look
+                if number_id in self._ready:
+                    self._ready.move_to_end(number_id)
                 self._running[number_id] = self._running.get(number_id, 0) + 1
             self._executor.submit(self._serve, number_id, host)
 
-    def _may_begin(self, number_id: str) -> bool:
+    def _may_begin(self, number_id: str, look: int) -> bool:
         """Returns whether a host may begin: a message is due that no host has begun with, or a probe of a bad bot."""
-        if self._ready[number_id] <= self._begun.get(number_id, 0):
+        if look <= self._begun.get(number_id, 0):
             return False
         streak = self._streaks.get(number_id)
         if streak is None or streak.failures < FAILURES:
@@ -211,10 +223,11 @@ class HostedWork:
         return streak is None or streak.failures < FAILURES
 
     def _note(self, number_id: str, *, failed: bool) -> None:
-        if not failed:
-            self._streaks.pop(number_id, None)
-            return
-        streak = self._streaks.setdefault(number_id, _Streak())
-        streak.failures += 1
-        if streak.failures >= FAILURES:
-            streak.next_at = time.monotonic() + PROBE_S
+        with self._changed:
+            if not failed:
+                self._streaks.pop(number_id, None)
+                return
+            streak = self._streaks.setdefault(number_id, _Streak())
+            streak.failures += 1
+            if streak.failures >= FAILURES:
+                streak.next_at = time.monotonic() + PROBE_S

@@ -84,7 +84,7 @@ class Worker:
         """Works until SIGTERM or SIGINT, then finishes the running work. Raises SystemExit if the sender has failed."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
-        readiness = Readiness(self._engine, [self._sender.problem, self._numbers.problem])
+        readiness = Readiness(self._engine, [self._sender.problem, self._numbers.problem, self._hosted_work.problem])
         probe = probes.serve(self._settings.probe_port, ready=readiness.reason, host=self._settings.host)
         log.info("worker starts", owner=self._owner, probe_port=probe.port)
         self._sender.start()
