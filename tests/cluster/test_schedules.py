@@ -60,7 +60,8 @@ class Place:
         spec = {"phoneNumberId": "106540352242922", "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
         made = self._create("whatsappnumbers", "WhatsAppNumber", "support", spec)
         condition = {"status": "True", "reason": "Connected", "lastTransitionTime": "2026-11-23T09:00:00Z"}
-        made["status"] = {"conditions": [{"type": each, **condition} for each in ("Ready", "Registered")]}
+        conditions = [{"type": each, **condition} for each in ("Ready", "Registered")]
+        made["status"] = {"conditions": conditions, "registryShard": 3}
         self.objects.replace_namespaced_custom_object_status(
             "waypost.dev", "v1alpha1", self.tenant, "whatsappnumbers", "support", made
         )
