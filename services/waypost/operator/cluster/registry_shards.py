@@ -49,6 +49,8 @@ class _Shard:
     total: int = 0
     writing: dict[str, "_Write"] = field(default_factory=dict)
     """The last write of each key that is being written."""
+    doubtful: dict[str, "_Write"] = field(default_factory=dict)
+    """Writes that failed and may have been made all the same. A read that begins afterwards settles them."""
     written: dict[str, bytes | None] = field(default_factory=dict, repr=False)
     """Keys that were written while the Secret is being read: the answer may be older than these writes."""
     read_at: float = float("-inf")
@@ -199,6 +201,7 @@ class Shards:
             if self._clock() - shard.read_at < max_age_s:
                 return
             shard.written.clear()
+            settled = dict(shard.doubtful)
             stored = await self._cluster.secret(self._namespace, secret_name(self._content, index))
             data = dict(stored.data) if stored else {}
             for key, content in shard.written.items():
@@ -206,17 +209,19 @@ class Shards:
                     data.pop(key, None)
                 else:
                     data[key] = content
+            shard.doubtful = {key: each for key, each in shard.doubtful.items() if settled.get(key) is not each}
             self._replace(index, data)
-            shard.read_at = self._clock()
+            shard.read_at = float("-inf") if shard.doubtful else self._clock()
 
     def _replace(self, index: int, data: Mapping[str, bytes]) -> None:
         shard = self._shards[index]
-        for key in shard.sizes.keys() - data.keys() - shard.writing.keys():
+        unsettled = {**shard.doubtful, **shard.writing}
+        for key in shard.sizes.keys() - data.keys() - unsettled.keys():
             self._leave(key, index)
         for key in data.keys() - shard.sizes.keys():
             self._enter(key, index)
         sizes = {key: len(key) + len(content) for key, content in data.items()}
-        for key, write in shard.writing.items():
+        for key, write in unsettled.items():
             sizes[key] = max(write.size, sizes.get(key, 0))
         shard.sizes, shard.total = sizes, sum(sizes.values())
         shard.data = {key: self._kept(content) for key, content in data.items()}
@@ -239,10 +244,12 @@ class Shards:
             await self._cluster.write_entry(self._manifest(index), key, content)
         except BaseException:
             # The write may have been made all the same, so the Secret is read before it is used again.
+            shard.doubtful[key] = write
             shard.read_at = float("-inf")
             raise
         else:
             if shard.writing.get(key) is write:  # otherwise another write came after this one
+                shard.doubtful.pop(key, None)
                 shard.written[key] = content
                 shard.resize(key, size)
                 if content is None:
