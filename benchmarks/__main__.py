@@ -1,4 +1,7 @@
-"""`python -m benchmarks [ROW …]`: measures rows, prints their tables and keeps them. `report` writes the README."""
+"""Measures the rows that `python -m benchmarks [ROW …]` names, prints their tables and stores the results.
+
+`python -m benchmarks report` writes the README instead.
+"""
 
 import argparse
 import os

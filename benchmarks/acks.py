@@ -53,7 +53,7 @@ class Acks(Row):
     def ours(self) -> Figures:
         """Measures the webhook under load, then checks its ledger.
 
-        There must be as many rows as 200s, and no row may be a duplicate.
+        The database must have as many rows as the webhook sent 200s, and no row may be a duplicate.
         """
         load = self._load(self._webhook.port)
         if not load.lasted:

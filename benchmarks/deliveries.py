@@ -22,9 +22,9 @@ _runs = itertools.count(int(time.time()) % 1_000_000 * 100)
 
 @dataclass(frozen=True)
 class Delivery:
-    """One webhook delivery. The text of its message is its id.
+    """One webhook delivery. The text of its message is the delivery's id.
 
-    A reply repeats the text, so it shows which delivery it answers.
+    A reply repeats this text, so the reply shows which delivery it answers.
     """
 
     identity: str

@@ -1,4 +1,7 @@
-"""Measures what a message of one number waits for while another number misbehaves, compared with no neighbour."""
+"""Measures how long a message of one number waits while another number misbehaves.
+
+The time is compared with the time of the same number without a neighbour.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +27,7 @@ LARGEST_MS = 300
 
 
 class Fairness(Row):
-    """Compares a number with a script beside one bad neighbour at a time with the same number alone."""
+    """Compares a number beside one bad neighbour at a time with the same number alone. The number has a script."""
 
     name = "fairness"
     title = "A number beside a bad neighbour"
@@ -54,7 +57,7 @@ class Fairness(Row):
         stage.waypost("worker", count=2, WAYPOST_GRAPH_URL=url, WAYPOST_BOT_PLUGINS="benchmarks.hostile.*")
 
     def ours(self) -> Figures:
-        """Measures beside each neighbour in turn."""
+        """Measures the number beside each neighbour in turn."""
         sizes = self._sizes
         figures: Figures = {}
         for name, number_id, count in (
@@ -92,7 +95,7 @@ class Fairness(Row):
 
     @contextmanager
     def _backlog(self, number_id: str, count: int) -> Iterator[None]:
-        """Stores a backlog of a neighbour, waits until its turns have begun, and removes what is left of it."""
+        """Stores a backlog of a neighbour and waits until its turns have begun. At the end, removes the rest of it."""
         given = deliveries.deliveries(count, contacts=count)
         events = [delivery.split(one.body, default_number=number_id)[0] for one in given]
         with self._stage.engine.begin() as connection:
@@ -110,7 +113,7 @@ class Fairness(Row):
 
     @contextmanager
     def _campaign(self, first: str, count: int) -> Iterator[None]:
-        """Queues messages of a neighbour, waits until they are being sent, and removes what is left of them."""
+        """Queues messages of a neighbour and waits until they are sent. Afterwards removes those that are left."""
         with self._stage.engine.begin() as connection:
             connection.execute(text(_QUEUE), {"number": SENDING, "first": first, "count": count})
         time.sleep(3)

@@ -1,4 +1,7 @@
-"""Measures the rate from acknowledgement to handled: a backlog of events, compared with RQ's own worker."""
+"""Measures how many events are handled per second after they were acknowledged.
+
+The events are a backlog. Waypost is compared with RQ's own worker.
+"""
 
 import time
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ def slow(state: State, _event: BotEvent) -> tuple[State, Sequence[Effect]]:
 
 
 def raises(_state: State, _event: BotEvent) -> tuple[State, Sequence[Effect]]:
-    """Fails on everything."""
+    """Raises an error for every event."""
     raise ValueError("not today")
 
 

@@ -1,4 +1,7 @@
-"""Measures the time from acknowledgement to handled at fixed rates, compared with RQ's own worker at a low rate."""
+"""Measures the time from the acknowledgement of an event until the event is handled, at fixed rates.
+
+The times are compared with those of RQ's own worker at a low rate.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -68,7 +71,7 @@ class Latency(Row):
         return self._stage.scalar(statement) >= count
 
     def theirs(self) -> Figures:
-        """Queues jobs at a low rate, and measures from when each was queued until it had run."""
+        """Queues jobs at a low rate. Measures the time from the moment a job was queued until the job had run."""
         queued: list[Job] = []
         start = time.monotonic()
         for place in range(THEIR_RATE * self._sizes["seconds"]):

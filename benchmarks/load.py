@@ -65,10 +65,10 @@ async def saturate(port: int, given: Sequence[Delivery], connections: int = 32) 
 
 
 async def pace(port: int, given: Sequence[Delivery], per_second: float) -> dict[str, float]:
-    """Sends deliveries at a fixed rate, even if earlier ones are not answered. Returns when each was due to begin.
+    """Sends deliveries at a fixed rate, even if earlier deliveries are not answered yet.
 
-    If a delivery begins late because the machine is busy, its time still counts from when it was due. The delay
-    is then part of the figure.
+    Returns the time at which each delivery was due to begin. If a delivery begins late because the machine is
+    busy, its time still counts from the moment when it was due. The delay is then part of the figure.
     """
     began: dict[str, float] = {}
     idle: list[Connection] = []

@@ -1,4 +1,4 @@
-"""Measures how busy the machine is, and how much of that is not caused by the benchmark.
+"""Measures how busy the machine is, and which part of the load is not caused by the benchmark.
 
 A ratio says little if, for example, a compiler was running at the same time.
 """
@@ -15,7 +15,7 @@ MEGABYTE = 1024 * 1024
 
 @dataclass(frozen=True)
 class Moment:
-    """The processor time up to a moment, in seconds: that of the whole machine, and that of our processes."""
+    """The processor time used up to a moment, in seconds, by the whole machine and by our processes."""
 
     at: float
     busy: float
@@ -23,7 +23,7 @@ class Moment:
 
 
 def moment(roots: Iterable[int]) -> Moment:
-    """Returns the processor time up to now. `roots` are our processes; their children count too."""
+    """Returns the processor time used up to now. `roots` are our processes. The time of their children counts too."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     idle = fields[3] + fields[4]
     return Moment(time.monotonic(), (sum(fields[:8]) - idle) / TICKS, _processor_seconds(roots))

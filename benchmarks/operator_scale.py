@@ -1,10 +1,11 @@
 """`python -m benchmarks.operator_scale`: creates many numbers and schedules at once, on any cluster.
 
-The operator runs on this machine, with the simulated Meta and a stand-in for the webhook. It reaches the
-cluster by a kubeconfig that must allow everything: that of `--kubeconfig`, else of `WAYPOST_TEST_KUBECONFIG`,
-else of `KUBECONFIG`. All objects are in namespaces that the benchmark creates and deletes at the end. The
-CRDs are deleted too if they did not exist before. The figures go to stdout, with `--json` as one JSON object.
-The exit status is 0 if all aims are met, 1 if one is not met, and 2 if there is no cluster to run on.
+The operator runs on this machine, with the simulated Meta and a stand-in for the webhook. The operator
+reaches the cluster by a kubeconfig that must allow everything. This is the file of `--kubeconfig`, otherwise
+that of `WAYPOST_TEST_KUBECONFIG`, otherwise that of `KUBECONFIG`. All objects are in namespaces that the
+benchmark creates, and deletes at the end. The CRDs are deleted too if they did not exist before. The figures
+go to stdout. With `--json`, they are one JSON object. The exit status is 0 if all aims are met, 1 if an aim
+is not met, and 2 if there is no cluster to run on.
 """
 
 import argparse
@@ -64,7 +65,7 @@ class Handshake(http.server.BaseHTTPRequestHandler):
 
 
 class Scale:
-    """All parts of the measurement that run. Use this class as a context manager."""
+    """All running parts of the measurement. Use this class as a context manager."""
 
     def __init__(self, kubeconfig: Path, fleet: Fleet) -> None:
         self._kubeconfig = kubeconfig
@@ -132,7 +133,7 @@ class Scale:
         return process
 
     def create(self, make: Callable[[int], object], count: int) -> None:
-        """Calls `make` with each index below `count`, several calls at a time."""
+        """Calls `make` once with each index below `count`. Several calls run at the same time."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for _ in pool.map(make, range(count)):
                 pass

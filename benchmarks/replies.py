@@ -69,7 +69,10 @@ class Side:
         return {reply["text"]: reply["answered"] for reply in taken}
 
     def _deliveries_of(self) -> dict[str, str]:
-        """Returns the delivery that each of Waypost's replies answers. The newcomer's replies repeat its id."""
+        """Returns the id of the delivery that each of Waypost's replies answers, by the reply's correlation.
+
+        The newcomer's replies need no such look-up, because they repeat the delivery's id.
+        """
         statement = "SELECT correlation::text, event_key FROM outbox JOIN event ON event.id = event_id"
         with self.stage.engine.connect() as connection:
             return {row[0]: row[1] for row in connection.execute(text(statement))}
@@ -128,7 +131,7 @@ class Replies(Row):
         self._newcomer = Side(stage, graph, flask, rq_workers)
 
     def ours(self) -> Figures:
-        """Measures Waypost under saturation, at the offered rate, and under saturation with statuses."""
+        """Measures Waypost under saturation, at the offered rate, and under saturation while Graph reports statuses."""
         figures = self._both(self._waypost, self._sizes["deliveries"])
         figures["with_statuses_per_second"] = self._with_statuses()
         self._check()
@@ -137,7 +140,7 @@ class Replies(Row):
     def theirs(self) -> Figures:
         """Measures the newcomer's webhook under saturation and at the offered rate.
 
-        It is not measured with statuses, because it does not look at them.
+        There is no measurement with statuses, because this webhook ignores statuses.
         """
         return self._both(self._newcomer, self._sizes["their_deliveries"])
 

@@ -18,7 +18,7 @@ QUIET_CPUS = 0.2
 
 @dataclass(frozen=True)
 class Result:
-    """One measurement of a row. Both sides run in turn, pair by pair."""
+    """One measurement of a row. The two sides run alternately, and two runs are a pair."""
 
     row: str
     title: str
@@ -39,11 +39,11 @@ class Result:
 
     @property
     def pairs(self) -> int:
-        """Returns how often both sides ran."""
+        """Returns how many times each side ran."""
         return len(self.runs) // 2
 
     def figures(self, side: str, key: str) -> list[float]:
-        """Returns one figure of a side, in the order of pairs.
+        """Returns the values of one figure of a side, in the order of the pairs.
 
         The list is empty if the side does not measure this figure.
         """

@@ -25,7 +25,7 @@ class Line:
 
 
 class Row(abc.ABC):
-    """A comparison of two sides. It starts the processes that it needs on a stage, and then its sides run in turn."""
+    """A comparison of two sides. The row starts the processes that it needs on a stage. Its sides then run in turn."""
 
     name: ClassVar[str]
     title: ClassVar[str]

@@ -109,7 +109,7 @@ class Stage:
         publish(self.folder / "registry", *deliveries.entries(bot=bot))
 
     def add(self, number: Number) -> None:
-        """Writes the worker's registry entry of a further number."""
+        """Adds one more number to the worker's registry."""
         publish_number(self.folder / "registry", number)
 
     def waypost(self, service: str, *, count: int = 1, **environment: str) -> list[Process]:
@@ -133,7 +133,10 @@ class Stage:
             return False
 
     def python(self, name: str, *arguments: str, listens: bool = False, **environment: str) -> Process:
-        """Starts a Python program of the benchmarks. If the program listens, `PORT` in its environment is its port."""
+        """Starts a Python program of the benchmarks.
+
+        If the program listens, its port is in `PORT` in its environment.
+        """
         port = free_port() if listens else 0
         process = self._start(name, list(arguments), {**environment, "PORT": str(port)})
         process.port = port
@@ -188,9 +191,10 @@ class Stage:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[dict[str, float]]:
-        """Measures while the `with` block runs. Yields a dict that contains the results afterwards.
+        """Measures while the `with` block runs. Yields a dict that contains the results after the block.
 
-        The results are how many processors other programs kept busy during the block, and the load average after it.
+        The results are the number of processors that other programs kept busy during the block, and the load average
+        after the block.
         """
         noted: dict[str, float] = {}
         before = machine.moment(self._roots())
@@ -203,9 +207,10 @@ class Stage:
         return [os.getpid()]
 
     def wait(self, condition: Callable[[], object], *, what: str, deadline_s: float = 120.0) -> float:
-        """Checks `condition` every `LOOK_S` until it is true.
+        """Checks `condition` every `LOOK_S` seconds until it is true.
 
-        Returns the time of the last check (monotonic). Raises `Failed`.
+        Returns the time of the last check by the monotonic clock. Raises `Failed` if `condition` is not true in time
+        or a process has ended.
         """
         deadline = time.monotonic() + deadline_s
         while not condition():
@@ -217,14 +222,14 @@ class Stage:
         return time.monotonic()
 
     def _describe(self) -> str:
-        """Returns what the database contains, for the message of a failure."""
+        """Returns how many rows of each kind the database contains, for the message of a failure."""
         kinds = "SELECT kind, state, reason, count(*) FROM event GROUP BY 1, 2, 3"
         rows = "SELECT 'outbox', state, reason, count(*) FROM outbox GROUP BY 1, 2, 3"
         with self.engine.connect() as connection:
             return str([tuple(row) for row in connection.execute(text(f"{kinds} UNION ALL {rows} ORDER BY 1, 2, 3"))])
 
     def text(self, statement: str) -> str:
-        """Returns one text from the database."""
+        """Returns the single value of a query as a text."""
         with self.engine.connect() as connection:
             return str(connection.execute(text(statement)).scalar_one())
 
@@ -243,7 +248,7 @@ class Stage:
             return [float(value) for value in connection.execute(text(statement)).scalars()]
 
     def scalar(self, statement: str) -> int:
-        """Returns one number from the database."""
+        """Returns the single value of a query as a number."""
         return int(self.text(statement))
 
 

@@ -1,4 +1,4 @@
-"""Runs `wrk` with prepared requests. Making and signing the requests then costs nothing while wrk runs."""
+"""Runs `wrk` with requests that were made and signed before. They then cost nothing while wrk runs."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def require() -> str:
 
 
 def run(file: Path, given: Iterable[Delivery], port: int, *, seconds: int, connections: int) -> Load:
-    """Runs wrk with the given deliveries for `seconds`. If they do not last, starts again with the first.
+    """Runs wrk with the given deliveries for `seconds`. If all are sent earlier, wrk starts again with the first.
 
     The deliveries are written into `file`, which is deleted afterwards. Raises `Failed` if any delivery was not
     answered with 200.

@@ -1,4 +1,6 @@
-"""Fixtures of real servers: embedded ones, or those of WAYPOST_DATABASE_URL and WAYPOST_REDIS_URL if set.
+"""Fixtures that start real servers for the tests.
+
+If WAYPOST_DATABASE_URL or WAYPOST_REDIS_URL is set, the tests use that server instead of an embedded one.
 
 Each test gets its own database, which is copied from a migrated template. A test may also get its own Redis,
 and may kill it.

@@ -112,7 +112,7 @@ class Ledger:
             return None
 
     def deliver(self, messages: Sequence[dict[str, object]], webhooks: Sequence[str]) -> None:
-        """Delivers messages to randomly chosen webhooks until they are acknowledged. Meta does so for seven days."""
+        """Delivers messages to randomly chosen webhooks until they are acknowledged. Meta retries for seven days."""
         body = self.body(messages)
         self.installation.wait(
             lambda: self.post(body, self.random.choice(list(webhooks))) == 200, what="an acknowledgement"

@@ -11,13 +11,13 @@ from waypost.contracts.registry import Number, Route
 
 
 def publish(registry_dir: Path, route: Route, number: Number) -> None:
-    """Writes the files of a number, its bot among them."""
+    """Writes the files of a number, including its bot."""
     _publish_entry(registry_dir / "webhook", route)
     publish_number(registry_dir, number)
 
 
 def publish_number(registry_dir: Path, number: Number) -> None:
-    """Writes the worker's file of a number, and its bot if it has the text of one."""
+    """Writes a number's file for workers. If the number has the text of a bot, also writes the bot's file."""
     if number.bot is not None:
         publish_bot(registry_dir, number.bot)
     _publish_entry(registry_dir / "worker", msgspec.structs.replace(number, bot=None))

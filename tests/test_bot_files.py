@@ -1,4 +1,4 @@
-"""Tests of bots in the registry: each is stored once, read once per digest, and no number is ever without its own."""
+"""Tests of bots in the registry: each bot is stored once and read once, and no number is without its bot."""
 
 import gzip
 import hashlib
@@ -29,7 +29,10 @@ def names(snapshot: registry.Snapshot[Number]) -> set[str]:
 
 
 def test_numbers_with_the_same_script_share_one_text(tmp_path: Path) -> None:
-    """A worker with a thousand numbers of one bot holds the text once, and they all have its digest."""
+    """A worker keeps the text of a script only once, even if a thousand numbers use it.
+
+    All these numbers have the digest of the script.
+    """
     publish_bot(tmp_path, HELLO)
     for name in ("one", "two", "three"):
         publish_number(tmp_path, number(name, HELLO))
@@ -41,7 +44,10 @@ def test_numbers_with_the_same_script_share_one_text(tmp_path: Path) -> None:
 
 
 def test_an_entry_with_the_text_of_its_bot_has_the_digest_too(tmp_path: Path) -> None:
-    """Operators of the previous version write the text into the entry. Workers ask for the digest all the same."""
+    """An entry that contains the text of its bot also gets the digest when it is read.
+
+    Operators of the previous version write the text into the entry, but workers need the digest.
+    """
     (tmp_path / "worker").mkdir()
     inline = (
         b'{"namespace":"team-a","name":"one","phoneNumberId":"1","wabaId":"2","appId":"3","accessToken":"t","bot":"x"}'
@@ -52,7 +58,11 @@ def test_an_entry_with_the_text_of_its_bot_has_the_digest_too(tmp_path: Path) ->
 
 
 def test_a_new_number_is_not_seen_before_its_bot(tmp_path: Path) -> None:
-    """Without its bot, messages would be taken for handled. The volume of the bots may be updated a moment later."""
+    """A worker does not use a new number until the number's bot has arrived.
+
+    Without the bot, messages would count as handled. The volume of the bots may be updated a moment later than the
+    entry.
+    """
     publish_number(tmp_path, number("one", HELLO))
     publish_number(tmp_path, number("two"))
     reader = registry.numbers(tmp_path)
@@ -66,7 +76,10 @@ def test_a_new_number_is_not_seen_before_its_bot(tmp_path: Path) -> None:
 
 
 def test_a_number_keeps_its_bot_until_the_new_one_arrives(tmp_path: Path) -> None:
-    """What else is new in the entry, such as a token, counts at once."""
+    """A number keeps its old bot until the new bot arrives.
+
+    Other changes in the entry, such as a new token, take effect at once.
+    """
     publish_bot(tmp_path, HELLO)
     publish_number(tmp_path, number("one", HELLO))
     reader = registry.numbers(tmp_path)
@@ -80,7 +93,10 @@ def test_a_number_keeps_its_bot_until_the_new_one_arrives(tmp_path: Path) -> Non
 
 
 def test_a_plugin_answers_until_the_script_that_replaces_it_arrives(tmp_path: Path) -> None:
-    """A number that changes from a plugin to a script is never without a bot."""
+    """If a number changes from a plugin to a script, it keeps the plugin until the script arrives.
+
+    So the number is never without a bot.
+    """
     publish_number(tmp_path, number("one", bot_plugin="shop:turn"))
     reader = registry.numbers(tmp_path)
     publish_number(tmp_path, number("one", BYE))
@@ -90,7 +106,10 @@ def test_a_plugin_answers_until_the_script_that_replaces_it_arrives(tmp_path: Pa
 
 
 def test_only_what_is_new_is_decoded_again(tmp_path: Path) -> None:
-    """A kubelet replaces the files of all numbers when the entry of one of them changes."""
+    """When the registry is read again, only changed entries and bots are decoded.
+
+    A kubelet replaces the files of all numbers when one entry changes.
+    """
     publish_bot(tmp_path, HELLO)
     for name in ("one", "two"):
         publish_number(tmp_path, number(name, HELLO))
@@ -107,7 +126,10 @@ def test_only_what_is_new_is_decoded_again(tmp_path: Path) -> None:
 
 
 def test_a_mounted_secret_is_read_when_its_link_moves(tmp_path: Path) -> None:
-    """A kubelet writes all files into a new folder and moves the link `..data`."""
+    """The reader notices a change of a mounted Secret by the link `..data`.
+
+    A kubelet writes all files into a new folder and then moves this link to it.
+    """
     publish_bot(tmp_path, HELLO)
     folder = tmp_path / "worker"
     for generation, token in (("..1", "old"), ("..2", "new")):
@@ -126,7 +148,10 @@ def test_a_mounted_secret_is_read_when_its_link_moves(tmp_path: Path) -> None:
 
 
 def test_a_reader_without_bots_needs_none(tmp_path: Path) -> None:
-    """The pod of a token check sees one entry and no bot."""
+    """A reader with `with_bots=False` returns a number although its bot is missing.
+
+    The pod of a token check sees one entry and no bot.
+    """
     publish_number(tmp_path, number("one", HELLO))
     found = registry.numbers(tmp_path, with_bots=False).current
     assert found.by_phone_number_id["one"].access_token == "t"
@@ -146,13 +171,16 @@ def test_a_reader_without_bots_needs_none(tmp_path: Path) -> None:
     ids=["empty", "not gzip", "another script", "cut", "not text", "too long"],
 )
 def test_content_that_its_name_does_not_promise_is_refused(content: bytes) -> None:
-    """No number answers with the script of another one, and no file fills the memory of a worker."""
+    """A bot file is refused if its content does not match the digest in its name, or is too long.
+
+    So no number answers with the script of another number, and no file fills the memory of a worker.
+    """
     with pytest.raises(BotDamaged):
         bot_files.unpack(content, bot_files.digest_of(HELLO))
 
 
 def test_a_damaged_bot_leaves_other_numbers_alone(tmp_path: Path) -> None:
-    """The number with the damaged bot is left out, as if the bot had not arrived."""
+    """If a bot file is damaged, only the numbers with this bot are left out, as if the bot had not arrived."""
     for script in (HELLO, BYE):
         publish_bot(tmp_path, script)
     publish_number(tmp_path, number("one", HELLO))
@@ -164,6 +192,9 @@ def test_a_damaged_bot_leaves_other_numbers_alone(tmp_path: Path) -> None:
 
 
 def test_equal_scripts_have_equal_files() -> None:
-    """The content has no time stamp, so a script that is published again changes nothing."""
+    """Equal scripts have equal files, so a script that is published again changes nothing.
+
+    The file contains no time stamp.
+    """
     assert bot_files.pack(HELLO) == bot_files.pack(HELLO)
     assert bot_files.unpack(bot_files.pack(HELLO), bot_files.digest_of(HELLO)) == HELLO

@@ -37,9 +37,9 @@ IMPORT = re.compile(r"^from (waypost[.\w]*) import ([\w, ]+)$", re.MULTILINE)
 
 
 def test_what_scripts_in_strings_import_exists(pytestconfig: pytest.Config) -> None:
-    """Scripts in strings import only names that exist. A type checker does not see these imports.
+    """Scripts that are strings in the tests import only names that exist.
 
-    The tests of a release run such scripts in its pods.
+    A type checker does not see these imports. The tests of a release run such scripts in the release's pods.
     """
     sources = [path.read_text() for path in (pytestconfig.rootpath / "tests").rglob("*.py")]
     imported = {

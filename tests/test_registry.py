@@ -59,9 +59,9 @@ def test_published_entries_are_read_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("show", [repr, pretty_repr])
 def test_the_repr_of_an_entry_hides_its_secrets(show: Callable[[object], str]) -> None:
-    """The repr of an entry hides its secrets, because it may be written into a log.
+    """The repr of an entry hides its secrets, because the repr may be written into a log.
 
-    In addition, typer prints the local variables of a traceback with rich.
+    The output of rich hides them too, because typer uses rich to print the local variables of a traceback.
     """
     shown = f"{show(ROUTE)} {show(NUMBER)}"
     assert "canary" not in shown

@@ -1,1 +1,1 @@
-"""Programs for working on Waypost: the cluster of `make up`, and what it is built from without downloads."""
+"""Programs for working on Waypost. They create the cluster of `make up`, and build its parts without downloads."""

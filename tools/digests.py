@@ -1,4 +1,4 @@
-"""Digests of what a program or image is built from. A cached build is used only while its digest is the same."""
+"""Computes digests of the inputs of programs and images. A cached build is used only while its digest is the same."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def digest(*parts: str | Path) -> str:
-    """Returns twelve hexadecimal digits for texts, files and folders.
+    """Returns the digest of texts, files and folders: twelve hexadecimal digits.
 
-    The digits depend on content and names, not on the location of a file or folder, so checkouts share one cache.
-    READMEs do not count.
+    The digits depend on content and names, not on the location of a file or folder. Several checkouts can
+    therefore share one cache. README files do not change the digest.
     """
     whole = hashlib.sha256()
     for part in parts:

@@ -28,7 +28,7 @@ STARTED_AT = time.monotonic()
 
 
 class StepFailed(Exception):
-    """Raised when a command failed or a step is impossible here.
+    """Raised when a command failed or a step is impossible on this machine.
 
     The message contains the command's last output or the reason.
     """
@@ -42,7 +42,8 @@ def print_step(text: str) -> None:
 def environment() -> Mapping[str, str]:
     """Returns this process's environment, with our cluster selected and the built programs first on PATH.
 
-    A program is built only if PATH has none that is new enough. Our programs therefore never hide a good one.
+    A program is built only if PATH has no version of it that is new enough. Our programs therefore never hide a
+    good one.
     """
     engine = {"DOCKER_HOST": f"unix://{SOCKET}"} if our_engine_answers() else {}
     return {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}", "KUBECONFIG": str(KUBECONFIG), **engine}
@@ -71,7 +72,7 @@ def lock_cache() -> None:
 
 
 def run(*command: str | Path, folder: Path = REPOSITORY, stdin: str | None = None, **variables: str) -> str:
-    """Runs a command, with these environment variables added, and returns its output. Raises `StepFailed`."""
+    """Runs a command and returns its output. `variables` are added to its environment. Raises `StepFailed`."""
     done = subprocess.run(
         [str(part) for part in command], cwd=folder, input=stdin, capture_output=True, text=True, check=False,
         env={**environment(), **variables},
@@ -83,7 +84,7 @@ def run(*command: str | Path, folder: Path = REPOSITORY, stdin: str | None = Non
 
 
 def succeeds(*command: str | Path) -> bool:
-    """Runs a command and returns whether it exists and ends with status 0."""
+    """Runs a command. Returns whether the command exists and ends with status 0."""
     try:
         run(*command)
     except (StepFailed, FileNotFoundError):

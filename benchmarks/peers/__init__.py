@@ -1,1 +1,1 @@
-"""The programs with which Waypost is compared, and the Graph API of both sides. Each is a separate program."""
+"""The programs with which Waypost is compared, and the Graph API that both sides call. Each is a separate program."""

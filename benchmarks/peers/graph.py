@@ -20,7 +20,7 @@ STATUS_CONNECTIONS = 16
 
 
 class Graph:
-    """The ASGI application."""
+    """The ASGI application that stands in for the Graph API."""
 
     def __init__(self) -> None:
         self.taken: list[dict[str, Any]] = []
@@ -31,7 +31,8 @@ class Graph:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Answers `POST …/messages`, and the requests of the benchmark itself.
 
-        These are `/answered` (how many messages), `/taken` (which messages), `/forget` and `/report/<port>`.
+        `/answered` returns how many messages were answered. `/taken` returns the messages. `/report/<port>` begins
+        reports of statuses. `/forget` removes the messages.
         """
         if scope["type"] != "http":
             return

@@ -1,6 +1,6 @@
-"""The RQ jobs of the other sides.
+"""The RQ jobs of the programs that Waypost is compared with.
 
-RQ imports this module again in the process of every job, so it imports little.
+RQ imports this module again in the process of every job. The module therefore imports little.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The webhook that a newcomer would build: threaded Flask with one RQ job per delivery.
 
-It does check the signature.
+This webhook checks the signature, too.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Waypost: WhatsApp Business numbers on Kubernetes, run the way cert-manager runs certificates."""
+"""Waypost runs WhatsApp Business numbers on Kubernetes, in the way that cert-manager runs certificates."""
 
 from importlib.metadata import version
 

@@ -1,9 +1,9 @@
-"""Connects to Redis or Valkey by an address. The address names a server or Sentinels, which name the primary.
+"""Connects to Redis or Valkey by an address. The address names either a server or Sentinels.
 
-Addresses are `redis://[user:password@]host:6379/0` (`rediss://…` for TLS), `unix:///path`, and
-`redis+sentinel://[user:password@]host:26379[,host:26379…]/service[/db]` (`rediss+sentinel://…` for TLS).
-`?sentinel_password=…` is the password of the Sentinels themselves. `?ssl_ca_certs=PATH` is the certificate
-authority of servers and Sentinels.
+Sentinels say which server is the primary. Addresses are `redis://[user:password@]host:6379/0` (`rediss://…`
+for TLS), `unix:///path`, and `redis+sentinel://[user:password@]host:26379[,host:26379…]/service[/db]`
+(`rediss+sentinel://…` for TLS). `?sentinel_password=…` is the password of the Sentinels themselves.
+`?ssl_ca_certs=PATH` is the certificate authority of servers and Sentinels.
 """
 
 import os

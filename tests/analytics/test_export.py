@@ -45,7 +45,10 @@ def messages(database: Engine) -> Engine:
 
 
 def test_csv_holds_the_messages_of_the_span_and_number_only(messages: Engine) -> None:
-    """A CSV export has the messages of both days of the span. The next day and the other number are left out."""
+    """A CSV export has the messages of both days of the span.
+
+    Messages of the next day and messages of the other number are left out.
+    """
     file = io.StringIO(newline="")
     assert export.messages(messages, SPAN, file, as_csv=True) == 2
     rows = list(csv.DictReader(io.StringIO(file.getvalue(), newline="")))
@@ -57,7 +60,7 @@ def test_csv_holds_the_messages_of_the_span_and_number_only(messages: Engine) ->
 def test_no_cell_of_an_export_is_a_formula(messages: Engine) -> None:
     """No cell of a CSV export is a formula.
 
-    Strangers write profile names and texts, and staff opens the file.
+    Strangers write profile names and texts, and our staff opens the file in a spreadsheet.
     """
     file = io.StringIO(newline="")
     export.messages(messages, SPAN, file, as_csv=True)
@@ -122,7 +125,7 @@ def test_a_cell_shows_text_as_text(value: object, shown: object) -> None:
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=4))
 def test_csv_gives_back_what_went_in(values: list[str]) -> None:
-    """Quotes, commas and line ends survive a CSV export. Only the apostrophe is added to texts."""
+    """Quotes, commas and line ends survive a CSV export. The export changes a text only by adding an apostrophe."""
     file = io.StringIO(newline="")
     export.write_csv([str(n) for n in range(len(values))], [values], file)
     rows = list(csv.reader(io.StringIO(file.getvalue(), newline="")))

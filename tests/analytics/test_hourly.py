@@ -1,4 +1,4 @@
-"""The hourly series has no gaps and mixes no numbers."""
+"""The hourly series has no gaps and does not mix the counts of different numbers."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -13,7 +13,7 @@ NOON = 1_795_435_200.0
 
 
 class Conversation:
-    """A contact who writes to a script. Each message takes one minute. The state is kept between messages."""
+    """A contact who writes to a script. Time advances one minute per message. The state is kept between messages."""
 
     def __init__(self, loaded: Script, state: dict[str, Any] | None = None) -> None:
         self.script = loaded

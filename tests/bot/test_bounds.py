@@ -1,4 +1,4 @@
-"""The parts of a script are bounded, so that loading it and a turn of it take little time and memory."""
+"""The parts of a script are bounded, so that loading the script and running a turn take little time and memory."""
 
 import pytest
 
@@ -24,13 +24,13 @@ def intents(patterns: list[str]) -> str:
 
 
 def answers(pattern: str, count: int) -> str:
-    """Returns a script whose dialog has this pattern in so many steps."""
+    """Returns a script with a dialog of `count` steps. Each step expects this pattern."""
     steps = ", ".join(f"s{at}: {{ask: q, expect: {{regex: '{pattern}'}}}}" for at in range(count))
     return f"version: 1\nintents: {{a: {{keywords: [a], start: d}}}}\ndialogs: {{d: {{steps: {{{steps}}}}}}}\n"
 
 
 def test_usual_patterns_fit_in_great_number() -> None:
-    """Three hundred intents with a short pattern each are far from the bound."""
+    """A script may have 300 intents with a short pattern each, or a dialog with 100 such patterns."""
     load(intents([rf"order{at}\s+(\d+)" for at in range(300)]))
     load(answers(r"[a-z]-?[0-9]{5}", 100))
 
@@ -55,12 +55,18 @@ def test_usual_patterns_fit_in_great_number() -> None:
     ids=["together", "many", "one, huge", "one, large", "answers"],
 )
 def test_patterns_are_bounded_one_by_one_and_together(text: str, expected: str) -> None:
-    """The sentence names the pattern that is too much, the bound, and what to do."""
+    """A script is refused if one pattern is too large, or if all its patterns together are too large.
+
+    The error names the pattern that exceeds the bound, the bound, and what the author can do.
+    """
     assert expected in refused(text)
 
 
 def test_a_script_has_a_bounded_number_of_parts() -> None:
-    """Each key and text takes time and memory, however short it is."""
+    """A script with too many keys and texts is refused.
+
+    Each key and each text takes time and memory, even if it is short.
+    """
     keywords = ", ".join(["a"] * MOST_NODES)
     assert refused(f"version: 1\nintents:\n  a: {{reply: x, keywords: [{keywords}]}}\n") == (
         "line 3: the script has more than 15000 keys, texts, lists and mappings up to here; remove some"
@@ -68,7 +74,10 @@ def test_a_script_has_a_bounded_number_of_parts() -> None:
 
 
 def test_buttons_that_only_patterns_recognise_are_bounded() -> None:
-    """Every title is tried on every pattern when the script is loaded."""
+    """A script is refused if too many of its buttons are recognised only by patterns.
+
+    When a script is loaded, the title of each such button is tried on every pattern.
+    """
     rows = ", ".join(f"r{at}: Choose" for at in range(10))
     lists = ", ".join([f"{{text: x, list: {{button: b, rows: {{{rows}}}}}}}"] * 5)
     replies = "\n".join(f"  j{at}: {{keywords: [k{at}], reply: [{lists}]}}" for at in range(5))
@@ -77,7 +86,10 @@ def test_buttons_that_only_patterns_recognise_are_bounded() -> None:
 
 
 def test_keywords_that_begin_alike_are_told_apart() -> None:
-    """They are looked up by their length, so that a message of repeated words is not compared with each of them."""
+    """Keywords that begin with the same word are distinguished.
+
+    Keywords are looked up by their length, so that a message of repeated words is not compared with each keyword.
+    """
     keywords = {"long": "good morning to all", "short": "good", "middle": "good morning", "last": "good day"}
     lines = "\n".join(f"  {name}: {{reply: x, keywords: [{keyword}]}}" for name, keyword in keywords.items())
     everything = load(f"version: 1\nintents:\n{lines}\n").everything
@@ -89,14 +101,21 @@ def test_keywords_that_begin_alike_are_told_apart() -> None:
 
 
 def test_a_pattern_without_groups_is_as_good_as_one_with_them() -> None:
-    """Groups are not captured, which makes a search of a hostile pattern several times faster."""
+    """A pattern with groups matches as usual, although the groups are not captured.
+
+    Without captures, a search of a hostile pattern is several times faster.
+    """
     pattern = Pattern("(?P<a>(x|y)+)(z)")
     assert pattern.found_in("..XYZ")
     assert pattern.is_all_of("xyz")
 
 
 def test_the_largest_pattern_still_matches_as_it_should() -> None:
-    """Its memory is given by its size. With too little, RE2 would find nothing without saying so."""
+    """A pattern that is close to the largest size still finds its text.
+
+    The memory for a pattern is computed from its size. With too little memory, RE2 would find nothing and report
+    no error.
+    """
     pattern = Pattern(r"\pL{8}!")
     assert pattern.instructions < MOST_INSTRUCTIONS
     assert pattern.found_in("è".join("abcdefgh") + "!")
@@ -104,6 +123,6 @@ def test_the_largest_pattern_still_matches_as_it_should() -> None:
 
 
 def test_a_pattern_with_too_many_instructions_says_so() -> None:
-    """The reason names the bound and a remedy."""
+    """A pattern with too many instructions is refused. The error names the bound and a remedy."""
     with pytest.raises(PatternError, match=r"at most 10000 are allowed\. Use keywords"):
         Pattern(r"[\pL\pN]{30}")

@@ -106,7 +106,7 @@ def test_an_answer_must_match_as_a_whole(talk: Talk, text: str, answer: str) -> 
 
 @pytest.mark.parametrize("text", ["late", "LATE!", "it is slow", "Late"])
 def test_a_choice_may_be_typed(talk: Talk, text: str) -> None:
-    """A choice may be typed: its title, its id, or one of its words inside a sentence."""
+    """The contact may type a choice: its title, its id, or one of its words inside a sentence."""
     assert at(talk, "order", "a-123").say(text) == ["Since when?"]
 
 
@@ -126,7 +126,7 @@ def test_a_typed_answer_that_means_two_choices_is_asked_again(talk: Talk) -> Non
     ],
 )
 def test_stored_answers_decide_the_next_step(talk: Talk, text: str, answers: list[str]) -> None:
-    """Stored answers decide the next step. It is named by the first rule whose conditions are all true."""
+    """The stored answers decide the next step. The first rule whose conditions are all true names this step."""
     assert at(talk, "order", "A-123", "broken").say(text) == answers
 
 
@@ -137,19 +137,19 @@ def test_a_number_out_of_range_or_shape_is_asked_again(talk: Talk, text: str) ->
 
 
 def test_no_leads_where_the_script_says(talk: Talk) -> None:
-    """After a "No", the dialog continues with the step that the script names and asks its questions again."""
+    """After a "No", the dialog continues with the step that the script names. It repeats that step's question."""
     assert at(talk, "order", "a-123", "late", "monday").say("No.") == ["Number?"]
 
 
 def test_a_question_gives_up_after_the_last_try(talk: Talk) -> None:
-    """After the last try a dialog gives up. The next message is handled like any other message."""
+    """After the last try, a question ends the dialog. The next message is handled like a message outside a dialog."""
     conversation = at(talk, "order")
     said = [conversation.say(text) for text in ("x", "x", "x", "hello")]
     assert said == [["Not a number."], ["Not a number."], ["Enough."], ["Hello."]]
 
 
 def test_tries_are_counted_for_each_question(talk: Talk) -> None:
-    """Two wrong answers to one question do not count for the next one."""
+    """The tries are counted for each question. Two wrong answers to one question do not count for the next question."""
     conversation = at(talk, "order", "x", "x", "a-123", "x", "x")
     assert conversation.state["step"] == "kind"
 
@@ -168,7 +168,10 @@ def test_a_cancel_word_outside_a_dialog_is_an_ordinary_word(talk: Talk) -> None:
 
 
 def test_stop_in_a_dialog_is_an_opt_out_and_forgets_the_answers(talk: Talk) -> None:
-    """ "stop" in a dialog is an opt-out and deletes the answers, because consent words come before every question."""
+    """The word "stop" in a dialog is an opt-out and deletes the answers.
+
+    The bot looks for consent words before it treats a message as an answer.
+    """
     conversation = at(talk, "order", "a-123")
     conversation.say("stop")
     assert [type(effect) for effect in conversation.effects] == [OptOut]
@@ -188,14 +191,14 @@ def test_an_old_button_of_the_menu_is_an_interruption(talk: Talk) -> None:
 
 
 def test_an_old_button_that_starts_the_dialog_starts_it_again(talk: Talk) -> None:
-    """An old button that starts the current dialog starts it again. The earlier answers are deleted."""
+    """If an old button starts the current dialog, the dialog starts again. The earlier answers are deleted."""
     conversation = at(talk, "order", "a-123")
     assert conversation.press("order") == ["Number?"]
     assert "slots" not in conversation.state
 
 
 def test_a_hand_off_ends_the_dialog(talk: Talk) -> None:
-    """A hand-off ends the dialog, because a person who takes over does not want the bot's question repeated."""
+    """A hand-off ends the dialog. Otherwise the bot would repeat its question while a person answers."""
     conversation = at(talk, "order")
     assert conversation.say("human") == ["Coming."]
     assert isinstance(conversation.effects[-1], HandOff)
@@ -211,7 +214,7 @@ def test_a_reaction_in_a_dialog_is_not_a_wrong_answer(talk: Talk) -> None:
 
 
 def test_silence_ends_the_dialog_and_the_next_message_is_answered(talk: Talk) -> None:
-    """A dialog ends after its time-out. The next message is handled like any other message."""
+    """A dialog ends after its time-out. The next message is handled like a message outside a dialog."""
     conversation = at(talk, "order")
     conversation.now += 31 * 60
     assert conversation.say("hello") == ["That took too long.", "Hello."]
@@ -250,7 +253,10 @@ def test_a_step_that_a_changed_script_no_longer_asks_restarts_the_dialog(talk: T
 
 
 def test_a_dialog_that_the_changed_script_lacks_is_ended(talk: Talk) -> None:
-    """If a changed script lacks the current dialog, the dialog ends. The message is handled like any other message."""
+    """If a changed script lacks the current dialog, the dialog ends.
+
+    The message is then handled like a message outside a dialog.
+    """
     conversation = talk(SCRIPT, {"v": 1, "dialog": "gone", "step": "x", "asked_at": 1_795_435_200.0})
     assert conversation.say("hello") == ["Hello."]
 

@@ -1,4 +1,4 @@
-"""Intents, fallback, hand-off and consent work as a contact sees them."""
+"""Intents, fallback, hand-off and consent work in conversations with a contact."""
 
 from collections.abc import Callable
 from typing import Any
@@ -151,7 +151,7 @@ def test_start_after_stop_is_an_opt_in(talk: Talk) -> None:
 
 
 def test_start_as_a_greeting_is_recorded_and_answered_by_its_intent(talk: Talk) -> None:
-    """ "start" as a greeting is recorded as an opt-in and answered by the script's intent.
+    """If "start" is also a keyword of an intent, it is recorded as an opt-in and answered by this intent.
 
     The opt-in has an effect if the contact opted out in another channel.
     """

@@ -34,7 +34,8 @@ def test_the_support_bot_greets_by_name_with_a_menu(support: Any) -> None:
 def test_the_support_bot_takes_an_order_problem_over_several_turns(support: Any) -> None:
     """The support bot handles an order problem in a dialog of several turns.
 
-    The dialog asks for the number, the kind and a confirmation. Questions and mistakes do not end it.
+    The dialog asks for the number, the kind of problem and a confirmation. Questions and mistakes of the contact
+    do not end the dialog.
     """
     said = [
         support.press("order", "Order problem"),
@@ -92,7 +93,7 @@ def test_the_effects_of_stop_and_start_are_consent(support: Any) -> None:
 def test_the_credentials_of_the_example_are_opted_in_and_fake() -> None:
     """The example Secret has the opt-in label, and its values are clearly fake.
 
-    A reader must not wonder whether a real secret was published.
+    A reader of the example must not wonder whether a real secret was published.
     """
     secret, number = yaml.safe_load_all((EXAMPLES / "number.yaml").read_text())
     assert secret["metadata"]["labels"] == {"waypost.dev/credentials": "true"}
@@ -112,7 +113,7 @@ def callback_bot(monkeypatch: pytest.MonkeyPatch) -> Iterator[plugin.Turn]:
 def test_the_example_plugin_offers_hours_and_stores_the_choice(callback_bot: plugin.Turn) -> None:
     """The example plugin offers hours and stores the choice of the contact.
 
-    It offers the next three full hours of a working day. On a Friday evening these are on Monday.
+    The plugin offers the next three full hours of a working day. On a Friday evening these hours are on Monday.
     """
     friday_evening = 1_795_190_400.0
     state, _ = callback_bot({}, BotEvent("text", text="hi", profile_name="Ann", now=friday_evening))
@@ -135,13 +136,16 @@ PREAMBLES = {
 
 
 def test_the_guide_shows_every_section_of_a_script() -> None:
-    """The guide has a YAML block for every section of a script. No block may be skipped by the next test."""
+    """The guide has a YAML block for each section of a script, and each block begins with a known section.
+
+    The next test would skip a block that is not found here.
+    """
     assert {block.partition(":")[0] for block in BLOCKS} == set(PREAMBLES)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.partition("\n")[0])
 def test_the_blocks_of_the_guide_are_valid_scripts(talk: Callable[..., Any], block: str) -> None:
-    """Each YAML block of the guide is valid in a script that has everything to which the block refers."""
+    """Each YAML block of the guide is valid in a script that defines everything to which the block refers."""
     preamble = PREAMBLES[block.partition(":")[0]]
     if block.startswith("reply:"):
         block = block.replace("\n", "\n    ").replace("{{slot.order}}", "{{message}}")

@@ -42,7 +42,7 @@ def test_an_invalid_pattern_is_refused_with_the_reason(pattern: str, expected: s
 
 
 def test_a_pattern_that_would_run_forever_elsewhere_ends() -> None:
-    """A pattern that would need 2^1000 steps with backtracking ends.
+    """The search for a pattern that would need 2^1000 steps with backtracking ends.
 
     With backtracking, this test would reach its time limit.
     """
@@ -50,5 +50,8 @@ def test_a_pattern_that_would_run_forever_elsewhere_ends() -> None:
 
 
 def test_an_answer_beyond_the_limit_does_not_match() -> None:
-    """An answer longer than the limit does not match. Otherwise a part would match and the whole would be stored."""
+    """An answer that is longer than the limit does not match.
+
+    Otherwise only its first part would match, but the whole answer would be stored.
+    """
     assert Pattern("a*").is_all_of("a" * (LONGEST_TEXT + 1)) is False

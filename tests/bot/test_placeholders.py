@@ -30,7 +30,7 @@ def rendered(text: str, **values: object) -> str:
 def test_a_known_name_is_filled_in(text: str, expected: str) -> None:
     """Each name on the allow-list is replaced by its value in this turn.
 
-    The value of a choice is shown in the words that the contact saw.
+    The value of a choice is replaced by the title that the contact saw.
     """
     values = {
         "profile_name": "Ann",
@@ -66,7 +66,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_that_is_not_a_placeholder_stays_as_written(text: str) -> None:
-    """Text that is not a placeholder stays as it is written, because texts are not a template language."""
+    """A text that is not a placeholder stays as it is written, because the texts of a script are not templates."""
     assert rendered(text) == text
 
 

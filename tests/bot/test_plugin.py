@@ -1,4 +1,4 @@
-"""Bots written in Python are found, and invalid results are refused."""
+"""Bots that are written in Python are found, and their invalid results are refused."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -92,9 +92,10 @@ def test_a_plugin_that_is_not_allowed_is_not_even_imported(folder: Path, text: s
     ],
 )
 def test_a_module_that_cannot_be_imported_is_named_in_the_error(folder: Path, code: str, expected: str) -> None:
-    """If a module cannot be imported, the error names the module and only the type of the cause.
+    """If a module cannot be imported, the error names the module and the type of the cause.
 
-    The text of the cause may contain anything, so it stays in the traceback.
+    The error does not contain the text of the cause. That text may contain anything, so it stays in the
+    traceback.
     """
     (folder / "broken_bot.py").write_text(code)
     with pytest.raises(PluginNotLoaded) as refused:

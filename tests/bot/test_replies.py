@@ -125,7 +125,7 @@ def test_a_template_parameter_is_written_on_one_line(talk: Talk) -> None:
     ],
 )
 def test_inserted_values_are_cut_at_metas_limit(talk: Talk, message: str, path: tuple[str, ...], longest: int) -> None:
-    """Inserted values are cut at Meta's limit. Each field has its own limit."""
+    """Inserted values are cut at the limit that Meta sets for the field."""
     value: Any = payload_for(talk, message, text="x" * 10_000)
     for key in path:
         value = value[key]

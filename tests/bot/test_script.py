@@ -65,7 +65,10 @@ def steps(text: str) -> str:
     ],
 )
 def test_a_text_that_is_not_a_script_is_refused(text: str, expected: str) -> None:
-    """A text that is not a script is refused. Examples are bytes that are not YAML, and keys that do not exist."""
+    """A text that is not a script is refused.
+
+    Examples are bytes that are not YAML, and YAML with keys that do not exist.
+    """
     assert expected in problem(text)
 
 

@@ -1,4 +1,4 @@
-"""The state of a conversation can be read back, whatever was stored."""
+"""The state of a conversation can be read back, even if the stored value is not a valid state."""
 
 import pytest
 
@@ -42,7 +42,7 @@ def test_a_state_that_cannot_be_understood_is_dropped(stored: object) -> None:
 
 @pytest.mark.parametrize("asked_at", [float("nan"), float("inf"), -1, 1e300, 10**400, True, "yesterday", None])
 def test_an_impossible_time_is_no_time(asked_at: object) -> None:
-    """A time that no calendar contains is read as no time. Otherwise it would fail later in a placeholder."""
+    """A time that no calendar contains is read as 0. Otherwise a placeholder would fail later."""
     state = {"v": 1, "dialog": "order", "step": "kind", "asked_at": asked_at}
     assert read(state, ()).asked_at == 0.0
 

@@ -1,6 +1,6 @@
 """`turn` never raises, is deterministic, and has results that are easy to store.
 
-This is true for anything that a stranger sends and the database contains.
+This is true for all events that a stranger can send and all states that the database can contain.
 """
 
 import json
@@ -97,9 +97,9 @@ _script = st.sampled_from(SCRIPTS)
 def test_no_state_and_no_event_makes_a_turn_raise(
     loaded: script.Script, state: dict[str, Any], event: BotEvent
 ) -> None:
-    """`turn` never raises, whatever the state and the event are. Its results can be stored and sent.
+    """`turn` never raises for any state and any event. Its results can be stored and sent.
 
-    The results are JSON in UTF-8 and messages within Meta's limits. A hand-off is the last effect.
+    The state is JSON in UTF-8. The messages are within Meta's limits. A hand-off is the last effect.
     """
     new_state, effects = engine.turn(loaded, state, event)
     json.dumps(new_state, allow_nan=False).encode()
@@ -115,7 +115,7 @@ def test_no_state_and_no_event_makes_a_turn_raise(
 
 @given(_script, st.lists(_event, max_size=12))
 def test_no_conversation_makes_a_turn_raise(loaded: script.Script, events: list[BotEvent]) -> None:
-    """`turn` never raises in a conversation, whatever its events are. The states that it returns stay small."""
+    """`turn` never raises for any events of a conversation. The states that it returns stay small."""
     state: dict[str, Any] = {}
     for event in events:
         state, _ = engine.turn(loaded, state, event)
@@ -124,7 +124,7 @@ def test_no_conversation_makes_a_turn_raise(loaded: script.Script, events: list[
 
 @given(_script, _state, _event)
 def test_the_same_turn_twice_is_the_same(loaded: script.Script, state: dict[str, Any], event: BotEvent) -> None:
-    """The same turn has the same result twice, because a crash between turn and commit repeats the turn."""
+    """If the same turn runs twice, both results are the same. A crash between turn and commit repeats the turn."""
     first, second = engine.turn(loaded, state, event), engine.turn(loaded, state, event)
     assert json.dumps(first[0]) == json.dumps(second[0])
     assert first[1] == second[1]

@@ -18,17 +18,21 @@ INNER_LOOP = str(CHART / "ci" / "inner-loop.yaml")
 
 
 class ToolsMissing(Exception):
-    """A program is missing and cannot be built. The message names what to install. A retry does not help."""
+    """Raised when a program is missing and cannot be built.
+
+    The message names the programs to install. A retry does not help.
+    """
 
 
 class Failed(Exception):
-    """A program found a mistake in the chart. The message is the program's own."""
+    """Raised when a program found a mistake in the chart. The message is that of the program."""
 
 
 def main() -> int:
-    """Returns the exit status.
+    """Checks the chart. Returns the exit status.
 
-    It is 0 if the chart is correct, or if the chart could not be checked and this is no CI run.
+    The status is 0 if the chart is correct. It is also 0 if the chart could not be checked and this is not a CI
+    run.
     """
     try:
         _build()

@@ -33,7 +33,7 @@ def tool(name: str) -> str | None:
 
 
 class Refused(Exception):
-    """helm refused the chart or the values. The message is helm's own."""
+    """Raised when helm refuses the chart or the values. The message is that of helm."""
 
 
 def helm(*arguments: str) -> str:
@@ -57,7 +57,7 @@ class Rendered:
         return [each for each in self.objects if each["kind"] == kind]
 
     def one(self, kind: str, name: str) -> Manifest:
-        """Returns one object. `name` is the part after the release's name, such as `webhook`, or empty."""
+        """Returns one object. `name` is the part after the release's name, such as `webhook`, or an empty text."""
         full = f"{RELEASE}-{name}" if name else RELEASE
         found = [each for each in self.all(kind) if each["metadata"]["name"] == full]
         assert len(found) == 1, f"{kind} {full}: {len(found)}"
@@ -82,7 +82,7 @@ class Rendered:
         return {each["name"]: each for each in self.pod(component)["containers"][0]["env"]}
 
     def in_namespaces(self) -> list[Manifest]:
-        """Returns all objects. Adds the release's namespace to a namespaced object that names none."""
+        """Returns all objects. If a namespaced object names no namespace, adds the release's namespace to it."""
         return [
             each
             if each["kind"].startswith(_CLUSTER_WIDE)

@@ -1,4 +1,4 @@
-"""Lists what each service account of the chart may do, and where.
+"""Lists what each service account of the chart may do, and in which namespaces.
 
 The lists are recorded in tests/cluster/rbac. `python -m tests.chart.rights` writes these files from the
 chart.

@@ -49,13 +49,16 @@ _REFERENCE = re.compile(r'"#/definitions/([^"]+)"')
 
 
 class SchemasMissing(Exception):
-    """A module with schemas cannot be downloaded. A retry may help. The message names the module and the reason."""
+    """Raised when a module with schemas cannot be downloaded. A retry may help.
+
+    The message names the module and the reason.
+    """
 
 
 class SchemasUnknown(Exception):
-    """A module with schemas does not have the pinned checksum.
+    """Raised when a module with schemas does not have the pinned checksum. This error must never be ignored.
 
-    The message names the module and what was wrong with it. This error must never be ignored.
+    The message names the module and says what is wrong with its checksum.
     """
 
 
@@ -96,14 +99,14 @@ def ours(folder: Path) -> Path:
 
 
 def file_name(kind: str, group: str, version: str) -> str:
-    """Returns the file name of a kind's schema. It has the form of `LOCATION`."""
+    """Returns the file name of a kind's schema, in the form that `LOCATION` describes."""
     return f"{kind.lower()}_{group or version}_{version}.json"
 
 
 def closed(schema: Schema) -> Schema:
     """Returns a schema that refuses unlisted keys at any depth.
 
-    Where Kubernetes accepts both a number and a text, the schema accepts both too.
+    If Kubernetes accepts both a number and a text for a value, the new schema accepts both too.
     """
     made = {key: each for key, each in schema.items() if key not in {"description", "example"}}
     for key in ("properties", "patternProperties"):
@@ -130,7 +133,7 @@ def _write(folder: Path, schemas: "list[tuple[str, Schema]]") -> None:
 def _module(name: str, wanted: str) -> Path:
     """Downloads a Go module and returns its folder.
 
-    Go runs outside of any module, because the versions of that module would apply otherwise.
+    Go runs outside of any other module. Otherwise, the versions that the other module requires would apply.
     """
     if shutil.which("go") is None:
         raise SchemasMissing(f"the schemas in {name} need Go, which is not installed")

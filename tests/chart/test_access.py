@@ -1,4 +1,4 @@
-"""Tests of rights in the cluster.
+"""Each service account has exactly the rights in the cluster that it needs.
 
 The lists in tests/cluster/rbac contain everything that each service account may do.
 """
@@ -68,9 +68,9 @@ def test_only_the_operator_is_bound_to_anything(chart: Rendered) -> None:
 
 
 def test_teams_get_rights_to_the_two_kinds(production: Rendered) -> None:
-    """Teams get rights to the two kinds.
+    """Teams get rights to numbers and schedules.
 
-    The role edit allows editing numbers and schedules, but not their status. The role view allows reading them.
+    The role `edit` allows editing the objects, but not their status. The role `view` allows reading the objects.
     """
     edit = next(each for each in production.all("ClusterRole") if each["metadata"]["name"].endswith("-edit"))
     view = next(each for each in production.all("ClusterRole") if each["metadata"]["name"].endswith("-view"))

@@ -149,9 +149,9 @@ def test_services_need_only_the_documented_rights_in_the_database(
     free_port: Callable[[], int],
     wait_for: Callable[..., object],
 ) -> None:
-    """The services work with an account that may not change the schema.
+    """The services work with a database account that may not change the schema.
 
-    This is what docs/install.md says of `database.migrationSecret`.
+    docs/install.md promises this in the text on `database.migrationSecret`.
     """
     with contextlib.closing(Services(tmp_path, restricted_url, redis_url, free_port)) as services:
         services.publish()
@@ -192,11 +192,9 @@ def test_the_webhook_can_read_the_route_of_the_test(production: Rendered) -> Non
 
 
 def test_the_test_keeps_its_log_and_removes_its_route(production: Rendered) -> None:
-    """The pod of `helm test` stays, so that its log can be read.
+    """After `helm test`, the pod stays, so that its log can be read. The route of the test is removed.
 
-    The route of the test is removed.
-
-    Otherwise, the webhook would continue to accept the route.
+    Otherwise, the webhook would continue to accept deliveries on this route.
     """
     annotated = [each for each in production.objects if "annotations" in each["metadata"]]
     hooks = [each for each in annotated if each["metadata"]["annotations"].get("helm.sh/hook") == "test"]

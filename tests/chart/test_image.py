@@ -54,7 +54,7 @@ def test_the_user_of_the_image_is_a_number_and_not_root(dockerfile: str) -> None
 def test_the_build_context_is_only_the_wheels() -> None:
     """The build context contains only the wheels.
 
-    The history of the repository and credentials cannot get into a layer.
+    The repository's history and its credentials can therefore not get into a layer.
     """
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
 

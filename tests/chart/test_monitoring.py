@@ -82,7 +82,10 @@ def test_a_rendered_alert_links_to_its_page(production: Rendered) -> None:
 
 
 def test_every_pod_is_scraped_once(production: Rendered) -> None:
-    """The console is scraped through its Service, and the others as pods. No count is exported twice."""
+    """Prometheus scrapes the console through its Service, and the other components as pods.
+
+    No count is exported twice.
+    """
     selector = production.one("PodMonitor", "")["spec"]["selector"]
 
     assert selector["matchExpressions"][0]["values"] == ["webhook", "worker", "operator"]

@@ -1,4 +1,4 @@
-"""Tests in the NetworkPolicies which pods may talk to each other."""
+"""The NetworkPolicies allow each pod to talk only to the pods and addresses that it needs."""
 
 from collections.abc import Iterator
 
@@ -82,7 +82,7 @@ def test_only_three_components_reach_meta(production: Rendered) -> None:
 def test_the_metadata_service_of_the_cloud_cannot_be_reached(production: Rendered) -> None:
     """The worker cannot reach the metadata service of the cloud.
 
-    This service would give credentials of the node to any pod that asks.
+    This service would give the node's credentials to any pod that asks for them.
     """
     blocks = [
         peer["ipBlock"]

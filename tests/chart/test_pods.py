@@ -26,7 +26,7 @@ def test_every_pod_is_restricted(chart: Rendered) -> None:
 def test_every_pod_has_a_numeric_user(chart: Rendered) -> None:
     """Every pod has a numeric user.
 
-    The kubelet cannot check whether a user given by name is root, and refuses the pod.
+    If the user is given by name, the kubelet cannot check whether the user is root. It refuses such a pod.
     """
     for name, pod in chart.pods():
         assert pod["spec"]["securityContext"]["runAsUser"] > 0, name
@@ -68,7 +68,7 @@ def test_no_pod_gets_service_links(chart: Rendered) -> None:
 def test_every_container_has_requests_and_a_memory_limit(chart: Rendered) -> None:
     """Every container has resource requests and a memory limit.
 
-    A container that needs too much memory is then killed itself, instead of its neighbours.
+    If a container needs too much memory, the kernel kills this container and not another one.
     """
     for name, pod in chart.pods():
         for container in _containers(pod):
@@ -89,7 +89,7 @@ def test_no_variable_is_given_twice(chart: Rendered) -> None:
 
 
 def test_extra_variables_replace_those_of_the_same_name(helm: None) -> None:
-    """An extra variable replaces the chart's variable of the same name. Here, it sets the log level."""
+    """An extra variable replaces the chart's variable of the same name. In this test, it is the log level."""
     assert render("namespaced").environment("worker")["WAYPOST_LOG_LEVEL"]["value"] == "DEBUG"
 
 
@@ -138,7 +138,8 @@ def test_a_service_mounts_its_own_half_of_the_registry(
 def test_pods_start_before_the_registry_exists(production: Rendered) -> None:
     """Pods start before the registry exists.
 
-    Before the first number, there is no Secret of the registry, so these Secrets are optional.
+    The registry has no Secrets before the first number is created. The pods therefore mount these Secrets as
+    optional.
     """
     for audience in ("webhook", "worker"):
         volume = next(each for each in production.pod(audience)["volumes"] if each["name"] == "registry")
@@ -158,9 +159,9 @@ def test_only_the_simulator_changes_the_address_of_the_graph_api(production: Ren
 
 
 def test_with_a_certificate_authority_the_database_is_verified(production: Rendered) -> None:
-    """With a certificate authority, the database is verified.
+    """If the values name a certificate authority, workers and migrations verify the database server.
 
-    Workers and migrations verify the name and the certificate of the server.
+    They verify the name and the certificate of the server.
     """
     for pod in (production.pod("worker"), production.one("Job", "migrate")["spec"]["template"]["spec"]):
         variables = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
@@ -172,10 +173,10 @@ def test_with_a_certificate_authority_the_database_is_verified(production: Rende
 
 @pytest.mark.parametrize("values", VALUES)
 def test_pods_restart_when_an_inline_address_changes(helm: None, values: str) -> None:
-    """Pods restart when an inline address changes.
+    """Pods restart when an address that is written in the values changes.
 
-    The kubelet does not restart a pod when a Secret changes. A checksum in the annotations changes the pod
-    instead.
+    The kubelet does not restart a pod when a Secret changes. The pod therefore has a checksum of the address in
+    its annotations.
     """
     if values == "production":
         assert all("annotations" not in pod["metadata"] for name, pod in render(values).pods() if "worker" in name)

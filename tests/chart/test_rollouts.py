@@ -1,4 +1,4 @@
-"""Upgrades, evictions and scaling lose nothing."""
+"""Upgrades, evictions and scaling lose no deliveries and no messages."""
 
 from waypost.lanes.job import JOB_TIMEOUT_S
 from waypost.settings import Settings
@@ -23,7 +23,10 @@ def test_a_webhook_outlives_its_place_in_the_service(chart: Rendered) -> None:
 
 
 def test_a_worker_may_finish_its_longest_job(chart: Rendered) -> None:
-    """A worker's pod is killed only after RQ's deadline of a drain and the deadline of the last Graph call."""
+    """A worker's pod gets enough time to finish a drain and the last Graph call before it is killed.
+
+    The grace period is longer than RQ's deadline of a drain and the deadline of a Graph call together.
+    """
     assert chart.pod("worker")["terminationGracePeriodSeconds"] > JOB_TIMEOUT_S + GRAPH_TIMEOUT_S + 5
 
 
@@ -37,7 +40,7 @@ def test_a_longer_graph_deadline_lengthens_the_grace_period(helm: None) -> None:
 def test_readiness_and_liveness_ask_different_questions(chart: Rendered) -> None:
     """Readiness and liveness have different probes.
 
-    An unavailable database takes a pod out of the Service, but must not kill the pod.
+    If the database is unavailable, a pod is taken out of the Service, but it must not be killed.
     """
     for component in ("webhook", "worker", "operator", "console"):
         container = chart.pod(component)["containers"][0]

@@ -77,7 +77,7 @@ def test_a_duplicate_field_is_found(places: tuple[Path, ...]) -> None:
 
 
 def test_a_kind_without_a_schema_is_refused(places: tuple[Path, ...]) -> None:
-    """A kind without a schema is refused. A kind that is new in the chart needs a schema."""
+    """A kind without a schema is refused. If the chart gets a new kind, a schema must be added for this kind."""
     with pytest.raises(Failed, match="could not find schema for Certificate"):
         conform("apiVersion: cert-manager.io/v1\nkind: Certificate\nmetadata: {name: a}\nspec: {}\n", places)
 
@@ -99,9 +99,9 @@ def test_unlisted_keys_are_refused() -> None:
 
 
 def test_a_property_named_like_a_keyword_is_a_property() -> None:
-    """A property that has the name of a keyword is treated as a property.
+    """A property that has the name of a keyword of JSON Schema is treated as a property.
 
-    The schema of schemas has properties named `properties`, `items` and `nullable`.
+    The schema for schemas has properties with the names `properties`, `items` and `nullable`.
     """
     made = schemas.closed({"properties": {"properties": {"type": "object"}, "nullable": {"type": "boolean"}}})
 
@@ -119,9 +119,9 @@ def test_a_property_named_like_a_keyword_is_a_property() -> None:
 def test_a_wrong_module_is_distinguished_from_an_unavailable_one(
     found: dict[str, str], raised: type[Exception]
 ) -> None:
-    """A module that is unavailable and a module that is wrong raise different errors.
+    """A module that is unavailable raises another error than a module with the wrong checksum.
 
-    Without a network nothing is checked, but a module other than the pinned one is always an error.
+    Without a network nothing is checked. A module other than the pinned one is always an error.
     """
     with pytest.raises(raised):
         schemas.unpacked("example.com/module@v1.0.0", found, "h1:pinned")

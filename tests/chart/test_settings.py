@@ -1,4 +1,4 @@
-"""The variables that the chart sets are the settings that processes read."""
+"""Each variable that the chart sets is a setting that a process reads."""
 
 import json
 
@@ -49,11 +49,9 @@ NUMBERS = [
 def test_a_value_reaches_its_process_and_its_bounds_are_the_settings(
     component: str, name: str, largest: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each number in the values changes its pod.
+    """Each number in the values changes its pod. The process accepts the largest number that the schema accepts.
 
-    The process accepts the largest number that the schema accepts.
-
-    Values that have no effect, or that only the schema accepts, are therefore found before an install.
+    The test finds numbers that have no effect, and numbers that the schema accepts but the process refuses.
     """
     changed = render("production", sets=(f"{component}.{name}={largest}",))
 
@@ -62,7 +60,7 @@ def test_a_value_reaches_its_process_and_its_bounds_are_the_settings(
 
 
 def test_the_operator_understands_its_settings(chart: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator understands its settings and the JSON for the pods of schedules."""
+    """The operator can read the settings that the chart gives it, and the JSON for the pods of schedules."""
     options = operator.options(_settings(chart, "operator", monkeypatch))
 
     assert options.release_namespace == NAMESPACE
@@ -73,7 +71,7 @@ def test_the_operator_understands_its_settings(chart: Rendered, monkeypatch: pyt
 
 
 def test_schedules_get_the_database_by_reference(production: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pods of schedules get the name of the database's Secret and never its contents. Each variable occurs once."""
+    """The pods of schedules get the name of the database's Secret, but not its contents. Each variable occurs once."""
     job = operator.options(_settings(production, "operator", monkeypatch)).job
     variables = {each["name"]: each for each in job.environment}
 
@@ -106,9 +104,10 @@ def test_the_operator_finds_the_pods_that_mount_the_registry(production: Rendere
 
 
 def test_the_mounted_secrets_are_those_that_the_operator_writes(production: Rendered) -> None:
-    """The services mount all Secrets that the operator may write, in their order: of two equal keys the later counts.
+    """The services mount all Secrets that the operator may write, in the operator's order.
 
-    Workers also mount those of the previous version, before the others, and the bots in a volume of their own.
+    If two Secrets have the same key, the later Secret counts. Workers first mount the Secrets of the previous
+    version. They mount the bots in a separate volume.
     """
     assert _mounted(production, "webhook") == {"/etc/waypost/registry/webhook": _secrets("webhook")}
     previous = [previous_registry.worker_secret(shard) for shard in range(previous_registry.SECRETS)]
@@ -119,7 +118,10 @@ def test_the_mounted_secrets_are_those_that_the_operator_writes(production: Rend
 
 
 def test_the_secrets_of_the_registry_are_optional(production: Rendered) -> None:
-    """Most of them do not exist, and a pod starts all the same."""
+    """The services mount all Secrets of the registry as optional.
+
+    Most of these Secrets do not exist, and a pod must start nevertheless.
+    """
     for component in ("webhook", "worker"):
         for volume in production.pod(component)["volumes"]:
             for source in volume.get("projected", {}).get("sources", ()):
@@ -131,7 +133,7 @@ def _secrets(content: registry_shards.Content) -> list[str]:
 
 
 def _mounted(production: Rendered, component: str) -> dict[str, list[str]]:
-    """Returns the Secrets that the operator writes and a component mounts, by folder."""
+    """Returns by folder the Secrets that a component mounts, as far as the operator writes them."""
     pod = production.pod(component)
     folders = {each["name"]: each["mountPath"] for each in pod["containers"][0]["volumeMounts"]}
     return {
@@ -166,7 +168,7 @@ def test_the_chart_installs_the_version_of_this_repository() -> None:
 
 
 def test_the_chart_installs_all_kinds(production: Rendered) -> None:
-    """The chart renders all our kinds unchanged, except for the annotation that keeps them."""
+    """The chart renders all our CRDs unchanged. It only adds the annotation that keeps them after an uninstall."""
     for kind in crd.KINDS:
         rendered = next(
             each for each in production.all("CustomResourceDefinition") if each["spec"]["names"]["kind"] == kind.kind

@@ -12,7 +12,7 @@ def _meanings(text: str) -> dict[str, str]:
 
 
 def test_every_key_is_explained() -> None:
-    """Every key of values.yaml has its own comment directly above it. This holds at any depth, and for groups too."""
+    """Every key of values.yaml, at any depth, has its own comment directly above it. Groups have a comment too."""
     unexplained = [name for name, meaning in _meanings((CHART / "values.yaml").read_text()).items() if not meaning]
 
     assert unexplained == []
@@ -39,7 +39,8 @@ def test_links_of_the_readme_lead_somewhere() -> None:
 def test_an_explanation_belongs_to_the_key_directly_below_it() -> None:
     """A comment explains only the key directly below it.
 
-    A blank line, another indentation, another key or the brace of a flow mapping ends this relation.
+    It explains no key if a blank line, another key or the brace of a flow mapping is between the two. It explains
+    no key either if its indentation differs from that of the key.
     """
     text = """\
 # About the file.
@@ -68,7 +69,7 @@ flow: {four: 4}
 def test_a_row_shows_the_default_as_yaml_takes_it() -> None:
     """A row of the table shows the default value as YAML.
 
-    Text keeps its quotation marks, a group has no default, and a bar does not end the cell.
+    A text keeps its quotation marks. A group has no default. A bar in an explanation does not end the cell.
     """
     page = chart_values.page('# One | two.\na: "0.1"\n# Group.\nb:\n  # Inside.\n  c: [1, "ü"]\n')
 

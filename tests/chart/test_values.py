@@ -64,7 +64,7 @@ def test_an_install_without_values_says_what_is_missing(helm: None) -> None:
 def test_values_and_schema_have_the_same_keys() -> None:
     """The values and the schema have the same keys.
 
-    A key that is only in the values could not be set. A key that is only in the schema could not be found.
+    Users could not set a key that is only in the values. They could not find a key that is only in the schema.
     """
     schema = json.loads((CHART / "values.schema.json").read_text())
 
@@ -88,7 +88,7 @@ def test_values_and_schema_have_the_same_keys() -> None:
 
 
 def test_the_schema_refuses_unknown_keys_everywhere() -> None:
-    """In the schema, an object with listed properties allows no others."""
+    """An object of the schema with listed properties allows no other properties."""
     schema = json.loads((CHART / "values.schema.json").read_text())
 
     def closed(node: object, place: str) -> None:

@@ -1,7 +1,4 @@
-"""Tests of the command line.
-
-They cover exit statuses, one line per error, and defaults from a running `waypost dev`.
-"""
+"""The command line has correct exit statuses, one line per error, and defaults from a running `waypost dev`."""
 
 import json
 from pathlib import Path
@@ -73,7 +70,7 @@ def test_migrate_creates_the_schema_in_an_empty_database(empty_database_url: str
 
 
 def test_beside_a_running_dev_no_environment_is_needed(database_url: str, tmp_path: Path) -> None:
-    """Commands need no environment variables beside a running `waypost dev`.
+    """While `waypost dev` runs, other commands need no environment variables.
 
     `waypost dev` writes all addresses into `dev.json`.
     """

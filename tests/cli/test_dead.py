@@ -1,6 +1,6 @@
-"""Tests of `waypost dead`.
+"""`waypost dead` lists, replays and drops dead events.
 
-Events are listed without their content. They can be replayed or dropped, and the counts add up.
+The list does not show the content of events. After each command, the counts add up.
 """
 
 import json
@@ -88,7 +88,10 @@ def test_the_list_can_be_printed_as_json(database: Engine, waypost: Waypost) -> 
 
 
 def test_one_event_is_shown_with_where_it_failed(database: Engine, waypost: Waypost) -> None:
-    """`dead show` names the files and lines of the bot's code, so that its author need not search the log."""
+    """`dead show` names the files and lines of the bot's code where an event failed.
+
+    The author of the bot then does not need to search the log.
+    """
     (event_id,) = store(database, "a", reason="KeyError")
     with database.begin() as connection:
         connection.execute(text("UPDATE event SET detail = 'booking:41 in turn; booking.prices:7 in price'"))
@@ -101,7 +104,7 @@ def test_one_event_is_shown_with_where_it_failed(database: Engine, waypost: Wayp
 
 
 def test_an_event_that_is_not_dead_cannot_be_shown(database: Engine, waypost: Waypost) -> None:
-    """A mistyped id ends the command with a sentence."""
+    """An id that belongs to no dead event ends the command with a sentence and exit status 2."""
     store(database, "a")
     answer = waypost("dead", "show", "999999")
     assert answer.exit_code == 2
@@ -170,7 +173,7 @@ def test_an_unknown_number_is_a_usage_error(waypost: Waypost) -> None:
 
 
 def test_a_mistyped_id_changes_nothing(database: Engine, waypost: Waypost) -> None:
-    """A command with a mistyped id changes nothing. It is refused as a whole, although the other ids are right."""
+    """A command with a mistyped id changes nothing. The whole command is refused, although the other ids are right."""
     ids = store(database, "a")
     answer = waypost("dead", "drop", str(ids[0]), "999999")
 
@@ -193,7 +196,7 @@ def test_a_command_without_a_selection_changes_nothing(database: Engine, waypost
 def test_more_than_one_batch_is_replayed_to_the_last(database: Engine, waypost: Waypost) -> None:
     """All selected events are replayed, even if they need more than one batch.
 
-    Each transaction locks 500 rows. The user sees the total.
+    Each transaction locks at most 500 rows. The command prints the total.
     """
     store(database, *(f"key-{number}" for number in range(1201)))
     answer = waypost("dead", "replay", "--all")
@@ -214,7 +217,7 @@ def test_a_waiting_or_done_event_cannot_be_dropped(database: Engine) -> None:
 
 
 def test_a_replay_makes_the_holder_of_the_lane_look_again(database: Engine) -> None:
-    """A replay makes the holder of the lane look again.
+    """A replay makes the holder of the lane look for events again.
 
     Otherwise, a drain that is about to end would leave the event to the sweeper.
     """
@@ -228,9 +231,9 @@ def test_a_replay_makes_the_holder_of_the_lane_look_again(database: Engine) -> N
 
 
 def test_sends_that_failed_or_are_unknown_are_listed(database: Engine, waypost: Waypost) -> None:
-    """`waypost dead list --sends` lists sends that failed or are unknown.
+    """`waypost dead list --sends` lists sends that failed and sends whose outcome is unknown.
 
-    The list shows code and reason, but no recipient and no text.
+    The list shows the code and the reason, but no recipient and no text.
     """
     with database.begin() as connection:
         connection.execute(

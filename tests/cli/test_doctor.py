@@ -1,4 +1,4 @@
-"""Tests of `waypost doctor`. The command finds what is wrong, says what to do, and shows no secret."""
+"""`waypost doctor` finds the things that are wrong, says what to do, and shows no secret."""
 
 import json
 from collections.abc import Callable
@@ -189,9 +189,9 @@ def test_files_that_everybody_may_read_are_a_warning(tmp_path: Path) -> None:
     ],
 )
 def test_a_token_is_judged_by_what_meta_says_about_it(token: TokenDetails, state: str, words: str) -> None:
-    """A token is judged by what Meta says about it.
+    """The state of a token depends on what Meta reports about the token.
 
-    Meta says whether the token is valid, which permissions it has, and when it expires.
+    Meta reports whether the token is valid, which permissions it has, and when it expires.
     """
     (finding,) = doctor.judge_token("token", token, now=0.0)
 
@@ -203,7 +203,7 @@ def test_a_token_is_judged_by_what_meta_says_about_it(token: TokenDetails, state
 def run(database_url: str, redis_server: EmbeddedRedis, tmp_path: Path) -> Callable[..., Result]:
     """Returns a function that runs `waypost doctor`.
 
-    The servers are good and the registry has one number, but there is no Graph API.
+    The database and Redis are good and the registry has one number, but no Graph API can be reached.
     """
 
     def doctor_on(*arguments: str, registry_dir: Path | None = None) -> Result:

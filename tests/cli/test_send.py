@@ -1,4 +1,4 @@
-"""Tests of `waypost send`: its arguments, its keys, and how it finds the number and the contact."""
+"""`waypost send` checks its arguments, obeys its keys, and finds the number and the contact."""
 
 import pytest
 from sqlalchemy import Engine, text
@@ -37,7 +37,7 @@ def test_a_recipient_is_a_phone_number_or_a_bsuid(word: str, expected: Recipient
 
 @pytest.mark.parametrize("word", ["3331234567", "canary", "+39", "+390000000000000000", ""])
 def test_an_invalid_recipient_is_refused_without_repeating_it(word: str) -> None:
-    """An invalid recipient is refused, and the error does not repeat it, because the address is personal data.
+    """An invalid recipient is refused. The error does not repeat the recipient, because it is personal data.
 
     A phone number without a country code is invalid, because Meta would assume the country code of the business.
     """
@@ -97,7 +97,7 @@ def test_a_key_that_was_used_for_another_contact_is_refused(database: Engine) ->
 
 
 def test_a_contact_that_wrote_before_keeps_its_conversation(database: Engine) -> None:
-    """A contact that wrote before keeps its conversation. The 24-hour window and the consent of that contact apply."""
+    """A contact who has written before keeps the conversation, with its 24-hour window and the contact's consent."""
     to = Recipient("393331234567", None)
     for _ in range(2):
         send.request(database, NUMBER, to, Text("hello"), None)
@@ -106,9 +106,9 @@ def test_a_contact_that_wrote_before_keeps_its_conversation(database: Engine) ->
 
 
 def test_the_outcome_is_returned_after_the_deadline_at_the_latest(database: Engine) -> None:
-    """The outcome is returned at the deadline at the latest.
+    """The outcome is returned when it is known, and at the deadline at the latest.
 
-    Without a worker, the message is still queued at that time.
+    Without a worker, the message is still queued at the deadline.
     """
     outbox_id, _ = send.request(database, NUMBER, Recipient("393331234567", None), Text("hello"), None)
     assert send.outcome(database, outbox_id, within_s=0.0).state == "queued"

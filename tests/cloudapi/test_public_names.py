@@ -38,7 +38,7 @@ def test_the_messages_package_keeps_its_public_names() -> None:
 def test_a_plugin_can_import_both_packages_in_a_process_of_its_own() -> None:
     """A plugin can import either package first.
 
-    Neither import requires that another module of Waypost was imported before.
+    Each import works although no other module of Waypost was imported before.
     """
     for code in ("import waypost.bot", "from waypost.cloudapi.messages import Text"):
         subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)

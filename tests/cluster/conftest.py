@@ -1,8 +1,8 @@
 """Fixtures for tests on a real API server.
 
-WAYPOST_TEST_KUBECONFIG names the API server. Otherwise, etcd and kube-apiserver are started from the folder
-WAYPOST_TEST_KUBEBIN. If neither variable is set, these tests are skipped. They need only the API server, but
-no nodes and no controllers. Nodes and controllers do no harm. If the tests were given a cluster, they leave
+WAYPOST_TEST_KUBECONFIG names the API server. If it is not set, etcd and kube-apiserver are started from the
+folder WAYPOST_TEST_KUBEBIN. If neither variable is set, these tests are skipped. The tests need only the API
+server. Nodes and controllers are not needed, but do no harm. If the tests were given a cluster, they leave
 nothing behind on it.
 """
 

@@ -1,4 +1,7 @@
-"""The chart on a real API server: the server accepts every object, and the chart's policies refuse what they should."""
+"""Tests the chart on a real API server.
+
+The server accepts every object of the chart. The chart's policies refuse the objects that they must refuse.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +56,8 @@ def test_the_kinds_outlive_the_release(
 ) -> None:
     """Our kinds and their objects stay when Helm removes the release.
 
-    Helm installs, upgrades and removes the release. It skips hooks, because no controller here runs their pods.
+    In this test, Helm installs, upgrades and removes the release. Helm skips the hooks, because no controller
+    here runs their pods.
     """
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     values = ("--values", str(CHART / "ci" / "trial-values.yaml"))
@@ -104,9 +108,10 @@ def number(api: client.ApiClient, chart_namespaces: tuple[str, ...]) -> Iterator
 def policies(kubeconfig: Path, api: client.ApiClient, number: Where) -> Iterator[None]:
     """Installs the policies of the production chart and waits until they are in force.
 
-    At the end, deletes the policies and waits until they are no longer in force. The API server starts and stops
-    to apply each policy with a delay. If a policy is deleted and created again, it may first still refuse
-    objects, and then refuse nothing for a while. All tests therefore share one installation.
+    At the end, the fixture deletes the policies and waits until they are no longer in force. The API server
+    applies a new policy only after a delay, and a deleted policy is still applied for a while. If a policy is
+    deleted and created again, it may first still refuse objects, and then refuse nothing for a while. All tests
+    therefore share one installation.
     """
     chart: Rendered = render("production")
     manifests = yaml.safe_dump_all([each for each in chart.objects if each["kind"] in POLICIES])
@@ -140,7 +145,10 @@ def _schedule(namespace: str, message: dict[str, Any], **metadata: Any) -> dict[
 
 
 def _refusal(api: client.ApiClient, manifest: dict[str, Any]) -> str | None:
-    """Tries to create an object, which is not stored. Returns the API server's message if it refuses."""
+    """Tries to create an object with a dry run, so that the object is not stored.
+
+    Returns the API server's message if the server refuses the object.
+    """
     custom = client.CustomObjectsApi(api)
     plural = {"BotSchedule": "botschedules", "WhatsAppNumber": "whatsappnumbers"}[manifest["kind"]]
     try:
@@ -214,7 +222,7 @@ def test_a_callback_that_is_not_https_cannot_be_recorded(api: client.ApiClient, 
 
 @pytest.mark.usefixtures("policies")
 def test_a_callback_by_https_is_recorded(api: client.ApiClient, number: Where) -> None:
-    """A callback that is https is recorded in the status. The operator writes it in the same way."""
+    """A callback that is https is recorded in the status. The test writes the callback as the operator does."""
     refusal = _record(api, number, "https://a.example/webhooks/a/b")
 
     found: Any = client.CustomObjectsApi(api).get_namespaced_custom_object(*number)

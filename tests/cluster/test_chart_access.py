@@ -38,9 +38,9 @@ def _tools() -> None:
 def namespaces(
     request: pytest.FixtureRequest, kubeconfig: Path, chart_namespaces: tuple[str, ...]
 ) -> Iterator[tuple[str, ...]]:
-    """Installs the chart's accounts and roles for an operator of some namespaces, or of all.
+    """Installs the chart's accounts and roles for an operator that watches some namespaces or all namespaces.
 
-    Yields the namespaces. The tuple is empty for an operator of all namespaces.
+    Yields the namespaces. The tuple is empty for an operator that watches all namespaces.
     """
     sets = tuple(f"operator.namespaces[{n}]={name}" for n, name in enumerate(request.param))
     objects = yaml.safe_dump_all([each for each in render("trial", sets).in_namespaces() if each["kind"] in ACCESS])
@@ -177,8 +177,8 @@ def test_the_api_server_grants_the_listed_rights_and_nothing_else(
 ) -> None:
     """The API server grants each account the listed rights and nothing else.
 
-    The rights are checked in the account's own namespace, in a team's namespace and in another one. Rights that
-    any account has do not count.
+    The test checks the rights in the account's own namespace, in a team's namespace and in an unrelated
+    namespace. It ignores rights that every account has.
     """
     mode = next(name for name, given in rights.MODES.items() if given == namespaces)
     kubectl(kubeconfig, "create", "serviceaccount", "unprivileged", "--namespace", namespace)

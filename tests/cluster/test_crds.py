@@ -177,7 +177,7 @@ def test_a_name_with_a_dot_is_refused(api: client.ApiClient, namespace: str, kin
 def test_ids_are_immutable(api: client.ApiClient, namespace: str, field: str) -> None:
     """The ids of a number are immutable.
 
-    Another number needs another object, and the message says how to replace the object.
+    A user who wants another id must create another object. The error message says how to replace the object.
     """
     create(api, namespace, "WhatsAppNumber", NUMBER)
     with pytest.raises(ApiException) as refused:

@@ -183,7 +183,8 @@ def test_a_finalizer_holds_an_object_until_it_is_removed(
 ) -> None:
     """An object with a finalizer stays until the finalizer is removed.
 
-    A merge patch at the resource version that was read sets and removes the finalizer.
+    The operator sets and removes the finalizer with a merge patch. The patch contains the resource version that
+    the operator has read.
     """
     made: Manifest = untyped(
         objects.create_namespaced_custom_object(*GROUP, namespace, "whatsappnumbers", number(namespace))
@@ -205,9 +206,9 @@ def test_an_event_is_accepted(cluster: Cluster, api: client.ApiClient, namespace
 
 
 def test_a_refusal_quotes_the_api_server(cluster: Cluster, namespace: str) -> None:
-    """The error of a refusal quotes the API server.
+    """If the API server refuses an object, the error quotes the server's message.
 
-    The message of a CEL rule thereby reaches the reader of the condition.
+    The message of a CEL rule thereby reaches the person who reads the condition.
     """
     bad = number(namespace, phoneNumberId="abc")
     with pytest.raises(ClusterRefused, match="must be an id at Meta"):
@@ -241,7 +242,7 @@ def start_operator(
 ) -> Iterator[Callable[..., Running]]:
     """Yields a function that starts an operator as the chart's service account.
 
-    Nothing listens on the port of the operator's Graph API.
+    The operator calls the Graph API on a port where nothing listens.
     """
     started: list[Running] = []
 
@@ -324,7 +325,7 @@ def test_the_charts_permissions_suffice_and_the_process_ends_in_order(
     api: client.ApiClient,
     namespace: str,
 ) -> None:
-    """The chart's permissions suffice in both modes, and the process ends in order.
+    """The chart's permissions suffice in both modes, and the process ends without an error.
 
     The API server refuses nothing from the start of the process to its end. In between, the operator reconciles
     and deletes a number.

@@ -2,9 +2,9 @@
 
 They cover how Kubernetes' own controllers name the Job, and how the run's report reaches the status.
 
-The tests need the CronJob and Job controllers, which belong to a whole cluster or to a
-kube-controller-manager beside the API server. They need no node, and they keep nodes from taking their pods.
-The tests write the statuses of the pods in place of the kubelet.
+The tests need the CronJob and Job controllers. A whole cluster runs these controllers. Beside a bare API
+server, a kube-controller-manager must run them. The tests need no node, and no node can take their pods. The
+tests write the statuses of the pods in place of the kubelet.
 """
 
 import dataclasses
@@ -55,7 +55,7 @@ def controllers(kubeconfig: Path, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def nodeless(place: Place) -> Place:  # noqa: F811 - the fixture
-    """Returns the place. Its schedules make pods that no node takes."""
+    """Returns a place whose schedules make pods that no node takes."""
     job = dataclasses.replace(place.options.job, node_selector={"waypost.dev/test": "nowhere"})
     place.options = dataclasses.replace(place.options, job=job)
     return place
@@ -100,7 +100,7 @@ def test_a_run_finds_its_planned_minute_and_its_report_reaches_the_status(nodele
 
 
 def test_a_run_that_a_retry_cannot_help_fails_its_job_at_once(nodeless: Place, controllers: None) -> None:
-    """A run that a retry cannot help fails its Job at once.
+    """If a retry cannot help a failed run, the Job of the run fails at once.
 
     Exit status 2 means that three more pods would fail in the same way.
     """

@@ -173,7 +173,8 @@ def test_the_cronjob_is_accepted_and_the_schedule_is_ready(place: Place) -> None
 def test_defaults_of_the_api_server_cause_no_second_write(place: Place) -> None:
     """Defaults of the API server cause no second write.
 
-    The CronJob got defaults, and each reconcile has a new trace. Repeated reconciles write nothing nevertheless.
+    The API server adds defaults to the CronJob, and each reconcile has a new trace. Nevertheless, repeated
+    reconciles write nothing.
     """
     place.add_schedule()
     place.reconcile()
@@ -230,7 +231,7 @@ def test_pods_of_runs_meet_the_restricted_standard(place: Place) -> None:
 def test_an_edited_cronjob_is_corrected_and_fields_of_others_stay(place: Place) -> None:
     """An edited CronJob is corrected.
 
-    Server-side apply restores the fields that the operator owns, and leaves all others.
+    Server-side apply restores the fields that the operator owns. All other fields stay as they are.
     """
     place.add_schedule()
     place.reconcile()

@@ -1,4 +1,4 @@
-"""Tests that the pages show the content of the database, escaped. The pages show nothing that people wrote."""
+"""Tests that the pages escape what they show from the database. The pages show no text of any conversation."""
 
 import json
 import re
@@ -47,7 +47,7 @@ async def client(database: Engine) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def hostile(database: Engine) -> None:
-    """Stores a number whose every text is an attack, and a conversation whose every text is private."""
+    """Stores a number in which every text is an attack, and a conversation in which every text is private."""
     conditions = [{"type": CANARY, "status": CANARY, "reason": CANARY, "message": CANARY, "lastTransitionTime": CANARY}]
     with database.begin() as connection:
         connection.execute(
@@ -110,7 +110,10 @@ async def test_hostile_text_stays_text(hostile: None, client: httpx.AsyncClient,
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}", "/api/status"])
 async def test_nothing_that_people_wrote_is_shown(hostile: None, client: httpx.AsyncClient, path: str) -> None:
-    """The pages show nothing that people wrote. The people who run the numbers do not need to read conversations."""
+    """The pages show no text that people wrote in conversations.
+
+    The people who run the numbers do not need to read conversations.
+    """
     answer = await client.get(path)
     assert answer.status_code == 200
     assert [each for each in PRIVATE if each in answer.text] == []
@@ -151,7 +154,7 @@ async def test_an_empty_installation_has_a_page(client: httpx.AsyncClient) -> No
 async def test_the_page_marks_counts_that_do_not_add_up(database: Engine, client: httpx.AsyncClient) -> None:
     """The page marks whether the counts of a number add up.
 
-    ✓ means received = duplicate + done + dead + waiting. ✗ comes with a concern.
+    A ✓ means that received = duplicate + done + dead + waiting. A ✗ appears together with a concern.
     """
     with database.begin() as connection:
         tally.add(
@@ -169,7 +172,7 @@ async def test_the_page_marks_counts_that_do_not_add_up(database: Engine, client
 
 @pytest.mark.anyio
 async def test_a_paused_number_says_why(hostile: None, client: httpx.AsyncClient) -> None:
-    """A paused number is listed with Meta's code and our reason, among everything that needs a person."""
+    """The page lists a paused number among the things that need a person. It shows Meta's code and our reason."""
     page = Page((await client.get("/")).text)
     assert "is paused (Meta's error 190)" in page.text
 
@@ -178,7 +181,7 @@ async def test_a_paused_number_says_why(hostile: None, client: httpx.AsyncClient
 async def test_a_dead_event_says_how_to_try_it_again(
     hostile: None, database: Engine, client: httpx.AsyncClient
 ) -> None:
-    """The page shows the command that replays a dead event, ready to be copied."""
+    """The page shows the command that replays a dead event. The reader can copy the command."""
     with database.connect() as connection:
         event = connection.execute(text("SELECT id FROM event")).scalar_one()
     assert f"waypost dead replay {event}" in Page((await client.get("/")).text).text
@@ -186,7 +189,7 @@ async def test_a_dead_event_says_how_to_try_it_again(
 
 @pytest.mark.anyio
 async def test_messages_are_plotted_with_labels(hostile: None, client: httpx.AsyncClient) -> None:
-    """Messages are plotted as an SVG of bars, whose axes are labelled."""
+    """The page plots the messages per hour as an SVG bar chart. The axes of the chart are labelled."""
     page = Page((await client.get("/")).text)
     assert "rect" in page.tags
     assert "messages per hour" in page.text

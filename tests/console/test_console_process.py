@@ -70,7 +70,7 @@ def test_without_a_password_it_listens_on_loopback_only(start: Start, wait_for: 
 def test_with_a_password_it_listens_on_the_given_address(start: Start, wait_for: Callable[..., object]) -> None:
     """With a password, the console listens on the given address and asks for the password.
 
-    Here, the address is that of all interfaces of the pod.
+    Here, the given address stands for all interfaces of the pod.
     """
     port, _, _ = start(WAYPOST_HOST="0.0.0.0", WAYPOST_CONSOLE_PASSWORD="open sesame")
     wait_for(lambda: status(f"http://127.0.0.2:{port}/") == 401)

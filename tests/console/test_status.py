@@ -71,7 +71,7 @@ BAD_TOKEN = {"type": "TokenValid", "status": "False", "reason": "Expired", "mess
 def test_a_concern_is_what_needs_a_person(given: Status, problems: list[str]) -> None:
     """Everything that needs a person is a concern, and nothing else is.
 
-    People ignore a page with false alarms. A page without alarms is worse.
+    People ignore a page with false alarms. A page that misses a real problem is worse.
     """
     assert [concern.problem for concern in concerns(given)] == problems
 
@@ -83,7 +83,7 @@ def test_the_worst_comes_first() -> None:
 
 
 def test_an_event_that_waits_for_minutes_is_worse() -> None:
-    """An event that has waited for more than ten minutes is a worse concern.
+    """A wait of more than ten minutes makes an event a `bad` concern. A shorter wait makes it a `warn` concern.
 
     After ten minutes, something has stopped working.
     """
@@ -139,7 +139,7 @@ def test_an_age_has_one_unit(seconds: float | timedelta | None, worded: str) -> 
 
 
 def test_one_is_not_plural() -> None:
-    """One is not plural: 1 event, 0 events, 1,200 events."""
+    """The page uses the plural for every count except one: 1 event, 0 events, 1,200 events."""
     assert [plural(n, "event") for n in (1, 0, 1200)] == ["1 event", "0 events", "1,200 events"]
 
 

@@ -43,7 +43,7 @@ def engine(dev: Dev) -> Iterator[Engine]:
 
 
 def test_a_changed_app_secret_fails_no_message(dev: Dev, engine: Engine, files: list[Path], wait_for: WaitFor) -> None:
-    """A reply waits until the new app secret is declared. It is then sent with a proof by the new secret."""
+    """A reply waits until the new app secret is declared. After that, it is sent with a proof by the new secret."""
     _change_app_at_meta(dev, {"app_id": APP, "require_proof": True})
     assert _ask_meta(dev, {}) == 100
     assert_answered(dev, CONTACT, wait_for)

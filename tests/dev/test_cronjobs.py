@@ -136,9 +136,9 @@ def laptop(tmp_path: Path) -> Laptop:
 def test_a_tick_is_due_once_and_not_too_late(
     now: str, changes: dict[str, Any], last: str | None, expected: str | None
 ) -> None:
-    """A tick is due once, and not if it is too late.
+    """A tick is due only once. After its starting deadline, a tick is no longer due.
 
-    The cron expression is read in the schedule's time zone. Rome is an hour ahead.
+    The cron expression is read in the schedule's time zone. Here, Rome is an hour ahead of UTC.
     """
     spec = {"schedule": "*/5 * * * *", "timeZone": "Europe/Rome", "startingDeadlineSeconds": 300} | changes
     cron_job: Manifest = {"metadata": {"creationTimestamp": "2026-11-23T08:58:00Z"}, "spec": spec}
@@ -209,7 +209,10 @@ async def test_a_run_ends_with_its_schedule(laptop: Laptop) -> None:
 async def test_a_real_run_queues_its_messages(
     tmp_path: Path, database: Engine, database_url: str, wait_for: Callable[..., object]
 ) -> None:
-    """A real run queues its messages. The process is the same as in a cluster, and the operator wrote its order."""
+    """A real run queues its messages.
+
+    The run is the same process as in a cluster, and reads the order that the operator wrote.
+    """
     laptop = Laptop(tmp_path / "schedules")
     with database.begin() as connection:
         numbers.record(connection, [(NUMBER, "team-a", "support", "102290129340398")])

@@ -26,7 +26,7 @@ def test_a_folder_may_have_any_printable_name(tmp_path: Path, name: str) -> None
     ],
 )
 def test_a_path_that_some_process_could_not_use_is_refused_in_one_line(tmp_path: Path, name: str, words: str) -> None:
-    """A path that some process could not use is refused in one line, and nothing is created.
+    """If one of the processes could not use a path, the path is refused with one line, and nothing is created.
 
     The line can be printed on any terminal and names the option to change.
     """

@@ -43,7 +43,7 @@ def test_a_span_without_its_parent_is_a_root() -> None:
 
 
 def test_only_traces_that_began_since_then_count_and_the_earliest_comes_first() -> None:
-    """Only traces that began since the given time count, and the earliest comes first.
+    """Only traces that began at or after the given time are returned, and the earliest comes first.
 
     The folder also contains older traces.
     """

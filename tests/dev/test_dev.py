@@ -157,7 +157,7 @@ def wait_for_demonstration(dev: Dev, wait_for: WaitFor) -> None:
 def assert_answered(dev: Dev, sender: str, wait_for: WaitFor) -> None:
     """Checks that a message of this user is answered.
 
-    The message is sent again until the webhook accepts it, as Meta does.
+    The function sends the message again until the webhook accepts it. Meta does the same.
     """
     wait_for(lambda: dev.write(sender, "hello")["accepted"], what="an acknowledgement")
     wait_for(lambda: any(sent["to"] == f"+{sender}" for sent in dev.sent()), what="the reply")
@@ -326,7 +326,10 @@ def test_doctor_finds_nothing_wrong_with_it(dev: Dev, wait_for: WaitFor) -> None
 
 
 def test_send_goes_out_once_for_each_key(dev: Dev, wait_for: WaitFor) -> None:
-    """Two `waypost send` commands with the same key send one message. This happens when a script is run again."""
+    """Two `waypost send` commands with the same key send one message.
+
+    A script that is run again uses the same key.
+    """
     assert_answered(dev, "447700940000", wait_for)
     request = ("send", "team-a/support", "--to", "+447700940000", "--text", "by hand", "--key", "k1", "--json")
     first = json.loads(dev.command(*request).stdout)

@@ -33,7 +33,7 @@ def test_committed_data_survives_a_killed_postgres(own_postgres: EmbeddedPostgre
 def test_postgres_is_closed_to_other_users(own_postgres: EmbeddedPostgres) -> None:
     """PostgreSQL is closed to other users, and no port is open.
 
-    Everyone who can reach the socket is superuser, so other users cannot reach it.
+    Everyone who can reach the socket is a superuser. Therefore, other users must not be able to reach it.
     """
     assert stat.S_IMODE(own_postgres.sockets.stat().st_mode) & 0o077 == 0
     with psycopg.connect(own_postgres.url) as connection:
@@ -73,10 +73,10 @@ ODD_NAMES = (
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_a_folder_with_an_odd_name_gets_a_socket_with_a_short_and_plain_path(tmp_path: Path, name: str) -> None:
-    """The sockets of a folder with an odd name are in another folder with a short and plain path.
+    """If a data folder has an odd name, its sockets are in a separate folder with a short and plain path.
 
-    Each folder gets its own socket folder, which is the same at every start. No parser of addresses can misread
-    its path.
+    Each data folder has its own socket folder, which is the same at every start. No parser of addresses can
+    misread the path of a socket folder.
     """
     odd = tmp_path / name
     path = str(socket_folder(odd) / ".s.PGSQL.5432")
@@ -88,9 +88,9 @@ def test_a_folder_with_an_odd_name_gets_a_socket_with_a_short_and_plain_path(tmp
 
 
 def test_a_folder_with_a_short_and_plain_name_holds_its_sockets_itself(short_folder: Path) -> None:
-    """A folder with a short and plain name contains its sockets itself.
+    """If a data folder has a short and plain name, its sockets are inside this folder.
 
-    Nothing is then left in the temporary folder.
+    In this case, nothing is left in the temporary folder.
     """
     assert socket_folder(short_folder / "data_1.x+y") == short_folder.resolve() / "data_1.x+y"
 
@@ -99,7 +99,7 @@ def test_a_folder_with_a_short_and_plain_name_holds_its_sockets_itself(short_fol
 def test_an_odd_temporary_folder_is_not_used(tmp_path: Path, temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the temporary folder has an odd name, the sockets are in /tmp instead.
 
-    TMPDIR may be as long or odd as the folder itself.
+    The path in TMPDIR may be as long or as odd as the path of the data folder.
     """
     (tmp_path / temporary).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / temporary))
@@ -111,7 +111,7 @@ def test_an_odd_temporary_folder_is_not_used(tmp_path: Path, temporary: str, mon
 def test_both_servers_keep_their_data_in_a_folder_with_an_odd_name(short_folder: Path, name: str) -> None:
     """Both servers keep their data in a folder with an odd name.
 
-    Only the sockets are elsewhere, and nothing of them stays behind.
+    Only the sockets are in a separate folder. This folder is removed when the server stops.
     """
     folder = short_folder / uuid.uuid4().hex[:6] / name
     postgres, redis = EmbeddedPostgres(folder / "postgres"), EmbeddedRedis(folder / "redis")
@@ -140,7 +140,7 @@ def test_both_servers_keep_their_data_in_a_folder_with_an_odd_name(short_folder:
 def test_a_socket_is_not_put_where_another_user_can_reach_it(tmp_path: Path) -> None:
     """A socket is not put where another user can reach it.
 
-    The name of the temporary folder can be guessed, and a link there may lead anywhere.
+    Another user can guess the name of the socket folder and create a link with this name to any place.
     """
     server = EmbeddedRedis(tmp_path / "o'clock")
     server.sockets.symlink_to(tmp_path)
@@ -154,7 +154,7 @@ def test_a_socket_is_not_put_where_another_user_can_reach_it(tmp_path: Path) -> 
 def test_a_start_ends_a_server_that_outlived_its_parent(short_folder: Path, wait_for: Callable[..., object]) -> None:
     """A start ends a server that outlived its parent.
 
-    After SIGKILL to their parent, servers may still run or be ending. The next start must succeed.
+    After the parent got SIGKILL, its servers may still be running or ending. The next start must succeed anyway.
     """
     folder = short_folder / f"o{uuid.uuid4().hex[:8]}"
     orphaned = EmbeddedPostgres(folder)

@@ -52,7 +52,7 @@ async def test_putting_the_same_object_again_is_not_a_change(cluster: FileCluste
 
 
 async def test_a_write_at_an_old_version_is_refused(cluster: FileCluster) -> None:
-    """A write at an old version is refused. Another writer changed the object after it was read."""
+    """A write is refused if another writer has changed the object since it was read."""
     made = cluster.put(thing())
     cluster.put(thing(spec={"a": 2}))
     with pytest.raises(ClusterConflict):
@@ -177,7 +177,7 @@ def test_changes_are_reported() -> None:
 
 
 async def test_a_secret_holds_at_most_a_mebibyte(cluster: FileCluster) -> None:
-    """A write that an API server would refuse is refused here, too, and changes nothing."""
+    """A Secret can hold at most one mebibyte. A larger write is refused, as by an API server, and changes nothing."""
     registry = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": "waypost"}}
     await cluster.write_entry(registry, "one", b"x" * 1_000_000)
     with pytest.raises(ClusterRefused):
@@ -188,7 +188,7 @@ async def test_a_secret_holds_at_most_a_mebibyte(cluster: FileCluster) -> None:
 
 
 async def test_annotations_of_a_namespace_are_those_that_a_user_put(cluster: FileCluster) -> None:
-    """A namespace without an object has no annotations."""
+    """A namespace has the annotations that a user declared. An undeclared namespace has no annotations."""
     metadata = {"name": "team-a", "annotations": {"a": "b"}}
     cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
     assert await cluster.namespace_annotations("team-a") == {"a": "b"}

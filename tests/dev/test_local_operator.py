@@ -42,7 +42,7 @@ async def it() -> AsyncIterator[Installation]:
 def declare(folder: Path, *objects: Manifest, incarnation: str = "1") -> None:
     """Writes the declared objects into a file.
 
-    `waypost dev` does the same when the YAML files or the simulator are new.
+    `waypost dev` does the same when the YAML files have changed or the simulator was restarted.
     """
     text = json.dumps(
         {"incarnation": incarnation, "objects": objects, "digest": f"{incarnation}{len(objects)}{objects}"}

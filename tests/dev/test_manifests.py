@@ -125,7 +125,7 @@ def test_a_schedule_is_taken_with_its_number(tmp_path: Path) -> None:
 
 
 def test_a_schedule_without_its_number_is_refused(tmp_path: Path) -> None:
-    """A schedule is refused if its own namespace does not have its number: a reference never leaves its namespace."""
+    """A schedule is refused if its number is not in its own namespace. A reference never leaves its namespace."""
     elsewhere = SCHEDULE | {"metadata": {"name": "weekly", "namespace": "team-b"}}
 
     expected = "spec.numberRef.name: no WhatsAppNumber support in namespace team-b; add it"
@@ -272,7 +272,7 @@ def test_no_problem_repeats_a_secret(tmp_path: Path) -> None:
 
 
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
-    """One run of the command reports all mistakes, because a user should not have to repeat it for each one."""
+    """One run of the command reports all mistakes. A user need not run the command once for each mistake."""
     parts = documents()
     parts["number"]["spec"]["credentialsRef"] = {"name": "nowhere"}
     parts["number"]["spec"]["bot"] = {"configMapRef": {"name": "nowhere"}}
@@ -281,7 +281,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_a_phone_number_has_one_owner(tmp_path: Path) -> None:
-    """A second number with the same phone number id is refused: every message would be answered twice."""
+    """A second number with the same phone number id is refused. Otherwise, every message would be answered twice."""
     parts = documents()
     parts["other"] = {**documents()["number"], "metadata": {"name": "second", "namespace": "team-a"}}
 
@@ -321,7 +321,10 @@ def test_an_edited_file_changes_the_fingerprint(tmp_path: Path) -> None:
 
 
 def test_the_simulated_meta_holds_what_was_declared(tmp_path: Path) -> None:
-    """The seed of the simulated Meta has the app, account, number, token and template for closed windows."""
+    """The seed of the simulated Meta contains the declared app, account, number and token.
+
+    It also contains the template that is sent outside the window.
+    """
     parts = documents()
     parts["number"]["spec"]["outsideWindow"] = {"template": {"name": "follow_up", "language": "en"}}
     seed = simulated_world.seed(load(tmp_path, parts).numbers)

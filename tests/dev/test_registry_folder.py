@@ -1,4 +1,4 @@
-"""Tests that the registry's files follow its Secrets, as those of a mounted volume do."""
+"""Tests that the registry's files follow the registry's Secrets, like the files of a mounted volume."""
 
 import base64
 from pathlib import Path
@@ -19,7 +19,10 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def test_each_content_has_its_folder(tmp_path: Path) -> None:
-    """Workers find entries of both layouts in one folder, and bots in another. Other Secrets give no files."""
+    """The entries of both layouts are in one folder for the workers, and the bots are in another folder.
+
+    Other Secrets give no files.
+    """
     mounted = RegistryFolder(tmp_path)
     for name in ("webhook-0", "number-63", "worker-3", "bot-1"):
         mounted.update(f"waypost-registry-{name}", data(**{name: "x"}))
@@ -35,7 +38,10 @@ def test_each_content_has_its_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_of_two_equal_keys_the_later_secret_counts(tmp_path: Path, order: tuple[int, int]) -> None:
-    """An entry that moves is in two Secrets for some time. When one copy is gone, the other counts."""
+    """If two Secrets contain the same entry, the file has the content from the Secret with the higher number.
+
+    This happens while an entry moves. When the entry is removed from one Secret, the file has the other content.
+    """
     mounted = RegistryFolder(tmp_path)
     secrets = [("waypost-registry-number-9", "earlier"), ("waypost-registry-number-10", "later")]
     for index in order:
@@ -48,7 +54,10 @@ def test_of_two_equal_keys_the_later_secret_counts(tmp_path: Path, order: tuple[
 
 
 def test_the_layout_of_this_version_counts_before_that_of_the_previous_one(tmp_path: Path) -> None:
-    """As in the worker's volume, whatever the order of the changes."""
+    """If both layouts contain an entry, the file has the content from the layout of this version.
+
+    The order of the changes does not matter. The worker's volume has the same rule.
+    """
     mounted = RegistryFolder(tmp_path)
     mounted.update("waypost-registry-number-0", data(one="new"))
     mounted.update("waypost-registry-worker-3", data(one="old"))
@@ -56,7 +65,7 @@ def test_the_layout_of_this_version_counts_before_that_of_the_previous_one(tmp_p
 
 
 def test_only_changed_files_are_written(tmp_path: Path) -> None:
-    """A change of one number leaves the files of a thousand others."""
+    """A change of one number does not rewrite the files of a thousand other numbers."""
     mounted = RegistryFolder(tmp_path)
     mounted.update("waypost-registry-number-0", data(one="1", two="2"))
     before = (tmp_path / "worker/one.json").stat()
@@ -66,7 +75,10 @@ def test_only_changed_files_are_written(tmp_path: Path) -> None:
 
 
 def test_files_that_an_earlier_process_left_are_removed(tmp_path: Path) -> None:
-    """A number that was deleted while no operator ran must not be served."""
+    """Files that an earlier process left are removed.
+
+    Otherwise, a number that was deleted while no operator ran would still be served.
+    """
     earlier = RegistryFolder(tmp_path)
     earlier.update("waypost-registry-number-0", data(one="1", two="2"))
     earlier.update("waypost-registry-bot-0", {"bot.0.yaml.gz": ""})

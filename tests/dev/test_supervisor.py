@@ -89,7 +89,10 @@ def test_a_process_that_ends_is_started_again_at_once(world: World) -> None:
 
 
 def test_the_state_is_written_at_every_start_and_end(world: World) -> None:
-    """The state is written whenever a process starts or ends: `dev.json` must never name a process that has ended."""
+    """The state is written whenever a process starts or ends.
+
+    `dev.json` must never name a process that has ended.
+    """
     child = world.add("webhook")
     child.status = 1
     world.supervisor.check()
@@ -117,7 +120,7 @@ def test_a_crash_loop_is_slowed_down_and_shown_with_its_last_log_line(world: Wor
 
 
 def test_a_process_is_not_restarted_before_its_delay_is_over(world: World) -> None:
-    """No restart happens before its delay is over by the supervisor's clock."""
+    """A process is not restarted before its delay is over by the supervisor's clock."""
     child = world.add("webhook")
     for _ in range(4):
         child.status = 1
@@ -129,7 +132,7 @@ def test_a_process_is_not_restarted_before_its_delay_is_over(world: World) -> No
 
 
 def test_a_process_that_lived_long_starts_with_a_clean_record(world: World) -> None:
-    """The earlier ends of a process do not count after it has run for long: two ends a day are not a crash loop."""
+    """After a process has run for long, its earlier ends no longer count. Two ends a day are not a crash loop."""
     child = world.add("worker")
     for _ in range(10):
         world.now += 60.0
@@ -142,9 +145,9 @@ def test_a_process_that_lived_long_starts_with_a_clean_record(world: World) -> N
 
 
 def test_becoming_ready_is_reported_once_per_start(world: World) -> None:
-    """Each start reports once that the process became ready.
+    """After each start of a process, the supervisor reports once that the process became ready.
 
-    After a restart, the simulator needs this report to get its world again.
+    When the simulator was restarted, this report makes `waypost dev` give the simulator its world again.
     """
     child = world.add("simulator")
     child.ready = True
@@ -161,7 +164,7 @@ def test_becoming_ready_is_reported_once_per_start(world: World) -> None:
 
 
 def test_a_process_that_cannot_be_started_is_tried_again(world: World) -> None:
-    """The supervisor tries again to start a process after an error, because the cause, such as a full disk, may end."""
+    """If a process cannot be started, the supervisor tries again. The cause may end, for example a full disk."""
 
     class Broken(FakeChild):
         def launch(self) -> None:
@@ -183,7 +186,7 @@ def test_a_process_that_cannot_be_started_is_tried_again(world: World) -> None:
 
 
 def test_processes_are_ended_group_after_group(world: World) -> None:
-    """Processes that receive messages are ended first, and those that store messages last."""
+    """Processes that receive messages are ended first. Processes that store messages are ended last."""
     for name in ("postgres", "worker", "webhook"):
         world.add(name)
     world.journal.clear()
@@ -197,7 +200,7 @@ def test_processes_are_ended_group_after_group(world: World) -> None:
     ("failures", "delay"), [(0, 0.0), (1, 0.0), (2, 0.2), (3, 0.4), (7, 6.4), (8, 10.0), (99, 10.0)]
 )
 def test_the_delay_doubles_up_to_ten_seconds(failures: int, delay: float) -> None:
-    """The first restart has no delay. Then the delay doubles up to ten seconds."""
+    """The first restart has no delay. After that, the delay doubles with each restart, up to ten seconds."""
     assert restart_delay(failures) == pytest.approx(delay)
 
 
@@ -220,7 +223,7 @@ def test_an_exit_status_is_described_in_words(status: int, words: str) -> None:
     ],
 )
 def test_the_last_line_of_a_log_is_found(tmp_path: Path, text: str, words: str) -> None:
-    """The last line of a log is returned; a JSON line is reduced to its event and error."""
+    """The last line of a log is returned. A JSON line is reduced to its event and error."""
     log = tmp_path / "x.log"
     log.write_text(text)
 

@@ -34,7 +34,10 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """Returns the name under which the reader is asked to save the block: `file=NAME` on the opening fence."""
+        """Returns the name under which the reader is asked to save the block.
+
+        The name is given as `file=NAME` on the opening fence.
+        """
         return next((each.removeprefix("file=") for each in self.info if each.startswith("file=")), None)
 
 

@@ -59,7 +59,7 @@ def commands(text: str) -> Iterator[tuple[list[str], list[str]]]:
 
 
 def problems(words: list[str], written: Set[str], *, whole: bool = True) -> list[str]:
-    """Returns a problem for each part of a command that does not exist.
+    """Returns one problem for each program, file or argument of the command that does not exist.
 
     `written` holds the files that the reader has created before this command. `whole` is False for a command line
     in running text, which may hold placeholders.
@@ -82,7 +82,7 @@ def problems(words: list[str], written: Set[str], *, whole: bool = True) -> list
 
 
 def _files(words: list[str]) -> Iterator[str]:
-    """Yields the words that can only be files, either of the project or of the reader."""
+    """Yields the words that can only be file names. The files belong to the project or to the reader."""
     for word in words:
         name = word.rpartition("=")[2].removeprefix("@")
         if "://" not in word and (name.partition("/")[0] in _FOLDERS or Path(name).suffix in _SUFFIXES):

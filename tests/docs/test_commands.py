@@ -1,4 +1,7 @@
-"""A reader can type the commands in the documents: programs, options, targets, files and routes exist."""
+"""Tests that a reader can type the commands in the documents.
+
+The programs, options, targets, files and routes in these commands must exist.
+"""
 
 import pytest
 
@@ -24,7 +27,7 @@ def _written_before(block: Block) -> set[str]:
 
 @pytest.mark.parametrize("block", SHELL, ids=str)
 def test_every_command_of_a_shell_block_can_be_typed(block: Block) -> None:
-    """Every command of a shell block works as it stands, because a newcomer copies the block and runs it."""
+    """Every command of a shell block works without a change, because a newcomer copies the block and runs it."""
     written = _written_before(block)
 
     assert [each for words, _ in commands(block.text) for each in problems(words, written)] == []

@@ -78,9 +78,10 @@ NOT_LISTED = re.compile(r"tests/|docs/adr/|crds/|/files/crds/|CHANGELOG|__snapsh
 
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_a_list_names_each_file_in_which_an_existing_one_stands(title: str) -> None:
-    """A list of files to change names each file that contains an existing example of the thing to add.
+    """Each list of files to change names all files that contain an existing thing of the same kind.
 
-    A new one needs the same files as the existing one. Files that only use the example need not be in the list.
+    For example, a new message kind needs the same files as an existing message kind. Files that only use the
+    existing thing need not be in the list.
     """
     section = GUIDE.partition(f"### {title}")[2].partition("\n### ")[0].partition("\n## ")[0]
     listed = {path for path in paths_in(section) if (ROOT / path).is_file()}

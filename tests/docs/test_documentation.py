@@ -34,6 +34,6 @@ def test_every_setting_is_documented_with_its_default_and_description(root: Path
 
 @pytest.mark.parametrize("name", sorted(get_command(app).commands))  # type: ignore[attr-defined]
 def test_every_command_is_documented_and_helps(root: Path, name: str) -> None:
-    """`waypost NAME --help` works, and docs/commands.md has it."""
+    """`waypost NAME --help` works for each command, and docs/commands.md documents the command."""
     assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
     assert f"waypost {name}" in (root / "docs/commands.md").read_text()

@@ -169,7 +169,10 @@ def test_a_step_says_who_where_what_when_done_what_is_shown_and_what_the_operato
 
 @pytest.mark.parametrize("step", SECTIONS)
 def test_a_step_says_what_shows_that_it_is_missing(step: str) -> None:
-    """Each step names the conditions or status fields that show that it is missing, or says that nothing shows it."""
+    """Each step names the conditions or status fields that appear if a user skipped the step.
+
+    If nothing shows this, the step says so.
+    """
     shown = SECTIONS[step].split("Missing, Waypost shows:**")[1].split("- **The operator")[0]
 
     assert CONDITION.search(shown) or "nothing" in shown
@@ -201,7 +204,7 @@ def test_the_guide_leads_to_metas_own_guides(link: str) -> None:
 
 @pytest.mark.parametrize("field", sorted(set(re.findall(r"`(status\.[a-zA-Z.]+)`", STEPS))))
 def test_a_field_of_the_status_that_the_guide_names_exists(field: str) -> None:
-    """Each status field that the guide names exists in the schema that a cluster is given."""
+    """Each status field that the guide names exists in the schema of the CRD."""
     schema = yaml.safe_load((ROOT / "crds/waypost.dev_whatsappnumbers.yaml").read_text(encoding="utf-8"))
     found_there = schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     for name in field.split("."):

@@ -44,7 +44,7 @@ def test_the_bot_answers_as_the_tutorial_shows(declared: manifests.DeclaredNumbe
 async def test_the_simulated_meta_takes_the_file_of_the_tutorial(declared: manifests.DeclaredNumber) -> None:
     """The simulated Meta accepts the tutorial's file.
 
-    It then knows the same ids and secrets that `waypost dev` gives to a simulated Meta for this number.
+    After that, it knows the same ids and secrets as a simulated Meta that `waypost dev` starts for this number.
     """
     given = FILES["bakery-at-meta.json"]
     application = simulator.build()
@@ -60,7 +60,7 @@ async def test_the_simulated_meta_takes_the_file_of_the_tutorial(declared: manif
 
 
 def _values(text: str, key: str) -> list[str]:
-    """Returns every value that a JSON text has for a key, wherever it is."""
+    """Returns every value that a JSON text has for a key, at any depth."""
     found: list[str] = []
 
     def collect(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -130,9 +130,10 @@ class Crowd:
 
 @contextmanager
 def gathered(installed: Installed) -> Iterator[Crowd]:
-    """Creates the crowd in its own namespaces and with its own accounts at Meta, after the planned runs have ended.
+    """Waits for the end of the planned runs, and then creates the crowd.
 
-    All of it is deleted afterwards, without waiting, because no later test needs the names.
+    The crowd has its own namespaces and its own accounts at Meta. Afterwards, the crowd is deleted. The function
+    does not wait for this deletion, because no later test needs the names.
     """
     planned.wait(installed)
     with untyped(config).new_client_from_config(str(KUBECONFIG)) as api:

@@ -303,7 +303,10 @@ class Installed:
         self.wait(lambda: self.is_ready(name, namespace=namespace), what=f"{name} to be ready")
 
     def is_quiet(self) -> bool:
-        """Returns whether no event waits and no message is to be sent. False while the database is unreachable."""
+        """Returns whether no event waits and no message is to be sent.
+
+        Returns False while the database is unreachable.
+        """
         try:
             (row,) = self.query("""
                 SELECT (SELECT count(*) FROM event WHERE state = 'waiting')
@@ -363,7 +366,7 @@ print(json.dumps({number: {name: getattr(count, name) for name in names} for num
 
 
 def secret(namespace: str, name: str, data: dict[str, str], *, opted_in: bool = True) -> dict[str, Any]:
-    """Returns a Secret with credentials. Only with `opted_in` may numbers of its namespace use it."""
+    """Returns a Secret with credentials. Numbers of its namespace may use it only if `opted_in` is True."""
     labels = {"waypost.dev/credentials": "true"} if opted_in else {}
     metadata = {"name": name, "namespace": namespace, "labels": labels}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data}
@@ -378,5 +381,5 @@ def run(*command: str, stdin: str | None = None) -> str:
 
 
 def is_asked_for() -> bool:
-    """Returns whether these tests were asked for, as `make e2e` does with WAYPOST_E2E=1."""
+    """Returns whether WAYPOST_E2E=1 asks for these tests. `make e2e` sets this variable."""
     return os.environ.get("WAYPOST_E2E") == "1"

@@ -1,4 +1,7 @@
-"""Creates a BotSchedule before all tests. One of the last tests checks it, after its minutes have passed."""
+"""Creates a BotSchedule before all tests.
+
+One of the last tests checks the runs, because the planned minutes have passed by that time.
+"""
 
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -64,7 +67,8 @@ def wait(installed: Installed) -> None:
 def delete(installed: Installed) -> None:
     """Deletes the schedule if it exists, and waits until it is gone.
 
-    kubectl's own wait is not used because it has no deadline: without an operator the finalizer stays for ever.
+    The function does not use kubectl's own wait, because kubectl would wait without a deadline. If no operator
+    runs, the finalizer stays for ever.
     """
     installed.kubectl("delete", "botschedule", NAME, "--ignore-not-found", "--wait=false", namespace=TEAM)
     installed.wait(lambda: schedule(installed) is None, what="the planned schedule to be gone")

@@ -1,4 +1,4 @@
-"""PostgreSQL is stopped and started again while messages flow."""
+"""Tests that stop PostgreSQL and start it again while messages flow."""
 
 from collections.abc import Callable
 

@@ -13,7 +13,10 @@ ABSENT = ("pip", "pip3", "gcc", "cc", "g++", "make", "ld")
 
 
 def test_the_image_is_small_has_nothing_to_build_with_and_starts_waypost(installed: Installed) -> None:
-    """The image adds at most 250 MB to its base, has no pip and no compiler, and starts `waypost`, not as root."""
+    """The image adds at most 250 MB to its base, and has neither pip nor a compiler.
+
+    A container of the image runs `waypost` as a user who is not root.
+    """
     offline = kind.uses_built_node_image()
     image = release.app_image(offline=offline)
     size, base_size = (

@@ -1,4 +1,4 @@
-"""Numbers are deleted while no operator runs."""
+"""Tests that delete numbers while no operator runs."""
 
 from urllib.parse import urlsplit
 
@@ -17,7 +17,8 @@ def test_numbers_deleted_without_an_operator_are_removed_when_it_returns_and_oth
 ) -> None:
     """Numbers that are deleted while no operator runs are kept by their finalizer until an operator runs again.
 
-    Other numbers keep answering. The operator then cleans up at Meta as each number's `deletionPolicy` says.
+    Other numbers keep answering. When the operator runs again, it cleans up at Meta as each number's
+    `deletionPolicy` says.
     """
     with installed.team("team-away") as team:
         leaving = installed.another(team, "leaving", 300)

@@ -1,4 +1,4 @@
-"""Redis loses all its data."""
+"""Tests of the loss of all data in Redis."""
 
 import pytest
 

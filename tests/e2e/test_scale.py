@@ -1,4 +1,4 @@
-"""A thousand numbers and a thousand schedules are created at once while the operator runs."""
+"""Tests that create a thousand numbers and a thousand schedules at once while the operator runs."""
 
 import sys
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(600)
 def test_each_planned_minute_sends_its_message_once_and_no_other_does(installed: Installed) -> None:
     """Each planned minute has one run, which sends one message to each contact.
 
-    The CronJob is suspended with the schedule, and deleted with it.
+    If the schedule is suspended, its CronJob is suspended too. If the schedule is deleted, its CronJob is deleted.
     """
     planned.wait(installed)
     installed.quiesce()

@@ -1,4 +1,4 @@
-"""Credentials are rotated while Meta delivers."""
+"""Tests that rotate credentials while Meta delivers messages."""
 
 import time
 from collections import Counter

@@ -135,7 +135,7 @@ def _refused(spans: list[Record]) -> list[Record]:
 
 
 def _statuses(spans: list[Record], way: list[Record]) -> set[str]:
-    """Returns the statuses of a send. They come from the deliveries that link to the turn of this way."""
+    """Returns the statuses of a send. They come from the deliveries whose spans link to the turn in `way`."""
     return {span["attributes"]["waypost.status"] for span in linked_to(spans, way[-2])}
 
 

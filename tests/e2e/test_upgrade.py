@@ -1,4 +1,7 @@
-"""Checks the upgrade under traffic that took place before all tests, and removes and reinstalls the release."""
+"""Tests of an upgrade under traffic, and of the removal of the release.
+
+The upgrade took place before all tests. These tests remove the release and install it again.
+"""
 
 import json
 import re
@@ -34,7 +37,7 @@ class Removal:
 def removal(_release: Installed, values: dict[str, object]) -> Removal:
     """Uninstalls the release, installs it again, and returns what was observed.
 
-    The numbers and schedules are not deleted before.
+    The numbers and schedules still exist when the release is uninstalled.
     """
     installed = _release
     planned.wait(installed)
@@ -55,9 +58,9 @@ def removal(_release: Installed, values: dict[str, object]) -> Removal:
 
 
 def test_an_upgrade_under_traffic_loses_no_acknowledged_message(installed: Installed, upgrade_ledger: Ledger) -> None:
-    """An upgrade under traffic loses no acknowledged message, although it replaces every pod, also PostgreSQL's.
+    """An upgrade under traffic loses no acknowledged message.
 
-    Afterwards the number answers as before.
+    The upgrade replaces every pod, including the pod of PostgreSQL. Afterwards, the number answers as before.
     """
     upgrade_ledger.assert_nothing_lost()
     # The simulated Meta is part of the release and has lost earlier replies.
@@ -67,7 +70,8 @@ def test_an_upgrade_under_traffic_loses_no_acknowledged_message(installed: Insta
 def test_removing_the_release_leaves_numbers_schedules_and_crds(removal: Removal) -> None:
     """The removal of the release keeps the numbers, the schedules and the CRDs.
 
-    No pod of the release runs any more. `removal` fails if a namespace cannot then be deleted as documented.
+    No pod of the release runs any more. The fixture `removal` checks that a namespace can still be deleted as the
+    documentation says.
     """
     assert removal.after == removal.before
     assert {f"customresourcedefinition.apiextensions.k8s.io/{kind}.waypost.dev" for kind in KINDS} <= set(removal.kinds)

@@ -1,4 +1,4 @@
-"""The webhook is rolled out while Meta delivers messages."""
+"""Tests that roll out the webhook while Meta delivers messages."""
 
 import pytest
 

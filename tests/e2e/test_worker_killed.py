@@ -1,4 +1,4 @@
-"""Workers are killed in the middle of calls to Meta."""
+"""Tests that kill workers in the middle of calls to Meta."""
 
 import pytest
 

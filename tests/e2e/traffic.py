@@ -1,4 +1,4 @@
-"""Contacts that write at a steady pace while a test changes the installation, with the connections that they use."""
+"""Contacts that write at a steady pace while a test changes the installation, and their connections."""
 
 import http.client
 import threading
@@ -21,7 +21,8 @@ ANSWER_TIMEOUT_S = 20.0
 class Connection:
     """An HTTP/1.1 connection of a strict client.
 
-    It is either reused until the server announces its close, or new for each delivery.
+    A reused connection stays open until the server announces that it will close it. Otherwise, each delivery opens
+    a new connection.
     """
 
     def __init__(self, url: str, *, reused: bool) -> None:
@@ -31,9 +32,9 @@ class Connection:
         self.reused = reused
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> int | None:
-        """Returns the status, or None if the connection was refused or broken.
+        """Sends a POST and returns the status, or None if the connection was refused or broken.
 
-        A connection counts as broken if the server closes it without announcing this.
+        A connection counts as broken if the server closes it without an announcement.
         """
         try:
             self._http.request("POST", path, body, headers)
@@ -52,9 +53,9 @@ class Connection:
 
 
 class Traffic:
-    """Contacts that write in turn. Each message is delivered until it is acknowledged, as Meta does.
+    """Contacts that write in turn. Each message is delivered again until it is acknowledged, as Meta does it.
 
-    The clock sets the pace: a slow answer makes later deliveries late, but does not reduce their number. Half of
+    The clock sets the pace. A slow answer makes later deliveries late, but does not reduce their number. Half of
     the lanes reuse their connection. A contact belongs to one lane, so its messages are delivered in order.
     """
 

@@ -1,6 +1,7 @@
-"""The release on which these tests run: the previous chart on empty volumes, then upgraded under traffic.
+"""The release on which these tests run.
 
-Only the chart is upgraded. Both releases run today's image.
+The previous chart is installed on empty volumes, and is then upgraded under traffic. Only the chart is
+upgraded. Both releases run today's image.
 """
 
 import json
@@ -47,7 +48,10 @@ def upgrade(installed: Installed, values: dict[str, object], team: tuple[dict[st
 
 
 def uninstall(installed: Installed) -> None:
-    """Removes the release and waits until all its pods have ended. Pods finish their work, but helm does not wait."""
+    """Removes the release and waits until all its pods have ended.
+
+    Pods first finish their work, but helm does not wait for this.
+    """
     run("helm", "uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", "--wait", "--timeout", "180s")
     installed.wait(lambda: not installed.standing(), what="all pods of the release to be gone")
 

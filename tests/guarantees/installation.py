@@ -247,7 +247,10 @@ class Installation:
         return {"events": dict(events), "outbox": dict(outbox)}
 
     def is_quiet(self) -> bool:
-        """Returns whether no event waits and no message is to be sent. False while the database starts."""
+        """Returns whether no event waits and no message is to be sent.
+
+        Returns False while the database starts.
+        """
         try:
             with self.engine.connect() as connection:
                 waiting = connection.execute(

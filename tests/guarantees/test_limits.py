@@ -15,7 +15,7 @@ SEND = "POST /{version}/{phone_number_id}/messages"
 def test_two_workers_stay_below_the_pair_limit(running: Installation) -> None:
     """Meta refuses no reply when two workers have sixty replies for one contact.
 
-    The workers send a burst, because 45 at once are allowed. The other replies wait in the queue.
+    Meta allows 45 replies at once, so the workers send a burst. The other replies wait in the queue.
     """
     contact = "15557000001"
     running.greet([contact])

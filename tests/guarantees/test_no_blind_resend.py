@@ -12,7 +12,7 @@ READER = "15555000002"
 def test_a_reply_lost_after_acceptance_is_settled_by_the_status_and_not_sent_twice(running: Installation) -> None:
     """A reply that Meta accepted is not sent twice if Meta's answer is lost.
 
-    The row is `unknown` until a status arrives with our id. Then it is `sent`.
+    The row is `unknown` until a status arrives with our id. The status changes the row to `sent`.
     """
     running.greet([CONTACT])
     running.quiesce()

@@ -11,7 +11,8 @@ WORDS = "canary words of a person"
 def test_planted_canaries_are_in_no_output(running: Installation) -> None:
     """No output contains a planted text.
 
-    Before the search, the test handles messages, a failing bot, a wrong signature, and a refusal by Meta.
+    Before the search, the installation handles messages, a failing bot, a delivery with a wrong signature, and a
+    refusal by Meta.
     """
     running.greet([CONTACT])
     ledger = Ledger(running)

@@ -11,7 +11,7 @@ WEBHOOKS = ["webhook-1", "webhook-2"]
 
 
 def test_the_same_events_five_times_shuffled_over_two_webhooks_have_one_effect(running: Installation) -> None:
-    """Five copies of each delivery have one effect together.
+    """Five copies of one delivery together have only one effect.
 
     The copies arrive in random order at two processes at once, so that they really race.
     """

@@ -1,4 +1,4 @@
-"""A schedule's run, from its order to Meta, in which processes are killed.
+"""Tests of a schedule's run, from its order to Meta. The tests kill processes during the run.
 
 Each contact gets the message once, and an opted-out contact never gets it.
 """

@@ -24,7 +24,7 @@ def every_effect(state: State, _event: BotEvent) -> Result:
 
 
 def endless(_state: State, _event: BotEvent) -> Result:
-    """Never returns, and catches whatever can be caught."""
+    """Never returns, and catches every exception that can be caught."""
     while True:
         try:
             while True:
@@ -39,7 +39,7 @@ def exits(_state: State, _event: BotEvent) -> Result:
 
 
 def raises(_state: State, event: BotEvent) -> Result:
-    """Fails with what the person wrote in the message of its exception."""
+    """Raises an exception whose message quotes the text that the person wrote."""
     raise ValueError(f"cannot book {event.text}")
 
 
@@ -57,12 +57,12 @@ def eats_memory(state: State, _event: BotEvent) -> Result:
 
 
 def returns_nonsense(_state: State, _event: BotEvent) -> Any:
-    """Returns what is no result."""
+    """Returns a value that is not a valid result of a turn."""
     return "nonsense"
 
 
 def writes_to_its_socket(state: State, _event: BotEvent) -> Result:
-    """Writes into every descriptor that it has."""
+    """Writes into every file descriptor that the process has."""
     for descriptor in range(3, 64):
         try:
             os.write(descriptor, b"\xff" * 64)
@@ -79,6 +79,6 @@ def slow(state: State, event: BotEvent) -> Result:
 
 
 def environment(state: State, _event: BotEvent) -> Result:
-    """Tells which settings of Waypost it can see, and its niceness."""
+    """Replies with the settings of Waypost that it can see, its niceness, and whether SQLAlchemy is loaded."""
     seen = sorted(name for name in os.environ if name.startswith("WAYPOST"))
     return state, [Reply(Text(f"{seen} {os.nice(0)} {'sqlalchemy' in sys.modules}"))]

@@ -1,6 +1,7 @@
-"""Tests that the backlog of one number delays no other: events are claimed in equal shares by number (G10).
+"""Tests that the backlog of one number delays no other number (G10).
 
-The tests count batches instead of seconds, so they hold on a busy machine too.
+Events are claimed in equal shares by number. The tests count batches instead of seconds, so they also pass on
+a busy machine.
 """
 
 from collections import Counter
@@ -40,7 +41,7 @@ def put(database: Engine) -> Put:
 
 @dataclass
 class Batches:
-    """A handler that records how many events of each number were in each batch, and calls `on_event` for each."""
+    """A handler that records how many events of each number a batch has. It calls `on_event` for each event."""
 
     on_event: Callable[[WaitingEvent], str | None] = lambda _event: None
     of: list[Counter[str]] = field(default_factory=list)
@@ -56,13 +57,13 @@ class Batches:
         """Records nothing."""
 
     def store(self, connection: Connection) -> None:
-        """Stores nothing: the events alone count here."""
+        """Stores nothing, because these tests look only at the events."""
 
     def committed(self) -> None:
         """Does nothing."""
 
     def first_with(self, number: str) -> int:
-        """Returns the place of the first batch that has an event of the number; 0 is the first of all."""
+        """Returns the index of the first batch that has an event of the number. The index starts at 0."""
         return next(place for place, batch in enumerate(self.of) if batch[number])
 
 
@@ -78,7 +79,7 @@ def _claim(database: Engine, lanes: Collection[int], *, skipped: Collection[str]
 
 
 def test_a_backlog_shares_its_lane_with_other_numbers(database: Engine, put: Put) -> None:
-    """The event of another number is in the first batch, though thousands of older events wait before it."""
+    """If one number has thousands of waiting events, a newer event of another number is still in the first batch."""
     put(LOUD, 3_000)
     put(QUIET, 1, ago_s=0)
     batches = Batches()
@@ -88,7 +89,7 @@ def test_a_backlog_shares_its_lane_with_other_numbers(database: Engine, put: Put
 
 
 def test_an_event_that_arrives_later_is_in_the_next_batch(database: Engine, put: Put) -> None:
-    """A drain that works on a backlog takes lanes that are woken since before it claims the next batch."""
+    """If other lanes are woken while a drain works on a backlog, the drain takes them before its next batch."""
     put(LOUD, 2_000)
     batches = Batches()
 
@@ -103,7 +104,7 @@ def test_an_event_that_arrives_later_is_in_the_next_batch(database: Engine, put:
 
 
 def test_a_backlog_in_every_lane_shares_each_of_them(database: Engine, put: Put) -> None:
-    """One number with a backlog in all 64 lanes does not hide an event of another in any of them."""
+    """If one number has a backlog in all 64 lanes, an event of another number is still claimed soon in any lane."""
     for lane in range(64):
         put(LOUD, 40, lane=lane)
     put(QUIET, 1, lane=63, ago_s=0)
@@ -114,7 +115,10 @@ def test_a_backlog_in_every_lane_shares_each_of_them(database: Engine, put: Put)
 
 
 def test_every_one_of_many_numbers_has_its_turn(database: Engine, put: Put) -> None:
-    """A claim takes a limited count of numbers, and the next one begins behind them."""
+    """Each of many numbers has its turn.
+
+    A claim takes events of a limited count of numbers. The next claim begins after these numbers.
+    """
     numbers = [f"{300 + place}" for place in range(3 * claims.NUMBERS_PER_CLAIM)]
     for number in numbers:
         put(number, 20)
@@ -125,7 +129,10 @@ def test_every_one_of_many_numbers_has_its_turn(database: Engine, put: Put) -> N
 
 
 def test_messages_of_an_unknown_number_wait_untouched(database: Engine, put: Put) -> None:
-    """A number that this worker does not know costs one batch, and its events lose no attempt and are not written."""
+    """If a worker does not know a number, the backlog of this number costs the worker only one batch.
+
+    The events lose no attempt, and their rows are not written.
+    """
     put(LOUD, 5_000)
     put(QUIET, 1, ago_s=0)
 
@@ -143,14 +150,20 @@ def test_messages_of_an_unknown_number_wait_untouched(database: Engine, put: Put
 
 
 def test_statuses_of_a_skipped_number_are_still_claimed(database: Engine, put: Put) -> None:
-    """Only messages need the number's bot. A status settles a send, whoever the bot is."""
+    """If a number is skipped, its statuses are still claimed, but its messages are not.
+
+    Only messages need the number's bot. A status settles a send and needs no bot.
+    """
     put(LOUD, 3)
     put(LOUD, 2, kind="status")
     assert Counter(event.kind for event in _claim(database, [0], skipped={LOUD})) == {"status": 2}
 
 
 def test_failing_events_come_behind_fresh_ones_and_together(database: Engine, put: Put) -> None:
-    """Events that failed before share batches again, and events that never failed are claimed before them."""
+    """Events that never failed are claimed before events that have failed.
+
+    Events that have failed are also claimed in batches, and not one by one.
+    """
     put(LOUD, 500)
     with database.begin() as connection:
         connection.execute(text("UPDATE event SET attempts = 1, reason = 'ValueError'"))
@@ -164,7 +177,7 @@ def test_failing_events_come_behind_fresh_ones_and_together(database: Engine, pu
 
 
 def test_retries_of_many_failed_events_are_spread_out(database: Engine, put: Put) -> None:
-    """A thousand events that failed in one moment do not all return in one moment."""
+    """If a thousand events fail at the same moment, their retries are spread over time."""
     put(LOUD, 128)
 
     def fail(_event: WaitingEvent) -> None:

@@ -1,4 +1,7 @@
-"""A hostile tenant names the phone number or the account of another: it gets nothing, and the other loses nothing."""
+"""Tests of a hostile tenant who declares the phone number or the account of another tenant.
+
+The hostile tenant gets nothing, and the other tenant loses nothing.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,7 +46,10 @@ PARTNER_TOKEN = "EAAcanaryPartnerToken"
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Has credentials of team A. At Meta, team B has an app, an account and a number of its own."""
+    """Yields an installation with the credentials of team A.
+
+    At Meta, team B has its own app, its own account and its own number.
+    """
     async with installation() as made:
         made.cluster.put(secret())
         await made.world(
@@ -64,7 +70,10 @@ def secret_b(namespace: str = TEAM_B, **data: str) -> Manifest:
 
 
 async def partner(it: Installation) -> None:
-    """Gives team B an object with credentials that Meta accepts for the number of team A, as an agency has them."""
+    """Creates an object of team B for the number of team A, with credentials that Meta accepts for this number.
+
+    An agency has such credentials.
+    """
     await it.world(tokens=[{"token": PARTNER_TOKEN, "app_id": APP_B, "wabas": [WABA, WABA_B]}])
     it.cluster.put(secret_b(accessToken=PARTNER_TOKEN))
     it.cluster.put(number("partner", namespace=TEAM_B))
@@ -125,7 +134,10 @@ squats = pytest.mark.parametrize("squat", SQUATS, ids=lambda each: each.__name__
 
 @squats
 async def test_an_unproven_object_keeps_no_number_from_its_owner(it: Installation, squat: Squat) -> None:
-    """An object that is not proven at Meta keeps no number from a proven object, even if it is older."""
+    """A proven object gets its number although another object has the same number and is not proven at Meta.
+
+    This also holds if the unproven object is older.
+    """
     name, namespace = squat(it)
     await it.reconcile(name, namespace)
     await ready(it)
@@ -139,7 +151,10 @@ async def test_an_unproven_object_keeps_no_number_from_its_owner(it: Installatio
 
 @squats
 async def test_a_number_that_is_deleted_and_made_again_continues(it: Installation, squat: Squat) -> None:
-    """A number whose object is deleted and created again continues, although an unproven object is older by then."""
+    """If the object of a number is deleted and created again, the number continues to work.
+
+    This also holds if an unproven object for the same number is older than the new object.
+    """
     await ready(it)
     name, namespace = squat(it)
     await it.reconcile(name, namespace)
@@ -181,7 +196,7 @@ async def test_a_number_whose_object_was_replaced_stays_published_all_the_time(i
 
 @pytest.mark.parametrize("squat", SQUATS[:-1], ids=lambda each: each.__name__.strip("_"))
 async def test_an_unproven_object_does_not_learn_who_holds_a_number(it: Installation, squat: Squat) -> None:
-    """The status of an unproven object says nothing about the holder, and the holder gets no Event."""
+    """The status of an unproven object does not say which object holds the number. The holder gets no Event."""
     await ready(it)
     it.cluster.events.clear()
     name, namespace = squat(it)
@@ -212,7 +227,7 @@ async def test_a_number_that_the_token_may_not_read_is_never_published(it: Insta
 
 
 async def test_a_token_that_may_only_read_changes_nothing_at_meta(it: Installation) -> None:
-    """A token that lacks the scope to send neither registers nor holds the number of another team."""
+    """A token without the scope to send can neither register nor hold the number of another team."""
     facts = {"phone_number_id": NUMBER, "display_phone_number": PHONE, "status": "PENDING"}
     await it.world(
         accounts=[{"waba_id": WABA, "numbers": [facts]}],
@@ -228,13 +243,16 @@ async def test_a_token_that_may_only_read_changes_nothing_at_meta(it: Installati
 
 
 async def test_a_thousand_objects_on_a_number_cost_its_holder_no_reads(it: Installation) -> None:
-    """Objects that cannot hold the number are not read from the API server when its holder is reconciled."""
+    """When the holder of a number is reconciled, objects that cannot hold the number are not read.
+
+    This saves calls to the API server.
+    """
     for index in range(1000):
         it.cluster.put(number(f"squat-{index}", namespace=TEAM_B))
     reads: list[str] = []
 
     class Counting:
-        """Counts the objects that are read."""
+        """A cluster that records which objects are read."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(it.cluster, name)
@@ -249,14 +267,17 @@ async def test_a_thousand_objects_on_a_number_cost_its_holder_no_reads(it: Insta
 
 
 async def test_a_hundred_proven_objects_on_a_number_cost_few_reads(it: Installation) -> None:
-    """Objects that wait for a number read its holder, not each other."""
+    """When an object that waits for a number is reconciled, the operator reads the number's holder.
+
+    The operator does not read the other objects that wait for the number.
+    """
     await ready(it)
     await it.world(tokens=[{"token": PARTNER_TOKEN, "app_id": APP_B, "wabas": [WABA, WABA_B]}])
     it.cluster.put(secret_b(accessToken=PARTNER_TOKEN))
     reads: list[str] = []
 
     class Counting:
-        """A cluster that notes the objects that are read."""
+        """A cluster that records which objects are read."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(it.cluster, name)
@@ -276,7 +297,10 @@ async def test_a_hundred_proven_objects_on_a_number_cost_few_reads(it: Installat
 
 
 async def test_a_second_proven_object_leaves_the_number_with_the_first(it: Installation) -> None:
-    """A second proven object changes nothing at Meta. It takes over at once when the first is deleted."""
+    """If a second object is proven for a number, nothing changes at Meta.
+
+    When the first object is deleted, the second object takes over the number at once.
+    """
     await ready(it)
     at_meta, before = it.at_meta, published(it.cluster)
     await partner(it)
@@ -295,7 +319,10 @@ async def test_a_second_proven_object_leaves_the_number_with_the_first(it: Insta
 
 
 async def test_an_older_object_that_becomes_proven_later_does_not_displace_the_holder(it: Installation) -> None:
-    """An older object that is proven later does not get the number, not even after a restart."""
+    """An object that is older than the holder of a number, but was proven later, does not get the number.
+
+    This also holds after a restart of the operator.
+    """
     it.cluster.put(number("partner", namespace=TEAM_B))
     await it.reconcile("partner", TEAM_B)
     await ready(it)
@@ -320,7 +347,7 @@ async def test_objects_that_are_proven_at_the_same_time_are_never_both_published
     most = 0
 
     class Slow:
-        """A cluster on which nothing is saved before Meta was asked about both objects."""
+        """A cluster that saves nothing until Meta has been asked about both objects."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(it.cluster, name)
@@ -362,9 +389,9 @@ async def test_a_lost_registry_gives_the_number_to_no_other(it: Installation) ->
 
 
 async def test_a_conflict_names_the_other_object_within_a_namespace_only(it: Installation) -> None:
-    """A conflict names an object of the same namespace only, while the operator's log names both.
+    """The condition of a conflict names the other object only if both objects are in the same namespace.
 
-    The holder gets one Event.
+    The operator's log always names both objects. The holder gets one Event.
     """
     await ready(it)
     it.cluster.put(number("twin"))
@@ -396,7 +423,7 @@ async def test_a_conflict_names_the_other_object_within_a_namespace_only(it: Ins
 
 
 async def test_an_object_that_is_made_again_and_again_causes_one_event_an_hour(it: Installation) -> None:
-    """A team cannot flood the holder of a number with Events by creating its object again and again."""
+    """If a team creates its object again and again, the holder of the number gets only one Event an hour."""
     await ready(it)
     it.cluster.events.clear()
     for _ in range(20):
@@ -409,7 +436,10 @@ async def test_an_object_that_is_made_again_and_again_causes_one_event_an_hour(i
 
 
 async def test_an_upgrade_gives_a_number_back_to_its_owner(it: Installation) -> None:
-    """An owner that an operator of the release before withdrew, because an unproven object is older, is published."""
+    """After an upgrade of the operator, an owner that the previous release withdrew is published again.
+
+    The previous release withdrew an owner if an unproven object was older.
+    """
     it.cluster.put(number("squat", namespace=TEAM_B))
     await it.reconcile("squat", TEAM_B)
     owner = it.cluster.put(number())
@@ -425,7 +455,10 @@ async def test_an_upgrade_gives_a_number_back_to_its_owner(it: Installation) -> 
 
 
 async def test_nothing_relies_on_a_number_that_another_object_holds(it: Installation) -> None:
-    """A schedule of an object that does not hold its number cannot use it, or it would send for the other team."""
+    """A schedule cannot use a number through an object that does not hold the number.
+
+    Otherwise, the schedule would send messages for the other team.
+    """
     await ready(it)
     await partner(it)
     await it.settle("partner", TEAM_B)
@@ -476,7 +509,10 @@ Change = Callable[[Installation], Awaitable[None]]
     ids=lambda each: each.__name__.strip("_"),
 )
 async def test_a_holder_that_still_works_keeps_the_number(it: Installation, change: Change) -> None:
-    """A holder keeps the number while Meta accepts what is published, whatever became of its object."""
+    """A holder keeps the number while Meta accepts the published credentials.
+
+    This holds even if the holder's Secret is removed or wrong, or if the holder's object is suspended.
+    """
     await ready(it)
     before = published(it.cluster)
     await partner(it)
@@ -539,7 +575,7 @@ async def test_a_token_replaced_within_the_hour_keeps_the_number(it: Installatio
 
 
 async def test_requests_of_another_team_do_not_use_up_the_holder_s_calls(it: Installation) -> None:
-    """However often a waiting object asks for a reconcile, Meta is asked at most twice with the holder's token."""
+    """A waiting object can ask for many reconciles, but Meta is asked at most twice with the holder's token."""
     await ready(it)
     await partner(it)
     await it.settle("partner", TEAM_B)
@@ -556,7 +592,7 @@ async def test_requests_of_another_team_do_not_use_up_the_holder_s_calls(it: Ins
 
 
 async def test_an_account_that_the_number_does_not_belong_to_is_not_called(it: Installation) -> None:
-    """No call is made on an account that a number does not belong to, although its object names that account."""
+    """If an object names an account to which its number does not belong, no call is made on this account."""
     it.cluster.put(secret_b())
     it.cluster.put(number("theirs", namespace=TEAM_B, phoneNumberId=NUMBER_B, wabaId=WABA))
     for _ in range(5):
@@ -586,7 +622,7 @@ async def test_another_app_does_not_use_up_my_calls_on_an_account(it: Installati
 
 
 async def test_another_team_s_object_does_not_keep_my_app_subscribed(it: Installation) -> None:
-    """An object of another team that only names an account does not change what a number's deletion removes."""
+    """The deletion of a number ends its app's subscription, even if another team's object names the same account."""
     it.cluster.put(number(deletionPolicy="Delete"))
     await it.settle()
     it.cluster.put(number("squat", namespace=TEAM_B, phoneNumberId="999999999"))
@@ -597,7 +633,10 @@ async def test_another_team_s_object_does_not_keep_my_app_subscribed(it: Install
 
 
 async def test_the_deletion_of_a_holder_leaves_the_subscription_to_the_next(it: Installation) -> None:
-    """The deletion of a holder leaves the subscription to the object that gets the number, so no delivery is lost."""
+    """When a holder is deleted, the subscription stays for the object that gets the number next.
+
+    Therefore, no delivery is lost.
+    """
     it.cluster.put(number(deletionPolicy="Delete"))
     await it.settle()
     it.cluster.put(number("next"))

@@ -66,7 +66,10 @@ def test_a_turn_returns_the_state_and_the_effects(host: Host) -> None:
 
 
 def test_an_endless_turn_is_killed_at_its_deadline(zygote: Zygote, host: Host, start: Callable[[Zygote], Host]) -> None:
-    """The process is gone, though the plugin catches every exception, and the next host answers."""
+    """The host of an endless turn is killed at the deadline, although the plugin catches every exception.
+
+    The next host answers.
+    """
     with pytest.raises(Ended) as ended:
         _turn(host, "endless", deadline_s=0.2)
     assert ended.value.error == "TurnTimeout"
@@ -82,7 +85,7 @@ def test_a_plugin_that_ends_its_process_fails_its_turn(host: Host) -> None:
 
 
 def test_a_plugin_cannot_take_more_memory_than_its_limit(host: Host) -> None:
-    """Allocation fails in the plugin with a `MemoryError`, long before the pod's limit."""
+    """A plugin that allocates too much memory gets a `MemoryError`, long before the pod's limit is reached."""
     with pytest.raises(TurnFailed) as failed:
         _turn(host, "eats_memory")
     assert failed.value.error == "MemoryError"
@@ -90,7 +93,10 @@ def test_a_plugin_cannot_take_more_memory_than_its_limit(host: Host) -> None:
 
 
 def test_a_failed_turn_names_the_plugins_own_lines_and_quotes_nobody(host: Host) -> None:
-    """The detail has module, line and function. The exception's message, which may quote a person, is left out."""
+    """The detail of a failed turn has the module, the line and the function.
+
+    The exception's message is left out, because it may quote a person.
+    """
     with pytest.raises(TurnFailed) as failed:
         _turn(host, "raises", "a table for Ada")
     assert failed.value.error == "ValueError"
@@ -104,7 +110,7 @@ def test_a_failed_turn_names_the_plugins_own_lines_and_quotes_nobody(host: Host)
     ("name", "error"), [("recurses", "RecursionError"), ("returns_nonsense", "PluginResultInvalid")]
 )
 def test_a_host_goes_on_after_a_failed_turn(host: Host, name: str, error: str) -> None:
-    """A turn that fails costs no process."""
+    """A turn that fails does not end its host. The same process handles the next turn."""
     with pytest.raises(TurnFailed) as failed:
         _turn(host, name)
     assert (failed.value.error, isinstance(failed.value, Ended)) == (error, False)
@@ -112,13 +118,16 @@ def test_a_host_goes_on_after_a_failed_turn(host: Host, name: str, error: str) -
 
 
 def test_a_plugin_that_writes_to_its_socket_ends_its_host(host: Host) -> None:
-    """What is not a frame is not taken for an answer."""
+    """If a plugin writes to its host's socket, the turn fails and the host ends.
+
+    The written bytes are not a frame, so the worker does not take them for an answer.
+    """
     with pytest.raises(Ended):
         _turn(host, "writes_to_its_socket")
 
 
 def test_a_plugin_outside_the_list_is_not_imported(host: Host) -> None:
-    """The host checks the platform's list itself."""
+    """A host does not import a plugin that is missing in the platform's list. The host itself checks the list."""
     with pytest.raises(TurnFailed) as failed:
         host.turn("os:getcwd", {}, BotEvent("text"), deadline_s=LONG_S, traceparent=None)
     assert failed.value.error == "PluginNotAllowed"
@@ -127,7 +136,10 @@ def test_a_plugin_outside_the_list_is_not_imported(host: Host) -> None:
 def test_a_host_sees_no_setting_and_stands_behind_the_worker(
     start: Callable[[Zygote], Host], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Settings are in the worker's environment only, and a host leaves busy processors to the worker."""
+    """A host sees no setting and has a lower priority than the worker.
+
+    Settings are only in the worker's environment. On busy processors, the worker runs before its hosts.
+    """
     monkeypatch.setenv("WAYPOST_DATABASE_URL", "postgresql://user:password@db/waypost")
     fresh = Zygote("tests.hostile.*", memory_bytes=64 * MEGABYTE)
     _, (reply,) = _turn(start(fresh), "environment")
@@ -138,7 +150,7 @@ def test_a_host_sees_no_setting_and_stands_behind_the_worker(
 
 
 def test_all_hosts_end_with_the_zygote(start: Callable[[Zygote], Host]) -> None:
-    """A worker that ends leaves no process behind, not even one whose plugin never returns."""
+    """A worker that ends leaves no process behind, not even a host whose plugin never returns."""
     zygote = Zygote("tests.hostile.*", memory_bytes=64 * MEGABYTE)
     hosts = [start(zygote) for _ in range(3)]
     assert all(_is_running(host.process) for host in hosts)
@@ -147,7 +159,7 @@ def test_all_hosts_end_with_the_zygote(start: Callable[[Zygote], Host]) -> None:
 
 
 def test_the_zygote_is_started_again_after_it_was_killed(zygote: Zygote, start: Callable[[Zygote], Host]) -> None:
-    """Without the zygote no plugin of this worker would get another turn."""
+    """If the zygote was killed, it is started again. Without it, no plugin of this worker would get another turn."""
     running = zygote._process
     assert running is not None
     running.kill()
@@ -156,7 +168,7 @@ def test_the_zygote_is_started_again_after_it_was_killed(zygote: Zygote, start: 
 
 
 def test_hosts_are_shared_between_numbers(zygote: Zygote) -> None:
-    """A number gets two hosts at most, and the host that was idle longest makes room for another number."""
+    """A number gets two hosts at most. If another number needs a host, the host that was idle longest is ended."""
     hosts = Hosts(zygote, at_once=3)
     first, second = hosts.take("1"), hosts.take("1")
     assert first is not None

@@ -1,4 +1,7 @@
-"""Tests that the plugin of one number delays no other: turns run in hosts, claimed by number (G10)."""
+"""Tests that the plugin of one number delays no other number (G10).
+
+Turns run in hosts, and their events are claimed by number.
+"""
 
 import json
 import time
@@ -30,7 +33,10 @@ LONG_S = 120.0
 
 
 class World:
-    """An installation whose numbers have hostile plugins, with one worker's hosts. A test delivers messages to it."""
+    """An installation with the hosts of one worker. Its numbers have hostile plugins.
+
+    A test delivers messages to the installation.
+    """
 
     def __init__(self, engine: Engine, *, deadline_s: float = LONG_S) -> None:
         self.engine = engine
@@ -135,7 +141,10 @@ def test_a_slow_plugin_delays_no_other_number(
 def test_messages_of_one_conversation_are_handled_in_their_order(
     build: Callable[..., World], wait_for: Callable[..., object]
 ) -> None:
-    """A number has two hosts, but a conversation has one turn at a time."""
+    """The messages of a conversation are handled in their order.
+
+    A number has two hosts, but a conversation has only one turn at a time.
+    """
     world = build()
     world.add("1", "polite")
     said = [f"text {place}" for place in range(12)]
@@ -157,7 +166,10 @@ def test_messages_of_one_conversation_are_handled_in_their_order(
 def test_a_failing_plugin_fails_only_its_own_events(
     build: Callable[..., World], wait_for: Callable[..., object], plugin: str, reason: str
 ) -> None:
-    """After three attempts the event is dead and says where the plugin failed. The message is in the history."""
+    """A failing plugin fails only the events of its own number.
+
+    After three attempts, the event is dead and says where the plugin failed. The message is in the history.
+    """
     world = build(deadline_s=5.0 if plugin != "endless" else 0.3)
     world.add("1", plugin)
     world.add("2", "polite")
@@ -175,7 +187,10 @@ def test_a_failing_plugin_fails_only_its_own_events(
 def test_a_plugin_that_always_fails_gets_single_turns(
     build: Callable[..., World], wait_for: Callable[..., object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After five failures in a row its number gets one turn at a time, so its backlog costs the others nothing."""
+    """After a plugin has failed five times in a row, its number gets one turn at a time.
+
+    The backlog of this number then costs the other numbers nothing.
+    """
     monkeypatch.setattr(hosted_work, "PROBE_S", 3600.0)
     world = build()
     world.add("1", "raises")
@@ -195,7 +210,10 @@ def test_a_plugin_that_always_fails_gets_single_turns(
 
 
 def test_drains_leave_messages_of_a_plugin_to_its_hosts(build: Callable[..., World], database: Engine) -> None:
-    """A lane's drain handles no message of a number with a plugin, even if the database does not say so yet."""
+    """A lane's drain handles no message of a number with a plugin.
+
+    This holds even if the database does not yet say that the number has a plugin.
+    """
     world = World(database)
     world.add("1", "polite")
     world.say("1", "hello")
@@ -215,7 +233,10 @@ def test_drains_leave_messages_of_a_plugin_to_its_hosts(build: Callable[..., Wor
 
 
 def test_a_claim_that_was_lost_has_no_effect(database: Engine) -> None:
-    """A worker that was suspended during a turn finds that another one has claimed the message since."""
+    """A turn has no effect if another worker has claimed its message since.
+
+    This happens if a worker is suspended during a turn.
+    """
     world = World(database)
     world.add("1", "polite")
     world.say("1", "hello")
@@ -233,7 +254,10 @@ def test_a_claim_that_was_lost_has_no_effect(database: Engine) -> None:
 
 
 def test_a_message_that_ended_its_worker_three_times_is_dead(database: Engine) -> None:
-    """A crash counts as an attempt, because the attempt is counted before the turn begins."""
+    """A message that ended its worker three times is dead.
+
+    A crash counts as an attempt, because the attempt is counted before the turn begins.
+    """
     world = World(database)
     world.add("1", "polite")
     world.say("1", "hello")

@@ -1,4 +1,7 @@
-"""A hostile tenant fills the registry: no other team loses a number, a bot or the change of a token."""
+"""Tests of a hostile tenant who fills the registry.
+
+No other team loses a number, a bot or the change of a token.
+"""
 
 import random
 from collections.abc import AsyncIterator
@@ -38,7 +41,10 @@ BOT: dict[str, Any] = {"bot": {"configMapRef": {"name": "support-bot"}}}
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Has a published number of team A with a bot. At Meta, team B has an app, an account and a dozen numbers."""
+    """Yields an installation with the credentials of team B.
+
+    At Meta, team B has an app, an account and a dozen numbers.
+    """
     async with installation() as made:
         numbers = [
             {"phone_number_id": each, "display_phone_number": f"{PHONE[:-2]}{index:02}"}
@@ -77,7 +83,7 @@ def number_b(index: int) -> Manifest:
 
 
 async def flood(it: Installation, count: int) -> list[tuple[str, str]]:
-    """Lets team B publish numbers with large bots, and returns `Ready` of each."""
+    """Lets team B publish numbers with large bots. Returns the condition `Ready` of each number."""
     for index in range(count):
         it.cluster.put(config_map(f"bot-{index}", large_script(index)))
         it.cluster.put(number_b(index))
@@ -94,7 +100,7 @@ async def team_a(it: Installation) -> None:
 
 
 async def test_a_full_registry_takes_nothing_from_those_who_are_in_it(it: Installation) -> None:
-    """Team B fills every Secret with bots. Team A can still change its token, and its bot answers."""
+    """When team B has filled every Secret with bots, team A can still change its token, and team A's bot answers."""
     it.reconciler = it.operator(registry_shards=1)
     await team_a(it)
     ready = await flood(it, 6)
@@ -109,7 +115,10 @@ async def test_a_full_registry_takes_nothing_from_those_who_are_in_it(it: Instal
 
 
 async def test_a_new_token_is_published_although_the_new_bot_has_no_room(it: Installation) -> None:
-    """Team A changes both while the registry is full: the token counts at once, and the bot before stays in use."""
+    """If team A changes its token and its bot while the registry is full, only the token changes.
+
+    The new token is used at once, and the previous bot stays in use.
+    """
     it.reconciler = it.operator(registry_shards=1)
     await team_a(it)
     await flood(it, 6)
@@ -123,7 +132,11 @@ async def test_a_new_token_is_published_although_the_new_bot_has_no_room(it: Ins
 
 
 async def test_the_registry_grows_without_a_restart(it: Installation) -> None:
-    """What does not fit into one Secret goes into the next, which pods have mounted from the start."""
+    """The registry grows without a restart of the pods.
+
+    If an entry does not fit into one Secret, it goes into the next Secret. Pods have mounted all of these Secrets
+    from the start.
+    """
     await team_a(it)
     assert set(await flood(it, 12)) == {(TRUE, Reason.AS_DESIRED)}
     assert len(contents(it.cluster, "bot")) == 13
@@ -131,7 +144,10 @@ async def test_the_registry_grows_without_a_restart(it: Installation) -> None:
 
 
 async def test_a_quota_stops_its_own_namespace_alone(it: Installation) -> None:
-    """The condition says what to do. What team B has published stays, and team A has no quota."""
+    """A quota stops only its own namespace, and the condition says what to do.
+
+    The numbers that team B has already published stay. Team A has no quota and can still publish.
+    """
     namespace = {"name": TEAM_B, "annotations": {REGISTRY_BYTES: "500k"}}
     it.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": namespace})
     await team_a(it)
@@ -149,7 +165,10 @@ async def test_a_quota_stops_its_own_namespace_alone(it: Installation) -> None:
 
 
 async def test_a_larger_bot_beyond_the_quota_leaves_the_one_before(it: Installation) -> None:
-    """The number keeps answering with its last bot, and a bot that fits is taken up again."""
+    """If a new bot exceeds the quota, the number keeps answering with its last bot.
+
+    A later bot that fits into the quota is published again.
+    """
     it.reconciler = it.operator(quota_registry_bytes=100_000)
     await team_a(it)
     it.cluster.put(script(large_script(1)))
@@ -166,7 +185,10 @@ async def test_a_larger_bot_beyond_the_quota_leaves_the_one_before(it: Installat
 
 
 async def test_bots_that_are_changed_again_and_again_do_not_fill_the_registry(it: Installation) -> None:
-    """A bot that no number has any more makes room ten minutes later."""
+    """Bots that are changed again and again do not fill the registry.
+
+    A bot that no number uses any more is removed ten minutes later.
+    """
     await team_a(it)
     for seed in range(12):
         it.cluster.put(script(large_script(seed)))

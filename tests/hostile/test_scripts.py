@@ -1,4 +1,7 @@
-"""A hostile tenant writes a script that is made to take processor time and memory: only its own number is affected."""
+"""Tests of a hostile tenant whose script is made to take much processor time and memory.
+
+Only the tenant's own number is affected.
+"""
 
 import time
 from collections.abc import AsyncIterator
@@ -31,7 +34,7 @@ GOOD = "version: 1\nintents: {hello: {keywords: [hello], reply: Hello!}}\n"
 
 
 def hostile() -> str:
-    """Returns a script of 48 kB with 2,000 patterns. Each of them is allowed alone."""
+    """Returns a script of 48 kB with 2,000 patterns. Each pattern alone would be allowed."""
     lines = []
     for intent in range(100):
         patterns = ", ".join(f"'(?:ab?){{1,150}}{intent:02}d{each}'" for each in range(20))
@@ -41,7 +44,7 @@ def hostile() -> str:
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Yields an installation with a ready number with a good script."""
+    """Yields an installation with one ready number that has a good script."""
     async with installation() as made:
         made.cluster.put(secret())
         made.cluster.put(config_map())
@@ -52,7 +55,10 @@ async def it() -> AsyncIterator[Installation]:
 
 @pytest.mark.anyio
 async def test_a_hostile_script_is_a_condition_and_the_last_good_one_stays(it: Installation) -> None:
-    """The condition has a sentence with the place, the bound and what to do."""
+    """A hostile script is refused, and the last good script stays in use.
+
+    The message of the condition names the place, the limit and what to do.
+    """
     before = published(it.cluster)[1]
     text = hostile()
     assert 40_000 < len(text) < 60_000
@@ -69,7 +75,10 @@ async def test_a_hostile_script_is_a_condition_and_the_last_good_one_stays(it: I
 
 
 def test_messages_of_a_number_beside_a_hostile_script_are_answered(database: Engine) -> None:
-    """This also holds if the operator is of an older version and has published the script."""
+    """A number's messages are answered although another number has a hostile script.
+
+    This also holds if an operator of an older version has published the script.
+    """
     registry = {
         "100": msgspec.structs.replace(NUMBER, bot=GOOD, bot_digest=None),
         "101": msgspec.structs.replace(

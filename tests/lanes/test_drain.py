@@ -243,7 +243,7 @@ def test_late_effects_of_a_process_that_lost_its_lease_are_refused(
 def test_a_lane_is_drained_by_one_process_at_a_time(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
 ) -> None:
-    """A lane is held by one drain while a second drain tries to get it. No event is forgotten."""
+    """While one drain holds a lane, a second drain cannot get it. No event is forgotten."""
     put("early", at=1)
     inside, go_on = threading.Event(), threading.Event()
 

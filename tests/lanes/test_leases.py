@@ -1,4 +1,7 @@
-"""Tests leases of lanes: each has one holder, by the database's clock and a fencing number."""
+"""Tests the leases of lanes.
+
+Each lane has one holder. The database's clock and a fencing number make sure of this.
+"""
 
 import pytest
 from sqlalchemy import Engine, text
@@ -25,7 +28,7 @@ def _hold(database: Engine, *held: Lease) -> None:
 
 
 def test_a_held_lane_is_not_given_to_another_process(database: Engine) -> None:
-    """The second process gets the free lanes only, and learns which ones are held."""
+    """A process gets only the lanes that no other process holds, and learns which lanes are held."""
     assert [lease.lane for lease in _acquire(database, [3, 4], "first").leases] == [3, 4]
     second = _acquire(database, [3, 4, 5], "second")
     assert [lease.lane for lease in second.leases] == [5]
@@ -33,7 +36,7 @@ def test_a_held_lane_is_not_given_to_another_process(database: Engine) -> None:
 
 
 def test_an_expired_lease_is_taken_over_and_the_old_holder_is_refused(database: Engine) -> None:
-    """A process that was suspended past the end of its lease cannot write under it."""
+    """A process that was suspended past the end of its lease cannot write with this lease."""
     (old,) = _acquire(database, [3], "suspended").leases
     _expire(database, 3)
     (new,) = _acquire(database, [3], "second").leases
@@ -68,7 +71,10 @@ def test_a_request_to_drain_a_held_lane_keeps_its_holder_going(database: Engine)
 
 
 def test_a_locked_lane_holds_up_no_other(database: Engine) -> None:
-    """A process that is suspended inside a transaction has its lanes locked. Others are taken without waiting."""
+    """If a process is suspended inside a transaction, its lanes stay locked.
+
+    Another process takes the other lanes without waiting.
+    """
     (held,) = _acquire(database, [3], "suspended").leases
     with database.begin() as suspended:
         leases.hold(suspended, [held])
@@ -78,7 +84,10 @@ def test_a_locked_lane_holds_up_no_other(database: Engine) -> None:
 
 
 def test_a_lane_with_events_for_a_later_batch_stays(database: Engine) -> None:
-    """Only lanes without events are released, and the ids of the others are recorded for the case of a crash."""
+    """Only lanes without remaining events are released.
+
+    The ids of the remaining events are recorded for the case of a crash.
+    """
     held = _acquire(database, [1, 2, 3], "holder").leases
     with database.begin() as connection:
         remaining = leases.conclude(connection, held, {1: [7, 8]}, stay={2}, ttl_s=30)

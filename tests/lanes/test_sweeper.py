@@ -23,7 +23,10 @@ def test_a_lane_whose_wake_up_was_lost_is_woken(database: Engine, put: Callable[
 
 
 def test_a_lane_that_is_being_drained_or_not_due_is_not_woken(database: Engine, put: Callable[..., int]) -> None:
-    """A held lane needs no wake-up, and an event that waits for its next attempt is not due."""
+    """The sweeper does not wake a lane that a process holds, or a lane whose events are not due.
+
+    An event that waits for its next attempt is not due.
+    """
     put("held", lane=1)
     put("later", lane=2)
     with database.begin() as connection:

@@ -19,7 +19,10 @@ def redis(redis_server: EmbeddedRedis) -> Redis:
 
 
 def test_all_lanes_that_are_woken_together_are_one_job(redis: Redis) -> None:
-    """RQ has a cost for each job, so lanes get no second one while a job waits."""
+    """All lanes that are woken together are one job. While a job waits, no second job is created.
+
+    Each job in RQ has a cost.
+    """
     assert wake.enqueue(redis, [1, 2, 1]) == 2
     assert wake.enqueue(redis, [1, 2, 3]) == 1
     assert job.queue(redis).count == 1
@@ -27,7 +30,10 @@ def test_all_lanes_that_are_woken_together_are_one_job(redis: Redis) -> None:
 
 
 def test_a_lane_can_be_woken_again_once_it_was_taken(redis: Redis) -> None:
-    """A worker takes a lane before it reads the database, so events that are committed later wake the lane again."""
+    """A lane can be woken again as soon as a worker has taken it.
+
+    The worker takes the lane before it reads the database. Events that are committed later wake the lane again.
+    """
     wake.enqueue(redis, [1])
     assert wake.take(redis) == [1]
     assert wake.enqueue(redis, [1]) == 1
@@ -35,7 +41,10 @@ def test_a_lane_can_be_woken_again_once_it_was_taken(redis: Redis) -> None:
 
 
 def test_the_lanes_that_were_woken_first_are_taken_first(redis: Redis) -> None:
-    """A lane that waits keeps its place when it is woken again, and a worker leaves a share to the others."""
+    """The lanes that were woken first are taken first.
+
+    A waiting lane keeps its place when it is woken again. A worker takes only its share of the lanes.
+    """
     for lane in range(wake.SHARE + 1):
         wake.enqueue(redis, [50 - lane])
     wake.enqueue(redis, [50])
@@ -52,7 +61,10 @@ def test_lanes_that_are_left_get_another_job(redis: Redis) -> None:
 
 
 def test_a_running_job_waits_for_the_next_lane(redis: Redis) -> None:
-    """A job that waits for lanes gets one as soon as it is woken, and none once the time is over."""
+    """A job that waits for a lane gets the lane as soon as the lane is woken.
+
+    If no lane is woken in the given time, the job gets none.
+    """
     woken = threading.Thread(target=wake.enqueue, args=(redis, [5]))
     woken.start()
     assert wake.take(redis, wait_s=60) == [5]
@@ -61,7 +73,7 @@ def test_a_running_job_waits_for_the_next_lane(redis: Redis) -> None:
 
 
 def test_wake_ups_do_not_fill_redis_while_no_worker_runs(redis: Redis) -> None:
-    """While no worker runs, one job waits, and each lane waits once."""
+    """While no worker runs, Redis contains only one waiting job, and contains each woken lane only once."""
     for _ in range(20):
         wake.enqueue(redis, range(64))
     assert job.queue(redis).count == 1

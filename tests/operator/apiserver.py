@@ -77,7 +77,10 @@ class Fault:
 
 
 class ApiServer:
-    """The API server, in its own thread, because kopf cancels every task of its own event loop when it ends."""
+    """The API server, which runs in its own thread.
+
+    When kopf ends, it cancels every task of its event loop. Therefore, the server cannot use the same loop.
+    """
 
     def __init__(self) -> None:
         self._objects: dict[str, dict[Where, Manifest]] = {name: {} for name in KINDS}
@@ -169,11 +172,11 @@ class ApiServer:
         self._do(ended())
 
     def store(self, manifest: Manifest) -> None:
-        """Does the same as `put`, but only within the `unseen` function of `end_streams`."""
+        """Does the same as `put`. Only the `unseen` function of `end_streams` may call this method."""
         self._put(manifest)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
-        """Does the same as `delete`, but only within the `unseen` function of `end_streams`."""
+        """Does the same as `delete`. Only the `unseen` function of `end_streams` may call this method."""
         self._delete(kind, (namespace, name))
 
     def watching(self, kind: str) -> bool:

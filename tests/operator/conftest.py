@@ -29,7 +29,10 @@ Connect = Callable[..., Awaitable[KubernetesCluster]]
 
 @pytest.fixture
 async def connect(api: ApiServer, tmp_path: Path) -> AsyncIterator[Connect]:
-    """Yields a function. `await connect(…)` returns a cluster on the API server, which is closed after the test."""
+    """Yields a function. `await connect(…)` returns a cluster that uses the API server.
+
+    All these clusters are closed after the test.
+    """
     kubeconfig, made = api.kubeconfig(tmp_path), []
 
     async def connected(cache: ObjectCache | None = None, **how: Any) -> KubernetesCluster:
@@ -50,7 +53,7 @@ async def cluster(connect: Connect) -> KubernetesCluster:
 
 @pytest.fixture
 def fleet(api: ApiServer, tmp_path: Path) -> Iterator[Fleet]:
-    """Yields a fleet of operators whose reconcilers only take notes.
+    """Yields a fleet of operators whose reconcilers only record their calls.
 
     Operators that still run after the test are stopped.
     """

@@ -129,7 +129,10 @@ class Webhook:
 
 
 def published(cluster: FileCluster) -> tuple[dict[str, registry.Route], dict[str, registry.Number]]:
-    """Returns the registry entries that the webhook and the workers would read, numbers with their bots."""
+    """Returns the registry entries that the webhook and the workers would read.
+
+    The entries of numbers include the bots.
+    """
     routes: dict[str, registry.Route] = {}
     numbers: dict[str, registry.Number] = {}
     bots = contents(cluster, "bot")
@@ -145,7 +148,10 @@ def published(cluster: FileCluster) -> tuple[dict[str, registry.Route], dict[str
 
 
 def contents(cluster: FileCluster, content: str) -> dict[str, bytes]:
-    """Returns all keys of the registry's Secrets of one content, as a pod sees them that mounts the Secrets."""
+    """Returns all keys and values of the registry's Secrets that have this content.
+
+    A pod that mounts the Secrets sees the same keys.
+    """
     secrets = [each for each in cluster.all("Secret") if _shard(each, content) is not None]
     return {
         key: base64.b64decode(value)
@@ -184,7 +190,10 @@ class Installation:
     def operator(
         self, cluster: Cluster | None = None, *, handover: BudgetHandover | None = None, **options: Any
     ) -> NumberReconciler:
-        """Returns an operator that has just started. Without `handover`, it is the first operator in this hour."""
+        """Returns an operator that has just started.
+
+        Without `handover`, the operator behaves as if no other operator had started within the last hour.
+        """
         chosen, where = dataclasses.replace(self.options, **options), cluster or self.cluster
         return NumberReconciler(where, self.graph, chosen, clock=self.clock, probe=self.webhook, handover=handover)
 

@@ -1,4 +1,4 @@
-"""Helpers for tests of a running operator: objects, reconcilers that only take notes, and a fleet of operators."""
+"""Helpers for tests of a running operator: objects, reconcilers that only record their calls, and a fleet."""
 
 import asyncio
 import threading
@@ -168,7 +168,7 @@ class Fleet:
         return notes
 
     def not_ready(self) -> str | None:
-        """Returns the answer of the readiness probe of the operator that was started last."""
+        """Returns what the readiness probe answers for the operator that was started last."""
         self._running[-1].check()
         return self._running[-1].operator.not_ready()
 

@@ -109,7 +109,7 @@ class CountingCluster(FileCluster):
 
 
 class Killed(BaseException):
-    """Raised in place of a kill of the process."""
+    """Raised to simulate that the process is killed."""
 
 
 @dataclass

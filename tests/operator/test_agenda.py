@@ -68,7 +68,7 @@ def test_an_object_does_not_run_twice_at_a_time(agenda: Agenda) -> None:
 
 
 def test_two_reconciles_of_an_object_have_a_pause_between_them(agenda: Agenda) -> None:
-    """An object is not reconciled again before a pause, so no object can keep the operator busy all the time."""
+    """There is a pause between two reconciles of an object, so no object can keep the operator busy all the time."""
     agenda.add(A, 1.0, urgent=True)
     taken(agenda, 1.0)
     agenda.done(A, 1.0, again_at=1.0)

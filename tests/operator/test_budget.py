@@ -22,7 +22,10 @@ from .installation import Clock
 
 
 def opened(clock: Clock, limit: int = 200, left: Remaining | None = None, *, age_s: float = 0.0) -> Budget:
-    """Returns an open budget with the remainder `left`. By default it belongs to the first operator in this hour."""
+    """Returns an open budget with the remainder `left`.
+
+    Without `left`, the budget gets the grant of an operator that is the first one to start within an hour.
+    """
     budget = Budget(limit, clock)
     budget.open(left or initial_grant(before=0), age_s=age_s)
     return budget
@@ -41,7 +44,7 @@ def closed(budget: Budget) -> Remaining:
 
 
 def test_a_new_operator_begins_with_little() -> None:
-    """The first grant is only 30 calls: repeated kills of an operator must not use up all calls of the hour."""
+    """The first grant is only 30 calls. Repeated kills of an operator must not use up all calls of an hour."""
     assert spent(opened(Clock())) == 30
 
 
@@ -74,7 +77,10 @@ def test_a_refusal_says_when_to_ask_again(age_s: float) -> None:
 
 @pytest.mark.parametrize("other", [pair_of("1", "b"), pair_of("2", "a")], ids=["account", "app"])
 def test_pairs_of_app_and_account_do_not_share(other: str) -> None:
-    """Each pair of app and account has its own calls, because Meta counts calls so. A refusal concerns one pair."""
+    """Each pair of app and account has its own calls, because Meta counts the calls of each pair separately.
+
+    A refusal by Meta concerns only one pair.
+    """
     budget = opened(Clock())
     mine = pair_of("1", "a")
     spent(budget, mine)
@@ -92,7 +98,10 @@ def test_another_app_s_calls_are_not_mine_in_the_next_process_either() -> None:
 
 
 def test_a_record_of_a_process_that_counted_by_account_alone_is_kept() -> None:
-    """A record that counts by account limits each app there. It is handed on until an app has been counted."""
+    """If a record counts by account alone, its count limits each app of the account.
+
+    This count is handed on to the next process until the calls of an app have been counted.
+    """
     clock = Clock()
     between = closed(opened(clock, left=Remaining(0.15, {"a": 0.05})))
     assert between.accounts == {"a": 0.05}
@@ -102,7 +111,10 @@ def test_a_record_of_a_process_that_counted_by_account_alone_is_kept() -> None:
 
 
 def test_a_process_that_counts_by_account_alone_finds_the_least_of_all_apps() -> None:
-    """A release can be undone, and the earlier release reads no pairs. It finds the least that any app has left."""
+    """For each account, the record also has the least that any app has left.
+
+    After a release is undone, the earlier release needs this value, because it cannot read pairs.
+    """
     budget = opened(Clock())
     spent(budget, pair_of("1", "a"), most=10)
     spent(budget, pair_of("2", "a"), most=20)
@@ -141,7 +153,7 @@ def test_a_budget_allows_nothing_before_it_is_opened() -> None:
 
 
 def test_a_closed_budget_allows_nothing() -> None:
-    """A closed budget allows no calls, because the remainder then belongs to the next process."""
+    """A closed budget allows no calls, because its remainder belongs to the next process."""
     budget = opened(Clock())
     assert closed(budget).others == 0.15
     assert budget.take("a", routine=False) > 0
@@ -177,9 +189,9 @@ def test_meta_s_refusal_outlives_the_process(limit: int) -> None:
 
 
 def test_a_shorter_refusal_does_not_end_a_longer_one_of_another_process() -> None:
-    """A shorter refusal does not end a longer one that another process handed over.
+    """A shorter refusal does not end a longer refusal that another process handed over.
 
-    The shorter one answers a call that was in flight when the account was handed over.
+    The shorter refusal answers a call that was in flight during the handover of the account.
     """
     clock = Clock()
     budget = opened(clock, left=Remaining(-0.5))
@@ -217,7 +229,10 @@ def test_a_long_pause_saves_up_no_more_than_the_maximum() -> None:
     ids=["no pair", "pairs that have no less", "more pairs than are named"],
 )
 def test_a_summary_names_the_pairs_with_the_least(pairs: dict[str, float], remaining: Remaining) -> None:
-    """A summary names the pairs that have the least. All others have at least the summary's common share."""
+    """A summary names the pairs that have the fewest calls left.
+
+    All other pairs have at least the common share that the summary gives.
+    """
     assert summarize(0.0999999, pairs, most=2) == remaining
 
 

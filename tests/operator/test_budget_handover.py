@@ -1,6 +1,6 @@
-"""An operator begins with what earlier ones left of the budget, or with a grant if they left nothing.
+"""An operator begins with what earlier operators left of the budget, or with a grant if they left nothing.
 
-Each such grant is smaller than the one before.
+Within an hour, each of these grants is smaller than the previous grant.
 """
 
 import asyncio
@@ -140,7 +140,8 @@ async def written(cluster: FileCluster, clock: Clock) -> Record:
 async def test_rollouts_cost_nothing(cluster: FileCluster, clock: Clock) -> None:
     """Orderly restarts cost no calls.
 
-    Nine processes each make one call and end in order. The tenth has as many calls left as one that never ended.
+    Nine processes each make one call and end in an orderly way. The tenth process has as many calls left as a
+    process that never ended.
     """
     endless = await begun(FileCluster(clock=clock), clock)
     for _ in range(9):
@@ -226,7 +227,8 @@ async def test_a_config_map_without_the_record_counts_as_missing(cluster: FileCl
 async def test_an_operator_that_was_replaced_hands_nothing_over(cluster: FileCluster, clock: Clock) -> None:
     """An operator that was replaced by another one cannot hand over its remainder.
 
-    Its node seemed lost, so the other operator began with a grant. The next operator must not get both.
+    Its node seemed lost, so the other operator began with a grant. The next operator must not get the remainder in
+    addition to this grant.
     """
     first, _ = await begun(cluster, clock), await begun(cluster, clock)
     with pytest.raises(ClusterConflict):
@@ -425,10 +427,10 @@ def most_in_an_hour(made: Sequence[tuple[float, float]]) -> float:
 @settings(deadline=None, max_examples=200)
 @given(lives=st.lists(LIVES, min_size=1, max_size=12))
 def test_no_hour_sees_more_calls_than_the_limit_over_many_processes(lives: list[Life]) -> None:
-    """The limit holds however processes end, overlap or overwrite each other's record, and when clocks go back.
+    """The limit is never exceeded, no matter how processes end, overlap or overwrite each other's record.
 
-    Processes may have different limits. Each call then counts as a share of its own process's limit, and the sum of
-    these shares is at most one.
+    This also holds when clocks go back. Processes may have different limits. Each call then counts as a share of
+    its own process's limit, and the sum of these shares is at most one.
     """
     assert most_in_an_hour(asyncio.run(calls_of(lives))) <= 1
 

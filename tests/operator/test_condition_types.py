@@ -1,4 +1,4 @@
-"""Users' scripts and alerts rely on the words in conditions. So a word changes only if its member is renamed."""
+"""Users' scripts and alerts rely on the words in conditions. A word changes only if its enum member is renamed."""
 
 from enum import StrEnum
 

@@ -1,6 +1,6 @@
 """kopf's watches wake the right objects.
 
-The tests use a real kopf operator, an API server in memory, and reconcilers that take notes.
+The tests use a real kopf operator, an API server in memory, and reconcilers that only record their calls.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ def writes(api: ApiServer) -> list[str]:
 
 
 def test_a_new_number_is_reconciled(api: ApiServer, fleet: Fleet) -> None:
-    """A new number is reconciled because of the watch, not of a resync. The operator's own writes wake no object."""
+    """The watch causes the reconcile of a new number, without a resync. The operator's own writes wake no object."""
     notes = fleet.start()
     api.put(number())
     until(lambda: is_ready(api, "WhatsAppNumber", "support"), "a status is written")
@@ -217,7 +217,7 @@ def test_a_deleted_number_is_finalized_once(api: ApiServer, fleet: Fleet) -> Non
 
 
 def test_an_object_that_only_others_hold_is_left_alone(api: ApiServer, fleet: Fleet) -> None:
-    """A deleted object that only another system's finalizer holds is left to that system."""
+    """If only another system's finalizer holds a deleted object, the operator does nothing with this object."""
     notes = fleet.start()
     held = number()
     held["metadata"]["finalizers"] = ["other.example.org/keeps"]
@@ -256,7 +256,7 @@ def test_nothing_is_written_while_nothing_happens(api: ApiServer, fleet: Fleet) 
 def test_a_restart_does_not_reconcile_everything_at_once(api: ApiServer, fleet: Fleet) -> None:
     """After a restart, objects that changed while no operator ran are reconciled at once.
 
-    All healthy objects are spread over the resync interval.
+    The reconciles of all other healthy objects are spread over the resync interval.
     """
     names = [f"number-{index}" for index in range(50)]
     for name in names:
@@ -345,7 +345,10 @@ def test_a_deleted_number_wakes_the_one_that_claims_the_same_phone_number(api: A
 def test_a_number_that_meta_refuses_wakes_the_one_that_claims_the_same_phone_number(
     api: ApiServer, fleet: Fleet
 ) -> None:
-    """A number that is proven at Meta, or refused, wakes the others with its phone number. Other changes do not."""
+    """If a number is proven or refused at Meta, the other objects with the same phone number are woken.
+
+    Other changes of the number do not wake them.
+    """
     for name in ("first", "second"):
         api.put(number(name, phoneNumberId="106540352242922"))
     notes = fleet.start()

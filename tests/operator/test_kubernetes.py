@@ -60,7 +60,7 @@ async def test_a_config_map_is_read_as_text(api: ApiServer, cluster: KubernetesC
 async def test_each_manager_owns_only_its_keys(api: ApiServer, cluster: KubernetesCluster) -> None:
     """Each manager owns only its own keys in a Secret that two numbers share.
 
-    Neither removes the other's key, and each can remove its own.
+    Neither number removes the key of the other number, and each number can remove its own key.
     """
     shared = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry", "namespace": RELEASE}}
     await cluster.apply({**shared, "data": {"one": "MQ=="}}, manager="number-1")
@@ -87,7 +87,10 @@ async def test_an_apply_with_a_version_fails_at_any_other_version(api: ApiServer
 
 
 async def test_a_status_is_replaced_as_a_whole(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """Fields that the new status lacks are removed. Spec and metadata stay the same."""
+    """A written status replaces the old status as a whole, so fields that the new status lacks are removed.
+
+    Spec and metadata stay the same.
+    """
     manifest = api.put(number())
     written = await cluster.write_status(manifest, {"failureCount": 1, "phone": {"ending": "42"}})
     written = await cluster.write_status({**written, "spec": {}}, {"failureCount": 2})
@@ -128,7 +131,7 @@ async def test_deleting_a_deleted_object_succeeds(cluster: KubernetesCluster) ->
 
 
 async def test_all_objects_are_listed_page_by_page(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """A list that spans pages is complete, and each object has its kind."""
+    """A list that needs several pages is complete, and each object in it has its kind."""
     for index in range(201):
         api.put(number(f"number-{index}"))
     found = await cluster.objects("WhatsAppNumber")
@@ -201,7 +204,7 @@ async def test_a_refusal_about_a_secret_does_not_quote_it(api: ApiServer, cluste
 
 
 async def test_a_repeated_event_is_posted_once(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """An Event with the same reason for the same object is posted only once. Another reason is another Event."""
+    """An Event with the same reason for the same object is posted only once. A different reason gives another Event."""
     manifest = api.put(number())
     for reason in ("TokenExpiring", "TokenExpiring", "Ready"):
         await cluster.emit(manifest, type="Warning", reason=reason, message="Seven days left.")
@@ -342,9 +345,9 @@ async def test_a_failed_patch_fails_every_entry_in_it(api: ApiServer, frozen_clu
 async def test_an_entry_that_is_refused_does_not_fail_those_in_its_patch(
     api: ApiServer, frozen_cluster: KubernetesCluster
 ) -> None:
-    """Of entries that share a patch, only the one that the API server refuses fails.
+    """If the API server refuses one entry of a patch, the other entries of this patch do not fail.
 
-    The others belong to other teams.
+    The other entries belong to other teams.
     """
     third = b"x" * (1_048_576 // 3)
     for index in range(3):
@@ -361,7 +364,10 @@ async def test_an_entry_that_is_refused_does_not_fail_those_in_its_patch(
 
 
 async def test_annotations_of_a_namespace_are_read(api: ApiServer, cluster: KubernetesCluster) -> None:
-    """The platform sets quotas there. Only the metadata is asked for."""
+    """The annotations of a namespace are read, because the platform sets quotas in these annotations.
+
+    The operator asks the API server only for the metadata.
+    """
     api.annotations["team-a"] = {"waypost.dev/quota-registry-bytes": "2Mi"}
     assert await cluster.namespace_annotations("team-a") == {"waypost.dev/quota-registry-bytes": "2Mi"}
     assert await cluster.namespace_annotations("team-b") == {}

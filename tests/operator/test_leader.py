@@ -35,7 +35,7 @@ def test_the_state_of_a_lease_decides_the_next_move(
 ) -> None:
     """A process may take a Lease that it has seen unchanged for longer than the Lease's duration.
 
-    The clocks of other nodes do not count.
+    The process does not rely on the clocks of other nodes.
     """
     election = Election("me")
     election.move(found, 100.0)
@@ -166,9 +166,9 @@ def test_of_two_operators_one_works_and_the_other_takes_over(api: ApiServer, fle
 
 
 def test_an_operator_that_lost_its_lease_stops_at_once_and_ends(api: ApiServer, fleet: Fleet) -> None:
-    """An operator that lost its Lease notices this at once, before its orderly end, and does not take the Lease back.
+    """An operator that lost its Lease notices this at once, and does not take the Lease back.
 
-    The new leader does not wait for the orderly end of the old one.
+    The operator must notice the loss before its orderly end, because the new leader does not wait for this end.
     """
 
     def holder() -> str:

@@ -110,7 +110,7 @@ async def test_deleted_credentials_are_taken_from_the_registry(it: Installation)
 async def test_a_deletion_without_credentials_says_what_is_left(it: Installation) -> None:
     """A deletion without any credentials succeeds, and an Event says what is left at Meta.
 
-    The operator's own Secrets have been deleted too.
+    Here, the operator's own Secrets have been deleted too.
     """
     await declared(it, deletionPolicy="Delete")
     for each in it.cluster.all("Secret"):
@@ -174,7 +174,10 @@ async def test_a_deletion_is_done_by_an_operator_that_starts_later(it: Installat
 
 
 async def test_deleting_the_younger_claim_changes_nothing_for_the_older(it: Installation) -> None:
-    """The deletion of a younger claim, even with the policy `Delete`, changes nothing for the older claim's number."""
+    """If the younger of two claims to a number is deleted, nothing changes for the number of the older claim.
+
+    This holds even if the younger claim has the policy `Delete`.
+    """
     it.cluster.put(number("first"))
     it.clock.advance(10)
     it.cluster.put(number("second", deletionPolicy="Delete"))
@@ -198,7 +201,7 @@ async def test_a_number_that_is_created_again_becomes_ready(it: Installation) ->
 async def test_a_number_without_an_object_is_swept(it: Installation) -> None:
     """The sweep removes a published number that has no object.
 
-    Its finalizer was removed by hand while no operator ran.
+    Here, somebody removed the finalizer of the object by hand while no operator ran.
     """
     await declared(it)
     manifest = it.cluster.get("WhatsAppNumber", NAMESPACE, NAME)

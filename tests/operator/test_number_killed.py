@@ -1,4 +1,7 @@
-"""After an operator is killed after any write, in the cluster or at Meta, the next operator can continue."""
+"""If an operator is killed after any of its writes, the next operator can continue.
+
+The write may be in the cluster or at Meta.
+"""
 
 import base64
 import json
@@ -181,7 +184,7 @@ async def play(story: str, die_after: int | None) -> tuple[dict[str, Any], bool]
 
 @pytest.mark.parametrize("story", STORIES)
 async def test_a_kill_after_any_write_does_not_change_the_outcome(story: str) -> None:
-    """The outcome of each story is the same after a kill of the operator after any of its writes.
+    """A kill of the operator after any of its writes does not change the outcome of a story.
 
     The test kills the operator after its k-th write, for each k up to the number of writes.
     """

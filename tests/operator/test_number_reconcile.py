@@ -53,9 +53,9 @@ async def it() -> AsyncIterator[Installation]:
 
 
 async def test_a_declared_number_becomes_ready(it: Installation) -> None:
-    """A declared number becomes ready: its callback is registered, its app is subscribed, and the registry is written.
+    """A declared number becomes ready, and each condition says so.
 
-    Each condition says so.
+    The number's callback is registered, its app is subscribed, and the registry is written.
     """
     it.cluster.put(number(bot={"configMapRef": {"name": "support-bot"}}))
     result = await it.settle()
@@ -71,7 +71,7 @@ async def test_a_declared_number_becomes_ready(it: Installation) -> None:
 
 
 async def test_ready_is_unknown_before_meta_has_answered(it: Installation) -> None:
-    """The condition `Ready` exists after the first reconcile, as unknown, even if Meta fails."""
+    """After the first reconcile, the condition `Ready` exists and is unknown, even if Meta fails."""
     await it.fault(".*", status=500, times=None)
     it.cluster.put(number())
     await it.reconcile()
@@ -135,7 +135,7 @@ async def test_another_scope_leaves_nothing_of_the_old_one(it: Installation, bef
 
 
 async def test_drift_of_the_callback_is_repaired(it: Installation) -> None:
-    """When a person has set another callback by hand, the next resync sets it back."""
+    """If a person has replaced the callback by hand, the next resync restores our callback."""
     it.cluster.put(number())
     await it.settle()
     wanted = it.at_meta
@@ -155,7 +155,7 @@ async def test_an_app_that_was_unsubscribed_is_subscribed_again(it: Installation
 
 
 async def test_another_systems_app_callback_is_left_alone(it: Installation) -> None:
-    """An app callback of another system is kept, because a number's own callback does not need the app's.
+    """An app callback of another system is kept, because a number's own callback does not need the app callback.
 
     A condition says where account events go.
     """
@@ -390,7 +390,7 @@ async def test_a_deleted_secret_stops_changes_not_messages(it: Installation) -> 
 
 
 async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
-    """For a suspended number, drift is not repaired and nothing is withdrawn. The summary says why."""
+    """For a suspended number, drift is not repaired and nothing is withdrawn. The condition `Ready` says why."""
     it.cluster.put(number())
     await it.settle()
     it.cluster.put(number(suspend=True))
@@ -406,7 +406,7 @@ async def test_a_suspended_number_is_left_as_it_is(it: Installation) -> None:
 
 
 async def test_a_suspended_number_says_when_meta_was_last_asked(it: Installation) -> None:
-    """The conditions of a suspended number are old, so its status has the time of the last look."""
+    """The status of a suspended number says when Meta was last asked, because its conditions are old."""
     it.cluster.put(number())
     await it.settle()
     last = timestamp(it.clock())
@@ -437,9 +437,9 @@ async def test_a_number_that_is_suspended_from_birth_is_not_ready(it: Installati
 
 
 async def test_the_first_of_two_objects_with_one_phone_number_has_it(it: Installation) -> None:
-    """If two objects have the same phone number, only the first one is published.
+    """If two objects have the same phone number, only the first object is published.
 
-    A condition of the second one names this conflict. The second one takes over when the first one is gone.
+    A condition of the second object names this conflict. When the first object is gone, the second takes over.
     """
     it.cluster.put(number("first"))
     await it.settle("first")

@@ -144,7 +144,10 @@ async def test_a_claim_that_meta_denied_does_not_block_others(it: Installation) 
 
 
 async def test_a_number_of_another_account_than_declared_is_reported(it: Installation) -> None:
-    """A number that belongs to another account than the spec says is reported, because no delivery would arrive."""
+    """A number is reported if its account is not the one in the spec.
+
+    With a wrong account, no delivery would arrive.
+    """
     await it.world(accounts=[{"waba_id": "555555555"}])
     it.cluster.put(number(wabaId="555555555"))
     await it.settle()
@@ -154,7 +157,7 @@ async def test_a_number_of_another_account_than_declared_is_reported(it: Install
 async def test_meta_is_not_asked_while_the_webhook_is_waited_for(it: Installation) -> None:
     """While the operator waits for the webhook to serve the callback, it makes no calls to Meta.
 
-    Within seconds after the webhook serves the callback, it is registered.
+    It registers the callback within seconds after the webhook serves it.
     """
     it.webhook.is_up = False
     it.cluster.put(number())
@@ -279,7 +282,10 @@ async def test_a_condition_turns_unknown_when_meta_has_not_answered_for_long(it:
 
 
 async def test_an_unknown_condition_is_written_once(it: Installation) -> None:
-    """A condition that turned unknown is not written again with every attempt while Meta stays away."""
+    """While Meta does not answer, an unknown condition is written only once.
+
+    Further attempts do not write it again.
+    """
     it.cluster.put(number())
     await it.settle()
     await it.fault(".*", status=500, times=None)
@@ -455,7 +461,10 @@ async def test_a_blocked_account_is_reported(it: Installation) -> None:
 
 @pytest.mark.parametrize(("days", "warned"), [(13.5, 14), (6.5, 7), (2.5, 3), (0.5, 1)])
 async def test_a_warning_comes_before_a_token_expires(it: Installation, days: float, warned: int) -> None:
-    """If a token cannot be refreshed, one Event is posted 14, 7, 3 and 1 days before it expires."""
+    """If a token cannot be refreshed, Events are posted 14, 7, 3 and 1 days before the token expires.
+
+    Each of these Events is posted only once.
+    """
     await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + days * DAY_S}])
     await it.fault("oauth/access_token", code=190, times=None)
     it.cluster.put(number())
@@ -470,7 +479,7 @@ async def test_a_warning_comes_before_a_token_expires(it: Installation, days: fl
 async def test_an_expiring_token_is_refreshed_then_published_then_revoked(it: Installation) -> None:
     """An expiring token is refreshed and the new token is published. Then the old token is revoked.
 
-    It is revoked only when no pod can still have it.
+    The old token is revoked only when no pod can still have it.
     """
     await it.world(tokens=[{"token": TOKEN, "app_id": APP, "expires_at": it.clock() + 10 * DAY_S}])
     it.cluster.put(number())

@@ -1,4 +1,4 @@
-"""The operator's own Secrets are cached, and read again only where another writer is possible."""
+"""The operator caches its own Secrets, and reads them again only if they may have changed."""
 
 import pytest
 
@@ -59,7 +59,7 @@ def secrets(cluster: CountingCluster, clock: Clock) -> OperatorSecrets:
 async def test_saved_secrets_are_returned_without_a_read(cluster: CountingCluster, secrets: OperatorSecrets) -> None:
     """Saved secrets are returned from the cache without a read.
 
-    A number is reconciled again and again until its webhook serves it.
+    Reads would be frequent, because a number is reconciled again and again until the webhook serves it.
     """
     saved = NumberSecrets("v" * 40, previous_app_secret="before", previous_app_secret_until=1_800_000_060.0)
     await secrets.save(*NUMBER, saved)

@@ -101,7 +101,7 @@ READS_ONLY = TokenDetails(is_valid=True, app_id=APP, type="SYSTEM_USER", scopes=
 
 
 def accepted(type_: ConditionType, status: ConditionStatus, reason: Reason) -> dict[str, Any]:
-    """Returns the status of an accepted number with another condition of this type."""
+    """Returns the status of an accepted number in which the condition of this type has the given values."""
     changed = {"type": type_, "status": status, "reason": reason, "message": "before"}
     return ACCEPTED | {"conditions": [*(each for each in ACCEPTED_CONDITIONS if each["type"] != type_), changed]}
 
@@ -478,7 +478,10 @@ OVER = NoRoom(Reason.QUOTA_EXCEEDED, "The quota is used up.")
 
 @pytest.mark.parametrize("refusal", [FULL, OVER], ids=["the registry is full", "the quota is used up"])
 def test_a_script_without_room_leaves_the_published_one(refusal: NoRoom) -> None:
-    """A new token is published all the same, with the bot that the registry has."""
+    """If the registry has no room for a larger script, the published bot stays.
+
+    A new token is still published, together with the bot that the registry has.
+    """
     before = observed()
     assert before.published.number is not None
     with_bot = type(before.published.number)(**_fields(before.published.number, bot_digest="b"))
@@ -493,7 +496,10 @@ def test_a_script_without_room_leaves_the_published_one(refusal: NoRoom) -> None
 
 
 def test_a_script_without_room_is_a_condition() -> None:
-    """A person must act, and `QuotaExceeded` says so only if it is a quota that refuses."""
+    """If there is no room for a script, the condition `BotLoaded` is false and says that a person must act.
+
+    The condition `QuotaExceeded` is set only if the quota is the reason.
+    """
     wanted = desired(**{"bot": SCRIPT_BOT})
     for refusal, has_quota in ((FULL, False), (OVER, True)):
         found = observed(script=Script("a larger script"), no_room=refusal)
@@ -512,7 +518,7 @@ def test_a_script_without_room_is_a_condition() -> None:
     ],
 )
 def test_a_quota_is_a_condition(changes: dict[str, Any], status: str, reason: Reason) -> None:
-    """It is true when something is kept back."""
+    """The condition `QuotaExceeded` is true if the quota prevents a number or a script from being published."""
     (found,) = [
         each.condition
         for each in judgement.judge(desired(), observed(**changes), NOW)
@@ -522,14 +528,20 @@ def test_a_quota_is_a_condition(changes: dict[str, Any], status: str, reason: Re
 
 
 def test_a_namespace_without_a_quota_has_no_condition_about_it() -> None:
-    """Quotas are off unless the platform sets them."""
+    """A number in a namespace without a quota has no condition `QuotaExceeded`.
+
+    Quotas are off unless the platform sets them.
+    """
     assert ConditionType.QUOTA_EXCEEDED not in {
         each.condition.type for each in judgement.judge(desired(), observed(), NOW)
     }
 
 
 def test_a_new_number_without_room_needs_a_person() -> None:
-    """`Ready` says why, and the number is not tried in a fast rhythm."""
+    """If the quota has no room for a new number, `Ready` is false and gives the quota as the reason.
+
+    The outcome is `STALLED`, so the number is not tried again at short intervals.
+    """
     found = observed(**NEW, failed={act.Publish: OVER})
     made = summary.summarise(judgement.judge(desired(), found, NOW), found)
     assert made.outcome is Outcome.STALLED
@@ -555,7 +567,10 @@ def test_what_the_registry_lacks_is_published(changes: dict[str, Any], actions: 
 
 
 def test_a_lost_bot_of_a_broken_script_is_not_published_again_and_again() -> None:
-    """There is no text to publish; workers keep the bot that they have."""
+    """If a stored bot is lost and its script cannot be read, nothing is published.
+
+    There is no text to publish, and workers keep the bot that they have.
+    """
     found = observed(script=MISSING_SCRIPT)
     assert found.published.number is not None
     number = type(found.published.number)(**_fields(found.published.number, bot_digest="b"))
@@ -660,7 +675,10 @@ def test_the_summary_follows_what_was_found(found: Observed, ready: tuple[str, s
 
 
 def test_an_object_whose_number_another_object_holds_says_nothing_about_it() -> None:
-    """Conditions about a number are unknown for an object that does not hold it, so that nothing relies on them."""
+    """If another object holds the number, this object's conditions about the number are unknown.
+
+    Nothing may rely on these conditions.
+    """
     shown = {each.condition.type: each.condition for each in judgement.judge(desired(), observed(holder=OTHER), NOW)}
     statuses = {type_: condition.status for type_, condition in shown.items()}
     assert statuses == {
@@ -688,7 +706,10 @@ LAST = NOW - 3600.0
 def test_a_condition_that_meta_has_not_confirmed_for_long_is_unknown(
     status: ConditionStatus, stale: dict[Question, float], shown: tuple[str, str]
 ) -> None:
-    """A condition that Meta has not confirmed for long is unknown, and says since when, why, and what it was."""
+    """A condition that Meta has not confirmed for a long time is unknown.
+
+    Its message says since when, why, and what the condition was before.
+    """
     found = observed(
         meta=at_meta(number=GraphUnreachable("no answer")),
         status=accepted(ConditionType.REGISTERED, status, Reason.CONNECTED),
@@ -712,7 +733,10 @@ def test_a_condition_that_meta_has_not_confirmed_for_long_is_unknown(
 def test_a_number_is_still_published_with_a_new_bot_while_meta_is_away_for_long(
     credentials: Credentials, actions: list[type[Action]]
 ) -> None:
-    """A new bot is published while Meta is away for long, with the credentials that are published already."""
+    """While Meta is away for a long time, a new bot is published if the credentials have not changed.
+
+    If the credentials differ from the published ones, nothing is published.
+    """
     status = {
         "token": {"secretResourceVersion": "7"},
         "conditions": [each | {"status": UNKNOWN, "reason": Reason.NOT_LOOKED_AT} for each in ACCEPTED_CONDITIONS],

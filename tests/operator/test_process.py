@@ -123,7 +123,7 @@ class Installation:
         self.api.put(_object("BotSchedule", "news", wanted | {"action": action}))
 
     def record(self) -> budget_handover.Record:
-        """Returns the record that the next operator would find."""
+        """Returns the record of remaining calls that the next operator would find."""
         found = self.api.get("ConfigMap", RELEASE, budget_handover.NAME) or {"data": {budget_handover.KEY: "{}"}}
         return budget_handover.read(found["data"][budget_handover.KEY].encode(), time.time())
 
@@ -171,9 +171,9 @@ def _secret(token: str = TOKEN) -> Manifest:
 
 @pytest.fixture
 def installation(api: ApiServer, tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Installation]:
-    """Yields an installation with a simulated Meta that has one number, and with answers in place of the webhook.
+    """Yields an installation with a simulated Meta that has one number.
 
-    No operator runs yet.
+    A small server answers in place of the webhook. No operator runs yet.
     """
     made = Installation(api, tmp_path, free_port)
     yield made
@@ -285,7 +285,10 @@ def test_a_kill_costs_the_next_process_half(installation: Installation) -> None:
 
 
 def test_an_orderly_end_does_not_wait_for_an_api_server_that_is_away(installation: Installation) -> None:
-    """An orderly end does not wait for an unreachable API server. Only the remaining calls are lost."""
+    """An operator that ends after SIGTERM does not wait for an unreachable API server.
+
+    Only the record of the remaining calls is lost.
+    """
     installation.apply()
     operator = installation.operator()
     until(installation.is_ready, "the number is ready")

@@ -1,4 +1,7 @@
-"""Entries of many numbers share the registry's Secrets, each bot is stored once, and no number changes another's."""
+"""Many numbers share the registry's Secrets, and a change of one number does not affect the others.
+
+Each bot is stored only once.
+"""
 
 import asyncio
 from collections import Counter
@@ -24,7 +27,7 @@ HELLO = "version: 1\nfallback: {reply: Hello}\n"
 def entries(
     name: str, token: str = "t", script: str | None = None, namespace: str = "team-a"
 ) -> tuple[registry.Route, registry.Number]:
-    """Return both registry entries of a number."""
+    """Returns both registry entries of a number."""
     both: dict[str, Any] = {"namespace": namespace, "name": name}
     both |= {"phone_number_id": "1", "waba_id": "2", "app_id": "3"}
     digest = None if script is None else bot_files.digest_of(script)
@@ -62,7 +65,10 @@ def bots(cluster: FileCluster) -> set[str]:
 
 
 async def test_an_entry_is_read_as_it_was_written(cluster: FileCluster) -> None:
-    """A number without entries reads as an empty `Published`."""
+    """An entry that is read equals the entry that was written.
+
+    For a number without entries, an empty `Published` is returned.
+    """
     store = Registry(cluster, "waypost", 4)
     route, number = entries("one")
     assert await store.write(Published(), route, number)
@@ -73,7 +79,7 @@ async def test_an_entry_is_read_as_it_was_written(cluster: FileCluster) -> None:
 
 
 async def test_an_unchanged_entry_is_not_written(cluster: FileCluster) -> None:
-    """A resync of a thousand numbers writes nothing."""
+    """An unchanged entry is not written again, so a resync of a thousand numbers writes nothing."""
     store = Registry(cluster, "waypost", 4)
     await publish(store, "one", HELLO)
     before = cluster.dump()
@@ -82,7 +88,7 @@ async def test_an_unchanged_entry_is_not_written(cluster: FileCluster) -> None:
 
 
 async def test_numbers_of_one_secret_do_not_affect_each_other(cluster: FileCluster) -> None:
-    """With one shard all numbers share a Secret, and each change or withdrawal concerns one key."""
+    """If all numbers share one Secret, each change or withdrawal affects only the key of its number."""
     store = Registry(cluster, "waypost", 1)
     for name in ("one", "two", "three"):
         await publish(store, name)
@@ -95,14 +101,17 @@ async def test_numbers_of_one_secret_do_not_affect_each_other(cluster: FileClust
 
 
 async def test_an_operator_can_withdraw_an_entry_of_an_earlier_one(cluster: FileCluster) -> None:
-    """Entries are found by name, so those of an object that lost its finalizer can still be removed."""
+    """An operator can remove an entry that an earlier operator wrote, because entries are found by name.
+
+    So the entries of an object that lost its finalizer can still be removed.
+    """
     await publish(Registry(cluster, "waypost"), "one")
     await Registry(cluster, "waypost").withdraw("team-a", "one")
     assert published(cluster) == ({}, {})
 
 
 async def test_an_entry_that_cannot_be_read_is_replaced(cluster: FileCluster) -> None:
-    """An entry that was edited by hand is written again."""
+    """An entry that cannot be read is written again. A person may have edited it by hand."""
     store = Registry(cluster, "waypost", 1)
     route, number = entries("one")
     await store.write(Published(), route, number)
@@ -117,7 +126,10 @@ async def test_an_entry_that_cannot_be_read_is_replaced(cluster: FileCluster) ->
 
 
 async def test_a_write_during_a_read_is_not_lost() -> None:
-    """The read's answer is older than the write and arrives after it."""
+    """If a write ends while a read of the same Secret is still running, the write is not lost.
+
+    The answer to the read is older than the write, but arrives after it.
+    """
     answered, arrives = asyncio.Event(), asyncio.Event()
 
     class Slow(FileCluster):
@@ -138,7 +150,7 @@ async def test_a_write_during_a_read_is_not_lost() -> None:
 
 
 async def test_a_token_in_use_anywhere_is_found(cluster: FileCluster) -> None:
-    """All shards are searched, since a token in use must not be revoked."""
+    """A token is searched in all shards, because a token that is still in use must not be revoked."""
     store = Registry(cluster, "waypost", 4)
     for each in range(20):
         await publish(store, f"n{each}", token=f"t{each}")
@@ -147,7 +159,7 @@ async def test_a_token_in_use_anywhere_is_found(cluster: FileCluster) -> None:
 
 
 async def test_a_bot_is_stored_once_for_all_numbers_and_namespaces(cluster: FileCluster) -> None:
-    """Its entries hold the digest alone."""
+    """A bot is stored once for all numbers and namespaces. The entries of numbers contain only its digest."""
     store = Registry(cluster, "waypost")
     for namespace in ("team-a", "team-b"):
         for name in ("one", "two"):
@@ -158,7 +170,10 @@ async def test_a_bot_is_stored_once_for_all_numbers_and_namespaces(cluster: File
 
 
 async def test_a_bot_is_stored_before_the_entry_that_names_it(cluster: FileCluster) -> None:
-    """And the entry of the workers before that of the webhook: what is taken in can then be answered."""
+    """The bot is written first, then the entry for workers, and last the entry for the webhook.
+
+    So workers can answer every message that the webhook accepts.
+    """
     written: list[str] = []
 
     class Recording(FileCluster):
@@ -171,7 +186,10 @@ async def test_a_bot_is_stored_before_the_entry_that_names_it(cluster: FileClust
 
 
 async def test_a_bot_that_no_number_has_is_removed_later(cluster: FileCluster) -> None:
-    """A pod may still have an entry that names it, so it stays for some time."""
+    """A bot that no number uses any more is removed only after some time.
+
+    A pod may still have an entry that names the bot.
+    """
     clock = Clock()
     store = Registry(cluster, "waypost", clock=clock)
     await publish(store, "one", HELLO)
@@ -186,7 +204,10 @@ async def test_a_bot_that_no_number_has_is_removed_later(cluster: FileCluster) -
 
 
 async def test_a_bot_that_is_wanted_while_it_is_removed_is_there_afterwards() -> None:
-    """The removal began when no number had it."""
+    """If a number needs a bot while this bot is being removed, the bot is stored afterwards.
+
+    The removal began when no number used the bot.
+    """
     removing, goes_on = asyncio.Event(), asyncio.Event()
 
     class Slow(FileCluster):
@@ -211,7 +232,10 @@ async def test_a_bot_that_is_wanted_while_it_is_removed_is_there_afterwards() ->
 
 
 async def test_a_bot_whose_secret_was_deleted_is_reported_as_lost(cluster: FileCluster) -> None:
-    """The number's next reconcile writes it again."""
+    """If a bot's Secret was deleted, the bot is reported as lost.
+
+    The number's next reconcile writes the bot again.
+    """
     store = Registry(cluster, "waypost")
     found = await publish(store, "one", HELLO)
     assert found.is_bot_stored
@@ -223,9 +247,9 @@ async def test_a_bot_whose_secret_was_deleted_is_reported_as_lost(cluster: FileC
 
 
 async def test_numbers_are_spread_over_the_first_secrets(cluster: FileCluster) -> None:
-    """These are the Secrets in which an operator of the previous version looks.
+    """Numbers are spread over the first four Secrets, in which an operator of the previous version looks.
 
-    A thousand numbers that are published together do not wait for the patches of one Secret.
+    So a thousand numbers that are published together do not all wait for the patches of one Secret.
     """
     store = Registry(cluster, "waypost")
     places = Counter([(await publish(store, f"number-{each}")).shard for each in range(100)])
@@ -240,13 +264,13 @@ def shards(cluster: FileCluster, count: int = 4, clock: Clock | None = None) -> 
 
 
 async def fill(found: Shards, shard: int, share: float) -> None:
-    """Fills a shard up to a share of its limit, with one key."""
+    """Fills a shard with one key, up to the given share of the shard's limit."""
     await found.load()
     await found.put(f"filler.{shard}", b"x" * (int(LIMIT * share) - len(f"filler.{shard}")), shard)
 
 
 async def test_a_new_key_goes_to_the_first_shard_with_room(cluster: FileCluster) -> None:
-    """Where it belongs by its name comes first, then the shards in order."""
+    """A new key goes to its home shard if there is room, and otherwise to the first shard with room."""
     found = shards(cluster)
     await fill(found, 0, FILL)
     await fill(found, 2, FILL)
@@ -256,7 +280,10 @@ async def test_a_new_key_goes_to_the_first_shard_with_room(cluster: FileCluster)
 
 
 async def test_a_key_grows_in_its_place_and_then_moves_up(cluster: FileCluster) -> None:
-    """Pods read Secrets in order, so the copy in the later one counts, and the earlier one may go later."""
+    """A key that grows stays in its Secret while there is room. Then it moves to a later Secret.
+
+    Pods read the Secrets in order, so the copy in the later Secret is used. The earlier copy can be removed later.
+    """
     clock = Clock()
     found = shards(cluster, clock=clock)
     await fill(found, 1, FILL - 0.01)
@@ -274,7 +301,10 @@ async def test_a_key_grows_in_its_place_and_then_moves_up(cluster: FileCluster) 
 
 
 async def test_a_key_that_moves_down_leaves_no_copy_that_would_count(cluster: FileCluster) -> None:
-    """There is no room in a later Secret."""
+    """If only an earlier Secret has room for a key, the key moves there and its old copy is removed.
+
+    Pods would use the old copy, because it is in the later Secret.
+    """
     found = shards(cluster, 2)
     await fill(found, 1, FILL - 0.01)
     await found.put("a.b.json", b"old", 1)
@@ -287,7 +317,7 @@ async def test_a_key_that_moves_down_leaves_no_copy_that_would_count(cluster: Fi
 
 
 async def test_a_key_that_is_published_may_fill_up_its_secret(cluster: FileCluster) -> None:
-    """When no Secret has room for new keys, a new token of a published number still gets in."""
+    """If no Secret has room for new keys, a published number can still get a new token."""
     found = shards(cluster, 1)
     await found.load()
     await found.put("a.b.json", b"token", 0)
@@ -298,7 +328,10 @@ async def test_a_key_that_is_published_may_fill_up_its_secret(cluster: FileClust
 
 
 async def test_writes_that_begin_together_do_not_overfill_a_secret(cluster: FileCluster) -> None:
-    """The size of each counts before it is written."""
+    """Several writes that begin at the same time do not overfill a Secret.
+
+    The size of each write is counted before the write is made.
+    """
     found = shards(cluster, 8)
     await found.load()
     content = b"x" * (LIMIT // 4)
@@ -314,7 +347,10 @@ async def test_writes_that_begin_together_do_not_overfill_a_secret(cluster: File
 
 
 async def test_a_write_that_fails_does_not_keep_its_room() -> None:
-    """The Secret is read before it is used again, since the write may have been made."""
+    """After a failed write, the Secret is read before it is used again.
+
+    The write may have been made although no answer arrived.
+    """
 
     class Away(FileCluster):
         is_away = False
@@ -335,7 +371,10 @@ async def test_a_write_that_fails_does_not_keep_its_room() -> None:
 
 
 async def test_a_copy_of_a_moved_entry_is_removed_when_pods_have_the_new_one(cluster: FileCluster) -> None:
-    """Kubelets see the changes of two Secrets in any order, so it is not removed at once."""
+    """When an entry has moved to another Secret, its old copy is removed only after some time.
+
+    Kubelets see the changes of two Secrets in any order.
+    """
     clock = Clock()
     store = Registry(cluster, "waypost", 8, clock=clock)
     found = await publish(store, "one")
@@ -353,7 +392,10 @@ async def test_a_copy_of_a_moved_entry_is_removed_when_pods_have_the_new_one(clu
 
 
 async def test_a_full_registry_refuses_a_new_number_and_keeps_the_others(cluster: FileCluster) -> None:
-    """The error says who can help, and published numbers can still change their token."""
+    """A full registry refuses a new number, but published numbers can still change their token.
+
+    The error says who can help.
+    """
     store = Registry(cluster, "waypost", 1)
     await publish(store, "one")
     await fill(store._numbers, 0, 0.75)
@@ -371,7 +413,10 @@ def quota(cluster: FileCluster, text: str, namespace: str = "team-a") -> None:
 
 
 async def test_a_quota_refuses_what_would_exceed_it_and_nothing_else(cluster: FileCluster) -> None:
-    """Other namespaces have no quota, and what is published stays and may change without growth."""
+    """A quota refuses only a number that would exceed it.
+
+    Published entries stay, and may change if they do not grow. Namespaces without a quota are not affected.
+    """
     quota(cluster, "1k")
     store = Registry(cluster, "waypost")
     assert (await publish(store, "one")).number is not None
@@ -383,7 +428,7 @@ async def test_a_quota_refuses_what_would_exceed_it_and_nothing_else(cluster: Fi
 
 
 async def test_a_quota_counts_a_bot_once(cluster: FileCluster) -> None:
-    """Ten numbers with one bot take the room of one bot."""
+    """A quota counts a bot once: ten numbers with the same bot use the space of one bot."""
     store = Registry(cluster, "waypost")
     script = HELLO + "".join(f"# {bot_files.digest_of(str(each))}\n" for each in range(500))
     quota(cluster, "1Mi")
@@ -398,7 +443,10 @@ async def test_a_quota_counts_a_bot_once(cluster: FileCluster) -> None:
 
 
 async def test_a_lowered_quota_takes_nothing_away(cluster: FileCluster) -> None:
-    """What uses more than the quota stays; only growth is refused, and less is always allowed."""
+    """If a quota is lowered below what is used, the published entries stay.
+
+    Only growth is refused. A change that needs less space is always allowed.
+    """
     clock = Clock()
     store = Registry(cluster, "waypost", clock=clock)
     await publish(store, "one", HELLO)
@@ -412,7 +460,10 @@ async def test_a_lowered_quota_takes_nothing_away(cluster: FileCluster) -> None:
 
 
 async def test_the_annotation_goes_before_the_default(cluster: FileCluster) -> None:
-    """A platform may give one namespace more, or no quota at all."""
+    """The quota in a namespace's annotation takes precedence over the default.
+
+    So a platform may give one namespace a larger quota, or none at all. An invalid annotation is ignored.
+    """
     quota(cluster, "0", "team-free")
     quota(cluster, "10Mi", "team-large")
     quota(cluster, "plenty", "team-odd")
@@ -427,7 +478,10 @@ async def test_the_annotation_goes_before_the_default(cluster: FileCluster) -> N
 
 
 async def test_an_operator_that_may_not_read_namespaces_has_the_default() -> None:
-    """It was installed with the rights of an earlier version."""
+    """An operator that may not read namespaces uses the default quota.
+
+    Such an operator was installed with the rights of an earlier version.
+    """
 
     class Forbidding(FileCluster):
         async def namespace_annotations(self, namespace: str) -> dict[str, str]:
@@ -440,7 +494,10 @@ async def test_an_operator_that_may_not_read_namespaces_has_the_default() -> Non
 
 
 async def test_numbers_that_are_published_together_do_not_exceed_a_quota(cluster: FileCluster) -> None:
-    """What is being written counts as if it were there."""
+    """Numbers that are published at the same time do not exceed a quota together.
+
+    Entries that are still being written count as used space.
+    """
     quota(cluster, "2k")
     store = Registry(cluster, "waypost")
     outcomes = await asyncio.gather(*(publish(store, f"n{each}") for each in range(20)), return_exceptions=True)
@@ -456,10 +513,13 @@ async def test_numbers_that_are_published_together_do_not_exceed_a_quota(cluster
     [("0", 0), ("1000", 1000), ("2k", 2000), ("3Ki", 3072), ("1Mi", 2**20), ("1.5Mi", None), ("-1", None), ("", None)],
 )
 def test_a_quantity_is_read_as_kubernetes_writes_it(text: str, expected: int | None) -> None:
-    """Anything else is no quantity of bytes."""
+    """A quantity is read in the notation of Kubernetes. Any other text is not a quantity of bytes."""
     assert parse_bytes(text) == expected
 
 
 def test_the_key_of_an_entry_is_a_file_name() -> None:
-    """A namespace has no dot, so the first one ends it."""
+    """The key of an entry is a file name that begins with the namespace.
+
+    A namespace has no dot, so the first dot ends it.
+    """
     assert registry_secrets.key("team-a", "sales.eu") == "team-a.sales.eu.json"

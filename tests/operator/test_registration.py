@@ -65,7 +65,10 @@ def test_no_call_is_made_while_meta_locks_the_number() -> None:
     "status", [{}, {"registration": None}, {"registration": {"attempts": ["x", 3], "blockedUntil": 1}}]
 )
 def test_a_status_that_cannot_be_read_holds_no_calls(status: dict[str, object]) -> None:
-    """A status that cannot be read counts as a status without calls, because others may write a status too."""
+    """A status that cannot be read is treated as a status without calls.
+
+    Other writers can put invalid values into the status.
+    """
     assert registration.read(status) == Registration()
 
 

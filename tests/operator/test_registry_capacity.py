@@ -43,7 +43,7 @@ def scripts(count: int, size: int) -> list[str]:
 
 
 async def publish(count: int, bots: Sequence[str]) -> FileCluster:
-    """Publishes numbers that use these bots by turns."""
+    """Publishes `count` numbers, which use the given bots in turn."""
     cluster = FileCluster()
     store = Registry(cluster, "waypost", fresh_s=60.0)
     for index in range(count):
@@ -53,7 +53,7 @@ async def publish(count: int, bots: Sequence[str]) -> FileCluster:
 
 
 def fills(cluster: FileCluster) -> dict[str, list[int]]:
-    """Returns the bytes in each Secret by content."""
+    """Returns the size of each Secret in bytes, grouped by content."""
     found: dict[str, list[int]] = {}
     for secret in cluster.all("Secret"):
         size = sum(len(key) + len(base64.b64decode(value)) for key, value in secret["data"].items())
@@ -62,7 +62,10 @@ def fills(cluster: FileCluster) -> dict[str, list[int]]:
 
 
 def files(cluster: FileCluster, folder: Path) -> registry.Snapshot[registry.Number]:
-    """Returns what a worker reads from the files that `waypost dev` writes; the webhook has the same numbers."""
+    """Returns what a worker reads from the files that `waypost dev` writes.
+
+    Also checks that the webhook reads the same numbers, and that no file has an error.
+    """
     mounted = RegistryFolder(folder)
     for secret in cluster.all("Secret"):
         mounted.update(secret["metadata"]["name"], secret["data"])
@@ -77,7 +80,7 @@ def most(values: Iterable[int]) -> int:
 
 
 async def test_twenty_thousand_numbers_fit(tmp_path: Path) -> None:
-    """All of them are in the files, and no Secret is fuller than it may be."""
+    """The registry holds twenty thousand numbers. All are in the files, and no Secret exceeds its share."""
     cluster = await publish(20_000, scripts(1, 3_000))
     assert len(files(cluster, tmp_path).by_phone_number_id) == 20_000
     found = fills(cluster)
@@ -86,7 +89,10 @@ async def test_twenty_thousand_numbers_fit(tmp_path: Path) -> None:
 
 
 async def test_a_hundred_bots_of_the_largest_size_fit(tmp_path: Path) -> None:
-    """Each of the hundred numbers has a bot of its own, and reads back exactly that."""
+    """The registry holds a hundred numbers whose bots are different and have the largest size.
+
+    Each number is read back with exactly its own bot.
+    """
     bots = scripts(100, 256 * 1024)
     cluster = await publish(100, bots)
     numbers = files(cluster, tmp_path).by_phone_number_id
@@ -96,7 +102,10 @@ async def test_a_hundred_bots_of_the_largest_size_fit(tmp_path: Path) -> None:
 
 
 async def test_a_hundred_bots_that_gzip_cannot_make_smaller_fit(tmp_path: Path) -> None:
-    """Nobody writes such bots, but a tenant may."""
+    """The registry holds a hundred bots that gzip cannot make smaller.
+
+    Such bots are unusual, but a tenant can write them.
+    """
     draw = random.Random(2)
     bots = ["".join(map(chr, draw.choices(range(0x4E00, 0x9FFF), k=256 * 1024 // 3))) for _ in range(100)]
     cluster = await publish(100, bots)
@@ -105,7 +114,10 @@ async def test_a_hundred_bots_that_gzip_cannot_make_smaller_fit(tmp_path: Path) 
 
 
 async def test_five_thousand_numbers_with_two_hundred_bots_fit(tmp_path: Path) -> None:
-    """Each bot of 30 kB is stored once, and a worker holds its text once."""
+    """The registry holds five thousand numbers with two hundred bots.
+
+    Each bot of 30 kB is stored once, and a worker holds its text in memory once.
+    """
     cluster = await publish(5_000, scripts(200, 30_000))
     numbers = files(cluster, tmp_path).by_phone_number_id.values()
     assert len(numbers) == 5_000

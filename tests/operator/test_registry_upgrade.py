@@ -1,4 +1,4 @@
-"""An upgrade from the version with four Secrets per audience: workers of both versions have every number."""
+"""During an upgrade from the version with four Secrets per audience, workers of both versions have every number."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -39,7 +39,10 @@ class PreviousNumber(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Has a number that an operator of the previous version published, and an operator that has just started."""
+    """Yields an installation with a number that an operator of the previous version published.
+
+    The operator of the new version has just started.
+    """
     async with installation() as made:
         made.cluster.put(secret())
         made.cluster.put(script())
@@ -78,7 +81,10 @@ def previous(cluster: FileCluster) -> PreviousNumber | None:
 
 
 async def test_a_number_is_published_for_workers_of_both_versions(it: Installation) -> None:
-    """The status says where its new entry is, and nothing changes at Meta."""
+    """After an upgrade, workers of both versions have the number's entry.
+
+    The status says where the new entry is, and nothing changes at Meta.
+    """
     it.calls.clear()
     await it.settle()
     bot = script()["data"]["bot.yaml"]
@@ -89,7 +95,7 @@ async def test_a_number_is_published_for_workers_of_both_versions(it: Installati
 
 
 async def test_a_change_reaches_workers_of_both_versions(it: Installation) -> None:
-    """A token and a script that change during the upgrade are the same in both layouts."""
+    """If a token and a script change during the upgrade, both layouts get the new token and the new script."""
     await it.settle()
     other = script()["data"]["bot.yaml"].replace("Hello!", "Good day!")
     await it.world(tokens=[{"token": "EAAcanaryNew", "app_id": "100000000000001"}])
@@ -102,14 +108,20 @@ async def test_a_change_reaches_workers_of_both_versions(it: Installation) -> No
 
 
 async def test_a_broken_script_during_the_upgrade_leaves_the_published_one(it: Installation) -> None:
-    """The text comes from the entry of the previous version."""
+    """If a script cannot be read during the upgrade, the published bot stays.
+
+    Its text comes from the entry of the previous version.
+    """
     it.cluster.remove("ConfigMap", NAMESPACE, "support-bot")
     await it.settle()
     assert published(it.cluster)[1][KEY].bot == script()["data"]["bot.yaml"]
 
 
 async def test_the_route_stays_in_its_secret(it: Installation) -> None:
-    """Webhooks of the previous version mount the first four Secrets, and an operator of it looks there."""
+    """A number's route stays in the Secret in which the previous version put it.
+
+    Webhooks of the previous version mount only the first four Secrets, and its operators look only there.
+    """
     await it.settle()
     holders = [each["metadata"]["name"] for each in it.cluster.all("Secret") if KEY in (each.get("data") or {})]
     assert f"waypost-registry-webhook-{SHARD}" in holders
@@ -117,7 +129,7 @@ async def test_the_route_stays_in_its_secret(it: Installation) -> None:
 
 
 async def test_a_deleted_number_is_withdrawn_from_both_layouts(it: Installation) -> None:
-    """No worker sends for it any more."""
+    """A deleted number is removed from both layouts, so no worker sends for it any more."""
     await it.settle()
     it.cluster.remove("WhatsAppNumber", NAMESPACE, NAME)
     await it.reconcile()
@@ -126,7 +138,10 @@ async def test_a_deleted_number_is_withdrawn_from_both_layouts(it: Installation)
 
 
 async def test_the_secrets_of_the_previous_version_go_after_an_hour(it: Installation) -> None:
-    """By then its workers have been replaced."""
+    """The Secrets of the previous version are deleted an hour after the start of the operator.
+
+    By then the workers of the previous version have been replaced.
+    """
     await it.settle()
     await it.reconciler.sweep()
     assert previous(it.cluster) is not None
@@ -138,7 +153,10 @@ async def test_the_secrets_of_the_previous_version_go_after_an_hour(it: Installa
 
 @pytest.mark.parametrize("reason", ["suspended", "without credentials"])
 async def test_a_number_that_is_not_published_again_is_taken_over(it: Installation, reason: str) -> None:
-    """Its messages keep flowing after the Secrets of the previous version are gone, and token checks find it."""
+    """A suspended number, or one without credentials, is copied from the previous layout to the new one.
+
+    So its messages keep flowing after the old Secrets are deleted, and token checks find the number.
+    """
     bot = {"configMapRef": {"name": "support-bot"}}
     if reason == "suspended":
         it.cluster.put(number(bot=bot, suspend=True))
@@ -156,7 +174,10 @@ async def test_a_number_that_is_not_published_again_is_taken_over(it: Installati
 
 
 async def test_an_entry_without_room_stays_in_the_layout_of_the_previous_version(it: Installation) -> None:
-    """Nothing that is published is lost, even if the registry has no room for it."""
+    """If the registry has no room for an entry, the entry stays in the layout of the previous version.
+
+    So no published entry is lost.
+    """
     it.reconciler = it.operator(registry_shards=0)
     it.cluster.put(number(suspend=True))
     it.clock.advance(KEEP_S)
@@ -165,7 +186,7 @@ async def test_an_entry_without_room_stays_in_the_layout_of_the_previous_version
 
 
 async def test_a_new_installation_has_no_secrets_of_the_previous_version() -> None:
-    """A new number is published in the new layout only."""
+    """In a new installation, a number is published only in the new layout."""
     async with installation() as it:
         it.cluster.put(secret())
         it.cluster.put(number())

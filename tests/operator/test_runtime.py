@@ -87,7 +87,7 @@ def test_the_record_for_the_next_process_is_written_after_the_last_reconcile(api
 
 
 def test_the_end_does_not_wait_for_a_record_that_cannot_be_written(fleet: Fleet) -> None:
-    """The end of the operator waits only some seconds for a record that cannot be written.
+    """If the record for the next process cannot be written, the operator ends after only some seconds.
 
     If the API server accepts the connection and never answers, the record is lost.
     """
@@ -101,7 +101,7 @@ def test_the_end_does_not_wait_for_a_record_that_cannot_be_written(fleet: Fleet)
 def test_children_without_their_object_are_swept_at_the_start(api: ApiServer, fleet: Fleet) -> None:
     """At the start, the operator sweeps children whose object is gone.
 
-    No event shows that an object lost its finalizer while no operator ran.
+    An object may have lost its finalizer while no operator ran, and no event shows this.
     """
     notes = fleet.start()
     until(lambda: notes.sweeps == 2, "both reconcilers have swept")

@@ -119,7 +119,7 @@ def test_a_run_has_limits_of_time_retries_and_history() -> None:
 
 
 def test_only_a_token_check_sees_an_access_token() -> None:
-    """Only the pod of a token check gets an access token, and only its own number's.
+    """Only the pod of a token check gets an access token, and this is the token of its own number.
 
     The Secret of the registry contains the tokens of many numbers.
     """
@@ -134,7 +134,10 @@ def test_only_a_token_check_sees_an_access_token() -> None:
 
 
 def test_a_token_check_finds_a_number_that_the_previous_version_published() -> None:
-    """During an upgrade the status does not say yet where the number is."""
+    """If the status does not say where a number's entry is, a token check mounts a Secret of the previous version.
+
+    This is the case during an upgrade, before the new version has published the number.
+    """
     (volume,) = [each for each in pod(cron_job(action={"tokenCheck": {}}))["volumes"] if each["name"] == "registry"]
     assert volume["secret"]["secretName"] in {f"waypost-registry-worker-{each}" for each in range(4)}
 
@@ -165,7 +168,7 @@ def test_the_pod_has_the_platforms_options() -> None:
 def served(manifest: Manifest) -> Manifest:
     """Returns the CronJob as an API server would return it.
 
-    It then has defaults, a status, and additions of other clients.
+    The API server adds defaults and a status. Other clients add fields of their own.
     """
     found = copy.deepcopy(manifest)
     found["status"] = {"lastScheduleTime": "2026-11-23T09:00:00Z"}

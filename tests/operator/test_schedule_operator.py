@@ -25,7 +25,10 @@ from .schedules import OPTIONS, RELEASE, TEAM, number, number_status, schedule
 
 @pytest.fixture
 def start(api: ApiServer, tmp_path: Path) -> Iterator[Callable[[], Callable[[], None]]]:
-    """Returns a function that starts an operator and returns a function that stops it. Numbers are not reconciled."""
+    """Yields a function that starts an operator and returns a function to stop it.
+
+    Numbers are not reconciled.
+    """
     running: list[RunningOperator] = []
 
     def begin() -> Callable[[], None]:
@@ -103,7 +106,10 @@ def test_a_deleted_cronjob_is_created_again_at_once(api: ApiServer, start: Calla
 
 
 def test_the_end_of_a_run_is_in_the_status_at_once(api: ApiServer, start: Callable[[], Any]) -> None:
-    """The result of a run is in the status at once, because the CronJob's status changes when the Job ends."""
+    """The schedule's status shows the result of a run at once.
+
+    When the Job ends, the status of the CronJob changes, and this wakes the schedule.
+    """
     start()
     api.put(number())
     connect(api)

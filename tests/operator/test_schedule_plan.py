@@ -119,7 +119,10 @@ def test_a_suspended_schedule_is_ready() -> None:
 def test_a_token_check_waits_until_its_number_is_published(
     action: dict[str, Any], is_bound: bool, reason: Reason | None
 ) -> None:
-    """The pod of a run mounts the Secret with the number's entry, and would wait for it."""
+    """The CronJob of a token check is created only after its number is published.
+
+    The pod of a run mounts the Secret with the number's entry, and would wait for this Secret.
+    """
     status = {key: value for key, value in number_status().items() if key != "registryShard"}
     planned = plan(spec(action=action), number() | {"status": status}, has_cron_job=False, is_bound=is_bound)
     assert (planned.obstacle.reason if planned.obstacle else None) == reason

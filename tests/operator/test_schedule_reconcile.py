@@ -39,7 +39,10 @@ async def team() -> Team:
 
 
 async def test_a_schedule_becomes_a_cronjob_and_an_order(team: Team) -> None:
-    """The CronJob and the order are in the release namespace, and the status names the CronJob."""
+    """For a schedule, the operator creates a CronJob and an order in the release namespace.
+
+    The status names the CronJob.
+    """
     team.cluster.put(schedule())
     result = await team.reconcile()
 
@@ -54,7 +57,7 @@ async def test_a_schedule_becomes_a_cronjob_and_an_order(team: Team) -> None:
 
 
 async def test_a_second_reconcile_writes_nothing(team: Team) -> None:
-    """A second reconcile writes nothing, even if its trace is another one or the time is later."""
+    """A second reconcile of the same schedule writes nothing, even with another trace or at a later time."""
     team.cluster.put(schedule())
     for _ in range(3):
         with tracing.tracer().start_as_current_span("reconcile"):

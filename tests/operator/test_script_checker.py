@@ -1,4 +1,4 @@
-"""Scripts are checked in a child process with limits, each once, while the event loop goes on."""
+"""Each script is checked once, in a child process with limits. The event loop keeps running."""
 
 import asyncio
 import sys
@@ -44,22 +44,25 @@ sys.exit(1)
 
 
 def good(number: int) -> str:
-    """Returns a script that differs from others."""
+    """Returns a valid script that is different for each `number`."""
     return f"{GOOD}# {number}\n"
 
 
 def noted(notes: Path, *, memory_mib: int = 96) -> ScriptChecker:
-    """Returns a checker whose child notes in a file that it was started."""
+    """Returns a checker whose child process writes into a file when it starts."""
     return ScriptChecker(command=(sys.executable, "-c", NOTED, str(notes), "5", str(memory_mib)))
 
 
 def running(code: str) -> ScriptChecker:
-    """Returns a checker with another child."""
+    """Returns a checker whose child process runs the given code."""
     return ScriptChecker(command=(sys.executable, "-c", code))
 
 
 async def test_a_script_has_no_problem_or_one_in_a_sentence() -> None:
-    """The sentence is that of the script's author: line, key, mistake and remedy."""
+    """A valid script has no problem. The problem of an invalid script is described in one sentence.
+
+    The sentence gives the line, the key, the mistake and the remedy, so that the author can correct the script.
+    """
     checker = ScriptChecker()
     assert await checker.problem(GOOD) is None
     assert await checker.problem("version: 2\nintents: {}\n") == (
@@ -68,7 +71,10 @@ async def test_a_script_has_no_problem_or_one_in_a_sentence() -> None:
 
 
 async def test_a_script_is_checked_once_however_many_numbers_have_it(tmp_path: Path) -> None:
-    """Numbers that are reconciled at the same time share the check, and later ones its result."""
+    """A script is checked only once, even if many numbers use it.
+
+    Numbers that are reconciled at the same time share the check. Numbers that come later use its result.
+    """
     checker = noted(tmp_path / "notes")
     assert await asyncio.gather(*(checker.problem(GOOD) for _ in range(5))) == [None] * 5
     assert await checker.problem(GOOD) is None
@@ -76,7 +82,10 @@ async def test_a_script_is_checked_once_however_many_numbers_have_it(tmp_path: P
 
 
 async def test_scripts_that_wait_share_a_process_which_then_ends(tmp_path: Path) -> None:
-    """At its start an operator has many scripts to check. Between changes of scripts it has no child."""
+    """Scripts that wait for a check share one child process, which ends when no script is waiting.
+
+    An operator has many scripts to check at its start, but no child process while no script changes.
+    """
     checker = noted(tmp_path / "notes")
     await asyncio.gather(*(checker.problem(good(number)) for number in range(20)))
     assert (tmp_path / "notes").read_text() == "started "
@@ -85,7 +94,10 @@ async def test_scripts_that_wait_share_a_process_which_then_ends(tmp_path: Path)
 
 
 async def test_the_event_loop_goes_on_while_a_script_takes_too_long() -> None:
-    """The kernel ends the child. The loop, on which the Lease depends, turns many times before that."""
+    """If a script takes too long, the kernel ends the child process.
+
+    Until then the event loop keeps running. The operator's Lease depends on the loop.
+    """
     checker, turns = running(BUSY), 0
     check = asyncio.create_task(checker.problem(GOOD))
     while not check.done():
@@ -96,7 +108,7 @@ async def test_the_event_loop_goes_on_while_a_script_takes_too_long() -> None:
 
 
 async def test_a_script_that_takes_too_much_memory_is_refused(tmp_path: Path) -> None:
-    """The child gets no more memory than its limit."""
+    """A script that needs more memory than the child process may use is refused."""
     keywords = [",".join("\ufdfa" * 6 + f"{intent}x{word}" for word in range(200)) for intent in range(50)]
     intents = "\n".join(f" i{number}: {{reply: x, keywords: [{each}]}}" for number, each in enumerate(keywords))
     checker = noted(tmp_path / "notes", memory_mib=32)
@@ -116,7 +128,10 @@ async def test_a_script_that_takes_too_much_memory_is_refused(tmp_path: Path) ->
 async def test_a_check_that_fails_for_another_reason_says_so_and_is_repeated(
     tmp_path: Path, fault: str, why: str
 ) -> None:
-    """It is not the fault of the script, so it is not remembered."""
+    """If a check fails for a reason outside the script, the problem says so and is not cached.
+
+    The next reconcile checks the script again.
+    """
     checker = ScriptChecker(
         command=(sys.executable, "-c", FAULTY_AT_FIRST, str(tmp_path / "notes"), fault), deadline_s=5
     )
@@ -125,7 +140,10 @@ async def test_a_check_that_fails_for_another_reason_says_so_and_is_repeated(
 
 
 async def test_a_child_that_cannot_be_started_is_no_fault_of_the_script() -> None:
-    """A node may have no process or memory left."""
+    """If the child process cannot be started, the script is reported as not checked, not as wrong.
+
+    A node may have no free process or memory.
+    """
     assert await ScriptChecker(command=("/no/such/program",)).problem(GOOD) == (
         "it was not checked (no process can be started: FileNotFoundError); the operator tries again at the next "
         "reconcile"
@@ -133,13 +151,16 @@ async def test_a_child_that_cannot_be_started_is_no_fault_of_the_script() -> Non
 
 
 async def test_a_process_that_ends_after_other_scripts_is_no_verdict(tmp_path: Path) -> None:
-    """What earlier scripts used up must not count against a later one, which gets a process of its own."""
+    """If a child process ends after it has checked other scripts, the script is checked in a new process.
+
+    The resources that earlier scripts used must not cause the refusal of a later script.
+    """
     checker = running(ENDS_AT_SECOND)
     assert await asyncio.gather(*(checker.problem(good(number)) for number in range(3))) == [None] * 3
 
 
 async def test_a_cancelled_check_does_not_answer_for_the_next_script() -> None:
-    """The answer to one script must never be taken for the answer to another."""
+    """If a check is cancelled, its answer is not used for the next script."""
     checker = ScriptChecker()
     check = asyncio.create_task(checker.problem("version: 2\n"))
     other = asyncio.create_task(checker.problem(GOOD))

@@ -76,7 +76,7 @@ def test_a_written_status_wakes_nothing() -> None:
 
 
 def summarised(status: ConditionStatus, reason: Reason, *, connected: bool) -> Manifest:
-    """Returns a number whose summary has the given status and reason."""
+    """Returns a number whose condition `Ready` has the given status and reason."""
     registered = {"type": ConditionType.REGISTERED, "status": TRUE if connected else FALSE, "reason": Reason.CONNECTED}
     return seen(number(), conditions=[{"type": ConditionType.READY, "status": status, "reason": reason}, registered])
 
@@ -116,7 +116,7 @@ def test_only_what_schedules_need_of_a_number_wakes_them(before: Manifest, after
 
 
 def proven(ready: tuple[ConditionStatus, Reason], **changes: tuple[ConditionStatus, Reason]) -> Manifest:
-    """Returns a number whose credentials Meta accepts, with changed conditions."""
+    """Returns a number whose credentials Meta accepts. The given conditions replace the default ones."""
     found: dict[str, tuple[ConditionStatus, Reason]] = {
         ConditionType.READY: ready,
         ConditionType.CREDENTIALS_VALID: (TRUE, Reason.ACCEPTED),
@@ -150,7 +150,10 @@ AS_DESIRED = (TRUE, Reason.AS_DESIRED)
 def test_only_a_change_of_its_proof_wakes_others_that_claim_the_same_number(
     manifest: Manifest, is_proven: bool
 ) -> None:
-    """Only a change of what Meta says about a claim wakes the others, which then look whether the number is theirs."""
+    """An object wakes others with the same phone number only if Meta's answer about its claim changes.
+
+    The others then check whether the number is theirs.
+    """
     assert wakes.claim_state(manifest) is is_proven
 
 
@@ -220,7 +223,7 @@ def test_a_cron_job_names_its_schedule_by_two_labels(labels: dict[str, str], exp
 
 
 def test_dependents_follow_changed_references() -> None:
-    """If a number refers to another Secret, only the new Secret wakes it. A deleted number is woken by nothing."""
+    """After a number refers to another Secret, only the new Secret wakes it. Nothing wakes a deleted number."""
     dependents, key = Dependents(), ("WhatsAppNumber", TEAM, "support")
     dependents.put(key, [("Secret", TEAM, "old"), ("ConfigMap", TEAM, "bot")])
     dependents.put(key, [("Secret", TEAM, "new"), ("ConfigMap", TEAM, "bot")])
@@ -231,9 +234,10 @@ def test_dependents_follow_changed_references() -> None:
 
 
 def test_a_number_whose_entry_moves_wakes_its_schedules() -> None:
-    """Runs that check a token mount the Secret with the number's entry, so their CronJobs change.
+    """If a number's entry moves to another Secret of the registry, the number's schedules are woken.
 
-    The short form in the cache has the place, too.
+    Runs that check a token mount this Secret, so their CronJobs change. The short form of a number in the cache
+    also says in which Secret the entry is.
     """
     before = slim(seen(number(), registryShard=3))
     assert wakes.availability(before) == wakes.availability(seen(number(), registryShard=3))

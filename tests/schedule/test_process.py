@@ -123,7 +123,10 @@ def test_an_error_is_reported_in_one_line_and_by_the_exit_status(
     status: int,
     words: str,
 ) -> None:
-    """An error is reported in one line and by the exit status. A retry makes sense after 1, but not after 2."""
+    """An error is reported in one line and by the exit status.
+
+    After exit status 1 a retry makes sense. After exit status 2 it does not.
+    """
     order_file(message_order(contacts(1)))
     assert command.run(**environment) == status
     assert words in command.output

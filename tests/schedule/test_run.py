@@ -38,7 +38,7 @@ def test_everybody_in_the_audience_gets_one_bulk_message(seen: Engine, run: Run)
 
 
 def test_the_same_tick_twice_is_one_run(seen: Engine, run: Run) -> None:
-    """A CronJob may start a tick twice. The second run then sends nothing and reports what the first has done."""
+    """A CronJob may start a tick twice. The second run then sends nothing and reports the result of the first run."""
     first = run(message_order([ANNA, BRUNO]))
     second = run(message_order([ANNA, BRUNO]))
 
@@ -85,7 +85,7 @@ def test_an_interrupted_run_continues_where_it_stopped(seen: Engine, run: Run) -
 def test_the_order_of_a_tick_is_fixed_when_it_is_first_claimed(seen: Engine, run: Run) -> None:
     """The order of a tick is fixed when the first pod claims the tick.
 
-    If the spec changes between two pods of one run, the run must not send half of each.
+    If the spec changes between two pods of one run, the run must not mix the old order and the new one.
     """
     with seen.begin() as connection:
         schedules.begin_or_resume(
@@ -153,14 +153,17 @@ def test_an_invalid_contact_does_not_stop_the_others(seen: Engine, run: Run) -> 
 
 
 def test_an_audience_above_the_limit_sends_nothing(seen: Engine, run: Run) -> None:
-    """If an audience is above the limit, the list may be wrong. Not even its first contacts get a message."""
+    """If an audience is larger than the limit, no contact gets a message, because the list may be wrong."""
     status, report = run(message_order([ANNA, BRUNO, CARLA], maxRecipients=2))
     assert rows(seen) == []
     assert (status, report["result"], report["recipients"]) == (ExitStatus.NEVER, "TooManyRecipients", 3)
 
 
 def test_quiet_hours_defer_by_the_recipients_clock(seen: Engine, tmp_path: Path) -> None:
-    """A message is deferred to the end of quiet hours in the recipient's zone, here for one contact of two."""
+    """A message is deferred to the end of quiet hours in the recipient's zone.
+
+    In this test, it is quiet for one contact of two.
+    """
     orders = order.convert(message_order([ANNA, CARLA], quietHours={"from": "21:00", "to": "08:00"}))
     evening = datetime(2026, 11, 23, 20, 30, tzinfo=UTC)
     _, _, action = parse_action(orders).chosen
@@ -177,7 +180,7 @@ def test_quiet_hours_defer_by_the_recipients_clock(seen: Engine, tmp_path: Path)
 def test_a_number_that_no_worker_has_recorded_is_tried_again(database: Engine, run: Run) -> None:
     """A run for a number that no worker has recorded queues nothing and is tried again.
 
-    A worker has not recorded the number yet just after an installation.
+    Just after an installation, no worker has recorded the number yet.
     """
     with database.begin() as connection:
         connection.execute(text("DELETE FROM number"))

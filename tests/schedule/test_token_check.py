@@ -57,7 +57,7 @@ def published(tmp_path: Path) -> Path:
 
 
 def orders() -> Order:
-    """Returns an order that checks the token of that number."""
+    """Returns an order that checks the token of the published number."""
     return order.convert(message_order([]) | {"action": {"tokenCheck": {}}})
 
 

@@ -106,7 +106,7 @@ class Tables:
 
 @pytest.fixture
 def tables(database: Engine) -> Tables:
-    """Returns a `Tables` for a database that contains both numbers."""
+    """Returns a `Tables` for a database that contains `NUMBER` and `OTHER_NUMBER`."""
     with database.begin() as connection:
         stored_numbers.record(connection, [(n, "team-a", f"n{n}", "102290129340398") for n in (NUMBER, OTHER_NUMBER)])
     return Tables(database)

@@ -1,4 +1,4 @@
-"""Tests of the circuit, which keeps an outage from making every message unknown."""
+"""Tests of the circuit. It prevents that an outage leaves every message in the state `unknown`."""
 
 from waypost.sending.circuit import Circuit
 
@@ -32,7 +32,7 @@ def test_it_allows_nothing_while_open_and_then_one_try() -> None:
 
 
 def test_each_failed_try_doubles_the_wait_up_to_the_cap() -> None:
-    """The longer an outage lasts, the longer the waits between the tries."""
+    """Each failed try doubles the wait before the next try, up to the cap."""
     tested, now, waits = circuit(threshold=1), 0.0, []
     for _ in range(6):
         tested.failed(now)

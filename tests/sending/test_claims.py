@@ -1,4 +1,4 @@
-"""Tests of the sender's transactions, above all of claims that failed and of the rows that were claimed."""
+"""Tests of the sender's transactions, mainly of claims that fail and of rows that are claimed."""
 
 import pytest
 from sqlalchemy import Engine
@@ -46,7 +46,7 @@ def test_a_row_whose_claim_looked_failed_is_queued_again(
 ) -> None:
     """A row whose claim seemed to fail is queued again, because it was surely not sent.
 
-    A restart of PostgreSQL must not make messages unknown that no sender tried to send.
+    After a restart of PostgreSQL, a message that no sender tried to send must not become unknown.
     """
     transactions, row = claimed_without_knowing
     transactions.sweep([], 0)
@@ -72,7 +72,7 @@ def test_rows_claimed_one_by_one_go_back_when_the_database_goes_away_among_them(
 ) -> None:
     """If the database connection is lost while rows are claimed one by one, the rows are queued again.
 
-    The caller sees only the error, so no process would send the rows that were claimed before it.
+    The caller sees only the error, so no process would send the rows that were claimed before the error.
     """
     first, last = (tables.queue(tables.conversation()) for _ in range(2))
     unstorable = tables.queue(tables.conversation(window_expires_at=None))
@@ -98,9 +98,10 @@ def test_rows_claimed_one_by_one_go_back_when_the_database_goes_away_among_them(
 def test_a_sender_gives_others_time_to_renew_before_it_calls_their_rows_unknown(
     database: Engine, tables: Tables
 ) -> None:
-    """A sender calls the rows of others unknown only at its second sweep, so that the others can renew their claims.
+    """A sender marks expired rows of other senders as unknown only at its second sweep.
 
-    Right after a start or an outage every claim may look expired, though its owner is alive.
+    Until then the other senders can renew their claims. Right after a start or an outage, every claim may look
+    expired although its owner is alive.
     """
     row = tables.queue(
         tables.conversation(), state="sending", claimed_by="b", claim_expires_at="sql:now() - interval '1 s'"
@@ -140,8 +141,8 @@ def test_a_row_that_the_limits_did_not_allow_is_not_sent_though_the_gate_opens(
 ) -> None:
     """A row that the limits did not allow is not sent, even if the gate now allows it.
 
-    This happens when the contact opts in again after the gate refused the row. The row is looked at once more, with
-    limits.
+    This happens when the contact opts in again after the gate refused the row. The sender then looks at the row
+    once more and asks the limits.
     """
     row = tables.queue(tables.conversation())
     result = SenderTransactions(database, any_number, "a").claim([], [row])

@@ -29,7 +29,7 @@ Questions = list[tuple[int, list[tuple[int, bool]]]]
 
 
 def starts(per_second: int, questions: Questions, incoming: bool = False) -> list[tuple[int, int]]:
-    """Returns pairs of a start time and the conversation that may send then, in order of time."""
+    """Returns pairs of a start time and the conversation that may send at this time. The pairs are sorted by time."""
     state, terms, now = State(), Terms.of(per_second), START
     granted = []
     for pause, rows in questions:
@@ -64,7 +64,7 @@ def test_no_second_ever_holds_more_than_the_limit(per_second: int, asked: Questi
 @settings(max_examples=100, deadline=None)
 @given(per_second=rates, asked=questions, window_s=st.floats(0.001, 20))
 def test_any_window_holds_at_most_burst_and_rate(per_second: int, asked: Questions, window_s: float) -> None:
-    """The bound of GCRA holds for windows of any length."""
+    """A window of any length contains at most as many starts as the burst and the rate allow (the bound of GCRA)."""
     terms = Terms.of(per_second)
     most = terms.tolerance / terms.interval + window_s * SECOND / terms.interval
     moments = [moment for moment, _ in starts(per_second, asked)]
@@ -76,7 +76,7 @@ def test_any_window_holds_at_most_burst_and_rate(per_second: int, asked: Questio
 @settings(max_examples=50, deadline=None)
 @given(pauses=st.lists(st.integers(0, 8 * SECOND), min_size=60, max_size=120))
 def test_a_pair_gets_its_burst_and_then_one_message_in_six_seconds(pauses: list[int]) -> None:
-    """A pair never borrows more than its burst from the future, whatever questions are asked and when."""
+    """A pair gets its burst and then at most one message in six seconds, at whatever times it asks."""
     moments = [moment for moment, _ in starts(1000, [(pause, [(1, False)]) for pause in pauses])]
     for index, first in enumerate(moments):
         for count, moment in enumerate(moments[index:], start=1):
@@ -86,7 +86,7 @@ def test_a_pair_gets_its_burst_and_then_one_message_in_six_seconds(pauses: list[
 def test_a_saturated_number_is_used_to_the_full() -> None:
     """A saturated number gets at least 98 % of its limit, and never more than the limit.
 
-    It keeps this pace because it asks a little ahead of each start.
+    Late questions do not slow it down, because each start is granted a little ahead of its time.
     """
     state, terms, now = State(), Terms.of(80), START
     granted, conversation = 0, 0
@@ -101,7 +101,7 @@ def test_a_saturated_number_is_used_to_the_full() -> None:
 
 
 def test_replies_come_first_when_both_want_everything() -> None:
-    """G6: bulk is turned away while replies use up the limit. When they do not, bulk gets the rest."""
+    """G6: while replies use up the limit, bulk messages are refused. Otherwise bulk gets what replies leave free."""
     state, terms, now = State(), Terms.of(80), START
     replies = bulk = 0
     for step in range(1, 400):

@@ -1,4 +1,4 @@
-"""Tests of the limits with a real Redis that is shared, lost, hung, flushed, or back again."""
+"""Tests of the limits with a real Redis, which is shared, killed, hung, flushed or started again."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -79,7 +79,10 @@ def test_numbers_do_not_touch_each_other(shared: Callable[..., RateLimits]) -> N
 def test_a_message_beyond_the_burst_to_one_contact_waits_for_the_pair(
     shared: Callable[..., RateLimits], clock: Clock
 ) -> None:
-    """A message beyond the burst to one contact waits. Another contact of the same number does not."""
+    """If a contact has got its burst of messages, the next message to this contact waits.
+
+    Messages of the same number to other contacts do not wait.
+    """
     one = shared()
     for _ in range(PAIR_BURST):
         assert one.take([RateRequest(NUMBER, 1000, 7, bulk=False)])[0].busy is None

@@ -43,7 +43,7 @@ def test_replies_are_released_before_bulk_and_each_in_order() -> None:
 def test_a_number_that_was_too_fast_is_released_slowly_and_not_too_early() -> None:
     """Conversations of a number that was too fast are released slowly and not too early.
 
-    A long backlog must not be looked up again for each message that may go out.
+    Otherwise the sender would look up a long backlog again for each message that may go out.
     """
     queues = NumberQueues(100)
     for conversation in range(50):

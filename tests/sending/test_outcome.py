@@ -121,7 +121,10 @@ def test_nothing_else_becomes_a_template(row: Any) -> None:
 
 
 def test_blocks_pause_for_longer_than_a_token() -> None:
-    """A spam limit pauses a number for longer than a refused token, because a try every minute would prolong it."""
+    """A spam limit pauses a number for longer than a refused token does.
+
+    A try every minute would prolong the spam limit.
+    """
     assert (pause_s(190), pause_s(131048)) == (PAUSE_S, LONG_PAUSE_S)
 
 

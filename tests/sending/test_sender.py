@@ -246,7 +246,7 @@ async def test_a_refused_proof_pauses_its_number_drops_nothing_and_resumes_with_
 async def test_a_sender_with_another_proof_sends_nothing_from_a_blocked_number(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually, proofs: tuple[str | None, str | None]
 ) -> None:
-    """A sender with another proof sends nothing from a number that is blocked by 131048.
+    """If a number is blocked by 131048, a second sender sends nothing from it, even with a different proof.
 
     The block has nothing to do with proofs, and more traffic would prolong it. So each row is tried only once.
     """
@@ -281,7 +281,7 @@ async def test_a_sender_with_another_proof_sends_nothing_from_a_blocked_number(
 async def test_after_a_pause_one_probe_goes_and_the_rest_waits_for_its_success(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """After a pause one message tests the number. The others follow only when Meta has accepted it."""
+    """After a pause one message tests the number. The other messages follow only when Meta has accepted this one."""
     probe = asyncio.Event()
 
     async def hold(_said: str) -> None:
@@ -417,7 +417,10 @@ async def test_a_crash_between_claim_and_answer_leaves_the_row_unknown(
 async def test_the_late_answer_of_a_zombie_settles_an_unknown_row_and_overwrites_no_other(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """A suspended process may get answers after its claims expired. An acceptance counts, a refusal does not."""
+    """A process that was suspended may get answers after its claims expired.
+
+    If Meta accepted the message, its row becomes `sent`. If Meta refused it, the row does not change.
+    """
     proceed = asyncio.Event()
 
     async def hold(said: str) -> httpx.Response | None:
@@ -516,7 +519,7 @@ async def test_sends_go_on_while_redis_is_away_and_share_limits_again_after(
 async def test_hanging_calls_of_one_number_leave_room_for_the_others(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
-    """A number whose calls hang takes three quarters of the slots, and no more."""
+    """A number whose calls hang takes at most three quarters of the slots, so other numbers can still send."""
     release = asyncio.Event()
 
     async def hang(said: str) -> None:

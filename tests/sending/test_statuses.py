@@ -58,7 +58,7 @@ codes = st.one_of(st.none(), st.integers(1, 200_000))
 
 @given(reported=st.lists(st.tuples(names, codes), max_size=6), shuffle=st.randoms())
 def test_any_order_of_statuses_ends_the_same(reported: list[tuple[str, int | None]], shuffle: Any) -> None:
-    """Merging statuses takes the highest, so their order and repetition do not matter."""
+    """Statuses are merged into the highest one, so their order and repetitions do not matter."""
 
     def merge(items: list[tuple[str, int | None]]) -> MergedStatus:
         return max([MergedStatus(), *(merged(name, code) for name, code in items)])
@@ -83,7 +83,7 @@ def test_any_order_of_statuses_ends_the_same(reported: list[tuple[str, int | Non
     ],
 )
 def test_the_highest_status_stands(seen: list[str], stands: str | None) -> None:
-    """The highest status stands, in any order. Unknown words change nothing.
+    """A message keeps its highest status, in whatever order statuses arrive. Unknown words change nothing.
 
     `delivered` may be missing. Any sign that a message arrived replaces `failed`.
     """

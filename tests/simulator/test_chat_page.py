@@ -79,9 +79,9 @@ async def test_an_unchanged_conversation_is_not_sent_again(simulator: Driver) ->
 
 
 async def test_a_conversation_has_the_state_of_ticks_and_typing(simulator: Driver) -> None:
-    """A user's message is first `sent`, `delivered` once a webhook took it, and `read` once it is marked.
+    """A user's message is first `sent`. It becomes `delivered` when a webhook has accepted it.
 
-    A reply ends typing.
+    It becomes `read` when the business has marked it as read. A reply ends the typing state.
     """
     query = {"number": NUMBER, "from": USER}
     received = await simulator.inbound()

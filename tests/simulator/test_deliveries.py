@@ -117,7 +117,7 @@ async def test_a_delivery_is_signed_over_its_exact_bytes(simulator: Driver, call
 
 
 async def test_an_inbound_message_has_the_form_of_metas(simulator: Driver, callback: CallbackServer) -> None:
-    """An inbound message has the form of Meta's: object, entry, change, metadata, contact and message.
+    """An inbound message has the same form as Meta's: object, entry, change, metadata, contact and message.
 
     The timestamp is a string.
     """

@@ -51,7 +51,10 @@ async def test_a_number_shows_the_requested_fields(simulator: Driver) -> None:
 async def test_health_is_the_worst_of_number_and_account(
     simulator: Driver, number_changes: dict[str, Any], account_changes: dict[str, Any], expected: str
 ) -> None:
-    """The health of a number says whether it can send at all. It is the worse one of number and account."""
+    """The health of a number says whether the number can send at all.
+
+    If the number and its account differ in health, the worse health is shown.
+    """
     number = {"phone_number_id": NUMBER} | number_changes
     await simulator.http.put(
         "/_sim/world", json={"accounts": [{"waba_id": WABA, "numbers": [number]} | account_changes]}
@@ -74,7 +77,7 @@ async def test_registration_connects_a_number_and_keeps_its_pin(simulator: Drive
 
 
 async def test_the_eleventh_registration_in_72_hours_is_refused(simulator: Driver) -> None:
-    """The eleventh registration in 72 hours is refused. Failed ones and deregistrations count too.
+    """The eleventh registration in 72 hours is refused. Failed registrations and deregistrations count too.
 
     After three days a registration works again.
     """
@@ -158,7 +161,10 @@ async def test_too_many_management_calls_get_80007_for_an_hour(simulator: Driver
 
 @pytest.mark.parametrize("path", [NUMBER, WABA, f"{WABA}/phone_numbers", f"{WABA}/subscribed_apps"])
 async def test_management_needs_its_scope_and_access_to_the_account(simulator: Driver, path: str) -> None:
-    """A token without the management scope gets code 10. For the account of another business it gets code 200."""
+    """A token without the management scope gets code 10.
+
+    A call for the account of another business gets code 200.
+    """
     scopes = ["whatsapp_business_messaging"]
     await simulator.http.put("/_sim/world", json={"tokens": [{"token": TOKEN, "app_id": "1001", "scopes": scopes}]})
     assert code(await simulator.graph("GET", path)) == 10

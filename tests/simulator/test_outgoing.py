@@ -45,7 +45,7 @@ def listing(*sections: dict[str, Any], label: str = "Open") -> dict[str, Any]:
 
 
 def section(title: str, identifiers: str) -> dict[str, Any]:
-    """Returns a section of a list, with a row per letter."""
+    """Returns a section of a list, with one row for each letter of `identifiers`."""
     return {"title": title, "rows": rows(*identifiers)}
 
 

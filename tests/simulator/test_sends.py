@@ -57,7 +57,8 @@ async def test_a_token_that_may_not_send_is_refused(
 ) -> None:
     """A token that may not send is refused.
 
-    An invalid token gets code 190, and a missing scope 10. No token, or another's account, gets 200.
+    An invalid token gets code 190. A token without the scope gets code 10. A request without a token, or
+    for somebody else's account, gets code 200.
     """
     await simulator.inbound()
     await simulator.http.put("/_sim/world", json={"tokens": [{"token": TOKEN, "app_id": APP} | changes]})
@@ -104,7 +105,10 @@ async def test_each_number_has_its_own_window(simulator: Driver) -> None:
 
 
 async def test_the_46th_message_to_one_user_at_once_exceeds_the_pair_limit(simulator: Driver) -> None:
-    """The pair limit allows a burst of 45 messages and then one in six seconds. Above it the code is 131056."""
+    """The pair limit allows a burst of 45 messages and then one message in six seconds.
+
+    A message above this limit gets code 131056.
+    """
     await simulator.inbound()
     answers = [code(await simulator.send()) for _ in range(46)]
     assert answers == [0] * 45 + [131056]
@@ -161,7 +165,7 @@ async def test_a_number_or_account_with_a_problem_may_not_send(
 def test_a_recipient_without_a_plus_gets_the_business_numbers_country(
     to: str, calling_code: str, expected: str | None
 ) -> None:
-    """A recipient without a plus gets the calling code of the business number.
+    """If a recipient's number has no plus, the calling code of the business number is put in front of it.
 
     Thus numbers of other countries become wrong, as at Meta.
     """
@@ -169,7 +173,7 @@ def test_a_recipient_without_a_plus_gets_the_business_numbers_country(
 
 
 async def test_a_user_without_a_phone_is_written_to_by_bsuid(simulator: Driver) -> None:
-    """A user without a phone is written to by BSUID. The reply contains the BSUID and no `wa_id`."""
+    """A message to a user without a phone is addressed by BSUID. The reply contains the BSUID and no `wa_id`."""
     user = "IT.13491208655302741918"
     await simulator.inbound(**{"from": user})
     body = {"messaging_product": "whatsapp", "recipient": user, "text": {"body": "x"}}

@@ -46,7 +46,7 @@ async def test_an_accepted_message_is_sent_then_delivered_then_read(
 ) -> None:
     """An accepted message gets the statuses `sent`, `delivered` and `read`. All three have the callback data.
 
-    The first two have a price. `/_sim/sent` shows the last status.
+    `sent` and `delivered` have a price. `/_sim/sent` shows the last status.
     """
     await simulator.http.put("/_sim/behaviour", json={"delivery_concurrency": 1})
     await simulator.subscribe(callback.url)

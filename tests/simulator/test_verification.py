@@ -125,7 +125,7 @@ async def test_a_subscription_with_a_wrong_parameter_is_code_100(
 
 
 async def test_only_the_apps_own_token_may_subscribe_it(simulator: Driver, callback: CallbackServer) -> None:
-    """Only the app's own token may subscribe it. The token of a system user gets code 15."""
+    """An app can be subscribed only with its own token. The token of a system user gets code 15."""
     assert code(await simulator.graph("POST", f"{APP}/subscriptions", json={"callback_url": callback.url})) == 15
 
 

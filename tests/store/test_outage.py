@@ -58,7 +58,10 @@ def test_a_refusal_of_a_database_that_is_there_is_a_warning(
 
 
 def test_a_lock_that_is_held_too_long_is_a_refusal(database: Engine, lines: LogLines) -> None:
-    """A lock that is held too long counts as a refusal. PostgreSQL uses the same error class for its shutdown."""
+    """A lock that is held too long is logged as a refusal, not as an outage.
+
+    PostgreSQL uses the same error class for its shutdown.
+    """
     with database.begin() as holder:
         holder.execute(text("LOCK TABLE event"))
         _outage().failed(_error(database, "SET lock_timeout = 10", "LOCK TABLE event"), lane=7)

@@ -6,9 +6,9 @@ from urllib.parse import quote, quote_plus
 
 
 def spellings(canary: str) -> dict[str, bytes]:
-    """Returns `canary` in all its spellings: as it is, in URLs, JSON and hex, and in base64 of a longer text.
+    """Returns `canary` in all its spellings: plain, and encoded for URLs, for JSON and in hex.
 
-    A wamid contains a phone number in base64 of a longer text.
+    The base64 spellings are those inside a longer text, because a wamid contains a phone number in this form.
     """
     raw = canary.encode()
     found = {

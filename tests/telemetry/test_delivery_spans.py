@@ -42,7 +42,7 @@ async def delivered(
 async def test_deliveries_of_one_commit_have_the_same_end(
     traces: tracing.Tracing, database: Engine, tmp_path: Path
 ) -> None:
-    """Deliveries of one commit have the same end in their traces.
+    """If deliveries are stored in one commit, their spans end at the same time.
 
     Each trace shows when its events were durable and how many events were committed together.
     """

@@ -92,7 +92,7 @@ def test_an_unknown_path_is_not_found(serve: Callable[..., probes.Probes]) -> No
 def test_a_readiness_check_that_raises_affects_that_probe_only(
     serve: Callable[..., probes.Probes], log_lines: Lines
 ) -> None:
-    """If a readiness check raises an error, its connection is closed and the error is logged.
+    """If a readiness check raises an error, the connection of this probe is closed and the error is logged.
 
     The next probe is answered.
     """

@@ -33,5 +33,5 @@ def test_a_text_is_found_in_a_query() -> None:
 
 
 def test_ids_and_times_are_not_taken_for_canaries() -> None:
-    """Ids and times, of which logs and spans consist, are not taken for canaries."""
+    """The ids and times in logs and spans are not mistaken for canaries."""
     assert found_in(b'{"trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","start_ns":1790000000000000000}', CANARIES) == []

@@ -154,7 +154,7 @@ def test_the_environment_sets_the_sampler(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_trace_folder_that_cannot_be_written_loses_spans_only(traces: tracing.Tracing, tmp_path: Path) -> None:
-    """A trace folder that cannot be written loses spans only, because telemetry must never stop the work."""
+    """If the trace folder cannot be written, only spans are lost. Telemetry must never stop the work."""
     blocked = tmp_path / "file"
     blocked.write_text("")
     exporter = spanfile.FileExporter(blocked / "below-a-file", "worker")
@@ -162,9 +162,9 @@ def test_a_trace_folder_that_cannot_be_written_loses_spans_only(traces: tracing.
 
 
 def test_after_a_failed_export_there_is_a_pause(traces: tracing.Tracing) -> None:
-    """After a failed export there is a pause. Otherwise each batch would try for seconds.
+    """After a failed export there is a pause before the next attempt.
 
-    This would also delay the end of a process.
+    Otherwise each batch would try for seconds and would also delay the end of a process.
     """
 
     class Unreachable(InMemorySpanExporter):

@@ -1,4 +1,4 @@
-"""Tests what `make` refuses before it creates the environment, in one line that says what to do."""
+"""Tests what `make` refuses before it creates the environment. Each refusal is one line that says what to do."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def _made(pytestconfig: pytest.Config, folder: Path, python: str) -> "subprocess
 
 @pytest.fixture
 def python(short_folder: Path) -> str:
-    """Returns a program that passes as a Python of a fitting version but creates no environment."""
+    """Returns a program that `make` takes for a Python of a suitable version, but that creates no environment."""
     program = short_folder / "python-without-venv"
     program.write_text('#!/bin/sh\n[ "$1" = -c ]\n')
     program.chmod(0o755)
@@ -35,7 +35,7 @@ def python(short_folder: Path) -> str:
 def test_an_odd_folder_is_taken(pytestconfig: pytest.Config, tmp_path: Path, python: str, name: str) -> None:
     """A folder with an odd name is accepted, so `make` starts to create the environment.
 
-    This then fails, because the test has no real Python.
+    The environment is not completed, because the test has no real Python.
     """
     assert "Installing into .venv" in _made(pytestconfig, tmp_path / name, python).stdout
 
@@ -58,7 +58,10 @@ def test_a_folder_in_which_postgresql_could_not_run_is_refused(
 
 
 def test_a_python_without_wheels_is_refused(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    """A Python without wheels is refused in one line. It names the versions that fit, and how to choose one."""
+    """A Python version for which there are no wheels is refused in one line.
+
+    The line names the versions that fit, and says how to choose one.
+    """
     made = _made(pytestconfig, tmp_path / "checkout", "false")
 
     assert made.returncode != 0

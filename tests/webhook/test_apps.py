@@ -159,9 +159,9 @@ async def test_an_unreadable_delivery_to_an_app_is_stored_under_the_app(webhook:
 
 
 async def test_a_late_number_adopts_the_events_that_arrived_before_it(webhook: Webhook, database: Engine) -> None:
-    """A late number adopts the events that arrived before it was registered. They get its key, lane and counts.
+    """A late number adopts the events that arrived before it was registered.
 
-    They stay dead until a person replays them.
+    These events get the number's key, lane and counts. They stay dead until a person replays them.
     """
     number = "100000000000099"
     await webhook.post(posts.delivery(posts.item("wamid.early", sender="15550003"), number=number), path=APP_PATH)

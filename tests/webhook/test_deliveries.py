@@ -155,10 +155,10 @@ def unreachable_database() -> Engine:
 
 
 async def test_the_documented_order_of_checks_is_the_real_one(database: Engine, registry_dir: Path) -> None:
-    """The documented order of checks is the real one.
+    """The webhook makes its checks in the documented order.
 
-    A delivery with every fault gets the first answer. When its faults are removed one after the other, every other
-    answer follows.
+    A delivery with every fault gets the first answer. When its faults are removed one after the other, the other
+    answers follow in this order.
     """
     order = (deliveries.__doc__ or "").split("\n\n")[1]
     documented = [int(status) for status in re.findall(r"\b\d{3}\b", order)]

@@ -29,7 +29,7 @@ async def test_the_challenge_is_echoed_for_the_current_and_for_a_previous_token(
 async def test_the_challenge_is_echoed_unchanged(webhook: Webhook) -> None:
     """The challenge is echoed unchanged. Meta's pages call it a number in one place and a string in another.
 
-    No browser may take it for HTML.
+    No browser may take the answer for HTML.
     """
     challenge = "<b>0012 &+é"
     response = await webhook.client.get(posts.PATH, params=query(challenge=challenge))

@@ -51,7 +51,10 @@ async def started(engine: Engine, *, wait_s: float = NEVER_S, queue_rows: int = 
 
 
 async def store_like_meta(intake: Intake, delivered: Event) -> None:
-    """Delivers an event until it is stored, because a busy machine may need more than one short bound."""
+    """Delivers an event again and again until it is stored, as Meta does.
+
+    On a busy machine, one attempt may take longer than the short bound.
+    """
     while True:
         with contextlib.suppress(IntakeUnavailable):
             await intake.store([delivered], None)
@@ -67,7 +70,7 @@ def transactions(database: Engine) -> int:
 async def test_what_arrives_together_is_committed_together(database: Engine) -> None:
     """Deliveries that arrive together are committed together, so hundreds of deliveries need only a few commits.
 
-    With one commit for each, the disk would limit the pace.
+    With one commit for each delivery, the disk would limit the pace.
     """
     async with started(database) as intake:
         await asyncio.gather(*(intake.store([event(f"k{n}")], None) for n in range(300)))
@@ -192,7 +195,7 @@ async def test_a_caller_that_is_cancelled_does_not_affect_others(database: Engin
 
 
 async def test_a_read_only_database_refuses_deliveries(database: Engine) -> None:
-    """A read-only database causes deliveries to be refused.
+    """If the database is read-only, deliveries are refused.
 
     After a failover the old server may still answer although it stores nothing.
     """

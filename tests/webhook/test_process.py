@@ -153,7 +153,7 @@ async def test_a_secret_and_a_token_rotate_without_a_restart(
 ) -> None:
     """A secret and a token are rotated without a restart.
 
-    After the registry's files are rewritten, the new ones are accepted and the oldest are not.
+    After the registry's files are rewritten, the new secret and token are accepted and the oldest ones refused.
     """
     process = start_webhook(database_url)
 
@@ -222,7 +222,7 @@ async def test_sigterm_finishes_what_is_in_flight_and_takes_nothing_new(
 
 
 async def test_redis_is_not_missed(database: Engine, database_url: str, start_webhook: StartWebhook) -> None:
-    """Deliveries are acknowledged without Redis. The processes of these tests never have one."""
+    """Deliveries are acknowledged without Redis. No webhook process in these tests has a Redis server."""
     process = start_webhook(database_url)
     async with httpx.AsyncClient(timeout=NEVER_S) as client:
         assert await deliver(client, process.url, "wamid.a") == 200

@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Hosted:
-    """A worker's hosts for one number, with a list of allowed plugins. It takes the turns of what was said."""
+    """A worker's hosts for one number, with a list of allowed plugins. They handle the number's messages."""
 
     def __init__(self, engine: Engine, allowed: str) -> None:
         self.zygote = Zygote(allowed, memory_bytes=64 * 1024 * 1024)
@@ -95,7 +95,10 @@ def _scripts() -> Bots:
 
 
 def _said(database: Engine, *texts: str) -> World:
-    """Returns a world in which a contact has written to a number with a plugin. Its drains leave the messages."""
+    """Returns a world in which a contact has written to a number with a plugin.
+
+    The drains of this world leave the messages to the hosts.
+    """
     world = World(database, number=_asking_for("our_bot:turn"), bots=_scripts())
     for body in texts:
         world.say(body)
@@ -135,7 +138,7 @@ def test_a_listed_plugin_answers(database: Engine, hosted: Callable[[str], Hoste
 def test_a_number_that_then_asks_for_what_cannot_be_used_keeps_its_last_good_bot(
     database: Engine, hosted: Callable[[str], Hosted], path: str
 ) -> None:
-    """If a number then asks for a plugin that is not listed, or cannot be imported, its last good bot still answers."""
+    """A number keeps its last good bot if it later asks for a plugin that is not listed or cannot be imported."""
     worker = hosted("our_bot:turn,no_such_module_at_all:turn")
     world = _said(database, "hello")
     worker.run("our_bot:turn")
@@ -160,7 +163,10 @@ def test_a_number_whose_first_plugin_cannot_be_used_keeps_its_last_script(
 def test_messages_for_a_plugin_that_cannot_be_used_are_dead_and_not_lost(
     database: Engine, hosted: Callable[[str], Hosted], path: str
 ) -> None:
-    """Events for a plugin that cannot be used are dead and say why. Once it is listed, a replay answers them."""
+    """Events for a plugin that cannot be used are dead, and their detail says why.
+
+    Once the plugin is listed, a replay answers the events.
+    """
     world = _said(database, "hello")
     hosted("no_such_module_at_all:turn").run(path)
     assert _events(world) == [("dead", "BotUnusable")]
@@ -177,7 +183,10 @@ def test_messages_for_a_plugin_that_cannot_be_used_are_dead_and_not_lost(
 def test_stop_counts_before_a_plugin_is_asked(
     database: Engine, hosted: Callable[[str], Hosted], folder: Path, allowed: str
 ) -> None:
-    """STOP counts without asking a plugin, so a bot in Python cannot forget it, whether it may run or not."""
+    """STOP is recorded without asking a plugin, so a bot in Python cannot ignore it.
+
+    This also holds if the plugin may not run.
+    """
     world = _said(database, "STOP")
     hosted(allowed).run("their_bot:turn")
     assert [row.source for row in world.rows("SELECT opt_out_source AS source FROM contact")] == ["keyword"]

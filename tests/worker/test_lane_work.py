@@ -63,9 +63,9 @@ def test_a_worker_that_must_stop_drains_no_further_lane(
 def test_a_defect_in_one_drain_does_not_keep_the_other_lanes_waiting(
     database: Engine, redis_server: EmbeddedRedis, put: Callable[[int], None]
 ) -> None:
-    """After a defect in a drain of several lanes, each of them is drained alone.
+    """If a drain of several lanes fails because of a defect, each of these lanes is then drained alone.
 
-    Without Redis, no other code catches the error before it ends the process.
+    Without Redis, no other code would catch the error, and the error would end the process.
     """
     redis_server.kill()
     for lane in range(3):
@@ -88,7 +88,10 @@ def test_a_defect_in_one_drain_does_not_keep_the_other_lanes_waiting(
 def test_a_job_goes_on_with_the_lanes_that_are_woken_while_it_runs(
     database: Engine, redis_server: EmbeddedRedis
 ) -> None:
-    """A job costs RQ more than a drain costs us, so one job drains whatever is woken while it runs."""
+    """A job also drains the lanes that are woken while it runs.
+
+    A job costs RQ more than a drain costs us.
+    """
     client = wake.connect(redis_server.url)
     drained: list[set[int]] = []
 

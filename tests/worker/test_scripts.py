@@ -1,4 +1,4 @@
-"""A worker compiles each script once, off the drain, and keeps the last good one of a number."""
+"""A worker compiles each script once, outside the drains, and each number keeps its last good script."""
 
 import time
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def number(bot: str | None, identity: str = "100", namespace: str = "team") -> N
 
 
 class Worker:
-    """The scripts of a worker. A test changes its registry, and compiles by hand what the thread would compile."""
+    """The scripts of a worker. A test sets the registry and compiles what the worker's thread would compile."""
 
     def __init__(self, *numbers: Number, most_bytes: int = 1 << 30) -> None:
         self.registry: Mapping[str, Number] = {}
@@ -38,12 +38,12 @@ class Worker:
         self.registry = {each.phone_number_id: each for each in numbers}
 
     def compile(self) -> int:
-        """Compiles all that waits; returns how many scripts that were."""
+        """Compiles all scripts that wait, and returns how many there were."""
         return sum(iter(self.scripts.compile_next, False))
 
 
 def test_a_script_is_compiled_once_for_all_its_numbers() -> None:
-    """A team may have one script for a thousand numbers."""
+    """A script is compiled once for all numbers that use it. A team may use one script for a thousand numbers."""
     numbers = [number(FIRST, str(identity)) for identity in range(5)]
     worker = Worker(*numbers)
     assert worker.compile() == 1
@@ -51,7 +51,10 @@ def test_a_script_is_compiled_once_for_all_its_numbers() -> None:
 
 
 def test_the_last_good_script_is_used_until_the_new_one_is_compiled() -> None:
-    """The drain never waits for a compilation."""
+    """A number uses its last good script until its new script is compiled.
+
+    So a drain never waits for a compilation.
+    """
     worker = Worker(number(FIRST))
     worker.compile()
     before = worker.scripts.script(number(FIRST))
@@ -62,7 +65,10 @@ def test_the_last_good_script_is_used_until_the_new_one_is_compiled() -> None:
 
 
 def test_a_script_that_is_refused_leaves_the_last_good_one() -> None:
-    """The worker refuses what breaks the bounds, too, whatever the operator has published."""
+    """If a worker refuses a script, the number keeps its last good script.
+
+    A worker refuses every script that breaks the bounds, even if the operator has published it.
+    """
     worker = Worker(number(FIRST))
     worker.compile()
     before = worker.scripts.script(number(FIRST))
@@ -72,7 +78,7 @@ def test_a_script_that_is_refused_leaves_the_last_good_one() -> None:
 
 
 def test_a_refused_script_without_an_earlier_one_is_loaded_once() -> None:
-    """Each of its messages fails at once; none of them makes the worker load the script again."""
+    """If a number's first script is refused, each message fails at once and the script is not loaded again."""
     worker = Worker(number(BROKEN))
     assert worker.compile() == 1
     for _ in range(3):
@@ -82,7 +88,10 @@ def test_a_refused_script_without_an_earlier_one_is_loaded_once() -> None:
 
 
 def test_a_script_for_which_a_message_waits_comes_first() -> None:
-    """After a start with many numbers, those that are written to are served first."""
+    """A script for which a message waits is compiled before other scripts.
+
+    So after a start with many numbers, the numbers that get messages are served first.
+    """
     numbers = [number(f"{FIRST}# {identity}\n", str(identity)) for identity in range(9)]
     worker = Worker(*numbers)
     with pytest.raises(ScriptNotReady):
@@ -92,7 +101,10 @@ def test_a_script_for_which_a_message_waits_comes_first() -> None:
 
 
 def test_scripts_that_no_number_has_are_dropped() -> None:
-    """A number that changes its script a thousand times takes no more memory than one."""
+    """Scripts that no number uses any more are removed from memory.
+
+    So a number that changes its script a thousand times takes no more memory than one script.
+    """
     worker = Worker(number(FIRST))
     worker.compile()
     worker.publish(number(SECOND))
@@ -106,7 +118,10 @@ def test_scripts_that_no_number_has_are_dropped() -> None:
 
 
 def test_the_team_with_the_largest_scripts_makes_room_for_the_others() -> None:
-    """Its own scripts are compiled again when they are needed; those of another team stay."""
+    """If the memory for scripts is full, scripts of the team that uses most of it are dropped.
+
+    They are compiled again when they are needed. The scripts of other teams stay.
+    """
     size = script.load(FIRST).memory
     quiet = number(FIRST, "1", "quiet")
     loud = [number(f"{SECOND}# {identity}\n", str(identity), "loud") for identity in range(10, 20)]
@@ -128,14 +143,17 @@ def _is_ready(worker: Worker, each: Number) -> bool:
 
 
 def test_scripts_without_messages_do_not_fill_the_memory() -> None:
-    """A quarter of it is left for those that are asked for."""
+    """Scripts for which no message waits do not fill the memory.
+
+    A quarter of the memory is left for scripts that messages need.
+    """
     size = script.load(FIRST).memory
     numbers = [number(f"{FIRST}# {identity}\n", str(identity)) for identity in range(20)]
     assert Worker(*numbers, most_bytes=8 * size).compile() < 8
 
 
 def test_messages_wait_until_the_first_script_is_compiled(database: Engine) -> None:
-    """They are answered afterwards, in order."""
+    """Messages wait until the number's first script is compiled. Then they are answered in order."""
     worker = Worker(number(FIRST))
     world = World(database, number=number(FIRST), bots=Bots(worker.scripts))
     world.say("hello")
@@ -148,7 +166,10 @@ def test_messages_wait_until_the_first_script_is_compiled(database: Engine) -> N
 
 
 def test_no_message_overtakes_one_that_waited_for_the_script(database: Engine) -> None:
-    """The script may become ready between two messages that are handled together."""
+    """If a message waits for the script, the next message of the conversation waits too.
+
+    The script may become ready between two messages that are handled together.
+    """
     worker = Worker(number(FIRST))
 
     class ReadyAMomentLater(Bots):

@@ -94,7 +94,7 @@ def world(database: Engine) -> World:
 
 
 def test_a_message_writes_state_message_and_reply(world: World) -> None:
-    """The message and the new state are stored, the reply is queued, and the event is done."""
+    """After a turn, the message and the new state are stored, the reply is queued, and the event is done."""
     world.say("one")
     world.say("two")
     assert [row.body for row in world.rows("SELECT body FROM message ORDER BY id")] == ["one", "two"]
@@ -108,7 +108,7 @@ def test_a_message_writes_state_message_and_reply(world: World) -> None:
 
 
 def test_turns_of_one_delivery_build_on_each_other(world: World) -> None:
-    """If two messages of a conversation are in one batch, the second turn sees the state of the first."""
+    """If two messages of a conversation are in one batch, the second turn gets the state that the first turn left."""
     messages = [
         {"from": "15551234567", "id": f"wamid.{n}", "timestamp": str(int(time.time()) - 9 + n), "type": "text",
          "text": {"body": str(n)}}
@@ -119,7 +119,7 @@ def test_turns_of_one_delivery_build_on_each_other(world: World) -> None:
 
 
 def test_a_user_with_bsuid_and_phone_is_one_contact(world: World) -> None:
-    """Messages by phone, by both identities and by BSUID alone belong to one conversation."""
+    """A user who writes by phone number, by BSUID or with both identities has only one conversation."""
     world.say("a")
     world.say("b", sender={"from": "15551234567", "from_user_id": "US.13491208655302741918"})
     world.say("c", sender={"from_user_id": "US.13491208655302741918"})
@@ -131,7 +131,7 @@ def test_a_user_with_bsuid_and_phone_is_one_contact(world: World) -> None:
 def test_a_phone_number_that_changed_hands_starts_a_new_conversation(world: World) -> None:
     """A phone number with another BSUID is another person and starts a new conversation.
 
-    A BSUID ends with its phone number.
+    A BSUID is valid only as long as the person has its phone number.
     """
     world.say("old", sender={"from": "15551234567", "from_user_id": "US.1111111111"})
     world.say("new", sender={"from": "15551234567", "from_user_id": "US.2222222222"})
@@ -185,7 +185,7 @@ def test_stop_counts_while_a_person_has_the_conversation(database: Engine) -> No
 def test_only_the_first_notice_after_stop_passes_the_gate(database: Engine) -> None:
     """Only the first confirmation of STOP is marked as a notice and passes the gate.
 
-    The confirmation of a second STOP by an opted-out contact is not.
+    If an opted-out contact sends STOP again, the second confirmation is not marked.
     """
     world = World(database, bot=lambda state, _event: (state, [OptOut(Text("You will hear no more"))]))
     world.say("stop")
@@ -306,7 +306,7 @@ def test_a_message_whose_turn_failed_is_in_the_history(database: Engine) -> None
 def test_changes_of_a_failing_turn_to_its_state_are_not_stored(database: Engine) -> None:
     """If a turn changes the state in place and then fails, the change is not stored.
 
-    An earlier message of the batch must not store it either.
+    The turn of an earlier message in the batch must not store the change either.
     """
 
     def bot(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:

@@ -1,9 +1,10 @@
 """`make cluster`: creates an empty kind cluster on this machine, with everything that the cluster needs.
 
-Uses the Docker engine that runs and the images that it can pull. If there is no engine or no registry, the
-system must be Debian and the user must be root. The program then starts an engine, builds Kubernetes from
-source and makes images from Debian's packages. This is slow the first time, and cached afterwards. The
-program needs only Python's standard library, so it can run while the environment is made.
+The program uses the Docker engine that runs and the images that the engine can pull. If there is no engine or
+no registry, the system must be Debian and the user must be root. The program then starts an engine, builds
+Kubernetes from source and makes images from Debian's packages. This is slow the first time. Afterwards the
+results are cached. The program needs only Python's standard library, so it can run while the environment is
+made.
 """
 
 import os
@@ -15,7 +16,7 @@ from tools.offline.recipes import NODE_IMAGE
 
 
 def main() -> None:
-    """Creates the cluster, or ends with one message."""
+    """Creates the cluster. On failure, ends the process with one message."""
     try:
         lock_cache()
         ensure_cluster()
@@ -54,7 +55,7 @@ def ensure_cluster() -> bool:
 
 
 def can_pull_images() -> bool:
-    """Returns whether a running Docker engine has the base of our image or can pull it."""
+    """Returns whether a running Docker engine has the image on which our image is based, or can pull it."""
     # Our engine only runs where there was no other; a cluster that was begun offline stays offline.
     if engine.is_ours() or os.environ.get("KIND_NODE_IMAGE", "").startswith("waypost/"):
         return False

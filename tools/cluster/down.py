@@ -12,7 +12,7 @@ from tools.offline import engine
 
 
 def main() -> None:
-    """Removes what the arguments ask for. Raises `StepFailed`."""
+    """Removes the cluster, and also the cache if `--cache` is given. Raises `StepFailed`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", action="store_true", help="remove built programs and images too")
     arguments = parser.parse_args()
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def remove() -> None:
-    """Removes the cluster, and stops our engine if no other cluster is on it. Raises `StepFailed`."""
+    """Removes the cluster, and stops our Docker engine if no other cluster uses it. Raises `StepFailed`."""
     kind.delete_cluster()
     if others := kind.cluster_names():
         print_step(f"the Docker engine keeps running, because other clusters use it: {', '.join(others)}")

@@ -22,7 +22,7 @@ _ETCD = json.dumps(
 
 
 def cluster_names() -> list[str]:
-    """Returns the names of all clusters on the Docker engine. Returns none if no engine runs or kind is missing."""
+    """Returns the names of all clusters on the Docker engine, or no names if no engine runs or kind is missing."""
     return run("kind", "get", "clusters").split() if succeeds("docker", "info") and succeeds("kind", "version") else []
 
 
@@ -67,7 +67,7 @@ def outside_url(service: str) -> str:
 
 
 def delete_cluster() -> None:
-    """Deletes the cluster if it exists, and its kubeconfig."""
+    """Deletes the cluster if it exists. Deletes its kubeconfig in any case."""
     if CLUSTER in cluster_names():
         print_step("deleting the cluster")
         run("kind", "delete", "cluster", "--name", CLUSTER, "--kubeconfig", KUBECONFIG)

@@ -1,4 +1,7 @@
-"""Installs our image and chart in the cluster, with servers, a simulated Meta and a trace collector for a trial."""
+"""Installs our image and chart in the cluster for a trial.
+
+The trial also gets servers, a simulated Meta and a trace collector.
+"""
 
 import json
 import re
@@ -30,12 +33,12 @@ def app_image(*, offline: bool) -> str:
 
 
 def base_image(*, offline: bool) -> str:
-    """Returns the name of the image that ours is built on."""
+    """Returns the name of the image on which our image is based."""
     return APP_BASE if offline else OFFICIAL_BASE
 
 
 def load_images(*, offline: bool) -> None:
-    """Builds our image unless it exists. Loads it into the cluster, with the images that cannot be pulled."""
+    """Builds our image unless it exists. Loads it, and the images that cannot be pulled, into the cluster."""
     image = app_image(offline=offline)
     if not succeeds("docker", "image", "inspect", image):
         print_step("building our image")
@@ -99,7 +102,7 @@ def _example_world() -> dict[str, Any]:
 
 
 def _node_port_objects(service: str) -> list[dict[str, Any]]:
-    """Returns a Service with the node port, and a NetworkPolicy that lets traffic through it."""
+    """Returns a Service with the node port, and a NetworkPolicy that lets traffic through this port."""
     pods = {"app.kubernetes.io/instance": "waypost", "app.kubernetes.io/component": service}
     name = f"{service}-outside"
     target = {"port": 80, "targetPort": "http", "nodePort": kind.NODE_PORTS[service]}

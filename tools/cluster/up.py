@@ -1,6 +1,8 @@
-"""`make up`: runs Waypost on a kind cluster of this machine, with a simulated Meta, until the bot has answered.
+"""`make up`: runs Waypost and a simulated Meta on a kind cluster of this machine.
 
-`create.py` says where the cluster comes from.
+The program ends when the bot has answered. The cluster keeps running.
+
+`create.py` describes where the cluster comes from.
 """
 
 from tools.cluster import create, hello, release
@@ -12,7 +14,10 @@ READY_TIMEOUT_S = 120
 
 
 def main() -> None:
-    """Creates the cluster, installs the chart and lets the bot answer. If a step fails, ends with one message."""
+    """Creates the cluster, installs the chart and lets the bot answer.
+
+    If a step fails, ends the process with one message.
+    """
     try:
         lock_cache()
         offline = create.ensure_cluster()

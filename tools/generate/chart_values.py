@@ -73,7 +73,7 @@ def _keys(
 
 
 def _comment(lines: Sequence[str], line: int, column: int) -> str:
-    """Returns the comment that ends on the line above a key, as one line."""
+    """Returns as one line the comment that ends directly above a key."""
     prefix = " " * column + "#"
     if lines[line][:column].strip():
         return ""  # inside {…}: the comment above belongs to the key that the line begins with

@@ -1,11 +1,11 @@
 """Builds programs from pinned Go modules.
 
-It builds the programs that PATH lacks and, if no image can be pulled, Kubernetes itself.
+The module builds the programs that PATH lacks. If no image can be pulled, it also builds Kubernetes itself.
 
     python -m tools.offline.binaries helm kubeconform
 
-builds each named program, unless PATH has a version that is new enough or the cache has the program already.
-Then it prints the folder of built programs.
+The command builds each program that it names, unless PATH has a version that is new enough or the cache has
+the program already. Then it prints the folder of the built programs.
 """
 
 import argparse
@@ -30,7 +30,8 @@ CLUSTER_MODULE, CHART_MODULE = HERE / "cluster-binaries", HERE / "chart-binaries
 class Program:
     """A program to build.
 
-    `minutes` is the build time on two cores if only the programs before it in `PROGRAMS` have been compiled.
+    `minutes` is the build time on two cores. It assumes that only the programs before it in `PROGRAMS` are
+    compiled already.
     """
 
     minutes: float
@@ -124,7 +125,10 @@ def _format_minutes(minutes: float) -> str:
 
 
 def _is_on_path(name: str) -> bool:
-    """Returns whether PATH has a program that was not built here and is new enough. If so, removes our own program."""
+    """Returns whether PATH has a version of a program that was not built here and is new enough.
+
+    If so, removes the program that we built.
+    """
     other_folders = os.pathsep.join(
         folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder).resolve() != BINARIES.resolve()
     )
@@ -141,7 +145,7 @@ def _is_on_path(name: str) -> bool:
 
 
 def _is_built(name: str) -> bool:
-    """Returns whether the cache has this program, built from the same inputs."""
+    """Returns whether the cache has this program and the program was built from the current inputs."""
     stamp = _stamp(name)
     names = PROGRAMS[name].names
     return (
@@ -212,7 +216,7 @@ def _pinned_version(module: str, program: Program) -> str:
 
 
 def main() -> None:
-    """Builds the programs that the arguments name, or ends with one message."""
+    """Builds the programs that the arguments name. On failure, ends the process with one message."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="+", metavar="program")
     names = parser.parse_args().names

@@ -74,7 +74,10 @@ def install_packages() -> None:
 
 
 def stop() -> None:
-    """Stops the engine if it is ours, and undoes its changes to this machine. Its images stay. Raises `StepFailed`."""
+    """Stops the engine if these tools started it, and undoes its changes to this machine. Raises `StepFailed`.
+
+    The engine's images stay.
+    """
     if not ENGINE.exists():
         return
     process = _find_process()
@@ -121,7 +124,7 @@ def _find_process() -> int | None:
 
 
 def _remove_leftovers() -> None:
-    """Removes processes, mounts and files of an earlier engine of ours that was killed.
+    """Removes the processes, mounts and files that an earlier engine of ours left when it was killed.
 
     Does nothing while our engine runs.
     """

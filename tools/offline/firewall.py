@@ -20,10 +20,10 @@ DOCKERS_NAME = re.compile(r"(?<=\s)(DOCKER[A-Z0-9-]*|docker0|br-[0-9a-f]{12})(?=
 
 
 def save(file: Path) -> None:
-    """Writes the firewall's state to the file, unless the file already has one from this boot.
+    """Writes the firewall's state to the file, unless the file already has a state from this boot.
 
-    A state that exists already is from before an engine that was killed. A new state would contain the rules of
-    that engine.
+    If the file has such a state, an engine was killed after that state was saved. A new state would contain the
+    rules of that engine.
     """
     boot = BOOT_ID.read_text().strip()
     if file.exists() and json.loads(file.read_text())["start"] == boot:
@@ -85,7 +85,7 @@ def _is_hairpin_rule(line: str) -> bool:
 
 
 def _lines(saved: str) -> list[tuple[str, str]]:
-    """Returns chains and rules, each with its table and without counters."""
+    """Returns the chains and rules without their counters. Each comes with the name of its table."""
     table, lines = "", []
     for line in saved.splitlines():
         if line.startswith("*"):

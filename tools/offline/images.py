@@ -61,7 +61,7 @@ def build(images: list[str]) -> None:
 
 
 def outdated(present: list[str]) -> list[str]:
-    """Returns those of our images among `present` that were made from other inputs than the current ones."""
+    """Returns the images in `present` that are ours and were made from other inputs than the current ones."""
     ours = {image.partition(":")[0] for image in ALL}
     return [image for image in present if image.partition(":")[0] in ours and image not in ALL]
 

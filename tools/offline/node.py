@@ -38,7 +38,7 @@ def build() -> None:
 
 
 def _component(image: str) -> str:
-    """Returns the component that an image is for: `etcd` for `registry.k8s.io/etcd:3.6.4-0`."""
+    """Returns the component that an image is for, such as `etcd` for `registry.k8s.io/etcd:3.6.4-0`."""
     return image.rpartition("/")[2].partition(":")[0]
 
 
@@ -95,7 +95,7 @@ def _build_empty_node(tag: str, folder: Path, *, pause_image: str) -> None:
 def _import_images(empty: str, folder: Path) -> None:
     """Makes `NODE_IMAGE`: imports the images into the containerd of the empty node, and commits the container.
 
-    The images stay packed. containerd unpacks those that it runs.
+    The images stay packed. containerd unpacks an image when it runs the image.
     """
     container = run(
         "docker", "run", "--detach", "--privileged", "--entrypoint", "/usr/bin/containerd",

@@ -1,4 +1,4 @@
-"""Streams messages and daily counts of a number to a text file, as CSV or JSON lines."""
+"""Streams the messages or the daily counts of one number to a text file, as CSV or JSON lines."""
 
 import csv
 import json
@@ -73,7 +73,10 @@ def write_json(columns: Sequence[str], rows: Iterable[Sequence[Any]], file: Writ
 
 
 def cell(value: object) -> str | int | float:
-    """Returns `value` as a CSV cell. If a spreadsheet would run a text as a formula, an apostrophe is put before it."""
+    """Returns `value` as a CSV cell.
+
+    If a spreadsheet would run a text as a formula, the cell begins with an apostrophe.
+    """
     if value is None:
         return ""
     if isinstance(value, int | float):

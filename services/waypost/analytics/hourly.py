@@ -1,4 +1,4 @@
-"""Counts messages per hour as a series without gaps, ready to plot."""
+"""Counts messages per hour. The result has an entry for every hour, so it can be plotted directly."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ def series(
 ) -> tuple[Hour, ...]:
     """Returns the counts of `hours` hours, oldest first. The last hour starts at `now`.
 
-    The counts are those of the number `number_id`, or the sum of all numbers if it is None.
+    Only messages of the number `number_id` are counted. If `number_id` is None, the messages of all numbers are
+    counted.
     """
     incoming: dict[datetime, int] = {}
     outgoing: dict[datetime, int] = {}

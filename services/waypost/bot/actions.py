@@ -13,9 +13,9 @@ LONGEST_HAND_OFF_MINUTES = 30 * 24 * 60
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """Hands the conversation to a person for `minutes`. If `minutes` is None, a person ends the handover.
+    """Hands the conversation to a person for `minutes`.
 
-    `reply` has at most one message.
+    If `minutes` is None, the handover lasts until a person ends it. `reply` has at most one message.
     """
 
     minutes: int | None

@@ -106,8 +106,8 @@ class MultipleChoice:
     A message names an option in one of three ways. The contact presses the option's button or row, the whole
     message is the option's title or id, or the message contains one of the option's words.
 
-    `exact` maps phrases to the ids of options. `inside` holds pairs of a phrase, padded with spaces, and the id
-    of an option.
+    `exact` maps phrases to the ids of options. `inside` is a list of pairs. Each pair has a phrase that is padded
+    with spaces and the id of an option.
     """
 
     titles: Mapping[str, str]
@@ -115,7 +115,7 @@ class MultipleChoice:
     inside: tuple[tuple[str, str], ...]
 
     def value_of(self, event: BotEvent) -> str | None:
-        """Returns the id of the option that the message names, or None if the message names none or two."""
+        """Returns the id of the option that the message names, or None if it names no option or several options."""
         if event.button_id in self.titles:
             return event.button_id
         said = phrase(event.text or "")
@@ -206,7 +206,7 @@ def multiple_choice(options: Mapping[str, str], more: Mapping[str, tuple[str, ..
 
 
 def yes_or_no(yes_title: str, no_title: str) -> MultipleChoice:
-    """Builds the expectation of an answer to "Is that right?". The ids of the two options are `yes` and `no`."""
+    """Builds an expectation that accepts a yes or a no. The ids of these two options are `yes` and `no`."""
     asked = multiple_choice({"yes": yes_title, "no": no_title}, {"yes": _YES_WORDS, "no": _NO_WORDS})
     return MultipleChoice(titles=asked.titles, exact=asked.exact, inside=())
 

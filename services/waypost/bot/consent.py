@@ -1,8 +1,8 @@
 """Recognises opt-out and opt-in words in several languages.
 
 A word counts only when it is the whole message. So "don't stop" and "stop by at nine" are not requests. Phone
-carriers also take "cancel", "end" or "quit" in a text message as an opt-out. Here, such words only leave a
-dialog.
+carriers also take "cancel", "end" or "quit" in a text message as an opt-out. For a bot, these words only mean
+that the contact leaves the dialog.
 """
 
 import enum

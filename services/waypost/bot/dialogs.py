@@ -36,7 +36,8 @@ _DEFAULT_GIVE_UP = "Let us leave it there. Write again whenever you like."
 class Condition:
     """A condition on a stored answer.
 
-    It is true if the answer is one of `values` (when there are any) and lies between the bounds.
+    The condition is true if the answer is one of `values` and lies between the bounds. If `values` is empty, only
+    the bounds count.
     """
 
     slot: str

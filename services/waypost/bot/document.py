@@ -165,7 +165,10 @@ class Node:
 
 
 def read(text: str) -> tuple[Node, int]:
-    """Returns the root node of `text`, which must hold exactly one YAML document. Raises `ScriptError`."""
+    """Returns the root node of `text` and the number of all its nodes.
+
+    `text` must hold exactly one YAML document. Raises `ScriptError`.
+    """
     try:
         size = len(text.encode())
     except UnicodeEncodeError:

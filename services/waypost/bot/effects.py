@@ -31,10 +31,10 @@ class OptIn:
 
 @dataclass(frozen=True, slots=True)
 class HandOff:
-    """Hands the conversation to a person. The bot is silent for `minutes`, or until a person ends it if that is None.
+    """Hands the conversation to a person. The bot is then silent for `minutes`.
 
-    `reply` announces the handover to the contact. A HandOff is the last effect of its turn. Replies that precede
-    it are still sent.
+    If `minutes` is None, the bot is silent until a person ends the handover. `reply` announces the handover to
+    the contact. A HandOff is the last effect of its turn. Replies that precede it are still sent.
     """
 
     minutes: int | None = None

@@ -77,7 +77,7 @@ class _Turn:
     def _handle_consent(self) -> bool:
         """Handles a message that is only a consent word. Returns True if the message needs no other answer.
 
-        A message from a button of the script is left to the script.
+        If the contact pressed a button of the script, the message is not a consent word, whatever its text is.
         """
         script = self.script
         if self.event.button_id in script.buttons:

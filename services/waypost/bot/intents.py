@@ -56,7 +56,10 @@ class Matcher:
 
     @property
     def instructions(self) -> int:
-        """Returns the instructions of all patterns, which a search may run through for each character."""
+        """Returns the total number of instructions of all patterns.
+
+        A search may run all these instructions for each character of a message.
+        """
         return sum(pattern.instructions for _, pattern in self._patterns)
 
     def by_button(self, button_id: str | None) -> Intent | None:

@@ -4,8 +4,8 @@ A script is written by a tenant and is run on text that a stranger wrote. With P
 would run practically forever on some texts. The interpreter lock would then block all other conversations.
 RE2 runs in linear time. It has no look-around and no back-references.
 
-The time and memory that RE2 needs grow with the number of instructions of a pattern. So this number is limited,
-for all patterns of a script together.
+The time and memory that RE2 needs grow with the number of instructions of a pattern. So the number of
+instructions of all patterns of a script together is limited.
 """
 
 from typing import Any
@@ -72,10 +72,10 @@ class Pattern:
 
 
 class PatternBudget:
-    """Compiles the patterns of a part of a script, until their instructions are used up."""
+    """Compiles the patterns of one part of a script. All these patterns share a limited number of instructions."""
 
     def __init__(self, part: str, most: int) -> None:
-        """Creates the budget of a part, whose name is for error messages."""
+        """Creates the budget of one part of a script. Error messages contain the name of the part."""
         self._part = part
         self._most = most
         self._used = 0

@@ -1,8 +1,8 @@
-"""Loads bots written in Python, which the registry names as `package.module:function`.
+"""Loads bots written in Python. The registry names such a bot as `package.module:function`.
 
 A plugin function receives the conversation's state and the event, and returns the new state and the effects.
-The result is checked here. A mistake therefore raises an error while the event is still intact, and not later
-when a database row is read.
+This module checks the result. So a mistake in the result raises an error before anything is stored, and not
+later when a database row is read.
 """
 
 import importlib

@@ -47,7 +47,8 @@ class Names:
 class ScriptedMessage:
     """One message of a reply.
 
-    `options` maps the ids of its buttons or rows to their titles. `place` is where they are in the script.
+    `options` maps the ids of the message's buttons or rows to their titles. `place` says where the script defines
+    these options.
     """
 
     build: Callable[[Values], Outgoing]
@@ -69,7 +70,7 @@ def read(node: Node, names: Names) -> ScriptedReply:
 
 
 def fixed(text: str) -> ScriptedReply:
-    """Returns a reply with one text that is built in, and is not read from a script."""
+    """Returns a reply with one text. The text comes from the code, not from a script."""
     rendered = messages.Text(text)
     return (ScriptedMessage(lambda _: rendered, rendered=rendered),)
 
@@ -262,7 +263,8 @@ def _in_url(value: str) -> str:
 def _url(node: Node, names: Names) -> CompiledText:
     """Reads a web address from the script.
 
-    The scheme and the host must be fixed text. Answers may only follow them, and are percent-encoded.
+    The scheme and the host must be fixed text. Answers may be inserted only after the host. Inserted answers are
+    percent-encoded.
     """
     try:
         text = parse(node.text(most=_LONGEST_URL), slots=names.slots, limit=_LONGEST_URL)
@@ -336,6 +338,6 @@ def _template(node: Node, names: Names) -> _Draft:
 def _on_one_line(text: str) -> str:
     """Joins all words of a text with single spaces.
 
-    Meta refuses line breaks, tabs and wide gaps in a parameter (132012).
+    Meta refuses a parameter with line breaks, tabs or wide gaps. Meta's error code is 132012.
     """
     return " ".join(text.split())

@@ -135,9 +135,9 @@ def load(yaml_text: str) -> Script:
 
 
 def _memory(yaml_text: str, nodes: int, found: list[Intent]) -> int:
-    """Returns about how many bytes a script takes without its patterns: measured for scripts of many kinds.
+    """Returns about how many bytes of memory a script takes without its patterns.
 
-    One character of a keyword may become several words.
+    The factors were measured with scripts of many kinds. One character of a keyword may become several words.
     """
     words_of_keywords = sum(len(keyword) for intent in found for keyword in intent.keywords)
     return 6 * len(yaml_text.encode()) + 250 * nodes + 90 * words_of_keywords

@@ -26,7 +26,7 @@ def load_settings(data: Path, *required: str) -> Settings:
 
 @contextmanager
 def database(settings: Settings, command: str) -> Iterator[Engine]:
-    """Yields an engine for one command. Closes the engine's connections in any case when the command ends."""
+    """Yields an engine for one command. Closes the engine's connections when the command ends or fails."""
     engine = connect(settings.database_url, application=f"waypost-{command}", pool_size=1)
     try:
         yield engine

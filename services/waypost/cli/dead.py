@@ -125,7 +125,7 @@ def _in_batches(
     changed: list[Any] = []
     with engine.connect() as connection:
         total = dead.count(connection, selection)
-    # An event that dies again meanwhile must not be replayed twice, so the count at the start is the limit.
+    # An event that dies again must not be replayed twice, so the count at the start is the limit.
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(description, total=total)
         while len(changed) < total:

@@ -228,7 +228,10 @@ async def check_tokens(
 
 
 def judge_token(check: str, token: TokenDetails, *, now: float) -> Iterator[Finding]:
-    """Yields what Meta's data about a token shows. `now` is in seconds since 1970. The function is pure."""
+    """Yields the findings that follow from Meta's data about a token.
+
+    `now` is in seconds since 1970. The function is pure.
+    """
     renew = "make a new token for the system user (Business settings) and put it into the Secret"
     if not token.is_valid:
         yield Finding(check, WRONG, "is no longer valid", renew)

@@ -144,7 +144,7 @@ def dev(
         bool, typer.Option("--once", help="Exit after the demonstration, with status 1 if it failed.")
     ] = False,
 ) -> None:
-    """Run everything on this machine, with a simulated Meta, from the YAML files that a cluster takes."""
+    """Run everything on this machine, with a simulated Meta. The YAML files are the same as for a cluster."""
     from waypost.dev import run as development
 
     options = development.Options(tuple(files), data, port_webhook, port_console, port_simulator, workers, once=once)
@@ -167,7 +167,7 @@ def send(
     data: DataFolder = DATA,
     as_json: AsJson = False,
 ) -> None:
-    """Send one message. The gate and the limits of all other messages apply."""
+    """Send one message. The gate and the limits are the same as for all other messages."""
     from waypost.cli import context
     from waypost.cli import send as sending
     from waypost.cloudapi.messages.checks import InvalidMessage
@@ -340,7 +340,7 @@ class ExportContent(StrEnum):
 
 
 class ExportFormat(StrEnum):
-    """Formats of an export. JSON is one object per line."""
+    """Formats of an export. The JSON format has one object per line."""
 
     CSV = "csv"
     JSON = "json"

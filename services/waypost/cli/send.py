@@ -1,4 +1,7 @@
-"""The command `waypost send` puts one message into the outbox. The gate and limits of all messages apply to it."""
+"""The command `waypost send` puts one message into the outbox.
+
+The gate and the limits apply to this message as to all others.
+"""
 
 import time
 from uuid import uuid4

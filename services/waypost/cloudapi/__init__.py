@@ -1,4 +1,4 @@
-"""Everything that Meta defines.
+"""This package has everything that Meta defines.
 
-That is: the deliveries that Meta sends, the messages that it accepts, and all HTTP calls to its Graph API.
+Meta defines the deliveries that it sends, the messages that it accepts, and all HTTP calls to its Graph API.
 """

@@ -73,7 +73,10 @@ def password_of(header: str) -> str | None:
 
 
 def is_same(given: str, expected: str) -> bool:
-    """Returns whether two texts are equal. The time that it takes depends on neither the texts nor their lengths."""
+    """Returns whether two texts are equal.
+
+    The duration of the comparison depends on neither the texts nor their lengths.
+    """
     digests = (hashlib.sha256(each.encode("utf-8", "surrogatepass")).digest() for each in (given, expected))
     return hmac.compare_digest(*digests)
 

@@ -50,7 +50,10 @@ class Plot:
 
     @property
     def is_empty(self) -> bool:
-        """Returns whether there was no message at all in the hours. The template then writes this into the plot."""
+        """Returns whether there was no message in any of the hours.
+
+        If so, the template writes into the plot that there was none.
+        """
         return self.incoming + self.outgoing == 0
 
 

@@ -189,7 +189,7 @@ def tone(kind: str, state: str) -> Tone:
 
 
 def age(seconds: float | timedelta | None) -> str:
-    """Returns a duration as text in one unit, such as 4 s, 12 min, 3 h or 2 d. None gives –."""
+    """Returns a duration as text in one unit, such as 4 s, 12 min, 3 h or 2 d. For None, the text is –."""
     if seconds is None:
         return "–"
     if isinstance(seconds, timedelta):

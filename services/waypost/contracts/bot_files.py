@@ -1,8 +1,9 @@
 """The files with bot scripts in the registry. Each script is stored once, however many numbers use it.
 
-A script's file is `<dir>/bot/bot.<digest>.yaml.gz`, where the digest is the SHA-256 of its UTF-8 text in hexadecimal.
-So a file never changes: another script has another name. In a cluster the folder is a volume of its own beside those of
-the entries, since a kubelet writes a whole volume when one of its files changes.
+A script's file is `<dir>/bot/bot.<digest>.yaml.gz`. The digest is the SHA-256 of the script's UTF-8 text in
+hexadecimal. So a file never changes, because a changed script gets a file with another name. In a cluster,
+the scripts are in a different volume than the entries. The reason is that a kubelet writes a whole volume
+when one of its files changes.
 """
 
 import gzip
@@ -31,7 +32,7 @@ def digest_of(text: str) -> str:
 
 
 def file_name(digest: str) -> str:
-    """Returns the name of the file with the script of this digest."""
+    """Returns the name of the file that holds the script with this digest."""
     return f"{_PREFIX}{digest}{_SUFFIX}"
 
 
@@ -41,7 +42,10 @@ def pack(text: str) -> bytes:
 
 
 def unpack(content: bytes, digest: str) -> str:
-    """Returns the script in the content of a file. Raises `BotDamaged`."""
+    """Extracts the script from the content of a file and returns it.
+
+    Raises `BotDamaged` if the content is not the script with this digest.
+    """
     decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         text = decompressor.decompress(content, LONGEST_TEXT + 1)
@@ -58,7 +62,8 @@ def unpack(content: bytes, digest: str) -> str:
 class BotFiles:
     """Reads scripts from a folder.
 
-    A script that was read is kept while an entry uses it, so that all its numbers share one text.
+    A script that was read is kept while a registry entry uses it. So all numbers with the same script share one
+    text.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,7 +71,7 @@ class BotFiles:
         self._texts: dict[str, str] = {}
 
     def text(self, digest: str) -> str:
-        """Returns the script of a digest. Raises `BotDamaged`, or `OSError` if there is no such file."""
+        """Returns the script with this digest. Raises `BotDamaged`, or `OSError` if there is no such file."""
         found = self._texts.get(digest)
         if found is None:
             content = (self._folder / file_name(digest)).read_bytes()
@@ -74,11 +79,11 @@ class BotFiles:
         return found
 
     def keep(self, used: Collection[str]) -> None:
-        """Drops all scripts except those of these digests."""
+        """Drops all scripts except those with these digests."""
         self._texts = {digest: text for digest, text in self._texts.items() if digest in used}
 
     def version(self) -> object:
-        """Returns a value that changes when files are added, replaced or removed. A missing folder is an empty one."""
+        """Returns a value that changes when files are added, replaced or removed. A missing folder counts as empty."""
         return folder_version(self._folder, _SUFFIX)
 
 

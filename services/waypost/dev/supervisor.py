@@ -137,7 +137,7 @@ class _Supervised:
 
 @dataclass
 class Supervisor:
-    """Keeps its children running. Call its methods on the main thread only, see `end_with_parent`.
+    """Keeps its children running. Call its methods only on the main thread (see `end_with_parent`).
 
     `changed` is called after each start and each end of a process. `became_ready` is called each time that a
     started process becomes ready. `say` is called with one line of text for the user.

@@ -1,7 +1,7 @@
-"""A host: takes turns of one plugin, one after the other, until its worker closes the socket.
+"""A host runs the turns of one plugin, one after the other, until its worker closes the socket.
 
-This code runs in a process that the zygote has forked. The plugin's own code may do anything here: the worker kills
-the process at the deadline, and the kernel refuses memory beyond the limit.
+This code runs in a process that the zygote has forked. The plugin's own code may do anything in this process.
+The worker kills the process at the deadline, and the kernel refuses memory beyond the limit.
 """
 
 import os
@@ -33,7 +33,7 @@ _OURS: Final = str(Path(waypost.__file__).parent)
 
 
 def serve(connection: socket.socket, allowed: AllowedPlugins, *, memory_bytes: int) -> None:
-    """Takes turns until the worker closes the socket."""
+    """Runs the turns that the worker sends, until the worker closes the socket."""
     _limit(memory_bytes)
     turns: dict[str, plugin.Turn] = {}
     while True:
@@ -46,7 +46,10 @@ def serve(connection: socket.socket, allowed: AllowedPlugins, *, memory_bytes: i
 
 
 def _limit(memory_bytes: int) -> None:
-    """Limits what this process may allocate from now on, and offers it to the kernel first when memory is short."""
+    """Limits the memory that this process may allocate from now on.
+
+    If the machine has too little memory, the kernel kills this process before others.
+    """
     used = resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[5])
     resource.setrlimit(resource.RLIMIT_DATA, (used + memory_bytes, used + memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -95,7 +98,10 @@ def _payload(message: Outgoing | None) -> bytes | None:
 
 
 def _detail(error: BaseException) -> str:
-    """Returns where the plugin failed. Only the messages of our own errors are added: they never quote a contact."""
+    """Returns where the plugin failed.
+
+    If the error is one of Waypost's own, its message is added, because these messages never quote a contact.
+    """
     cause = error.__cause__ if isinstance(error, plugin.PluginNotLoaded) and error.__cause__ else error
     places = [f"{name}:{line} in {function}" for name, line, function in _frames(cause.__traceback__)]
     if isinstance(error, plugin.PluginError | InvalidMessage):
@@ -104,7 +110,10 @@ def _detail(error: BaseException) -> str:
 
 
 def _frames(trace: TracebackType | None) -> Sequence[tuple[str, int, str]]:
-    """Returns module, line and function of the innermost frames outside Waypost and Python's import system."""
+    """Returns the module, line and function of the innermost frames.
+
+    Frames of Waypost and of Python's import system are left out.
+    """
     found = [
         (str(frame.f_globals.get("__name__", "?")), line, frame.f_code.co_name)
         for frame, line in traceback.walk_tb(trace)

@@ -1,4 +1,4 @@
-"""The frames between a worker and a host: a length of four bytes, then one message as msgpack."""
+"""The frames that a worker and a host exchange. A frame is a length of four bytes and one message as msgpack."""
 
 import socket
 import time
@@ -11,11 +11,14 @@ LARGEST: Final = 4 * 1024 * 1024
 
 
 class Broken(Exception):
-    """Raised when the other side has ended, or has sent something that is not a frame. The socket is of no more use."""
+    """Raised when the other side has ended, or has sent something that is not a frame.
+
+    The socket cannot be used any more.
+    """
 
 
 class Turn(msgspec.Struct, frozen=True, tag="turn"):
-    """One turn to take. `state` is JSON. `traceparent` continues the trace of the message."""
+    """Asks the host to run one turn. `state` is JSON. `traceparent` continues the trace of the message."""
 
     plugin: str
     state: bytes
@@ -30,7 +33,7 @@ class Turn(msgspec.Struct, frozen=True, tag="turn"):
 
 
 class Reply(msgspec.Struct, frozen=True, tag="reply"):
-    """Sends a message. All messages of effects are Graph payloads as JSON, without the recipient."""
+    """Sends a message. The messages in all effects are Graph payloads as JSON, without the recipient."""
 
     message: bytes
 
@@ -62,7 +65,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """A turn that failed. Nothing in it quotes what a person wrote."""
+    """Reports that a turn failed. The report quotes nothing that a person wrote."""
 
     error: str
     """The class of the exception."""
@@ -77,7 +80,7 @@ _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
 
 def send(connection: socket.socket, frame: Frame) -> None:
-    """Sends one frame. Raises `Broken`, and `TimeoutError` if the other side does not read it in time."""
+    """Sends one frame. Raises `Broken`, and `TimeoutError` if the other side does not read the frame in time."""
     body = _encoder.encode(frame)
     try:
         connection.sendall(len(body).to_bytes(4) + body)
@@ -88,7 +91,10 @@ def send(connection: socket.socket, frame: Frame) -> None:
 
 
 def receive(connection: socket.socket, *, within_s: float | None = None) -> Frame:
-    """Waits for one frame and returns it. Raises `Broken`, and `TimeoutError` if it is not whole within this time."""
+    """Waits for one frame and returns it.
+
+    Raises `Broken`, and `TimeoutError` if the frame is not complete after `within_s` seconds.
+    """
     ends_at = None if within_s is None else time.monotonic() + within_s
     size = int.from_bytes(_exactly(connection, 4, ends_at))
     if size > LARGEST:

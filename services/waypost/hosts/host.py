@@ -1,4 +1,4 @@
-"""The worker's end of hosts: starts their processes, sends turns to them, and kills them at the deadline."""
+"""The worker's side of the hosts. It starts their processes, sends turns to them, and kills them at the deadline."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ ANSWER_S: Final = 30.0
 
 
 class TurnFailed(Exception):
-    """Raised when a plugin's turn failed. `error` is the class of the exception, `detail` says where."""
+    """Raised when a plugin's turn failed. `error` is the class of the exception. `detail` says where it was raised."""
 
     def __init__(self, error: str, detail: str = "") -> None:
         super().__init__(error)
@@ -33,7 +33,7 @@ class TurnFailed(Exception):
 
 
 class Ended(TurnFailed):
-    """Raised when the host has ended, or was killed, during the turn. It takes no more turns."""
+    """Raised when the host ended or was killed during the turn. The host cannot run any more turns."""
 
 
 class HostsUnavailable(Exception):
@@ -41,7 +41,7 @@ class HostsUnavailable(Exception):
 
 
 class Payload(Outgoing, frozen=True, kw_only=True):
-    """A message that a host has built and checked already, as the JSON of its Graph payload."""
+    """A message that a host has already built and checked. `body` is the JSON of its Graph payload."""
 
     body: bytes
 
@@ -51,10 +51,13 @@ class Payload(Outgoing, frozen=True, kw_only=True):
 
 
 class Zygote:
-    """Starts and kills hosts. Its process is started at the first host, and again if it has ended."""
+    """Starts and kills hosts. The zygote's process starts with the first host, and starts again if it has ended."""
 
     def __init__(self, plugins: str, *, memory_bytes: int) -> None:
-        """Creates the handle. `plugins` is the platform's list, and a host may allocate `memory_bytes`."""
+        """Creates the handle. `plugins` is the platform's list of allowed plugins.
+
+        Each host may allocate at most `memory_bytes`.
+        """
         self._arguments = (str(memory_bytes), plugins)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -73,7 +76,7 @@ class Zygote:
         return Host(self, process, ours)
 
     def kill(self, process: int) -> None:
-        """Kills a host, if it still runs. If the zygote has ended, its hosts have too."""
+        """Kills a host if it still runs. If the zygote has ended, its hosts have ended too."""
         with self._lock:
             if self._is_running():
                 with suppress(HostsUnavailable):
@@ -128,13 +131,13 @@ class Zygote:
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Returns the environment of the hosts: without Waypost's settings, some of which are secrets."""
+    """Returns the environment for the hosts. Waypost's settings are left out, because some of them are secrets."""
     return {name: value for name, value in environment.items() if not name.startswith("WAYPOST_")}
 
 
 @dataclass(eq=False)
 class Host:
-    """One host process, which takes one turn at a time."""
+    """A host process. It runs one turn at a time."""
 
     zygote: Zygote
     process: int
@@ -143,10 +146,10 @@ class Host:
     def turn(
         self, plugin: str, state: Mapping[str, Any], event: BotEvent, *, deadline_s: float, traceparent: str | None
     ) -> tuple[dict[str, Any], Sequence[Effect]]:
-        """Takes a turn and returns the new state and the effects.
+        """Runs a turn in the host and returns the new state and the effects.
 
-        Raises `TurnFailed` if the plugin failed, and `Ended` if the host must be thrown away: it took longer than
-        `deadline_s` seconds and was killed, or it has ended.
+        Raises `TurnFailed` if the plugin failed. Raises `Ended` if the host has ended, or if the turn took longer
+        than `deadline_s` seconds and the host was killed. The host must not be used after `Ended`.
         """
         asked = frames.Turn(
             plugin=plugin,
@@ -211,5 +214,5 @@ def _message(body: bytes) -> Payload:
 
 
 def _encodable(text: str | None) -> str | None:
-    """Returns `text` with lone surrogates replaced, which no encoding can carry."""
+    """Returns `text` with its lone surrogates replaced, because no encoding can represent them."""
     return None if text is None else text.encode("utf-8", "replace").decode()

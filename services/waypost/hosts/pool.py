@@ -1,4 +1,4 @@
-"""Shares host processes between numbers: few for each number, and a bounded count for the whole worker."""
+"""Shares host processes between numbers. Their count is limited for each number and for the whole worker."""
 
 import threading
 from collections import Counter, OrderedDict
@@ -11,10 +11,10 @@ PER_NUMBER = 2
 
 
 class Hosts:
-    """The hosts of one worker. A host serves one number only, and is kept for its next message."""
+    """The hosts of one worker. A host serves only one number, and is kept for the number's next message."""
 
     def __init__(self, zygote: Zygote, *, at_once: int, per_number: int = PER_NUMBER) -> None:
-        """Creates a pool of at most `at_once` processes; it starts them when they are needed."""
+        """Creates a pool of at most `at_once` processes. The pool starts a process when it is needed."""
         self._zygote = zygote
         self._at_once = at_once
         self._per_number = per_number
@@ -28,9 +28,10 @@ class Hosts:
         return self._busy.total() + len(self._idle)
 
     def take(self, number_id: str) -> Host | None:
-        """Returns a host for a turn of this number, or None if it has its share or none is free.
+        """Returns a host for a turn of this number.
 
-        If there are as many as allowed, the host that has been idle longest is ended. Raises `HostsUnavailable`.
+        Returns None if the number already uses as many hosts as it may, or if no host is free. If the pool is full,
+        the host that has been idle longest is ended. Raises `HostsUnavailable`.
         """
         ended = None
         with self._lock:
@@ -56,7 +57,7 @@ class Hosts:
         return host
 
     def give_back(self, number_id: str, host: Host, *, ended: bool) -> None:
-        """Takes a host back after its turns. One that has `ended` is replaced at the next `take`."""
+        """Takes a host back after its turns. A host that has `ended` is replaced at the next `take`."""
         self._release(number_id)
         if not ended:
             with self._lock:

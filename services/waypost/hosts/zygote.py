@@ -1,8 +1,11 @@
-"""The zygote: forks a host on request, so that a host costs milliseconds and shares the memory of what is imported.
+"""The zygote forks a host on request.
 
-It runs as `python -m waypost.hosts.zygote FD MEMORY_BYTES PLUGINS`. A request is one byte on the socket FD: `f` forks a
-host, which gets the descriptor that comes with it; `k` and a process id kill a host. The zygote answers each request
-with the process id. It ends all hosts, and itself, when the worker closes the socket.
+So a host costs only milliseconds, and it shares the memory of all imported modules.
+
+The zygote runs as `python -m waypost.hosts.zygote FD MEMORY_BYTES PLUGINS`. It gets its requests from the
+socket FD. The request `f` forks a host. The host gets the descriptor that comes with this request. The
+request `k`, followed by a process id, kills a host. The zygote answers each request with the process id of
+the host. When the worker closes the socket, the zygote ends all hosts and itself.
 """
 
 import ctypes
@@ -62,7 +65,10 @@ def _forget_ended(hosts: set[int]) -> None:
 
 
 def _become_host(descriptor: int, allowed: AllowedPlugins, memory_bytes: int) -> NoReturn:
-    """Takes turns in the forked process and never returns. Ends with the zygote, whatever the plugin is doing."""
+    """Runs turns in the forked process and never returns.
+
+    The process ends when the zygote ends, even in the middle of a turn.
+    """
     status = 1
     try:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

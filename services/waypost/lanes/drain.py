@@ -1,9 +1,15 @@
-"""Drains lanes: takes their leases, handles due events batch by batch, and releases each lane once it is empty.
+"""Drains lanes.
 
-A batch is two transactions. The first reads what its turns need. The second stores all effects, finishes the events and
-claims those of the next batch. A claim writes the ids of its events into the rows of their lanes (`trying`), so that a
-crash counts as an attempt of each. Between the transactions run the turns, which are pure. An event that was being
-handled when a process ended is handled alone, so that a repeated crash affects no other event.
+A drain takes the leases of lanes, handles their due events batch by batch, and releases each lane once it is
+empty.
+
+A batch needs two transactions. The first transaction reads the data that the turns need. Then the turns run.
+They are pure. The second transaction stores all effects, finishes the events and claims the events of the
+next batch.
+
+A claim writes the ids of its events into the rows of their lanes (`trying`). So a crash counts as an attempt
+of each of these events. An event that was being handled when a process ended is handled alone. So a repeated
+crash affects no other event.
 """
 
 import time
@@ -98,7 +104,7 @@ class Drain:
     def run(self, lanes: Collection[int], woken: Callable[[], Collection[int]] = frozenset) -> DrainResult:
         """Drains the lanes until they are empty or the time slice is over. Returns the result.
 
-        Before each claim the drain calls `woken()`, and also drains the lanes that it returns.
+        Before each claim, the drain calls `woken()` and adds the lanes that this call returns.
         """
         self._woken = woken
         try:
@@ -164,7 +170,10 @@ class Drain:
     # -- batches
 
     def _handle(self, events: Sequence[WaitingEvent], ends_at: float) -> list[WaitingEvent]:
-        """Handles a claimed batch; returns the next one. After a failure its events are claimed again, one by one."""
+        """Handles a claimed batch and returns the next batch.
+
+        If the batch fails, its events are claimed again, one by one.
+        """
         try:
             with self._lazy_transaction() as connection:
                 batch = self._handler.begin(connection, events)
@@ -184,10 +193,11 @@ class Drain:
         return following
 
     def _take_turns(self, batch: Batch, events: Sequence[WaitingEvent]) -> "_Turns":
-        """Handles each event. If one fails, the later events of its conversation wait for another drain.
+        """Handles each event. If an event fails, the later events of its conversation wait for another drain.
 
-        If one cannot be handled here, the later events of its number wait. The number may become known, or its script
-        compiled, between two events of a conversation, and the second one must not be handled first.
+        If this process cannot handle an event, the later events of the same number wait too. The reason is that the
+        number may become known, or its script compiled, between two events of one conversation. Without this rule,
+        the second event could be handled before the first event.
         """
         turns = _Turns()
         left: set[str] = set()
@@ -216,9 +226,10 @@ class Drain:
         return turns
 
     def _finish(self, turns: "_Turns", batch: Batch | None, ends_at: float) -> list[WaitingEvent]:
-        """Writes the results of the turns and the effects of `batch`, and claims the next events, in one transaction.
+        """Ends a batch in one transaction and returns the events of the next batch.
 
-        Returns the next events. If the time slice is over, releases the lanes instead.
+        The transaction writes the results of the turns and the effects of `batch`, and claims the next events. If the
+        time slice is over, it releases the lanes instead of claiming events.
         """
         over = self._is_over(ends_at)
         if not over and (woken := self._woken()):
@@ -249,7 +260,7 @@ class Drain:
         return following
 
     def _delay_s(self, event: WaitingEvent) -> float:
-        """Returns the seconds until the event's next attempt. Events that failed together return apart."""
+        """Returns the seconds until the event's next attempt. Events that failed together get different delays."""
         delays_s = self._limits.retry_delays_s
         return delays_s[min(event.attempts, len(delays_s) - 1)] * (1 + event.id % 64 / 128)
 
@@ -285,7 +296,10 @@ class Drain:
         return chosen
 
     def _choose(self, claimed: list[WaitingEvent]) -> list[WaitingEvent]:
-        """Returns the claimed events that may share a batch. One that may have crashed a process is handled alone."""
+        """Returns the claimed events that may share a batch.
+
+        An event that may have crashed a process is handled alone.
+        """
         if self._alone:
             self._alone = self._alone - 1 if claimed else 0
             return claimed[:1]
@@ -293,7 +307,7 @@ class Drain:
         return unsuspected or claimed[:1]
 
     def _advance(self, positions: dict[int, str], claimed: Sequence[WaitingEvent]) -> bool:
-        """Sets where the next claim begins; returns whether this claim looked at every number of the lanes."""
+        """Sets where the next claim begins. Returns whether this claim looked at every number of the lanes."""
         served = dict.fromkeys((event.lane, event.number_id) for event in claimed if event.attempts == 0)
         if len(served) < claims.NUMBERS_PER_CLAIM:
             self._positions.update(dict.fromkeys(positions, ""))
@@ -305,9 +319,10 @@ class Drain:
 
     @contextmanager
     def _lazy_transaction(self) -> Iterator[Connection]:
-        """Runs a transaction of leases, claims and reads, which commits without waiting for the disk.
+        """Runs a transaction whose commit does not wait for the disk. Leases, claims and reads use it.
 
-        It may also add contacts or mark an exhausted event dead; if a crash loses that, the next claim does it again.
+        The transaction may also add contacts or mark an exhausted event dead. If a crash loses such a change, the
+        next claim makes the change again.
         """
         with self._engine.begin() as connection:
             leases.commit_lazily(connection)
@@ -330,8 +345,8 @@ class _Turns:
 def _is_about_events(error: Exception) -> bool:
     """Returns whether an error was caused by the events. If so, the events lose an attempt.
 
-    Some errors have other causes: a lost lease, or a database that is away, locked or without its tables. They do
-    not count, because an outage would otherwise use up the attempts of all waiting events.
+    Some errors have other causes. For example, a lease is lost, or the database is away, is locked or has no
+    tables. Such errors do not count, because an outage would otherwise use up the attempts of all waiting events.
     """
     if isinstance(error, SQLAlchemyError):
         return is_about_content(error)

@@ -1,4 +1,4 @@
-"""The code that handles events, as a drain sees it; the worker plugs in the bot and the sender through it."""
+"""The interface through which a drain handles events. The worker connects the bot and the sender through it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,20 +12,20 @@ class Batch(Protocol):
     """The effects of several events, collected in memory until they are stored together."""
 
     def handle(self, event: WaitingEvent) -> str | None:
-        """Computes the effects of one event; returns None, or the reason if the event has no effects.
+        """Computes the effects of one event. Returns None, or the reason if the event has no effects.
 
-        Raises `Unhandled` to refuse the event, `NotServedHere` to leave it; any other exception counts as a failed
-        attempt. After an exception the batch must be as it was before.
+        Raises `Unhandled` to refuse the event. Raises `NotServedHere` to leave the event waiting. Any other exception
+        counts as a failed attempt. After an exception, the batch must be as it was before the call.
         """
 
     def give_up(self, event: WaitingEvent) -> None:
-        """Computes the effects of an event whose last attempt failed, such as its place in the history."""
+        """Computes the effects of an event whose last attempt failed. For example, the message enters the history."""
 
     def store(self, connection: Connection) -> None:
         """Writes the collected effects in the caller's transaction."""
 
     def committed(self) -> None:
-        """Does what must follow the commit, after which the effects are durable."""
+        """Does the work that must follow the commit. The effects are durable at this point."""
 
 
 class Handler(Protocol):
@@ -36,14 +36,17 @@ class Handler(Protocol):
 
 
 class Unhandled(Exception):
-    """Raised, with a CamelCase reason, for an event that can never be handled. It is dead at once; do not retry."""
+    """Raised for an event that can never be handled. The exception contains a reason in CamelCase.
+
+    The event is dead at once. Do not retry.
+    """
 
 
 class NotServedHere(Exception):
-    """Raised for a message of a number whose messages this process cannot handle now. The event waits as it was.
+    """Raised if this process cannot handle the messages of a number now. The event waits unchanged.
 
-    The process does not know the number yet, has not compiled its first script yet, or the number's bot is a plugin,
-    which runs in a host process.
+    There are three causes. The process does not know the number yet, the process has not compiled the number's
+    first script yet, or the number's bot is a plugin. A plugin runs in a host process.
     """
 
 

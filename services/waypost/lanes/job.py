@@ -43,7 +43,10 @@ def install(drain: Callable[[int], str]) -> None:
 
 
 def drain_lane(lane: int) -> str:
-    """Drains this lane and those that have been woken; returns the result for `rq info`, without any content."""
+    """Drains this lane and the lanes that have been woken.
+
+    Returns the result for `rq info`. The result has no content of messages.
+    """
     if _drain is None:
         raise ForbiddenJob("this worker is not a Waypost worker; start it with `waypost worker`")
     return _drain(lane)

@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 class LeaseRenewer:
-    """Renews the leases that `held` returns after every quarter of their lifetime, from a thread of its own."""
+    """Renews the leases that `held` returns. A thread does this after each quarter of the leases' lifetime."""
 
     def __init__(self, engine: Engine, held: Callable[[], Collection[Lease]], *, ttl_s: float) -> None:
         self._engine = engine

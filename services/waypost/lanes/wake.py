@@ -39,11 +39,12 @@ def connect(url: str) -> Redis:
 
 
 def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
-    """Adds lanes to those that have work; returns how many did not wait already. Raises `redis.RedisError`.
+    """Adds lanes to the lanes that have work. Returns how many of them were not waiting already.
 
-    One job for any number of lanes is queued if none waits. A worker that begins a job, or has one running, takes the
-    lanes that were woken first (`take`). It takes a lane before it reads the database, so a lane that waits already
-    will still be read with whatever was committed before this call.
+    If no job waits, the function queues one job, however many lanes there are. A worker that begins a job or
+    already runs one takes the lanes that were woken first (`take`). The worker takes a lane before it reads the
+    database. So if a lane waits already, the worker will also read everything that was committed before this
+    call. Raises `redis.RedisError`.
     """
     now = time.time()
     wanted = sorted(set(lanes))
@@ -57,9 +58,9 @@ def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
 
 
 def take(redis: Redis, *, wait_s: float = 0.0) -> list[int]:
-    """Takes the lanes that were woken first, at most `SHARE`; waits up to `wait_s` seconds for one.
+    """Takes the lanes that were woken first, at most `SHARE`. If there is none, waits up to `wait_s` seconds for one.
 
-    If there are more, queues a job for another worker unless one waits. Raises `redis.RedisError`.
+    If more lanes are left and no job waits, queues a job for another worker. Raises `redis.RedisError`.
     """
     with redis.pipeline(transaction=False) as pipe:
         pipe.zpopmin(WOKEN_KEY, SHARE)
@@ -76,7 +77,7 @@ def take(redis: Redis, *, wait_s: float = 0.0) -> list[int]:
 
 
 def take_at_once(redis: Redis) -> list[int]:
-    """Takes lanes as `take` does, for a drain that runs. Returns none while Redis is away."""
+    """Takes lanes as `take` does, for a drain that already runs. Returns no lanes while Redis is away."""
     try:
         return take(redis)
     except RedisError:
@@ -84,9 +85,10 @@ def take_at_once(redis: Redis) -> list[int]:
 
 
 def forget(redis: Redis, lane: int) -> None:
-    """Lets webhooks of version 0.1 wake this lane again: they suppress wake-ups while this key exists.
+    """Deletes a key of this lane, so that webhooks of version 0.1 can wake the lane again.
 
-    Can go once no installation is upgraded from a version whose webhooks set the key.
+    These webhooks suppress wake-ups while the key exists. This function can be removed once no installation is
+    upgraded from a version whose webhooks set the key.
     """
     redis.delete(f"waypost:wake:{lane}")
 

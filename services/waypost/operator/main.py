@@ -1,5 +1,6 @@
-"""The process `waypost operator`, which reconciles both kinds. If there are several replicas, only one of them works at
-a time.
+"""The process `waypost operator`, which reconciles numbers and schedules.
+
+If there are several replicas, only one of them works at a time.
 """
 
 import asyncio

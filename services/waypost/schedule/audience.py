@@ -12,7 +12,7 @@ from waypost.cloudapi.messages.recipient import InvalidRecipient, Recipient, par
 
 
 class SkipReason(StrEnum):
-    """Reasons why a contact of the list gets no message of its own."""
+    """Reasons why an entry of the contact list leads to no message."""
 
     INVALID_CONTACT = "InvalidContact"
     """The contact is neither a phone number nor a BSUID."""
@@ -32,8 +32,9 @@ class Audience:
 
 
 def from_contacts(contacts: Iterable[str]) -> Audience:
-    """Returns the audience for a list of phone numbers and BSUIDs. Any other contact is counted as skipped and does not
-    stop the run.
+    """Returns the audience for a list of phone numbers and BSUIDs.
+
+    Any other contact is counted as skipped and does not stop the run.
     """
     skipped: Counter[str] = Counter()
     recipients: dict[Recipient, None] = {}

@@ -1,5 +1,6 @@
-"""Queues the messages of a run. Each recipient gets exactly one outbox row, even if the process is killed and
-restarted.
+"""Queues the messages of a run.
+
+Each recipient gets exactly one outbox row, even if the process is killed and restarted.
 """
 
 import time
@@ -87,7 +88,7 @@ def _check_number(context: RunContext) -> None:
 def settled(engine: Engine, tick: Tick, *, within_s: float) -> SendCounts:
     """Waits until no message of the run is due any more, but at most `within_s` seconds.
 
-    Returns how many messages have each outcome.
+    Returns the number of messages for each outcome.
     """
     deadline = time.monotonic() + within_s
     while True:
@@ -128,8 +129,8 @@ def _rows(
 def _people(connection: Connection, number_id: str, recipients: Sequence[Recipient]) -> list[Person]:
     """Returns the person behind each recipient.
 
-    If a contact is stored under another spelling of the phone number, that spelling is used. The contact's
-    recorded consent therefore still applies.
+    A contact may be stored under another spelling of the phone number. In that case the stored spelling is used,
+    so that the contact's recorded consent still applies.
     """
     candidates = [spelling for r in recipients if r.wa_id for spelling in spellings(r.wa_id)]
     stored = schedules.phones_of_contacts(connection, number_id, candidates)

@@ -34,7 +34,7 @@ class QuietHours:
 def send_at(now: datetime, quiet: QuietHours, zones: tuple[str, ...], fallback: str) -> datetime:
     """Returns the first moment from `now` on that is outside of the quiet hours in all of `zones`.
 
-    The zone `fallback` alone decides if no zones are known. It also decides if the zones are so far apart that
+    If no zones are known, only the zone `fallback` counts. The same is true if the zones are so far apart that
     there is no such moment. When clocks skip an hour in spring, the result may be up to an hour later than
     necessary, but never too early.
     """

@@ -13,7 +13,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class NoTick(Exception):
-    """The planned minute is unknown. The message says what to do. A retry makes no difference."""
+    """The planned minute is unknown. The message says what to do. A retry would fail in the same way."""
 
 
 def minute_of_job(name: str) -> datetime:

@@ -1,4 +1,7 @@
-"""Decides which outbox rows, as just read, may be claimed now. It changes nothing but the numbers' queues."""
+"""Decides which outbox rows may be claimed now. The rows have just been read.
+
+Nothing is changed except the numbers' queues.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +19,10 @@ RETRY_S = 1.0
 
 @dataclass(slots=True)
 class Admission:
-    """Outbox rows, sorted by the next step. A row that is in no list waits in its number's queue or for a sweep.
+    """Outbox rows, sorted by what happens to them next.
 
-    Marks as read do not count against the rate limits, so they are in `unlimited`.
+    A row that is in no list waits in its number's queue or for a sweep. Marks as read do not count against the
+    rate limits, so they are in `unlimited`.
     """
 
     unlimited: list[int] = field(default_factory=list)
@@ -39,9 +43,9 @@ def admit(
     *,
     now: float,
 ) -> Admission:
-    """Sorts `rows` into an admission. Replies come first.
+    """Sorts `rows` into an admission. Replies come before bulk messages.
 
-    Rows of a number that has no room are added to `queues`. `now` is the time of the clock of `queues`.
+    If a number has no room, its rows are added to `queues`. `now` is the time of the clock of `queues`.
     """
     admission = Admission()
     admitted: dict[str, int] = {}

@@ -16,8 +16,9 @@ PAIR_CAP_S = 3600.0
 def delay_s(attempts: int, *, retry_after_s: float | None, draw: Callable[[], float]) -> float:
     """Returns the seconds until the next try after `attempts` refusals (1 for the first), with full jitter.
 
-    `draw` returns a number in [0, 1). `retry_after_s` is the time that Meta asks for, and is the minimum. The
-    jitter is added to this minimum. Pods that got the same answer therefore do not try again at the same time.
+    `draw` returns a number in [0, 1). `retry_after_s` is the time that Meta asks for. The result is never
+    shorter, because the jitter is added to this time. Pods that got the same answer therefore do not try again at
+    the same time.
     """
     spread = draw() * min(CAP_S, BASE_S * 2.0 ** min(max(attempts - 1, 0), 30))
     return spread + max(retry_after_s or 0.0, 0.0)

@@ -1,4 +1,4 @@
-"""A circuit breaker: after failures in a row it blocks calls for a while, then allows one trial call."""
+"""A circuit breaker. After several failures in a row it blocks calls for a while, then allows one trial call."""
 
 from collections.abc import Callable
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 class Circuit:
     """A circuit breaker that opens for `first_s` after `threshold` failures in a row.
 
-    Each failed trial call doubles that time, up to `cap_s`. The actual time is drawn from the upper half of the
-    resulting range, so that the trial calls of many pods spread out. Times are in seconds of one monotonic clock.
-    The class is not thread-safe.
+    Each failed trial call doubles the time for which the circuit is open, up to `cap_s`. The actual time is drawn
+    from the upper half of the resulting range, so that the trial calls of many pods spread out. Times are in
+    seconds of one monotonic clock. The class is not thread-safe.
     """
 
     def __init__(self, *, threshold: int, first_s: float, cap_s: float, draw: Callable[[], float]) -> None:
@@ -21,13 +21,13 @@ class Circuit:
 
     @property
     def is_open(self) -> bool:
-        """True after `threshold` failures in a row, until the next success."""
+        """Whether there were at least `threshold` failures in a row and no success since then."""
         return self._failures >= self._threshold
 
     def room(self, now: float, in_flight: int) -> int | None:
         """Returns how many calls may start now. None means any number.
 
-        1 allows a trial call. It is returned only if no call is in flight.
+        If the circuit is open, the result is 1 or 0. It is 1 for a trial call, and only if no call is in flight.
         """
         if not self.is_open:
             return None

@@ -1,6 +1,6 @@
-"""The sender's transactions. They claim rows that the gate allows, write the results of calls, and sweep.
+"""The transactions of the sender. Each transaction is short.
 
-Each transaction is short.
+They claim rows that the gate allows, write the results of calls, and sweep.
 """
 
 from collections.abc import Callable, Container, Iterable, Sequence
@@ -86,10 +86,10 @@ class SenderTransactions:
             return outbox.next_rows(connection, conversation_ids)
 
     def claim(self, allowed: Sequence[int], refused: Sequence[int]) -> ClaimResult:
-        """Claims the rows that the limits allow. For each row the gate decides again, under a lock.
+        """Claims the rows in `allowed`, which the limits allow. For each row the gate decides again, under a lock.
 
-        Rows that the gate refuses are marked as failed. If another process has just started a row of one of the
-        conversations, the rows cannot be claimed together. They are then claimed one by one.
+        Rows that the gate refuses are marked as failed. The rows cannot be claimed together if another process has
+        just started a row of one of the conversations. In that case they are claimed one by one.
         """
         try:
             return self._claim(allowed, refused)
@@ -149,7 +149,7 @@ class SenderTransactions:
         result.claimed.append(Claimed(row if body is None else replace(row, body=body), probe))
 
     def finish(self, calls: Sequence[FinishedCall]) -> dict[int, bool]:
-        """Writes the results of calls. Returns for each written row whether more rows wait behind it."""
+        """Writes the results of calls. Returns for each written row whether more rows of its conversation wait."""
         try:
             return self._finish(calls)
         except (IntegrityError, DataError):
@@ -207,8 +207,8 @@ class SenderTransactions:
         """Performs one sweep in a single transaction.
 
         It renews our claims, expires the claims of dead processes, ends the pauses of numbers with changed
-        credentials, and finds due rows. `limit` is the maximum number of due conversations to return per number. 0
-        returns none.
+        credentials, and finds due rows. `limit` is the maximum number of due conversations to return per number. If
+        `limit` is 0, no due conversation is returned.
         """
         others_have_renewed, self._last_sweep_worked = self._last_sweep_worked, False
         with self._engine.begin() as connection:

@@ -1,7 +1,8 @@
 """The gate that every message must pass before it is sent (G5).
 
-The gate decides whether the row may be sent now, as it is or as a template, or later, or never. The sender
-asks the gate under a lock, right before the call. The gate uses facts that were read in the same transaction.
+The gate decides whether the row may be sent now, may be sent later, or may never be sent. It also decides
+whether the row is sent as it is or as a template. The sender asks the gate under a lock, right before the
+call. The gate uses facts that were read in the same transaction.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from waypost.store.outbox import OutboxRow
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """The row may be sent. It is sent as the template `template` if that is set, else with its own body."""
+    """The row may be sent. If `template` is set, the template is sent instead of the row's own body."""
 
     template: Template | None = None
 
@@ -107,8 +108,8 @@ def token_digest(number: Number, *, with_proof: bool = False) -> str:
     """Returns the first 16 hex digits of a SHA-256 of the token. They distinguish tokens without revealing them.
 
     `with_proof` adds the number's proof, if it has one. Use `with_proof` only for a pause that began because Meta
-    refused the proof. Any other pause has nothing to do with the proof. Workers may have different proofs or none
-    yet, but they must agree on the digest. And a new proof must not end such a pause.
+    refused the proof. Any other pause has nothing to do with the proof, so a new proof must not end it. Also,
+    workers may have different proofs or no proof yet, but they must agree on the digest.
     """
     proof = number.app_secret_proof if with_proof else None
     secrets = number.access_token if proof is None else f"{number.access_token}\n{proof}"

@@ -5,8 +5,8 @@ which is now or within a short horizon. The starts in any window of length t are
 start is reserved a moment ahead. This keeps the pace even, without a burst that Meta would see as too fast.
 
 Replies go before bulk messages, because bulk messages have a shorter horizon. Only replies can take starts
-beyond that horizon. When the number is busy, bulk messages are therefore refused first. And a reply waits for
-bulk messages no longer than the horizon of bulk messages.
+beyond the horizon of bulk messages. When the number is busy, bulk messages are therefore refused first. A
+reply waits for bulk messages no longer than the horizon of bulk messages.
 """
 
 import enum
@@ -39,7 +39,7 @@ One stays unused: Meta counts when a call arrives, and the first of a burst may 
 
 
 class LimitResult(enum.IntEnum):
-    """Results when the limits are asked whether one row may be sent."""
+    """What the limits answer when they are asked whether a row may be sent."""
 
     GO = 0
     NUMBER_BUSY = 1
@@ -69,7 +69,10 @@ class Terms:
 
     @classmethod
     def of(cls, per_second: float, *, share: float = 1.0) -> "Terms":
-        """Returns the terms for `per_second` messages. `share` is below 1 if this process counts without Redis."""
+        """Returns the terms for `per_second` messages.
+
+        `share` is below 1 if this process counts its messages by itself, without Redis.
+        """
         rate = max(per_second, 0.01) * share
         if share < 1:
             # The bursts of all processes add up, so each stays one message below its share if it can.
@@ -122,7 +125,7 @@ class State:
         return answers
 
     def charge(self, terms: Terms, count: int, now: int) -> None:
-        """Counts `count` incoming messages, which use the same limit."""
+        """Counts `count` incoming messages against the limit, because they use the same limit as sent messages."""
         interval = self.slowed(terms, now)[0]
         self.arrival = max(self.arrival, min(max(self.arrival, now) + count * interval, now + _MAX_DEBT))
 

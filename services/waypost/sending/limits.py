@@ -1,7 +1,7 @@
 """Meta's rate limits, which all pods share. One atomic script in Redis counts the messages.
 
-Redis is expendable. After an error or a time-out this process limits itself to a safe share of each limit.
-While it sends, it does not ask Redis again. `heartbeat` finds out when Redis is back.
+The senders can work without Redis. After an error or a time-out this process limits itself to a safe share of
+each limit. From then on, sending does not ask Redis. `heartbeat` finds out when Redis is back.
 
 Keys contain Meta's phone number ids and our conversation ids, never a phone number.
 """
@@ -99,13 +99,13 @@ class RateLimits:
 
     @property
     def away(self) -> bool:
-        """True while Redis is away. This process then limits itself to its share of each limit."""
+        """Whether Redis is away. While it is away, this process limits itself to its share of each limit."""
         return self._away
 
     def take(self, requests: Sequence[RateRequest]) -> list[RateDecision]:
-        """Decides about rows in the given order. A row that may be sent counts at once.
+        """Decides about rows in the given order. A row that may be sent is counted at once.
 
-        Among rows of the same number the order matters.
+        The order matters only among rows of the same number.
         """
         numbers: dict[str, list[int]] = {}
         for position, request in enumerate(requests):
@@ -122,7 +122,7 @@ class RateLimits:
     def charge(self, number_id: str, per_second: float, count: int) -> None:
         """Counts incoming messages, even if the number's limit is used up.
 
-        Incoming messages use the same limit (source: Meta, "Throughput").
+        Incoming messages use the same limit as sent messages (source: Meta, "Throughput").
         """
         if self._in_redis([_Call(number_id, "charge", Terms.of(per_second), arguments=(count,))]) is None:
             with self._lock:
@@ -229,7 +229,7 @@ class RateLimits:
 
 
 class _Call:
-    """One call of the script that checks the limits, without the time of the call."""
+    """One call of the script that checks the limits. The time of the call is added when the call is made."""
 
     def __init__(
         self,

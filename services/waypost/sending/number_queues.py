@@ -1,8 +1,8 @@
 """Queues of the conversations that wait in this process, one per number.
 
-The module also decides how many of the call slots each number may use. A number whose calls hang must not
-take every slot. A number may use three quarters of the slots that the others leave free, and always at least
-one. The next number therefore still finds room.
+The module also decides how many call slots each number may use. A number whose calls hang must not take every
+slot. A number may use three quarters of the slots that the other numbers leave free, and always at least one
+slot. The next number therefore still finds a free slot.
 """
 
 import math
@@ -68,7 +68,7 @@ class NumberQueues:
         self._in_flight -= 1
 
     def add(self, number_id: str, conversation_id: int, *, bulk: bool, at_front: bool = False) -> None:
-        """Queues a conversation behind the others of its number. With `at_front`, queues it before the others.
+        """Queues a conversation behind the other conversations of its number, or before them if `at_front` is set.
 
         A conversation that is already queued moves to its new place.
         """
@@ -81,7 +81,7 @@ class NumberQueues:
             waiting.move_to_end(conversation_id, last=False)
 
     def remove(self, conversation_id: int) -> None:
-        """Takes a conversation out of its queue, if it is in one."""
+        """Takes a conversation out of its queue, if it is in a queue."""
         number_id = self._number_of.pop(conversation_id, None)
         if number_id is not None:
             queue = self._queues[number_id]

@@ -62,7 +62,7 @@ class Outcome:
 def judge(
     row: OutboxRow, answer: Accepted | GraphError | None, number: Number | None, *, draw: Callable[[], float]
 ) -> Outcome:
-    """Returns the outcome of a call from its answer. The answer None means that a message was marked as read.
+    """Returns the outcome of a call from its answer. If `answer` is None, a message was marked as read.
 
     `draw` returns a number in [0, 1) for the jitter of a retry.
     """

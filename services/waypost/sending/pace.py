@@ -14,7 +14,10 @@ BURST_SHARE = 0.01
 
 
 class Pace:
-    """Paces the calls of one number in this process. They start one by one, or a few at once if the limit is high."""
+    """Paces the calls of one number in this process.
+
+    The calls start one by one. If the limit is high, a few calls may start at once.
+    """
 
     def __init__(self) -> None:
         self._turn = asyncio.Lock()

@@ -1,13 +1,13 @@
 """The sender of one process. It sends the due rows of the outbox.
 
-For each row it asks gate and limits, calls Graph, and writes the outcome:
+For each row the sender asks the gate and the limits, calls Graph, and writes the outcome:
 
     wake ─▶ rows ─▶ gate ─▶ limits ─▶ claim (gate again, under lock; commit) ─▶ Graph call ─▶ finish (commit) ─▶ next
 
 Each step takes all the rows that have arrived since its last run. Under load one transaction therefore serves
 many rows. Each conversation has at most one row in flight, but rows of several conversations are in flight at
 the same time. This process holds no state that the database does not have. If a sender is killed, its claims
-expire and its rows become `unknown`. Sweeps find rows whose wake-up was lost.
+expire and its rows become `unknown`. If a wake-up is lost, a sweep finds the rows.
 """
 
 import asyncio
@@ -112,8 +112,8 @@ class Sender:
     def wake(self, conversation_ids: Iterable[int]) -> None:
         """Makes the sender look at these conversations, because rows were committed for them. Never blocks.
 
-        If `run` has not begun yet, the conversations are remembered. After `run` has ended they are ignored, and a
-        sweep finds them.
+        If `run` has not begun yet, the conversations are remembered. After `run` has ended, the conversations are
+        ignored, and a sweep finds their rows.
         """
         ids = list(conversation_ids)
         with self._lock:
@@ -143,7 +143,10 @@ class Sender:
         self._sweep_now.set()
 
     async def run(self) -> None:
-        """Sends until `stop` is called. Outages of database and Redis are waited out. Any other error ends `run`."""
+        """Sends until `stop` is called.
+
+        If the database or Redis is away, the sender waits until it is back. Any other error ends `run`.
+        """
         with self._lock:
             self._loop = asyncio.get_running_loop()
             self._wakes.wake(self._before_run)

@@ -1,6 +1,6 @@
 """Applies statuses and acts on the failures that they report.
 
-Depending on the failure, it stops messages to a contact, or pauses a pair or a number.
+Depending on the failure, messages to a contact are stopped, or a pair or a number is paused.
 """
 
 from collections.abc import Sequence

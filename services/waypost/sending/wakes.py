@@ -56,7 +56,7 @@ class Wakes:
         return [self._woken.popitem(last=False)[0] for _ in range(min(most, len(self._woken)))]
 
     def started(self, conversation_id: int) -> None:
-        """Records that a call of this conversation is in flight. Wake-ups then wait until the call has ended."""
+        """Records that a call of this conversation is in flight. A wake-up now waits until the call has ended."""
         self._in_flight[conversation_id] = conversation_id in self._woken
         self._woken.pop(conversation_id, None)
 

@@ -22,11 +22,11 @@ from waypost.simulator.world.refusal import Refusal
 def build(
     config: SimulatorConfig | None = None, *, clock: Clock | None = None, inbound_wait_s: float = INBOUND_WAIT_S
 ) -> Starlette:
-    """Returns the application. Its state is `app.state.simulation`. Its lifespan ends deliveries and connections.
+    """Returns the application. Its state is `app.state.simulation`.
 
-    To use the application inside a test process, enter `app.router.lifespan_context(app)` and call the
-    application through `httpx.ASGITransport(app)`. `inbound_wait_s` limits how long `POST /_sim/inbound` waits
-    for the first attempts at delivery.
+    When the application's lifespan ends, deliveries and connections end too. To use the application inside a test
+    process, enter `app.router.lifespan_context(app)` and call the application through `httpx.ASGITransport(app)`.
+    `inbound_wait_s` limits how long `POST /_sim/inbound` waits for the first attempts at delivery.
     """
     sim = Simulation(config or SimulatorConfig(), clock or Clock())
 

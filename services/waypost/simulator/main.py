@@ -46,7 +46,7 @@ class Server(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serves until SIGTERM.
 
-    All state is in memory: after a restart, only the objects of the file `simulator_world` exist.
+    All state is in memory. After a restart, only the objects of the file `simulator_world` exist.
 
     Raises OSError and `msgspec.MsgspecError` when that file cannot be read.
     """

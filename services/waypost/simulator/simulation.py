@@ -111,7 +111,7 @@ class Simulation:
         self._timers.clear()
 
     def reset(self, *, world: bool) -> None:
-        """Forgets all traffic and, with `world`, also every app, account, number and token."""
+        """Forgets all traffic. If `world` is set, also forgets every app, account, number and token."""
         self.config = self.initial
         self.clock.offset_s = 0.0
         self.status_schedule.clear()

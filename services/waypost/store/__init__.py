@@ -1,4 +1,4 @@
-"""PostgreSQL: tables, migrations, and queries that are named after what they answer.
+"""PostgreSQL: tables, migrations and queries. Each query has the name of what it returns or does.
 
 Only this package contains SQL.
 """

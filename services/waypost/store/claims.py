@@ -1,7 +1,7 @@
-"""Claims of waiting events: which ones are handled next, and the result of each.
+"""Claims waiting events: decides which events are handled next, and writes the result of each event.
 
-A drain claims the events of the lanes that it holds, in equal shares by number, so that the backlog of one number
-delays no other. All times are by the database's clock.
+A drain claims the events of the lanes that it holds. Each number gets an equal share of a claim, so that the
+backlog of one number delays no other number. All times are by the database's clock.
 """
 
 from collections import Counter
@@ -111,11 +111,12 @@ _CLAIM = text(f"""
 def claim(
     connection: Connection, lanes: Mapping[int, str], *, limit: int, skipped: Collection[str] = ()
 ) -> list[WaitingEvent]:
-    """Returns about `limit` due events of these lanes: each number's oldest ones, then those that failed before.
+    """Returns about `limit` due events of these lanes.
 
-    `lanes` gives for each lane the number behind which the claim begins, or "". Messages of numbers that are `skipped`
-    or have a plugin for a bot are left out. An event that lost an attempt holds back the later ones of the same kind
-    and contact, to keep their order. Within a number, events are ordered by Meta's time stamp.
+    The oldest events of each number come first. Events that failed before come after them. `lanes` gives for each
+    lane the number after which the claim begins, or "". If a number is in `skipped` or its bot is a plugin, its
+    messages are left out. An event that lost an attempt holds back later events of the same kind and contact, so
+    that they keep their order. Within a number, events are ordered by Meta's time stamp.
     """
     rows = connection.execute(
         _CLAIM,
@@ -135,9 +136,10 @@ Outcomes = Sequence[tuple[WaitingEvent, str | None]]
 
 
 def mark_done(connection: Connection, writer: int, outcomes: Outcomes) -> None:
-    """Marks events done, and counts them in the same transaction; `writer` is a lane that this process holds.
+    """Marks events as done, and counts them in the same transaction.
 
-    Raises `LeaseLost` if another process has finished one of them.
+    `writer` is a lane that this process holds. Raises `LeaseLost` if another process has already finished one of
+    the events.
     """
     _finish(connection, EventState.DONE, outcomes)
     per_number = Counter(event.number_id for event, _ in outcomes)
@@ -145,9 +147,10 @@ def mark_done(connection: Connection, writer: int, outcomes: Outcomes) -> None:
 
 
 def mark_dead(connection: Connection, outcomes: Outcomes, *, attempts: int = 0, detail: str | None = None) -> None:
-    """Marks events dead; `waypost dead` lists, replays and drops them. Raises `LeaseLost` like `mark_done`.
+    """Marks events as dead. The command `waypost dead` lists, replays and drops dead events.
 
-    `attempts` are added to those counted before. `detail` says where the bot's code failed.
+    `attempts` is added to the attempts that were counted before. `detail` says where the bot's code failed.
+    Raises `LeaseLost` in the same case as `mark_done`.
     """
     _finish(connection, EventState.DEAD, outcomes, attempts=attempts, detail=detail)
 
@@ -219,7 +222,7 @@ _HOSTED_NUMBERS = text(f"""
 
 
 def hosted_numbers(connection: Connection, lanes: Collection[int]) -> list[str]:
-    """Returns the numbers with a plugin for a bot that have a message due in one of these lanes."""
+    """Returns the numbers whose bot is a plugin and that have a due message in one of these lanes."""
     parameters = {"lanes": list(lanes), "after": [""] * len(lanes)}
     return list(connection.execute(_HOSTED_NUMBERS, parameters).scalars())
 
@@ -248,11 +251,12 @@ _CLAIM_HOSTED = text("""
 def claim_hosted(
     connection: Connection, number_id: str, lanes: Sequence[int], *, parked_s: float
 ) -> WaitingEvent | None:
-    """Claims the next message of a number for a host: counts an attempt, and parks the message for `parked_s` seconds.
+    """Claims the next message of a number for a host.
 
-    Returns None if no conversation of the number has a message due in these lanes, which are looked at in their order.
-    If the process dies, the message is due again after that time. No lease is held: `hold_hosted` tells whether the
-    claim still counts.
+    The claim counts an attempt and parks the message for `parked_s` seconds. The lanes are searched in the given
+    order. Returns None if no conversation of the number has a due message in these lanes. If the process dies,
+    the message is due again after `parked_s` seconds. The claim is not protected by a lease. Call `hold_hosted`
+    to find out whether the claim is still valid.
     """
     parameters = {"number": number_id, "lanes": list(lanes), "parked": parked_s}
     row = connection.execute(_CLAIM_HOSTED, parameters).one_or_none()
@@ -279,7 +283,10 @@ def put_back(
     reason: str | None = None,
     detail: str | None = None,
 ) -> None:
-    """Lets a held message be claimed again after `delay_s` seconds. Unless `counted`, its attempt is given back."""
+    """Makes a held message available for another claim after `delay_s` seconds.
+
+    If `counted` is False, the attempt is not counted.
+    """
     connection.execute(
         text("""
             UPDATE event SET next_attempt_at = now() + make_interval(secs => :delay), attempts = attempts - :given_back,
@@ -297,7 +304,10 @@ def put_back(
 
 
 def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]:
-    """Returns lanes that are not drained although an event has been due for `idle_s` seconds (a wake-up was lost)."""
+    """Returns lanes that no process drains although an event has been due for `idle_s` seconds.
+
+    Such an event means that a wake-up was lost.
+    """
     rows = connection.execute(
         text("""
             SELECT lane.lane FROM lane
@@ -313,10 +323,10 @@ def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]
 
 
 def delete_finished(connection: Connection, *, days: int, limit: int) -> int:
-    """Deletes at most `limit` events that are done and older than `days`; returns how many. Dead events stay.
+    """Deletes at most `limit` events that are done and older than `days`. Returns the number of deleted events.
 
-    Only the events with the lowest ids are looked at, so the cost does not depend on the table's size. An old event
-    that finished late, for example because it was dead for long, is deleted later.
+    Dead events stay. Only the events with the lowest ids are looked at, so the cost does not depend on the
+    table's size. An old event that finished late, for example because it was dead for long, is deleted later.
     """
     result = connection.execute(
         text("""

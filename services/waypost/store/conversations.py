@@ -1,4 +1,7 @@
-"""Contacts, which are found by BSUID or phone, and the one conversation of each contact with a number."""
+"""Contacts and their conversations.
+
+A contact is found by its BSUID or phone. Each contact has one conversation with a number.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +31,7 @@ class Person:
 
 @dataclass(slots=True)
 class Conversation:
-    """One conversation as a turn sees it. The turns of a batch change this object in memory; `write` stores it."""
+    """One conversation as a turn sees it. The turns of a batch change this object in memory. `write` stores it."""
 
     id: int
     number_id: str
@@ -70,9 +73,9 @@ _FIND = text("""
 def load(connection: Connection, people: Sequence[Person]) -> list[Conversation]:
     """Returns the conversation of each person, in the given order. A new person gets a contact and a conversation.
 
-    If two of the given people belong to one conversation, both get the same object. A BSUID counts more than a
-    phone number. An identity that was missing is added. If a phone number now belongs to another BSUID, it is
-    removed from its old contact.
+    If two of the given people belong to one conversation, both get the same object. A BSUID takes precedence over
+    a phone number. If a contact lacks the BSUID or the phone number that the person has, it is added to the
+    contact. If a phone number now belongs to another BSUID, the phone number is removed from its old contact.
     """
     found = _find(connection, people)
     _update_contacts(connection, people, found)
@@ -117,7 +120,8 @@ def _find(connection: Connection, people: Sequence[Person]) -> dict[int, Row[Any
 def _update_contacts(connection: Connection, people: Sequence[Person], found: dict[int, Row[Any]]) -> None:
     """Adds missing names and identities to contacts.
 
-    If a contact's phone number now belongs to another BSUID, the contact's row is removed from `found`.
+    If a contact's phone number now belongs to another BSUID, the number is removed from the contact, and the
+    contact's row is removed from `found`.
     """
     for position, person in enumerate(people):
         row = found.get(position)
@@ -226,7 +230,7 @@ def set_consent(connection: Connection, contact_id: int, *, opted_out: bool, sou
 
 
 def set_marketing(connection: Connection, contact_id: int, *, stopped: bool) -> None:
-    """Records that a contact stopped, or resumed, marketing messages in WhatsApp itself."""
+    """Records that a contact stopped or resumed marketing messages in WhatsApp itself."""
     connection.execute(
         text("UPDATE contact SET marketing_stopped_at = CASE WHEN :stopped THEN now() END WHERE id = :id"),
         {"id": contact_id, "stopped": stopped},
@@ -236,8 +240,8 @@ def set_marketing(connection: Connection, contact_id: int, *, stopped: bool) -> 
 def move(connection: Connection, contact_id: int, *, wa_id: str | None, user_id: str | None) -> None:
     """Gives a contact its new phone number and BSUID after a change of number. Its conversation continues.
 
-    If another contact already has one of these identities, that contact keeps it. It wrote from the new number
-    first.
+    If another contact already has one of these identities, that contact keeps it, because that contact was the
+    first to write from the new number.
     """
     for column, value in (("wa_id", wa_id), ("user_id", user_id)):
         if value is not None:

@@ -125,5 +125,8 @@ _FOLD = text("""
 
 
 def fold(connection: Connection) -> None:
-    """Adds up the rows that several writers counted for a past day. One row remains for each count, number and day."""
+    """Adds up the rows that several writers counted for a past day.
+
+    After that, one row remains for each count, number and day.
+    """
     connection.execute(_FOLD)

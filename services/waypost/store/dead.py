@@ -1,4 +1,7 @@
-"""Queries on dead events, and on sends that failed or have an unknown outcome. A person must look at all of them."""
+"""Queries on dead events, and on sends that failed or have an unknown outcome.
+
+A person must look at all these events and sends.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -33,7 +36,7 @@ class DeadEvent:
 
 @dataclass(frozen=True)
 class OpenSend:
-    """A send that failed, or whose answer from Meta never arrived."""
+    """A send that failed, or a send whose answer from Meta never arrived."""
 
     id: int
     number_id: str
@@ -110,7 +113,7 @@ def sends(connection: Connection, *, number_id: str | None, limit: int, after: i
 
 
 def replay(connection: Connection, selection: Selection, *, limit: int) -> list[tuple[int, int]]:
-    """Makes at most `limit` dead events wait again. Returns `(id, lane)` of each.
+    """Makes at most `limit` dead events wait again. Returns `(id, lane)` of each of these events.
 
     The events get all their attempts back.
     """
@@ -154,7 +157,7 @@ def drop(connection: Connection, selection: Selection, *, limit: int, writer: in
 
 
 def not_dead(connection: Connection, ids: Sequence[int]) -> list[int]:
-    """Returns those of `ids` that are not dead events, so that a mistyped id can be reported."""
+    """Returns the ids in `ids` that do not belong to a dead event, so that a mistyped id can be reported."""
     found = connection.execute(
         text("SELECT id FROM event WHERE state = 'dead' AND id = ANY(CAST(:ids AS bigint[]))"), {"ids": list(ids)}
     ).scalars()

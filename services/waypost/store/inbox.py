@@ -66,10 +66,10 @@ def lane_of(number_id: str, contact_key: str) -> int:
 
 
 def unregistered(app_id: str, number_id: str) -> str:
-    """Returns the number id for storing an event if the app does not have the event's number.
+    """Returns the number id under which an event is stored if its number is not registered with the app.
 
-    The id contains the app's id. The holder of one app's secret can therefore never put a row, or a dedupe key,
-    into the number of another app.
+    The id contains the app's id. Somebody who holds the secret of one app can therefore never put a row, or a
+    dedupe key, into the number of another app.
     """
     return f"app:{app_id}:{number_id}"
 
@@ -132,9 +132,9 @@ SELECT number_id, kind, received, duplicates, array_to_string(dead, ','), array_
 def insert(connection: Connection, arrivals: Sequence[Arrival], writer: int) -> Inserted:
     """Stores the new events of `arrivals` in one statement. Counts received events and duplicates.
 
-    An event with a `problem` is stored as dead. Each process counts in its own rows, by `writer` (0…999). A text
-    that PostgreSQL could not hold or index is replaced by its digest. The payload is stored unchanged, as bytes.
-    Raises `sqlalchemy.exc.DBAPIError`.
+    An event with a `problem` is stored as dead. Each process adds its counts to rows of its own, which `writer`
+    (0…999) identifies. A text that PostgreSQL could not hold or index is replaced by its digest. The payload is
+    stored unchanged, as bytes. Raises `sqlalchemy.exc.DBAPIError`.
     """
     events = [event for event, _ in arrivals]
     numbers = [storable(event.number_id, MAX_NAME_BYTES) for event in events]
@@ -191,11 +191,12 @@ def unregistered_numbers(connection: Connection) -> list[tuple[str, str]]:
 
 
 def adopt(connection: Connection, *, app_id: str, number_id: str, writer: int, limit: int = 1_000) -> int:
-    """Assigns dead events to a number that was registered after they had arrived. Returns how many events it assigned.
+    """Assigns dead events to a number that was registered after they had arrived.
 
-    The events stay dead. A person decides whether they are still to be answered, with `waypost dead replay`. If
-    the number itself has received an event again, the older event becomes a duplicate. The counts move too, so
-    that every sum still holds.
+    Returns how many events were assigned. The events stay dead. If they are still to be answered, a person
+    replays them with `waypost dead replay`. If the same event has also been stored for the number itself, the
+    older event is deleted and counts as a duplicate. The counts move to the number too, so that all sums stay
+    correct.
     """
     apart = unregistered(app_id, number_id)
     rows = connection.execute(

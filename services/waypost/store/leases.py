@@ -1,10 +1,11 @@
-"""Leases of lanes: the right of one process to drain a lane until the lease expires or is released.
+"""Leases of lanes. A lease gives one process the right to drain a lane until the lease expires or is released.
 
-A lease is exclusive by its fencing number. Every transaction of a drain first locks the rows of its lanes under their
-numbers (`hold`). So a process that was suspended past the end of its leases finds other numbers there and writes
-nothing. All times are by the database's clock.
+Each lease has a fencing number, which makes it exclusive. Every transaction of a drain first locks the rows
+of its lanes with their fencing numbers (`hold`). A process may be suspended until its leases have expired. It
+then finds other fencing numbers in the rows and writes nothing. All times are by the database's clock.
 
-Locks are taken in the order of lanes by `hold`, and without waiting by `acquire`, so no two drains wait for each other.
+`hold` takes its locks in the order of the lanes, and `acquire` takes its locks without waiting. So no two
+drains wait for each other.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, text
 
 
 class LeaseLost(Exception):
-    """Raised when another process holds a lane now. Discard uncommitted work; do not retry."""
+    """Raised when another process now holds a lane. Discard uncommitted work and do not retry."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Acquired:
-    """The result of `acquire`: every wanted lane is in one of the three."""
+    """The result of `acquire`. Every wanted lane is in exactly one of the three fields."""
 
     leases: tuple[Lease, ...]
     held: frozenset[int]
@@ -45,9 +46,10 @@ _COMMIT_LAZILY = text("SET LOCAL synchronous_commit TO off")
 def commit_lazily(connection: Connection) -> None:
     """Makes this transaction commit without waiting for the disk. Use it for leases and claims, never for effects.
 
-    If the database crashes, the last of these transactions may be lost, but nothing that was committed after them,
-    because the log is written in order. A lost lease or claim is the same as one that was never taken. No other process
-    can hold the lane under the same fencing number, because the owner is compared too.
+    If the database crashes, the last of these transactions may be lost. No transaction is lost while a later one
+    survives, because the log is written in order. If a lease or claim is lost, this is the same as if it had
+    never been taken. No other process can hold the lane under the same fencing number, because the owner is
+    compared too.
     """
     connection.execute(_COMMIT_LAZILY)
 
@@ -75,10 +77,10 @@ _COUNT_CRASH = text("""
 
 
 def acquire(connection: Connection, lanes: Collection[int], owner: str, *, ttl_s: float) -> Acquired:
-    """Takes the lanes that are free, and requests a drain of those that another process holds.
+    """Takes the lanes that are free, and requests a drain of the lanes that another process holds.
 
-    Events that a vanished holder was handling lose an attempt: a crash counts as one. They keep no reason, which marks
-    them as suspected of the crash.
+    A lane may be free because its holder vanished. The events that this holder was handling lose an attempt,
+    because a crash counts as an attempt. They keep no reason, which marks them as suspected of the crash.
     """
     rows = connection.execute(_ACQUIRE, {"lanes": sorted(lanes), "owner": owner, "ttl": ttl_s}).all()
     suspected = [event_id for row in rows if row.free for event_id in row.trying]
@@ -99,7 +101,10 @@ _HOLD = text("""
 
 
 def hold(connection: Connection, leases: Collection[Lease]) -> None:
-    """Locks the rows of these lanes for this transaction. Raises `LeaseLost` if one is no longer this process's."""
+    """Locks the rows of these lanes for this transaction.
+
+    Raises `LeaseLost` if this process no longer holds one of the lanes.
+    """
     if not leases:
         return
     found = connection.execute(_HOLD, _identities(leases)).scalars().all()
@@ -119,7 +124,7 @@ _KEEP_ALIVE = text("""
 
 
 def keep_alive(connection: Connection, leases: Collection[Lease], *, ttl_s: float) -> int:
-    """Extends the leases while their events are being handled; returns how many of them are still held."""
+    """Extends the leases while their events are being handled. Returns how many of the leases are still held."""
     if not leases:
         return 0
     return connection.execute(_KEEP_ALIVE, {**_identities(leases), "ttl": ttl_s}).rowcount
@@ -150,16 +155,18 @@ def conclude(
     stay: Collection[int] = (),
     ttl_s: float,
 ) -> tuple[Lease, ...]:
-    """Records the ids of the events about to be handled, and releases each lane that has none; returns the others.
+    """Records the ids of the events that are handled next, and releases each lane that has no such event.
 
-    `trying` are the ids by lane. The lanes in `stay` are not released: they have events for a later batch. Nor is a
-    lane of which a drain was requested since it was last found empty: the caller looks for its events once more.
+    Returns the leases of the lanes that are not released. `trying` maps each lane to the ids of its events. The
+    lanes in `stay` are not released, because they have events for a later batch. A lane is also not released if a
+    drain of it was requested since it was last found empty. In that case the caller looks for its events once
+    more.
     """
     return _write(connection, leases, trying, stay=stay, ttl_s=ttl_s, at_once=False)
 
 
 def release(connection: Connection, leases: Iterable[Lease]) -> None:
-    """Releases the lanes even if a drain of them was requested; the caller requests the next drain itself."""
+    """Releases the lanes even if a drain of them was requested. The caller itself requests the next drain."""
     _write(connection, leases, {}, stay=(), ttl_s=0, at_once=True)
 
 

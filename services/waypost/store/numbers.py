@@ -8,9 +8,9 @@ from sqlalchemy import Connection, text
 def record(
     connection: Connection, numbers: Sequence[tuple[str, str, str, str]], *, hosted: Collection[str] = ()
 ) -> None:
-    """Writes `(number_id, namespace, name, waba_id)` of each number. The bots of those in `hosted` run in hosts.
+    """Writes `(number_id, namespace, name, waba_id)` of each number, and whether its bot runs in hosts.
 
-    Other columns of a number's row stay as they are.
+    The bots of the numbers in `hosted` run in hosts. Other columns of a number's row stay as they are.
     """
     if not numbers:
         return

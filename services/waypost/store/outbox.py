@@ -4,9 +4,9 @@ A conversation has at most one row in flight. Replies (priority 0) of a conversa
 messages. Within a priority, the row with the lower id goes first. A row that waits for a later time therefore
 also delays the rows behind it. This keeps the order across retries.
 
-`unknown` is final for the sender: such a row may have reached Meta and is never sent again. Only Meta can
-settle the row, by a status webhook that carries the row's correlation, or by an answer that arrives after the
-row's claim expired.
+`unknown` is final for the sender, because such a row may have reached Meta. The sender never sends it again.
+Only Meta can settle the row. It does so with a status webhook that carries the row's correlation, or with an
+answer that arrives after the row's claim expired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -98,9 +98,9 @@ def next_rows(connection: Connection, conversation_ids: Sequence[int]) -> list[O
 
 
 def lock(connection: Connection, outbox_ids: Sequence[int]) -> list[OutboxRow]:
-    """Locks those of the given rows that are still queued and not locked by another transaction.
+    """Locks those of the given rows that are still queued and that no other transaction has locked.
 
-    Returns the locked rows, read again.
+    Returns the locked rows, which are read again.
     """
     rows = connection.execute(_LOCK, {"ids": list(outbox_ids)})
     return [OutboxRow(*tuple[Any, ...](row)) for row in rows]
@@ -127,7 +127,7 @@ def mark_sending(
 
 
 def refuse(connection: Connection, reasons: Mapping[int, str]) -> None:
-    """Marks locked rows, which must not be sent, as failed."""
+    """Marks locked rows as failed, because they must not be sent."""
     if reasons:
         connection.execute(
             text("""
@@ -266,7 +266,7 @@ def renew(connection: Connection, owner: str, lease_s: float, outbox_ids: Sequen
 def give_back(connection: Connection, owner: str, outbox_ids: Sequence[int]) -> None:
     """Queues rows again that `owner` claimed but did not send.
 
-    The rows were not sent because the answer to the commit of the claim was lost.
+    When the claim of these rows was committed, the database's answer was lost, so the rows were not sent.
     """
     if outbox_ids:
         connection.execute(
@@ -281,7 +281,7 @@ def give_back(connection: Connection, owner: str, outbox_ids: Sequence[int]) -> 
 def expire_claims(connection: Connection) -> list[int]:
     """Marks rows as unknown if their process died during the call. Returns the conversations of these rows.
 
-    A row that marks a message as read becomes failed instead, because it does no harm whether it went out or not.
+    A row that marks a message as read becomes failed instead. It does no harm if the mark was sent.
     """
     rows = connection.execute(
         text("""

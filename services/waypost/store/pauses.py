@@ -1,4 +1,8 @@
-"""Stores pauses of numbers and of pairs (number and contact), and facts about contacts that Meta's answers reveal."""
+"""Stores pauses and facts about contacts.
+
+A number can be paused, and so can a pair (a number and a contact). Meta's answers reveal the facts about
+contacts.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +44,7 @@ def pause_number(
 
 
 def claim_probe(connection: Connection, number_id: str, *, seconds: float) -> bool:
-    """Returns whether the caller may send one message of a number whose pause has ended.
+    """Returns whether the caller may send one message to test a number whose pause has ended.
 
     For all other messages of the number, the pause continues for `seconds`.
     """

@@ -1,4 +1,4 @@
-"""Queries for people: numbers and their conditions, messages by hour and day, dead and unknown items, exports."""
+"""Queries for people: numbers with conditions, messages by hour and day, dead and unknown items, and exports."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

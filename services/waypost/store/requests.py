@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 
 
 class KeyInUse(Exception):
-    """Raised when the request's key was used before, for another number or contact. Use another key."""
+    """Raised when the request's key was already used for another number or contact. Use another key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The stored state of a run. `orders` are the orders of its first attempt, or None when the run has ended."""
+    """The stored state of a run.
+
+    `orders` are the orders of the run's first attempt. They are None when the run has ended.
+    """
 
     attempts: int
     orders: dict[str, Any] | None = field(repr=False)
@@ -86,7 +89,7 @@ def delete_orders(connection: Connection, tick: Tick) -> None:
 def owner_of_number(connection: Connection, number_id: str) -> tuple[str, str] | None:
     """Returns namespace and name of the number, as a worker last recorded them.
 
-    Returns None if no worker recorded it.
+    Returns None if no worker has recorded the number.
     """
     row = connection.execute(
         text("SELECT namespace, name FROM number WHERE number_id = :id"), {"id": number_id}
@@ -95,7 +98,7 @@ def owner_of_number(connection: Connection, number_id: str) -> tuple[str, str] |
 
 
 def phones_of_contacts(connection: Connection, number_id: str, phones: Sequence[str]) -> set[str]:
-    """Returns the members of `phones` (digits) that are phones of the number's contacts."""
+    """Returns those of `phones` (digits) that belong to contacts of the number."""
     rows = connection.execute(
         text("SELECT wa_id FROM contact WHERE number_id = :number AND wa_id = ANY(CAST(:phones AS text[]))"),
         {"number": number_id, "phones": list(phones)},

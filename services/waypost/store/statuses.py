@@ -1,11 +1,12 @@
 """Stores statuses of sent messages. Meta may report a status late, out of order, more than once, or not at all.
 
-Every status is stored. A message's status is the highest-ranking one seen so far: `read` may come without
-`delivered`, and `sent` may come after both. `failed` ranks above `sent` only, because a message that a person
-has read did not fail.
+Every status is stored. The status of a message is the highest-ranking status that has arrived so far.
+Statuses can arrive in any order: `read` may come without `delivered`, and `sent` may come after both.
+`failed` ranks above `sent` but below all other statuses, because a message that a person has read did not
+fail.
 
-A status carries our row's correlation in `biz_opaque_callback_data`. This settles a row whose outcome was
-unknown, even before our own call has returned.
+A status carries our row's correlation in `biz_opaque_callback_data`. A status can therefore settle a row
+whose outcome was unknown, even before our own call has returned.
 """
 
 from collections.abc import Iterable, Sequence
@@ -151,8 +152,8 @@ def _messages(connection: Connection, keys: Iterable[Key]) -> dict[Key, _Message
 def _settle(connection: Connection, statuses: Iterable[InboundStatus]) -> list[tuple[Key, int]]:
     """Marks outbox rows as sent if these statuses prove that they went out, and stores the rows as messages.
 
-    Returns, for each row, its number id and wamid together with its conversation. A status settles only rows of
-    its own number, because one number must not decide about the rows of another.
+    Returns the number id, the wamid and the conversation of each row. A status settles only rows of its own
+    number, because one number must not decide about the rows of another number.
     """
     proofs: dict[str, Key] = {}
     for status in statuses:
@@ -197,7 +198,7 @@ def _is_uuid(value: str) -> bool:
 
 
 def _stored_form(status: InboundStatus) -> dict[str, Any]:
-    """Returns one status as it is stored: without the recipient, which the conversation already has."""
+    """Returns one status as it is stored. The recipient is left out, because the conversation already has it."""
     fields = {
         "status": status.status,
         "at": status.occurred_at,

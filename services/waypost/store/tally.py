@@ -1,6 +1,6 @@
 """Daily counts in the database.
 
-The transaction that stores a thing also adds it to the counts, so that all sums hold (G9).
+The transaction that stores a row also adds it to the counts, so that all sums are correct (G9).
 """
 
 from collections.abc import Mapping

@@ -73,8 +73,8 @@ def add_outgoing(connection: Connection, rows: Sequence[Outgoing]) -> None:
 def withdraw_notices(connection: Connection, conversation_ids: Collection[int]) -> None:
     """Turns queued notices of these conversations into ordinary messages, which the gate may refuse.
 
-    The notice that a person takes over may wait for hours while its number is paused. It must not go out if the
-    contact has opted out in that time.
+    For example, a notice may say that a person takes over the conversation. Such a notice may wait for hours
+    while its number is paused. It must not be sent if the contact has opted out in that time.
     """
     if conversation_ids:
         connection.execute(

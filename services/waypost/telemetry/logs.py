@@ -61,7 +61,7 @@ class _Context:
 
 
 def redact(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    """Removes private values, and values that JSON cannot hold. This is the last processor before rendering."""
+    """Removes private values and values that JSON cannot represent. This is the last processor before rendering."""
     error = fields.pop("exc_info", None)
     safe: EventDict = {}
     for name, given in fields.items():
@@ -97,7 +97,10 @@ class _Stdout(logging.StreamHandler):  # type: ignore[type-arg]
     def stream(self, _value: object) -> None: ...
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Ignores the error: the default handler would print the message with its arguments, unredacted, to stderr."""
+        """Ignores the error.
+
+        The default handler would print the message and its arguments to stderr without redaction.
+        """
 
 
 def configure(service: str, level: str) -> None:

@@ -1,7 +1,7 @@
 """Defines the metrics of every process, which `/metrics` serves in Prometheus' text format.
 
-The label `number` is Meta's phone number *id* (or `waba:<id>`), never a phone number. Each process counts its own work;
-`waypost.analytics.gauges` exports what the database holds for the whole installation.
+The label `number` is Meta's phone number *id* (or `waba:<id>`), never a phone number. Each process counts its
+own work. `waypost.analytics.gauges` exports the counts that the database holds for the whole installation.
 """
 
 from importlib.metadata import version

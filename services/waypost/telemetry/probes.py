@@ -122,10 +122,11 @@ def serve(
 ) -> Probes:
     """Serves probes from background threads. Port 0 takes any free port. Raises OSError when the port is taken.
 
-    `ready` and `alive` return None, or one line that says why not. Every caller sees that line, so it must not
-    contain secrets. The line of `ready` is logged when it changes. Both functions are called in threads and must
-    be bounded in time. A process that is not `alive` is restarted. By default, a process is alive as long as it
-    answers. `timeout_s` is the time that a client may take to send its request.
+    `ready` and `alive` return None if all is well. Otherwise they return one line that says what is wrong. Every
+    caller sees that line, so it must not contain secrets. The line of `ready` is logged when it changes. Both
+    functions are called in threads and must return within a bounded time. A process that is not `alive` is
+    restarted. By default, a process is alive as long as it answers. `timeout_s` is the time that a client may
+    take to send its request.
     """
     server = _Server((host, port), ready, alive, timeout_s)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="probes", daemon=True)

@@ -1,7 +1,7 @@
 """Masks texts and values that must not leave the process in a log line or a span.
 
 Two rules complete each other. If a key names something private, its value is removed. In every other string,
-each part is masked that looks like a phone number, a BSUID, a wamid (base64 of a phone number), a token or a
+each part is masked if it looks like a phone number, a BSUID, a wamid (base64 of a phone number), a token or a
 digest.
 """
 
@@ -127,7 +127,7 @@ def _mask(match: re.Match[str]) -> str:
 
 
 def text(value: str) -> str:
-    """Masks whatever looks like a person, a token or a digest, and cuts the text to `LONGEST` characters."""
+    """Masks every part that looks like a person, a token or a digest, and cuts the text to `LONGEST` characters."""
     if len(value) > LONGEST:
         value = value[:LONGEST] + "…"
     return _PRIVATE.sub(_mask, value)
@@ -174,8 +174,8 @@ def value(key: str, given: object, depth: int = 0) -> object:
 def message_of(error: BaseException) -> str:
     """Returns the error's message if it cannot contain private data, else "".
 
-    Messages of libraries quote their input (`invalid literal … 'text'`, SQL parameters). Only our own messages,
-    those of the operating system, and those about code are therefore returned.
+    Messages of libraries quote their input (`invalid literal … 'text'`, SQL parameters). Therefore only three
+    kinds of messages are returned: our own messages, messages of the operating system, and messages about code.
     """
     kind = type(error)
     origin = getattr(error, "orig", None)
@@ -194,7 +194,7 @@ def message_of(error: BaseException) -> str:
 
 
 def kind_of(error: BaseException) -> str:
-    """Returns the error's class with its module, without `builtins`."""
+    """Returns the error's class with its module. The module `builtins` is left out."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 

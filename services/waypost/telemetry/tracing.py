@@ -1,6 +1,7 @@
-"""Sets up tracing, one provider per process, and reads and writes the W3C context that rows carry between processes.
+"""Sets up tracing, with one provider per process.
 
-Without an exporter no span is recorded, but ids are made, so that log lines and rows of one trace can be joined.
+The module also reads and writes the W3C context that rows carry between processes. Without an exporter no
+span is recorded. Ids are still made, so that log lines and rows of one trace can be joined.
 """
 
 import os
@@ -177,10 +178,10 @@ _recording = False
 def configure(service: str, trace_dir: Path | None, *, export_timeout_s: float = 3.0) -> Tracing:
     """Sets up the tracing of this process. If it is called again, the last call counts.
 
-    Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` when that is set, and as JSON lines into `trace_dir` when that is
-    given. `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SDK_DISABLED` work as in
-    OpenTelemetry. `export_timeout_s` is short: a collector that hangs may lose spans, but it must not use up the
-    grace period.
+    Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT` if that is set. They are also written as JSON lines into `trace_dir`
+    if that is given. `OTEL_TRACES_SAMPLER`, `OTEL_BSP_*`, `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SDK_DISABLED` work
+    as in OpenTelemetry. `export_timeout_s` is short. A collector that hangs may cause the loss of spans, but it
+    must not use up the grace period.
     """
     attributes: dict[str, str | int] = {
         "service.name": f"waypost-{service}",
@@ -226,7 +227,10 @@ def tracer() -> Tracer:
 
 
 def is_recording() -> bool:
-    """Returns whether spans of this process are exported. If not, a hot path needs only `new_traceparent`."""
+    """Returns whether spans of this process are exported.
+
+    If spans are not exported, a hot path needs only `new_traceparent`.
+    """
     return _recording
 
 
@@ -240,7 +244,7 @@ def new_traceparent() -> str:
 
 
 def current_traceparent() -> str | None:
-    """Returns the W3C `traceparent` of the current span, or None without a span.
+    """Returns the W3C `traceparent` of the current span, or None if there is no current span.
 
     It can be written into a row or an environment variable.
     """
@@ -265,9 +269,9 @@ def _span_context(traceparent: str | None) -> SpanContext | None:
 
 
 def context_from(traceparent: str | None) -> Context:
-    """Returns the context for a child span of `traceparent`. Returns an empty context without one.
+    """Returns the context for a child span of `traceparent`.
 
-    The context is also empty if `traceparent` is unreadable. An empty context starts a new trace.
+    If `traceparent` is missing or unreadable, the context is empty. An empty context starts a new trace.
     """
     span = _span_context(traceparent)
     return trace.set_span_in_context(NonRecordingSpan(span), Context()) if span else Context()

@@ -29,9 +29,9 @@ class Adoption:
         self._adopted_for: Endpoints | None = None
 
     async def follow(self) -> None:
-        """Calls `adopt` after each change of the registry, until it is cancelled.
+        """Calls `adopt` after each change of the registry, until the task is cancelled.
 
-        It looks for a change every second.
+        The registry is checked for a change every second.
         """
         while True:
             current = self._directory.endpoints

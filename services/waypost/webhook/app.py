@@ -26,8 +26,8 @@ def create(
 ) -> Router:
     """Returns an ASGI application that starts and stops `intake`, and keeps `directory` up to date.
 
-    Starlette's router is used without its error middlewares. They would cost a tenth of a delivery's time, and
-    uvicorn answers 500 too.
+    Starlette's router is used without Starlette's error middlewares. They would cost a tenth of a delivery's
+    time. They are not needed, because uvicorn also answers 500 after an error.
     """
     failures = Throttle() if throttle is None else throttle
 

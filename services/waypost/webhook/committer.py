@@ -178,9 +178,9 @@ def _count(inserted: inbox.Inserted) -> None:
 
 
 def _label(number_id: str) -> str:
-    """Returns the label that stands for a number in metrics.
+    """Returns the label that identifies a number in metrics.
 
-    If the number is not registered, the label contains only the app's id, so that payloads cannot create time
-    series.
+    If the number is not registered, the label contains only the app's id. Otherwise payloads could create any
+    number of time series.
     """
     return ":".join(number_id.split(":")[:2]) if number_id.startswith("app:") else number_id

@@ -1,9 +1,14 @@
-"""Answers `POST`. The checks run in the following order, and the first one that fails decides the answer:
+"""Answers `POST`. The checks run in the following order, and the first check that fails decides the answer.
 
-404 unknown route · 415 encoded · 413 too large · 429 not signed, too often · 400 not signed · 503 not
-committed · 200 committed.
+- 404: the route is unknown.
+- 415: the body is encoded.
+- 413: the body is too large.
+- 429: the signature is missing or wrong, and the client has sent too many such requests.
+- 400: the signature is missing or wrong.
+- 503: the events were not committed.
 
-If a body does not arrive in time, `server.Protocol` answers 408, on any route.
+If no check fails, the answer is 200, and the events are committed. If a body does not arrive in time,
+`server.Protocol` answers 408 on any route.
 """
 
 import asyncio
@@ -184,7 +189,7 @@ def _refused(unavailable: IntakeUnavailable, events: list[Event]) -> int:
 
 
 def _verified_events(endpoint: Endpoint, signature: str | None, body: bytes) -> list[Event] | None:
-    """Returns the events of a body, or None if no secret of the endpoint fits the body's signature."""
+    """Returns the events of a body, or None if the body's signature fits no secret of the endpoint."""
     signer = endpoint.signer(signature, body)
     if signer is None:
         return None

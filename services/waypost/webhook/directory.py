@@ -39,7 +39,10 @@ class Directory:
                 log.error("a registry file cannot be read", reason=problem)
 
     async def follow(self) -> None:
-        """Calls `refresh` every second until it is cancelled. A thread is used because a mounted folder may be slow."""
+        """Calls `refresh` every second until the task is cancelled.
+
+        `refresh` runs in a thread, because a mounted folder may be slow.
+        """
         while True:
             await asyncio.sleep(INTERVAL_S)
             await asyncio.to_thread(self.refresh)

@@ -1,8 +1,9 @@
 """Defines the webhook's endpoints, one per number and one per app.
 
-An endpoint defines which secrets may sign, and for which numbers. An app's signature is valid for that app's
-numbers only. The route, never the payload, decides which secrets are tried. If an event names a number that
-does not belong to its signer, the event is stored as dead under the app's id (`attributed`).
+An endpoint defines which secrets may sign, and for which numbers each secret is valid. An app's signature is
+valid for that app's numbers only. The route decides which secrets are tried; the payload never does. If an
+event names a number that does not belong to its signer, the event is stored as dead under the app's id
+(`attributed`).
 """
 
 import hmac
@@ -68,7 +69,10 @@ class Endpoint:
         return found
 
     def signer(self, header: str | None, body: bytes) -> Signer | None:
-        """Returns the signer of this body, or None if no secret fits. All secrets are compared in constant time."""
+        """Returns the signer of this body, or None if the signature fits none of the secrets.
+
+        All secrets are compared in constant time.
+        """
         found = None
         for signer in self.signers:
             if signature.is_valid(header, body, signer.secrets):
@@ -76,9 +80,9 @@ class Endpoint:
         return found
 
     def attributed(self, events: list[Event], signer: Signer) -> list[Event]:
-        """Returns the events.
+        """Returns the events with the number ids under which they are stored.
 
-        An event whose number is not one of the signer's becomes a dead event under the app's id.
+        An event whose number does not belong to the signer becomes a dead event under the app's id.
         """
         numbers = signer.numbers
         for event in events:
@@ -124,9 +128,9 @@ def endpoints(snapshot: Snapshot[Route]) -> Endpoints:
 def _signers(app_id: str, members: Iterable[Route]) -> tuple[Signer, ...]:
     """Groups the app's numbers by the secrets that they share.
 
-    Usually there is one group. If a tenant names another tenant's app but uses its own secret, that secret signs
-    only for the numbers of this tenant. During a rotation, some numbers have the new secret and others do not
-    have it yet. All of them share the old secret, so they stay in one group.
+    Usually there is one group. A tenant may name another tenant's app but use a secret of its own. That secret
+    then signs only for the numbers of this tenant. During a rotation, some numbers have the new secret and others
+    do not have it yet. All of them share the old secret, so they stay in one group.
     """
     groups: list[tuple[dict[str, None], set[str]]] = []
     for route in members:

@@ -1,6 +1,7 @@
 """Answers the `GET` with which Meta checks that the callback URL is ours.
 
-Meta sends it whenever the URL or its token is set or edited. Source: Meta, "Create a webhook endpoint".
+Meta sends this `GET` whenever the URL or its token is set or edited. Source: Meta, "Create a webhook
+endpoint".
 """
 
 from collections.abc import Sequence

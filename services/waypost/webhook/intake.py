@@ -1,8 +1,8 @@
 """Commits deliveries in groups. All deliveries that arrive during one transaction go into the next one.
 
 The event loop collects deliveries, and one thread commits them. A delivery waits for its commit at most
-`wait_s` seconds. Then it is refused. This is always safe, because Meta delivers again and the inbox stores
-each event once.
+`wait_s` seconds. Then it is refused. A refusal is always safe, because Meta delivers again and the inbox
+stores each event once.
 """
 
 import asyncio
@@ -117,7 +117,7 @@ class Intake:
     def oldest_wait_s(self) -> float:
         """Returns how many seconds the oldest delivery has waited for its commit. Returns 0 if no delivery waits.
 
-        This is safe in any thread.
+        Any thread may read this value.
         """
         try:
             return time.monotonic() - self._open[0].began
@@ -125,7 +125,7 @@ class Intake:
             return 0.0
 
     async def store(self, events: Sequence[Event], traceparent: str | None) -> Commit:
-        """Returns once all events are committed, or at once if there are none. Raises `IntakeUnavailable`."""
+        """Returns when all events are committed. Returns at once if there are no events. Raises `IntakeUnavailable`."""
         if not events:
             now_ns = time.time_ns()
             return Commit(now_ns, now_ns, 0)

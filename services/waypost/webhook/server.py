@@ -134,12 +134,14 @@ class Protocol(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Drains before it stops accepting. `run` returns when the server has ended, and does not raise the signal again.
+    """An HTTP server that accepts deliveries for a while after SIGTERM, so that no delivery is lost.
 
-    After SIGTERM the server accepts deliveries for `drain_s` more seconds, on new and on old connections. Proxies
-    may still send deliveries here for that long. Each answer announces that its connection closes, because a
+    After SIGTERM the server accepts deliveries for `drain_s` more seconds, on new and on old connections, because
+    proxies may still send deliveries here for that long. Each answer announces that its connection closes. A
     delivery that is on its way is lost if the connection closes without notice. `on_end` is called when no more
     deliveries are accepted.
+
+    `run` returns when the server has ended. It does not raise the signal again.
     """
 
     def __init__(self, config: uvicorn.Config, *, on_end: Callable[[], None], drain_s: float = 0.0) -> None:
@@ -149,7 +151,7 @@ class Server(uvicorn.Server):
         self._drained_at: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drains on SIGTERM.
+        """Begins the drain on the first SIGTERM.
 
         SIGINT or a second SIGTERM ends the drain. Another SIGINT abandons the requests in flight.
         """

@@ -9,7 +9,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Throttle:
-    """Counts failures per key in windows of a minute. With too many keys, the key that failed first is dropped."""
+    """Counts failures per key in windows of a minute.
+
+    If there are too many keys, the key whose last failure is the oldest is dropped.
+    """
 
     def __init__(
         self,
@@ -51,10 +54,10 @@ def networks(text: str) -> tuple[Network, ...]:
 def client_address(peer: str | None, forwarded_for: str, trusted: Sequence[Network]) -> str:
     """Returns the address of the client for which a failure counts.
 
-    This is the peer, or the last address before a chain of trusted proxies. `forwarded_for` is X-Forwarded-For.
-    Each proxy appends the address that called it. The list is therefore read from the right, and only as long as
-    the proxy that wrote an entry is trusted. IPv6 addresses count by their /64, because one client usually has a
-    whole /64.
+    This address is the peer. If the peer is a trusted proxy, the result is the last address before the chain of
+    trusted proxies. `forwarded_for` is X-Forwarded-For. Each proxy appends the address that called it. The list
+    is therefore read from the right, and only as long as the proxy that wrote an entry is trusted. IPv6 addresses
+    count by their /64, because one client usually has a whole /64.
     """
     address = _address(peer or "")
     hops = [hop.strip() for hop in forwarded_for.split(",")] if trusted and forwarded_for else []

@@ -1,4 +1,4 @@
-"""Finds the bot of each number that has a script. Plugins take their turns in hosts."""
+"""Finds the bot of each number that has a script. The turns of plugins are taken in hosts instead."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,10 +21,10 @@ class BotUnusable(Exception):
 
 
 class BotSource(Protocol):
-    """The bots whose turns one part of the worker takes: those of scripts in drains, those of plugins in hosts."""
+    """The bots whose turns one part of the worker takes. Drains take the turns of scripts, hosts those of plugins."""
 
     def serves(self, number: Number) -> bool:
-        """Returns whether messages of this number are handled here."""
+        """Returns whether this part of the worker handles the messages of this number."""
 
     def turn(self, number: Number) -> Turn | None:
         """Returns the turn function of a number, or None if it has no bot.
@@ -40,7 +40,7 @@ class Bots:
         self._scripts = scripts
 
     def serves(self, number: Number) -> bool:
-        """Returns whether the number has a script, or no bot."""
+        """Returns whether the number has a script or has no bot."""
         return number.bot_plugin is None
 
     def turn(self, number: Number) -> Turn | None:

@@ -1,4 +1,4 @@
-"""Collects the changes that events make in memory, until one transaction stores them."""
+"""Collects in memory the changes that events make, until one transaction stores them."""
 
 from dataclasses import dataclass, field, replace
 

@@ -36,7 +36,7 @@ REGISTRY_LAG: Final = timedelta(minutes=15)
 
 
 class Dependencies(Protocol):
-    """The parts of the process that handling an event needs."""
+    """The parts of the process that are needed to handle an event."""
 
     numbers: Callable[[str], Number | None]
     bots: BotSource
@@ -141,9 +141,9 @@ class EventHandling:
         )
 
     def _unanswered(self, conversation: Conversation) -> EventReason | None:
-        """Returns why the bot is not called for a message, or None if it is called.
+        """Returns why the bot is not called for a message, or None if the bot is called.
 
-        A message that a person answers also opens the service window.
+        The message also opens the service window if a person answers it instead of the bot.
         """
         if self._event.occurred_at + WINDOW < self._now():
             return EventReason.STALE

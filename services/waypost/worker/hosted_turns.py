@@ -1,7 +1,7 @@
 """Takes one turn of a plugin: claims a message, asks a host, and stores the result.
 
-No lane lease is held meanwhile. A claim counts an attempt and parks the message, so the result is stored only if the
-message still waits with the same count of attempts.
+The turn holds no lane lease while it runs. A claim counts an attempt and parks the message. The result is
+therefore stored only if the message still waits with the same count of attempts.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -54,9 +54,10 @@ _NOT_LOADED: Final = frozenset({PluginNotAllowed.__name__, PluginNotLoaded.__nam
 
 @dataclass
 class HostBots:
-    """The bots whose turns a host takes: those of numbers with a plugin.
+    """The bots whose turns a host takes. These are the bots of numbers with a plugin.
 
-    If a number's new plugin cannot be loaded, its last good plugin stays in use, or else its last good script.
+    If a number's new plugin cannot be loaded, its last good plugin stays in use. If there is no last good plugin,
+    the last good script is used.
     """
 
     host: Host
@@ -104,7 +105,7 @@ class HostBots:
 
 
 class HostedTurns:
-    """Takes turns of plugins in hosts, for one worker; several threads may call it at once."""
+    """Takes turns of plugins in hosts, for one worker. Several threads may call `take` at the same time."""
 
     def __init__(
         self,
@@ -204,7 +205,7 @@ class HostedTurns:
 
 
 def _explain(error: Exception) -> tuple[str, str | None]:
-    """Returns the reason of a failure, and where it is in the plugin. Neither quotes what a person wrote."""
+    """Returns the reason of a failure, and its place in the plugin. Neither text quotes what a person wrote."""
     if isinstance(error, TurnFailed):
         return error.error, error.detail or None
     if isinstance(error, BotUnusable):

@@ -34,7 +34,10 @@ PROBE_S: Final = 0.5
 
 @dataclass
 class _Streak:
-    """How many turns of a number have failed in a row, and when its next turn may begin, by the monotonic clock."""
+    """The number of turns of a phone number that failed in a row, and the time of its next turn.
+
+    The time is by the monotonic clock.
+    """
 
     failures: int = 0
     next_at: float = 0.0
@@ -52,7 +55,7 @@ class HostedWork:
         at_once: int,
         has_plugins: Callable[[], bool],
     ) -> None:
-        """Creates the work. It looks at the database only while `has_plugins()`."""
+        """Creates the work. The work looks at the database only while `has_plugins()` returns True."""
         self._engine = engine
         self._turns = turns
         self._hosts = hosts
@@ -89,7 +92,7 @@ class HostedWork:
         self._hosts.close()
 
     def wake(self, lanes: Collection[int]) -> None:
-        """Looks at these lanes soon. Never blocks."""
+        """Makes the thread look at these lanes soon. Never blocks."""
         with self._changed:
             self._woken.update(lanes)
             self._notify()
@@ -149,7 +152,10 @@ class HostedWork:
             self._ready.update(dict.fromkeys(found, self._looks))
 
     def _begin(self) -> None:
-        """Begins turns of numbers that are ready and have a host to spare; the others stay ready."""
+        """Begins turns of the numbers that are ready, as long as there is a host to spare.
+
+        The other numbers stay ready.
+        """
         with self._changed:
             ready = {number_id: look for number_id, look in self._ready.items() if self._may_begin(number_id, look)}
         for number_id, look in ready.items():
@@ -168,7 +174,11 @@ class HostedWork:
             self._executor.submit(self._serve, number_id, host)
 
     def _may_begin(self, number_id: str, look: int) -> bool:
-        """Returns whether a host may begin: a message is due that no host has begun with, or a probe of a bad bot."""
+        """Returns whether a host may begin a turn of this number.
+
+        A host may begin if the number has a due message that no other host has begun with. After many failures in a
+        row, one host may begin at a time, as a probe, when the number's pause is over.
+        """
         if look <= self._begun.get(number_id, 0):
             return False
         streak = self._streaks.get(number_id)

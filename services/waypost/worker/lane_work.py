@@ -83,7 +83,7 @@ class LaneWork:
             self.until_redis_is_back()
 
     def job(self, lane: int) -> str:
-        """Drains this lane and then those that are woken; returns the last result.
+        """Drains this lane and then the lanes that are woken. Returns the last result.
 
         Raises only `RedisError`, which ends RQ's loop. RQ would write the text of any other exception into Redis, and
         run the job again at once. The sweeper wakes the lanes again anyway.
@@ -122,7 +122,10 @@ class LaneWork:
         return due
 
     def _drained(self, lanes: Collection[int]) -> str:
-        """Drains lanes together, but those apart alone, so that a defect in one of them keeps no other waiting."""
+        """Drains the lanes together. Drains a lane alone if the last drain of this lane ended by a defect.
+
+        A defect in one lane then keeps no other lane waiting.
+        """
         result = ""
         together = set(lanes) - self._apart
         for group in (together, *({lane} for lane in sorted(self._apart.intersection(lanes)))):

@@ -70,7 +70,10 @@ class LaneWorker(SimpleWorker):
 
     @property
     def connection_timeout(self) -> int:
-        """Returns how many seconds Redis may take to answer. RQ would add ten seconds to each call to a hung Redis."""
+        """Returns how many seconds Redis may take to answer.
+
+        If Redis hangs, RQ's own value would make each call ten seconds longer.
+        """
         return ANSWER_S
 
     def subscribe(self) -> None:

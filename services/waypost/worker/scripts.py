@@ -1,7 +1,7 @@
-"""Compiles scripts in a thread of their own, each once however many numbers have it. Drains use what is compiled.
+"""Compiles scripts in a separate thread. A script that several numbers have is compiled once.
 
-Compiling a script that is accepted takes up to half a second of processor time. In a drain, all other numbers would
-wait for it.
+Drains use the scripts that are compiled already. Compiling a script that is accepted takes up to half a
+second of processor time. In a drain, all other numbers would wait for it.
 """
 
 import threading
@@ -24,11 +24,17 @@ INTERVAL_S: Final = 1.0
 
 
 class ScriptNotReady(Exception):
-    """Raised for a number whose script is not compiled yet. It will be soon, so its messages should wait."""
+    """Raised for a number whose script is not compiled yet.
+
+    The script will be ready soon, so the number's messages should wait.
+    """
 
 
 class ScriptRefused(Exception):
-    """Raised for a number whose script cannot be used, and that has no earlier one. Only another script helps."""
+    """Raised if the script of a number cannot be used and the number has no earlier script.
+
+    Only another script solves the problem.
+    """
 
 
 @dataclass(slots=True)
@@ -82,19 +88,19 @@ class CompiledScripts:
             return found.script
 
     def last_good(self, number: Number) -> Script | None:
-        """Returns the script that a number used before its bot became another kind; None if there is none."""
+        """Returns the last script that a number used, or None. The number's bot may now be another kind of bot."""
         with self._lock:
             found = self._compiled.get(self._in_use.get(number.phone_number_id, ""))
             return None if found is None else found.script
 
     def compile_all(self, most_s: float) -> None:
-        """Compiles what is in the registry, for at most `most_s` seconds; `follow` then compiles the rest."""
+        """Compiles the registry's scripts for at most `most_s` seconds. After that, `follow` compiles the others."""
         ends_at = time.monotonic() + most_s
         while time.monotonic() < ends_at and self.compile_next():
             pass
 
     def follow(self, stop: threading.Event) -> None:
-        """Compiles what is asked for and what is new in the registry, until `stop` is set."""
+        """Compiles the scripts that messages wait for and the new scripts of the registry, until `stop` is set."""
         while not stop.is_set():
             began = time.monotonic()
             if self.compile_next():
@@ -104,7 +110,10 @@ class CompiledScripts:
                 self._is_asked.clear()
 
     def compile_next(self) -> bool:
-        """Compiles one script, first of all one for which messages wait. Returns whether there was one to compile."""
+        """Compiles one script. Returns whether there was a script to compile.
+
+        A script for which messages wait comes first.
+        """
         current = self._numbers()
         if current is not self._seen:
             self._seen = current
@@ -149,7 +158,11 @@ class CompiledScripts:
         return sum(each.script.memory for each in self._compiled.values())
 
     def _make_room(self, keep: str) -> None:
-        """Drops scripts until the others fit. The namespace whose scripts take most loses the one used longest ago."""
+        """Drops scripts until the others fit into `most_bytes`.
+
+        Each drop takes the namespace whose scripts use the most memory. Of these scripts, the one that was used the
+        longest ago is dropped.
+        """
         while self._used_bytes() > self._most_bytes:
             by_namespace: dict[str, list[str]] = defaultdict(list)
             for digest, compiled in self._compiled.items():
@@ -162,7 +175,7 @@ class CompiledScripts:
 
 
 def _compile(number: Number) -> _Compiled | None:
-    """Returns a number's compiled script, or None if it cannot be used. The log has the reason then."""
+    """Returns a number's compiled script. If the script cannot be used, logs the reason and returns None."""
     assert number.bot is not None
     try:
         return _Compiled(script.load(number.bot), number.namespace, time.monotonic())

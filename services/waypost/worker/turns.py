@@ -1,4 +1,7 @@
-"""Handles a lane's events. Messages get a turn of the bot, statuses settle sends, and other events are recorded."""
+"""Handles a lane's events.
+
+The bot takes a turn for each message. Statuses settle sends. Other events are recorded.
+"""
 
 import time
 from collections import Counter

@@ -1,6 +1,7 @@
 """Fixtures for tests of the Graph client.
 
-One is a client whose responses a test chooses. Others are servers on loopback that can fail.
+One fixture is a client that gets the responses that a test chooses. Other fixtures are servers on loopback
+that can fail.
 """
 
 import asyncio

@@ -14,11 +14,9 @@ TOKEN = "canary-verify-token"
 
 @contextlib.asynccontextmanager
 async def server(answer: bytes | None) -> AsyncIterator[str]:
-    """Yields the URL of a server that gives this response.
+    """Yields the URL of a server that gives this response. If `answer` is None, the server never responds.
 
-    CHALLENGE in the response is replaced by the challenge of the request.
-
-    With None, the server never responds.
+    The word CHALLENGE in the response is replaced by the challenge of the request.
     """
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -72,7 +70,7 @@ async def test_only_the_bare_challenge_is_accepted(answer: bytes, text: str | No
 
 
 async def test_a_callback_that_never_responds_is_given_up() -> None:
-    """The check gives up on a callback that never responds. The next check follows soon."""
+    """The probe stops waiting for a callback that never responds, because the next check follows soon."""
     async with server(None) as url:
         text = await CallbackProbe(url, timeout_s=0.1).serves("/x", TOKEN)
     assert text is not None

@@ -1,4 +1,4 @@
-"""The Graph client: what it sends, and how it reads each response. `test_network` covers real connections."""
+"""The Graph client sends the right requests and reads each response. `test_network` covers real connections."""
 
 import datetime
 import email.utils
@@ -35,9 +35,9 @@ async def test_a_send_posts_the_message_to_the_numbers_edge(graph: GraphClient, 
 
 
 async def test_an_accepted_send_returns_what_meta_said(graph: GraphClient, meta: Meta) -> None:
-    """The result of an accepted send has the message id and the contact as Meta knows it.
+    """The result of an accepted send has the message id, and the contact in the form in which Meta knows it.
 
-    It also says whether the template is held back.
+    The result also says whether Meta holds the template back.
     """
     meta.replies(
         200,
@@ -76,7 +76,8 @@ async def test_a_call_carries_the_proof_of_its_credentials_and_no_app_secret(gra
 def test_an_app_acts_with_its_own_token_and_that_tokens_proof() -> None:
     """An app uses its id and secret as its token, with a proof of that token.
 
-    Meta accepts id and secret as the token of an app. An app may require the proof of that token too.
+    Meta accepts the id and the secret as the token of an app. An app may require a proof for calls with that
+    token too.
     """
     assert Credentials.of_app("7007", "app secret") == Credentials(
         "7007|app secret", appsecret_proof("7007|app secret", "app secret")
@@ -134,7 +135,7 @@ async def test_success_false_is_a_refusal(graph: GraphClient, meta: Meta) -> Non
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 500, 503])
 async def test_the_code_decides_whatever_the_status_is(graph: GraphClient, meta: Meta, status: int) -> None:
-    """The error code decides, whatever the HTTP status is.
+    """The error code decides about the verdict. The HTTP status does not matter.
 
     Meta has sent throughput errors with 400, 403 and 429, and says that clients should decide by the code.
     """
@@ -154,7 +155,7 @@ async def test_the_code_decides_whatever_the_status_is(graph: GraphClient, meta:
 async def test_a_refused_proof_is_not_the_fault_of_the_message(graph: GraphClient, meta: Meta, text: str) -> None:
     """A refused proof pauses the number, because every other call would be refused too.
 
-    Meta uses the code of a wrong parameter. Only the words of the message name the proof.
+    Meta sends the same code as for a wrong parameter. Only the text of the error names the proof.
     """
     meta.replies(400, error(100, message=text, type="GraphMethodException"))
     refusal = await refused(graph)
@@ -172,7 +173,7 @@ async def test_a_refused_proof_is_not_the_fault_of_the_message(graph: GraphClien
     ],
 )
 async def test_a_wrong_parameter_is_final_whatever_it_quotes(graph: GraphClient, meta: Meta, text: object) -> None:
-    """A wrong parameter is a final error, whatever the message quotes.
+    """A wrong parameter is a final error, even if the error quotes a text that names the proof.
 
     Otherwise, a user could stop a number with the text of a message.
     """
@@ -200,7 +201,7 @@ async def test_a_code_written_as_a_string_is_a_code(graph: GraphClient, meta: Me
 async def test_an_error_without_a_usable_code_is_judged_by_its_status(
     graph: GraphClient, meta: Meta, code: object
 ) -> None:
-    """An error without a usable code is judged by its status. A broken envelope is still a refusal."""
+    """An error whose code is missing or not a whole number is judged by its HTTP status. It is still a refusal."""
     meta.replies(400, error(code))
     refusal = await refused(graph)
     assert (refusal.code, refusal.verdict) == (NO_CODE, Verdict.FINAL)
@@ -253,14 +254,14 @@ async def test_a_success_that_cannot_be_read_leaves_a_send_unknown(graph: GraphC
 
 @pytest.mark.parametrize("status", [404, 413, 429])
 async def test_a_4xx_without_a_graph_error_is_a_refusal(graph: GraphClient, meta: Meta, status: int) -> None:
-    """A 4xx without a Graph error is a refusal. Whatever server refused, nothing was accepted."""
+    """A 4xx without a Graph error is a refusal. Even if it comes from another server, no message was accepted."""
     meta.replies(status, b"<html>no</html>")
     refusal = await refused(graph)
     assert (refusal.code, refusal.http_status) == (NO_CODE, status)
 
 
 async def test_a_redirect_is_not_followed(graph: GraphClient, meta: Meta) -> None:
-    """A redirect is not followed. The client would send the token to whatever host the redirect names."""
+    """A redirect is not followed. Otherwise, the client would send the token to the host that the redirect names."""
     meta.replies(307, b"", headers={"location": "https://elsewhere.example/"})
     with pytest.raises(GraphOutcomeUnknown):
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
@@ -315,9 +316,9 @@ async def test_a_wait_given_as_a_date_is_converted_to_seconds(graph: GraphClient
 
 @pytest.mark.parametrize("number", ["", "..", "1/2", "1?x=1", "1#", "1 2", "%2e%2e", "é"])
 async def test_an_id_that_would_change_the_address_is_not_sent(graph: GraphClient, meta: Meta, number: str) -> None:
-    """An id that would change the address is not sent.
+    """A call is not sent if one of its ids would change the address.
 
-    Ids come from custom resources and webhooks. No id may select another call.
+    Ids come from custom resources and webhooks. No id may turn a call into another call.
     """
     with pytest.raises(GraphRefused, match="phone_number_id is not an id"):
         await graph.send(CREDENTIALS, number, MESSAGE)
@@ -362,7 +363,7 @@ async def test_a_failure_of_the_network_is_only_called_harmless_if_nothing_was_s
 ) -> None:
     """A network failure counts as harmless only if nothing was sent.
 
-    The rule against blind resends depends on this table.
+    The rule that a send is never repeated blindly depends on this.
     """
 
     def fail(_request: httpx.Request) -> httpx.Response:

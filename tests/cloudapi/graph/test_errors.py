@@ -19,9 +19,9 @@ def test_every_failure_of_a_call_is_a_graph_error(kind: type[Exception]) -> None
 
 
 def test_a_refusal_shows_code_subcode_and_our_own_title() -> None:
-    """The message of a refusal shows code, subcode and our own title.
+    """The message of a refusal shows the code, the subcode and our own title.
 
-    It names what to look up, and it quotes nothing.
+    A reader can look these up. The message quotes no text of Meta.
     """
     error = GraphRefused(190, 401, subcode=463, details="Session of somebody has expired")
     assert str(error) == "access token is invalid or has expired (code 190/463)"
@@ -35,7 +35,7 @@ def test_a_refusal_without_a_code_shows_the_status() -> None:
 def test_a_refusal_by_this_client_is_final_and_names_no_status() -> None:
     """A refusal by this client is final and names no HTTP status.
 
-    A call that was not sent would be wrong again, and it has no status.
+    A second attempt would be refused too. A call that was not sent has no HTTP status.
     """
     error = GraphRefused.by_client("not sent: the given media_id is not an id")
     assert error.verdict is Verdict.FINAL

@@ -140,7 +140,10 @@ async def test_a_number_asks_for_the_fields_that_the_operator_needs(graph: Graph
 
 
 async def test_health_shows_which_link_of_the_chain_is_broken(graph: GraphClient, meta: Meta) -> None:
-    """Health shows which of number, account, business and app is blocked. Meta judges each of them separately."""
+    """The health of a number shows whether the number, the account, the business or the app is blocked.
+
+    Meta judges each of them separately.
+    """
     problem = {"error_code": 141006, "error_description": "No payment method", "possible_solution": "Add one"}
     entity = {"entity_type": "WABA", "id": WABA, "can_send_message": "BLOCKED", "errors": [problem]}
     meta.replies(200, {"health_status": {"can_send_message": "BLOCKED", "entities": [entity]}, "id": NUMBER})
@@ -150,7 +153,7 @@ async def test_health_shows_which_link_of_the_chain_is_broken(graph: GraphClient
 
 
 async def test_the_callback_of_a_number_is_read_back(graph: GraphClient, meta: Meta) -> None:
-    """All three levels of a number's callback are read. The first level that is set gets the deliveries."""
+    """All three levels of a number's callback are read. Meta delivers to the first level that is set."""
     meta.replies(
         200, {"id": NUMBER, "webhook_configuration": {"phone_number": "https://a", "application": "https://b"}}
     )
@@ -262,7 +265,7 @@ async def test_a_token_is_refreshed_for_sixty_days(graph: GraphClient, meta: Met
 
 
 def paged(*pages: list[dict[str, object]]) -> Callable[[httpx.Request], httpx.Response]:
-    """Responds with a listing that has the cursors c1, c2, …, one per page.
+    """Returns an `answer` for a listing with these pages and the cursors c1, c2 and so on.
 
     The client must not follow the `next` addresses.
     """
@@ -297,7 +300,10 @@ async def test_a_listing_is_followed_by_cursor_and_not_by_address(graph: GraphCl
 
 
 async def test_a_listing_that_does_not_advance_is_an_error(graph: GraphClient, meta: Meta) -> None:
-    """A listing that does not advance is an error. The same cursor twice would be followed forever."""
+    """A listing that does not advance is an error.
+
+    If a page has the same cursor as the page before it, the client would request it forever.
+    """
     meta.replies(200, {"data": [], "paging": {"cursors": {"after": "c"}, "next": "https://graph.facebook.com/x"}})
     with pytest.raises(GraphOutcomeUnknown, match="does not advance"):
         assert [template async for template in graph.templates(CREDENTIALS, WABA)]

@@ -107,9 +107,10 @@ async def test_media_of_metas_hosts_is_downloaded(graph: GraphClient, meta: Meta
     ],
 )
 async def test_no_other_host_is_asked_and_none_gets_the_token(graph: GraphClient, meta: Meta, url: str) -> None:
-    """No host outside of Meta is asked or gets the token.
+    """The client calls no host outside of Meta, and no such host gets the token.
 
-    The address comes from a webhook. Following it blindly would give the token to the author of the webhook.
+    The address comes from a webhook. If the client called every host, the author of the webhook would get the
+    token.
     """
     with pytest.raises(GraphRefused, match="not sent"):
         await download(graph, url)
@@ -152,13 +153,13 @@ async def test_a_download_larger_than_the_limit_is_stopped(graph: GraphClient, m
 
 
 async def test_media_of_exactly_the_limit_is_accepted(graph: GraphClient, meta: Meta) -> None:
-    """Media of exactly the limit is accepted. The limit is the largest size that is accepted."""
+    """Media whose size is exactly the limit is accepted."""
     meta.replies(200, b"x" * 1000)
     assert len(await download(graph, URL, limit_bytes=1000)) == 1000
 
 
 async def test_an_expired_address_is_recognised_by_its_status(graph: GraphClient, meta: Meta) -> None:
-    """An expired address is recognised by its status. After a 404, the media must be looked up again."""
+    """The error for an expired address has the HTTP status 404. The media must then be looked up again."""
     meta.replies(404, b"gone")
     with pytest.raises(GraphRefused) as raised:
         await download(graph, URL)
@@ -168,7 +169,7 @@ async def test_an_expired_address_is_recognised_by_its_status(graph: GraphClient
 async def test_compressed_media_is_not_accepted(graph: GraphClient, meta: Meta) -> None:
     """Compressed media is not accepted.
 
-    The number of received bytes could not limit the size of the decompressed file.
+    A limit for the received bytes would not limit the size of the decompressed file.
     """
     meta.replies(200, b"bytes", headers={"content-encoding": "gzip"})
     with pytest.raises(GraphRefused, match="compressed"):

@@ -1,6 +1,7 @@
-"""The Graph client over real sockets: which failures leave a send unknown, and how connections are reused.
+"""The Graph client works over real sockets. The tests show which failures leave the outcome of a send unknown.
 
-The client's promise depends on what httpx does with a broken connection, so nothing is simulated here.
+They also show how connections are reused. The client's promise depends on what httpx does with a broken
+connection, so nothing is simulated here.
 """
 
 import asyncio
@@ -95,7 +96,7 @@ async def test_a_reset_after_the_request_leaves_the_outcome_unknown(sockets: Soc
 async def test_a_truncated_response_leaves_the_outcome_unknown(sockets: Sockets, answer: bytes) -> None:
     """A truncated or garbled response leaves the outcome of a send unknown.
 
-    Such a response does not say what was done.
+    The client cannot see from such a response what Meta did.
     """
 
     async def breaking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -109,9 +110,9 @@ async def test_a_truncated_response_leaves_the_outcome_unknown(sockets: Sockets,
 
 
 async def test_a_slow_response_is_stopped_by_the_total_deadline(sockets: Sockets) -> None:
-    """The total deadline stops a response whose every byte arrives in time but which never ends.
+    """The total deadline stops a response that never ends, even if each byte arrives in time.
 
-    A read timeout alone would wait forever.
+    A read timeout alone would never stop it.
     """
 
     async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -152,7 +153,7 @@ async def test_a_call_that_found_no_free_connection_is_unreachable(sockets: Sock
 
 
 async def test_a_cancelled_call_frees_its_connection(sockets: Sockets) -> None:
-    """After a call is cancelled, another call can start, and the half-used connection is closed."""
+    """When a call is cancelled, its half-used connection is closed. Another call can then start."""
     first_waits = asyncio.Event()
 
     async def slow_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -200,9 +201,9 @@ async def test_connections_are_reused(sockets: Sockets) -> None:
 
 
 async def test_an_idle_connection_that_meta_closed_costs_no_send(sockets: Sockets) -> None:
-    """A send succeeds although Meta closed the idle connection.
+    """A send succeeds if Meta has closed the idle connection.
 
-    The closed connection is noticed before it is used, and another one is opened.
+    The client notices that the connection is closed before it uses it. It then opens another one.
     """
     closed = asyncio.Event()
 
@@ -265,7 +266,10 @@ async def test_a_response_that_is_too_long_or_garbled_is_not_accepted(sockets: S
 
 
 async def test_an_endless_response_is_stopped(sockets: Sockets) -> None:
-    """An endless response is stopped. The connection is closed instead of drained, so the server notices."""
+    """The client stops an endless response. It closes the connection, so that the server notices.
+
+    The client does not read the rest of the response.
+    """
     noticed = asyncio.Event()
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Calls leave no token, secret, number or text in logs, traces or errors, whatever happens."""
+"""Calls leave no token, secret, number or text in logs, traces or errors, even if they fail."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ CALLS: dict[str, Callable[[GraphClient], Awaitable[object]]] = {
 
 
 def quoting(request: httpx.Request) -> httpx.Response:
-    """Responds with a refusal that repeats the whole request in all of its texts."""
+    """Returns a refusal that repeats the whole request in all of its texts."""
     whole = f"{request.url} {request.headers.get('authorization', '')} {request.content.decode('latin-1')}"
     error = {
         "message": f"Malformed access token: {whole}",
@@ -102,9 +102,9 @@ def found(text: str) -> list[str]:
 async def test_an_error_of_meta_that_quotes_the_request_is_not_passed_on(
     graph: GraphClient, meta: Meta, name: str
 ) -> None:
-    """An error of Meta that quotes the request is not passed on.
+    """If an error of Meta quotes the request, our error does not contain the quotation.
 
-    Meta does quote tokens ("Malformed access token …") and parameters.
+    Meta quotes tokens ("Malformed access token …") and parameters.
     """
     meta.answer = quoting
     assert found(await outcome(graph, name)) == []
@@ -114,7 +114,7 @@ async def test_an_error_of_meta_that_quotes_the_request_is_not_passed_on(
 async def test_an_error_of_the_network_reveals_nothing_of_the_request(sockets_graph: GraphClient, name: str) -> None:
     """A network error reveals nothing of the request.
 
-    httpx attaches the request, with URL and headers, to its errors. Our errors do not show it.
+    httpx attaches the request to its errors, with URL and headers. Our errors do not show the request.
     """
     assert found(await outcome(sockets_graph, name)) == []
 
@@ -155,9 +155,9 @@ async def test_the_span_of_a_call_holds_no_secret(graph: GraphClient, meta: Meta
 
 
 async def test_the_span_of_a_call_is_named_by_its_template(graph: GraphClient, trace_dir: Path) -> None:
-    """The span of a call is named by method and template.
+    """The span of a call is named by the method and the template of the path.
 
-    Together with the number's id and the status, this is enough to read a trace.
+    This name, the number's id and the status are enough to read a trace.
     """
     configured = tracing.configure("test", trace_dir)
     await graph.send(CREDENTIALS, NUMBER, MESSAGE)

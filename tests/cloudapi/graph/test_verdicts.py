@@ -95,22 +95,22 @@ def test_any_code_with_any_status_has_a_verdict(code: int, status: int) -> None:
 def test_an_ambiguous_code_is_never_judged_safe_to_repeat(code: int, status: int) -> None:
     """An ambiguous code is never judged safe to repeat.
 
-    No status, not even 429, turns "may have gone out" into a retry.
+    The message may have been sent. No HTTP status, not even 429, changes this verdict to a retry.
     """
     assert verdict(code, status) is Verdict.AMBIGUOUS
 
 
 @given(st.integers(), st.integers().filter(lambda status: status != 429))
 def test_only_rate_limits_and_callback_checks_are_repeated(code: int, status: int) -> None:
-    """Only rate limits and callback checks are repeated.
+    """Only the codes for rate limits and callback checks are repeated.
 
-    A retry needs proof that nothing was processed, so no other code may be in this set.
+    A retry needs proof that nothing was processed. No other code gives this proof.
     """
     assert (verdict(code, status) is Verdict.RETRY) == (code in DOCUMENTED[Verdict.RETRY])
 
 
 @given(st.integers(), st.integers())
 def test_only_codes_for_a_pause_pause_a_number(code: int, status: int) -> None:
-    """Only the codes for a pause pause a number. An unknown error may fail a message, but does not stop a number."""
+    """Only certain codes pause a number. An unknown error may fail a message, but does not pause a number."""
     pausing = code in DOCUMENTED[Verdict.PAUSE_NUMBER] or 200 <= code <= 299
     assert (verdict(code, status) is Verdict.PAUSE_NUMBER) == pausing

@@ -94,7 +94,7 @@ async def callback(sockets: Sockets) -> str:
 
 
 async def test_a_message_is_read_and_answered(simulated: GraphClient, received: str) -> None:
-    """A message is marked as read and answered. Every answer consists of these two calls."""
+    """The simulated Meta accepts both calls that answer a message: one marks it as read, one sends the reply."""
     await simulated.mark_read(TOKEN, NUMBER, received, typing_indicator=True)
     body = messages.addressed(messages.Text("Hello").payload(), to=PHONE, recipient=None, callback_data="7")
     accepted = await simulated.send(TOKEN, NUMBER, body)
@@ -110,11 +110,10 @@ async def test_a_message_outside_the_window_needs_a_template(simulated: GraphCli
 
 
 async def test_the_life_of_a_subscription(simulated: GraphClient, callback: str) -> None:
-    """The app's callback is set and the account is subscribed.
+    """The app's callback, the account's subscription and the overrides can all be set and removed again.
 
-    Then, account and number override the callback.
-
-    At the end, the overrides, the subscription of the account and the app's callback are removed.
+    First, the app's callback is set and the account is subscribed. Then, the account and the number override the
+    callback. At the end, the overrides, the subscription of the account and the app's callback are removed.
     """
     await simulated.set_app_subscription(
         APP_TOKEN, APP, callback_url=callback, verify_token="verify", fields=["messages", "calls"]
@@ -193,11 +192,9 @@ async def deregister(simulated: GraphClient) -> None:
 
 
 async def test_the_life_of_a_number(simulated: GraphClient) -> None:
-    """A number is deregistered, and registered with its PIN.
+    """A number can be deregistered, registered with its PIN, changed and read.
 
-    Then it gets another PIN.
-
-    At the end, the number is read with its health and its profile.
+    After the registration it gets another PIN. At the end, it is read with its health and its profile.
     """
     await deregister(simulated)
     health = (await simulated.phone_number(TOKEN, NUMBER)).health_status
@@ -217,7 +214,7 @@ async def test_the_life_of_a_number(simulated: GraphClient) -> None:
 
 
 async def test_a_wrong_pin_needs_a_person(simulated: GraphClient) -> None:
-    """A wrong PIN needs a person. Automatic retries would lock the number."""
+    """If the PIN is wrong, a person must correct it. Automatic retries would lock the number."""
     await deregister(simulated)
     with pytest.raises(GraphRefused) as raised:
         await simulated.register(TOKEN, NUMBER, pin="000000")

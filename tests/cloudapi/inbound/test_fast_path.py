@@ -25,7 +25,8 @@ def both(part: dict[str, Any]) -> tuple[list[object], list[object]]:
 def _comparable(event: Event) -> object:
     """Returns the part of an event that must be equal on both paths.
 
-    An unreadable delivery is kept whole, including the change beside it, so only kind and problem are compared.
+    An unreadable delivery is kept whole, together with the change beside it. Only its kind and problem are
+    therefore compared.
     """
     return (event.kind, event.problem) if event.kind is EventKind.UNPARSEABLE else event
 
@@ -78,7 +79,7 @@ ids = st.one_of(st.none(), st.sampled_from(["", "1555", "+1555", "1666", "US.abc
 def test_any_change_is_the_same_on_both_paths(members: dict[str, Any]) -> None:
     """Any change gives the same events on both paths.
 
-    Contacts may or may not match, ids may be missing or odd, and members may be new.
+    The contacts of the change may match its messages or not. Ids may be missing or odd. Members may be unknown.
     """
     alone, beside = both({"field": "messages", "value": {"metadata": METADATA, **members}})
     assert alone == beside

@@ -36,7 +36,7 @@ def message(type_: str, body: object, **more: object) -> InboundMessage:
 
 @pytest.mark.parametrize("name", [name for name in SAMPLES if not name.startswith(("unknown", "handover"))])
 def test_everything_that_meta_documents_is_recognised(name: str) -> None:
-    """No documented member, type or value counts as unknown."""
+    """No member, type or value that Meta documents is treated as unknown."""
     for event in split(delivery(SAMPLES[name]), default_number="default"):
         record = parse(event.payload)
         assert record.unknown == ()
@@ -84,9 +84,9 @@ TEXTS = {
 
 @pytest.mark.parametrize(("name", "text"), TEXTS.items(), ids=TEXTS)
 def test_the_text_is_what_a_person_would_read(name: str, text: str | None) -> None:
-    """The text of a record is what a list of messages would show.
+    """The text of a record is the text that a list of messages would show.
 
-    It is the body, caption, title, emoji or place name.
+    Depending on the type of the message, this is the body, caption, title, emoji or place name.
     """
     record = first_record(SAMPLES[name])
     assert isinstance(record, InboundMessage | records.Echo)
@@ -104,7 +104,10 @@ BUTTONS = {
 
 @pytest.mark.parametrize(("name", "button"), BUTTONS.items(), ids=BUTTONS)
 def test_a_selected_option_is_identified_by_its_id(name: str, button: str | None) -> None:
-    """The id of a selected option is in one field, whether it is a button, a list row or a template button."""
+    """The id of a selected option is always in the field `button_id`.
+
+    The option may be a button, a list row or a template button.
+    """
     assert sample(name).button_id == button
 
 
@@ -124,7 +127,7 @@ def test_a_voice_message_has_two_spellings(name: str) -> None:
 
 
 def test_a_form_is_read_from_its_json_text() -> None:
-    """The answers of a form are read from `response_json`, which is JSON in a string. `response` has the content."""
+    """The answers of a form are parsed from `response_json`, which is JSON in a string. They are in `response`."""
     reply = body_of(bodies.InteractiveBody, sample("flow reply").content).nfm_reply
     assert reply is not None
     assert reply.response == {"flow_token": "t", "size": "L"}
@@ -134,7 +137,7 @@ def test_a_form_is_read_from_its_json_text() -> None:
 def test_a_form_that_is_not_a_json_object_is_none(text: str) -> None:
     """If the response of a form is not a JSON object, `response` is None.
 
-    A flow can send anything. Reading it never raises an error.
+    A form can send any text. `parse` never raises an error for it.
     """
     record = message("interactive", {"type": "nfm_reply", "nfm_reply": {"name": "flow", "response_json": text}})
     reply = body_of(bodies.InteractiveBody, record.content).nfm_reply
@@ -170,13 +173,13 @@ def test_an_order_has_its_products() -> None:
 
 
 def test_edit_and_revoke_name_the_original() -> None:
-    """An edit or a revoke names the message that was changed or revoked. That message is already known."""
+    """The record of an edit or a revoke has the id of the original message, which is already known."""
     assert body_of(bodies.EditBody, sample("edit").content).original_message_id == "wamid.IN.text"
     assert body_of(bodies.RevokeBody, sample("revoke").content).original_message_id == "wamid.IN.text"
 
 
 def test_an_edit_in_an_edit_in_an_edit_is_read_once() -> None:
-    """However deep edits are nested, only the newest version is read."""
+    """If edits are nested in each other, only the outermost edit is read."""
     body = {"original_message_id": "a", "message": {"type": "edit", "edit": {"message": {"type": "text"}}}}
     assert message("edit", body).text is None
 
@@ -188,7 +191,7 @@ def test_an_unsupported_message_has_a_reason() -> None:
 
 
 def test_errors_of_the_value_belong_to_its_only_message() -> None:
-    """Errors of a value belong to its only message.
+    """If a value has errors and only one message, the errors belong to this message.
 
     An interactive message may arrive without a body. The reason is then beside the message.
     """
@@ -204,7 +207,10 @@ def test_a_reply_names_what_it_replies_to() -> None:
 
 
 def test_forwarding_products_and_ads_are_recorded() -> None:
-    """Forwarding, products and ads are recorded. Every part of `context` and `referral` has its field."""
+    """The record of a message says whether it was forwarded, and which product or ad it is about.
+
+    Every part of `context` and `referral` has its field.
+    """
     assert (sample("forwarded").forwarded, sample("forwarded").frequently_forwarded) == (True, True)
     product, referral = sample("about a product").referred_product, sample("from an ad").referral
     assert product is not None
@@ -232,16 +238,18 @@ def test_a_group_message_is_from_the_participant() -> None:
 def test_a_user_without_a_phone_is_identified_by_the_user_id(name: str, identity: Identity) -> None:
     """A user without a phone number is identified by the user id.
 
-    Users with a username have no number. Some deliveries have the user id in the place of the number.
+    Users with a username may have no phone number. In some deliveries, the user id is in the field for the phone
+    number.
     """
     record = sample(name)
     assert (record.sender, record.profile_name) == (identity, "Grace")
 
 
 def test_the_contact_adds_what_the_message_lacks() -> None:
-    """The contact adds the id that the message does not have.
+    """If a message lacks one of the sender's ids, its contact adds this id.
 
-    A message with only a phone gets the user id from its contact, and the other way round.
+    A message that has only a phone number gets the user id. A message that has only a user id gets the phone
+    number.
     """
     contact = {"wa_id": "16505551234", "user_id": "US.9"}
     by_phone = read(change(contacts=[contact], messages=[text_message("a")]))
@@ -251,9 +259,9 @@ def test_the_contact_adds_what_the_message_lacks() -> None:
 
 
 def test_a_changed_number_names_both() -> None:
-    """The record of a changed number names both numbers.
+    """If a person gets another phone number, the record has both numbers.
 
-    The old number identifies the existing conversation. The new number identifies its continuation.
+    The conversation exists under the old number. It continues under the new number.
     """
     record = sample("changed number")
     assert (record.changed_from, record.changed_to) == (Identity("16505551234", None), Identity("12195555358", None))
@@ -306,9 +314,9 @@ def test_unknown_members_are_noted_wherever_they_are() -> None:
 
 
 def test_notes_contain_no_data_of_a_user() -> None:
-    """Notes contain no data of a user, because they go to metrics and logs.
+    """The notes about unknown names contain no data of a user, because they go to metrics and logs.
 
-    A name that Meta cannot have chosen is replaced.
+    A name that Meta cannot have chosen is replaced by a question mark.
     """
     record = read(change(messages=[text_message("a") | {"call me on 16505551234": 1, "type": "my secret, 1234"}]))
     assert set(record.unknown) == {"messages.?", "messages.type=?", "messages.text"}
@@ -327,9 +335,9 @@ def test_notes_contain_no_data_of_a_user() -> None:
     ],
 )
 def test_a_body_of_another_shape_is_kept_and_noted(type_: str, body: object, text: str | None) -> None:
-    """A known type with a body of another shape is still a message.
+    """If the body of a known type has an unexpected shape, the message is still read.
 
-    Its content is kept as plain values, and the new shape is noted.
+    Its content is kept as plain values, and the unexpected shape is noted.
     """
     record = message(type_, body)
     assert record.content == (body if isinstance(body, dict) else {type_: body})
@@ -346,7 +354,7 @@ def test_numbers_written_as_text_are_numbers() -> None:
 @pytest.mark.parametrize("name", ["context", "referral", "errors"])
 @pytest.mark.parametrize("value", [5, "x", [], {}, None, [5], {"id": {}}])
 def test_members_beside_the_body_may_have_any_shape(name: str, value: object) -> None:
-    """Members beside the body may have any shape. The text is read nevertheless."""
+    """The text of a message is read even if the members beside its body have an unexpected shape."""
     assert message("text", {"body": "Hi"}, **{name: value}).text == "Hi"
 
 
@@ -403,9 +411,9 @@ def test_the_error_of_an_unreadable_payload_reveals_nothing(payload: bytes) -> N
     ids=str,
 )
 def test_text_is_fit_for_the_database(written: bytes, stored: str) -> None:
-    """Text can be stored in the database.
+    """The text of a message can be stored in the database.
 
-    U+0000 and halves of surrogate pairs become U+FFFD. Text that only looks like them stays.
+    U+0000 and halves of surrogate pairs become U+FFFD. A text that only looks like their escapes stays as it is.
     """
     payload = b'{"field":"messages","value":{"messages":[{"from":"1","type":"text","text":{"body":"%s"}}]}}' % written
     record = parse(payload)

@@ -67,7 +67,7 @@ def test_the_title_of_an_error_contains_no_number() -> None:
     ids=str,
 )
 def test_an_error_of_another_shape_is_still_an_error(error: dict[str, Any], fault: Fault) -> None:
-    """An error of another shape is still an error. Its code is a number that fits the column, or None."""
+    """An error of an unexpected shape is still an error. Its code is None or a number that fits the column."""
     item = {"id": "a", "status": "failed", "errors": [error]}
     assert first_of(records.InboundStatus, change(statuses=[item])).errors == (fault,)
 
@@ -79,7 +79,7 @@ def test_a_status_in_a_group_has_group_and_participant() -> None:
 
 
 def test_an_unknown_status_is_kept_and_noted() -> None:
-    """An unknown status is kept and noted. A new value is not an error."""
+    """A status with an unknown value is kept, and the value is noted. It is not treated as an error."""
     record = sample_of(records.InboundStatus, "unknown status")
     assert (record.status, record.unknown) == ("pondered", ("statuses.status=pondered",))
 
@@ -98,7 +98,8 @@ def test_errors_alone_are_an_error_of_the_number() -> None:
 def test_an_echo_belongs_to_its_recipient(name: str) -> None:
     """An echo belongs to the conversation of its recipient.
 
-    A person wrote to a customer by other means. `to` identifies the conversation.
+    The echo is a message that a person wrote to a customer by other means than Waypost. Its `to` identifies the
+    conversation.
     """
     record = sample_of(records.Echo, name)
     assert record.recipient.wa_id == "16505551234"
@@ -113,9 +114,9 @@ STANDBY = {
 
 @pytest.mark.parametrize(("name", "type_"), STANDBY.items(), ids=STANDBY)
 def test_standby_wraps_the_observed_item(name: str, type_: type[records.Record]) -> None:
-    """The record of a standby event wraps the observed item.
+    """The record of a standby event contains the observed item.
 
-    An item of another handler has another type, so it cannot be mistaken for ours.
+    An item of another handler has its own type of record, so it cannot be mistaken for one of ours.
     """
     record = sample_of(records.Standby, name)
     assert isinstance(record.observed, type_)
@@ -152,14 +153,17 @@ def test_history_may_be_declined() -> None:
 
 
 def test_media_of_history_comes_after_it() -> None:
-    """Media of a history comes in a later delivery. The message is ours, because its sender is our own number."""
+    """The media of a history comes in a later delivery.
+
+    The message in this test is ours, because its sender is our own number.
+    """
     (one,) = sample_of(records.History, "history media").messages
     media_id = body_of(bodies.MediaBody, one.content).id
     assert (one.from_business, one.contact, media_id) == (True, Identity("16505551234", None), "1003383421387256")
 
 
 def test_a_marketing_stop_is_a_preference() -> None:
-    """A marketing stop is recorded as a preference. It is an opt-out that no bot has seen."""
+    """A marketing stop is recorded as a preference. It is an opt-out that the contact did not send to the bot."""
     record = sample_of(records.Preference, "marketing stop")
     assert (record.value, record.category) == ("stop", "marketing_messages")
     assert record.contact == Identity("16505551234", "US.13491208655302741918")
@@ -188,7 +192,7 @@ def test_calls_have_an_event_and_a_length() -> None:
 
 
 def test_our_own_call_belongs_to_the_customer() -> None:
-    """A call by the business belongs to the customer. In such a call, `to` is the customer."""
+    """A call by the business belongs to the conversation with the customer. In such a call, `to` is the customer."""
     item = {"id": "wacid.3", "from": "15550783881", "to": "16505551234", "direction": "BUSINESS_INITIATED"}
     assert first_of(records.Call, change("calls", calls=[item])).contact == Identity("16505551234", None)
 
@@ -239,7 +243,7 @@ CONTENTS = {
 
 @pytest.mark.parametrize(("name", "type_"), CONTENTS.items(), ids=CONTENTS)
 def test_account_fields_have_their_shapes(name: str, type_: type[updates.Update]) -> None:
-    """The value of each documented account field gets the type for this field."""
+    """The value of each documented account field is parsed into the type for this field."""
     record = sample_of(records.AccountUpdate, name)
     assert isinstance(record.content, type_)
 
@@ -250,9 +254,9 @@ def test_every_account_field_has_a_shape() -> None:
 
 
 def test_an_account_field_of_another_shape_is_kept_and_noted() -> None:
-    """An account field of another shape is kept as plain values, and the new shape is noted.
+    """An account field of an unexpected shape is kept as plain values, and the shape is noted.
 
-    For example, `event` may become a list one day.
+    For example, Meta may change `event` to a list.
     """
     record = first_of(records.AccountUpdate, {"field": "account_update", "value": {"event": ["A"], "new": 1}})
     assert record.content == {"event": ["A"], "new": 1}

@@ -1,4 +1,4 @@
-"""Properties that hold for every delivery, whatever it contains."""
+"""`split` and `parse` keep certain promises for every delivery, even for random bytes."""
 
 import json
 from collections import Counter
@@ -53,7 +53,7 @@ def readable(payload: bytes) -> bool:
 def test_no_bytes_make_split_raise_and_none_are_dropped(body: bytes) -> None:
     """Any bytes become events that the database can store.
 
-    `split` never raises an error. The worker can read every event without a problem.
+    `split` never raises an error. The worker can read every event that has no problem.
     """
     events = split(body, default_number="default")
     for event in events:
@@ -98,9 +98,8 @@ def as_items(batch: Batch) -> Iterator[dict[str, Any]]:
 def test_every_item_becomes_one_event(batch: Batch, ascii_only: bool, per_change: int) -> None:
     """N items give N events without a problem.
 
-    The events have distinct keys, in the order of the body.
-
-    This holds however the items are spread over entries.
+    The events have distinct keys and are in the order of the body. The items may be spread over entries in any
+    way.
     """
     items = list(as_items(batch))
     changes = [change(messages=items[start : start + per_change]) for start in range(0, len(items), per_change)]
@@ -115,7 +114,7 @@ def test_every_item_becomes_one_event(batch: Batch, ascii_only: bool, per_change
 def test_every_item_is_verbatim_in_exactly_one_payload(batch: Batch, damage: bytes) -> None:
     """The signed bytes of every item are in exactly one payload.
 
-    This also holds beside an item that is not even JSON.
+    This is also true if another item of the delivery is not even JSON.
     """
     raw = [json.dumps(item).encode() for item in as_items(batch)]
     metadata = json.dumps(METADATA).encode()

@@ -18,7 +18,7 @@ def test_signature_is_metas_hmac_over_the_raw_bytes() -> None:
 
 
 def test_known_vector_is_reproduced() -> None:
-    """The signature of a known example is right, so key and message cannot be swapped unnoticed.
+    """The signature of a known example is right. The test would fail if the key and the message were swapped.
 
     The example is the second test case of RFC 4231.
     """
@@ -67,7 +67,7 @@ def test_anything_but_the_exact_signature_is_refused(header: str | None) -> None
 def test_without_a_secret_nothing_is_valid(secrets: list[str]) -> None:
     """Without a secret, no delivery is valid.
 
-    A blank secret in the registry must not accept deliveries that are signed with a blank key.
+    If a secret in the registry is blank, a delivery that is signed with a blank key must be refused.
     """
     assert not signature.is_valid(signature.sign("".join(secrets), BODY), BODY, secrets)
 

@@ -63,7 +63,7 @@ def test_each_field_has_its_kind(sample: str, kind: EventKind) -> None:
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_no_sample_is_dead_on_arrival(sample: str) -> None:
-    """No delivery that Meta documents gives an event with a problem, whether we know its field or not."""
+    """No delivery that Meta documents gives an event with a problem, even if we do not know its field."""
     assert [
         event.problem for event in split(delivery(SAMPLES[sample]), default_number="default") if event.problem
     ] == []
@@ -110,9 +110,9 @@ def test_an_unusable_id_is_replaced_by_a_digest(wamid: object) -> None:
 
 
 def test_the_digest_is_the_items_own() -> None:
-    """The digest depends only on the item.
+    """The digest of an item depends only on the item.
 
-    The same item has the same key in another batch. Another item has another key.
+    The same item has the same key in another batch. A different item has a different key.
     """
     first, second = {"timestamp": "1", "from": "1", "type": "text"}, {"timestamp": "2", "from": "1", "type": "text"}
     alone = the_event(delivery(change(messages=[first])))
@@ -178,9 +178,9 @@ def test_contacts_belong_to_messages_by_id_not_by_position() -> None:
 
 
 def test_a_contact_of_another_person_is_not_used() -> None:
-    """A contact of another person is not used.
+    """A contact of another person is not used for a message.
 
-    The only contact of a value does not belong to a message from another number.
+    This is also true if the value has only one contact and one message.
     """
     event = the_event(delivery(change(contacts=[{"wa_id": "2", "user_id": "US.2"}], messages=[text_message("a")])))
     assert event.contact_key == "16505551234"
@@ -188,7 +188,7 @@ def test_a_contact_of_another_person_is_not_used() -> None:
 
 
 def test_a_single_message_without_sender_belongs_to_the_single_contact() -> None:
-    """With one contact and one message without any id, the message can only be from that contact."""
+    """If a value has one contact and one message that names no sender, the message belongs to this contact."""
     message = {"id": "a", "timestamp": "1", "type": "text", "text": {"body": "Hi"}}
     event = the_event(delivery(change(contacts=[{"user_id": "US.5"}], messages=[message])))
     assert event.contact_key == "US.5"
@@ -207,13 +207,13 @@ def test_a_message_without_a_sender_is_dead_on_arrival() -> None:
 
 @pytest.mark.parametrize("sample", ["text", "status", "echo", "standby message", "history", "call", "marketing stop"])
 def test_items_belong_to_the_number_in_the_metadata(sample: str) -> None:
-    """`number_id` is the phone number id in the metadata, whatever route the delivery took."""
+    """`number_id` is the phone number id in the metadata. The route of the delivery does not matter."""
     assert the_event(delivery(SAMPLES[sample])).number_id == NUMBER
 
 
 @pytest.mark.parametrize("sample", ["template rejected", "account restricted", "number quality", "unknown field"])
 def test_account_fields_belong_to_the_account(sample: str) -> None:
-    """Account fields belong to the account. Fields without a number are stored under "waba:<id>"."""
+    """Account fields belong to the account. Their events are stored under "waba:<id>", because they name no number."""
     assert the_event(delivery(SAMPLES[sample])).number_id == f"waba:{WABA}"
 
 
@@ -278,9 +278,9 @@ def test_the_item_is_kept_byte_for_byte() -> None:
 
 
 def test_errors_beside_the_only_message_belong_to_it() -> None:
-    """Errors beside the only message of a value belong to that message, and make no event of their own.
+    """Errors beside the only message of a value belong to that message. They do not become a separate event.
 
-    An interactive message without a body comes with the reason in `value.errors`.
+    If an interactive message has no body, the reason is in `value.errors`.
     """
     event = the_event(delivery(SAMPLES["interactive without a body"]))
     assert framed(event)["errors"][0]["code"] == 131000
@@ -319,9 +319,9 @@ def test_a_value_with_unknown_members_only_is_one_event() -> None:
 
 
 def test_large_context_is_not_multiplied() -> None:
-    """Large context is not copied for each item.
+    """Large metadata, contacts and unknown members are not copied for each item of a value.
 
-    Metadata, contacts and unknown members are copied beside each item only while they are small.
+    They are copied beside each item only while they are small.
     """
     huge = "x" * 100_000
     messages = [text_message(f"w{index}") for index in range(100)]
@@ -333,9 +333,10 @@ def test_large_context_is_not_multiplied() -> None:
 
 
 def test_standby_beside_messages_keeps_both_apart() -> None:
-    """A standby list beside messages is kept apart from them.
+    """A standby list and the messages of the same value become different kinds of events.
 
-    Items of another handler and our own items may share a value. Neither kind becomes the other.
+    Items of another handler and our own items may share a value. An item never becomes an event of the other
+    kind.
     """
     observed = {"messages": [text_message("theirs")]}
     events = split(delivery(change(messages=[text_message("ours")], standby=observed)), default_number="default")
@@ -354,9 +355,9 @@ def test_an_object_in_place_of_a_list_is_one_item() -> None:
 
 
 def test_the_same_item_twice_is_two_events_with_one_key() -> None:
-    """The same item twice in a body gives two events with one key.
+    """If the same item is twice in a body, it gives two events with one key.
 
-    The inbox drops duplicates within a body, and it drops duplicates in another delivery in the same way.
+    The inbox drops duplicates within a body in the same way as duplicates in another delivery.
     """
     first, second = split(delivery(change(messages=[text_message("a")] * 2)), default_number="default")
     assert first == second

@@ -1,4 +1,4 @@
-"""A damaged delivery never raises an error, never loses a good item, and is never lost itself."""
+"""A damaged delivery never raises an error. No good item is lost, and the delivery itself is not lost either."""
 
 import json
 
@@ -52,7 +52,10 @@ def batch_with(item: bytes, neighbours: int) -> bytes:
 
 @pytest.mark.parametrize("item", ODD_BUT_GOOD.values(), ids=ODD_BUT_GOOD)
 def test_odd_json_is_json(item: bytes) -> None:
-    """Every item that RFC 8259 allows becomes an event without a problem, even where decoders differ."""
+    """Every item that RFC 8259 allows becomes an event without a problem.
+
+    Some of these items are read differently by different decoders.
+    """
     events = split(batch_with(item, 2), default_number="default")
     assert [(event.key, event.problem) for event in events] == [("wamid.0", None), ("odd", None), ("wamid.1", None)]
 
@@ -61,7 +64,8 @@ def test_odd_json_is_json(item: bytes) -> None:
 def test_a_bad_item_costs_only_itself(item: bytes) -> None:
     """A bad item does not affect the other items of a delivery.
 
-    One bad item in a thousand gives 999 good events, and a dead event with the item as it was received.
+    If one item in a thousand is bad, there are 999 good events and one dead event. The dead event contains the
+    bad item as it was received.
     """
     events = split(batch_with(item, 999), default_number="default")
     dead = events.pop(499)
@@ -110,9 +114,9 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
 def test_an_unreadable_body_is_one_event(body: bytes) -> None:
-    """An unreadable body becomes one dead event with its reason.
+    """An unreadable body becomes one dead event with a reason.
 
-    The body is kept whole, under the number of the route that received it.
+    The event contains the whole body. It is stored under the number of the route that received the body.
     """
     (event,) = split(body, default_number="default")
     assert (event.kind, event.number_id, event.payload) == (EventKind.UNPARSEABLE, "default", body)
@@ -133,17 +137,14 @@ ANOTHER_SHAPE = {
 
 @pytest.mark.parametrize("body", ANOTHER_SHAPE.values(), ids=ANOTHER_SHAPE)
 def test_json_of_another_shape_is_one_dead_event(body: bytes) -> None:
-    """JSON that is not a delivery of Meta becomes one dead event with its reason."""
+    """JSON that is not a delivery of Meta becomes one dead event with a reason."""
     (event,) = split(body, default_number="default")
     assert (event.kind, event.problem, event.payload) == (EventKind.UNPARSEABLE, "InvalidEnvelope", body)
 
 
 @pytest.mark.parametrize("value", [b"5", b'"x"', b"null", b"[]", b"true"])
 def test_a_value_that_is_not_an_object_is_a_dead_event(value: bytes) -> None:
-    """A value that is not an object becomes a dead event.
-
-    The field should contain items, but such a value cannot contain any.
-    """
+    """A value that is not an object becomes a dead event, because it cannot contain the items of its field."""
     body = b'{"entry":[{"id":"7","changes":[{"field":"messages","value":%s}]}]}' % value
     (event,) = split(body, default_number="default")
     assert (event.kind, event.problem, event.number_id) == (EventKind.UNKNOWN, "InvalidItem", "waba:7")
@@ -152,7 +153,7 @@ def test_a_value_that_is_not_an_object_is_a_dead_event(value: bytes) -> None:
 def test_a_bad_entry_does_not_hide_the_good_ones() -> None:
     """A bad entry does not hide the good entries.
 
-    The whole body is kept for the bad entry, after the events of the good entries.
+    The bad entry gives one more event after the events of the good entries. This event contains the whole body.
     """
     good = delivery(change(messages=[text_message("a")])).decode()
     body = good.replace('"entry":[', '"entry":[17,').encode()
@@ -163,9 +164,9 @@ def test_a_bad_entry_does_not_hide_the_good_ones() -> None:
 
 @pytest.mark.parametrize("field", ["account_update", "telepathy_update"])
 def test_a_damaged_whole_value_is_dead_and_its_neighbour_is_not(field: str) -> None:
-    """A damaged value that is a whole event becomes a dead event, and the next value does not.
+    """If a value is one event and is damaged, it becomes a dead event. The next value does not.
 
-    A value that is one event is checked in the same way as an item.
+    Such a value is checked in the same way as an item.
     """
     body = b'{"entry":[{"id":"7","time":3,"changes":[{"field":"%s","value":{"n":NaN}},{"field":"%s","value":{}}]}]}'
     events = split(body % (field.encode(), field.encode()), default_number="default")
@@ -193,7 +194,7 @@ def test_a_body_with_something_after_it_is_kept_too() -> None:
 def test_a_flood_of_empty_containers_is_not_taken_apart() -> None:
     """A damaged body with far more containers than Meta sends becomes one event.
 
-    Taken apart, it would need hundreds of megabytes for objects.
+    If the body were split, its objects would need hundreds of megabytes.
     """
     body = b'{"entry":[' + b'{"changes":[]},' * 100_000 + b"NaN]}"
     (event,) = split(body, default_number="default")

@@ -239,14 +239,14 @@ def _sent(message: m.Outgoing) -> dict[str, object]:
 def test_every_kind_is_accepted_by_the_simulated_meta(name: str) -> None:
     """The simulated Meta accepts every kind of message.
 
-    The simulator's check was written independently from Meta's pages.
+    The check of the simulator was written from Meta's pages, independently of the messages.
     """
     assert check_message(_sent(KINDS[name])) == KINDS[name].kind
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_meta_would_refuse_cannot_be_made(name: str) -> None:
-    """A message that Meta would refuse cannot be made. The error is raised where it is created, with a reason."""
+    """A message that Meta would refuse cannot be created. The constructor raises an error with the reason."""
     with pytest.raises(m.InvalidMessage):
         REFUSED[name]()
 
@@ -283,7 +283,7 @@ def test_a_contact_request_has_the_type_that_meta_expects_in_messages() -> None:
 
 
 def test_a_flow_without_a_screen_asks_its_endpoint() -> None:
-    """A flow without a screen asks its endpoint. The first screen then comes from the flow's own server."""
+    """A flow without a screen asks its endpoint. The flow's own server then names the first screen."""
     assert m.Flow(body="a", title="a", flow_id="1").action()["parameters"]["flow_action"] == "data_exchange"  # type: ignore[index]  # nested JSON
 
 
@@ -330,9 +330,9 @@ def test_a_contact_without_a_phone_number_is_addressed_by_its_scoped_id() -> Non
 
 
 def test_a_contact_with_both_is_addressed_by_phone_only() -> None:
-    """A contact with a phone number and a BSUID is addressed by phone only.
+    """A contact with a phone number and a BSUID is addressed only by the phone number.
 
-    Meta uses `to` in that case. A second recipient in the request could only be misread.
+    If a request has both, Meta uses `to`. A second recipient in the request could only be misread.
     """
     body = m.addressed({}, to="16505551234", recipient="US.13491208655302741918", callback_data="7")
     assert "recipient" not in body

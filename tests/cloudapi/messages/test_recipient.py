@@ -38,9 +38,9 @@ def test_a_number_is_found_under_its_older_and_newer_form(digits: str, forms: tu
     ],
 )
 def test_the_zones_of_a_recipient_follow_from_prefix_or_country(recipient: Recipient, zones: tuple[str, ...]) -> None:
-    """The time zones of a recipient follow from the prefix of the number or from the country.
+    """The time zones of a recipient are found by the prefix of the phone number or by the country.
 
-    If neither gives a zone, no zone is returned.
+    If neither of them gives a time zone, the result is empty.
     """
     assert time_zones(recipient) == zones
 

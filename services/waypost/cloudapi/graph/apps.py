@@ -94,8 +94,8 @@ class AppCalls(GraphCalls):
     async def debug_token(self, credentials: Credentials, token: str) -> TokenDetails:
         """Returns Meta's description of `token`.
 
-        `token` is sent in the query because Meta does not read it from any other place. `credentials` are those of
-        the app.
+        `token` is sent in the query because Meta does not read it from any other place. `credentials` must be the
+        credentials of the app.
         """
         reply = await self.call("GET", "/debug_token", credentials, query={"input_token": token}, secrets=(token,))
         return responses.convert(reply, _Debugged).data
@@ -140,7 +140,7 @@ class AppCalls(GraphCalls):
     ) -> None:
         """Sets the app's callback and all its fields.
 
-        Pass the full list of fields, because it is not known whether Meta merges them.
+        Pass all fields, because it is not known whether Meta keeps the fields that a call leaves out.
 
         Before Meta answers this call, it sends the callback a request with the verify token. If that check fails,
         Meta refuses this call with error 2200.

@@ -122,7 +122,7 @@ class GraphCalls(abc.ABC):
     ) -> int:
         """Downloads the media at `url` and passes it to `write` in pieces. Returns the number of bytes.
 
-        Only Meta's media hosts are asked, and only they get the token, also after a redirect. Raises the errors of
+        The requests and the token go only to Meta's media hosts, even after a redirect. Raises the errors of
         `errors.py`. After an error, the bytes written so far must not be used.
         """
 

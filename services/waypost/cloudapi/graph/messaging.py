@@ -60,8 +60,8 @@ class MessageCalls(GraphCalls):
     ) -> None:
         """Marks a received message and all messages before it as read.
 
-        On request, it also shows a typing indicator for at most 25 s. The call may be repeated. Meta expects it
-        within 30 days of the message.
+        With `typing_indicator`, the user also sees a typing indicator for at most 25 s. The call may be repeated.
+        Meta expects the call within 30 days of the message.
         """
         payload: dict[str, object] = {"messaging_product": "whatsapp", "status": "read", "message_id": wamid}
         if typing_indicator:

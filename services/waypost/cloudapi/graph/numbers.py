@@ -136,10 +136,10 @@ class NumberCalls(GraphCalls):
     ) -> None:
         """Connects the number to the Cloud API.
 
-        If the number has no PIN, `pin` becomes its PIN. If it has one, `pin` must match it.
+        If the number has no PIN, `pin` becomes its PIN. If the number has a PIN, `pin` must match it.
 
-        Never call this method in a loop. After 10 calls of register and deregister in 72 h the number is locked for
-        72 h (133016). Wrong PINs lock it too (133005, 133008).
+        Never call this method in a loop. After 10 calls of register and deregister in 72 h, Meta locks the number for
+        72 h (error 133016). Wrong PINs lock the number too (errors 133005 and 133008).
         """
         body: dict[str, object] = {"messaging_product": "whatsapp", "pin": pin}
         if data_localization_region is not None:

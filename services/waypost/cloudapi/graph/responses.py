@@ -85,9 +85,9 @@ def convert(reply: object, shape: type[Shape]) -> Shape:
 def require_success(reply: object) -> None:
     """Checks that `reply` reports success.
 
-    Accepted are `{"success": true}`, the string "true" as the value (Meta's page shows both), and the bare `true`
-    of older edges. Raises `GraphRefused` if Meta answers false. Raises `GraphOutcomeUnknown` if the reply says
-    neither true nor false.
+    Three forms are accepted: `{"success": true}`, the same object with the string "true" (Meta's page shows
+    both), and the bare `true` of older edges. Raises `GraphRefused` if Meta answers false. Raises
+    `GraphOutcomeUnknown` if the reply says neither true nor false.
     """
     said = reply.get("success") if isinstance(reply, dict) else reply
     if said is True or said == "true":
@@ -100,8 +100,9 @@ def require_success(reply: object) -> None:
 def retry_after_s(headers: Mapping[str, str], *, now: datetime.datetime) -> float | None:
     """Returns the seconds that the response asks the client to wait, or None if it does not ask.
 
-    The headers `Retry-After` and `X-Business-Use-Case-Usage` are read, and the longer wait counts. `Retry-After`
-    is a number of seconds or an HTTP date (RFC 9110, 10.2.3). `estimated_time_to_regain_access` is in minutes.
+    If both `Retry-After` and `X-Business-Use-Case-Usage` ask for a wait, the longer wait is returned.
+    `Retry-After` is a number of seconds or an HTTP date (RFC 9110, 10.2.3). The other header gives the wait as
+    `estimated_time_to_regain_access`, in minutes.
     """
     waits = [wait for wait in (_from_retry_after(headers, now), _from_usage(headers)) if wait is not None]
     return min(max(waits), LONGEST_WAIT_S) if waits else None

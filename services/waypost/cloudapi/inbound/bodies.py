@@ -110,7 +110,7 @@ class CallPermissionReply(Body, frozen=True):
 class InteractiveBody(Body, frozen=True):
     """The body of an interactive message that a user sent. `type` names the one field that holds the reply.
 
-    Sometimes Meta sends no reply but an error next to the message.
+    Sometimes Meta sends an error next to the message instead of a reply.
     """
 
     type: str | None = None

@@ -132,7 +132,7 @@ def read_message(value: Members, item: Members) -> InboundMessage:
 def read_status(value: Members, item: Members) -> InboundStatus:
     """Parses an item of `statuses`.
 
-    A status `failed` comes without contacts. A status in a group names the participant in members of its own.
+    A status `failed` comes without contacts. A status in a group names the participant in separate members.
     """
     recipient, contact = contact_of(value, item_keys.READERS[ItemList.STATUSES](item.raw))
     if contact:
@@ -205,7 +205,10 @@ def read_echo(value: Members, item: Members) -> Echo:
 
 
 def read_history(value: Members, item: Members) -> History:
-    """Parses an item of `history`, which has messages in threads, or the reason why the history is not shared."""
+    """Parses an item of `history`.
+
+    Such an item has either messages in threads, or the reason why the history is not shared.
+    """
     metadata = item.inner("metadata")
     messages: list[HistoryMessage] = []
     for thread_raw in _objects(item, "threads"):
@@ -229,7 +232,7 @@ def read_history(value: Members, item: Members) -> History:
 
 
 def read_history_media(value: Members, item: Members) -> History:
-    """Parses an item of `messages` in the field history. It has the media of a message from an earlier chunk."""
+    """Parses an item of `messages` in the field history. The item has the media of a message from an earlier chunk."""
     metadata = value.inner("metadata")
     display_number = (metadata.text("display_phone_number") if metadata else None) or ""
     sender = item.identity("from", "from_user_id")
@@ -288,7 +291,7 @@ def _referral(item: Members) -> Referral | None:
 def _change_of(content: Content | None, sender: Identity) -> tuple[Identity | None, Identity | None]:
     """Returns the old and the new identity if a system message reports that the identity changed.
 
-    Otherwise it returns None twice.
+    Returns None twice for any other message.
     """
     if not isinstance(content, SystemBody) or not (content.type or "").startswith("user_changed"):
         return None, None

@@ -1,7 +1,7 @@
 """Finds where values begin and end in a damaged JSON document, so that only the bad item is lost.
 
-The module only finds the bytes that belong together. It does not check whether a value is valid JSON. One
-pass is enough, deep nesting causes no recursion, and no input makes it raise.
+The module only finds the bytes that belong together. It does not check whether a value is valid JSON. It
+reads the document once, without recursion. It raises no error, whatever the document contains.
 """
 
 import json

@@ -44,10 +44,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     `number_id` is the phone number id, or "waba:<id>" for account-level fields. `key` is unique within (number,
     kind). The key of a message or an echo is its wamid. The key of a status is "<wamid>:<status>" (and
     ":<participant>" in a group). The key of any other item is a digest of the item. `contact_key` is the BSUID if
-    known, else the digits of the phone number. It is "" if the event is not about a person. `occurred_at` is in
-    unix seconds, or 0 if Meta gave no time. `payload` is JSON in Meta's shape that has only this item, with the
-    bytes that were received. `problem` (see `Problem`) says why the event cannot be used. It is None for an event
-    that can be used.
+    the BSUID is known, else the digits of the phone number. `contact_key` is "" if the event is not about a
+    person. `occurred_at` is in unix seconds, or 0 if Meta gave no time. `payload` is JSON in Meta's shape. It has
+    only this item, with the bytes that were received. `problem` (see `Problem`) says why the event cannot be
+    used. It is None for an event that can be used.
     """
 
     number_id: str

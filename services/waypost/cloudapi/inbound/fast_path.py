@@ -59,7 +59,7 @@ _FRAME_END: Final = framing.FRAME_END
 def event_of(body: bytes, default_number: str) -> Event | None:
     """Returns the event of a delivery with a single message or status. Returns None for any other body.
 
-    `body` must be UTF-8. It need not be readable in any other way.
+    `body` must be UTF-8. It need not be valid JSON.
     """
     if len(body) > LARGEST:
         return None

@@ -188,7 +188,10 @@ class _Contacts:
 
 
 def _whole_value_event(context: ChangeContext, value: Buffer) -> Event:
-    """Returns one event for a whole value. Either its field has no lists, or the value lacks the shape of its field."""
+    """Returns one event for a whole value.
+
+    Either the field of the value has no lists, or the value does not have the shape that its field requires.
+    """
     problem = None
     has_lists = context.field in ITEM_KINDS
     if (context.suspect and not _is_json(value)) or (has_lists and not bytes(value).startswith(b"{")):
@@ -259,7 +262,10 @@ def _decode_members(value: Buffer | Fields | Items) -> RawMembers:
 
 
 def _list_items(member: Buffer | Fields | Items) -> list[Buffer]:
-    """Returns the items of a list. A value that is not a list counts as a list with one item. Null counts as empty."""
+    """Returns the items of a list.
+
+    A value that is not a list counts as a list with one item. Null counts as an empty list.
+    """
     if isinstance(member, list):
         return [_raw(item) for item in member]
     raw = _raw(member)

@@ -1,4 +1,4 @@
-"""Extracts the id, the sender and the timestamp of an item, which the inbox needs to store an event.
+"""Extracts the id, the sender and the timestamp of an item. The inbox needs them to store an event.
 
 The rest of the item is not decoded. A key must fit an index and a text column, so it is printable ASCII of
 limited length. Any other value counts as missing, and the item is identified by its digest.
@@ -129,7 +129,10 @@ def is_user_id(identifier: str) -> bool:
 
 
 def phone_and_user_id(phone: str | None, user_id: str | None) -> tuple[str, str]:
-    """Returns the pair (phone digits, BSUID). Each part may have arrived in either member. A missing part is ""."""
+    """Returns the pair (phone digits, BSUID). A missing part is "".
+
+    Some deliveries have the BSUID in the member for the phone number.
+    """
     phone, user_id = usable_key(phone), usable_key(user_id)
     if phone and is_user_id(phone):
         return "", user_id or phone
@@ -216,7 +219,7 @@ def _reader(kind: type[_Item], keys_of: Callable[[_Item, Buffer], ItemKeys]) -> 
 
 
 def _members(raw: Buffer) -> dict[str, Any] | None:
-    """Returns the members that are text or numbers. It is used for an item that strict decoding refused.
+    """Returns the members of an item that strict decoding refused. All values except the timestamp become text.
 
     Returns None if the item is not an object.
     """

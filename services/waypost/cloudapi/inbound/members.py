@@ -1,4 +1,4 @@
-"""Reads an object of Meta's one member at a time.
+"""Reads one of Meta's JSON objects, member by member.
 
 Unexpected values are kept and noted. They never cause an error.
 """
@@ -55,7 +55,10 @@ class Members:
         return None if raw is None else msgspec.json.decode(raw)
 
     def text(self, name: str) -> str | None:
-        """Returns a member as text. A number is converted. Returns None if the member is empty or anything else."""
+        """Returns a member as text. A number is converted to text.
+
+        Returns None if the member is empty, or is neither a text nor a number.
+        """
         value = self.plain(name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = str(value)
@@ -100,7 +103,10 @@ class Members:
             return None
 
     def typed(self, name: str, kind: type[_T]) -> _T | Any:
-        """Returns a member as the type `kind`. If its shape differs, the method notes this and returns plain values."""
+        """Returns a member as the type `kind`.
+
+        If the member does not have the shape of `kind`, the method adds a note and returns plain values.
+        """
         raw = self.get(name)
         if raw is None:
             return None

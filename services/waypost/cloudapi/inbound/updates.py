@@ -1,4 +1,4 @@
-"""The values of account-level fields as types. Every member is optional. Meta may add values to every set."""
+"""Types for the values of account-level fields. Every member is optional. Meta may add values to every set."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -101,7 +101,7 @@ class PhoneNumberName(Update, frozen=True):
 
 
 class Security(Update, frozen=True):
-    """The value of security. It reports that somebody asked to change or reset the PIN."""
+    """The value of the webhook field security. It reports that somebody asked to change or reset the PIN."""
 
     display_phone_number: str | None = None
     event: str | None = None
@@ -109,9 +109,9 @@ class Security(Update, frozen=True):
 
 
 class FlowUpdate(Update, frozen=True):
-    """The value of flows. It reports a flow's status, or an alert about the flow's endpoint.
+    """The value of the webhook field flows. It reports a flow's status, or an alert about the flow's endpoint.
 
-    Rates are in percent, latencies in milliseconds.
+    Rates are in percent. Latencies are in milliseconds.
     """
 
     event: str | None = None

@@ -1,8 +1,8 @@
 """Checks Meta's limits, and defines the base classes of all outgoing messages.
 
-A message is checked when it is created. A mistake therefore fails where it was made (in a script, a plugin,
-or the template of a schedule) and not hours later at Meta. The limits come from Meta's "Messages" pages.
-Lengths are in characters.
+A message is checked when it is created. A mistake therefore causes an error where it was made (in a script,
+a plugin, or the template of a schedule) and not hours later at Meta. The limits come from Meta's "Messages"
+pages. Lengths are in characters.
 """
 
 import math
@@ -102,7 +102,11 @@ def without_none(**values: object) -> dict[str, object]:
 
 
 def typed(kind: str, value: object) -> dict[str, object]:
-    """Returns Meta's usual form of a value: the member `type`, and a member of that name with the value."""
+    """Returns a value in the form that Meta uses most.
+
+    The form has the member `type` and a second member. The type is the name of the second member, and the value
+    is its content.
+    """
     name = str(kind)  # An enum member becomes plain text, which every encoder accepts.
     return {"type": name, name: value}
 

@@ -51,8 +51,9 @@ def parse(word: str) -> Recipient:
 def spellings(wa_id: str) -> tuple[str, ...]:
     """Returns all forms under which WhatsApp may know this phone number. The given form comes first.
 
-    Mexico used to insert a 1 before mobile numbers, and Argentina a 9. Brazil later added a 9. WhatsApp keeps the
-    form with which an account was created. So a contact may be registered under the other form.
+    In the past, Mexico inserted a 1 before mobile numbers, and Argentina inserted a 9. Brazil added a 9 later.
+    WhatsApp keeps the form with which an account was created. So a contact may be registered under the other
+    form.
     """
     if match := re.fullmatch(r"52(1?)(\d{10})", wa_id):
         other = f"52{'' if match[1] else '1'}{match[2]}"

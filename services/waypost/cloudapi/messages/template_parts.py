@@ -34,7 +34,10 @@ class Parameter(Part, frozen=True, kw_only=True):
     name: str | None = None
 
     def value(self) -> object:
-        """Returns the parameter's value. In Meta's JSON, its member has the name of the parameter's kind."""
+        """Returns the parameter's value.
+
+        In Meta's JSON, the member with the value has the name of the parameter's kind.
+        """
         raise NotImplementedError
 
     def json(self) -> dict[str, object]:
@@ -50,8 +53,8 @@ class Parameter(Part, frozen=True, kw_only=True):
 class TextParameter(Parameter, frozen=True):
     """A text for a variable.
 
-    The text has no line breaks, no tabs and at most four spaces in a row, because Meta refuses anything else here
-    (132012).
+    The text has no line breaks, no tabs and at most four spaces in a row. Meta refuses any other text here with
+    error 132012.
     """
 
     kind: ClassVar[str] = MessageType.TEXT
@@ -226,7 +229,7 @@ class QuickReply(TemplateButton, frozen=True, kw_only=True):
 class UrlButton(TemplateButton, frozen=True, kw_only=True):
     """The value for a link button.
 
-    It is the variable end of the web address. In authentication templates, it is the code.
+    The value is the variable end of the web address. In authentication templates, the value is the code.
     """
 
     kind: ClassVar[str] = "url"

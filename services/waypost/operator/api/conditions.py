@@ -17,8 +17,9 @@ every object."""
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition without its time and generation, which `merged` adds. Types and reasons are in
-    `contracts/condition_types.py`.
+    """A condition without its time and generation, which `merged` adds.
+
+    The types and reasons are in `contracts/condition_types.py`.
     """
 
     type: str
@@ -106,8 +107,9 @@ def reason_of(status: Mapping[str, Any] | None, type_: str) -> str:
 
 
 def changed(previous: Sequence[dict[str, Any]] | None, now: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the conditions whose status or reason changed. Such a change deserves a Kubernetes Event; a new message
-    alone does not.
+    """Returns the conditions whose status or reason changed.
+
+    Such a change deserves a Kubernetes Event. A change of only the message does not.
     """
     before = {each.get("type"): (each.get("status"), each.get("reason")) for each in previous or ()}
     return [each for each in now if before.get(each["type"]) != (each["status"], each["reason"])]

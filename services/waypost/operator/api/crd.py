@@ -1,8 +1,8 @@
 """The CRDs of both kinds, built from the models. `generate.py` writes them to files.
 
 A structural schema is derived from pydantic's schema. References are resolved, and `null` and titles are
-dropped. A pattern that has a message becomes a rule, because the API server shows the message of a rule. Of a
-pattern it shows only the text.
+dropped. A pattern that has a message becomes a rule, because the API server shows a rule's message. For a
+pattern, it would show only the pattern itself.
 """
 
 import json
@@ -175,8 +175,9 @@ def structural(model: type[BaseModel]) -> Schema:
 
 
 def _explained(schema: Schema) -> Schema:
-    """Returns the schema with bounds, rules and defaults added to its descriptions, because `kubectl explain` shows
-    only descriptions.
+    """Returns the schema with bounds, rules and defaults added to its descriptions.
+
+    They are added because `kubectl explain` shows only descriptions.
     """
     if any(each["rule"] == "false" for each in schema.get("x-kubernetes-validations", ())):
         return schema
@@ -263,8 +264,9 @@ def _rules_of(schema: Schema) -> list[Schema]:
 
 
 class _Plain(yaml.SafeDumper):
-    """A YAML dumper that writes repeated content in full, because some programs that read manifests do not understand
-    YAML anchors.
+    """A YAML dumper that writes repeated content in full.
+
+    Some programs that read manifests do not understand YAML anchors.
     """
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as the base class has it

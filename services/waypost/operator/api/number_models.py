@@ -1,6 +1,6 @@
-"""The kind `WhatsAppNumber` as typed models: the source of its CRD, reference and checks.
+"""Typed models of the kind `WhatsAppNumber`. Its CRD, its reference and its checks are derived from them.
 
-Docstrings here are what `kubectl explain` shows.
+`kubectl explain` shows the docstrings of this module.
 """
 
 from typing import Annotated, Literal
@@ -217,7 +217,7 @@ class RegistrationStatus(Written):
 
 
 class UnansweredStatus(Written):
-    """When Meta last answered, by what it was asked about; only for what it has not answered for some time."""
+    """The time of Meta's last answer about each subject. Only subjects without an answer for some time are listed."""
 
     token: Moment | None = None
     """Last answer about app and token."""

@@ -1,6 +1,6 @@
-"""The kind `BotSchedule` as typed models: the source of its CRD, reference and checks.
+"""Typed models of the kind `BotSchedule`. Its CRD, its reference and its checks are derived from them.
 
-Docstrings here are what `kubectl explain` shows.
+`kubectl explain` shows the docstrings of this module.
 """
 
 from typing import Annotated, Literal

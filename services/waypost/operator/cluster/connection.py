@@ -47,7 +47,10 @@ async def configuration(kubeconfig: Path | None = None) -> Configuration:
 
 
 async def client(kubeconfig: Path | None = None) -> ApiClient:
-    """Returns a client for the operator's own calls; close it with `await client.close()`. Raises `NoConnection`."""
+    """Returns a client for the operator's own calls. Raises `NoConnection`.
+
+    Close the client with `await client.close()`.
+    """
     made = ApiClient(await configuration(kubeconfig))
     made.user_agent = "waypost-operator"
     return made

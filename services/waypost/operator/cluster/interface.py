@@ -57,13 +57,16 @@ class Cluster(Protocol):
         """Returns an object of one of our kinds or a child object (CronJob, Job). Returns None if it does not exist."""
 
     async def secret(self, namespace: str, name: str) -> Stored | None:
-        """Returns a Secret; None if it does not exist. The caller checks the opt-in label before it reads `data`."""
+        """Returns a Secret, or None if it does not exist.
+
+        The caller checks the opt-in label before it reads `data`.
+        """
 
     async def config_map(self, namespace: str, name: str) -> Stored | None:
-        """Returns a ConfigMap; None if it does not exist."""
+        """Returns a ConfigMap, or None if it does not exist."""
 
     async def namespace_annotations(self, namespace: str) -> Mapping[str, str]:
-        """Returns the annotations of a Namespace; none if it does not exist."""
+        """Returns the annotations of a Namespace. The result is empty if the Namespace does not exist."""
 
     async def create(self, manifest: Manifest) -> Manifest:
         """Creates an object and returns it as stored. Raises `ClusterConflict` if the object already exists."""
@@ -86,13 +89,15 @@ class Cluster(Protocol):
         """Deletes an object, if it exists."""
 
     async def write_status(self, manifest: Manifest, status: Manifest) -> Manifest:
-        """Replaces the status of one of our objects. Raises `ClusterConflict` if the object changed since `manifest`
-        was read.
+        """Replaces the status of one of our objects.
+
+        Raises `ClusterConflict` if the object changed since `manifest` was read.
         """
 
     async def write_metadata(self, manifest: Manifest, patch: Manifest) -> Manifest:
-        """Merge-patches `metadata` (finalizers, annotations). Raises `ClusterConflict` if the object changed since
-        `manifest` was read.
+        """Merge-patches `metadata` (finalizers, annotations).
+
+        Raises `ClusterConflict` if the object changed since `manifest` was read.
         """
 
     async def objects(self, kind: str) -> list[Manifest]:

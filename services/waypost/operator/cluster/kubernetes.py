@@ -84,15 +84,18 @@ class KubernetesCluster:
             return None
 
     async def secret(self, namespace: str, name: str) -> Stored | None:
-        """Returns a Secret; None if it does not exist. The caller checks the opt-in label before it reads `data`."""
+        """Returns a Secret, or None if it does not exist.
+
+        The caller checks the opt-in label before it reads `data`.
+        """
         return _stored(await self.read("Secret", namespace, name), encoded=True)
 
     async def config_map(self, namespace: str, name: str) -> Stored | None:
-        """Returns a ConfigMap; None if it does not exist."""
+        """Returns a ConfigMap, or None if it does not exist."""
         return _stored(await self.read("ConfigMap", namespace, name), encoded=False)
 
     async def namespace_annotations(self, namespace: str) -> Mapping[str, str]:
-        """Returns the annotations of a Namespace; none if it does not exist."""
+        """Returns the annotations of a Namespace. The result is empty if the Namespace does not exist."""
         try:
             found = await self._calls.call("GET", NAMESPACE.named(namespace), NAMESPACE, accept=METADATA)
         except NotThere:
@@ -175,8 +178,9 @@ class KubernetesCluster:
         )
 
     async def write_metadata(self, manifest: Manifest, patch: Manifest) -> Manifest:
-        """Merge-patches `metadata`. Raises `ClusterConflict` if the object is gone or changed since `manifest` was
-        read.
+        """Merge-patches `metadata`.
+
+        Raises `ClusterConflict` if the object is gone or changed since `manifest` was read.
         """
         kind, namespace, name = _identity(manifest)
         version = manifest["metadata"]["resourceVersion"]

@@ -36,7 +36,7 @@ class Leases(Protocol):
     """The part of a cluster that leader election needs."""
 
     async def read(self, kind: str, namespace: str, name: str) -> Manifest | None:
-        """Returns the Lease; None if it does not exist."""
+        """Returns the Lease, or None if it does not exist."""
 
     async def create(self, manifest: Manifest) -> Manifest:
         """Creates the Lease. Raises `ClusterConflict` if the Lease already exists."""
@@ -48,8 +48,8 @@ class Leases(Protocol):
 class Election:
     """Decides what to do about a Lease that was read. It does no I/O, but it remembers what it saw.
 
-    Clocks of two machines are never compared. A Lease states a duration. It counts as abandoned when this process
-    has seen no change of it for that long.
+    Clocks of two machines are never compared. A Lease states a duration. The Lease counts as abandoned when this
+    process has seen no change of the Lease for longer than this duration.
     """
 
     def __init__(self, me: str) -> None:
@@ -75,7 +75,7 @@ class Election:
         return "take" if abandoned else "wait"
 
     def claimed(self, lease: Manifest | None, namespace: str, at: datetime) -> Manifest:
-        """Returns the Lease as this process writes it to take or renew it."""
+        """Returns the Lease that this process writes in order to take or renew the Lease."""
         moment = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec: dict[str, Any] = dict((lease or {}).get("spec") or {})
         if spec.get("holderIdentity") != self.me:
@@ -112,7 +112,7 @@ class Leadership:
         self._renewed_at = float("-inf")
 
     async def acquire(self) -> None:
-        """Returns once this process leads."""
+        """Waits until this process leads."""
         waiting = False
         while not await self._try():
             if not waiting:

@@ -1,9 +1,12 @@
-"""Keeps the workers' entries of the previous version: four Secrets, in which each entry has the text of its bot.
+"""Keeps the workers' entries in the layout of the previous version.
 
-During an upgrade, workers of the previous version read these Secrets until they are replaced. So a number that has an
-entry there keeps it, and changes are written there too. An hour after the operator has started, the Secrets are
-deleted, except those with an entry that the registry could not take over. After a rollback, the previous operator
-writes them again. The next release removes this module.
+In that layout there are four Secrets, and each entry has the text of its bot.
+
+During an upgrade, workers of the previous version read these Secrets until the workers are replaced. So a
+number that has an entry in these Secrets keeps the entry, and the operator also writes changes into it. An
+hour after the operator has started, it deletes the Secrets. It keeps a Secret with an entry that the registry
+could not take over. After a rollback, the previous operator writes the Secrets again. The next release
+removes this module.
 """
 
 import zlib
@@ -21,17 +24,17 @@ KEEP_S = 3600.0
 
 
 def home(namespace: str, name: str) -> int:
-    """Returns the number of the Secret in which the previous version looks for a number's entries."""
+    """Returns the index of the Secret in which the previous version looks for the entries of a number."""
     return zlib.crc32(f"{namespace}/{name}".encode()) % SECRETS
 
 
 def worker_secret(shard: int) -> str:
-    """Returns the name of a Secret with entries for workers, as the previous version has it."""
+    """Returns the name that the previous version gives to a Secret with workers' entries."""
     return f"waypost-registry-worker-{shard}"
 
 
 class PreviousRegistry:
-    """Reads, follows and finally deletes the workers' Secrets of the previous version."""
+    """Reads, updates and finally deletes the workers' Secrets of the previous version."""
 
     def __init__(self, cluster: Cluster, namespace: str, clock: Callable[[], float]) -> None:
         self._cluster = cluster
@@ -41,14 +44,15 @@ class PreviousRegistry:
         self._data: dict[int, dict[str, bytes]] | None = None
 
     async def get(self, namespace: str, name: str, key: str) -> Number | None:
-        """Returns the entry of a number, if it has one that can be read. Raises `ClusterError`."""
+        """Returns the entry of a number, or None if there is no entry that can be read. Raises `ClusterError`."""
         content = (await self._read()).get(home(namespace, name), {}).get(key)
         return None if content is None else _decoded(content)
 
     async def follow(self, number: Number, script: str | None, key: str) -> None:
-        """Writes a changed number into the entry that it has in the previous layout; does nothing if it has none.
+        """Writes a changed number into its entry in the previous layout. Does nothing if it has no entry there.
 
-        `script` is the text of its bot; None means that the bot is the one that the entry has. Raises `ClusterError`.
+        `script` is the text of the number's bot. If `script` is None, the bot in the entry is kept. Raises
+        `ClusterError`.
         """
         shard = home(number.namespace, number.name)
         data = (await self._read()).get(shard, {})
@@ -84,7 +88,10 @@ class PreviousRegistry:
             del data[shard]
 
     async def _read(self) -> dict[int, dict[str, bytes]]:
-        """Returns the keys of each Secret that exists. They are read once, because nothing else changes them."""
+        """Returns the keys and values of each Secret that exists.
+
+        The Secrets are read only once, because only this class changes them.
+        """
         if self._data is None:
             data = {}
             for shard in range(SECRETS):

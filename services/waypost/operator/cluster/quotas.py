@@ -26,13 +26,13 @@ _UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "
 
 
 def parse_bytes(text: str) -> int | None:
-    """Returns the number of bytes that a quantity stands for; None if it is not a quantity of bytes."""
+    """Returns the number of bytes in a quantity, or None if `text` is not a quantity of bytes."""
     matched = _QUANTITY.fullmatch(text.strip())
     return int(matched[1]) * _UNITS[matched[2]] if matched else None
 
 
 class Quotas:
-    """Looks up the quotas of namespaces. `registry_bytes` is the default of the platform; 0 means no quota."""
+    """Looks up the quotas of namespaces. `registry_bytes` is the default of the platform. 0 means no quota."""
 
     def __init__(self, cluster: Cluster, registry_bytes: int, clock: Callable[[], float]) -> None:
         self._cluster = cluster

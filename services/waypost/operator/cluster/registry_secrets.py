@@ -40,7 +40,7 @@ Entry = TypeVar("Entry", Route, Number)
 
 @dataclass(frozen=True)
 class Published:
-    """The published entries of one number. An entry is None if there is none, or none that can be read."""
+    """The published entries of one number. An entry is None if it does not exist or cannot be read."""
 
     route: Route | None = field(default=None, repr=False)
     number: Number | None = field(default=None, repr=False)
@@ -55,7 +55,7 @@ class Published:
 
 @dataclass(frozen=True)
 class _Wanted:
-    """What a number will take in the registry."""
+    """The number of bytes that a number's entries and bot will take in the registry."""
 
     entries: int
     """Bytes of both entries."""
@@ -75,8 +75,8 @@ class Use:
 class NoRoom(ClusterRefused):
     """Raised when the registry cannot take what a number wants to publish.
 
-    Its namespace has used up its quota, or all Secrets are full. `reason` says which of the two. A retry makes sense
-    once something was removed.
+    Either the number's namespace has used up its quota, or all Secrets are full. `reason` says which of the two
+    is true. A retry makes sense after something was removed.
     """
 
 
@@ -91,8 +91,8 @@ def key(namespace: str, name: str) -> str:
 class Registry:
     """Reads and writes the registry's Secrets in a cluster.
 
-    A Secret that was read less than `fresh_s` seconds ago is not read again: each holds the entries of hundreds of
-    numbers. Only the operator writes these Secrets, unless a person edits one by hand.
+    A Secret that was read less than `fresh_s` seconds ago is not read again, because each Secret holds the
+    entries of hundreds of numbers. Only the operator writes these Secrets, unless a person edits one by hand.
     """
 
     def __init__(
@@ -131,8 +131,9 @@ class Registry:
     async def write(self, published: Published, route: Route, number: Number, script: str | None = None) -> bool:
         """Publishes the entries that differ from `published`. Returns whether any entry was written.
 
-        `script` is the text of the number's bot. It may be None if the registry has the bot. Raises `NoRoom`, after
-        which nothing has changed but perhaps the bot's file, and `ClusterError`.
+        `script` is the text of the number's bot. It may be None if the registry has the bot. Raises `ClusterError`.
+        Raises `NoRoom` if the registry has no room for the number. In that case nothing has changed, except that the
+        bot's file may have been written.
         """
         where = key(number.namespace, number.name)
         await self._load()
@@ -206,7 +207,10 @@ class Registry:
         return {(namespace, name) for namespace, _, name in parts}
 
     async def carries(self, token: str) -> bool:
-        """Returns whether the published entry of any number contains that access token. Raises `ClusterError`."""
+        """Returns whether the published entry of any number contains the access token `token`.
+
+        Raises `ClusterError`.
+        """
         await self._load()
         quoted = msgspec.json.encode(token)
         contents = [content for _, content in (*self._numbers.items(), *await self._previous.items())]
@@ -264,7 +268,7 @@ class Registry:
         return await self._bots.get(bot_files.file_name(digest)) is not None
 
     async def _store(self, digest: str, script: str | None) -> bool:
-        """Writes a bot if the registry lacks it; returns whether it did."""
+        """Writes a bot if the registry does not have it yet. Returns whether the bot was written."""
         where = bot_files.file_name(digest)
         self._used_at[where] = self._clock()  # from here on `tidy` leaves it alone
         if script is None or await self._is_stored(digest):
@@ -290,7 +294,10 @@ class Registry:
         return self._bots.size(file) or (len(file) + len(bot_files.pack(script)) if script is not None else 0)
 
     def _over_quota(self, namespace: str, where: str, wanted: _Wanted, quota: int) -> NoRoom | None:
-        """Returns the refusal if the namespace would use more than its quota, and more than it uses now."""
+        """Returns a refusal if the number's new entries would exceed the quota, or None if they fit.
+
+        The entries are refused if the namespace would then use more than its quota and also more than it uses now.
+        """
         before, after = self._used(namespace), self._used(namespace, {where: wanted})
         if not before < after > quota:
             return None
@@ -303,8 +310,8 @@ class Registry:
     def _used(self, namespace: str, wanted: Mapping[str, _Wanted] = MappingProxyType({})) -> int:
         """Returns how many bytes a namespace uses: its entries, and each bot of its numbers once.
 
-        `wanted` says which entries to count in another form than they have now. What is being written counts as if
-        it were there.
+        The entries in `wanted` are counted with their future size instead of their present size. An entry that is
+        being written is counted as if it were already written.
         """
         own = {where: each for where, each in self._wanted.items() if where.partition(".")[0] == namespace}
         own.update(wanted)

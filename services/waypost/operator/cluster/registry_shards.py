@@ -1,8 +1,9 @@
-"""Reads and writes the Secrets with one content of the registry, and decides which of them has room.
+"""Reads and writes the Secrets that hold one content of the registry, and decides which Secret has room.
 
-A content is the routes, the numbers or the bots. It is spread over many Secrets, because the API server refuses a
-Secret with more than 1 MiB. All of them are mounted from the start, so the content grows without a restart. Sizes are
-checked before a write. If the API server refused a write, it would refuse the changes of other teams in the same patch.
+A content is the routes, the numbers or the bots. Each content is spread over many Secrets, because the API
+server refuses a Secret with more than 1 MiB. All these Secrets are mounted from the start, so a content grows
+without a restart. Sizes are checked before a write. If the API server refused a write, it would also refuse
+the changes of other teams in the same patch.
 """
 
 import asyncio
@@ -57,7 +58,7 @@ class _Shard:
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def resize(self, key: str, size: int) -> None:
-        """Records how many bytes a key takes; 0 removes it."""
+        """Records how many bytes a key takes. A size of 0 removes the key."""
         self.total += size - self.sizes.pop(key, 0)
         if size:
             self.sizes[key] = size
@@ -108,9 +109,9 @@ class Shards:
         self._is_loaded = True
 
     async def get(self, key: str) -> bytes | None:
-        """Returns the content of a key, or None if there is no such key. It is empty if contents are not kept.
+        """Returns the content of a key, or None if there is no such key.
 
-        Raises `ClusterError`.
+        The content is empty if contents are not kept. Raises `ClusterError`.
         """
         await self.load()
         place = self.place(key)
@@ -122,8 +123,8 @@ class Shards:
     def place(self, key: str) -> int | None:
         """Returns the shard that a key is in or is being written to, or None if there is no such key.
 
-        A key that has moved may still be in its earlier Secret, whose number is lower: pods read the Secrets in order,
-        so that the copy in the later one counts.
+        A key that has moved may still have a copy in its earlier Secret, which has a lower number. Pods read the
+        Secrets in order, so that the copy in the later Secret is the valid one.
         """
         found = self._places.get(key)
         return None if found is None else max(found)
@@ -150,8 +151,9 @@ class Shards:
     def choose(self, key: str, content: bytes, *, home: int | None = None) -> int | None:
         """Returns the shard to write this content to, or None if no Secret has room.
 
-        A key stays where it is while it fits. Another key goes to the first shard below 70 %, where `home` is looked at
-        first. If no shard is, a key that has a place may still fill up its Secret.
+        A key stays in its Secret while it fits there. Any other key goes to the first shard that is less than 70 %
+        full. The shard `home` is tried first. If every shard is fuller than that, a key that already has a Secret may
+        fill up this Secret.
         """
         size = len(key) + len(content)
         current = self.place(key)
@@ -176,7 +178,7 @@ class Shards:
                 await self._write(key, None, earlier)
 
     async def remove(self, key: str) -> bool:
-        """Removes a key from every Secret. Returns whether it was in one. Raises `ClusterError`."""
+        """Removes a key from every Secret. Returns whether any Secret contained the key. Raises `ClusterError`."""
         await self.load()
         places = sorted(self._places.get(key, ()))
         for shard in places:
@@ -184,7 +186,7 @@ class Shards:
         return bool(places)
 
     def moved(self) -> list[tuple[str, int]]:
-        """Returns keys that are also in a later Secret, with the shard of the copy that no longer counts."""
+        """Returns each key that is also in a later Secret, together with the shard of its outdated copy."""
         return [(key, each) for key, places in self._places.items() for each in sorted(places)[:-1]]
 
     async def remove_copy(self, key: str, shard: int) -> None:
@@ -229,7 +231,10 @@ class Shards:
             self._show(index)
 
     async def _write(self, key: str, content: bytes | None, index: int) -> None:
-        """Writes or removes a key. Its size counts at once, for other writes that begin before this one ends."""
+        """Writes or removes a key.
+
+        The key's size is recorded before the write ends, so that other writes that begin in this time include it.
+        """
         shard = self._shards[index]
         size = 0 if content is None else len(key) + len(content)
         write = _Write(max(size, shard.sizes.get(key, 0)))

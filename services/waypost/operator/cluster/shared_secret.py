@@ -35,7 +35,7 @@ class _Pending:
 
     @property
     def is_full(self) -> bool:
-        """Whether no further entry goes with this patch."""
+        """Whether this patch is full, so that no further entry may be added to it."""
         size = sum(len(content) for content in self.entries.values() if content is not None)
         return len(self.entries) >= MOST or size >= MOST_BYTES
 

@@ -80,9 +80,10 @@ class Agenda:
         return None
 
     def done(self, key: Key, now: float, *, again_at: float | None) -> None:
-        """Records the end of a reconcile and plans the next one at `again_at`. None plans no further reconcile.
+        """Records the end of a reconcile and plans the next one at `again_at`.
 
-        A reconcile that was added while this one ran is planned in both cases.
+        If `again_at` is None, no further reconcile is planned. A reconcile that was added while this one ran is
+        planned in both cases.
         """
         running = self._running.pop(key)
         entry = running.next

@@ -90,8 +90,8 @@ def settings() -> kopf.OperatorSettings:
 async def run(handlers: kopf.OperatorRegistry, *, namespaces: Collection[str] | None, stop: asyncio.Event) -> None:
     """Keeps the streams open until `stop` is set. A signal sets `stop` too.
 
-    Raises the error that ended a stream for good. At its end kopf cancels every task that was created after kopf
-    started. Tasks that must outlive kopf must therefore be created before.
+    Raises the error that ended a stream for good. When kopf ends, it cancels every task that was created after
+    kopf started. A task that must outlive kopf must therefore be created before kopf starts.
     """
 
     @kopf.on.cleanup(registry=handlers)

@@ -82,8 +82,9 @@ class Operator:
         return None if self._canary is None else self._canary.unhealthy()
 
     async def run(self) -> None:
-        """Runs the operator until its end. Raises `NoConnection`, `LeaseLost`, or the error that ended a watch stream
-        for good.
+        """Runs the operator until its end.
+
+        Raises `NoConnection`, `LeaseLost`, or the error that ended a watch stream for good.
         """
         options, runtime = self._options, self._runtime
         cache = ObjectCache()

@@ -1,6 +1,6 @@
 """Label selectors for the kinds that are watched in addition to our own.
 
-Of these kinds, the API server sends only objects that match.
+The API server sends only those objects of these kinds that match the selector.
 """
 
 from waypost.operator.api.number_models import CREDENTIALS_LABEL, GROUP

@@ -31,9 +31,9 @@ UNREADY_SPREAD_S = 30.0
 
 
 def references(manifest: Manifest) -> set[Reference]:
-    """Returns references to everything that the object depends on. A change of any of it is a reason to reconcile.
+    """Returns references to everything that the object depends on.
 
-    An invalid spec causes no error.
+    A change of any referenced object is a reason to reconcile. An invalid spec causes no error.
     """
     namespace = manifest["metadata"]["namespace"]
     spec = manifest.get("spec") or {}
@@ -80,9 +80,9 @@ def availability(manifest: Manifest) -> object:
 
 
 def claim_state(manifest: Manifest) -> object:
-    """Returns a value that changes whenever this object is proven at Meta, or refused.
+    """Returns a value that changes whenever the object's claim becomes proven at Meta or is refused there.
 
-    When it changes, the other objects that claim the same phone number are reconciled.
+    When the value changes, the other objects that claim the same phone number are reconciled.
     """
     return manifest["kind"] == NUMBER and was_proven(manifest.get("status"))
 
@@ -109,11 +109,11 @@ def schedule_of(cron_job: Manifest) -> Key | None:
 
 
 def first_delay_s(manifest: Manifest, *, now: float, resync_s: float, draw: Callable[[], float]) -> float:
-    """Returns in how many seconds to reconcile an object that is older than this process. `now` is in seconds since
-    1970.
+    """Returns in how many seconds to reconcile an object that is older than this process.
 
-    Objects with changes that no operator has acted on come first. Objects whose reconcile failed keep their back-off.
-    All others are spread over the resync interval, so that a restart does not ask Meta about all of them at once.
+    `now` is in seconds since 1970. Objects with changes that no operator has acted on come first. Objects whose
+    reconcile failed keep their back-off. All other objects are spread over the resync interval, so that a restart
+    does not ask Meta about all of them at once.
     """
     metadata = manifest["metadata"]
     status = manifest.get("status") or {}

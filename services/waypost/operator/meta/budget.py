@@ -1,9 +1,9 @@
 """Keeps a budget of management calls for each pair of app and account.
 
-With it, many numbers together stay within Meta's hourly limit (error 80007). Meta counts calls on the
-account's node and its edges per app, account and hour. So does this budget: an app that names another's
-account uses up only its own calls there. Single calls are not recorded, because each record would cost a
-write.
+With this budget, many numbers together stay within Meta's hourly limit (error 80007). Meta counts calls on
+the account's node and its edges per app, account and hour. This budget counts in the same way. An app that
+names somebody else's account therefore uses up only its own calls on that account. Single calls are not
+recorded, because each record would cost a write.
 
 When a process ends in an orderly way, it hands the remaining calls to the next process
 (`budget_handover.py`). After any other end the remainder is not known. The next process then begins with an
@@ -82,7 +82,7 @@ def pair_of(app_id: str, account: str) -> str:
 
 
 def summarize(others: float, pairs: Mapping[str, float], most: int = MOST_NAMED) -> Remaining:
-    """Returns the remainder, naming at most `most` pairs. These are the pairs with the fewest calls left.
+    """Returns the remainder with at most `most` named pairs. These are the pairs with the fewest calls left.
 
     No pair gets a larger share than it really has. The function has no side effects.
     """
@@ -197,8 +197,9 @@ class Budget:
         entry.at = max(entry.at, now)
 
     def _left(self, entry: _Bucket, now: float) -> float:
-        """Returns the remainder as if its refill began now. If the refill begins later, the calls that it would give
-        until then are subtracted.
+        """Returns the remaining calls of `entry` as if its refill began now.
+
+        If the refill begins later, the calls that a refill would add until then are subtracted.
         """
         calls = min(self._burst, entry.calls + (now - entry.at) * self._per_second)
         return min(calls, (now - entry.blocked_until) * self._per_second) if entry.blocked_until > now else calls

@@ -44,9 +44,9 @@ class Record(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Opening:
-    """How a process begins.
+    """The way in which a process begins.
 
-    It writes `record`. Then it opens its budget with `left`, which is `age_s` seconds old.
+    The process writes `record`. Then it opens its budget with `left`, which is `age_s` seconds old.
     """
 
     record: Record
@@ -55,7 +55,7 @@ class Opening:
 
 
 def opening_after(found: Record, now: float) -> Opening:
-    """Returns how a process begins that has found the record `found`. The function has no side effects.
+    """Returns how a process begins after it has found the record `found`. The function has no side effects.
 
     A grant counts for somewhat longer than an hour, and its refill begins late. The reason is that the previous
     process may still be at work.
@@ -70,7 +70,8 @@ def opening_after(found: Record, now: float) -> Opening:
 def read(content: bytes, now: float) -> Record:
     """Returns the record that a ConfigMap holds. The function has no side effects.
 
-    If no process can have written the content, the record counts as if all grants had been made.
+    If the content cannot come from an operator process, returns a record that says that all grants have been
+    made.
     """
     try:
         found = msgspec.json.decode(content, type=Record)
@@ -107,7 +108,10 @@ class BudgetHandover:
         self._writing = asyncio.Lock()
 
     async def begin(self) -> None:
-        """Records that the process begins and opens its budget. Further calls do nothing. Raises `ClusterError`."""
+        """Records that the process begins, and opens its budget. Raises `ClusterError`.
+
+        If this method is called again, it does nothing.
+        """
         async with self._writing:
             if self._begun is not None:
                 return

@@ -58,8 +58,9 @@ class Withdraw(Action):
 
 @dataclass(frozen=True)
 class WithdrawOther(Action):
-    """Removes the registry entries of the object that held the phone number before, because Meta refuses its
-    credentials.
+    """Removes the registry entries of the object that held the phone number before.
+
+    The entries are removed because Meta refuses the credentials of that object.
     """
 
     purpose: ClassVar[str] = "withdraw the object that held the phone number before"
@@ -142,7 +143,7 @@ class RefreshToken(Action):
 
 @dataclass(frozen=True)
 class RevokeToken(Action):
-    """Revokes the token that a refreshed one replaced."""
+    """Revokes the old token that was replaced when the token was refreshed."""
 
     purpose: ClassVar[str] = "revoke the replaced token"
     needs: ClassVar[tuple[type[Action], ...]] = (Publish,)

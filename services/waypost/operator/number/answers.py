@@ -19,8 +19,9 @@ RESYNCS = 3
 class LastAnswers:
     """Holds the times of Meta's last answers, by number and question, in seconds since 1970.
 
-    Answers are not written into the status, because each would be a write. Only if an answer is overdue, the time of
-    the last one is written (`unansweredSince`), so that a restart does not make it look newer.
+    Each answer would cost a write of the status, so these times are normally kept in memory only. If an answer is
+    overdue, the time of the last answer is written into the status (`unansweredSince`). Without this, the last
+    answer would look newer after a restart.
     """
 
     def __init__(self, started_at: float, resync_s: float) -> None:
@@ -39,14 +40,14 @@ class LastAnswers:
     def stale(self, uid: str, status: Mapping[str, Any], now: float) -> dict[Question, float]:
         """Returns the questions whose last answers are too old to say anything about the present.
 
-        Each has the time of its last answer.
+        Each question is returned with the time of its last answer.
         """
         return self._older_than(self._stale_s, uid, status, now)
 
     def overdue(self, uid: str, status: Mapping[str, Any], now: float) -> dict[Question, float]:
-        """Returns the questions whose last answers are at least half as old as stale ones.
+        """Returns the questions whose last answers have reached half the age at which they are stale.
 
-        Each has the time of its last answer.
+        Each question is returned with the time of its last answer.
         """
         return self._older_than(self._stale_s / 2, uid, status, now)
 

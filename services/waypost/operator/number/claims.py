@@ -101,9 +101,9 @@ class Claims:
         return [self._by_object[key] for key in sorted(keys)]
 
     def may_be_proven(self, claim: Claim) -> bool:
-        """Returns whether the object's status said that Meta accepts its credentials.
+        """Returns whether the object's status said that Meta accepts the object's credentials.
 
-        The status is that of the object's last reconcile.
+        The status is the one that was seen at the object's last reconcile.
         """
         return (claim.namespace, claim.name) in self._proven
 
@@ -136,8 +136,8 @@ class Claims:
 def was_proven(status: Mapping[str, Any] | None) -> bool:
     """Returns whether the status of an object says that its claim is proven.
 
-    It is if Meta accepted the credentials for the phone number when it was last asked, and no other object held the
-    number.
+    The claim is proven if both of these are true: Meta accepted the credentials for the phone number when it was
+    last asked, and no other object held the number.
     """
     # Meta is not asked about a suspended object. If it is not published either, its old conditions prove nothing.
     is_idle = reason_of(status, ConditionType.READY) in (Reason.CONFLICT, Reason.SUSPENDED)

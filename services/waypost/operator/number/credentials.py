@@ -1,4 +1,7 @@
-"""Reads the credentials of a number from a Secret. The Secret's owner must have allowed this by a label."""
+"""Reads the credentials of a number from a Secret.
+
+A label on the Secret must show that its owner allows this.
+"""
 
 from dataclasses import dataclass
 
@@ -22,7 +25,7 @@ _FORMS = {
 
 
 class Credentials(Strict):
-    """Ids, secrets and access token with which Meta is called for a number."""
+    """The ids, the secrets and the access token with which Meta is called for a number."""
 
     app_id: MetaId
     app_secret: str = Field(min_length=1, max_length=256, repr=False)
@@ -44,9 +47,9 @@ class Unusable:
 def read(secret: Stored | None, namespace: str, name: str) -> Credentials | Unusable:
     """Returns the credentials in `secret`, or the reason why there are none.
 
-    `namespace` and `name` are those of the Secret. No message repeats a value. The label is checked before the
-    content. Otherwise a user who may create a number could use a Secret that is not meant for the number, or
-    learn something about the content of the Secret.
+    `namespace` and `name` belong to the Secret. No message contains a value from the Secret. The label is checked
+    before the content. Otherwise a user who may create a number could use a Secret that is not meant for the
+    number, or learn something about the content of the Secret.
     """
     if secret is None:
         message = f"There is no Secret {name} in namespace {namespace}. Create it, or correct spec.credentialsRef."

@@ -1,6 +1,6 @@
 """Finalizes a deleted number: removes its callback at Meta, its registry entries and its secrets.
 
-The callback is removed only if the number's `deletionPolicy` is `Delete`. Meta is then asked with the
+The callback is removed only if the number's `deletionPolicy` is `Delete`. In that case Meta is asked with the
 credentials that still exist. A deletion always ends. A refusal by Meta is final. If Meta does not answer, the
 deletion waits until a deadline. The annotation `waypost.dev/abandon: "true"` ends this wait at once. An Event
 says what could not be removed.
@@ -108,7 +108,7 @@ class Finalizer:
     async def _is_subscription_needed(self, mine: Claim, app_id: str) -> bool:
         """Returns whether another number needs the app's subscription to the account.
 
-        That is a number that is published with the same app, or the object that gets the phone number next. An
+        Such a number is published with the same app, or it belongs to the object that gets the phone number next. An
         unproven object that only names the account does not count.
         """
         for other in self._claims.others(mine, account=mine.waba_id):
@@ -118,7 +118,7 @@ class Finalizer:
         return await self._holders.is_waited_for(mine)
 
     async def _access(self, metadata: Metadata, spec: NumberSpec) -> _MetaAccess | None:
-        """Returns credentials from the Secret, or None if there are none that may be used.
+        """Returns credentials from the Secret, or None if there are no credentials that may be used.
 
         If the Secret was deleted before the number, the credentials come from the registry entries.
         """

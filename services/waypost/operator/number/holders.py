@@ -1,12 +1,14 @@
 """Decides which object holds a phone number, if several objects claim it.
 
-A claim counts only once it is proven, which means that Meta has shown that the object's credentials may act for the
-number. The lasting proof is the registry entry, because an entry is only published after a proof, and only the operator
-can write it. So an object that was never proven cannot hold a number, however old it is. An object that is published
-keeps its number while it is suspended, while its Secret is missing or mistyped, and while Meta does not answer.
+A claim counts only once it is proven, which means that Meta has shown that the object's credentials may act
+for the number. The lasting proof is the registry entry, because an entry is only published after a proof, and
+only the operator can write it. So an object that was never proven cannot hold a number, however old it is. An
+object that is published keeps its number while it is suspended, while its Secret is missing or mistyped, and
+while Meta does not answer.
 
-The published credentials of a holder can lose their access at Meta. If another object is proven, Meta is asked about
-them. Once Meta has refused them for `YIELD_S`, the other object gets the number.
+The published credentials of a holder can lose their access at Meta. If another object is proven, Meta is
+asked about the holder's credentials. Once Meta has refused them for `YIELD_S`, the other object gets the
+number.
 """
 
 import itertools
@@ -28,7 +30,7 @@ In this time an app secret or a token can be replaced without losing the number.
 
 @dataclass(frozen=True, order=True)
 class Standing:
-    """A proven claim on a phone number. Of several standings, the least one holds the number."""
+    """A proven claim on a phone number. Standings can be compared, and the least standing holds the number."""
 
     is_unpublished: bool
     order: int
@@ -78,7 +80,8 @@ class Holders:
     def note(self, claim: Claim, *, is_proven: bool) -> None:
         """Notes whether Meta accepts the object's credentials for its phone number.
 
-        Two objects may be proven at the same time, before either is published. The first one holds the number.
+        Two objects may be proven at the same time, before either is published. In that case the object that was
+        proven first holds the number.
         """
         if not is_proven:
             self._proven.pop(claim.uid, None)
@@ -95,8 +98,9 @@ class Holders:
     async def holder(self, mine: Claim, manifest: Manifest) -> Claim | None:
         """Returns the claim of the other object that holds the phone number, or None. Raises `ClusterError`.
 
-        All claims are compared only if the object that held the number before does not hold it any more. There may be
-        any number of claims, and each of their reconciles asks.
+        All claims are compared only if the object that held the number before does not hold it any more. Otherwise
+        the work would be too much, because there may be any number of claims and each of their reconciles calls this
+        method.
         """
         if not self._claims.is_contested(mine):
             return None
@@ -136,7 +140,10 @@ class Holders:
         return standing(claim, published, manifest.get("status"), self._proven.get(claim.uid))
 
     async def is_waited_for(self, mine: Claim) -> bool:
-        """Returns whether another object waits for the phone number, proven at Meta. Raises `ClusterError`."""
+        """Returns whether another object that is proven at Meta waits for the phone number.
+
+        Raises `ClusterError`.
+        """
         for each in self._claims.competing(mine):
             other = await self._claims.read(each)
             if other is not None and reason_of(other[1].get("status"), ConditionType.READY) == Reason.CONFLICT:
@@ -146,8 +153,8 @@ class Holders:
     async def yields(self, holder: Claim) -> bool:
         """Returns whether the holder loses the phone number to a proven object.
 
-        It does if Meta has refused the holder's published credentials for `YIELD_S`. A failure at Meta that ends by
-        itself is no refusal. Raises `ClusterError`.
+        The holder loses the number if Meta has refused its published credentials for `YIELD_S`. A failure at Meta
+        that ends by itself is no refusal. Raises `ClusterError`.
         """
         published = await self._registry.read(holder.namespace, holder.name)
         if published.route is None or published.number is None or not published.route.app_secrets:

@@ -91,7 +91,10 @@ class MetaView:
         return MetaState(token=details, number=number, account=account, app=app)
 
     async def still_accepts(self, route: Route, number: Number, *, max_age_s: float) -> bool | None:
-        """Returns whether Meta lets the published credentials of a number act for it; None if Meta cannot be asked."""
+        """Returns whether Meta lets the published credentials of a number act for that number.
+
+        Returns None if Meta cannot be asked.
+        """
         caller = Credentials.proven(number.access_token, route.app_secrets[0])
         key = ("published", number.phone_number_id, digest(number.access_token), digest(route.app_secrets[0]))
 
@@ -134,9 +137,10 @@ class MetaView:
     async def spend(
         self, app_id: str, waba_id: str, call: Callable[[], Awaitable[Answer]], *, routine: bool = False
     ) -> Answer:
-        """Takes a call from the app's budget at the account and makes it. Meta counts such a call for both.
+        """Takes a call from the budget of the app at the account, and makes the call.
 
-        Raises `BudgetSpent` if the budget is used up, or the `GraphError` of the call.
+        Meta counts such a call for both the app and the account. Raises `BudgetSpent` if the budget is used up, or
+        the `GraphError` of the call.
         """
         pair = pair_of(app_id, waba_id)
         if wait_s := self._budget.take(pair, routine=routine):
@@ -186,7 +190,10 @@ def app_key(found: secret.Credentials) -> tuple[str, ...]:
 
 
 def account_key(found: secret.Credentials, waba_id: str) -> tuple[str, ...]:
-    """Returns the key for the subscribed apps of an account. Numbers share this state, but each app has its own."""
+    """Returns the key for the subscription of an app to an account.
+
+    Numbers with the same app and account share this state. Each app has its own state.
+    """
     return ("account", waba_id, found.app_id)
 
 

@@ -17,7 +17,7 @@ a jitter, and a resync that comes early must ask, too."""
 class Pace:
     """Remembers when Meta was last asked about each number.
 
-    A restart loses these times, but this does no harm: see `wait_s`.
+    A restart loses these times. This does no harm, for the reason that `wait_s` gives.
     """
 
     def __init__(self, started_at: float, resync_s: float) -> None:
@@ -36,8 +36,8 @@ class Pace:
     def has_news(self, resource: NumberResource, observed: Observed) -> bool:
         """Returns whether something new has happened since Meta was last asked.
 
-        Something new is a changed spec, changed credentials, a user's request for a reconcile, or that the phone
-        number became free.
+        The spec or the credentials may have changed, a user may have requested a reconcile, or the phone number may
+        have become free.
         """
         return (
             resource.status.get("observedGeneration") != resource.metadata.generation
@@ -48,7 +48,7 @@ class Pace:
         )
 
     def wait_s(self, resource: NumberResource, observed: Observed, now: float) -> float:
-        """Returns in how many seconds to ask Meta; 0 means now.
+        """Returns in how many seconds to ask Meta. 0 means that Meta is asked now.
 
         After a restart, each settled number is treated as if Meta had been asked about it before the restart, each at
         a different time. A restart therefore does not cause questions about all numbers at once.

@@ -76,7 +76,7 @@ def plan(desired: Desired, observed: Observed, now: float) -> Plan:
 def secrets_of(observed: Observed, credentials: Credentials, now: float) -> NumberSecrets:
     """Returns the secrets to save for the number.
 
-    They are the secrets that are already stored, and the app secret that was in use until now.
+    These are the secrets that are already stored, and also the app secret that was in use until now.
     """
     route = observed.published.route
     published_tokens = route.verify_tokens if route else ()
@@ -148,7 +148,7 @@ def _bot(desired: Desired, observed: Observed) -> tuple[str | None, str | None, 
 
     If the desired bot cannot be used, the bot that is already published stays. If no published bot can answer, a
     plugin that is not allowed is still published. A worker refuses such a plugin and keeps the messages, so that
-    they can be replayed. Without any bot the messages would count as done.
+    they can be replayed. If no bot were published, the messages would count as done.
     """
     text = observed.script.text
     digest = None if text is None else digest_of(text)
@@ -264,8 +264,9 @@ def _callbacks(desired: Desired, observed: Observed, credentials: Credentials) -
 
 
 def _app_callback_differs(desired: Desired, observed: Observed, app_id: str) -> bool:
-    """Returns whether to register the app's callback. A callback of another system is replaced only if the scope is
-    `App`.
+    """Returns whether to register the app's callback.
+
+    A callback of another system is replaced only if the scope is `App`.
     """
     assert observed.meta is not None
     if not isinstance(observed.meta.app, tuple):
@@ -308,8 +309,9 @@ def _revoking(observed: Observed, now: float, waits: list[float]) -> list[Action
 
 
 def _possible(actions: tuple[Action, ...], observed: Observed) -> tuple[Action, ...]:
-    """Returns the actions that can still succeed. An action cannot succeed if an action that it needs has failed.
+    """Returns the actions that can still succeed.
 
-    Only failures in this reconcile count.
+    An action cannot succeed if an action that it needs has failed in this reconcile. Earlier failures do not
+    count.
     """
     return tuple(each for each in actions if not any(needed in observed.failed for needed in each.needs))

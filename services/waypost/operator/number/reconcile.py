@@ -54,7 +54,7 @@ shorter. A Secret that was deleted by mistake is restored after this time."""
 
 
 class NumberReconciler:
-    """Reconciles all numbers of one operator. The numbers share what they have in common.
+    """Reconciles all numbers of one operator. Numbers with the same app or account share Meta's answers.
 
     `probe` asks whether the webhook serves a callback. The default probe asks at `options.webhook_probe_url`, if
     that is set. `handover` passes the accounts' call budgets from the previous process to this one and from this
@@ -193,7 +193,7 @@ class NumberReconciler:
         return await self._status.finish(resource, summary.suspended(aspects), Outcome.READY, details)
 
     def _overdue(self, resource: NumberResource) -> dict[str, str]:
-        """Returns `status.unansweredSince`: when Meta last answered what it has not answered for some time."""
+        """Returns `status.unansweredSince`: the overdue questions and when Meta last answered each of them."""
         overdue = self._answers.overdue(resource.metadata.uid, resource.status, self._clock())
         return {question.value: timestamp(at) for question, at in overdue.items()}
 
@@ -247,10 +247,10 @@ class NumberReconciler:
         return dataclasses.replace(observed, meta=meta)
 
     async def _with_holder(self, resource: NumberResource, observed: Observed) -> Observed:
-        """Returns `observed` with the object that holds the phone number, if that is another one.
+        """Returns `observed` with the object that holds the phone number, if it is another object.
 
-        An object whose credentials have never reached the number does not compete for it. So it does not learn whether
-        there is another one.
+        An object whose credentials have never reached the number does not compete for it. Such an object also does
+        not learn whether another object holds the number.
         """
         is_proven = isinstance(observed.credentials, secret.Credentials) and is_believed(observed)
         self._holders.note(resource.claim, is_proven=is_proven)

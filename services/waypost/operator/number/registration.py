@@ -36,7 +36,7 @@ class Registration:
     refused_secret_version: str = ""
 
     def wait_s(self, now: float) -> float:
-        """Returns for how many seconds no call may be made; 0 means that a call may be made now."""
+        """Returns for how many seconds no call may be made. 0 means that a call may be made now."""
         recent = [at for at in self.attempts if at > now - WINDOW_S]
         until = self.blocked_until
         if len(recent) >= MOST_IN_WINDOW:

@@ -27,7 +27,7 @@ class NumberResource:
 
     @property
     def ready_reason(self) -> str:
-        """The reason of the condition `Ready`; empty if there is no such condition yet."""
+        """The reason of the condition `Ready`, or an empty text if there is no such condition yet."""
         return reason_of(self.status, ConditionType.READY)
 
     @property
@@ -37,7 +37,7 @@ class NumberResource:
 
     @property
     def is_settled(self) -> bool:
-        """Whether asking Meta again would change nothing, because the number is as desired or a person must act."""
+        """Whether Meta need not be asked again, because the number is as desired or because a person must act."""
         return self.is_healthy or is_true(self.status, ConditionType.STALLED)
 
     @property

@@ -78,7 +78,7 @@ def app_path(app_id: str) -> str:
 
 
 def account_of(number: PhoneNumber) -> str | None:
-    """Returns the id of the account that the number belongs to; None if Meta does not say so."""
+    """Returns the id of the account that the number belongs to, or None if Meta does not name it."""
     entities = number.health_status.entities if number.health_status else []
     return next((each.id for each in entities if each.entity_type == "WABA" and each.id), None)
 
@@ -101,7 +101,10 @@ class Script:
 
 
 class Question(StrEnum):
-    """What Meta is asked about a number, by the names of `MetaState` and of the status field `unansweredSince`."""
+    """The questions that Meta is asked about a number.
+
+    Their values are the names of the fields of `MetaState` and the keys of the status field `unansweredSince`.
+    """
 
     TOKEN = "token"  # noqa: S105 - not a token
     NUMBER = "number"
@@ -111,8 +114,9 @@ class Question(StrEnum):
 
 @dataclass(frozen=True)
 class MetaState:
-    """Meta's answers in this reconcile. None means that Meta was not asked, because an earlier answer made the question
-    pointless.
+    """Meta's answers in this reconcile.
+
+    An answer is None if Meta was not asked because an earlier answer made the question pointless.
     """
 
     token: TokenDetails | GraphError | None = None
@@ -210,12 +214,15 @@ class Observed:
 
     @property
     def checked_version(self) -> str:
-        """The version of the credentials Secret about which Meta was last asked. Meta's answer does not matter."""
+        """The version of the credentials Secret with which Meta was last asked.
+
+        It does not matter what Meta answered.
+        """
         return str((self.status.get("token") or {}).get("secretResourceVersion") or "")
 
     @property
     def is_accepted(self) -> bool:
-        """Whether Meta accepted the credentials when it was last asked, and they are still the same."""
+        """Whether Meta, when it was last asked, accepted the credentials that are still in use."""
         if not self.secret_version or self.checked_version != self.secret_version:
             return False
         if conditions.reason_of(self.status, ConditionType.REGISTERED) == Reason.NO_ACCESS:

@@ -1,6 +1,7 @@
 """Withdraws the registry entries and secrets of numbers whose object is gone but whose finalizer never ran.
 
-This happens when a user removes the finalizer by hand. The sweep also removes what no number uses from the registry.
+This happens when a user removes the finalizer by hand. The sweep also removes everything from the registry
+that no number uses.
 """
 
 import structlog

@@ -1,7 +1,7 @@
 """Builds the children of a `BotSchedule`: a Secret with the order, and a CronJob whose runs carry out the order.
 
-The code has no side effects. The children are in the release namespace; docs/adr/0005-where-schedules-run.md
-says why.
+The code has no side effects. The children are in the release namespace. docs/adr/0005-where-schedules-run.md
+explains the reason.
 """
 
 import base64
@@ -54,10 +54,10 @@ class Owner:
 
     @property
     def child(self) -> str:
-        """Name of the CronJob and of the Secret. It ends with a digest.
+        """Name of the CronJob and of the Secret. The name ends with a digest.
 
-        With the digest, `a-b/c` and `a/b-c` get different names. The same is true of long names that are cut to the
-        same beginning.
+        With the digest, `a-b/c` and `a/b-c` get different names. Long names are cut. The digest also distinguishes
+        two long names that begin in the same way.
         """
         whole = f"{self.namespace}/{self.name}"
         digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
@@ -124,7 +124,7 @@ def cron_job(
     previous version has published the number.
 
     `traceparent` is the trace context of the reconcile that applies the CronJob. The CronJob's runs link to it.
-    Comparisons leave it out, because otherwise every reconcile would write the CronJob.
+    Comparisons of CronJobs ignore the trace context, because otherwise every reconcile would write the CronJob.
     """
     job = options.job
     desired: Manifest = {

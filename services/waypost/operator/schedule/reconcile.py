@@ -125,8 +125,8 @@ class ScheduleReconciler:
     async def sweep(self) -> list[str]:
         """Deletes CronJobs whose schedule is gone but whose finalizer never ran. Returns their names.
 
-        Otherwise the runs of these CronJobs would go on for ever. If a schedule cannot be read because its namespace
-        is no longer watched, its CronJob stays as it is.
+        Without the sweep, these CronJobs would start runs for ever. If a schedule cannot be read because its
+        namespace is no longer watched, its CronJob stays as it is.
         """
         swept = []
         existing = {
@@ -198,7 +198,7 @@ class ScheduleReconciler:
 def _is_bound(stored: Stored | None, owner: Owner, spec: ScheduleSpec, number: Manifest | None) -> bool:
     """Returns whether the stored order is for exactly this number.
 
-    If so, the number was found usable for this schedule before.
+    If it is, the number was found usable for this schedule before.
     """
     if stored is None or number is None:
         return False

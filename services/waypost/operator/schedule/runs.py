@@ -1,7 +1,7 @@
 """Reads the reports of a schedule's runs from the termination messages of their pods, and computes the next run.
 
 The operator has no access to the database, and the pods have no access to the Kubernetes API. The kubelet
-therefore passes the report on.
+therefore passes each report from the pod to the API server.
 """
 
 import json
@@ -25,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def is_up_to_date(cron_job: Manifest, last_run: dict[str, Any] | None) -> bool:
     """Returns whether the pods need not be read.
 
-    This is so if there has been no run, or if `last_run` already describes the end of the last run.
+    They need not be read if there has been no run, or if `last_run` already describes the end of the last run.
     """
     status = cron_job.get("status") or {}
     planned_at = status.get("lastScheduleTime")
@@ -38,8 +38,8 @@ def is_up_to_date(cron_job: Manifest, last_run: dict[str, Any] | None) -> bool:
 def last_run(pods: Sequence[Manifest]) -> dict[str, Any] | None:
     """Returns `status.lastRun` from the pods of a schedule, or None if no pod belongs to a run.
 
-    Only the newest tick counts. Of its pods only the last one counts, because a run that was interrupted goes on
-    in the next pod. The function has no side effects.
+    Only the pods of the newest tick count. Of these pods only the last one counts, because an interrupted run
+    continues in the next pod. The function has no side effects.
     """
     by_tick: dict[int, list[Manifest]] = {}
     for pod in pods:

@@ -1,7 +1,7 @@
-"""Checks scripts in a child process, each once. The event loop only waits for the child.
+"""Checks each script once, in a child process. The event loop only waits for the child.
 
-Leases and other numbers depend on the event loop, and loading a script takes processor time and memory that the
-script's author chooses.
+Leases and other numbers depend on the event loop. Loading a script takes as much processor time and memory as
+the script's author chooses.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class ScriptChecker:
         self._waiting = 0
 
     async def problem(self, text: str) -> str | None:
-        """Returns what is wrong with a script, in a sentence; None if it can be used."""
+        """Returns a sentence that says what is wrong with a script, or None if the script can be used."""
         digest = hashlib.sha256(text.encode()).hexdigest()
         if digest in self._verdicts:
             self._verdicts.move_to_end(digest)
@@ -124,8 +124,10 @@ class ScriptChecker:
 
 
 class _ChildEnded(Exception):
-    """Raised when the child ended without a verdict. `is_final` says whether that is the script's doing, so that a
-    repeated check would end in the same way."""
+    """Raised when the child ended without a verdict.
+
+    `is_final` says that the script is the cause, so that a repeated check would end in the same way.
+    """
 
     def __init__(self, problem: str, *, is_final: bool = False) -> None:
         super().__init__(problem)
@@ -134,7 +136,7 @@ class _ChildEnded(Exception):
 
 
 def _ended_with(status: int) -> _ChildEnded:
-    """Returns what a child's exit status says about the script; a negative one is a signal."""
+    """Returns what a child's exit status says about the script. A negative exit status means a signal."""
     if status == -signal.SIGXCPU:
         return _ChildEnded(_TOO_SLOW, is_final=True)
     # RE2 aborts the process when it gets no memory.

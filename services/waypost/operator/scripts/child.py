@@ -1,8 +1,9 @@
 """The process that loads scripts: `python -m waypost.operator.scripts.child CPU_S MEMORY_MIB`.
 
-It reads scripts from its standard input and answers each on its standard output with what is wrong with it, or `null`.
-Both are JSON, one line each. `CPU_S` limits the processor time for one script, and `MEMORY_MIB` the memory of the
-process. The kernel enforces both.
+It reads scripts from its standard input. For each script it writes an answer to its standard output. The
+answer says what is wrong with the script, or is `null`. Scripts and answers are JSON, one line each. `CPU_S`
+limits the processor time for one script, and `MEMORY_MIB` limits the memory of the process. The kernel
+enforces both limits.
 """
 
 import json
@@ -17,7 +18,7 @@ LONGEST_PROBLEM = 1_000
 
 
 def main(cpu_s: int, memory_mib: int) -> None:
-    """Answers until the standard input ends."""
+    """Checks scripts and writes answers until the standard input ends."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_DATA, memory_mib << 20)
     for line in sys.stdin.buffer:
@@ -41,7 +42,7 @@ def _problem(text: str) -> str | None:
 
 
 def _limit(kind: int, most: int) -> None:
-    """Sets a limit of this process, but never above what the process is allowed."""
+    """Sets a limit of this process, but never above the highest limit that the process may set."""
     _, hard = resource.getrlimit(kind)
     resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 

@@ -146,7 +146,7 @@ def run(context: "RunContext", action: MessageAction) -> ActionOutcome:
 
 
 def unsupported(action: MessageAction) -> str | None:
-    """Returns the audience field that this version cannot read, or None if it can read the audience."""
+    """Returns the audience field that this version cannot read, or None if this version can read the audience."""
     if action.audience.selector is not None:
         return "audience.selector"
     return None if action.audience.config_map_ref is None else "audience.configMapRef"

@@ -29,8 +29,9 @@ class TokenCheckAction(ActionModel):
 
 
 def run(context: "RunContext", action: TokenCheckAction) -> ActionOutcome:
-    """Asks Meta about the token and returns the outcome. Raises `NotYet` while the number is not published or Meta does
-    not answer.
+    """Asks Meta about the token and returns the outcome.
+
+    Raises `NotYet` if the number is not published yet or if Meta does not answer.
     """
     order = context.order
     number = registry.numbers(context.registry_dir, with_bots=False).current.by_name.get(

@@ -81,7 +81,7 @@ class Control:
         return [Route(f"/_sim{path}", endpoint, methods=[method]) for method, path, endpoint in table]
 
     async def put_world(self, request: Request) -> Response:
-        """Adds or changes the given objects. If there is a mistake in any of them, none is changed."""
+        """Adds or changes the given objects. If any object has a mistake, no object is changed."""
         seed = await _decoded(request, WorldSeed)
         try:
             self._sim.world.merge(seed, self._sim.now())
@@ -153,7 +153,7 @@ class Control:
     async def sent(self, request: Request) -> Response:
         """Returns accepted sends in order.
 
-        The query can have `to`, `number`, `type`, `since` (a `seq`) and `limit`, which selects only the last sends.
+        The query can have `to`, `number`, `type`, `since` (a `seq`) and `limit`. `limit` selects only the last sends.
         """
         query = request.query_params
         found = list(self._sim.history.sent.values())
@@ -180,7 +180,7 @@ class Control:
         """Returns attempts at delivery in order.
 
         The query can have `status`, `refused=1`, `limit` and `body=1`. `status=none` selects attempts without an
-        answer. `refused=1` selects all attempts but those answered with 200. `body=1` adds the bodies.
+        answer. `refused=1` selects all attempts except those that were answered with 200. `body=1` adds the bodies.
         """
         query = request.query_params
         found = list(self._sim.delivery_sender.attempts)

@@ -19,7 +19,7 @@ class InboundRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, r
 
     `number` is a phone number id or a phone number. `from` is a phone number, a BSUID or a `Sender`. `message` is
     a message in Meta's form, for instance `{"type": "image", "image": {…}}`. If `id`, `timestamp` or `from` is
-    missing in it, it is added.
+    missing in the message, the simulator adds it.
     """
 
     number: str
@@ -38,7 +38,7 @@ class InboundRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, r
 class StatusRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/status`, which contains a status to deliver now.
 
-    The status may be for a message that the simulator accepted or for any other.
+    The status may be for a message that the simulator accepted or for any other message.
     """
 
     wamid: str

@@ -56,9 +56,10 @@ async def phone_numbers(sim: Simulation, call: Call, caller: Caller, account: Ac
 
 
 async def subscribe(sim: Simulation, call: Call, caller: Caller, account: Account) -> dict[str, Any]:
-    """Subscribes the app to the account. Without a body the override of the app is removed.
+    """Subscribes the app to the account.
 
-    With a body the new override is verified and set.
+    If the call gives no `override_callback_uri`, the override of the app is removed. If it gives one, the new
+    override is verified and set.
     """
     _allowed(caller, account)
     app_id = caller.app.app_id

@@ -180,7 +180,7 @@ class Caller:
             raise Refusal(200, "The system user has no access to this WhatsApp Business account.")
 
     def require_app(self, app_id: str) -> None:
-        """Raises `Refusal` 15 unless the call is made with the own token of the app `app_id`."""
+        """Raises `Refusal` 15 unless the call is made with the app token of the app `app_id`."""
         if self.token is not None or self.app.app_id != app_id:
             raise Refusal(15)
 
@@ -188,7 +188,8 @@ class Caller:
 def authenticate(world: World, call: Call, now: float) -> Caller:
     """Returns the caller to whom the token belongs.
 
-    Raises `Refusal` 200 or 190 for the token, and `Refusal` 100 for `appsecret_proof`.
+    Raises `Refusal` 200 or 190 if the token is missing or not valid, and `Refusal` 100 if `appsecret_proof` is
+    missing or wrong.
     """
     if call.token is None:
         raise Refusal(200, message="(#200) An access token is required to request this resource.")

@@ -1,4 +1,4 @@
-"""Defines faults. A fault says how calls go wrong, which calls go wrong, and how many of them."""
+"""Defines faults. A fault says how calls go wrong, which calls go wrong, and how many calls go wrong."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ from waypost.simulator.world.refusal import Refusal
 
 
 class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Conditions on a call. All of them must hold.
+    """Conditions on a call. A call matches only if it meets all of them.
 
     `path` is a regular expression for `METHOD /path`, without the version.
     """
@@ -28,9 +28,10 @@ class Match(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of `POST /_sim/faults`.
 
-    `match` is a `Match`, a regular expression for `METHOD /path`, or the type of a message. With `code` the reply
-    is Meta's error of that code. With `status` alone it is an unspecific error. `body` replaces the text of the
-    reply. `times` is the number of calls to which the fault applies; null means all.
+    `match` is a `Match`, a regular expression for `METHOD /path`, or the type of a message. If `code` is given,
+    the reply is Meta's error of that code. If only `status` is given, the reply is an unspecific error. `body`
+    replaces the text of the reply. `times` is the number of calls to which the fault applies. If `times` is null,
+    the fault applies to all calls.
     """
 
     match: Match | str | None = None

@@ -23,8 +23,8 @@ PREFIX = "(#2200) Callback verification failed with the following errors: "
 async def verify(sim: Simulation, url: str, verify_token: str) -> None:
     """Sends one GET request with `hub.*` to the callback.
 
-    The callback must answer in time, with status 200 and nothing but the challenge. Raises `Refusal` 100 for an
-    invalid URL, and `Refusal` 2200 with Meta's text for any other failure.
+    The callback must answer in time, with status 200, and its answer must contain only the challenge. Raises
+    `Refusal` 100 for an invalid URL, and `Refusal` 2200 with Meta's text for any other failure.
     """
     check_url(sim, url)
     challenge = str(secrets.randbelow(2_000_000_000))

@@ -73,8 +73,8 @@ def number_fields(world: World, app: App, number: Number) -> dict[str, Any]:
 def health(world: World, app: App, number: Number) -> dict[str, Any]:
     """Returns `health_status`.
 
-    It is the worst of three values: the number's own value, the value of its account, and the value that follows
-    from the number's status.
+    Its `can_send_message` is the worst of three values: the number's own value, the value of its account, and the
+    value that follows from the number's status.
     """
     account = world.account_of(number)
     number_can_send = CanSend.BLOCKED if number.status != NumberStatus.CONNECTED else number.can_send_message

@@ -150,6 +150,6 @@ def check_message(body: dict[str, Any]) -> str:
 
 
 def check_mark(body: dict[str, Any]) -> None:
-    """Raises `Refusal` unless the body marks a message as read. A typing indicator is allowed."""
+    """Raises `Refusal` unless the body marks a message as read. The body may also ask for a typing indicator."""
     check_product(body)
     MARK({key: value for key, value in body.items() if key not in AUTHENTICATION}, "messages")

@@ -1,7 +1,7 @@
 """Lists the handler of each call.
 
-A handler is found by the kind of node and the path after the node's id. If there is no node, it is found by
-the whole path.
+A handler is found by the kind of node and the path after the node's id. If the call is not about a node, its
+handler is found by the whole path.
 """
 
 from typing import Any

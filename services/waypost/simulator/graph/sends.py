@@ -105,8 +105,8 @@ def _check_sender(sim: Simulation, number: Number) -> None:
 def normalize_phone(to: str, calling_code: str) -> str | None:
     """Returns the digits of the number that Meta would write to, or None if they cannot be a phone number.
 
-    If `to` has no `+` and does not begin with the calling code of the business number, this calling code is
-    added.
+    If `to` has no `+` and does not begin with the calling code of the business number, that calling code is added
+    to `to`.
     """
     digits = only_digits(to)
     if re.search(r"[^0-9+()\-. ]", to) or not 5 <= len(digits) <= 20:

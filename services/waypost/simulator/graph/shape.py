@@ -45,7 +45,7 @@ URL = text(2000, pattern=r"https?://[^\s]+")
 
 
 def boolean(value: Any, path: str) -> None:
-    """Checks that the value is a boolean, or a boolean written as a string."""
+    """Checks that the value is a boolean. A boolean may also be written as a string."""
     if not isinstance(value, bool) and value not in ("true", "false"):
         raise wrong_type(path, "a boolean")
 

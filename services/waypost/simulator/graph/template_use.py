@@ -1,4 +1,7 @@
-"""Checks that a template message fits an approved template: that it exists, its status, and the parameters."""
+"""Checks that a template message fits an approved template.
+
+The template must exist, its status must be right, and the parameters must fit.
+"""
 
 import re
 from collections.abc import Iterable
@@ -100,7 +103,7 @@ def _buttons(defined: list[dict[str, Any]], sent: dict[int, dict[str, Any]]) -> 
 
 
 def rendered(template: Template, sent: list[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the message as the user reads it. Its parts are those of the template, filled with the parameters."""
+    """Returns the message as the user reads it: the parts of the template, filled with the parameters."""
     given = {str(part.get("type")): part.get("parameters") or [] for part in sent if part.get("type") != "button"}
     buttons = {int(part.get("index", 0)): part.get("parameters") or [] for part in sent if part.get("type") == "button"}
     shown: dict[str, Any] = {}

@@ -118,7 +118,7 @@ class Chat:
         )
 
     async def media(self, request: Request) -> Response:
-        """Returns a stored file. The page shows only pictures; the browser downloads all other files."""
+        """Returns a stored file. The page shows only pictures. The browser downloads all other files."""
         media = self._sim.world.media.get(request.path_params["media_id"])
         if media is None:
             raise HTTPException(404, "no such file")

@@ -40,7 +40,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
 def item_update(
     account: Account, number: Number, part: str, item: dict[str, Any], *, contact: dict[str, Any] | None, at: float
 ) -> Update:
-    """Returns an update that contains a message or a status. Its field is `messages`."""
+    """Returns an update that contains a message or a status. The update is for the webhook field `messages`."""
     return Update(
         waba_id=account.waba_id,
         phone_number_id=number.phone_number_id,
@@ -54,7 +54,10 @@ def item_update(
 
 
 def value_update(account: Account, number: Number | None, field: str, value: dict[str, Any], at: float) -> Update:
-    """Returns an update that contains the whole value of a field. It serves every field except `messages`."""
+    """Returns an update that contains the whole value of a webhook field.
+
+    It is used for every field except `messages`.
+    """
     return Update(
         waba_id=account.waba_id,
         phone_number_id=number.phone_number_id if number else None,
@@ -100,7 +103,8 @@ def _changes(updates: list[Update]) -> Iterator[dict[str, Any]]:
 def route(world: World, update: Update) -> list[tuple[App, str]]:
     """Returns the apps that get the update, each with its callback URL.
 
-    The callback of the number is used first, then that of the account, then that of the app.
+    If the number has a callback, that callback is used. Otherwise the account's callback is used, and if there is
+    none, the app's callback.
     """
     account = world.accounts.get(update.waba_id)
     if account is None:

@@ -1,6 +1,7 @@
 """Delivers updates to callbacks as Meta does.
 
-Deliveries are signed, concurrent and in batches. Each is repeated until the callback answers 200.
+Updates are delivered in signed batches, and several deliveries run at the same time. Each delivery is
+repeated until the callback answers 200.
 """
 
 import asyncio
@@ -110,7 +111,7 @@ class CallbackQueue:
 class DeliverySender:
     """Queues updates for each callback and sends them. It must be used inside a running event loop.
 
-    `close` drops the updates that still wait.
+    `close` drops the updates that are still waiting.
     """
 
     def __init__(self, world: World, config: Callable[[], SimulatorConfig], now: Callable[[], float]) -> None:
@@ -166,7 +167,10 @@ class DeliverySender:
             self._start_deliveries(key)
 
     def resend(self, count: int, *, times: int = 1, shuffle: bool = False) -> int:
-        """Sends the last `count` bodies again, like duplicates from Meta. Returns how many deliveries were queued."""
+        """Sends the last `count` bodies again, in the way in which Meta sends duplicates.
+
+        Returns how many deliveries were queued.
+        """
         recent = list(self.bodies)[-count:] * times
         if shuffle:
             random.shuffle(recent)
@@ -316,7 +320,7 @@ class DeliverySender:
                 self._enqueue(Delivery(app_id, url, delivery.updates, now=self._now(), is_copy=True))
 
     def _reroute(self, delivery: Delivery) -> None:
-        """Queues the updates of a delivery for the new callback, after the callback has changed."""
+        """After a callback has changed, queues the updates of a delivery for the new callback."""
         self._waiting -= len(delivery.updates)
         for update, receipt in delivery.updates:
             for app, url in route(self._world, update):

@@ -142,9 +142,9 @@ def unexpected_key(key: str, owner: str) -> Refusal:
 
 
 def no_such_object(node: str, method: str = "GET") -> Refusal:
-    """Returns Meta's error for an object that is missing or that the token may not see.
+    """Returns Meta's error for an object that does not exist or that the token may not see.
 
-    Meta does not say which of the two is the case.
+    Like Meta's own error, it does not say which of the two is the case.
     """
     return Refusal(
         100,

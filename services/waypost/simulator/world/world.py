@@ -1,6 +1,7 @@
 """Holds the objects of the simulated Meta: apps, accounts, numbers, tokens, templates, media and WhatsApp users.
 
-All objects are kept in memory. `World.merge` applies the body of `PUT /_sim/world`; it may be called repeatedly.
+All objects are kept in memory. `World.merge` applies the body of `PUT /_sim/world`. It may be called
+repeatedly.
 """
 
 import hashlib
@@ -209,7 +210,10 @@ def only_digits(value: str) -> str:
 
 @lru_cache(maxsize=4096)
 def country(digits: str) -> tuple[str, str]:
-    """Returns the calling code and the region of an international phone number. Returns ("", "ZZ") if it is invalid."""
+    """Returns the calling code and the region of an international phone number.
+
+    Returns ("", "ZZ") if the phone number is invalid.
+    """
     try:
         parsed = phonenumbers.parse("+" + digits)
     except phonenumbers.NumberParseException:
@@ -295,7 +299,8 @@ class World:
     def add_template(self, account: Account, template: Template) -> Template:
         """Stores a template under a new id.
 
-        If the account already has a template with this name and language, the new one replaces it and takes its id.
+        If the account already has a template with this name and language, the new template replaces it and gets the
+        id of the old template.
         """
         for old in account.templates.values():
             if (old.name, old.language) == (template.name, template.language):
@@ -338,7 +343,7 @@ class World:
         return found
 
     def reset(self, *, everything: bool) -> None:
-        """Drops users, media and the registration history; with `everything`, drops all objects."""
+        """Drops users, media and the registration history. If `everything` is set, drops all objects."""
         self.users.clear()
         self.media.clear()
         self._media_bytes = 0
@@ -364,7 +369,10 @@ class World:
 
 
 def bsuid(phone: str) -> str:
-    """Returns the BSUID of a phone number. It is the same after a restart, so that conversations continue."""
+    """Returns the BSUID of a phone number.
+
+    The BSUID is the same after a restart, so that conversations continue.
+    """
     region = country(phone)[1]
     digest = int.from_bytes(hashlib.sha256(phone.encode()).digest()[:9])
     return f"{region if region.isalpha() else 'ZZ'}.{digest:020d}"

@@ -69,8 +69,9 @@ class Statement:
 
         Raises `sqlalchemy.exc.DBAPIError`.
 
-        Within a transaction, or after any failure, SQLAlchemy executes the statement instead. SQLAlchemy can begin a
-        transaction, distinguish a broken connection from a refused row, and raise the right error.
+        Within a transaction, or after any failure, this method lets SQLAlchemy execute the statement. The reason is
+        that SQLAlchemy can begin a transaction, distinguish a broken connection from a refused row, and raise the
+        right error.
         """
         driver = connection.connection.driver_connection
         if isinstance(driver, DriverConnection) and driver.autocommit:

@@ -23,8 +23,8 @@ CONNECT_RETRY_S = 1.0
 def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
     """Returns an engine for `postgresql://…`. The engine opens no connection yet.
 
-    Bounds: 5 s to connect, 5 s per statement, 5 s for a lock, 10 s for a pooled connection, 20 s idle in a
-    transaction.
+    The bounds are 5 s to connect, 5 s per statement, 5 s for a lock, 10 s for a pooled connection, and 20 s for a
+    transaction that is idle.
 
     The server enforces most of these bounds. A server whose machine has vanished cannot enforce them. A
     connection to such a server is therefore closed after `SILENT_SERVER_S`.
@@ -52,9 +52,10 @@ def connect(url: str, *, application: str, pool_size: int = 4) -> Engine:
 
 
 def wait(engine: Engine, *, at_most_s: float, report: Callable[[str], None]) -> None:
-    """Returns as soon as a connection can be made. Calls `report` with the reason (see `explain`) when it changes.
+    """Returns as soon as a connection can be made.
 
-    The function also waits when the password is refused or the database is missing, because both may be created
+    Calls `report` with the reason for the wait (see `explain`), and again whenever the reason changes. The
+    function also waits when the password is refused or the database is missing, because both may be created
     later. After `at_most_s` seconds it raises the last error.
     """
     deadline = time.monotonic() + at_most_s
@@ -103,11 +104,11 @@ def explain(error: SQLAlchemyError) -> str:
 
 
 def refusal(error: Exception) -> str | None:
-    """Returns the class of the driver's error if the database refused the work. Returns None if it was not reached.
+    """Returns the class of the driver's error if the database refused the work.
 
-    A lock that is held too long, a statement that takes too long and a missing table are refusals, because
-    another connection may work. A pool without a free connection is not a refusal, because its connections wait
-    for a silent server.
+    Returns None if the database was not reached. A lock that is held too long, a statement that takes too long
+    and a missing table are refusals, because another connection may work. If the pool has no free connection,
+    this is not a refusal, because all connections of the pool wait for a silent server.
     """
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, PoolTimeout):

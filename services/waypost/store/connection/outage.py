@@ -12,7 +12,8 @@ from waypost.telemetry.outage import Outage
 class DatabaseOutage(Outage):
     """Logs when the database is unreachable (an outage) and when it refuses the work (a refusal).
 
-    An outage is logged as info, because readiness warns of it. A refusal is a warning: readiness does not see it.
+    An outage is logged as info, because readiness warns of it. A refusal is logged as a warning, because
+    readiness does not see it.
     """
 
     def __init__(self, logger: str, *, began: str, ended: str) -> None:
@@ -34,6 +35,6 @@ class DatabaseOutage(Outage):
         self._refused.add(refused)
 
     def answered(self) -> None:
-        """Records that a statement worked."""
+        """Records that the database executed a statement."""
         self._refused.clear()
         super().answered()

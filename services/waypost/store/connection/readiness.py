@@ -20,7 +20,7 @@ class DatabaseReadiness:
         self._migrated = False
 
     def reason(self) -> str | None:
-        """Returns None if the database can be used, else one line that says why not."""
+        """Returns None if the database can be used. Otherwise returns one line that says why it cannot be used."""
         # One at a time. Otherwise probes that wait for a hung database would take every connection of the pool.
         if not self._asking.acquire(blocking=False):
             return "the database has not answered yet"

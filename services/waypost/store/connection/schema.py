@@ -33,8 +33,8 @@ def migrate(engine: Engine) -> None:
 def pending(engine: Engine) -> bool:
     """Returns whether the database lacks a migration. A service is not ready until the database has all migrations.
 
-    If the database has a schema that this version does not know, that schema is newer. A newer schema must work
-    with the version before it, because pods of that version may start during an upgrade and after a rollback.
+    A schema that this version does not know is newer than this version. A newer schema must work with the version
+    before it, because pods of that version may start during an upgrade and after a rollback.
     """
     with engine.connect() as connection:
         current = set(MigrationContext.configure(connection).get_current_heads())

@@ -100,7 +100,7 @@ def _token(observed: Observed, now: float) -> dict[str, Any] | None:
 def warned_days(answer: TokenDetails, now: float) -> int | None:
     """Returns which warning about the token's expiry is due, as a number of days before the expiry.
 
-    The number is 14, 7, 3 or 1. It is None before the first warning.
+    The result is 14, 7, 3 or 1. The result is None if no warning is due yet.
     """
     if not answer.is_valid or not answer.expires_at:
         return None

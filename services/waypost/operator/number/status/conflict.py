@@ -1,7 +1,8 @@
 """Reports that two objects claim one phone number.
 
-A user of one namespace may not learn names of another. So conditions and Events name the other object only if it is in
-the same namespace. The operator's log, which the platform's people read, names both.
+A user of one namespace may not learn the names of objects in another namespace. So conditions and Events name
+the other object only if it is in the same namespace. The operator's log names both objects. Only the people
+who run the platform read this log.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def message(mine: Claim, holder: Claim) -> str:
 
 
 def message_to_holder(mine: Claim, claimant: Claim) -> str:
-    """Returns the message of the Event about the object that holds the phone number."""
+    """Returns the message of the Event for the object that holds the phone number while `claimant` claims it."""
     if claimant.namespace == mine.namespace:
         other, remedy = f"WhatsAppNumber {claimant.name}", "Delete one of the two."
     else:
@@ -47,9 +48,10 @@ class ConflictReporter:
         self._reported_at: dict[tuple[str, str], float] = {}
 
     async def report(self, claimant: Claim, holder: Claim) -> None:
-        """Logs a new conflict and emits an Event about the holder, at most once an hour per namespace of a claimant.
+        """Logs a new conflict and emits an Event for the holder, at most once an hour per namespace of a claimant.
 
-        Otherwise a team could flood another with Events by creating its object again and again. Raises `ClusterError`.
+        Without this limit, a team could flood another team with Events by creating its object again and again. Raises
+        `ClusterError`.
         """
         now, key = self._clock(), (holder.uid, claimant.namespace)
         self._reported_at = {each: at for each, at in self._reported_at.items() if now - at < REPORT_AGAIN_S}

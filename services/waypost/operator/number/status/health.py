@@ -48,10 +48,10 @@ def health(phone: PhoneNumber) -> Condition | None:
 
 
 def _main_reason(reasons: list[str]) -> str:
-    """Returns the first reason, but `NotConnected` only if there is no other reason.
+    """Returns the first reason. Returns `NotConnected` only if there is no other reason.
 
-    `NotConnected` comes last because the condition `Registered` explains it. A person can do something about the
-    others here.
+    `NotConnected` comes last because the condition `Registered` already explains it. A person can do something
+    about the other reasons here.
     """
     if not reasons:
         return Reason.LIMITED

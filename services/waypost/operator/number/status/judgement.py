@@ -1,8 +1,9 @@
 """Decides the conditions that a user reads: what the state is, and what a person must do.
 
 The conditions follow from what was desired and what was observed. The code has no side effects. Sometimes
-Meta could not be asked for a reason that ends by itself. This says nothing about the number, so the last
-known condition stays for a while. After that it is unknown, with the time of the last answer.
+Meta could not be asked for a reason that ends by itself. Such a failure says nothing about the number, so the
+last known condition stays for a while. After that the condition becomes `Unknown` and states the time of the
+last answer.
 """
 
 import math
@@ -77,7 +78,8 @@ def judge(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...
 def _without_number(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...]:
     """Returns the conditions of an object whose phone number another object holds.
 
-    What Meta says about the number concerns the other object only, so nothing may rely on it here.
+    What Meta says about the number concerns only the object that holds it. No condition of this object may rely
+    on it.
     """
     message = "Another object holds the phone number."
     of_number = (ConditionType.REGISTERED, ConditionType.SUBSCRIBED, ConditionType.WEBHOOK_VERIFIED)
@@ -107,8 +109,8 @@ def _last_known(
 ) -> Judged:
     """Returns the condition in the current status.
 
-    If there is none, returns the condition `Unknown` with the given reason and message. If Meta has not answered for
-    long, the condition is `Unknown`, too. `error` is the reason why Meta did not answer now.
+    If there is no such condition, returns the condition `Unknown` with the given reason and message. If Meta has
+    not answered for long, the condition is `Unknown`, too. `error` is the reason why Meta did not answer now.
     """
     found = conditions.find(observed.status, type_)
     if found is None or found.get("status") not in tuple(ConditionStatus):
@@ -341,8 +343,9 @@ def _bot(desired: Desired, observed: Observed) -> Judged | None:
 
 
 def _quota(observed: Observed) -> Judged | None:
-    """Returns the condition that is true while the namespace's quota keeps back what the number wants to publish. There
-    is none for a namespace without a quota.
+    """Returns the condition that is true while the namespace's quota keeps a number from publishing its changes.
+
+    A namespace without a quota has no such condition.
     """
     type_, refused = ConditionType.QUOTA_EXCEEDED, observed.failed.get(act.Publish, observed.no_room)
     if isinstance(refused, NoRoom) and refused.reason == Reason.QUOTA_EXCEEDED:

@@ -69,8 +69,9 @@ class StatusWriter:
         return Result(max(SHORTEST_WAIT_S, min(waits)) if waits else None, outcome)
 
     async def write(self, resource: NumberResource, status: Mapping[str, Any]) -> None:
-        """Writes the status, even if others have changed the rest of the object since it was read. Raises
-        `ClusterError`.
+        """Writes the status, even if others have changed the rest of the object since it was read.
+
+        Raises `ClusterError`.
         """
         try:
             resource.manifest = await self._cluster.write_status(resource.manifest, dict(status))

@@ -1,4 +1,7 @@
-"""Indexes to claim events in equal shares by number, and which numbers' bots run in host processes"""
+"""Adds indexes that are needed to claim events in equal shares by number.
+
+Also adds a column that says which numbers' bots run in host processes.
+"""
 
 import sqlalchemy as sa
 from alembic import op
