@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from waypost.operator.bots.watch import PROBES, WORKERS
+
 from .rendered import Manifest, Rendered, render
 
 Talk = tuple[str, int]
@@ -121,6 +123,24 @@ def test_only_the_operator_reaches_the_api_server(production: Rendered) -> None:
     }
 
     assert holders == {"operator"}
+
+
+def test_the_operator_reads_the_state_of_bots_from_workers(chart: Rendered) -> None:
+    """The operator reaches the probe port of workers, where it reads whether bots answer. It has no database."""
+    assert ("worker", 9090) in _talks(chart, "operator", "egress")
+    assert ("operator", 9090) in _talks(chart, "worker", "ingress")
+    rules = chart.one("Role", "operator")["rules"]
+    assert any("pods" in rule["resources"] and "list" in rule["verbs"] for rule in rules)
+
+
+def test_workers_have_the_labels_and_the_port_by_which_the_operator_finds_them(chart: Rendered) -> None:
+    """The operator lists pods by label and takes the port from the pod."""
+    template = chart.one("Deployment", "worker")["spec"]["template"]
+    assert WORKERS.items() <= template["metadata"]["labels"].items()
+    ports = [port for each in template["spec"]["containers"] for port in each["ports"]]
+    assert {"name": PROBES, "containerPort": 9090} in [
+        {key: port[key] for key in ("name", "containerPort")} for port in ports
+    ]
 
 
 def test_the_migration_has_its_policy_before_the_release(production: Rendered) -> None:

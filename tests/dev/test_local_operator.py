@@ -10,12 +10,17 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from waypost.allowed_plugins import AllowedPlugins
 from waypost.contracts import registry
-from waypost.dev.local_operator import OBJECTS, STATE, LocalOperator
+from waypost.contracts.bot_states import BOTS_PATH, BotState, BotStates
+from waypost.contracts.condition_types import ConditionType, Reason
+from waypost.dev.local_operator import ADDRESSES, OBJECTS, STATE, LocalOperator
+from waypost.operator.api.conditions import reason_of
 from waypost.operator.cluster.interface import Manifest
+from waypost.telemetry import probes
 
 from ..operator.installation import (
     DEADLINE_S,
@@ -96,6 +101,29 @@ async def test_a_declared_number_becomes_ready_and_the_data_plane_reads_it(it: I
     assert it.at_meta["numbers"][NUMBER]
     assert registry.routes(tmp_path / "registry").current.by_phone_number_id[NUMBER].name == NAME
     assert "Hello!" in str(registry.numbers(tmp_path / "registry").current.by_phone_number_id[NUMBER].bot)
+
+
+async def test_the_state_of_bots_is_read_from_the_probe_ports_of_the_workers(it: Installation, tmp_path: Path) -> None:
+    """`waypost dev` writes the addresses of its processes into a file, also those of workers that it restarts."""
+    state = BotState(
+        namespace=NAMESPACE, name=NAME, healthy=False, reason="TurnsFail", since=1.0, failed_at=1.0, failures=5
+    )
+    document = msgspec.json.encode(BotStates(bots=(state,)))
+    serving = probes.serve(0, ready=lambda: None, host="127.0.0.1", documents={BOTS_PATH: lambda: document})
+    metrics = {"webhook": "http://127.0.0.1:9/metrics", "worker-1": f"http://127.0.0.1:{serving.port}/metrics"}
+    (tmp_path / ADDRESSES).write_text(json.dumps({"metrics": metrics}))
+    declare(tmp_path, secret(), script(), number(bot={"configMapRef": {"name": "support-bot"}}))
+
+    def reason() -> str:
+        manifest = made.cluster.get("WhatsAppNumber", NAMESPACE, NAME) or {}
+        return reason_of(manifest.get("status"), ConditionType.BOT_HEALTHY)
+
+    try:
+        async with operator(it, tmp_path) as made:
+            await until(lambda: reason() == Reason.TURNS_FAIL)
+            await until(lambda: unready(tmp_path) == {})
+    finally:
+        serving.close()
 
 
 async def test_a_number_that_is_no_longer_declared_is_removed(it: Installation, tmp_path: Path) -> None:

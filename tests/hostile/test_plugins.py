@@ -20,6 +20,7 @@ from waypost.hosts.pool import Hosts
 from waypost.lanes.drain import Drain
 from waypost.store import claims, inbox, numbers
 from waypost.worker import hosted_work
+from waypost.worker.bot_health import BotHealth
 from waypost.worker.bots import Bots
 from waypost.worker.deadline import Deadline
 from waypost.worker.hosted_turns import HostedTurns
@@ -41,6 +42,7 @@ class World:
     def __init__(self, engine: Engine, *, deadline_s: float = LONG_S) -> None:
         self.engine = engine
         self.numbers: dict[str, Number] = {}
+        self.health = BotHealth(lambda: self.numbers, dict)
         self.hosts = Hosts(Zygote(ALLOWED, memory_bytes=64 * MEGABYTE), at_once=4)
         turns = HostedTurns(
             engine,
@@ -49,13 +51,14 @@ class World:
             deadline_s=deadline_s,
             wake_sender=lambda _conversations: None,
             charge=lambda _incoming: None,
+            health=self.health,
             retry_delays_s=(0.0,),
         )
         self.turns = turns
         self.work = HostedWork(engine, turns, self.hosts, at_once=4, has_plugins=lambda: True)
 
-    def add(self, number_id: str, plugin: str) -> None:
-        """Registers a number with one of the hostile plugins."""
+    def add(self, number_id: str, plugin: str, *, path: str = "") -> None:
+        """Registers a number with one of the hostile plugins, or with the plugin at `path`."""
         self.numbers[number_id] = Number(
             namespace="team",
             name=f"n{number_id}",
@@ -63,7 +66,7 @@ class World:
             waba_id="200",
             app_id="300",
             access_token="token",
-            bot_plugin=f"tests.hostile.plugins:{plugin}",
+            bot_plugin=path or f"tests.hostile.plugins:{plugin}",
         )
         with self.engine.begin() as connection:
             numbers.record(connection, [(number_id, "team", f"n{number_id}", "200")], hosted=[number_id])

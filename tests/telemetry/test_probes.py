@@ -154,3 +154,13 @@ def test_every_metric_has_our_prefix_and_explains_itself() -> None:
         assert family.name.startswith("waypost_")
         assert len(family.documentation) > 20
         assert family.documentation.endswith(".")
+
+
+def test_a_process_serves_json_documents_beside_its_probes() -> None:
+    """Workers serve the state of bots so. A document is made for each request."""
+    served = probes.serve(0, ready=lambda: None, host="127.0.0.1", documents={"/bots": lambda: b"[]"})
+    try:
+        assert get(served, "/bots") == (200, "[]")
+        assert get(served, "/other")[0] == 404
+    finally:
+        served.close()

@@ -35,6 +35,8 @@ class ConditionType(StrEnum):
     WEBHOOK_VERIFIED = "WebhookVerified"
     BOT_LOADED = "BotLoaded"
     CAN_SEND = "CanSend"
+    BOT_HEALTHY = "BotHealthy"
+    """What workers report about the turns of the bot. It never changes `Ready`."""
     QUOTA_EXCEEDED = "QuotaExceeded"
     """True while a quota of the namespace keeps back a part of what the object asks for."""
 
@@ -119,6 +121,16 @@ class Reason(StrEnum):
     SCRIPT_MISSING = "ScriptMissing"
     SCRIPT_INVALID = "ScriptInvalid"
     PLUGIN_NOT_ALLOWED = "PluginNotAllowed"
+
+    # BotHealthy; PluginNotAllowed is a reason of it, too
+    ANSWERS = "Answers"
+    PLUGIN_NOT_LOADED = "PluginNotLoaded"
+    SCRIPT_REFUSED = "ScriptRefused"
+    TURNS_FAIL = "TurnsFail"
+    NOT_TRIED = "NotTried"
+    """No worker has needed the bot yet, or too few turns have failed to blame the bot."""
+    WORKERS_NOT_ASKED = "WorkersNotAsked"
+    """No worker has answered the operator."""
 
     # QuotaExceeded
     WITHIN_QUOTA = "WithinQuota"

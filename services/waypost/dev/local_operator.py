@@ -28,6 +28,7 @@ from waypost.dev.registry_folder import RegistryFolder
 from waypost.operator.api.conditions import find, status_of
 from waypost.operator.api.kinds import NUMBER, OURS, SCHEDULE
 from waypost.operator.api.number_models import RECONCILE_REQUESTED
+from waypost.operator.bots.watch import BotWatch
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.cluster.registry_shards import LABELS
 from waypost.operator.engine.controller import Controller, Reconciler
@@ -45,7 +46,10 @@ log = structlog.get_logger(__name__)
 NAMESPACE = "waypost"
 """The namespace that stands for the release's namespace in a cluster."""
 OBJECTS, STATE, CLUSTER = "objects.json", "operator.json", "cluster.json"
+ADDRESSES = "dev.json"
 POLL_S = 0.1
+BOTS_S = 2.0
+"""Seconds between two looks at the bots. There are few workers, and their developer waits for the result."""
 SAVE_SHARE = 5
 """At most one part in this many of the time is spent on saving the state."""
 CRON_CHECK_S = 1.0
@@ -79,8 +83,10 @@ class LocalOperator:
         self.cluster = FileCluster(changed=self._changed, release_namespace=NAMESPACE)
         cache = ObjectCache()
         cache.is_complete = True
+        bots = BotWatch(self._worker_addresses, interval_s=BOTS_S)
+        self._numbers = NumberReconciler(self.cluster, graph, options, bots=bots)
         reconcilers: dict[str, Reconciler] = {
-            NUMBER: NumberReconciler(self.cluster, graph, options),
+            NUMBER: self._numbers,
             SCHEDULE: ScheduleReconciler(self.cluster, options),
         }
         controller = Controller(self.cluster, cache, reconcilers, resync_s=options.resync_s)
@@ -98,18 +104,30 @@ class LocalOperator:
         self._registry.remove_others()
         async with asyncio.TaskGroup() as group:
             working = group.create_task(self._workers.run())
-            running = group.create_task(self._run_schedules())
+            background = [
+                group.create_task(self._run_schedules()),
+                group.create_task(self._numbers.watch(self._workers.wake)),
+            ]
             while not stop.is_set():
                 self._declare()
                 self._save(at_once=False)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), POLL_S)
             self._workers.stop()
-            running.cancel()
+            for task in background:
+                task.cancel()
             await asyncio.wait([working], timeout=10)
             working.cancel()
         self._cron_jobs.stop()
         self._save()
+
+    async def _worker_addresses(self) -> list[str]:
+        """Returns the addresses of the probe ports of the workers that `waypost dev` has started."""
+        try:
+            metrics = json.loads((self._folder / ADDRESSES).read_text(encoding="utf-8"))["metrics"]
+        except (OSError, ValueError, KeyError):
+            return []
+        return [url.removesuffix("/metrics") for name, url in metrics.items() if name.startswith("worker")]
 
     async def _run_schedules(self) -> None:
         while True:

@@ -1,8 +1,11 @@
-"""Serves `/healthz`, `/readyz` and `/metrics` on their own port, in threads that a busy event loop cannot block."""
+"""Serves `/healthz`, `/readyz`, `/metrics` and JSON documents on their own port.
+
+The threads that serve them cannot be blocked by a busy event loop.
+"""
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,8 +29,10 @@ class _Server(ThreadingHTTPServer):
         ready: Callable[[], str | None],
         alive: Callable[[], str | None],
         timeout_s: float,
+        documents: Mapping[str, Callable[[], bytes]],
     ) -> None:
         self._ready = ready
+        self.documents = documents
         self.alive = alive
         self.timeout_s = timeout_s
         self._logged: str | None = ""
@@ -79,6 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/metrics":
             encode, content_type = choose_encoder(self.headers.get("Accept", ""))
             self._answer(200, encode(REGISTRY), content_type)
+        elif (document := self.server.documents.get(path)) is not None:
+            self._answer(200, document(), "application/json")
         else:
             self._answer(404, "not found\n")
 
@@ -119,6 +126,7 @@ def serve(
     alive: Callable[[], str | None] = lambda: None,
     host: str = "0.0.0.0",  # noqa: S104 - a pod's network
     timeout_s: float = 5.0,
+    documents: Mapping[str, Callable[[], bytes]] | None = None,
 ) -> Probes:
     """Serves probes from background threads. Port 0 takes any free port. Raises OSError when the port is taken.
 
@@ -126,9 +134,10 @@ def serve(
     caller sees that line, so it must not contain secrets. The line of `ready` is logged when it changes. Both
     functions are called in threads and must return within a bounded time. A process that is not `alive` is
     restarted. By default, a process is alive as long as it answers. `timeout_s` is the time that a client may
-    take to send its request.
+    take to send its request. `documents` maps further paths to functions that return JSON. Every caller sees a
+    document, so it must not contain secrets either.
     """
-    server = _Server((host, port), ready, alive, timeout_s)
+    server = _Server((host, port), ready, alive, timeout_s, documents or {})
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, name="probes", daemon=True)
     thread.start()
     return Probes(server.server_address[1], server, thread)

@@ -7,7 +7,11 @@ from typing import Any, Protocol
 from waypost.bot.effects import Effect
 from waypost.bot.engine import turn as script_turn
 from waypost.bot.event import BotEvent
+from waypost.bot.script import Script
+from waypost.contracts.condition_types import Reason
 from waypost.contracts.registry import Number
+from waypost.lanes.handler import TurnTimeout
+from waypost.worker.bot_health import BotHealth
 from waypost.worker.scripts import CompiledScripts, ScriptRefused
 
 Turn = Callable[[dict[str, Any], BotEvent], tuple[dict[str, Any], Sequence[Effect]]]
@@ -36,8 +40,9 @@ class BotSource(Protocol):
 class Bots:
     """The bots that are scripts. If a number's new script is refused, its last good script stays in use."""
 
-    def __init__(self, scripts: CompiledScripts) -> None:
+    def __init__(self, scripts: CompiledScripts, health: BotHealth | None = None) -> None:
         self._scripts = scripts
+        self._health = health or BotHealth(dict, dict)
 
     def serves(self, number: Number) -> bool:
         """Returns whether the number has a script or has no bot."""
@@ -51,9 +56,20 @@ class Bots:
         if number.bot is None:
             return None
         try:
-            return partial(script_turn, self._scripts.script(number))
+            return partial(self._turn, number, self._scripts.script(number))
         except ScriptRefused:
             raise BotUnusable(f"the bot of {number.namespace}/{number.name} cannot be loaded; see the log") from None
+
+    def _turn(
+        self, number: Number, script: Script, state: dict[str, Any], event: BotEvent
+    ) -> tuple[dict[str, Any], Sequence[Effect]]:
+        try:
+            result = script_turn(script, state, event)
+        except (Exception, TurnTimeout) as error:
+            self._health.failed(number, Reason.TURNS_FAIL, error=type(error).__name__)
+            raise
+        self._health.answered(number)
+        return result
 
     def last_good(self, number: Number) -> Turn | None:
         """Returns the turn function of the last script that the number had, or None."""

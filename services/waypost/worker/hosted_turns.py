@@ -18,6 +18,7 @@ from waypost.allowed_plugins import AllowedPlugins
 from waypost.bot.effects import Effect
 from waypost.bot.event import BotEvent
 from waypost.bot.plugin import PluginNotAllowed, PluginNotLoaded
+from waypost.contracts.condition_types import Reason
 from waypost.contracts.registry import Number
 from waypost.contracts.states import EventReason
 from waypost.hosts.host import Ended, Host, TurnFailed
@@ -26,6 +27,7 @@ from waypost.store import claims, leases
 from waypost.store.claims import WaitingEvent
 from waypost.store.connection.database import is_about_content
 from waypost.telemetry import metrics, tracing
+from waypost.worker.bot_health import BotHealth
 from waypost.worker.bots import BotUnusable, Turn
 from waypost.worker.turns import TurnBatch, Turns
 
@@ -49,7 +51,11 @@ class TurnResult(StrEnum):
     """The turn failed, and its host has ended."""
 
 
-_NOT_LOADED: Final = frozenset({PluginNotAllowed.__name__, PluginNotLoaded.__name__})
+_NOT_LOADED: Final = {
+    PluginNotAllowed.__name__: Reason.PLUGIN_NOT_ALLOWED,
+    PluginNotLoaded.__name__: Reason.PLUGIN_NOT_LOADED,
+}
+"""Errors because of which a host has no plugin to ask, with the reasons that they are in the condition `BotHealthy`."""
 
 
 @dataclass
@@ -66,6 +72,10 @@ class HostBots:
     good: dict[str, str]
     """For each number the plugin that was loaded last."""
     last_script: Callable[[Number], Turn | None]
+    is_asked: bool = False
+    """Whether a bot was asked for a turn."""
+    not_loaded: TurnFailed | None = None
+    """Why the number's own plugin could not be used, even if its last good bot has answered."""
 
     def serves(self, number: Number) -> bool:
         """Returns whether the bot of the number is a plugin."""
@@ -78,17 +88,20 @@ class HostBots:
         last_good = self.good.get(number.phone_number_id)
         last_script = self.last_script(number)
         if path not in self.allowed and last_good is None:
+            problem = f"{path} is not allowed: add it to the platform's list of plugins, WAYPOST_BOT_PLUGINS"
+            self.not_loaded = TurnFailed(PluginNotAllowed.__name__, problem)
             if last_script is not None:
                 return last_script
-            problem = f"{path} is not allowed: add it to the platform's list of plugins, WAYPOST_BOT_PLUGINS"
             raise BotUnusable(problem)
 
         def turn(state: dict[str, Any], event: BotEvent) -> tuple[dict[str, Any], Sequence[Effect]]:
+            self.is_asked = True
             try:
                 result = self._ask(path, state, event)
             except TurnFailed as error:
                 if error.error not in _NOT_LOADED:
                     raise
+                self.not_loaded = error
                 if last_good is not None:
                     return self._ask(last_good, state, event)
                 if last_script is not None:
@@ -117,6 +130,7 @@ class HostedTurns:
         wake_sender: Callable[[Iterable[int]], None],
         charge: Callable[[Mapping[str, int]], None],
         last_script: Callable[[Number], Turn | None] = lambda _number: None,
+        health: BotHealth | None = None,
         retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
     ) -> None:
         self._engine = engine
@@ -125,6 +139,7 @@ class HostedTurns:
         self._deadline_s = deadline_s
         self._wake_sender = wake_sender
         self._charge = charge
+        self._health = health or BotHealth(dict, dict)
         self._last_script = last_script
         self._retry_delays_s = retry_delays_s
         self._good: dict[str, str] = {}
@@ -139,9 +154,10 @@ class HostedTurns:
         if event.attempts > ATTEMPTS:
             self._give_up(event, EventReason.WORKER_CRASHED, None)
             return TurnResult.FAILED
+        bots = HostBots(host, self._allowed, self._deadline_s, self._good, self._last_script)
         turns = Turns(
             self._numbers,
-            bots=HostBots(host, self._allowed, self._deadline_s, self._good, self._last_script),
+            bots=bots,
             deadline=nullcontext,
             wake_sender=self._wake_sender,
             charge=self._charge,
@@ -168,9 +184,25 @@ class HostedTurns:
             if isinstance(error, SQLAlchemyError) and not is_about_content(error):
                 raise
             self._failed(event, error, batch)
+            self._note(event, bots, error)
             return TurnResult.ENDED if isinstance(error, Ended) else TurnResult.FAILED
         batch.committed()
+        self._note(event, bots, None)
         return TurnResult.DONE
+
+    def _note(self, event: WaitingEvent, bots: HostBots, error: Exception | None) -> None:
+        """Records the result of a turn for the number's condition `BotHealthy`."""
+        number = self._numbers(event.number_id)
+        if number is None:
+            return
+        if bots.not_loaded is not None:
+            name = bots.not_loaded.error
+            self._health.failed(number, _NOT_LOADED[name], error=name, where=bots.not_loaded.detail)
+        elif error is None and bots.is_asked:
+            self._health.answered(number)
+        elif error is not None and bots.is_asked:
+            name, where = _explain(error)
+            self._health.failed(number, Reason.TURNS_FAIL, error=name, where=where or "")
 
     def _failed(self, event: WaitingEvent, error: Exception, batch: TurnBatch | None) -> None:
         reason, detail = _explain(error)

@@ -12,6 +12,7 @@ import structlog
 from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.contracts import registry
+from waypost.contracts.bot_states import BOTS_PATH
 from waypost.hosts.host import Zygote
 from waypost.hosts.pool import Hosts
 from waypost.lanes import wake
@@ -22,6 +23,7 @@ from waypost.sending.sender import Sender
 from waypost.settings import Settings
 from waypost.store.connection.database import connect
 from waypost.telemetry import logs, probes, tracing
+from waypost.worker.bot_health import BotHealth
 from waypost.worker.bots import Bots
 from waypost.worker.deadline import Deadline
 from waypost.worker.hosted_turns import HostedTurns
@@ -55,7 +57,8 @@ class Worker:
         self._scripts = CompiledScripts(self._numbers.all, settings.script_memory_mib << 20)
         self._waker = wake.Waker(self._redis)
         self._sender = SenderThread(self._build_sender, ended=self._stop)
-        self._bots = Bots(self._scripts)
+        self._health = BotHealth(self._numbers.all, self._scripts.refused)
+        self._bots = Bots(self._scripts, self._health)
         drain = Drain(
             self._engine,
             Turns(
@@ -85,7 +88,12 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         readiness = Readiness(self._engine, [self._sender.problem, self._numbers.problem, self._hosted_work.problem])
-        probe = probes.serve(self._settings.probe_port, ready=readiness.reason, host=self._settings.host)
+        probe = probes.serve(
+            self._settings.probe_port,
+            ready=readiness.reason,
+            host=self._settings.host,
+            documents={BOTS_PATH: self._health.document},
+        )
         log.info("worker starts", owner=self._owner, probe_port=probe.port)
         self._sender.start()
         self._sweeper.start()
@@ -124,6 +132,7 @@ class Worker:
             wake_sender=self._sender.wake,
             charge=self._sender.charge,
             last_script=self._bots.last_good,
+            health=self._health,
         )
         zygote = Zygote(settings.bot_plugins, memory_bytes=settings.host_memory_mb * 1024 * 1024)
         return HostedWork(

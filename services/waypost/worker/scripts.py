@@ -60,7 +60,8 @@ class CompiledScripts:
         self._most_bytes = most_bytes
         self._seen: Mapping[str, Number] = {}
         self._compiled: dict[str, _Compiled] = {}
-        self._refused: set[str] = set()
+        self._refused: dict[str, str] = {}
+        """What is wrong with each refused script, by digest."""
         self._in_use: dict[str, str] = {}
         """The digest of each number's last good script."""
         self._asked: dict[str, Number] = {}
@@ -93,6 +94,15 @@ class CompiledScripts:
             found = self._compiled.get(self._in_use.get(number.phone_number_id, ""))
             return None if found is None else found.script
 
+    def refused(self) -> dict[str, str]:
+        """Returns the numbers whose present script cannot be used, by id, each with what is wrong with the script."""
+        with self._lock:
+            refused = dict(self._refused)
+        if not refused:
+            return {}
+        numbers = self._numbers().items()
+        return {identity: refused[each.bot_digest] for identity, each in numbers if each.bot_digest in refused}
+
     def compile_all(self, most_s: float) -> None:
         """Compiles the registry's scripts for at most `most_s` seconds. After that, `follow` compiles the others."""
         ends_at = time.monotonic() + most_s
@@ -124,8 +134,8 @@ class CompiledScripts:
         compiled = _compile(number)
         with self._lock:
             self._asked.pop(digest, None)
-            if compiled is None:
-                self._refused.add(digest)
+            if isinstance(compiled, str):
+                self._refused[digest] = compiled
             else:
                 self._compiled[digest] = compiled
                 self._make_room(keep=digest)
@@ -139,7 +149,7 @@ class CompiledScripts:
         # Otherwise scripts without messages would displace those in use.
         if self._used_bytes() > self._most_bytes * 3 / 4:
             return None
-        done = self._compiled.keys() | self._refused
+        done = self._compiled.keys() | self._refused.keys()
         return next((each for each in self._seen.values() if each.bot and each.bot_digest not in done), None)
 
     def _forget_unused(self) -> None:
@@ -150,7 +160,7 @@ class CompiledScripts:
         with self._lock:
             last_good = {identity: digest for identity, digest in self._in_use.items() if identity in self._seen}
             self._in_use = last_good | ready
-            self._refused &= digests
+            self._refused = {digest: why for digest, why in self._refused.items() if digest in digests}
             for digest in self._compiled.keys() - digests.union(self._in_use.values()):
                 del self._compiled[digest]
 
@@ -174,8 +184,8 @@ class CompiledScripts:
             del self._compiled[min(others, key=lambda digest: self._compiled[digest].used_at)]
 
 
-def _compile(number: Number) -> _Compiled | None:
-    """Returns a number's compiled script. If the script cannot be used, logs the reason and returns None."""
+def _compile(number: Number) -> _Compiled | str:
+    """Returns a number's compiled script, or or what is wrong with it. The log says it, too."""
     assert number.bot is not None
     try:
         return _Compiled(script.load(number.bot), number.namespace, time.monotonic())
@@ -184,4 +194,4 @@ def _compile(number: Number) -> _Compiled | None:
     except Exception as error:  # noqa: BLE001 - the thread must go on for the other scripts
         problem = type(error).__name__
     log.error("bot cannot be loaded", number=number.phone_number_id, problem=problem)
-    return None
+    return problem

@@ -249,8 +249,9 @@ class NumberStatus(Written):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
     )
     """The state by aspect. `Ready` is the summary of `CredentialsValid`, `TokenValid`, `Registered`, `Subscribed`,
-    `WebhookVerified`, `BotLoaded` and `CanSend`. `QuotaExceeded` is true while a quota of the namespace keeps back a
-    part of the number. `Reconciling` is true while the operator continues by itself, `Stalled` when a person must
+    `WebhookVerified`, `BotLoaded` and `CanSend`. `BotHealthy` says what the workers report about the turns of the
+    bot, and does not count for `Ready`. `QuotaExceeded` is true while a quota of the namespace keeps back a part of the
+    number. `Reconciling` is true while the operator continues by itself, `Stalled` when a person must
     act."""
     phone: PhoneStatus | None = None
     """The phone number, as Meta described it when it was last read."""

@@ -52,6 +52,14 @@ class SupportsSweep(Protocol):
 
 
 @runtime_checkable
+class SupportsWatch(Protocol):
+    """A reconciler that looks at something that causes no watch event."""
+
+    async def watch(self, wake: Callable[[Key], None]) -> None:
+        """Looks at it until this task is cancelled. Calls `wake` for each object that must be reconciled."""
+
+
+@runtime_checkable
 class SupportsHandOver(Protocol):
     """A reconciler that leaves a record for the next process."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from waypost.operator.cluster.kubernetes import KubernetesCluster
 from waypost.operator.cluster.leader import Leadership, LeaseLost
 from waypost.operator.engine import handlers
 from waypost.operator.engine.canary import Canary
-from waypost.operator.engine.controller import Controller, Reconciler, SupportsHandOver, SupportsSweep
+from waypost.operator.engine.controller import Controller, Reconciler, SupportsHandOver, SupportsSweep, SupportsWatch
 from waypost.operator.engine.event_router import EventRouter
 from waypost.operator.engine.object_cache import ObjectCache
 from waypost.operator.engine.workers import CONCURRENCY, Workers
@@ -133,6 +134,10 @@ class Operator:
                 working = group.create_task(workers.run(), name="workers")
                 background.append(group.create_task(canary.run(), name="canary"))
                 background.append(group.create_task(self._sweep(reconcilers.values()), name="sweep"))
+                for each in reconcilers.values():
+                    if isinstance(each, SupportsWatch):
+                        wake = functools.partial(workers.wake, urgent=False)
+                        background.append(group.create_task(each.watch(wake), name="watch"))
                 await asyncio.sleep(0)  # so that they start before kopf, see handlers.run
                 self._canary, self._waits_for = canary, None
                 log.info("the operator works", namespaces=sorted(namespaces or ()) or "all")

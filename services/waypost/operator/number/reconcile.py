@@ -16,9 +16,13 @@ from waypost.cloudapi.graph.client import GraphClient
 from waypost.cloudapi.graph.errors import GraphRefused
 from waypost.contracts.condition_types import ConditionType, Reason
 from waypost.operator.api.conditions import Condition, find, status_of, timestamp
+from waypost.operator.api.kinds import NUMBER
 from waypost.operator.api.number_models import FINALIZER, RECONCILE_REQUESTED, Metadata, NumberSpec
+from waypost.operator.bots import verdict
+from waypost.operator.bots.watch import BotWatch, has_bot, worker_pods
 from waypost.operator.cluster.interface import Cluster, ClusterError, Manifest
 from waypost.operator.cluster.registry_secrets import Registry
+from waypost.operator.engine.object_cache import Key
 from waypost.operator.engine.outcome import Outcome, Result
 from waypost.operator.meta.budget import Budget, BudgetSpent, initial_grant
 from waypost.operator.meta.budget_handover import BudgetHandover
@@ -58,7 +62,7 @@ class NumberReconciler:
 
     `probe` asks whether the webhook serves a callback. The default probe asks at `options.webhook_probe_url`, if
     that is set. `handover` passes the accounts' call budgets from the previous process to this one and from this
-    one to the next. It is None if there are no other processes.
+    one to the next. It is None if there are no other processes. `bots` asks workers about the bots.
     """
 
     def __init__(
@@ -70,8 +74,10 @@ class NumberReconciler:
         clock: Callable[[], float] = time.time,
         probe: RouteProbe | None = None,
         handover: BudgetHandover | None = None,
+        bots: BotWatch | None = None,
     ) -> None:
         self._cluster = cluster
+        self._bots = bots or BotWatch(worker_pods(cluster))
         self._options = options
         self._clock = clock
         if probe is None and options.webhook_probe_url:
@@ -173,6 +179,10 @@ class NumberReconciler:
         if self._handover is not None:
             await self._handover.end()
 
+    async def watch(self, wake: Callable[[Key], None]) -> None:
+        """Asks the workers about the bots until this task is cancelled; see `SupportsWatch`."""
+        await self._bots.run(lambda: self._cluster.objects(NUMBER), wake)
+
     async def sweep(self) -> int:
         """Withdraws the numbers whose object is gone; see `sweep.py`. Raises `ClusterError`."""
         return await sweep(self._cluster, self._registry, self._secrets)
@@ -180,6 +190,10 @@ class NumberReconciler:
     async def _suspended(self, resource: NumberResource) -> Result:
         """Reports a suspended number. It is ready only if it is published, so that its messages flow."""
         metadata, aspects = resource.metadata, _aspects(resource)
+        if has_bot(resource.manifest):
+            bot = verdict.condition(self._bots.verdict(metadata.namespace, metadata.name), resource.status)
+            others = [each for each in aspects if each.type != ConditionType.BOT_HEALTHY]
+            aspects = [*others, *([bot] if bot else [])]
         holder = await self._holders.holder(resource.claim, resource.manifest)
         if holder is not None and resource.status.get("phone"):
             found = summary.in_conflict(aspects, conflict.message(resource.claim, holder))
@@ -298,7 +312,10 @@ class NumberReconciler:
         uid = resource.metadata.uid
         # The status may have been written in this reconcile (registrations), and judging needs it as it is now.
         observed = dataclasses.replace(
-            observed, status=resource.status, stale=self._answers.stale(uid, resource.status, now)
+            observed,
+            status=resource.status,
+            stale=self._answers.stale(uid, resource.status, now),
+            bot_health=self._bots.verdict(desired.namespace, desired.name),
         )
         judged = judgement.judge(desired, observed, now)
         if observed.holder is None:

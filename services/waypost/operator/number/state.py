@@ -16,6 +16,7 @@ from waypost.cloudapi.graph.numbers import PhoneNumber
 from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api import conditions
 from waypost.operator.api.number_models import NumberSpec
+from waypost.operator.bots.verdict import BotVerdict
 from waypost.operator.cluster.registry_secrets import NoRoom, Published, Use
 from waypost.operator.number.actions import Action
 from waypost.operator.number.claims import Claim
@@ -181,6 +182,8 @@ class Observed:
     """Questions that Meta has not answered for long, with the time of its last answer, in seconds since 1970."""
     meta: MetaState | None = None
     """Meta's answers; None if Meta was not asked in this reconcile."""
+    bot_health: BotVerdict | None = None
+    """What the workers report about the bot; None before they were asked."""
     status: Mapping[str, Any] = field(default_factory=dict)
     """The status that was last written to the object."""
     failed: Mapping[type[Action], Exception] = field(default_factory=dict)

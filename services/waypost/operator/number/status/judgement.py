@@ -16,6 +16,7 @@ from waypost.cloudapi.graph.numbers import PhoneNumber, WebhookConfiguration
 from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api import conditions
 from waypost.operator.api.conditions import Condition
+from waypost.operator.bots import verdict
 from waypost.operator.cluster.registry_secrets import NoRoom
 from waypost.operator.number import actions as act
 from waypost.operator.number import registration
@@ -69,6 +70,7 @@ def judge(desired: Desired, observed: Observed, now: float) -> tuple[Judged, ...
         lambda: _subscribed(desired, observed),
         lambda: _webhook(desired, observed),
         lambda: _bot(desired, observed),
+        lambda: _bot_healthy(desired, observed),
         lambda: _quota(observed),
         lambda: _can_send(observed),
     ]
@@ -340,6 +342,13 @@ def _bot(desired: Desired, observed: Observed) -> Judged | None:
         message = f"The script is valid, but the one before stays in use. {observed.no_room.message}"
         return _false(type_, observed.no_room.reason, message, needs_person=True)
     return _true(type_, Reason.LOADED, "The script of the bot is valid.")
+
+
+def _bot_healthy(desired: Desired, observed: Observed) -> Judged | None:
+    if desired.spec.bot is None:
+        return None
+    found = verdict.condition(observed.bot_health, observed.status)
+    return Judged(found) if found else None
 
 
 def _quota(observed: Observed) -> Judged | None:

@@ -32,6 +32,15 @@ VERIFY_BUSINESS = f"Complete business verification at {SECURITY}."
 APPEAL = f"Read what Meta objects to, and ask for a review, at {SUPPORT}."
 APP_ALERTS = "Read the app's alerts in the App dashboard (https://developers.facebook.com/apps/)."
 REGISTER_AGAIN = "Then ask for a reconcile with the annotation waypost.dev/reconcile-requested-at."
+REPAIR_PLUGIN = (
+    "Correct the plugin, or have what it needs installed in the image of the workers. Until then the last bot that "
+    "could be used answers, if there is one."
+)
+REPAIR_SCRIPT = "Correct it in its ConfigMap. Until then the last script that could be used answers, if there is one."
+REPAIR_BOT = (
+    "Correct the bot. Its messages are kept: waypost dead show says where one failed, and waypost dead replay lets the "
+    "bot try them again."
+)
 ALLOW_PLUGIN = (
     "Ask the people who installed Waypost to add it to bot.plugins in the values of its chart (WAYPOST_BOT_PLUGINS), "
     "or let a script answer (spec.bot.configMapRef)."
