@@ -1,4 +1,4 @@
-"""`waypost send` checks its arguments, obeys its keys, and finds the number and the contact."""
+"""`waypost send` checks its arguments, sends once for each `--key`, and finds the number and the contact."""
 
 import pytest
 from sqlalchemy import Engine, text

@@ -44,7 +44,7 @@ def test_the_bot_answers_as_the_tutorial_shows(declared: manifests.DeclaredNumbe
 async def test_the_simulated_meta_takes_the_file_of_the_tutorial(declared: manifests.DeclaredNumber) -> None:
     """The simulated Meta accepts the tutorial's file.
 
-    After that, it knows the same ids and secrets as a simulated Meta that `waypost dev` starts for this number.
+    It then knows the same ids and secrets as the one that `waypost dev` starts for the tutorial's number.
     """
     given = FILES["bakery-at-meta.json"]
     application = simulator.build()

@@ -59,9 +59,10 @@ def test_a_field_that_is_not_subscribed_goes_nowhere() -> None:
 
 
 def test_updates_of_several_accounts_and_numbers_share_a_body_in_order() -> None:
-    """Consecutive updates of one account share an entry. Those of one number and kind share a change.
+    """Consecutive updates of one account share an entry.
 
-    An update of another field gets a change of its own.
+    Updates of one number and one field share one change inside this entry. The next update of a different field gets
+    a separate change.
     """
 
     def item(waba: str, number: str, part: str, identifier: str) -> Update:

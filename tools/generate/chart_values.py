@@ -50,7 +50,7 @@ class Key:
 
 
 def files() -> dict[Path, str]:
-    """Returns the README's content by its path in the repository."""
+    """Returns a dict with one entry: the README's path in the repository, and its content."""
     return {CHART / "README.md": page((REPOSITORY / CHART / "values.yaml").read_text(encoding="utf-8"))}
 
 

@@ -331,7 +331,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class _Turns:
-    """The events of a batch, grouped by the result of their turns. Each event comes with its reason."""
+    """The events of a batch, grouped by the results of their turns, each with the reason for its result."""
 
     done: list[tuple[WaitingEvent, str | None]] = field(default_factory=list)
     dead: list[tuple[WaitingEvent, str]] = field(default_factory=list)

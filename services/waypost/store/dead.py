@@ -141,7 +141,7 @@ def replay(connection: Connection, selection: Selection, *, limit: int) -> list[
 
 
 def drop(connection: Connection, selection: Selection, *, limit: int, writer: int = 0) -> list[int]:
-    """Drops at most `limit` dead events: each is marked and counted as done, without any effect. Returns their ids."""
+    """Drops at most `limit` dead events, which then count as done but are not handled. Returns their ids."""
     rows = connection.execute(
         text(f"""
             UPDATE event SET state = 'done', reason = :dropped, finished_at = now()

@@ -73,7 +73,7 @@ def begin_or_resume(
 
 
 def delete_orders(connection: Connection, tick: Tick) -> None:
-    """Deletes the orders of unfinished runs of this schedule that are at least a day older than this run.
+    """Deletes the orders of old runs that have not finished: they began at least a day before this run.
 
     No process resumes those runs, and their orders identify people.
     """
