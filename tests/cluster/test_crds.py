@@ -105,6 +105,14 @@ def test_contacts_without_a_phone_number_are_accepted(api: client.ApiClient, nam
         ),
         ("WhatsAppNumber", "bot", {"configMapRef": {"name": "a", "namespace": "b"}}, "a reference stays in the object"),
         ("WhatsAppNumber", "bot", {"plugin": "os.system"}, "must look like package.module:function"),
+        ("WhatsAppNumber", "bot", {"plugin": "a.b:c", "onError": {}}, "give reply, handOff: true, or both"),
+        (
+            "WhatsAppNumber",
+            "bot",
+            {"plugin": "a.b:c", "onError": {"reply": "x", "handOffMinutes": 5}},
+            "handOffMinutes needs handOff: true",
+        ),
+        ("WhatsAppNumber", "bot", {"plugin": "a.b:c", "onError": {"reply": " "}}, "must be a text that is not blank"),
         ("WhatsAppNumber", "retention.messages", "90 days", "must be a duration, as 90d, 12h or 30m"),
         (
             "WhatsAppNumber",

@@ -1,4 +1,7 @@
-"""Tests the condition `BotHealthy`: what follows from the workers' reports, and how the operator gets them."""
+"""Tests what the operator does about bots that fail.
+
+For the condition `BotHealthy`: what follows from the workers' reports, and how the operator gets them.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,6 +12,7 @@ import pytest
 
 from waypost.contracts.bot_states import BOTS_PATH, BotState, BotStates
 from waypost.contracts.condition_types import ConditionType, Reason
+from waypost.contracts.registry import OnError
 from waypost.dev.file_cluster import FileCluster
 from waypost.operator.api.kinds import NUMBER
 from waypost.operator.bots.verdict import verdict
@@ -18,7 +22,19 @@ from waypost.operator.engine.object_cache import Key
 from waypost.operator.number.reconcile import NumberReconciler
 from waypost.telemetry import probes
 
-from .installation import FALSE, NAME, NAMESPACE, RELEASE, TRUE, UNKNOWN, Installation, installation, number, script
+from .installation import (
+    FALSE,
+    NAME,
+    NAMESPACE,
+    RELEASE,
+    TRUE,
+    UNKNOWN,
+    Installation,
+    installation,
+    number,
+    published,
+    script,
+)
 from .installation import secret as credentials
 
 pytestmark = pytest.mark.anyio
@@ -299,3 +315,16 @@ async def test_running_workers_are_found_by_their_labels() -> None:
         stored = cluster.put({key: pod[key] for key in ("apiVersion", "kind", "metadata", "spec")})
         await cluster.write_status(stored, {"podIP": pod["podIP"], "phase": pod["phase"]})
     assert await worker_pods(cluster)() == ["http://10.0.0.1:9090", "http://[fd00::1]:9090"]
+
+
+async def test_what_contacts_of_a_failing_bot_get_is_published(it: Installation) -> None:
+    """The workers read it from the number's entry, and a change of it reaches them."""
+    it.cluster.put(number(**WITH_SCRIPT))
+    await it.settle()
+    (before,) = published(it.cluster)[1].values()
+    on_error = {"reply": "Sorry!", "handOff": True, "handOffMinutes": 60}
+    it.cluster.put(number(bot={**WITH_SCRIPT["bot"], "onError": on_error}))
+    await it.settle()
+    (after,) = published(it.cluster)[1].values()
+    assert before.on_error is None
+    assert after.on_error == OnError(reply="Sorry!", hand_off=True, hand_off_minutes=60)

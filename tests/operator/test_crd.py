@@ -70,6 +70,19 @@ SCHEDULE = {
         (NumberSpec, NUMBER | {"bot": {}}),
         (NumberSpec, NUMBER | {"bot": {"plugin": "os.system"}}),
         (NumberSpec, NUMBER | {"accessToken": "EAA"}),
+        *(
+            (NumberSpec, NUMBER | {"bot": {"plugin": "a.b:c", "onError": on_error}})
+            for on_error in (
+                {},
+                {"reply": " \n"},
+                {"reply": "a\0b"},
+                {"reply": "x" * 1025},
+                {"handOff": False},
+                {"reply": "x", "handOffMinutes": 5},
+                {"handOff": True, "handOffMinutes": 0},
+                {"handOff": True, "handOffMinutes": 43_201},
+            )
+        ),
         (ScheduleSpec, SCHEDULE | {"schedule": "TZ=UTC 0 9 * * 1"}),
         (ScheduleSpec, SCHEDULE | {"schedule": "@daily"}),
         (ScheduleSpec, SCHEDULE | {"timeZone": "local"}),
@@ -99,6 +112,19 @@ def test_a_contact_that_the_schema_accepts_is_accepted_by_the_run(contact: str) 
     spec = ScheduleSpec.model_validate(SCHEDULE | {"action": action})
     assert spec.action.message is not None
     assert from_contacts(spec.action.message.audience.contacts or ()).skipped == {}
+
+
+@pytest.mark.parametrize(
+    "on_error",
+    [
+        {"reply": "Sorry,\na colleague will answer."},
+        {"handOff": True},
+        {"reply": "x", "handOff": True, "handOffMinutes": 60},
+    ],
+)
+def test_the_models_accept_an_answer_a_hand_off_or_both(on_error: dict[str, Any]) -> None:
+    """The customer is not left in silence: either is enough."""
+    NumberSpec.model_validate(NUMBER | {"bot": {"plugin": "a.b:c", "onError": on_error}})
 
 
 @pytest.mark.parametrize(("model", "spec"), [(NumberSpec, NUMBER), (ScheduleSpec, SCHEDULE)])

@@ -62,6 +62,15 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     language: str
 
 
+class OnError(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a contact gets whose message the bot could not handle: a text, a person, or both."""
+
+    reply: str | None = None
+    hand_off: bool = False
+    hand_off_minutes: int | None = None
+    """None if a person ends the hand-off."""
+
+
 class Number(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
     """The registry entry that the workers read for one number."""
 
@@ -88,6 +97,8 @@ class Number(_RedactedStruct, frozen=True, kw_only=True, rename="camel"):
     outside_window: Template | None = None
     mark_read: bool = False
     typing_indicator: bool = False
+    on_error: OnError | None = None
+    """None in entries of operators that did not know this field: the contact gets no answer then."""
 
     secrets = frozenset({"access_token", "app_secret_proof"})
 

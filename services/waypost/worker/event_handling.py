@@ -13,7 +13,8 @@ from waypost.bot.effects import Effect, HandOff, OptIn, OptOut, Reply
 from waypost.bot.event import BotEvent
 from waypost.cloudapi.inbound import records
 from waypost.cloudapi.messages import Outgoing as OutgoingMessage
-from waypost.contracts.registry import Number
+from waypost.cloudapi.messages import Text
+from waypost.contracts.registry import Number, OnError
 from waypost.contracts.states import ConversationOwner, Direction, EventReason, OutboxKind
 from waypost.lanes.handler import NotServedHere, Unhandled
 from waypost.store import turns
@@ -120,11 +121,21 @@ class EventHandling:
         return None
 
     def give_up(self, item: records.Inbound) -> None:
-        """Records a message whose last attempt failed, so that people see it in the conversation's history."""
+        """Records a message whose last attempt failed, so that people see it in the conversation's history.
+
+        The contact gets what the number's `on_error` says, unless the bot would not have answered the message.
+        """
         conversation = self._conversation
-        if isinstance(item, records.InboundMessage) and conversation is not None and item.type != "system":
-            self._record(item, conversation)
-            self._extend_window(conversation)
+        if not isinstance(item, records.InboundMessage) or conversation is None or item.type == "system":
+            return
+        self._record(item, conversation)
+        is_answered = self._unanswered(conversation) is None
+        self._extend_window(conversation)
+        if consent.classify(item.text) is consent.Consent.STOP:
+            # The script that failed would have recorded it.
+            self._apply(conversation, (OptOut(),))
+        elif is_answered and (number := self._dependencies.numbers(self._event.number_id)) is not None:
+            self._apply(conversation, _apology(number.on_error))
 
     def _record(self, item: records.InboundMessage, conversation: Conversation) -> None:
         self.changes.messages.append(
@@ -251,3 +262,13 @@ class EventHandling:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._dependencies.clock(), UTC)
+
+
+def _apology(on_error: OnError | None) -> tuple[Effect, ...]:
+    """Returns what a contact gets whose message was given up."""
+    if on_error is None:
+        return ()
+    reply = None if on_error.reply is None else Text(on_error.reply)
+    if on_error.hand_off:
+        return (HandOff(on_error.hand_off_minutes, reply),)
+    return () if reply is None else (Reply(reply),)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.allowed_plugins import AllowedPlugins
@@ -151,9 +151,6 @@ class HostedTurns:
             event = claims.claim_hosted(connection, number_id, lanes, parked_s=self._deadline_s + PARKED_S)
         if event is None:
             return TurnResult.NONE
-        if event.attempts > ATTEMPTS:
-            self._give_up(event, EventReason.WORKER_CRASHED, None)
-            return TurnResult.FAILED
         bots = HostBots(host, self._allowed, self._deadline_s, self._good, self._last_script)
         turns = Turns(
             self._numbers,
@@ -162,7 +159,9 @@ class HostedTurns:
             wake_sender=self._wake_sender,
             charge=self._charge,
         )
-        batch: TurnBatch | None = None
+        if event.attempts > ATTEMPTS:
+            self._give_up(event, EventReason.WORKER_CRASHED, None, turns)
+            return TurnResult.FAILED
         try:
             with self._engine.begin() as connection:
                 leases.commit_lazily(connection)
@@ -183,7 +182,7 @@ class HostedTurns:
         except Exception as error:
             if isinstance(error, SQLAlchemyError) and not is_about_content(error):
                 raise
-            self._failed(event, error, batch)
+            self._failed(event, error, turns)
             self._note(event, bots, error)
             return TurnResult.ENDED if isinstance(error, Ended) else TurnResult.FAILED
         batch.committed()
@@ -204,13 +203,13 @@ class HostedTurns:
             name, where = _explain(error)
             self._health.failed(number, Reason.TURNS_FAIL, error=name, where=where or "")
 
-    def _failed(self, event: WaitingEvent, error: Exception, batch: TurnBatch | None) -> None:
+    def _failed(self, event: WaitingEvent, error: Exception, turns: Turns) -> None:
         reason, detail = _explain(error)
         log.warning(
             "turn failed", event_id=event.id, number=event.number_id, error=reason, at=detail, attempt=event.attempts
         )
         if event.attempts >= ATTEMPTS:
-            self._give_up(event, reason, detail, batch)
+            self._give_up(event, reason, detail, turns)
             return
         delay_s = self._retry_delays_s[min(event.attempts, len(self._retry_delays_s)) - 1]
         with self._engine.begin() as connection:
@@ -223,17 +222,33 @@ class HostedTurns:
             if claims.hold_hosted(connection, event):
                 claims.put_back(connection, event, delay_s=2.0, counted=False)
 
-    def _give_up(self, event: WaitingEvent, reason: str, detail: str | None, batch: TurnBatch | None = None) -> None:
+    def _give_up(self, event: WaitingEvent, reason: str, detail: str | None, turns: Turns | None = None) -> None:
+        """Marks the event dead. With `turns`, its message gets into the history, and the contact may get an answer."""
+        batch: TurnBatch | None = None
         with self._engine.begin() as connection:
             if not claims.hold_hosted(connection, event):
                 return
-            if batch is not None:
-                batch.give_up(event)
-                batch.store(connection)
+            if turns is not None:
+                batch = self._last_effects(connection, event, turns)
             claims.mark_dead(connection, [(event, reason)], detail=detail)
         if batch is not None:
             batch.committed()
         metrics.events_dead_total.labels(event.number_id, reason).inc()
+
+    def _last_effects(self, connection: Connection, event: WaitingEvent, turns: Turns) -> TurnBatch | None:
+        """Stores the effects of giving the event up, and returns their batch, or None if they cannot be stored."""
+        try:
+            with connection.begin_nested():
+                # Not the batch of the turn, whose effects may be what could not be stored.
+                batch = turns.begin(connection, [event])
+                batch.give_up(event)
+                batch.store(connection)
+        except SQLAlchemyError as error:
+            if not is_about_content(error):
+                raise
+            log.warning("a dead event leaves no trace in the history", event_id=event.id, error=type(error).__name__)
+            return None
+        return batch
 
 
 def _explain(error: Exception) -> tuple[str, str | None]:

@@ -185,7 +185,7 @@ class CompiledScripts:
 
 
 def _compile(number: Number) -> _Compiled | str:
-    """Returns a number's compiled script, or or what is wrong with it. The log says it, too."""
+    """Returns a number's compiled script, or what is wrong with it. The log says it, too."""
     assert number.bot is not None
     try:
         return _Compiled(script.load(number.bot), number.namespace, time.monotonic())

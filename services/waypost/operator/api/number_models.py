@@ -3,9 +3,9 @@
 `kubectl explain` shows the docstrings of this module.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from waypost.contracts.condition_types import ConditionStatus
@@ -22,6 +22,7 @@ from waypost.contracts.fields import (
     form,
     immutable,
     one_of,
+    rule,
     rules,
 )
 
@@ -57,6 +58,43 @@ class Webhook(Strict):
     callback, whichever is chosen."""
 
 
+_SOMETHING = "give reply, handOff: true, or both"
+_MINUTES_NEED_HAND_OFF = "handOffMinutes needs handOff: true"
+
+
+class OnError(Strict):
+    """What a contact gets whose message the bot could not handle."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule("has(self.reply) || (has(self.handOff) && self.handOff)", _SOMETHING),
+            rule("!has(self.handOffMinutes) || (has(self.handOff) && self.handOff)", _MINUTES_NEED_HAND_OFF),
+        )
+    )
+
+    reply: (
+        Annotated[
+            str,
+            StringConstraints(max_length=1024),
+            form(r"^[^\x00]*[^\s\x00][^\x00]*$", "must be a text that is not blank"),
+        ]
+        | None
+    ) = None
+    """The text that the contact gets. Window and opt-out count as for any reply."""
+    hand_off: bool = False
+    """Whether the conversation is handed to a person, as a script does with `hand_off`: the bot is silent then."""
+    hand_off_minutes: int | None = Field(default=None, ge=1, le=43_200)
+    """For how many minutes the bot is silent. Without it, until a person gives the conversation back."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.reply is None and not self.hand_off:
+            raise ValueError(_SOMETHING)
+        if self.hand_off_minutes is not None and not self.hand_off:
+            raise ValueError(_MINUTES_NEED_HAND_OFF)
+        return self
+
+
 class Bot(Strict):
     """The bot that answers: a script in a ConfigMap, or a Python function."""
 
@@ -85,6 +123,9 @@ class Bot(Strict):
     typing_indicator: bool = False
     """Whether senders see that an answer is being written. The sign is sent with the read receipt, so it has no effect
     unless `markRead` is true."""
+    on_error: OnError | None = None
+    """What a contact gets whose message was given up because the bot failed in all attempts. Without it, the contact
+    gets no answer to that message."""
 
     _one_source = exactly_one("configMapRef", "plugin")
 

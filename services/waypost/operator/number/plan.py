@@ -121,6 +121,7 @@ def route_of(desired: Desired, credentials: Credentials, own: NumberSecrets) -> 
 def number_of(desired: Desired, observed: Observed, credentials: Credentials) -> registry.Number:
     """Returns the registry entry for the workers, without the text of its bot."""
     spec = desired.spec
+    on_error = spec.bot.on_error if spec.bot else None
     template = spec.outside_window.template if spec.outside_window else None
     digest, plugin, _ = _bot(desired, observed)
     token = observed.token or credentials.access_token
@@ -140,6 +141,7 @@ def number_of(desired: Desired, observed: Observed, credentials: Credentials) ->
         outside_window=registry.Template(name=template.name, language=template.language) if template else None,
         mark_read=spec.bot.mark_read if spec.bot else False,
         typing_indicator=spec.bot.typing_indicator if spec.bot else False,
+        on_error=registry.OnError(**on_error.model_dump()) if on_error else None,
     )
 
 
