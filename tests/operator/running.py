@@ -12,6 +12,7 @@ from waypost.contracts.condition_types import ConditionStatus, ConditionType, Re
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.api.number_models import API_VERSION, FINALIZER
 from waypost.operator.cluster.interface import Cluster, Manifest
+from waypost.operator.engine.object_cache import Key
 from waypost.operator.engine.outcome import Outcome, Result
 from waypost.operator.engine.runtime import Operator, RuntimeOptions
 from waypost.operator.options import OperatorOptions
@@ -102,6 +103,15 @@ class NotingReconciler:
         await self._cluster.write_metadata(manifest, {"finalizers": []})
         return Result(None, Outcome.READY)
 
+    async def watch(self, wake: Callable[[Key], None]) -> None:
+        self._notes.watches += 1
+        try:
+            if self._notes.on_watch is not None:
+                await self._notes.on_watch(wake)
+            await asyncio.Event().wait()
+        finally:
+            self._notes.watches -= 1
+
     async def sweep(self) -> None:
         self._notes.sweeps += 1
 
@@ -121,6 +131,9 @@ class Notes:
         self.under_way: set[str] = set()
         self.most_at_once = 0
         self.sweeps = 0
+        self.watches = 0
+        """How many reconcilers watch at present."""
+        self.on_watch: Callable[[Callable[[Key], None]], Any] | None = None
         self.handed_over = 0
         self.lease_lost = threading.Event()
         self.before_status: Callable[[Manifest], Any] | None = None

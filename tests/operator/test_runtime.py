@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
+from collections.abc import Callable
 
-from waypost.operator.api.kinds import KINDS
+from waypost.operator.api.kinds import KINDS, NUMBER
+from waypost.operator.engine.object_cache import Key
 
 from .apiserver import ApiServer, Fault
 from .running import TEAM, Fleet, Notes, number, until
@@ -36,6 +38,27 @@ def test_an_operator_that_is_stopped_while_it_waits_ends(api: ApiServer, fleet: 
     fleet.begin()
     until(lambda: "cannot be listed" in (fleet.not_ready() or ""), "it waits")
     fleet.stop()
+
+
+def test_a_reconciler_that_watches_something_else_wakes_objects(api: ApiServer, fleet: Fleet) -> None:
+    """The state of bots is read from workers, and causes no event of the API server.
+
+    The watch ends with the operator.
+    """
+    notes = Notes()
+
+    async def wake_after_the_first_reconcile(wake: Callable[[Key], None]) -> None:
+        while not notes.reconciled["support"]:  # noqa: ASYNC110 - a counter has no event
+            await asyncio.sleep(0.01)
+        wake((NUMBER, TEAM, "support"))
+
+    notes.on_watch = wake_after_the_first_reconcile
+    api.put(number())
+    fleet.start(notes=notes)
+    until(lambda: notes.reconciled["support"] >= 2, "the number was reconciled once more")
+    assert notes.watches == 2
+    fleet.stop()
+    assert notes.watches == 0
 
 
 def test_a_running_reconcile_is_finished_at_the_end(api: ApiServer, fleet: Fleet) -> None:
