@@ -160,9 +160,14 @@ def test_lanes_are_woken_and_drained_through_sentinels(sentinel: int) -> None:
     """Lanes are woken and drained through Sentinels, because RQ works with a client that uses Sentinels."""
     url = f"redis+sentinel://:{PASSWORD}@127.0.0.1:{sentinel}/main"
     drained: list[int] = []
-    job.install(lambda lane: drained.append(lane) or "emptied")  # type: ignore[func-returns-value]
     with contextlib.closing(wake.connect(url)) as client, contextlib.closing(rq_worker.connect(url)) as connection:
+
+        def drain(lane: int) -> str:
+            drained.extend({lane, *wake.take(client)})
+            return "emptied"
+
+        job.install(drain)
         wake.enqueue(client, [3, 5])
-        rq_worker.LaneWorker(connection, threading.Event()).work(burst=True, max_jobs=2)
+        rq_worker.LaneWorker(connection, threading.Event()).work(burst=True, max_jobs=1)
 
     assert sorted(drained) == [3, 5]

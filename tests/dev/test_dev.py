@@ -6,6 +6,7 @@ One command starts real processes. The tests kill some of them.
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -411,7 +412,7 @@ def test_the_demonstration_fails_with_a_reason_when_nothing_would_answer(files: 
     """If no number has a bot, the command ends with status 1 and one line, before it starts anything."""
     number = tmp_path / "number.yaml"
     source = next(file for file in files if "WhatsAppNumber" in file.read_text()).read_text()
-    number.write_text(source.replace("  bot:\n    configMapRef:\n      name: support-bot\n", ""))
+    number.write_text(re.sub(r"  bot:\n.*?(?=  limits:)", "", source, flags=re.DOTALL))
     without_bot = Dev(tmp_path, [number], "--once")
 
     assert without_bot.process.wait(120) == 1

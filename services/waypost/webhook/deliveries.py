@@ -6,9 +6,9 @@
 - 429: the signature is missing or wrong, and the client has sent too many such requests.
 - 400: the signature is missing or wrong.
 - 503: the events were not committed.
+- 200: no check has failed, and the events are committed.
 
-If no check fails, the answer is 200, and the events are committed. If a body does not arrive in time,
-`server.Protocol` answers 408 on any route.
+If a body does not arrive in time, `server.Protocol` answers 408 on any route.
 """
 
 import asyncio
