@@ -51,7 +51,7 @@ class DrainResult(StrEnum):
 class Limits:
     """Limits of a drain, with times in seconds."""
 
-    batch: int = 128
+    batch: int = 192
     """Events per transaction: large enough to make a commit cheap, small enough to finish well within the lease."""
     turns_s: float = 0.1
     """Time after which a batch is stored with the turns that it has, so that no number waits for another's turns."""

@@ -35,7 +35,7 @@ class WaitingEvent:
     """True if a process ended while it was handling this event and perhaps others, so each is handled alone."""
 
 
-NUMBERS_PER_CLAIM = 32
+NUMBERS_PER_CLAIM = 16
 """Most pairs of lane and number that share one claim. The next claim begins behind them."""
 
 
