@@ -82,7 +82,7 @@ class OnError(Strict):
     ) = None
     """The text that the contact gets. Window and opt-out count as for any reply."""
     hand_off: bool = False
-    """Whether the conversation is handed to a person, as a script does with `hand_off`: the bot is silent then."""
+    """Whether the conversation is handed to a person, as a script can do. The bot is silent then."""
     hand_off_minutes: int | None = Field(default=None, ge=1, le=43_200)
     """For how many minutes the bot is silent. Without it, until a person gives the conversation back."""
 
