@@ -14,6 +14,7 @@ from sqlalchemy import Engine, text
 
 from waypost.allowed_plugins import AllowedPlugins
 from waypost.cloudapi.inbound import delivery
+from waypost.contracts.bot_states import FAILURES
 from waypost.contracts.registry import Number
 from waypost.hosts.host import Zygote
 from waypost.hosts.pool import Hosts
@@ -204,12 +205,12 @@ def test_a_plugin_that_always_fails_gets_single_turns(
     def attempts() -> int:
         return int(world.rows("SELECT coalesce(sum(attempts), 0) FROM event WHERE number_id = '1'")[0][0])
 
-    wait_for(lambda: attempts() >= hosted_work.FAILURES)
+    wait_for(lambda: attempts() >= FAILURES)
     for contact in range(30):
         world.say("2", "hello", contact=f"1555{contact:07}")
     wait_for(lambda: world.count("2", "done") == 30)
     # Two hosts may each have begun a turn before the fifth failure was noted.
-    assert attempts() <= hosted_work.FAILURES + 2
+    assert attempts() <= FAILURES + 2
 
 
 def test_drains_leave_messages_of_a_plugin_to_its_hosts(build: Callable[..., World], database: Engine) -> None:

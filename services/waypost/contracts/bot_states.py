@@ -11,7 +11,7 @@ import msgspec
 BOTS_PATH: Final = "/bots"
 
 FAILURES: Final = 5
-"""A bot whose turns have failed this often in a row, for whatever message, is blamed for it."""
+"""A bot whose turns have failed this often in a row, whatever the messages were, is reported as failing."""
 
 FIRST_FAILURES: Final = 3
 """The same for a bot that has not answered yet: these are all attempts of its first message."""

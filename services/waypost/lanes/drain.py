@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.contracts.states import EventReason
+from waypost.lanes import retry
 from waypost.lanes.handler import Batch, Handler, NotServedHere, TurnTimeout, Unhandled
 from waypost.lanes.renewer import LeaseRenewer
 from waypost.store import claims, leases
@@ -59,8 +60,8 @@ class Limits:
     """Time after which a drain releases its lanes and requests another, so that every worker gets its share."""
     lease_ttl_s: float = 8.0
     """Longest time for which a process that has vanished still holds its lanes."""
-    attempts: int = 3
-    retry_delays_s: tuple[float, ...] = (1.0, 5.0)
+    attempts: int = retry.ATTEMPTS
+    retry_delays_s: tuple[float, ...] = retry.DELAYS_S
     skip_s: float = 2.0
     """Time for which the messages of a number are left out after one could not be handled here."""
 
@@ -136,25 +137,12 @@ class Drain:
         if not self._positions:
             return DrainResult.HELD
         while self._leases:
-            if events:
-                events = self._handle(events, ends_at)
-            elif self._is_over(ends_at):
-                self._leave()
-            else:
-                # A drain of a lane was requested while it was being emptied.
-                with self._lazy_transaction() as connection:
-                    leases.hold(connection, self._leases.values())
-                    events = self._claim(connection)
+            # Without events, a drain of a lane was requested while it was being emptied.
+            events = self._handle(events, ends_at) if events else self._finish(_Turns(), None, ends_at)
         return DrainResult.SLICED if self._is_over(ends_at) else DrainResult.EMPTIED
 
     def _is_over(self, ends_at: float) -> bool:
         return self._stopping() or time.monotonic() >= ends_at
-
-    def _leave(self) -> None:
-        with self._lazy_transaction() as connection:
-            leases.release(connection, self._leases.values())
-        self._request_drain(tuple(self._leases))
-        self._leases = {}
 
     def _acquire(self, connection: Connection, lanes: Collection[int]) -> None:
         wanted = set(lanes).difference(self._leases)
@@ -247,7 +235,11 @@ class Drain:
             claims.mark_done(connection, min(self._leases), turns.done)
             claims.mark_dead(connection, turns.dead)
             claims.mark_dead(connection, exhausted, attempts=1)
-            claims.retry_later(connection, [(event, reason, self._delay_s(event)) for event, reason in retried])
+            delays_s = self._limits.retry_delays_s
+            claims.retry_later(
+                connection,
+                [(event, reason, retry.delay_s(event, event.attempts + 1, delays_s)) for event, reason in retried],
+            )
             if over:
                 leases.release(connection, self._leases.values())
             else:
@@ -258,11 +250,6 @@ class Drain:
         for event, why in [*turns.dead, *exhausted]:
             metrics.events_dead_total.labels(event.number_id, why).inc()
         return following
-
-    def _delay_s(self, event: WaitingEvent) -> float:
-        """Returns the seconds until the event's next attempt. Events that failed together get different delays."""
-        delays_s = self._limits.retry_delays_s
-        return delays_s[min(event.attempts, len(delays_s) - 1)] * (1 + event.id % 64 / 128)
 
     # -- claims
 

@@ -22,6 +22,7 @@ from waypost.contracts.condition_types import Reason
 from waypost.contracts.registry import Number
 from waypost.contracts.states import EventReason
 from waypost.hosts.host import Ended, Host, TurnFailed
+from waypost.lanes import retry
 from waypost.lanes.handler import NotServedHere, Unhandled
 from waypost.store import claims, leases
 from waypost.store.claims import WaitingEvent
@@ -35,9 +36,6 @@ log = structlog.get_logger(__name__)
 
 PARKED_S: Final = 30.0
 """How long after a turn's deadline a message is due again if its worker has vanished."""
-
-ATTEMPTS: Final = 3
-RETRY_DELAYS_S: Final = (1.0, 5.0)
 
 
 class TurnResult(StrEnum):
@@ -131,7 +129,7 @@ class HostedTurns:
         charge: Callable[[Mapping[str, int]], None],
         last_script: Callable[[Number], Turn | None] = lambda _number: None,
         health: BotHealth | None = None,
-        retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
+        retry_delays_s: tuple[float, ...] = retry.DELAYS_S,
     ) -> None:
         self._engine = engine
         self._numbers = numbers
@@ -159,7 +157,7 @@ class HostedTurns:
             wake_sender=self._wake_sender,
             charge=self._charge,
         )
-        if event.attempts > ATTEMPTS:
+        if event.attempts > retry.ATTEMPTS:
             self._give_up(event, EventReason.WORKER_CRASHED, None, turns)
             return TurnResult.FAILED
         try:
@@ -208,14 +206,13 @@ class HostedTurns:
         log.warning(
             "turn failed", event_id=event.id, number=event.number_id, error=reason, at=detail, attempt=event.attempts
         )
-        if event.attempts >= ATTEMPTS:
+        if event.attempts >= retry.ATTEMPTS:
             self._give_up(event, reason, detail, turns)
             return
-        delay_s = self._retry_delays_s[min(event.attempts, len(self._retry_delays_s)) - 1]
+        delay_s = retry.delay_s(event, event.attempts, self._retry_delays_s)
         with self._engine.begin() as connection:
             if claims.hold_hosted(connection, event):
-                spread = 1 + event.id % 64 / 128
-                claims.put_back(connection, event, delay_s=delay_s * spread, counted=True, reason=reason, detail=detail)
+                claims.put_back(connection, event, delay_s=delay_s, counted=True, reason=reason, detail=detail)
 
     def _put_back(self, event: WaitingEvent) -> None:
         with self._engine.begin() as connection:

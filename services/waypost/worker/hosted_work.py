@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from waypost.contracts.bot_states import FAILURES
 from waypost.hosts.host import Host, HostsUnavailable
 from waypost.hosts.pool import Hosts
 from waypost.store import claims
@@ -27,7 +28,6 @@ LOOK_S: Final = 1.0
 SHARE_S: Final = 0.25
 """Time in seconds after which a number with more messages gives its host's place to a number that waits."""
 
-FAILURES: Final = 5
 PROBE_S: Final = 0.5
 """After `FAILURES` failed turns in a row, a number's bot gets one turn per `PROBE_S` seconds."""
 
@@ -93,6 +93,8 @@ class HostedWork:
 
     def wake(self, lanes: Collection[int]) -> None:
         """Makes the thread look at these lanes soon. Never blocks."""
+        if not self._has_plugins():
+            return
         with self._changed:
             self._woken.update(lanes)
             self._notify()
@@ -181,10 +183,14 @@ class HostedWork:
         """
         if look <= self._begun.get(number_id, 0):
             return False
-        streak = self._streaks.get(number_id)
-        if streak is None or streak.failures < FAILURES:
+        if not self._fails(number_id):
             return True
-        return number_id not in self._running and time.monotonic() >= streak.next_at
+        return number_id not in self._running and time.monotonic() >= self._streaks[number_id].next_at
+
+    def _fails(self, number_id: str) -> bool:
+        """Returns whether so many turns of the number have failed in a row that it gets single turns."""
+        streak = self._streaks.get(number_id)
+        return streak is not None and streak.failures >= FAILURES
 
     # -- turns
 
@@ -202,7 +208,7 @@ class HostedWork:
                     break
                 self._note(number_id, failed=result is not TurnResult.DONE)
                 ended = result is TurnResult.ENDED
-                if ended or not self._may_go_on(number_id) or time.monotonic() >= ends_at:
+                if ended or self._fails(number_id) or time.monotonic() >= ends_at:
                     break
         except SQLAlchemyError as error:
             self._outage.failed(error)
@@ -227,10 +233,6 @@ class HostedWork:
                     self._ready.pop(number_id, None)
                     self._begun.pop(number_id, None)
                 self._notify()
-
-    def _may_go_on(self, number_id: str) -> bool:
-        streak = self._streaks.get(number_id)
-        return streak is None or streak.failures < FAILURES
 
     def _note(self, number_id: str, *, failed: bool) -> None:
         with self._changed:

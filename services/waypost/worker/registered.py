@@ -26,6 +26,8 @@ class RegisteredNumbers:
         self._unreadable: str | None = None
         self._recorded: object = None
         self._recorded_snapshot: object = None
+        self._hosted = _with_plugins(registry)
+        """Numbers whose bot is a plugin. This is asked for at every wake-up, so it is kept for each snapshot."""
         self._outage = DatabaseOutage(
             __name__, began="database is away; numbers are not recorded", ended="numbers are recorded"
         )
@@ -40,7 +42,7 @@ class RegisteredNumbers:
 
     def has_plugins(self) -> bool:
         """Returns whether the bot of any number is a plugin."""
-        return any(number.bot_plugin is not None for number in self._registry.current.by_phone_number_id.values())
+        return bool(self._hosted)
 
     def problem(self) -> str | None:
         """Returns why the entries may be out of date, or None."""
@@ -68,6 +70,7 @@ class RegisteredNumbers:
             return
         self._unreadable = None
         if changed:
+            self._hosted = _with_plugins(self._registry)
             for problem in self._registry.current.errors:
                 log.error("registry file cannot be read; its last good content stays in use", problem=problem)
             # No reason to be unready: the file arrives by itself, and the other numbers are served.
@@ -83,9 +86,7 @@ class RegisteredNumbers:
             (number.phone_number_id, number.namespace, number.name, number.waba_id)
             for number in snapshot.by_phone_number_id.values()
         )
-        hosted = {
-            number.phone_number_id for number in snapshot.by_phone_number_id.values() if number.bot_plugin is not None
-        }
+        hosted = self._hosted
         if (registered, hosted) == self._recorded:
             self._recorded_snapshot = snapshot
             return
@@ -97,3 +98,8 @@ class RegisteredNumbers:
         else:
             self._outage.answered()
             self._recorded, self._recorded_snapshot = (registered, hosted), snapshot
+
+
+def _with_plugins(registry: Registry[Number]) -> frozenset[str]:
+    entries = registry.current.by_phone_number_id
+    return frozenset(number_id for number_id, number in entries.items() if number.bot_plugin is not None)

@@ -141,26 +141,29 @@ class TurnBatch:
         return reason
 
     def _handle(self, event: WaitingEvent, item: records.Inbound) -> str | None:
-        conversation_id = self._conversation_of.get(event.id)
-        conversation = None if conversation_id is None else self._conversations[conversation_id]
-        handling = EventHandling(self._turns, event, conversation)
+        handling = self._handling(event)
         reason = handling.handle(item)
         # An event that fails raises before this line, so that it leaves the batch unchanged.
+        self._collect(handling)
+        return reason
+
+    def _handling(self, event: WaitingEvent) -> EventHandling:
+        conversation_id = self._conversation_of.get(event.id)
+        conversation = None if conversation_id is None else self._conversations[conversation_id]
+        return EventHandling(self._turns, event, conversation)
+
+    def _collect(self, handling: EventHandling) -> None:
         self._conversations |= handling.changes.conversations
         self._changes.add(handling.changes)
-        return reason
 
     def give_up(self, event: WaitingEvent) -> None:
         """Records an event whose last attempt failed; see `waypost.lanes.handler.Batch`."""
         item = self._parsed[event.id]
         if isinstance(item, records.UnreadableEvent):
             return
-        conversation_id = self._conversation_of.get(event.id)
-        conversation = None if conversation_id is None else self._conversations[conversation_id]
-        handling = EventHandling(self._turns, event, conversation)
+        handling = self._handling(event)
         handling.give_up(item)
-        self._conversations |= handling.changes.conversations
-        self._changes.add(handling.changes)
+        self._collect(handling)
 
     def store(self, connection: Connection) -> None:
         """Writes all effects of the batch; see `waypost.lanes.handler.Batch`."""

@@ -5,7 +5,6 @@ the script's author chooses.
 """
 
 import asyncio
-import hashlib
 import json
 import signal
 import sys
@@ -17,6 +16,7 @@ from typing import Final
 
 import structlog
 
+from waypost.contracts.bot_files import digest_of
 from waypost.operator.scripts import OUT_OF_MEMORY
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ class ScriptChecker:
 
     async def problem(self, text: str) -> str | None:
         """Returns a sentence that says what is wrong with a script, or None if the script can be used."""
-        digest = hashlib.sha256(text.encode()).hexdigest()
+        digest = digest_of(text)
         if digest in self._verdicts:
             self._verdicts.move_to_end(digest)
             return self._verdicts[digest]
