@@ -133,7 +133,7 @@ def test_a_refused_script_is_reported_although_the_last_good_one_answers() -> No
 
 
 def test_a_report_holds_no_secret() -> None:
-    """Whoever reaches the probe port reads it."""
+    """Everyone who reaches the probe port can read the document."""
     report = Report()
     report.fail(5)
     assert report.number.access_token.encode() not in report.health.document()

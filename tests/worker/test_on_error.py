@@ -103,7 +103,7 @@ def test_a_contact_who_has_opted_out_gets_the_text_through_the_gate(database: En
 
 
 def test_a_stop_on_which_the_bot_fails_counts(database: Engine) -> None:
-    """Whoever wants to hear no more must not depend on a working bot. The text is not sent."""
+    """A contact who wants no more messages must not depend on a working bot. The text is not sent."""
     found = world(database, reply="Sorry!")
     found.say("stop")
     assert replies(found) == []
