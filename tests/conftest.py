@@ -170,14 +170,14 @@ def wait_for() -> Callable[..., object]:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[..., Awaitable[object]]:
-    """Returns `eventually(condition, deadline_s=120)`, which is `wait_for` for async tests.
+    """Returns `eventually(condition, deadline_s=240)`, which is `wait_for` for async tests.
 
     The condition itself is not async.
     """
     return _eventually
 
 
-def _wait_for(condition: Callable[[], object], deadline_s: float = 120.0, what: str = "") -> object:
+def _wait_for(condition: Callable[[], object], deadline_s: float = 240.0, what: str = "") -> object:
     deadline = time.monotonic() + deadline_s
     while not (found := condition()):
         if time.monotonic() > deadline:
@@ -186,7 +186,7 @@ def _wait_for(condition: Callable[[], object], deadline_s: float = 120.0, what: 
     return found
 
 
-async def _eventually(condition: Callable[[], object], deadline_s: float = 120.0, what: str = "") -> object:
+async def _eventually(condition: Callable[[], object], deadline_s: float = 240.0, what: str = "") -> object:
     deadline = time.monotonic() + deadline_s
     while not (found := await asyncio.to_thread(condition)):
         if time.monotonic() > deadline:

@@ -31,7 +31,7 @@ from waypost.operator.api.number_models import GROUP, VERSION
 from ..chart.rendered import NAMESPACE, tool
 from ..untyped import untyped
 
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 DEFINITIONS = {f"{kind.plural}.{GROUP}": crd(kind) for kind in KINDS}
 
 

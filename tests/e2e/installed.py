@@ -267,7 +267,7 @@ class Installed:
 
     # -- looking --------------------------------------------------------------------------------------------------
 
-    def wait(self, condition: Callable[[], object], *, deadline_s: float = 180.0, what: str = "") -> None:
+    def wait(self, condition: Callable[[], object], *, deadline_s: float = 300.0, what: str = "") -> None:
         """Polls until the condition holds. After the deadline it fails with `what` and a list of pods."""
         deadline = time.monotonic() + deadline_s
         while not condition():

@@ -227,7 +227,7 @@ class Installation:
 
     # -- checks -------------------------------------------------------------------------------------------------
 
-    def wait(self, condition: Callable[[], object], *, deadline_s: float = 90.0, what: str = "") -> None:
+    def wait(self, condition: Callable[[], object], *, deadline_s: float = 240.0, what: str = "") -> None:
         """Polls until the condition holds. Fails after the deadline."""
         deadline = time.monotonic() + deadline_s
         while not condition():

@@ -67,7 +67,7 @@ async def test_a_plugin_that_raises_on_everything_is_a_condition_of_its_number(
 async def test_the_first_message_shows_a_plugin_that_cannot_answer(
     world: World, wait_for: Callable[..., object], plugin: str, error: str
 ) -> None:
-    """A plugin that has never answered is blamed once its first message has used up its attempts."""
+    """A plugin that has never answered is unhealthy as soon as its first message has used up its attempts."""
     world.add("1", plugin)
     world.say("1", "hello")
     wait_for(lambda: world.count("1", "dead") == 1)

@@ -43,7 +43,7 @@ def test_whatever_a_plugin_does_its_contact_gets_an_answer(
 
 
 def test_a_plugin_that_cannot_be_imported_leaves_an_answer(world: World, wait_for: Callable[..., object]) -> None:
-    """Here no turn has run at all."""
+    """The contact gets an answer although no turn has run at all."""
     world.add("1", "", path="tests.hostile.missing:turn")
     world.numbers["1"] = msgspec.structs.replace(world.numbers["1"], on_error=OnError(reply="Sorry!"))
     world.say("1", "hello")

@@ -23,7 +23,7 @@ TRUE, FALSE, UNKNOWN = ConditionStatus
 RELEASE = "waypost-system"
 TEAM = "team-a"
 
-DEADLINE_S = 120.0
+DEADLINE_S = 300.0
 """Longest wait for a condition; generous, because the machine may be busy."""
 
 

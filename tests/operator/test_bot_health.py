@@ -83,7 +83,7 @@ def failing(failures: int = 5, failed_at: float = 200.0, **fields: Any) -> BotSt
     ],
 )
 def test_reports_of_all_workers_make_one_verdict(states: list[BotState], status: str, reason: str) -> None:
-    """A bot is blamed for enough failures in a row after its last answer."""
+    """A bot is unhealthy if enough turns in a row have failed since its last answer."""
     found = verdict(states, looked_at=1000.0)
     assert (found.status, found.reason) == (status, reason)
 
@@ -138,7 +138,7 @@ def workers() -> Iterator[Workers]:
 
 @pytest.fixture
 async def it() -> AsyncIterator[Installation]:
-    """Has credentials and a script."""
+    """Returns an installation whose number has credentials and a script."""
     async with installation() as made:
         made.cluster.put(credentials())
         made.cluster.put(script())
@@ -174,7 +174,7 @@ async def test_a_failing_bot_leaves_its_number_ready(it: Installation, workers: 
 
 
 async def test_looks_without_news_write_no_status_and_wake_no_number(it: Installation, workers: Workers) -> None:
-    """The time of the look is in the message only as long as the state is unknown, and stays the first one then."""
+    """Only the message of an unknown state contains a time, which stays the same as long as the state is unknown."""
     watch = watched(it, workers)
     workers.start()
     it.cluster.put(number(**WITH_SCRIPT))
@@ -242,7 +242,7 @@ async def test_without_a_bot_there_is_no_condition(it: Installation, workers: Wo
 
 
 async def test_a_worker_that_is_silent_for_a_moment_changes_nothing(it: Installation, workers: Workers) -> None:
-    """Its last answer counts for a while. Then the state is unknown, with the time of the last answer."""
+    """The last answer of the worker counts for a while. Then the state is unknown, and the message has its time."""
     watch = watched(it, workers)
     workers.start()
     workers.states = [failing()]

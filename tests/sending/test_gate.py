@@ -158,7 +158,8 @@ def test_the_gate_decides_as_the_table_says(
 ) -> None:
     """The gate makes the decision that the table gives.
 
-    Each row of the table names the facts in which it differs from a message that may go out.
+    Each row stands for one message. The row gives only the facts in which this message differs from `ROW`, a message
+    that may be sent.
     """
     assert decide(replace(ROW, **facts), registered) == decision
 

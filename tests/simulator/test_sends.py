@@ -295,7 +295,7 @@ async def test_unknown_paths_are_refused(simulator: Driver, path: str, expected:
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b'"x"', b"[" * 100_000, b"\xff"])
 async def test_a_body_that_is_not_a_json_object_is_code_100(simulator: Driver, raw: bytes) -> None:
-    """A body that is not a JSON object gets code 100. No body causes an answer with the status 500."""
+    """A body that is not a JSON object gets code 100. The status is never 500."""
     answer = await simulator.graph("POST", f"{NUMBER}/messages", content=raw)
     assert code(answer) == 100
 

@@ -23,7 +23,7 @@ class Report:
 
     @property
     def number(self) -> Number:
-        """The number as the registry has it now."""
+        """Returns the number as the registry has it now."""
         return self.numbers["100"]
 
     def fail(self, times: int = 1, reason: Reason = Reason.TURNS_FAIL, error: str = "KeyError") -> None:

@@ -13,7 +13,7 @@ DELAYS_S: Final = (1.0, 5.0)
 
 
 def delay_s(event: WaitingEvent, failures: int, delays_s: Sequence[float] = DELAYS_S) -> float:
-    """Returns the seconds until the next attempt of an event that has failed `failures` times, at least once.
+    """Returns the seconds until the next attempt of an event that has failed `failures` times.
 
     Events that failed together get different delays.
     """

@@ -1,4 +1,4 @@
-"""Serves `/healthz`, `/readyz`, `/metrics` and JSON documents on their own port.
+"""Serves `/healthz`, `/readyz`, `/metrics` and JSON documents on a port of their own.
 
 The threads that serve them cannot be blocked by a busy event loop.
 """

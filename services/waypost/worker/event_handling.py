@@ -265,7 +265,7 @@ class EventHandling:
 
 
 def _apology(on_error: OnError | None) -> tuple[Effect, ...]:
-    """Returns what a contact gets whose message was given up."""
+    """Returns the reply to a contact whose message was given up."""
     if on_error is None:
         return ()
     reply = None if on_error.reply is None else Text(on_error.reply)

@@ -19,7 +19,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class BotVerdict:
-    """What is known of one number's bot. Two verdicts are equal if the condition need not be written again."""
+    """What is known of one number's bot. If two verdicts are equal, the condition need not be written again."""
 
     status: ConditionStatus
     reason: str
@@ -29,7 +29,7 @@ class BotVerdict:
 
 
 def verdict(states: Sequence[BotState], looked_at: float) -> BotVerdict:
-    """Returns the verdict about a number from the states that the workers report, which may be none.
+    """Returns the verdict about a number. `states` are the reports of the workers, and may be empty.
 
     A worker that has answered after another one's failure counts. Failures in a row of several workers add up.
     """
@@ -62,15 +62,16 @@ def _failing(state: BotState, looked_at: float) -> BotVerdict:
 
 
 def _printable(text: str) -> str:
-    """Returns text that a bot's author has chosen in one line."""
+    """Returns the text in one line. The text was chosen by the author of a bot."""
     return "".join(each if each.isprintable() else " " for each in text)
 
 
 def condition(found: BotVerdict | None, status: Mapping[str, Any]) -> Condition | None:
     """Returns the condition `BotHealthy` of a number with a bot.
 
-    While the workers were not asked, it is the one in the status; None if there is none. An unknown state keeps its
-    message, which has the time of the look, so that the status is not written at each look.
+    If the workers have not been asked, the function returns the condition that the status has already, or None. The
+    message of an unknown state contains the time of the last answer. As long as the state stays unknown for the same
+    reason, the message stays the same, so that the status is not written again.
     """
     type_ = ConditionType.BOT_HEALTHY
     written = find(status, type_)

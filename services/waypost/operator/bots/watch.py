@@ -90,7 +90,7 @@ class BotWatch:
         )
 
     def verdict(self, namespace: str, name: str) -> BotVerdict | None:
-        """Returns what is known of the bot of a number; None before the first look at the workers."""
+        """Returns what is known of the bot of a number, or None if the workers have not been asked yet."""
         if not self._has_looked:
             return None
         if not self._has_answers or self._answered_at is None:
@@ -98,7 +98,7 @@ class BotWatch:
         return verdict(self._states.get((namespace, name), ()), self._answered_at)
 
     async def run(self, numbers: Callable[[], Awaitable[list[Manifest]]], wake: Callable[[Key], None]) -> None:
-        """Looks at intervals until this task is cancelled. Calls `wake` for each number with news."""
+        """Asks the workers at intervals until this task is cancelled. Calls `wake` for each number with news."""
         while True:
             await self.look()
             try:
@@ -164,13 +164,13 @@ def has_bot(manifest: Manifest) -> bool:
 
 
 def _is_news(manifest: Manifest, found: BotVerdict) -> bool:
-    """Returns whether the status says something else. The messages are not known here."""
+    """Returns whether the status of the number differs from the verdict. Messages are not compared."""
     written = find(manifest.get("status"), ConditionType.BOT_HEALTHY) or {}
     return (written.get("status"), written.get("reason")) != (found.status, found.reason)
 
 
 async def _ask(client: httpx.AsyncClient, address: str, clock: Callable[[], float]) -> _Answer | None:
-    """Returns the answer of a worker, or None. A worker of the previous version has none."""
+    """Returns the answer of a worker, or None. A worker of the previous version gives no answer."""
     content = bytearray()
     try:
         async with asyncio.timeout(TIMEOUT_S), client.stream("GET", f"{address}{BOTS_PATH}") as response:

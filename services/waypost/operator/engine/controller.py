@@ -53,10 +53,10 @@ class SupportsSweep(Protocol):
 
 @runtime_checkable
 class SupportsWatch(Protocol):
-    """A reconciler that looks at something that causes no watch event."""
+    """A reconciler that depends on something for which the API server sends no watch event."""
 
     async def watch(self, wake: Callable[[Key], None]) -> None:
-        """Looks at it until this task is cancelled. Calls `wake` for each object that must be reconciled."""
+        """Observes that thing until this task is cancelled. Calls `wake` for each object that must be reconciled."""
 
 
 @runtime_checkable
