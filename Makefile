@@ -34,7 +34,8 @@ demo: $(VENV)/ready ## Run everything on this machine and let the example bot an
 	@$(BIN)/python -m waypost.cli dev examples/*.yaml $(ARGS)
 
 test: $(VENV)/ready ## Run the tests that need no cluster, with real PostgreSQL and Redis
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/cluster --ignore tests/e2e $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --ignore tests/cluster --ignore tests/e2e \
+		-m "not slow" $(ARGS)
 
 check: $(VENV)/ready check-generated check-chart ## Check lint, format, types, layers, generated files and the chart
 	$(BIN)/ruff check . $(call or_say,`make format` fixes what is marked [*]; change the rest by hand)
@@ -49,7 +50,7 @@ check-generated: $(VENV)/ready ## Check that generated files are up to date
 check-chart: $(VENV)/ready ## Lint, render and validate the chart with each of its values files, and run its suites (needs helm or Go)
 	@$(BIN)/python -m tests.chart.check $(call or_say,change charts/waypost and run `make check-chart` again)
 
-generate: $(VENV)/ready ## Write every generated file: CRDs, docs/reference, the tables of the chart's values and of the benchmarks
+generate: $(VENV)/ready ## Write every generated file: CRDs, docs/reference, the tables of chart values, benchmarks and faults
 	@$(BIN)/python -m tools.generate
 
 format: $(VENV)/ready ## Fix lint where ruff can, and format all Python files
@@ -87,6 +88,9 @@ clean-cache: ## Do the same as `make down`, and remove the cache (~/.cache/waypo
 e2e: $(VENV)/ready ## Run the tests that need a cluster, on that one or on a temporary one (KEEP=1 keeps it)
 	@$(BIN)/python -m tools.cluster.e2e $(ARGS)
 
+faults: $(VENV)/ready ## Inject every fault of docs/reliability.md and record the results (ROW=S3 for one; ARGS=--local without a cluster)
+	@$(BIN)/python -m tools.faults $(ROW) $(ARGS)
+
 bench: $(VENV)/bench-ready ## Compare Waypost with a bare server, plain RQ and a simple implementation (ROW=acks measures one row)
 	$(BIN)/python -m benchmarks $(ROW) $(ARGS)
 
@@ -121,4 +125,4 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@$(BIN)/python -m compileall -q -j 0 -x '/kubernetes/|/phonenumbers/(geo|carrier)data/' $(VENV)/lib
 	@touch $@
 
-.PHONY: help demo cluster up down clean-cache tools test e2e check check-generated check-chart generate format wheels image bench lock clean require-python venv
+.PHONY: help demo cluster up down clean-cache tools test e2e faults check check-generated check-chart generate format wheels image bench lock clean require-python venv

@@ -21,6 +21,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
+from tools.faults import marks
 from waypost.dev import ports
 from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.store.connection import database as store_database
@@ -44,6 +45,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return item.path.relative_to(config.rootpath).as_posix().startswith(LONG_FILES)
 
     items.sort(key=lambda item: not is_long(item))
+    marks.check_markers(items)
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Returns `figure(name, value, unit="", aim="")`, which records a figure of a row of docs/reliability.md.
+
+    A figure is shown beside the result of the row, and decides nothing. The aim is a text such as "at most 1 s".
+    """
+
+    def record(name: str, value: float, unit: str = "", *, aim: str = "") -> None:
+        record_property(marks.FIGURE, {"name": name, "value": value, "unit": unit, "aim": aim})
+
+    return record
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from tools.cluster import create, down, kind, release
@@ -30,6 +32,8 @@ from tools.machine import (
 
 API_SERVER, RELEASE = "tests/cluster", "tests/e2e"
 """The tests that need an API server without a release on it, and those that test a release."""
+WITHOUT_SLOW = ("-m", "not slow")
+"""Leaves out the tests that only `make faults` runs. A later `-m` replaces this one."""
 NO_TESTS_COLLECTED = 5
 """pytest's exit status when its arguments select no test."""
 
@@ -39,19 +43,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(usage="e2e.py [--only FOLDER] [pytest's arguments]", add_help=False)
     parser.add_argument("--only", choices=(API_SERVER, RELEASE))
     own, arguments = parser.parse_known_args()
+    with cluster():
+        status = run_tests([own.only] if own.only else [API_SERVER, RELEASE], [*WITHOUT_SLOW, *arguments])
+    sys.exit(status)
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Reserves the cache, and removes the cluster afterwards if it did not exist before."""
     # SIGTERM must run the `finally` below: otherwise it leaves a cluster behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     lock_cache()
     existed = CLUSTER in kind.cluster_names()
     try:
-        status = run_tests([own.only] if own.only else [API_SERVER, RELEASE], arguments)
+        yield
     finally:
         if not existed and os.environ.get("KEEP") != "1":
             down.remove()
-    sys.exit(status)
 
 
-def run_tests(folders: list[str], arguments: list[str]) -> int:
+def run_tests(folders: Sequence[str], arguments: Sequence[str]) -> int:
     """Makes sure that the cluster exists and runs these folders' tests. Returns pytest's status.
 
     Raises `StepFailed`.
@@ -82,7 +93,7 @@ def is_installed() -> bool:
     return succeeds("helm", "--namespace", release.NAMESPACE, "status", "waypost")
 
 
-def run_pytest(folder: str, arguments: list[str], **variables: str) -> int:
+def run_pytest(folder: str, arguments: Sequence[str], **variables: str) -> int:
     """Runs pytest on a folder and passes its output through. Returns pytest's status.
 
     Returns 0 if the arguments select no test in the folder.

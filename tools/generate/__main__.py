@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import results
+from tools.faults import results as faults
 from tools.generate import chart_values
 from tools.machine import REPOSITORY
 from waypost.operator.api import generate as kinds
 
-GENERATORS = (kinds.files, chart_values.files, results.files)
+GENERATORS = (kinds.files, chart_values.files, results.files, faults.files)
 """Each returns the content of files by their path in the repository."""
 
 

@@ -1,0 +1,1 @@
+"""Injects every fault of docs/reliability.md and records what happened. Run `make faults`."""
