@@ -29,9 +29,7 @@ class Settings(BaseSettings):
         default="",
         description="PostgreSQL, `postgresql://user@host/db`; holds every message, so there is no default.",
     )
-    redis_url: str = Field(
-        default="", description="Redis or Valkey for RQ and rate limits; its data may be lost at any time."
-    )
+    redis_url: str = Field(default="", description="Redis or Valkey for RQ; its data may be lost at any time.")
     graph_url: str = Field(
         default="https://graph.facebook.com",
         description="Base of the Graph API. Set by the platform only, never by a custom resource.",

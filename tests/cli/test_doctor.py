@@ -96,20 +96,18 @@ def test_an_unusable_database_is_reported_without_its_password(url: str, detail:
 
 
 def test_a_good_redis_is_ok(redis_server: EmbeddedRedis) -> None:
-    """The embedded Redis is reported as ok. It has an append-only file and never evicts."""
+    """The embedded Redis is reported as ok. It never evicts."""
     assert {finding.state for finding in doctor.check_redis(redis_server.url)} == {"ok"}
 
 
-def test_a_redis_that_evicts_or_forgets_is_found(redis_server: EmbeddedRedis) -> None:
-    """A Redis that evicts or does not persist data is reported. The advice names the setting to change."""
+def test_a_redis_that_evicts_is_found(redis_server: EmbeddedRedis) -> None:
+    """A Redis that evicts is reported. The advice names the setting to change."""
     with redis_server.client() as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
-        client.config_set("appendonly", "no")
     findings = list(doctor.check_redis(redis_server.url))
 
     assert find(findings, "redis eviction").state == "wrong"
     assert find(findings, "redis eviction").advice == "set maxmemory-policy noeviction"
-    assert find(findings, "redis persistence").state == "warning"
 
 
 @pytest.mark.parametrize(
@@ -239,7 +237,6 @@ def test_the_command_prints_json_for_programs(run: Callable[..., Result]) -> Non
         "schema": "ok",
         "durability": "ok",
         "redis": "ok",
-        "redis persistence": "ok",
         "redis eviction": "ok",
         "registry": "ok",
         "graph": "wrong",

@@ -50,7 +50,7 @@ def test_the_data_of_redis_survives_a_graceful_stop(redis_server: EmbeddedRedis)
 
 
 def test_redis_never_evicts(redis_server: EmbeddedRedis) -> None:
-    """Redis never evicts, because rate limits must not be lost when memory is short."""
+    """Redis never evicts, because jobs must not be lost when memory is short."""
     assert redis_server.client().config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
 

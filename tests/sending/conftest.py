@@ -193,31 +193,30 @@ def registry() -> dict[str, Number]:
 
 @pytest.fixture
 async def start(
-    anyio_backend: str, database_url: str, redis_server: Any, graph: Graph, registry: dict[str, Number]
+    anyio_backend: str, database_url: str, graph: Graph, registry: dict[str, Number]
 ) -> AsyncIterator[Callable[..., Sender]]:
     """Yields `start(owner="a", …)`, which runs a sender. At the end all senders are stopped; none may have failed.
 
     Each sender has its own database connections, which are named like its owner. It may have its own `numbers`.
     """
-    running: list[tuple[Sender, asyncio.Task[None], RateLimits, GraphClient]] = []
+    running: list[tuple[Sender, asyncio.Task[None], GraphClient]] = []
     engines: list[Engine] = []
 
-    def begin(owner: str = "a", *, redis_url: str | None = None, **given: Any) -> Sender:
-        limits = RateLimits(redis_server.url if redis_url is None else redis_url, owner=owner)
+    def begin(owner: str = "a", **given: Any) -> Sender:
         numbers = given.pop("numbers", registry.get)
         client = GraphClient("http://graph.test", "v26.0", transport=given.pop("transport", graph), timeout_s=10)
         options: dict[str, Any] = {"concurrency": 50, "sweep_interval_s": 0.1, **given}
         engines.append(connect(database_url, application=owner, pool_size=2))
-        sender = Sender(engines[-1], client, limits, numbers, owner=owner, **options)
-        running.append((sender, asyncio.create_task(sender.run()), limits, client))
+        engines.append(connect(database_url, application=owner, pool_size=1))
+        sender = Sender(engines[-2], client, RateLimits(engines[-1]), numbers, owner=owner, **options)
+        running.append((sender, asyncio.create_task(sender.run()), client))
         return sender
 
     yield begin
-    for sender, _task, _limits, _client in running:
+    for sender, _task, _client in running:
         sender.stop()
-    for _sender, task, limits, client in running:
+    for _sender, task, client in running:
         await asyncio.wait_for(task, 20)
-        limits.close()
         await client.aclose()
     for engine in engines:
         engine.dispose()

@@ -1,27 +1,18 @@
-"""Tests that the arithmetic of the limits keeps its bounds, and that Lua and Python compute the same."""
+"""Tests that the arithmetic of the limits keeps its bounds, and that PostgreSQL and Python compute the same."""
 
-import uuid
-from collections.abc import Iterator
+import itertools
+import math
 from itertools import pairwise
-from typing import Any
 
 import pytest
-import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Engine, text
 
-from waypost.sending import limits
-from waypost.sending.gcra import PAIR_BURST, SECOND, Answer, LimitResult, State, Terms
+from waypost.sending.gcra import PAIR_BURST, PAIR_INTERVAL, SECOND, Answer, LimitResult, State, Terms
+from waypost.store import rates
 
 START = 1_790_000_000 * SECOND
-
-
-@pytest.fixture(scope="module")
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    """Yields a client of the session's Redis. Each example uses keys of its own."""
-    connection = redis.Redis.from_url(redis_url)
-    yield connection
-    connection.close()
 
 
 Questions = list[tuple[int, list[tuple[int, bool]]]]
@@ -42,7 +33,7 @@ def starts(per_second: int, questions: Questions, incoming: bool = False) -> lis
     return sorted(granted)
 
 
-rates = st.sampled_from([1, 5, 20, 80, 250, 1000])
+per_seconds = st.sampled_from([1, 5, 20, 80, 250, 1000])
 row = st.tuples(st.integers(1, 400), st.booleans())
 questions = st.lists(
     st.tuples(st.integers(0, 300_000), st.lists(row, min_size=1, max_size=60)), min_size=1, max_size=40
@@ -50,7 +41,7 @@ questions = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(per_second=rates, asked=questions)
+@given(per_second=per_seconds, asked=questions)
 def test_no_second_ever_holds_more_than_the_limit(per_second: int, asked: Questions) -> None:
     """G6: a window of 1 s never contains more starts than the configured rate.
 
@@ -62,7 +53,7 @@ def test_no_second_ever_holds_more_than_the_limit(per_second: int, asked: Questi
 
 
 @settings(max_examples=100, deadline=None)
-@given(per_second=rates, asked=questions, window_s=st.floats(0.001, 20))
+@given(per_second=per_seconds, asked=questions, window_s=st.floats(0.001, 20))
 def test_any_window_holds_at_most_burst_and_rate(per_second: int, asked: Questions, window_s: float) -> None:
     """A window of any length contains at most as many starts as the burst and the rate allow (the bound of GCRA)."""
     terms = Terms.of(per_second)
@@ -140,61 +131,155 @@ def test_a_number_that_was_too_fast_goes_at_half_its_rate_and_recovers() -> None
     """G2: the rate of a number is halved at most once per second, and is full again after a minute."""
     state, terms = State(), Terms.of(80)
     for _ in range(50):
-        state.slow(START)
+        state.slow_down(terms, START)
     assert state.slowed(terms, START)[0] == 2 * terms.interval
     assert state.slowed(terms, START + 15 * SECOND)[0] == terms.interval * 1000 // 750
     assert state.slowed(terms, START + 30 * SECOND)[0] == terms.interval
-    state.slow(START + SECOND)
+    state.slow_down(terms, START + SECOND)
     assert state.slowed(terms, START + SECOND)[0] > 3 * terms.interval
 
 
+# -- jumps of the clock
+
+jumps = st.one_of(st.just(0), st.just(0), st.integers(-700 * SECOND, 0))
+
+
+@pytest.mark.fault("P6")
+@settings(max_examples=150, deadline=None)
+@given(
+    per_second=per_seconds, asked=st.lists(st.tuples(st.integers(0, 300_000), jumps, st.integers(1, 60)), max_size=40)
+)
+def test_a_clock_that_goes_back_grants_no_start_twice(per_second: int, asked: list[tuple[int, int, int]]) -> None:
+    """G6: no second contains more starts than the limit, however often the clock goes back."""
+    state, terms = State(), Terms.of(per_second)
+    now, offset, moments, conversation = START, 0, [], 0
+    for pause, jump, count in asked:
+        now, offset = now + pause, offset + jump
+        for _ in range(count):
+            conversation += 1
+            answer = state.take(terms, [(conversation, False)], now + offset)[0]
+            if answer.result is LimitResult.GO:
+                moments.append(now + answer.wait)
+    moments.sort()
+    for first, beyond in zip(moments, moments[per_second:], strict=False):
+        assert beyond - first >= SECOND
+
+
+@pytest.mark.fault("P6")
+@settings(max_examples=100, deadline=None)
+@given(per_second=per_seconds, asked=questions, jump=st.integers(1, 700 * SECOND), at=st.integers(0, 39))
+def test_a_clock_that_goes_ahead_adds_no_more_than_what_was_pending(
+    per_second: int, asked: Questions, jump: int, at: int
+) -> None:
+    """After a jump ahead, a second contains at most the limit and the starts that were pending at the jump."""
+    state, terms, now, offset, moments = State(), Terms.of(per_second), START, 0, []
+    for index, (pause, rows) in enumerate(asked):
+        now, offset = now + pause, jump if index >= at else 0
+        answers = state.take(terms, rows, now + offset)
+        moments += [now + answer.wait for answer in answers if answer.result is LimitResult.GO]
+    moments.sort()
+    pending = math.ceil((terms.reply_horizon + terms.tolerance) / terms.interval)
+    for first, beyond in zip(moments, moments[per_second + pending :], strict=False):
+        assert beyond - first >= SECOND
+
+
+@pytest.mark.fault("P6")
+@pytest.mark.parametrize("per_second", [1, 20, 80, 1000])
+def test_a_clock_that_goes_back_ten_minutes_silences_a_number_for_two_seconds_at_most(per_second: int) -> None:
+    """A number whose last start is ten minutes ahead of the clock sends again within two seconds."""
+    state, terms, now = State(), Terms.of(per_second), START
+    answers = [answer for n in range(400) for answer in state.take(terms, [(n, False)], START + 600 * SECOND)]
+    assert answers[-1].result is LimitResult.NUMBER_BUSY
+    while (answer := state.take(terms, [(1000, False)], now)[0]).result is not LimitResult.GO:
+        now += answer.wait
+    assert now + answer.wait - START <= 2 * SECOND + 3 * terms.interval
+
+
+@pytest.mark.fault("P6")
+def test_a_clock_that_goes_back_ten_minutes_makes_a_pair_wait_for_one_interval_at_most() -> None:
+    """A pair that wrote a burst ten minutes ahead of the clock may write again after six seconds."""
+    state, terms = State(), Terms.of(1000)
+    for n in range(PAIR_BURST):
+        assert state.take(terms, [(7, False)], START + 600 * SECOND + n * SECOND)[0].result is LimitResult.GO
+    answer = state.take(terms, [(7, False)], START)[0]
+    assert answer.result is LimitResult.PAIR_BUSY
+    assert answer.wait <= PAIR_INTERVAL
+
+
+@pytest.mark.fault("P6")
+def test_a_clock_that_goes_back_does_not_keep_a_number_slow() -> None:
+    """A number whose rate was halved recovers within a minute of the time that passes, not of the time that was."""
+    state, terms = State(), Terms.of(80)
+    state.slow_down(terms, START + 600 * SECOND)
+    state.take(terms, [], START)
+    assert state.slowed(terms, START + 30 * SECOND)[0] == terms.interval
+
+
+# -- the function in the database
+
 steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("take"), st.integers(0, 2 * SECOND), st.lists(row, min_size=1, max_size=20)),
-        st.tuples(st.just("charge"), st.integers(0, SECOND), st.integers(1, 200)),
-        st.tuples(st.just("slow"), st.integers(0, 3 * SECOND), st.none()),
+    st.tuples(
+        st.one_of(st.integers(0, 2 * SECOND), st.integers(-900 * SECOND, 900 * SECOND)),
+        st.sampled_from([False, False, True]),
+        st.sampled_from([0, 0, 1, 30, 200]),
+        st.lists(row, max_size=20),
     ),
     min_size=1,
     max_size=25,
 )
+_examples = itertools.count(1)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(per_second=rates, script=steps)
-def test_lua_and_python_agree(client: redis.Redis, per_second: int, script: list[tuple[str, int, Any]]) -> None:
-    """The shared limits in Lua and the fallback in Python give the same results, to the microsecond."""
-    run = client.register_script(limits._SCRIPT)
-    key = f"test:{{{uuid.uuid4().hex}}}"
+@pytest.mark.fault("P6")
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(per_second=per_seconds, script=steps)
+def test_postgresql_and_python_agree(
+    database: Engine, per_second: int, script: list[tuple[int, bool, int, list[tuple[int, bool]]]]
+) -> None:
+    """The function in PostgreSQL and the reference in Python give the same results, to the microsecond.
+
+    Each step of the script has a pause, which may be a jump of the clock, then a slow-down, incoming messages and rows.
+    """
+    example = next(_examples)
+    number_id, first = f"number {example}", example * 1000
     state, terms, now = State(), Terms.of(per_second), START
-    fixed = [
-        terms.interval,
-        terms.tolerance,
-        terms.reply_horizon,
-        terms.bulk_horizon,
-        terms.pair_interval,
-        terms.pair_tolerance,
-    ]
-    for action, pause, given_ in script:
-        now += pause
-        if action == "take":
-            keys = [key, *(f"{key}:{conversation}" for conversation, _ in given_)]
-            flat = run(keys=keys, args=[now, "take", *fixed, *(int(bulk) for _, bulk in given_)])
-            expected = state.take(terms, given_, now)
-            assert list(zip(flat[::2], flat[1::2], strict=True)) == [tuple(answer) for answer in expected]
-        elif action == "charge":
-            run(keys=[key], args=[now, "charge", *fixed, given_])
-            state.charge(terms, given_, now)
-        else:
-            run(keys=[key], args=[now, "slow", *fixed])
-            state.slow(now)
-        stored = [int(value or 0) for value in client.hmget(key, "t", "f", "a")]
-        assert stored == [state.arrival, state.factor, state.factor_at]
-
-
-def test_bursts_of_all_processes_together_stay_within_the_limit() -> None:
-    """Without Redis each of four processes limits itself to its share. All shares together stay within the limit."""
-    terms = Terms.of(80, share=1 / 4)
-    assert 4 * int(terms.tolerance / terms.interval + SECOND / terms.interval) <= 80
+    with database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for pause, slow_down, incoming, rows in script:
+            now += pause
+            granted = rates.grant_starts(
+                connection,
+                [
+                    rates.NumberRequest(
+                        number_id,
+                        terms.interval,
+                        terms.tolerance,
+                        terms.reply_horizon,
+                        terms.bulk_horizon,
+                        incoming=incoming,
+                        slow_down=slow_down,
+                        rows=[(first + conversation, bulk) for conversation, bulk in rows],
+                    )
+                ],
+                pair_interval=terms.pair_interval,
+                pair_tolerance=terms.pair_tolerance,
+                test_clock=now,
+            )
+            if slow_down:
+                state.slow_down(terms, now)
+            if incoming:
+                state.charge(terms, incoming, now)
+            expected = state.take(terms, rows, now)
+            assert granted.clock == now
+            assert granted.answers == [[tuple(answer) for answer in expected]]
+            stored = connection.execute(
+                text("SELECT arrival, factor, factor_at FROM rate_limit WHERE number_id = :id"), {"id": number_id}
+            ).one()
+            assert tuple(stored) == (state.arrival, state.factor, state.factor_at)
+        pairs = connection.execute(
+            text("SELECT conversation_id - :first, arrival FROM pair_limit WHERE conversation_id / 1000 = :example"),
+            {"first": first, "example": example},
+        )
+        assert {int(conversation): int(arrival) for conversation, arrival in pairs} == state.pairs
 
 
 def test_starts_are_spread_evenly() -> None:

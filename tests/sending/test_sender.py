@@ -1,8 +1,7 @@
-"""Tests of the sender with a real outbox, a real Redis, and a small strict Graph API."""
+"""Tests of the sender with a real outbox, and a small strict Graph API."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import httpx
 import pytest
@@ -499,21 +498,6 @@ async def test_a_row_due_later_is_sent_then(tables: Tables, graph: Graph, start:
     start()
     await eventually(lambda: tables.row(row).state == "sent")
     assert tables.one("SELECT finished_at >= not_before FROM outbox WHERE id = :id", id=row)
-
-
-async def test_sends_go_on_while_redis_is_away_and_share_limits_again_after(
-    tables: Tables, graph: Graph, start: Start, eventually: Eventually, redis_server: Any
-) -> None:
-    """G6: while Redis is away, messages are still sent, and the process limits itself to its share."""
-    sender = start()
-    first, second = tables.conversation(), tables.conversation()
-    row = tables.queue(first)
-    sender.wake([first])
-    await eventually(lambda: tables.row(row).state == "sent")
-    redis_server.kill()
-    row = tables.queue(second)
-    sender.wake([second])
-    await eventually(lambda: tables.row(row).state == "sent")
 
 
 async def test_hanging_calls_of_one_number_leave_room_for_the_others(

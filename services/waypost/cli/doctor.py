@@ -126,7 +126,6 @@ def check_redis(url: str) -> Iterator[Finding]:
         return
     try:
         server = client.info("server")
-        persistence = client.info("persistence")
         memory = client.info("memory")
     except redis.exceptions.RedisError as error:
         yield Finding(
@@ -139,21 +138,12 @@ def check_redis(url: str) -> Iterator[Finding]:
     finally:
         client.close()
     yield Finding("redis", OK, f"version {server.get('valkey_version') or server.get('redis_version')}")
-    if not persistence.get("aof_enabled"):
-        yield Finding(
-            "redis persistence",
-            WARNING,
-            "the append-only file is off: a restart loses the state of the rate limits",
-            "set appendonly yes",
-        )
-    else:
-        yield Finding("redis persistence", OK, "append-only file")
     policy = memory.get("maxmemory_policy")
     if policy != "noeviction":
         yield Finding(
             "redis eviction",
             WRONG,
-            f"maxmemory-policy is {policy}: rate limits and jobs may be evicted",
+            f"maxmemory-policy is {policy}: jobs may be evicted",
             "set maxmemory-policy noeviction",
         )
     else:

@@ -1,4 +1,4 @@
-"""The sweeper finds lanes whose wake-up was lost and wakes them again. It also deletes old events.
+"""The sweeper finds lanes whose wake-up was lost and wakes them again. It also deletes what is old.
 
 Because of the sweeper, no work is lost when Redis loses its data. Every worker runs a sweeper. Two sweepers
 may wake the same lane without harm.
@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from waypost.store import claims, counts
+from waypost.store import claims, counts, rates
 from waypost.store.connection.outage import DatabaseOutage
 from waypost.telemetry import metrics
 
@@ -53,14 +53,23 @@ class Sweeper:
         return found
 
     def tidy(self) -> None:
-        """Deletes events whose retention time is over. Merges the rows of each old daily count into one."""
-        while True:
-            with self._engine.begin() as connection:
-                deleted = claims.delete_finished(connection, days=self._retention_days, limit=DELETE_BATCH)
-            if deleted < DELETE_BATCH or self._stop.is_set():
-                break
+        """Deletes events whose retention time is over, and the limits of idle pairs.
+
+        It also merges the rows of each old daily count into one.
+        """
+        self._delete(
+            lambda connection: claims.delete_finished(connection, days=self._retention_days, limit=DELETE_BATCH)
+        )
+        self._delete(lambda connection: rates.forget_idle_pairs(connection, limit=DELETE_BATCH))
         with self._engine.begin() as connection:
             counts.fold(connection)
+
+    def _delete(self, delete_batch: Callable[[Connection], int]) -> None:
+        while True:
+            with self._engine.begin() as connection:
+                deleted = delete_batch(connection)
+            if deleted < DELETE_BATCH or self._stop.is_set():
+                return
 
     def _run(self) -> None:
         tidy_at = time.monotonic() + TIDY_EVERY_S

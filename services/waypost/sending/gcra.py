@@ -1,4 +1,7 @@
-"""Computes Meta's limits in whole microseconds: GCRA with short reservations. gcra.lua does the same computation.
+"""Meta's limits in whole microseconds: GCRA with short reservations.
+
+`Terms` are what a number's limit means. `State` is the reference of the function in the database, which does the
+same computation for all processes; a test compares the two.
 
 GCRA is the generic cell rate algorithm ("leaky bucket as a meter"). A row that may be sent gets a start time,
 which is now or within a short horizon. The starts in any window of length t are at most burst + rate * t. A
@@ -7,6 +10,11 @@ start is reserved a moment ahead. This keeps the pace even, without a burst that
 Replies go before bulk messages, because bulk messages have a shorter horizon. Only replies can take starts
 beyond the horizon of bulk messages. When the number is busy, bulk messages are therefore refused first. A
 reply waits for bulk messages no longer than the horizon of bulk messages.
+
+The clock may jump. A state that is further ahead than any grant can make it comes from before a jump back. It
+is pulled in to the latest state that a grant can have made now. So a number waits about as long as its horizon,
+not as long as the jump, and no start that is still pending is granted twice. After a jump ahead, a full burst may
+start at once, beside the starts that are pending: at most a horizon's worth more than the limit, once.
 """
 
 import enum
@@ -68,23 +76,15 @@ class Terms:
     pair_tolerance: int = PAIR_BURST * PAIR_INTERVAL
 
     @classmethod
-    def of(cls, per_second: float, *, share: float = 1.0) -> "Terms":
-        """Returns the terms for `per_second` messages.
-
-        `share` is below 1 if this process counts its messages by itself, without Redis.
-        """
-        rate = max(per_second, 0.01) * share
-        if share < 1:
-            # The bursts of all processes add up, so each stays one message below its share if it can.
-            rate = max(rate - 1, rate / 2)
+    def of(cls, per_second: float) -> "Terms":
+        """Returns the terms for `per_second` messages."""
+        rate = max(per_second, 0.01)
         interval = math.ceil(SECOND / (rate * UTILISATION))
         return cls(
             interval=interval,
             tolerance=int(interval * max(1.0, rate * BURST_SHARE)),
             reply_horizon=min(2 * SECOND, max(150_000, 2 * interval)),
             bulk_horizon=min(SECOND, max(75_000, interval)),
-            pair_interval=PAIR_INTERVAL,
-            pair_tolerance=max(1, int(PAIR_BURST * share)) * PAIR_INTERVAL,
         )
 
 
@@ -107,7 +107,11 @@ class State:
 
     def take(self, terms: Terms, rows: Sequence[tuple[int, bool]], now: int) -> list[Answer]:
         """Returns an answer for each row. A row is given as `(conversation, bulk)`. Earlier rows get earlier starts."""
+        self._pull_in(terms, now)
         interval, tolerance = self.slowed(terms, now)
+        for conversation, _ in rows:
+            if conversation in self.pairs:
+                self.pairs[conversation] = min(self.pairs[conversation], now + terms.pair_tolerance)
         answers = []
         for conversation, bulk in rows:
             start = max(now, self.arrival + interval - tolerance)
@@ -125,19 +129,27 @@ class State:
         return answers
 
     def charge(self, terms: Terms, count: int, now: int) -> None:
-        """Counts `count` incoming messages against the limit, because they use the same limit as sent messages."""
+        """Counts `count` incoming messages against the limit, because they use the same limit as sent messages.
+
+        The debt is at most a second, so that a flood of incoming messages cannot silence the number.
+        """
+        self._pull_in(terms, now)
         interval = self.slowed(terms, now)[0]
         self.arrival = max(self.arrival, min(max(self.arrival, now) + count * interval, now + _MAX_DEBT))
 
-    def slow(self, now: int) -> None:
+    def slow_down(self, terms: Terms, now: int) -> None:
         """Halves the rate because Meta said "too fast".
 
         The rate is halved at most once per second, because many calls report the same overload.
         """
+        self.factor_at = min(self.factor_at, now)
         if now - self.factor_at >= SECOND:
             self.factor = max(_LOWEST, self._factor(now) // 2)
             self.factor_at = now
+        self._pull_in(terms, now)
 
-    def forget_idle_pairs(self, now: int) -> None:
-        """Deletes the state of pairs that may send a full burst again."""
-        self.pairs = {conversation: arrival for conversation, arrival in self.pairs.items() if arrival > now}
+    def _pull_in(self, terms: Terms, now: int) -> None:
+        """Bounds a state that was written before the clock went back; see the top of this module."""
+        self.factor_at = min(self.factor_at, now)
+        tolerance = self.slowed(terms, now)[1]
+        self.arrival = min(self.arrival, now + max(_MAX_DEBT, terms.reply_horizon + tolerance))

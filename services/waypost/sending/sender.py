@@ -13,7 +13,6 @@ expire and its rows become `unknown`. If a wake-up is lost, a sweep finds the ro
 import asyncio
 import random
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -29,10 +28,10 @@ from waypost.sending.admission import admit
 from waypost.sending.calls import GraphCaller
 from waypost.sending.circuit import Circuit
 from waypost.sending.claims import LEASE_S, Claimed, FinishedCall, SenderTransactions
-from waypost.sending.limits import BusyLimit, RateDecision, RateLimits, RateRequest
+from waypost.sending.limits import BusyLimit, RateLimits
 from waypost.sending.number_queues import NumberQueues
 from waypost.sending.outcome import SendResult
-from waypost.sending.pace import Pace
+from waypost.sending.starts import Starts
 from waypost.sending.wakes import Wakes
 from waypost.store.connection.outage import DatabaseOutage
 from waypost.store.outbox import OutboxRow
@@ -81,17 +80,16 @@ class Sender:
     ) -> None:
         self._transactions = SenderTransactions(engine, numbers, owner)
         self._caller = GraphCaller(graph, numbers, deadline_s=call_deadline_s, draw=draw)
-        self._limits = limits
         self._numbers = numbers
         self._sweep_interval_s = min(sweep_interval_s, LEASE_S / 4)
         self._draw = draw
         self._queues = NumberQueues(concurrency)
         self._circuits: dict[str, Circuit] = {}
-        self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         self._wakes = Wakes()
         self._outage = DatabaseOutage(
             __name__, began="database is away; rows and answers wait", ended="rows are sent again"
         )
+        self._starts = Starts(limits, self._per_second, self._outage)
         self._claims: dict[int, Claimed] = {}
         self._renewed_at = 0.0
         self._finished_calls: list[FinishedCall] = []
@@ -104,10 +102,8 @@ class Sender:
         self._before_run: list[int] = []
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        # One thread each, so that none waits for another: transactions must stay in order, and Redis may time out.
+        # One thread, so that transactions stay in order.
         self._database_thread = ThreadPoolExecutor(1, "sender-database")
-        self._limits_thread = ThreadPoolExecutor(1, "sender-limits")
-        self._heartbeat_thread = ThreadPoolExecutor(1, "sender-heartbeat")
 
     def wake(self, conversation_ids: Iterable[int]) -> None:
         """Makes the sender look at these conversations, because rows were committed for them. Never blocks.
@@ -126,8 +122,7 @@ class Sender:
         """Counts incoming messages of these numbers, because they use the same limits. Never blocks."""
         with self._lock:
             if self._loop is not None and not self._finished:
-                for number_id, count in incoming.items():
-                    self._limits_thread.submit(self._limits.charge, number_id, self._per_second(number_id), count)
+                self._starts.charge(incoming, self._loop)
 
     def stop(self) -> None:
         """Makes the sender claim no more rows. `run` returns when the calls in flight have ended and are recorded."""
@@ -145,7 +140,7 @@ class Sender:
     async def run(self) -> None:
         """Sends until `stop` is called.
 
-        If the database or Redis is away, the sender waits until it is back. Any other error ends `run`.
+        If the database is away, the sender waits until it is back. Any other error ends `run`.
         """
         with self._lock:
             self._loop = asyncio.get_running_loop()
@@ -154,19 +149,20 @@ class Sender:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._sweep_until_stopped())
                 group.create_task(self._write_answers())
+                counting = group.create_task(self._starts.count_incoming())
                 await self._send_until_stopped()
                 if self._calls:
                     await asyncio.wait(self._calls)
                 self._finished = True
                 self._answers.set()
                 self._sweep_now.set()
-            await self._run_in(self._heartbeat_thread, self._limits.leave)
+                counting.cancel()
         finally:
             with self._lock:
                 self._finished = True
             self._wakes.close()
-            for thread in (self._database_thread, self._limits_thread, self._heartbeat_thread):
-                thread.shutdown(wait=False, cancel_futures=True)
+            self._starts.close()
+            self._database_thread.shutdown(wait=False, cancel_futures=True)
 
     # -- taking up work
 
@@ -231,13 +227,7 @@ class Sender:
     async def _ask_limits(self, rows: Sequence[OutboxRow]) -> dict[int, float]:
         """Returns the rows that the limits allow, each with the time at which it may be sent."""
         assert self._loop is not None
-        requests = [
-            RateRequest(
-                row.number_id, self._per_second(row.number_id), row.conversation_id, row.priority >= Priority.BULK
-            )
-            for row in rows
-        ]
-        decisions: list[RateDecision] = await self._run_in(self._limits_thread, self._limits.take, requests)
+        decisions = await self._starts.ask(rows)
         now = self._loop.time()
         slots: dict[int, float] = {}
         # In reverse, because each row goes to the front of its queue.
@@ -267,14 +257,15 @@ class Sender:
         assert self._loop is not None
         finished = self._caller.interrupted(claimed)
         try:
-            await asyncio.sleep(max(0.0, slot - self._loop.time()))
-            if claimed.row.kind != OutboxKind.READ:
-                await self._paces[claimed.row.number_id].turn(self._per_second(claimed.row.number_id))
-            if self._loop.time() - max(asked_at, self._renewed_at) > LEASE_S / 2:
-                # This process was suspended. Others may have expired its claim, and rows behind this one may be out.
-                finished = self._caller.not_made(claimed)
-            else:
+            may_start = claimed.row.kind == OutboxKind.READ or await self._starts.turn(claimed.row, slot)
+            # A process that was suspended may have lost its claim to others, and rows behind this one may be out.
+            if may_start and self._loop.time() - max(asked_at, self._renewed_at) <= LEASE_S / 2:
                 finished = await self._caller.call(claimed)
+            else:
+                finished = self._caller.not_made(claimed)
+        except SQLAlchemyError as error:
+            self._outage.failed(error)
+            finished = self._caller.not_made(claimed)
         finally:
             self._finished_calls.append(finished)
             self._queues.ended(claimed.row.number_id)
@@ -304,7 +295,7 @@ class Sender:
             for call in calls:
                 self._continue_conversation(call, more=written.get(call.row.outbox_id, False))
             if any(call.outcome.slow_down for call in calls):
-                await self._slow_down({call.row.number_id for call in calls if call.outcome.slow_down})
+                await self._starts.slow_down({call.row.number_id for call in calls if call.outcome.slow_down})
 
     def _update_circuits(self, calls: Iterable[FinishedCall]) -> None:
         """Opens or closes the circuits of numbers, depending on the results of their calls."""
@@ -345,17 +336,10 @@ class Sender:
         if call.probe and call.outcome.number_works:
             self._sweep_now.set()
 
-    async def _slow_down(self, number_ids: Iterable[str]) -> None:
-        for number_id in number_ids:
-            await self._run_in(self._limits_thread, self._limits.slow_down, number_id, self._per_second(number_id))
-
     # -- sweeping
 
     async def _sweep_until_stopped(self) -> None:
-        heartbeat: asyncio.Future[None] | None = None
         while not self._finished:
-            if heartbeat is None or heartbeat.done():
-                heartbeat = self._run_in(self._heartbeat_thread, self._limits.heartbeat)
             await self._sweep()
             try:
                 async with asyncio.timeout(self._sweep_interval_s):

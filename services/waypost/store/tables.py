@@ -229,6 +229,41 @@ number = Table(
     Column("updated_at", Timestamp, nullable=False, server_default=func.now()),
 )
 
+# The two tables of the rate limits are read and written by the function of their migration only.
+rate_limit = Table(
+    "rate_limit",
+    metadata,
+    Column("number_id", Text, primary_key=True),
+    Column(
+        "arrival",
+        BigInteger,
+        nullable=False,
+        comment="theoretical arrival time of the next start, in unix microseconds",
+    ),
+    Column("factor", BigInteger, nullable=False, server_default="1000", comment="rate in per mille"),
+    Column(
+        "factor_at",
+        BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="when the factor was set, in unix microseconds",
+    ),
+    prefixes=["UNLOGGED"],
+)
+
+pair_limit = Table(
+    "pair_limit",
+    metadata,
+    Column("conversation_id", BigInteger, primary_key=True, autoincrement=False),
+    Column(
+        "arrival",
+        BigInteger,
+        nullable=False,
+        comment="theoretical arrival time of the next start, in unix microseconds",
+    ),
+    prefixes=["UNLOGGED"],
+)
+
 daily_metric = Table(
     "daily_metric",
     metadata,

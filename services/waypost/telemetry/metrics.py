@@ -98,10 +98,10 @@ rate_limit_wait_seconds = Histogram(
     ["scope"],
     buckets=_LONG,
 )
-rate_limit_fallback = Gauge(
-    "waypost_rate_limit_fallback",
-    "1 while Redis is away and this process limits itself to a safe share of the rates.",
+starts_missed_total = Counter(
+    "waypost_starts_missed_total", "Calls that were too late for their start and asked the limits for another one."
 )
+redis_away = Gauge("waypost_redis_away", "1 while Redis is away and this worker asks the database for work.")
 statuses_total = Counter(
     "waypost_statuses_total", "Message statuses from Meta that were applied, by status.", ["number", "status"]
 )

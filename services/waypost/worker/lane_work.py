@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from waypost.lanes import job, wake
 from waypost.store import claims
 from waypost.store.connection.outage import DatabaseOutage
+from waypost.telemetry import metrics
 from waypost.worker.rq_worker import LaneWorker
 from waypost.worker.rq_worker import connect as connect_rq
 
@@ -78,9 +79,10 @@ class LaneWork:
             try:
                 LaneWorker(connect_rq(self._redis_url), self._stop).work()
             except RedisError as error:
-                # No warning: the sender's rate limits warn of the same outage.
-                log.info("redis is away; lanes are drained without it", error=type(error).__name__)
+                log.warning("redis is away; lanes are drained without it", error=type(error).__name__)
+                metrics.redis_away.set(1)
             self.until_redis_is_back()
+            metrics.redis_away.set(0)
 
     def job(self, lane: int) -> str:
         """Drains this lane and then the lanes that are woken. Returns the last result.

@@ -52,6 +52,7 @@ class Worker:
         self._owner = uuid4().hex[:12]
         self._stop = threading.Event()
         self._engine = connect(settings.database_url, application="waypost-worker", pool_size=6)
+        self._limits_engine = connect(settings.database_url, application="waypost-limits", pool_size=1)
         self._redis = wake.connect(settings.redis_url)
         self._numbers = RegisteredNumbers(registry.numbers(settings.registry_dir), self._engine)
         self._scripts = CompiledScripts(self._numbers.all, settings.script_memory_mib << 20)
@@ -115,6 +116,7 @@ class Worker:
             self._waker.close()
             probe.close()
             self._engine.dispose()
+            self._limits_engine.dispose()
             self._hosts_engine.dispose()
             log.info("worker stopped", owner=self._owner)
         if self._sender.failure is not None:
@@ -152,7 +154,7 @@ class Worker:
                 timeout_s=self._settings.graph_timeout_s,
                 connections=self._settings.graph_concurrency,
             ),
-            RateLimits(self._settings.redis_url, owner=self._owner),
+            RateLimits(self._limits_engine),
             self._numbers.number,
             owner=self._owner,
             concurrency=self._settings.graph_concurrency,

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 _DIMENSIONS = struct.Struct("!iiIii").pack
 _LENGTH = struct.Struct("!i").pack
 _SMALLINT = struct.Struct("!ih").pack
+_BIGINT = struct.Struct("!iq").pack
 _DOUBLE = struct.Struct("!id").pack
 
 Packer = Callable[[Any], bytes]
@@ -44,12 +45,17 @@ def smallints(values: Sequence[int]) -> bytes:
     return _DIMENSIONS(1, 0, 21, len(values), 1) + b"".join([_SMALLINT(2, value) for value in values])
 
 
+def bigints(values: Sequence[int]) -> bytes:
+    """Returns a `bigint[]` without nulls in PostgreSQL's binary format."""
+    return _DIMENSIONS(1, 0, 20, len(values), 1) + b"".join([_BIGINT(8, value) for value in values])
+
+
 def doubles(values: Sequence[float]) -> bytes:
     """Returns a `double precision[]` without nulls in PostgreSQL's binary format."""
     return _DIMENSIONS(1, 0, 701, len(values), 1) + b"".join([_DOUBLE(8, value) for value in values])
 
 
-_TYPES = {texts: 1009, bytestrings: 1001, smallints: 1005, doubles: 1022}
+_TYPES = {texts: 1009, bytestrings: 1001, smallints: 1005, bigints: 1016, doubles: 1022}
 
 
 class Statement:
