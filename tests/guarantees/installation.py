@@ -61,6 +61,8 @@ class Installation:
             "PYTHONPATH": str(PLUGINS),
             "WAYPOST_BOT_PLUGINS": "ledger_bot:turn",
         }
+        self.environments: dict[str, dict[str, str]] = {}
+        """Variables of single processes, by name, which go before those of all."""
         self.http = httpx.Client(trust_env=False, timeout=10)
         self.identity = Identity("team", "support", NUMBER, ACCOUNT, SECRET)
 
@@ -75,7 +77,7 @@ class Installation:
     def _launch(self, name: str) -> int:
         service = name.partition("-")[0]
         probe = self._free_port()
-        environment = {**self.environment, "WAYPOST_PROBE_PORT": str(probe)}
+        environment = {**self.environment, **self.environments.get(name, {}), "WAYPOST_PROBE_PORT": str(probe)}
         if service in ("webhook", "simulator", "console"):
             port = self._ports.setdefault(name, self._free_port())
             environment[f"WAYPOST_{service.upper()}_PORT"] = str(port)

@@ -59,7 +59,7 @@ def test_killing_workers_and_webhooks_under_load_loses_nothing(running: Installa
 
 
 def test_flushing_redis_under_load_loses_nothing(running: Installation) -> None:
-    """FLUSHALL removes jobs, wake-ups, workers and rate limits, but the sweeper finds every event again."""
+    """FLUSHALL removes jobs, wake-ups and workers, but the sweeper finds every event again."""
     running.greet(CONTACTS)
     ledger = Ledger(running)
     redis = running.redis.client()
