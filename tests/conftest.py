@@ -7,6 +7,7 @@ and may kill it.
 """
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -26,6 +27,8 @@ from waypost.dev import ports
 from waypost.dev.embedded import EmbeddedPostgres, EmbeddedRedis
 from waypost.store.connection import database as store_database
 from waypost.store.connection import schema
+
+from .shim import Shim, Target
 
 # By default Hypothesis fails an example that takes longer than 200 ms, which depends on how busy the machine is.
 hypothesis.settings.register_profile("waypost", deadline=None)
@@ -169,6 +172,13 @@ def own_postgres(short_folder: Path) -> Iterator[EmbeddedPostgres]:
     yield server
     server.stop()
     shutil.rmtree(server.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def shim() -> Iterator[Callable[[Target], Shim]]:
+    """Returns `shim(target)`, which puts a TCP proxy before a server. The test makes the proxy fail."""
+    with contextlib.ExitStack() as stack:
+        yield lambda target: stack.enter_context(Shim(target))
 
 
 @pytest.fixture(scope="session")

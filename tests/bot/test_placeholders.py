@@ -64,18 +64,21 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.fault("X10")
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_that_is_not_a_placeholder_stays_as_written(text: str) -> None:
     """A text that is not a placeholder stays as it is written, because the texts of a script are not templates."""
     assert rendered(text) == text
 
 
+@pytest.mark.fault("X10")
 @pytest.mark.parametrize("text", [*HOSTILE, "{{profile_name}}", "{{message}}", "{{slot.order}}"])
 def test_a_message_of_a_contact_is_never_a_template(text: str) -> None:
     """The text of a contact is never scanned for placeholders, even if it contains the name of one."""
     assert rendered("<{{message}}|{{slot.order}}>", message=text, slots={"order": text}) == f"<{text}|{text}>"
 
 
+@pytest.mark.fault("X10")
 @given(st.text(alphabet=st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=500))
 def test_any_printable_message_is_inserted_unchanged(text: str) -> None:
     """Any printable message is inserted unchanged."""

@@ -9,6 +9,7 @@ from . import rights
 from .rendered import NAMESPACE, Rendered, render
 
 
+@pytest.mark.fault("X7")
 @pytest.mark.parametrize("mode", rights.MODES)
 def test_service_accounts_have_exactly_the_recorded_rights(helm: None, mode: str) -> None:
     """Each service account gets exactly the recorded rights from its roles and bindings.
@@ -53,6 +54,7 @@ def test_an_operator_for_some_namespaces_has_no_cluster_role(helm: None) -> None
     }
 
 
+@pytest.mark.fault("X7")
 def test_no_rule_has_a_wildcard(chart: Rendered) -> None:
     """No rule has a wildcard. A wildcard would also grant rights to resources that are added later."""
     for role in [*chart.all("Role"), *chart.all("ClusterRole")]:
@@ -60,6 +62,7 @@ def test_no_rule_has_a_wildcard(chart: Rendered) -> None:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
 
 
+@pytest.mark.fault("X7")
 def test_only_the_operator_is_bound_to_anything(chart: Rendered) -> None:
     """Every binding is for the operator. Webhook, worker, console and schedules have no rights in the cluster."""
     for binding in [*chart.all("RoleBinding"), *chart.all("ClusterRoleBinding")]:

@@ -38,6 +38,7 @@ def test_no_pod_can_write_to_its_image(chart: Rendered) -> None:
         assert all(each["securityContext"]["readOnlyRootFilesystem"] is True for each in _containers(pod)), name
 
 
+@pytest.mark.fault("X7")
 def test_only_the_operator_has_a_token_for_the_api_server(chart: Rendered) -> None:
     """Only the operator has a token for the API server.
 

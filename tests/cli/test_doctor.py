@@ -100,6 +100,7 @@ def test_a_good_redis_is_ok(redis_server: EmbeddedRedis) -> None:
     assert {finding.state for finding in doctor.check_redis(redis_server.url)} == {"ok"}
 
 
+@pytest.mark.fault("S4")
 def test_a_redis_that_evicts_is_found(redis_server: EmbeddedRedis) -> None:
     """A Redis that evicts is reported. The advice names the setting to change."""
     with redis_server.client() as client:

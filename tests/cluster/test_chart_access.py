@@ -172,6 +172,7 @@ def _granted(account: Path, namespace: str) -> rights.Rights:
     return rights.rights([*status["resourceRules"], *status["nonResourceRules"]])
 
 
+@pytest.mark.fault("X7")
 def test_the_api_server_grants_the_listed_rights_and_nothing_else(
     kubeconfig: Path, api: client.ApiClient, namespaces: tuple[str, ...], namespace: str, tmp_path: Path
 ) -> None:

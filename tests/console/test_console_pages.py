@@ -92,6 +92,7 @@ def hostile(database: Engine) -> None:
         tally.add(connection, 1, {(NUMBER, DailyCount.RECEIVED): 1})
 
 
+@pytest.mark.fault("X11")
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}"])
 async def test_hostile_text_stays_text(hostile: None, client: httpx.AsyncClient, path: str) -> None:
@@ -107,6 +108,7 @@ async def test_hostile_text_stays_text(hostile: None, client: httpx.AsyncClient,
     assert CANARY in page.text
 
 
+@pytest.mark.fault("X11")
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", f"/numbers/{NUMBER}", "/api/status"])
 async def test_nothing_that_people_wrote_is_shown(hostile: None, client: httpx.AsyncClient, path: str) -> None:
@@ -119,6 +121,7 @@ async def test_nothing_that_people_wrote_is_shown(hostile: None, client: httpx.A
     assert [each for each in PRIVATE if each in answer.text] == []
 
 
+@pytest.mark.fault("X11")
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/", "/api/status", "/static/style.css", "/nothing"])
 async def test_every_answer_forbids_scripts_and_frames(client: httpx.AsyncClient, path: str) -> None:

@@ -51,6 +51,7 @@ def no_control_plane(installed: Installed) -> Iterator[None]:
             installed.wait(lambda: is_served(installed), what="the API server to be back")
 
 
+@pytest.mark.fault("K1")
 def test_messages_are_answered_while_the_api_server_is_stopped_for_a_minute(installed: Installed) -> None:
     """The bot keeps sending replies during a minute without the API server.
 

@@ -30,6 +30,7 @@ def replace(installed: Installed, traffic: Traffic) -> None:
     installed.kubectl("scale", SERVER, "--replicas=1")
 
 
+@pytest.mark.fault("S6")
 @pytest.mark.parametrize("end", [kill, replace])
 def test_a_database_restart_loses_no_acknowledged_message(
     installed: Installed, end: Callable[[Installed, Traffic], None]

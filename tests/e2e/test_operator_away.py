@@ -12,6 +12,7 @@ CONTACTS = [f"1555130{number:04}" for number in range(4)]
 KINDS = "whatsappnumbers.waypost.dev"
 
 
+@pytest.mark.fault("K6")
 def test_numbers_deleted_without_an_operator_are_removed_when_it_returns_and_others_keep_answering(
     installed: Installed,
 ) -> None:

@@ -12,6 +12,7 @@ CONTACTS = [f"1555130{number:04}" for number in range(24)]
 SERVER = "statefulset/waypost-valkey"
 
 
+@pytest.mark.fault("S2")
 def test_redis_that_restarts_with_an_empty_volume_loses_no_message(installed: Installed) -> None:
     """Each message is answered once, while Redis is stopped and after it starts again with an empty volume."""
     installed.greet(CONTACTS)

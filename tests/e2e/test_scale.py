@@ -11,6 +11,7 @@ pytestmark = pytest.mark.timeout(1800)
 MOST_MEGABYTES = 200
 
 
+@pytest.mark.fault("K4")
 def test_a_thousand_numbers_and_schedules_become_ready(crowd: Crowd, capsys: pytest.CaptureFixture[str]) -> None:
     """A thousand numbers and schedules become ready.
 

@@ -21,6 +21,8 @@ SERIAL = 500
 NEW_SECRET, NEW_TOKEN = "canary-app-secret-rotated", "canary-access-token-rotated"
 
 
+@pytest.mark.fault("X2")
+@pytest.mark.fault("G5")
 def test_new_credentials_need_no_restart_and_refuse_no_delivery(installed: Installed) -> None:
     """A rotation of credentials needs no restart, and every delivery gets a 200.
 

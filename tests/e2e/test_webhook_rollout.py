@@ -13,6 +13,7 @@ CONTACTS = [f"1555120{number:04}" for number in range(480)]
 PER_SECOND = 50
 
 
+@pytest.mark.fault("P4")
 def test_a_rollout_of_the_webhook_breaks_no_delivery(installed: Installed) -> None:
     """During a rollout at 50 deliveries a second, every delivery gets a 200.
 

@@ -13,6 +13,7 @@ HELD_S = 20.0
 """How long Meta delays its answer: longer than killing takes, shorter than a worker waits."""
 
 
+@pytest.mark.fault("P1")
 def test_calls_of_a_killed_worker_are_not_repeated(installed: Installed) -> None:
     """After a worker was killed during calls to Meta, no message is sent twice.
 

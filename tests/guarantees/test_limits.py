@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import pytest
 from sqlalchemy import text
 
 from waypost.telemetry import spanfile
@@ -12,6 +13,7 @@ from .installation import Installation
 SEND = "POST /{version}/{phone_number_id}/messages"
 
 
+@pytest.mark.fault("G3")
 def test_two_workers_stay_below_the_pair_limit(running: Installation) -> None:
     """Meta refuses no reply when two workers have sixty replies for one contact.
 

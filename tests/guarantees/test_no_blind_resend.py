@@ -1,5 +1,6 @@
 """G4: a send whose outcome is unknown is never repeated blindly. The status webhook settles its outcome."""
 
+import pytest
 from sqlalchemy import text
 
 from ..ledger import Ledger
@@ -9,6 +10,7 @@ CONTACT = "15555000001"
 READER = "15555000002"
 
 
+@pytest.mark.fault("G6")
 def test_a_reply_lost_after_acceptance_is_settled_by_the_status_and_not_sent_twice(running: Installation) -> None:
     """A reply that Meta accepted is not sent twice if Meta's answer is lost.
 
@@ -32,6 +34,7 @@ def test_a_reply_lost_after_acceptance_is_settled_by_the_status_and_not_sent_twi
     ledger.assert_nothing_lost()
 
 
+@pytest.mark.fault("D2")
 def test_statuses_out_of_order_never_take_a_message_back(running: Installation) -> None:
     """A message stays `read` when a repeated `delivered` arrives after `read`. Every status is stored."""
     running.greet([READER])

@@ -1,5 +1,7 @@
 """G8: logs, traces, metrics and Redis contain no secret, token, phone number or message text."""
 
+import pytest
+
 from ..ledger import Ledger
 from ..telemetry.spellings import found_in, spellings, spellings_of_number
 from .installation import PROOF, SECRET, TOKEN, VERIFY, Installation
@@ -8,6 +10,8 @@ CONTACT = "15558675309"
 WORDS = "canary words of a person"
 
 
+@pytest.mark.fault("X3")
+@pytest.mark.fault("X4")
 def test_planted_canaries_are_in_no_output(running: Installation) -> None:
     """No output contains a planted text.
 

@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from ..ledger import Ledger
 from .installation import Installation
 
@@ -41,6 +43,7 @@ def _wait_for_load(running: Installation, acknowledged: Callable[[], int], goal:
     running.wait(lambda: acknowledged() >= goal, what="some load")
 
 
+@pytest.mark.fault("P1")
 def test_killing_workers_and_webhooks_under_load_loses_nothing(running: Installation) -> None:
     """Processes get SIGKILL at random points, and every message that got a 200 is handled once and in order.
 
@@ -58,6 +61,7 @@ def test_killing_workers_and_webhooks_under_load_loses_nothing(running: Installa
     ledger.assert_replies(missing=running.unsettled())
 
 
+@pytest.mark.fault("S2")
 def test_flushing_redis_under_load_loses_nothing(running: Installation) -> None:
     """FLUSHALL removes jobs, wake-ups and workers, but the sweeper finds every event again."""
     running.greet(CONTACTS)
@@ -72,6 +76,7 @@ def test_flushing_redis_under_load_loses_nothing(running: Installation) -> None:
     ledger.assert_replies()
 
 
+@pytest.mark.fault("S1")
 def test_messages_are_answered_without_redis(running: Installation) -> None:
     """Deliveries are acknowledged and answered while Redis is stopped, and also after Redis runs again."""
     running.greet(CONTACTS)
@@ -89,6 +94,7 @@ def test_messages_are_answered_without_redis(running: Installation) -> None:
     ledger.assert_replies()
 
 
+@pytest.mark.fault("S6")
 def test_a_database_that_goes_away_and_comes_back_loses_nothing(running: Installation) -> None:
     """When the database is killed under load, deliveries get a 503 until it runs again.
 
@@ -108,6 +114,7 @@ def test_a_database_that_goes_away_and_comes_back_loses_nothing(running: Install
     ledger.assert_replies(missing=running.unsettled())
 
 
+@pytest.mark.fault("P4")
 def test_a_rollout_of_webhooks_refuses_no_delivery(running: Installation) -> None:
     """After SIGTERM a webhook finishes the deliveries in flight, and each of them gets a 200."""
     ledger = Ledger(running)

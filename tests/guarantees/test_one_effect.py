@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from sqlalchemy import text
 
 from ..ledger import Ledger
@@ -10,6 +11,7 @@ from .installation import NUMBER, Installation
 WEBHOOKS = ["webhook-1", "webhook-2"]
 
 
+@pytest.mark.fault("D1")
 def test_the_same_events_five_times_shuffled_over_two_webhooks_have_one_effect(running: Installation) -> None:
     """Five copies of one delivery together have only one effect.
 
@@ -37,6 +39,7 @@ def test_the_same_events_five_times_shuffled_over_two_webhooks_have_one_effect(r
     assert duplicates >= 40
 
 
+@pytest.mark.fault("D4")
 def test_a_batch_of_a_thousand_is_handled_except_for_the_bad_message_in_it(running: Installation) -> None:
     """A delivery with a thousand messages, one of them invalid, is acknowledged at once.
 

@@ -10,6 +10,7 @@ from .installation import SECRET, Installation
 CONTACTS = ["15554000001", "15554000002", "15554000003"]
 
 
+@pytest.mark.fault("P5")
 @pytest.mark.parametrize("poison", ["raise", "hang", "crash"])
 def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Installation, poison: str) -> None:
     """A message that makes the bot raise, hang or end its process is dead after three attempts.
@@ -37,6 +38,7 @@ def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Insta
     assert poison == "crash" or not cut_off
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize(
     "item",
     [

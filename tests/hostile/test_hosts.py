@@ -84,6 +84,7 @@ def test_a_plugin_that_ends_its_process_fails_its_turn(host: Host) -> None:
     assert ended.value.error == "HostEnded"
 
 
+@pytest.mark.fault("P5")
 def test_a_plugin_cannot_take_more_memory_than_its_limit(host: Host) -> None:
     """A plugin that allocates too much memory gets a `MemoryError`, long before the pod's limit is reached."""
     with pytest.raises(TurnFailed) as failed:

@@ -124,6 +124,7 @@ def build(database: Engine) -> Iterator[Callable[..., World]]:
         world.work.stop()
 
 
+@pytest.mark.fault("P5")
 def test_a_slow_plugin_delays_no_other_number(
     build: Callable[..., World], wait_for: Callable[..., object], tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def test_a_failing_event_holds_back_its_conversation_and_no_other(
     assert effects() == ["other"]
 
 
+@pytest.mark.fault("P5")
 def test_a_poisonous_event_is_dead_after_three_attempts_and_its_conversation_goes_on(
     database: Engine,
     put: Callable[..., int],
@@ -201,6 +202,7 @@ def test_a_database_without_its_tables_costs_no_event_an_attempt(
     assert states()["innocent"] == ("done", 0, None)
 
 
+@pytest.mark.fault("P1")
 def test_a_crash_counts_as_an_attempt_of_what_was_being_tried(
     database: Engine,
     put: Callable[..., int],
@@ -223,6 +225,7 @@ def test_a_crash_counts_as_an_attempt_of_what_was_being_tried(
     assert states()["innocent"][0] == "done"
 
 
+@pytest.mark.fault("P3")
 def test_late_effects_of_a_process_that_lost_its_lease_are_refused(
     database: Engine, put: Callable[..., int], recorder: Recorder, effects: Callable[[], list[str]]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from sqlalchemy import Engine, text
 
 from waypost.lanes.drain import Drain
@@ -14,6 +15,7 @@ def _sweeper(database: Engine, woken: list[int], interval_s: float = 0.0) -> Swe
     return Sweeper(database, woken.extend, interval_s=interval_s, retention_days=9)
 
 
+@pytest.mark.fault("S2")
 def test_a_lane_whose_wake_up_was_lost_is_woken(database: Engine, put: Callable[..., int]) -> None:
     """The sweeper wakes exactly the lanes that have due events and are not being drained."""
     put("waiting", lane=5)

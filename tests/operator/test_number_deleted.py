@@ -129,6 +129,7 @@ async def test_a_revoked_token_does_not_block_a_deletion(it: Installation) -> No
     assert leftovers(it) == []
 
 
+@pytest.mark.fault("K6")
 async def test_a_deletion_waits_for_meta_until_a_deadline(it: Installation) -> None:
     """While Meta fails, a deletion waits only until a deadline.
 
@@ -151,6 +152,7 @@ async def test_a_deletion_asks_meta_again_before_the_deadline(it: Installation) 
     assert it.at_meta["numbers"][NUMBER] == {}
 
 
+@pytest.mark.fault("K6")
 async def test_the_annotation_abandon_ends_the_wait(it: Installation) -> None:
     """The annotation `waypost.dev/abandon` ends the wait for Meta, and Meta is not asked again."""
     await declared(it, deletionPolicy="Delete")
@@ -163,6 +165,7 @@ async def test_the_annotation_abandon_ends_the_wait(it: Installation) -> None:
     assert await deleted(it)
 
 
+@pytest.mark.fault("K6")
 async def test_a_deletion_is_done_by_an_operator_that_starts_later(it: Installation) -> None:
     """An operator that starts later finishes a deletion, because the object is still marked as deleted."""
     await declared(it, deletionPolicy="Delete")

@@ -209,6 +209,7 @@ def test_an_applied_number_and_schedule_are_set_up_and_repaired(installation: In
     assert operator.wait(60) == 0
 
 
+@pytest.mark.fault("G5")
 def test_a_revoked_token_is_reported_and_a_new_one_is_used_at_once(installation: Installation) -> None:
     """A revoked token is reported in a condition that says what a person must do.
 
@@ -223,6 +224,7 @@ def test_a_revoked_token_is_reported_and_a_new_one_is_used_at_once(installation:
     until(installation.is_ready, "the number is ready")
 
 
+@pytest.mark.fault("K2")
 def test_an_operator_killed_at_any_moment_leaves_nothing_undone(installation: Installation) -> None:
     """After several kills of the operator during its first work, nothing is created twice and nothing is missing.
 
@@ -312,6 +314,7 @@ def test_a_deletion_removes_what_was_created(installation: Installation) -> None
     assert not any(each.get("data") for each in api.all("Secret") if each["metadata"]["namespace"] == RELEASE)
 
 
+@pytest.mark.fault("X4")
 def test_no_secret_and_no_phone_number_is_in_logs_traces_metrics_events_or_status(installation: Installation) -> None:
     """G8: nothing that the operator writes contains a secret or a phone number.
 

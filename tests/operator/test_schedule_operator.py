@@ -137,6 +137,7 @@ def test_the_end_of_a_run_is_in_the_status_at_once(api: ApiServer, start: Callab
     assert (last_run["plannedAt"], last_run["sent"]) == ("2026-11-23T09:00:00Z", 3)
 
 
+@pytest.mark.fault("K6")
 def test_a_schedule_deleted_while_the_operator_is_down_goes_when_it_is_back(
     api: ApiServer, start: Callable[[], Any]
 ) -> None:

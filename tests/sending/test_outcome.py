@@ -80,6 +80,7 @@ CODES = [
 ]
 
 
+@pytest.mark.fault("G7")
 @pytest.mark.parametrize(
     "code", [code for code, rule in CODES if rule.verdict in (Verdict.FINAL, Verdict.OPERATOR, Verdict.OPTED_OUT)]
 )
@@ -89,6 +90,7 @@ def test_a_permanent_code_is_never_retried(code: int) -> None:
     assert (update.state, update.code) == ("failed", code)
 
 
+@pytest.mark.fault("G6")
 @pytest.mark.parametrize("code", [code for code, rule in CODES if rule.verdict is Verdict.AMBIGUOUS])
 def test_an_ambiguous_code_never_leads_to_another_send(code: int) -> None:
     """G4: after an ambiguous code the row is unknown and is never sent again, because Meta may have sent it.

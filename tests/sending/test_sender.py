@@ -89,6 +89,7 @@ async def test_two_senders_never_send_a_row_twice_or_out_of_order(
     assert not graph.overlapped
 
 
+@pytest.mark.fault("G6")
 async def test_a_lost_answer_makes_the_row_unknown_and_is_never_sent_again(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
@@ -134,6 +135,7 @@ async def test_an_unreachable_graph_is_tried_again_and_nothing_overtakes(
     assert tables.row(first).attempts == 2
 
 
+@pytest.mark.fault("G2")
 async def test_a_rate_limit_is_obeyed_and_the_row_is_sent_later(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
@@ -155,6 +157,7 @@ async def test_a_rate_limit_is_obeyed_and_the_row_is_sent_later(
     assert moments[1] - moments[0] >= 1.0
 
 
+@pytest.mark.fault("G7")
 async def test_a_final_refusal_fails_once_and_the_conversation_goes_on(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
@@ -174,6 +177,7 @@ async def test_a_final_refusal_fails_once_and_the_conversation_goes_on(
     assert tries == ["bad", "good"]
 
 
+@pytest.mark.fault("G5")
 async def test_a_revoked_token_pauses_its_number_drops_nothing_and_resumes_with_the_next_token(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually, registry: dict[str, Number]
 ) -> None:
@@ -277,6 +281,7 @@ async def test_a_sender_with_another_proof_sends_nothing_from_a_blocked_number(
     assert len(graph.payloads) == len(mine) + 2
 
 
+@pytest.mark.fault("G5")
 async def test_after_a_pause_one_probe_goes_and_the_rest_waits_for_its_success(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
@@ -306,6 +311,7 @@ async def test_after_a_pause_one_probe_goes_and_the_rest_waits_for_its_success(
     assert tables.one("SELECT paused_until FROM number WHERE number_id = :n", n=NUMBER) is None
 
 
+@pytest.mark.fault("G3")
 async def test_a_pair_limit_makes_only_that_pair_wait(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
@@ -391,6 +397,7 @@ async def test_a_refused_row_fails_with_its_reason_and_without_a_call(
     assert graph.said == ["you will not hear from us"]
 
 
+@pytest.mark.fault("P1")
 async def test_a_crash_between_claim_and_answer_leaves_the_row_unknown(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
@@ -413,6 +420,7 @@ async def test_a_crash_between_claim_and_answer_leaves_the_row_unknown(
     assert graph.said == ["after"]
 
 
+@pytest.mark.fault("P3")
 async def test_the_late_answer_of_a_zombie_settles_an_unknown_row_and_overwrites_no_other(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:

@@ -56,6 +56,7 @@ names = st.sampled_from([*RANKS, "held", "warning"])
 codes = st.one_of(st.none(), st.integers(1, 200_000))
 
 
+@pytest.mark.fault("D2")
 @given(reported=st.lists(st.tuples(names, codes), max_size=6), shuffle=st.randoms())
 def test_any_order_of_statuses_ends_the_same(reported: list[tuple[str, int | None]], shuffle: Any) -> None:
     """Statuses are merged into the highest one, so their order and repetitions do not matter."""
@@ -91,6 +92,7 @@ def test_the_highest_status_stands(seen: list[str], stands: str | None) -> None:
         assert max(MergedStatus(), *(merged(name, 1) for name in order)).status == stands
 
 
+@pytest.mark.fault("D2")
 def test_statuses_out_of_order_are_merged_and_all_stored(tables: Tables) -> None:
     """The message shows the highest status. Its list contains every status in order of arrival."""
     sent(tables)
@@ -103,6 +105,7 @@ def test_statuses_out_of_order_are_merged_and_all_stored(tables: Tables) -> None
     assert "393330000001" not in json.dumps(stored["statuses"])
 
 
+@pytest.mark.fault("G6")
 def test_a_status_settles_a_row_whose_outcome_was_unknown(tables: Tables) -> None:
     """G4: the correlation in a status proves that an unknown row was sent.
 
@@ -141,6 +144,7 @@ def test_a_failed_status_settles_an_unknown_row_as_failed(tables: Tables) -> Non
     assert message(tables)["error_code"] == 131026
 
 
+@pytest.mark.fault("D2")
 def test_a_message_that_failed_and_then_arrived_did_not_fail(tables: Tables) -> None:
     """If a message is reported as failed and as delivered, it counts as delivered, in either order.
 

@@ -101,7 +101,9 @@ def test_the_table_shows_figures_and_links_to_tests() -> None:
     """A row of the table shows the range of each figure with its aim, and links each test's file once."""
     figures = [{"name": "p99", "value": value, "unit": "ms", "aim": "at most 1 s"} for value in (12.34, 250.0)]
     tests = ["tests/conftest.py::test_a[1]", "tests/conftest.py::test_a[2]"]
-    result = results.Result("S3", "passed", seconds=61.2, tests=tests, figures=figures, **NOW)
+    ended = {test: {"outcome": "passed", "seconds": 30.6, "figures": [figure], "reason": ""}
+             for test, figure in zip(tests, figures, strict=True)}  # fmt: skip
+    result = results.result_of(ROWS["S3"], tests, ended, **NOW)
 
     (line,) = (line for line in results.tables({"S3": result}).splitlines() if line.startswith("| S3 "))
 

@@ -67,6 +67,7 @@ async def test_other_methods_are_not_allowed(webhook: Webhook) -> None:
     assert (await webhook.client.put(posts.PATH)).status_code == 405
 
 
+@pytest.mark.fault("D6")
 async def test_an_encoded_body_is_refused_without_being_read(webhook: Webhook, database: Engine) -> None:
     """An encoded body is refused without being read.
 
@@ -141,6 +142,7 @@ async def test_two_signatures_count_as_none(webhook: Webhook) -> None:
     assert (await webhook.client.post(posts.PATH, content=delivery, headers=headers)).status_code == 400
 
 
+@pytest.mark.fault("X2")
 async def test_the_previous_app_secret_is_still_accepted(webhook: Webhook, database: Engine) -> None:
     """A delivery that was signed with the previous app secret is still accepted after a rotation."""
     key = posts.wamid()
@@ -219,6 +221,7 @@ async def test_a_traceparent_from_outside_is_not_trusted(webhook: Webhook, datab
     assert theirs not in ours
 
 
+@pytest.mark.fault("D4")
 async def test_one_bad_item_of_a_thousand_does_not_affect_the_others(webhook: Webhook, database: Engine) -> None:
     """One bad item of a thousand does not affect the others: 999 events wait, and one is dead.
 
@@ -277,6 +280,7 @@ def _poison() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.fault("D7")
 @pytest.mark.parametrize("delivery", _poison().values(), ids=_poison().keys())
 async def test_signed_poison_is_acknowledged_and_stored(webhook: Webhook, database: Engine, delivery: bytes) -> None:
     """A signed delivery that cannot be processed is acknowledged, because Meta would repeat it for seven days.

@@ -76,6 +76,7 @@ def test_the_counts_are_undone_with_the_rows(database: Engine) -> None:
     assert posts.counted(database) == {}
 
 
+@pytest.mark.fault("D1")
 def test_concurrent_writers_of_the_same_events_lose_none_and_do_not_deadlock(database: Engine) -> None:
     """If Meta redelivers to several pods at once, each event is stored once and every arrival is counted.
 

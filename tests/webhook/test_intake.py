@@ -194,6 +194,7 @@ async def test_a_caller_that_is_cancelled_does_not_affect_others(database: Engin
     assert posts.stored(database)["stays"] == "waiting"
 
 
+@pytest.mark.fault("S6")
 async def test_a_read_only_database_refuses_deliveries(database: Engine) -> None:
     """If the database is read-only, deliveries are refused.
 

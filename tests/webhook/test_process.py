@@ -62,6 +62,7 @@ class Meta:
                     await asyncio.sleep(0.02)
 
 
+@pytest.mark.fault("D1")
 async def test_five_times_the_same_over_two_processes_is_one_row_each(
     database: Engine, database_url: str, start_webhook: StartWebhook
 ) -> None:
@@ -120,6 +121,7 @@ def fragile(own_postgres: EmbeddedPostgres) -> Iterator[Engine]:
     engine.dispose()
 
 
+@pytest.mark.fault("S6")
 @pytest.mark.parametrize("end", [EmbeddedPostgres.stop, EmbeddedPostgres.kill], ids=["stopped", "killed"])
 async def test_while_the_database_is_away_deliveries_are_refused_and_none_is_lost(
     fragile: Engine,
@@ -148,6 +150,7 @@ async def test_while_the_database_is_away_deliveries_are_refused_and_none_is_los
     assert [key for key in meta.ledger if key not in stored] == []
 
 
+@pytest.mark.fault("X2")
 async def test_a_secret_and_a_token_rotate_without_a_restart(
     database_url: str, registry_dir: Path, start_webhook: StartWebhook, eventually: Callable[..., Any]
 ) -> None:
@@ -192,6 +195,7 @@ def answer(connection: socket.socket) -> bytes:
     return received
 
 
+@pytest.mark.fault("P4")
 async def test_sigterm_finishes_what_is_in_flight_and_takes_nothing_new(
     database: Engine, database_url: str, start_webhook: StartWebhook, eventually: Callable[..., Any]
 ) -> None:

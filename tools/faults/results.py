@@ -27,6 +27,7 @@ class Result:
     result: str
     seconds: float = 0.0
     tests: list[str] = field(default_factory=list)
+    """The ids of the test functions, without parameters."""
     figures: list[dict[str, Any]] = field(default_factory=list)
     """Each with `name`, `value`, `unit` and `aim`."""
     reason: str = ""
@@ -54,7 +55,7 @@ def result_of(row: Row, tests: Sequence[str], ended: dict[str, dict[str, Any]], 
         row=row.id,
         result=result,
         seconds=round(sum(line.get("seconds", 0.0) for line in lines), 1),
-        tests=list(tests),
+        tests=list(dict.fromkeys(test.partition("[")[0] for test in tests)),
         figures=[each for line in lines for each in line.get("figures", [])],
         reason=next((str(line["reason"]) for line in lines if line["outcome"] == result and line["reason"]), ""),
         at=at,
@@ -139,6 +140,5 @@ def _number(value: float) -> str:
 
 
 def _tests(tests: Iterable[str]) -> str:
-    """Returns a link to the file of each test function. The parameters of a test are left out."""
-    names = dict.fromkeys(test.partition("[")[0] for test in tests)
-    return ", ".join(f"[{name.rpartition('::')[2]}](../{name.partition('::')[0]})" for name in names)
+    """Returns a link to the file of each test function."""
+    return ", ".join(f"[{test.rpartition('::')[2]}](../{test.partition('::')[0]})" for test in tests)

@@ -286,6 +286,7 @@ def test_other_system_messages_change_no_identity() -> None:
     assert (record.changed_from, record.changed_to) == (None, None)
 
 
+@pytest.mark.fault("D9")
 def test_an_unknown_type_is_kept_and_noted() -> None:
     """A message of an unknown type is kept, and its type is noted.
 
@@ -297,6 +298,7 @@ def test_an_unknown_type_is_kept_and_noted() -> None:
     assert record.unknown == ("messages.type=poll",)
 
 
+@pytest.mark.fault("D9")
 def test_unknown_members_are_noted_wherever_they_are() -> None:
     """Unknown members are noted in the value, the message, its context, its contact and its body."""
     item = text_message("a") | {"mood": 1, "context": {"id": "b", "tone": 2}, "text": {"body": "Hi", "font": 3}}

@@ -78,6 +78,7 @@ def test_a_status_in_a_group_has_group_and_participant() -> None:
     assert (record.group_id, record.recipient) == ("Y2FwaV9ncm91cDox", Identity("16505551234", None))
 
 
+@pytest.mark.fault("D9")
 def test_an_unknown_status_is_kept_and_noted() -> None:
     """A status with an unknown value is kept, and the value is noted. It is not treated as an error."""
     record = sample_of(records.InboundStatus, "unknown status")
@@ -264,6 +265,7 @@ def test_an_account_field_of_another_shape_is_kept_and_noted() -> None:
     assert "account_update.value.new" in record.unknown
 
 
+@pytest.mark.fault("D9")
 @pytest.mark.parametrize("value", [{"thought": "hm"}, [1], "hm", 5, None])
 def test_an_unknown_field_is_kept_and_noted(value: object) -> None:
     """An unknown field is stored and counted, and has no effect. Its value may be anything."""
@@ -272,6 +274,7 @@ def test_an_unknown_field_is_kept_and_noted(value: object) -> None:
     assert "field=telepathy_update" in record.unknown
 
 
+@pytest.mark.fault("D9")
 def test_an_unknown_list_is_kept_and_noted() -> None:
     """An unknown list is kept and noted. Meta may add a list to the field messages."""
     record = first_of(records.Unrecognised, change(sightings=[{"id": 1}]))

@@ -60,6 +60,7 @@ def test_odd_json_is_json(item: bytes) -> None:
     assert [(event.key, event.problem) for event in events] == [("wamid.0", None), ("odd", None), ("wamid.1", None)]
 
 
+@pytest.mark.fault("D4")
 @pytest.mark.parametrize("item", BAD.values(), ids=BAD)
 def test_a_bad_item_costs_only_itself(item: bytes) -> None:
     """A bad item does not affect the other items of a delivery.
