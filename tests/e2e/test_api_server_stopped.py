@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from ..ledger import Ledger
+from ..traffic import Traffic
 from .installed import TEAM, CommandFailed, Installed
-from .traffic import Traffic
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from ..ledger import Ledger
+from ..traffic import Traffic
 from .installed import Installed
-from .traffic import Traffic
 
 pytestmark = pytest.mark.timeout(600)
 

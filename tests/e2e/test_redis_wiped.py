@@ -3,8 +3,8 @@
 import pytest
 
 from ..ledger import Ledger
+from ..traffic import Traffic
 from .installed import Installed
-from .traffic import Traffic
 
 pytestmark = pytest.mark.timeout(600)
 

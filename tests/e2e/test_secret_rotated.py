@@ -10,8 +10,8 @@ import pytest
 from waypost.cloudapi.inbound.signature import sign
 
 from ..ledger import Ledger
+from ..traffic import Traffic
 from .installed import APP, Installed, secret
-from .traffic import Traffic
 
 pytestmark = pytest.mark.timeout(600)
 

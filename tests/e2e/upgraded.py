@@ -11,8 +11,8 @@ from typing import Any
 from tools.cluster import release
 
 from ..ledger import Ledger
+from ..traffic import Traffic
 from .installed import NAMESPACE, QUICK, RELEASE, TEAM, Installed, run
-from .traffic import Traffic
 
 (PREVIOUS,) = (Path(__file__).parent / "previous").glob("waypost-*.tgz")
 """The last release's chart, packaged by `helm package`."""

@@ -1,6 +1,8 @@
 """One installation for all of these tests. Processes that a test killed are restarted before the next test."""
 
+import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,45 @@ def running(_installation: Installation) -> Installation:
     _installation.heal()
     _installation.seed_meta()
     return _installation
+
+
+WHOLE = ("webhook-1", "webhook-2", "worker-1", "worker-2")
+
+
+@pytest.fixture
+def apart(tmp_path: Path, short_folder: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Installation]]:
+    """Returns a function that makes an installation with servers of its own, which its test may break.
+
+    `start` names the processes that run from the beginning, beside the simulator. `environment_of` and
+    `environment` are as in `Installation`; a function that is given as `prepare` may change the installation before
+    any process starts.
+    """
+    with ExitStack() as stack:
+
+        def make(
+            *,
+            start: tuple[str, ...] = WHOLE,
+            postgres: EmbeddedPostgres | None = None,
+            redis: EmbeddedRedis | None = None,
+            prepare: Callable[[Installation], None] = lambda _installation: None,
+            **environment: str,
+        ) -> Installation:
+            name = uuid.uuid4().hex[:6]
+            servers = (
+                postgres or EmbeddedPostgres(short_folder / f"p{name}"),
+                redis or EmbeddedRedis(short_folder / f"r{name}"),
+            )
+            for server in servers:
+                stack.callback(server.stop)
+                server.start()
+            installation = Installation(tmp_path, *servers, free_port)
+            stack.callback(installation.close)
+            installation.environment.update(environment)
+            prepare(installation)
+            installation.publish()
+            installation.start("simulator")
+            installation.start(*start)
+            installation.seed_meta()
+            return installation
+
+        yield make

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 from sqlalchemy import Engine, text
@@ -32,6 +33,14 @@ TOKEN = "EAAguaranteetoken0001"
 PROOF = appsecret_proof(TOKEN, SECRET)
 VERIFY = "guaranteeverifytoken0001guaranteeverify"
 PLUGINS = Path(__file__).parent / "plugins"
+
+
+class Size(NamedTuple):
+    """What a process uses: its threads, open files and resident memory."""
+
+    threads: int
+    files: int
+    megabytes: int
 
 
 class Installation:
@@ -62,7 +71,7 @@ class Installation:
             "WAYPOST_BOT_PLUGINS": "ledger_bot:turn",
         }
         self.environments: dict[str, dict[str, str]] = {}
-        """Variables of single processes, by name, which go before those of all."""
+        """More variables for a service (`webhook`) or for one of its processes (`webhook-1`)."""
         self.http = httpx.Client(trust_env=False, timeout=10)
         self.identity = Identity("team", "support", NUMBER, ACCOUNT, SECRET)
 
@@ -77,7 +86,8 @@ class Installation:
     def _launch(self, name: str) -> int:
         service = name.partition("-")[0]
         probe = self._free_port()
-        environment = {**self.environment, **self.environments.get(name, {}), "WAYPOST_PROBE_PORT": str(probe)}
+        own = {**self.environments.get(service, {}), **self.environments.get(name, {})}
+        environment = {**self.environment, **own, "WAYPOST_PROBE_PORT": str(probe)}
         if service in ("webhook", "simulator", "console"):
             port = self._ports.setdefault(name, self._free_port())
             environment[f"WAYPOST_{service.upper()}_PORT"] = str(port)
@@ -130,9 +140,23 @@ class Installation:
         """Returns whether the process is alive."""
         return self._processes[name].poll() is None
 
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Sends a signal to a process, for example SIGSTOP."""
+        self._processes[name].send_signal(number)
+
     def pid(self, name: str) -> int:
         """Returns the process id."""
         return self._processes[name].pid
+
+    def size(self, name: str) -> "Size":
+        """Returns what a process uses now."""
+        folder = Path(f"/proc/{self.pid(name)}")
+        status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+        return Size(
+            threads=int(status["Threads"]),
+            files=len(list((folder / "fd").iterdir())),
+            megabytes=int(status["VmRSS"].split()[0]) // 1024,
+        )
 
     def url(self, name: str) -> str:
         """Returns the address on which a webhook or the simulator listens."""

@@ -1,11 +1,10 @@
 """Tests of `make faults`: which rows exist, how the results of their tests are judged, and what the table shows."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from tools.faults import results
 from tools.faults.rows import GROUPS, ROWS, Row
@@ -24,23 +23,19 @@ def test_there_are_53_rows_and_two_are_open() -> None:
     assert [row.id for row in ROWS.values() if row.open] == ["X9", "X13"]
 
 
-@pytest.mark.parametrize(
-    ("marker", "error"),
-    [('fault("S99")', "names no row"), ("fault()", "names no row"), ('fault("S1", "S2")', "names no row")],
-)
-def test_a_marker_with_an_unknown_row_fails_the_collection(tmp_path: Path, marker: str, error: str) -> None:
+def test_a_marker_with_an_unknown_row_fails_the_collection(tmp_path: Path) -> None:
     """A marker with an unknown row fails the collection; otherwise its row would silently have no test."""
     (tmp_path / "conftest.py").write_text(
         "from tools.faults.marks import check_markers\n"
         "def pytest_configure(config): config.addinivalue_line('markers', 'fault(row)')\n"
         "def pytest_collection_modifyitems(items): check_markers(items)\n"
     )
-    (tmp_path / "test_it.py").write_text(f"import pytest\n@pytest.mark.{marker}\ndef test_it(): pass\n")
+    (tmp_path / "test_it.py").write_text("import pytest\n@pytest.mark.fault('S99')\ndef test_it(): pass\n")
 
     done = _pytest(tmp_path, "--collect-only")
 
     assert done.returncode == 4
-    assert error in done.stderr
+    assert "fault('S99',) names no row" in done.stderr
 
 
 def test_the_plugin_runs_the_tests_of_a_row_and_reports_them(tmp_path: Path) -> None:
@@ -58,7 +53,7 @@ def test_the_plugin_runs_the_tests_of_a_row_and_reports_them(tmp_path: Path) -> 
     )
     report = tmp_path / "report.jsonl"
 
-    _pytest(tmp_path, "-p", "tools.faults.plugin", "-p", "no:randomly", "--fault-rows=S2", f"--fault-report={report}")
+    _pytest(tmp_path, "-p", "tools.faults.plugin", "--fault-rows=S2", f"--fault-report={report}")
 
     lines = [json.loads(line) for line in report.read_text().splitlines()]
     assert [line["rows"] for line in lines if "rows" in line] == [["S1", "S2"], ["S2"], ["S2"]]
@@ -112,4 +107,7 @@ def test_the_table_shows_figures_and_links_to_tests() -> None:
 
 def _pytest(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "pytest", "--rootdir", str(folder), "-c", "/dev/null", str(folder), *arguments]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )

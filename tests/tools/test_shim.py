@@ -1,5 +1,6 @@
 """Tests of the proxy that injects the faults of a network. Tests that use it prove nothing if it does not fail."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -18,7 +19,7 @@ def echo() -> Iterator[Target]:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def answer(connection: socket.socket) -> None:
-            with connection:
+            with connection, contextlib.suppress(ConnectionError):
                 while data := connection.recv(4096):
                     connection.sendall(data)
 

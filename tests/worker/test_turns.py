@@ -152,6 +152,56 @@ def test_a_stale_message_is_stored_and_not_answered(world: World) -> None:
     assert [row.body for row in world.rows("SELECT body FROM message")] == ["late"]
 
 
+DAY_S = 24 * 3600
+OLD: dict[str, Callable[[str], tuple[str, dict[str, Any]]]] = {
+    "echo": lambda at: (
+        "smb_message_echoes",
+        {"message_echoes": [{"from": "15550783881", "to": "15551234567", "id": "wamid.echo", "timestamp": at,
+                             "type": "text", "text": {"body": "a person"}}]},
+    ),
+    "standby": lambda at: (
+        "standby",
+        {"standby": {"messages": [{"from": "15551234567", "id": "wamid.standby", "timestamp": at,
+                                   "type": "text", "text": {"body": "to another app"}}]}},
+    ),
+    "preference": lambda at: (
+        "user_preferences",
+        {"user_preferences": [{"wa_id": "15551234567", "category": "marketing_messages", "value": "resume",
+                               "detail": "User requested to resume", "timestamp": at}]},
+    ),
+    "changed number": lambda at: (
+        "messages",
+        {"messages": [{"from": "15551234567", "id": "wamid.changed", "timestamp": at, "type": "system",
+                       "system": {"type": "user_changed_number", "wa_id": "15557654321", "body": "changed"}}]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.fault("D3")
+@pytest.mark.parametrize("name", OLD)
+@pytest.mark.parametrize(("days", "counts"), [(7, True), (9, False)], ids=["redelivered", "replayed"])
+def test_an_event_that_meta_no_longer_redelivers_has_no_effect(
+    world: World, name: str, days: int, counts: bool
+) -> None:
+    """An event that is older than what Meta redelivers changes nothing, but one that Meta redelivers does.
+
+    The inbox forgets handled events after some days, so a recorded delivery could otherwise be replayed: it would
+    silence the bot, allow marketing messages again, or give a conversation to another phone number.
+    """
+    world.say("hello")
+    with world.engine.begin() as connection:
+        connection.execute(text("UPDATE contact SET marketing_stopped_at = now()"))
+    field, value = OLD[name](str(int(time.time() - days * DAY_S)))
+    world.deliver(value, field=field)
+
+    (row,) = world.rows(
+        "SELECT owner, wa_id, marketing_stopped_at IS NULL FROM conversation JOIN contact ON contact.id = contact_id"
+    )
+    assert (tuple(row) != ("bot", "15551234567", False)) is counts
+    reasons = [row.reason for row in world.rows("SELECT reason FROM event ORDER BY id")]
+    assert reasons == [None, None if counts else "Stale"]
+
+
 def test_the_window_counts_from_the_messages_own_time(world: World) -> None:
     """The window closes 24 h after Meta's time stamp of the message, not after our receipt.
 

@@ -39,7 +39,7 @@ class EventReason(StrEnum):
     GROUP = "Group"
     """The message was written in a group."""
     STALE = "Stale"
-    """The message is older than the customer service window."""
+    """The message is older than the customer service window, or the event is older than what Meta redelivers."""
     HUMAN_OWNS_CONVERSATION = "HumanOwnsConversation"
     STANDBY = "Standby"
     """Another app answers this conversation."""

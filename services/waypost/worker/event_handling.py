@@ -31,6 +31,8 @@ WINDOW: Final = timedelta(hours=24)
 HUMAN_TAKES_OVER: Final = timedelta(minutes=30)
 """After a person writes a message in the WhatsApp Business app, the bot is silent for this time."""
 
+REDELIVERY: Final = timedelta(days=8)
+"""Meta redelivers for 7 days, and the inbox knows every event of the last 8. An older one that is new is a replay."""
 
 REGISTRY_LAG: Final = timedelta(minutes=15)
 """Time for which a number may be missing here although the webhook has it: kubelets update each pod's Secret later."""
@@ -66,6 +68,8 @@ class EventHandling:
         match item:
             case records.InboundMessage():
                 return self._message(item)
+            case records.Echo() | records.Standby() | records.Preference() | records.Call() if self._is_replayed():
+                return EventReason.STALE
             case records.Echo():
                 self._take_over(conversation, ConversationOwner.HUMAN, HUMAN_TAKES_OVER)
                 return None
@@ -102,6 +106,8 @@ class EventHandling:
         if item.type == "system":
             if item.changed_to is None:
                 return EventReason.RECORDED
+            if self._is_replayed():
+                return EventReason.STALE
             self.changes.moved.append((conversation.contact_id, item.changed_to))
             return None
         self._record(item, conversation)
@@ -150,6 +156,10 @@ class EventHandling:
                 traceparent=self._event.traceparent,
             )
         )
+
+    def _is_replayed(self) -> bool:
+        """Returns whether the event is so old that the inbox may have forgotten that it was handled."""
+        return self._event.occurred_at + REDELIVERY < self._now()
 
     def _unanswered(self, conversation: Conversation) -> EventReason | None:
         """Returns why the bot is not called for a message, or None if the bot is called.

@@ -3,14 +3,14 @@
 import http.client
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import cycle
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from ..ledger import Ledger
+from .ledger import Ledger
 
 LANES = 24
 """Number of deliveries that may be under way at a time."""
@@ -52,6 +52,12 @@ class Connection:
         self._http.close()
 
 
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Returns the smallest of the values that is not exceeded by this percentage of them."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
 class Traffic:
     """Contacts that write in turn. Each message is delivered again until it is acknowledged, as Meta does it.
 
@@ -59,10 +65,16 @@ class Traffic:
     the lanes reuse their connection. A contact belongs to one lane, so its messages are delivered in order.
     """
 
-    def __init__(self, ledger: Ledger, contacts: Sequence[str], *, per_second: float) -> None:
+    def __init__(
+        self, ledger: Ledger, contacts: Sequence[str], *, per_second: float, webhooks: Sequence[str] = ("webhook",)
+    ) -> None:
+        """Creates the traffic. If a connection to one of `webhooks` breaks, the next one gets the delivery."""
         self.ledger = ledger
+        self._webhooks = webhooks
         self.answers: dict[str, Counter[int | None]] = {"reused connections": Counter(), "new connections": Counter()}
         """Counts of each status by kind of connection; None stands for a broken connection."""
+        self.latencies_s: list[float] = []
+        """Seconds from a delivery to its 200, one for each message."""
         self._lanes = min(LANES, len(contacts))
         self._contacts = contacts
         self._every_s = self._lanes / per_second
@@ -105,28 +117,36 @@ class Traffic:
             raise self._failures[0]
 
     def _write(self, lane: int) -> None:
-        connection = Connection(self.ledger.installation.url("webhook"), reused=lane % 2 == 0)
+        urls = [self.ledger.installation.url(name) for name in self._webhooks]
+        connections = deque(Connection(url, reused=lane % 2 == 0) for url in urls)
+        connections.rotate(lane)
         try:
             due = self._began + self._every_s * lane / self._lanes
             for contact in cycle(self._contacts[lane :: self._lanes]):
                 if self._stop.wait(max(0.0, due - time.monotonic())):
                     return
                 due += self._every_s
-                self._deliver(contact, connection)
+                self._deliver(contact, connections)
         except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
             self._failures.append(error)
         finally:
-            connection.close()
+            for connection in connections:
+                connection.close()
 
-    def _deliver(self, contact: str, connection: Connection) -> None:
+    def _deliver(self, contact: str, connections: deque[Connection]) -> None:
         message = self.ledger.message(contact)
         body = self.ledger.body([message])
         path, headers = self.ledger.request(body)
-        answers = self.answers["reused connections" if connection.reused else "new connections"]
+        answers = self.answers["reused connections" if connections[0].reused else "new connections"]
 
         def is_acknowledged() -> bool:
-            status = connection.post(path, body, headers)
+            began = time.monotonic()
+            status = connections[0].post(path, body, headers)
             answers[status] += 1
+            if status == 200:
+                self.latencies_s.append(time.monotonic() - began)
+            elif status is None:
+                connections.rotate(1)
             return status == 200
 
         self.ledger.installation.wait(is_acknowledged, what="an acknowledgement")
