@@ -183,7 +183,7 @@ def test_retries_of_many_failed_events_are_spread_out(database: Engine, put: Put
     def fail(_event: WaitingEvent) -> None:
         raise ValueError("not today")
 
-    Drain(database, Batches(fail), owner="a", limits=Limits(retry_delays_s=(3600,))).run([0])
+    Drain(database, Batches(fail), owner="a", limits=Limits(retry_delays_s=(200,))).run([0])
     with database.connect() as connection:
         moments = connection.execute(text("SELECT count(DISTINCT next_attempt_at) FROM event")).scalar_one()
     assert moments >= 64

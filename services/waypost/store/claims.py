@@ -39,6 +39,15 @@ NUMBERS_PER_CLAIM = 16
 """Most pairs of lane and number that share one claim. The next claim begins behind them."""
 
 
+def _is_due(column: str) -> str:
+    """Returns the condition that an event is due.
+
+    No event waits for five minutes: a later time was written before the clock of the database went back. Without this
+    rule such an event would wait for as long as the clock had jumped.
+    """
+    return f"({column} <= now() OR {column} > now() + interval '5 minutes')"
+
+
 # A number that has events in a lane, one row a pair, found by one index look-up each however many events wait. The
 # recursion yields the first number of every lane before the second of any, and stops once enough pairs are found.
 _PAIRS = """
@@ -71,7 +80,7 @@ _FOR_LANES = "(event.kind <> 'message' OR NOT pair.apart)"
 # An event that has lost an attempt holds back the later ones of its conversation until it is done.
 _FRESH = f"""
     event.state = 'waiting' AND event.lane = pair.lane AND event.number_id = pair.number_id AND event.attempts = 0
-    AND event.next_attempt_at <= now() AND {_FOR_LANES}
+    AND {_is_due("event.next_attempt_at")} AND {_FOR_LANES}
     AND (event.contact_key = '' OR NOT EXISTS (
         SELECT FROM event AS earlier
         WHERE earlier.state = 'waiting' AND earlier.attempts > 0 AND earlier.lane = event.lane
@@ -104,7 +113,7 @@ _CLAIM = text(f"""
     UNION ALL
     (SELECT id, number_id, kind, event_key, contact_key, lane, occurred_at, received_at, attempts, payload, traceparent,
             suspected
-     FROM retried WHERE next_attempt_at <= now() ORDER BY occurred_at, id LIMIT :limit)
+     FROM retried WHERE {_is_due("next_attempt_at")} ORDER BY occurred_at, id LIMIT :limit)
 """)  # noqa: S608 - put together from the constants above
 
 
@@ -217,7 +226,7 @@ _HOSTED_NUMBERS = text(f"""
     SELECT DISTINCT pair.number_id FROM pair JOIN number ON number.number_id = pair.number_id AND number.hosted
     WHERE EXISTS (
         SELECT FROM event WHERE event.state = 'waiting' AND event.lane = pair.lane
-            AND event.number_id = pair.number_id AND event.kind = 'message' AND event.next_attempt_at <= now())
+            AND event.number_id = pair.number_id AND event.kind = 'message' AND {_is_due("event.next_attempt_at")})
 """)  # noqa: S608 - put together from the constant above
 
 
@@ -229,10 +238,10 @@ def hosted_numbers(connection: Connection, lanes: Collection[int]) -> list[str]:
 
 # The first waiting message of a conversation holds back its later ones, whether it is due or being handled. The oldest
 # messages of a lane are looked at, so a contact with more of them hides other conversations of its number there.
-_CLAIM_HOSTED = text("""
+_CLAIM_HOSTED = text(f"""
     UPDATE event SET attempts = attempts + 1, next_attempt_at = now() + make_interval(secs => :parked), reason = NULL
     WHERE id = (
-        SELECT id FROM event WHERE state = 'waiting' AND next_attempt_at <= now() AND id IN (
+        SELECT id FROM event WHERE state = 'waiting' AND {_is_due("next_attempt_at")} AND id IN (
             SELECT head.id FROM unnest(CAST(:lanes AS smallint[])) AS wanted(lane)
             CROSS JOIN LATERAL (
                 SELECT DISTINCT ON (contact_key, CASE WHEN contact_key = '' THEN id END) id, next_attempt_at
@@ -241,11 +250,11 @@ _CLAIM_HOSTED = text("""
                     WHERE state = 'waiting' AND lane = wanted.lane AND number_id = :number AND kind = 'message'
                     ORDER BY occurred_at, id LIMIT 50) AS oldest
                 ORDER BY contact_key, CASE WHEN contact_key = '' THEN id END, occurred_at, id) AS head
-            WHERE head.next_attempt_at <= now() LIMIT 16)
+            WHERE {_is_due("head.next_attempt_at")} LIMIT 16)
         ORDER BY occurred_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING id, number_id, kind, event_key, contact_key, lane, occurred_at, received_at, attempts, payload,
         traceparent
-""")
+""")  # noqa: S608 - put together from the constants above
 
 
 def claim_hosted(
@@ -313,8 +322,10 @@ def lanes_with_due_events(connection: Connection, *, idle_s: float) -> list[int]
             SELECT lane.lane FROM lane
             CROSS JOIN LATERAL (
                 SELECT FROM event WHERE event.state = 'waiting' AND event.lane = lane.lane
-                  AND event.next_attempt_at <= now() - make_interval(secs => :idle) LIMIT 1) AS forgotten
+                  AND (event.next_attempt_at <= now() - make_interval(secs => :idle)
+                       OR event.next_attempt_at > now() + interval '5 minutes') LIMIT 1) AS forgotten
             WHERE owner IS NULL OR lease_expires_at < clock_timestamp()
+               OR lease_expires_at > clock_timestamp() + interval '1 minute'
             ORDER BY lane.lane
         """),
         {"idle": idle_s},

@@ -54,9 +54,11 @@ def commit_lazily(connection: Connection) -> None:
     connection.execute(_COMMIT_LAZILY)
 
 
+# No lease lasts for a minute: a later end was written before the clock of the database went back.
 _ACQUIRE = text("""
     WITH before AS (
-        SELECT lane, trying, owner IS NULL OR lease_expires_at < clock_timestamp() AS free
+        SELECT lane, trying, owner IS NULL OR lease_expires_at < clock_timestamp()
+            OR lease_expires_at > clock_timestamp() + interval '1 minute' AS free
         FROM lane WHERE lane = ANY(CAST(:lanes AS smallint[])) ORDER BY lane FOR UPDATE SKIP LOCKED
     )
     UPDATE lane SET

@@ -49,8 +49,10 @@ class OutboxRow:
     """The time when the row was read, by the database's clock, as all times of this class."""
 
 
+# A row that was due from the beginning stays due if the clock of the database goes back.
 _FACTS = """
-    o.id, o.conversation_id, o.number_id, o.kind, o.priority, o.body, o.consent_notice, o.attempts, o.not_before,
+    o.id, o.conversation_id, o.number_id, o.kind, o.priority, o.body, o.consent_notice, o.attempts,
+    CASE WHEN o.not_before <= o.created_at THEN least(o.not_before, clock_timestamp()) ELSE o.not_before END,
     CAST(o.correlation AS text), o.traceparent, contact.wa_id, contact.user_id, contact.opted_out_at IS NOT NULL,
     contact.marketing_stopped_at IS NOT NULL, conversation.window_expires_at, conversation.owner,
     conversation.owner_until, conversation.paused_until, number.paused_until, number.token_digest, clock_timestamp()
@@ -310,7 +312,8 @@ _DUE = text("""
     LEFT JOIN number ON number.number_id = named.number_id
     CROSS JOIN LATERAL (
         SELECT o.conversation_id FROM outbox AS o JOIN conversation ON conversation.id = o.conversation_id
-        WHERE o.number_id = named.number_id AND o.state = 'queued' AND o.not_before <= clock_timestamp()
+        WHERE o.number_id = named.number_id AND o.state = 'queued'
+            AND (o.not_before <= clock_timestamp() OR o.not_before <= o.created_at)
             AND (conversation.paused_until IS NULL OR conversation.paused_until <= clock_timestamp())
             AND o.id = (
                 SELECT first.id FROM outbox AS first
