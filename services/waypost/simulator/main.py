@@ -68,6 +68,9 @@ def run(settings: Settings) -> None:
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                # Longer than our client keeps an idle connection, as at Meta: a send that meets the end of its
+                # connection ends as unknown.
+                timeout_keep_alive=75,
                 timeout_graceful_shutdown=5,
             )
         ).run()
