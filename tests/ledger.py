@@ -46,6 +46,9 @@ class Installation(Protocol):
     def sent(self) -> list[dict[str, object]]:
         """Returns the messages that Meta accepted, in the order of acceptance."""
 
+    def describe(self) -> object:
+        """Returns what a failure should show of the installation."""
+
     def assert_counts_hold(self) -> None:
         """Asserts G9 for every number: received = duplicate + done + dead + waiting."""
 
@@ -143,5 +146,6 @@ class Ledger:
             wanted = [self.texts[i] for i in identities if i in acknowledged and i not in missing]
             got = [reply for reply in replies[contact] if reply in ours]
             assert got == wanted, (
-                f"{contact}: {Counter(got) - Counter(wanted)} more, {Counter(wanted) - Counter(got)} less"
+                f"{contact}: {Counter(got) - Counter(wanted)} more, {Counter(wanted) - Counter(got)} less; "
+                f"{self.installation.describe()}"
             )

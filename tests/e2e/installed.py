@@ -154,7 +154,7 @@ class Installed:
         try:
             yield name
         finally:
-            run("kubectl", "delete", "namespace", name, "--wait=false")
+            run("kubectl", "delete", "namespace", name, "--ignore-not-found", "--wait=false")
 
     def wait_for_deletions(self) -> None:
         """Waits until no namespace is being deleted.

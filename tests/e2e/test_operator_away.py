@@ -18,23 +18,27 @@ def test_numbers_deleted_without_an_operator_are_removed_when_it_returns_and_oth
 ) -> None:
     """Numbers that are deleted while no operator runs are kept by their finalizer until an operator runs again.
 
-    Other numbers keep answering. When the operator runs again, it cleans up at Meta as each number's
-    `deletionPolicy` says.
+    The same is true for a namespace that is deleted with its number. Other numbers keep answering. When the operator
+    runs again, it cleans up at Meta as each number's `deletionPolicy` says.
     """
-    with installed.team("team-away") as team:
+    with installed.team("team-away") as team, installed.team("team-gone") as gone:
         leaving = installed.another(team, "leaving", 300)
         staying = installed.another(team, "staying", 301)
-        for number, policy in ((leaving, "Delete"), (staying, "Orphan")):
+        lost = installed.another(gone, "lost", 302)
+        for number, policy in ((leaving, "Delete"), (staying, "Orphan"), (lost, "Orphan")):
             number.declare(deletionPolicy=policy)
         assert {_callback(leaving), _callback(staying)} <= _callbacks(installed)
         installed.scale("operator", 0)
         try:
             installed.kubectl("delete", KINDS, "--all", "--wait=false", namespace=team)
+            installed.kubectl("delete", "namespace", gone, "--wait=false")
             installed.converse(CONTACTS)
             assert _names(installed, team) == {"leaving", "staying"}
+            assert _names(installed, gone) == {"lost"}
         finally:
             installed.scale("operator", 1)
         installed.wait(lambda: not _names(installed, team), what="both numbers to be gone")
+        installed.wait_for_deletions()
         assert _callback(leaving) not in _callbacks(installed)
         assert _callback(staying) in _callbacks(installed)
         installed.wait(

@@ -46,13 +46,14 @@ def running(_installation: Installation) -> Installation:
 WHOLE = ("webhook-1", "webhook-2", "worker-1", "worker-2")
 
 
-@pytest.fixture
-def apart(tmp_path: Path, short_folder: Path, free_port: Callable[[], int]) -> Iterator[Callable[..., Installation]]:
+@pytest.fixture(scope="module")
+def apart(
+    tmp_path_factory: pytest.TempPathFactory, short_folder: Path, free_port: Callable[[], int]
+) -> Iterator[Callable[..., Installation]]:
     """Returns a function that makes an installation with servers of its own, which its test may break.
 
-    `start` names the processes that run from the beginning, beside the simulator. `environment_of` and
-    `environment` are as in `Installation`; a function that is given as `prepare` may change the installation before
-    any process starts.
+    `start` names the processes that run from the beginning, beside the simulator. `prepare` may change the
+    installation before any process starts. `environment` is added to the variables of all processes.
     """
     with ExitStack() as stack:
 
@@ -72,7 +73,7 @@ def apart(tmp_path: Path, short_folder: Path, free_port: Callable[[], int]) -> I
             for server in servers:
                 stack.callback(server.stop)
                 server.start()
-            installation = Installation(tmp_path, *servers, free_port)
+            installation = Installation(tmp_path_factory.mktemp(name), *servers, free_port)
             stack.callback(installation.close)
             installation.environment.update(environment)
             prepare(installation)

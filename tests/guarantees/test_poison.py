@@ -1,6 +1,8 @@
 """An event that cannot be handled (poison) becomes dead with a reason, and stops no other event."""
 
+import msgspec
 import pytest
+from sqlalchemy import text
 
 from waypost.cloudapi.inbound.signature import sign
 
@@ -77,3 +79,37 @@ def test_hostile_content_with_a_good_signature_is_acknowledged_and_blocks_no_mes
     ledger.acknowledged.append(str(good["id"]))
     running.quiesce()
     ledger.assert_nothing_lost()
+
+
+@pytest.mark.fault("D9")
+def test_what_meta_adds_later_is_stored_and_delays_nothing(running: Installation) -> None:
+    """A field, a message type, a status and members that Waypost does not know yet get a 200 and are done.
+
+    The messages of the same delivery are answered.
+    """
+    running.greet(CONTACTS[:1])
+    running.quiesce()
+    ledger = Ledger(running)
+    good = ledger.message(CONTACTS[0])
+    new_type = {"from": CONTACTS[1], "id": f"wamid.N{ledger.run}", "timestamp": "1750030073", "type": "hologram"}
+    new_status = {"id": "wamid.OUT", "status": "pondered", "timestamp": "1750030074", "recipient_id": CONTACTS[1]}
+    body = ledger.body([good, {**new_type, "hologram": {"depth": 3}, "mood": "good"}])
+    document = msgspec.json.decode(body)
+    changes = document["entry"][0]["changes"]
+    changes[0]["value"]["statuses"] = [new_status]
+    changes.append(
+        {"field": "unheard_of", "value": {**changes[0]["value"], "messages": [], "statuses": [], "news": [1]}}
+    )
+
+    assert ledger.post(msgspec.json.encode(document), "webhook-1") == 200
+    ledger.acknowledged.append(str(good["id"]))
+    running.quiesce()
+    ledger.assert_nothing_lost()
+    ledger.assert_replies()
+    with running.engine.connect() as connection:
+        query = text(
+            "SELECT kind, state FROM event WHERE received_at > now() - interval '10 minutes' AND state = 'dead'"
+        )
+        dead = [tuple(row) for row in connection.execute(query)]
+    assert [row for row in dead if row[0] != "message"] == []
+    assert running.event_states()[str(new_type["id"])] == "done"

@@ -21,53 +21,50 @@ WEBHOOKS = ("webhook-1", "webhook-2")
 DOWN_AFTER_S = 2.0
 
 
-class UnsavableRedis(EmbeddedRedis):
-    """A Redis that must save snapshots and cannot, because a folder has the name of the snapshot's file."""
+class SickRedis(EmbeddedRedis):
+    """A Redis that can be made to refuse writes."""
 
     def _command(self) -> list[str]:
-        return [*super()._command(), "--dbfilename", "taken", "--save", "1 1"]
+        return [*super()._command(), "--dbfilename", "snapshot", "--save", "1 1"]
 
-    def refuse(self) -> None:
-        """Makes Redis answer each write with MISCONF."""
-        (self.folder / "taken").mkdir()
-        with self.client() as client, contextlib.suppress(redis.exceptions.ResponseError):
-            client.bgsave()
-
-    def recover(self) -> None:
-        """Lets Redis save and write again."""
-        (self.folder / "taken").rmdir()
-        with self.client() as client, contextlib.suppress(redis.exceptions.ResponseError):
-            client.bgsave()
-
-
-class FullRedis(EmbeddedRedis):
-    """A Redis that has no memory left for writes."""
-
-    def refuse(self) -> None:
-        """Makes Redis answer each write with OOM."""
+    def refuse(self, error: str) -> None:
+        """Makes Redis answer each write with this error: it has no memory left, or cannot save its snapshot."""
         with self.client() as client:
-            client.config_set("maxmemory", "1mb")
+            if error == "OOM":
+                client.config_set("maxmemory", "1mb")
+                return
+            (self.folder / "snapshot").unlink(missing_ok=True)
+            (self.folder / "snapshot").mkdir()
+            with contextlib.suppress(redis.exceptions.ResponseError):  # it may be saving already
+                client.bgsave()
 
-    def recover(self) -> None:
-        """Gives Redis memory again."""
+    def recover(self, error: str) -> None:
+        """Lets Redis accept writes again."""
         with self.client() as client:
-            client.config_set("maxmemory", "0")
+            if error == "OOM":
+                client.config_set("maxmemory", "0")
+                return
+            (self.folder / "snapshot").rmdir()
+            with contextlib.suppress(redis.exceptions.ResponseError):
+                client.bgsave()
+
+
+@pytest.fixture(scope="module")
+def sick(apart: Callable[..., Installation], short_folder: Path) -> tuple[Installation, SickRedis]:
+    server = SickRedis(short_folder / "sick")
+    running = apart(redis=server)
+    running.greet(CONTACTS)
+    return running, server
 
 
 @pytest.mark.fault("S4")
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "error"), [(FullRedis, "OOM"), (UnsavableRedis, "MISCONF")])
+@pytest.mark.parametrize("error", ["OOM", "MISCONF"])
 def test_a_redis_that_refuses_writes_loses_nothing(
-    apart: Callable[..., Installation],
-    short_folder: Path,
-    figure: Callable[..., None],
-    kind: type[FullRedis] | type[UnsavableRedis],
-    error: str,
+    sick: tuple[Installation, SickRedis], figure: Callable[..., None], error: str
 ) -> None:
     """Under load Redis answers every write with an error. Deliveries are acknowledged, and messages are answered."""
-    server = kind(short_folder / f"r{error}")
-    running = apart(redis=server)
-    running.greet(CONTACTS)
+    running, server = sick
     running.quiesce()
     ledger = Ledger(running)
 
@@ -81,14 +78,14 @@ def test_a_redis_that_refuses_writes_loses_nothing(
 
     with Traffic(ledger, CONTACTS, per_second=25, webhooks=WEBHOOKS) as traffic:
         traffic.wait_for_more(50)
-        server.refuse()
+        server.refuse(error)
         running.wait(is_refused, what=f"Redis to answer {error}")
         answered, healthy = len(running.sent()), len(traffic.latencies_s)
-        traffic.wait_for_more(200)
+        traffic.wait_for_more(150)
         during = traffic.latencies_s[healthy:]
-        running.wait(lambda: len(running.sent()) >= answered + 100, what="replies during the fault")
+        running.wait(lambda: len(running.sent()) >= answered + 60, what="replies during the fault")
         assert is_refused(), "the fault was over too early"
-        server.recover()
+        server.recover(error)
         running.wait(lambda: not is_refused(), what="Redis to accept writes")
         traffic.wait_for_more(50)
     assert traffic.refused() == {}

@@ -291,3 +291,13 @@ async def test_signed_poison_is_acknowledged_and_stored(webhook: Webhook, databa
     assert (await webhook.post(posts.delivery(posts.item(posts.wamid())))).status_code == 200
     with database.connect() as connection:
         assert connection.execute(text("SELECT count(*) FROM event")).scalar_one() >= 2
+
+
+@pytest.mark.fault("D7")
+@pytest.mark.parametrize("delivery", _poison().values(), ids=_poison().keys())
+async def test_unsigned_poison_is_refused_and_leaves_nothing(
+    webhook: Webhook, database: Engine, delivery: bytes
+) -> None:
+    """A delivery with a wrong signature gets 400 whatever it contains, because it is never parsed."""
+    assert (await webhook.post(delivery, secret="wrong")).status_code == 400
+    assert posts.stored(database) == {}
