@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -307,6 +307,18 @@ class Installation:
                 """)
             )
             return {row.event_key for row in rows if f"waypost:{row.correlation}" not in accepted}
+
+    def reply_seconds(self, keys: Collection[str]) -> list[float]:
+        """Returns the seconds from the receipt of each of these messages to the end of the send of its reply."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(
+                text("""
+                    SELECT extract(epoch FROM outbox.finished_at - event.received_at)
+                    FROM outbox JOIN event ON event.id = event_id WHERE event_key = ANY(:keys) AND outbox.state = 'sent'
+                """),
+                {"keys": list(keys)},
+            )
+            return [float(seconds) for seconds in rows.scalars()]
 
     def event_states(self) -> dict[str, str]:
         """Returns `{event key: state}` of all messages."""

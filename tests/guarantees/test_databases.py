@@ -21,7 +21,7 @@ WEBHOOKS = ("webhook-1", "webhook-2")
 DISK_MB = 160
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def small_disk(short_folder: Path) -> Iterator[Path]:
     """Yields the folder of a small file system of its own."""
     folder = short_folder / "disk"
@@ -36,13 +36,12 @@ def small_disk(short_folder: Path) -> Iterator[Path]:
 @pytest.mark.fault("S6")
 @pytest.mark.slow
 def test_a_database_that_is_away_and_then_read_only_loses_nothing(
-    apart: Callable[..., Installation], figure: Callable[..., None]
+    running: Installation, figure: Callable[..., None]
 ) -> None:
     """PostgreSQL is killed and stays away for some time under load. When it is back, it is read-only for some time.
 
     Each delivery gets 503 until it can be stored, and Meta repeats it.
     """
-    running = apart()
     running.greet(CONTACTS)
     running.quiesce()
     ledger = Ledger(running)
@@ -50,12 +49,12 @@ def test_a_database_that_is_away_and_then_read_only_loses_nothing(
         traffic.wait_for_more(20)
         running.postgres.kill()
         acknowledged = traffic.acknowledged
-        _wait_for_refusals(running, traffic, 60)
+        _wait_for_refusals(running, traffic, 40)
         in_flight = traffic.acknowledged - acknowledged
         running.postgres.start()
         traffic.wait_for_more(20)
         _set_read_only(running, is_read_only=True)
-        _wait_for_refusals(running, traffic, 60)
+        _wait_for_refusals(running, traffic, 40)
         _set_read_only(running, is_read_only=False)
         traffic.wait_for_more(20)
     running.quiesce()
@@ -84,7 +83,7 @@ def test_a_full_disk_of_the_database_loses_nothing(
         traffic.wait_for_more(20)
         _fill(ballast)
         running.wait(lambda: _is_refusing(running, traffic), what="refusals of a full disk")
-        _wait_for_refusals(running, traffic, 60)
+        _wait_for_refusals(running, traffic, 40)
         ballast.unlink()
         running.wait(lambda: _is_started(running.postgres), what="PostgreSQL to run again")
         traffic.wait_for_more(40)

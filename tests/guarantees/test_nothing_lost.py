@@ -77,6 +77,22 @@ def test_flushing_redis_under_load_loses_nothing(running: Installation) -> None:
 
 
 @pytest.mark.fault("S1")
+def test_killing_redis_under_load_loses_nothing(running: Installation) -> None:
+    """Redis gets SIGKILL under load and starts again with its append-only file, several times."""
+    running.greet(CONTACTS)
+    ledger = Ledger(running)
+    with load(ledger, rounds=6) as acknowledged:
+        for goal in (20, 50, 80):
+            _wait_for_load(running, acknowledged, goal)
+            running.redis.kill()
+            _wait_for_load(running, acknowledged, goal + 15)
+            running.redis.start()
+    running.quiesce()
+    ledger.assert_nothing_lost()
+    ledger.assert_replies()
+
+
+@pytest.mark.fault("S1")
 def test_messages_are_answered_without_redis(running: Installation) -> None:
     """Deliveries are acknowledged and answered while Redis is stopped, and also after Redis runs again."""
     running.greet(CONTACTS)

@@ -1,5 +1,7 @@
 """An event that cannot be handled (poison) becomes dead with a reason, and stops no other event."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 from sqlalchemy import text
@@ -7,6 +9,7 @@ from sqlalchemy import text
 from waypost.cloudapi.inbound.signature import sign
 
 from ..ledger import Ledger
+from ..traffic import percentile
 from .installation import SECRET, Installation
 
 CONTACTS = ["15554000001", "15554000002", "15554000003"]
@@ -38,6 +41,40 @@ def test_a_poisonous_message_is_dead_and_its_conversation_goes_on(running: Insta
     cut_off = running.unsettled() & set(ledger.acknowledged)
     ledger.assert_replies(missing=[str(planted["id"]), *cut_off])
     assert poison == "crash" or not cut_off
+
+
+@pytest.mark.fault("P5")
+@pytest.mark.slow
+@pytest.mark.parametrize("poison", ["segfault", "memory", "hang"])
+def test_other_conversations_are_answered_beside_poison(
+    running: Installation, figure: Callable[..., None], poison: str
+) -> None:
+    """While messages crash their process, loop for ever or use up memory, other conversations are answered as before.
+
+    The same load runs without poison first, and the times from receipt to reply are compared.
+    """
+    others = [f"1555198{number:04}" for number in range(30)]
+    running.greet([*CONTACTS, *others])
+    running.quiesce()
+    ledger = Ledger(running)
+    seconds = []
+    planted: list[str] = []
+    for poisonous in ((), CONTACTS):
+        begun = len(ledger.acknowledged)
+        for _ in range(4):
+            for contact in poisonous:
+                message = ledger.message(contact, poison)
+                ledger.deliver([message], ["webhook-1"])
+                planted.append(str(message["id"]))
+            for contact in others:
+                ledger.deliver([ledger.message(contact)], ["webhook-2"])
+        running.quiesce()
+        harmless = [key for key in ledger.acknowledged[begun:] if key not in planted]
+        seconds.append(percentile(running.reply_seconds(harmless), 99))
+    ledger.assert_nothing_lost(dead=planted)
+    ledger.assert_replies(missing=planted)
+    figure("receipt to reply, p99, beside poison", seconds[1] * 1000, "ms")
+    figure("ratio to the same without poison", seconds[1] / seconds[0], "×", aim="at most 2 ×, or 250 ms more")
 
 
 @pytest.mark.fault("D7")

@@ -20,18 +20,17 @@ WORKERS = ("worker-1", "worker-2")
 @pytest.mark.fault("P2")
 @pytest.mark.slow
 def test_workers_that_get_sigterm_at_random_moments_lose_nothing(
-    apart: Callable[..., Installation], figure: Callable[..., None]
+    running: Installation, figure: Callable[..., None]
 ) -> None:
-    """Workers get SIGTERM forty times at random moments, and each is replaced by a new one.
+    """Workers get SIGTERM thirty times at random moments, and each is replaced by a new one.
 
     The pace leaves pauses between messages, so that some signals meet a worker between the pop of a job and its
     start. Every worker ends in order, so no reply is unknown.
     """
-    running = apart()
     running.greet(CONTACTS)
     running.quiesce()
     ledger, moments = Ledger(running), random.Random(2)
-    rounds = 40
+    rounds = 30
     with Traffic(ledger, CONTACTS, per_second=12, webhooks=WEBHOOKS) as traffic:
         for number in range(rounds):
             worker = WORKERS[number % 2]
@@ -50,14 +49,13 @@ def test_workers_that_get_sigterm_at_random_moments_lose_nothing(
 @pytest.mark.fault("P1")
 @pytest.mark.slow
 def test_workers_that_get_sigkill_at_random_moments_lose_nothing(
-    apart: Callable[..., Installation], figure: Callable[..., None]
+    running: Installation, figure: Callable[..., None]
 ) -> None:
-    """Workers get SIGKILL twenty times at random moments. A reply that was cut off is `unknown` and not repeated."""
-    running = apart()
+    """Workers get SIGKILL fifteen times at random moments. A reply that was cut off is `unknown` and not repeated."""
     running.greet(CONTACTS)
     running.quiesce()
     ledger, moments = Ledger(running), random.Random(1)
-    rounds = 20
+    rounds = 15
     with Traffic(ledger, CONTACTS, per_second=20, webhooks=WEBHOOKS) as traffic:
         for number in range(rounds):
             worker = WORKERS[number % 2]
@@ -113,10 +111,9 @@ def test_a_worker_that_was_suspended_during_a_turn_changes_nothing_later(
 @pytest.mark.fault("P3")
 @pytest.mark.slow
 def test_workers_that_are_suspended_under_load_have_one_effect(
-    apart: Callable[..., Installation], figure: Callable[..., None]
+    running: Installation, figure: Callable[..., None]
 ) -> None:
     """Under load workers are suspended beyond their leases and claims, one after the other, and continue."""
-    running = apart()
     running.greet(CONTACTS)
     running.quiesce()
     ledger = Ledger(running)
