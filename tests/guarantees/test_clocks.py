@@ -52,7 +52,7 @@ def shared_clocks(apart: Callable[..., Installation], short_folder: Path) -> Clo
 
     def prepare(installation: Installation) -> None:
         for name, clock in of.items():
-            installation.environment_of[name] = clock.environment
+            installation.environments[name] = clock.environment
 
     running = apart(postgres=PostgresWithClock(short_folder / "cp", database), prepare=prepare)
     running.greet(CONTACTS)

@@ -47,7 +47,7 @@ def wired(apart: Callable[..., Installation]) -> Iterator[Wires]:
             installation.environment["WAYPOST_REDIS_URL"] = f"redis://127.0.0.1:{wires[0].port}/0"
             for service, wire in zip(("webhook", "worker"), wires[1:], strict=True):
                 url = f"postgresql://postgres@127.0.0.1:{wire.port}/postgres"
-                installation.environment_of[service] = {"WAYPOST_DATABASE_URL": url}
+                installation.environments[service] = {"WAYPOST_DATABASE_URL": url}
 
         running = apart(prepare=prepare)
         running.greet(CONTACTS)
