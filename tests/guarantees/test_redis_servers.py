@@ -14,6 +14,7 @@ from waypost.dev.embedded import EmbeddedRedis, redis_binary
 
 from ..ledger import Ledger
 from ..traffic import Traffic, percentile
+from ..untyped import untyped
 from .installation import Installation
 
 CONTACTS = [f"1555191{number:04}" for number in range(40)]
@@ -157,9 +158,9 @@ def sentinels(
             watchers.append(watcher)
             wait_for(partial(_answers, watcher))
             with watcher.client() as client:
-                client.execute_command("SENTINEL", "MONITOR", "main", "127.0.0.1", primary_port, "2")
+                untyped(client).execute_command("SENTINEL", "MONITOR", "main", "127.0.0.1", primary_port, "2")
                 for key, value in (("down-after-milliseconds", int(DOWN_AFTER_S * 1000)), ("failover-timeout", 10000)):
-                    client.execute_command("SENTINEL", "SET", "main", key, value)
+                    untyped(client).execute_command("SENTINEL", "SET", "main", key, value)
 
         wait_for(lambda: all(map(_is_complete, watchers)), what="the Sentinels to know each other")
         hosts = ",".join(f"127.0.0.1:{watcher.port}" for watcher in watchers)
@@ -172,7 +173,7 @@ def sentinels(
 def _is_complete(sentinel: Server) -> bool:
     """Returns whether a Sentinel knows the other two and the replica."""
     with sentinel.client() as client:
-        found = client.execute_command("SENTINEL", "MASTER", "main")
+        found = untyped(client).execute_command("SENTINEL", "MASTER", "main")
         state = found if isinstance(found, dict) else dict(zip(found[::2], found[1::2], strict=True))
     facts = {_text(key): _text(value) for key, value in state.items()}
     return (facts["num-other-sentinels"], facts["num-slaves"]) == ("2", "1")
