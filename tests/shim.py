@@ -32,6 +32,8 @@ class _Connection:
     server: asyncio.StreamWriter
     swallowing: bool = False
     """Whether the server's answers on this connection are dropped."""
+    forgotten: bool = False
+    """Whether nothing passes on this connection any more."""
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
 
@@ -81,6 +83,13 @@ class Shim:
     def stall(self) -> None:
         """Passes nothing on, as a network that drops all packets. Connections are accepted and stay open."""
         self._run(self._set(stalled=True))
+
+    def forget(self) -> None:
+        """Passes nothing more on over connections that are open now, for good, and does not close them.
+
+        A firewall that has forgotten a connection does the same. Later connections work.
+        """
+        self._run(self._forget())
 
     def refuse(self) -> None:
         """Resets every connection and refuses new ones, as a server that does not run."""
@@ -132,6 +141,12 @@ class Shim:
     async def _heal(self) -> None:
         await self._listen()
         await self._set(delay_s=0.0, bytes_per_s=None, stalled=False, swallow_after=None)
+
+    async def _forget(self) -> None:
+        async with self._changed:
+            for connection in self._connections:
+                connection.forgotten = True
+            self._changed.notify_all()
 
     async def _refuse(self) -> None:
         if self._server is not None:
@@ -186,7 +201,7 @@ class Shim:
         try:
             while True:
                 arrived, data = await held.get()
-                await self._pass(arrived)
+                await self._pass(connection, arrived)
                 if not data:
                     break
                 if is_answer and connection.swallowing:
@@ -211,12 +226,15 @@ class Shim:
                 data = b""
             await held.put((self._loop.time(), data))
 
-    async def _pass(self, arrived: float) -> None:
+    async def _pass(self, connection: _Connection, arrived: float) -> None:
         """Waits until bytes that arrived at that time may be passed on."""
         async with self._changed:
-            while self._weather.stalled or (left := arrived + self._weather.delay_s - self._loop.time()) > 0:
+            while (
+                (stopped := self._weather.stalled or connection.forgotten)
+                or (left := arrived + self._weather.delay_s - self._loop.time()) > 0
+            ):  # fmt: skip
                 waiting = self._changed.wait()
-                if self._weather.stalled:
+                if stopped:
                     await waiting
                 else:
                     with contextlib.suppress(TimeoutError):

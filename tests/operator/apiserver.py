@@ -3,7 +3,7 @@
 The server implements what this operator uses:
 
 - discovery, and paged lists with label selectors
-- watches from a resource version (410 if the version is too old)
+- watches from a resource version (410 if the version is too old), with bookmarks
 - optimistic locking
 - server-side apply, in which a field manager owns its fields
 - the status subresource, generations and finalizers
@@ -21,6 +21,7 @@ import json
 import re
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,6 +90,10 @@ class ApiServer:
         self._history: list[tuple[int, str, str, Manifest]] = []
         self._oldest = 0
         self._watchers: dict[asyncio.Queue[tuple[str, str, Manifest] | None], str] = {}
+        self.opened: Counter[str] = Counter()
+        """How many watches clients have opened so far, by kind."""
+        self.bookmark_s = 60.0
+        """Seconds without an event after which a watch gets a bookmark."""
         self._ready, self._thread_done = threading.Event(), threading.Event()
         self.writes: list[Write] = []
         self.requests: list[tuple[str, str, str]] = []
@@ -111,11 +116,11 @@ class ApiServer:
             self._loop.call_soon_threadsafe(self._stopped.set)
             self._thread_done.wait(10)
 
-    def kubeconfig(self, folder: Path) -> Path:
-        """Writes a kubeconfig for this server, and returns the path."""
+    def kubeconfig(self, folder: Path, url: str = "") -> Path:
+        """Writes a kubeconfig for this server, and returns the path. `url` is that of a proxy to the server."""
         path = folder / "kubeconfig"
         entry: Manifest = {
-            "clusters": [{"name": "c", "cluster": {"server": self.url}}],
+            "clusters": [{"name": "c", "cluster": {"server": url or self.url}}],
             "users": [{"name": "u", "user": {}}],
         }
         entry |= {"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}], "current-context": "x"}
@@ -419,17 +424,30 @@ class ApiServer:
             await response.write(json.dumps({"type": "ERROR", "object": status}).encode() + b"\n")
             return response
         self._watchers[queue] = kind.name
+        self.opened[kind.name] += 1
         try:
-            while (event := await queue.get()) is not None:
+            while (event := await self._next(queue, kind, request)) is not None:
                 change, name, manifest = event
-                inside = namespace in {None, manifest["metadata"]["namespace"]}
-                if name == kind.name and inside and _selected(manifest, selector):
+                inside = namespace in {None, manifest["metadata"].get("namespace")}
+                if change == "BOOKMARK" or (name == kind.name and inside and _selected(manifest, selector)):
                     await response.write(json.dumps({"type": change, "object": manifest}).encode() + b"\n")
         except ConnectionError:
             pass
         finally:
             del self._watchers[queue]
         return response
+
+    async def _next(
+        self, queue: "asyncio.Queue[tuple[str, str, Manifest] | None]", kind: Kind, request: web.Request
+    ) -> tuple[str, str, Manifest] | None:
+        """Returns the next event for a watch, or a bookmark if there is none for some time."""
+        try:
+            async with asyncio.timeout(self.bookmark_s if request.query.get("allowWatchBookmarks") else None):
+                return await queue.get()
+        except TimeoutError:
+            metadata = {"resourceVersion": str(self._version)}
+            bookmark = {"kind": kind.name, "apiVersion": kind.api_version, "metadata": metadata}
+            return "BOOKMARK", kind.name, bookmark
 
     def _discovery(self, parts: list[str]) -> Manifest | None:
         if parts == ["api"]:

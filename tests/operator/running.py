@@ -11,6 +11,7 @@ from typing import Any
 from waypost.contracts.condition_types import ConditionStatus, ConditionType, Reason
 from waypost.operator.api.kinds import NUMBER, SCHEDULE
 from waypost.operator.api.number_models import API_VERSION, FINALIZER
+from waypost.operator.cluster.connection import TIMEOUTS, Timeouts
 from waypost.operator.cluster.interface import Cluster, Manifest
 from waypost.operator.engine.object_cache import Key
 from waypost.operator.engine.outcome import Outcome, Result
@@ -160,13 +161,14 @@ class Fleet:
         namespaces: tuple[str, ...] | None = None,
         replicas: int = 1,
         identity: str = "one",
+        timeouts: Timeouts = TIMEOUTS,
     ) -> Notes:
         """Starts an operator without waiting until it works."""
         notes = notes or Notes()
         options = OperatorOptions(RELEASE, "https://hooks.example.org", namespaces=namespaces, resync_s=resync_s)
         operator = Operator(
             options,
-            RuntimeOptions(identity, self._kubeconfig, replicas=replicas),
+            RuntimeOptions(identity, self._kubeconfig, replicas=replicas, timeouts=timeouts),
             lambda cluster: {kind: NotingReconciler(cluster, notes) for kind in (NUMBER, SCHEDULE)},
             on_lease_lost=notes.lease_lost.set,
         )

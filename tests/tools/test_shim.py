@@ -131,3 +131,19 @@ def test_a_server_that_does_not_listen_resets_the_connection(shim: Shims, free_p
     proxy = shim(("127.0.0.1", free_port()))
     with _connect(proxy) as client, pytest.raises(ConnectionResetError):
         client.recv(16)
+
+
+def test_a_forgotten_connection_stays_silent_and_later_ones_work(shim: Shims, echo: Target) -> None:
+    """After `forget`, nothing arrives over an open connection, which stays open. A new connection works."""
+    proxy = shim(echo)
+    with _connect(proxy) as client:
+        client.sendall(b"hello")
+        assert client.recv(16) == b"hello"
+        proxy.forget()
+        client.sendall(b"again")
+        with _connect(proxy) as later:
+            later.sendall(b"hello")
+            assert later.recv(16) == b"hello"
+        client.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            client.recv(16)

@@ -15,6 +15,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from waypost.operator.api.kinds import Kind
+from waypost.operator.cluster.connection import TIMEOUTS, Timeouts
 from waypost.operator.cluster.interface import ClusterAway, ClusterConflict, ClusterError, ClusterRefused, Manifest
 from waypost.telemetry import metrics, tracing
 
@@ -24,11 +25,6 @@ METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 read."""
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
-
-TIMEOUT_S = 20.0
-"""Longest time of one request, in seconds. A reconcile makes several requests, and one that hangs must not block the
-object for minutes."""
-CONNECT_TIMEOUT_S = 5.0
 
 LONGEST_MESSAGE = 512
 
@@ -50,10 +46,16 @@ class NotThere(ClusterRefused):
 class KubernetesCalls:
     """Makes requests through one client. `fresh` returns new credentials when the API server refuses the old ones."""
 
-    def __init__(self, client: ApiClient, fresh: Callable[[], Awaitable[Configuration]] | None = None) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        fresh: Callable[[], Awaitable[Configuration]] | None = None,
+        *,
+        timeouts: Timeouts = TIMEOUTS,
+    ) -> None:
         self._client = client
         self._fresh = fresh
-        self._timeout = aiohttp.ClientTimeout(total=TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
+        self._timeout = aiohttp.ClientTimeout(total=timeouts.request_s, sock_connect=timeouts.connect_s)
 
     async def close(self) -> None:
         """Closes the connections."""

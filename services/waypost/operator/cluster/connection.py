@@ -1,10 +1,11 @@
-"""Finds the address and the credentials of the API server.
+"""Finds the address and the credentials of the API server, and bounds the waits for its answers.
 
 They are used for the operator's own calls and for kopf's watches. They come from a service account or from a
 kubeconfig.
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,25 @@ from waypost.settings import SettingsError
 _CONNECTIONS = 24
 """Most connections to the API server. More would not help: requests would wait in the API server, which serves each
 client a fair share."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Longest waits for the API server, in seconds. A connection may go silent without being closed.
+
+    For example, a firewall forgets it. Nothing but a deadline reveals this.
+    """
+
+    connect_s: float = 5.0
+    request_s: float = 20.0
+    """Longest time of one request. A reconcile makes several requests, and one that hangs must not block the object for
+    minutes."""
+    silence_s: float = 70.0
+    """Longest time without an event on a watch stream, which is then opened again. The API server sends a bookmark each
+    minute, and keeps events for 75 seconds."""
+
+
+TIMEOUTS = Timeouts()
 
 
 class NoConnection(SettingsError):

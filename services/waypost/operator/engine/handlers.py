@@ -15,14 +15,13 @@ from kopf._core.engines import peering  # `operator` takes an Identity, which ko
 
 from waypost.operator.api.kinds import KINDS, OURS
 from waypost.operator.api.number_models import GROUP
+from waypost.operator.cluster.connection import TIMEOUTS, Timeouts
 from waypost.operator.cluster.interface import Manifest
 from waypost.operator.cluster.kubernetes import PAGE
 from waypost.operator.engine.canary import Canary
 from waypost.operator.engine.event_router import Change, EventRouter, manifest_of
 from waypost.operator.engine.selectors import SELECTORS
 
-REQUEST_TIMEOUT_S = 20.0
-CONNECT_TIMEOUT_S = 5.0
 RETRIES_S = (0.5, 1.0, 2.0, 3.0, *(5.0,) * 12)
 """Seconds to wait between attempts to open a stream. They are short, so that the stream is open again soon after the
 API server is back. A stream that is refused for a minute ends the process. kopf's own waits grow to 21 s."""
@@ -57,7 +56,7 @@ def registry(
     return handlers
 
 
-def settings() -> kopf.OperatorSettings:
+def settings(timeouts: Timeouts) -> kopf.OperatorSettings:
     """Returns kopf's settings. A comment gives the reason for each setting that is not the default."""
     chosen = kopf.OperatorSettings()
     # By default all kopf operators write under the same names. With `on.event` alone kopf writes nothing; if a handler
@@ -69,11 +68,11 @@ def settings() -> kopf.OperatorSettings:
     chosen.posting.enabled = False
     # Our kinds and namespaces are known before kopf starts, so it needs no permission to list CRDs and namespaces.
     chosen.scanning.disabled = True
-    chosen.networking.request_timeout = REQUEST_TIMEOUT_S
-    chosen.networking.connect_timeout = CONNECT_TIMEOUT_S
+    chosen.networking.request_timeout = timeouts.request_s
+    chosen.networking.connect_timeout = timeouts.connect_s
     chosen.networking.error_backoffs = RETRIES_S
-    # Bookmarks come every minute: a stream without any is dead, even if its TCP connection still looks open.
-    chosen.watching.inactivity_timeout = 70.0
+    # A stream without bookmarks is dead, even if its TCP connection still looks open.
+    chosen.watching.inactivity_timeout = timeouts.silence_s
     chosen.watching.chunk_size = PAGE
     for kind, selector in SELECTORS.items():
         chosen.watching.label_selectors[KINDS[kind].group, KINDS[kind].version, KINDS[kind].plural] = selector
@@ -87,7 +86,13 @@ def settings() -> kopf.OperatorSettings:
     return chosen
 
 
-async def run(handlers: kopf.OperatorRegistry, *, namespaces: Collection[str] | None, stop: asyncio.Event) -> None:
+async def run(
+    handlers: kopf.OperatorRegistry,
+    *,
+    namespaces: Collection[str] | None,
+    stop: asyncio.Event,
+    timeouts: Timeouts = TIMEOUTS,
+) -> None:
     """Keeps the streams open until `stop` is set. A signal sets `stop` too.
 
     Raises the error that ended a stream for good. When kopf ends, it cancels every task that was created after
@@ -101,7 +106,7 @@ async def run(handlers: kopf.OperatorRegistry, *, namespaces: Collection[str] | 
 
     await kopf.operator(
         registry=handlers,
-        settings=settings(),
+        settings=settings(timeouts),
         # By default kopf asks the system for the user's name, and the numeric user of a container has none.
         identity=peering.Identity(socket.gethostname()),
         standalone=True,

@@ -46,6 +46,7 @@ class RuntimeOptions:
     kubeconfig: Path | None = None
     replicas: int = 1
     concurrency: int = CONCURRENCY
+    timeouts: connection.Timeouts = connection.TIMEOUTS
 
 
 class Operator:
@@ -90,7 +91,9 @@ class Operator:
         options, runtime = self._options, self._runtime
         cache = ObjectCache()
         calls = KubernetesCalls(
-            await connection.client(runtime.kubeconfig), lambda: connection.configuration(runtime.kubeconfig)
+            await connection.client(runtime.kubeconfig),
+            lambda: connection.configuration(runtime.kubeconfig),
+            timeouts=runtime.timeouts,
         )
         cluster = KubernetesCluster(
             calls,
@@ -145,6 +148,7 @@ class Operator:
                     handlers.registry(router, canary, lambda: connection.for_kopf(self._runtime.kubeconfig)),
                     namespaces=None if namespaces is None else namespaces | {options.release_namespace},
                     stop=self._stop,
+                    timeouts=self._runtime.timeouts,
                 )
                 self._canary, self._waits_for = None, "ending"
                 workers.stop()
