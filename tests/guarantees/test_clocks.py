@@ -19,6 +19,8 @@ from ..traffic import Traffic
 from .installation import NUMBER, Installation
 from .native_libraries import Clock
 
+pytestmark = pytest.mark.timeout(900)
+
 CONTACTS = [f"1555196{number:04}" for number in range(40)]
 WEBHOOKS = ("webhook-1", "webhook-2")
 SKEW_S = 600.0

@@ -16,6 +16,8 @@ from ..ledger import Ledger
 from ..traffic import Traffic
 from .installation import Installation
 
+pytestmark = pytest.mark.timeout(900)
+
 CONTACTS = [f"1555192{number:04}" for number in range(20)]
 WEBHOOKS = ("webhook-1", "webhook-2")
 DISK_MB = 160
@@ -100,6 +102,7 @@ def _wait_for_refusals(running: Installation, traffic: Traffic, count: int) -> N
 
 def _set_read_only(running: Installation, *, is_read_only: bool) -> None:
     value = "on" if is_read_only else "off"
+    running.engine.dispose()  # its connections may be from before the restart
     with running.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET default_transaction_read_only = off"))
         connection.execute(text(f"ALTER SYSTEM SET default_transaction_read_only = {value}"))

@@ -11,6 +11,8 @@ from ..shim import Shim
 from ..traffic import Traffic, percentile
 from .installation import Installation, Size
 
+pytestmark = pytest.mark.timeout(900)
+
 CONTACTS = [f"1555190{number:04}" for number in range(40)]
 WEBHOOKS = ("webhook-1", "webhook-2")
 PROCESSES = (*WEBHOOKS, "worker-1", "worker-2")

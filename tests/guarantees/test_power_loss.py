@@ -13,6 +13,8 @@ from ..traffic import Traffic
 from .installation import Installation
 from .power import PoweredPostgres
 
+pytestmark = pytest.mark.timeout(900)
+
 CONTACTS = [f"1555195{number:04}" for number in range(40)]
 WEBHOOKS = ("webhook-1", "webhook-2")
 

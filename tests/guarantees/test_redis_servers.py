@@ -17,6 +17,8 @@ from ..traffic import Traffic, percentile
 from ..untyped import untyped
 from .installation import Installation
 
+pytestmark = pytest.mark.timeout(900)
+
 CONTACTS = [f"1555191{number:04}" for number in range(40)]
 WEBHOOKS = ("webhook-1", "webhook-2")
 DOWN_AFTER_S = 2.0

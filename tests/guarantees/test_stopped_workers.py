@@ -12,6 +12,8 @@ from ..ledger import Ledger
 from ..traffic import Traffic
 from .installation import Installation
 
+pytestmark = pytest.mark.timeout(900)
+
 CONTACTS = [f"1555193{number:04}" for number in range(60)]
 WEBHOOKS = ("webhook-1", "webhook-2")
 WORKERS = ("worker-1", "worker-2")
@@ -22,7 +24,7 @@ WORKERS = ("worker-1", "worker-2")
 def test_workers_that_get_sigterm_at_random_moments_lose_nothing(
     running: Installation, figure: Callable[..., None]
 ) -> None:
-    """Workers get SIGTERM thirty times at random moments, and each is replaced by a new one.
+    """Workers get SIGTERM twenty times at random moments, and each is replaced by a new one.
 
     The pace leaves pauses between messages, so that some signals meet a worker between the pop of a job and its
     start. Every worker ends in order, so no reply is unknown.
@@ -30,7 +32,7 @@ def test_workers_that_get_sigterm_at_random_moments_lose_nothing(
     running.greet(CONTACTS)
     running.quiesce()
     ledger, moments = Ledger(running), random.Random(2)
-    rounds = 30
+    rounds = 20
     with Traffic(ledger, CONTACTS, per_second=12, webhooks=WEBHOOKS) as traffic:
         for number in range(rounds):
             worker = WORKERS[number % 2]
@@ -51,11 +53,11 @@ def test_workers_that_get_sigterm_at_random_moments_lose_nothing(
 def test_workers_that_get_sigkill_at_random_moments_lose_nothing(
     running: Installation, figure: Callable[..., None]
 ) -> None:
-    """Workers get SIGKILL fifteen times at random moments. A reply that was cut off is `unknown` and not repeated."""
+    """Workers get SIGKILL ten times at random moments. A reply that was cut off is `unknown` and not repeated."""
     running.greet(CONTACTS)
     running.quiesce()
     ledger, moments = Ledger(running), random.Random(1)
-    rounds = 15
+    rounds = 10
     with Traffic(ledger, CONTACTS, per_second=20, webhooks=WEBHOOKS) as traffic:
         for number in range(rounds):
             worker = WORKERS[number % 2]

@@ -49,6 +49,21 @@ def test_an_expired_lease_is_taken_over_and_the_old_holder_is_refused(database: 
     _hold(database, new)
 
 
+@pytest.mark.fault("P6")
+def test_a_lease_from_before_the_clock_went_back_is_free(database: Engine) -> None:
+    """A lease whose end is further away than any lease lasts is free: the clock of the database went back.
+
+    Its holder may have died. If it lives, its fencing number is refused like that of an expired lease.
+    """
+    (old,) = _acquire(database, [3], "before").leases
+    with database.begin() as connection:
+        connection.execute(text("UPDATE lane SET lease_expires_at = lease_expires_at + interval '10 min'"))
+    (new,) = _acquire(database, [3], "after").leases
+    with pytest.raises(leases.LeaseLost):
+        _hold(database, old)
+    _hold(database, new)
+
+
 def test_one_lost_lane_refuses_the_whole_batch(database: Engine) -> None:
     """The effects of a batch are stored together, so none may be stored if one lane has another holder."""
     kept, lost = _acquire(database, [3, 4], "suspended").leases

@@ -41,6 +41,23 @@ def test_a_lane_that_is_being_drained_or_not_due_is_not_woken(database: Engine, 
     assert woken == []
 
 
+@pytest.mark.fault("P6")
+def test_an_event_from_before_the_clock_went_back_is_woken(database: Engine, put: Callable[..., int]) -> None:
+    """An event that is due in ten minutes is due now, because no event waits for so long on purpose.
+
+    The clock of the database went back, and so did the end of the lease of its lane.
+    """
+    put("waiting", lane=2)
+    with database.begin() as connection:
+        connection.execute(
+            text("UPDATE lane SET owner = 'x', lease_expires_at = now() + interval '10 min' WHERE lane = 2")
+        )
+        connection.execute(text("UPDATE event SET next_attempt_at = now() + interval '10 min'"))
+    woken: list[int] = []
+    _sweeper(database, woken, interval_s=5.0).sweep()
+    assert woken == [2]
+
+
 def test_only_handled_events_past_their_retention_are_deleted(
     database: Engine, put: Callable[..., int], recorder: Recorder
 ) -> None:

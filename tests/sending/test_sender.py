@@ -508,6 +508,17 @@ async def test_a_row_due_later_is_sent_then(tables: Tables, graph: Graph, start:
     assert tables.one("SELECT finished_at >= not_before FROM outbox WHERE id = :id", id=row)
 
 
+@pytest.mark.fault("P6")
+async def test_a_row_from_before_the_clock_went_back_is_sent(
+    tables: Tables, graph: Graph, start: Start, eventually: Eventually
+) -> None:
+    """A row that was due when it was queued is sent, although by the database's clock it is from the future."""
+    row = tables.queue(tables.conversation(), not_before="sql:now() + interval '10 min'")
+    tables.run("UPDATE outbox SET created_at = not_before")
+    start()
+    await eventually(lambda: tables.row(row).state == "sent")
+
+
 async def test_hanging_calls_of_one_number_leave_room_for_the_others(
     tables: Tables, graph: Graph, start: Start, eventually: Eventually
 ) -> None:
