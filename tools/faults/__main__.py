@@ -28,7 +28,6 @@ from tools.faults.rows import ROWS, Row
 from tools.machine import REPOSITORY, StepFailed, fail, print_step
 
 CLUSTER_FOLDERS = (e2e.API_SERVER, e2e.RELEASE)
-MARKED = re.compile(r"\bmark\.fault\(")
 
 
 @dataclass
@@ -86,11 +85,12 @@ def _separate_output() -> Any:
 
 
 def _collect(folder: Path, rows: Sequence[str]) -> Report:
-    """Returns the tests that are marked for the rows. Only files that contain the marker are imported."""
+    """Returns the tests that are marked for the rows. Only files that contain one of the markers are imported."""
+    marked = re.compile(rf"\bmark\.fault\(\"({'|'.join(rows)})\"\)")
     files = [
         str(path.relative_to(REPOSITORY))
         for path in sorted((REPOSITORY / "tests").rglob("test_*.py"))
-        if MARKED.search(path.read_text(encoding="utf-8"))
+        if marked.search(path.read_text(encoding="utf-8"))
     ]
     print_step(f"collecting the tests of {len(files)} files")
     file = folder / "collected.jsonl"
