@@ -67,8 +67,8 @@ class Settings(BaseSettings):
     )
     trusted_proxies: str = Field(
         default="",
-        description="Networks of proxies whose X-Forwarded-For header is trusted, comma-separated; wrong signatures "
-        "are counted by that address.",
+        description="Networks of proxies whose X-Forwarded-For header is trusted, comma-separated. The webhook counts "
+        "wrong signatures and the bytes of incomplete requests by that address, the console wrong passwords.",
     )
 
     bot_plugins: Annotated[str, AfterValidator(_plugins)] = Field(
@@ -177,7 +177,9 @@ class Settings(BaseSettings):
         "`environment_from`, `volumes` and so on.",
     )
     console_password: SecretStr | None = Field(
-        default=None, description="Password of the status page; without it the console answers on loopback only."
+        default=None,
+        description="Password of the status page, best of 16 characters or more; without it the console answers on "
+        "loopback only.",
     )
     trace_dir: Path | None = Field(
         default=None,

@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 from sqlalchemy import Engine
 
+from waypost.clients import Throttle
 from waypost.contracts import registry
 from waypost.webhook import app
 from waypost.webhook.directory import Directory
 from waypost.webhook.intake import QUEUE_ROWS, Intake
-from waypost.webhook.throttle import Throttle
 
 from ..registry_files import publish
 from . import posts

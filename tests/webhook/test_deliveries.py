@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
+from waypost.clients import Throttle
 from waypost.store.connection import database as store_database
 from waypost.store.inbox import lane_of
 from waypost.webhook import body, deliveries
-from waypost.webhook.throttle import Throttle
 
 from . import posts
 from .service import Webhook, serving

@@ -8,53 +8,24 @@ import binascii
 import hashlib
 import hmac
 import ipaddress
-import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import structlog
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from waypost.clients import Network, Throttle, client_address
+
 LONGEST_HEADER = 1024
 """Most characters of an Authorization header that are read."""
 
+LONG_PASSWORD = 16
+"""Characters from which a password cannot be guessed over the network.
 
-class Throttle:
-    """Counts failures per client address. After too many failures within `window_s`, the client has to wait."""
-
-    def __init__(
-        self,
-        *,
-        failures: int = 10,
-        window_s: float = 60.0,
-        clients: int = 1000,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._failures = failures
-        self._window_s = window_s
-        self._clients = clients
-        self._clock = clock
-        self._failed_at: OrderedDict[str, list[float]] = OrderedDict()
-
-    def wait_s(self, client: str) -> float:
-        """Returns the seconds until this client may try again. 0 means that it may try now."""
-        recent = self._recent(client)
-        return 0.0 if len(recent) < self._failures else max(0.0, recent[0] + self._window_s - self._clock())
-
-    def add_failure(self, client: str) -> None:
-        """Counts one failed login of this client."""
-        recent = self._recent(client)
-        recent.append(self._clock())
-        self._failed_at[client] = recent[-self._failures :]
-        self._failed_at.move_to_end(client)
-        while len(self._failed_at) > self._clients:
-            self._failed_at.popitem(last=False)
-
-    def _recent(self, client: str) -> list[float]:
-        since = self._clock() - self._window_s
-        return [at for at in self._failed_at.get(client, ()) if at > since]
+This process compares some thousand passwords a second at most. Sixteen random letters and digits have 95 bits, of
+which a year of guessing covers 37, and four random words of a list have 50.
+"""
 
 
 def password_of(header: str) -> str | None:
@@ -103,12 +74,27 @@ def is_local_host(header: str) -> bool:
 
 
 class Guard:
-    """ASGI middleware that checks every request to the console."""
+    """ASGI middleware that checks every request to the console.
 
-    def __init__(self, app: ASGIApp, *, password: str | None, throttle: Throttle | None = None) -> None:
+    A client that sent too many wrong passwords gets 429 for further ones. The right password is accepted at any
+    time: behind a proxy, whoever guesses may share the address of whoever knows it. That needs a password which
+    cannot be guessed (`LONG_PASSWORD`). With a shorter one, a client has to wait before its next password is
+    compared, and can keep others with its address out.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        password: str | None,
+        throttle: Throttle | None = None,
+        trusted_proxies: Sequence[Network] = (),
+    ) -> None:
         self._app = app
         self._password = password
-        self._throttle = throttle or Throttle()
+        self._can_be_guessed = len(password or "") < LONG_PASSWORD
+        self._throttle = Throttle(capacity=1_000) if throttle is None else throttle
+        self._trusted_proxies = trusted_proxies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers 401, 403 or 429."""
@@ -119,31 +105,36 @@ class Guard:
         await (refusal or self._app)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        client = (scope.get("client") or ("",))[0]
+        peer = (scope.get("client") or ("",))[0]
         headers = Headers(scope=scope)
         if not self._password:
-            if is_loopback(client) and is_local_host(headers.get("host", "")):
+            if is_loopback(peer) and is_local_host(headers.get("host", "")):
                 return None
             return PlainTextResponse(
                 "This console has no password, so it answers its own machine only. Set WAYPOST_CONSOLE_PASSWORD.\n",
                 403,
             )
-        wait_s = self._throttle.wait_s(client)
-        if wait_s > 0:
+        client = client_address(peer, ",".join(headers.getlist("x-forwarded-for")), self._trusted_proxies)
+        if self._can_be_guessed and self._throttle.is_exhausted(client):
             # This comes before any comparison: otherwise a client could still find out the right password.
-            return PlainTextResponse(
-                "Too many wrong passwords. Try again later.\n", 429, {"Retry-After": str(int(wait_s) + 1)}
-            )
+            return self._too_many(client)
         header = headers.get("authorization")
         if header is not None:
             if is_same(password_of(header) or "", self._password):
                 return None
-            self._throttle.add_failure(client)
+            if self._throttle.fail(client):
+                return self._too_many(client)
             structlog.get_logger(__name__).warning("a console request had a wrong password")
         return PlainTextResponse(
             "The console needs its password (any user name).\n",
             401,
             {"WWW-Authenticate": 'Basic realm="Waypost console", charset="UTF-8"'},
+        )
+
+    def _too_many(self, client: str) -> Response:
+        wait_s = self._throttle.wait_s(client)
+        return PlainTextResponse(
+            "Too many wrong passwords. Try again later.\n", 429, {"Retry-After": str(int(wait_s) + 1)}
         )
 
 

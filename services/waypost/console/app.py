@@ -1,6 +1,7 @@
 """The console as an ASGI application. It serves pages from templates and the same data as JSON, but no scripts."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from waypost.clients import Network, Throttle
 from waypost.console import plot, status
-from waypost.console.access import Guard, SecurityHeaders, Throttle
+from waypost.console.access import Guard, SecurityHeaders
 from waypost.console.status import Reader, Status
 from waypost.contracts.states import OutboxState
 from waypost.store import reports
@@ -133,7 +135,13 @@ def _plots(current: Status, number_id: str | None) -> tuple[plot.Plot, plot.Plot
     return plot.draw(hours, width=960, height=280), plot.draw(hours[-24:], width=380, height=240)
 
 
-def create(engine: Engine, *, password: str | None, throttle: Throttle | None = None) -> ASGIApp:
+def create(
+    engine: Engine,
+    *,
+    password: str | None,
+    throttle: Throttle | None = None,
+    trusted_proxies: Sequence[Network] = (),
+) -> ASGIApp:
     """Returns the console's application. Without a password, it answers only requests from loopback."""
     pages = Pages(engine)
     application = Starlette(
@@ -145,4 +153,4 @@ def create(engine: Engine, *, password: str | None, throttle: Throttle | None = 
         ],
         exception_handlers={SQLAlchemyError: pages.unavailable, HTTPException: pages.http_error},
     )
-    return SecurityHeaders(Guard(application, password=password, throttle=throttle))
+    return SecurityHeaders(Guard(application, password=password, throttle=throttle, trusted_proxies=trusted_proxies))

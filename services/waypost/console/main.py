@@ -7,7 +7,9 @@ import uvicorn
 from prometheus_client import REGISTRY
 
 from waypost.analytics import gauges
+from waypost.clients import networks
 from waypost.console import app
+from waypost.console.access import LONG_PASSWORD
 from waypost.settings import Settings
 from waypost.store.connection import database
 from waypost.store.connection.readiness import DatabaseReadiness
@@ -29,19 +31,24 @@ def run(settings: Settings) -> None:
         structlog.get_logger(__name__).info(
             "the console listens on loopback only; set WAYPOST_CONSOLE_PASSWORD to open it"
         )
+    elif len(password) < LONG_PASSWORD:
+        structlog.get_logger(__name__).warning(
+            "WAYPOST_CONSOLE_PASSWORD is short, so wrong passwords from an address lock it out for a minute",
+            characters_needed=LONG_PASSWORD,
+        )
     exported = gauges.register(engine)
     serving = probes.serve(
         settings.probe_port, ready=DatabaseReadiness(engine, writes=False).reason, host=settings.host
     )
     server = uvicorn.Server(
         uvicorn.Config(
-            app.create(engine, password=password),
+            app.create(engine, password=password, trusted_proxies=networks(settings.trusted_proxies)),
             host=host,
             port=settings.console_port,
             log_config=None,
             access_log=False,
             server_header=False,
-            # A client can forge the forwarded address; the guard needs the peer's.
+            # A client can forge the forwarded address; the guard believes trusted proxies only.
             proxy_headers=False,
             lifespan="off",
             timeout_graceful_shutdown=5,

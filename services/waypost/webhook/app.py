@@ -7,13 +7,13 @@ from typing import Any
 
 from starlette.routing import Route, Router
 
+from waypost.clients import Network, Throttle
 from waypost.webhook.adoption import Adoption
 from waypost.webhook.deliveries import Deliveries
 from waypost.webhook.directory import Directory
 from waypost.webhook.endpoints import NUMBER_ROUTE
 from waypost.webhook.handshake import Handshake
 from waypost.webhook.intake import Intake
-from waypost.webhook.throttle import Network, Throttle
 
 
 def create(

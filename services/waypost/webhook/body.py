@@ -76,14 +76,16 @@ async def read_body(headers: Headers, receive: Receive) -> bytes:
         raise EncodedBody
     if headers.length is not None and headers.length > LARGEST:
         raise BodyTooLarge
-    chunks: list[bytes] = []
-    size = 0
+    # One buffer for all pieces: a list of pieces of a few bytes would take many times the memory of the body.
+    read = bytearray()
     while (message := await receive())["type"] == "http.request":
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > LARGEST:
+        piece: bytes = message.get("body", b"")
+        if len(read) + len(piece) > LARGEST:
             raise BodyTooLarge
         if not message.get("more_body", False):
-            return b"".join([*chunks, chunk]) if chunks else chunk
-        chunks.append(chunk)
+            if not read:
+                return piece
+            read += piece
+            return bytes(read)
+        read += piece
     raise ClientGone

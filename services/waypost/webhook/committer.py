@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -18,6 +18,9 @@ from waypost.store import inbox
 from waypost.telemetry import metrics
 
 ROWS_PER_COMMIT = 2_000
+
+BYTES_PER_COMMIT = 4 * 1024 * 1024
+"""Bytes of payloads at which a transaction takes no further event. On their way to the database they are copied."""
 
 UNSTORABLE = "Unstorable"
 """The reason of a dead event whose row the database refused because of its content."""
@@ -37,15 +40,14 @@ class Committer:
         self._lock = threading.Lock()
 
     def commit(self, arrivals: list[inbox.Arrival]) -> int:
-        """Stores events, at most `ROWS_PER_COMMIT` in a transaction, and wakes their lanes. Raises `SQLAlchemyError`.
+        """Stores events, in transactions of a bounded size, and wakes their lanes. Raises `SQLAlchemyError`.
 
         Returns the time at which all events were durable, in nanoseconds since the epoch. After an error, some of the
         events may be stored. It is safe to store all of them again.
         """
         lanes: set[int] = set()
         try:
-            for start in range(0, len(arrivals), ROWS_PER_COMMIT):
-                chunk = arrivals[start : start + ROWS_PER_COMMIT]
+            for chunk in _chunks(arrivals):
                 began = time.perf_counter()
                 inserted = self._insert(chunk)
                 metrics.intake_commit_seconds.observe(time.perf_counter() - began)
@@ -124,6 +126,18 @@ class Committer:
             assert driver is not None
             with contextlib.suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as duplicate:
                 duplicate.shutdown(socket.SHUT_RDWR)
+
+
+def _chunks(arrivals: list[inbox.Arrival]) -> Iterator[list[inbox.Arrival]]:
+    """Yields the events in order, in lists of at most `ROWS_PER_COMMIT` that end when they reach `BYTES_PER_COMMIT`."""
+    start = size = 0
+    for end, (event, _) in enumerate(arrivals, 1):
+        size += len(event.payload)
+        if end - start == ROWS_PER_COMMIT or size >= BYTES_PER_COMMIT:
+            yield arrivals[start:end]
+            start, size = end, 0
+    if start < len(arrivals):
+        yield arrivals[start:] if start else arrivals
 
 
 def _unstorable(event: Event) -> Event:

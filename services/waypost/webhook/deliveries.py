@@ -8,7 +8,8 @@
 - 503: the events were not committed.
 - 200: no check has failed, and the events are committed.
 
-If a body does not arrive in time, `server.Protocol` answers 408 on any route.
+`protocol.Protocol` answers on any route if a request does not arrive in time (408), is not valid HTTP (400), has too
+long a request line (414) or too large headers (431), or finds no room (503).
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.types import Message, Receive, Scope, Send
 
+from waypost.clients import Network, Throttle, client_address
 from waypost.cloudapi.inbound import delivery
 from waypost.cloudapi.inbound.delivery import Event
 from waypost.telemetry import metrics, tracing
@@ -28,10 +30,13 @@ from waypost.webhook.body import ClientGone, Headers, UnreadableBody, read_body,
 from waypost.webhook.directory import Directory
 from waypost.webhook.endpoints import Endpoint
 from waypost.webhook.intake import Intake, IntakeUnavailable
-from waypost.webhook.throttle import Network, Throttle, client_address
+from waypost.webhook.room import Share
 
 INLINE_BYTES = 256 * 1024
 """Bodies with more bytes are checked and split in a thread: 3 MB take 0.2 s, too long to block the event loop."""
+
+LARGE_AT_ONCE = 2
+"""Number of those bodies that are checked and split at a time. Each takes several times its size of memory."""
 
 RETRY_AFTER_S = 5
 
@@ -87,6 +92,7 @@ class Deliveries:
         self._intake = intake
         self._throttle = throttle
         self._trusted_proxies = trusted_proxies
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one delivery. There is no answer if the client closes the connection before the end of the body."""
@@ -110,14 +116,28 @@ class Deliveries:
             return 404
         started_ns = time.time_ns()
         headers = read_headers(scope)
-        body = await read_body(headers, receive)
-        if len(body) > INLINE_BYTES:
-            events = await asyncio.to_thread(_verified_events, endpoint, headers.signature, body)
-        else:
-            events = _verified_events(endpoint, headers.signature, body)
+        events = await self._verified(endpoint, headers, scope, receive)
         if events is None:
             return self._not_signed(endpoint, scope, headers)
         return await self._store(endpoint, events, started_ns)
+
+    async def _verified(
+        self, endpoint: Endpoint, headers: Headers, scope: Scope, receive: Receive
+    ) -> list[Event] | None:
+        """Returns the events of the body, or None if its signature is missing or wrong. Raises `UnreadableBody`."""
+        body = await read_body(headers, receive)
+        if len(body) <= INLINE_BYTES:
+            return _verified_events(endpoint, headers.signature, body)
+        share: Share | None = scope.get("state", {}).get("share")
+        if share is not None:
+            # The body stays in memory for as long as the thread needs it, even if its client goes away.
+            share.hold()
+        try:
+            async with self._large:
+                return await asyncio.to_thread(_verified_events, endpoint, headers.signature, body)
+        finally:
+            if share is not None:
+                share.release()
 
     async def _store(self, endpoint: Endpoint, events: list[Event], started_ns: int) -> int:
         if not tracing.is_recording():

@@ -10,9 +10,9 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from waypost.clients import Network, Throttle, client_address
 from waypost.telemetry import metrics
 from waypost.webhook.directory import Directory
-from waypost.webhook.throttle import Network, Throttle, client_address
 
 LONGEST_CHALLENGE = 1024
 """Most characters of a challenge that are echoed; Meta's challenge is a number."""
@@ -31,8 +31,11 @@ class Handshake:
     async def answer(self, request: Request) -> Response:
         """Answers 200 with the challenge if the token is right, 403 if it is wrong, 404 if the route is unknown.
 
-        A client that sent too many wrong tokens on this route gets 429 before its token is checked. Otherwise the
-        client could continue to guess.
+        A client that sent too many wrong tokens on this route gets 429 for a wrong one. The right token is always
+        accepted: behind a proxy Meta may share its address with whoever sends wrong ones, and would not be able to
+        verify the callback. Guessing is useless without a limit. The operator makes tokens of 40 random letters
+        and digits (238 bits), so a million guesses a second for a billion years find none. A token only lets its
+        holder see that the callback is ours. Deliveries need the app secret.
         """
         key = (request.path_params["namespace"], request.path_params["name"])
         endpoint = self._directory.endpoints.get(key)
@@ -41,14 +44,13 @@ class Handshake:
         peer = request.client.host if request.client else None
         forwarded_for = ",".join(request.headers.getlist("x-forwarded-for"))
         client = (client_address(peer, forwarded_for, self._trusted_proxies), *key)
-        if self._throttle.is_exhausted(client):
-            metrics.handshakes_total.labels("throttled").inc()
-            return PlainTextResponse("too many failures\n", 429, {"retry-after": "60"})
         asked = request.query_params
         challenge = asked.get("hub.challenge", "")
         right = endpoint.accepts(asked.get("hub.verify_token", ""))
         if not (right and asked.get("hub.mode") == "subscribe" and 0 < len(challenge) <= LONGEST_CHALLENGE):
-            self._throttle.fail(client)
+            if self._throttle.fail(client):
+                metrics.handshakes_total.labels("throttled").inc()
+                return PlainTextResponse("too many failures\n", 429, {"retry-after": "60"})
             metrics.handshakes_total.labels("refused").inc()
             log.warning("handshake refused", route=endpoint.route, number=endpoint.number_id)
             return PlainTextResponse("verify token missing or wrong\n", 403)

@@ -20,14 +20,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.cloudapi.inbound.delivery import Event
 from waypost.store import inbox
-from waypost.webhook.committer import ROWS_PER_COMMIT, Committer, name_of
+from waypost.webhook.committer import BYTES_PER_COMMIT, ROWS_PER_COMMIT, Committer, name_of
 
 WAIT_S = 5.0
 """Seconds that a delivery waits for its commit before it is refused."""
 QUEUE_ROWS = 40_000
 """Most events that may wait in memory for a commit."""
-QUEUE_BYTES = 32 * 1024 * 1024
-"""Most bytes that may wait in memory for a commit; a process should stay under 120 MB."""
+QUEUE_BYTES = 24 * 1024 * 1024
+"""Most bytes of payloads that may wait in memory for a commit. No delivery has more, see `delivery.MOST_BYTES`."""
 
 log = structlog.get_logger(__name__)
 
@@ -132,8 +132,7 @@ class Intake:
         loop = self._loop
         assert loop is not None
         size = sum([len(event.payload) for event in events])
-        # An idle intake takes any delivery, or one that is larger than the whole queue would be refused for ever.
-        if self._open and (self._rows + len(events) > self._queue_rows or self._bytes + size > self._queue_bytes):
+        if self._rows + len(events) > self._queue_rows or self._bytes + size > self._queue_bytes:
             raise IntakeUnavailable("too much waits for the database")
         self._rows += len(events)
         self._bytes += size
@@ -149,8 +148,9 @@ class Intake:
     def _joinable_batch(self) -> _Batch:
         """Returns the batch that new deliveries join."""
         # While a commit runs the first batch is closed; `_committing` counts as 1 then.
-        if len(self._open) > self._committing and len(self._open[-1].arrivals) < ROWS_PER_COMMIT:
-            return self._open[-1]
+        last = self._open[-1] if len(self._open) > self._committing else None
+        if last is not None and len(last.arrivals) < ROWS_PER_COMMIT and last.size < BYTES_PER_COMMIT:
+            return last
         batch = _Batch(time.monotonic())
         self._open.append(batch)
         if len(self._open) == 1:

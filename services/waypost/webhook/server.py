@@ -1,34 +1,20 @@
-"""Configures uvicorn for the webhook: uvloop and httptools, deadlines for requests, and an orderly drain."""
+"""Configures uvicorn for the webhook: uvloop and httptools, limits for requests, and an orderly drain."""
 
-import asyncio
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from waypost.telemetry import metrics
+from waypost.clients import Network
+from waypost.webhook.protocol import LAST_ANSWERS_S, Deadlines, Protocol
+from waypost.webhook.room import Room
 
-LAST_ANSWERS_S = 20
-"""Seconds for the last answers of an ending process. The chart's grace period for pods is longer than this."""
+__all__ = ["DEADLINES", "LAST_ANSWERS_S", "Config", "Deadlines", "Protocol", "Server"]
 
 _CLOSE = (b"connection", b"close")
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Time limits for clients, in seconds."""
-
-    headers_s: float = 10.0
-    """Limit from a request's first byte (or from the connection) to the end of its headers."""
-    body_s: float = 5.0
-    """Limit from the end of the headers to the end of the body."""
-    last_answers_s: int = LAST_ANSWERS_S
-    """Limit for the deliveries in flight, once no new ones are accepted."""
 
 
 DEADLINES = Deadlines()
@@ -37,7 +23,16 @@ DEADLINES = Deadlines()
 class Config(uvicorn.Config):
     """uvicorn's configuration. Some features are off for speed or for secrecy: access logs would show verify tokens."""
 
-    def __init__(self, app: Any, *, host: str, port: int, deadlines: Deadlines = DEADLINES) -> None:
+    def __init__(
+        self,
+        app: Any,
+        *,
+        host: str,
+        port: int,
+        deadlines: Deadlines = DEADLINES,
+        room: Room | None = None,
+        trusted_proxies: Sequence[Network] = (),
+    ) -> None:
         super().__init__(
             app,
             host=host,
@@ -56,81 +51,8 @@ class Config(uvicorn.Config):
             timeout_graceful_shutdown=deadlines.last_answers_s,
         )
         self.deadlines = deadlines
-
-
-class Protocol(HttpToolsProtocol):
-    """Closes a connection whose client does not complete its request, on any route.
-
-    uvicorn 0.54 has no limit for headers and no limit for a body, and waits for ever. This class can be removed
-    when uvicorn has both limits. A request that arrives in one piece, as nearly all do, costs no timer.
-    """
-
-    config: Config
-
-    _expected = 1
-    """The part still to arrive: an odd value means the headers of a request, an even value its body, 0 nothing.
-
-    Each request has two values of its own, so that a request's timer is never taken for the next request's.
-    """
-    _requests = 0
-    _timed = 0
-    """The value of `_expected` when `_timer` was started."""
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the timer for the headers of the connection's first request."""
-        super().connection_made(transport)
-        self._restart_timer()
-
-    def on_message_begin(self) -> None:
-        """Records that the headers of a new request are expected."""
-        self._requests += 2
-        self._expected = self._requests + 1
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """Records that the headers have arrived and the request's body is expected."""
-        self._expected = self._requests
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """Records that the request is complete and nothing is expected."""
-        self._expected = 0
-        super().on_message_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """Parses the data, then starts or stops the timer for the part that is still expected."""
-        super().data_received(data)
-        if self._expected != self._timed:
-            self._restart_timer()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Records that the connection is closed and nothing is expected."""
-        self._expected = 0
-        self._restart_timer()
-        super().connection_lost(exc)
-
-    def _restart_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._timed = self._expected
-        if self._expected:
-            deadlines = self.config.deadlines
-            limit_s = deadlines.headers_s if self._expected % 2 else deadlines.body_s
-            self._timer = self.loop.call_later(limit_s, self._time_out)
-
-    def _time_out(self) -> None:
-        self._timer = None
-        if self.transport.is_closing():
-            return
-        if self._expected % 2 or self.pipeline or self.cycle is None or self.cycle.response_started:
-            # There is no request to answer, or another's answer is due first.
-            self.transport.abort()
-            return
-        metrics.deliveries_total.labels("408").inc()
-        self.transport.write(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        self.transport.close()
+        self.room = Room() if room is None else room
+        self.trusted_proxies = trusted_proxies
 
 
 class Server(uvicorn.Server):

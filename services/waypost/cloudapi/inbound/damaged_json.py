@@ -4,6 +4,7 @@ The module only finds the bytes that belong together. It does not check whether 
 reads the document once, without recursion. It raises no error, whatever the document contains.
 """
 
+import contextlib
 import json
 import re
 from typing import Final
@@ -62,6 +63,20 @@ def take_apart(document: bytes, shape: Shape) -> tuple[Piece, bool]:
     except _Truncated:
         whole = False
     return (root[0] if root else b""), whole
+
+
+def has_more_values(document: bytes, shape: Shape, most: int) -> bool:
+    """Returns whether `shape` takes the document apart into more than `most` values. Keeps none of them.
+
+    Values after damage do not count, since `take_apart` does not return them. Stops at the first value too many.
+    """
+    if document.count(b",") < most:
+        # A document has at most one item more than commas.
+        return False
+    counter = _Counter(document, most)
+    with contextlib.suppress(_Truncated):
+        counter.value(shape, [])
+    return counter.values > most
 
 
 def name_of(raw: bytes) -> str:
@@ -174,6 +189,27 @@ class _Reader:
             else:
                 depth -= length
             self._at = _end(_QUIET, self._text, run.end())
+
+
+class _Counter(_Reader):
+    """Counts the values and keeps none."""
+
+    def __init__(self, document: bytes, most: int) -> None:
+        super().__init__(document)
+        self._most = most
+        self.values = 0
+
+    def value(self, shape: Shape, into: list[Piece]) -> None:  # noqa: ARG002 - nothing is kept
+        self.values += 1
+        if self.values > self._most:
+            raise _Truncated
+        first = self.next_byte()
+        if first == b"{" and isinstance(shape, dict):
+            self._members(shape, Fields())
+        elif first == b"[" and isinstance(shape, list):
+            self._elements(shape[0], Items())
+        else:
+            self._skip(first)
 
 
 def _end(pattern: re.Pattern[bytes], text: bytes, at: int) -> int:

@@ -12,11 +12,20 @@ import msgspec
 from waypost.cloudapi.inbound import damaged_json, fast_path
 from waypost.cloudapi.inbound.damaged_json import Fields, Items, Piece, Shape
 from waypost.cloudapi.inbound.event import Event, EventKind, Problem
-from waypost.cloudapi.inbound.framing import STANDBY, ChangeContext, events_of
-from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, loads, storable_text
+from waypost.cloudapi.inbound.framing import STANDBY, Budget, ChangeContext, TooManyEvents, events_of
+from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, check_utf8, is_json, loads, storable_text
 from waypost.cloudapi.inbound.parsing import parse
 
-__all__ = ["Event", "EventKind", "Problem", "parse", "split"]
+__all__ = ["MOST_BYTES", "MOST_EVENTS", "Event", "EventKind", "Problem", "parse", "split"]
+
+MOST_EVENTS: Final = 5_000
+"""Most events of one delivery. Meta delivers at most 1,000 updates at once. Each takes 500 bytes and more."""
+
+MOST_BYTES: Final = 12 * 1024 * 1024
+"""Most bytes of the payloads of one delivery. They are more than the body's, since each repeats what it shares."""
+
+_MOST_VALUES: Final = 30_000
+"""Most members and items that a body is taken apart into. A batch of Meta's largest has about 13,000."""
 
 
 class _EnvelopeChange(msgspec.Struct, gc=False):
@@ -51,24 +60,37 @@ def split(body: bytes, *, default_number: str) -> list[Event]:
     `default_number` is the number whose route received the delivery. It is used if the body names no number. An
     item that occurs twice in the body is returned twice, because the inbox recognises it by its key. A name that
     occurs twice in one object counts once, with its last value. A well-formed body without changes has no events.
+
+    A body that would become more than `MOST_EVENTS` events, or more than `MOST_BYTES` bytes, becomes one dead
+    event with the whole body.
     """
+    if len(body) > _MOST_VALUES and damaged_json.has_more_values(body, _DELIVERY_SHAPE, _MOST_VALUES):
+        return [_whole_body_event(body, default_number, Problem.TOO_MANY_EVENTS)]
+    budget = Budget(MOST_EVENTS, MOST_BYTES)
+    try:
+        return _split(body, default_number, budget)
+    except TooManyEvents:
+        return [_whole_body_event(body, default_number, Problem.TOO_MANY_EVENTS)]
+
+
+def _split(body: bytes, default_number: str, budget: Budget) -> list[Event]:
     try:
         if not body.isascii():
-            body.decode()  # msgspec does not check the UTF-8 inside a Raw.
+            check_utf8(body)  # msgspec does not check the UTF-8 inside a Raw.
         if event := fast_path.event_of(body, default_number):
             return [event]
         envelope = _envelope(body)
     except DECODE_ERRORS:
-        return _salvage(body, default_number)
+        return _salvage(body, default_number, budget)
     events: list[Event] = []
     for entry in envelope.entry:
         for change in entry.changes:
-            context = ChangeContext(change.field, entry.id, entry.time, default_number, suspect=False)
+            context = ChangeContext(change.field, entry.id, entry.time, default_number, budget, suspect=False)
             events += events_of(context, change.value)
     return events
 
 
-def _salvage(body: bytes, default_number: str) -> list[Event]:
+def _salvage(body: bytes, default_number: str, budget: Budget) -> list[Event]:
     """Returns the events of a body that strict decoding refused. Most likely only a single item is bad."""
     envelope, whole = damaged_json.take_apart(body.removeprefix(damaged_json.BYTE_ORDER_MARK), _DELIVERY_SHAPE)
     entries = envelope.get("entry") if isinstance(envelope, Fields) else None
@@ -83,7 +105,7 @@ def _salvage(body: bytes, default_number: str) -> list[Event]:
         for change in changes:
             if isinstance(change, Fields) and "value" in change:
                 field = str(_scalar(change.get("field", b"null")))
-                context = ChangeContext(field, waba_id, time, default_number, suspect=True)
+                context = ChangeContext(field, waba_id, time, default_number, budget, suspect=True)
                 events += events_of(context, change["value"])
             else:
                 regular = False
@@ -94,17 +116,13 @@ def _salvage(body: bytes, default_number: str) -> list[Event]:
 
 
 def _unparseable(body: bytes, default_number: str, *, whole: bool) -> Event:
-    problem = Problem.INVALID_ENVELOPE if whole and _is_json(body) else Problem.INVALID_JSON
+    problem = Problem.INVALID_ENVELOPE if whole and is_json(body) else Problem.INVALID_JSON
+    return _whole_body_event(body, default_number, problem)
+
+
+def _whole_body_event(body: bytes, default_number: str, problem: Problem) -> Event:
     key = hashlib.sha256(body).hexdigest()[:32]
     return Event(default_number, EventKind.UNPARSEABLE, key, "", 0.0, body, problem)
-
-
-def _is_json(body: bytes) -> bool:
-    try:
-        loads(body)
-    except DECODE_ERRORS:
-        return False
-    return True
 
 
 def _scalar(piece: Piece) -> object:

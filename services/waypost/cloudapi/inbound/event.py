@@ -30,6 +30,8 @@ class Problem(enum.StrEnum):
     """The body, or the rest of it, is not JSON."""
     INVALID_ENVELOPE = "InvalidEnvelope"
     """The body is JSON without the shape of Meta's deliveries (`entry[].changes[]`)."""
+    TOO_MANY_EVENTS = "TooManyEvents"
+    """The delivery has more items than Meta sends at once, or they would take more memory than a delivery may."""
     INVALID_ITEM = "InvalidItem"
     """The item is not a JSON object, or not JSON at all."""
     INVALID_PAYLOAD = "InvalidPayload"

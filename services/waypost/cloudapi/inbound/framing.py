@@ -13,7 +13,7 @@ from waypost.cloudapi.inbound.damaged_json import Fields, Items
 from waypost.cloudapi.inbound.event import Event, EventKind, Problem
 from waypost.cloudapi.inbound.fields import CONTEXT, ITEM_KINDS, WHOLE_VALUE_KINDS, ItemList, WebhookField
 from waypost.cloudapi.inbound.item_keys import ItemKeys
-from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, Buffer, loads
+from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, Buffer, is_json
 
 STANDBY: Final = str(WebhookField.STANDBY)
 """The name of a field, and also of a member in values of the field messages.
@@ -28,6 +28,28 @@ Larger parts are not copied: they could turn one delivery of 3 MB into gigabytes
 """
 
 
+class TooManyEvents(Exception):
+    """Raised when a delivery would become more events, or more bytes, than a delivery may. Do not retry."""
+
+
+class Budget:
+    """The number of events, and of bytes of their payloads, that one delivery may still become."""
+
+    __slots__ = ("_bytes", "_events")
+
+    def __init__(self, events: int, size: int) -> None:
+        self._events = events
+        self._bytes = size
+
+    def spend(self, payload: bytes) -> bytes:
+        """Returns the payload of one more event. Raises `TooManyEvents`."""
+        self._events -= 1
+        self._bytes -= len(payload)
+        if self._events < 0 or self._bytes < 0:
+            raise TooManyEvents
+        return payload
+
+
 class ChangeContext:
     """One change of a delivery, with the data that its events share.
 
@@ -35,13 +57,16 @@ class ChangeContext:
     framed.
     """
 
-    __slots__ = ("default_number", "field", "suspect", "time", "waba_id")
+    __slots__ = ("budget", "default_number", "field", "suspect", "time", "waba_id")
 
-    def __init__(self, field: str, waba_id: object, time: object, default_number: str, *, suspect: bool) -> None:
+    def __init__(
+        self, field: str, waba_id: object, time: object, default_number: str, budget: Budget, *, suspect: bool
+    ) -> None:
         self.field = field
         self.waba_id = item_keys.usable_key(str(waba_id)) if waba_id else ""
         self.time = item_keys.seconds(time)
         self.default_number = default_number
+        self.budget = budget
         self.suspect = suspect
 
 
@@ -79,7 +104,7 @@ def events_of(context: ChangeContext, value: Buffer | Fields | Items) -> list[Ev
     """Returns the events of one change.
 
     There is one event for each item of a known list, and one for each unknown list. A value without lists is a
-    single event.
+    single event. Raises `TooManyEvents`.
     """
     if context.field not in ITEM_KINDS:
         return [_whole_value_event(context, _raw(value))] if _raw(value) else []
@@ -118,7 +143,7 @@ def _events_of_members(context: ChangeContext, members: RawMembers, value: Buffe
     separate = []
     for name, raw in unknown.items():
         too_long = len(extra) + len(raw) > _CONTEXT_LIMIT
-        if too_long or bytes(raw).startswith(b"[") or (context.suspect and not _is_json(raw)):
+        if too_long or bytes(raw).startswith(b"[") or (context.suspect and not is_json(raw)):
             separate.append(_unknown_list_event(context, opening, number_id, name, raw))
         else:
             extra += b",%s:%s" % (_encode(name), bytes(raw))
@@ -130,6 +155,7 @@ def _events_of_members(context: ChangeContext, members: RawMembers, value: Buffe
 
 def _framed(context: ChangeContext, number_id: str, opening: bytes, members: RawMembers, lists: Lists) -> list[Event]:
     contacts = _Contacts(context, members, single_item=sum([len(items) for _, _, items in lists]) == 1)
+    spend = context.budget.spend
     events = []
     for name, kind, items in lists:
         list_opening = LIST_OPENINGS[name]
@@ -139,14 +165,14 @@ def _framed(context: ChangeContext, number_id: str, opening: bytes, members: Raw
         for item in items:
             keys = None if context.suspect and not _is_utf8(item) else read(item)
             if keys is None:
-                payload = b"".join((opening, list_opening, item, FRAME_END))
+                payload = spend(b"".join((opening, list_opening, item, FRAME_END)))
                 key = item_keys.digest(context.field, item)
                 events.append(Event(number_id, kind, key, "", 0.0, payload, Problem.INVALID_ITEM))
                 continue
             contact, contact_key = contacts.find(keys)
             key = keys.item_key or item_keys.digest(context.field, item)
             problem = None if contact_key or not needs_sender else Problem.MISSING_SENDER
-            payload = b"".join((opening, contact, list_opening, item, FRAME_END))
+            payload = spend(b"".join((opening, contact, list_opening, item, FRAME_END)))
             events.append(Event(number_id, kind, key, contact_key, keys.occurred_at, payload, problem))
     return events
 
@@ -194,7 +220,7 @@ def _whole_value_event(context: ChangeContext, value: Buffer) -> Event:
     """
     problem = None
     has_lists = context.field in ITEM_KINDS
-    if (context.suspect and not _is_json(value)) or (has_lists and not bytes(value).startswith(b"{")):
+    if (context.suspect and not is_json(value)) or (has_lists and not bytes(value).startswith(b"{")):
         problem = Problem.INVALID_ITEM
     kind = EventKind.STANDBY if context.field == STANDBY else WHOLE_VALUE_KINDS.get(context.field, EventKind.UNKNOWN)
     frame = b'{"field":%s,"waba_id":%s,"time":%d,"value":' % (
@@ -204,14 +230,14 @@ def _whole_value_event(context: ChangeContext, value: Buffer) -> Event:
     )
     # The time is part of the key: a number that is flagged, cleared and flagged again was flagged twice.
     key = item_keys.digest(context.field, value, str(context.time))
-    payload = b"".join((frame, value, b"}"))
+    payload = context.budget.spend(b"".join((frame, value, b"}")))
     return Event(_number_of_value(context, value), kind, key, "", context.time, payload, problem)
 
 
 def _unknown_list_event(context: ChangeContext, opening: bytes, number_id: str, name: str, value: Buffer) -> Event:
     """Returns one event for a whole list whose name is not known for this field."""
-    problem = Problem.INVALID_ITEM if context.suspect and not _is_json(value) else None
-    payload = b"".join((opening, b",", _encode(name), b":", value, b"}}"))
+    problem = Problem.INVALID_ITEM if context.suspect and not is_json(value) else None
+    payload = context.budget.spend(b"".join((opening, b",", _encode(name), b":", value, b"}}")))
     return Event(number_id, EventKind.UNKNOWN, item_keys.digest(context.field, value, name), "", 0.0, payload, problem)
 
 
@@ -226,7 +252,7 @@ def _number_of_value(context: ChangeContext, value: Buffer) -> str:
 def _metadata_of(context: ChangeContext, members: RawMembers) -> tuple[str, bytes]:
     """Returns the id of the number that the items belong to, and the member `metadata` to put next to each item."""
     raw = _raw(members.get("metadata", b""))
-    if not raw or (context.suspect and not _is_json(raw)):
+    if not raw or (context.suspect and not is_json(raw)):
         return context.default_number, b""
     return metadata_of(raw, context.default_number)
 
@@ -283,13 +309,5 @@ def _is_utf8(raw: Buffer) -> bool:
     try:
         bytes(raw).decode()
     except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _is_json(raw: Buffer) -> bool:
-    try:
-        loads(raw)
-    except DECODE_ERRORS:
         return False
     return True

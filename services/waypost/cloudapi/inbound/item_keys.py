@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from waypost.cloudapi.inbound.fields import ItemList
-from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, Buffer, loads
+from waypost.cloudapi.inbound.lenient_json import DECODE_ERRORS, LARGEST_DECODED, Buffer, loads
 from waypost.cloudapi.message_types import MessageType
 
 LATEST: Final = 253402300799.0
@@ -221,8 +221,10 @@ def _reader(kind: type[_Item], keys_of: Callable[[_Item, Buffer], ItemKeys]) -> 
 def _members(raw: Buffer) -> dict[str, Any] | None:
     """Returns the members of an item that strict decoding refused. All values except the timestamp become text.
 
-    Returns None if the item is not an object.
+    Returns None if the item is not an object, or too large to be decoded.
     """
+    if len(raw) > LARGEST_DECODED:
+        return None
     try:
         item = loads(raw)
     except DECODE_ERRORS:
@@ -232,7 +234,8 @@ def _members(raw: Buffer) -> dict[str, Any] | None:
     return {
         name: value if name == "timestamp" or isinstance(value, str) else str(value)
         for name, value in item.items()
-        if isinstance(value, str | int | float) and not isinstance(value, bool)
+        # The names that are looked up are ASCII. msgspec raises an error for a name with a lone surrogate.
+        if name.isascii() and isinstance(value, str | int | float) and not isinstance(value, bool)
     }
 
 

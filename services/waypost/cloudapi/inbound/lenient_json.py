@@ -1,5 +1,6 @@
 """Decodes JSON that strict decoding refuses, and makes text valid for PostgreSQL."""
 
+import codecs
 import json
 import re
 from typing import Any, Final
@@ -14,6 +15,11 @@ DECODE_ERRORS: Final = (ValueError, RecursionError)
 The specific error classes of both are ValueErrors.
 """
 
+LARGEST_DECODED: Final = 256 * 1024
+"""Most bytes that are decoded at a time. Decoded values may take thirty times the memory."""
+
+_check = msgspec.json.Decoder(msgspec.Raw).decode
+
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB]%b\\u[dD][c-fC-F]%b|u[dD][89a-fA-F]%b|u0000|.)" % ((rb"[0-9a-fA-F]{2}",) * 3), re.DOTALL
 )
@@ -26,6 +32,32 @@ def loads(raw: Buffer) -> Any:
     Raises one of `DECODE_ERRORS` for NaN, bad UTF-8, nesting that is too deep, and text that is not JSON.
     """
     return json.loads(bytes(raw).decode(), parse_constant=_refuse, parse_int=_integer, parse_float=_fraction)
+
+
+def is_json(raw: Buffer) -> bool:
+    """Returns whether `raw` is JSON that `loads` decodes.
+
+    A long text is checked without being decoded, since its values can take thirty times its size of memory. Then
+    a few texts count as JSON that `loads` refuses.
+    """
+    try:
+        if len(raw) <= LARGEST_DECODED:
+            loads(raw)
+        else:
+            check_utf8(raw)
+            _check(raw)
+    except DECODE_ERRORS:
+        return False
+    return True
+
+
+def check_utf8(raw: Buffer) -> None:
+    """Raises a ValueError if `raw` is not UTF-8. Decodes piece by piece: text may take four times the bytes."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with memoryview(raw) as view:
+        for start in range(0, len(view), LARGEST_DECODED):
+            decoder.decode(view[start : start + LARGEST_DECODED])
+    decoder.decode(b"", final=True)
 
 
 def storable(raw: bytes) -> bytes:

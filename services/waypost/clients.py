@@ -1,4 +1,8 @@
-"""Limits failures per client. The limit changes only the answer to a failure; a valid delivery is never delayed."""
+"""Tells clients apart by their addresses, and limits the failures of each.
+
+The limit changes the answer to a failure. Behind a proxy many clients may share one address, so what is right (a
+signature, a verify token, a long password) is accepted however often another client of that address has failed.
+"""
 
 import ipaddress
 import time
@@ -33,6 +37,11 @@ class Throttle:
         began, count = self._failures.get(key, (0.0, 0))
         return count >= self._limit and self._clock() - began < self._window_s
 
+    def wait_s(self, key: Hashable) -> float:
+        """Returns the seconds until the failures of `key` are forgotten. Returns 0 if none are left to forget."""
+        began, count = self._failures.get(key, (0.0, 0))
+        return max(0.0, began + self._window_s - self._clock()) if count else 0.0
+
     def fail(self, key: Hashable) -> bool:
         """Counts a failure. Returns whether the key is now over the limit."""
         now = self._clock()
@@ -49,6 +58,14 @@ class Throttle:
 def networks(text: str) -> tuple[Network, ...]:
     """Parses networks such as `10.0.0.0/8, 192.0.2.7`. Raises a ValueError that names the wrong part."""
     return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
+
+
+def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
+    """Returns whether a peer is a trusted proxy, which speaks for many clients."""
+    if not trusted:
+        return False
+    address = _address(peer or "")
+    return address is not None and any(address in network for network in trusted)
 
 
 def client_address(peer: str | None, forwarded_for: str, trusted: Sequence[Network]) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from waypost.webhook.throttle import Throttle, client_address, networks
+from waypost.clients import Throttle, client_address, is_trusted, networks
 
 
 class Clock:
@@ -86,6 +86,32 @@ def test_a_client_is_the_last_address_before_the_trusted_proxies(
     Addresses that a client itself puts into X-Forwarded-For have no effect.
     """
     assert client_address(peer, forwarded_for, networks(trusted)) == client
+
+
+@pytest.mark.parametrize(
+    ("peer", "trusted", "expected"),
+    [
+        ("10.1.1.1", "10.0.0.0/8", True),
+        ("::ffff:10.1.1.1", "10.0.0.0/8", True),
+        ("11.1.1.1", "10.0.0.0/8", False),
+        ("10.1.1.1", "", False),
+        (None, "10.0.0.0/8", False),
+        ("unix", "10.0.0.0/8", False),
+    ],
+)
+def test_a_peer_is_trusted_if_its_address_is_listed(peer: str | None, trusted: str, expected: bool) -> None:
+    """A peer is trusted if its address is in a listed network."""
+    assert is_trusted(peer, networks(trusted)) is expected
+
+
+def test_a_client_waits_until_its_window_ends() -> None:
+    """A client waits until the window ends that began with its first failure. Without failures it need not wait."""
+    clock = Clock()
+    throttle = Throttle(limit=1, window_s=60, clock=clock)
+    throttle.fail("a")
+    clock.now += 20
+    throttle.fail("a")
+    assert (throttle.wait_s("a"), throttle.wait_s("b")) == (40, 0)
 
 
 def test_a_wrong_network_is_named() -> None:
