@@ -1,5 +1,9 @@
 """Tests of the circuit. It prevents that an outage leaves every message in the state `unknown`."""
 
+from collections.abc import Callable
+
+import pytest
+
 from waypost.sending.circuit import Circuit
 
 
@@ -57,3 +61,21 @@ def test_jitter_draws_from_the_upper_half() -> None:
     low = Circuit(threshold=1, first_s=2.0, cap_s=8.0, draw=lambda: 0.0)
     low.failed(0.0)
     assert low.wait_s(0.0) == 1.0
+
+
+@pytest.mark.fault("G1")
+def test_an_outage_of_a_minute_gets_few_calls(figure: Callable[..., None]) -> None:
+    """During an outage of 60 s, a number that sends 80 messages per second makes at most a tenth of its calls.
+
+    The worst case: 50 calls are in flight when the outage begins, each fails at once, and the jitter is the shortest.
+    """
+    tested = Circuit(threshold=5, first_s=1.0, cap_s=30.0, draw=lambda: 0.0)
+    calls, now = 50, 0.0
+    for _ in range(calls):
+        tested.failed(now)
+    while (now := now + max(tested.wait_s(now), 0.001)) < 60.0:
+        if tested.room(now, in_flight=0):
+            calls += 1
+            tested.failed(now)
+    figure("calls in an outage of 60 s", calls / (80 * 60) * 100, "% of normal", aim="at most 10 %")
+    assert calls <= 80 * 60 / 10

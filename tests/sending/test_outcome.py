@@ -30,7 +30,8 @@ PAUSED_BY_PROOF = {"pause_number_s": 60.0, "pause_reason": PROOF_REFUSED.title, 
 TABLE: dict[str, tuple[Any, Accepted | GraphError | None, str, dict[str, Any]]] = {
     "accepted": (ROW, Accepted("wamid.1"), "sent", {"number_works": True}),
     "no connection": (ROW, GraphUnreachable("no"), "queued", {"graph_answered": False}),
-    "no connection, too often": (LAST, GraphUnreachable("no"), "failed", {}),
+    "an outage never uses up attempts": (LAST, GraphUnreachable("no"), "queued", {"graph_answered": False}),
+    "a proxy refuses": (LAST, GraphUnreachable("no", http_status=403), "queued", {"graph_answered": False}),
     "no usable answer": (ROW, GraphOutcomeUnknown("?"), "unknown", {"graph_answered": False}),
     "error at Meta": (ROW, GraphRefused(131000, 500), "unknown", {"graph_answered": False}),
     "throughput": (ROW, GraphRefused(130429, 400), "queued", {"slow_down": True}),
@@ -98,6 +99,26 @@ def test_an_ambiguous_code_never_leads_to_another_send(code: int) -> None:
     This holds for any number and any count of attempts.
     """
     assert judge(ROW, GraphRefused(code, 500), number(), draw=lambda: 0.5).update.state == "unknown"
+
+
+def test_an_outage_leaves_most_attempts_and_waits_for_at_most_half_a_minute() -> None:
+    """However long an outage is, it uses up few attempts, and the message is tried again soon after it."""
+    row = ROW
+    delays = []
+    for _ in range(200):
+        update = judge(row, GraphUnreachable("no", http_status=403), number(), draw=lambda: 0.999).update
+        assert update.state == "queued"
+        delays.append(update.delay_s)
+        row = replace(row, attempts=row.attempts + update.counts)
+    assert row.attempts == backoff.MOST_OUTAGE_ATTEMPTS < backoff.MAX_ATTEMPTS / 2
+    assert (delays[0] < 1, max(delays) <= 32) == (True, True)
+
+
+@pytest.mark.parametrize(("asked_s", "delay_s"), [(None, 0.5), (7.0, 7.5), (86_400.0, backoff.OUTAGE_WAIT_CAP_S + 0.5)])
+def test_a_proxy_can_ask_for_a_short_wait_only(asked_s: float | None, delay_s: float) -> None:
+    """The wait that an answer asks for is respected, but if it is not Graph's answer, then only up to a minute."""
+    answer = GraphUnreachable("no", http_status=429, retry_after_s=asked_s)
+    assert judge(ROW, answer, number(), draw=lambda: 0.5).update.delay_s == delay_s
 
 
 def test_a_reply_that_met_a_closed_window_is_queued_again_as_the_numbers_template() -> None:

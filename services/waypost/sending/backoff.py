@@ -8,6 +8,15 @@ MAX_ATTEMPTS = 15
 BASE_S = 1.0
 CAP_S = 300.0
 
+MOST_OUTAGE_ATTEMPTS = 5
+"""Number of attempts that an outage can use up.
+
+It never makes a message fail, and it leaves most of the attempts for refusals. The delay grows to 32 s, so that a
+message is sent soon after the outage.
+"""
+OUTAGE_WAIT_CAP_S = 60.0
+"""Most seconds to wait because an answer says so that is not the Graph API's."""
+
 PAIR_FIRST_S = 6.0
 """First delay in seconds for one contact. Meta allows it one message per 6 s (About the platform, 2025-12-05)."""
 PAIR_CAP_S = 3600.0

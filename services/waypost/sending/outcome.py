@@ -77,8 +77,7 @@ def judge(
         case GraphRefused():
             return _refused(row, answer, number, draw)
         case GraphUnreachable():
-            outcome = _again(row, answer, retry_after_s=None, draw=draw)
-            return Outcome(outcome.update, outcome.result, graph_answered=False)
+            return _away(row, answer, draw)
         case GraphOutcomeUnknown():
             return _unknown(row, None, str(answer), graph_answered=False)
         case _:
@@ -88,7 +87,7 @@ def judge(
 def _refused(row: OutboxRow, answer: GraphRefused, number: Number | None, draw: Callable[[], float]) -> Outcome:
     match answer.verdict:
         case Verdict.RETRY:
-            outcome = _again(row, answer, retry_after_s=answer.retry_after_s, draw=draw)
+            outcome = _again(row, answer, draw)
             return Outcome(outcome.update, outcome.result, slow_down=True)
         case Verdict.AMBIGUOUS:
             return _unknown(row, answer.code, answer.title, graph_answered=False)
@@ -130,10 +129,18 @@ def _unknown(row: OutboxRow, code: int | None, reason: str, *, graph_answered: b
     return Outcome(update, SendResult.UNKNOWN, graph_answered=graph_answered)
 
 
-def _again(row: OutboxRow, answer: GraphError, *, retry_after_s: float | None, draw: Callable[[], float]) -> Outcome:
-    delay = backoff.delay_s(row.attempts + 1, retry_after_s=retry_after_s, draw=draw)
-    code = answer.code if isinstance(answer, GraphRefused) else None
-    update = _queued_again(row, code, answer.title if isinstance(answer, GraphRefused) else str(answer), delay)
+def _away(row: OutboxRow, answer: GraphUnreachable, draw: Callable[[], float]) -> Outcome:
+    """Queues the row again, however long the outage is: the message was not sent and nothing is wrong with it."""
+    wait_s = min(answer.retry_after_s or 0.0, backoff.OUTAGE_WAIT_CAP_S)
+    delay_s = backoff.delay_s(row.attempts + 1, retry_after_s=wait_s, draw=draw)
+    counts = row.attempts < backoff.MOST_OUTAGE_ATTEMPTS
+    update = RowUpdate(row.outbox_id, OutboxState.QUEUED, reason=str(answer), delay_s=delay_s, counts=counts)
+    return Outcome(update, SendResult.RETRY, graph_answered=False)
+
+
+def _again(row: OutboxRow, answer: GraphRefused, draw: Callable[[], float]) -> Outcome:
+    delay = backoff.delay_s(row.attempts + 1, retry_after_s=answer.retry_after_s, draw=draw)
+    update = _queued_again(row, answer.code, answer.title, delay)
     return Outcome(update, SendResult.FAILED if update.state == OutboxState.FAILED else SendResult.RETRY)
 
 

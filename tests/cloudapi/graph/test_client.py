@@ -252,18 +252,71 @@ async def test_a_success_that_cannot_be_read_leaves_a_send_unknown(graph: GraphC
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
 
 
-@pytest.mark.parametrize("status", [404, 413, 429])
-async def test_a_4xx_without_a_graph_error_is_a_refusal(graph: GraphClient, meta: Meta, status: int) -> None:
-    """A 4xx without a Graph error is a refusal. Even if it comes from another server, no message was accepted."""
-    meta.replies(status, b"<html>no</html>")
-    refusal = await refused(graph)
-    assert (refusal.code, refusal.http_status) == (NO_CODE, status)
+NOT_SENT = [301, 302, 307, 308, *(status for status in range(400, 432) if status != 408), 451]
+UNKNOWN = [200, 201, 204, 206, 300, 303, 304, 408, 499, 500, 501, 502, 503, 504, 511, 520, 599]
+
+
+@pytest.mark.parametrize("status", NOT_SENT)
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>Blocked by policy</html>", b'{"message": "no"}', b'{"error": "no"}', b"[]"]
+)
+async def test_a_refusal_that_is_not_graphs_says_that_nothing_was_sent(
+    graph: GraphClient, meta: Meta, status: int, body: bytes
+) -> None:
+    """A refusal without Graph's envelope is not Graph's verdict. Something before the Graph API refused the request.
+
+    So nothing was sent, and the message is as good as before.
+    """
+    meta.replies(status, body, headers={"retry-after": "7"})
+    with pytest.raises(GraphUnreachable) as raised:
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+    assert (raised.value.http_status, raised.value.retry_after_s) == (status, 7)
+    assert "policy" not in str(raised.value)
+
+
+@pytest.mark.parametrize("status", UNKNOWN)
+async def test_any_other_answer_that_is_not_graphs_leaves_a_send_unknown(
+    graph: GraphClient, meta: Meta, status: int
+) -> None:
+    """An answer without Graph's envelope that is no refusal proves nothing, so the send is never repeated."""
+    meta.replies(status, b"<html>Sign in</html>")
+    with pytest.raises(GraphOutcomeUnknown):
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        {"code": 403, "message": "The caller does not have permission", "status": "PERMISSION_DENIED"},
+        {"code": "AccessDenied", "message": "no"},
+        {"message": "Forbidden"},
+        {},
+    ],
+)
+async def test_the_error_of_another_makers_gateway_is_not_graphs(
+    graph: GraphClient, meta: Meta, envelope: dict[str, object]
+) -> None:
+    """Gateways of other makers answer with an object `error` too. It has neither Graph's type nor its trace id."""
+    meta.replies(403, {"error": envelope})
+    with pytest.raises(GraphUnreachable):
+        await graph.send(CREDENTIALS, NUMBER, MESSAGE)
+
+
+@pytest.mark.parametrize(
+    "envelope", [{"code": 190}, {"code": "131026"}, {"code": 999999, "fbtrace_id": "A1"}, {"code": 9, "type": "OAuth"}]
+)
+async def test_an_envelope_of_graph_is_recognised_by_its_code_type_or_trace_id(
+    graph: GraphClient, meta: Meta, envelope: dict[str, object]
+) -> None:
+    """An error is Graph's if it has a known code, a type or a trace id."""
+    meta.replies(403, {"error": envelope})
+    assert (await refused(graph)).code == int(str(envelope["code"]))
 
 
 async def test_a_redirect_is_not_followed(graph: GraphClient, meta: Meta) -> None:
     """A redirect is not followed. Otherwise, the client would send the token to the host that the redirect names."""
     meta.replies(307, b"", headers={"location": "https://elsewhere.example/"})
-    with pytest.raises(GraphOutcomeUnknown):
+    with pytest.raises(GraphUnreachable):
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     assert len(meta.requests) == 1
 

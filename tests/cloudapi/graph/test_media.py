@@ -5,7 +5,7 @@ import pytest
 
 from waypost.cloudapi.graph import media as limits
 from waypost.cloudapi.graph.client import File, GraphClient
-from waypost.cloudapi.graph.errors import GraphOutcomeUnknown, GraphRefused
+from waypost.cloudapi.graph.errors import GraphOutcomeUnknown, GraphRefused, GraphUnreachable
 
 from .conftest import CREDENTIALS, NUMBER, Meta
 
@@ -159,9 +159,12 @@ async def test_media_of_exactly_the_limit_is_accepted(graph: GraphClient, meta: 
 
 
 async def test_an_expired_address_is_recognised_by_its_status(graph: GraphClient, meta: Meta) -> None:
-    """The error for an expired address has the HTTP status 404. The media must then be looked up again."""
+    """The error for an expired address has the HTTP status 404. The media must then be looked up again.
+
+    It does not say that the media is gone: something before Meta could have answered.
+    """
     meta.replies(404, b"gone")
-    with pytest.raises(GraphRefused) as raised:
+    with pytest.raises(GraphUnreachable) as raised:
         await download(graph, URL)
     assert raised.value.http_status == 404
 

@@ -286,3 +286,61 @@ async def test_an_endless_response_is_stopped(sockets: Sockets) -> None:
         with pytest.raises(GraphOutcomeUnknown):
             await graph.send(CREDENTIALS, NUMBER, MESSAGE)
         await asyncio.wait_for(noticed.wait(), 30)
+
+
+@pytest.mark.parametrize(
+    "unasked",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
+        response(json.dumps({"messages": [{"id": "wamid.of another"}]}).encode()),
+        b"x",
+        b"\r\n",
+        b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("is_late", [False, True], ids=["with the answer", "later"])
+async def test_an_unasked_answer_is_discarded_with_its_connection(
+    sockets: Sockets, unasked: bytes, is_late: bool
+) -> None:
+    """Bytes that no request asked for are never taken for the answer to the next call. Their connection is closed."""
+    written = asyncio.Event()
+    ids = iter(["first", "second", "third"])
+
+    async def chatty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            answer = response(json.dumps({"messages": [{"id": next(ids)}]}).encode())
+            writer.write(answer if is_late else answer + unasked)
+            await writer.drain()
+            if is_late:
+                await asyncio.sleep(0.01)
+                writer.write(unasked)
+                await writer.drain()
+            written.set()
+
+    async with client_of(await sockets.listen(chatty)) as graph:
+        for wamid in ("first", "second", "third"):
+            assert (await graph.send(CREDENTIALS, NUMBER, MESSAGE)).wamid == wamid
+            await written.wait()
+            written.clear()
+    assert sockets.connections == 3
+
+
+async def test_a_cancelled_tls_handshake_leaves_no_socket_open(sockets: Sockets) -> None:
+    """If a call is cancelled during its TLS handshake, its socket is closed at once and not at some later time."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        begun.set()
+        await reader.read()
+        ended.set()
+
+    url = await sockets.listen(silent)
+    async with client_of(url.replace("http:", "https:")) as graph:
+        call = asyncio.ensure_future(graph.send(CREDENTIALS, NUMBER, MESSAGE))
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.wait_for(ended.wait(), 30)

@@ -15,8 +15,9 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import httpcore
 import httpx
 import msgspec
 from opentelemetry.trace import Span, SpanKind, StatusCode
@@ -28,6 +29,7 @@ from waypost.cloudapi.graph.calls import Credentials, File, Override
 from waypost.cloudapi.graph.connections import Connections
 from waypost.cloudapi.graph.errors import GraphError, GraphOutcomeUnknown, GraphRefused, GraphUnreachable
 from waypost.cloudapi.graph.media import MediaCalls
+from waypost.cloudapi.graph.media_addresses import MEDIA_HOSTS, MediaAddresses, Resolve, resolve
 from waypost.cloudapi.graph.messaging import Accepted, MessageCalls
 from waypost.cloudapi.graph.numbers import NumberCalls
 from waypost.cloudapi.graph.template_calls import TemplateCalls
@@ -43,8 +45,6 @@ LONGEST_CONNECT_S = 5.0
 
 HEADERS = {"accept": "application/json", "accept-encoding": "gzip", "user-agent": "waypost"}
 
-MEDIA_HOSTS = ("lookaside.fbsbx.com", ".fbcdn.net", ".whatsapp.net")
-"""Hosts that serve media and may see the token. A leading dot stands for every host below that domain."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 3
 
@@ -56,7 +56,7 @@ _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, http
 
 
 class _SendProgress:
-    """Records how much of a request was sent, as httpcore's trace extension reports it.
+    """Records the progress of a request, as httpcore's trace extension reports it.
 
     If `observable` is False, there are no such reports. A time-out then never proves that nothing was sent.
     """
@@ -64,10 +64,22 @@ class _SendProgress:
     def __init__(self, *, observable: bool) -> None:
         self._observable = observable
         self._headers_started = False
+        self._opened: httpcore.AsyncNetworkStream | None = None
 
-    async def observe(self, event: str, _info: object) -> None:
-        if event.endswith("send_request_headers.started"):
+    async def observe(self, event: str, info: Mapping[str, Any]) -> None:
+        # A CONNECT asks a proxy for a tunnel. It is reported like the request, but carries nothing of it.
+        if event.endswith("send_request_headers.started") and info["request"].method != b"CONNECT":
             self._headers_started = True
+        elif event == "connection.connect_tcp.complete":
+            self._opened = info["return_value"]
+
+    async def close_opened(self) -> None:
+        """Closes the connection that was opened for this request.
+
+        httpcore (1.0) leaves the socket open if a call is cancelled during its TLS handshake.
+        """
+        if self._opened is not None:
+            await self._opened.aclose()
 
     @property
     def nothing_sent(self) -> bool:
@@ -80,7 +92,7 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
 
     `timeout_s` is the deadline of one call, from waiting for a connection to the last byte. `connections` limits
     the number of concurrent calls. A call that gets no connection within 5 s raises `GraphUnreachable`.
-    `transport` replaces the network in tests.
+    `transport` and `resolve_media` replace the network in tests; with a `transport`, no name is resolved.
 
     Each call raises `GraphRefused`, `GraphUnreachable` or `GraphOutcomeUnknown`, and nothing else.
     """
@@ -94,9 +106,12 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         connections: int = 100,
         media_hosts: tuple[str, ...] = MEDIA_HOSTS,
         transport: httpx.AsyncBaseTransport | None = None,
+        resolve_media: Resolve | None = None,
     ) -> None:
-        self._media_hosts = media_hosts
         self._base = httpx.URL(base_url.rstrip("/"))
+        if transport is None and resolve_media is None:
+            resolve_media = resolve
+        self._media = MediaAddresses(self._base, media_hosts, resolve_media)
         self._version = version
         self._timeout_s = timeout_s
         self._progress_is_observable = transport is None or isinstance(transport, httpx.AsyncHTTPTransport)
@@ -180,9 +195,12 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         self, url: str, credentials: Credentials, write: Callable[[bytes], object], limit_bytes: int, timeout_s: float
     ) -> int:
         for _ in range(_MOST_REDIRECTS + 1):
-            address = self._media_address(url)
+            address = self._media.checked(url)
             headers = {"authorization": f"Bearer {_checked_token(credentials.token)}", "accept-encoding": "identity"}
-            request = httpx.Request("GET", address, headers=HEADERS | headers)
+            target = await self._media.target(address)
+            request = httpx.Request(
+                "GET", target.url, headers=HEADERS | headers | target.headers, extensions=target.extensions
+            )
             async with self._response(request, timeout_s) as response:
                 if response.status_code in _REDIRECTS and "location" in response.headers:
                     url = str(address.join(response.headers["location"]))
@@ -194,20 +212,6 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
             responses.decode(response.status_code, response.headers, content, now=now, quotable=False)
             raise GraphOutcomeUnknown("the response is not media", http_status=response.status_code)
         raise GraphRefused.by_client("the media address redirects too often")
-
-    def _media_address(self, url: str) -> httpx.URL:
-        try:
-            address = httpx.URL(url)
-        except httpx.InvalidURL:
-            raise GraphRefused.by_client("not sent: the media address is not a URL") from None
-        graph = (self._base.scheme, self._base.host, self._base.port)
-        if (address.scheme, address.host, address.port) == graph:
-            return address
-        host = address.host.lower()
-        is_meta_host = any(host.endswith(each) if each.startswith(".") else host == each for each in self._media_hosts)
-        if address.scheme == "https" and address.port is None and is_meta_host:
-            return address
-        raise GraphRefused.by_client("not sent: the media address is not on one of Meta's hosts")
 
     def _request(
         self,
@@ -246,14 +250,16 @@ class GraphClient(MessageCalls, MediaCalls, TemplateCalls, NumberCalls, AccountC
         Connecting and reading must end within `timeout_s`. Failures become errors of `errors.py`.
         """
         progress = _SendProgress(observable=self._progress_is_observable)
-        # Connecting times out before the whole deadline: httpcore (1.0) leaves the socket of a TLS handshake open when
-        # it is cancelled, but not when it times out.
         wait_s = min(LONGEST_CONNECT_S, timeout_s / 2)
         timeouts = httpx.Timeout(timeout_s, connect=wait_s, pool=wait_s)
         request.extensions |= {"trace": progress.observe, "timeout": timeouts.as_dict()}
         try:
             async with asyncio.timeout(timeout_s), self._connections.one(wait_s) as connection:
-                response = await connection.send(request, stream=True)
+                try:
+                    response = await connection.send(request, stream=True)
+                except BaseException:
+                    await progress.close_opened()
+                    raise
                 try:
                     yield response
                 finally:

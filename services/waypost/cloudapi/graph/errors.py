@@ -2,7 +2,7 @@
 
     GraphError
     ├── GraphRefused         Meta (or this client, before sending) refused. `verdict` says what to do about it.
-    ├── GraphUnreachable     No connection was made, so nothing was sent. A retry is safe.
+    ├── GraphUnreachable     The request did not reach the Graph API, so nothing was sent. A retry is safe.
     └── GraphOutcomeUnknown  Request bytes may have been sent and no usable response came. Never repeat a send.
 
 The messages of these errors never contain a token, a phone number, a body or a URL query. So they may be
@@ -256,6 +256,11 @@ def _rows() -> dict[int, tuple[Rule, str]]:
 _ROWS = _rows()
 
 
+def is_known(code: int | None) -> bool:
+    """Returns whether the verdict table contains `code`."""
+    return code in _ROWS
+
+
 def verdict(code: int, http_status: int) -> Verdict:
     """Returns what to do about `code`. The HTTP status counts only for codes that the table does not contain.
 
@@ -349,13 +354,24 @@ class GraphRefused(GraphError):
 
 
 class GraphUnreachable(GraphError):
-    """No connection to the Graph API could be made in time, so nothing was sent. A retry is safe."""
+    """The request did not reach the Graph API, so nothing was sent. A retry is safe.
+
+    Either no connection could be made in time, or something before the Graph API, such as a proxy, refused the
+    request with `http_status`. Such an answer is an outage: it says nothing about a token or an object at Meta.
+    """
+
+    def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:
+        self.http_status = http_status
+        """The status of an answer that is not the Graph API's, or None if there was no answer."""
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class GraphOutcomeUnknown(GraphError):
     """The request may have been sent, but there is no usable response. Never repeat a send.
 
-    Causes are a time-out, a reset, a 5xx, or a 2xx that cannot be read.
+    Causes are a time-out, a reset, or an answer without a Graph error that does not prove a refusal:
+    `responses.NOT_PROCESSED` lists the statuses that do.
     """
 
     def __init__(self, message: str, *, http_status: int | None = None, retry_after_s: float | None = None) -> None:

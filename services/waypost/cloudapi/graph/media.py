@@ -81,9 +81,10 @@ class MediaCalls(GraphCalls):
     ) -> int:
         """Passes the bytes at `url` to `write` and returns their number.
 
-        `url` comes from `media` or from a webhook. `GraphRefused` with `http_status` 404 means that the address has
-        expired. Look it up again in that case. `GraphRefused` is also raised for a host that is not Meta's, and for a
-        file of more than `limit_bytes`.
+        `url` comes from `media` or from a webhook. `GraphUnreachable` with `http_status` 404 means that the address
+        has expired, or that something before Meta answered. Look it up again in that case: only a refused look-up
+        shows that the media is gone. `GraphRefused` is raised for a host that is not Meta's or leads into a private
+        network, and for a file of more than `limit_bytes`.
         """
         return await self.fetch(url, credentials, write, limit_bytes=limit_bytes, timeout_s=TRANSFER_TIMEOUT_S)
 

@@ -5,6 +5,9 @@ This module is pure: it has no I/O and reads no clock.
 The envelope of an error is `{"error": {"message", "type", "code", "error_subcode"?, "error_data"?,
 "fbtrace_id"?, …}}`. `error_data` is an object with `details`, or a string in older responses. The code
 decides, whatever the HTTP status is.
+
+A failure without this envelope is not the Graph API's: a proxy, a firewall or a gateway answered instead. Its
+status only decides whether the request can have reached the Graph API (`NOT_PROCESSED`).
 """
 
 import datetime
@@ -15,13 +18,20 @@ from typing import TypeVar
 
 import msgspec
 
-from waypost.cloudapi.graph.errors import NO_CODE, GraphOutcomeUnknown, GraphRefused
+from waypost.cloudapi.graph.errors import NO_CODE, GraphOutcomeUnknown, GraphRefused, GraphUnreachable, is_known
 from waypost.telemetry import redaction
 
 LONGEST_WAIT_S = 86_400.0
 """The longest wait, in seconds, that a response can impose.
 
 Longer waits are cut to this day: a broken header must not silence a number for a year.
+"""
+
+NOT_PROCESSED = frozenset({301, 302, 307, 308, *range(400, 500)} - {408, 499})
+"""The statuses that, without a Graph error, prove that the request was not processed.
+
+These answers refuse the request, or name another place for it (RFC 9110, 15.4 and 15.5). The others prove nothing: a
+gateway that gives up waiting answers 408, 499 or a 5xx, a 303 may follow the processing, and a 2xx claims it.
 """
 
 _LONGEST_DETAILS = 500
@@ -53,16 +63,20 @@ def decode(
     If `quotable` is True, `GraphRefused.details` has Meta's explanation, without the `secrets` of the call.
     `quotable` must be False for a call that carries message content, because Meta quotes what it refuses.
 
-    Raises `GraphRefused` for a response with a Graph error and for any other 4xx. Raises `GraphOutcomeUnknown`
-    for all other failures.
+    Raises `GraphRefused` for a response with a Graph error. Raises `GraphUnreachable` for another response whose
+    status is in `NOT_PROCESSED`, and `GraphOutcomeUnknown` for all other failures.
     """
     reply = _decoded(body)
     error = reply.get("error") if isinstance(reply, dict) else None
-    if isinstance(error, dict):
+    if isinstance(error, dict) and _is_graphs(error):
         raise _refusal(error, status, headers, now=now, quotable=quotable, secrets=secrets)
     wait = retry_after_s(headers, now=now)
-    if 400 <= status < 500:
-        raise GraphRefused(NO_CODE, status, title_override="refused without a Graph error code", retry_after_s=wait)
+    if status in NOT_PROCESSED:
+        raise GraphUnreachable(
+            f"HTTP {status} without a Graph error: something before the Graph API answered",
+            http_status=status,
+            retry_after_s=wait,
+        )
     if not 200 <= status < 300:
         raise GraphOutcomeUnknown(f"HTTP {status} without a Graph error", http_status=status, retry_after_s=wait)
     if reply is _UNREADABLE:
@@ -146,6 +160,15 @@ def _decoded(body: bytes | None) -> object:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _UNREADABLE
+
+
+def _is_graphs(error: dict[str, object]) -> bool:
+    """Returns whether the object `error` of an answer is in the form of the Graph API.
+
+    Gateways of other makers also answer with an object `error`, and some repeat the HTTP status in it as `code`.
+    """
+    has_marks = isinstance(error.get("type"), str) or isinstance(error.get("fbtrace_id"), str)
+    return has_marks or is_known(_integer(error.get("code")))
 
 
 def _refusal(
