@@ -97,19 +97,44 @@ def test_a_waker_survives_redis_being_away(redis_server: EmbeddedRedis, wait_for
 
 
 def test_a_job_that_names_another_function_is_refused(redis: Redis) -> None:
-    """A job in Redis can only call functions on the allow-list.
+    """A job in Redis can only call our function. For RQ, any other job does not exist, and it is removed.
 
     Otherwise, write access to Redis would be enough to execute any code.
     """
     queue = Queue(job.QUEUE, connection=redis, serializer=JSONSerializer)
     queued = queue.enqueue("os.getcwd", result_ttl=60)
     worker = SimpleWorker([job.queue(redis)], connection=redis, job_class=job.LaneJob, serializer=JSONSerializer)
-    worker.work(burst=True)
-    found = job.LaneJob.fetch(queued.id, connection=redis, serializer=JSONSerializer)
-    assert found.is_failed
-    result = found.latest_result()
-    assert result is not None
-    assert "ForbiddenJob" in str(result.exc_string)
+    assert not worker.work(burst=True)
+    assert not redis.exists(queued.key)
+
+
+def test_a_wake_up_that_names_no_lane_wakes_all_lanes(redis: Redis) -> None:
+    """If another program wrote into the set of lanes, the set is removed and all lanes are taken.
+
+    Lanes that were taken together with the foreign entry are not forgotten.
+    """
+    wake.enqueue(redis, [1, 2])
+    redis.zadd(wake.WOKEN_KEY, {"64": 0})
+    assert wake.take(redis) == list(range(64))
+    assert wake.take(redis) == []
+
+
+@pytest.mark.parametrize("key", [wake.WOKEN_KEY, job.QUEUE_KEY])
+def test_a_key_of_a_wrong_type_is_replaced(redis: Redis, key: str) -> None:
+    """A key of a wrong type stops neither waking nor taking."""
+    redis.set(key, "x")
+    wake.enqueue(redis, [5])
+    assert wake.take(redis) == [5]
+    redis.delete(key)
+    redis.set(key, "x")
+    assert wake.take(redis) in ([], list(range(64)))
+
+
+def test_a_time_in_the_future_does_not_keep_a_lane_back(redis: Redis) -> None:
+    """A lane that another program entered with a late time gets the time of its next wake-up."""
+    redis.zadd(wake.WOKEN_KEY, {"3": float("inf")})
+    wake.enqueue(redis, [3])
+    assert (redis.zscore(wake.WOKEN_KEY, "3") or 0) < 4e9
 
 
 def test_an_allowed_job_runs(redis: Redis) -> None:

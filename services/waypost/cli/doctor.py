@@ -22,6 +22,7 @@ from waypost.cloudapi.graph.calls import Credentials
 from waypost.cloudapi.graph.client import GraphClient
 from waypost.cloudapi.graph.errors import GraphError, GraphRefused
 from waypost.contracts import registry
+from waypost.lanes import foreign
 from waypost.settings import Settings
 from waypost.store.connection import database, schema
 
@@ -127,6 +128,7 @@ def check_redis(url: str) -> Iterator[Finding]:
     try:
         server = client.info("server")
         memory = client.info("memory")
+        refused = foreign.inspect(client)
     except redis.exceptions.RedisError as error:
         yield Finding(
             "redis",
@@ -148,6 +150,15 @@ def check_redis(url: str) -> Iterator[Finding]:
         )
     else:
         yield Finding("redis eviction", OK, "noeviction")
+
+    if refused:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(refused.items()))
+        yield Finding(
+            "redis content",
+            WRONG,
+            f"another program wrote into the queue ({reasons}); workers refuse and remove it",
+            "find out who can write to this Redis, and give it to Waypost alone",
+        )
 
 
 def check_registry(

@@ -9,15 +9,17 @@ from collections.abc import Iterable
 from typing import Final
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 
 from waypost import redis_address
-from waypost.lanes import job
+from waypost.lanes import foreign, job
+from waypost.lanes.foreign import WOKEN_KEY
+from waypost.lanes.job_check import Refusal, lane_of
+from waypost.store.tables import LANES
 from waypost.telemetry import metrics
 from waypost.telemetry.outage import Outage
 
-WOKEN_KEY: Final = "waypost:woken"
-"""The sorted set in Redis of the lanes that have work, each with the unix time at which it was first woken."""
+__all__ = ["SHARE", "WOKEN_KEY", "Waker", "connect", "enqueue", "forget", "take", "take_at_once"]
 
 SHARE: Final = 8
 """Most lanes that a worker takes at once, so that several workers share what is woken together."""
@@ -46,10 +48,14 @@ def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
     database. So if a lane waits already, the worker will also read everything that was committed before this
     call. Raises `redis.RedisError`.
     """
+    return foreign.repaired(redis, lambda: _enqueue(redis, sorted(set(lanes))))
+
+
+def _enqueue(redis: Redis, wanted: list[int]) -> int:
     now = time.time()
-    wanted = sorted(set(lanes))
     with redis.pipeline(transaction=False) as pipe:
-        pipe.zadd(WOKEN_KEY, dict.fromkeys(map(str, wanted), now), nx=True)
+        # A lane keeps its place, unless another program gave it a time in the future.
+        pipe.zadd(WOKEN_KEY, dict.fromkeys(map(str, wanted), now), lt=True)
         pipe.llen(job.QUEUE_KEY)
         added, waiting = pipe.execute()
     if not waiting and wanted:
@@ -60,8 +66,22 @@ def enqueue(redis: Redis, lanes: Iterable[int]) -> int:
 def take(redis: Redis, *, wait_s: float = 0.0) -> list[int]:
     """Takes the lanes that were woken first, at most `SHARE`. If there is none, waits up to `wait_s` seconds for one.
 
-    If more lanes are left and no job waits, queues a job for another worker. Raises `redis.RedisError`.
+    If more lanes are left and no job waits, queues a job for another worker. If another program wrote into the set of
+    lanes, removes the set and returns all lanes. Raises `redis.RedisError`.
     """
+    try:
+        return foreign.repaired(redis, lambda: _take(redis, wait_s))
+    except (_ForeignWakeUp, InvalidResponse):
+        foreign.count(Refusal.WAKE_UP)
+        redis.unlink(WOKEN_KEY)
+        return list(range(LANES))
+
+
+class _ForeignWakeUp(Exception):
+    """Raised for a wake-up that names no lane. Lanes that were taken with it would be forgotten."""
+
+
+def _take(redis: Redis, wait_s: float) -> list[int]:
     with redis.pipeline(transaction=False) as pipe:
         pipe.zpopmin(WOKEN_KEY, SHARE)
         pipe.zcard(WOKEN_KEY)
@@ -69,10 +89,17 @@ def take(redis: Redis, *, wait_s: float = 0.0) -> list[int]:
         popped, left, waiting = pipe.execute()
     if not popped and wait_s:
         first = redis.bzpopmin(WOKEN_KEY, timeout=wait_s)
-        return [int(first[1])] if first else []
-    lanes = [int(lane) for lane, _ in popped]
+        return _lanes([first[1]] if first else [])
+    lanes = _lanes([member for member, _ in popped])
     if left and not waiting:
         job.queue(redis).enqueue_many([job.job_for(lanes[0])])
+    return lanes
+
+
+def _lanes(members: list[object]) -> list[int]:
+    lanes = [lane for lane in map(lane_of, members) if lane is not None]
+    if len(lanes) < len(members):
+        raise _ForeignWakeUp
     return lanes
 
 

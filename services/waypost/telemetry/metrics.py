@@ -64,6 +64,11 @@ wakeups_total = Counter(
     "Lane wake-ups put into Redis, by result: queued, joined (one was waiting), failed (the sweeper wakes the lane).",
     ["result"],
 )
+redis_refused_total = Counter(
+    "waypost_redis_refused_total",
+    "Jobs, wake-ups and keys in Redis that another program wrote, by reason; each was removed and nothing of it ran.",
+    ["reason"],
+)
 lane_drains_total = Counter(
     "waypost_lane_drains_total",
     "Drains of a lane, by result: emptied, sliced, held (by another process), lost.",

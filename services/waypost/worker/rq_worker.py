@@ -1,8 +1,8 @@
 """The RQ worker of this process. It is a `SimpleWorker`, because a forking worker loses its connections to Meta.
 
-It changes four behaviours of RQ 3.0. RQ waits in a pop for minutes. RQ sleeps for up to a minute when Redis
+It changes five behaviours of RQ 3.0. RQ waits in a pop for minutes. RQ sleeps for up to a minute when Redis
 is away. RQ raises inside the pop when it is asked to stop, which can lose the popped job. RQ logs job
-arguments.
+arguments. RQ does what keys in Redis say: it suspends itself, ends itself and calls functions.
 """
 
 import os
@@ -21,9 +21,10 @@ from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
+from rq.utils import now
 
 from waypost import redis_address
-from waypost.lanes import job
+from waypost.lanes import foreign, job, upkeep
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ class LaneWorker(SimpleWorker):
             log_job_description=False,
         )
         self._stop = stop
+        self._popped: set[bytes] = set()
 
     @property
     def dequeue_timeout(self) -> int:
@@ -82,6 +84,19 @@ class LaneWorker(SimpleWorker):
         The thread and the connection of the remote control would also leak each time Redis becomes unreachable (RQ
         3.0 skips `unsubscribe`).
         """
+
+    def register_birth(self) -> None:
+        """Enters this worker into the list of workers, after keys of a wrong type were removed."""
+        foreign.repair(self.connection)
+        super().register_birth()  # type: ignore[no-untyped-call]
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """Does nothing, because a single key in Redis would otherwise stop all workers."""
+
+    def run_maintenance_tasks(self) -> None:
+        """Tidies the queue. RQ's own maintenance would do what the jobs in its registries say."""
+        self._popped = upkeep.tidy(self.connection, self._popped)
+        self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def _set_ip_address(self, connection: Redis) -> None:
         """Asks Redis which address it sees for this worker. `rq info` shows this address."""
