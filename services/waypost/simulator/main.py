@@ -14,13 +14,6 @@ from waypost.simulator.graph.api import CUT
 from waypost.simulator.world.world import WorldSeed
 from waypost.telemetry import logs, probes
 
-KEEP_ALIVE_S = 90
-"""Seconds for which an idle connection is kept: three times as long as clients of this project keep theirs.
-
-Uvicorn's 5 s would close connections that a client is about to use, and the client could not know whether its request
-was processed.
-"""
-
 
 class CuttableProtocol(HttpToolsProtocol):
     """An HTTP/1.1 protocol that lets the application close the connection.
@@ -79,7 +72,6 @@ def run(settings: Settings) -> None:
                 # connection ends as unknown.
                 timeout_keep_alive=75,
                 timeout_graceful_shutdown=5,
-                timeout_keep_alive=KEEP_ALIVE_S,
             )
         ).run()
     finally:
