@@ -12,7 +12,6 @@ from sqlalchemy import Engine
 from waypost.cloudapi.graph.client import Credentials, GraphClient
 from waypost.cloudapi.graph.errors import GraphError, GraphOutcomeUnknown, GraphUnreachable
 from waypost.contracts.registry import Number
-from waypost.dev.embedded import EmbeddedRedis
 from waypost.sending.limits import RateLimits
 from waypost.sending.sender import Sender
 from waypost.store import numbers as stored_numbers
@@ -140,7 +139,7 @@ class Office:
 
 @pytest.fixture
 def office(
-    database: Engine, database_url: str, redis_server: EmbeddedRedis, gateway: Gateway
+    database: Engine, database_url: str, gateway: Gateway
 ) -> Callable[..., contextlib.AbstractAsyncContextManager[Office]]:
     """Returns `office(numbers, url=…)`, a context in which a sender runs for these numbers."""
 
@@ -152,21 +151,27 @@ def office(
         with database.begin() as connection:
             stored_numbers.record(connection, [(each, "team-a", f"n{each}", "1") for each in number_ids])
         engine = connect(database_url, application="hostile", pool_size=2)
-        limits = RateLimits(redis_server.url, owner="hostile")
+        rates = connect(database_url, application="hostile-rates", pool_size=1)
         graph = GraphClient(url or gateway.url, "v26.0", timeout_s=timeout_s, connections=concurrency)
         sender = Sender(
-            engine, graph, limits, entries.get, owner="hostile", concurrency=concurrency, sweep_interval_s=0.1,
+            engine,
+            graph,
+            RateLimits(rates),
+            entries.get,
+            owner="hostile",
+            concurrency=concurrency,
+            sweep_interval_s=0.1,
             draw=lambda: 0.0,
-        )  # fmt: skip
+        )
         running = asyncio.create_task(sender.run())
         try:
             yield Office(Tables(database), sender)
         finally:
             sender.stop()
             await asyncio.wait_for(running, 60)
-            limits.close()
             await graph.aclose()
             engine.dispose()
+            rates.dispose()
 
     return office
 
