@@ -61,15 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="wp-faults-") as name:
         folder = Path(name)
         collected = _collect(folder, own.rows or list(ROWS))
-        rows = [row for row in (own.rows or ROWS) if not (own.local and _needs_cluster(collected.tests(row)))]
-        report = _run(folder, rows, collected, passed_on)
-    found = [_result(ROWS[row], collected.tests(row), report) for row in rows]
-    results.save(found)
-    for path, content in results.files().items():
-        (REPOSITORY / path).write_text(content, encoding="utf-8")
-    for result in found:
-        lines.write(result.line() + "\n")
-    lines.flush()
+        on_cluster = [row for row in (own.rows or ROWS) if _needs_cluster(collected.tests(row))]
+        local = [row for row in (own.rows or ROWS) if row not in on_cluster]
+        report = Report()
+        found: list[results.Result] = []
+        # Results are saved after each step, so that a cluster that cannot be made costs no other row its result.
+        for step, rows in ((_run_local, local), (_run_on_cluster, [] if own.local else on_cluster)):
+            if rows:
+                step(folder, rows, collected, report, passed_on)
+                found += _record([_result(ROWS[row], collected.tests(row), report) for row in rows], lines)
     bad = [result for result in found if result.result not in (results.PASSED, results.OPEN)]
     print_step(f"{len(found) - len(bad)} of {len(found)} rows passed or are open; see {results.DOCUMENT}")
     for result in bad:
@@ -103,27 +103,51 @@ def _collect(folder: Path, rows: Sequence[str]) -> Report:
     return report
 
 
-def _run(folder: Path, rows: Sequence[str], collected: Report, passed_on: Sequence[str]) -> Report:
-    """Runs the collected tests of the rows, those without a cluster first. Returns what they showed."""
-    tests = {test for row in rows for test in collected.tests(row)}
-    local = sorted({test.partition("::")[0] for test in tests if not _needs_cluster([test])})
-    report, file = Report(), folder / "local.jsonl"
-    if local:
-        print_step(f"running tests of {len(local)} files")
-        file.touch()
-        _pytest(local, rows, file, ["-v", "-p", "no:randomly", *passed_on])
-        report.add(file)
-    wanted = [each for each in CLUSTER_FOLDERS if any(test.startswith(f"{each}/") for test in tests)]
-    if wanted:
-        file = folder / "cluster.jsonl"
-        file.touch()
-        os.environ["PYTHONPATH"] = str(REPOSITORY)  # pytest imports the plugin before it reads its settings
-        selection = ["-v", "-p", "no:randomly", *_selection(rows, file), *passed_on]
+def _run_local(folder: Path, rows: Sequence[str], collected: Report, report: Report, passed_on: Sequence[str]) -> None:
+    """Runs the tests of rows that need no cluster, and adds what they showed to the report."""
+    files = sorted({test.partition("::")[0] for row in rows for test in collected.tests(row)})
+    if not files:
+        return
+    print_step(f"running tests of {len(files)} files")
+    file = folder / "local.jsonl"
+    file.touch()
+    _pytest(files, rows, file, ["-v", "-p", "no:randomly", *passed_on])
+    report.add(file)
+
+
+def _run_on_cluster(
+    folder: Path, rows: Sequence[str], collected: Report, report: Report, passed_on: Sequence[str]
+) -> None:
+    """Runs the tests of rows that need a cluster, and those of their tests that need none.
+
+    If the cluster cannot be made or used, its tests count as tests that did not end.
+    """
+    tests = [test for row in rows for test in collected.tests(row)]
+    local = Report(rows={test: collected.rows[test] for test in tests if not _needs_cluster([test])})
+    _run_local(folder, rows, local, report, passed_on)
+    file = folder / "cluster.jsonl"
+    file.touch()
+    os.environ["PYTHONPATH"] = str(REPOSITORY)  # pytest imports the plugin before it reads its settings
+    selection = ["-v", "-p", "no:randomly", *_selection(rows, file), *passed_on]
+    try:
         with e2e.cluster():
-            for each in wanted:
-                e2e.run_tests([each], selection)
-        report.add(file)
-    return report
+            for each in CLUSTER_FOLDERS:
+                if any(test.startswith(f"{each}/") for test in tests):
+                    e2e.run_tests([each], selection)
+    except StepFailed as failure:
+        print_step(str(failure))
+    report.add(file)
+
+
+def _record(found: Sequence[results.Result], lines: Any) -> Sequence[results.Result]:
+    """Saves results, writes the document, and prints a line for each result. Returns the results."""
+    results.save(found)
+    for path, content in results.files().items():
+        (REPOSITORY / path).write_text(content, encoding="utf-8")
+    for result in found:
+        lines.write(result.line() + "\n")
+    lines.flush()
+    return found
 
 
 def _pytest(files: Iterable[str], rows: Sequence[str], report: Path, more: Sequence[str], **streams: Any) -> int:
