@@ -75,7 +75,8 @@ def apart(
                 server.start()
             installation = Installation(tmp_path_factory.mktemp(name), *servers, free_port)
             stack.callback(installation.close)
-            installation.environment.update(environment)
+            # Long, because these tests run beside faults that slow a machine down, and a late turn counts as failed.
+            installation.environment.update({"WAYPOST_TURN_TIMEOUT_S": "10", **environment})
             prepare(installation)
             installation.publish()
             installation.start("simulator")

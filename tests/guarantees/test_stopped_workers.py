@@ -19,24 +19,38 @@ WEBHOOKS = ("webhook-1", "webhook-2")
 WORKERS = ("worker-1", "worker-2")
 
 
+@pytest.fixture(scope="module")
+def own(apart: Callable[..., Installation]) -> Installation:
+    """Returns an installation of these tests' own."""
+    running = apart()
+    running.greet(CONTACTS)
+    return running
+
+
+@pytest.fixture
+def steady(own: Installation) -> Installation:
+    """Returns the installation with all processes, and without waiting work."""
+    own.heal()
+    return own
+
+
 @pytest.mark.fault("P2")
 @pytest.mark.slow
 def test_workers_that_get_sigterm_at_random_moments_lose_nothing(
-    running: Installation, figure: Callable[..., None]
+    steady: Installation, figure: Callable[..., None]
 ) -> None:
-    """Workers get SIGTERM twenty times at random moments, and each is replaced by a new one.
+    """Workers get SIGTERM fourteen times at random moments, and each is replaced by a new one.
 
     The pace leaves pauses between messages, so that some signals meet a worker between the pop of a job and its
     start. Every worker ends in order, so no reply is unknown.
     """
-    running.greet(CONTACTS)
-    running.quiesce()
+    running = steady
     ledger, moments = Ledger(running), random.Random(2)
-    rounds = 20
-    with Traffic(ledger, CONTACTS, per_second=12, webhooks=WEBHOOKS) as traffic:
+    rounds = 14
+    with Traffic(ledger, CONTACTS, per_second=6, webhooks=WEBHOOKS) as traffic:
         for number in range(rounds):
             worker = WORKERS[number % 2]
-            goal = len(traffic.latencies_s) + moments.randrange(1, 12)
+            goal = len(traffic.latencies_s) + moments.randrange(1, 6)
             running.wait(lambda goal=goal: len(traffic.latencies_s) >= goal, what="some load")  # type: ignore[misc]
             assert running.terminate(worker) == 0
             running.start(worker)
@@ -51,17 +65,16 @@ def test_workers_that_get_sigterm_at_random_moments_lose_nothing(
 @pytest.mark.fault("P1")
 @pytest.mark.slow
 def test_workers_that_get_sigkill_at_random_moments_lose_nothing(
-    running: Installation, figure: Callable[..., None]
+    steady: Installation, figure: Callable[..., None]
 ) -> None:
     """Workers get SIGKILL ten times at random moments. A reply that was cut off is `unknown` and not repeated."""
-    running.greet(CONTACTS)
-    running.quiesce()
+    running = steady
     ledger, moments = Ledger(running), random.Random(1)
     rounds = 10
-    with Traffic(ledger, CONTACTS, per_second=20, webhooks=WEBHOOKS) as traffic:
+    with Traffic(ledger, CONTACTS, per_second=8, webhooks=WEBHOOKS) as traffic:
         for number in range(rounds):
             worker = WORKERS[number % 2]
-            goal = len(traffic.latencies_s) + moments.randrange(1, 20)
+            goal = len(traffic.latencies_s) + moments.randrange(1, 8)
             running.wait(lambda goal=goal: len(traffic.latencies_s) >= goal, what="some load")  # type: ignore[misc]
             running.kill(worker)
             running.start(worker)
@@ -76,17 +89,13 @@ def test_workers_that_get_sigkill_at_random_moments_lose_nothing(
 
 @pytest.mark.fault("P3")
 @pytest.mark.slow
-def test_a_worker_that_was_suspended_during_a_turn_changes_nothing_later(
-    apart: Callable[..., Installation], tmp_path: Path
-) -> None:
+def test_a_worker_that_was_suspended_during_a_turn_changes_nothing_later(steady: Installation, tmp_path: Path) -> None:
     """A worker is suspended during a turn until another worker has taken the message over and answered it.
 
     When the first one continues, its turn has ended too. Its result is refused, and it handles other messages.
     """
-    running = apart(start=("webhook-1", "worker-1"), WAYPOST_TURN_TIMEOUT_S="5")
-    contact = CONTACTS[0]
-    running.greet([contact])
-    running.quiesce()
+    running, contact = steady, CONTACTS[0]
+    running.terminate("worker-2")
     ledger = Ledger(running)
     gate = tmp_path / "gate"
     message = ledger.message(contact, f"wait for {gate}")
@@ -113,18 +122,17 @@ def test_a_worker_that_was_suspended_during_a_turn_changes_nothing_later(
 @pytest.mark.fault("P3")
 @pytest.mark.slow
 def test_workers_that_are_suspended_under_load_have_one_effect(
-    running: Installation, figure: Callable[..., None]
+    steady: Installation, figure: Callable[..., None]
 ) -> None:
     """Under load workers are suspended beyond their leases and claims, one after the other, and continue."""
-    running.greet(CONTACTS)
-    running.quiesce()
+    running = steady
     ledger = Ledger(running)
-    with Traffic(ledger, CONTACTS, per_second=12, webhooks=WEBHOOKS) as traffic:
+    with Traffic(ledger, CONTACTS, per_second=6, webhooks=WEBHOOKS) as traffic:
         for worker in (*WORKERS, *WORKERS):
             traffic.wait_for_more(6)
             running.signal(worker, signal.SIGSTOP)
             # At this pace 20 s pass: more than a lease of a lane (8 s) or a claim of the sender (15 s).
-            traffic.wait_for_more(240)
+            traffic.wait_for_more(120)
             running.signal(worker, signal.SIGCONT)
     assert traffic.refused() == {}
     running.quiesce()
