@@ -3,7 +3,7 @@
 A contact is found by its BSUID or phone. Each contact has one conversation with a number.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,10 @@ from waypost.contracts.states import OptOutSource
 
 class ConversationMoved(Exception):
     """Raised when a conversation changed after a turn had read it. Read the conversation again and repeat the turn."""
+
+
+class ForeignConversation(Exception):
+    """Raised when a message of one number names a conversation of another number. This is a defect; do not retry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,17 @@ def _open(connection: Connection, people: Sequence[Person], found: dict[int, Row
             "lanes": [people[position].lane for position in found],
         },
     )
+
+
+def check_number(connection: Connection, number_id: str, conversation_ids: Collection[int]) -> None:
+    """Raises `ForeignConversation` unless each of these conversations exists and belongs to the number."""
+    wanted = set(conversation_ids)
+    found = connection.execute(
+        text("SELECT count(*) FROM conversation WHERE number_id = :number AND id = ANY(CAST(:ids AS bigint[]))"),
+        {"number": number_id, "ids": list(wanted)},
+    ).scalar_one()
+    if found != len(wanted):
+        raise ForeignConversation(f"{len(wanted) - found} of {len(wanted)} conversations belong to another number")
 
 
 _WRITE = text("""

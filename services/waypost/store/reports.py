@@ -158,7 +158,7 @@ def messages(connection: Connection, number_id: str, start: date, end: date) -> 
     """
     # The reader may be slow (a pager, a network); the session's bound is meant for services.
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10min'"))
-    rows = connection.execution_options(yield_per=500).execute(
+    rows = connection.execute(
         text("""
             SELECT message.occurred_at, message.direction, contact.wa_id, contact.user_id, contact.profile_name,
                    message.type, message.body, message.status, message.error_code, message.wamid,
@@ -171,6 +171,7 @@ def messages(connection: Connection, number_id: str, start: date, end: date) -> 
             ORDER BY message.occurred_at, message.id
         """),
         {"number": number_id, "start": start, "end": end},
+        execution_options={"yield_per": 500},
     )
     for row in rows:
         yield tuple(row)

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
+from waypost.store.conversations import check_number
+
 
 class KeyInUse(Exception):
     """Raised when the request's key was already used for another number or contact. Use another key."""
@@ -36,8 +38,9 @@ def submit(
 ) -> tuple[int, bool]:
     """Queues one message unless its key is known. Returns the outbox id and whether the message is new.
 
-    Raises `KeyInUse`.
+    Raises `KeyInUse`, and `ForeignConversation` if the conversation belongs to another number.
     """
+    check_number(connection, number_id, [conversation_id])
     inserted = connection.execute(
         text("""
             INSERT INTO outbox (number_id, conversation_id, body, request_key, traceparent)

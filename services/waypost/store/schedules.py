@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
+from waypost.store.conversations import check_number
+
 
 @dataclass(frozen=True, slots=True)
 class Tick:
@@ -129,8 +131,9 @@ def queue_messages(
     """Queues one message for each contact that has no message of this run yet. Returns how many were queued.
 
     The request key contains the contact's id. If two entries name the same person, that person therefore gets one
-    message.
+    message. Raises `ForeignConversation` if a conversation belongs to another number.
     """
+    check_number(connection, number_id, [row.conversation_id for row in rows])
     result = connection.execute(
         text("""
             INSERT INTO outbox (number_id, conversation_id, priority, body, request_key, not_before, traceparent)

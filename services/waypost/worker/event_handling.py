@@ -243,7 +243,6 @@ class EventHandling:
     ) -> None:
         self.changes.outgoing.append(
             turns.Outgoing(
-                number_id=self._event.number_id,
                 conversation_id=conversation.id,
                 body=body,
                 kind=kind,
