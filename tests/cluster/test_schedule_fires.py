@@ -61,6 +61,7 @@ def nodeless(place: Place) -> Place:  # noqa: F811 - the fixture
     return place
 
 
+@pytest.mark.fault("K5")
 def test_a_run_finds_its_planned_minute_and_its_report_reaches_the_status(nodeless: Place, controllers: None) -> None:
     """A run finds its planned minute, and its report reaches the status.
 
@@ -97,6 +98,40 @@ def test_a_run_finds_its_planned_minute_and_its_report_reaches_the_status(nodele
     assert last_run["plannedAt"] == planned_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     assert last_run["plannedAt"] == nodeless.cron_jobs()[0].status.last_schedule_time.strftime("%Y-%m-%dT%H:%M:%SZ")
     assert (last_run["result"], last_run["sent"]) == ("Succeeded", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.fault("K5")
+def test_each_minute_without_an_operator_has_one_job_by_the_plan_that_was_applied(
+    nodeless: Place, controllers: None
+) -> None:
+    """Kubernetes starts one Job for each planned minute while no operator runs, by the time zone of the CronJob.
+
+    The schedule's time zone is changed in that time. The operator applies it when it is back, and no minute that had a
+    Job gets another.
+    """
+    release = nodeless.options.release_namespace
+    batch = client.BatchV1Api(nodeless.core.api_client)
+
+    def minutes() -> list[datetime]:
+        return sorted(
+            tick.minute_of_job(each.metadata.name) for each in untyped(batch.list_namespaced_job(release)).items
+        )
+
+    minute = (datetime.now(UTC) + timedelta(seconds=70)).replace(second=0, microsecond=0)
+    planned = [minute, minute + timedelta(minutes=1)]
+    both = ",".join(str(each.minute) for each in planned)
+    nodeless.add_schedule(schedule=f"{both} * * * *", timeZone="Etc/UTC", concurrencyPolicy="Allow")
+    nodeless.reconcile()
+    # In Kathmandu these minutes of the hour are a quarter of an hour away.
+    nodeless.patch({"spec": {"timeZone": "Asia/Kathmandu"}})
+    until(lambda: minutes() == planned)
+
+    nodeless.reconcile()
+    assert nodeless.cron_jobs()[0].spec.time_zone == "Asia/Kathmandu"
+    seen = nodeless.cron_jobs()[0].metadata.generation
+    assert seen > 1
+    assert minutes() == planned
 
 
 def test_a_run_that_a_retry_cannot_help_fails_its_job_at_once(nodeless: Place, controllers: None) -> None:

@@ -1,115 +1,23 @@
 """Tests of running schedules in `waypost dev`, without Kubernetes."""
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
-from waypost.dev.cronjobs import RETRY_S, CronJobs, due
-from waypost.dev.file_cluster import FileCluster
+from waypost.dev.cronjobs import RETRY_S, due
 from waypost.operator.cluster.interface import Manifest
-from waypost.operator.options import OperatorOptions
-from waypost.operator.schedule.reconcile import ScheduleReconciler
 from waypost.store import numbers
 
+from .laptop import NINE, NUMBER, REPORT, Laptop
+
 pytestmark = pytest.mark.anyio
-
-NINE = datetime(2026, 11, 23, 9, 0, tzinfo=UTC).timestamp()
-NUMBER = "106540352242922"
-REPORT = {"result": "Succeeded", "recipients": 1, "sent": 1, "finishedAt": "2026-11-23T09:00:07Z"}
-
-
-class Run:
-    """A simulated process of a run. It ends when the test says so."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = dict(environment)
-        self.status: int | None = None
-
-    def end(self, status: int, report: dict[str, Any] | None = None) -> None:
-        if report is not None:
-            Path(self.environment["WAYPOST_SCHEDULE_REPORT"]).write_text(json.dumps(report))
-        self.status = status
-
-    @property
-    def order(self) -> dict[str, Any]:
-        """Returns the content of the run's order file."""
-        content: dict[str, Any] = json.loads(Path(self.environment["WAYPOST_SCHEDULE_ORDER"]).read_text())
-        return content
-
-    def poll(self) -> int | None:
-        return self.status
-
-    def kill(self) -> None:
-        self.status = -9
-
-
-class Laptop:
-    """A cluster in memory with one schedule. Its CronJobs are run without Kubernetes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.now = NINE - 30
-        self.cluster = FileCluster(clock=lambda: self.now)
-        self.runs: list[Run] = []
-        self.cron_jobs = CronJobs(self.cluster, folder, self._launch, clock=lambda: self.now)
-        self._reconciler = ScheduleReconciler(
-            self.cluster,
-            OperatorOptions(release_namespace="waypost", public_url="http://x"),
-            clock=lambda: self.now,
-        )
-
-    def _launch(self, _name: str, environment: Mapping[str, str]) -> Run:
-        self.runs.append(Run(environment))
-        return self.runs[-1]
-
-    async def add(self, **spec: Any) -> None:
-        """Adds a connected number with its schedule and reconciles them."""
-        number = {"phoneNumberId": NUMBER, "wabaId": "102290129340398", "credentialsRef": {"name": "meta"}}
-        stored = self.cluster.put(_object("WhatsAppNumber", "support", number))
-        condition = {"type": "Registered", "status": "True", "reason": "Connected"}
-        await self.cluster.write_status(stored, {"conditions": [condition]})
-        fields = {
-            "numberRef": {"name": "support"},
-            "schedule": "*/5 * * * *",
-            "timeZone": "Europe/Rome",
-            "action": {"message": {"text": "hello", "audience": {"contacts": ["+393331234567"]}}},
-        }
-        self.cluster.put(_object("BotSchedule", "news", fields | spec))
-        await self.reconcile()
-
-    async def reconcile(self) -> None:
-        """Reconciles the schedule."""
-        found = self.cluster.get("BotSchedule", "team-a", "news")
-        assert found is not None
-        if found["metadata"].get("deletionTimestamp"):
-            await self._reconciler.finalize(found)
-        else:
-            await self._reconciler.reconcile(found)
-
-    async def check(self, at: float) -> None:
-        """Sets the clock to `at` and checks the CronJobs."""
-        self.now = at
-        await self.cron_jobs.check()
-
-    @property
-    def last_run(self) -> dict[str, Any]:
-        """Returns `lastRun` of the schedule's status."""
-        found = self.cluster.get("BotSchedule", "team-a", "news")
-        assert found is not None
-        last: dict[str, Any] = found["status"].get("lastRun", {})
-        return last
-
-
-def _object(kind: str, name: str, spec: dict[str, Any]) -> Manifest:
-    metadata = {"name": name, "namespace": "team-a"}
-    return {"apiVersion": "waypost.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec}
 
 
 @pytest.fixture
@@ -223,7 +131,7 @@ async def test_a_real_run_queues_its_messages(
         processes.append(subprocess.Popen([sys.executable, "-m", "waypost.cli", "schedule", "run"], env=variables))
         return processes[-1]
 
-    laptop.cron_jobs = CronJobs(laptop.cluster, tmp_path / "schedules", launch, clock=lambda: laptop.now)
+    laptop.launch = launch
     await laptop.add()
     await laptop.check(NINE)
     assert processes[0].wait(60) == 0
