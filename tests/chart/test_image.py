@@ -122,3 +122,11 @@ def test_skaffold_syncs_to_a_mounted_folder(helm: None) -> None:
     for component in ("webhook", "worker", "operator", "console", "simulator"):
         mounts = {each["mountPath"] for each in chart.pod(component)["containers"][0]["volumeMounts"]}
         assert {"/synced", "/etc/waypost/overlay"} <= mounts, component
+
+
+@pytest.mark.fault("D8")
+def test_no_image_and_no_pod_fixes_the_hash_function(dockerfile: str) -> None:
+    """Neither the image nor the chart sets PYTHONHASHSEED, so nobody can make names whose hashes collide."""
+    assert "PYTHONHASHSEED" not in dockerfile
+    for path in (*CHART.rglob("*.yaml"), *CHART.rglob("*.tpl")):
+        assert "PYTHONHASHSEED" not in path.read_text(), path
