@@ -7,6 +7,7 @@ in tests/webhook/test_deliveries.py and tests/webhook/test_apps.py.
 import gc
 import hashlib
 import hmac
+import math
 import random
 import statistics
 import time
@@ -153,7 +154,7 @@ def _leak(check: Check, make: tuple[Callable[[], str], Callable[[], str]]) -> fl
     ]
     means = [statistics.fmean(each) for each in kept]
     errors = [statistics.pvariance(each) / len(each) for each in kept]
-    return (means[0] - means[1]) / (sum(errors) or 1.0) ** 0.5
+    return (means[0] - means[1]) / math.sqrt(sum(errors) or 1.0)
 
 
 def _least_leak(check: Check, make: tuple[Callable[[], str], Callable[[], str]]) -> float:

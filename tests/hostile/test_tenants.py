@@ -119,7 +119,7 @@ OF_ONE_NUMBER: Mapping[str, Call] = {
     "claims.retry_later": lambda c, a, _: claims.retry_later(c, [(each, "Reason", 1.0) for each in a.waiting]),
     "claims.claim_hosted": lambda c, a, _: _hosted(c, a),
     "claims.hold_hosted": lambda c, a, _: [claims.hold_hosted(c, each) for each in a.waiting],
-    "claims.put_back": lambda c, a, _: [claims.put_back(c, e, delay_s=1, counted=True) for e in a.waiting],
+    "claims.put_back": lambda c, a, _: claims.put_back(c, a.waiting[0], delay_s=1, counted=True),
     "conversations.load": lambda c, a, _: conversations.load(c, [*a.people, Person(a.number, "1", "US.0", "Eve", 0)]),
     "conversations.check_number": lambda c, a, _: conversations.check_number(c, a.number, [a.conversation]),
     "conversations.write": lambda c, a, _: conversations.write(c, [(each, "{}") for each in a.conversations]),

@@ -49,7 +49,7 @@ class Shape:
 shapes = st.builds(
     Shape,
     contacts=st.integers(1, 3),
-    messages=st.integers(1, 3),
+    messages=st.integers(2, 3),
     sends=st.lists(
         st.sampled_from([OutboxState.QUEUED, OutboxState.SENT, OutboxState.FAILED, OutboxState.UNKNOWN]),
         min_size=1,
