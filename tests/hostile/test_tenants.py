@@ -40,7 +40,7 @@ from waypost.store.dead import Selection
 from waypost.store.outbox import RowUpdate
 from waypost.store.schedules import Tick
 
-from .two_numbers import APP, NINE, OWNER, A, B, Shape, Tenant, parts_of_b, queue, rows_of, shapes, tenants
+from .two_numbers import APP, NINE, OWNER, A, B, Shape, Tenant, grant, parts_of_b, queue, rows_of, shapes, tenants
 
 pytestmark = pytest.mark.fault("X12")
 
@@ -153,6 +153,7 @@ OF_ONE_NUMBER: Mapping[str, Call] = {
     "pauses.pause_pair": lambda c, a, _: pauses.pause_pair(c, a.conversation, seconds=60),
     "pauses.stop_marketing": lambda c, a, _: pauses.stop_marketing(c, [each.id for each in a.conversations]),
     "pauses.close_window": lambda c, a, _: pauses.close_window(c, a.conversation, sent_at=2e9),
+    "rates.grant_starts": lambda c, a, _: grant(c, a).answers,
     "reports.newest_dead": lambda c, a, _: reports.newest_dead(c, limit=100, number_id=a.number),
     "reports.newest_open_sends": lambda c, a, _: reports.newest_open_sends(c, limit=100, number_id=a.number),
     "reports.messages": lambda c, a, _: list(reports.messages(c, a.number, date(2020, 1, 1), date(2100, 1, 1))),
@@ -209,6 +210,7 @@ OF_ALL_NUMBERS: Mapping[str, str] = {
     "outbox.expire_claims": _FOR_THE_SWEEP,
     "outbox.due_conversations": _FOR_THE_SWEEP,
     "pauses.paused_numbers": _FOR_THE_SWEEP,
+    "rates.forget_idle_pairs": _FOR_THE_SWEEP,
     "reports.numbers": _FOR_A_PERSON,
     "reports.by_hour": _FOR_A_PERSON,
 }
@@ -309,5 +311,6 @@ def test_each_function_of_the_store_is_listed() -> None:
 
 
 def test_each_table_has_the_number_of_its_rows() -> None:
-    """Each table has a column for the number, save the lanes. `rows_of` therefore sees all rows of a number."""
-    assert {name for name, table in tables.metadata.tables.items() if "number_id" not in table.c} == {"lane"}
+    """Each table has a column for the number or the conversation, save the lanes, so that `rows_of` sees all rows."""
+    owners = {"number_id", "conversation_id"}
+    assert {name for name, table in tables.metadata.tables.items() if not owners & set(table.c.keys())} == {"lane"}

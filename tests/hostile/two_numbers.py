@@ -14,10 +14,23 @@ from sqlalchemy import Connection, text
 
 from waypost.cloudapi.inbound.delivery import Event, EventKind
 from waypost.contracts.states import Direction, OutboxState
-from waypost.store import claims, conversations, inbox, numbers, outbox, pauses, requests, schedules, tables, turns
+from waypost.store import (
+    claims,
+    conversations,
+    inbox,
+    numbers,
+    outbox,
+    pauses,
+    rates,
+    requests,
+    schedules,
+    tables,
+    turns,
+)
 from waypost.store.claims import WaitingEvent
 from waypost.store.conversations import Conversation, Person
 from waypost.store.outbox import RowUpdate
+from waypost.store.rates import NumberRequest
 from waypost.store.schedules import ScheduledMessage, Tick
 
 A, B = "106540352242922", "206540352242923"
@@ -138,6 +151,7 @@ def _seeded(connection: Connection, number: str, shape: Shape) -> Tenant:
     queue(connection, tenant.tick, tenant, tenant)
     requests.submit(connection, number_id=number, conversation_id=tenant.conversation, body=body, key=f"key {number}")
     tenant.outbox = list(_ids(connection, "SELECT id FROM outbox WHERE number_id = :number", number))
+    grant(connection, tenant)
     if shape.paused:
         pauses.pause_number(connection, number, seconds=9e5, code=190, reason=tenant.marker, token_digest=None)
     return tenant
@@ -214,6 +228,12 @@ def _parts(value: object) -> Iterator[object]:
 def parts_of_b(value: object) -> list[object]:
     """Returns the parts of a returned value that only B has."""
     return [each for each in _parts(value) if re.search(rf"{B}|{SECRET_OF_B}|\b7\d{{9}}\b", str(each))]
+
+
+def grant(connection: Connection, tenant: Tenant) -> rates.StartsGranted:
+    """Asks for a start of the first conversation of a number, so that the number and the pair have a limit's state."""
+    wanted = NumberRequest(tenant.number, 12_500, 0, 10**9, 10**9, incoming=1, rows=[(tenant.conversation, False)])
+    return rates.grant_starts(connection, [wanted], pair_interval=6_000_000, pair_tolerance=60_000_000)
 
 
 def tenants(connection: Connection, shape_a: Shape, shape_b: Shape) -> tuple[Tenant, Tenant]:
