@@ -232,8 +232,9 @@ def parts_of_b(value: object) -> list[object]:
 
 def grant(connection: Connection, tenant: Tenant) -> rates.StartsGranted:
     """Asks for a start of the first conversation of a number, so that the number and the pair have a limit's state."""
-    wanted = NumberRequest(tenant.number, 12_500, 0, 10**9, 10**9, incoming=1, rows=[(tenant.conversation, False)])
-    return rates.grant_starts(connection, [wanted], pair_interval=6_000_000, pair_tolerance=60_000_000)
+    rows = [(tenant.conversation, False, tenant.outbox[0])]
+    wanted = NumberRequest(tenant.number, 12_500, 0, 10**9, 10**9, incoming=1, rows=rows)
+    return rates.grant_starts(connection, [wanted], pair_interval=6_000_000, pair_tolerance=60_000_000, repeat_after=0)
 
 
 def tenants(connection: Connection, shape_a: Shape, shape_b: Shape) -> tuple[Tenant, Tenant]:

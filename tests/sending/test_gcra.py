@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
-from waypost.sending.gcra import PAIR_BURST, PAIR_INTERVAL, SECOND, Answer, LimitResult, State, Terms
+from waypost.sending.gcra import MISSED, PAIR_BURST, PAIR_INTERVAL, SECOND, Answer, LimitResult, State, Terms
 from waypost.store import rates
 
 START = 1_790_000_000 * SECOND
@@ -228,6 +228,7 @@ steps = st.lists(
     max_size=25,
 )
 _examples = itertools.count(1)
+_rows = itertools.count(1)
 
 
 @pytest.mark.fault("P6")
@@ -257,11 +258,12 @@ def test_postgresql_and_python_agree(
                         terms.bulk_horizon,
                         incoming=incoming,
                         slow_down=slow_down,
-                        rows=[(first + conversation, bulk) for conversation, bulk in rows],
+                        rows=[(first + conversation, bulk, next(_rows)) for conversation, bulk in rows],
                     )
                 ],
                 pair_interval=terms.pair_interval,
                 pair_tolerance=terms.pair_tolerance,
+                repeat_after=MISSED,
                 test_clock=now,
             )
             if slow_down:

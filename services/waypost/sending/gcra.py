@@ -46,12 +46,21 @@ One stays unused: Meta counts when a call arrives, and the first of a burst may 
 """
 
 
+MISSED = SECOND // 4
+"""Time after its start at which a call has missed it, or the interval of the number if that is longer.
+
+Claiming a row takes less, except on a stalled machine.
+"""
+
+
 class LimitResult(enum.IntEnum):
     """What the limits answer when they are asked whether a row may be sent."""
 
     GO = 0
     NUMBER_BUSY = 1
     PAIR_BUSY = 2
+    ROW_BUSY = 3
+    """The row was granted a start a moment ago. The database answers so; `State` does not know rows."""
 
 
 class Answer(NamedTuple):

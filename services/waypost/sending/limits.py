@@ -13,7 +13,7 @@ from enum import StrEnum
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from waypost.sending.gcra import PAIR_BURST, PAIR_INTERVAL, SECOND, LimitResult, Terms
+from waypost.sending.gcra import MISSED, PAIR_BURST, PAIR_INTERVAL, SECOND, LimitResult, Terms
 from waypost.store import rates
 from waypost.telemetry import metrics
 
@@ -23,6 +23,8 @@ class BusyLimit(StrEnum):
 
     NUMBER = "number"
     PAIR = "pair"
+    ROW = "row"
+    """The row itself: another sender was granted a start for it, and is about to claim it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class RateRequest:
     number_id: str
     per_second: float
     conversation_id: int
+    outbox_id: int
     bulk: bool
 
 
@@ -46,7 +49,12 @@ class RateDecision:
     busy: BusyLimit | None = None
 
 
-_BUSY = {LimitResult.GO: None, LimitResult.NUMBER_BUSY: BusyLimit.NUMBER, LimitResult.PAIR_BUSY: BusyLimit.PAIR}
+_BUSY = {
+    LimitResult.GO: None,
+    LimitResult.NUMBER_BUSY: BusyLimit.NUMBER,
+    LimitResult.PAIR_BUSY: BusyLimit.PAIR,
+    LimitResult.ROW_BUSY: BusyLimit.ROW,
+}
 
 
 @dataclass(slots=True)
@@ -56,7 +64,7 @@ class _Asked:
     per_second: float
     incoming: int = 0
     positions: list[int] = field(default_factory=list)
-    rows: list[tuple[int, bool]] = field(default_factory=list)
+    rows: list[tuple[int, bool, int]] = field(default_factory=list)
 
 
 class RateLimits:
@@ -87,7 +95,7 @@ class RateLimits:
             number = asked.setdefault(request.number_id, _Asked(request.per_second))
             number.per_second = request.per_second
             number.positions.append(position)
-            number.rows.append((request.conversation_id, request.bulk))
+            number.rows.append((request.conversation_id, request.bulk, request.outbox_id))
         answers = self._ask([_request(number_id, number) for number_id, number in asked.items()])
         decisions: list[RateDecision] = [RateDecision(0.0)] * len(requests)
         for number, rows in zip(asked.values(), answers, strict=True):
@@ -139,6 +147,7 @@ class RateLimits:
                 requests,
                 pair_interval=PAIR_INTERVAL,
                 pair_tolerance=PAIR_BURST * PAIR_INTERVAL,
+                repeat_after=MISSED,
                 test_clock=None if self._test_clock is None else int(self._test_clock() * SECOND),
             ).answers
 

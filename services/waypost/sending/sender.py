@@ -234,11 +234,11 @@ class Sender:
         for row, decision in reversed(list(zip(rows, decisions, strict=True))):
             if decision.busy is None:
                 slots[row.outbox_id] = now + decision.wait_s
-            elif decision.busy is BusyLimit.PAIR:
-                self._wakes.wake_later(row.conversation_id, decision.wait_s)
-            else:
+            elif decision.busy is BusyLimit.NUMBER:
                 self._queues.add(row.number_id, row.conversation_id, bulk=row.priority >= Priority.BULK, at_front=True)
                 self._queues.busy_until(row.number_id, now + decision.wait_s)
+            else:
+                self._wakes.wake_later(row.conversation_id, decision.wait_s)
         return slots
 
     # -- calls in flight

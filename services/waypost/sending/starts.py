@@ -11,14 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy.exc import SQLAlchemyError
 
 from waypost.contracts.states import Priority
+from waypost.sending.gcra import MISSED, SECOND
 from waypost.sending.limits import RateDecision, RateLimits, RateRequest
 from waypost.sending.pace import Pace
 from waypost.store.connection.outage import DatabaseOutage
 from waypost.store.outbox import OutboxRow
 from waypost.telemetry import metrics
-
-MISSED_S = 0.25
-"""Seconds after its start at which a call has missed it. Claiming a row takes less, except on a stalled machine."""
 
 FLUSH_S = 0.1
 """Most seconds before incoming messages are counted. A sender that asks for starts meanwhile counts them with these."""
@@ -42,7 +40,11 @@ class Starts:
         """Returns the limits' decision about each row. Raises `SQLAlchemyError` while the database is away."""
         requests = [
             RateRequest(
-                row.number_id, self._per_second(row.number_id), row.conversation_id, row.priority >= Priority.BULK
+                row.number_id,
+                self._per_second(row.number_id),
+                row.conversation_id,
+                row.outbox_id,
+                row.priority >= Priority.BULK,
             )
             for row in rows
         ]
@@ -58,7 +60,7 @@ class Starts:
         while True:
             await asyncio.sleep(max(0.0, start - loop.time()))
             await self._paces[row.number_id].turn(self._per_second(row.number_id))
-            if loop.time() - start <= MISSED_S:
+            if loop.time() - start <= max(MISSED / SECOND, 1 / self._per_second(row.number_id)):
                 return True
             metrics.starts_missed_total.inc()
             decision = (await self.ask([row]))[0]

@@ -25,8 +25,8 @@ class NumberRequest:
     """Incoming messages to count before the rows."""
     slow_down: bool = False
     """Whether the number's rate is halved first."""
-    rows: Sequence[tuple[int, bool]] = ()
-    """`(conversation, bulk)` of each row that is ready to be sent. Earlier rows get earlier starts."""
+    rows: Sequence[tuple[int, bool, int]] = ()
+    """`(conversation, bulk, outbox id)` of each row that is ready to be sent. Earlier rows get earlier starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ _GRANT = bulk.Statement(
     """
     SELECT array_to_string(grant_starts_v1(
         %b::text[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::smallint[],
-        %b::bigint[], %b::smallint[], %b::smallint[], %b::smallint[], %b::bigint[], %b::bigint[]), ',')
+        %b::bigint[], %b::bigint[], %b::smallint[], %b::smallint[], %b::smallint[], %b::bigint[], %b::bigint[]), ',')
     """,
     [
         bulk.texts,
         *[bulk.bigints] * 5,
         bulk.smallints,
-        bulk.bigints,
+        *[bulk.bigints] * 2,
         *[bulk.smallints] * 3,
         *[bulk.bigints] * 2,
     ],
@@ -62,9 +62,13 @@ def grant_starts(
     *,
     pair_interval: int,
     pair_tolerance: int,
+    repeat_after: int,
     test_clock: int | None = None,
 ) -> StartsGranted:
     """Counts the rows that may be sent, and returns when each of them may start. Each number is asked for once.
+
+    A row that was granted a start is granted another one only `repeat_after` that start, or
+    an interval of its number if that is longer.
 
     Use a connection in autocommit mode, so that no lock outlives the statement. `test_clock` replaces the clock of the
     database, in microseconds since the epoch. Raises `sqlalchemy.exc.DBAPIError`.
@@ -74,7 +78,7 @@ def grant_starts(
     numbers = [requests[index] for index in order]
     positions: dict[int, int] = {}
     for number in numbers:
-        for conversation, _ in number.rows:
+        for conversation, _, _ in number.rows:
             positions.setdefault(conversation, len(positions) + 1)
     rows = [(place, *row) for place, number in enumerate(numbers, start=1) for row in number.rows]
     result = _GRANT.execute(
@@ -88,16 +92,17 @@ def grant_starts(
             [number.incoming for number in numbers],
             [int(number.slow_down) for number in numbers],
             list(positions),
-            [place for place, _, _ in rows],
-            [positions[conversation] for _, conversation, _ in rows],
-            [int(bulk_row) for _, _, bulk_row in rows],
-            [pair_interval, pair_tolerance],
+            [outbox_id for _, _, _, outbox_id in rows],
+            [place for place, _, _, _ in rows],
+            [positions[conversation] for _, conversation, _, _ in rows],
+            [int(bulk_row) for _, _, bulk_row, _ in rows],
+            [pair_interval, pair_tolerance, repeat_after],
             [] if test_clock is None else [test_clock],
         ],
     )
     clock, *flat = (int(value) for value in str(result[0][0]).split(","))
     answers: list[list[tuple[int, int]]] = [[] for _ in requests]
-    for (place, _, _), start in zip(rows, range(0, len(flat), 2), strict=True):
+    for (place, *_), start in zip(rows, range(0, len(flat), 2), strict=True):
         answers[order[place - 1]].append((flat[start], flat[start + 1]))
     return StartsGranted(clock, answers)
 

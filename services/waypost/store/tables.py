@@ -261,6 +261,8 @@ pair_limit = Table(
         nullable=False,
         comment="theoretical arrival time of the next start, in unix microseconds",
     ),
+    Column("outbox_id", BigInteger, nullable=False, comment="the row that was granted the last start"),
+    Column("start", BigInteger, nullable=False, comment="that start, in unix microseconds"),
     prefixes=["UNLOGGED"],
 )
 

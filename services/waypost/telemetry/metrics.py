@@ -99,7 +99,7 @@ graph_call_seconds = Histogram(
 graph_calls_in_flight = Gauge("waypost_graph_calls_in_flight", "Calls to the Graph API that wait for their answer.")
 rate_limit_wait_seconds = Histogram(
     "waypost_rate_limit_wait_seconds",
-    "Time that a message had to wait for Meta's limits, by scope: number or pair.",
+    "Time that a message had to wait for Meta's limits, by scope: number, pair or row.",
     ["scope"],
     buckets=_LONG,
 )

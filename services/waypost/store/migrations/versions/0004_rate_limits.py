@@ -13,13 +13,14 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-# The same arithmetic as State in sending/gcra.py, in whole microseconds; a test compares the two.
+# The same arithmetic as State in sending/gcra.py, in whole microseconds; a test compares the two. Only here, a row that
+# has just been granted a start is not granted another one: senders that sweep at the same time ask for the same rows.
 _GRANT_STARTS = """
 CREATE FUNCTION grant_starts_v1(
     numbers text[], intervals bigint[], tolerances bigint[], reply_horizons bigint[], bulk_horizons bigint[],
     incoming bigint[], slow_down smallint[],
-    conversations bigint[], row_numbers smallint[], row_conversations smallint[], row_bulk smallint[],
-    pair_terms bigint[], test_clock bigint[]
+    conversations bigint[], row_ids bigint[], row_numbers smallint[], row_conversations smallint[], row_bulk smallint[],
+    pair_interval_tolerance_repeat bigint[], test_clock bigint[]
 ) RETURNS bigint[] LANGUAGE plpgsql
 -- A session plans the statements once, maybe while the tables are empty.
 SET enable_seqscan TO off
@@ -34,13 +35,19 @@ DECLARE
     factor_times bigint[] := '{}';
     steps bigint[] := '{}';
     bursts bigint[] := '{}';
+    pair_interval bigint := pair_interval_tolerance_repeat[1];
+    pair_tolerance bigint := pair_interval_tolerance_repeat[2];
+    repeat_after bigint := pair_interval_tolerance_repeat[3];
     pairs_before bigint[];
     pairs_after bigint[];
+    granted_rows bigint[];
+    granted_starts bigint[];
     answer bigint[] := array_fill(0::bigint, ARRAY[1 + 2 * cardinality(row_numbers)]);
     n integer;
     pair integer;
     horizon bigint;
-    start bigint;
+    next_start bigint;
+    repeat_at bigint;
     pair_start bigint;
 BEGIN
     -- New numbers get a row before any row is locked, in the order of locking, so that callers cannot deadlock.
@@ -89,42 +96,56 @@ BEGIN
     END LOOP;
 
     IF cardinality(row_numbers) > 0 THEN
-        SELECT array_agg((SELECT arrival FROM pair_limit WHERE conversation_id = asked.conversation_id)
-                         ORDER BY asked.position)
-        INTO pairs_before
-        FROM unnest(conversations) WITH ORDINALITY AS asked (conversation_id, position);
+        SELECT array_agg(known.arrival ORDER BY asked.position), array_agg(known.outbox_id ORDER BY asked.position),
+               array_agg(known.start ORDER BY asked.position)
+        INTO pairs_before, granted_rows, granted_starts
+        FROM unnest(conversations) WITH ORDINALITY AS asked (conversation_id, position)
+        LEFT JOIN LATERAL (
+            -- OFFSET makes each look-up one by the primary key.
+            SELECT arrival, outbox_id, start FROM pair_limit
+            WHERE conversation_id = asked.conversation_id OFFSET 0
+        ) AS known ON true;
         pairs_after := pairs_before;
         FOR pair IN 1 .. cardinality(conversations) LOOP
-            IF pairs_after[pair] > clock + pair_terms[2] THEN
-                pairs_after[pair] := clock + pair_terms[2];
+            IF pairs_after[pair] > clock + pair_tolerance THEN
+                pairs_after[pair] := clock + pair_tolerance;
             END IF;
         END LOOP;
 
         FOR i IN 1 .. cardinality(row_numbers) LOOP
             n := row_numbers[i];
             pair := row_conversations[i];
-            start := greatest(clock, arrivals[n] + steps[n] - bursts[n]);
-            pair_start := coalesce(pairs_after[pair], 0) + pair_terms[1] - pair_terms[2];
+            next_start := greatest(clock, arrivals[n] + steps[n] - bursts[n]);
+            pair_start := coalesce(pairs_after[pair], 0) + pair_interval - pair_tolerance;
             horizon := CASE WHEN row_bulk[i] = 1 THEN bulk_horizons[n] ELSE reply_horizons[n] END;
-            IF pair_start > clock THEN
+            repeat_at := granted_starts[pair] + greatest(repeat_after, intervals[n]);
+            IF granted_rows[pair] = row_ids[i] AND repeat_at > clock
+                AND granted_starts[pair] - clock <= reply_horizons[n] THEN
+                answer[2 * i] := 3;
+                answer[2 * i + 1] := repeat_at - clock;
+            ELSIF pair_start > clock THEN
                 answer[2 * i] := 2;
                 answer[2 * i + 1] := pair_start - clock;
-            ELSIF start - clock > horizon THEN
+            ELSIF next_start - clock > horizon THEN
                 -- Ask again before the start itself: a late question would leave a gap in the pace.
                 answer[2 * i] := 1;
-                answer[2 * i + 1] := start - clock - horizon / 2;
+                answer[2 * i + 1] := next_start - clock - horizon / 2;
             ELSE
-                arrivals[n] := greatest(arrivals[n], start) + steps[n];
-                pairs_after[pair] := greatest(coalesce(pairs_after[pair], 0), start) + pair_terms[1];
-                answer[2 * i + 1] := start - clock;
+                arrivals[n] := greatest(arrivals[n], next_start) + steps[n];
+                pairs_after[pair] := greatest(coalesce(pairs_after[pair], 0), next_start) + pair_interval;
+                granted_rows[pair] := row_ids[i];
+                granted_starts[pair] := next_start;
+                answer[2 * i + 1] := next_start - clock;
             END IF;
         END LOOP;
 
-        INSERT INTO pair_limit (conversation_id, arrival)
-        SELECT conversation_id, after
-        FROM unnest(conversations, pairs_before, pairs_after) AS asked (conversation_id, before, after)
-        WHERE after IS DISTINCT FROM before
-        ON CONFLICT (conversation_id) DO UPDATE SET arrival = excluded.arrival;
+        INSERT INTO pair_limit (conversation_id, arrival, outbox_id, start)
+        SELECT asked.conversation_id, asked.after, asked.outbox_id, asked.started
+        FROM unnest(conversations, pairs_before, pairs_after, granted_rows, granted_starts)
+            AS asked (conversation_id, before, after, outbox_id, started)
+        WHERE asked.after IS DISTINCT FROM asked.before
+        ON CONFLICT (conversation_id) DO UPDATE
+        SET arrival = excluded.arrival, outbox_id = excluded.outbox_id, start = excluded.start;
     END IF;
 
     FOR n IN 1 .. cardinality(numbers) LOOP
@@ -167,6 +188,8 @@ def upgrade() -> None:
             nullable=False,
             comment="theoretical arrival time of the next start, in unix microseconds",
         ),
+        sa.Column("outbox_id", sa.BigInteger(), nullable=False, comment="the row that was granted the last start"),
+        sa.Column("start", sa.BigInteger(), nullable=False, comment="that start, in unix microseconds"),
         sa.PrimaryKeyConstraint("conversation_id", name=op.f("pair_limit_pkey")),
         prefixes=["UNLOGGED"],
     )
