@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rq import Queue
+from rq.serializers import JSONSerializer
 from sqlalchemy import Engine, text
 from typer.testing import CliRunner, Result
 
@@ -101,6 +103,18 @@ def test_a_good_redis_is_ok(redis_server: EmbeddedRedis) -> None:
 
 
 @pytest.mark.fault("S4")
+def test_what_another_program_wrote_into_redis_is_found(redis_server: EmbeddedRedis) -> None:
+    """A foreign job in Redis is found before a worker refuses it. The finding has the reason and no content."""
+    with redis_server.client() as client:
+        Queue("waypost", connection=client, serializer=JSONSerializer).enqueue("os.getcwd", description="canary-text")
+        client.zadd("waypost:woken", {"canary-text": 1})
+        client.set("rq:wip:waypost", "canary-text")
+    finding = find(list(doctor.check_redis(redis_server.url)), "redis content")
+    assert finding.state == "wrong"
+    assert "1 job-fields, 1 key-type, 1 wake-up" in finding.detail
+    assert "canary" not in finding.detail + finding.advice
+
+
 def test_a_redis_that_evicts_is_found(redis_server: EmbeddedRedis) -> None:
     """A Redis that evicts is reported. The advice names the setting to change."""
     with redis_server.client() as client:

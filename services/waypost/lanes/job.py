@@ -155,7 +155,8 @@ def queue(redis: Redis) -> LaneQueue:
 def job_for(lane: int, *, at_front: bool = False) -> Any:
     """Returns a job for `Queue.enqueue_many`. It holds only ids and hides its arguments.
 
-    RQ retries the job if a worker abandons it.
+    Its fields are those that `job_check` accepts. Workers of version 0.1 run an abandoned job again; later ones leave
+    that to the sweeper.
     """
     return Queue.prepare_data(
         job_check.FUNCTION,

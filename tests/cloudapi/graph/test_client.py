@@ -3,6 +3,7 @@
 import datetime
 import email.utils
 import json
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
@@ -272,6 +273,29 @@ async def test_a_refusal_that_is_not_graphs_says_that_nothing_was_sent(
         await graph.send(CREDENTIALS, NUMBER, MESSAGE)
     assert (raised.value.http_status, raised.value.retry_after_s) == (status, 7)
     assert "policy" not in str(raised.value)
+
+
+Call = Callable[[GraphClient], Awaitable[object]]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 407, 429])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda graph: graph.debug_token(CREDENTIALS, "EAAtoken"),
+        lambda graph: graph.media(CREDENTIALS, "9"),
+        lambda graph: graph.mark_read(CREDENTIALS, NUMBER, "wamid.abc"),
+        lambda graph: graph.subscribe_app(CREDENTIALS, "102290129340398"),
+    ],
+    ids=["token", "media", "read", "subscription"],
+)
+async def test_a_page_of_a_proxy_makes_no_token_wrong_and_no_object_gone(
+    graph: GraphClient, meta: Meta, call: Call, status: int
+) -> None:
+    """For every call, a page of a proxy is an outage. Only a refusal of the Graph API changes what is known."""
+    meta.replies(status, b"<html>Blocked by policy</html>")
+    with pytest.raises(GraphUnreachable):
+        await call(graph)
 
 
 @pytest.mark.parametrize("status", UNKNOWN)
