@@ -104,6 +104,10 @@ class Protocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     """Bytes of the request line and headers that have arrived, while they are not complete."""
+    _body_bytes = 0
+    """Bytes of the body that have arrived."""
+    _body_raw_bytes = 0
+    """Bytes in which they have arrived. They are more if the body is chunked."""
     _share: Share | None = None
     _admitted = 0
     """The value of `_expected` for which the length of the body was checked."""
@@ -131,8 +135,9 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
             if self._expected % 2:
                 self._head_bytes = len(data)
-            if self._expected:
                 self._check_head()
+            elif self._expected:
+                self._check_body(len(data))
         else:
             self._parse_in_pieces(data)
         if (self._expected or self._share is not None or len(data) > SMALL) and not self._deaf:
@@ -165,8 +170,14 @@ class Protocol(HttpToolsProtocol):
             raise _Refused
         super().on_headers_complete()
         self._expected = self._requests
+        self._body_bytes = self._body_raw_bytes = 0
         if len(self.connections) > MOST_CONNECTIONS:
             self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        """Counts what a piece of the body brings."""
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Records that the request is complete and nothing is expected."""
@@ -214,6 +225,8 @@ class Protocol(HttpToolsProtocol):
                 if len(self.headers) > MOST_HEADERS:
                     # The parser appends the trailers of a chunked body to the headers.
                     self._refuse(431)
+                elif self._expected:
+                    self._check_body(len(piece))
             elif not in_head or (before and requests != self._requests):
                 # A head began within this piece. Its first bytes are not counted, which is at most one piece.
                 self._head_bytes = 1
@@ -228,6 +241,19 @@ class Protocol(HttpToolsProtocol):
         if self._line_is_too_long():
             self._refuse(414)
         elif self._head_bytes >= LARGEST_HEAD or len(self.headers or ()) > MOST_HEADERS:
+            self._refuse(431)
+
+    def _check_body(self, size: int) -> None:
+        """Refuses a chunked body that consists of tiny chunks, of extensions of chunks, or of trailers.
+
+        They cost time and hold memory, and bring nothing. Real chunks have kilobytes.
+        """
+        if self._deaf:
+            return
+        self._body_raw_bytes += size
+        if self._body_raw_bytes > 2 * self._body_bytes + LARGEST_HEAD + _BODY_PIECE:
+            self._refuse(400)
+        elif len(self.headers) > MOST_HEADERS:
             self._refuse(431)
 
     def _line_is_too_long(self) -> bool:

@@ -1,5 +1,6 @@
 """Tests that the bytes of bodies are bounded before their signature is known, and are given back."""
 
+import select
 from collections.abc import Callable
 
 import pytest
@@ -30,14 +31,14 @@ def test_200_half_bodies_of_4_mib(attacked: Attacked, wait_for: Callable[..., ob
     for connection in connections:
         send(connection, b"a" * (LARGEST - 1))
     wait_for(lambda: attacked.answers(503) >= 190, what="the answers 503")
-    with connect(attacked.address) as connection:
-        send(connection, head(f"content-length: {LARGEST}") + b"a" * 100_000)
-        answer = receive(connection)
-    assert (statuses(answer), b"retry-after: 5\r\n" in answer) == ([503], True)
+    ended, _, _ = select.select(connections, [], [], 0)
+    answers = [answer for answer in map(receive, ended) if answer]
+    assert answers
+    assert all(statuses(answer) == [503] and b"retry-after: 5\r\n" in answer for answer in answers)
     for connection in connections:
         connection.close()
     wait_for(
-        lambda: memory_mib(attacked.pid, "VmRSS") < attacked.rest_mib + 16, what="the webhook to give its memory back"
+        lambda: memory_mib(attacked.pid, "VmRSS") < attacked.rest_mib + 32, what="the webhook to give its memory back"
     )
 
 
@@ -61,8 +62,7 @@ def test_bodies_in_tiny_pieces(attacked: Attacked) -> None:
         exchange(attacked.address, chunked, b"0\r\n", *[b"a:\r\n" * (MIB // 4)] * 40),
         exchange(attacked.address, chunked, b"0\r\na:", *[b"a" * MIB] * 40),
     ]
-    found = [set(statuses(answer)) for answer in answers]
-    assert all(each and each <= {400, 413, 431, 503} for each in found), found
+    assert [statuses(answer) for answer in answers] == [[400], [400], [431], [400]]
 
 
 @pytest.mark.fault("D10")
