@@ -127,6 +127,7 @@ def test_incoming_messages_use_the_limit_but_cannot_silence_the_number() -> None
     assert state.take(terms, [(2, False)], START + SECOND + terms.interval)[0] == Answer(LimitResult.GO, 0)
 
 
+@pytest.mark.fault("G2")
 def test_a_number_that_was_too_fast_goes_at_half_its_rate_and_recovers() -> None:
     """G2: the rate of a number is halved at most once per second, and is full again after a minute."""
     state, terms = State(), Terms.of(80)

@@ -148,6 +148,7 @@ def test_a_row_is_granted_again_after_the_clock_went_back(shared: Callable[..., 
     assert allowed(one.take(found)) == 1
 
 
+@pytest.mark.fault("G2")
 def test_a_number_that_meta_calls_too_fast_is_slowed_for_every_process(
     shared: Callable[..., RateLimits], clock: Clock
 ) -> None:
