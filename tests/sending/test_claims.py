@@ -113,6 +113,20 @@ def test_a_sender_gives_others_time_to_renew_before_it_calls_their_rows_unknown(
     assert tables.row(row).state == "unknown"
 
 
+def test_a_claim_from_before_the_clock_went_back_expires(database: Engine, tables: Tables) -> None:
+    """A claim that seems to last for hours was made before the clock of the database went back.
+
+    Its conversation does not wait for hours.
+    """
+    row = tables.queue(
+        tables.conversation(), state="sending", claimed_by="b", claim_expires_at="sql:now() + interval '3 h'"
+    )
+    transactions = SenderTransactions(database, any_number, "a")
+    transactions.sweep([], 0)
+    transactions.sweep([], 0)
+    assert tables.row(row).state == "unknown"
+
+
 def test_claims_of_calls_in_flight_are_renewed(database: Engine, tables: Tables) -> None:
     """Claims of calls in flight are renewed, because a call may take longer than a claim is valid."""
     row = tables.queue(tables.conversation())
@@ -196,7 +210,7 @@ def test_a_sweep_leaves_out_what_waits_behind_something(database: Engine, tables
     """
     in_flight, backed_off = tables.conversation(), tables.conversation()
     paused = tables.conversation(paused_until="sql:now() + interval '1 h'")
-    tables.queue(in_flight, state="sending", claimed_by="b", claim_expires_at="sql:now() + interval '1 h'")
+    tables.queue(in_flight, state="sending", claimed_by="b", claim_expires_at="sql:now() + interval '50 s'")
     tables.queue(backed_off, not_before="sql:now() + interval '1 h'")
     for conversation in (in_flight, backed_off, paused):
         tables.queue(conversation)

@@ -1,5 +1,7 @@
 """Tests of the time that one process leaves between its calls."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,3 +29,13 @@ def test_a_delay_is_made_up_for_slowly() -> None:
     for _ in range(800):
         now += pace.reserve(now, 80)
     assert 800 / now > 80 * 0.985
+
+
+@pytest.mark.anyio
+async def test_a_call_that_would_start_too_late_delays_no_other(anyio_backend: str) -> None:
+    """A call that cannot start in time reserves nothing, so the next call starts as if it had not asked."""
+    pace, loop = Pace(), asyncio.get_running_loop()
+    assert await pace.turn(0.01, loop.time() + 1000)
+    for _ in range(5):
+        assert not await pace.turn(0.01, loop.time() + 1)
+    assert 100 < pace.reserve(loop.time(), 0.01) < 102

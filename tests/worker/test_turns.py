@@ -15,7 +15,7 @@ from waypost.cloudapi.inbound import delivery
 from waypost.cloudapi.messages import Text
 from waypost.contracts.registry import Number
 from waypost.lanes.drain import Drain, Limits
-from waypost.store import inbox
+from waypost.store import dead, inbox
 from waypost.worker.bots import Bots
 from waypost.worker.deadline import Deadline
 from waypost.worker.turns import Turns
@@ -200,6 +200,33 @@ def test_an_event_that_meta_no_longer_redelivers_has_no_effect(
     assert (tuple(row) != ("bot", "15551234567", False)) is counts
     reasons = [row.reason for row in world.rows("SELECT reason FROM event ORDER BY id")]
     assert reasons == [None, None if counts else "Stale"]
+
+
+@pytest.mark.fault("D3")
+@pytest.mark.parametrize(("days", "counts"), [(7, True), (9, False)], ids=["redelivered", "replayed"])
+def test_a_replayed_stop_does_not_silence_a_contact_that_has_started_again(
+    world: World, days: int, counts: bool
+) -> None:
+    """A recorded STOP that is delivered again after Meta's time for redelivery changes nothing."""
+    world.say("stop", ago_s=days * DAY_S)
+    assert [row.out for row in world.rows("SELECT opted_out_at IS NOT NULL AS out FROM contact")] == [counts]
+
+
+@pytest.mark.fault("D3")
+def test_a_dead_stop_counts_when_it_is_replayed_after_weeks(world: World) -> None:
+    """The age of an event is its age at its arrival, so an operator may replay a dead event at any time."""
+    world.say("stop")
+    with world.engine.begin() as connection:
+        connection.execute(text("UPDATE contact SET opted_out_at = NULL, opt_out_source = NULL"))
+        connection.execute(
+            text("""
+                UPDATE event SET state = 'dead', reason = 'ValueError', occurred_at = occurred_at - interval '20 days',
+                    received_at = received_at - interval '20 days'
+            """)
+        )
+        assert dead.replay(connection, dead.Selection(reason="ValueError"), limit=10)
+    world.drain.run([row.lane for row in world.rows("SELECT lane FROM event")])
+    assert [row.out for row in world.rows("SELECT opted_out_at IS NOT NULL AS out FROM contact")] == [True]
 
 
 def test_the_window_counts_from_the_messages_own_time(world: World) -> None:

@@ -60,13 +60,15 @@ class Sweeper:
         self._delete(
             lambda connection: claims.delete_finished(connection, days=self._retention_days, limit=DELETE_BATCH)
         )
-        self._delete(lambda connection: rates.forget_idle_pairs(connection, limit=DELETE_BATCH))
+        self._delete(lambda connection: rates.forget_idle_pairs(connection, limit=DELETE_BATCH), autocommit=True)
         with self._engine.begin() as connection:
             counts.fold(connection)
 
-    def _delete(self, delete_batch: Callable[[Connection], int]) -> None:
+    def _delete(self, delete_batch: Callable[[Connection], int], *, autocommit: bool = False) -> None:
+        # With autocommit, a batch is one statement, and a process that is suspended after it holds no lock.
+        engine = self._engine.execution_options(isolation_level="AUTOCOMMIT") if autocommit else self._engine
         while True:
-            with self._engine.begin() as connection:
+            with engine.begin() as connection:
                 deleted = delete_batch(connection)
             if deleted < DELETE_BATCH or self._stop.is_set():
                 return

@@ -31,7 +31,18 @@ class Pace:
         self._arrival = max(self._arrival, start) + interval
         return start - now
 
-    async def turn(self, per_second: float) -> None:
-        """Waits until a call may start. Calls start in the order in which they began to wait."""
+    async def turn(self, per_second: float, latest: float) -> bool:
+        """Waits until a call may start. Calls start in the order in which they began to wait.
+
+        If the call could only start after `latest`, by the clock of the event loop, returns False at once and reserves
+        nothing, so that the calls behind this one are not late because of it.
+        """
         async with self._turn:
-            await asyncio.sleep(self.reserve(asyncio.get_running_loop().time(), per_second))
+            now = asyncio.get_running_loop().time()
+            before = self._arrival
+            wait_s = self.reserve(now, per_second)
+            if now + wait_s > latest:
+                self._arrival = before
+                return False
+            await asyncio.sleep(wait_s)
+        return asyncio.get_running_loop().time() <= latest

@@ -59,8 +59,8 @@ class Starts:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(max(0.0, start - loop.time()))
-            await self._paces[row.number_id].turn(self._per_second(row.number_id))
-            if loop.time() - start <= max(MISSED / SECOND, 1 / self._per_second(row.number_id)):
+            per_second = self._per_second(row.number_id)
+            if await self._paces[row.number_id].turn(per_second, start + max(MISSED / SECOND, 1 / per_second)):
                 return True
             metrics.starts_missed_total.inc()
             decision = (await self.ask([row]))[0]

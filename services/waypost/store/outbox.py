@@ -163,8 +163,8 @@ _FINISH = text("""
     UPDATE outbox SET
         state = new.state, wamid = coalesce(new.wamid, outbox.wamid), error_code = new.code, reason = new.reason,
         attempts = outbox.attempts + new.counts, body = coalesce(CAST(new.body AS jsonb), outbox.body),
-        not_before = CASE WHEN new.state = 'queued' THEN clock_timestamp() + make_interval(secs => new.delay_s)
-            ELSE outbox.not_before END,
+        not_before = CASE WHEN new.state = 'queued' AND new.delay_s > 0
+            THEN clock_timestamp() + make_interval(secs => new.delay_s) ELSE outbox.not_before END,
         finished_at = CASE WHEN new.state <> 'queued' THEN clock_timestamp() END,
         claimed_by = NULL, claim_expires_at = NULL
     FROM unnest(CAST(:ids AS bigint[]), CAST(:states AS text[]), CAST(:wamids AS text[]), CAST(:codes AS int[]),
@@ -283,14 +283,17 @@ def give_back(connection: Connection, owner: str, outbox_ids: Sequence[int]) -> 
 def expire_claims(connection: Connection) -> list[int]:
     """Marks rows as unknown if their process died during the call. Returns the conversations of these rows.
 
-    A row that marks a message as read becomes failed instead. It does no harm if the mark was sent.
+    A row that marks a message as read becomes failed instead. It does no harm if the mark was sent. No claim lasts for
+    a minute. One that seems to was made before the clock went back.
     """
     rows = connection.execute(
         text("""
             UPDATE outbox SET state = CASE WHEN kind = 'read' THEN 'failed' ELSE 'unknown' END, reason = :reason,
                 claimed_by = NULL, claim_expires_at = NULL, finished_at = clock_timestamp()
             WHERE id IN (
-                SELECT id FROM outbox WHERE state = 'sending' AND claim_expires_at < clock_timestamp()
+                SELECT id FROM outbox WHERE state = 'sending'
+                    AND (claim_expires_at < clock_timestamp()
+                        OR claim_expires_at > clock_timestamp() + interval '1 min')
                 ORDER BY id LIMIT 1000 FOR UPDATE SKIP LOCKED)
             RETURNING conversation_id
         """),

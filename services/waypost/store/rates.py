@@ -110,7 +110,8 @@ def grant_starts(
 def forget_idle_pairs(connection: Connection, *, limit: int) -> int:
     """Deletes the state of at most `limit` pairs that may send a full burst again. Returns how many it deleted.
 
-    It skips pairs that a grant has locked, so it never waits for a grant and cannot deadlock with one.
+    It skips pairs that a grant has locked, so it never waits for a grant and cannot deadlock with one. Use a connection
+    in autocommit mode, so that no lock outlives the statement: a grant would wait for it.
     """
     result = connection.execute(
         text("""

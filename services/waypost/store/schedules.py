@@ -138,7 +138,7 @@ def queue_messages(
         text("""
             INSERT INTO outbox (number_id, conversation_id, priority, body, request_key, not_before, traceparent)
             SELECT :number, new.conversation_id, :priority, CAST(:body AS jsonb), :key || new.contact_id,
-                coalesce(new.not_before, clock_timestamp()), :traceparent
+                coalesce(new.not_before, now()), :traceparent
             FROM unnest(CAST(:conversations AS bigint[]), CAST(:contacts AS bigint[]), CAST(:times AS timestamptz[]))
                 AS new(conversation_id, contact_id, not_before)
             ON CONFLICT (request_key) DO NOTHING

@@ -113,7 +113,7 @@ class EventHandling:
         self._record(item, conversation)
         if (reason := self._unanswered(conversation)) is not None:
             # The bot does not answer, but an opt-out counts all the same.
-            if consent.classify(item.text) is consent.Consent.STOP:
+            if consent.classify(item.text) is consent.Consent.STOP and not self._is_replayed():
                 self._apply(conversation, (OptOut(),))
             return reason
         self._extend_window(conversation)
@@ -158,8 +158,11 @@ class EventHandling:
         )
 
     def _is_replayed(self) -> bool:
-        """Returns whether the event is so old that the inbox may have forgotten that it was handled."""
-        return self._event.occurred_at + REDELIVERY < self._now()
+        """Returns whether the event was so old when it arrived that the inbox may have forgotten an earlier delivery.
+
+        The time since its arrival does not count: an event that was dead for weeks is new when it is replayed.
+        """
+        return self._event.occurred_at + REDELIVERY < self._event.received_at
 
     def _unanswered(self, conversation: Conversation) -> EventReason | None:
         """Returns why the bot is not called for a message, or None if the bot is called.

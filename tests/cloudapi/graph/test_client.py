@@ -314,6 +314,8 @@ async def test_any_other_answer_that_is_not_graphs_leaves_a_send_unknown(
         {"code": 403, "message": "The caller does not have permission", "status": "PERMISSION_DENIED"},
         {"code": "AccessDenied", "message": "no"},
         {"message": "Forbidden"},
+        {"type": "security_exception", "reason": "missing authentication credentials"},
+        {"type": "forbidden", "code": 403},
         {},
     ],
 )
@@ -327,7 +329,8 @@ async def test_the_error_of_another_makers_gateway_is_not_graphs(
 
 
 @pytest.mark.parametrize(
-    "envelope", [{"code": 190}, {"code": "131026"}, {"code": 999999, "fbtrace_id": "A1"}, {"code": 9, "type": "OAuth"}]
+    "envelope",
+    [{"code": 190}, {"code": "131026"}, {"code": 999999, "fbtrace_id": "A1"}, {"code": 9, "type": "OAuthException"}],
 )
 async def test_an_envelope_of_graph_is_recognised_by_its_code_type_or_trace_id(
     graph: GraphClient, meta: Meta, envelope: dict[str, object]

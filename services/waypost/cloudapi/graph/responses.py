@@ -165,10 +165,12 @@ def _decoded(body: bytes | None) -> object:
 def _is_graphs(error: dict[str, object]) -> bool:
     """Returns whether the object `error` of an answer is in the form of the Graph API.
 
-    Gateways of other makers also answer with an object `error`, and some repeat the HTTP status in it as `code`.
+    Gateways of other makers also answer with an object `error`. Some have a `type` of their own, and some repeat the
+    HTTP status as `code`. The types of the Graph API are names such as `OAuthException`.
     """
-    has_marks = isinstance(error.get("type"), str) or isinstance(error.get("fbtrace_id"), str)
-    return has_marks or is_known(_integer(error.get("code")))
+    code, type_ = _integer(error.get("code")), error.get("type")
+    has_marks = isinstance(error.get("fbtrace_id"), str) or (isinstance(type_, str) and type_.endswith("Exception"))
+    return has_marks or is_known(code)
 
 
 def _refusal(
