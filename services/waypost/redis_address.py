@@ -20,8 +20,11 @@ from redis.sentinel import Sentinel
 SCHEMES = {"redis+sentinel": False, "rediss+sentinel": True}
 SENTINEL_PORT = 26379
 
-LONGEST_STRING = 1024 * 1024
-"""Most bytes of one string in an answer. Ours are below 10 KB; Redis allows another program 512 MB."""
+LONGEST_STRING = 64 * 1024
+"""Most bytes of one string in an answer. Ours are below 10 KB; Redis allows another program 512 MB.
+
+The number of strings has no limit here, so each reader asks for few at once.
+"""
 
 
 class _BoundedBuffer(SocketBuffer):

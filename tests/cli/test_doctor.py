@@ -125,6 +125,16 @@ def test_a_redis_that_evicts_is_found(redis_server: EmbeddedRedis) -> None:
     assert find(findings, "redis eviction").advice == "set maxmemory-policy noeviction"
 
 
+def test_an_entry_that_is_too_long_is_no_outage(redis_server: EmbeddedRedis) -> None:
+    """A long entry of the queue is reported as content of another program. Redis itself is reported as ok."""
+    with redis_server.client() as client:
+        client.rpush("rq:queue:waypost", b"x" * 2 * 1024 * 1024)
+    findings = list(doctor.check_redis(redis_server.url))
+    assert find(findings, "redis").state == "ok"
+    assert find(findings, "redis content").state == "wrong"
+    assert "1 entry-size" in find(findings, "redis content").detail
+
+
 @pytest.mark.parametrize(
     ("url", "detail"),
     [

@@ -8,6 +8,7 @@ import pickle
 import sys
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ from rq.webhook import Webhook
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
+from waypost import redis_address
 from waypost.dev.embedded import EmbeddedRedis
-from waypost.lanes import foreign, job, wake
+from waypost.lanes import foreign, job, upkeep, wake
 from waypost.lanes.job_check import Refusal
 from waypost.worker.lane_work import LaneWork
 
@@ -110,20 +112,26 @@ def attacker(redis_server: EmbeddedRedis, tmp_path: Path, monkeypatch: pytest.Mo
     sys.modules.pop(module, None)
 
 
-Meets = Callable[[], None]
+Meets = Callable[..., None]
 
 
 @pytest.fixture
 def meets(database: Engine, redis_server: EmbeddedRedis) -> Meets:
-    """Returns a function that runs a real worker until it drains a lane that is woken after the attack."""
+    """Returns a function that runs a real worker until it drains a lane that is woken after the attack.
 
-    def meets() -> None:
+    `during` is an attack while the worker runs the job before that.
+    """
+
+    def meets(during: Callable[[], object] | None = None) -> None:
         stop = threading.Event()
         drained: list[int] = []
+        attacks = [during] if during else []
 
         def drain(lanes: Collection[int], _woken: object) -> str:
             drained.extend(lanes)
-            if LANE in lanes and woken.is_set():
+            if attacks:
+                attacks.pop()()
+            elif LANE in lanes and woken.is_set():
                 stop.set()
             return "emptied"
 
@@ -295,7 +303,7 @@ def _registries_of_garbage(it: Attacker) -> None:
     it.redis.sadd("rq:workers", b"\xff", CONTENT)
     it.redis.sadd("rq:groups", b"\xff", CONTENT)
     it.redis.zadd("rq:scheduled:waypost", {CONTENT: 1})
-    it.redis.sadd("rq:rate_limit_keys", b"\xff", CONTENT)
+    it.redis.sadd("rq:rl-keys", b"\xff", CONTENT)
 
 
 SURROUNDINGS: dict[str, Callable[[Attacker], object]] = {
@@ -307,12 +315,9 @@ SURROUNDINGS: dict[str, Callable[[Attacker], object]] = {
     "suspended workers": lambda it: it.redis.set("rq:suspended", 1),
     "a locked maintenance": lambda it: it.redis.set("rq:clean_registries:waypost", 1),
     "an id without a job": lambda it: it.redis.rpush(job.QUEUE_KEY, str(uuid4())),
-    "a long entry of the queue": lambda it: it.redis.rpush(job.QUEUE_KEY, b"x" * 3 * 1024 * 1024),
-    "a long entry of started jobs": lambda it: it.redis.rpush(foreign.POPPED_KEY, b"x" * 3 * 1024 * 1024),
     "a wake-up that is no lane": lambda it: it.redis.zadd(foreign.WOKEN_KEY, {CONTENT: 0}),
     "a wake-up that is not text": lambda it: it.redis.zadd(foreign.WOKEN_KEY, {b"\xff": 0}),
     "a wake-up of a lane that is not there": lambda it: it.redis.zadd(foreign.WOKEN_KEY, {"64": 0}),
-    "a long wake-up": lambda it: it.redis.zadd(foreign.WOKEN_KEY, {b"x" * 3 * 1024 * 1024: 0}),
     "many wake-ups": lambda it: it.redis.zadd(foreign.WOKEN_KEY, {f"{CONTENT}{n}": -n for n in range(20_000)}),
     **{
         f"{key} of another type": lambda it, key=key: it.redis.set(key, CONTENT)  # type: ignore[misc]
@@ -331,6 +336,78 @@ def test_nothing_else_in_redis_stops_a_worker_or_runs(
     meets()
     assert attacker.effects() == []
     assert CONTENT not in caplog.text
+
+
+def _put(redis: Redis, key: str, *entries: bytes) -> None:
+    """Adds entries to a key of the queue, in the way that its type needs."""
+    if foreign.TYPES[key] == b"list":
+        redis.rpush(key, *entries)
+    elif foreign.TYPES[key] == b"zset":
+        redis.zadd(key, dict.fromkeys(entries, 1))
+    else:
+        redis.sadd(key, *entries)
+
+
+READ_KEYS = (job.QUEUE_KEY, foreign.POPPED_KEY, foreign.WOKEN_KEY, foreign.STARTED_KEY, foreign.WORKERS_KEY)
+"""The keys whose entries a worker reads."""
+
+
+def _counted(before: dict[str, float]) -> dict[str, float]:
+    return {reason: n - before[reason] for reason, n in refused().items() if n != before[reason]}
+
+
+@pytest.mark.parametrize("key", foreign.TYPES)
+def test_a_long_entry_is_removed_and_counted(
+    attacker: Attacker, meets: Meets, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    """An entry that is longer than any of ours ends no worker. If workers read its key, it is counted and removed.
+
+    An inspection reports it before.
+    """
+    _put(attacker.redis, key, b"x" * (redis_address.LONGEST_STRING + 1))
+    is_read = key in READ_KEYS
+    assert foreign.inspect(attacker.redis) == ({Refusal.ENTRY_SIZE: 1} if is_read else {})
+    before = refused()
+    meets()
+    assert _counted(before) == ({Refusal.ENTRY_SIZE.value: 1} if is_read else {})
+    assert foreign.inspect(attacker.redis) == {}
+    assert "unhandled" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        (foreign.POPPED_KEY, Refusal.JOB_ID),
+        (foreign.STARTED_KEY, Refusal.JOB_ID),
+        (foreign.WORKERS_KEY, Refusal.WORKER),
+    ],
+)
+def test_each_entry_that_maintenance_removes_is_counted(attacker: Attacker, key: str, reason: Refusal) -> None:
+    """Maintenance counts each entry that is not ours, also among more than it reads at once. A job of ours stays."""
+    ours = str(uuid4()).encode()
+    _put(attacker.redis, key, *(f"{CONTENT}{n}".encode() for n in range(25)))
+    attacker.redis.rpush(foreign.POPPED_KEY, ours)
+    assert foreign.inspect(attacker.redis) == {reason: 25}
+    before = refused()
+    assert upkeep.tidy(attacker.redis, ()) == {ours}
+    assert _counted(before) == {reason.value: 25}
+    assert foreign.inspect(attacker.redis) == {}
+
+
+def test_maintenance_reads_little_at_once(attacker: Attacker, figure: Callable[..., None]) -> None:
+    """Hundreds of long entries cost a worker little memory, and it keeps none of them."""
+    for key in (foreign.POPPED_KEY, foreign.STARTED_KEY, foreign.WORKERS_KEY):
+        for n in range(100):
+            _put(attacker.redis, key, b"%04d" % n + b"x" * (redis_address.LONGEST_STRING - 4))
+    tracemalloc.start()
+    try:
+        popped = upkeep.tidy(attacker.redis, ())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    figure("memory of maintenance of 300 long entries", peak / 1024**2, "MiB")
+    assert popped == set()
+    assert peak < 8 * 1024**2
 
 
 def test_a_worker_takes_no_commands_from_redis(attacker: Attacker, meets: Meets) -> None:

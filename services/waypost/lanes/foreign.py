@@ -4,17 +4,20 @@ Everything in these keys is a hint that can be removed: the sweeper wakes lanes 
 counted, and logged by its reason alone, because the content may be anything.
 """
 
+import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import structlog
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import InvalidResponse, ResponseError
 from rq import Queue
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
+from rq.worker import BaseWorker
 from rq.worker_registration import REDIS_WORKER_KEYS, WORKERS_BY_QUEUE_KEY
 
 from waypost.lanes import job_check
@@ -54,8 +57,14 @@ TYPES: Final[Mapping[str, bytes]] = {
 LOG_INTERVAL_S: Final = 60.0
 """Seconds between two log lines with the same reason, so that a flood of jobs is not a flood of lines."""
 
+AT_ONCE: Final = 10
+"""Most entries of one key that are read at once. Each can be as long as `redis_address.LONGEST_STRING`."""
+
 INSPECTED: Final = 100
-"""Most waiting jobs and wake-ups that an inspection looks at."""
+"""Most entries of one key that an inspection looks at."""
+
+WORKER_PREFIX: Final = BaseWorker.redis_worker_namespace_prefix.encode()
+"""The start of each entry in the list of workers."""
 
 _READ_JOB: Final = """
 local kind = redis.call('TYPE', KEYS[1]).ok
@@ -123,12 +132,31 @@ def remove_job(redis: Redis, job_id: bytes) -> None:
         pipe.execute(raise_on_error=False)
 
 
-def repair(redis: Redis) -> int:
-    """Removes the keys of the queue that are not of their type. Returns how many. Raises `redis.RedisError`.
+def refuse_id(redis: Redis, entry: bytes) -> None:
+    """Removes an entry that is not an id of a job from the list of jobs that are about to start, and counts it."""
+    redis.lrem(POPPED_KEY, 0, entry)  # type: ignore[arg-type]
+    count(Refusal.JOB_ID)
+
+
+@contextmanager
+def bounded(redis: Redis, key: str) -> Iterator[None]:
+    """Goes on after this context if an entry that was read in it is too long. Then removes `key` and counts it.
+
+    The entry itself cannot be removed alone, because it was not read.
+    """
+    try:
+        yield
+    except InvalidResponse:
+        redis.unlink(key)
+        count(Refusal.ENTRY_SIZE)
+
+
+def repair(redis: Redis, types: Mapping[str, bytes] = TYPES) -> int:
+    """Removes the keys that are not of their type. Returns how many. Raises `redis.RedisError`.
 
     Otherwise one key of a wrong type would stop all wake-ups.
     """
-    wrong = _wrong_types(redis)
+    wrong = _wrong_types(redis, types)
     if wrong:
         redis.unlink(*wrong)
     for _ in wrong:
@@ -136,39 +164,78 @@ def repair(redis: Redis) -> int:
     return len(wrong)
 
 
-def repaired(redis: Redis, action: Callable[[], Answer]) -> Answer:
+def repaired(redis: Redis, action: Callable[[], Answer], types: Mapping[str, bytes] = TYPES) -> Answer:
     """Returns what `action` returns. If Redis answers with an error, repairs the keys and tries once more."""
     try:
         return action()
     except ResponseError:
-        repair(redis)
+        repair(redis, types)
         return action()
 
 
 def inspect(redis: Redis) -> Counter[Refusal]:
-    """Returns what would be refused among the first `INSPECTED` jobs and wake-ups. Changes nothing.
+    """Returns what would be refused among the first `INSPECTED` entries of each key that workers read.
 
-    Raises `redis.RedisError`.
+    Changes nothing. Raises `redis.RedisError`.
     """
-    wrong = _wrong_types(redis)
+    wrong = _wrong_types(redis, TYPES)
     found = Counter({Refusal.KEY_TYPE: len(wrong)} if wrong else {})
-    if QUEUE_KEY not in wrong:
-        waiting: list[Any] = redis.lrange(QUEUE_KEY, 0, INSPECTED - 1)
-        for job_id in waiting:
-            read = read_job(redis, job_id)
-            found.update([read] if isinstance(read, Refusal) else [])
-    if WOKEN_KEY not in wrong:
-        members = redis.zrange(WOKEN_KEY, 0, INSPECTED - 1)
-        found.update(Refusal.WAKE_UP for member in members if job_check.lane_of(member) is None)
+    for key, refusal_of in _ENTRIES.items():
+        if key in wrong:
+            continue
+        try:
+            refusals = [refusal_of(redis, entry) for entry in itertools.islice(_entries(redis, key), INSPECTED)]
+        except InvalidResponse:
+            refusals = [Refusal.ENTRY_SIZE]
+        found.update(refusal for refusal in refusals if refusal is not None)
     return found
 
 
-def _wrong_types(redis: Redis) -> list[str]:
+def _job_refusal(redis: Redis, entry: bytes) -> Refusal | None:
+    read = read_job(redis, entry)
+    return read if isinstance(read, Refusal) else None
+
+
+def _id_refusal(_redis: Redis, entry: bytes) -> Refusal | None:
+    return None if job_check.is_job_id(entry.partition(b":")[0]) else Refusal.JOB_ID
+
+
+def _lane_refusal(_redis: Redis, entry: bytes) -> Refusal | None:
+    return Refusal.WAKE_UP if job_check.lane_of(entry) is None else None
+
+
+def _worker_refusal(_redis: Redis, entry: bytes) -> Refusal | None:
+    return None if entry.startswith(WORKER_PREFIX) else Refusal.WORKER
+
+
+_ENTRIES: Final[Mapping[str, Callable[[Redis, bytes], Refusal | None]]] = {
+    QUEUE_KEY: _job_refusal,
+    POPPED_KEY: _id_refusal,
+    WOKEN_KEY: _lane_refusal,
+    STARTED_KEY: _id_refusal,
+    WORKERS_KEY: _worker_refusal,
+}
+"""The keys whose entries workers read, each with what says why an entry is refused."""
+
+
+def _entries(redis: Redis, key: str) -> Iterator[bytes]:
+    if TYPES[key] == b"set":
+        yield from redis.sscan_iter(key, count=AT_ONCE)
+        return
+    read: Callable[[str, int, int], Any] = redis.lrange if TYPES[key] == b"list" else redis.zrange
+    for start in itertools.count(0, AT_ONCE):
+        entries: Iterable[bytes] = read(key, start, start + AT_ONCE - 1)
+        if not entries:
+            return
+        yield from entries
+
+
+def _wrong_types(redis: Redis, expected: Mapping[str, bytes]) -> list[str]:
     with redis.pipeline(transaction=False) as pipe:
-        for key in TYPES:
+        for key in expected:
             pipe.type(key)
         types = pipe.execute()
-    return [key for key, type_ in zip(TYPES, types, strict=True) if type_ not in (b"none", TYPES[key])]
+    return [key for key, type_ in zip(expected, types, strict=True) if type_ not in (b"none", expected[key])]
 
 
 def _job_key(job_id: bytes) -> bytes:

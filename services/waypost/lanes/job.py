@@ -105,17 +105,24 @@ class LaneQueue(Queue):
         """
         (waiting,) = queues
         popped: Any
+        found: LaneJob | None = None
         while True:
-            if timeout is None:
-                popped = connection.lmove(QUEUE_KEY, POPPED_KEY)
-            else:
-                popped = connection.blmove(QUEUE_KEY, POPPED_KEY, timeout)
-            if popped is None and timeout is None:
-                return None
-            if popped is not None:
-                if (found := _read(connection, popped)) is not None:
-                    return found, waiting
+            is_refused = True
+            with foreign.bounded(connection, POPPED_KEY):  # the entry was moved, also if it was too long to be read
+                if timeout is None:
+                    popped = connection.lmove(QUEUE_KEY, POPPED_KEY)
+                else:
+                    popped = connection.blmove(QUEUE_KEY, POPPED_KEY, timeout)
+                if popped is None:
+                    is_refused = False
+                else:
+                    found = _read(connection, popped)
+            if found is not None:
+                return found, waiting
+            if is_refused:
                 _keep_going(connection)
+            elif timeout is None:
+                return None
             if timeout is not None:
                 raise DequeueTimeout(timeout, [QUEUE_KEY])
 
@@ -126,8 +133,7 @@ class LaneQueue(Queue):
 
 def _read(redis: Redis, job_id: bytes) -> LaneJob | None:
     if not job_check.is_job_id(job_id):
-        foreign.remove_job(redis, job_id)
-        foreign.count(Refusal.JOB_ID)
+        foreign.refuse_id(redis, job_id)
         return None
     try:
         return LaneJob.fetch(job_id.decode(), connection=redis, serializer=JSONSerializer)  # type: ignore[return-value]

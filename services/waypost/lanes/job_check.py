@@ -37,6 +37,10 @@ class Refusal(StrEnum):
     """The job calls another function, or calls ours with other arguments."""
     WAKE_UP = "wake-up"
     """A wake-up does not name a lane."""
+    WORKER = "worker"
+    """The list of workers contains something that is not a worker."""
+    ENTRY_SIZE = "entry-size"
+    """A key of the queue has an entry that is longer than any of ours. The whole key is removed."""
     KEY_TYPE = "key-type"
     """A key of the queue is not of the queue's type."""
 
