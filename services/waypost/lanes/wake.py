@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from redis import Redis
-from redis.exceptions import InvalidResponse, RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from waypost import redis_address
 from waypost.lanes import foreign, job
@@ -67,14 +67,22 @@ def take(redis: Redis, *, wait_s: float = 0.0) -> list[int]:
     """Takes the lanes that were woken first, at most `SHARE`. If there is none, waits up to `wait_s` seconds for one.
 
     If more lanes are left and no job waits, queues a job for another worker. If another program wrote into the set of
-    lanes, removes the set and returns all lanes. Raises `redis.RedisError`.
+    lanes, or replaced it or the queue, removes what it wrote and returns all lanes. Raises `redis.RedisError`.
     """
-    try:
-        return foreign.repaired(redis, lambda: _take(redis, wait_s))
-    except (_ForeignWakeUp, InvalidResponse):
-        foreign.count(Refusal.WAKE_UP)
-        redis.unlink(WOKEN_KEY)
-        return list(range(LANES))
+    for is_last in (False, True):
+        try:
+            with foreign.bounded(redis, WOKEN_KEY):
+                return _take(redis, wait_s)
+        except _ForeignWakeUp:
+            foreign.count(Refusal.WAKE_UP)
+            redis.unlink(WOKEN_KEY)
+        except ResponseError:
+            if not foreign.repair(redis):  # another process repaired it, or Redis refuses for a reason of its own
+                if is_last:
+                    raise
+                continue
+        break
+    return list(range(LANES))
 
 
 class _ForeignWakeUp(Exception):
