@@ -410,6 +410,31 @@ def test_maintenance_reads_little_at_once(attacker: Attacker, figure: Callable[.
     assert peak < 8 * 1024**2
 
 
+def test_keys_of_a_worker_and_its_job_of_another_type_are_replaced(
+    attacker: Attacker, meets: Meets, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker whose own keys were replaced while a job runs goes on as the same worker. Redis does not seem away."""
+    workers: set[Any] = set()
+
+    def replace() -> None:
+        workers.update(attacker.redis.keys("rq:worker:*"))
+        for pattern in ("rq:worker:*", "rq:executions:*", "rq:job:*"):
+            keys: list[Any] = attacker.redis.keys(pattern)
+            for key in keys:
+                attacker.redis.set(key, CONTENT)
+                if pattern == "rq:job:*":
+                    attacker.redis.set(key.replace(b"rq:job:", b"rq:results:"), CONTENT)
+
+    before = refused()
+    with capture_logs() as lines:
+        meets(replace)
+    assert "redis is away; lanes are drained without it" not in [line["event"] for line in lines]
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+    assert _counted(before).keys() == {Refusal.KEY_TYPE.value}
+    (worker,) = {name.removesuffix(b":executions") for name in workers}
+    assert attacker.redis.hexists(worker, "death")
+
+
 def test_a_worker_takes_no_commands_from_redis(attacker: Attacker, meets: Meets) -> None:
     """A worker listens on no channel, so no command can end it, stop its job or stop its process."""
     listening: list[Any] = []

@@ -8,8 +8,9 @@ arguments. RQ does what keys in Redis say: it suspends itself, ends itself and c
 import os
 import socket
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import structlog
@@ -18,8 +19,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import SimpleWorker
 from rq.exceptions import StopRequested
+from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
 from rq.queue import Queue
+from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import now
 
@@ -36,6 +39,9 @@ POP_S: Final = 1
 """Longest wait for a job before the worker checks whether it should stop."""
 ANSWER_S: Final = POP_S + 2
 """Longest wait for an answer of Redis; a blocking pop answers after `POP_S`."""
+
+
+Answer = TypeVar("Answer")
 
 
 def connect(url: str) -> Redis:
@@ -136,7 +142,49 @@ class LaneWorker(SimpleWorker):
 
         If Redis is away, leaves the work loop. RQ itself would wait in the loop for up to a minute.
         """
+        send = super().heartbeat
         try:
-            super().heartbeat(timeout, pipeline)
+            self._repaired(lambda: send(timeout, pipeline))
         except (RedisConnectionError, RedisTimeoutError) as error:
             raise StopRequested from error
+
+    def set_state(self, state: str, pipeline: Any = None) -> None:
+        """Enters the state of this worker into Redis, for `rq info`."""
+        send = super().set_state
+        self._repaired(lambda: send(state, pipeline))
+
+    def register_death(self) -> None:
+        """Removes this worker from the list of workers."""
+        self._repaired(super().register_death)
+
+    def prepare_execution(self, job: Job) -> Execution:
+        """Enters the start of a job into Redis."""
+        prepare = super().prepare_execution
+        return self._repaired(lambda: prepare(job), job)
+
+    def prepare_job_execution(self, job: Job, remove_from_intermediate_queue: bool = False) -> None:
+        """Enters into Redis that this worker runs the job."""
+        prepare = super().prepare_job_execution
+        self._repaired(lambda: prepare(job, remove_from_intermediate_queue), job)
+
+    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
+        """Enters the end of a job into Redis."""
+        end = super().handle_execution_ended
+        self._repaired(lambda: end(job, queue, heartbeat_ttl), job)
+
+    def handle_job_success(self, job: Job, queue: Queue, started_job_registry: Any, execution: Execution) -> None:
+        """Enters the result of a job into Redis."""
+        succeed = super().handle_job_success
+        self._repaired(lambda: succeed(job, queue, started_job_registry, execution), job)
+
+    def _repaired(self, action: Callable[[], Answer], job: Job | None = None) -> Answer:
+        """Returns what `action` returns, after a repair if another program replaced a key of this worker or its job.
+
+        RQ would end its loop instead, as if Redis were away.
+        """
+        types = {**foreign.TYPES, self.key: b"hash", self.executions_key: b"set"}
+        if job is not None:
+            types[job.key] = b"hash"
+            types[ExecutionRegistry(job.id, self.connection).key] = b"zset"
+            types[Result.get_key(job.id)] = b"stream"  # type: ignore[no-untyped-call]
+        return foreign.repaired(self.connection, action, types)
