@@ -230,6 +230,84 @@ def test_a_chunked_body_that_grows_too_large_is_refused(address: Address) -> Non
     assert exchange(address, head, *[chunk] * 65).startswith(b"HTTP/1.1 413 ")
 
 
+class Unread:
+    """A client that reads no answer. Hardly any bytes fit between the server and the client."""
+
+    def __init__(self, web: server.Server, wait_for: Callable[..., object]) -> None:
+        self.web = web
+        self._wait_for = wait_for
+        listening = web.servers[0].sockets[0]
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        self.connection = socket.socket()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.connection.settimeout(NEVER_S)
+        self.connection.connect(address_of(web))
+        wait_for(lambda: web.server_state.connections)
+
+    def is_closed(self) -> bool:
+        """Returns whether the server has closed the connection."""
+        return not self.web.server_state.connections
+
+    def ask(self, *lines: str) -> None:
+        """Sends a handshake, and waits until its answer is written or the connection is closed."""
+        answered = self.web.server_state.total_requests
+        target = f"{posts.PATH}?hub.mode=subscribe&hub.verify_token={posts.TOKEN}&hub.challenge={'1' * 1_000}"
+        request = "\r\n".join([f"GET {target} HTTP/1.1", "host: webhook", *lines, "", ""])
+        try:
+            self.connection.sendall(request.encode())
+        except (ConnectionResetError, BrokenPipeError):
+            return
+        self._wait_for(lambda: self.is_closed() or self.web.server_state.total_requests > answered, deadline_s=30)
+
+
+@pytest.fixture
+def unread(web: server.Server, wait_for: Callable[..., object]) -> Iterator[Unread]:
+    """Yields a client that reads no answer."""
+    client = Unread(web, wait_for)
+    with client.connection:
+        yield client
+
+
+def test_a_client_that_reads_no_answers_is_closed(unread: Unread) -> None:
+    """When a client leaves its answers unread, the connection is closed and holds no memory.
+
+    uvicorn alone would wait for ever until the client reads.
+    """
+    for _ in range(100):
+        unread.ask()
+        if unread.is_closed():
+            break
+    assert unread.is_closed()
+    configuration = unread.web.config
+    assert isinstance(configuration, server.Config)
+    assert configuration.room.used == 0
+
+
+def test_the_last_answer_is_not_kept_for_ever(serve: Serve, wait_for: Callable[..., object]) -> None:
+    """If a client does not take the last answer of a connection, the connection is closed after a while."""
+    unread = Unread(serve(server.Deadlines(headers_s=NEVER_S, body_s=NEVER_S, unread_s=SHORT_S)), wait_for)
+    with unread.connection:
+        (protocol,) = unread.web.server_state.connections
+        while not protocol.transport.get_write_buffer_size():
+            unread.ask()
+        assert not unread.is_closed()
+        unread.ask("connection: close")
+        wait_for(unread.is_closed, deadline_s=30)
+
+
+def test_a_refused_request_that_expects_a_go_ahead(address: Address, caplog: pytest.LogCaptureFixture) -> None:
+    """A request that waits for "100 Continue" gets it before its answer, and never after a refusal."""
+    expecting = "expect: 100-continue"
+    with socket.create_connection(address, timeout=NEVER_S) as connection:
+        connection.sendall(request_head("content-length: 2", expecting))
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"{}")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+    received = exchange(address, request_head("transfer-encoding: chunked", expecting) + b"zz\r\n")
+    assert (received[:13], received.count(b"HTTP/1.1")) == (b"HTTP/1.1 400 ", 1)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

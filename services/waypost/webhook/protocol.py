@@ -43,6 +43,9 @@ LINGER_S = 1.0
 """Seconds for which the rest of a refused request is discarded. If the connection closed at once, the operating system
 would reset it, and a client that is still sending would not see the answer."""
 
+LARGEST_UNREAD = 16 * 1024
+"""Most bytes of answers that wait for their client. All answers that one connection may owe at a time are smaller."""
+
 _MOST_DISCARDED = 1024 * 1024
 _HEAD_PIECE = 4 * 1024
 """Bytes that are parsed at a time while headers are expected. Callbacks can not stop the parser soon enough."""
@@ -73,6 +76,8 @@ class Deadlines:
     """Limit from a request's first byte (or from the connection) to the end of its headers."""
     body_s: float = 5.0
     """Limit from the end of the headers to the end of the body."""
+    unread_s: float = 5.0
+    """Limit from the close of a connection until its client has taken the last answer."""
     last_answers_s: int = LAST_ANSWERS_S
     """Limit for the deliveries in flight, once no new ones are accepted."""
 
@@ -121,6 +126,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the timer for the headers of the connection's first request, and opens the connection's share."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(LARGEST_UNREAD)
         self._restart_timer()
         self._share = self._open_share()
         if self._share is None:
@@ -151,6 +157,22 @@ class Protocol(HttpToolsProtocol):
         self._restart_timer()
         self._release()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Ends the connection, since its client does not read the answers. Waiting for it would have no limit."""
+        self._abort()
+
+    # Called by uvicorn
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes a connection that is idle."""
+        super().timeout_keep_alive_handler()
+        self._limit_close()
+
+    def shutdown(self) -> None:
+        """Closes the connection when nothing is in flight, or else after the answer."""
+        super().shutdown()
+        self._limit_close()
 
     # Called by the parser
 
@@ -189,6 +211,7 @@ class Protocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Gives the share back, unless the next request has begun."""
         super().on_response_complete()
+        self._limit_close()
         if self._share is not None and not self._expected and self.cycle.response_complete:
             self._release()
 
@@ -323,6 +346,7 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, status: int) -> None:
         """Answers the request and ends the connection. There is no answer if another request's answer is due first."""
         if self.transport.is_closing():
+            self._release()
             return
         cycle = self.cycle
         if self._expected % 2 or (status == 400 and not self._expected):
@@ -330,6 +354,8 @@ class Protocol(HttpToolsProtocol):
         else:
             is_due = not self.pipeline and not cycle.response_started
             cycle.disconnected = True
+            # Otherwise uvicorn would write "100 Continue" after the answer.
+            cycle.waiting_for_100_continue = False
             cycle.message_event.set()
         if not is_due:
             self._abort()
@@ -345,6 +371,14 @@ class Protocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._timer = self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _limit_close(self) -> None:
+        """Limits the time that a closing connection waits for its client to take the last answer."""
+        if self.transport.is_closing():
+            self._deaf = True
+            self._expected = 0
+            self._restart_timer()
+            self._timer = self.loop.call_later(self.config.deadlines.unread_s, self._abort)
 
     def _discard(self, size: int) -> None:
         self._discarded += size
