@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from waypost.cloudapi.inbound import damaged_json
 from waypost.cloudapi.inbound.delivery import MOST_BYTES, MOST_EVENTS, EventKind, Problem, split
 
 from .deliveries import change, delivery, text_message
@@ -44,6 +45,7 @@ def test_commas_in_texts_are_no_items() -> None:
     assert [event.problem for event in events] == [None] * 900
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize(
     "body",
     [
@@ -51,13 +53,29 @@ def test_commas_in_texts_are_no_items() -> None:
         b'{"entry":[{"changes":[%b{}]}]}' % (b'{"value":1},' * 40_000),
         b'{"entry":[%b{}]}' % (b'{"changes":[]},' * 40_000),
         b'{"entry":[{"changes":[{"field":"x","value":{%b"b":1}}]}]}' % (b'"a":1,' * 40_000),
+        b'{"entry":[{"changes":[{"field":"messages","value":{"contacts":[%b{}],"messages":[{}]}}]}]}'
+        % (b"{}," * 6_000),
         b'{"entry":[{"changes":[{"field":"standby","value":{"standby":{"messages":[%b1]}}}]}]}' % (b"1," * 40_000),
     ],
 )
-def test_too_many_values_are_not_taken_apart(body: bytes) -> None:
+def test_too_many_values_are_not_taken_apart(body: bytes, mark: bytes) -> None:
     """A body with far more values than a batch is not taken apart, wherever the values are and whatever they are."""
-    (event,) = split(body, default_number="1")
-    assert (event.problem, event.payload) == (Problem.TOO_MANY_EVENTS, body)
+    (event,) = split(mark + body, default_number="1")
+    assert (event.problem, event.payload) == (Problem.TOO_MANY_EVENTS, mark + body)
+
+
+def test_a_damaged_document_is_taken_apart_up_to_a_limit() -> None:
+    """Values beyond the limit are never kept, also if nothing has counted them before."""
+    document = b"[" + b"1," * 1_000 + b"1]"
+    pieces, whole = damaged_json.take_apart(document, [None], 100)
+    assert (len(pieces), whole) == (99, False)
+    assert damaged_json.take_apart(document, [None], 1_002)[1]
+
+
+def test_a_byte_order_mark_changes_nothing() -> None:
+    """A delivery with a byte order mark becomes the same events as without it."""
+    body = batch(3)
+    assert split(b"\xef\xbb\xbf" + body, default_number="1") == split(body, default_number="1")
 
 
 def test_a_name_with_half_a_surrogate_pair_is_no_error() -> None:

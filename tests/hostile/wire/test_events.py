@@ -36,6 +36,10 @@ BODIES = {
     "one item of many": of_items("[" + "[],[]," * 600_000 + "{}]"),
     "long metadata": of_items('{"id":1}', metadata={"a": "b" * 8_000}, size=60_000),
     "damaged": of_items("{}")[:-3],
+    "a byte order mark": b"\xef\xbb\xbf" + of_items("1", size=LARGEST - 3),
+    "contacts": repeated(
+        '{"entry":[{"changes":[{"field":"messages","value":{"contacts":[', "{}", '],"messages":[{}]}}]}]}'
+    ),
 }
 
 

@@ -50,12 +50,12 @@ class _Truncated(Exception):
     """Raised when the document ends, or stops being JSON, before the end of the current value."""
 
 
-def take_apart(document: bytes, shape: Shape) -> tuple[Piece, bool]:
+def take_apart(document: bytes, shape: Shape, most: int) -> tuple[Piece, bool]:
     """Returns the pieces of `document`, and whether the whole document could be split.
 
-    If the document is damaged, only the pieces before the damage are returned.
+    If the document is damaged, only the pieces before the damage are returned. At most `most` pieces are returned.
     """
-    reader = _Reader(document)
+    reader = _Reader(document, most)
     root = Items()
     try:
         reader.value(shape, root)
@@ -89,10 +89,12 @@ def name_of(raw: bytes) -> str:
 
 
 class _Reader:
-    def __init__(self, document: bytes) -> None:
+    def __init__(self, document: bytes, most: int) -> None:
         self._text = document
         self._at = 0
         self._containers = 0
+        self._most = most
+        self.values = 0
 
     def next_byte(self) -> bytes:
         self._at = _end(_BLANK, self._text, self._at)
@@ -103,16 +105,17 @@ class _Reader:
 
         A container is appended before its content is read. So a container that is cut off is kept.
         """
+        self._count_value()
         first = self.next_byte()
         start = self._at
         if first == b"{" and isinstance(shape, dict):
-            self._count()
+            self._count_container()
             fields = Fields()
             into.append(fields)
             self._members(shape, fields)
             fields.raw = self._text[start : self._at]
         elif first == b"[" and isinstance(shape, list):
-            self._count()
+            self._count_container()
             items = Items()
             into.append(items)
             self._elements(shape[0], items)
@@ -121,7 +124,12 @@ class _Reader:
             self._skip(first)
             into.append(self._text[start : self._at])
 
-    def _count(self) -> None:
+    def _count_value(self) -> None:
+        self.values += 1
+        if self.values > self._most:
+            raise _Truncated
+
+    def _count_container(self) -> None:
         self._containers += 1
         if self._containers > _MOST_CONTAINERS:
             raise _Truncated
@@ -194,15 +202,8 @@ class _Reader:
 class _Counter(_Reader):
     """Counts the values and keeps none."""
 
-    def __init__(self, document: bytes, most: int) -> None:
-        super().__init__(document)
-        self._most = most
-        self.values = 0
-
     def value(self, shape: Shape, into: list[Piece]) -> None:  # noqa: ARG002 - nothing is kept
-        self.values += 1
-        if self.values > self._most:
-            raise _Truncated
+        self._count_value()
         first = self.next_byte()
         if first == b"{" and isinstance(shape, dict):
             self._members(shape, Fields())

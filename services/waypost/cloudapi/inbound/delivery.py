@@ -62,26 +62,27 @@ def split(body: bytes, *, default_number: str) -> list[Event]:
     occurs twice in one object counts once, with its last value. A well-formed body without changes has no events.
 
     A body that would become more than `MOST_EVENTS` events, or more than `MOST_BYTES` bytes, becomes one dead
-    event with the whole body.
+    event with the whole body. A byte order mark before the text changes nothing.
     """
-    if len(body) > _MOST_VALUES and damaged_json.has_more_values(body, _DELIVERY_SHAPE, _MOST_VALUES):
+    text = body.removeprefix(damaged_json.BYTE_ORDER_MARK)
+    if len(text) > _MOST_VALUES and damaged_json.has_more_values(text, _DELIVERY_SHAPE, _MOST_VALUES):
         return [_whole_body_event(body, default_number, Problem.TOO_MANY_EVENTS)]
     budget = Budget(MOST_EVENTS, MOST_BYTES)
     try:
-        return _split(body, default_number, budget)
+        return _split(body, text, default_number, budget)
     except TooManyEvents:
         return [_whole_body_event(body, default_number, Problem.TOO_MANY_EVENTS)]
 
 
-def _split(body: bytes, default_number: str, budget: Budget) -> list[Event]:
+def _split(body: bytes, text: bytes, default_number: str, budget: Budget) -> list[Event]:
     try:
-        if not body.isascii():
-            check_utf8(body)  # msgspec does not check the UTF-8 inside a Raw.
-        if event := fast_path.event_of(body, default_number):
+        if not text.isascii():
+            check_utf8(text)  # msgspec does not check the UTF-8 inside a Raw.
+        if event := fast_path.event_of(text, default_number):
             return [event]
-        envelope = _envelope(body)
+        envelope = _envelope(text)
     except DECODE_ERRORS:
-        return _salvage(body, default_number, budget)
+        return _salvage(body, text, default_number, budget)
     events: list[Event] = []
     for entry in envelope.entry:
         for change in entry.changes:
@@ -90,9 +91,9 @@ def _split(body: bytes, default_number: str, budget: Budget) -> list[Event]:
     return events
 
 
-def _salvage(body: bytes, default_number: str, budget: Budget) -> list[Event]:
+def _salvage(body: bytes, text: bytes, default_number: str, budget: Budget) -> list[Event]:
     """Returns the events of a body that strict decoding refused. Most likely only a single item is bad."""
-    envelope, whole = damaged_json.take_apart(body.removeprefix(damaged_json.BYTE_ORDER_MARK), _DELIVERY_SHAPE)
+    envelope, whole = damaged_json.take_apart(text, _DELIVERY_SHAPE, _MOST_VALUES)
     entries = envelope.get("entry") if isinstance(envelope, Fields) else None
     regular = isinstance(entries, Items)
     events: list[Event] = []

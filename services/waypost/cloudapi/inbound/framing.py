@@ -27,6 +27,9 @@ _CONTEXT_LIMIT: Final = 8192
 Larger parts are not copied: they could turn one delivery of 3 MB into gigabytes.
 """
 
+_MOST_CONTACTS: Final = 5_000
+"""The most contacts of one value. Meta sends at most one for each of at most 1,000 messages."""
+
 
 class TooManyEvents(Exception):
     """Raised when a delivery would become more events, or more bytes, than a delivery may. Do not retry."""
@@ -40,6 +43,11 @@ class Budget:
     def __init__(self, events: int, size: int) -> None:
         self._events = events
         self._bytes = size
+
+    def check(self, events: int) -> None:
+        """Raises `TooManyEvents` if there is no room for so many more events. Call it before they are decoded."""
+        if events > self._events:
+            raise TooManyEvents
 
     def spend(self, payload: bytes) -> bytes:
         """Returns the payload of one more event. Raises `TooManyEvents`."""
@@ -154,7 +162,9 @@ def _events_of_members(context: ChangeContext, members: RawMembers, value: Buffe
 
 
 def _framed(context: ChangeContext, number_id: str, opening: bytes, members: RawMembers, lists: Lists) -> list[Event]:
-    contacts = _Contacts(context, members, single_item=sum([len(items) for _, _, items in lists]) == 1)
+    count = sum([len(items) for _, _, items in lists])
+    context.budget.check(count)
+    contacts = _Contacts(context, members, single_item=count == 1)
     spend = context.budget.spend
     events = []
     for name, kind, items in lists:
@@ -189,6 +199,8 @@ class _Contacts:
         if _CONTACTS not in members:
             return
         raw_contacts = _list_items(members[_CONTACTS])
+        if len(raw_contacts) > _MOST_CONTACTS:
+            raise TooManyEvents
         for raw in raw_contacts:
             keys = None if context.suspect and not _is_utf8(raw) else item_keys.read_contact(raw)
             if keys is None:
