@@ -410,6 +410,14 @@ def test_maintenance_reads_little_at_once(attacker: Attacker, figure: Callable[.
     assert peak < 8 * 1024**2
 
 
+def test_a_worker_enters_itself_again_when_the_list_of_workers_was_removed(attacker: Attacker, meets: Meets) -> None:
+    """A running worker is in the list of workers, also after the list was removed for its content."""
+    _put(attacker.redis, foreign.WORKERS_KEY, b"x" * (redis_address.LONGEST_STRING + 1))
+    listed: list[Any] = []
+    meets(lambda: listed.extend(attacker.redis.smembers(foreign.WORKERS_KEY)))
+    assert [name.startswith(b"rq:worker:") for name in listed] == [True]
+
+
 def test_keys_of_a_worker_and_its_job_of_another_type_are_replaced(
     attacker: Attacker, meets: Meets, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -17,7 +17,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from rq import SimpleWorker
+from rq import SimpleWorker, worker_registration
 from rq.exceptions import StopRequested
 from rq.executions import Execution, ExecutionRegistry
 from rq.job import Job
@@ -102,6 +102,7 @@ class LaneWorker(SimpleWorker):
     def run_maintenance_tasks(self) -> None:
         """Tidies the queue. RQ's own maintenance would do what the jobs in its registries say."""
         self._popped = upkeep.tidy(self.connection, self._popped)
+        worker_registration.register(self)  # the list of workers may have been removed as a whole
         self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def _set_ip_address(self, connection: Redis) -> None:
