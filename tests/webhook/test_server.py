@@ -308,6 +308,24 @@ def test_a_refused_request_that_expects_a_go_ahead(address: Address, caplog: pyt
     assert not caplog.records
 
 
+def test_trailers_are_no_headers(address: Address) -> None:
+    """A trailer never counts as a header of its request: a signature in a trailer signs nothing."""
+    body = posts.delivery(posts.item(posts.wamid()))
+    signature = posts.signed(body)["x-hub-signature-256"]
+    chunks = b"%x\r\n%b\r\n0\r\nx-hub-signature-256: %b\r\n\r\n" % (len(body), body, signature.encode())
+    received = exchange(address, request_head("transfer-encoding: chunked", "connection: close") + chunks)
+    assert received.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("line", ["GET /" + "a" * 9_000, "GET / HTTP/1.1\r\nx: " + "b" * 40_000])
+def test_a_head_behind_a_body_is_bounded(address: Address, line: str) -> None:
+    """A head that arrives in one piece with the end of a body is bounded like any other, and is not answered."""
+    line += " HTTP/1.1" if "HTTP" not in line else ""
+    request = request_head("content-length: 10000") + b"a" * 5_000
+    rest = b"a" * 5_000 + f"{line}\r\nhost: a\r\n\r\n".encode()
+    assert b"HTTP/1.1 404 " not in exchange(address, request, rest)
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from waypost.clients import client_address, is_trusted
 from waypost.telemetry import metrics
 from waypost.webhook.body import LARGEST
+from waypost.webhook.refusals import REFUSALS
 from waypost.webhook.room import SMALL, Share
 
 if TYPE_CHECKING:
@@ -53,19 +54,7 @@ _BODY_PIECE = 64 * 1024
 
 _CLOSE_AFTER_ANSWER = 0
 
-
-def _refusal(status: bytes, extra: bytes = b"") -> bytes:
-    return b"HTTP/1.1 %s\r\ncontent-length: 0\r\n%sconnection: close\r\n\r\n" % (status, extra)
-
-
-_REFUSALS = {
-    400: _refusal(b"400 Bad Request"),
-    408: _refusal(b"408 Request Timeout"),
-    414: _refusal(b"414 URI Too Long"),
-    431: _refusal(b"431 Request Header Fields Too Large"),
-    503: _refusal(b"503 Service Unavailable", b"retry-after: 5\r\n"),
-}
-_COUNTERS = {status: metrics.deliveries_total.labels(str(status)) for status in _REFUSALS}
+_COUNTERS = {status: metrics.deliveries_total.labels(str(status)) for status in REFUSALS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +176,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Records that the headers have arrived and the request's body is expected."""
-        if len(self.headers) > MOST_HEADERS or (self._head_bytes and self._line_is_too_long()):
+        if self._line_is_too_long() or self._head_is_too_large():
             self._refused_with = 414 if self._line_is_too_long() else 431
             raise _Refused
         super().on_headers_complete()
@@ -200,6 +189,11 @@ class Protocol(HttpToolsProtocol):
         """Counts what a piece of the body brings."""
         self._body_bytes += len(body)
         super().on_body(body)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Adds a header. Drops a trailer of a chunked body, which would count as a header of the request."""
+        if self._expected % 2:
+            super().on_header(name, value)
 
     def on_message_complete(self) -> None:
         """Records that the request is complete and nothing is expected."""
@@ -245,10 +239,7 @@ class Protocol(HttpToolsProtocol):
                 return
             if self._expected % 2 == 0:
                 self._head_bytes = 0
-                if len(self.headers) > MOST_HEADERS:
-                    # The parser appends the trailers of a chunked body to the headers.
-                    self._refuse(431)
-                elif self._expected:
+                if self._expected:
                     self._check_body(len(piece))
             elif not in_head or (before and requests != self._requests):
                 # A head began within this piece. Its first bytes are not counted, which is at most one piece.
@@ -276,12 +267,15 @@ class Protocol(HttpToolsProtocol):
         self._body_raw_bytes += size
         if self._body_raw_bytes > 2 * self._body_bytes + LARGEST_HEAD + _BODY_PIECE:
             self._refuse(400)
-        elif len(self.headers) > MOST_HEADERS:
-            self._refuse(431)
 
     def _line_is_too_long(self) -> bool:
         line = len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1") if self.url else 0
         return line > LONGEST_LINE
+
+    def _head_is_too_large(self) -> bool:
+        # The head may have begun in one piece with a body. Then its bytes were not counted as they arrived.
+        size = sum([len(name) + len(value) for name, value in self.headers]) + len(self.url)
+        return size > LARGEST_HEAD or len(self.headers) > MOST_HEADERS
 
     # What is held
 
@@ -364,7 +358,7 @@ class Protocol(HttpToolsProtocol):
         self._release()
         self.url, self.headers = b"", []
         _COUNTERS[status].inc()
-        self.transport.write(_REFUSALS[status])
+        self.transport.write(REFUSALS[status])
         self._expected = 0
         self._restart_timer()
         self.flow.resume_reading()
