@@ -64,7 +64,7 @@ class Installation:
             "WAYPOST_REDIS_URL": redis.url,
             "WAYPOST_REGISTRY_DIR": str(folder / "registry"),
             "WAYPOST_HOST": "127.0.0.1",
-            "WAYPOST_TURN_TIMEOUT_S": "0.5",
+            "WAYPOST_TURN_TIMEOUT_S": "3",
             "WAYPOST_SWEEP_INTERVAL_S": "0.5",
             "WAYPOST_TRACE_DIR": str(folder / "traces"),
             "PYTHONPATH": str(PLUGINS),

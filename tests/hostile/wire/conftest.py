@@ -65,6 +65,7 @@ def attacked(  # noqa: PLR0917 - pytest gives what the parameters name
             wait_for(lambda: bystander.answers.total() >= 20, what="the first good deliveries")
             yield Attacked(process, address, bystander, memory_mib(process.popen.pid))
         figure("good p99", round(bystander.p99_ms, 1), "ms", aim="at most 100 ms")
+        figure("good deliveries repeated", bystander.repeated, aim="0 on a quiet machine")
         figure("highest memory", round(memory_mib(process.popen.pid), 1), "MiB", aim=f"at most {MOST_MIB} MiB")
         assert bystander.answers == {200: len(bystander.keys)}
         assert set(bystander.keys) <= posts.stored(database).keys()
