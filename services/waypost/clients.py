@@ -1,4 +1,4 @@
-"""Tells clients apart by their addresses, and limits the failures of each.
+"""Distinguishes clients by their addresses, and limits the failures of each.
 
 The limit changes the answer to a failure. Behind a proxy many clients may share one address, so what is right (a
 signature, a verify token, a long password) is accepted however often another client of that address has failed.
@@ -64,8 +64,7 @@ def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
     """Returns whether a peer is a trusted proxy, which speaks for many clients."""
     if not trusted:
         return False
-    address = _address(peer or "")
-    return address is not None and any(address in network for network in trusted)
+    return _is_in(_address(peer or ""), trusted)
 
 
 def client_address(peer: str | None, forwarded_for: str, trusted: Sequence[Network]) -> str:
@@ -78,7 +77,7 @@ def client_address(peer: str | None, forwarded_for: str, trusted: Sequence[Netwo
     """
     address = _address(peer or "")
     hops = [hop.strip() for hop in forwarded_for.split(",")] if trusted and forwarded_for else []
-    while hops and address is not None and any(address in network for network in trusted):
+    while hops and _is_in(address, trusted):
         hop = _address(hops.pop())
         if hop is None:
             break
@@ -88,6 +87,10 @@ def client_address(peer: str | None, forwarded_for: str, trusted: Sequence[Netwo
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.IPv6Network((address, 64), strict=False))
     return str(address)
+
+
+def _is_in(address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, trusted: Sequence[Network]) -> bool:
+    return address is not None and any(address in network for network in trusted)
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -118,7 +118,7 @@ async def test_without_a_password_it_answers_this_machine_only(
 async def test_wrong_passwords_never_keep_the_right_one_out(get: Get) -> None:
     """After ten wrong passwords, a client gets 429 for a wrong one, and the right one is accepted as before.
 
-    Whoever guesses may share the address of whoever knows the password.
+    One who guesses may share the address of one who knows the password.
     """
     guarded = guard(PASSWORD, Throttle(limit=10, window_s=60, clock=lambda: 0.0))
     for _ in range(10):

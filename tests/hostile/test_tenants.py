@@ -187,7 +187,7 @@ OF_ONE_NUMBER: Mapping[str, Call] = {
 _LANES_ARE_SHARED = "A lane holds events of many numbers, and a worker drains it for all of them."
 _FOR_A_PERSON = "For `waypost` commands and the console, which the platform team uses for all numbers."
 _FOR_METRICS = "Counts all numbers for metrics."
-_FOR_THE_SWEEP = "Sweeps all numbers, because nobody asks for what was forgotten."
+_FOR_THE_SWEEP = "Sweeps all numbers, because no caller asks for what was forgotten."
 
 OF_ALL_NUMBERS: Mapping[str, str] = {
     "claims.claim": _LANES_ARE_SHARED,

@@ -73,7 +73,7 @@ async def test_an_apps_route_accepts_the_tokens_of_its_numbers(webhook: Webhook)
 async def test_wrong_tokens_never_keep_the_right_one_out(database: Engine, registry_dir: Path) -> None:
     """After too many wrong tokens a wrong one gets 429, and the right one is accepted as before.
 
-    Meta may share its address with whoever sends wrong tokens, because all clients of a proxy have one address.
+    Meta may share its address with a sender of wrong tokens, because all clients of a proxy have one address.
     """
     async with serving(database, registry_dir, throttle=Throttle(limit=3, clock=lambda: 0.0)) as webhook:
         wrong = [(await webhook.client.get(posts.PATH, params=query("wrong"))).status_code for _ in range(5)]

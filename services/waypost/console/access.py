@@ -77,7 +77,7 @@ class Guard:
     """ASGI middleware that checks every request to the console.
 
     A client that sent too many wrong passwords gets 429 for further ones. The right password is accepted at any
-    time: behind a proxy, whoever guesses may share the address of whoever knows it. That needs a password which
+    time: behind a proxy, one who guesses it may share the address of one who knows it. That needs a password which
     cannot be guessed (`LONG_PASSWORD`). With a shorter one, a client has to wait before its next password is
     compared, and can keep others with its address out.
     """

@@ -19,7 +19,7 @@ from waypost.store.outbox import OutboxRow
 from waypost.telemetry import metrics
 
 FLUSH_S = 0.1
-"""Most seconds before incoming messages are counted. A sender that asks for starts meanwhile counts them with these."""
+"""Most seconds before incoming messages are counted. A sender that asks for starts earlier counts them, too."""
 
 
 class Starts:

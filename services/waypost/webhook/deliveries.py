@@ -30,6 +30,7 @@ from waypost.webhook.body import ClientGone, Headers, UnreadableBody, read_body,
 from waypost.webhook.directory import Directory
 from waypost.webhook.endpoints import Endpoint
 from waypost.webhook.intake import Intake, IntakeUnavailable
+from waypost.webhook.refusals import RETRY_AFTER_S
 from waypost.webhook.room import Share
 
 INLINE_BYTES = 256 * 1024
@@ -37,8 +38,6 @@ INLINE_BYTES = 256 * 1024
 
 LARGE_AT_ONCE = 2
 """Number of those bodies that are checked and split at a time. Each takes several times its size of memory."""
-
-RETRY_AFTER_S = 5
 
 log = structlog.get_logger(__name__)
 

@@ -32,7 +32,7 @@ class Handshake:
         """Answers 200 with the challenge if the token is right, 403 if it is wrong, 404 if the route is unknown.
 
         A client that sent too many wrong tokens on this route gets 429 for a wrong one. The right token is always
-        accepted: behind a proxy Meta may share its address with whoever sends wrong ones, and would not be able to
+        accepted: behind a proxy Meta may share its address with the sender of wrong ones, and would not be able to
         verify the callback. Guessing is useless without a limit. The operator makes tokens of 40 random letters
         and digits (238 bits), so a million guesses a second for a billion years find none. A token only lets its
         holder see that the callback is ours. Deliveries need the app secret.

@@ -72,7 +72,7 @@ BEGIN
         factors[n] := stored.factor;
         factor_times[n] := stored.factor_at;
     END LOOP;
-    -- Read under the locks: whoever held them before read an earlier time.
+    -- Read under the locks: the call that held them before has read an earlier time.
     clock := coalesce(test_clock[1], (extract(epoch FROM clock_timestamp()) * 1000000)::bigint);
     answer[1] := clock;
 
